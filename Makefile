@@ -1,0 +1,52 @@
+# Everything a fresh clone needs: `make demo` to see it, `make test` to check it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 8000
+BIN     = $(VENV)/bin
+
+.PHONY: demo test check lint bench clean
+
+## The main job on real photos: fetch 542 of them, build a gallery, serve the page
+demo: $(VENV)/.core
+	@trap : INT; $(BIN)/deepfood demo --port $(PORT)
+
+## All tests, in a real browser too
+test: $(VENV)/.test
+	@scripts/install-browser
+	$(BIN)/pytest
+
+## What CI runs: format, lint, types, tests
+check: lint test
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+## deepfood against the reference pipeline, in the same run (installs torch)
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) demo
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "deepfood needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	@echo "installing deepfood into $(VENV), once"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing deepfood and what its tests need into $(VENV), once"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	@echo "installing what the benchmarks need into $(VENV), torch among it, once"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/.core

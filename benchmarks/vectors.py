@@ -1,0 +1,91 @@
+"""Vectors to search among: embeddings of random crops of real photos, and made-up clusters."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from contenders import embedder
+from deepfood.embed import Embedder
+from deepfood.model import open_model
+from photos import jpegs
+
+Vectors = npt.NDArray[np.float32]
+
+CROPS = 37
+_HELD_OUT = 10  # every tenth photo is a query
+_CLUSTERS, _LATENT, _DIMENSION, _MADE_UP = 500, 24, 512, 100_000
+_QUERIES = 300
+
+
+@dataclass(frozen=True)
+class VectorSet:
+    """Unit vectors float32 [n, dim], shuffled, and queries that are not among them."""
+
+    name: str
+    gallery: Vectors
+    queries: Vectors
+
+    def first(self, count: int) -> "VectorSet":
+        return VectorSet(self.name, self.gallery[:count], self.queries)
+
+
+def real_vectors(folder: Path, cache: Path) -> VectorSet:
+    """Crops of the folder's photos through the default Model, kept in `cache`."""
+    one = embedder(open_model())
+    files = jpegs(folder)
+    mark = hashlib.sha256(f"{folder.resolve()} {len(files)} {one.model.fingerprint}".encode())
+    path = cache / f"crops-{mark.hexdigest()[:16]}.npz"
+    if not path.exists():
+        gallery, queries = _crops(files, one)
+        np.savez(path, gallery=gallery, queries=queries)
+    with np.load(path) as kept:
+        return VectorSet("crops of photos", kept["gallery"], kept["queries"])
+
+
+def made_up_vectors() -> VectorSet:
+    """Clusters in few dimensions, turned into many, with a little noise in every one."""
+    rng = np.random.default_rng(0)
+    count = _MADE_UP + _QUERIES
+    centres = rng.standard_normal((_CLUSTERS, _LATENT), np.float32)
+    latent = centres[rng.integers(0, _CLUSTERS, count)]
+    latent += 0.5 * rng.standard_normal(latent.shape, np.float32)
+    vectors = latent @ rng.standard_normal((_LATENT, _DIMENSION), np.float32)
+    vectors += 0.3 * rng.standard_normal(vectors.shape, np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return VectorSet("made-up clusters", vectors[_QUERIES:], vectors[:_QUERIES])
+
+
+def _crops(files: list[Path], one: Embedder) -> tuple[Vectors, Vectors]:
+    """Gallery: each photo and its crops. Queries: the whole photos that were held out."""
+
+    def embed(number: int) -> Vectors:
+        path = files[number]
+        vectors = [one.embed(path.read_bytes())]
+        if number % _HELD_OUT:
+            rng = np.random.default_rng(number)
+            with Image.open(path) as image:
+                photo = image.convert("RGB")
+            vectors += [one.infer(_crop(photo, rng)) for _ in range(CROPS - 1)]
+        return np.stack(vectors)
+
+    with ThreadPoolExecutor(one.threads + 1) as pool:
+        found = list(pool.map(embed, range(len(files))))
+    gallery = np.concatenate([v for number, v in enumerate(found) if number % _HELD_OUT])
+    queries = np.concatenate(found[::_HELD_OUT])[:_QUERIES]
+    return gallery[np.random.default_rng(0).permutation(len(gallery))], queries
+
+
+def _crop(photo: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A square of 45 to 100 % of the shorter side, anywhere, mirrored half of the time."""
+    side = min(photo.size) * rng.uniform(0.45, 1)
+    left, top = rng.uniform(0, photo.width - side), rng.uniform(0, photo.height - side)
+    box = (left, top, left + side, top + side)
+    square = photo.resize((224, 224), Image.Resampling.BICUBIC, box=box)
+    if rng.random() < 0.5:
+        square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(square)

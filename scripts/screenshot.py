@@ -1,0 +1,44 @@
+"""Make the README's picture of a running demo, in desktop width:
+
+python scripts/screenshot.py http://127.0.0.1:8000 docs/screenshot.jpg
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+#: "Apple, small" of the demo's photos: its answer is colourful. An id is the photo's content.
+GOOD_PHOTO = "ccede5500f629c605ef7"
+MAX_BYTES = 250_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="where the demo runs")
+    parser.add_argument("out", type=Path, help="the JPEG to write")
+    parser.add_argument("--like", default=GOOD_PHOTO, help="id of the photo to search with")
+    given = parser.parse_args()
+
+    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 840}, color_scheme="light")
+        page.goto(f"{given.url.rstrip('/')}/?like={given.like}")
+        page.locator("#hits .percent").nth(8).wait_for()
+        page.wait_for_load_state("networkidle")
+        for quality in range(90, 30, -5):
+            picture = page.screenshot(type="jpeg", quality=quality)
+            if len(picture) <= MAX_BYTES:
+                break
+        else:
+            sys.exit(f"{given.out}: cannot be made smaller than {MAX_BYTES:,} bytes")
+        browser.close()
+    given.out.write_bytes(picture)
+    print(f"{given.out}: {len(picture):,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Artefacts: a folder with `manifest.json`, which lists every file with its size and SHA-256.
+
+The manifest is the commit point: files are written first, under names no reader looks at, then
+the manifest replaces its predecessor in one atomic rename. A crash at any moment leaves the old
+artefact or the new one, never a mixture.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from deepfood import __version__
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactFormatError,
+    ArtifactMissingError,
+    disk_full_named,
+)
+
+MANIFEST = "manifest.json"
+
+#: Opening checks the contents of artefacts up to this size; beyond it only sizes, to open in time.
+#: `deepfood verify` always reads every byte.
+CHECK_ON_OPEN_BYTES = 256 * 2**20
+
+
+def _inside(name: str) -> str:
+    """A file name in a manifest is a relative path that stays inside the artefact's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or set(name) & set("\\\0"):
+        raise ValueError(f"{name!r} points outside the artefact")
+    return name
+
+
+class FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        return cls(bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
+class Manifest(BaseModel):
+    """What every artefact says of itself. Model and Gallery add their own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind_wanted: ClassVar[str]
+    format_supported: ClassVar[int] = 1
+
+    kind: str
+    format_version: int = 1
+    deepfood_version: str = __version__
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read and check `folder/manifest.json`.
+
+        Raises ArtifactMissingError, ArtifactFormatError (another kind, or a newer format) or
+        ArtifactCorruptError (not JSON, or fields missing or malformed).
+        """
+        path = folder / MANIFEST
+        text = _read_manifest(folder, cls.kind_wanted)
+        head = _head(path, text)
+        if head.kind != cls.kind_wanted:
+            raise ArtifactFormatError(f"{folder} is a {head.kind}, not a {cls.kind_wanted}")
+        if head.format_version > cls.format_supported:
+            raise ArtifactFormatError(
+                f"{folder} has format version {head.format_version}, and deepfood {__version__} "
+                f"reads up to {cls.format_supported}: upgrade deepfood"
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ArtifactCorruptError(f"{path} is damaged: {_first(error)}") from error
+
+    def write(self, folder: Path) -> None:
+        """Commit: atomically replace `folder/manifest.json`, durable before it returns."""
+        write_atomically(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
+
+    def problems(self, folder: Path, *, contents: bool) -> Iterator[str]:
+        """One line for each listed file that is missing or differs; `contents` reads every byte."""
+        for name, record in self.files.items():
+            path = folder / name
+            if not path.is_file():
+                yield f"{name} is missing"
+            elif (size := path.stat().st_size) != record.bytes:
+                yield f"{name} has {size} bytes, and the manifest says {record.bytes}"
+            elif contents and sha256_of_file(path) != record.sha256:
+                yield f"{name} differs from its SHA-256 in the manifest"
+
+    def check_on_open(self, folder: Path) -> None:
+        """Raise ArtifactMissingError or ArtifactCorruptError for the first problem found."""
+        small = sum(record.bytes for record in self.files.values()) <= CHECK_ON_OPEN_BYTES
+        for problem in self.problems(folder, contents=small):
+            error = ArtifactMissingError if problem.endswith("missing") else ArtifactCorruptError
+            raise error(f"{folder} is damaged: {problem}; restore it from a copy or make it again")
+
+
+class _Head(BaseModel):
+    """The fields that tell whether the rest can be read at all."""
+
+    kind: str
+    format_version: int
+
+
+def kind_of(folder: Path) -> str:
+    """What kind of artefact the folder is. Raises ArtifactMissingError or ArtifactCorruptError."""
+    return _head(folder / MANIFEST, _read_manifest(folder, "artefact")).kind
+
+
+def _read_manifest(folder: Path, wanted: str) -> bytes:
+    path = folder / MANIFEST
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactMissingError(f"{folder} is no {wanted}: it has no {MANIFEST}") from None
+    except OSError as error:
+        raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _head(path: Path, text: bytes) -> _Head:
+    try:
+        return _Head.model_validate_json(text)
+    except ValidationError as error:
+        raise ArtifactCorruptError(f"{path} is damaged: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    one = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in one["loc"])
+    return f"{where}: {one['msg']}" if where else one["msg"]
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, contents: bytes) -> None:
+    """Write beside `path`, flush to disk, rename over it, and flush the folder."""
+    beside = path.with_name(f".{path.name}.new")
+    with disk_full_named(path):
+        with beside.open("wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

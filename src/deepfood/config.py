@@ -1,0 +1,110 @@
+"""Settings: one frozen object, built once at the edge, passed down as plain arguments.
+
+Order, the first that has a value wins: flags, environment (`DEEPFOOD_<NAME>`), the TOML file
+(`deepfood.toml` in the working folder, or the file that `DEEPFOOD_CONFIG` names), the defaults
+here. This module is the only one that reads the environment. `docs/settings.md` lists them all.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from deepfood.errors import SettingError
+
+PREFIX = "DEEPFOOD_"
+CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
+CONFIG_FILE = "deepfood.toml"
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    # Photos
+    max_photo_bytes: Annotated[int, Field(ge=1024)] = 20 * 2**20
+    max_photo_pixels: Annotated[int, Field(ge=4096)] = 64_000_000
+
+    # Model and embedding
+    model: Path | None = None
+    runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+
+    # Index
+    index: Literal["auto", "exact", "annoy", "hnsw"] = "auto"
+    annoy_trees: Annotated[int, Field(ge=1, le=10_000)] = 5
+    annoy_search_k: Annotated[int, Field(ge=-1)] = -1
+    hnsw_m: Annotated[int, Field(ge=4, le=128)] = 16
+    hnsw_ef_construction: Annotated[int, Field(ge=8, le=10_000)] = 80
+    hnsw_ef_search: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+    # Service
+    gallery: Path | None = None
+    photos_root: Path | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
+    thumbnail_pixels: Annotated[int, Field(ge=32, le=2048)] = 320
+    thumbnail_cache_bytes: Annotated[int, Field(ge=0)] = 32 * 2**20
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get(CONFIG_VARIABLE, CONFIG_FILE))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Build the settings; flags that are None count as not given.
+
+    Raises SettingError with the name, the value and what is allowed.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise SettingError(f"{CONFIG_VARIABLE} names {named}, and there is no such file")
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        one = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in one["loc"])
+        if one["type"] == "extra_forbidden":
+            raise SettingError(f"there is no setting {name!r}: see docs/settings.md") from error
+        raise SettingError(f"setting {name} = {one['input']!r}: {one['msg']}") from error
+    except ValueError as error:  # the TOML file does not parse
+        raise SettingError(f"{named or CONFIG_FILE}: {error}") from error
+
+
+def export_settings(settings: Settings) -> None:
+    """Put the settings into the environment, for worker processes that start from nothing else."""
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
+        os.environ[PREFIX + name.upper()] = str(value)
+
+
+def find_program(name: str) -> str | None:
+    """The full path of an external program, looked up in the user's PATH."""
+    return shutil.which(name)
+
+
+def available_cores() -> int:
+    """Processor cores this process may run on (containers and `taskset` included)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

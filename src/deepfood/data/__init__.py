@@ -1,0 +1,1 @@
+"""Dataset sources: where photos and their labels come from."""

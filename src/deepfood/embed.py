@@ -1,0 +1,218 @@
+"""The Embedder: pixels in, unit vectors out, on OpenVINO or ONNX Runtime.
+
+A photo is one inference. Batches were measured and bought nothing on a CPU (docs/performance.md),
+and without them a photo's vector is the same, bit for bit, whether it comes alone over HTTP or as
+one of a million in a build. What keeps all cores busy is many photos in flight: `infer` may be
+called from any number of threads.
+"""
+
+import queue
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.config import Settings, available_cores
+from deepfood.errors import ArtifactCorruptError, MissingExtraError, SettingError
+from deepfood.model import Model, open_model
+from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
+
+Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
+Infer = Callable[[Pixels], Vector]
+
+Runtime = Literal["auto", "openvino", "onnxruntime"]
+Precision = Literal["auto", "f32", "bf16"]
+
+
+class Embedder:
+    """Photos to float32 unit vectors of `dimension` numbers, safe to use from many threads.
+
+    `threads` is the processor cores to use, 0 for all. With `latency` a photo is spread over
+    several cores, so that one alone is answered sooner; without, each core has its own photo, which
+    gives the most photos a second. Neither changes a vector.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        limits: Limits,
+        *,
+        runtime: Runtime = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+        latency: bool = False,
+    ) -> None:
+        self.model = model
+        self.limits = limits
+        self.dimension = model.manifest.dimension
+        self.preprocess = model.manifest.preprocess
+        self.threads = threads or available_cores()
+        streams = max(1, self.threads // 4) if latency else self.threads
+        self.runtime, start = _choose_runtime(runtime)
+        self._infer, self.precision = start(model, precision, self.threads, streams)
+
+    def embed(self, data: bytes) -> Vector:
+        """The unit vector, float32 [dimension], of one photo's bytes. Raises PhotoError."""
+        return self.infer(read_pixels(data, self.preprocess, self.limits))
+
+    def infer(self, pixels: Pixels) -> Vector:
+        """The unit vector of pixels uint8 [size, size, 3] as `read_pixels` gives them."""
+        vector = self._infer(pixels)
+        length = float(np.linalg.norm(vector))
+        if not np.isfinite(length) or length == 0:
+            raise ArtifactCorruptError(
+                f"{self.model.folder} gives no usable vector (length {length}): the Model is broken"
+            )
+        return vector / np.float32(length)
+
+    def embed_many(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+        """The unit vectors, float32 [n, dimension], of pixels uint8 [n, size, size, 3]."""
+        out = np.empty((len(pixels), self.dimension), np.float32)
+        for row, one in enumerate(pixels):
+            out[row] = self.infer(one)
+        return out
+
+
+def open_embedder(settings: Settings, *, latency: bool = False) -> Embedder:
+    """The Embedder that the settings describe."""
+    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    return Embedder(
+        open_model(settings.model),
+        limits,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        latency=latency,
+    )
+
+
+_Start = Callable[[Model, Precision, int, int], tuple[Infer, str]]
+
+
+def _choose_runtime(wanted: Runtime) -> tuple[str, _Start]:
+    """The first runtime that is installed, OpenVINO before ONNX Runtime, or the one asked for."""
+    starts: dict[str, tuple[str, _Start]] = {
+        "openvino": ("openvino", _start_openvino),
+        "onnxruntime": ("onnxruntime", _start_onnxruntime),
+    }
+    for name, (module, start) in starts.items():
+        if wanted in ("auto", name):
+            try:
+                __import__(module)
+            except ImportError:
+                continue
+            return name, start
+    if wanted == "auto":
+        raise MissingExtraError("no runtime is installed: pip install 'deepfood[onnxruntime]'")
+    raise MissingExtraError(f"runtime {wanted} is not installed: pip install {wanted}")
+
+
+def _start_openvino(
+    model: Model, precision: Precision, threads: int, streams: int
+) -> tuple[Infer, str]:
+    import openvino as ov
+
+    core = ov.Core()
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
+        raise SettingError("precision bf16: this processor has neither AMX nor AVX512-BF16")
+    precision = "bf16" if has_bf16 and precision != "f32" else "f32"
+    preprocess = model.manifest.preprocess
+    try:
+        network = core.read_model(model.onnx)
+        network.reshape([1, 3, preprocess.size, preprocess.size])
+        # Normalisation and layout go into the graph: callers hand over plain uint8 pixels.
+        steps = ov.preprocess.PrePostProcessor(network)
+        steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+        steps.input().model().set_layout(ov.Layout("NCHW"))
+        steps.input().preprocess().convert_element_type(ov.Type.f32).mean(
+            [255 * value for value in preprocess.mean]
+        ).scale([255 * value for value in preprocess.std])
+        steps.output().tensor().set_element_type(ov.Type.f32)
+        compiled = core.compile_model(
+            steps.build(),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": streams,
+            },
+        )
+    except RuntimeError as error:
+        raise _unusable(model, error) from error
+    _check_output(model, compiled.output(0).shape)
+    # One more request than streams keeps each stream fed; a request has one thread at a time. Its
+    # tensors are taken here, in one thread, once: OpenVINO's first `.data` sets up a C++ static and
+    # lets go of the GIL meanwhile, and two threads that come there together wait for ever.
+    requests: queue.SimpleQueue[tuple[Any, Pixels, Vectors]] = queue.SimpleQueue()
+    for _ in range(streams + 1):
+        request = compiled.create_infer_request()
+        pixels_in, vector_out = (
+            tensor.data for tensor in (request.get_input_tensor(), request.get_output_tensor())
+        )
+        requests.put((request, pixels_in, vector_out))
+
+    def infer(pixels: Pixels) -> Vector:
+        request, pixels_in, vector_out = requests.get()
+        try:
+            pixels_in[0] = pixels
+            # start and wait, not infer(): that would run on this thread, beside the streams.
+            request.start_async()
+            request.wait()
+            vector: Vector = vector_out[0].copy()
+            return vector
+        finally:
+            requests.put((request, pixels_in, vector_out))
+
+    return infer, precision
+
+
+def _start_onnxruntime(
+    model: Model, precision: Precision, threads: int, streams: int
+) -> tuple[Infer, str]:
+    import onnxruntime as ort
+
+    if precision == "bf16":
+        raise SettingError("precision bf16 needs the openvino runtime; onnxruntime computes in f32")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = max(1, threads // streams)
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(model.onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _unusable(model, error) from error
+    _check_output(model, session.get_outputs()[0].shape)
+    name = session.get_inputs()[0].name
+    normalise = _normaliser(model.manifest.preprocess)
+
+    def infer(pixels: Pixels) -> Vector:
+        return np.asarray(session.run(None, {name: normalise(pixels)})[0], np.float32).reshape(-1)
+
+    return infer, "f32"
+
+
+def _normaliser(preprocess: Preprocess) -> Callable[[Pixels], Vectors]:
+    mean = np.array(preprocess.mean, np.float32) * 255
+    std = np.array(preprocess.std, np.float32) * 255
+
+    def normalise(pixels: Pixels) -> Vectors:
+        """uint8 [h, w, 3] to the float32 [1, 3, h, w] that the network takes."""
+        planes = ((pixels - mean) / std).transpose(2, 0, 1)
+        return np.ascontiguousarray(planes[np.newaxis])
+
+    return normalise
+
+
+def _check_output(model: Model, shape: Any) -> None:
+    sizes = list(shape)
+    if len(sizes) != 2 or sizes[1] != model.manifest.dimension:
+        raise ArtifactCorruptError(
+            f"{model.onnx} gives an output of shape {sizes}, and its manifest says "
+            f"[1, {model.manifest.dimension}]"
+        )
+
+
+def _unusable(model: Model, error: Exception) -> ArtifactCorruptError:
+    return ArtifactCorruptError(f"{model.onnx} cannot be loaded: {' '.join(str(error).split())}")

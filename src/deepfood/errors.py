@@ -1,0 +1,123 @@
+"""Every error that deepfood raises on purpose.
+
+DeepfoodError                    what a user can act on; one line, exit status 2
+├── SettingError                 a setting or flag has a value that cannot be used
+├── DatasetError                 a photo folder, CSV or data source is not what it should be
+│   └── DownloadError            the source could not be fetched whole
+├── PhotoError                   bytes that do not become a picture
+│   ├── PhotoUnsupportedError    not an image, or a format deepfood does not read
+│   ├── PhotoBrokenError         an image that is empty, cut off or damaged
+│   └── PhotoTooLargeError       more bytes or pixels than the limits allow
+├── ArtifactError                a Model or Gallery folder that cannot be used
+│   ├── ArtifactMissingError     nothing there, or a file of it is gone
+│   ├── ArtifactCorruptError     contents differ from the manifest
+│   ├── ArtifactFormatError      written by a newer deepfood, or of another kind
+│   ├── ArtifactBusyError        another process is writing it
+│   └── ModelMismatchError       the gallery was made with another Model
+├── QueryError                   a search that cannot be answered as asked
+│   └── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+├── DiskFullError                no space left where the work is written
+├── MissingExtraError            an optional part is not installed
+└── PortTakenError               the address to serve on is in use
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DeepfoodError(Exception):
+    """Base class; `str(error)` is one line that names the value at fault and the way out."""
+
+
+class SettingError(DeepfoodError):
+    pass
+
+
+class DatasetError(DeepfoodError):
+    pass
+
+
+class DownloadError(DatasetError):
+    pass
+
+
+class PhotoError(DeepfoodError):
+    pass
+
+
+class PhotoUnsupportedError(PhotoError):
+    pass
+
+
+class PhotoBrokenError(PhotoError):
+    pass
+
+
+class PhotoTooLargeError(PhotoError):
+    pass
+
+
+class ArtifactError(DeepfoodError):
+    pass
+
+
+class ArtifactMissingError(ArtifactError):
+    pass
+
+
+class ArtifactCorruptError(ArtifactError):
+    pass
+
+
+class ArtifactFormatError(ArtifactError):
+    pass
+
+
+class ArtifactBusyError(ArtifactError):
+    pass
+
+
+class ModelMismatchError(ArtifactError):
+    pass
+
+
+class QueryError(DeepfoodError):
+    pass
+
+
+class PhotoNotFoundError(QueryError):
+    pass
+
+
+class DiskFullError(DeepfoodError):
+    pass
+
+
+class MissingExtraError(DeepfoodError):
+    pass
+
+
+class PortTakenError(DeepfoodError):
+    pass
+
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: SQLite (SQLITE_FULL, and SQLITE_IOERR on a failed write), faiss and Annoy say it in words only.
+_NO_SPACE_TEXTS = ("disk is full", "disk I/O error", "No space left on device")
+
+
+@contextmanager
+def disk_full_named(where: Path) -> Iterator[None]:
+    """Turn "no space left", whoever says it, into a DiskFullError that names `where`."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in _NO_SPACE
+        if full or any(text in str(error) for text in _NO_SPACE_TEXTS):
+            raise DiskFullError(
+                f"no space left on the disk of {where}: free some and run the same command again; "
+                "what was finished is kept"
+            ) from error
+        raise

@@ -1,0 +1,61 @@
+"""What earlier work already says of a source's files, so that no photo is embedded twice."""
+
+from dataclasses import dataclass, replace
+
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.gallery.store import Photo, Skipped, Store
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file's vector (row `row` of `store`) and catalogue entry, or the reason it has none."""
+
+    store: Store
+    row: int
+    entry: Photo | Skipped
+
+    def agrees(self, file: PhotoFile) -> bool:
+        """Whether the catalogue has the label and name that the source gives the file now.
+
+        Copies of another photo show neither, so theirs may change.
+        """
+        return (
+            isinstance(self.entry, Skipped)
+            or self.entry.file != file.file
+            or (self.entry.label, self.entry.name) == (file.label, file.name)
+        )
+
+
+def known_files(stores: list[Store]) -> dict[str, Known]:
+    """By stored file name; what an earlier store in the list says comes before the later ones."""
+    known: dict[str, Known] = {}
+    for store in reversed(stores):
+        by_content: dict[str, tuple[int, Photo]] = {}
+        for row, photo in enumerate(store.photos()):
+            known[photo.file] = Known(store, row, photo)
+            by_content[photo.sha256] = (row, photo)
+        for skipped in store.skipped():
+            if skipped.same_as in by_content:
+                row, photo = by_content[skipped.same_as]
+                # The same bytes as a photo that is there: its vector serves this file too.
+                known[skipped.file] = Known(
+                    store, row, replace(photo, modified_ns=skipped.modified_ns)
+                )
+            else:
+                known[skipped.file] = Known(store, -1, skipped)
+    return known
+
+
+def is_known(source: PhotoSource, file: PhotoFile, known: dict[str, Known]) -> bool:
+    """Whether the file is known and unchanged: same size, same time of change."""
+    one = known.get(file.stored)
+    return one is not None and (one.entry.bytes, one.entry.modified_ns) == stamp(source, file)
+
+
+def stamp(source: PhotoSource, file: PhotoFile) -> tuple[int, int]:
+    """Size in bytes and time of change in ns; (-1, -1) where the file cannot be seen."""
+    try:
+        stat = (source.root / file.file).stat()
+    except (OSError, ValueError):
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns

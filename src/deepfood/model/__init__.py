@@ -1,0 +1,5 @@
+"""The Model artefact: opening one, the one that ships, and making new ones from a network."""
+
+from deepfood.model.artifact import Model, ModelManifest, open_model
+
+__all__ = ["Model", "ModelManifest", "open_model"]

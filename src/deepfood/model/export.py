@@ -1,0 +1,87 @@
+"""From a torch network to a Model folder: ONNX with the embedding as its only output.
+
+Needs the extra `deepfood[train]`; searching and serving never import this module.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from deepfood.artifacts import FileRecord
+from deepfood.model.artifact import CARD, ONNX, ModelManifest
+from deepfood.photo import Preprocess
+
+
+def export_model(
+    network: Any,
+    folder: Path,
+    *,
+    name: str,
+    backbone: str,
+    preprocess: Preprocess,
+    source: str,
+    licence: str,
+    card: str,
+) -> ModelManifest:
+    """Write `network` (float32 [n, 3, size, size] -> [n, dimension]) as a Model into `folder`.
+
+    Weights are stored as fp16, half the size; the arithmetic stays float32 (or what the runtime
+    chooses).
+    """
+    import onnx
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    example = torch.zeros(2, 3, preprocess.size, preprocess.size)
+    network = network.eval()
+    dimension = int(network(example).shape[1])
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["pixels"],
+        output_names=["embedding"],
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+        dynamo=True,
+    )
+    graph = program.model_proto
+    _store_as_fp16(graph)
+    onnx.checker.check_model(graph)
+    (folder / ONNX).write_bytes(graph.SerializeToString(deterministic=True))
+    (folder / CARD).write_text(card, encoding="utf-8")
+    manifest = ModelManifest(
+        name=name,
+        backbone=backbone,
+        dimension=dimension,
+        preprocess=preprocess,
+        source=source,
+        licence=licence,
+        files={file: FileRecord.of(folder / file) for file in (ONNX, CARD)},
+    )
+    manifest.write(folder)
+    return manifest
+
+
+def _store_as_fp16(model: Any) -> None:
+    """Replace each float32 weight by its fp16 rounding and a cast back; runtimes fold the cast."""
+    import numpy as np
+    import onnx
+
+    graph = model.graph
+    kept, casts = [], []
+    for weight in graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT:
+            kept.append(weight)
+            continue
+        half = onnx.numpy_helper.to_array(weight).astype(np.float16)
+        kept.append(onnx.numpy_helper.from_array(half, f"{weight.name}.fp16"))
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [f"{weight.name}.fp16"], [weight.name], to=onnx.TensorProto.FLOAT
+            )
+        )
+    nodes = [*casts, *graph.node]
+    del graph.initializer[:], graph.node[:], graph.value_info[:], model.metadata_props[:]
+    for node in nodes:  # the exporter leaves paths of the building machine here
+        del node.metadata_props[:]
+        node.doc_string = ""
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)

@@ -1,0 +1,1 @@
+"""The search service: `service` knows no HTTP, `app` speaks HTTP and knows no models."""

@@ -1,0 +1,289 @@
+"""The HTTP face of the service: routes, answers, and the resources that live as long as it does."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from pydantic import BaseModel
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from deepfood import __version__
+from deepfood.config import Settings, load_settings
+from deepfood.gallery import Hit, Photo
+from deepfood.serve.guard import BodyLimit, SecurityHeaders
+from deepfood.serve.problems import Problem, add_problem_handlers
+from deepfood.serve.query import DEFAULT_K, SearchRequest, read_original_form, read_query
+from deepfood.serve.service import SearchService, open_service
+
+T = TypeVar("T")
+
+STATIC = Path(__file__).parent / "static"
+
+#: Photos and thumbnails are named by their content, so what was once fetched stays right.
+_FOREVER = "public, max-age=31536000, immutable"
+
+_PICTURE_HEADERS = {
+    "Cache-Control": _FOREVER,
+    # A browser shows a bare picture in a page of its own making, which is styled inline.
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; sandbox",
+}
+
+
+def _accepts(schemas: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a body that a route reads by itself: a schema a content type."""
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_SEARCH_FORM = {
+    "type": "object",
+    "properties": {
+        "photo": {"type": "string", "format": "binary"},
+        "id": {"type": "string"},
+        "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
+    },
+}
+_ORIGINAL_FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "description": "a data URL"}},
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": why}
+    for status, why in {
+        404: "no photo with that id",
+        413: "more bytes or pixels than the limits allow",
+        415: "not an image, or a body of another kind",
+        422: "a damaged photo, or a value that cannot be used",
+    }.items()
+}
+
+
+class PhotoOut(BaseModel):
+    """A photo of the gallery; `url` is the original file, `thumbnail_url` a small JPEG."""
+
+    id: str
+    label: str | None
+    name: str | None
+    width: int
+    height: int
+    url: str
+    thumbnail_url: str
+
+
+class HitOut(PhotoOut):
+    """`score` is the cosine similarity to the query, -1 to 1."""
+
+    score: float
+
+
+class SearchOut(BaseModel):
+    """The hits, the most similar first."""
+
+    hits: list[HitOut]
+
+
+class UrlsOut(BaseModel):
+    """The original's answer: addresses of the nearest photos."""
+
+    urls: list[str]
+
+
+class GalleryOut(BaseModel):
+    photos: int
+    labels: int
+    index: str
+    model: str
+    dimension: int
+
+
+def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) -> FastAPI:
+    """The application; `opener` is called once, when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
+        service = await asyncio.to_thread(opener, settings)
+        # As many photos are decoded at once as there are cores to do it (and memory for).
+        with ThreadPoolExecutor(service.embedder.threads + 1, "photo") as threads:
+            yield {"service": service, "threads": threads}
+        service.close()
+
+    app = FastAPI(
+        title="deepfood",
+        version=__version__,
+        summary="Photo search for food: send a photo, get the ones that look like it.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from another host
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    add_problem_handlers(app)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    # A data URL is 4/3 of its photo, and a form may encode some of that once more.
+    app.add_middleware(BodyLimit, max_bytes=_max_body(settings))
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+def app_for_worker() -> FastAPI:
+    """What each worker process of `deepfood serve --workers` starts from."""
+    return create_app(load_settings(), open_service)
+
+
+router = APIRouter()
+
+
+@router.post(
+    "/api/v1/search",
+    tags=["search"],
+    responses=_PROBLEMS,
+    openapi_extra=_accepts(
+        {
+            "multipart/form-data": _SEARCH_FORM,
+            "application/json": SearchRequest.model_json_schema(),
+        }
+    ),
+)
+async def search(request: Request) -> SearchOut:
+    """Find the photos most like the one sent, or more like one of the gallery."""
+    query = await read_query(request, _max_body(_settings(request)))
+    service = _service(request)
+    if query.photo is not None:
+        hits = await _in_thread(request, service.search_photo, query.photo, query.k)
+    else:
+        hits = await _in_thread(request, service.search_like, query.photo_id, query.k)
+    return SearchOut(hits=[_hit(request, hit) for hit in hits])
+
+
+@router.post(
+    "/search",
+    tags=["search"],
+    responses=_PROBLEMS,
+    openapi_extra=_accepts({"application/x-www-form-urlencoded": _ORIGINAL_FORM}),
+)
+async def search_as_the_original(request: Request) -> UrlsOut:
+    """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
+    data = await read_original_form(request, _max_body(_settings(request)))
+    hits = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
+    return UrlsOut(urls=[_url(request, f"/photos/{hit.photo.id}") for hit in hits])
+
+
+@router.get("/api/v1/gallery", tags=["gallery"])
+async def gallery(request: Request) -> GalleryOut:
+    """What is searched here."""
+    about = _service(request).gallery.manifest
+    return GalleryOut(
+        photos=about.count,
+        labels=about.labels,
+        index=about.index.kind,
+        model=about.model_name,
+        dimension=about.dimension,
+    )
+
+
+@router.get("/api/v1/samples", tags=["gallery"])
+async def samples(
+    request: Request, count: Annotated[int, Query(ge=1, le=48)] = 12, seed: int | None = None
+) -> list[PhotoOut]:
+    """Photos of the gallery drawn at random, to start from."""
+    seed = secrets.randbits(32) if seed is None else seed
+    drawn = await _in_thread(request, _service(request).gallery.sample, count, seed)
+    return [_photo(request, photo) for photo in drawn]
+
+
+@router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: _PROBLEMS[404]})
+async def photo_facts(request: Request, photo_id: str) -> PhotoOut:
+    """What the gallery says of one photo."""
+    return _photo(request, await _in_thread(request, _service(request).gallery.photo, photo_id))
+
+
+@router.get(
+    "/photos/{photo_id}", tags=["gallery"], response_class=Response, responses={404: _PROBLEMS[404]}
+)
+async def photo_file(request: Request, photo_id: str) -> Response:
+    """The photo as it was indexed, byte for byte."""
+    photo, data = await _in_thread(request, _service(request).photo, photo_id)
+    return Response(data, media_type=photo.media_type, headers=_PICTURE_HEADERS)
+
+
+@router.get(
+    "/thumbnails/{photo_id}",
+    tags=["gallery"],
+    response_class=Response,
+    responses={404: _PROBLEMS[404]},
+)
+async def photo_thumbnail(request: Request, photo_id: str) -> Response:
+    """A small JPEG of the photo."""
+    data = await _in_thread(request, _service(request).thumbnail, photo_id)
+    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+
+
+@router.get("/healthz", tags=["operation"])
+async def healthz() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["operation"])
+async def readyz(request: Request) -> dict[str, str]:
+    """The gallery is open and can be searched; before that, nothing answers here."""
+    return {"status": "ready", "photos": str(_service(request).gallery.manifest.count)}
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> FileResponse:
+    return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
+
+
+def _service(request: Request) -> SearchService:
+    service: SearchService = request.state.service
+    return service
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _max_body(settings: Settings) -> int:
+    return settings.max_photo_bytes * 3 // 2 + 64 * 1024
+
+
+async def _in_thread(request: Request, function: Callable[..., T], *arguments: object) -> T:
+    """Run what computes or reads files beside the event loop."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(request.state.threads, function, *arguments)
+
+
+def _photo(request: Request, photo: Photo) -> PhotoOut:
+    return PhotoOut(
+        id=photo.id,
+        label=photo.label,
+        name=photo.name,
+        width=photo.width,
+        height=photo.height,
+        url=_url(request, f"/photos/{photo.id}"),
+        thumbnail_url=_url(request, f"/thumbnails/{photo.id}"),
+    )
+
+
+def _hit(request: Request, hit: Hit) -> HitOut:
+    return HitOut(score=hit.score, **_photo(request, hit.photo).model_dump())
+
+
+def _url(request: Request, path: str) -> str:
+    """Relative to this server, or below `public_url`; never made from what the client sent."""
+    return _settings(request).public_url.rstrip("/") + path

@@ -1,0 +1,91 @@
+"""Errors over HTTP: problem details (RFC 9457) for programs, a page for people."""
+
+import html
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from deepfood.errors import (
+    DeepfoodError,
+    PhotoError,
+    PhotoNotFoundError,
+    PhotoTooLargeError,
+    PhotoUnsupportedError,
+    QueryError,
+)
+
+#: The first class that fits decides; anything else of ours is our fault.
+_STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
+    (PhotoNotFoundError, 404),
+    (QueryError, 422),
+    (PhotoTooLargeError, 413),
+    (PhotoUnsupportedError, 415),
+    (PhotoError, 422),
+)
+
+_PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="utf-8")
+
+
+class Problem(BaseModel):
+    """RFC 9457; sent as application/problem+json."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+def problem(request: Request, status: int, detail: str) -> Response:
+    """The answer to a request that failed: a page where the client asks for one, else JSON."""
+    title = HTTPStatus(status).phrase
+    if _wants_page(request):
+        page = _PAGE.replace("{{title}}", html.escape(title)).replace(
+            "{{detail}}", html.escape(detail)
+        )
+        return HTMLResponse(page, status)
+    body = Problem(title=title, status=status, detail=detail)
+    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    @app.exception_handler(DeepfoodError)
+    async def ours(request: Request, error: DeepfoodError) -> Response:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        # What is our own fault is logged, not told: it may name paths of this machine.
+        detail = str(error) if status < 500 else "the service has a fault; its log says more"
+        return problem(request, status, detail)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = f"there is nothing at {request.url.path}"
+        answer = problem(request, error.status_code, detail)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(request, 422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        # Nobody is left to read this; without it an upload cut off half way would log a fault.
+        return problem(request, 400, "the request ended before its body did")
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return problem(request, 500, "the service has a fault; its log says more")
+
+
+def _wants_page(request: Request) -> bool:
+    accepts = request.headers.get("accept", "")
+    return "text/html" in accepts and not request.url.path.startswith("/api/")

@@ -1,0 +1,71 @@
+"""Run the service with uvicorn, in this process or in several workers that share one socket."""
+
+import errno
+import os
+import socket
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from deepfood.config import Settings, export_settings
+from deepfood.errors import PortTakenError, SettingError
+from deepfood.serve.app import create_app
+from deepfood.serve.service import open_service
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address. Raises PortTakenError, or SettingError for an address that is not ours."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and
+        # with it every answer on a kept connection waits 40 ms. socket.create_server leaves it 0.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            if os.name == "posix":  # elsewhere this would let two servers share the port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(2048)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(
+                f"port {port} on {host} is in use: end what runs there, or give another with "
+                f"--port {port + 1} (make demo PORT={port + 1})"
+            ) from error
+        raise SettingError(f"cannot serve on {host} port {port}: {error.strerror}") from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def run(settings: Settings, listening: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves."""
+    service = open_service(settings)  # with several workers: to find faults before they start
+    count = service.gallery.manifest.count
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"deepfood: {count} photos on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
+    try:
+        if settings.workers == 1:
+            config = _config(create_app(settings, lambda _: service))
+            uvicorn.Server(config).run(sockets=[listening])
+        else:
+            service.close()
+            export_settings(settings)
+            config = _config("deepfood.serve.app:app_for_worker", settings.workers)
+            Multiprocess(config, sockets=[listening]).run()
+    except KeyboardInterrupt:
+        pass  # uvicorn has already finished the requests under way
+    print("deepfood: ended", flush=True)
+
+
+def _config(app: object, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        factory=isinstance(app, str),
+        workers=workers,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )

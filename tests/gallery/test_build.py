@@ -1,0 +1,344 @@
+"""Building: what goes in comes out, nothing is done twice, nothing stops it."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
+from deepfood.errors import ArtifactBusyError, DatasetError
+from deepfood.gallery import Gallery, build_gallery
+from deepfood.gallery.build import _only_writer
+from deepfood.index import IndexSpec
+from deepfood.model import open_model
+from deepfood.photo import Limits, read_pixels
+from plates import LIMITS, build, jpeg, sha256, tiny_embedder, write_photos
+from samples import PHOTOS, bombs, not_photos
+
+#: Several pictures in one file: only the first must be whole, and half of the file holds it.
+_SEVERAL = ("animated", "pages", "mpo")
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+def files_of(gallery: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(gallery).as_posix(): path.read_bytes()
+        for path in sorted(gallery.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_photo_is_in_with_its_vector(tmp_path: Path, embedder: Embedder) -> None:
+    photos = write_photos(tmp_path / "photos", 20)
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert (report.embedded, report.reused, report.skipped) == (20, 0, ())
+
+    gallery = Gallery.open(tmp_path / "gallery", embedder.model)
+    assert [photo.file for photo in gallery.store.photos()] == sorted(
+        path.name for path in photos.iterdir()
+    )
+    for row, photo in enumerate(gallery.store.photos()):
+        data = (photos / photo.file).read_bytes()
+        assert photo.sha256 == sha256(data)
+        assert (photo.width, photo.height, photo.media_type) == (96, 72, "image/jpeg")
+        pixels = read_pixels(data, embedder.preprocess, LIMITS)
+        np.testing.assert_array_equal(gallery.vectors[row], embedder.infer(pixels))
+        assert gallery.search(embedder.embed(data), 1)[0].photo == photo
+        assert gallery.read(photo) == data
+
+
+def test_labels_from_folders_and_names_from_a_csv(tmp_path: Path, embedder: Embedder) -> None:
+    write_photos(tmp_path / "classes/crème brûlée/a", 2)
+    write_photos(tmp_path / "classes/पनीर", 2, start=2)
+    write_photos(tmp_path / "classes", 1, start=4)
+    build(tmp_path / "classes", tmp_path / "g1", embedder)
+    with Gallery.open(tmp_path / "g1", embedder.model) as gallery:
+        found = {(photo.label, photo.file) for photo in gallery.store.photos()}
+    assert found == {
+        ("crème brûlée", "crème brûlée/a/plate-00000.jpg"),
+        ("crème brûlée", "crème brûlée/a/plate-00001.jpg"),
+        ("पनीर", "पनीर/plate-00002.jpg"),
+        ("पनीर", "पनीर/plate-00003.jpg"),
+        (None, "plate-00004.jpg"),
+    }
+
+    with (tmp_path / "classes/photos.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["photo", "label", "name"])
+        rows.writerow(["पनीर/plate-00002.jpg", "cheese", 'Paneer, "fresh"'])
+        rows.writerow(["plate-00004.jpg", "", ""])
+    for source in (tmp_path / "classes", tmp_path / "classes/photos.csv"):
+        build(source, tmp_path / "g2", embedder)
+        with Gallery.open(tmp_path / "g2", embedder.model) as gallery:
+            found = {(photo.label, photo.name) for photo in gallery.store.photos()}
+        assert found == {("cheese", 'Paneer, "fresh"'), (None, None)}
+
+
+def test_same_names_in_two_folders_and_two_unicode_forms(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
+    for seed, name in enumerate(["a/1.jpg", "b/1.jpg", "c/1.JPG", composed, decomposed, "🍛 .jpg"]):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(seed))
+    report = build(tmp_path / "photos", tmp_path / "gallery", embedder)
+    assert report.manifest.count == 6
+    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+        assert len({photo.id for photo in gallery.store.photos()}) == 6
+
+
+def test_bad_files_are_recorded_and_never_stop_it(tmp_path: Path, embedder: Embedder) -> None:
+    photos = write_photos(tmp_path / "photos", 5)
+    (photos / "zero.jpg").touch()
+    (photos / "text.jpg").write_text("no photo")
+    (photos / "half.jpg").write_bytes(jpeg(7)[:900])
+    (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    (photos / "outside.jpg").symlink_to(write_photos(tmp_path / "else", 1) / "plate-00000.jpg")
+    (photos / "copy.jpg").write_bytes(jpeg(3))
+    (photos / "folder.jpg").mkdir()
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / ".hidden.jpg").write_bytes(jpeg(8))
+    (photos / "notes.txt").write_text("not looked at")
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(9))
+    report = build(photos, tmp_path / "gallery", embedder)
+    reasons = {one.file: one.reason for one in report.skipped}
+    assert report.manifest.count == 5
+    assert set(reasons) == {
+        "zero.jpg",
+        "text.jpg",
+        "half.jpg",
+        "gone.jpg",
+        "pipe.jpg",
+        "outside.jpg",
+        "plate-00003.jpg",
+        r"caf\udce9.jpg",
+    }
+    assert "empty" in reasons["zero.jpg"]
+    assert "no such file" in reasons["gone.jpg"]
+    assert "no regular file" in reasons["pipe.jpg"]
+    assert "not JPEG" in reasons["text.jpg"]
+    assert "damaged" in reasons["half.jpg"]
+    assert "outside" in reasons["outside.jpg"]
+    assert reasons["plate-00003.jpg"] == "the same photo as copy.jpg"
+    assert "Unicode" in reasons[r"caf\udce9.jpg"]
+    # Recorded means known: nothing of it is tried again, and it is all there to be shown.
+    again = build(photos, tmp_path / "gallery", embedder)
+    assert again.up_to_date
+    assert {one.file: one.reason for one in again.skipped} == reasons
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_recorded(tmp_path: Path, embedder: Embedder) -> None:
+    photos = write_photos(tmp_path / "photos", 2)
+    (photos / "plate-00000.jpg").chmod(0)
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert "cannot be read" in report.skipped[0].reason
+
+
+def test_each_format_and_each_defect_as_a_file(tmp_path: Path, embedder: Embedder) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    half = {n: d[: len(d) // 2] for n, d in PHOTOS.items() if not n.endswith(_SEVERAL)}
+    kinds = {
+        "good": PHOTOS,
+        "not JPEG": not_photos(),
+        "max_photo_pixels": bombs(),
+        "damaged|cut off": half,
+    }
+    for what, files in kinds.items():
+        for name, data in files.items():
+            # Every name is wrong for nearly every content: what the bytes are is what counts.
+            (photos / f"{what} {name}.jpg").write_bytes(data)
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert report.manifest.count == len(PHOTOS)
+    assert len(report.skipped) == sum(len(files) for files in kinds.values()) - len(PHOTOS)
+    for one in report.skipped:
+        what = next(kind for kind in kinds if one.file.startswith(kind))
+        assert re.search(what, one.reason), one
+
+
+def test_limits_count_for_files_too(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 2)
+    (photos / "large.jpg").write_bytes(jpeg(5, (400, 300)))
+    small = tiny_embedder(tmp_path / "m", limits=Limits(max_bytes=10**6, max_pixels=10_000))
+    report = build(photos, tmp_path / "g", small)
+    assert [one.file for one in report.skipped] == ["large.jpg"]
+    assert "max_photo_pixels" in report.skipped[0].reason
+
+
+@pytest.mark.parametrize("what", ["empty folder", "no photos", "only bad", "nowhere", "bad csv"])
+def test_nothing_to_build_from(what: str, tmp_path: Path, embedder: Embedder) -> None:
+    source = tmp_path / "photos"
+    if what != "nowhere":
+        source.mkdir()
+    if what == "no photos":
+        (source / "readme.txt").write_text("hello")
+    if what == "only bad":
+        (source / "a.jpg").write_text("hello")
+    if what == "bad csv":
+        (source / "photos.csv").write_text("file,label\na.jpg,b\n")
+    with pytest.raises(DatasetError, match=str(source)):
+        build(source, tmp_path / "gallery", embedder)
+    assert not (tmp_path / "gallery/manifest.json").exists()
+
+
+def test_one_photo(tmp_path: Path, embedder: Embedder) -> None:
+    build(write_photos(tmp_path / "photos", 1), tmp_path / "gallery", embedder)
+    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+        assert len(gallery.search(embedder.embed(jpeg(5)), 9)) == 1
+
+
+def test_ten_thousand_photos_in_order_and_found(tmp_path: Path, embedder: Embedder) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    base = jpeg(0, (32, 32))
+    for number in range(10_000):  # the same picture, another comment: other bytes, other photo
+        comment = f"{number:05d}".encode()
+        marked = base[:2] + b"\xff\xfe\x00\x07" + comment + base[2:]
+        (photos / f"{number:05d}.jpg").write_bytes(marked)
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert report.manifest.count == 10_000
+    assert report.manifest.index.kind == "exact"
+    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+        assert [p.file for p in gallery.store.photos()] == [f"{n:05d}.jpg" for n in range(10_000)]
+        assert len(gallery.search(embedder.embed(base), 9)) == 9
+
+
+def test_a_second_build_does_nothing_and_a_changed_one_only_what_changed(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 10), tmp_path / "gallery"
+    build(photos, out, embedder)
+    before = files_of(out)
+    assert build(photos, out, embedder).up_to_date
+    assert files_of(out) == before
+
+    (photos / "plate-00003.jpg").unlink()
+    (photos / "plate-00004.jpg").write_bytes(jpeg(44))
+    write_photos(photos, 1, start=70)
+    report = build(photos, out, embedder)
+    assert (report.embedded, report.reused, report.manifest.count) == (2, 8, 10)
+    fresh = tmp_path / "fresh"
+    build(photos, fresh, embedder)
+    assert vectors_of(out, embedder) == vectors_of(fresh, embedder)
+
+
+def vectors_of(out: Path, embedder: Embedder) -> dict[str, bytes]:
+    with Gallery.open(out, embedder.model) as gallery:
+        return {
+            photo.file: gallery.vectors[row].tobytes()
+            for row, photo in enumerate(gallery.store.photos())
+        }
+
+
+def test_removing_the_first_of_two_copies_keeps_the_photo(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 3), tmp_path / "gallery"
+    (photos / "z-copy.jpg").write_bytes(jpeg(0))
+    assert build(photos, out, embedder).manifest.count == 3
+    (photos / "plate-00000.jpg").unlink()
+    report = build(photos, out, embedder)
+    assert (report.manifest.count, report.embedded) == (3, 0)
+    assert "z-copy.jpg" in vectors_of(out, embedder)
+
+
+def test_another_index_reuses_every_vector(tmp_path: Path, embedder: Embedder) -> None:
+    photos, out = write_photos(tmp_path / "photos", 30), tmp_path / "gallery"
+    build(photos, out, embedder)
+    for kind in ("annoy", "hnsw", "exact"):
+        report = build(photos, out, embedder, IndexSpec(kind=kind))
+        assert (report.manifest.index.kind, report.embedded) == (kind, 0)
+        with Gallery.open(out, embedder.model) as gallery:
+            assert gallery.search(embedder.embed(jpeg(4)), 1)[0].photo.file == "plate-00004.jpg"
+    assert build(photos, out, embedder, IndexSpec(kind="annoy", annoy_trees=7)).embedded == 0
+    assert not build(photos, out, embedder, IndexSpec(kind="annoy", annoy_trees=8)).up_to_date
+
+
+def test_another_model_embeds_everything_again(tmp_path: Path, embedder: Embedder) -> None:
+    photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "gallery"
+    build(photos, out, embedder)
+    other = tiny_embedder(tmp_path / "other", pool=16)
+    report = build(photos, out, other)
+    assert (report.embedded, report.manifest.dimension) == (5, other.dimension)
+
+
+def test_two_builds_at_once(tmp_path: Path, embedder: Embedder) -> None:
+    photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "gallery"
+    out.mkdir()
+    with _only_writer(out), pytest.raises(ArtifactBusyError, match="another build is writing"):
+        build(photos, out, embedder)
+    assert build(photos, out, embedder).manifest.count == 5
+
+
+@pytest.mark.parametrize("there", ["file", "folder"])
+def test_a_folder_of_something_else_is_left_alone(
+    there: str, tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 2), tmp_path / "mine"
+    if there == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=str(out)):
+        build(photos, out, embedder)
+    assert (out if there == "file" else out / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_build_goes_on_where_it_was(how: signal.Signals, tmp_path: Path) -> None:
+    # With the default Model on one core: slow enough to be stopped between two flushes.
+    photos, out = write_photos(tmp_path / "photos", 1500), tmp_path / "gallery"
+    command = [sys.executable, "-m", "deepfood.cli", "build", str(photos), "--out", str(out)]
+    environment = {**os.environ, "DEEPFOOD_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    vectors = out / "building/vectors.f32"
+    deadline = time.monotonic() + 60
+    while not (vectors.is_file() and vectors.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(0.2)  # the vectors of the first flush are there; now their rows are too
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (-9 if how is signal.SIGKILL else 130), said
+    assert not (out / "manifest.json").exists()
+
+    embedder = Embedder(open_model(), LIMITS)
+    report = build(photos, out, embedder)
+    assert report.reused > 0, "what was flushed before it stopped"
+    assert report.reused + report.embedded == 1500
+    build(photos, tmp_path / "fresh", embedder)
+    assert vectors_of(out, embedder) == vectors_of(tmp_path / "fresh", embedder)
+    assert not (out / "building").exists()
+
+
+def test_a_kill_between_vectors_and_catalogue_loses_only_the_tail(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 4), tmp_path / "gallery"
+    source = list_photos(photos)
+    build_gallery(source, out, embedder, IndexSpec(), quiet=True)
+    # An unfinished build whose last vectors were written, but not their catalogue rows.
+    (out / "manifest.json").unlink()
+    (out / "generation-000001").rename(out / "building")
+    (out / "building/model").write_text(embedder.model.fingerprint)
+    with (out / "building/vectors.f32").open("ab") as file:
+        file.write(b"torn" * 100)
+    report = build(photos, out, embedder)
+    assert (report.embedded, report.reused) == (0, 4)
+    assert len(vectors_of(out, embedder)) == 4

@@ -1,0 +1,273 @@
+"""Damaged, foreign and newer galleries; a full disk. Each gets one clear line and loses nothing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepfood.embed import Embedder
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactFormatError,
+    ArtifactMissingError,
+    ModelMismatchError,
+    PhotoNotFoundError,
+    QueryError,
+)
+from deepfood.gallery import Gallery
+from deepfood.gallery.verify import gallery_problems
+from deepfood.index import IndexSpec
+from plates import build, jpeg, tiny_embedder, write_photos, write_tiny_model
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, embedder: Embedder) -> Path:
+    write_photos(tmp_path / "photos", 12)
+    build(tmp_path / "photos", tmp_path / "gallery", embedder, IndexSpec(kind="hnsw"))
+    return tmp_path / "gallery"
+
+
+FILES = ["catalogue.sqlite", "vectors.f32", "index.faiss"]
+
+
+def problems(gallery: Path) -> list[str]:
+    return list(gallery_problems(gallery, quiet=True))
+
+
+def test_a_whole_gallery_has_no_problems(gallery: Path) -> None:
+    assert problems(gallery) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", [0.0, 0.5, 0.999])
+def test_a_flipped_byte(name: str, where: float, gallery: Path, embedder: Embedder) -> None:
+    path = next(gallery.glob(f"*/{name}"))
+    contents = bytearray(path.read_bytes())
+    contents[int(len(contents) * where)] ^= 0x10
+    path.write_bytes(contents)
+    with pytest.raises(ArtifactCorruptError, match=f"{name} differs from its SHA-256"):
+        Gallery.open(gallery, embedder.model)
+    assert len(problems(gallery)) == 1
+    assert f"{name} differs" in problems(gallery)[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file(name: str, gallery: Path, embedder: Embedder) -> None:
+    next(gallery.glob(f"*/{name}")).unlink()
+    with pytest.raises(ArtifactMissingError, match=f"{name} is missing"):
+        Gallery.open(gallery, embedder.model)
+    assert problems(gallery) == [f"generation-000001/{name} is missing"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_off_file(name: str, gallery: Path, embedder: Embedder) -> None:
+    path = next(gallery.glob(f"*/{name}"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactCorruptError, match="the manifest says"):
+        Gallery.open(gallery, embedder.model)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_gallery_is_mended_by_building_again(
+    name: str, gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    path = next(gallery.glob(f"*/{name}"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    build(tmp_path / "photos", gallery, embedder, IndexSpec(kind="hnsw"))
+    assert problems(gallery) == []
+    with Gallery.open(gallery, embedder.model) as opened:
+        assert opened.search(embedder.embed(jpeg(5)), 1)[0].photo.file == "plate-00005.jpg"
+
+
+def test_another_model_is_refused_by_fingerprint(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    other = tiny_embedder(tmp_path / "other", pool=16)
+    with pytest.raises(ModelMismatchError, match=r"--model.*build it again"):
+        Gallery.open(gallery, other.model)
+
+
+def edit_manifest(gallery: Path, **changes: object) -> None:
+    path = gallery / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"format_version": 2}, ArtifactFormatError, "format version 2.*upgrade deepfood"),
+        ({"format_version": 99, "shape": "unknown"}, ArtifactFormatError, "upgrade deepfood"),
+        ({"kind": "model"}, ArtifactFormatError, "is a model, not a gallery"),
+        ({"count": "many"}, ArtifactCorruptError, "count"),
+        ({"files": {"../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}}, ArtifactError, "outs"),
+        ({"files": {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}}, ArtifactError, "outside"),
+        ({"generation": -1}, ArtifactCorruptError, "generation"),
+        ({"surprise": 1}, ArtifactCorruptError, "surprise"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used(
+    changes: dict[str, object],
+    error: type[ArtifactError],
+    message: str,
+    gallery: Path,
+    embedder: Embedder,
+) -> None:
+    edit_manifest(gallery, **changes)
+    with pytest.raises(error, match=message):
+        Gallery.open(gallery, embedder.model)
+
+
+@pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"\xff\xfe", b'{"kind": "gallery"}'])
+def test_a_manifest_that_is_no_manifest(contents: bytes, gallery: Path, embedder: Embedder) -> None:
+    (gallery / "manifest.json").write_bytes(contents)
+    with pytest.raises(ArtifactCorruptError, match=r"manifest\.json is damaged"):
+        Gallery.open(gallery, embedder.model)
+
+
+def test_no_gallery_at_all(tmp_path: Path, embedder: Embedder) -> None:
+    for nothing in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(ArtifactMissingError, match="is no gallery"):
+            Gallery.open(nothing, embedder.model)
+
+
+def test_verify_finds_lost_and_changed_photos(gallery: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos/plate-00002.jpg").unlink()
+    (tmp_path / "photos/plate-00003.jpg").write_bytes(jpeg(99))
+    assert [line.split()[1] for line in problems(gallery)] == ["plate-00002.jpg", "plate-00003.jpg"]
+
+
+def test_a_changed_photo_is_never_handed_out(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(1234))
+    with Gallery.open(gallery, embedder.model) as opened:
+        photos = list(opened.store.photos())
+        (tmp_path / "photos" / photos[0].file).unlink()
+        (tmp_path / "photos" / photos[0].file).symlink_to(secret)
+        (tmp_path / "photos" / photos[1].file).write_bytes(jpeg(77))
+        (tmp_path / "photos" / photos[2].file).unlink()
+        for photo in photos[:3]:
+            with pytest.raises(PhotoNotFoundError, match="build it again"):
+                opened.read(photo)
+        assert opened.read(photos[3]) == jpeg(3)
+
+
+def test_photos_that_moved_are_found_where_one_says(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with Gallery.open(gallery, embedder.model, tmp_path / "moved") as opened:
+        assert opened.read(next(opened.store.photos())) == jpeg(0)
+
+
+@pytest.mark.parametrize("photo_id", ["", "x", "0" * 20, "' OR 1=1 --", "%", "../x", "é" * 20])
+def test_unknown_ids(photo_id: str, gallery: Path, embedder: Embedder) -> None:
+    with (
+        Gallery.open(gallery, embedder.model) as opened,
+        pytest.raises(PhotoNotFoundError, match="no photo"),
+    ):
+        opened.photo(photo_id)
+
+
+def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> None:
+    with Gallery.open(gallery, embedder.model) as opened:
+        photo = next(opened.store.photos())
+        for k in (1, 5, 11, 12, 100):
+            hits = opened.search_like(photo.id, k)
+            assert len(hits) == min(k, 11)
+            assert photo.id not in {hit.photo.id for hit in hits}
+        with pytest.raises(QueryError, match="k = 0"):
+            opened.search_like(photo.id, 0)
+
+
+# A full disk: a file size limit of the system for any user, a small tmpfs where we may mount one.
+
+_BUILD = """
+import resource, sys
+from deepfood.cli import main
+limit = int(sys.argv.pop(1))
+if limit:
+    import signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+def run_build(arguments: list[str], limit: int = 0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _BUILD, str(limit), "build", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a tmpfs here; the size-limit test covers a full disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "annoy"])
+def test_a_full_disk_and_then_more_room(kind: str, small_disk: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 1200)  # 0.9 MB of vectors, twice while assembling
+    model = write_tiny_model(tmp_path / "model")
+    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    arguments += ["--index", kind]
+    full = run_build(arguments)
+    assert full.returncode == 2
+    assert "no space left on the disk of" in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    assert not (small_disk / "g/manifest.json").exists()
+
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    done = run_build([*arguments, "--json"])
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["photos"] == 1200
+    assert report["reused"] >= 512
+
+
+def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    photos = write_photos(tmp_path / "photos", 200)
+    model = write_tiny_model(tmp_path / "model")
+    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    assert run_build(arguments).returncode == 0
+    write_photos(photos, 1200, start=200)
+    assert run_build(arguments).returncode == 2
+    assert problems(small_disk / "g") == []
+
+
+@pytest.mark.parametrize("kilobytes", [1, 60, 600])
+def test_a_file_size_limit_is_a_full_disk_too(kilobytes: int, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 900)  # 0.7 MB of vectors
+    model = write_tiny_model(tmp_path / "model")
+    arguments = [str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
+    full = run_build(arguments, limit=kilobytes * 1024)
+    assert full.returncode == 2
+    assert "no space left" in full.stderr.splitlines()[-1]
+    assert run_build(arguments).returncode == 0
+    assert problems(tmp_path / "g") == []

@@ -1,0 +1,100 @@
+"""What many tests start from: a small real Model, folders of drawn plates, galleries of them."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image, ImageDraw
+
+from deepfood.artifacts import FileRecord
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
+from deepfood.gallery import BuildReport, build_gallery
+from deepfood.index import IndexSpec
+from deepfood.model import ModelManifest, open_model
+from deepfood.model.artifact import ONNX
+from deepfood.photo import Limits, Preprocess
+
+LIMITS = Limits(max_bytes=20 * 2**20, max_pixels=64_000_000)
+
+
+def plate(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A round dish of some colour with pieces on it; every seed another."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(rng.integers(90, 255, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    width, height = size
+    radius = min(size) * 0.42
+    middle = (width / 2, height / 2)
+    draw.ellipse(_circle(middle, radius), fill=tuple(rng.integers(0, 255, 3).tolist()))
+    for _ in range(int(rng.integers(4, 12))):
+        at = (middle[0] + rng.normal(0, radius / 3), middle[1] + rng.normal(0, radius / 3))
+        fill = tuple(rng.integers(0, 255, 3).tolist())
+        draw.ellipse(_circle(at, rng.uniform(0.1, 0.3) * radius), fill=fill)
+    return image
+
+
+def _circle(at: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
+    return (at[0] - radius, at[1] - radius, at[0] + radius, at[1] + radius)
+
+
+def jpeg(seed: int, size: tuple[int, int] = (96, 72)) -> bytes:
+    out = io.BytesIO()
+    plate(seed, size).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def write_photos(folder: Path, count: int, start: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(start, start + count):
+        (folder / f"plate-{seed:05d}.jpg").write_bytes(jpeg(seed))
+    return folder
+
+
+def write_tiny_model(folder: Path, *, name: str = "tiny", pool: int = 8) -> Path:
+    """A real Model that takes microseconds: 64 pixels, averaged over `pool` x `pool` blocks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    side = 64 // pool
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "AveragePool", ["pixels"], ["small"], kernel_shape=[pool] * 2, strides=[pool] * 2
+            ),
+            helper.make_node("Flatten", ["small"], ["embedding"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 64, 64])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3 * side * side])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / ONNX).write_bytes(model.SerializeToString())
+    onnx.checker.check_model(model)
+    ModelManifest(
+        name=name,
+        backbone="none",
+        dimension=3 * side * side,
+        preprocess=Preprocess(
+            size=64, crop=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
+        ),
+        source="made by the tests",
+        licence="Apache-2.0",
+        files={ONNX: FileRecord.of(folder / ONNX)},
+    ).write(folder)
+    return folder
+
+
+def tiny_embedder(folder: Path, *, pool: int = 8, limits: Limits = LIMITS) -> Embedder:
+    return Embedder(open_model(write_tiny_model(folder, pool=pool)), limits)
+
+
+def build(
+    photos: Path, out: Path, embedder: Embedder, spec: IndexSpec | None = None
+) -> BuildReport:
+    return build_gallery(list_photos(photos), out, embedder, spec or IndexSpec(), quiet=True)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

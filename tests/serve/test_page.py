@@ -1,0 +1,653 @@
+"""The web page in a real browser, against a real server."""
+
+import base64
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from email import message_from_bytes
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+from live import DISHES, LONG_NAME, SmallGallery, serving
+from plates import plate
+from samples import encode, not_photos, turned
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+UNKNOWN_ID = "0123456789abcdef0123"
+
+#: What axe checks: WCAG 2.2 up to AA, and good practice.
+AXE_OPTIONS = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+
+pytestmark = pytest.mark.skipif(
+    "DEEPFOOD_SKIP_BROWSER" in os.environ, reason="DEEPFOOD_SKIP_BROWSER is set"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail(
+            "the page's tests need Chromium or Chrome: `make test` installs it "
+            "(scripts/install-browser); DEEPFOOD_SKIP_BROWSER=1 leaves these tests out"
+        )
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*ARGUMENTS, *as_root], timeout=60_000
+        )
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page must never do: errors in the console, broken CSP, requests to other hosts."""
+
+    def __init__(self, context: BrowserContext, origin: str) -> None:
+        self.faults: list[str] = []
+        self.expected: list[str] = []
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) => console.error("
+            "'CSP: ' + event.violatedDirective + ' ' + event.blockedURI))"
+        )
+        context.on("request", lambda request: self._check(request, origin))
+        context.on("console", lambda one: self._add(one.text, one.type in ("error", "warning")))
+        context.on("weberror", lambda error: self._add(str(error.error), True))
+
+    def expect(self, text: str) -> None:
+        """A fault that the test provokes."""
+        self.expected.append(text)
+
+    def _check(self, request: Request, origin: str) -> None:
+        url = request.url
+        elsewhere = urlsplit(url).scheme != "blob" and not url.startswith(origin + "/")
+        self._add(f"request to {url}", elsewhere)
+
+    def _add(self, text: str, fault: bool) -> None:
+        if fault and not any(one in text for one in self.expected):
+            self.faults.append(text)
+
+
+@pytest.fixture
+def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
+    context = browser.new_context(
+        base_url=server_url, viewport={"width": 1280, "height": 800}, locale="en-GB"
+    )
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def watch(context: BrowserContext, server_url: str) -> Iterator[Watch]:
+    watch = Watch(context, server_url)
+    yield watch
+    assert watch.faults == []
+
+
+@pytest.fixture
+def page(context: BrowserContext, watch: Watch) -> Page:
+    """The start page with its samples."""
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#sample-list .card")).to_have_count(12)
+    return page
+
+
+def choose(page: Page, file: Path | dict[str, object]) -> None:
+    """Give the page a file through the button that is on show."""
+    with page.expect_file_chooser() as chosen:
+        page.locator("[data-picks=file]:visible").click()
+    chosen.value.set_files(file)  # type: ignore[arg-type]
+
+
+def give(page: Page, event: str, data: bytes, name: str = "dish.jpg") -> None:
+    """Paste or drop a file, as the browser would tell the page of it."""
+    page.evaluate(
+        """async ({event, data, name}) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, {type: 'image/jpeg'}));
+            const options = {bubbles: true, cancelable: true};
+            const at = document.elementFromPoint(200, 200);
+            if (event === 'paste') {
+                at.dispatchEvent(new ClipboardEvent(event, {...options, clipboardData: transfer}));
+                return;
+            }
+            at.dispatchEvent(new DragEvent(event, {...options, dataTransfer: transfer}));
+        }""",
+        {"event": event, "data": base64.b64encode(data).decode(), "name": name},
+    )
+
+
+def expect_hits(page: Page, title: str, count: int = 9) -> None:
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(page).to_have_title(f"{title} · deepfood")
+    expect(page.locator("#hits .card:not(.blank)")).to_have_count(count)
+    expect(page.locator("#hits")).not_to_have_attribute("aria-busy", "true")
+
+
+def hit_names(page: Page) -> list[str]:
+    return page.locator("#hits .name").all_inner_texts()
+
+
+def sample(page: Page, name: str) -> str:
+    """The id of the gallery's photo of that name."""
+    photos = page.request.get("/api/v1/samples?count=48").json()
+    return next(str(photo["id"]) for photo in photos if photo["name"] == name)
+
+
+# What visitors do
+
+
+def test_a_chosen_photo_finds_itself_first(page: Page, small_gallery: SmallGallery) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    first = page.locator("#hits .card").first
+    expect(first.locator(".name")).to_have_text("Tomato soup")
+    expect(first.locator(".label")).to_have_text("Soups")
+    expect(first.locator(".similarity")).to_have_text("100% alike")
+    percents = [
+        int(text.removesuffix("%")) for text in page.locator("#hits .percent").all_inner_texts()
+    ]
+    assert percents == sorted(percents, reverse=True)
+    assert first.locator(".bar").evaluate("e => getComputedStyle(e).backgroundSize") == "100% 100%"
+    expect(page.get_by_role("status")).to_have_text("9 photos like your photo")
+    expect(page.locator("#title")).to_be_focused()
+    assert page.locator("#query-photo").evaluate("e => e.naturalWidth") == 640
+    page.wait_for_function(
+        "[...document.querySelectorAll('#hits img')].slice(0, 3).every((e) => e.naturalWidth)"
+    )
+
+
+def test_a_pasted_photo_is_searched(page: Page, small_gallery: SmallGallery) -> None:
+    give(page, "paste", small_gallery.photos[1].read_bytes())
+    expect_hits(page, "Photos like yours")
+    assert hit_names(page)[0] == "Crème brûlée"
+
+
+def test_a_photo_dropped_anywhere_is_searched(page: Page, small_gallery: SmallGallery) -> None:
+    data = small_gallery.photos[2].read_bytes()
+    give(page, "dragenter", data)
+    expect(page.locator("#veil")).to_be_visible()
+    give(page, "dragleave", data)
+    expect(page.locator("#veil")).to_be_hidden()
+    give(page, "dragenter", data)
+    give(page, "drop", data)
+    expect_hits(page, "Photos like yours")
+    expect(page.locator("#veil")).to_be_hidden()
+    assert hit_names(page)[0] == "麻婆豆腐"
+
+
+def test_a_sample_is_searched_and_leaves_itself_out(page: Page) -> None:
+    link = page.locator("#sample-list .like", has_text=re.compile("Curry")).first
+    name = link.locator(".name").inner_text()
+    link.click()
+    expect_hits(page, f"Photos like {name}")
+    assert name not in hit_names(page)
+    expect(page.locator("#query-label")).to_have_text("Curries")
+
+
+def test_other_samples_can_be_asked_for(page: Page) -> None:
+    before = page.locator("#sample-list .name").all_inner_texts()
+    page.get_by_role("button", name="Show others").click()
+    expect(page.locator("#sample-list .name")).not_to_have_text(before)
+
+
+def test_back_and_forward_walk_through_the_searches(
+    page: Page, small_gallery: SmallGallery
+) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    uploaded = hit_names(page)
+    page.locator("#hits .like").nth(2).click()
+    expect_hits(page, f"Photos like {uploaded[2]}")
+    assert re.search(r"/\?like=[0-9a-f]{20}$", page.url)
+    alike = hit_names(page)
+    assert alike != uploaded
+
+    page.go_back()
+    expect_hits(page, "Photos like yours")
+    assert hit_names(page) == uploaded
+    assert "like" not in page.url
+    page.go_forward()
+    expect_hits(page, f"Photos like {uploaded[2]}")
+    assert hit_names(page) == alike
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Find food"))
+    expect(page.locator("#start-title")).to_be_focused()
+
+
+def test_two_uploads_are_kept_apart(page: Page, small_gallery: SmallGallery) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    choose(page, small_gallery.photos[10])
+    expect(page.locator("#hits .name").first).to_have_text("Curry no. 2")
+    page.go_back()
+    expect(page.locator("#hits .name").first).to_have_text("Tomato soup")
+
+
+def test_a_search_survives_reload_and_can_be_shared(page: Page, context: BrowserContext) -> None:
+    photo_id = sample(page, "Борщ")
+    page.goto(f"/?like={photo_id}")
+    expect_hits(page, "Photos like Борщ")
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like Борщ", count=len(DISHES) - 1)
+    names = hit_names(page)
+    page.reload()
+    expect_hits(page, "Photos like Борщ", count=len(DISHES) - 1)
+    assert hit_names(page) == names
+
+    other = context.new_page()
+    other.goto(page.url)
+    expect_hits(other, "Photos like Борщ")
+    assert hit_names(other) == names[:9]
+
+
+def test_show_more_goes_on_where_the_reader_was(page: Page, small_gallery: SmallGallery) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    before = hit_names(page)
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like yours", count=len(DISHES))
+    assert hit_names(page)[:9] == before
+    expect(page.locator("#hits .like").nth(9)).to_be_focused()
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+
+
+def test_an_upload_that_a_reload_forgot_leads_to_the_start(
+    page: Page, small_gallery: SmallGallery
+) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    page.reload()
+    expect(page.get_by_role("status")).to_contain_text("choose it once more")
+    expect(page.locator("#sample-list .card")).to_have_count(12)
+
+
+def test_the_original_photo_opens_in_a_tab_of_its_own(
+    page: Page, context: BrowserContext, watch: Watch, small_gallery: SmallGallery
+) -> None:
+    watch.expect("status of 404")  # the browser looks for /favicon.ico beside a bare picture
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    with context.expect_page() as opened:
+        page.get_by_role("link", name="The original of Tomato soup").click()
+    opened.value.wait_for_load_state()
+    answer = page.request.get(opened.value.url)
+    assert answer.body() == small_gallery.photos[0].read_bytes()
+    assert opened.value.evaluate("opener") is None
+
+
+def test_missing_and_odd_names_are_shown_as_text(page: Page, small_gallery: SmallGallery) -> None:
+    choose(page, small_gallery.photos[0])
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like yours", count=len(DISHES))
+    names = hit_names(page)
+    assert LONG_NAME in page.locator("#hits .name").all_text_contents()
+    assert "<b>Fish & chips</b>" in names
+    assert "Salads" in names  # a label where there is no name
+    assert any(re.fullmatch("Photo [0-9a-f]{6}", name) for name in names)
+    assert no_sideways_scroll(page)
+
+
+def test_the_latest_search_wins(page: Page, small_gallery: SmallGallery) -> None:
+    held: list[Route] = []
+    # The first search gets no answer.
+    page.route("**/api/v1/search", lambda route: held.append(route), times=1)
+    choose(page, small_gallery.photos[0])
+    expect(page.locator("#hits")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#hits .blank")).to_have_count(9)
+    page.wait_for_function("document.getElementById('query-photo').naturalWidth > 0")
+    choose(page, small_gallery.photos[1])
+    expect_hits(page, "Photos like yours")
+    assert [route.request.failure for route in held] == ["net::ERR_ABORTED"]
+    expect(page.locator("#hits .name").first).to_have_text("Crème brûlée")
+
+
+# What goes wrong
+
+
+def test_an_unknown_photo_in_the_address_is_told_kindly(page: Page, watch: Watch) -> None:
+    watch.expect("status of 404")
+    page.goto(f"/?like={UNKNOWN_ID}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("That did not work")
+    expect(page.locator("#problem-text")).to_contain_text(UNKNOWN_ID)
+    expect(page.get_by_role("status")).to_contain_text(UNKNOWN_ID)
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    page.get_by_role("link", name="Start over").click()
+    expect(page.locator("#sample-list .card")).to_have_count(12)
+
+
+def test_a_file_that_is_no_photo_gets_the_servers_answer(
+    page: Page, watch: Watch, small_gallery: SmallGallery
+) -> None:
+    watch.expect("status of 415")
+    text = {"name": "recipe.txt", "mimeType": "text/plain", "buffer": not_photos()["text"]}
+    choose(page, text)
+    expect(page.locator("#problem-text")).to_contain_text("The photo is not JPEG, PNG")
+    expect(page.locator("#query-label")).to_have_text("recipe.txt")
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_without_the_network_the_page_stays_usable(
+    page: Page, context: BrowserContext, watch: Watch, small_gallery: SmallGallery
+) -> None:
+    watch.expect("net::ERR_INTERNET_DISCONNECTED")
+    context.set_offline(True)
+    choose(page, small_gallery.photos[0])
+    expect(page.locator("#problem-text")).to_contain_text("You seem to be offline")
+    context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect_hits(page, "Photos like yours")
+
+
+def test_a_server_that_is_gone_is_told(browser: Browser, small_gallery: SmallGallery) -> None:
+    with browser.new_context() as context, serving(small_gallery.folder) as server:
+        page = context.new_page()
+        page.goto(server.url)
+        page.locator("#sample-list .like").first.click()
+        expect(page.locator("#hits .percent")).to_have_count(9)
+        names = hit_names(page)
+        server.process.terminate()
+        server.process.wait(timeout=20)
+        page.get_by_role("button", name="Show more").click()
+        expect(page.locator("#problem-text")).to_contain_text("The server cannot be reached")
+        assert hit_names(page) == names  # what was there stays
+        expect(page.get_by_role("button", name="Show more")).to_be_visible()
+        page.locator("#hits .like").first.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("That did not work")
+        page.go_back()
+        expect(page.locator("#hits .percent")).to_have_count(9)
+        assert hit_names(page) == names
+
+
+def test_a_fault_that_is_not_json_is_told(
+    page: Page, watch: Watch, small_gallery: SmallGallery
+) -> None:
+    watch.expect("status of 502")
+    page.route(
+        "**/api/v1/search", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"), times=1
+    )
+    choose(page, small_gallery.photos[0])
+    expect(page.locator("#problem-text")).to_have_text("The server answered with status 502")
+    page.get_by_role("button", name="Try again").click()
+    expect_hits(page, "Photos like yours")
+
+
+def test_an_empty_gallery_says_so(page: Page) -> None:
+    nothing = {"photos": 0, "labels": 0, "index": "exact", "model": "m", "dimension": 9}
+    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=nothing))
+    page.route("**/api/v1/samples*", lambda route: route.fulfill(json=[]))
+    page.reload()
+    expect(page.locator("#notice")).to_have_text("There are no photos in this gallery yet.")
+    expect(page.locator("#samples")).to_be_hidden()
+
+
+# What is sent
+
+
+def sent_photo(page: Page, file: dict[str, object]) -> bytes:
+    """The photo in the multipart body that choosing `file` makes the browser send."""
+    # Chromium does not tell Playwright the bytes of a body with files in it, but the page knows.
+    page.evaluate(
+        """() => {
+            const really = window.fetch;
+            window.fetch = async (address, options) => {
+                const request = new Request(address, {...options, signal: null});
+                window.sent = [request.headers.get('Content-Type')];
+                for (const byte of new Uint8Array(await request.arrayBuffer())) sent.push(byte);
+                return really(address, options);
+            };
+        }"""
+    )
+    choose(page, file)
+    expect_hits(page, "Photos like yours")
+    kind, *body = page.evaluate("window.sent")
+    head = f"Content-Type: {kind}\r\n\r\n".encode()
+    parts = message_from_bytes(head + bytes(body)).get_payload()
+    by_name = {part.get_param("name", header="content-disposition"): part for part in parts}
+    assert by_name["k"].get_payload() == "9"
+    return bytes(by_name["photo"].get_payload(decode=True))
+
+
+def upload(name: str, kind: str, data: bytes) -> dict[str, object]:
+    return {"name": name, "mimeType": kind, "buffer": data}
+
+
+def test_a_large_photo_is_shrunk_and_keeps_its_shape(page: Page) -> None:
+    large = encode(plate(7, (3000, 1700)), "JPEG", quality=95)
+    with Image.open(io.BytesIO(sent_photo(page, upload("a.jpg", "image/jpeg", large)))) as image:
+        assert image.format == "JPEG"
+        assert max(image.size) == 1024
+        assert image.width / image.height == pytest.approx(3000 / 1700, rel=0.01)
+
+
+def test_a_turned_photo_is_sent_and_shown_upright(page: Page) -> None:
+    upright = plate(7, (1500, 2000))
+    upright.paste((250, 20, 20), (0, 0, 1500, 400))  # red on top
+    data = turned(upright, 6, "JPEG", quality=95)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.size == (2000, 1500)
+    with Image.open(io.BytesIO(sent_photo(page, upload("a.jpg", "image/jpeg", data)))) as image:
+        assert image.size == (768, 1024)
+        assert image.getexif().get(0x0112, 1) == 1
+        red, green, blue = image.getpixel((384, 100))
+        assert red > 200 > 100 > green + blue
+    assert page.locator("#query-photo").evaluate("e => [e.naturalWidth, e.naturalHeight]") == [
+        768,
+        1024,
+    ]
+
+
+def test_what_is_transparent_is_sent_over_white(page: Page) -> None:
+    image = plate(7, (1600, 1600)).convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 1600, 800))
+    data = encode(image, "PNG")
+    with Image.open(io.BytesIO(sent_photo(page, upload("a.png", "image/png", data)))) as sent:
+        assert min(sent.getpixel((512, 200))) > 245
+
+
+def test_a_small_photo_and_one_the_browser_cannot_read_are_sent_as_they_are(page: Page) -> None:
+    small = encode(plate(7, (800, 600)), "PNG")
+    assert sent_photo(page, upload("a.png", "image/png", small)) == small
+    heic = encode(plate(7, (1600, 1200)), "HEIF", quality=80)
+    assert sent_photo(page, upload("a.heic", "image/heic", heic)) == heic
+    expect(page.locator("#query")).to_have_class("without-photo")
+
+
+# For everybody
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    for name in ("Choose a photo", "Show others"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    expect(page.locator("#sample-list .like").first).to_be_focused()
+    first = page.locator("#sample-list .name").first.text_content()
+    page.keyboard.press("Enter")
+    expect_hits(page, f"Photos like {first}")
+    expect(page.locator("#title")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#hits .like").first).to_be_focused()
+    second = page.locator("#hits .name").first.text_content()
+    page.keyboard.press("Tab")
+    expect(page.locator("#hits .original").first).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    expect_hits(page, f"Photos like {second}")
+    page.go_back()  # the browser's own key for it does not reach a headless one
+    expect_hits(page, f"Photos like {first}")
+    expect(page.locator("#title")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page: Page, watch: Watch, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    dark = sum(map(int, re.findall(r"\d+", background(page))[:3])) < 120
+    assert dark == (scheme == "dark")
+    faults = {"start": axe(page)}
+    page.locator("#sample-list .like").first.click()
+    expect(page.locator("#hits .percent")).to_have_count(9)
+    faults["results"] = axe(page)
+    watch.expect("status of 404")
+    page.goto(f"/?like={UNKNOWN_ID}")
+    expect(page.locator("#problem")).to_be_visible()
+    faults["problem"] = axe(page)
+    page.goto("/docs")
+    expect(page.locator(".operation")).not_to_have_count(0)
+    for summary in page.locator(".operation summary").all():
+        summary.click()
+    faults["docs"] = axe(page)
+    page.goto("/nothing/here")
+    faults["error page"] = axe(page)
+    assert faults == dict.fromkeys(faults, "")
+
+
+def axe(page: Page) -> str:
+    results = Axe().run(page, options=AXE_OPTIONS)
+    return str(results.generate_report()) if results.violations_count else ""
+
+
+def background(page: Page) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_scrolls_sideways(page: Page, watch: Watch, width: int) -> None:
+    watch.expect("status of 404")
+    page.set_viewport_size({"width": width, "height": 800})
+    assert no_sideways_scroll(page)
+    assert small_targets(page) == []
+    long = page.locator("#sample-list .like", has_text="Grandmother")
+    page.goto(f"/?like={sample(page, LONG_NAME)}")
+    expect(page.locator("#hits .percent")).to_have_count(9)
+    assert no_sideways_scroll(page)
+    assert small_targets(page) == []
+    assert long.count() == 0
+    for path in (f"/?like={UNKNOWN_ID}", "/docs", "/nothing/" + "here" * 100):
+        page.goto(path)
+        expect(page.locator("h1")).to_have_count(1 if path[1] != "?" else 2)
+        assert no_sideways_scroll(page), path
+
+
+def no_sideways_scroll(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def small_targets(page: Page) -> list[str]:
+    """Buttons and links that are hard to hit: below 44 pixels."""
+    found = page.evaluate(
+        """[...document.querySelectorAll('button, a:not(.skip)')]
+            .filter((e) => e.checkVisibility())
+            .map((e) => [e.outerHTML, e.getBoundingClientRect()])
+            .filter(([, box]) => box.width < 44 || box.height < 44)
+            .map(([html]) => html)"""
+    )
+    return list(found)
+
+
+def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
+    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#hits .percent")).to_have_count(len(DISHES) - 1)
+    sizes = page.evaluate(
+        """[...document.querySelectorAll('#hits .frame')].map((e) => {
+            const fit = getComputedStyle(e.firstElementChild).objectFit;
+            return [e.clientWidth, e.clientHeight, fit];
+        })"""
+    )
+    assert len({tuple(size) for size in sizes}) == 1
+    assert sizes[0][2] == "cover"
+
+
+def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> None:
+    phone = {"width": 390, "height": 800}
+    with browser.new_context(
+        base_url=server_url, viewport=phone, is_mobile=True, has_touch=True
+    ) as context:
+        page = context.new_page()
+        page.goto("/")
+        expect(page.get_by_role("button", name="Take a photo")).to_be_visible()
+        expect(page.locator(".hint")).to_be_hidden()
+        with page.expect_file_chooser() as chosen:
+            page.get_by_role("button", name="Take a photo").tap()
+        assert chosen.value.element.get_attribute("capture") == "environment"
+
+
+def test_on_a_computer_the_camera_button_is_not_shown(page: Page) -> None:
+    expect(page.get_by_role("button", name="Take a photo")).to_be_hidden()
+
+
+def test_motion_is_left_out_for_those_who_ask(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    durations = page.locator("#sample-list img").first.evaluate(
+        "e => getComputedStyle(e).transitionProperty + getComputedStyle(e).animationName"
+    )
+    assert durations == "nonenone"
+
+
+# The other pages
+
+
+def test_the_header_says_what_is_searched(page: Page) -> None:
+    expect(page.locator("#counts")).to_have_text(re.compile(r"24 photos\s*8 labels"))
+
+
+def test_the_api_page_shows_working_examples_and_every_operation(page: Page) -> None:
+    page.get_by_role("link", name="API").click()
+    expect(page).to_have_title("The API · deepfood")
+    operations = page.request.get("/openapi.json").json()["paths"]
+    count = sum(len(verbs) for verbs in operations.values())
+    expect(page.locator(".operation")).to_have_count(count)
+    expect(page.locator("#example")).to_contain_text("thumbnail_url")
+    examples = page.locator("pre").all_inner_texts()
+    assert sum(f"curl {page.url.removesuffix('/docs')}/" in example for example in examples) == 4
+    assert not any(word in "".join(examples) for word in ("ORIGIN", "PHOTO_ID"))
+    page.locator(".operation summary").first.click()
+    expect(page.locator(".operation").first).to_contain_text("multipart/form-data")
+
+
+def test_a_wrong_address_leads_back_to_the_search(page: Page, watch: Watch) -> None:
+    watch.expect("status of 404")
+    answer = page.goto("/no/<such>/page")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.locator("main")).to_contain_text("there is nothing at /no/<such>/page")
+    page.get_by_role("link", name="Back to the photo search").click()
+    expect(page.locator("#sample-list .card")).to_have_count(12)

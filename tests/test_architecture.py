@@ -1,0 +1,80 @@
+"""The rules of DESIGN that code can check: imports run one way, one reader of the environment."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "deepfood"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+#: Each room may import the rooms before it, itself and the ground floor.
+ROOMS = ["data", "model", "embed", "index", "gallery", "serve", "info", "cli"]
+GROUND_FLOOR = {"errors", "config", "artifacts", "photo", "photo_defects", "progress"}
+NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    allowed = (
+        GROUND_FLOOR if room in GROUND_FLOOR else {*GROUND_FLOOR, *ROOMS[: ROOMS.index(room) + 1]}
+    )
+    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("deepfood.")}
+    assert rooms - {"__version__"} <= allowed
+
+
+def test_every_room_is_known() -> None:
+    assert {room_of(path) for path in MODULES} == {*ROOMS, *GROUND_FLOOR, "__init__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_config_reads_the_environment_and_nothing_unpickles(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if room_of(path) != "config":
+        assert "environ" not in text
+        assert "getenv" not in text
+    assert not {"pickle", "marshal", "shelve"} & imported(path)
+    assert "allow_pickle=True" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_command_line_exits_and_prints(path: Path) -> None:
+    if path.name in ("cli.py", "run.py"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("print", "exit", "sys.exit", "os._exit", "quit"), called
+
+
+def test_serving_imports_no_torch() -> None:
+    code = (
+        "import sys, deepfood.cli, deepfood.serve.run, deepfood.info\n"
+        f"bad = [m for m in {NEVER_IMPORTED_TO_SERVE} if m in sys.modules]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_modules_stay_small() -> None:
+    long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 300}
+    assert not long

@@ -1,0 +1,190 @@
+"""The command line as a user meets it: what it prints, its exit status, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from live import SmallGallery
+from plates import jpeg, write_photos, write_tiny_model
+
+
+def deepfood(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("deepfood: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_search_prints_what_it_found(small_gallery: SmallGallery) -> None:
+    done = deepfood("search", small_gallery.folder, small_gallery.photos[9], "-k", 3)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert "Curry no. 1 · Curries" in lines[0]
+    assert "1.000" in lines[0]
+    assert str(small_gallery.photos[9]) in lines[0]
+
+
+def test_search_as_json(small_gallery: SmallGallery) -> None:
+    done = deepfood("search", small_gallery.folder, small_gallery.photos[2], "--json")
+    hits = json.loads(done.stdout)["hits"]
+    assert len(hits) == 9
+    assert hits[0]["name"] == "麻婆豆腐"
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-5)
+
+
+def test_info_and_verify(small_gallery: SmallGallery) -> None:
+    about = json.loads(deepfood("info", small_gallery.folder, "--json").stdout)
+    assert (about["kind"], about["count"], about["index"]) == ("gallery", 24, "exact")
+    assert about["left_out"] == []
+    assert "24" in deepfood("info", small_gallery.folder).stdout
+    done = deepfood("verify", small_gallery.folder, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["ok"] is True
+
+
+def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 3)
+    model = write_tiny_model(tmp_path / "model")
+    built = deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
+    assert built.returncode == 0, built.stderr
+    (photos / "plate-00001.jpg").unlink()
+    done = deepfood("verify", tmp_path / "g")
+    assert done.returncode == 1
+    assert "plate-00001.jpg is missing" in done.stdout
+    assert "1 problem" in done.stdout
+
+
+def test_build_names_what_it_left_out(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 3)
+    (photos / "copy.jpg").write_bytes(jpeg(1))
+    for number in range(25):
+        (photos / f"bad-{number:02}.jpg").write_text("no photo")
+    model = write_tiny_model(tmp_path / "model")
+    arguments = ("build", photos, "--out", tmp_path / "g", "--model", model)
+    done = deepfood(*arguments)
+    assert done.returncode == 0
+    assert "3 photos" in done.stdout
+    assert "1 file is a copy" in done.stdout
+    assert "25 files are left out" in done.stdout
+    assert "bad-19.jpg: the photo is not JPEG" in done.stdout
+    assert "bad-20.jpg" not in done.stdout
+    assert "bad-24.jpg" in deepfood("info", tmp_path / "g").stdout
+    assert "up to date" in deepfood(*arguments).stdout
+    skipped = json.loads(deepfood(*arguments, "--json").stdout)["skipped"]
+    assert len(skipped) == 26
+
+
+@pytest.mark.parametrize("index", ["exact", "annoy", "hnsw"])
+def test_the_index_can_be_chosen(index: str, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 12)
+    model = write_tiny_model(tmp_path / "model")
+    out = tmp_path / "g"
+    done = deepfood("build", photos, "--out", out, "--model", model, "--index", index, "--json")
+    assert json.loads(done.stdout)["index"] == index
+    found = deepfood("search", out, photos / "plate-00003.jpg", "--model", model, "-k", 1)
+    assert "plate-00003.jpg" in found.stdout
+
+
+def test_annoys_numbers_can_be_set(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 12)
+    model = write_tiny_model(tmp_path / "model")
+    out = tmp_path / "g"
+    deepfood(
+        *("build", photos, "--out", out, "--model", model, "--index", "annoy"),
+        *("--annoy-trees", 7, "--annoy-search-k", 500),
+    )
+    spec = json.loads((out / "manifest.json").read_text())["index"]
+    assert (spec["annoy_trees"], spec["annoy_search_k"]) == (7, 500)
+
+
+def test_errors_are_one_line_that_names_the_value(
+    tmp_path: Path, small_gallery: SmallGallery
+) -> None:
+    gallery, photo = small_gallery.folder, small_gallery.photos[0]
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    model = write_tiny_model(tmp_path / "model")
+    assert "nope.jpg" in one_line(deepfood("search", gallery, "nope.jpg"))
+    assert "not JPEG" in one_line(deepfood("search", gallery, text))
+    assert "k = 0" in one_line(deepfood("search", gallery, photo, "-k", 0))
+    assert "k = -1" in one_line(deepfood("search", gallery, photo, "-k", -1))
+    assert "is no gallery" in one_line(deepfood("search", tmp_path, photo))
+    assert "build it again" in one_line(deepfood("search", gallery, photo, "--model", model))
+    assert "is no gallery" in one_line(deepfood("serve", tmp_path, "--port", 0))
+    assert "DEEPFOOD_GALLERY" in one_line(deepfood("serve", "--port", 0))
+    assert "there is no" in one_line(deepfood("build", tmp_path / "no", "--out", tmp_path / "g"))
+    assert "no photos in" in one_line(deepfood("build", model, "--out", tmp_path / "g"))
+    assert "is no artefact" in one_line(deepfood("info", tmp_path))
+    assert "'food102'" in one_line(deepfood("data", "get", "food102", "--to", tmp_path / "d"))
+    assert "index = 'ivf'" in one_line(
+        deepfood("build", photo.parent, "--out", tmp_path / "g", "--index", "ivf")
+    )
+    assert "port = 'http'" in one_line(deepfood("serve", gallery, DEEPFOOD_PORT="http"))
+    assert "cannot serve on" in one_line(deepfood("serve", gallery, "--host", "nowhere.invalid"))
+
+
+def test_k_larger_than_the_gallery_gives_all(small_gallery: SmallGallery) -> None:
+    done = deepfood("search", small_gallery.folder, small_gallery.photos[0], "-k", 100)
+    assert len(done.stdout.splitlines()) == 24
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = deepfood("--debug", "info", tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_wrong_arguments_exit_with_2_and_help() -> None:
+    for arguments in (["nope"], ["build"], ["search", "a"], ["build", "a", "--out", "b", "--no"]):
+        done = deepfood(*arguments)
+        assert done.returncode == 2
+        assert "Usage" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_every_command_has_help() -> None:
+    said = deepfood("--help").stdout
+    for command in ("demo", "data", "build", "search", "serve", "info", "verify"):
+        assert command in said
+        assert deepfood(command, "--help").returncode == 0
+    assert deepfood("--version").stdout.strip()
+
+
+def test_two_builds_into_one_gallery_at_once(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 1500)
+    model = write_tiny_model(tmp_path / "model")
+    command = [sys.executable, "-m", "deepfood.cli", "build", str(photos)]
+    command += ["--out", str(tmp_path / "g"), "--model", str(model), "--json"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "g/building").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(first.pid, 19)  # SIGSTOP: it holds the lock, however fast the machine
+    try:
+        assert "another build is writing" in one_line(
+            deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
+        )
+    finally:
+        os.kill(first.pid, 18)
+    out, said = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+    assert json.loads(out)["photos"] == 1500

@@ -1,0 +1,59 @@
+"""Where settings come from, and what is said of wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from deepfood.config import Settings, export_settings, load_settings
+from deepfood.errors import SettingError
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_come_before_environment_before_file_before_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().port == 8000
+    (tmp_path / "deepfood.toml").write_text('port = 1\nhost = "0.0.0.0"\nindex = "annoy"\n')
+    assert load_settings().port == 1
+    monkeypatch.setenv("DEEPFOOD_PORT", "2")
+    assert load_settings().port == 2
+    assert load_settings(port=3, host=None) == Settings(port=3, host="0.0.0.0", index="annoy")
+
+
+def test_a_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.toml").write_text("max_k = 7\n")
+    monkeypatch.setenv("DEEPFOOD_CONFIG", str(tmp_path / "other.toml"))
+    assert load_settings().max_k == 7
+    monkeypatch.setenv("DEEPFOOD_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(SettingError, match=r"nowhere\.toml.*no such file"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port = 70000", "port = 70000"),
+        ('index = "ivf"', "index = 'ivf'"),
+        ("colour = 3", "no setting 'colour'"),
+        ("port = ", "deepfood.toml"),
+        ('public_url = "ftp://x"', "public_url"),
+        ("max_photo_bytes = -1", "max_photo_bytes = -1"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "deepfood.toml").write_text(text)
+    with pytest.raises(SettingError, match=said):
+        load_settings()
+
+
+def test_exported_settings_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"DEEPFOOD_{name.upper()}", "")
+        monkeypatch.delenv(f"DEEPFOOD_{name.upper()}")
+    settings = Settings(port=81, gallery=tmp_path / "g", public_url="https://a.example", max_k=3)
+    export_settings(settings)
+    assert load_settings() == settings
