@@ -45,8 +45,9 @@ def run(settings: Settings, listening: socket.socket) -> None:
     count = service.gallery.manifest.count
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"deepfood: {count} photos on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
     try:
+        # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
+        print(f"deepfood: {count} photos on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
         if settings.workers == 1:
             config = _config(create_app(settings, lambda _: service))
             uvicorn.Server(config).run(sockets=[listening])

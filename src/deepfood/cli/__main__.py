@@ -1,0 +1,3 @@
+from deepfood.cli import main
+
+main()

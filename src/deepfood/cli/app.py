@@ -1,0 +1,80 @@
+"""The root of the command line: its options, its errors, and what its commands share."""
+
+import json
+import sys
+import traceback
+from collections.abc import Sized
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood import __version__
+from deepfood.errors import DeepfoodError
+
+app = typer.Typer(
+    name="deepfood",
+    help="Photo search for food: find dishes that look like this photo.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="A Model folder.", show_default="the one that ships")
+]
+GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="A gallery folder.")]
+ArtifactArgument = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A gallery or a Model.")]
+
+
+def main() -> None:
+    """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
+    try:
+        code = app(standalone_mode=False)
+    except DeepfoodError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"deepfood: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\ndeepfood: stopped; the same command goes on where it was", file=sys.stderr)
+        code = 130
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        # What typer itself finds wrong with the arguments knows how to show itself.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        code = 2
+    sys.exit(code or 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def count(things: Sized, one: str, many: str) -> str:
+    """ "1 file is" or "3 files are"."""
+    return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

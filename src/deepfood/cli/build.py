@@ -1,0 +1,92 @@
+"""`deepfood build`: from photos to a gallery, and the report of what was done."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood.cli.app import Json, ModelOption, app, count, print_json
+from deepfood.config import Settings, load_settings
+
+IndexOption = Annotated[
+    str | None, typer.Option("--index", help="exact, annoy, hnsw or auto.", show_default="auto")
+]
+
+#: How many files that were left out a build names.
+_SHOWN = 20
+
+
+@app.command()
+def build(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the gallery.")],
+    model: ModelOption = None,
+    index: IndexOption = None,
+    annoy_trees: Annotated[int | None, typer.Option(help="Trees of the annoy index.")] = None,
+    annoy_search_k: Annotated[
+        int | None, typer.Option(help="Nodes annoy looks at; -1: trees times k.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
+    settings = load_settings(
+        model=model, index=index, annoy_trees=annoy_trees, annoy_search_k=annoy_search_k
+    )
+    report = build_and_report(photos, out, settings, quiet=as_json)
+    if as_json:
+        print_json(
+            {
+                "gallery": str(out),
+                "photos": report.manifest.count,
+                "embedded": report.embedded,
+                "reused": report.reused,
+                "skipped": [asdict(one) for one in report.skipped],
+                "index": report.manifest.index.kind,
+                "seconds": round(report.seconds, 3),
+                "up_to_date": report.up_to_date,
+            }
+        )
+
+
+def build_and_report(photos: Path, out: Path, settings: Settings, *, quiet: bool = False) -> Any:
+    from deepfood.data.photos import list_photos
+    from deepfood.embed import open_embedder
+    from deepfood.gallery import build_gallery
+    from deepfood.index import IndexSpec
+
+    source = list_photos(photos)
+    spec = IndexSpec(
+        kind=settings.index,
+        annoy_trees=settings.annoy_trees,
+        annoy_search_k=settings.annoy_search_k,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construction=settings.hnsw_ef_construction,
+        hnsw_ef_search=settings.hnsw_ef_search,
+    )
+    report = build_gallery(source, out, open_embedder(settings), spec, quiet=quiet)
+    if not quiet:
+        _print_report(report, out)
+    return report
+
+
+def _print_report(report: Any, out: Path) -> None:
+    about = report.manifest
+    if report.up_to_date:
+        print(f"{out} is up to date: {about.count} photos")
+        return
+    rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
+    print(
+        f"{out}: {about.count} photos, index {about.index.kind}; {report.embedded} embedded, "
+        f"{report.reused} known before, {report.seconds:.1f} s{rate}"
+    )
+    copies = [one for one in report.skipped if one.same_as]
+    unusable = [one for one in report.skipped if not one.same_as]
+    if copies:
+        print(f"{count(copies, 'file is a copy', 'files are copies')} of photos that are in it")
+    if unusable:
+        print(f"{count(unusable, 'file is', 'files are')} left out:")
+        for one in unusable[:_SHOWN]:
+            print(f"  {one.file}: {one.reason}")
+    if copies or len(unusable) > _SHOWN:
+        print(f"  all of them: deepfood info {out}")

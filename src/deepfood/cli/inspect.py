@@ -1,0 +1,49 @@
+"""`deepfood info` and `verify`: what artefacts are, and whether they are whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfood.cli.app import ArtifactArgument, Json, app, count, print_json
+
+
+@app.command()
+def info(
+    artifact: ArtifactArgument,
+    as_json: Json = False,
+) -> None:
+    """What a gallery or Model is: sizes, index, Model, and the files that were left out."""
+    from deepfood.info import describe
+
+    about = describe(artifact)
+    if as_json:
+        print_json(about)
+        return
+    for name, value in about.items():
+        if not isinstance(value, list):
+            print(f"{name.replace('_', ' '):17}  {value}")
+    for one in about.get("left_out", []):
+        print(f"  left out: {one['file']}: {one['reason']}")
+
+
+@app.command()
+def verify(
+    artifact: ArtifactArgument,
+    photos_root: Annotated[
+        Path | None, typer.Option(help="Where the photos are, if they have moved.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read every byte and compare it with the manifest. Exit status 1 where something is wrong."""
+    from deepfood.info import problems_of
+
+    problems = list(problems_of(artifact, photos_root, quiet=as_json))
+    if as_json:
+        print_json({"artifact": str(artifact), "ok": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        said = count(problems, "problem", "problems") if problems else "whole"
+        print(f"{artifact}: {said}")
+    raise typer.Exit(1 if problems else 0)
