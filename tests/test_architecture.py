@@ -11,9 +11,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "deepfood"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: Each room may import the rooms before it, itself and the ground floor.
-ROOMS = ["data", "model", "embed", "index", "gallery", "serve", "info", "cli"]
+ROOMS = ["data", "model", "embed", "index", "gallery", "evaluate", "train", "serve"]
+ROOMS += ["info", "cli"]
 GROUND_FLOOR = {"errors", "config", "artifacts", "photo", "photo_defects", "progress"}
-NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx")
+NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 
 
 def room_of(path: Path) -> str:

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "f32", "bf16"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
+    # Learning and evaluating
+    cache: Path = Path("~/.cache/deepfood")
+
     # Index
     index: Literal["auto", "exact", "annoy", "hnsw"] = "auto"
     annoy_trees: Annotated[int, Field(ge=1, le=10_000)] = 5

@@ -25,6 +25,7 @@ class PhotoFile:
     file: str
     label: str | None = None
     name: str | None = None
+    split: str | None = None  # train, val or test
 
     @property
     def stored(self) -> str:

@@ -42,6 +42,7 @@ def export_model(
         dynamic_shapes=({0: torch.export.Dim("n")},),
         dynamo=True,
     )
+    assert program is not None  # it is None only for exports that write the file themselves
     graph = program.model_proto
     _store_as_fp16(graph)
     onnx.checker.check_model(graph)

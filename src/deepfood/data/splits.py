@@ -1,0 +1,129 @@
+"""What is learned from, what is validated on and what is kept for the last: train, val and test.
+
+A dataset that names its splits is taken at its word. Where it names no validation photos, a share
+of each label's training photos is held out, chosen by a hash of the file's name: the same photos
+on every machine, and still the same ones after others were added.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from deepfood.data.photos import PhotoFile, PhotoSource, path_inside
+from deepfood.errors import DatasetError
+
+TRAIN, VAL, TEST = "train", "val", "test"
+
+#: How many names a note gives as examples.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Photos that exist and have labels (those of `test` may lack theirs), and what was odd.
+
+    `labels` are the names that can be learned, those of `train`, sorted; a photo of `val` always
+    has one of them. `notes` are lines for the user: what was left out, and why.
+    """
+
+    source: PhotoSource
+    train: tuple[PhotoFile, ...]
+    val: tuple[PhotoFile, ...]
+    test: tuple[PhotoFile, ...]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) -> Splits:
+    """Divide a labelled dataset. Raises DatasetError where nothing could be learned from it."""
+    notes: list[str] = []
+    there = _existing(source, notes)
+    given = {split: [p for p in there if p.split == split] for split in (TRAIN, VAL, TEST)}
+    if given[VAL] and not given[TRAIN] and not any(p.split is None for p in there):
+        raise DatasetError(f"{source.root} has validation photos and none to train on")
+    # Photos without a named split are for training; so are all where none is named.
+    train = _labelled(given[TRAIN] + [p for p in there if p.split is None], "training", notes)
+    val = _labelled(given[VAL], "validation", notes)
+    if not train:
+        raise DatasetError(
+            f"{source.root} has no labelled photos to train on: put each label's photos into a "
+            "folder of its name, or give a CSV with the columns photo and label"
+        )
+    if not val:
+        train, val = _hold_out(train, val_share, seed)
+    counts = Counter(p.label or "" for p in train)
+    if len(counts) < 2:
+        raise DatasetError(
+            f"{source.root} has one label, {next(iter(counts))!r}: two or more are needed to learn "
+            "what tells them apart"
+        )
+    strangers = [p for p in val if p.label not in counts]
+    if strangers:
+        notes.append(
+            f"{_some('validation photo', strangers)} left out: nothing to train on has their "
+            f"label ({_names(sorted({p.label or '' for p in strangers}))})"
+        )
+        val = [p for p in val if p.label in counts]
+    if not val:
+        raise DatasetError(
+            f"{source.root} leaves no photo to validate on: each of its {len(counts)} labels has "
+            "one photo, or the validation photos have other labels; two photos a label are needed"
+        )
+    unknown = sorted({p.label for p in given[TEST] if p.label and p.label not in counts})
+    if unknown:
+        notes.append(
+            f"{len(unknown)} labels of the test photos are not trained on: {_names(unknown)}"
+        )
+    alone = sorted(label for label, count in counts.items() if count == 1)
+    if alone:
+        notes.append(f"{len(alone)} labels have one training photo: {_names(alone)}")
+    return Splits(
+        source, tuple(train), tuple(val), tuple(given[TEST]), tuple(sorted(counts)), tuple(notes)
+    )
+
+
+def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:
+    gone: list[PhotoFile] = []
+    there: list[PhotoFile] = []
+    for photo in source.files:
+        path = path_inside(source.root, photo.file)
+        (there if path is not None and path.is_file() else gone).append(photo)
+    if gone:
+        notes.append(f"{_some('photo', gone)} named and not there: {_names(p.file for p in gone)}")
+    return there
+
+
+def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[PhotoFile]:
+    bare = [photo for photo in photos if not photo.label]
+    if bare:
+        notes.append(f"{_some(f'{what} photo', bare)} without a label left out")
+    return [photo for photo in photos if photo.label]
+
+
+def _hold_out(
+    photos: list[PhotoFile], share: float, seed: int
+) -> tuple[list[PhotoFile], list[PhotoFile]]:
+    """At least one photo of each label, and never its last one, goes to the second list."""
+    by_label: dict[str, list[PhotoFile]] = defaultdict(list)
+    for photo in photos:
+        by_label[photo.label or ""].append(photo)
+    held = set()
+    for own in by_label.values():
+        count = min(len(own) - 1, max(1, round(len(own) * share)))
+        held |= {p.file for p in sorted(own, key=lambda p: _draw(p.file, seed))[:count]}
+    return [p for p in photos if p.file not in held], [p for p in photos if p.file in held]
+
+
+def _draw(file: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{file}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _some(what: str, things: list[PhotoFile]) -> str:
+    return f"{len(things)} {what}{' is' if len(things) == 1 else 's are'}"
+
+
+def _names(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = f" and {len(all_names) - _SHOWN} more" if len(all_names) > _SHOWN else ""
+    return ", ".join(repr(name) for name in all_names[:_SHOWN]) + more

@@ -1,0 +1,89 @@
+"""Embeddings of a dataset's photos, kept on disk, so that no photo is embedded twice.
+
+`adapt` and `evaluate` work on these: a first run reads every photo, the next ones only what is new
+or changed. The cache is a Store like a gallery's, one for each Model and photo folder.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError, disk_full_named
+from deepfood.gallery.known import is_known, known_files
+from deepfood.gallery.read_photos import embed_photos
+from deepfood.gallery.store import Skipped, Store
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The usable photos in the order asked for, and unit vectors float32 [n, dim], a row each.
+
+    `sha256` are the hashes of the photos' files.
+    """
+
+    files: tuple[PhotoFile, ...]
+    sha256: tuple[str, ...]
+    vectors: npt.NDArray[np.float32]
+    skipped: tuple[Skipped, ...]
+
+    def select(self, files: Sequence[PhotoFile]) -> "Embedded":
+        """Those of `files` that are here, in the order of `files`; nothing of the skipped."""
+        rows = {photo.file: row for row, photo in enumerate(self.files)}
+        kept = [file for file in files if file.file in rows]
+        at = [rows[file.file] for file in kept]
+        return Embedded(tuple(kept), tuple(self.sha256[i] for i in at), self.vectors[at], ())
+
+
+def embed_dataset(
+    source: PhotoSource,
+    embedder: Embedder,
+    cache: Path,
+    *,
+    files: Sequence[PhotoFile] | None = None,
+    quiet: bool = False,
+) -> Embedded:
+    """Embed `files` (all of `source` where None), or take them from below the folder `cache`.
+
+    Raises DatasetError where no photo is usable, and DiskFullError.
+    """
+    wanted = source.files if files is None else tuple(files)
+    key = hashlib.sha256(f"{embedder.model.fingerprint}:{source.root}".encode()).hexdigest()
+    folder = cache / "embeddings" / key[:32]
+    with disk_full_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(folder / "lock"),
+        contextlib.closing(Store.open_for_append(folder, embedder.dimension)) as store,
+    ):
+        known = known_files([store])
+        todo = [file for file in wanted if not is_known(source, file, known)]
+        if todo:
+            done = len(wanted) - len(todo)
+            embed_photos(source, todo, embedder, store, done=done, quiet=quiet)
+            known = known_files([store])
+        vectors = store.vectors()
+        usable, hashes, rows, skipped = [], [], [], []
+        for file in wanted:
+            one = known[file.stored]
+            if isinstance(one.entry, Skipped):
+                skipped.append(one.entry)
+            else:
+                usable.append(file)
+                hashes.append(one.entry.sha256)
+                rows.append(one.row)
+        if not usable:
+            raise DatasetError(
+                f"none of the {len(skipped)} photos in {source.root} is usable; the first, "
+                f"{skipped[0].file}: {skipped[0].reason}"
+                if skipped
+                else f"there are no photos in {source.root}"
+            )
+        return Embedded(tuple(usable), tuple(hashes), np.array(vectors[rows]), tuple(skipped))
