@@ -1,6 +1,6 @@
-"""The losses that embeddings are trained with, one contract for all: `train` and `adapt` share them.
+"""The losses that embeddings are trained with: one contract, shared by `train` and `adapt`.
 
-Each comes from pytorch-metric-learning, with its paper's numbers; `make_loss` gives a module that
+Each comes from pytorch-metric-learning, with its paper's numbers. `Loss` is a module that
 takes embeddings float [n, dim] (it normalises them itself) and labels int64 [n] and returns a
 scalar. Losses with weights of their own (a vector a label) can also classify: `logits`.
 """
