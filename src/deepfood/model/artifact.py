@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from deepfood.artifacts import Manifest
+from deepfood.artifacts import FileRecord, Manifest, write_atomically
+from deepfood.errors import disk_full_named
 from deepfood.photo import Preprocess
 
 ONNX = "model.onnx"
 CARD = "README.md"
+#: Ids of the photos that the Model was trained on, a line each; they flatter it when measured.
+TRAINED_ON = "trained_on.txt"
 
 #: The Model that ships with deepfood: no download, no torch.
 DEFAULT_MODEL = Path(__file__).parent / "default"
@@ -30,6 +34,8 @@ class ModelManifest(Manifest):
     dimension: Annotated[int, Field(ge=1, le=65_536)]
     preprocess: Preprocess
     labels: tuple[str, ...] = ()
+    #: How it was trained, and what was measured on held-out photos; empty for one that was not.
+    training: dict[str, JsonValue] = {}
     source: str
     licence: str
 
@@ -57,6 +63,14 @@ class Model:
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
 
+    @cached_property
+    def trained_on(self) -> frozenset[str]:
+        """Ids of the photos it was trained on; empty where it does not say."""
+        path = self.folder / TRAINED_ON
+        if TRAINED_ON not in self.manifest.files:
+            return frozenset()
+        return frozenset(path.read_text(encoding="ascii").split())
+
 
 def open_model(folder: Path | None = None) -> Model:
     """Open a Model and check its files; None is the one that ships with deepfood.
@@ -67,3 +81,29 @@ def open_model(folder: Path | None = None) -> Model:
     manifest = ModelManifest.read(folder)
     manifest.check_on_open(folder)
     return Model(folder, manifest)
+
+
+def write_model(
+    folder: Path,
+    onnx: bytes,
+    card: str,
+    *,
+    trained_on: Iterable[str] = (),
+    **about: Any,
+) -> ModelManifest:
+    """Write a Model folder, its manifest last; `about` are the manifest's own fields.
+
+    An earlier Model in the folder is replaced. Raises DiskFullError.
+    """
+    texts = {ONNX: onnx, CARD: card.encode()}
+    ids = sorted(set(trained_on))
+    if ids:
+        texts[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
+    with disk_full_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, contents in texts.items():
+            write_atomically(folder / name, contents)
+    files = {name: FileRecord.of(folder / name) for name in texts}
+    manifest = ModelManifest(files=files, **about)
+    manifest.write(folder)
+    return manifest

@@ -6,34 +6,25 @@ Needs the extra `deepfood[train]`; searching and serving never import this modul
 from pathlib import Path
 from typing import Any
 
-from deepfood.artifacts import FileRecord
-from deepfood.model.artifact import CARD, ONNX, ModelManifest
+from deepfood.model.artifact import ModelManifest, write_model
 from deepfood.photo import Preprocess
 
 
 def export_model(
-    network: Any,
-    folder: Path,
-    *,
-    name: str,
-    backbone: str,
-    preprocess: Preprocess,
-    source: str,
-    licence: str,
-    card: str,
+    network: Any, folder: Path, card: str, *, preprocess: Preprocess, **about: Any
 ) -> ModelManifest:
     """Write `network` (float32 [n, 3, size, size] -> [n, dimension]) as a Model into `folder`.
 
     Weights are stored as fp16, half the size; the arithmetic stays float32 (or what the runtime
-    chooses).
+    chooses). `about` goes to `write_model`: the manifest's fields, and `trained_on`.
     """
     import onnx
     import torch
 
-    folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros(2, 3, preprocess.size, preprocess.size)
     network = network.eval()
-    dimension = int(network(example).shape[1])
+    with torch.no_grad():
+        dimension = int(network(example).shape[1])
     program = torch.onnx.export(
         network,
         (example,),
@@ -41,27 +32,23 @@ def export_model(
         output_names=["embedding"],
         dynamic_shapes=({0: torch.export.Dim("n")},),
         dynamo=True,
+        verbose=False,
     )
     assert program is not None  # it is None only for exports that write the file themselves
     graph = program.model_proto
-    _store_as_fp16(graph)
+    store_as_fp16(graph)
     onnx.checker.check_model(graph)
-    (folder / ONNX).write_bytes(graph.SerializeToString(deterministic=True))
-    (folder / CARD).write_text(card, encoding="utf-8")
-    manifest = ModelManifest(
-        name=name,
-        backbone=backbone,
+    return write_model(
+        folder,
+        graph.SerializeToString(deterministic=True),
+        card,
         dimension=dimension,
         preprocess=preprocess,
-        source=source,
-        licence=licence,
-        files={file: FileRecord.of(folder / file) for file in (ONNX, CARD)},
+        **about,
     )
-    manifest.write(folder)
-    return manifest
 
 
-def _store_as_fp16(model: Any) -> None:
+def store_as_fp16(model: Any) -> None:
     """Replace each float32 weight by its fp16 rounding and a cast back; runtimes fold the cast."""
     import numpy as np
     import onnx
