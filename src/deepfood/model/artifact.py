@@ -35,7 +35,7 @@ class ModelManifest(Manifest):
     preprocess: Preprocess
     labels: tuple[str, ...] = ()
     #: How it was trained, and what was measured on held-out photos; empty for one that was not.
-    training: dict[str, JsonValue] = {}
+    training: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     source: str
     licence: str
 
