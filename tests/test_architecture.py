@@ -11,9 +11,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "deepfood"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: Each room may import the rooms before it, itself and the ground floor.
-ROOMS = ["data", "model", "embed", "index", "gallery", "evaluate", "train", "serve"]
+ROOMS = ["data", "model", "embed", "heatmap", "index", "gallery", "evaluate", "train", "serve"]
 ROOMS += ["info", "cli"]
-GROUND_FLOOR = {"errors", "config", "artifacts", "photo", "photo_defects", "progress"}
+GROUND_FLOOR = {"errors", "config", "artifacts", "photo", "photo_defects", "progress", "caption"}
 NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 
 

@@ -185,7 +185,7 @@ def _start_onnxruntime(
         raise _unusable(model, error) from error
     _check_output(model, session.get_outputs()[0].shape)
     name = session.get_inputs()[0].name
-    normalise = _normaliser(model.manifest.preprocess)
+    normalise = normaliser(model.manifest.preprocess)
 
     def infer(pixels: Pixels) -> Vector:
         return np.asarray(session.run(None, {name: normalise(pixels)})[0], np.float32).reshape(-1)
@@ -193,12 +193,12 @@ def _start_onnxruntime(
     return infer, "f32"
 
 
-def _normaliser(preprocess: Preprocess) -> Callable[[Pixels], Vectors]:
+def normaliser(preprocess: Preprocess) -> Callable[[Pixels], Vectors]:
+    """What makes a network's float32 [1, 3, size, size] of uint8 pixels [size, size, 3]."""
     mean = np.array(preprocess.mean, np.float32) * 255
     std = np.array(preprocess.std, np.float32) * 255
 
     def normalise(pixels: Pixels) -> Vectors:
-        """uint8 [h, w, 3] to the float32 [1, 3, h, w] that the network takes."""
         planes = ((pixels - mean) / std).transpose(2, 0, 1)
         return np.ascontiguousarray(planes[np.newaxis])
 

@@ -15,7 +15,8 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   ├── ArtifactBusyError        another process is writing it
 │   └── ModelMismatchError       the gallery was made with another Model
 ├── QueryError                   a search that cannot be answered as asked
-│   └── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+│   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+│   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 └── PortTakenError               the address to serve on is in use
@@ -88,6 +89,10 @@ class QueryError(DeepfoodError):
 
 
 class PhotoNotFoundError(QueryError):
+    pass
+
+
+class NoHeatMapError(QueryError):
     pass
 
 

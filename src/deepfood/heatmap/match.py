@@ -1,0 +1,82 @@
+"""Why two photos are alike: what each region of either adds to their similarity.
+
+Class activation mapping (Zhou et al., "Learning Deep Features for Discriminative Localization",
+CVPR 2016) carried over from classes to pairs (Stylianou et al., "Visualizing Deep Similarity
+Networks", WACV 2019). A photo's embedding is the mean of its positions' embeddings, so its cosine
+similarity to another photo is a sum over positions, exactly.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfood.errors import NoHeatMapError
+from deepfood.heatmap.network import Floats, SplitNetwork
+from deepfood.model import Model
+from deepfood.photo import Limits, read_pixels
+
+
+@dataclass(frozen=True)
+class Match:
+    """`query` and `hit`: what each cell of the photo's cropped square adds to `score`.
+
+    Both are float32 [h, w], and the sum of either is `score`, the cosine similarity of the two
+    photos, -1 to 1. Cells below zero speak against the match.
+    """
+
+    score: float
+    query: Floats
+    hit: Floats
+
+    @property
+    def strongest(self) -> float:
+        """The largest contribution of a cell in either photo, without its sign; above 0."""
+        return max(float(np.abs(self.query).max()), float(np.abs(self.hit).max()), 1e-9)
+
+
+class MatchExplainer:
+    """Matches for pairs of photos; safe to use from many threads, which take turns.
+
+    The network is opened by the first call, in float32, beside the Embedder's.
+    """
+
+    def __init__(self, model: Model, limits: Limits, threads: int) -> None:
+        self.preprocess = model.manifest.preprocess
+        self.limits = limits
+        self._model = model
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._network: SplitNetwork | None = None
+        self._why_not: str | None = None
+
+    def explain(self, query: bytes, hit: bytes) -> Match:
+        """Compare two photos' bytes, region by region. Raises PhotoError or NoHeatMapError."""
+        pixels = [read_pixels(data, self.preprocess, self.limits) for data in (query, hit)]
+        with self._lock:
+            network = self._open()
+            parts_query, parts_hit = (network.positions(one) for one in pixels)
+        embedding_query, embedding_hit = (
+            parts.mean(axis=(0, 1), dtype=np.float64) for parts in (parts_query, parts_hit)
+        )
+        lengths = np.linalg.norm(embedding_query) * np.linalg.norm(embedding_hit)
+        if not np.isfinite(lengths) or lengths == 0:
+            raise NoHeatMapError("the Model gives no usable vector for one of the photos")
+        heat_query = parts_query @ embedding_hit / (lengths * parts_query[..., 0].size)
+        heat_hit = parts_hit @ embedding_query / (lengths * parts_hit[..., 0].size)
+        return Match(
+            score=float(embedding_query @ embedding_hit / lengths),
+            query=heat_query.astype(np.float32),
+            hit=heat_hit.astype(np.float32),
+        )
+
+    def _open(self) -> SplitNetwork:
+        if self._why_not is not None:
+            raise NoHeatMapError(self._why_not)
+        if self._network is None:
+            try:
+                self._network = SplitNetwork(self._model, self._threads)
+            except NoHeatMapError as error:
+                self._why_not = str(error)
+                raise
+        return self._network

@@ -1,0 +1,125 @@
+"""A Model's network cut in two at its last global average pooling: the trunk and the head.
+
+The trunk gives the last feature map, the head makes the embedding of its mean. Where the head is
+linear, it can as well be applied at each position first: the mean of that is the same embedding.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.embed import normaliser
+from deepfood.errors import NoHeatMapError
+from deepfood.model import Model
+from deepfood.photo import Pixels
+
+Floats = npt.NDArray[np.float32]
+
+#: How far the head's mean over positions may lie from the embedding, relative to its length.
+#: Linear heads are at 1e-6; those with an activation or a LayerNorm at 0.1 and more.
+_LINEAR_WITHIN = 0.01
+
+
+class SplitNetwork:
+    """Pixels to embeddings of positions, in float32 on OpenVINO. One thread at a time.
+
+    Raises NoHeatMapError for a network that does not end in global average pooling and a linear
+    head, or without OpenVINO.
+    """
+
+    def __init__(self, model: Model, threads: int) -> None:
+        try:
+            import openvino as ov
+        except ImportError:
+            raise NoHeatMapError(
+                "heat maps need OpenVINO, which is not installed here: pip install openvino"
+            ) from None
+        core = ov.Core()
+        size = model.manifest.preprocess.size
+        how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        trunk, head = _split(ov, core.read_model(model.onnx), size, model.manifest.name)
+        self._name = model.manifest.name
+        self._trunk = core.compile_model(trunk, "CPU", how).create_infer_request()
+        self._head = core.compile_model(head, "CPU", how).create_infer_request()
+        self._normalise = normaliser(model.manifest.preprocess)
+
+    def positions(self, pixels: Pixels) -> Floats:
+        """The embedding of each position of uint8 pixels [size, size, 3]: float32 [h, w, dim].
+
+        Their mean is the photo's embedding before it is scaled to length 1. Raises
+        NoHeatMapError where the head turns out not to be linear.
+        """
+        features = _run(self._trunk, self._normalise(pixels))[0]  # [channels, h, w]
+        channels, height, width = features.shape
+        at = features.reshape(channels, -1).T
+        mean = at.mean(axis=0, dtype=np.float64).astype(np.float32)
+        whole = self._apply_head(mean)
+        linear = np.stack([self._apply_head(one) for one in at])
+        for parts in (linear, self._with_length_held(at, mean, linear)):
+            distance = np.linalg.norm(parts.mean(axis=0) - whole)
+            if distance <= _LINEAR_WITHIN * np.linalg.norm(whole):
+                return parts.reshape(height, width, -1)
+        raise NoHeatMapError(
+            f"the Model {self._name} has no heat maps: what it does after its last pooling is not "
+            "linear, so its positions do not add up to its embedding"
+        )
+
+    def _with_length_held(self, at: Floats, mean: Floats, outputs: Floats) -> Floats:
+        """Positions of a head that first scales its input to length 1: h(x) = A x / |x| + b.
+
+        The photo's length |mean| is taken as given, and position p gets A p / |mean| + b.
+        """
+        length = np.linalg.norm(mean)
+        offset = (self._apply_head(mean) + self._apply_head(-mean)) / 2
+        lengths = np.linalg.norm(at, axis=1, keepdims=True)
+        scaled = (outputs - offset) * (lengths / max(length, np.finfo(np.float32).tiny))
+        # A position without any feature has no direction, and so no part.
+        return (np.where(lengths > 0, scaled, 0) + offset).astype(np.float32)
+
+    def _apply_head(self, features: Floats) -> Floats:
+        """The head at one position: float32 [channels] to [dim]."""
+        shape = tuple(self._head.get_input_tensor().shape)
+        return _run(self._head, features.reshape(shape)).reshape(-1)
+
+
+def _run(request: Any, values: Floats) -> Floats:
+    request.get_input_tensor().data[:] = values
+    request.infer()
+    out: Floats = request.get_output_tensor().data.copy()
+    return out
+
+
+def _split(ov: Any, network: Any, size: int, name: str) -> tuple[Any, Any]:
+    """Trunk, [1, 3, size, size] to [1, channels, h, w], and head, pooled features to embedding."""
+    network.reshape([1, 3, size, size])
+    (pixels,) = network.get_parameters()
+    for pooling in _global_poolings(network):
+        features = pooling.input_value(0)
+        pooled = ov.opset8.parameter(pooling.output(0).shape, ov.Type.f32)
+        users = pooling.output(0).get_target_inputs()
+        for user in users:
+            user.replace_source_output(pooled.output(0))
+        try:
+            head = ov.Model(network.get_results(), [pooled], "head")
+        except RuntimeError:  # a way around this pooling leads to the result: it is not the last
+            for user in users:
+                user.replace_source_output(pooling.output(0))
+            continue
+        return ov.Model([ov.opset8.result(features)], [pixels], "trunk"), head
+    raise NoHeatMapError(
+        f"the Model {name} has no heat maps: its network does not end in global average pooling "
+        "of a feature map"
+    )
+
+
+def _global_poolings(network: Any) -> Iterator[Any]:
+    """Averages over all of a map's positions, [1, channels, h, w] to one a channel, last first."""
+    for node in reversed(network.get_ordered_ops()):
+        if node.get_type_name() not in ("ReduceMean", "AvgPool", "AdaptiveAvgPool"):
+            continue
+        before, after = node.input_value(0).shape, node.output(0).shape
+        if len(before) != 4 or np.prod(after) != before[1] or before[2] * before[3] == 1:
+            continue
+        yield node
