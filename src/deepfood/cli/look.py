@@ -1,0 +1,123 @@
+"""`deepfood features` and `explain`: what the embedding has learned, why photos are alike."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.config import load_settings
+
+if TYPE_CHECKING:
+    from deepfood.evaluate.features import Feature
+
+PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if they have moved.")]
+
+_CELL_PIXELS = 220
+_PAGE_PHOTO_PIXELS = 112
+_PAGE_TOP = 8
+#: How many photos that could not be shown are named.
+_NAMED = 5
+
+
+@app.command()
+def features(
+    gallery: GalleryArgument,
+    feature: Annotated[
+        int | None, typer.Option(help="The feature to look at, counted from 0.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All features, on a page.")] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Photos a feature.", show_default="10; 8 with --all"),
+    ] = None,
+    bottom: Annotated[
+        bool, typer.Option("--bottom", help="The photos with the lowest values instead.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write, PNG; with --all a page, HTML.")
+    ] = None,
+    model: ModelOption = None,
+    photos_root: PhotosRoot = None,
+    as_json: Json = False,
+) -> None:
+    """The photos that have most of one feature of the embedding, or of each."""
+    from deepfood.errors import DatasetError, SettingError
+    from deepfood.evaluate.feature_page import feature_page
+    from deepfood.evaluate.features import rank_features
+    from deepfood.evaluate.thumbs import Thumbs
+    from deepfood.gallery import Gallery
+    from deepfood.model import open_model
+    from deepfood.photo import Limits
+
+    if (feature is None) != every:
+        raise SettingError("name one feature with --feature, or take --all of them, not both")
+    if every and out is None and not as_json:
+        raise SettingError("--all writes a page: name it with --out features.html")
+    settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
+    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    top = top or (_PAGE_TOP if every else 10)
+    with Gallery.open(gallery, open_model(settings.model), settings.photos_root) as opened:
+        thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
+        numbers = range(opened.manifest.dimension) if every else [feature or 0]
+        ranked = rank_features(
+            opened,
+            numbers,
+            top,
+            lowest=bottom,
+            usable=thumbs.has if out else lambda photo: True,
+            quiet=as_json or not every,
+        )
+        if not any(one.photos for one in ranked):
+            first = thumbs.skipped[0]
+            raise DatasetError(
+                f"none of these photos can be shown; the first, {first['file']}: {first['reason']}"
+                " (moved photos are found with --photos-root)"
+            )
+        left_out = 0
+        if out and every:
+            page, left_out = feature_page(opened, ranked, thumbs, lowest=bottom)
+            _write(out, page.encode())
+        elif out:
+            _write(out, _grid_of(ranked[0], thumbs, bottom))
+    if as_json:
+        about: dict[str, Any] = {"skipped": thumbs.skipped, "left_out": left_out}
+        rows = [one.as_json() for one in ranked]
+        print_json({"features": rows, **about} if every else {**rows[0], **about})
+        return
+    for row in [] if every else ranked[0].photos:
+        what = " · ".join(part for part in (row.photo.name, row.photo.label) if part)
+        print(f"{row.value:7.4f}  {row.photo.file}  {what}".rstrip())
+    for one in thumbs.skipped[:_NAMED]:
+        print(f"  not shown: {one['file']}: {one['reason']}")
+    if len(thumbs.skipped) > _NAMED:
+        print(f"  not shown: {len(thumbs.skipped) - _NAMED} more")
+    if left_out:
+        print(f"  {left_out:,} photos left out to keep the page small: ask for a smaller --top")
+    if out:
+        print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
+
+
+def _grid_of(feature: "Feature", thumbs: Any, lowest: bool) -> bytes:
+    from deepfood.evaluate.grid import Cell, draw_grid
+
+    cells = [
+        Cell(
+            thumbs.jpeg(one.photo),
+            (f"{one.value:.4f}", one.photo.label or one.photo.name or Path(one.photo.file).name),
+        )
+        for one in feature.photos
+    ]
+    which = "lowest" if lowest else "highest"
+    return draw_grid(f"Feature {feature.number}: {which} values", cells, _CELL_PIXELS)
+
+
+def _write(path: Path, contents: bytes) -> None:
+    """Write a result atomically. Raises SettingError where the folder cannot be written to."""
+    from deepfood.artifacts import write_atomically
+    from deepfood.errors import SettingError
+
+    try:
+        write_atomically(path, contents)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written: {error.strerror}") from error
