@@ -98,6 +98,71 @@ def features(
         print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
 
 
+@app.command()
+def explain(
+    gallery: GalleryArgument,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo searched with.")],
+    photo_id: Annotated[
+        str | None, typer.Option("--id", help="The gallery's photo to compare it with.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="The hit to compare it with.", show_default="1")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write, PNG.")] = None,
+    model: ModelOption = None,
+    photos_root: PhotosRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Show which regions of a photo and of one found for it make the two alike."""
+    from deepfood.errors import DatasetError, QueryError, SettingError
+    from deepfood.heatmap import draw_pair, scale_in_words
+    from deepfood.serve.service import open_service
+
+    if photo_id is not None and rank is not None:
+        raise SettingError("name the photo to compare with by --id or by --rank, not both")
+    if out is None and not as_json:
+        raise SettingError("name the picture to write with --out, or ask for --json")
+    settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
+    service = open_service(settings)
+    limits = service.embedder.limits
+    try:
+        limits.check_bytes(photo.stat().st_size)
+        query = photo.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
+    if photo_id is None:
+        rank = rank or 1
+        hits = service.search_photo(query, rank)
+        if len(hits) < rank:
+            raise QueryError(f"--rank {rank}: the gallery has {len(hits)} photos to find")
+        photo_id = hits[rank - 1].photo.id
+    found, hit = service.photo(photo_id)
+    match = service.explainer.explain(query, hit)
+    name = found.name or found.label or found.file
+    if out:
+        preprocess = service.embedder.preprocess
+        _write(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
+    service.close()
+    if as_json:
+        print_json(
+            {
+                "score": match.score,
+                "strongest": match.strongest,
+                "square": service.embedder.preprocess.crop,
+                "query": {"file": str(photo), "contributions": match.query.tolist()},
+                "hit": {
+                    "id": found.id,
+                    "file": found.file,
+                    "label": found.label,
+                    "name": found.name,
+                    "contributions": match.hit.tolist(),
+                },
+            }
+        )
+    elif out:
+        print(f"{out}: {photo.name} and {name}, {scale_in_words(match)}")
+
+
 def _grid_of(feature: "Feature", thumbs: Any, lowest: bool) -> bytes:
     from deepfood.evaluate.grid import Cell, draw_grid
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from pydantic import BaseModel
@@ -16,9 +16,16 @@ from starlette.staticfiles import StaticFiles
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.gallery import Hit, Photo
-from deepfood.serve.guard import BodyLimit, SecurityHeaders
-from deepfood.serve.problems import Problem, add_problem_handlers
-from deepfood.serve.query import DEFAULT_K, SearchRequest, read_original_form, read_query
+from deepfood.serve import explain
+from deepfood.serve.guard import BodyLimit, SecurityHeaders, max_body_bytes
+from deepfood.serve.problems import PROBLEMS, add_problem_handlers
+from deepfood.serve.query import (
+    DEFAULT_K,
+    SearchRequest,
+    accepts,
+    read_original_form,
+    read_query,
+)
 from deepfood.serve.service import SearchService, open_service
 
 T = TypeVar("T")
@@ -36,12 +43,6 @@ _PICTURE_HEADERS = {
 }
 
 
-def _accepts(schemas: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAPI says of a body that a route reads by itself: a schema a content type."""
-    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 _SEARCH_FORM = {
     "type": "object",
     "properties": {
@@ -54,15 +55,6 @@ _ORIGINAL_FORM = {
     "type": "object",
     "required": ["image"],
     "properties": {"image": {"type": "string", "description": "a data URL"}},
-}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": why}
-    for status, why in {
-        404: "no photo with that id",
-        413: "more bytes or pixels than the limits allow",
-        415: "not an image, or a body of another kind",
-        422: "a damaged photo, or a value that cannot be used",
-    }.items()
 }
 
 
@@ -126,9 +118,9 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     app.state.settings = settings
     add_problem_handlers(app)
     app.include_router(router)
+    app.include_router(explain.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    # A data URL is 4/3 of its photo, and a form may encode some of that once more.
-    app.add_middleware(BodyLimit, max_bytes=_max_body(settings))
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -144,8 +136,8 @@ router = APIRouter()
 @router.post(
     "/api/v1/search",
     tags=["search"],
-    responses=_PROBLEMS,
-    openapi_extra=_accepts(
+    responses=PROBLEMS,
+    openapi_extra=accepts(
         {
             "multipart/form-data": _SEARCH_FORM,
             "application/json": SearchRequest.model_json_schema(),
@@ -154,7 +146,7 @@ router = APIRouter()
 )
 async def search(request: Request) -> SearchOut:
     """Find the photos most like the one sent, or more like one of the gallery."""
-    query = await read_query(request, _max_body(_settings(request)))
+    query = await read_query(request, max_body_bytes(_settings(request)))
     service = _service(request)
     if query.photo is not None:
         hits = await _in_thread(request, service.search_photo, query.photo, query.k)
@@ -166,12 +158,12 @@ async def search(request: Request) -> SearchOut:
 @router.post(
     "/search",
     tags=["search"],
-    responses=_PROBLEMS,
-    openapi_extra=_accepts({"application/x-www-form-urlencoded": _ORIGINAL_FORM}),
+    responses=PROBLEMS,
+    openapi_extra=accepts({"application/x-www-form-urlencoded": _ORIGINAL_FORM}),
 )
 async def search_as_the_original(request: Request) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
-    data = await read_original_form(request, _max_body(_settings(request)))
+    data = await read_original_form(request, max_body_bytes(_settings(request)))
     hits = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
     return UrlsOut(urls=[_url(request, f"/photos/{hit.photo.id}") for hit in hits])
 
@@ -199,14 +191,14 @@ async def samples(
     return [_photo(request, photo) for photo in drawn]
 
 
-@router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: _PROBLEMS[404]})
+@router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: PROBLEMS[404]})
 async def photo_facts(request: Request, photo_id: str) -> PhotoOut:
     """What the gallery says of one photo."""
     return _photo(request, await _in_thread(request, _service(request).gallery.photo, photo_id))
 
 
 @router.get(
-    "/photos/{photo_id}", tags=["gallery"], response_class=Response, responses={404: _PROBLEMS[404]}
+    "/photos/{photo_id}", tags=["gallery"], response_class=Response, responses={404: PROBLEMS[404]}
 )
 async def photo_file(request: Request, photo_id: str) -> Response:
     """The photo as it was indexed, byte for byte."""
@@ -218,7 +210,7 @@ async def photo_file(request: Request, photo_id: str) -> Response:
     "/thumbnails/{photo_id}",
     tags=["gallery"],
     response_class=Response,
-    responses={404: _PROBLEMS[404]},
+    responses={404: PROBLEMS[404]},
 )
 async def photo_thumbnail(request: Request, photo_id: str) -> Response:
     """A small JPEG of the photo."""
@@ -256,10 +248,6 @@ def _service(request: Request) -> SearchService:
 def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _max_body(settings: Settings) -> int:
-    return settings.max_photo_bytes * 3 // 2 + 64 * 1024
 
 
 async def _in_thread(request: Request, function: Callable[..., T], *arguments: object) -> T:

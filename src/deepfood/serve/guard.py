@@ -5,6 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deepfood.config import Settings
 from deepfood.serve.problems import problem
 
 #: Everything comes from this server; blob: and data: are the picture that a visitor chose.
@@ -22,6 +23,11 @@ _HEADERS = {
     # Unless a route says more: without it, browsers guess how long the page's scripts stay good.
     "Cache-Control": "no-cache",
 }
+
+
+def max_body_bytes(settings: Settings) -> int:
+    """A data URL is 4/3 of its photo, and a form may encode some of that once more."""
+    return settings.max_photo_bytes * 3 // 2 + 64 * 1024
 
 
 class SecurityHeaders:

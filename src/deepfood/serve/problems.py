@@ -3,6 +3,7 @@
 import html
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -39,6 +40,18 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+
+
+#: What a route that takes photos may answer, for OpenAPI.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": why}
+    for status, why in {
+        404: "no photo with that id",
+        413: "more bytes or pixels than the limits allow",
+        415: "not an image, or a body of another kind",
+        422: "a damaged photo, or a value that cannot be used",
+    }.items()
+}
 
 
 def problem(request: Request, status: int, detail: str) -> Response:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -18,6 +19,9 @@ DEFAULT_K = 9
 _MULTIPART = "multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 8
+_KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
+
+Wanted = TypeVar("Wanted", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,71 @@ class SearchRequest(BaseModel):
     k: int = DEFAULT_K
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A photo searched with, as bytes or as the id of one in the gallery, and the id of a hit."""
+
+    photo: bytes | None
+    photo_id: str
+    hit: str
+
+
+class ExplainRequest(BaseModel):
+    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    photo: str | None = None
+    id: str | None = None
+    hit: str
+
+
+#: The same as a form, for OpenAPI.
+EXPLAIN_FORM = {
+    "type": "object",
+    "required": ["hit"],
+    "properties": {
+        "photo": {"type": "string", "format": "binary"},
+        "id": {"type": "string"},
+        "hit": {"type": "string"},
+    },
+}
+
+
+def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a body that a route reads by itself: a schema a content type."""
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 async def read_query(request: Request, max_part_bytes: int) -> Query:
     """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422."""
     kind = _media_type(request)
     if kind == "application/json":
-        return _query_from_json(await request.body())
+        wanted = _from_json(SearchRequest, await request.body())
+        return _one_of(from_data_url(wanted.photo) if wanted.photo else None, wanted.id, wanted.k)
     if kind in (_MULTIPART, _URLENCODED):
         async with _form(request, max_part_bytes) as form:
             return await _query_from_form(form)
-    raise HTTPException(
-        415, "send multipart/form-data with a file `photo`, or application/json; see /docs"
-    )
+    raise HTTPException(415, _KINDS)
+
+
+async def read_pair(request: Request, max_part_bytes: int) -> Pair:
+    """Read what is to be explained, in the forms of `read_query` and with its errors."""
+    kind = _media_type(request)
+    if kind == "application/json":
+        wanted = _from_json(ExplainRequest, await request.body())
+        photo, photo_id, hit = wanted.photo, wanted.id, wanted.hit
+        query = _one_of(from_data_url(photo) if photo else None, photo_id, DEFAULT_K)
+    elif kind in (_MULTIPART, _URLENCODED):
+        async with _form(request, max_part_bytes) as form:
+            query, named = await _query_from_form(form), form.get("hit")
+        if not isinstance(named, str):
+            raise HTTPException(422, "give `hit`, the id of the photo that was found, as text")
+        hit = named
+    else:
+        raise HTTPException(415, _KINDS)
+    return Pair(query.photo, query.photo_id or "", hit)
 
 
 async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
@@ -93,16 +151,15 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _query_from_json(body: bytes) -> Query:
+def _from_json(kind: type[Wanted], body: bytes) -> Wanted:
     try:
-        wanted = SearchRequest.model_validate(json.loads(body))
+        return kind.model_validate(json.loads(body))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise HTTPException(422, f"{where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise HTTPException(422, f"the body is not JSON: {error}") from error
-    return _one_of(from_data_url(wanted.photo) if wanted.photo else None, wanted.id, wanted.k)
 
 
 async def _query_from_form(form: FormData) -> Query:

@@ -8,6 +8,7 @@ from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import QueryError, SettingError
 from deepfood.gallery import Gallery, Hit, Photo
+from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 
 
@@ -17,6 +18,7 @@ class SearchService:
     def __init__(self, gallery: Gallery, embedder: Embedder, settings: Settings) -> None:
         self.gallery = gallery
         self.embedder = embedder
+        self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
         self.max_k = settings.max_k
         self._thumbnail_pixels = settings.thumbnail_pixels
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)

@@ -4,6 +4,8 @@
 // gallery. Where the visitor is lives in the browser's history: `?like=<id>` in the address, the
 // rest in history.state. Everything that changes it ends in show(), and show() draws what is there.
 
+import { closeWhy, openWhy } from "./why.js";
+
 const FIRST = 9; // photos in an answer, and in those that "Show more" leads to
 const STEPS = [FIRST, 27, 45]; // whole rows of 3; and of 2 below a first one on its own
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
@@ -54,6 +56,7 @@ function visitUpload(file) {
 async function show({ focus = false } = {}) {
   running.abort();
   running = new AbortController();
+  closeWhy();
   const search = wanted();
   if (search?.upload && !uploads.has(search.upload)) {
     history.replaceState(null, "", location.pathname);
@@ -222,6 +225,22 @@ function backToFewer(fewer) {
   $("title").focus();
 }
 
+/** Show which regions make a hit and the photo searched with alike. */
+function askWhy(hit) {
+  const { like, upload } = shown;
+  const query = upload
+    ? { name: "Your photo", url: uploads.get(upload).url }
+    : { name: nameOf(photos.get(like)), url: `thumbnails/${like}` };
+  const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
+  openWhy({ query, hit: found }, (signal) => {
+    const body = new FormData();
+    body.append("hit", hit);
+    if (upload) body.append("photo", uploads.get(upload).blob, "photo");
+    else body.append("id", like);
+    return ask("api/v1/explain", { method: "POST", signal, body });
+  });
+}
+
 // ------------------------------------------------------------------------------------ small parts
 
 /** A photo of the gallery as a list item; `score` and the original only where it is a hit. */
@@ -239,12 +258,15 @@ function card(photo) {
   if (photo.score === undefined) {
     part("similarity").remove();
     part("original").remove();
+    part("ask").remove();
   } else {
     const percent = Math.max(0, Math.round(photo.score * 100));
     part("percent").textContent = `${percent}%`;
     part("bar").style.setProperty("--filled", `${percent}%`);
     part("original").href = `photos/${photo.id}`;
     part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
+    part("ask").dataset.id = photo.id;
+    part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
   }
   return item;
 }
@@ -350,6 +372,11 @@ for (const id of ["sample-list", "hits"]) {
     visitLike(link.dataset.id);
   });
 }
+
+$("hits").addEventListener("click", (event) => {
+  const button = event.target.closest(".ask");
+  if (button) askWhy(button.dataset.id);
+});
 
 for (const button of document.querySelectorAll("[data-picks]")) {
   button.addEventListener("click", () => $(button.dataset.picks).click());

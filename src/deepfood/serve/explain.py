@@ -1,0 +1,94 @@
+"""Why a photo was found: the regions that carry the match, as heat maps over both photos."""
+
+import asyncio
+import base64
+import io
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from deepfood.heatmap import Floats, Match, draw_heat
+from deepfood.serve.guard import max_body_bytes
+from deepfood.serve.problems import PROBLEMS
+from deepfood.serve.query import (
+    EXPLAIN_FORM,
+    ExplainRequest,
+    Pair,
+    accepts,
+    read_pair,
+)
+from deepfood.serve.service import SearchService
+
+#: The longest side of the pictures in an answer.
+_PICTURE_PIXELS = 640
+_JPEG_QUALITY = 82
+
+
+class HeatOut(BaseModel):
+    """One photo of the pair.
+
+    `picture` is a JPEG data URL: the photo in grey under its heat. `contributions` are rows of
+    cells, left to right, over the centred square that the Model looks at, which is `square` of the
+    photo's shorter side; they add up to the score.
+    """
+
+    picture: str
+    contributions: list[list[float]]
+    square: float
+
+
+class ExplainOut(BaseModel):
+    """`score` is the cosine similarity, and `strongest` the contribution with the full colour."""
+
+    score: float
+    strongest: float
+    query: HeatOut
+    hit: HeatOut
+
+
+router = APIRouter()
+
+
+@router.post(
+    "/api/v1/explain",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(
+        {
+            "multipart/form-data": EXPLAIN_FORM,
+            "application/json": ExplainRequest.model_json_schema(),
+        }
+    ),
+)
+async def explain(request: Request) -> ExplainOut:
+    """Show which regions of a photo and of one found for it make the two alike."""
+    pair = await read_pair(request, max_body_bytes(request.app.state.settings))
+    loop = asyncio.get_running_loop()
+    service: SearchService = request.state.service
+    return await loop.run_in_executor(request.state.threads, _explain, service, pair)
+
+
+def _explain(service: SearchService, pair: Pair) -> ExplainOut:
+    query = service.photo(pair.photo_id)[1] if pair.photo is None else pair.photo
+    hit = service.photo(pair.hit)[1]
+    match = service.explainer.explain(query, hit)
+    return ExplainOut(
+        score=match.score,
+        strongest=match.strongest,
+        query=_heat(service, query, match, match.query),
+        hit=_heat(service, hit, match, match.hit),
+    )
+
+
+def _heat(service: SearchService, photo: bytes, match: Match, heat: Floats) -> HeatOut:
+    explainer = service.explainer
+    picture = draw_heat(
+        photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
+    )
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_JPEG_QUALITY)
+    return HeatOut(
+        picture="data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"),
+        contributions=heat.tolist(),
+        square=explainer.preprocess.crop,
+    )

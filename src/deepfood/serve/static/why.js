@@ -1,0 +1,113 @@
+// "Why this one?": the photo searched with and one that was found, each under its heat map.
+
+const $ = (id) => document.getElementById(id);
+const dialog = $("why");
+const sides = ["query", "hit"].map((name) => ({ name, image: $(`why-${name}`), title: $(`why-${name}-name`) }));
+let asking = new AbortController();
+let retry = null;
+
+/**
+ * Open the dialog and ask the server.
+ * `pair` is {query: {name, url}, hit: {id, name, url, score}}: names, addresses of the plain photos.
+ * `explain` takes a signal and gives what POST /api/v1/explain answers.
+ */
+export async function openWhy(pair, explain) {
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  retry = () => openWhy(pair, explain);
+  start(pair);
+  if (!dialog.open) dialog.showModal();
+  $("why-title").focus();
+  try {
+    const answer = await explain(signal);
+    signal.throwIfAborted();
+    draw(pair, answer);
+  } catch (problem) {
+    if (signal.aborted) return; // closed, or another pair was asked for
+    complain(problem);
+  }
+}
+
+export function closeWhy() {
+  if (dialog.open) dialog.close();
+}
+
+function start(pair) {
+  dialog.setAttribute("aria-busy", "true");
+  $("why-problem").hidden = true;
+  $("why-retry").hidden = true;
+  $("why-legend").hidden = true;
+  $("why-plain").hidden = true;
+  $("why-says").textContent = "Looking closer…";
+  for (const { name, image, title } of sides) {
+    title.textContent = pair[name].name;
+    image.alt = `${pair[name].name}, as it is`;
+    image.parentElement.hidden = !pair[name].url;
+    if (pair[name].url) image.src = pair[name].url;
+    else image.removeAttribute("src");
+  }
+}
+
+function draw(pair, answer) {
+  dialog.removeAttribute("aria-busy");
+  const cells = [answer.query, answer.hit].flatMap((one) => one.contributions.flat());
+  const against = cells.some((value) => value < 0);
+  const points = (value) => (value * 100).toFixed(1);
+  $("why-says").textContent =
+    "Red regions make the two photos alike: the deeper, the more. " +
+    (against ? "Blue ones speak against it. " : "") +
+    "Pale edges were not looked at.";
+  $("why-legend").hidden = false;
+  $("why-legend").classList.toggle("against", against);
+  $("why-most").textContent = `+${points(answer.strongest)} points`;
+  $("why-least").textContent = against ? `−${points(answer.strongest)} points` : "0 points";
+  $("why-sum").textContent = `of ${points(answer.score)} in all`;
+  for (const { name, image } of sides) image.parentElement.hidden = false;
+  const plain = $("why-plain");
+  plain.hidden = sides.some(({ name }) => !pair[name].url);
+  plain.onclick = () => show(plain.getAttribute("aria-pressed") !== "true");
+  const show = (heat) => {
+    plain.setAttribute("aria-pressed", String(heat));
+    for (const { name, image } of sides) {
+      image.src = heat ? answer[name].picture : pair[name].url;
+      image.alt = heat ? describe(pair[name].name, answer[name].contributions) : `${pair[name].name}, as it is`;
+    }
+  };
+  show(true);
+}
+
+/** In words, where the heat is: for those who do not see it. */
+function describe(name, rows) {
+  const sums = { top: 0, middle: 0, bottom: 0, left: 0, centre: 0, right: 0 };
+  const third = (at, count, names) => names[Math.min(2, Math.floor((at / count) * 3))];
+  rows.forEach((row, y) =>
+    row.forEach((value, x) => {
+      sums[third(y + 0.5, rows.length, ["top", "middle", "bottom"])] += value;
+      sums[third(x + 0.5, row.length, ["left", "centre", "right"])] += value;
+    }),
+  );
+  const most = (names) => names.reduce((a, b) => (sums[b] > sums[a] ? b : a));
+  const where = `${most(["top", "middle", "bottom"])}, ${most(["left", "centre", "right"])}`;
+  return `${name}: most of the likeness is at the ${where}`.replace("middle, centre", "centre");
+}
+
+function complain(problem) {
+  dialog.removeAttribute("aria-busy");
+  $("why-says").textContent = "";
+  $("why-problem-text").textContent = problem.message;
+  $("why-problem").hidden = false;
+  $("why-retry").hidden = !problem.passing;
+}
+
+for (const { image } of sides) {
+  // What the browser cannot show (HEIC in most), it need not: the answer has its own picture.
+  image.addEventListener("error", () => (image.parentElement.hidden = true));
+  image.addEventListener("load", () => (image.parentElement.hidden = false));
+}
+$("why-retry").addEventListener("click", () => retry());
+$("why-close").addEventListener("click", closeWhy);
+dialog.addEventListener("close", () => asking.abort());
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog) closeWhy(); // on the backdrop: what is inside covers all the rest
+});
