@@ -60,15 +60,17 @@ function draw(pair, answer) {
     "Pale edges were not looked at.";
   $("why-legend").hidden = false;
   $("why-legend").classList.toggle("against", against);
-  $("why-most").textContent = `+${points(answer.strongest)} points`;
-  $("why-least").textContent = against ? `−${points(answer.strongest)} points` : "0 points";
-  $("why-sum").textContent = `of ${points(answer.score)} in all`;
+  $("why-most").textContent = `+${points(answer.strongest)}`;
+  $("why-least").textContent = against ? `−${points(answer.strongest)}` : "0";
+  $("why-sum").textContent =
+    `One of ${answer.hit.contributions.flat().length} cells in the deepest red adds ` +
+    `${points(answer.strongest)} of ${points(answer.score)} points.`;
   for (const { name, image } of sides) image.parentElement.hidden = false;
   const plain = $("why-plain");
   plain.hidden = sides.some(({ name }) => !pair[name].url);
-  plain.onclick = () => show(plain.getAttribute("aria-pressed") !== "true");
   const show = (heat) => {
-    plain.setAttribute("aria-pressed", String(heat));
+    plain.textContent = heat ? "Show the photos alone" : "Show the heat";
+    plain.onclick = () => show(!heat);
     for (const { name, image } of sides) {
       image.src = heat ? answer[name].picture : pair[name].url;
       image.alt = heat ? describe(pair[name].name, answer[name].contributions) : `${pair[name].name}, as it is`;
