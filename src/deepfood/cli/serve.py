@@ -14,7 +14,7 @@ from deepfood.config import load_settings
 _VERDICTS = {
     "match": "looks like",
     "maybe": "perhaps",
-    "none": "nothing like it in this gallery; if anything,",
+    "none": "probably nothing like it in this gallery; if anything,",
 }
 
 

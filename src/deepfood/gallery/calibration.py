@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
@@ -39,6 +39,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Source = Literal["gallery", "held-out photos"]
 
 
+def _of_one_score(curve: Logistic) -> Logistic:
+    if len(curve.slopes) != 1:
+        raise ValueError(f"{len(curve.slopes)} slopes, and this curve has 1")
+    return curve
+
+
+def _of_two_scores(curve: Logistic) -> Logistic:
+    if len(curve.slopes) != 2:
+        raise ValueError(f"{len(curve.slopes)} slopes, and this curve has 2")
+    return curve
+
+
 class Calibration(BaseModel):
     """The curves, and how good they are on photos that they were not fitted to.
 
@@ -48,9 +60,9 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hit: Logistic
-    label: Logistic
-    in_gallery: Logistic
+    hit: Annotated[Logistic, AfterValidator(_of_two_scores)]
+    label: Annotated[Logistic, AfterValidator(_of_one_score)]
+    in_gallery: Annotated[Logistic, AfterValidator(_of_two_scores)]
     #: Whether the queries were photos of the gallery itself, each left out of it, or others.
     queries_from: Source
     queries: Annotated[int, Field(ge=1)]
