@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from plates import plate
+from plates import plate, write_dishes
 
 LONG_NAME = (
     "Grandmother's slow-cooked Sunday casserole of seven vegetables, smoked paprika, preserved "
@@ -56,6 +56,17 @@ def build_small_gallery(root: Path) -> SmallGallery:
             rows.writerow([path.name, label or "", name or ""])
     run_deepfood("build", root / "photos", "--out", root / "gallery")
     return SmallGallery(root / "gallery", photos)
+
+
+def build_dish_gallery(root: Path) -> Path:
+    """A gallery of three dishes with labels enough to be calibrated.
+
+    `root/new` holds other photos of them, and of a fourth dish that the gallery lacks.
+    """
+    photos = write_dishes(root / "photos", 30, labels=3)
+    write_dishes(root / "new", 6, start=500)
+    run_deepfood("build", photos, "--out", root / "gallery")
+    return root / "gallery"
 
 
 @contextmanager

@@ -98,3 +98,39 @@ def build(
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+#: Dishes that `write_dishes` draws, and the colour of each, which tells them apart.
+DISH_COLOURS = {
+    "crème brûlée": (235, 200, 90),
+    "spinach_curry": (40, 120, 40),
+    "tomato soup": (200, 40, 30),
+    "blueberry pie": (60, 40, 140),
+}
+
+
+def dish(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A plate of food about that colour; other seeds differ in place, shade and garnish."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(rng.integers(120, 255, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    middle = tuple(np.array(size) / 2 + rng.normal(0, 4, 2))
+    radius = min(size) * rng.uniform(0.3, 0.45)
+    draw.ellipse(_circle(middle, radius * 1.15), fill=(245, 245, 245))
+    shade = np.clip(np.array(colour) + rng.normal(0, 45, 3), 0, 255).astype(int)
+    draw.ellipse(_circle(middle, radius), fill=tuple(shade.tolist()))
+    for _ in range(int(rng.integers(2, 8))):
+        at = (middle[0] + rng.normal(0, radius / 3), middle[1] + rng.normal(0, radius / 3))
+        fill = tuple(rng.integers(0, 255, 3).tolist())
+        draw.ellipse(_circle(at, rng.uniform(0.1, 0.25) * radius), fill=fill)
+    return image
+
+
+def write_dishes(folder: Path, each: int, start: int = 0, labels: int = 4) -> Path:
+    """Class folders with `each` photos of each dish, of different seeds from `start` on."""
+    for number, (label, colour) in enumerate(list(DISH_COLOURS.items())[:labels]):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for seed in range(start, start + each):
+            photo = dish(colour, 1000 * number + seed)
+            photo.save(folder / label / f"{seed:05d}.jpg", quality=90)
+    return folder

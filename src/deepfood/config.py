@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
+    match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+    none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
     thumbnail_pixels: Annotated[int, Field(ge=32, le=2048)] = 320
     thumbnail_cache_bytes: Annotated[int, Field(ge=0)] = 32 * 2**20
 

@@ -17,7 +17,7 @@ from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.gallery import Gallery, build_gallery
-from deepfood.gallery.build import _only_writer
+from deepfood.gallery.build import only_writer
 from deepfood.index import IndexSpec
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_pixels
@@ -280,7 +280,7 @@ def test_another_model_embeds_everything_again(tmp_path: Path, embedder: Embedde
 def test_two_builds_at_once(tmp_path: Path, embedder: Embedder) -> None:
     photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "gallery"
     out.mkdir()
-    with _only_writer(out), pytest.raises(ArtifactBusyError, match="another build is writing"):
+    with only_writer(out), pytest.raises(ArtifactBusyError, match="another build is writing"):
         build(photos, out, embedder)
     assert build(photos, out, embedder).manifest.count == 5
 

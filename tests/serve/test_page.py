@@ -653,3 +653,96 @@ def test_a_wrong_address_leads_back_to_the_search(page: Page, watch: Watch) -> N
     expect(page.locator("main")).to_contain_text("there is nothing at /no/<such>/page")
     page.get_by_role("link", name="Back to the photo search").click()
     expect(page.locator("#sample-list .card")).to_have_count(12)
+
+
+# What it thinks of a photo, where the gallery can tell
+
+
+@pytest.fixture
+def dish_page(browser: Browser, dish_url: str) -> Iterator[Page]:
+    """The start page of a gallery that is calibrated."""
+    context = browser.new_context(base_url=dish_url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    watch = Watch(context, dish_url)
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#sample-list .card")).to_have_count(12)
+    yield page
+    context.close()
+    assert watch.faults == []
+
+
+def test_a_dish_it_knows_is_named(dish_page: Page, dish_gallery: Path) -> None:
+    page = dish_page
+    choose(page, dish_gallery.parent / "new/crème brûlée/00501.jpg")
+    expect_hits(page, "Photos like yours")
+    verdict = page.locator("#verdict")
+    expect(verdict).to_have_text(re.compile(r"^Looks like crème brûlée \(about \d\d% sure\)\.$"))
+    expect(page.get_by_role("status")).to_have_text(
+        re.compile(r"^Looks like crème brûlée \(about .+ 9 photos like your photo$")
+    )
+    first = page.locator("#hits .similarity").first
+    expect(first).to_have_text(re.compile(r"^\d\d% likely same dish$"))
+    expect(first).to_have_attribute("title", re.compile(r"^\d\d% alike$"))
+    shown = page.locator("#hits .percent").first.inner_text()
+    assert first.locator(".bar").evaluate("e => e.style.getPropertyValue('--filled')") == shown
+    assert axe(page) == ""
+    sentence = verdict.inner_text()
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like yours", count=27)
+    expect(verdict).to_have_text(sentence)  # however many photos are shown
+
+
+def test_a_dish_it_is_not_sure_of_is_a_guess(dish_page: Page, dish_gallery: Path) -> None:
+    choose(dish_page, dish_gallery.parent / "new/tomato soup/00505.jpg")
+    expect(dish_page.locator("#verdict")).to_have_text(
+        re.compile(r"^Perhaps tomato soup \(about \d\d% sure\)\.$")
+    )
+
+
+def noise() -> bytes:
+    """Nothing like any plate."""
+    return encode(Image.effect_noise((96, 72), 120).convert("RGB"), "PNG")
+
+
+def test_a_photo_like_none_is_told_and_the_nearest_are_shown(dish_page: Page) -> None:
+    choose(dish_page, upload("noise.png", "image/png", noise()))
+    expect_hits(dish_page, "Photos like yours")
+    expect(dish_page.locator("#verdict")).to_have_text(
+        "Probably nothing like it in this gallery: the nearest photos are shown anyway."
+    )
+    # Not how likely they are the same dish, which would contradict that.
+    expect(dish_page.locator("#hits .similarity").first).to_have_text(re.compile(r"^\d+% alike$"))
+
+
+def test_a_photo_of_the_gallery_is_judged_by_the_others(dish_page: Page) -> None:
+    dish_page.locator("#sample-list .like").first.click()
+    expect(dish_page.locator("#hits .percent")).to_have_count(9)
+    expect(dish_page.locator("#verdict")).to_have_text(
+        re.compile(r"^(Looks like|Perhaps|Probably nothing else like it)")
+    )
+    expect(dish_page.locator("#query-name")).not_to_contain_text("_")
+    dish_page.go_back()
+    expect(dish_page.locator("#answer")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_the_verdict_fits_and_no_percentage_wraps(
+    dish_page: Page, dish_gallery: Path, width: int
+) -> None:
+    page = dish_page
+    page.set_viewport_size({"width": width, "height": 800})
+    choose(page, dish_gallery.parent / "new/crème brûlée/00501.jpg")
+    expect(page.locator("#hits .percent")).to_have_count(9)
+    assert no_sideways_scroll(page)
+    assert small_targets(page) == []
+    lines = page.locator("#hits .similarity").evaluate_all(
+        "all => all.map((e) => e.lastElementChild.getClientRects().length)"
+    )
+    assert set(lines) == {1}
+
+
+def test_without_calibration_nothing_is_claimed(page: Page, small_gallery: SmallGallery) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    expect(page.locator("#verdict")).to_be_hidden()

@@ -43,6 +43,7 @@ def build(
                 "reused": report.reused,
                 "skipped": [asdict(one) for one in report.skipped],
                 "index": report.manifest.index.kind,
+                **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
                 "up_to_date": report.up_to_date,
             }
@@ -80,6 +81,8 @@ def _print_report(report: Any, out: Path) -> None:
         f"{out}: {about.count} photos, index {about.index.kind}; {report.embedded} embedded, "
         f"{report.reused} known before, {report.seconds:.1f} s{rate}"
     )
+    if about.labels and about.uncalibrated:
+        print(f"answers without probabilities: {about.uncalibrated}")
     copies = [one for one in report.skipped if one.same_as]
     unusable = [one for one in report.skipped if not one.same_as]
     if copies:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from deepfood.cli.app import ArtifactArgument, Json, app, count, print_json
+from deepfood.cli.calibrate import calibration_line
 
 
 @app.command()
@@ -20,6 +21,8 @@ def info(
     if as_json:
         print_json(about)
         return
+    if "calibration" in about:
+        about["calibration"] = calibration_line(about["calibration"], about.pop("uncalibrated"))
     for name, value in about.items():
         if not isinstance(value, list):
             print(f"{name.replace('_', ' '):17}  {value}")

@@ -10,6 +10,13 @@ from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
 from deepfood.cli.build import build_and_report
 from deepfood.config import load_settings
 
+#: What a verdict says before the label that the neighbours vote for.
+_VERDICTS = {
+    "match": "looks like",
+    "maybe": "perhaps",
+    "none": "probably nothing like it in this gallery; if anything,",
+}
+
 
 @app.command()
 def demo(
@@ -51,19 +58,26 @@ def search(
         data = photo.read_bytes()
     except OSError as error:
         raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
-    hits = service.search_photo(data, k)
+    answer = service.search_photo(data, k)
     if as_json:
-        print_json(
+        about = asdict(answer)
+        about["hits"] = [
             {
-                "hits": [
-                    {"score": hit.score, "id": hit.photo.id, **asdict(hit.photo)} for hit in hits
-                ]
+                "score": hit.score,
+                "probability": hit.probability,
+                "id": hit.photo.id,
+                **asdict(hit.photo),
             }
-        )
+            for hit in answer.hits
+        ]
+        print_json(about)
         return
-    for hit in hits:
+    if answer.verdict and answer.label:
+        print(f"{_VERDICTS[answer.verdict]} {answer.label.label} ({answer.label.probability:.0%})")
+    for hit in answer.hits:
+        sure = "" if hit.probability is None else f"{hit.probability:4.0%}  "
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {service.gallery.photos_root / hit.photo.file}  {what}")
+        print(f"{hit.score:6.3f}  {sure}{service.gallery.photos_root / hit.photo.file}  {what}")
 
 
 @app.command()

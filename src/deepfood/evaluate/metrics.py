@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.gallery.vote import vote
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -19,8 +21,6 @@ Vectors = npt.NDArray[np.float32]
 #: The k of precision@k, nDCG@k and of the neighbours that vote: what the web page shows.
 K = 9
 RECALL_AT = (1, 5, 10)
-#: Softmax temperature of the vote, from Wu et al.
-VOTE_TEMPERATURE = 0.07
 
 _CHUNK_QUERIES = 256
 
@@ -125,24 +125,6 @@ def _measure(
     for values in metrics.values():
         values[none] = np.nan
     return Retrieval(metrics, guesses, nearest, scores)
-
-
-def vote(labels: Labels, scores: Floats, count: int = 3) -> Labels:
-    """The `count` labels, int64 [q, count], with the largest weight among the neighbours.
-
-    `labels` int64 [q, k] and `scores` float64 [q, k] are the neighbours' (-1 is no label and casts
-    no vote); a neighbour weighs exp(score / VOTE_TEMPERATURE). -1 fills up where there are fewer.
-    """
-    guesses = np.full((len(labels), count), -1)
-    for row, (own_labels, own_scores) in enumerate(zip(labels, scores, strict=True)):
-        allowed = (own_labels >= 0) & np.isfinite(own_scores)
-        if not allowed.any():
-            continue
-        weights = np.exp((own_scores[allowed] - own_scores[allowed].max()) / VOTE_TEMPERATURE)
-        names, which = np.unique(own_labels[allowed], return_inverse=True)
-        order = np.argsort(-np.bincount(which, weights), kind="stable")[:count]
-        guesses[row, : len(order)] = names[order]
-    return guesses
 
 
 def confidence_interval(

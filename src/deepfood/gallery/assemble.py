@@ -12,6 +12,7 @@ import numpy.typing as npt
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.photos import PhotoSource
 from deepfood.errors import DatasetError, disk_full_named
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.gallery import GalleryManifest, generation_folder
 from deepfood.gallery.known import Known, known_files
 from deepfood.gallery.store import CATALOGUE, VECTORS, Photo, Skipped, Store
@@ -54,6 +55,8 @@ def assemble(
             nothing = quiet or kind.file is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
                 kind.build(store.vectors(), folder, spec, progress.update)
+            photos = [photo for photo, _ in chosen]
+            calibration, why_not = _calibrate(photos, store.vectors(), model, quiet=quiet)
         names = [CATALOGUE, VECTORS, *([kind.file] if kind.file else [])]
         manifest = GalleryManifest(
             generation=generation,
@@ -65,6 +68,8 @@ def assemble(
             model_name=model.manifest.name,
             model_fingerprint=model.fingerprint,
             index=spec,
+            calibration=calibration,
+            uncalibrated=why_not,
             files={f"{folder.name}/{name}": FileRecord.of(folder / name) for name in names},
         )
         sync_folder(folder)
@@ -99,6 +104,17 @@ def _choose_photos(
                 )
             )
     return chosen, skipped
+
+
+def _calibrate(
+    photos: list[Photo], vectors: npt.NDArray[np.float32], model: Model, *, quiet: bool
+) -> tuple[Calibration | None, str | None]:
+    """The calibration, or why there is none."""
+    gallery = Labelled(vectors, [photo.label for photo in photos], [photo.id for photo in photos])
+    try:
+        return calibrate(gallery, model.trained_on, quiet=quiet), None
+    except DatasetError as error:
+        return None, str(error)
 
 
 def _in_chunks(

@@ -64,7 +64,7 @@ def build_gallery(
     _refuse_other_folders(out)
     with disk_full_named(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _only_writer(out), contextlib.ExitStack() as opened:
+    with only_writer(out), contextlib.ExitStack() as opened:
         living = _living(out)
         stores: list[Store] = []
         if living and living.model_fingerprint == embedder.model.fingerprint:
@@ -117,7 +117,7 @@ def _living(out: Path) -> GalleryManifest | None:
 
 
 @contextlib.contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
+def only_writer(out: Path) -> Iterator[None]:
     """Hold the gallery's write lock; the system releases it even when the process is killed."""
     lock = FileLock(out / _LOCK)
     try:
@@ -152,6 +152,7 @@ def _is_current(
         living.photos_root != str(source.root)
         or living.index != spec.for_count(living.count)
         or living.count + living.skipped != len(source.files)
+        or (living.calibration is None and living.uncalibrated is None)  # of an earlier deepfood
     ):
         return False
     known = known_files([store])

@@ -13,6 +13,7 @@ from pydantic import Field
 from deepfood.artifacts import Manifest
 from deepfood.data.photos import path_inside
 from deepfood.errors import ModelMismatchError, PhotoNotFoundError
+from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.store import Photo, Store
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.model import Model
@@ -35,6 +36,9 @@ class GalleryManifest(Manifest):
     model_name: str
     model_fingerprint: str
     index: IndexSpec
+    #: How sure answers are, or a line that says why that is not known; neither in early galleries.
+    calibration: Calibration | None = None
+    uncalibrated: str | None = None
 
     def folder(self, gallery: Path) -> Path:
         return generation_folder(gallery, self.generation)
@@ -50,10 +54,14 @@ def is_generation(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Hit:
-    """A photo of the gallery and its cosine similarity to the query, -1 to 1."""
+    """A photo of the gallery and its cosine similarity to the query, -1 to 1.
+
+    `probability` is that of having the query's label, where `judge` could tell.
+    """
 
     photo: Photo
     score: float
+    probability: float | None = None
 
 
 class Gallery:

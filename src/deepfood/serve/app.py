@@ -5,11 +5,11 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -17,6 +17,7 @@ from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.gallery import Hit, Photo
 from deepfood.serve import explain
+from deepfood.serve.answers import GalleryOut, HitOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.guard import BodyLimit, SecurityHeaders, max_body_bytes
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import (
@@ -56,44 +57,6 @@ _ORIGINAL_FORM = {
     "required": ["image"],
     "properties": {"image": {"type": "string", "description": "a data URL"}},
 }
-
-
-class PhotoOut(BaseModel):
-    """A photo of the gallery; `url` is the original file, `thumbnail_url` a small JPEG."""
-
-    id: str
-    label: str | None
-    name: str | None
-    width: int
-    height: int
-    url: str
-    thumbnail_url: str
-
-
-class HitOut(PhotoOut):
-    """`score` is the cosine similarity to the query, -1 to 1."""
-
-    score: float
-
-
-class SearchOut(BaseModel):
-    """The hits, the most similar first."""
-
-    hits: list[HitOut]
-
-
-class UrlsOut(BaseModel):
-    """The original's answer: addresses of the nearest photos."""
-
-    urls: list[str]
-
-
-class GalleryOut(BaseModel):
-    photos: int
-    labels: int
-    index: str
-    model: str
-    dimension: int
 
 
 def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) -> FastAPI:
@@ -149,10 +112,15 @@ async def search(request: Request) -> SearchOut:
     query = await read_query(request, max_body_bytes(_settings(request)))
     service = _service(request)
     if query.photo is not None:
-        hits = await _in_thread(request, service.search_photo, query.photo, query.k)
+        answer = await _in_thread(request, service.search_photo, query.photo, query.k)
     else:
-        hits = await _in_thread(request, service.search_like, query.photo_id, query.k)
-    return SearchOut(hits=[_hit(request, hit) for hit in hits])
+        answer = await _in_thread(request, service.search_like, query.photo_id, query.k)
+    return SearchOut(
+        hits=[_hit(request, hit) for hit in answer.hits],
+        verdict=answer.verdict,
+        in_gallery=answer.in_gallery,
+        label=answer.label and LabelOut(**asdict(answer.label)),
+    )
 
 
 @router.post(
@@ -164,8 +132,8 @@ async def search(request: Request) -> SearchOut:
 async def search_as_the_original(request: Request) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
     data = await read_original_form(request, max_body_bytes(_settings(request)))
-    hits = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
-    return UrlsOut(urls=[_url(request, f"/photos/{hit.photo.id}") for hit in hits])
+    answer = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
+    return UrlsOut(urls=[_url(request, f"/photos/{hit.photo.id}") for hit in answer.hits])
 
 
 @router.get("/api/v1/gallery", tags=["gallery"])
@@ -269,7 +237,8 @@ def _photo(request: Request, photo: Photo) -> PhotoOut:
 
 
 def _hit(request: Request, hit: Hit) -> HitOut:
-    return HitOut(score=hit.score, **_photo(request, hit.photo).model_dump())
+    about = _photo(request, hit.photo).model_dump()
+    return HitOut(score=hit.score, probability=hit.probability, **about)
 
 
 def _url(request: Request, path: str) -> str:

@@ -3,11 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import QueryError, SettingError
-from deepfood.gallery import Gallery, Hit, Photo
+from deepfood.gallery import Answer, Gallery, Hit, Photo, judge
+from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 
@@ -20,18 +22,20 @@ class SearchService:
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
         self.max_k = settings.max_k
+        self._match_probability = settings.match_probability
+        self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
 
-    def search_photo(self, data: bytes, k: int) -> list[Hit]:
+    def search_photo(self, data: bytes, k: int) -> Answer:
         """The k photos most like the photo in `data`. Raises PhotoError or QueryError."""
         self._check(k)
-        return self.gallery.search(self.embedder.embed(data), k)
+        return self._judge(self.gallery.search(self.embedder.embed(data), max(k, VOTERS)), k)
 
-    def search_like(self, photo_id: str, k: int) -> list[Hit]:
+    def search_like(self, photo_id: str, k: int) -> Answer:
         """The k photos most like one of the gallery, itself left out. Raises QueryError."""
         self._check(k)
-        return self.gallery.search_like(photo_id, k)
+        return self._judge(self.gallery.search_like(photo_id, max(k, VOTERS)), k)
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""
@@ -50,6 +54,15 @@ class SearchService:
 
     def close(self) -> None:
         self.gallery.close()
+
+    def _judge(self, hits: list[Hit], k: int) -> Answer:
+        answer = judge(
+            hits,
+            self.gallery.manifest.calibration,
+            match_probability=self._match_probability,
+            none_probability=self._none_probability,
+        )
+        return replace(answer, hits=answer.hits[:k])
 
     def _check(self, k: int) -> None:
         if not 1 <= k <= self.max_k:

@@ -17,7 +17,7 @@ const START_TITLE = document.title;
 
 const uploads = new Map(); // number -> {file, blob, url}; gone after a reload
 const photos = new Map(); // id -> what the gallery says of it
-const answers = new Map(); // search and k -> hits, so that back and forward are instant
+const answers = new Map(); // search and k -> answer, so that back and forward are instant
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search and k on the page
 
@@ -90,7 +90,7 @@ function showNotice(text) {
 async function loadSamples() {
   try {
     const samples = await ask("api/v1/samples?count=12");
-    $("sample-list").replaceChildren(...samples.map(card));
+    $("sample-list").replaceChildren(...samples.map((photo) => card(photo)));
     $("samples").hidden = samples.length === 0;
   } catch (problem) {
     showNotice(problem.message);
@@ -116,7 +116,7 @@ async function showSearch(search, signal, focus) {
   startAnswer(search, fewer);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
-    drawHits(search, await findHits(search, signal));
+    drawAnswer(search, await findAnswer(search, signal));
     if (fewer) $("hits").querySelectorAll(".like")[fewer.k]?.focus();
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
@@ -133,6 +133,7 @@ function startAnswer(search, fewer) {
   $("more").hidden = true;
   if (!fewer) {
     $("hits").replaceChildren();
+    $("verdict").hidden = true;
     drawQuery(search);
   }
   if (answers.has(key(search))) return;
@@ -142,13 +143,13 @@ function startAnswer(search, fewer) {
   for (let i = 0; i < missing; i++) $("hits").append($("blank").content.cloneNode(true));
 }
 
-async function findHits(search, signal) {
+async function findAnswer(search, signal) {
   const known = answers.get(key(search));
   if (known) return known;
   const body = search.like ? await likeQuery(search, signal) : await uploadQuery(search, signal);
-  const { hits } = await ask("api/v1/search", { method: "POST", signal, ...body });
-  answers.set(key(search), hits);
-  return hits;
+  const answer = await ask("api/v1/search", { method: "POST", signal, ...body });
+  answers.set(key(search), answer);
+  return answer;
 }
 
 async function likeQuery({ like, k }, signal) {
@@ -190,15 +191,33 @@ function drawQuery({ like, upload }) {
   document.title = `${title} · deepfood`;
 }
 
-function drawHits(search, hits) {
+function drawAnswer(search, { hits, verdict, label }) {
   $("hits").removeAttribute("aria-busy");
-  $("hits").replaceChildren(...hits.map(card));
+  // Where nothing is like it, how likely a photo is the same dish would contradict that.
+  $("hits").replaceChildren(...hits.map((hit) => card(hit, verdict !== "none")));
+  drawVerdict(search, verdict, label);
   const like = search.upload ? "your photo" : nameOf(photos.get(search.like));
   $("summary").textContent = hits.length
     ? `${plural(hits.length, "photo")}, the most alike first`
     : "There are no photos to compare it with";
   $("more").hidden = hits.length < search.k || search.k >= STEPS.at(-1);
-  announce(`${plural(hits.length, "photo")} like ${like}`);
+  const said = verdict ? `${$("verdict").textContent} ` : "";
+  announce(`${said}${plural(hits.length, "photo")} like ${like}`);
+}
+
+/** In words, what the gallery thinks of the photo; nothing where it is not calibrated. */
+function drawVerdict(search, verdict, label) {
+  $("verdict").hidden = !verdict;
+  if (!verdict) return;
+  if (verdict === "none") {
+    const nothing = `Probably nothing ${search.like ? "else " : ""}like it in this gallery`;
+    $("verdict").textContent = `${nothing}: the nearest photos are shown anyway.`;
+    return;
+  }
+  const name = element("strong", readable(label.label));
+  name.dir = "auto";
+  const opening = verdict === "match" ? "Looks like " : "Perhaps ";
+  $("verdict").replaceChildren(opening, name, ` (about ${percent(label.probability)} sure).`);
 }
 
 function drawProblem(problem) {
@@ -243,8 +262,9 @@ function askWhy(hit) {
 
 // ------------------------------------------------------------------------------------ small parts
 
-/** A photo of the gallery as a list item; `score` and the original only where it is a hit. */
-function card(photo) {
+/** A photo of the gallery as a list item; `score` and the original only where it is a hit.
+ *  `likely`: say how likely it is the same dish, where that is known, and not how much alike. */
+function card(photo, likely) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
@@ -260,9 +280,15 @@ function card(photo) {
     part("original").remove();
     part("ask").remove();
   } else {
-    const percent = Math.max(0, Math.round(photo.score * 100));
-    part("percent").textContent = `${percent}%`;
-    part("bar").style.setProperty("--filled", `${percent}%`);
+    const alike = `${Math.max(0, Math.round(photo.score * 100))}%`;
+    const known = likely && photo.probability !== null;
+    const shown = known ? percent(photo.probability) : alike;
+    part("percent").textContent = shown;
+    part("bar").style.setProperty("--filled", shown);
+    if (known) {
+      part("means").textContent = "likely same dish";
+      part("similarity").title = `${alike} alike`;
+    }
     part("original").href = `photos/${photo.id}`;
     part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
     part("ask").dataset.id = photo.id;
@@ -271,8 +297,11 @@ function card(photo) {
   return item;
 }
 
-const nameOf = (photo) => photo.name ?? photo.label ?? `Photo ${photo.id.slice(0, 6)}`;
-const labelOf = (photo) => (photo?.name ? photo.label : null);
+const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
+const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.id.slice(0, 6)}`;
+const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);
+// Nothing is quite sure, and nothing quite out of the question.
+const percent = (probability) => `${Math.min(99, Math.max(1, Math.round(probability * 100)))}%`;
 const key = ({ like, upload, k }) => `${like ?? upload} ${k}`;
 const sameSearch = (a, b) => a.like === b.like && a.upload === b.upload;
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;

@@ -15,7 +15,13 @@ async function fillExamples() {
   const [photo] = await getJson("api/v1/samples?count=1&seed=1");
   if (!photo) return;
   replaceInExamples("PHOTO_ID", photo.id);
-  $("example").textContent = JSON.stringify({ hits: [{ ...photo, score: 0.91 }] }, null, 2);
+  const answer = {
+    hits: [{ ...photo, score: 0.91, probability: 0.83 }],
+    verdict: "match",
+    in_gallery: 0.9,
+    label: { label: photo.label ?? "curry", probability: 0.85 },
+  };
+  $("example").textContent = JSON.stringify(answer, null, 2);
 }
 
 function replaceInExamples(word, value) {

@@ -1,0 +1,52 @@
+"""`deepfood calibrate`: how sure a gallery's answers are, learned from photos that it lacks."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
+from deepfood.config import load_settings
+
+
+@app.command()
+def calibrate(
+    gallery: GalleryArgument,
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES", help="Labelled photos: a folder, or a CSV.")
+    ],
+    model: ModelOption = None,
+    as_json: Json = False,
+) -> None:
+    """Learn how sure answers are from labelled photos that the gallery does not hold.
+
+    A build does it with the gallery's own photos; this is for a Model that was trained on them.
+    """
+    from deepfood.data.photos import list_photos
+    from deepfood.embed import open_embedder
+    from deepfood.gallery.recalibrate import recalibrate
+
+    settings = load_settings(model=model)
+    found = recalibrate(
+        gallery,
+        list_photos(queries),
+        open_embedder(settings),
+        settings.cache.expanduser(),
+        quiet=as_json,
+    )
+    about = found.model_dump(mode="json")
+    if as_json:
+        print_json({"gallery": str(gallery), **about})
+    else:
+        print(f"{gallery}: {calibration_line(about, None)}")
+
+
+def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
+    """What a manifest says of its calibration, for people; "" where it says nothing."""
+    if about is None:
+        return f"none: {why_not}" if why_not else "none: build it again"
+    return (
+        f"on {about['queries']} photos ({about['queries_from']}); label right "
+        f"{about['label_accuracy']:.1%}, error of probabilities {about['hit_ece']:.3f} (hits) and "
+        f"{about['label_ece']:.3f} (label), AUROC of left-out labels {about['auroc']:.3f}"
+    )

@@ -1,0 +1,256 @@
+"""From similarity to probability: fitted on labelled photos, kept in the manifest as a few numbers.
+
+A Calibration is three logistic curves. Beside a similarity they look at the weighted vote of the
+nearest photos (vote.py), which tells far more than the similarity alone:
+
+- `hit`: a hit's similarity and its label's share of the vote -> the probability that its label is
+  right, if the gallery has that dish at all;
+- `label`: the winner's share of the vote -> the probability that the winner is right, if it has;
+- `in_gallery`: the best similarity and the winner's share -> the probability that the gallery has
+  the dish, fitted on each query once as it is and once with its label left out of the gallery: as
+  if every second dish were new. How well it tells them apart is the AUROC of Hendrycks and Gimpel,
+  "A Baseline for Detecting Misclassified and Out-of-Distribution Examples" (2017).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from deepfood.errors import DatasetError
+from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
+from deepfood.gallery.vote import VOTERS, Labels, vote_with_shares
+from deepfood.progress import bar
+
+Vectors = npt.NDArray[np.float32]
+
+#: More alike than this is the same photo, cropped or saved again: it tells nothing of new photos.
+SAME_PHOTO = 0.999
+#: More make the curves no better: they have two or three numbers each.
+MAX_QUERIES = 2000
+MIN_QUERIES = 50
+
+_CHUNK_ROWS = 4096
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Source = Literal["gallery", "held-out photos"]
+
+
+def _of_one_score(curve: Logistic) -> Logistic:
+    if len(curve.slopes) != 1:
+        raise ValueError(f"{len(curve.slopes)} slopes, and this curve has 1")
+    return curve
+
+
+def _of_two_scores(curve: Logistic) -> Logistic:
+    if len(curve.slopes) != 2:
+        raise ValueError(f"{len(curve.slopes)} slopes, and this curve has 2")
+    return curve
+
+
+class Calibration(BaseModel):
+    """The curves, and how good they are on photos that they were not fitted to.
+
+    `hit_ece` and `label_ece` are expected calibration errors, `auroc` tells dishes of the gallery
+    from left-out ones; all are measured on one half of the queries with the curves of the other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hit: Annotated[Logistic, AfterValidator(_of_two_scores)]
+    label: Annotated[Logistic, AfterValidator(_of_one_score)]
+    in_gallery: Annotated[Logistic, AfterValidator(_of_two_scores)]
+    #: Whether the queries were photos of the gallery itself, each left out of it, or others.
+    queries_from: Source
+    queries: Annotated[int, Field(ge=1)]
+    hit_ece: Share
+    label_ece: Share
+    label_accuracy: Share
+    auroc: Share
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Photos to calibrate with: vectors float32 [n, dim], and of each its label and its id."""
+
+    vectors: Vectors
+    labels: Sequence[str | None]
+    ids: Sequence[str]
+
+
+def calibrate(
+    gallery: Labelled,
+    trained_on: frozenset[str],
+    held_out: Labelled | None = None,
+    *,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Calibration:
+    """Fit the curves with queries from `held_out`, or with the gallery's own photos one by one.
+
+    A query never finds itself nor nearly the same photo, and is never one of `trained_on`, ids of
+    the photos that the Model was trained on: those come out more alike than new ones will. Raises
+    DatasetError, which says what is missing, where there is too little to calibrate with.
+    """
+    number = {name: i for i, name in enumerate(sorted({name for name in gallery.labels if name}))}
+    if len(number) < 2:
+        raise DatasetError(
+            f"the photos have {len(number)} labels, and two or more are needed: build the gallery "
+            "from a folder of class folders, or from a CSV with a column label"
+        )
+    source = held_out or gallery
+    known = [row for row, name in enumerate(source.labels) if name in number]
+    unseen = [row for row in known if source.ids[row] not in trained_on]
+    rng = np.random.default_rng(seed)
+    if len(unseen) < MIN_QUERIES:
+        raise DatasetError(_too_few(len(unseen), 0, len(unseen), len(known), held_out))
+    drawn = np.sort(rng.permutation(unseen)[:MAX_QUERIES]).astype(np.int64)
+    own = np.array([number[source.labels[row] or ""] for row in drawn], np.int64)
+    labels = np.array([number.get(name or "", -1) for name in gallery.labels], np.int64)
+    queries = _Queries.ask(np.array(source.vectors[drawn]), own, gallery.vectors, labels, quiet)
+    usable = queries.select(queries.has_own & np.isfinite(queries.others.scores[:, 0]))
+    if len(usable.own) < MIN_QUERIES:
+        lonely = len(drawn) - len(usable.own)
+        raise DatasetError(_too_few(len(usable.own), lonely, len(unseen), len(known), held_out))
+    return _fit(usable, rng, "held-out photos" if held_out else "gallery")
+
+
+def _too_few(usable: int, lonely: int, unseen: int, known: int, held_out: Labelled | None) -> str:
+    why = [f"{known} have a label that the gallery knows"]
+    if unseen < known:
+        why.append(f"the Model was trained on {known - unseen} of these")
+    if lonely:
+        why.append(f"{lonely} find no other photo of their label")
+    way_out = (
+        "give more labelled photos that the Model was not trained on"
+        if held_out
+        else "give it other labelled photos with deepfood calibrate"
+    )
+    return (
+        f"there are {usable} photos to calibrate with, and {MIN_QUERIES} are needed "
+        f"({', '.join(why)}): {way_out}"
+    )
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """The VOTERS nearest of each query: labels int64 and similarities float64, both [q, VOTERS].
+
+    The most similar first; -1 and -inf where there are fewer.
+    """
+
+    labels: Labels
+    scores: Floats
+
+    @classmethod
+    def none(cls, queries: int) -> Self:
+        return cls(np.full((queries, VOTERS), -1), np.full((queries, VOTERS), -np.inf))
+
+    def merged(self, labels: Labels, scores: Vectors) -> "_Nearest":
+        """With those of further photos, labels [n] and similarities [q, n], in their place."""
+        top = np.argpartition(-scores, min(VOTERS, len(labels)) - 1, axis=1)[:, :VOTERS]
+        scores_now = np.hstack([self.scores, np.take_along_axis(scores, top, axis=1)])
+        labels_now = np.hstack([self.labels, labels[top]])
+        best = np.argsort(-scores_now, axis=1, kind="stable")[:, :VOTERS]
+        return _Nearest(
+            np.take_along_axis(labels_now, best, axis=1),
+            np.take_along_axis(scores_now, best, axis=1),
+        )
+
+    def select(self, which: Bools | Labels) -> "_Nearest":
+        return _Nearest(self.labels[which], self.scores[which])
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """What each query finds in the gallery, and in the gallery without its own label `own`."""
+
+    own: Labels
+    has_own: Bools
+    everything: _Nearest
+    others: _Nearest
+
+    @classmethod
+    def ask(
+        cls, queries: Vectors, own: Labels, gallery: Vectors, labels: Labels, quiet: bool
+    ) -> Self:
+        """One exact scan in chunks of rows, so that a gallery of any size fits the memory."""
+        everything = others = _Nearest.none(len(queries))
+        has_own = np.zeros(len(queries), bool)
+        with bar("calibrating", " photos", len(gallery), quiet=quiet) as progress:
+            for start in range(0, len(gallery) if len(queries) else 0, _CHUNK_ROWS):
+                chunk = slice(start, start + _CHUNK_ROWS)
+                labelled = labels[chunk] >= 0
+                progress.update(len(labelled))
+                if not labelled.any():
+                    continue
+                there = labels[chunk][labelled]
+                alike = queries @ gallery[chunk][labelled].T
+                alike[alike > SAME_PHOTO] = -np.inf
+                everything = everything.merged(there, alike)
+                same = own[:, np.newaxis] == there
+                has_own |= (same & np.isfinite(alike)).any(axis=1)
+                alike[same] = -np.inf
+                others = others.merged(there, alike)
+        return cls(own, has_own, everything, others)
+
+    def select(self, which: Bools | Labels) -> "_Queries":
+        return _Queries(
+            self.own[which],
+            self.has_own[which],
+            self.everything.select(which),
+            self.others.select(which),
+        )
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """For each curve its scores, float64 [n, d], and what was right, bool [n]."""
+
+    hit: tuple[Floats, Bools]
+    label: tuple[Floats, Bools]
+    in_gallery: tuple[Floats, Bools]
+
+    @classmethod
+    def of(cls, queries: _Queries) -> Self:
+        near = queries.everything
+        there = np.isfinite(near.scores)
+        names, shares = vote_with_shares(near.labels, near.scores, VOTERS)
+        # Of each hit the share of its label; every label that is there is among the names.
+        where = (names[:, np.newaxis, :] == near.labels[:, :, np.newaxis]).argmax(axis=2)
+        own_share = np.take_along_axis(shares, where, axis=1)
+        left_out = vote_with_shares(queries.others.labels, queries.others.scores, 1)[1]
+        best = np.concatenate([near.scores[:, 0], queries.others.scores[:, 0]])
+        winner = np.concatenate([shares[:, 0], left_out[:, 0]])
+        return cls(
+            (
+                np.column_stack([near.scores[there], own_share[there]]),
+                (near.labels == queries.own[:, np.newaxis])[there],
+            ),
+            (shares[:, :1], names[:, 0] == queries.own),
+            (np.column_stack([best, winner]), np.repeat([True, False], len(queries.own))),
+        )
+
+
+def _fit(queries: _Queries, rng: np.random.Generator, queries_from: Source) -> Calibration:
+    everything = _Evidence.of(queries)
+    halves = np.array_split(rng.permutation(len(queries.own)), 2)
+    fitted, judged = (_Evidence.of(queries.select(half)) for half in halves)
+
+    def error(fitted: tuple[Floats, Bools], judged: tuple[Floats, Bools]) -> float:
+        return calibration_error(Logistic.fit(*fitted)(judged[0]), judged[1])
+
+    return Calibration(
+        hit=Logistic.fit(*everything.hit),
+        label=Logistic.fit(*everything.label),
+        in_gallery=Logistic.fit(*everything.in_gallery),
+        queries_from=queries_from,
+        queries=len(queries.own),
+        hit_ece=error(fitted.hit, judged.hit),
+        label_ece=error(fitted.label, judged.label),
+        label_accuracy=float(everything.label[1].mean()),
+        auroc=auroc(Logistic.fit(*fitted.in_gallery)(judged.in_gallery[0]), judged.in_gallery[1]),
+    )

@@ -1,0 +1,57 @@
+"""Calibrate a gallery that is there already, on photos that it does not hold."""
+
+from pathlib import Path
+
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.splits import TEST, VAL
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError
+from deepfood.gallery.build import only_writer
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
+from deepfood.gallery.embedded import embed_dataset
+from deepfood.gallery.gallery import Gallery, GalleryManifest
+from deepfood.gallery.store import ID_DIGITS
+
+
+def recalibrate(
+    folder: Path, source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool = False
+) -> Calibration:
+    """Calibrate the gallery on the labelled photos of `source` and commit its manifest.
+
+    Taken are those of the test split, of the validation split where there is none, or all. `cache`
+    keeps their embeddings. Raises DatasetError where they are too few, an ArtifactError, or
+    DiskFullError; the gallery then stays as it was.
+    """
+    GalleryManifest.read(folder)  # before the lock, which would make the folder
+    with only_writer(folder), Gallery.open(folder, embedder.model) as gallery:
+        photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
+        calibration = calibrate(
+            Labelled(
+                gallery.vectors,
+                [photo.label for photo in gallery.store.photos()],
+                [photo.id for photo in gallery.store.photos()],
+            ),
+            embedder.model.trained_on,
+            Labelled(
+                photos.vectors,
+                [file.label for file in photos.files],
+                [sha256[:ID_DIGITS] for sha256 in photos.sha256],
+            ),
+            quiet=quiet,
+        )
+        changed = {"calibration": calibration, "uncalibrated": None}
+        gallery.manifest.model_copy(update=changed).write(folder)
+    return calibration
+
+
+def _held_out(source: PhotoSource) -> list[PhotoFile]:
+    labelled = [file for file in source.files if file.label]
+    if not labelled:
+        raise DatasetError(
+            f"{source.root} has no labels: put each label's photos into a folder of its name, or "
+            "give a CSV with the columns photo and label"
+        )
+    for split in (TEST, VAL):
+        if held_out := [file for file in labelled if file.split == split]:
+            return held_out
+    return labelled

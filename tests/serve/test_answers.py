@@ -1,0 +1,160 @@
+"""What a calibrated gallery answers beside the hits: by the service, the API and the command."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfood.config import load_settings
+from deepfood.serve.service import SearchService, open_service
+from live import run_deepfood
+from samples import encode
+from test_cli import deepfood, one_line
+
+
+def new_photos(dish_gallery: Path) -> list[Path]:
+    """Of the gallery's dishes, and not in it."""
+    everything = sorted((dish_gallery.parent / "new").rglob("*.jpg"))
+    return [path for path in everything if path.parent.name != "blueberry pie"]
+
+
+@pytest.fixture(scope="module")
+def service(dish_gallery: Path) -> SearchService:
+    return open_service(load_settings(gallery=dish_gallery))
+
+
+def search(url: str, photo: bytes, k: int = 9) -> dict[str, Any]:
+    body = {"photo": f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}", "k": k}
+    answer = httpx.post(f"{url}/api/v1/search", json=body, timeout=30)
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
+    found = search(dish_url, (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes())
+    assert set(found) == {"hits", "verdict", "in_gallery", "label"}
+    assert found["verdict"] == "match"
+    assert found["label"]["label"] == "crème brûlée"
+    assert 0.8 <= found["label"]["probability"] <= 1
+    assert 0.3 <= found["in_gallery"] <= 1
+    for hit in found["hits"]:
+        assert 0 <= hit["probability"] <= 1
+        assert (hit["probability"] > 0.5) == (hit["label"] == "crème brûlée")
+
+
+def test_guesses_are_mostly_right(service: SearchService, dish_gallery: Path) -> None:
+    photos = new_photos(dish_gallery)
+    answers = [service.search_photo(path.read_bytes(), 9) for path in photos]
+    right = [a.label.label == path.parent.name for a, path in zip(answers, photos, strict=True)]
+    assert np.mean(right) > 0.6  # one in three by chance
+    sure = [ok for a, ok in zip(answers, right, strict=True) if a.verdict == "match"]
+    assert len(sure) >= 5
+    assert np.mean(sure) >= np.mean(right)
+
+
+def test_what_looks_like_nothing_there_is_none(dish_url: str) -> None:
+    found = search(dish_url, encode(Image.effect_noise((96, 72), 120).convert("RGB"), "JPEG"))
+    assert found["verdict"] == "none"
+    assert found["in_gallery"] < 0.3
+    assert len(found["hits"]) == 9  # shown all the same
+
+
+def test_k_changes_the_hits_and_nothing_else(dish_url: str, dish_gallery: Path) -> None:
+    photo = new_photos(dish_gallery)[3].read_bytes()
+    answers = [search(dish_url, photo, k) for k in (1, 2, 9, 45)]
+    for found, k in zip(answers, (1, 2, 9, 45), strict=True):
+        assert found.pop("hits") == search(dish_url, photo, 45)["hits"][:k]
+    assert answers[1:] == answers[:-1]
+
+
+def test_more_like_one_of_the_gallery_is_judged_without_itself(service: SearchService) -> None:
+    photos = list(service.gallery.store.photos())
+    answers = [service.search_like(photo.id, 9) for photo in photos]
+    assert all(a.verdict and a.label for a in answers)
+    right = [a.label.label == photo.label for a, photo in zip(answers, photos, strict=True)]
+    fitted = service.gallery.manifest.calibration
+    assert fitted is not None
+    assert np.mean(right) == pytest.approx(fitted.label_accuracy)  # the very same votes
+    assert np.mean([a.label.probability for a in answers]) == pytest.approx(np.mean(right), abs=0.1)
+
+
+def test_settings_move_the_verdict(dish_gallery: Path) -> None:
+    photo = (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes()
+
+    def verdict(**settings: float) -> str | None:
+        service = open_service(load_settings(gallery=dish_gallery, **settings))
+        return service.search_photo(photo, 9).verdict
+
+    assert verdict() == "match"
+    assert verdict(match_probability=1.0) == "maybe"
+    assert verdict(none_probability=1.0) == "none"
+
+
+def test_an_uncalibrated_gallery_answers_nulls(server_url: str, small_gallery: Any) -> None:
+    found = search(server_url, small_gallery.photos[0].read_bytes())
+    assert (found["verdict"], found["in_gallery"], found["label"]) == (None, None, None)
+    assert {hit["probability"] for hit in found["hits"]} == {None}
+
+
+def test_the_originals_answer_stays_as_it_was(dish_url: str, dish_gallery: Path) -> None:
+    data = base64.b64encode(new_photos(dish_gallery)[0].read_bytes()).decode()
+    form = {"image": f"data:image/jpeg;base64,{data}"}
+    found = httpx.post(f"{dish_url}/search", data=form, timeout=30).json()
+    assert set(found) == {"urls"}
+    assert len(found["urls"]) == 9
+
+
+# The commands
+
+
+def test_search_and_info_say_it(dish_gallery: Path) -> None:
+    photo = dish_gallery.parent / "new/crème brûlée/00501.jpg"
+    first, *hits = run_deepfood("search", dish_gallery, photo, "-k", 2).splitlines()
+    assert first.startswith("looks like crème brûlée (")
+    assert len(hits) == 2
+    assert "%  /" in hits[0]
+    found = json.loads(run_deepfood("search", dish_gallery, photo, "--json"))
+    assert found["verdict"] == "match"
+    assert found["label"]["label"] == "crème brûlée"
+    assert found["hits"][0]["probability"] > 0.8
+    said = run_deepfood("info", dish_gallery)
+    assert "calibration        on 90 photos (gallery); label right 8" in said
+    assert json.loads(run_deepfood("info", dish_gallery, "--json"))["calibration"]["queries"] == 90
+
+
+def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    run_deepfood("build", dish_gallery.parent / "photos", "--out", gallery)
+    held_out = dish_gallery.parent / "new"
+    environment = {"DEEPFOOD_CACHE": str(tmp_path / "cache")}
+    assert "18 have a label that the gallery knows" in one_line(
+        deepfood("calibrate", gallery, held_out, "--json", **environment)
+    )
+    assert "on 90 photos (gallery)" in run_deepfood("info", gallery)
+    for number, path in enumerate(new_photos(dish_gallery)):
+        for copy in range(3):  # the same dish in three sizes, as other photos of it would be
+            with Image.open(path) as image:
+                size = (96 + 8 * copy, 72 + 6 * copy)
+                folder = tmp_path / "more" / path.parent.name
+                folder.mkdir(parents=True, exist_ok=True)
+                image.resize(size).save(folder / f"{number}-{copy}.jpg", quality=85)
+    done = deepfood("calibrate", gallery, tmp_path / "more", "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["queries"], found["queries_from"]) == (54, "held-out photos")
+    assert "on 54 photos (held-out photos)" in run_deepfood("info", gallery)
+    again = deepfood("calibrate", gallery, tmp_path / "more", **environment)
+    assert again.stdout.startswith(f"{gallery}: on 54 photos")
+
+
+def test_a_build_and_info_say_why_there_is_none(tmp_path: Path, small_gallery: Any) -> None:
+    said = run_deepfood("info", small_gallery.folder)
+    assert "calibration        none: there are 23 photos to calibrate with, and 50" in said
+    said = run_deepfood("build", small_gallery.photos[0].parent, "--out", tmp_path / "g")
+    assert "answers without probabilities: there are 23 photos" in said
+    assert "deepfood calibrate" in said
