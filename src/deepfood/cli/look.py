@@ -132,7 +132,7 @@ def explain(
         raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
     if photo_id is None:
         rank = rank or 1
-        hits = service.search_photo(query, rank)
+        hits = service.search_photo(query, rank).hits
         if len(hits) < rank:
             raise QueryError(f"--rank {rank}: the gallery has {len(hits)} photos to find")
         photo_id = hits[rank - 1].photo.id

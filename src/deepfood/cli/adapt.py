@@ -1,0 +1,96 @@
+"""`deepfood adapt`, `quantize` and `embed`: what is made of a Model's embeddings."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood.cli.app import Json, ModelOption, app, print_json
+from deepfood.config import load_settings
+
+DatasetArgument = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A folder of class folders, or a CSV.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the new Model.")]
+
+
+@app.command()
+def adapt(
+    dataset: DatasetArgument,
+    out: OutOption,
+    model: ModelOption = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="supcon, cosine-margin, softmax, proxy-anchor, multi-similarity or triplet."
+        ),
+    ] = "supcon",
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    val_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Held out of each label, where the dataset names no val."
+        ),
+    ] = 0.1,
+    as_json: Json = False,
+) -> None:
+    """Fit a head to your labels on a frozen Model. Exit status 1 where that makes it worse."""
+    from deepfood.data.photos import list_photos
+    from deepfood.data.splits import split_photos
+    from deepfood.embed import open_embedder
+    from deepfood.errors import MissingExtraError, SettingError
+
+    try:
+        from deepfood.train.adapt import adapt as fit
+        from deepfood.train.losses import LOSSES
+    except ImportError as error:
+        raise MissingExtraError(
+            f"adapt needs {error.name}: pip install 'deepfood[train]'"
+        ) from error
+    if loss not in LOSSES:
+        raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
+    settings = load_settings(model=model)
+    splits = split_photos(list_photos(dataset), val_share=val_share, seed=seed)
+    report = fit(
+        splits,
+        open_embedder(settings),
+        out,
+        settings.cache.expanduser(),
+        loss=loss,  # type: ignore[arg-type]  # one of LOSSES, checked above
+        seed=seed,
+        quiet=as_json,
+    )
+    if as_json:
+        print_json({"model": str(out), "written": report.refused is None, **asdict(report)})
+    else:
+        _print_adapted(report, out)
+    if report.refused:
+        print(f"deepfood: {report.refused}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _print_adapted(report: Any, out: Path) -> None:
+    for note in report.notes:
+        print(f"note: {note}")
+    tried = report.cross_validation
+    chosen = tried.best.choice
+    print(
+        f"{report.train_photos} photos of {len(report.labels)} labels; chosen in {tried.folds} "
+        f"folds of {tried.photos}: {chosen.size} numbers, shrinkage {chosen.shrinkage:g}, residual "
+        f"{chosen.residual:g}, step {chosen.step:g}"
+    )
+    _print_compared(report.compared, report.val_photos)
+    if report.refused is None:
+        print(f"{out}: written; for a gallery: deepfood build PHOTOS --model {out} --out GALLERY")
+
+
+def _print_compared(compared: dict[str, Any], queries: int) -> None:
+    print(f"on {queries} held-out photos   before   after   difference (95 % interval)")
+    for name, one in compared.items():
+        low, high = one.interval
+        print(
+            f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.difference:+.3f} "
+            f"({low:+.3f} to {high:+.3f})"
+        )

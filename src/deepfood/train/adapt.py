@@ -1,0 +1,270 @@
+"""`deepfood adapt`: a head on the embeddings of a frozen Model, in seconds on a CPU.
+
+The head's size and strength are chosen by cross-validation on the training photos; what it is worth
+is measured once, on validation photos that neither the choice nor the head has seen.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepfood import __version__
+from deepfood.data.splits import Splits
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError, SettingError
+from deepfood.evaluate.metrics import Floats, confidence_interval, measure
+from deepfood.gallery.embedded import Embedded, embed_dataset
+from deepfood.model import Model
+from deepfood.model.artifact import write_model
+from deepfood.train.cross_validate import CrossValidation, choose_head
+from deepfood.train.fuse import fuse_head
+from deepfood.train.head import Labels, Vectors, apply_head, fit_head
+from deepfood.train.losses import LossName
+
+#: What is compared on the validation photos; the first decides.
+METRICS = ("mAP", "precision@1", "precision@9")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric's means, and the 95 % bootstrap interval of the paired difference."""
+
+    before: float
+    after: float
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves no doubt about the sign of the difference."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What `adapt` did. `refused` says why no Model was written; None where one was."""
+
+    loss: LossName
+    cross_validation: CrossValidation
+    train_photos: int
+    val_photos: int
+    labels: tuple[str, ...]
+    compared: dict[str, Comparison]
+    refused: str | None
+    notes: tuple[str, ...] = field(default=())
+
+
+def adapt(
+    splits: Splits,
+    base: Embedder,
+    out: Path,
+    cache: Path,
+    *,
+    loss: LossName = "supcon",
+    seed: int = 0,
+    quiet: bool = False,
+) -> AdaptReport:
+    """Fit a head on the training photos of `splits` and write `base` with it as a Model to `out`.
+
+    A Model that is worse on held-out photos is not written: see `AdaptReport.refused`. Embeddings
+    are kept below the folder `cache`. Raises DatasetError, SettingError or DiskFullError.
+    """
+    check_out(out, base.model)
+    embedded = embed_dataset(
+        splits.source, base, cache, files=(*splits.train, *splits.val), quiet=quiet
+    )
+    train, val = embedded.select(splits.train), embedded.select(splits.val)
+    names, labels = _number_labels(train)
+    val_labels = np.array([_number(names, photo.label) for photo in val.files], np.int64)
+    if len(names) < 2 or not (val_labels >= 0).any():
+        raise DatasetError(
+            f"{splits.source.root}: of {len(embedded.skipped)} unusable photos so many are "
+            "missing that nothing can be learned or validated; the first, "
+            f"{embedded.skipped[0].file}: {embedded.skipped[0].reason}"
+        )
+    tried = choose_head(train.vectors, labels, loss, seed=seed, threads=base.threads, quiet=quiet)
+    before_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its products are too small to share
+    try:
+        weights = fit_head(train.vectors, labels, tried.best.choice, loss, seed=seed)
+    finally:
+        torch.set_num_threads(before_threads)
+    compared = compare(
+        (val.vectors, train.vectors),
+        (apply_head(val.vectors, weights), apply_head(train.vectors, weights)),
+        val_labels,
+        labels,
+        seed=seed,
+    )
+    report = AdaptReport(
+        loss=loss,
+        cross_validation=tried,
+        train_photos=len(train.files),
+        val_photos=len(val.files),
+        labels=names,
+        compared=compared,
+        refused=_why_refused(tried, compared),
+        notes=(*splits.notes, *_notes(embedded, val, base.model, tried, compared)),
+    )
+    if report.refused is None:
+        _write(out, base.model, weights, report, train, seed)
+    return report
+
+
+def check_out(out: Path, base: Model) -> None:
+    """Refuse a place that cannot become a Model folder, before any work. Raises SettingError."""
+    if out.resolve() == base.folder.resolve():
+        raise SettingError(f"--out {out} is the Model that is read: give another folder")
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise SettingError(f"--out {out}: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise SettingError(f"--out {out}: {there} cannot be written")
+
+
+def compare(
+    before: tuple[Vectors, Vectors],
+    after: tuple[Vectors, Vectors],
+    query_labels: Labels,
+    gallery_labels: Labels,
+    *,
+    seed: int,
+    own_rows: Labels | None = None,
+) -> dict[str, Comparison]:
+    """Compare two embeddings, each (queries, gallery), of the same photos: by name of METRICS."""
+    found: list[dict[str, Floats]] = [
+        measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
+        for queries, gallery in (before, after)
+    ]
+    compared = {}
+    for name in METRICS:
+        differences = found[1][name] - found[0][name]
+        compared[name] = Comparison(
+            before=float(np.nanmean(found[0][name])),
+            after=float(np.nanmean(found[1][name])),
+            difference=float(np.nanmean(differences)),
+            interval=confidence_interval(differences, seed=seed),
+        )
+    return compared
+
+
+def _number_labels(photos: Embedded) -> tuple[tuple[str, ...], Labels]:
+    names, numbers = np.unique(
+        np.array([photo.label for photo in photos.files]), return_inverse=True
+    )
+    return tuple(str(name) for name in names), numbers.astype(np.int64)
+
+
+def _number(names: tuple[str, ...], label: str | None) -> int:
+    return names.index(label) if label in names else -1
+
+
+def _why_refused(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
+    decides = METRICS[0]
+    one = compared[decides]
+    if one.difference < 0:
+        return (
+            f"the adapted Model is worse on the validation photos: {decides} {one.after:.3f}, and "
+            f"the one it was made from {one.before:.3f}; no Model was written"
+        )
+    if tried.best.mean_ap < tried.base_mean_ap:
+        return (
+            f"the best head is worse in cross-validation: mAP {tried.best.mean_ap:.3f}, and the "
+            f"Model it was made from {tried.base_mean_ap:.3f}; no Model was written"
+        )
+    return None
+
+
+def _notes(
+    embedded: Embedded,
+    val: Embedded,
+    base: Model,
+    tried: CrossValidation,
+    compared: dict[str, Comparison],
+) -> list[str]:
+    notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
+    seen = sum(sha256[:20] in base.trained_on for sha256 in val.sha256)
+    if seen:
+        notes.append(
+            f"{seen} of the {len(val.files)} validation photos were trained on by the Model that "
+            "is adapted, so its numbers flatter it"
+        )
+    if not compared[METRICS[0]].certain:
+        notes.append(
+            f"{len(val.files)} validation photos are too few to be sure of the difference in "
+            f"{METRICS[0]}"
+        )
+    return notes
+
+
+def _write(
+    out: Path, base: Model, weights: Vectors, report: AdaptReport, train: Embedded, seed: int
+) -> None:
+    about = base.manifest
+    write_model(
+        out,
+        fuse_head(base.onnx.read_bytes(), weights),
+        _card(base, report),
+        trained_on=base.trained_on | {sha256[:20] for sha256 in train.sha256},
+        name=f"{about.name.removesuffix('-adapted')}-adapted",
+        backbone=about.backbone,
+        dimension=weights.shape[1],
+        preprocess=about.preprocess,
+        labels=report.labels,
+        training=_record(base, report, seed),
+        source=f"a head on {about.name} (fingerprint {base.fingerprint[:12]})",
+        licence=about.licence,
+    )
+
+
+def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
+    tried = report.cross_validation
+    record = {
+        "method": "adapt",
+        "base": {
+            "name": base.manifest.name,
+            "fingerprint": base.fingerprint,
+            "training": base.manifest.training,
+        },
+        "loss": report.loss,
+        "seed": seed,
+        "photos": {"train": report.train_photos, "val": report.val_photos},
+        "cross_validation": asdict(tried),
+        "validation": {name: asdict(one) for name, one in report.compared.items()},
+        "versions": {"deepfood": __version__, "torch": str(torch.__version__)},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples as lists, as a manifest has it
+    return plain
+
+
+def _card(base: Model, report: AdaptReport) -> str:
+    chosen = report.cross_validation.best.choice
+    rows = "\n".join(
+        f"| {name} | {one.before:.3f} | {one.after:.3f} | "
+        f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
+        for name, one in report.compared.items()
+    )
+    return f"""# {base.manifest.name}, adapted
+
+A head of {chosen.size} numbers on {base.manifest.name}, fitted by `deepfood adapt` to
+{report.train_photos} photos of {len(report.labels)} labels, and measured on {report.val_photos}
+validation photos of the same source, with the training photos as gallery.
+
+| | before | after | difference (95 % interval) |
+|---|---|---|---|
+{rows}
+
+Loss: {report.loss}. Shrinkage {chosen.shrinkage:g}, residual {chosen.residual:g}, step
+{chosen.step:g}: chosen by cross-validation in {report.cross_validation.folds} folds of the training
+photos. The ids of the photos it was trained on are in `trained_on.txt`; measured on these it looks
+better than it is. It knows the labels in `manifest.json`; photos of other dishes are still told
+apart by what looks alike, at a lower weight than before.
+
+Licence: {base.manifest.licence}, as {base.manifest.name}. What its photos and labels allow is for
+their owner to say.
+"""

@@ -1,0 +1,212 @@
+"""Choosing a head's size and strength by cross-validation, on training photos alone.
+
+The photos of each label are dealt over the folds (stratified); the photos of a fold are queries,
+those of the others the gallery, which is also what the head is fitted on: what a user's gallery and
+the photos that will be asked of it are to each other. The metric is mAP over the whole ranking.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deepfood.errors import DatasetError
+from deepfood.progress import bar
+from deepfood.train.head import Choice, Discriminant, Labels, Vectors, apply_head, fit_head
+from deepfood.train.losses import LossName
+
+Floats = npt.NDArray[np.float64]
+
+FOLDS = 5
+#: Cross-validation looks at this many photos at most, drawn evenly from the labels.
+MAX_PHOTOS = 5000
+
+SHRINKAGES = (0.1, 0.3, 1.0, 3.0, 10.0)
+#: Never 0: photos of a label would become one point, and which of them is nearest would be chance.
+RESIDUALS = (0.1, 0.2, 0.4, 0.8)
+SIZES = (64, 128, 256, 512, 1024, 2048)
+STEPS = (0.0, 3e-4, 1e-3)
+#: A smaller embedding is cheaper to keep and to search; this much mAP may be given for it.
+_SIZE_TOLERANCE = 0.002
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A head that was tried, and its mean mAP over the queries of all folds."""
+
+    choice: Choice
+    mean_ap: float
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """`base_mean_ap` is the mAP of the unchanged embeddings on the same queries and galleries."""
+
+    folds: int
+    photos: int
+    base_mean_ap: float
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    queries: Vectors
+    query_labels: Labels
+    gallery: Vectors
+    gallery_labels: Labels
+    #: `gallery_labels` from 0 without gaps: a fold may lack a label.
+    fitted_labels: Labels
+    statistics: Discriminant
+
+
+def choose_head(
+    vectors: Vectors,
+    labels: Labels,
+    loss: LossName,
+    *,
+    seed: int,
+    threads: int = 1,
+    quiet: bool = False,
+) -> CrossValidation:
+    """Try heads on unit vectors float32 [n, dim] with labels int64 [n], one number after another.
+
+    `threads` are the processor cores to use; they do not change the outcome.
+    Raises DatasetError where no label has two photos.
+    """
+    rng = np.random.default_rng(seed)
+    kept = sample_evenly(labels, MAX_PHOTOS, rng)
+    vectors, labels = vectors[kept], labels[kept]
+    number_of = deal(labels, FOLDS, rng)
+    count = int(number_of.max()) + 1
+    if count < 2:
+        raise DatasetError(
+            "no label has two training photos, so no head can be tried: three or more photos of a "
+            "label are needed, one of them to validate on"
+        )
+    dimension = vectors.shape[1]
+    sizes = sorted({size for size in SIZES if size < dimension} | {dimension})
+    total = (len(SHRINKAGES) + len(RESIDUALS) + len(sizes) + len(STEPS) - 3) * count
+    with (
+        # A core works on a fold alone: sharing such small products between cores costs more.
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        bar("choosing a head", " fits", total, quiet=quiet) as progress,
+    ):
+        folds = list(pool.map(lambda one: _fold(vectors, labels, number_of == one), range(count)))
+        trials: dict[Choice, Trial] = {}
+
+        def try_heads(choices: list[Choice]) -> Trial:
+            """The best of them, the first of equals."""
+            new = [choice for choice in choices if choice not in trials]
+            jobs = {
+                choice: [pool.submit(_try, fold, choice, loss, seed) for fold in folds]
+                for choice in new
+            }
+            for choice, parts in jobs.items():
+                values = []
+                for part in parts:
+                    values.append(part.result())
+                    progress.update()
+                trials[choice] = Trial(choice, float(np.nanmean(np.concatenate(values))))
+            return max((trials[choice] for choice in choices), key=lambda trial: trial.mean_ap)
+
+        best = _search(try_heads, sizes)
+    base = [
+        average_precision(fold.queries, fold.query_labels, fold.gallery, fold.gallery_labels)
+        for fold in folds
+    ]
+    return CrossValidation(
+        folds=count,
+        photos=len(labels),
+        base_mean_ap=float(np.nanmean(np.concatenate(base))),
+        best=best,
+        trials=tuple(trials.values()),
+    )
+
+
+def _search(try_heads: Callable[[list[Choice]], Trial], sizes: list[int]) -> Trial:
+    """One number after another, each at its best before the next: a fraction of a whole grid."""
+    middle = max([size for size in sizes if size <= 256], default=sizes[0])
+    first = Choice(SHRINKAGES[0], RESIDUALS[1], middle)
+    best = try_heads([replace(first, shrinkage=value) for value in SHRINKAGES])
+    best = try_heads([replace(best.choice, residual=value) for value in RESIDUALS])
+    sized = [try_heads([replace(best.choice, size=size)]) for size in sizes]
+    highest = max(trial.mean_ap for trial in sized)
+    best = next(trial for trial in sized if trial.mean_ap >= highest - _SIZE_TOLERANCE)
+    return try_heads([replace(best.choice, step=value) for value in STEPS])
+
+
+def deal(labels: Labels, folds: int, rng: np.random.Generator) -> Labels:
+    """The fold of each photo, int64 [n]: each label's photos are dealt out like cards.
+
+    There are as many folds as the commonest label has photos, `folds` at most. A photo that is
+    alone with its label is in none, -1: asked for, nothing right could be found.
+    """
+    number_of = np.full(len(labels), -1)
+    following = 0
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        if len(rows) > 1:
+            # Each label begins where the last one ended, so that folds are of one size.
+            number_of[rows] = (following + np.arange(len(rows))) % folds
+            following += len(rows)
+    used, numbers = np.unique(number_of[number_of >= 0], return_inverse=True)
+    number_of[number_of >= 0] = numbers
+    return number_of if len(used) > 1 else np.full(len(labels), -1)
+
+
+def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels:
+    """Sorted rows, `most` at most, of the labels as evenly as they allow; all where they fit."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    turn = np.empty(len(labels), np.int64)  # the how-manieth of its label a photo is
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        turn[rows] = np.arange(len(rows))
+    order = np.lexsort((rng.random(len(labels)), turn))
+    return np.sort(order[:most])
+
+
+def average_precision(
+    queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
+) -> Floats:
+    """The average precision of each query, float64 [q]; NaN where the gallery has no right photo.
+
+    As `evaluate.metrics.measure` has it, without the other metrics: this runs a hundred times.
+    """
+    similarity = (torch.from_numpy(queries) @ torch.from_numpy(gallery).T).numpy()
+    ranking = np.argsort(-similarity, axis=1, kind="stable")
+    right = gallery_labels[ranking] == query_labels[:, np.newaxis]
+    precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
+    wanted = right.sum(axis=1)
+    sums = (precision * right).sum(axis=1)
+    values: Floats = np.divide(sums, wanted, out=np.full(len(right), np.nan), where=wanted > 0)
+    return values
+
+
+def _fold(vectors: Vectors, labels: Labels, asked: npt.NDArray[np.bool]) -> _Fold:
+    gallery, gallery_labels = vectors[~asked], labels[~asked]
+    fitted = np.unique(gallery_labels, return_inverse=True)[1]
+    return _Fold(
+        vectors[asked],
+        labels[asked],
+        gallery,
+        gallery_labels,
+        fitted,
+        Discriminant(gallery, fitted),
+    )
+
+
+def _try(fold: _Fold, choice: Choice, loss: LossName, seed: int) -> Floats:
+    weights = fit_head(
+        fold.gallery, fold.fitted_labels, choice, loss, seed=seed, statistics=fold.statistics
+    )
+    return average_precision(
+        apply_head(fold.queries, weights),
+        fold.query_labels,
+        apply_head(fold.gallery, weights),
+        fold.gallery_labels,
+    )

@@ -1,0 +1,58 @@
+"""Appending a head to a Model's network, so that serving needs nothing new."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+#: The weights that `fuse_head` appends are known by this name, to be found again.
+_WEIGHTS = "deepfood.head.fp16"
+
+
+def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
+    """The ONNX bytes of `network` (its only output float [n, dim]) followed by a linear head.
+
+    `weights` are float32 [dim, size]; they are stored as fp16, as `model.export` does. A head that
+    is there already is multiplied in, so that a network has one head at most.
+    """
+    model = onnx.load_from_string(network)
+    graph = model.graph
+    (output,) = graph.output
+    earlier = _take_off_head(graph, output.name)
+    if earlier is not None:
+        weights = earlier @ weights
+        weights = weights / np.abs(weights).max()  # fp16 has little room; the length is free
+    inner = f"{output.name}.before_head"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [inner if name == output.name else name for name in names]
+    graph.initializer.append(numpy_helper.from_array(weights.astype(np.float16), _WEIGHTS))
+    graph.node.extend(
+        [
+            helper.make_node("Cast", [_WEIGHTS], ["deepfood.head"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", [inner, "deepfood.head"], [output.name]),
+        ]
+    )
+    output.type.tensor_type.shape.dim[1].dim_value = weights.shape[1]
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _take_off_head(graph: Any, output: str) -> npt.NDArray[np.float32] | None:
+    """Remove an earlier head from the end of `graph`; its weights, None where it has none."""
+    stored = [one for one in graph.initializer if one.name == _WEIGHTS]
+    if not stored:
+        return None
+    (product,) = (node for node in graph.node if output in node.output)
+    (cast,) = (node for node in graph.node if _WEIGHTS in node.input)
+    before = product.input[0]
+    graph.initializer.remove(stored[0])
+    graph.node.remove(product)
+    graph.node.remove(cast)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [output if name == before else name for name in names]
+    weights: npt.NDArray[np.float32] = numpy_helper.to_array(stored[0]).astype(np.float32)
+    return weights
