@@ -148,6 +148,7 @@ def _start_at_centres(criterion: Loss, embeddings: torch.Tensor, targets: torch.
     """Losses with a vector a label begin with the labels' mean embeddings, not with chance."""
     name = criterion.name
     with torch.no_grad():
+        own: torch.Tensor
         if name == "cosine-margin":
             own = criterion.centres
         elif name == "proxy-anchor":
