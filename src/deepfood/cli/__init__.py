@@ -3,7 +3,17 @@
 `main` runs a command and turns errors into one line; each module holds the commands of one stage.
 """
 
-from deepfood.cli import adapt, build, calibrate, data, inspect, look, serve  # noqa: F401  (they add their commands to `app`)
+from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
+    adapt,
+    build,
+    calibrate,
+    data,
+    evaluate,
+    inspect,
+    look,
+    serve,
+    train,
+)
 from deepfood.cli.app import app, main
 
 __all__ = ["app", "main"]

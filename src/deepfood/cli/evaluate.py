@@ -1,0 +1,89 @@
+"""`deepfood evaluate`: how good a gallery's answers are, with proof."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
+from deepfood.config import Settings, load_settings
+
+
+@app.command()
+def evaluate(
+    gallery: GalleryArgument,
+    queries: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[QUERIES]",
+            help="Labelled photos to ask with; without, the gallery's own, each left out in turn.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for report.html, to look at.")
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="A second gallery of the same photos, or a Model."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbours that count.")] = 9,
+    seed: Annotated[int, typer.Option(min=0, help="For everything that is drawn.")] = 0,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="Only guess the labels of iFood's test photos, as a CSV for Kaggle."),
+    ] = None,
+    model: ModelOption = None,
+    photos_root: Annotated[
+        Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well a gallery finds and tells dishes, with confidence intervals."""
+    from deepfood.errors import SettingError
+
+    settings = load_settings(model=model, photos_root=photos_root)
+    if submission is not None:
+        if queries is None or report is not None or compare is not None:
+            raise SettingError(
+                "--submission needs QUERIES, the iFood folder, and goes with neither --report nor "
+                "--compare"
+            )
+        _submit(gallery, queries, submission, settings, k=k, as_json=as_json)
+        return
+    from deepfood.evaluate.examine import examine
+    from deepfood.evaluate.report import require_report, write_report
+    from deepfood.evaluate.summary import as_json as everything
+    from deepfood.evaluate.summary import as_lines
+
+    if report is not None:
+        require_report()
+    found = examine(gallery, queries, settings, other=compare, k=k, seed=seed, quiet=as_json)
+    about = everything(found)
+    if report is not None:
+        page = write_report(found, report, settings, seed=seed, quiet=as_json)
+        about["report"] = str(page)
+    if as_json:
+        print_json(about)
+        return
+    for line in as_lines(found):
+        print(line)
+    if report is not None:
+        print(f"\n{page}")
+
+
+def _submit(
+    gallery: Path, queries: Path, out: Path, settings: Settings, *, k: int, as_json: bool
+) -> None:
+    from deepfood.evaluate.submission import write_submission
+
+    done = write_submission(gallery, queries, out, settings, k=k, quiet=as_json)
+    if as_json:
+        print_json(
+            {"submission": str(out), "photos": done.photos, "unreadable": list(done.unreadable)}
+        )
+        return
+    print(f"{out}: {done.photos} photos, three guesses each")
+    if done.unreadable:
+        print(
+            f"{len(done.unreadable)} of them cannot be read and got the gallery's commonest labels"
+        )

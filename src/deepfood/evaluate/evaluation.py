@@ -1,0 +1,101 @@
+"""All figures of one trial: how well its gallery answers its queries."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfood.evaluate.classes import ClassFigures, Confusion, class_figures, confusions
+from deepfood.evaluate.metrics import Floats, Retrieval, Vectors, measure
+from deepfood.evaluate.novelty import Novelty, novelty
+from deepfood.evaluate.reliability import Bools, Reliability, cross_fitted, reliability
+from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
+from deepfood.evaluate.trial import Trial
+from deepfood.gallery import Gallery
+from deepfood.index import Index
+from deepfood.index.exact import ExactIndex
+
+#: Queries that the index is asked, beside the exact search.
+_INDEX_QUERIES = 500
+INDEX_RECALL = "index recall"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`figures` by name, of the queries that have a right photo in the gallery (`judged`).
+
+    `probability` float64 [q, k] is the cross-fitted probability that each of the nearest is right.
+    """
+
+    model: str
+    trial: Trial
+    k: int
+    retrieval: Retrieval
+    figures: dict[str, Figure]
+    judged: int
+    classes: tuple[ClassFigures, ...]
+    confused: tuple[Confusion, ...]
+    probability: Floats
+    calibration: Reliability
+    brier: Figure
+    novelty: Novelty
+
+
+def judge(trial: Trial, model: str, *, k: int, seed: int) -> Evaluation:
+    """Ask every query and measure the answers; `model` names what made the vectors."""
+    retrieval = measure(
+        trial.queries.vectors,
+        trial.query_labels,
+        trial.gallery.vectors,
+        trial.gallery_labels,
+        k=k,
+        own_rows=trial.own_rows,
+    )
+    right = right_hits(trial, retrieval)
+    probability = cross_fitted(retrieval.scores, right, seed=seed)
+    said = np.isfinite(probability)
+    missed = np.where(said, (probability - right) ** 2, np.nan)
+    asked = said.any(axis=1)
+    return Evaluation(
+        model=model,
+        trial=trial,
+        k=k,
+        retrieval=retrieval,
+        figures=mean_figures(retrieval.metrics, seed=seed),
+        judged=int(np.isfinite(retrieval.metrics["mAP"]).sum()),
+        classes=tuple(class_figures(trial, retrieval, k, seed=seed)),
+        confused=tuple(confusions(trial, retrieval)),
+        probability=probability,
+        calibration=reliability(probability[said], right[said]),
+        brier=mean_figures({"": np.nanmean(missed[asked], axis=1)}, seed=seed)[""],
+        novelty=novelty(retrieval, _best(trial), seed=seed),
+    )
+
+
+def right_hits(trial: Trial, retrieval: Retrieval) -> Bools:
+    """Which of the nearest have the query's label: bool [q, k]."""
+    found = trial.gallery_labels[retrieval.nearest] == trial.query_labels[:, np.newaxis]
+    return np.asarray(found & np.isfinite(retrieval.scores))
+
+
+def _best(trial: Trial) -> Floats:
+    """The best similarity of each stranger."""
+    unknown = np.full(len(trial.strangers.ids), -1)
+    vectors, labels = trial.gallery.vectors, trial.gallery_labels
+    return measure(trial.strangers.vectors, unknown, vectors, labels, k=1).scores[:, 0]
+
+
+def index_recall(gallery: Gallery, trial: Trial, *, k: int, seed: int) -> Figure:
+    """The share of the exact k nearest that the gallery's own index finds, with all its photos."""
+    count = len(trial.queries.vectors)
+    drawn = np.random.default_rng(seed).permutation(count)[:_INDEX_QUERIES]
+    exact = ExactIndex(gallery.vectors)
+    values = [
+        _recall(gallery.index, exact, np.array(trial.queries.vectors[row]), k) for row in drawn
+    ]
+    return mean_figures({"": np.array(values)}, seed=seed)[""] if values else NOTHING
+
+
+def _recall(index: Index, exact: Index, query: Vectors, k: int) -> float:
+    """A row as similar as the exact k-th is as good as that one."""
+    true = exact.search(query, k)[1]
+    return float((index.search(query, k)[1] >= true[-1]).mean())

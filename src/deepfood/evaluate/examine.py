@@ -1,0 +1,140 @@
+"""From a gallery and its queries to figures: who asks, what is compared, and the judgement."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfood.artifacts import kind_of
+from deepfood.config import Settings
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder, open_embedder
+from deepfood.errors import ModelMismatchError
+from deepfood.evaluate.compare import Comparison, align, compare
+from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
+from deepfood.evaluate.spread import Figure
+from deepfood.evaluate.trial import (
+    Photos,
+    as_source,
+    gallery_photos,
+    leave_one_out,
+    make_trial,
+    query_photos,
+    trained_on_note,
+)
+from deepfood.gallery import Gallery, GalleryManifest
+from deepfood.gallery.embedded import embed_dataset
+from deepfood.gallery.store import ID_DIGITS, Store
+from deepfood.model import Model, open_model
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What `deepfood evaluate` found; `comparison.first` is `evaluation`."""
+
+    gallery: Path
+    index_kind: str
+    index_recall: Figure
+    evaluation: Evaluation
+    comparison: Comparison | None
+    other: Path | None
+
+
+def examine(
+    folder: Path,
+    queries: Path | None,
+    settings: Settings,
+    *,
+    other: Path | None = None,
+    k: int,
+    seed: int,
+    quiet: bool,
+) -> Examination:
+    """Ask the gallery in `folder` with labelled photos, or with its own, each left out in turn.
+
+    `other` is a second gallery or a Model to compare with. Raises DatasetError, ArtifactError.
+    """
+    model = open_model(settings.model)
+    with Gallery.open(folder, model, settings.photos_root) as gallery:
+        photos, notes = gallery_photos(gallery)
+        if queries is None:
+            asked, origin = leave_one_out(photos, seed)
+        else:
+            embedder = open_embedder(settings)
+            cache = settings.cache.expanduser()
+            asked, origin, more = query_photos(list_photos(queries), embedder, cache, quiet=quiet)
+            notes += more
+        second: tuple[Photos, Photos] | None = None
+        if other is not None:
+            second = _seen_by_other(other, photos, asked, model, settings, quiet=quiet)
+            counts = len(photos.ids), len(asked.ids)
+            photos, other_photos = align(photos, second[0])
+            asked, other_asked = align(asked, second[1])
+            if counts != (len(photos.ids), len(asked.ids)):
+                notes.append(
+                    f"compared on what both have: {len(photos.ids)} of {counts[0]} photos, "
+                    f"{len(asked.ids)} of {counts[1]} queries"
+                )
+        own = queries is None
+        name = model.manifest.name
+        notes += trained_on_note(asked, model.trained_on, name)
+        trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
+        evaluation = judge(trial, name, k=k, seed=seed)
+        recall = index_recall(gallery, trial, k=k, seed=seed)
+        kind = gallery.manifest.index.kind
+    comparison = None
+    if other is not None:
+        other_name, warning = _about(other, asked)
+        trial = make_trial(other_photos, other_asked, origin, warning, left_out_in_turn=own)
+        comparison = compare(evaluation, judge(trial, other_name, k=k, seed=seed), seed=seed)
+    return Examination(folder, kind, recall, evaluation, comparison, other)
+
+
+def _about(other: Path, asked: Photos) -> tuple[str, list[str]]:
+    """The name of the other's Model, and a warning where it was trained on the queries."""
+    if kind_of(other) == "gallery":
+        return GalleryManifest.read(other).model_name, []
+    model = open_model(other)
+    name = model.manifest.name
+    return name, trained_on_note(asked, model.trained_on, name)
+
+
+def _seen_by_other(
+    other: Path, photos: Photos, asked: Photos, model: Model, settings: Settings, *, quiet: bool
+) -> tuple[Photos, Photos]:
+    """The gallery's photos and the queries with the other's vectors."""
+    own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
+    if kind_of(other) == "gallery":
+        manifest = GalleryManifest.read(other)
+        manifest.check_on_open(other)
+        store = Store.open(manifest.folder(other), manifest.dimension)
+        rows = list(store.photos())
+        there = Photos(
+            photos.root,
+            tuple(photo.file for photo in rows),
+            tuple(photo.id for photo in rows),
+            tuple(photo.label or "" for photo in rows),
+            store.vectors(),
+        )
+        store.close()
+        if own:
+            return there, there
+        if manifest.model_fingerprint != model.fingerprint:
+            raise ModelMismatchError(
+                f"{other} was made with another Model, {manifest.model_name}, which must see the "
+                "queries too: compare with that Model's folder instead, --compare MODEL"
+            )
+        return there, asked
+    embedder = open_embedder(settings.model_copy(update={"model": other}))
+    cache = settings.cache.expanduser()
+    there = _embedded(photos, embedder, cache, quiet=quiet)
+    return there, there if own else _embedded(asked, embedder, cache, quiet=quiet)
+
+
+def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -> Photos:
+    found = embed_dataset(as_source(photos), embedder, cache, quiet=quiet)
+    return Photos(
+        photos.root,
+        tuple(photo.stored for photo in found.files),
+        tuple(sha256[:ID_DIGITS] for sha256 in found.sha256),
+        tuple(photo.label or "" for photo in found.files),
+        found.vectors,
+    )

@@ -1,0 +1,103 @@
+"""Is a probability what it says? Of the hits called 80 % sure, about 80 % must be right.
+
+Works on (probability, right) pairs, wherever the probabilities come from. Brier score: Brier,
+"Verification of forecasts expressed in terms of probability" (1950); the bins and the expected
+calibration error: Guo et al., "On Calibration of Modern Neural Networks" (2017).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.evaluate.metrics import Floats
+
+Bools = npt.NDArray[np.bool_]
+
+BINS = 15
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pairs whose probability lies in `low` to `high`: how many, what they said, what came true."""
+
+    low: float
+    high: float
+    count: int
+    probability: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """`ece` 0 to 1 is the mean gap between said and true over the pairs; `brier` 0 to 1."""
+
+    bins: tuple[Bin, ...]
+    ece: float
+    brier: float
+
+
+def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Reliability:
+    """Judge probabilities, float64 [n] in 0 to 1, by what was right, bool [n].
+
+    Bins are equally wide, empty ones left out. NaN figures where there are no pairs.
+    """
+    if not len(probability):
+        return Reliability((), float("nan"), float("nan"))
+    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    found = []
+    for number in np.unique(which):
+        here = which == number
+        found.append(
+            Bin(
+                number / bins,
+                (number + 1) / bins,
+                int(here.sum()),
+                float(probability[here].mean()),
+                float(right[here].mean()),
+            )
+        )
+    gaps = sum(one.count * abs(one.probability - one.right) for one in found)
+    return Reliability(
+        tuple(found),
+        ece=gaps / len(probability),
+        brier=float(np.mean((probability - right) ** 2)),
+    )
+
+
+def cross_fitted(scores: Floats, right: Bools, *, seed: int) -> Floats:
+    """The probability that each hit is right, from a curve fitted without its query: [q, k].
+
+    `scores` float64 [q, k] and `right` bool [q, k] are the hits of each query; a score that is not
+    finite is no hit and gets NaN. Queries are dealt at random into five parts, and each part gets
+    its probabilities from the curve of the other four.
+    """
+    probability = np.full(scores.shape, np.nan)
+    part = np.random.default_rng(seed).permutation(len(scores)) % _FOLDS
+    hit = np.isfinite(scores)
+    for number in range(_FOLDS):
+        ours = (part == number)[:, np.newaxis] & hit
+        others = (part != number)[:, np.newaxis] & hit
+        if ours.any() and others.any():
+            probability[ours] = _fit(scores[others], right[others])(scores[ours])
+    return probability
+
+
+# ---- placeholder: to be replaced by the curve that serving uses, gallery/calibration.py ----
+
+
+def _fit(scores: Floats, right: Bools) -> Callable[[Floats], Floats]:
+    """Logistic regression of `right` on `scores` with Platt's smoothed targets, Newton's method."""
+    hits = right.sum()
+    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
+    middle, spread = scores.mean(), scores.std() or 1.0
+    inputs = np.column_stack([(scores - middle) / spread, np.ones(len(scores))])
+    weights = np.zeros(2)
+    for _ in range(25):
+        chance = 1 / (1 + np.exp(-inputs @ weights))
+        slope = inputs.T @ (chance - target) + 1e-3 * weights
+        curve = (inputs.T * (chance * (1 - chance))) @ inputs + 1e-3 * np.eye(2)
+        weights = weights - np.linalg.solve(curve, slope)
+    return lambda at: 1 / (1 + np.exp(-(weights[0] * (at - middle) / spread + weights[1])))

@@ -1,0 +1,64 @@
+"""The map of the embeddings: photos that the Model takes for alike lie close together.
+
+UMAP: McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection" (2018), by
+the library umap-learn, with cosine distance and a fixed seed.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from deepfood.evaluate.metrics import Floats, Vectors
+from deepfood.evaluate.report.pictures import Pictures
+from deepfood.evaluate.trial import Photos
+from deepfood.progress import bar
+
+#: UMAP compares all pairs below 4,096 points; above, it compiles an approximation first: slow.
+MAX_POINTS = 4_000
+MAX_PICTURES = 1_200
+_SIDE = 56
+_NEIGHBOURS = 15
+#: Fewer points have no neighbourhoods worth a map.
+MIN_POINTS = 5
+
+
+def place(vectors: Vectors, seed: int) -> Floats:
+    """Points on a plane, float64 [n, 2], for unit vectors float32 [n, dim]; n >= MIN_POINTS."""
+    with warnings.catch_warnings():
+        # umap-learn imports tensorflow for a part that is not used here, and warns where it lacks.
+        warnings.simplefilter("ignore", ImportWarning)
+        from umap import UMAP
+    plan = UMAP(
+        n_components=2,
+        n_neighbors=min(_NEIGHBOURS, len(vectors) - 1),
+        metric="cosine",
+        init="pca",
+        random_state=seed,
+        n_jobs=1,  # more would make the seed useless, and umap-learn says so
+    )
+    return np.asarray(plan.fit_transform(np.asarray(vectors)), np.float64)
+
+
+def map_points(photos: Photos, pictures: Pictures, *, seed: int, quiet: bool) -> dict[str, Any]:
+    """Places, label, file and picture of up to MAX_POINTS photos, columns of equal length."""
+    count = len(photos.ids)
+    rng = np.random.default_rng(seed)
+    drawn = np.sort(rng.permutation(count)[:MAX_POINTS])
+    if len(drawn) < MIN_POINTS:
+        return {"x": [], "y": [], "label": [], "file": [], "picture": []}
+    places = place(photos.vectors[drawn], seed)
+    with_picture = set(rng.permutation(len(drawn))[:MAX_PICTURES].tolist())
+    images = []
+    with bar("pictures", "", len(drawn), quiet=quiet) as progress:
+        for number, row in enumerate(drawn.tolist()):
+            wanted = number in with_picture
+            images.append(pictures.of(photos, row, _SIDE) if wanted else None)
+            progress.update()
+    return {
+        "x": places[:, 0].round(3).tolist(),
+        "y": places[:, 1].round(3).tolist(),
+        "label": [photos.labels[row] for row in drawn],
+        "file": [photos.files[row] for row in drawn],
+        "picture": images,
+    }

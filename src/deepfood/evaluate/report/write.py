@@ -1,0 +1,115 @@
+"""Put the report together and write it, atomically, as one file."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from deepfood import __version__
+from deepfood.artifacts import write_atomically
+from deepfood.config import Settings
+from deepfood.errors import MissingExtraError, disk_full_named
+from deepfood.evaluate.evaluation import Evaluation
+from deepfood.evaluate.examine import Examination
+from deepfood.evaluate.report.embedding_map import map_points
+from deepfood.evaluate.report.galleries import Asked, asked, changed, random_rows, worst_rows
+from deepfood.evaluate.report.pictures import Pictures
+from deepfood.evaluate.summary import headline, in_words
+from deepfood.photo import Limits
+
+REPORT = "report.html"
+
+_HERE = Path(__file__).parent
+_NEEDED = ("jinja2", "plotly", "umap")
+#: Pictures in the page as data URLs; plotly's script adds 4.9 MB.
+_PICTURE_BYTES = 5 * 2**20
+_MAP_PICTURE_BYTES = 4 * 2**20
+_WORST, _RANDOM, _CHANGED = 12, 8, 6
+#: The classes that are shown before the reader asks for more.
+_CLASSES_SHOWN = 20
+_CONFUSIONS_SHOWN = 20
+
+
+def require_report() -> None:
+    """Raise MissingExtraError now rather than after the work."""
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(
+                f"the report needs {name}, which is not installed: pip install 'deepfood[report]'"
+            )
+
+
+def write_report(
+    found: Examination, folder: Path, settings: Settings, *, seed: int, quiet: bool
+) -> Path:
+    """Write `folder / report.html` and return its path. Raises MissingExtraError, DiskFullError."""
+    require_report()
+    with disk_full_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    page = _page(found, limits, seed=seed, quiet=quiet)
+    write_atomically(folder / REPORT, page.encode("utf-8", "backslashreplace"))
+    return folder / REPORT
+
+
+def _page(found: Examination, limits: Limits, *, seed: int, quiet: bool) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    first, comparison = found.evaluation, found.comparison
+    sides = {"A": first, "B": comparison.second} if comparison else {"": first}
+    pictures = Pictures(limits, _PICTURE_BYTES)
+    groups: dict[str, tuple[Asked, ...]] = {}
+    if comparison:
+        groups |= {
+            f"Changed most: {name}": shown
+            for name, shown in changed(comparison, sides, _CHANGED, pictures).items()
+        }
+    groups |= {
+        "Worst queries": asked(worst_rows(first, _WORST), sides, pictures),
+        "Some queries, drawn at random": asked(random_rows(first, _RANDOM, seed), sides, pictures),
+    }
+    small = Pictures(limits, _MAP_PICTURE_BYTES)
+    figures, classes_in_matrix = _figures(sides)
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["words"] = in_words
+    return environment.get_template(
+        "page.html"
+    ).render(
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (ours)
+        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        version=__version__,
+        found=found,
+        first=first,
+        sides=sides,
+        rows=headline(found),
+        groups={name: shown for name, shown in groups.items() if shown},
+        figures=figures,
+        classes_in_matrix=classes_in_matrix,
+        map=map_points(first.trial.gallery, small, seed=seed, quiet=quiet),
+        classes_shown=_CLASSES_SHOWN,
+        confused=first.confused[:_CONFUSIONS_SHOWN],
+        seed=seed,
+    )
+
+
+def _figures(sides: dict[str, Evaluation]) -> tuple[dict[str, Any], int]:
+    from deepfood.evaluate.report import figures
+
+    first = next(iter(sides.values()))
+    matrix, shown = figures.confusion_figure(first)
+    made = {
+        "reliability": figures.reliability_figure(sides),
+        "similarity": figures.similarity_figure(first),
+        "novelty": figures.novelty_figure(first),
+        "confusion": matrix,
+    }
+    # Without the template: its light colours are not ours.
+    return {
+        name: json.loads(figure.update_layout(template="none").to_json())
+        for name, figure in made.items()
+    }, shown

@@ -1,0 +1,114 @@
+"""The CSV that Kaggle's iFood-2019 competition takes: three guesses for each test photo.
+
+    img_name,label
+    test_000000.jpg,12 7 101
+
+The ids of the labels are those of the data's `class_list.txt`, a line "id name" each.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from deepfood.artifacts import write_atomically
+from deepfood.config import Settings
+from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
+from deepfood.data.splits import TEST
+from deepfood.embed import open_embedder
+from deepfood.errors import DatasetError
+from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
+from deepfood.evaluate.trial import Photos, gallery_photos
+from deepfood.gallery import Gallery
+from deepfood.gallery.embedded import embed_dataset
+
+CLASS_LIST = "class_list.txt"
+GUESSES = 3
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How many photos have their line; `unreadable` ones got the gallery's commonest labels."""
+
+    photos: int
+    unreadable: tuple[str, ...]
+
+
+def write_submission(
+    folder: Path, dataset: Path, out: Path, settings: Settings, *, k: int, quiet: bool
+) -> Submission:
+    """Guess the labels of the dataset's test photos by the vote of their k nearest in a gallery.
+
+    Raises DatasetError where the dataset has no test photos or no class list, or the list lacks a
+    label of the gallery.
+    """
+    source = list_photos(dataset)
+    asked = _test_photos(source)
+    ids = read_class_list(source.root / CLASS_LIST)
+    embedder = open_embedder(settings)
+    with Gallery.open(folder, embedder.model, settings.photos_root) as gallery:
+        photos, _ = gallery_photos(gallery)
+        names = sorted(set(photos.labels))
+        if strange := [name for name in names if name not in ids]:
+            raise DatasetError(
+                f"{len(strange)} labels of {folder}, {strange[0]!r} among them, are not in "
+                f"{source.root / CLASS_LIST}: build the gallery from the same dataset"
+            )
+        if len(names) < GUESSES:
+            raise DatasetError(f"{folder} has {len(names)} labels, and each photo gets {GUESSES}")
+        cache = settings.cache.expanduser()
+        embedded = embed_dataset(source, embedder, cache, files=asked, quiet=quiet)
+        number = {name: i for i, name in enumerate(names)}
+        labels = np.array([number[label] for label in photos.labels], np.int64)
+        guesses = guess(embedded.vectors, photos, labels, k)
+    rows = {photo.file: row for row, photo in enumerate(embedded.files)}
+    common = np.argsort(-np.bincount(labels), kind="stable")[:GUESSES]
+    lines = ["img_name,label"]
+    for photo in asked:
+        chosen = guesses[rows[photo.file]] if photo.file in rows else common
+        of_photo = " ".join(ids[names[one]] for one in chosen)
+        lines.append(f"{PurePosixPath(photo.file).name},{of_photo}")
+    write_atomically(out, "".join(f"{line}\n" for line in lines).encode())
+    return Submission(len(asked), tuple(one.file for one in embedded.skipped))
+
+
+def guess(queries: Vectors, photos: Photos, labels: Labels, k: int) -> Labels:
+    """Three different labels for each query, int64 [q, 3].
+
+    First those that the k nearest vote for, then the labels that follow in the ranking.
+    """
+    nobody = np.full(len(queries), -1)
+    guesses = measure(queries, nobody, photos.vectors, labels, k=k).guesses
+    for row in np.flatnonzero((guesses < 0).any(axis=1)):
+        ranked = labels[rank(photos.vectors @ queries[row])]
+        first = np.sort(np.unique(ranked, return_index=True)[1])
+        voted = guesses[row][guesses[row] >= 0]
+        more = [label for label in ranked[first] if label not in voted]
+        guesses[row] = [*voted, *more][:GUESSES]
+    return guesses
+
+
+def read_class_list(path: Path) -> dict[str, str]:
+    """The id of each label, as iFood's class list has it. Raises DatasetError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}): --submission needs an iFood-2019 folder"
+        ) from error
+    ids = {}
+    for number, line in enumerate(lines, 1):
+        one_id, _, name = line.strip().partition(" ")
+        if not line.strip():
+            continue
+        if not one_id.isdecimal() or not name.strip():
+            raise DatasetError(f"{path}, line {number}: {line!r} is not an id and a name")
+        ids[name.strip()] = one_id
+    return ids
+
+
+def _test_photos(source: PhotoSource) -> list[PhotoFile]:
+    asked = [photo for photo in source.files if photo.split == TEST]
+    if not asked:
+        raise DatasetError(f"{source.root} has no test photos: --submission needs an iFood folder")
+    return asked

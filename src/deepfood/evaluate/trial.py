@@ -1,0 +1,216 @@
+"""What is put to the test: labelled query photos, and the labelled gallery that they search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.splits import TEST, VAL
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError
+from deepfood.evaluate.metrics import Labels, Vectors
+from deepfood.gallery import Gallery
+from deepfood.gallery.embedded import embed_dataset
+from deepfood.gallery.store import ID_DIGITS
+
+#: More queries than these make the figures no truer; leave-one-out draws so many.
+MAX_QUERIES = 10_000
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Labelled photos below `root`: file, id and label of each; vectors float32 [n, dim]."""
+
+    root: Path
+    files: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    vectors: Vectors
+
+    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "Photos":
+        return Photos(
+            self.root,
+            tuple(self.files[row] for row in rows),
+            tuple(self.ids[row] for row in rows),
+            tuple(self.labels[row] for row in rows),
+            self.vectors[np.asarray(rows, np.int64)],
+        )
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each id."""
+        return {photo_id: row for row, photo_id in enumerate(self.ids)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`queries`, whose labels the gallery has, and `strangers`, whose labels it does not have.
+
+    `own_rows` int64 [q] is the gallery row with the query's very content, -1 where there is none:
+    it is left out of that query's ranking. `names` are the gallery's labels, sorted; `notes` are
+    lines for the user. `strangers` never have a row of their own.
+    """
+
+    gallery: Photos
+    queries: Photos
+    strangers: Photos
+    own_rows: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    queries_from: str
+    notes: tuple[str, ...]
+
+    @cached_property
+    def gallery_labels(self) -> Labels:
+        return self._numbers(self.gallery)
+
+    @cached_property
+    def query_labels(self) -> Labels:
+        return self._numbers(self.queries)
+
+    def _numbers(self, photos: Photos) -> Labels:
+        number = {name: i for i, name in enumerate(self.names)}
+        return np.array([number[label] for label in photos.labels], np.int64)
+
+
+def gallery_photos(gallery: Gallery) -> tuple[Photos, list[str]]:
+    """The labelled photos of a gallery, and notes on what was left out. Raises DatasetError."""
+    photos = list(gallery.store.photos())
+    rows = [row for row, photo in enumerate(photos) if photo.label]
+    if not rows:
+        raise DatasetError(
+            f"{gallery.folder} has no labels, so nothing says which hits are right: build it from "
+            "a folder of class folders, or from a CSV with a column label"
+        )
+    notes = []
+    if bare := len(photos) - len(rows):
+        notes.append(f"{bare} photos of the gallery have no label: left out")
+    found = Photos(
+        gallery.photos_root,
+        tuple(photos[row].file for row in rows),
+        tuple(photos[row].id for row in rows),
+        tuple(photos[row].label or "" for row in rows),
+        gallery.vectors if not bare else gallery.vectors[rows],
+    )
+    return found, notes
+
+
+def query_photos(
+    source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool
+) -> tuple[Photos, str, list[str]]:
+    """The labelled photos of a dataset's test split, else of its val split, else all; embedded.
+
+    Also says in words which they are, and notes what was left out. Raises DatasetError.
+    """
+    labelled = [photo for photo in source.files if photo.label]
+    if not labelled:
+        raise DatasetError(
+            f"{source.root} has no labelled photos to ask with: put each label's photos into a "
+            "folder of its name, or give a CSV with the columns photo and label"
+        )
+    for split in (TEST, VAL):
+        if chosen := [photo for photo in labelled if photo.split == split]:
+            origin = f"the {split} split of {source.root.name}"
+            break
+    else:
+        chosen, origin = labelled, f"all of {source.root.name}"
+    notes = []
+    if origin.startswith("all") and (bare := len(source.files) - len(labelled)):
+        notes.append(f"{bare} query photos have no label: left out")
+    embedded = embed_dataset(source, embedder, cache, files=chosen, quiet=quiet)
+    if embedded.skipped:
+        first = embedded.skipped[0]
+        notes.append(
+            f"{len(embedded.skipped)} query photos cannot be read: left out; the first, "
+            f"{first.file}: {first.reason}"
+        )
+    photos = Photos(
+        source.root,
+        tuple(photo.stored for photo in embedded.files),
+        tuple(sha256[:ID_DIGITS] for sha256 in embedded.sha256),
+        tuple(photo.label or "" for photo in embedded.files),
+        embedded.vectors,
+    )
+    once = list(photos.rows.values())
+    if copies := len(photos.ids) - len(once):
+        notes.append(f"{copies} query photos are copies of others: left out")
+        photos = photos.select(sorted(once))
+    return photos, origin, notes
+
+
+def leave_one_out(gallery: Photos, seed: int) -> tuple[Photos, str]:
+    """The gallery's own photos as queries, each left out of its own ranking."""
+    count = len(gallery.ids)
+    if count <= MAX_QUERIES:
+        return gallery, "the gallery's photos, each left out in turn"
+    drawn = np.sort(np.random.default_rng(seed).permutation(count)[:MAX_QUERIES])
+    return gallery.select(drawn), (
+        f"{MAX_QUERIES:,} of the gallery's photos, drawn with seed {seed}, each left out in turn"
+    )
+
+
+def make_trial(
+    gallery: Photos,
+    queries: Photos,
+    queries_from: str,
+    notes: Sequence[str] = (),
+    *,
+    left_out_in_turn: bool = False,
+) -> Trial:
+    """Tell strangers from queries, and find the queries that lie in the gallery.
+
+    `left_out_in_turn` says that the queries are meant to be the gallery's own photos.
+    Raises DatasetError where the gallery has none of the queries' labels.
+    """
+    said = list(notes)
+    names = sorted(set(gallery.labels))
+    has = set(names)
+    known = [row for row, label in enumerate(queries.labels) if label in has]
+    strange = [row for row, label in enumerate(queries.labels) if label not in has]
+    if not known:
+        raise DatasetError(
+            f"none of the {len(set(queries.labels))} labels of the queries, "
+            f"{queries.labels[0]!r} among them, is in the gallery: labels must be spelt alike"
+        )
+    asked = queries if not strange else queries.select(known)
+    own_rows = np.array([gallery.rows.get(photo_id, -1) for photo_id in asked.ids], np.int64)
+    # A copy of a stranger in the gallery has another label there: it says nothing of new dishes.
+    strangers = queries.select([row for row in strange if queries.ids[row] not in gallery.rows])
+    if strange:
+        labels = sorted({queries.labels[row] for row in strange})
+        said.append(
+            f"{len(strange)} query photos have labels that the gallery lacks "
+            f"({len(labels)}, {labels[0]!r} among them): used for the out-of-gallery figures only"
+        )
+    leaked = int((own_rows >= 0).sum())
+    if leaked and not left_out_in_turn:
+        said.append(
+            f"leakage: {leaked} query photos are also in the gallery; each was left out of its "
+            "own ranking"
+        )
+    return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(said))
+
+
+def trained_on_note(queries: Photos, trained_on: frozenset[str], model: str) -> list[str]:
+    """A warning where the Model has seen the queries, with their labels, before."""
+    seen = sum(photo_id in trained_on for photo_id in queries.ids)
+    if not seen:
+        return []
+    note = (
+        f"warning: the Model {model} was trained on {seen} of the {len(queries.ids)} query photos, "
+        "so these figures flatter it: ask with photos that it has not seen"
+    )
+    return [note]
+
+
+def as_source(photos: Photos) -> PhotoSource:
+    """The photos as a dataset, to embed them with another Model."""
+    return PhotoSource(
+        photos.root,
+        tuple(
+            PhotoFile(file, label) for file, label in zip(photos.files, photos.labels, strict=True)
+        ),
+    )
