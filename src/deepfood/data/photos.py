@@ -1,106 +1,56 @@
-"""What photos there are: a folder, a folder of class folders, or a CSV that names them.
+"""What photos there are: everything that a command takes as PHOTOS or DATASET.
 
-- A folder is searched for photos (by file name ending, hidden ones left out). A photo inside a
-  sub-folder has the name of the topmost one as its label: `curry/1.jpg` is a curry.
-- A CSV has a column `photo` (path relative to the CSV), and may have `label` and `name`.
+- A folder of photos, found by file name ending, hidden ones left out.
+- A folder of class folders: `curry/1.jpg` has the label curry.
+- A folder of `train/ val/ test/` (each with class folders): label and split.
+- A CSV with a column `photo` (path relative to the CSV), and perhaps `label`, `name`, `split`.
 - A folder with a `photos.csv` in it is what that CSV says.
+- Food-101's own folder (`images/` and `meta/`), also one level above it.
+- iFood-2019's own folder (`train_labels.csv`, `class_list.txt`, `train_set/` ...).
 """
 
-import csv
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from deepfood.data.ifood_layout import is_ifood, photos_of_ifood
+from deepfood.data.layouts import is_food101, photos_of_folder, photos_of_food101
+from deepfood.data.photo_file import PhotoFile, PhotoSource, path_inside
+from deepfood.data.tables import photos_of_csv
 from deepfood.errors import DatasetError
 from deepfood.photo import SUFFIXES
 
+__all__ = ["CATALOGUE", "PhotoFile", "PhotoSource", "list_photos", "path_inside"]
+
 CATALOGUE = "photos.csv"
 
-
-@dataclass(frozen=True)
-class PhotoFile:
-    """One photo as its source names it; `file` is relative to the source's root, with `/`."""
-
-    file: str
-    label: str | None = None
-    name: str | None = None
-    split: str | None = None  # train, val or test
-
-    @property
-    def stored(self) -> str:
-        """`file` as text that can be stored and shown, also where it is no valid Unicode."""
-        return self.file.encode("utf-8", "backslashreplace").decode()
-
-
-@dataclass(frozen=True)
-class PhotoSource:
-    """`root` is the folder that every file is below; `files` are distinct and sorted."""
-
-    root: Path
-    files: tuple[PhotoFile, ...]
+_FOOD101 = "food-101"
 
 
 def list_photos(source: Path) -> PhotoSource:
-    """Find the photos of a folder or CSV. Raises DatasetError where there are none."""
-    if source.is_dir() and (source / CATALOGUE).is_file():
-        source = source / CATALOGUE
+    """Find the photos of a folder or CSV; those that a table names need not be there.
+
+    Raises DatasetError where there are none, or where a table cannot be meant, with its line.
+    """
     if source.is_dir():
-        root, found = source, _from_folder(source)
-        nothing = f"no photos in {source}: looked for files ending in {' '.join(sorted(SUFFIXES))}"
+        root = source
+        if (source / CATALOGUE).is_file():
+            found, nothing = photos_of_csv(source / CATALOGUE), f"{source / CATALOGUE} names none"
+        elif is_food101(source) or is_food101(source / _FOOD101):
+            root = source if is_food101(source) else source / _FOOD101
+            found, nothing = photos_of_food101(root), f"{root / 'meta'} names none"
+        elif is_ifood(source):
+            found, nothing = photos_of_ifood(source), "its tables name none"
+        else:
+            found = photos_of_folder(source)
+            nothing = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
     elif source.suffix.lower() == ".csv" and source.is_file():
-        root, found = source.parent, _from_csv(source)
-        nothing = f"{source} names no photos"
+        root, found, nothing = source.parent, photos_of_csv(source), "it names none"
     elif source.exists():
         raise DatasetError(f"{source} is neither a folder nor a .csv file")
     else:
         raise DatasetError(
             f"there is no {source}: give a folder of photos or a CSV that names them"
         )
-    by_file: dict[str, PhotoFile] = {}
-    for photo in found:
-        by_file.setdefault(photo.file, photo)
-    if not by_file:
-        raise DatasetError(nothing)
-    return PhotoSource(root.resolve(), tuple(by_file[file] for file in sorted(by_file)))
-
-
-def _from_folder(folder: Path) -> Iterator[PhotoFile]:
-    def unreadable(error: OSError) -> None:
-        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    for here, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                path = PurePosixPath(Path(here, name).relative_to(folder).as_posix())
-                yield PhotoFile(str(path), label=path.parts[0] if len(path.parts) > 1 else None)
-
-
-def _from_csv(path: Path) -> Iterator[PhotoFile]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            if "photo" not in (rows.fieldnames or ()):
-                raise DatasetError(
-                    f"{path} has no column 'photo': its first line is {rows.fieldnames}"
-                )
-            for row in rows:
-                name = (row["photo"] or "").strip().replace("\\", "/")
-                if name:
-                    yield PhotoFile(
-                        name,
-                        label=(row.get("label") or "").strip() or None,
-                        name=(row.get("name") or "").strip() or None,
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as a UTF-8 CSV: {error}") from error
-
-
-def path_inside(root: Path, file: str) -> Path | None:
-    """`root / file` with links resolved, or None where that leaves `root`."""
-    try:
-        path = (root / file).resolve()
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name, or a loop of links
-        return None
-    return path if path.is_relative_to(root.resolve()) else None
+    files = sorted(found, key=lambda photo: photo.file)
+    if not files:
+        raise DatasetError(f"no photos in {source}: {nothing}")
+    return PhotoSource(root.resolve(), tuple(files))

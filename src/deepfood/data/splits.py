@@ -2,18 +2,23 @@
 
 A dataset that names its splits is taken at its word. Where it names no validation photos, a share
 of each label's training photos is held out, chosen by a hash of the file's name: the same photos
-on every machine, and still the same ones after others were added.
+on every machine, whatever is added to other labels; each photo added to its own label displaces at
+most one of them.
 """
 
 import hashlib
+import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from deepfood.data.photos import PhotoFile, PhotoSource, path_inside
+from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource, path_inside
 from deepfood.errors import DatasetError
 
-TRAIN, VAL, TEST = "train", "val", "test"
+__all__ = ["TEST", "TRAIN", "VAL", "Splits", "split_photos"]
+
 
 #: How many names a note gives as examples.
 _SHOWN = 3
@@ -73,11 +78,12 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
     unknown = sorted({p.label for p in given[TEST] if p.label and p.label not in counts})
     if unknown:
         notes.append(
-            f"{len(unknown)} labels of the test photos are not trained on: {_names(unknown)}"
+            f"{_some('label', unknown)} of test photos only, not trained on: {_names(unknown)}"
         )
     alone = sorted(label for label, count in counts.items() if count == 1)
     if alone:
-        notes.append(f"{len(alone)} labels have one training photo: {_names(alone)}")
+        has = "label has" if len(alone) == 1 else "labels have"
+        notes.append(f"{len(alone)} {has} one training photo: {_names(alone)}")
     return Splits(
         source, tuple(train), tuple(val), tuple(given[TEST]), tuple(sorted(counts)), tuple(notes)
     )
@@ -86,12 +92,27 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
 def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:
     gone: list[PhotoFile] = []
     there: list[PhotoFile] = []
+    # Resolving every path anew would cost half a minute for 100,000 photos; folders are few.
+    is_inside = cache(lambda folder: path_inside(source.root, folder) is not None)
     for photo in source.files:
-        path = path_inside(source.root, photo.file)
-        (there if path is not None and path.is_file() else gone).append(photo)
+        folder = photo.file.rpartition("/")[0]
+        usable = is_inside(folder) and _is_file(source.root, photo.file)
+        (there if usable else gone).append(photo)
     if gone:
         notes.append(f"{_some('photo', gone)} named and not there: {_names(p.file for p in gone)}")
     return there
+
+
+def _is_file(root: Path, file: str) -> bool:
+    """Whether the last part of the path is a file, or a link to one inside `root`."""
+    try:
+        mode = (root / file).lstat().st_mode
+    except (OSError, ValueError):
+        return False
+    if not stat.S_ISLNK(mode):
+        return stat.S_ISREG(mode)
+    path = path_inside(root, file)
+    return path is not None and path.is_file()
 
 
 def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[PhotoFile]:
@@ -119,7 +140,7 @@ def _draw(file: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{file}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _some(what: str, things: list[PhotoFile]) -> str:
+def _some(what: str, things: Sized) -> str:
     return f"{len(things)} {what}{' is' if len(things) == 1 else 's are'}"
 
 

@@ -1,0 +1,191 @@
+"""Several datasets as one folder: photos under their ids, and one table that says what they are.
+
+    DIR/photos/<id>.jpg    id: the first 20 hex digits of the file's SHA-256, deepfood's photo id
+    DIR/photos.csv         photo, label, name, split, source, original; written last
+
+An id depends on the photo alone, so it is the same whatever else is combined. The ending is that
+of the file's content (.jpg, .png ...), whatever the original was called. A photo is a hard link to
+the original where the disk allows it, and else a copy.
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deepfood.artifacts import write_atomically
+from deepfood.data.each_photo import Unreadable, each_photo
+from deepfood.data.photo_file import PhotoFile
+from deepfood.data.photos import CATALOGUE, list_photos
+from deepfood.errors import DatasetError, disk_full_named
+from deepfood.photo import Limits, read_header
+
+COLUMNS = ("photo", "label", "name", "split", "source", "original")
+
+_PHOTOS = "photos"
+_LOCK = ".combine.lock"
+_ID_DIGITS = 20
+
+_ENDINGS = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tif",
+    "image/heic": ".heic",
+    "image/avif": ".avif",
+}
+
+
+@dataclass(frozen=True)
+class Original:
+    """Where a photo comes from: the source as it was named, and the photo's path in it."""
+
+    source: str
+    file: PhotoFile
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The same bytes twice, with another label or split; `kept` came first and counts."""
+
+    kept: Original
+    dropped: Original
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What was done. `copies` files had the bytes of another; `unlisted` are of an earlier run."""
+
+    photos: int
+    copies: int
+    conflicts: tuple[Conflict, ...]
+    unreadable: tuple[tuple[str, Unreadable], ...]
+    unlisted: int
+
+
+def combine(sources: Sequence[Path], to: Path, limits: Limits, *, quiet: bool = False) -> Combined:
+    """Make `to` one dataset of all `sources`; run again, it does only what is left to do.
+
+    Of the same bytes in several places the first counts. Raises DatasetError (a source without
+    photos, `to` holds something else, or lies in a source) or DiskFullError.
+    """
+    listed = [(str(source), list_photos(source)) for source in sources]
+    for name, source in listed:
+        if to.resolve().is_relative_to(source.root):
+            raise DatasetError(f"{to} lies in {name}, which it is to be made from: name another")
+    _refuse_other_folders(to)
+    originals = [Original(name, file) for name, source in listed for file in source.files]
+    photos = [(source.root, file) for _, source in listed for file in source.files]
+    kept: dict[str, Original] = {}
+    unreadable: list[tuple[str, Unreadable]] = []
+    conflicts: list[Conflict] = []
+    copies = 0
+    with _writing(to):
+        (to / _PHOTOS).mkdir(exist_ok=True)
+        results = each_photo(
+            "combining",
+            photos,
+            limits,
+            lambda data, path: (_name(data, limits), path),
+            quiet=quiet,
+        )
+        for original, result in zip(originals, results, strict=True):
+            if isinstance(result, Unreadable):
+                unreadable.append((original.source, result))
+                continue
+            name, path = result
+            first = kept.setdefault(name, original)
+            if first is original:
+                _place(path, to / name)
+            else:
+                copies += 1
+                if (first.file.label, first.file.split) != (
+                    original.file.label,
+                    original.file.split,
+                ):
+                    conflicts.append(Conflict(first, original))
+        if not kept:
+            source_name, first_bad = unreadable[0]
+            raise DatasetError(
+                f"none of the {len(unreadable)} photos is usable; the first, "
+                f"{first_bad.file.stored} of {source_name}: {first_bad.reason}"
+            )
+        _write_table(to, kept)
+        there = {f"{_PHOTOS}/{entry.name}" for entry in os.scandir(to / _PHOTOS)}
+    return Combined(len(kept), copies, tuple(conflicts), tuple(unreadable), len(there - set(kept)))
+
+
+def _name(data: bytes, limits: Limits) -> str:
+    """A photo's path below the combined dataset. Raises PhotoError for what is no photo."""
+    ending = _ENDINGS[read_header(data, limits).media_type]
+    return f"{_PHOTOS}/{hashlib.sha256(data).hexdigest()[:_ID_DIGITS]}{ending}"
+
+
+def _place(path: Path, target: Path) -> None:
+    """Make `target` a link to the photo, or a copy; whole already, it is left alone."""
+    with disk_full_named(target):
+        if target.is_file() and target.stat().st_size == path.stat().st_size:
+            return
+        target.unlink(missing_ok=True)  # a power cut left it empty
+        try:
+            target.hardlink_to(path)
+        except OSError:  # another disk, or one without hard links
+            beside = target.with_name(f".{target.name}.new")
+            shutil.copyfile(path, beside)
+            beside.replace(target)
+
+
+def _write_table(to: Path, kept: dict[str, Original]) -> None:
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for name, original in sorted(kept.items()):
+        file = original.file
+        cells = (name, file.label, file.name, file.split, original.source, file.stored)
+        rows.writerow([cell or "" for cell in cells])
+    contents = table.getvalue().encode("utf-8", "backslashreplace")
+    if not (to / CATALOGUE).is_file() or (to / CATALOGUE).read_bytes() != contents:
+        write_atomically(to / CATALOGUE, contents)
+
+
+def _refuse_other_folders(to: Path) -> None:
+    """Never write into a folder that holds something else."""
+    if to.exists() and not to.is_dir():
+        raise DatasetError(f"{to} is a file: name a folder")
+    if not to.is_dir():
+        return
+    names = {entry.name for entry in to.iterdir()}
+    if _LOCK not in names and names:
+        raise DatasetError(
+            f"{to} holds something else than a combined dataset ({min(names)}): name a new folder"
+        )
+
+
+@contextlib.contextmanager
+def _writing(to: Path) -> Iterator[None]:
+    """Hold the folder's lock, whose file also marks it as made here."""
+    try:
+        with disk_full_named(to):
+            to.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(to / _LOCK)
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise DatasetError(
+            f"another process is combining into {to}: wait for it to finish"
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (to / _LOCK).touch()  # where releasing removes it

@@ -1,0 +1,227 @@
+"""Fetch one file over HTTP: resumed where it stopped, checked, and there whole or not at all.
+
+    NAME.part          what has come so far
+    .NAME.part.json    its URL, and the server's version of it (ETag or Last-Modified)
+    .NAME.lock         held by the one process that fetches it
+
+A download goes on with `Range`, and with `If-Range`, so that a file which changed on the server
+meanwhile comes whole again (RFC 9110, 13.1.5 and 14.2). A server without ranges starts over.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from filelock import FileLock, Timeout
+
+from deepfood.data.http_get import Answer, Refused, get, shown
+from deepfood.data.part_file import PartFile
+from deepfood.errors import DiskFullError, DownloadError, disk_full_named
+from deepfood.progress import bar
+
+#: What a download may have where the caller sets no other limit: more than any source known here.
+MAX_BYTES = 64 * 2**30
+
+_CHUNK_BYTES = 2**20
+#: An attempt that brought this much was a success that ended early: patience starts anew.
+_PROGRESS_BYTES = 2**20
+
+
+def download(
+    url: str,
+    to: Path,
+    *,
+    what: str,
+    sha256: str | None = None,
+    md5: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    headers: Mapping[str, str] | None = None,
+    hints: Mapping[int, str] | None = None,
+    timeout_s: float = 60,
+    attempts: int = 5,
+    backoff_s: float = 1,
+    quiet: bool = False,
+) -> Path:
+    """Make `to` the file at `url` and return it; whole already, it is left alone.
+
+    `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`
+    and `md5` (hex), or, where neither is given, against the hash that the server states, if any; a
+    file that is there and is not the pinned one is replaced. `headers` (credentials) go to the
+    host of `url` alone, not to where it redirects. `hints` say the way out for an HTTP status.
+    The server may be silent for `timeout_s`; it is asked up to `attempts` times in a row without
+    progress, with pauses of `backoff_s`, twice that and so on.
+
+    Raises DownloadError, or DiskFullError; what has come is kept for the next call.
+    """
+    pinned = {name: value for name, value in (("sha256", sha256), ("md5", md5)) if value}
+    try:
+        with disk_full_named(to), _only_one(to, what):
+            if to.is_file() and _difference(to, pinned, what, quiet) is None:
+                return to
+            job = _Job(
+                url=url,
+                part=PartFile(to, url),
+                what=what,
+                max_bytes=max_bytes,
+                headers=dict(headers or {}),
+                hints=dict(hints or {}),
+                timeout_s=timeout_s,
+                quiet=quiet,
+            )
+            _bring(job, pinned, attempts, backoff_s)
+    except OSError as error:
+        raise DownloadError(f"{to} cannot be written: {error.strerror or error}") from error
+    return to
+
+
+@dataclass(frozen=True)
+class _Job:
+    url: str
+    part: PartFile
+    what: str
+    max_bytes: int
+    headers: dict[str, str]
+    hints: dict[int, str]
+    timeout_s: float
+    quiet: bool
+
+
+def _bring(job: _Job, pinned: dict[str, str], attempts: int, backoff_s: float) -> None:
+    """Fetch, check and commit."""
+    while True:
+        resumed = job.part.size > 0
+        _fetch(job, attempts, backoff_s)
+        wrong = _difference(job.part.path, pinned or job.part.stated, job.what, job.quiet)
+        if wrong is None:
+            job.part.commit()
+            return
+        job.part.clear()
+        if not resumed:  # else the beginning may have been of another file: once more, from there
+            raise DownloadError(
+                f"{job.what} from {shown(job.url)} is not the file it should be: {wrong}; nothing "
+                "of it was kept"
+            )
+
+
+def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
+    """Bring the part to its whole length, with retries."""
+    failures = 0
+    title, size = f"downloading {job.what}", job.part.size
+    with bar(title, "B", 0, done=size, quiet=job.quiet, unit_scale=True) as progress:
+        while not job.part.is_whole:
+            before = job.part.size
+            try:
+                _attempt(job, progress)
+                return
+            except Refused as refused:
+                if refused.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    job.part.clear()
+                if not refused.may_pass:
+                    hint = job.hints.get(refused.status, refused.way_out)
+                    raise DownloadError(f"{job.what} cannot be had: {refused}; {hint}") from None
+                reason, wait_s = str(refused), refused.wait_s
+            except httpx.HTTPError as error:
+                reason, wait_s = _in_words(error, job), 0.0
+            failures = 1 if job.part.size - before >= _PROGRESS_BYTES else failures + 1
+            if failures >= attempts:
+                kept = f" ({job.part.size:,} bytes of it are kept)" if job.part.size else ""
+                raise DownloadError(
+                    f"{job.what} could not be downloaded: {reason}, {failures} times in a row"
+                    f"{kept}: check the network and run the same command again"
+                )
+            time.sleep(max(backoff_s * 2 ** (failures - 1), wait_s))
+
+
+def _attempt(job: _Job, progress: Any) -> None:
+    """One request, from where the part ends; returns when the file is whole."""
+    part = job.part
+    with get(job.url, job.headers, part.range_headers(), timeout_s=job.timeout_s) as answer:
+        if answer.begin and not part.is_continued_by(answer):
+            part.clear()  # asked again, for all of it
+            raise httpx.RemoteProtocolError("another part of the file came than was asked for")
+        _check_room(job, answer)
+        progress.total, progress.n = answer.total, answer.begin
+        progress.refresh()
+        with part.writing(answer) as file:
+            for chunk in answer.chunks(_CHUNK_BYTES):
+                file.write(chunk)
+                progress.update(len(chunk))
+                if file.tell() > job.max_bytes:
+                    raise _too_large(job, f"more than {job.max_bytes:,}")
+    if part.size == 0:
+        part.clear()
+        raise DownloadError(f"{job.what} cannot be had: {shown(job.url)} is empty (0 bytes)")
+    if answer.total is not None and part.size != answer.total:
+        raise httpx.RemoteProtocolError(f"{part.size:,} of {answer.total:,} bytes came")
+
+
+def _check_room(job: _Job, answer: Answer) -> None:
+    """Raise DownloadError or DiskFullError before a byte of too much is fetched."""
+    if answer.total is None:
+        return
+    if answer.total > job.max_bytes:
+        raise _too_large(job, f"{answer.total:,}")
+    folder = job.part.path.parent
+    wanted, free = answer.total - answer.begin, shutil.disk_usage(folder).free
+    if wanted > free + (job.part.size if answer.begin == 0 else 0):
+        raise DiskFullError(
+            f"{job.what} needs {wanted:,} bytes, and the disk of {folder} has {free:,} free: free "
+            "some and run the same command again"
+        )
+
+
+def _too_large(job: _Job, count: str) -> DownloadError:
+    job.part.clear()
+    return DownloadError(
+        f"{job.what} from {shown(job.url)} has {count} bytes, and the limit is {job.max_bytes:,}"
+    )
+
+
+def _in_words(error: httpx.HTTPError, job: _Job) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return f"{shown(job.url)} did not answer within {job.timeout_s:g} s"
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection to {shown(job.url)} ({said})"
+    return f"the connection to {shown(job.url)} broke ({said})"
+
+
+def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -> str | None:
+    """What is wrong with a file's contents, by the hashes (hex) it should have; None if nothing."""
+    found = {name: hashlib.new(name, usedforsecurity=False) for name in hashes}
+    if found:
+        size = path.stat().st_size
+        with (
+            path.open("rb") as file,
+            bar(f"checking {what}", "B", size, quiet=quiet, unit_scale=True) as progress,
+        ):
+            while chunk := file.read(_CHUNK_BYTES):
+                for one in found.values():
+                    one.update(chunk)
+                progress.update(len(chunk))
+    for name, wanted in hashes.items():
+        if found[name].hexdigest() != wanted.lower():
+            return f"its {name.upper()} is {found[name].hexdigest()} and should be {wanted}"
+    return None
+
+
+@contextmanager
+def _only_one(to: Path, what: str) -> Iterator[None]:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(to.with_name(f".{to.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DownloadError(
+            f"another process is downloading {what} to {to}: wait for it to finish"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

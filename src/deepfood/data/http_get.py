@@ -1,0 +1,160 @@
+"""One GET request, redirects followed with care, and what the server says of the file."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from deepfood import __version__
+from deepfood.errors import DownloadError
+
+_MAX_REDIRECTS = 10
+_MAX_WAIT_S = 60
+_WAY_OUT = "check the address and the network"
+
+
+class Refused(Exception):  # noqa: N818  (an answer, turned into an error that names what for)
+    """The server answered, and not with the file: `status`, and whether asking again may help."""
+
+    def __init__(self, url: str, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.may_pass = self.status >= 500 or self.status in (408, 416, 425, 429)
+        self.way_out = "check the address" if self.status in (404, 410) else _WAY_OUT
+        wait = response.headers.get("Retry-After", "")
+        self.wait_s = float(min(int(wait), _MAX_WAIT_S)) if wait.isascii() and wait.isdigit() else 0
+        super().__init__(f"{shown(url)} answers {self.status} {response.reason_phrase}".rstrip())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A file, or the rest of one from byte `begin`, as the server sends it.
+
+    `total` is the whole file's length in bytes, `version` a validator for If-Range, and `stated`
+    the hashes (hex, by name) that the server gives for the whole file; each where it says so.
+    """
+
+    response: httpx.Response
+    begin: int
+    total: int | None
+    version: str | None
+    stated: dict[str, str]
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        # Raw: a .tar.gz that a server labels as gzip-encoded is wanted as it is.
+        return self.response.iter_raw(size)
+
+
+@contextmanager
+def get(
+    url: str, own: Mapping[str, str], others: Mapping[str, str], *, timeout_s: float
+) -> Iterator[Answer]:
+    """Request `url`. The headers `own` go to its host alone, `others` to where it redirects too.
+
+    Raises Refused for a status that brings no file, httpx.HTTPError where the connection fails, and
+    DownloadError for an address or a redirect that is not http(s).
+    """
+    plain = {"Accept-Encoding": "identity", "User-Agent": f"deepfood/{__version__}", **others}
+    first = at = _parsed(url)
+    with httpx.Client(timeout=timeout_s) as client:
+        for _ in range(_MAX_REDIRECTS):
+            headers = {**plain, **own} if _origin(at) == _origin(first) else plain
+            response = client.send(client.build_request("GET", at, headers=headers), stream=True)
+            try:
+                if not response.has_redirect_location:
+                    yield _answer(url, response)
+                    return
+                at = _redirected(url, at, response)
+            finally:
+                response.close()
+    raise DownloadError(f"{shown(url)} redirects more than {_MAX_REDIRECTS} times")
+
+
+def shown(url: str) -> str:
+    """A URL for a message: without password, query and fragment, which may hold secrets."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return repr(url)
+    return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise DownloadError(f"{url!r} is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise DownloadError(f"{url!r} is no address that begins with http:// or https://")
+    return parsed
+
+
+def _redirected(url: str, at: httpx.URL, response: httpx.Response) -> httpx.URL:
+    """Where a redirect leads. Never from https to http, nor to any other scheme."""
+    try:
+        to = at.join(response.headers["Location"])
+    except httpx.InvalidURL as error:
+        raise DownloadError(f"{shown(url)} redirects to what is no address: {error}") from error
+    if to.scheme not in ("http", "https") or (at.scheme, to.scheme) == ("https", "http"):
+        raise DownloadError(
+            f"{shown(url)} redirects from {at.scheme} to {to.scheme or 'no scheme'}: refused"
+        )
+    return to
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _answer(url: str, response: httpx.Response) -> Answer:
+    headers = response.headers
+    length = headers.get("Content-Length", "")
+    total = int(length) if length.isascii() and length.isdigit() else None
+    begin = 0
+    if response.status_code == httpx.codes.PARTIAL_CONTENT:
+        parts = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        if parts is None:
+            raise httpx.RemoteProtocolError("a part of a file without a Content-Range")
+        begin, total = int(parts[1]), None if parts[2] == "*" else int(parts[2])
+    elif not response.is_success:
+        raise Refused(url, response)
+    return Answer(response, begin, total, _version(headers), _stated(headers))
+
+
+def _version(headers: httpx.Headers) -> str | None:
+    """What tells one version of a file from another: a strong ETag, else the time of change."""
+    etag: str = headers.get("ETag", "")
+    if re.fullmatch(r'"[^"]+"', etag):
+        return etag
+    changed: str = headers.get("Last-Modified", "")
+    try:
+        parsedate_to_datetime(changed)
+    except ValueError:
+        return None
+    return changed
+
+
+def _stated(headers: httpx.Headers) -> dict[str, str]:
+    """Hashes that servers give: Repr-Digest (RFC 9530), Google's storage, Amazon's S3."""
+    stated: dict[str, str] = {}
+    if match := re.search(r"\bsha-256=:([\w+/]{43}=):", headers.get("Repr-Digest", "")):
+        stated["sha256"] = _hex(match[1])
+    if match := re.search(r"\bmd5=([\w+/]{22}==)", headers.get("x-goog-hash", "")):
+        stated["md5"] = _hex(match[1])
+    # S3's ETag is the MD5 of what was put in one piece and not encrypted with a key of KMS.
+    plain = headers.get("x-amz-server-side-encryption", "AES256") == "AES256"
+    match = re.fullmatch(r'"([0-9a-f]{32})"', headers.get("ETag", ""))
+    if match and plain and "x-amz-request-id" in headers:
+        stated["md5"] = match[1]
+    return {name: value for name, value in stated.items() if value}
+
+
+def _hex(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).hex()
+    except binascii.Error:
+        return ""

@@ -1,0 +1,38 @@
+"""One photo of a dataset, and the folder that all of its photos are below."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+TRAIN, VAL, TEST = "train", "val", "test"
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """One photo as its source names it; `file` is relative to the source's root, with `/`."""
+
+    file: str
+    label: str | None = None
+    name: str | None = None
+    split: str | None = None  # train, val or test
+
+    @property
+    def stored(self) -> str:
+        """`file` as text that can be stored and shown, also where it is no valid Unicode."""
+        return self.file.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """`root` is the folder that every file is below; `files` are distinct and sorted."""
+
+    root: Path
+    files: tuple[PhotoFile, ...]
+
+
+def path_inside(root: Path, file: str) -> Path | None:
+    """`root / file` with links resolved, or None where that leaves `root`."""
+    try:
+        path = (root / file).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL in the name, or a loop of links
+        return None
+    return path if path.is_relative_to(root.resolve()) else None
