@@ -16,6 +16,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   └── ModelMismatchError       the gallery was made with another Model
 ├── QueryError                   a search that cannot be answered as asked
 │   └── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
+├── TrainingError                training cannot start from what it was given, or cannot go on
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 └── PortTakenError               the address to serve on is in use
@@ -88,6 +89,10 @@ class QueryError(DeepfoodError):
 
 
 class PhotoNotFoundError(QueryError):
+    pass
+
+
+class TrainingError(DeepfoodError):
     pass
 
 

@@ -3,7 +3,13 @@
 `main` runs a command and turns errors into one line; each module holds the commands of one stage.
 """
 
-from deepfood.cli import build, data, inspect, serve  # noqa: F401  (they add their commands to `app`)
+from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
+    build,
+    data,
+    inspect,
+    serve,
+    train,
+)
 from deepfood.cli.app import app, main
 
 __all__ = ["app", "main"]
