@@ -17,6 +17,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 ├── QueryError                   a search that cannot be answered as asked
 │   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
+├── TrainingError                training cannot start from what it was given, or cannot go on
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 └── PortTakenError               the address to serve on is in use
@@ -93,6 +94,10 @@ class PhotoNotFoundError(QueryError):
 
 
 class NoHeatMapError(QueryError):
+    pass
+
+
+class TrainingError(DeepfoodError):
     pass
 
 

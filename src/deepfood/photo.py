@@ -1,9 +1,10 @@
 """The one way from bytes to pixels: training, building, searching and serving all come through it.
 
-`read_pixels` gives what a Model sees, `thumbnail` what a person sees. Both open the bytes by
-content (never by file name), check the limits before decoding, decode JPEGs at the smallest DCT
-scale that is large enough, and then apply transparency, colour profile and EXIF orientation. Of
-several pictures in a file (animation, pages, MPO) the first counts, and only it must be whole.
+`read_pixels` gives what a Model sees, `read_picture` the whole of it for training to cut from,
+`thumbnail` what a person sees. All open the bytes by content (never by file name), check the limits
+before decoding, decode JPEGs at the smallest DCT scale that is large enough, and then apply
+transparency, colour profile and EXIF orientation. Of several pictures in a file (animation, pages,
+MPO) the first counts, and only it must be whole.
 """
 
 import base64
@@ -127,6 +128,17 @@ def read_pixels(data: bytes, preprocess: Preprocess, limits: Limits) -> Pixels:
         box = (left, top, min(left + side, flat.width), min(top + side, flat.height))
         square = flat.resize((size, size), _RESAMPLING[preprocess.interpolation], box=box)
         return np.asarray(_upright(_to_srgb(square, image), image))
+
+
+def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
+    """The whole photo as an upright RGB picture, for training, which cuts pieces out of it.
+
+    Its shorter side has `shorter` pixels or more, where the photo has as many; a JPEG is decoded
+    no larger than that needs. Raises like `read_pixels`.
+    """
+    with _opened(data, limits) as image:
+        _decode_small(image, shorter)
+        return _upright(_to_srgb(_flatten(image), image), image)
 
 
 def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:

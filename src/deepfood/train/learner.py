@@ -1,0 +1,75 @@
+"""The Learner: a backbone and the loss that its embeddings are trained with, one torch module."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepfood.photo import Preprocess
+from deepfood.train.losses import Loss
+from deepfood.train.recipe import Recipe
+
+
+class Learner(nn.Module):
+    """Pixels uint8 [n, size, size, 3] and labels int64 [n] to a loss; `embed` gives the vectors.
+
+    `backbone` maps float32 [n, 3, size, size] to [n, dimension]. With `bf16` it computes under
+    autocast; the loss is always float32.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, loss: Loss, preprocess: Preprocess, *, bf16: bool
+    ) -> None:
+        super().__init__()
+        # Convolutions on a CPU and on tensor cores are fastest with the channels last in memory,
+        # which is how the pixels come.
+        layout: Any = torch.channels_last
+        self.backbone = backbone.to(memory_format=layout)
+        self.loss = loss
+        self.bf16 = bf16
+        # The same numbers in the same order as the Embedder's, so that the same tensor comes out.
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        shape = (1, 3, 1, 1)
+        mean = torch.tensor(preprocess.mean, dtype=torch.float32).reshape(shape) * 255
+        std = torch.tensor(preprocess.std, dtype=torch.float32).reshape(shape) * 255
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 [n, size, size, 3] to the float32 [n, 3, size, size] that the backbone takes."""
+        planes: torch.Tensor = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return planes
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embeddings float32 [n, dimension], not normalised."""
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
+            embeddings: torch.Tensor = self.backbone(self.normalise(pixels))
+        return embeddings.float()
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch, a float32 scalar."""
+        loss: torch.Tensor = self.loss(self.embed(pixels), labels)
+        return loss
+
+
+def create_optimizer(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam or AdamW; each group's `full_lr` is what the schedule multiplies.
+
+    Biases and norms (one dimension) decay nothing, as is usual.
+    """
+    groups = []
+    parts = ((learner.backbone, recipe.lr * recipe.backbone_lr_share), (learner.loss, recipe.lr))
+    for part, lr in parts:
+        for flat in (False, True):
+            own = [p for p in part.parameters() if p.requires_grad and (p.ndim <= 1) == flat]
+            if own:
+                decay = 0.0 if flat else recipe.weight_decay
+                groups.append({"params": own, "lr": lr, "full_lr": lr, "weight_decay": decay})
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor

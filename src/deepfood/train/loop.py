@@ -1,0 +1,218 @@
+"""The training loop: steps, epochs, validation, checkpoints.
+
+What a step computes follows from seed, epoch and step alone (photos, their augmentation, dropout),
+so training that was killed anywhere and started again ends with the same numbers.
+"""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+
+from deepfood.errors import TrainingError
+from deepfood.progress import bar
+from deepfood.train import checkpoint
+from deepfood.train.checkpoint import BEST, LAST, Identity
+from deepfood.train.hardware import Hardware
+from deepfood.train.learner import Learner, create_optimizer, set_lr
+from deepfood.train.photos import Photos
+from deepfood.train.recipe import Recipe
+from deepfood.train.sampling import epoch_table
+from deepfood.train.validate import BEST_BY, gallery_rows, validate
+
+#: Figures of one epoch by name: `epoch` from 1, `loss`, `lr`, `seconds`, and those of validate().
+EpochRecord = dict[str, float]
+OnEpoch = Callable[[EpochRecord, bool], None]
+
+
+@dataclass
+class Progress:
+    """Where training stands; all of it is in a checkpoint.
+
+    `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
+    the optimizer's steps since the start.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best: float = -1.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+class Training:
+    """One training: construct it, `resume` it, `run` it. Every process has one."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        train: Photos,
+        val: Photos,
+        recipe: Recipe,
+        hardware: Hardware,
+        folder: Path,
+        who: Identity,
+        *,
+        checkpoint_s: float,
+        quiet: bool,
+    ) -> None:
+        self.train, self.val = train, val
+        self.recipe, self.hardware = recipe, hardware
+        self.folder, self.who = folder, who
+        self.checkpoint_s, self.quiet = checkpoint_s, quiet
+        self.learner = learner.to(hardware.device)
+        self.averaged: ModelEmaV3 | None = None
+        if recipe.ema_decay:
+            self.averaged = ModelEmaV3(self.learner, decay=recipe.ema_decay, use_warmup=True)
+        self.optimizer = create_optimizer(self.learner, recipe)
+        self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
+        self.gallery = gallery_rows(train.labels, recipe.seed)
+        self.progress = Progress()
+
+    @property
+    def judged(self) -> Learner:
+        """The weights that are validated and exported: averages where the recipe has them."""
+        module: Learner = self.learner if self.averaged is None else self.averaged.module
+        return module
+
+    @property
+    def finished(self) -> bool:
+        at, recipe = self.progress, self.recipe
+        return at.epoch >= recipe.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        at, patience = self.progress, self.recipe.patience
+        return bool(patience and at.best_epoch and at.epoch - at.best_epoch >= patience)
+
+    def resume(self) -> bool:
+        """Go on from the last checkpoint; False where there is none. Raises TrainingError."""
+        state = checkpoint.load(self.folder / LAST, self.who)
+        if state is None:
+            return False
+        self.learner.load_state_dict(state["learner"])
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        return True
+
+    def run(self, on_epoch: OnEpoch) -> None:
+        """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
+
+        Raises TrainingError for a loss that is no number, DiskFullError, DatasetError.
+        """
+        while not self.finished:
+            started = time.monotonic()
+            self._steps(started)
+            self._end_epoch(started, on_epoch)
+        self.hardware.accelerator.wait_for_everyone()
+
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The state dict of the best epoch's Learner, on the CPU."""
+        state = checkpoint.load(self.folder / BEST, self.who)
+        if state is None:
+            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
+        weights: dict[str, torch.Tensor] = state["learner"]
+        return weights
+
+    def _steps(self, started: float) -> None:
+        """The rest of an epoch's steps."""
+        at, recipe, hardware = self.progress, self.recipe, self.hardware
+        table = epoch_table(self.train.labels, recipe.batch, recipe.sampling, recipe.seed, at.epoch)
+        batches = self.train.training_batches(
+            table, recipe, at.epoch, start=at.step, columns=hardware.share(recipe.batch)
+        )
+        self.parallel.train()
+        saved = time.monotonic()
+        with bar(
+            f"epoch {at.epoch + 1}/{recipe.epochs}",
+            " photos",
+            table.size,
+            done=at.step * recipe.batch,
+            quiet=self.quiet or not hardware.first,
+        ) as shown:
+            for pixels, labels in batches:
+                at.loss_sum += self._step(
+                    torch.from_numpy(pixels), torch.from_numpy(labels), len(table)
+                )
+                at.step += 1
+                shown.update(recipe.batch)
+                shown.set_postfix_str(f"loss {at.loss_sum / at.step:.3f}", refresh=False)
+                if time.monotonic() - saved > self.checkpoint_s and at.step < len(table):
+                    self._save(time.monotonic() - started)
+                    saved = time.monotonic()
+
+    def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
+        at, recipe, device = self.progress, self.recipe, self.hardware.device
+        # Dropout and the like draw from torch's generator: one seed for each step and process.
+        torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
+        set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
+        loss = self.parallel(
+            pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        )
+        mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
+        if not -float("inf") < mean < float("inf"):
+            raise TrainingError(
+                f"the loss is {mean} at epoch {at.epoch + 1}, step {at.step + 1}: lower --lr "
+                f"(it is {recipe.lr:g}) and start again with --fresh; the last good "
+                f"checkpoint is kept in {self.folder}"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.hardware.accelerator.backward(loss)
+        self.optimizer.step()
+        at.updates += 1
+        if self.averaged is not None:
+            self.averaged.update(self.learner, step=at.updates)
+        return mean
+
+    def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
+        at = self.progress
+        record: EpochRecord = {
+            "epoch": at.epoch + 1,
+            "loss": at.loss_sum / max(1, at.step),
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            **validate(
+                self.judged,
+                self.train,
+                self.val,
+                self.gallery,
+                self.hardware,
+                batch=self.recipe.batch,
+            ),
+        }
+        at.seconds += time.monotonic() - started
+        record["seconds"] = round(at.seconds - sum(r["seconds"] for r in at.records), 3)
+        at.records.append(record)
+        best = record[BEST_BY] > at.best or not at.best_epoch
+        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+        if best:
+            at.best, at.best_epoch = record[BEST_BY], at.epoch
+            if self.hardware.first:
+                weights = deepcopy(self.judged).cpu().state_dict()
+                checkpoint.save(self.folder / BEST, {"identity": self.who, "learner": weights})
+        self._save(0.0)
+        if self.hardware.first:
+            on_epoch(record, best)
+
+    def _save(self, seconds: float) -> None:
+        if not self.hardware.first:
+            return
+        progress = {**vars(self.progress), "seconds": self.progress.seconds + seconds}
+        state = {
+            "identity": self.who,
+            "progress": progress,
+            "learner": self.learner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.module.state_dict()
+        checkpoint.save(self.folder / LAST, state)

@@ -1,0 +1,57 @@
+"""Which photos each step of an epoch sees: a table that follows from seed and epoch alone.
+
+So training that was stopped goes on with the same photos, and each process knows its own share.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.train.recipe import PHOTOS_A_LABEL
+
+Sampling = Literal["shuffled", "balanced", "paired"]
+Rows = npt.NDArray[np.int64]
+
+#: Streams of random numbers that must not be the same ones.
+_ORDER, _PHOTO = 1, 2
+
+
+def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: int) -> Rows:
+    """Rows of photos, int64 [steps, batch], for `labels` int64 [n], 0 to classes - 1.
+
+    `shuffled`: each photo once, the last few left over where they fill no batch.
+    `balanced`: n draws, each label as often as the others, its photos in turn.
+    `paired`: the same, with PHOTOS_A_LABEL photos of a label next to each other in a batch.
+    With fewer photos than a batch takes, photos come twice.
+    """
+    rng = np.random.default_rng([seed, epoch, _ORDER])
+    count = len(labels)
+    if sampling == "shuffled":
+        rows = np.concatenate([rng.permutation(count) for _ in range(-(-batch // count))])
+        return rows[: len(rows) // batch * batch].reshape(-1, batch)
+    steps = -(-count // batch)
+    group = PHOTOS_A_LABEL if sampling == "paired" else 1
+    classes = int(labels.max()) + 1
+    turns = [_in_turn(np.flatnonzero(labels == one), rng) for one in range(classes)]
+    whose = _in_turn(np.arange(classes), rng)
+    drawn = []
+    for _ in range(steps):
+        rows_of_step: list[int] = []
+        while len(rows_of_step) < batch:
+            own = turns[next(whose)]
+            rows_of_step += [next(own) for _ in range(group)]
+        drawn.append(rows_of_step[:batch])
+    return np.array(drawn, np.int64)
+
+
+def photo_rng(seed: int, epoch: int, position: int) -> np.random.Generator:
+    """Random numbers for the photo at `position` of an epoch, the same in any worker."""
+    return np.random.default_rng([seed, epoch, position, _PHOTO])
+
+
+def _in_turn(rows: Rows, rng: np.random.Generator) -> Iterator[int]:
+    """The rows in a random order, then again in another, without end."""
+    while True:
+        yield from rng.permutation(rows).tolist()

@@ -1,0 +1,100 @@
+"""What a training is judged by: retrieval of the validation photos, and classification."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from deepfood.evaluate.metrics import measure
+from deepfood.train.hardware import Hardware
+from deepfood.train.learner import Learner
+from deepfood.train.photos import Photos
+from deepfood.train.sampling import Rows
+
+#: The figure that the best epoch has most of: it rates the whole neighbourhood of a photo, which
+#: is what a search shows.
+BEST_BY = "mAP@R"
+
+#: Validation photos are ranked against this many training photos: a quarter, within bounds, so that
+#: validating stays a small part of an epoch.
+_GALLERY_SHARE, _GALLERY_LEAST, _GALLERY_MOST = 0.25, 1_000, 10_000
+
+
+def gallery_rows(labels: Rows, seed: int) -> Rows:
+    """Rows of the training photos to rank, sorted: all of them, or a sample even over labels."""
+    count = len(labels)
+    wanted = min(count, _GALLERY_MOST, max(_GALLERY_LEAST, round(count * _GALLERY_SHARE)))
+    rng = np.random.default_rng([seed, count])
+    shuffled = rng.permutation(count)
+    # Turn by turn: every label's first photo, then every label's second, and so on.
+    turn = np.empty(count, np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels[shuffled] == label)
+        turn[own] = np.arange(len(own))
+    chosen: Rows = np.sort(shuffled[np.argsort(turn, kind="stable")[:wanted]])
+    return chosen
+
+
+def validate(
+    learner: Learner,
+    train: Photos,
+    val: Photos,
+    gallery: Rows,
+    hardware: Hardware,
+    *,
+    batch: int,
+) -> dict[str, float]:
+    """Metrics by name, means over the validation photos; all processes must call it.
+
+    `val loss` is the loss in batches of the validation photos, `top-1` and `top-3` the
+    classifier's accuracy, or the neighbours' vote where the loss has no classifier.
+    """
+    learner.eval()
+    photos, usable = embed(learner, val, np.arange(len(val)), hardware, batch=batch)
+    ranked, ranked_usable = embed(learner, train, gallery, hardware, batch=batch)
+    photos, labels = photos[usable], torch.from_numpy(val.labels)[usable]
+    ranked = ranked[ranked_usable]
+    ranked_labels = train.labels[gallery][ranked_usable.numpy()]
+    unit = torch.nn.functional.normalize
+    found = measure(
+        unit(photos).numpy(), labels.numpy(), unit(ranked).numpy(), ranked_labels
+    ).means()
+    names = ("top-1", "top-3", "precision@1", "mAP@R", "recall@1", "recall@5", "recall@10")
+    metrics = {name: found[name] for name in names}
+    with torch.no_grad():
+        photos, labels = photos.to(hardware.device), labels.to(hardware.device)
+        # In a fixed random order, so that losses that compare photos find several labels.
+        order = np.random.default_rng(0).permutation(len(photos))
+        losses = [
+            (float(learner.loss(photos[part], labels[part])), len(part))
+            for part in np.split(order, range(batch, len(order), batch))
+        ]
+        logits = learner.loss.logits(photos)
+        if logits is not None:
+            guesses = logits.topk(min(3, logits.shape[1]), dim=1).indices == labels[:, None]
+            metrics["top-1"] = float(guesses[:, 0].float().mean())
+            metrics["top-3"] = float(guesses.any(dim=1).float().mean())
+    weight = sum(count for _, count in losses)
+    metrics["val loss"] = sum(value * count for value, count in losses) / max(1, weight)
+    return metrics
+
+
+def embed(
+    learner: Learner, photos: Photos, rows: Sequence[int] | Rows, hardware: Hardware, *, batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings float32 [n, dimension] of `rows`, on the CPU, and bool [n]: was the photo read?
+
+    Each process embeds its share, and all get the whole.
+    """
+    # Every process must give as many: the shares are filled up with photos that count once more.
+    each = -(-len(rows) // hardware.processes)
+    padded = np.resize(np.asarray(rows), each * hardware.processes)
+    own = padded[hardware.rank * each : (hardware.rank + 1) * each]
+    vectors, usable = [], []
+    with torch.no_grad():
+        for pixels, was_read in photos.plain_batches(own.tolist(), batch):
+            vectors.append(learner.embed(torch.from_numpy(pixels).to(hardware.device)))
+            usable.append(torch.from_numpy(was_read).to(hardware.device))
+    gather = hardware.accelerator.gather
+    count = len(rows)
+    return gather(torch.cat(vectors))[:count].cpu(), gather(torch.cat(usable))[:count].cpu()

