@@ -1,0 +1,69 @@
+"""Every block of the tutorial, run in its order on a tiny set of drawn dishes."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(
+    r"^```sh\n(.*?)^```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE
+)
+COLOURS = {"curry": (210, 150, 30), "soup": (180, 40, 30), "salad": (60, 150, 60)}
+
+
+def draw_dish(path: Path, label: str, seed: int) -> None:
+    """A bowl in the label's colour; every seed another."""
+    rng = np.random.default_rng([seed, len(label)])
+    image = Image.new("RGB", (120, 96), tuple(rng.integers(150, 255, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    colour = tuple(int(np.clip(c + rng.normal(0, 20), 0, 255)) for c in COLOURS[label])
+    draw.ellipse((15, 5, 105, 91), fill=colour)
+    for x, y in rng.integers(30, 70, (6, 2)).tolist():
+        draw.ellipse((x, y, x + 12, y + 9), fill=tuple(rng.integers(0, 255, 3).tolist()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=90)
+
+
+def test_every_block_of_the_tutorial_runs(tmp_path: Path) -> None:
+    for number, label in enumerate(COLOURS):
+        for photo in range(1, 13):
+            at = tmp_path / "photos" / label / f"{100 * number + photo}.jpg"
+            draw_dish(at, label, photo)
+            split = "test" if photo <= 4 else "train"
+            # The tutorial names dishes/test/curry/1.jpg and dishes/test/soup/3.jpg.
+            there = tmp_path / "dishes" / split / label / f"{photo}.jpg"
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(at, there)
+    (tmp_path / "deepfood.toml").write_text('cache = "cache"\n')
+    assert len(BLOCKS) == 8
+    for block in BLOCKS:
+        for line in block.splitlines():
+            if line.startswith("pip install"):
+                continue  # what it installs is what the tests run with
+            run(line, tmp_path)
+    for made in ("report/report.html", "feature-10.png", "features.html", "why.png"):
+        assert (tmp_path / made).stat().st_size > 1000, made
+
+
+def run(line: str, folder: Path) -> None:
+    words = line.split()
+    assert words[0] == "deepfood", line
+    command = [sys.executable, "-m", "deepfood.cli", *words[1:]]
+    if words[1] == "serve":
+        with subprocess.Popen(
+            [*command, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert "http://" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        return
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
