@@ -76,7 +76,9 @@ def download(
             )
             _bring(job, pinned, attempts, backoff_s)
     except OSError as error:
-        raise DownloadError(f"{to} cannot be written: {error.strerror or error}") from error
+        raise DownloadError(
+            f"{what} could not be downloaded: {to} cannot be written: {error.strerror or error}"
+        ) from error
     return to
 
 
@@ -149,7 +151,7 @@ def _attempt(job: _Job, progress: Any) -> None:
         progress.total, progress.n = answer.total, answer.begin
         progress.refresh()
         with part.writing(answer) as file:
-            for chunk in answer.chunks(_CHUNK_BYTES):
+            for chunk in answer.chunks():
                 file.write(chunk)
                 progress.update(len(chunk))
                 if file.tell() > job.max_bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,6 +17,8 @@ from deepfood.errors import DownloadError
 _MAX_REDIRECTS = 10
 _MAX_WAIT_S = 60
 _WAY_OUT = "check the address and the network"
+#: Names, IPv4 and IPv6; what httpx lets through beside these could never be reached.
+_HOST = re.compile(r"[\w.:-]+")
 
 
 class Refused(Exception):  # noqa: N818  (an answer, turned into an error that names what for)
@@ -44,9 +47,10 @@ class Answer:
     version: str | None
     stated: dict[str, str]
 
-    def chunks(self, size: int) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as they come in, so that a broken connection costs none of them."""
         # Raw: a .tar.gz that a server labels as gzip-encoded is wanted as it is.
-        return self.response.iter_raw(size)
+        return self.response.iter_raw()
 
 
 @contextmanager
@@ -63,7 +67,13 @@ def get(
     with httpx.Client(timeout=timeout_s) as client:
         for _ in range(_MAX_REDIRECTS):
             headers = {**plain, **own} if _origin(at) == _origin(first) else plain
-            response = client.send(client.build_request("GET", at, headers=headers), stream=True)
+            try:
+                request = client.build_request("GET", at, headers=headers)
+                response = client.send(request, stream=True)
+            except httpx.InvalidURL as error:  # httpx looks at where it is sent on to
+                raise DownloadError(
+                    f"{shown(url)} redirects to no http address: refused"
+                ) from error
             try:
                 if not response.has_redirect_location:
                     yield _answer(url, response)
@@ -88,22 +98,22 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise DownloadError(f"{url!r} is no address: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not _HOST.fullmatch(parsed.host):
         raise DownloadError(f"{url!r} is no address that begins with http:// or https://")
     return parsed
 
 
 def _redirected(url: str, at: httpx.URL, response: httpx.Response) -> httpx.URL:
     """Where a redirect leads. Never from https to http, nor to any other scheme."""
+    location: str = response.headers["Location"]
     try:
-        to = at.join(response.headers["Location"])
-    except httpx.InvalidURL as error:
+        # Looked at before httpx takes the address apart: it knows the paths of http(s) only.
+        scheme = urlsplit(location).scheme or at.scheme
+        if scheme not in ("http", "https") or (at.scheme, scheme) == ("https", "http"):
+            raise DownloadError(f"{shown(url)} redirects from {at.scheme} to {scheme}: refused")
+        return at.join(location)
+    except (httpx.InvalidURL, ValueError) as error:
         raise DownloadError(f"{shown(url)} redirects to what is no address: {error}") from error
-    if to.scheme not in ("http", "https") or (at.scheme, to.scheme) == ("https", "http"):
-        raise DownloadError(
-            f"{shown(url)} redirects from {at.scheme} to {to.scheme or 'no scheme'}: refused"
-        )
-    return to
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

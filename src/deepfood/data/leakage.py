@@ -153,8 +153,7 @@ def _near(own: Sequence[_Print], others: Sequence[_Print]) -> Iterator[tuple[_Pr
             wanted = np.stack([one.hashes[side] for one in chunk if one.hashes])
             # faiss gives what is nearer than the radius.
             bounds, _, rows = index.range_search(wanted, MAX_DISTANCE + 1)
-            counts: npt.NDArray[np.int64] = np.diff(bounds.astype(np.int64))
-            owners = np.repeat(np.arange(len(chunk)), counts)
+            owners = np.repeat(np.arange(len(chunk)), np.diff(bounds).astype(np.int64))
             found.update(zip(owners.tolist(), rows.tolist(), strict=True))
         for at, row in sorted(found):
             yield chunk[at], others[row]

@@ -118,7 +118,7 @@ def _is_file(root: Path, file: str) -> bool:
 def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[PhotoFile]:
     bare = [photo for photo in photos if not photo.label]
     if bare:
-        notes.append(f"{_some(f'{what} photo', bare)} without a label left out")
+        notes.append(f"{_some(f'{what} photo', bare)} left out for want of a label")
     return [photo for photo in photos if photo.label]
 
 
