@@ -1,6 +1,5 @@
 """`deepfood train`: fine-tune a backbone on labelled photos."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +66,7 @@ def train(
 
     try:
         from deepfood.train.recipe import recipe_named
-        from deepfood.train.run import train_model
+        from deepfood.train.run import Task, train_model
     except ImportError as error:
         raise MissingExtraError(
             f"{error.name} is not installed: pip install 'deepfood[train]'"
@@ -97,7 +96,7 @@ def train(
 
     for note in (*splits.notes, *notes):
         say(f"note: {note}")
-    done = train_model(
+    task = Task(
         splits,
         out,
         backbone=backbone,
@@ -110,14 +109,13 @@ def train(
         checkpoint_s=checkpoint_every,
         fresh=fresh,
         notes=notes,
-        say=say,
-        on_epoch=say_epoch,
         quiet=as_json,
     )
+    done = train_model(task, say=say, on_epoch=say_epoch)
     if done.manifest is None:  # another process reports
         return
     if as_json:
-        print_json({"model": str(out), **asdict(done), "manifest": done.manifest.model_dump()})
+        print_json({"model": str(out), **done.manifest.training})
         return
     _print_end(done, out)
 

@@ -46,11 +46,11 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
     """
     wanted = network.state_dict()
     own = classifier_tensors(network)
-    given = weights.tensors
+    source, given = weights.origin.source, weights.tensors
     if weights.in_order:
         if len(given) != len(wanted):
             raise TrainingError(
-                f"{weights.source} has {len(given)} tensors, and {backbone} has {len(wanted)}: "
+                f"{source} has {len(given)} tensors, and {backbone} has {len(wanted)}: "
                 "these are weights of another backbone"
             )
         given = dict(zip(wanted, given.values(), strict=True))
@@ -63,19 +63,19 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
                 given = {**given, name: tensor}
                 continue
             raise TrainingError(
-                f"{weights.source} has no tensor {name!r} of shape {_shape(tensor)}: these are "
+                f"{source} has no tensor {name!r} of shape {_shape(tensor)}: these are "
                 f"weights of another backbone than {backbone}"
             )
         if given[name].shape != tensor.shape:
             raise TrainingError(
-                f"{weights.source}: tensor {name!r} has shape {_shape(given[name])}, and "
+                f"{source}: tensor {name!r} has shape {_shape(given[name])}, and "
                 f"{backbone} needs {_shape(tensor)}: give weights of this backbone, or the name of "
                 "theirs with --backbone"
             )
     strangers = sorted(set(given) - set(wanted) - own)
     if strangers:
         raise TrainingError(
-            f"{weights.source}: tensor {strangers[0]!r} of shape {_shape(given[strangers[0]])} has "
+            f"{source}: tensor {strangers[0]!r} of shape {_shape(given[strangers[0]])} has "
             f"no place in {backbone}: these are weights of another backbone"
         )
     network.load_state_dict({name: given[name] for name in wanted if name not in own}, strict=False)

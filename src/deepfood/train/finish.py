@@ -15,8 +15,6 @@ from deepfood.artifacts import sha256_of_file
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
 from deepfood.train.loop import Training
-from deepfood.train.photos import source_paths
-from deepfood.train.weights import Weights
 
 #: As in a gallery: a photo's id is this many hex digits of its SHA-256.
 _ID_DIGITS = 20
@@ -27,31 +25,32 @@ _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
 def write_trained(
     out: Path,
     training: Training,
-    *,
     backbone: str,
-    weights: Weights | None,
+    broken: dict[str, str],
     notes: Sequence[str],
 ) -> ModelManifest:
-    """Export the best epoch of `training` into `out`. Raises DiskFullError."""
+    """Export the best epoch of `training` into `out`. Raises DiskFullError.
+
+    `broken` are the photos that could not be read, by file, and why; `notes` lines about the data.
+    """
     learner = deepcopy(training.learner).cpu()
     learner.load_state_dict(training.best_weights())
     layout: Any = torch.contiguous_format
     network = learner.backbone.to(memory_format=layout)
-    record = training_record(training, backbone, weights, notes)
-    licence = weights.licence if weights is not None else "that of its training photos"
+    record = training_record(training, backbone, broken, notes)
     labels = training_labels(training)
     return export_model(
         network,
         out,
-        card(out.resolve().name, backbone, licence, record),
+        card(out.resolve().name, training.origin.licence, record),
         preprocess=training.train.preprocess,
         name=out.resolve().name,
         backbone=backbone,
         labels=labels,
         training=record,
-        trained_on=[sha256_of_file(path)[:_ID_DIGITS] for path in source_paths(training.train)],
-        source=f"trained by deepfood from {weights.source if weights else 'random weights'}",
-        licence=licence,
+        trained_on=[sha256_of_file(p)[:_ID_DIGITS] for p in training.train.paths(but=broken)],
+        source=f"trained by deepfood from {training.origin.source}",
+        licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
     )
 
 
@@ -65,7 +64,7 @@ def training_labels(training: Training) -> tuple[str, ...]:
 
 
 def training_record(
-    training: Training, backbone: str, weights: Weights | None, notes: Sequence[str]
+    training: Training, backbone: str, broken: dict[str, str], notes: Sequence[str]
 ) -> dict[str, Any]:
     """The manifest's `training`: everything to judge the figures by and to train it again."""
     at, recipe, train = training.progress, training.recipe, training.train
@@ -74,7 +73,7 @@ def training_record(
     return {
         "command": "train",
         "backbone": backbone,
-        "weights": weights.source if weights is not None else "none",
+        "weights": training.origin.source,
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "dataset": {
@@ -98,12 +97,12 @@ def training_record(
             "timm": timm.__version__,
         },
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "broken_photos": dict(sorted(train.broken.items())),
+        "broken_photos": broken,
         "notes": list(notes),
     }
 
 
-def card(name: str, backbone: str, licence: str, record: dict[str, Any]) -> str:
+def card(name: str, licence: str, record: dict[str, Any]) -> str:
     """The Model's README.md, in Markdown."""
     recipe, data, metrics = record["recipe"], record["dataset"], record["metrics"]
     figures = "\n".join(f"| {one} | {metrics[one]:.3f} |" for one in _SHOWN)
@@ -112,7 +111,7 @@ def card(name: str, backbone: str, licence: str, record: dict[str, Any]) -> str:
 
 A deepfood Model: it turns a photo into a unit vector, so that similar dishes are near.
 
-- backbone: `{backbone}`, trained from: {record["weights"]}
+- backbone: `{record["backbone"]}`, trained from {record["weights"]}
 - recipe: `{recipe["name"]}`, loss {recipe["loss"]}, best of {len(record["epochs"])} epochs: \
 {record["best_epoch"]}, seed {record["seed"]}
 - photos: {data["train_photos"]:,} of {data["labels"]} labels from `{data["folder"]}`, \
@@ -135,6 +134,6 @@ The epoch was chosen by them, so they flatter it a little. Retrieval is against 
 {notes}
 ## Licence
 
-The pretrained weights: {licence}. What the training photos allow is for their owner to say: a
+The pretrained weights: {licence}. What the training photos allow is for their owners to say: a
 Model may be bound by the terms of the photos that it was trained on.
 """

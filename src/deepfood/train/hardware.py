@@ -43,6 +43,14 @@ class Hardware:
             )
         return slice(self.rank * own, (self.rank + 1) * own)
 
+    def from_first(self, value: Any) -> Any:
+        """The first process's `value`, in every process; not all need to share a disk."""
+        from accelerate.utils import broadcast_object_list
+
+        if self.processes == 1:
+            return value
+        return broadcast_object_list([value])[0]
+
     def describe(self) -> str:
         many = f" x {self.processes}" if self.processes > 1 else ""
         return f"{self.device.type}{many}, {'bf16' if self.bf16 else 'f32'}"

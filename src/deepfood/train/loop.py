@@ -7,7 +7,7 @@ so training that was killed anywhere and started again ends with the same number
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
+from deepfood.train.weights import Origin
 
 #: Figures of one epoch by name: `epoch` from 1, `loss`, `lr`, `seconds`, and those of validate().
 EpochRecord = dict[str, float]
@@ -49,7 +50,10 @@ class Progress:
 
 
 class Training:
-    """One training: construct it, `resume` it, `run` it. Every process has one."""
+    """One training: construct it, `resume` it, `run` it. Every process has one.
+
+    `who` is what its checkpoints are of, `origin` where the backbone's weights came from.
+    """
 
     def __init__(
         self,
@@ -60,13 +64,14 @@ class Training:
         hardware: Hardware,
         folder: Path,
         who: Identity,
+        origin: Origin,
         *,
         checkpoint_s: float,
         quiet: bool,
     ) -> None:
         self.train, self.val = train, val
         self.recipe, self.hardware = recipe, hardware
-        self.folder, self.who = folder, who
+        self.folder, self.who, self.origin = folder, who, origin
         self.checkpoint_s, self.quiet = checkpoint_s, quiet
         self.learner = learner.to(hardware.device)
         self.averaged: ModelEmaV3 | None = None
@@ -93,17 +98,13 @@ class Training:
         at, patience = self.progress, self.recipe.patience
         return bool(patience and at.best_epoch and at.epoch - at.best_epoch >= patience)
 
-    def resume(self) -> bool:
-        """Go on from the last checkpoint; False where there is none. Raises TrainingError."""
-        state = checkpoint.load(self.folder / LAST, self.who)
-        if state is None:
-            return False
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, which `checkpoint.load` gave."""
         self.learner.load_state_dict(state["learner"])
         if self.averaged is not None:
             self.averaged.module.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
-        return True
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
@@ -115,6 +116,13 @@ class Training:
             self._steps(started)
             self._end_epoch(started, on_epoch)
         self.hardware.accelerator.wait_for_everyone()
+
+    def gather_broken(self) -> dict[str, str]:
+        """The photos that any process could not read, and why; all processes must call it."""
+        from accelerate.utils import gather_object
+
+        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
+        return dict(sorted((file, why) for one in found for file, why in one.items()))
 
     def best_weights(self) -> dict[str, torch.Tensor]:
         """The state dict of the best epoch's Learner, on the CPU."""
@@ -209,6 +217,7 @@ class Training:
         progress = {**vars(self.progress), "seconds": self.progress.seconds + seconds}
         state = {
             "identity": self.who,
+            "origin": asdict(self.origin),
             "progress": progress,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -3,7 +3,7 @@
 A photo that cannot be read is no crash: it is written down, and another of its label stands in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,6 +52,13 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def paths(self, but: Container[str]) -> Iterator[Path]:
+        """The photos' files, but for those whose names are in `but`."""
+        for file in self.files:
+            path = path_inside(self.source.root, file.file)
+            if path is not None and file.stored not in but:
+                yield path
 
     def read(self, row: int) -> bytes:
         """The bytes of a photo's file. Raises PhotoError or DatasetError."""
@@ -141,15 +148,8 @@ class Photos:
             row = (
                 int(rng.choice(own)) if attempt < _STAND_INS // 2 else int(rng.integers(len(self)))
             )
+        first = self.files[wanted].stored
         raise DatasetError(
             f"{len(self.broken)} of {len(self)} training photos in {self.source.root} cannot be "
-            f"read, the last one, {self.files[row].stored}: {self.broken[self.files[row].stored]}"
+            f"read, among them {first}: {self.broken[first]}"
         )
-
-
-def source_paths(photos: Photos) -> Iterator[Path]:
-    """The files of the photos that were not found broken."""
-    for file in photos.files:
-        path = path_inside(photos.source.root, file.file)
-        if path is not None and file.stored not in photos.broken:
-            yield path

