@@ -2,16 +2,13 @@
 
 import base64
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import (
     Browser,
@@ -20,50 +17,22 @@ from playwright.sync_api import (
     Request,
     Route,
     expect,
-    sync_playwright,
 )
 
+from browser import axe, needs_browser, no_sideways_scroll, open_browser, small_targets
 from live import DISHES, LONG_NAME, SmallGallery, serving
 from plates import plate
 from samples import encode, not_photos, turned
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 UNKNOWN_ID = "0123456789abcdef0123"
 
-#: What axe checks: WCAG 2.2 up to AA, and good practice.
-AXE_OPTIONS = {
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
-
-pytestmark = pytest.mark.skipif(
-    "DEEPFOOD_SKIP_BROWSER" in os.environ, reason="DEEPFOOD_SKIP_BROWSER is set"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.fail(
-            "the page's tests need Chromium or Chrome: `make test` installs it "
-            "(scripts/install-browser); DEEPFOOD_SKIP_BROWSER=1 leaves these tests out"
-        )
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[*ARGUMENTS, *as_root], timeout=60_000
-        )
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 class Watch:
@@ -667,11 +636,6 @@ def test_axe_finds_nothing(page: Page, watch: Watch, scheme: str) -> None:
     assert faults == dict.fromkeys(faults, "")
 
 
-def axe(page: Page) -> str:
-    results = Axe().run(page, options=AXE_OPTIONS)
-    return str(results.generate_report()) if results.violations_count else ""
-
-
 def background(page: Page) -> str:
     return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
@@ -692,22 +656,6 @@ def test_nothing_scrolls_sideways(page: Page, watch: Watch, width: int) -> None:
         page.goto(path)
         expect(page.locator("h1")).to_have_count(1 if path[1] != "?" else 2)
         assert no_sideways_scroll(page), path
-
-
-def no_sideways_scroll(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
-def small_targets(page: Page) -> list[str]:
-    """Buttons and links that are hard to hit: below 44 pixels."""
-    found = page.evaluate(
-        """[...document.querySelectorAll('button, a:not(.skip)')]
-            .filter((e) => e.checkVisibility())
-            .map((e) => [e.outerHTML, e.getBoundingClientRect()])
-            .filter(([, box]) => box.width < 44 || box.height < 44)
-            .map(([html]) => html)"""
-    )
-    return list(found)
 
 
 def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
