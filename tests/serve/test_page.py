@@ -2,16 +2,13 @@
 
 import base64
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import (
     Browser,
@@ -20,50 +17,22 @@ from playwright.sync_api import (
     Request,
     Route,
     expect,
-    sync_playwright,
 )
 
+from browser import axe, needs_browser, no_sideways_scroll, open_browser, small_targets
 from live import DISHES, LONG_NAME, SmallGallery, serving
 from plates import plate
 from samples import encode, not_photos, turned
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 UNKNOWN_ID = "0123456789abcdef0123"
 
-#: What axe checks: WCAG 2.2 up to AA, and good practice.
-AXE_OPTIONS = {
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
-
-pytestmark = pytest.mark.skipif(
-    "DEEPFOOD_SKIP_BROWSER" in os.environ, reason="DEEPFOOD_SKIP_BROWSER is set"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.fail(
-            "the page's tests need Chromium or Chrome: `make test` installs it "
-            "(scripts/install-browser); DEEPFOOD_SKIP_BROWSER=1 leaves these tests out"
-        )
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[*ARGUMENTS, *as_root], timeout=60_000
-        )
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 class Watch:
@@ -332,6 +301,131 @@ def test_the_latest_search_wins(page: Page, small_gallery: SmallGallery) -> None
     expect(page.locator("#hits .name").first).to_have_text("Crème brûlée")
 
 
+# Why this one?
+
+
+def ask_why(page: Page, place: int = 0) -> str:
+    """Press the button of the hit at `place`; its name."""
+    button = page.locator("#hits .ask").nth(place)
+    name = page.locator("#hits .name").nth(place).inner_text()
+    expect(button).to_have_accessible_name(f"Why this one? {name}")
+    button.click()
+    expect(page.get_by_role("dialog", name="Why this one?")).to_be_visible()
+    return name
+
+
+def test_why_a_photo_was_found_is_shown_for_an_upload(
+    page: Page, small_gallery: SmallGallery
+) -> None:
+    choose(page, small_gallery.photos[0])
+    expect_hits(page, "Photos like yours")
+    name = ask_why(page, 1)
+    expect(page.locator("#why-legend")).to_be_visible()
+    expect(page.locator("#why-query-name")).to_have_text("Your photo")
+    expect(page.locator("#why-hit-name")).to_have_text(name)
+    for side, of in (("query", "Your photo"), ("hit", name)):
+        image = page.locator(f"#why-{side}")
+        expect(image).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
+        expect(image).to_have_attribute("alt", re.compile(f"^{of}: most of the likeness is at the"))
+        assert image.evaluate("e => e.decode().then(() => e.naturalWidth)") == 640
+    expect(page.locator("#why-sum")).to_have_text(
+        re.compile(r"One of 49 cells in the deepest red adds \d+\.\d of \d+\.\d points\.")
+    )
+    page.get_by_role("button", name="Show the photos alone").click()
+    expect(page.locator("#why-query")).to_have_attribute("src", re.compile("^blob:"))
+    expect(page.locator("#why-hit")).to_have_attribute("src", re.compile("thumbnails/"))
+    page.get_by_role("button", name="Show the heat").click()
+    expect(page.locator("#why-hit")).to_have_attribute("src", re.compile("^data:"))
+
+
+def test_why_works_for_a_photo_of_the_gallery_with_the_keyboard(page: Page) -> None:
+    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    expect_hits(page, "Photos like Tomato soup")
+    button = page.locator("#hits .ask").first
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#why-title")).to_be_focused()
+    expect(page.locator("#why-legend")).to_be_visible()
+    expect(page.locator("#why-query-name")).to_have_text("Tomato soup")
+    for name in ("Close", "Show the photos alone"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#why")).to_be_hidden()
+    expect(button).to_be_focused()
+
+    ask_why(page, 1)
+    page.mouse.click(5, 5)  # beside the dialog
+    expect(page.locator("#why")).to_be_hidden()
+    ask_why(page, 1)
+    page.go_back()
+    expect(page.locator("#why")).to_be_hidden()
+
+
+def test_why_of_a_photo_that_the_browser_cannot_show(page: Page) -> None:
+    heic = encode(plate(7, (900, 700)), "HEIF", quality=80)
+    choose(page, upload("a.heic", "image/heic", heic))
+    expect_hits(page, "Photos like yours")
+    ask_why(page)
+    picture = page.locator("#why-query")
+    expect(picture).to_have_attribute("src", re.compile("^data:"))
+    expect(picture).to_be_visible()
+    page.get_by_role("button", name="Show the photos alone").click()
+    expect(picture).to_be_hidden()
+    page.get_by_role("button", name="Show the heat").click()
+    expect(picture).to_be_visible()
+
+
+def test_why_that_fails_is_told_kindly_and_can_be_asked_again(page: Page, watch: Watch) -> None:
+    watch.expect("status of 422")
+    watch.expect("net::ERR_FAILED")
+    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    expect_hits(page, "Photos like Tomato soup")
+    said = {"type": "about:blank", "title": "x", "status": 422, "detail": "the Model has no map"}
+    page.route("**/api/v1/explain", lambda route: route.fulfill(status=422, json=said), times=1)
+    ask_why(page)
+    expect(page.get_by_role("alert")).to_contain_text("The Model has no map")
+    expect(page.locator("#why-retry")).to_be_hidden()
+    page.get_by_role("button", name="Close").click()
+
+    page.route("**/api/v1/explain", lambda route: route.abort(), times=1)
+    ask_why(page)
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#why-legend")).to_be_visible()
+    expect(page.locator("#why-problem")).to_be_hidden()
+
+
+def test_an_answer_that_comes_too_late_is_not_shown(page: Page) -> None:
+    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    expect_hits(page, "Photos like Tomato soup")
+    held: list[Route] = []
+    page.route("**/api/v1/explain", lambda route: held.append(route), times=1)
+    ask_why(page)
+    expect(page.locator("#why")).to_have_attribute("aria-busy", "true")
+    page.get_by_role("button", name="Close").click()
+    name = ask_why(page, 2)
+    expect(page.locator("#why-hit")).to_have_attribute("alt", re.compile(f"^{re.escape(name)}:"))
+    assert [route.request.failure for route in held] == ["net::ERR_ABORTED"]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_why_fits_the_screen(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    expect_hits(page, "Photos like Tomato soup")
+    ask_why(page)
+    expect(page.locator("#why-legend")).to_be_visible()
+    box = page.locator("#why").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["y"] + box["height"] <= 740
+    assert page.locator("#why").evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert no_sideways_scroll(page)
+    assert small_targets(page) == []
+
+
 # What goes wrong
 
 
@@ -525,6 +619,9 @@ def test_axe_finds_nothing(page: Page, watch: Watch, scheme: str) -> None:
     page.locator("#sample-list .like").first.click()
     expect(page.locator("#hits .percent")).to_have_count(9)
     faults["results"] = axe(page)
+    ask_why(page)
+    expect(page.locator("#why-legend")).to_be_visible()
+    faults["why"] = axe(page)
     watch.expect("status of 404")
     page.goto(f"/?like={UNKNOWN_ID}")
     expect(page.locator("#problem")).to_be_visible()
@@ -537,11 +634,6 @@ def test_axe_finds_nothing(page: Page, watch: Watch, scheme: str) -> None:
     page.goto("/nothing/here")
     faults["error page"] = axe(page)
     assert faults == dict.fromkeys(faults, "")
-
-
-def axe(page: Page) -> str:
-    results = Axe().run(page, options=AXE_OPTIONS)
-    return str(results.generate_report()) if results.violations_count else ""
 
 
 def background(page: Page) -> str:
@@ -564,22 +656,6 @@ def test_nothing_scrolls_sideways(page: Page, watch: Watch, width: int) -> None:
         page.goto(path)
         expect(page.locator("h1")).to_have_count(1 if path[1] != "?" else 2)
         assert no_sideways_scroll(page), path
-
-
-def no_sideways_scroll(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
-def small_targets(page: Page) -> list[str]:
-    """Buttons and links that are hard to hit: below 44 pixels."""
-    found = page.evaluate(
-        """[...document.querySelectorAll('button, a:not(.skip)')]
-            .filter((e) => e.checkVisibility())
-            .map((e) => [e.outerHTML, e.getBoundingClientRect()])
-            .filter(([, box]) => box.width < 44 || box.height < 44)
-            .map(([html]) => html)"""
-    )
-    return list(found)
 
 
 def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
