@@ -91,7 +91,7 @@ def test_features_are_found_sorted_and_drawn_as_one_goes(page: Page, ranked: lis
     assert articles.count() < 200  # the rest is drawn when it is scrolled to
     before = articles.count()
     page.locator("#more").scroll_into_view_if_needed()
-    page.wait_for_function(f"document.querySelectorAll('article').length > {before}")
+    expect(articles.nth(before)).to_be_attached()
 
     page.get_by_label("Feature number or label").fill("10")
     expect(articles).to_have_count(1)

@@ -72,7 +72,7 @@ def get(
                 response = client.send(request, stream=True)
             except httpx.InvalidURL as error:  # httpx looks at where it is sent on to
                 raise DownloadError(
-                    f"{shown(url)} redirects to no http address: refused"
+                    f"{shown(url)} redirects to no address: refused"
                 ) from error
             try:
                 if not response.has_redirect_location:

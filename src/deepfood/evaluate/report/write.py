@@ -72,11 +72,11 @@ def _page(found: Examination, limits: Limits, *, seed: int, quiet: bool) -> str:
     }
     small = Pictures(limits, _MAP_PICTURE_BYTES)
     figures, classes_in_matrix = _figures(sides)
-    environment = Environment(
+    pages = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["words"] = in_words
-    return environment.get_template(
+    pages.filters["words"] = in_words
+    return pages.get_template(
         "page.html"
     ).render(
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (ours)
