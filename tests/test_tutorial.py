@@ -32,10 +32,10 @@ def draw_dish(path: Path, label: str, seed: int) -> None:
 
 def test_every_block_of_the_tutorial_runs(tmp_path: Path) -> None:
     for number, label in enumerate(COLOURS):
-        for photo in range(1, 13):
+        for photo in range(1, 31):
             at = tmp_path / "photos" / label / f"{100 * number + photo}.jpg"
             draw_dish(at, label, photo)
-            split = "test" if photo <= 4 else "train"
+            split = "test" if photo <= 18 else "train"
             # The tutorial names dishes/test/curry/1.jpg and dishes/test/soup/3.jpg.
             there = tmp_path / "dishes" / split / label / f"{photo}.jpg"
             there.parent.mkdir(parents=True, exist_ok=True)
