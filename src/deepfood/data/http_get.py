@@ -71,9 +71,7 @@ def get(
                 request = client.build_request("GET", at, headers=headers)
                 response = client.send(request, stream=True)
             except httpx.InvalidURL as error:  # httpx looks at where it is sent on to
-                raise DownloadError(
-                    f"{shown(url)} redirects to no address: refused"
-                ) from error
+                raise DownloadError(f"{shown(url)} redirects to no address: refused") from error
             try:
                 if not response.has_redirect_location:
                     yield _answer(url, response)
