@@ -98,10 +98,13 @@ class Manifest(BaseModel):
             elif contents and sha256_of_file(path) != record.sha256:
                 yield f"{name} differs from its SHA-256 in the manifest"
 
-    def check_on_open(self, folder: Path) -> None:
-        """Raise ArtifactMissingError or ArtifactCorruptError for the first problem found."""
+    def check_on_open(self, folder: Path, *, contents: bool = True) -> None:
+        """Raise ArtifactMissingError or ArtifactCorruptError for the first problem found.
+
+        Without `contents`, or where there is too much to read, it goes by the files' sizes.
+        """
         small = sum(record.bytes for record in self.files.values()) <= CHECK_ON_OPEN_BYTES
-        for problem in self.problems(folder, contents=small):
+        for problem in self.problems(folder, contents=contents and small):
             error = ArtifactMissingError if problem.endswith("missing") else ArtifactCorruptError
             raise error(f"{folder} is damaged: {problem}; restore it from a copy or make it again")
 

@@ -75,11 +75,13 @@ class Embedder:
         return out
 
 
-def open_embedder(settings: Settings, *, latency: bool = False) -> Embedder:
-    """The Embedder that the settings describe."""
+def open_embedder(
+    settings: Settings, model: Model | None = None, *, latency: bool = False
+) -> Embedder:
+    """The Embedder that the settings describe, for `model` or for the Model that they name."""
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
     return Embedder(
-        open_model(settings.model),
+        model or open_model(settings.model),
         limits,
         runtime=settings.runtime,
         precision=settings.precision,

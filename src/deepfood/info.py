@@ -1,15 +1,20 @@
 """What `deepfood info` and `deepfood verify` say of an artefact, whichever kind it is."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import kind_of
-from deepfood.gallery import GalleryManifest
-from deepfood.gallery.store import Store
+from deepfood.config import Settings
+from deepfood.embed import open_embedder
+from deepfood.errors import ArtifactError, ArtifactFormatError
+from deepfood.gallery import Gallery, GalleryManifest
+from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
-from deepfood.model import ModelManifest
+from deepfood.model import ModelManifest, open_model
+from deepfood.model.artifact import DEFAULT_MODEL
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -21,18 +26,20 @@ def describe(folder: Path) -> dict[str, Any]:
             "fingerprint": model.fingerprint,
             "bytes": sum(record.bytes for record in model.files.values()),
         }
-    gallery = GalleryManifest.read(folder)
-    gallery.check_on_open(folder)
-    store = Store.open(gallery.folder(folder), gallery.dimension)
-    left_out = [asdict(one) for one in store.skipped()]
-    store.close()
-    return {
-        **gallery.model_dump(mode="json", exclude={"files", "index", "skipped"}),
-        "index": gallery.index.kind,
-        "bytes": sum(record.bytes for record in gallery.files.values()),
-        "skipped": gallery.skipped,
-        "left_out": left_out,
-    }
+    with Gallery.open(folder) as gallery:
+        now = gallery.refresh()
+        left_out = [asdict(one) for one in now.store.skipped()]
+        about = now.manifest
+        return {
+            **about.model_dump(mode="json", exclude={"files", "index", "index_by_size"}),
+            "count": now.count,
+            "labels": gallery.labels,
+            "holes": len(now.alive) - now.count,
+            "index": about.index.kind,
+            "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            "skipped": len(left_out),
+            "left_out": left_out,
+        }
 
 
 def problems_of(
@@ -42,3 +49,24 @@ def problems_of(
     if kind_of(folder) == "model":
         return ModelManifest.read(folder).problems(folder, contents=True)
     return gallery_problems(folder, photos_root, quiet=quiet)
+
+
+def repair_gallery(
+    folder: Path, settings: Settings, *, quiet: bool = False
+) -> tuple[list[str], list[str]]:
+    """Mend a gallery: what was done, and what is still wrong. Raises an ArtifactError."""
+    if kind_of(folder) == "model":
+        raise ArtifactFormatError(
+            f"{folder} is a model, and only galleries are mended: make it anew"
+        )
+    models = []
+    for where in (settings.model, GalleryManifest.read(folder).model_folder(folder), DEFAULT_MODEL):
+        with contextlib.suppress(ArtifactError):
+            models.append(open_model(where))
+    return repair(
+        folder,
+        models,
+        lambda model: open_embedder(settings, model),
+        settings.photos_root,
+        quiet=quiet,
+    )

@@ -5,6 +5,7 @@
 
 from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     adapt,
+    add,
     build,
     calibrate,
     data,

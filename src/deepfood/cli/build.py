@@ -27,18 +27,26 @@ def build(
     annoy_search_k: Annotated[
         int | None, typer.Option(help="Nodes annoy looks at; -1: trees times k.")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="f32, f16 or i8: how vectors are stored.", show_default="f32"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
     settings = load_settings(
-        model=model, index=index, annoy_trees=annoy_trees, annoy_search_k=annoy_search_k
+        model=model,
+        index=index,
+        annoy_trees=annoy_trees,
+        annoy_search_k=annoy_search_k,
+        storage=storage,
     )
     report = build_and_report(photos, out, settings, quiet=as_json)
     if as_json:
         print_json(
             {
                 "gallery": str(out),
-                "photos": report.manifest.count,
+                "photos": report.count,
                 "embedded": report.embedded,
                 "reused": report.reused,
                 "skipped": [asdict(one) for one in report.skipped],
@@ -53,7 +61,7 @@ def build(
 def build_and_report(photos: Path, out: Path, settings: Settings, *, quiet: bool = False) -> Any:
     from deepfood.data.photos import list_photos
     from deepfood.embed import open_embedder
-    from deepfood.gallery import build_gallery
+    from deepfood.gallery import build_gallery, gallery_model, is_gallery
     from deepfood.index import IndexSpec
 
     source = list_photos(photos)
@@ -65,7 +73,10 @@ def build_and_report(photos: Path, out: Path, settings: Settings, *, quiet: bool
         hnsw_ef_construction=settings.hnsw_ef_construction,
         hnsw_ef_search=settings.hnsw_ef_search,
     )
-    report = build_gallery(source, out, open_embedder(settings), spec, quiet=quiet)
+    model = gallery_model(out) if settings.model is None and is_gallery(out) else None
+    report = build_gallery(
+        source, out, open_embedder(settings, model), spec, settings.storage, quiet=quiet
+    )
     if not quiet:
         _print_report(report, out)
     return report
@@ -74,14 +85,14 @@ def build_and_report(photos: Path, out: Path, settings: Settings, *, quiet: bool
 def _print_report(report: Any, out: Path) -> None:
     about = report.manifest
     if report.up_to_date:
-        print(f"{out} is up to date: {about.count} photos")
+        print(f"{out} is up to date: {report.count} photos")
         return
     rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
     print(
-        f"{out}: {about.count} photos, index {about.index.kind}; {report.embedded} embedded, "
+        f"{out}: {report.count} photos, index {about.index.kind}; {report.embedded} embedded, "
         f"{report.reused} known before, {report.seconds:.1f} s{rate}"
     )
-    if about.labels and about.uncalibrated:
+    if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
     copies = [one for one in report.skipped if one.same_as]
     unusable = [one for one in report.skipped if not one.same_as]

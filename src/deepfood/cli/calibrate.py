@@ -24,13 +24,14 @@ def calibrate(
     """
     from deepfood.data.photos import list_photos
     from deepfood.embed import open_embedder
+    from deepfood.gallery import gallery_model
     from deepfood.gallery.recalibrate import recalibrate
 
     settings = load_settings(model=model)
     found = recalibrate(
         gallery,
         list_photos(queries),
-        open_embedder(settings),
+        open_embedder(settings, gallery_model(gallery, settings.model)),
         settings.cache.expanduser(),
         quiet=as_json,
     )

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import ArtifactArgument, Json, app, count, print_json
+from deepfood.cli.app import ArtifactArgument, Json, ModelOption, app, count, print_json
 from deepfood.cli.calibrate import calibration_line
+from deepfood.config import load_settings
 
 
 @app.command()
@@ -36,15 +37,30 @@ def verify(
     photos_root: Annotated[
         Path | None, typer.Option(help="Where the photos are, if they have moved.")
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend a gallery as far as its photos are still there.")
+    ] = False,
+    model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Read every byte and compare it with the manifest. Exit status 1 where something is wrong."""
-    from deepfood.info import problems_of
+    """Read every byte and compare. Exit status 1 where something is (still) wrong.
 
-    problems = list(problems_of(artifact, photos_root, quiet=as_json))
-    if as_json:
-        print_json({"artifact": str(artifact), "ok": not problems, "problems": problems})
+    `--model` names the gallery's Model, for a repair where the gallery's own copy of it is damaged.
+    """
+    from deepfood.info import problems_of, repair_gallery
+
+    done: list[str] = []
+    if repair:
+        settings = load_settings(model=model, photos_root=photos_root)
+        done, problems = repair_gallery(artifact, settings, quiet=as_json)
     else:
+        problems = list(problems_of(artifact, photos_root, quiet=as_json))
+    if as_json:
+        about = {"artifact": str(artifact), "ok": not problems, "problems": problems}
+        print_json({**about, "mended": done} if repair else about)
+    else:
+        for line in done:
+            print(f"mended: {line}")
         for problem in problems:
             print(problem)
         said = count(problems, "problem", "problems") if problems else "whole"

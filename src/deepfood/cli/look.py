@@ -46,8 +46,7 @@ def features(
     from deepfood.evaluate.feature_page import feature_page
     from deepfood.evaluate.features import rank_features
     from deepfood.evaluate.thumbs import Thumbs
-    from deepfood.gallery import Gallery
-    from deepfood.model import open_model
+    from deepfood.gallery import Gallery, gallery_model
     from deepfood.photo import Limits
 
     if (feature is None) != every:
@@ -56,8 +55,9 @@ def features(
         raise SettingError("--all writes a page: name it with --out features.html")
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    model_of_it = gallery_model(gallery, settings.model)
     top = top or (_PAGE_TOP if every else 10)
-    with Gallery.open(gallery, open_model(settings.model), settings.photos_root) as opened:
+    with Gallery.open(gallery, model_of_it, settings.photos_root) as opened:
         thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
         numbers = range(opened.manifest.dimension) if every else [feature or 0]
         ranked = rank_features(

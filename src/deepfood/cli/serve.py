@@ -77,7 +77,7 @@ def search(
     for hit in answer.hits:
         sure = "" if hit.probability is None else f"{hit.probability:4.0%}  "
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {sure}{service.gallery.photos_root / hit.photo.file}  {what}")
+        print(f"{hit.score:6.3f}  {sure}{service.gallery.path(hit.photo)}  {what}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from deepfood.evaluate.reliability import Bools, Reliability, cross_fitted, reli
 from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
 from deepfood.gallery import Gallery
-from deepfood.index import Index
+from deepfood.index import Index, Mask
 from deepfood.index.exact import ExactIndex
 
 #: Queries that the index is asked, beside the exact search.
@@ -88,14 +88,16 @@ def index_recall(gallery: Gallery, trial: Trial, *, k: int, seed: int) -> Figure
     """The share of the exact k nearest that the gallery's own index finds, with all its photos."""
     count = len(trial.queries.vectors)
     drawn = np.random.default_rng(seed).permutation(count)[:_INDEX_QUERIES]
-    exact = ExactIndex(gallery.vectors)
+    now = gallery.refresh()
+    exact = ExactIndex(now.vectors)
     values = [
-        _recall(gallery.index, exact, np.array(trial.queries.vectors[row]), k) for row in drawn
+        _recall(now.index, exact, np.array(trial.queries.vectors[row]), k, now.allowed)
+        for row in drawn
     ]
     return mean_figures({"": np.array(values)}, seed=seed)[""] if values else NOTHING
 
 
-def _recall(index: Index, exact: Index, query: Vectors, k: int) -> float:
+def _recall(index: Index, exact: Index, query: Vectors, k: int, allowed: Mask | None) -> float:
     """A row as similar as the exact k-th is as good as that one."""
-    true = exact.search(query, k)[1]
-    return float((index.search(query, k)[1] >= true[-1]).mean())
+    true = exact.search(query, k, allowed)[1]
+    return float((index.search(query, k, allowed)[1] >= true[-1]).mean())

@@ -20,9 +20,9 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
-from deepfood.gallery import Gallery, GalleryManifest
+from deepfood.gallery import Gallery, GalleryManifest, gallery_model
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.store import ID_DIGITS, Store
+from deepfood.gallery.entry import ID_DIGITS
 from deepfood.model import Model, open_model
 
 
@@ -52,13 +52,13 @@ def examine(
 
     `other` is a second gallery or a Model to compare with. Raises DatasetError, ArtifactError.
     """
-    model = open_model(settings.model)
+    model = gallery_model(folder, settings.model)
     with Gallery.open(folder, model, settings.photos_root) as gallery:
         photos, notes = gallery_photos(gallery)
         if queries is None:
             asked, origin = leave_one_out(photos, seed)
         else:
-            embedder = open_embedder(settings)
+            embedder = open_embedder(settings, model)
             cache = settings.cache.expanduser()
             asked, origin, more = query_photos(list_photos(queries), embedder, cache, quiet=quiet)
             notes += more
@@ -104,17 +104,15 @@ def _seen_by_other(
     own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
     if kind_of(other) == "gallery":
         manifest = GalleryManifest.read(other)
-        manifest.check_on_open(other)
-        store = Store.open(manifest.folder(other), manifest.dimension)
-        rows = list(store.photos())
+        with Gallery.open(other) as gallery:
+            rows, vectors, at = gallery.photos()
         there = Photos(
             photos.root,
             tuple(photo.file for photo in rows),
             tuple(photo.id for photo in rows),
             tuple(photo.label or "" for photo in rows),
-            store.vectors(),
+            vectors.take(at),
         )
-        store.close()
         if own:
             return there, there
         if manifest.model_fingerprint != model.fingerprint:

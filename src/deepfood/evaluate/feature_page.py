@@ -50,7 +50,7 @@ def feature_page(
     which = "lowest" if lowest else "highest"
     data = {
         "about": f"For each number of the embedding ({about.model_name}), the photos of "
-        f"{gallery.folder.name} with the {which} value, out of {about.count:,}.",
+        f"{gallery.folder.name} with the {which} value, out of {gallery.count:,}.",
         "left_out": f"{len(left_out):,} photos are left out, to keep this page small enough to open"
         if left_out
         else "",

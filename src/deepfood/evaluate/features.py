@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery import Gallery, Photo
+from deepfood.index import VectorFile
 from deepfood.progress import bar
 
-Vectors = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 #: Photos looked at beyond those wanted, to stand in for files that are gone.
@@ -107,11 +107,12 @@ def rank_features(
             raise QueryError(
                 f"there is no feature {number}: this gallery's embedding has 0 to {dimension - 1}"
             )
-    if len(gallery.vectors) == 0:
+    photos, vectors, places = gallery.photos()
+    if not photos:
         raise QueryError(f"{gallery.folder} has no photos, so its features have none")
     columns = np.asarray(numbers, np.int64)
-    rows = _extreme_rows(gallery.vectors, columns, top + _SPARE, lowest=lowest)
-    mean, spread = _mean_and_spread(gallery.vectors, columns)
+    rows = _extreme_rows(vectors, places, columns, top + _SPARE, lowest=lowest)
+    mean, spread = _mean_and_spread(vectors, places, columns)
     features = []
     progress = bar("Looking", "feature", len(numbers), quiet=quiet)
     for place, number in enumerate(numbers):
@@ -119,24 +120,27 @@ def rank_features(
         for row in rows[:, place]:
             if len(ranked) == top:
                 break
-            photo = gallery.store.at(int(row))
+            photo = photos[row]
             if usable(photo):
-                ranked.append(Ranked(photo, float(gallery.vectors[row, number])))
+                value = vectors.take(places[row : row + 1])[0, number]
+                ranked.append(Ranked(photo, float(value)))
         features.append(Feature(number, tuple(ranked), float(mean[place]), float(spread[place])))
         progress.update()
     progress.close()
     return features
 
 
-def _extreme_rows(vectors: Vectors, columns: Numbers, count: int, *, lowest: bool) -> Numbers:
-    """The rows with the highest values of each column, or the lowest, in order: int64 [count, c].
+def _extreme_rows(
+    vectors: VectorFile, places: Numbers, columns: Numbers, count: int, *, lowest: bool
+) -> Numbers:
+    """Which of `places`, rows of the vectors, have the highest values of each column, or the lowest, in order: int64 [count, c].
 
     One pass over the vectors, which may not fit into memory; equal values keep the rows' order.
     """
     best = np.empty((0, len(columns)), np.int64)
     values = np.empty((0, len(columns)), np.float32)
-    for start in range(0, len(vectors), _CHUNK_ROWS):
-        chunk = np.asarray(vectors[start : start + _CHUNK_ROWS])[:, columns]
+    for start in range(0, len(places), _CHUNK_ROWS):
+        chunk = vectors.take(places[start : start + _CHUNK_ROWS])[:, columns]
         here = np.arange(start, start + len(chunk), dtype=np.int64)
         rows = np.concatenate([best, np.broadcast_to(here[:, None], chunk.shape)])
         both = np.concatenate([values, chunk if lowest else -chunk])
@@ -145,13 +149,13 @@ def _extreme_rows(vectors: Vectors, columns: Numbers, count: int, *, lowest: boo
     return best
 
 
-def _mean_and_spread(vectors: Vectors, columns: Numbers) -> tuple[Any, Any]:
-    """Mean and standard deviation of each column over all rows, float64 [c] each."""
+def _mean_and_spread(vectors: VectorFile, places: Numbers, columns: Numbers) -> tuple[Any, Any]:
+    """Mean and standard deviation of each column over these rows, float64 [c] each."""
     total = np.zeros(len(columns))
     squares = np.zeros(len(columns))
-    for start in range(0, len(vectors), _CHUNK_ROWS):
-        chunk = np.asarray(vectors[start : start + _CHUNK_ROWS])[:, columns].astype(np.float64)
+    for start in range(0, len(places), _CHUNK_ROWS):
+        chunk = vectors.take(places[start : start + _CHUNK_ROWS])[:, columns].astype(np.float64)
         total += chunk.sum(axis=0)
         squares += (chunk**2).sum(axis=0)
-    mean = total / len(vectors)
-    return mean, np.sqrt(np.maximum(squares / len(vectors) - mean**2, 0))
+    mean = total / len(places)
+    return mean, np.sqrt(np.maximum(squares / len(places) - mean**2, 0))

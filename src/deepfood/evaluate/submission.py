@@ -19,7 +19,7 @@ from deepfood.embed import open_embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
 from deepfood.evaluate.trial import Photos, gallery_photos
-from deepfood.gallery import Gallery
+from deepfood.gallery import Gallery, gallery_model
 from deepfood.gallery.embedded import embed_dataset
 
 CLASS_LIST = "class_list.txt"
@@ -45,7 +45,7 @@ def write_submission(
     source = list_photos(dataset)
     asked = _test_photos(source)
     ids = read_class_list(source.root / CLASS_LIST)
-    embedder = open_embedder(settings)
+    embedder = open_embedder(settings, gallery_model(folder, settings.model))
     with Gallery.open(folder, embedder.model, settings.photos_root) as gallery:
         photos, _ = gallery_photos(gallery)
         names = sorted(set(photos.labels))

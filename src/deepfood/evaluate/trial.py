@@ -15,7 +15,7 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
 from deepfood.gallery import Gallery
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.store import ID_DIGITS
+from deepfood.gallery.entry import ID_DIGITS
 
 #: More queries than these make the figures no truer; leave-one-out draws so many.
 MAX_QUERIES = 10_000
@@ -78,7 +78,7 @@ class Trial:
 
 def gallery_photos(gallery: Gallery) -> tuple[Photos, list[str]]:
     """The labelled photos of a gallery, and notes on what was left out. Raises DatasetError."""
-    photos = list(gallery.store.photos())
+    photos, vectors, places = gallery.photos()
     rows = [row for row, photo in enumerate(photos) if photo.label]
     if not rows:
         raise DatasetError(
@@ -93,7 +93,7 @@ def gallery_photos(gallery: Gallery) -> tuple[Photos, list[str]]:
         tuple(photos[row].file for row in rows),
         tuple(photos[row].id for row in rows),
         tuple(photos[row].label or "" for row in rows),
-        gallery.vectors if not bare else gallery.vectors[rows],
+        vectors.take(places[rows]),
     )
     return found, notes
 

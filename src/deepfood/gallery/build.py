@@ -3,35 +3,34 @@
 Embedding, the long part, is written to `building/`, a Store that only grows: a build that was
 stopped, or killed, finds there what it had finished. Assembling copies the vectors in the source's
 order into a new generation beside the living one; the manifest's rename makes it the gallery.
+
+A gallery follows its source, but for what was done to it by hand: photos that were added stay,
+labels and names that were set stay, and a file whose photo was removed stays out until it changes.
 """
 
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import Embedder
-from deepfood.errors import (
-    ArtifactBusyError,
-    ArtifactError,
-    ArtifactMissingError,
-    DatasetError,
-    disk_full_named,
-)
+from deepfood.errors import ArtifactError, ArtifactMissingError, DatasetError, disk_full_named
 from deepfood.gallery.assemble import assemble
-from deepfood.gallery.gallery import GalleryManifest, is_generation
+from deepfood.gallery.by_hand import ByHand
+from deepfood.gallery.choose import by_content, choose_photos, known_or_removed
+from deepfood.gallery.entry import Skipped
+from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import is_known, known_files
+from deepfood.gallery.leftovers import BUILDING, remove_leftovers
+from deepfood.gallery.lock import LOCK, only_writer
+from deepfood.gallery.manifest import MODELS, GalleryManifest, is_generation, model_problems
+from deepfood.gallery.photo_files import PHOTOS, PhotoFiles
 from deepfood.gallery.read_photos import embed_photos
-from deepfood.gallery.store import Skipped, Store
-from deepfood.index import IndexSpec
-
-_BUILDING = "building"
-_LOCK = ".lock"
+from deepfood.gallery.snapshot import check_vectors
+from deepfood.gallery.store import Store
+from deepfood.index import IndexSpec, Storage
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class BuildReport:
     """What a build did. `embedded` files were read now, `reused` ones had been before."""
 
     manifest: GalleryManifest
+    count: int
+    labels: int
     embedded: int
     reused: int
     skipped: tuple[Skipped, ...]
@@ -51,6 +52,7 @@ def build_gallery(
     out: Path,
     embedder: Embedder,
     spec: IndexSpec,
+    storage: Storage = "f32",
     *,
     quiet: bool = False,
 ) -> BuildReport:
@@ -58,39 +60,67 @@ def build_gallery(
 
     A file that is no usable photo is recorded with its reason and never stops the build. Raises
     DatasetError where no photo is usable or `out` holds something else, ArtifactBusyError where
-    another build is writing `out`, and DiskFullError.
+    another process is writing `out`, and DiskFullError.
     """
     started = time.monotonic()
     _refuse_other_folders(out)
     with disk_full_named(out):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out), contextlib.ExitStack() as opened:
-        living = _living(out)
+        living, files = _living(out), PhotoFiles(out)
+        old = _open_living(out, living, files)
         stores: list[Store] = []
-        if living and living.model_fingerprint == embedder.model.fingerprint:
-            with contextlib.suppress(ArtifactError):  # damaged: built from the photos again
-                living.check_on_open(out)
-                store = Store.open(living.folder(out), embedder.dimension)
-                opened.enter_context(contextlib.closing(store))
-                if _is_current(living, source, store, spec):
-                    _remove_leftovers(out, living)
-                    skipped = tuple(store.skipped())
+        if living and old:
+            opened.enter_context(contextlib.closing(old))
+            if _is_reusable(living, old, embedder, storage):
+                if _is_current(out, living, old, source, spec, storage):
+                    remove_leftovers(out, living)
+                    skipped = tuple(old.skipped())
                     seconds = time.monotonic() - started
-                    return BuildReport(living, 0, len(source.files), skipped, seconds, True)
-                # Large ones are opened by their sizes alone; never carry a damaged vector on.
-                if not any(living.problems(out, contents=True)):
-                    stores.append(store)
+                    every = len(source.files)
+                    return BuildReport(
+                        living, old.count(), old.labels(), 0, every, skipped, seconds, True
+                    )
+                stores.append(old)
+        by_hand = ByHand.of(old, files)
         building = opened.enter_context(contextlib.closing(_open_building(out, embedder)))
         stores.insert(0, building)
 
-        known = known_files(stores)
+        known = known_or_removed(stores, by_hand)
         todo = [file for file in source.files if not is_known(source, file, known)]
         reused = len(source.files) - len(todo)
         if todo:
             embed_photos(source, todo, embedder, building, done=reused, quiet=quiet)
-        manifest, skipped = assemble(source, out, embedder.model, stores, living, spec, quiet=quiet)
-        _remove_leftovers(out, manifest)
-        return BuildReport(manifest, len(todo), reused, skipped, time.monotonic() - started, False)
+        added = by_hand.source(files)
+        lacking = set(by_hand.added) - by_content(stores).keys()
+        if lacking:
+            again = [by_hand.file(sha256, files) for sha256 in sorted(lacking)]
+            embed_photos(added, again, embedder, building, done=0, quiet=quiet)
+        chosen, skipped_now = choose_photos(
+            source, known_or_removed(stores, by_hand), by_hand, by_content(stores)
+        )
+        manifest = assemble(
+            out,
+            living.generation + 1 if living else 1,
+            source.root,
+            embedder.model,
+            chosen,
+            skipped_now,
+            spec,
+            storage,
+            quiet=quiet,
+        )
+        remove_leftovers(out, manifest)
+        return BuildReport(
+            manifest,
+            len(chosen),
+            len({photo.label for photo, _ in chosen if photo.label}),
+            len(todo) + len(lacking),
+            reused,
+            tuple(skipped_now),
+            time.monotonic() - started,
+            False,
+        )
 
 
 def _refuse_other_folders(out: Path) -> None:
@@ -101,7 +131,7 @@ def _refuse_other_folders(out: Path) -> None:
         strangers = sorted(
             path.name
             for path in out.iterdir()
-            if path.name not in (_BUILDING, _LOCK) and not is_generation(path)
+            if path.name not in (BUILDING, LOCK, MODELS, PHOTOS) and not is_generation(path)
         )
         if strangers:
             raise DatasetError(
@@ -116,53 +146,65 @@ def _living(out: Path) -> GalleryManifest | None:
         return None
 
 
-@contextlib.contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Hold the gallery's write lock; the system releases it even when the process is killed."""
-    lock = FileLock(out / _LOCK)
+def _open_living(out: Path, living: GalleryManifest | None, files: PhotoFiles) -> Store | None:
+    """The living gallery's Store, or None where it cannot be read."""
+    if living is None:
+        return None
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ArtifactBusyError(
-            f"another build is writing {out}: wait for it, or give another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+        store = Store.open(living.folder(out), living.dimension, living.storage)
+    except ArtifactError:
+        return None
+    with contextlib.suppress(ArtifactError):
+        files.finish(store)
+    return store
 
 
-def _open_building(out: Path, embedder: Embedder) -> Store:
+def _is_reusable(
+    living: GalleryManifest, store: Store, embedder: Embedder, storage: Storage
+) -> bool:
+    """Whether the living gallery's vectors are what would be embedded now, to the last bit."""
+    if living.model_fingerprint != embedder.model.fingerprint:
+        return False
+    if living.storage not in (storage, "f32"):
+        return False
+    with contextlib.suppress(ArtifactError):  # damaged: built from the photos again
+        check_vectors(store, store.vectors())
+        return all(store.rows())
+    return False
+
+
+def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
     """The unfinished work of an earlier build, if it was made with the same Model."""
-    folder = out / _BUILDING
+    folder = out / BUILDING
     mark = folder / "model"
     if not mark.is_file() or mark.read_text() != embedder.model.fingerprint:
         shutil.rmtree(folder, ignore_errors=True)
         with disk_full_named(out):
             folder.mkdir()
             mark.write_text(embedder.model.fingerprint)
-    return Store.open_for_append(folder, embedder.dimension)
+    return GrowingStore.open(folder, embedder.dimension, "f32")
 
 
 def _is_current(
-    living: GalleryManifest, source: PhotoSource, store: Store, spec: IndexSpec
+    out: Path,
+    living: GalleryManifest,
+    store: Store,
+    source: PhotoSource,
+    spec: IndexSpec,
+    storage: Storage,
 ) -> bool:
     """Whether building would give what is there already; `store` is the living gallery's."""
+    known = known_files([store])
     if (
         living.photos_root != str(source.root)
-        or living.index != spec.for_count(living.count)
-        or living.count + living.skipped != len(source.files)
-        or (living.calibration is None and living.uncalibrated is None)  # of an earlier deepfood
+        or living.storage != storage
+        or living.index_by_size != (spec.kind == "auto")
+        or living.index != spec.for_count(store.count())
+        or any(living.problems(out, contents=True))
+        or model_problems(living.model_folder(out), living.model_fingerprint)
+        or len(known) != len(source.files)
     ):
         return False
-    known = known_files([store])
     return all(
         is_known(source, file, known) and known[file.stored].agrees(file) for file in source.files
     )
-
-
-def _remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
-    """Earlier generations and unfinished work; a server that reads them keeps its open files."""
-    for path in out.iterdir():
-        if path.name == _BUILDING or (is_generation(path) and path != manifest.folder(out)):
-            shutil.rmtree(path, ignore_errors=True)

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
 from deepfood.gallery.vote import VOTERS, Labels, vote_with_shares
+from deepfood.index import VectorFile
 from deepfood.progress import bar
 
 Vectors = npt.NDArray[np.float32]
@@ -76,9 +77,15 @@ class Calibration(BaseModel):
 class Labelled:
     """Photos to calibrate with: vectors float32 [n, dim], and of each its label and its id."""
 
-    vectors: Vectors
+    vectors: Vectors | VectorFile
     labels: Sequence[str | None]
     ids: Sequence[str]
+
+    def take(self, rows: Labels) -> Vectors:
+        """The vectors of some rows, float32 [len(rows), dim]."""
+        if isinstance(self.vectors, VectorFile):
+            return self.vectors.take(rows)
+        return self.vectors[rows]
 
 
 def calibrate(
@@ -110,7 +117,7 @@ def calibrate(
     drawn = np.sort(rng.permutation(unseen)[:MAX_QUERIES]).astype(np.int64)
     own = np.array([number[source.labels[row] or ""] for row in drawn], np.int64)
     labels = np.array([number.get(name or "", -1) for name in gallery.labels], np.int64)
-    queries = _Queries.ask(np.array(source.vectors[drawn]), own, gallery.vectors, labels, quiet)
+    queries = _Queries.ask(source.take(drawn), own, gallery, labels, quiet)
     usable = queries.select(queries.has_own & np.isfinite(queries.others.scores[:, 0]))
     if len(usable.own) < MIN_QUERIES:
         lonely = len(drawn) - len(usable.own)
@@ -175,20 +182,20 @@ class _Queries:
 
     @classmethod
     def ask(
-        cls, queries: Vectors, own: Labels, gallery: Vectors, labels: Labels, quiet: bool
+        cls, queries: Vectors, own: Labels, gallery: Labelled, labels: Labels, quiet: bool
     ) -> Self:
         """One exact scan in chunks of rows, so that a gallery of any size fits the memory."""
         everything = others = _Nearest.none(len(queries))
         has_own = np.zeros(len(queries), bool)
-        with bar("calibrating", " photos", len(gallery), quiet=quiet) as progress:
-            for start in range(0, len(gallery) if len(queries) else 0, _CHUNK_ROWS):
-                chunk = slice(start, start + _CHUNK_ROWS)
-                labelled = labels[chunk] >= 0
-                progress.update(len(labelled))
-                if not labelled.any():
+        with bar("calibrating", " photos", len(labels), quiet=quiet) as progress:
+            for start in range(0, len(labels) if len(queries) else 0, _CHUNK_ROWS):
+                chunk = labels[start : start + _CHUNK_ROWS]
+                progress.update(len(chunk))
+                labelled = np.flatnonzero(chunk >= 0)
+                if not len(labelled):
                     continue
-                there = labels[chunk][labelled]
-                alike = queries @ gallery[chunk][labelled].T
+                there = chunk[labelled]
+                alike = queries @ gallery.take(start + labelled).T
                 alike[alike > SAME_PHOTO] = -np.inf
                 everything = everything.merged(there, alike)
                 same = own[:, np.newaxis] == there

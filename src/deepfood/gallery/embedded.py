@@ -17,9 +17,10 @@ from filelock import FileLock
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, disk_full_named
+from deepfood.gallery.entry import Skipped
+from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import is_known, known_files
 from deepfood.gallery.read_photos import embed_photos
-from deepfood.gallery.store import Skipped, Store
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def embed_dataset(
         folder.mkdir(parents=True, exist_ok=True)
     with (
         FileLock(folder / "lock"),
-        contextlib.closing(Store.open_for_append(folder, embedder.dimension)) as store,
+        contextlib.closing(GrowingStore.open(folder, embedder.dimension, "f32")) as store,
     ):
         known = known_files([store])
         todo = [file for file in wanted if not is_known(source, file, known)]
@@ -86,4 +87,6 @@ def embed_dataset(
                 if skipped
                 else f"there are no photos in {source.root}"
             )
-        return Embedded(tuple(usable), tuple(hashes), np.array(vectors[rows]), tuple(skipped))
+        return Embedded(
+            tuple(usable), tuple(hashes), vectors.take(np.array(rows, np.int64)), tuple(skipped)
+        )

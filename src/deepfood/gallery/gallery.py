@@ -1,55 +1,24 @@
-"""A Gallery that can be searched: its manifest, its Store and its index, all opened read-only."""
+"""A Gallery that is searched while it changes: it looks for what is new before each search."""
 
 import hashlib
 import random
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from deepfood.artifacts import Manifest
 from deepfood.data.photos import path_inside
-from deepfood.errors import ModelMismatchError, PhotoNotFoundError
-from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.store import Photo, Store
-from deepfood.index import INDEXES, IndexSpec
+from deepfood.errors import ArtifactError, PhotoNotFoundError
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.snapshot import Snapshot, Stamp, stamp_of
+from deepfood.gallery.store import Store
+from deepfood.index import VectorFile
 from deepfood.model import Model
-
-_GENERATION = "generation-"
-
-
-class GalleryManifest(Manifest):
-    """`generation` names the sub-folder that holds the files; a rebuild writes the next one."""
-
-    kind_wanted: ClassVar[str] = "gallery"
-    kind: Literal["gallery"] = "gallery"
-
-    generation: Annotated[int, Field(ge=1)]
-    photos_root: str
-    count: Annotated[int, Field(ge=0)]
-    skipped: Annotated[int, Field(ge=0)]
-    labels: Annotated[int, Field(ge=0)]
-    dimension: Annotated[int, Field(ge=1)]
-    model_name: str
-    model_fingerprint: str
-    index: IndexSpec
-    #: How sure answers are, or a line that says why that is not known; neither in early galleries.
-    calibration: Calibration | None = None
-    uncalibrated: str | None = None
-
-    def folder(self, gallery: Path) -> Path:
-        return generation_folder(gallery, self.generation)
-
-
-def generation_folder(gallery: Path, generation: int) -> Path:
-    return gallery / f"{_GENERATION}{generation:06d}"
-
-
-def is_generation(path: Path) -> bool:
-    return path.name.startswith(_GENERATION)
 
 
 @dataclass(frozen=True)
@@ -65,37 +34,36 @@ class Hit:
 
 
 class Gallery:
-    """Search by vector or by id; safe to use from many threads."""
+    """Search by vector or by id; safe to use from many threads, beside a writer and other readers.
 
-    def __init__(self, folder: Path, manifest: GalleryManifest, photos_root: Path) -> None:
+    Each call sees what was acknowledged before it. A generation made with another Model is not
+    taken on, for the queries come from the old one: `superseded` is then True.
+    """
+
+    def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | None) -> None:
         self.folder = folder
-        self.manifest = manifest
-        self.photos_root = photos_root
-        inside = manifest.folder(folder)
-        self.store = Store.open(inside, manifest.dimension)
-        self.vectors = self.store.vectors()
-        kind = INDEXES[manifest.index.kind]
-        self.index = kind.open(self.vectors, inside, manifest.index)
+        self.superseded = False
+        self._photos_root = photos_root
+        self._files = PhotoFiles(folder)
+        self._snapshot = snapshot
+        self._refreshing = threading.Lock()
+        self._labels = (-1, -1, 0)
 
     @classmethod
-    def open(cls, folder: Path, model: Model, photos_root: Path | None = None) -> Self:
-        """Open a gallery with the Model that its queries will be embedded with.
+    def open(
+        cls, folder: Path, model: Model | None = None, photos_root: Path | None = None
+    ) -> Self:
+        """Open a gallery, with the Model that its queries are embedded with if it is searched.
 
         `photos_root` says where the photos are now, if not where they were when it was built.
         Raises an ArtifactError: missing, corrupt, of a newer format, or ModelMismatchError.
         """
-        manifest = GalleryManifest.read(folder)
-        if manifest.model_fingerprint != model.fingerprint:
-            raise ModelMismatchError(
-                f"{folder} was made with the Model {manifest.model_name} "
-                f"({manifest.model_fingerprint[:12]}), and you are using {model.manifest.name} "
-                f"({model.fingerprint[:12]}): name the right one with --model, or build it again"
-            )
-        manifest.check_on_open(folder)
-        return cls(folder, manifest, photos_root or Path(manifest.photos_root))
+        if model is not None:
+            GalleryManifest.read(folder).check_model(folder, model)
+        return cls(folder, Snapshot.open(folder), photos_root)
 
     def close(self) -> None:
-        self.store.close()
+        self._snapshot.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -103,36 +71,109 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def refresh(self) -> Snapshot:
+        """What there is to see now; a few microseconds where nothing has changed."""
+        now = self._snapshot
+        if self._is_current(now):
+            return now
+        with self._refreshing:
+            while True:
+                stamp = stamp_of(self.folder)
+                try:
+                    self._snapshot = now = self._newer(stamp).caught_up()
+                except ArtifactError:
+                    if stamp_of(self.folder) == stamp:  # else a new generation came in between
+                        raise
+                else:
+                    return now
+
+    def _newer(self, stamp: Stamp) -> Snapshot:
+        now = self._snapshot
+        if stamp == now.stamp or self.superseded:
+            return now
+        newer = Snapshot.open(self.folder, contents=False)
+        self.superseded = newer.manifest.model_fingerprint != now.manifest.model_fingerprint
+        return now if self.superseded else newer
+
+    def _is_current(self, now: Snapshot) -> bool:
+        return (self.superseded or stamp_of(self.folder) == now.stamp) and (
+            now.store.seq() == now.seq
+        )
+
+    @property
+    def manifest(self) -> GalleryManifest:
+        return self.refresh().manifest
+
+    @property
+    def store(self) -> Store:
+        return self.refresh().store
+
+    @property
+    def photos_root(self) -> Path:
+        return self._photos_root or Path(self._snapshot.manifest.photos_root)
+
+    @property
+    def count(self) -> int:
+        """How many photos there are."""
+        return self.refresh().count
+
+    @property
+    def labels(self) -> int:
+        """How many different labels there are; counted once for each change."""
+        now = self.refresh()
+        counted = self._labels
+        if counted[:2] != (now.manifest.generation, now.seq):
+            self._labels = counted = (now.manifest.generation, now.seq, now.store.labels())
+        return counted[2]
+
+    def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
+        """All photos, the vectors, and of each photo its row in them, int64 [count]."""
+        now = self.refresh()
+        known = {row: photo for row, photo in now.store.rows() if row < len(now.vectors)}
+        return list(known.values()), now.vectors, np.fromiter(known, np.int64, len(known))
+
     def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
 
         Raises QueryError for k < 1.
         """
-        rows, scores = self.index.search(query, k)
-        return [
-            Hit(self.store.at(int(row)), float(score))
-            for row, score in zip(rows, scores, strict=True)
-        ]
+        while True:
+            now = self.refresh()
+            rows, scores = now.index.search(query, k, now.allowed)
+            photos = now.store.at(rows)
+            if len(photos) == len(rows):  # else one was removed meanwhile
+                return [
+                    Hit(photos[int(row)], float(score))
+                    for row, score in zip(rows, scores, strict=True)
+                ]
 
     def search_like(self, photo_id: str, k: int) -> list[Hit]:
         """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
-        row, photo = self._find(photo_id)
-        hits = self.search(np.array(self.vectors[row]), k + 1 if k > 0 else k)
+        now = self.refresh()
+        row, photo = _find(now.store, photo_id)
+        if row >= len(now.vectors):  # added in between
+            now = now.caught_up()
+        hits = self.search(now.vectors.take(np.array([row]))[0], k + 1 if k > 0 else k)
         return [hit for hit in hits if hit.photo.id != photo.id][:k]
 
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
-        return self._find(photo_id)[1]
+        return _find(self.store, photo_id)[1]
+
+    def path(self, photo: Photo) -> Path:
+        """Where the photo's file should be."""
+        return self._files.path(photo.sha256) if photo.added else self.photos_root / photo.file
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's file, if it still is what was built from.
+        """The photo's file, if it still is what was embedded.
 
-        The content is compared with the catalogue, so nothing but the indexed photos can ever be
+        The content is compared with the catalogue, so nothing but the gallery's photos can ever be
         read this way. Raises PhotoNotFoundError where the file is gone or has changed.
         """
-        path = path_inside(self.photos_root, photo.file)
+        path = self.path(photo)
         try:
-            data = path.read_bytes() if path and path.stat().st_size == photo.bytes else b""
+            inside = photo.added or path_inside(self.photos_root, photo.file)
+            data = path.read_bytes() if inside and path.stat().st_size == photo.bytes else b""
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:
@@ -143,11 +184,15 @@ class Gallery:
 
     def sample(self, count: int, seed: int) -> list[Photo]:
         """Photos drawn at random, the same for the same seed; all where there are fewer."""
-        rows = random.Random(seed).sample(range(len(self.vectors)), min(count, len(self.vectors)))  # noqa: S311
-        return [self.store.at(row) for row in rows]
+        now = self.refresh()
+        rows = np.flatnonzero(now.alive).tolist()
+        drawn = random.Random(seed).sample(rows, min(count, len(rows)))  # noqa: S311
+        photos = now.store.at(drawn)
+        return [photos[row] for row in drawn if row in photos]
 
-    def _find(self, photo_id: str) -> tuple[int, Photo]:
-        found = self.store.find(photo_id)
-        if found is None:
-            raise PhotoNotFoundError(f"there is no photo {photo_id[:40]!r} in this gallery")
-        return found
+
+def _find(store: Store, photo_id: str) -> tuple[int, Photo]:
+    found = store.find(photo_id)
+    if found is None:
+        raise PhotoNotFoundError(f"there is no photo {photo_id[:40]!r} in this gallery")
+    return found

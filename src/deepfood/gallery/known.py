@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.gallery.store import Photo, Skipped, Store
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.store import Store
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class Known:
     def agrees(self, file: PhotoFile) -> bool:
         """Whether the catalogue has the label and name that the source gives the file now.
 
-        Copies of another photo show neither, so theirs may change.
+        Copies of another photo show neither, so theirs may change; what was set by hand stays.
         """
         return (
             isinstance(self.entry, Skipped)
+            or self.entry.edited
             or self.entry.file != file.file
             or (self.entry.label, self.entry.name) == (file.label, file.name)
         )
@@ -31,8 +33,9 @@ def known_files(stores: list[Store]) -> dict[str, Known]:
     known: dict[str, Known] = {}
     for store in reversed(stores):
         by_content: dict[str, tuple[int, Photo]] = {}
-        for row, photo in enumerate(store.photos()):
-            known[photo.file] = Known(store, row, photo)
+        for row, photo in store.rows():
+            if not photo.added:
+                known[photo.file] = Known(store, row, photo)
             by_content[photo.sha256] = (row, photo)
         for skipped in store.skipped():
             if skipped.same_as in by_content:

@@ -1,10 +1,12 @@
-"""Read and embed photos on all cores, into a Store. Each worker takes one photo all the way."""
+"""Read and embed photos on all cores. Each worker takes one photo all the way."""
 
 import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,14 +15,25 @@ import numpy.typing as npt
 from deepfood.data.photos import PhotoFile, PhotoSource, path_inside
 from deepfood.embed import Embedder
 from deepfood.errors import PhotoError
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import stamp
-from deepfood.gallery.store import Photo, Skipped, Store
 from deepfood.photo import read_header
 from deepfood.progress import bar
 
 Vector = npt.NDArray[np.float32]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class EmbeddedPhoto:
+    """What the catalogue will say of a photo, its unit vector float32 [dim], and its bytes."""
+
+    photo: Photo
+    vector: Vector
+    data: bytes
+
 
 #: Finished photos are made durable at least this often.
 _FLUSH_PHOTOS = 512
@@ -31,7 +44,7 @@ def embed_photos(
     source: PhotoSource,
     todo: list[PhotoFile],
     embedder: Embedder,
-    store: Store,
+    store: GrowingStore,
     *,
     done: int,
     quiet: bool,
@@ -49,27 +62,57 @@ def embed_photos(
         for batch in (photos, vectors, skipped):
             batch.clear()
 
-    def work(file: PhotoFile) -> tuple[Photo, Vector] | Skipped:
-        return _embed_one(source, file, embedder)
-
     flushed = time.monotonic()
-    pool = ThreadPoolExecutor(embedder.threads + 1, thread_name_prefix="embed")
     total = len(todo) + done
+    with bar("embedding", " photos", total, done=done, quiet=quiet) as progress:
+        try:
+            with read_photos(source, todo, embedder) as results:
+                for result in results:
+                    if isinstance(result, Skipped):
+                        skipped.append(result)
+                    else:
+                        photos.append(result.photo)
+                        vectors.append(result.vector)
+                    progress.update()
+                    if len(photos) >= _FLUSH_PHOTOS or time.monotonic() - flushed > _FLUSH_S:
+                        flush()
+                        flushed = time.monotonic()
+        finally:
+            flush()
+
+
+@contextmanager
+def read_photos(
+    source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
+) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
+    """Each file as a photo or as skipped, in order; a few are under way at any time."""
+
+    def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
+        return _read_one(source, file, embedder)
+
+    pool = ThreadPoolExecutor(embedder.threads + 1, thread_name_prefix="embed")
     try:
-        with bar("embedding", " photos", total, done=done, quiet=quiet) as progress:
-            for result in in_order(pool, work, todo, ahead=8 * embedder.threads):
-                if isinstance(result, Skipped):
-                    skipped.append(result)
-                else:
-                    photos.append(result[0])
-                    vectors.append(result[1])
-                progress.update()
-                if len(photos) >= _FLUSH_PHOTOS or time.monotonic() - flushed > _FLUSH_S:
-                    flush()
-                    flushed = time.monotonic()
+        yield in_order(pool, work, files, ahead=8 * embedder.threads)
     finally:
         pool.shutdown(cancel_futures=True)
-        flush()
+
+
+def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPhoto:
+    """A photo of bytes that come from nowhere in particular. Raises PhotoError."""
+    embedder.limits.check_bytes(len(data))
+    header = read_header(data, embedder.limits)
+    photo = Photo(
+        sha256=hashlib.sha256(data).hexdigest(),
+        file=about.file,
+        label=about.label,
+        name=about.name,
+        media_type=header.media_type,
+        width=header.width,
+        height=header.height,
+        bytes=len(data),
+        modified_ns=time.time_ns(),
+    )
+    return EmbeddedPhoto(photo, embedder.embed(data), data)
 
 
 def in_order(
@@ -88,9 +131,7 @@ def in_order(
         yield waiting.popleft().result()
 
 
-def _embed_one(
-    source: PhotoSource, file: PhotoFile, embedder: Embedder
-) -> tuple[Photo, Vector] | Skipped:
+def _read_one(source: PhotoSource, file: PhotoFile, embedder: Embedder) -> EmbeddedPhoto | Skipped:
     size, modified_ns = stamp(source, file)
 
     def skip(reason: str) -> Skipped:
@@ -107,22 +148,9 @@ def _embed_one(
         return skip("it is no regular file")
     try:
         embedder.limits.check_bytes(size)  # before it is read
-        data = path.read_bytes()
-        header = read_header(data, embedder.limits)
-        vector = embedder.embed(data)
+        one = embed_photo(path.read_bytes(), file, embedder)
     except PhotoError as error:
         return skip(str(error))
     except OSError as error:
         return skip(f"the file cannot be read: {error.strerror}")
-    photo = Photo(
-        sha256=hashlib.sha256(data).hexdigest(),
-        file=file.file,
-        label=file.label,
-        name=file.name,
-        media_type=header.media_type,
-        width=header.width,
-        height=header.height,
-        bytes=len(data),
-        modified_ns=modified_ns,
-    )
-    return photo, vector
+    return replace(one, photo=replace(one.photo, modified_ns=modified_ns))

@@ -6,11 +6,12 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
-from deepfood.gallery.build import only_writer
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.gallery import Gallery, GalleryManifest
-from deepfood.gallery.store import ID_DIGITS
+from deepfood.gallery.entry import ID_DIGITS
+from deepfood.gallery.gallery import Gallery
+from deepfood.gallery.lock import only_writer
+from deepfood.gallery.manifest import GalleryManifest
 
 
 def recalibrate(
@@ -25,11 +26,10 @@ def recalibrate(
     GalleryManifest.read(folder)  # before the lock, which would make the folder
     with only_writer(folder), Gallery.open(folder, embedder.model) as gallery:
         photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
+        known, vectors, rows = gallery.photos()
         calibration = calibrate(
             Labelled(
-                gallery.vectors,
-                [photo.label for photo in gallery.store.photos()],
-                [photo.id for photo in gallery.store.photos()],
+                vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
             ),
             embedder.model.trained_on,
             Labelled(

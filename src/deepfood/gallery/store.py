@@ -1,199 +1,231 @@
-"""The Store: vectors in one plain file, and a catalogue in SQLite that says what each row is.
+"""The Store: vectors in one file, and a catalogue in SQLite that says what each row is.
 
-Rows are only ever appended: the vectors first, flushed to disk, then their catalogue rows in one
-transaction. After a crash the catalogue is the truth, and vectors beyond its last row are cut off.
+A row is a photo's place in the vectors, and is never used twice. A removed photo leaves a hole: its
+catalogue row is gone, and its vector stays until the next generation. Whatever changes is noted in
+`changes`, so that who reads can catch up. The catalogue is the truth: vectors beyond its `next_row`
+are of photos that were never acknowledged.
 """
 
-import os
+import shutil
 import sqlite3
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
+from deepfood.gallery.entry import ID_DIGITS, PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
+from deepfood.index import Storage, VectorFile
 
-VECTORS = "vectors.f32"
 CATALOGUE = "catalogue.sqlite"
 
-Vectors = npt.NDArray[np.float32]
-
-_SCHEMA = """
+#: `changes` has nothing of what a build put in: who reads begins with all of that.
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS photos (
     row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, label TEXT, name TEXT,
     media_type TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL
+    bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, added INTEGER NOT NULL,
+    edited INTEGER NOT NULL, vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS photos_sha256 ON photos (sha256);
+CREATE INDEX IF NOT EXISTS photos_file ON photos (file);
+CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 CREATE TABLE IF NOT EXISTS skipped (
     file TEXT PRIMARY KEY, reason TEXT NOT NULL, bytes INTEGER NOT NULL,
-    modified_ns INTEGER NOT NULL, same_as TEXT
+    modified_ns INTEGER NOT NULL, same_as TEXT, checksum INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS skipped_same_as ON skipped (same_as);
+CREATE TABLE IF NOT EXISTS changes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('add', 'remove', 'update'))
+) STRICT;
+CREATE INDEX IF NOT EXISTS removals ON changes (seq, row) WHERE kind = 'remove';
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO state VALUES ('next_row', 0);
 """
 
-#: Hex digits of the SHA-256 that make a photo's id: 80 bits, so that among ten billion photos the
-#: odds of two sharing an id are below one in ten thousand.
-ID_DIGITS = 20
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A catalogue row. `width` and `height` are as shown, upright; `file` is below the root."""
-
-    sha256: str
-    file: str
-    label: str | None
-    name: str | None
-    media_type: str
-    width: int
-    height: int
-    bytes: int
-    modified_ns: int
-
-    @property
-    def id(self) -> str:
-        """Names the photo by its content: the same on every machine and in every gallery."""
-        return self.sha256[:ID_DIGITS]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that is not in the gallery, and why.
-
-    `same_as` is the SHA-256 of the gallery's photo with the very same content, where that is why.
-    """
-
-    file: str
-    reason: str
-    bytes: int
-    modified_ns: int
-    same_as: str | None = None
-
-
-_PHOTO_COLUMNS = ", ".join(field.name for field in fields(Photo))
+_PHOTO = ", ".join(PHOTO_FIELDS)
+#: Variables in one statement; SQLite allows more.
+_CHUNK = 500
 
 
 class Store:
-    """Vectors float32 [n, dimension] and their catalogue, in one folder."""
+    """Vectors [rows, dimension] and their catalogue in one folder, to read; for many threads."""
 
-    def __init__(self, folder: Path, dimension: int, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, folder: Path, dimension: int, storage: Storage, connection: sqlite3.Connection
+    ) -> None:
         self.folder = folder
         self.dimension = dimension
+        self.storage = storage
         self._db = connection
         self._lock = threading.Lock()
+        # Whoever uses an old generation last closes it, in whichever thread that is.
+        self._close = weakref.finalize(self, connection.close)
 
     @classmethod
-    def open_for_append(cls, folder: Path, dimension: int) -> Self:
-        """Open or create; cuts off what a crash left unfinished."""
-        with disk_full_named(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(folder / CATALOGUE, check_same_thread=False)
-            connection.executescript(_SCHEMA)
-            store = cls(folder, dimension, connection)
-            with (folder / VECTORS).open("ab") as file:
-                file.truncate(store.count() * dimension * 4)
-        return store
-
-    @classmethod
-    def open(cls, folder: Path, dimension: int) -> Self:
-        """Open to read only; the folder may lie on a read-only disk."""
+    def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
+        """Open to read only; the folder may lie on a read-only disk, or be written meanwhile."""
         path = folder / CATALOGUE
+        if not path.is_file():
+            raise ArtifactMissingError(f"{path} is missing")
         try:
-            connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-            )
-            store = cls(folder, dimension, connection)
-            store.count()
+            return cls(folder, dimension, storage, _connect_to_read(path))
         except sqlite3.DatabaseError as error:
             raise ArtifactCorruptError(f"{path} is no usable catalogue: {error}") from error
-        return store
 
     def close(self) -> None:
-        self._db.close()
+        self._close()
 
-    def append(self, photos: Sequence[Photo], vectors: Vectors, skipped: Sequence[Skipped]) -> None:
-        """Add photos with their vectors, float32 [len(photos), dimension], durable on return.
+    @property
+    def vectors_path(self) -> Path:
+        return self.folder / f"vectors.{self.storage}"
 
-        Raises DiskFullError, and then nothing of this call has been added.
-        """
-        start = self.count()
-        with disk_full_named(self.folder):
-            if len(photos):
-                with (self.folder / VECTORS).open("r+b") as file:
-                    file.seek(start * self.dimension * 4)
-                    file.write(np.ascontiguousarray(vectors, np.float32).data)
-                    file.truncate()
-                    file.flush()
-                    os.fsync(file.fileno())
-            with self._lock, self._db:
-                self._db.executemany(
-                    f"INSERT INTO photos (row, {_PHOTO_COLUMNS}) VALUES "  # noqa: S608
-                    f"(?{', ?' * len(fields(Photo))})",
-                    ((start + i, *astuple(photo)) for i, photo in enumerate(photos)),
-                )
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
-                    (astuple(one) for one in skipped),
-                )
+    def vectors(self) -> VectorFile:
+        """The vectors of all rows, those of holes among them, memory-mapped and read-only."""
+        return VectorFile.open(self.vectors_path, self.dimension, self.storage, self.next_row())
 
-    def vectors(self) -> Vectors:
-        """All vectors, memory-mapped and read-only: float32 [n, dimension]."""
-        count = self.count()
-        path = self.folder / VECTORS
-        wanted = count * self.dimension * 4
-        if path.stat().st_size != wanted:
-            raise ArtifactCorruptError(
-                f"{path} has {path.stat().st_size} bytes, and its catalogue of {count} photos "
-                f"wants {wanted}"
-            )
-        if count == 0:
-            return np.empty((0, self.dimension), np.float32)
-        return np.memmap(path, np.float32, mode="r", shape=(count, self.dimension))
+    def next_row(self) -> int:
+        """How many rows there are, holes included: the row that the next photo gets."""
+        return int(self._one("SELECT value FROM state WHERE name = 'next_row'"))
 
-    def count(self) -> int:
-        with self._lock:
-            return int(
-                self._db.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM photos").fetchone()[0]
-            )
+    def seq(self) -> int:
+        """The number of the newest change, 0 for none. Takes microseconds."""
+        return int(self._one("SELECT COALESCE(MAX(seq), 0) FROM changes"))
 
-    def at(self, row: int) -> Photo:
-        with self._lock:
-            found = self._db.execute(
-                f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE row = ?",  # noqa: S608
-                (row,),
-            ).fetchone()
-        return Photo(*found)
+    def removed_since(self, seq: int) -> list[int]:
+        """Rows that became holes by changes after number `seq`."""
+        found = self._all("SELECT row FROM changes WHERE kind = 'remove' AND seq > ?", seq)
+        return [row for (row,) in found]
+
+    def at(self, rows: Iterable[int]) -> dict[int, Photo]:
+        """The photos of some rows; holes are left out."""
+        wanted = [int(row) for row in rows]
+        found: dict[int, Photo] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            marks = ", ".join("?" * len(some))
+            found.update(self._photos(f"WHERE row IN ({marks})", *some))
+        return found
 
     def find(self, photo_id: str) -> tuple[int, Photo] | None:
         """Row and photo of an id, or None."""
-        # A range over the index, so that what the caller sent is only ever compared.
-        with self._lock:
-            found = self._db.execute(
-                f"SELECT row, {_PHOTO_COLUMNS} FROM photos "  # noqa: S608
-                "WHERE sha256 >= ? AND sha256 < ? LIMIT 1",
-                (photo_id, photo_id + "g"),
-            ).fetchone()
-        if found is None or len(photo_id) != ID_DIGITS:
+        if len(photo_id) != ID_DIGITS:
             return None
-        return found[0], Photo(*found[1:])
+        # A range over the index, so that what the caller sent is only ever compared.
+        found = self._photos("WHERE sha256 >= ? AND sha256 < ?", photo_id, photo_id + "g")
+        return next(found, None)
+
+    def keeps(self, sha256: str) -> bool:
+        """Whether a photo with these bytes was added, so that the gallery must keep them."""
+        return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ? AND added", sha256))
+
+    def named(self, file: str) -> list[tuple[int, Photo]]:
+        """Rows and photos of a file name."""
+        return list(self._photos("WHERE file = ?", file))
+
+    def rows(self) -> Iterator[tuple[int, Photo]]:
+        """All rows that are no holes, and their photos, in order."""
+        return self._photos("ORDER BY row")
 
     def photos(self) -> Iterator[Photo]:
         """All photos by row."""
-        with self._lock:
-            rows = self._db.execute(f"SELECT {_PHOTO_COLUMNS} FROM photos ORDER BY row").fetchall()  # noqa: S608
-        return (Photo(*row) for row in rows)
+        return (photo for _, photo in self.rows())
 
     def skipped(self) -> list[Skipped]:
         """All files left out, by name."""
-        with self._lock:
-            rows = self._db.execute("SELECT * FROM skipped ORDER BY file").fetchall()
-        return [Skipped(*row) for row in rows]
+        found = self._all(
+            "SELECT file, reason, bytes, modified_ns, same_as FROM skipped ORDER BY file"
+        )
+        return [Skipped(*values) for values in found]
+
+    def crcs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
+        found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
+        table = np.array(found, np.int64).reshape(-1, 2)
+        return table[:, 0], table[:, 1].astype(np.uint32)
+
+    def count(self) -> int:
+        return int(self._one("SELECT COUNT(*) FROM photos"))
 
     def labels(self) -> int:
         """How many different labels there are."""
-        with self._lock:
-            return int(self._db.execute("SELECT COUNT(DISTINCT label) FROM photos").fetchone()[0])
+        return int(self._one("SELECT COUNT(DISTINCT label) FROM photos"))
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite itself finds wrong."""
+        found = self._all("PRAGMA integrity_check")
+        return [said for (said,) in found if said != "ok"]
+
+    def rows_as_they_stand(self) -> Iterator[tuple[int, Photo, bool]]:
+        """Row, photo, and whether the row is as it was written; altered ones are read too."""
+        return self._read("ORDER BY row")
+
+    def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
+        """Skipped files, and whether what is said of them is as it was written."""
+        for *said, check in self._all("SELECT * FROM skipped ORDER BY file"):
+            one = Skipped(*said)
+            yield one, checksum(one) == check
+
+    def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
+        for row, *said, crc, check in self._all(
+            f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}",  # noqa: S608
+            *values,
+        ):
+            photo = photo_from(tuple(said))
+            yield row, photo, checksum(photo, row, crc) == check
+
+    def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
+        for row, photo, whole in self._read(where, *values):
+            if not whole:
+                raise ArtifactCorruptError(
+                    f"row {row} of {self.folder / CATALOGUE} has been altered: run deepfood verify "
+                    "--repair"
+                )
+            yield row, photo
+
+    def _one(self, statement: str) -> Any:
+        return self._all(statement)[0][0]
+
+    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise ArtifactCorruptError(
+                f"{self.folder / CATALOGUE} cannot be read: {error}"
+            ) from error
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    uri = path.resolve().as_uri()
+    try:
+        return _connect(f"{uri}?mode=ro")
+    except sqlite3.OperationalError:  # a read-only disk: SQLite may not put its -shm beside it
+        wal = path.with_name(f"{path.name}-wal")
+        if not wal.is_file() or wal.stat().st_size == 0:
+            return _connect(f"{uri}?immutable=1")
+    # What was acknowledged last is in the log only, which must be merged where one may write.
+    with tempfile.TemporaryDirectory() as folder:
+        for one in (path, wal):
+            shutil.copy(one, folder)
+        merged = _connect(Path(folder, path.name).as_uri())
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        merged.backup(connection)
+        merged.close()
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    try:
+        connection.execute("SELECT value FROM state").fetchall()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection

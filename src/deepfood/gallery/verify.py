@@ -1,17 +1,36 @@
-"""Check a gallery to the last byte: its files, its vectors, its index, and its photos."""
+"""Check a gallery to the last byte: catalogue, vectors, index, Model, photos, leftovers."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from deepfood.artifacts import sha256_of_file
 from deepfood.data.photos import path_inside
 from deepfood.errors import ArtifactError
-from deepfood.gallery.gallery import Gallery, GalleryManifest
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.leftovers import leftovers
+from deepfood.gallery.manifest import GalleryManifest, model_problems
+from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.snapshot import altered_rows
+from deepfood.gallery.store import Store
+from deepfood.index import INDEXES, VectorFile
 from deepfood.progress import bar
 
-_CHUNK = 4096
+#: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
+#: again; look at the photo of a row again; make a row a hole; forget a skipped file; delete a path.
+Mend = Literal["index", "model", "catalogue", "row", "vector", "hole", "skipped", "drop"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, in a line, and what can be done about it; None where nothing can, here."""
+
+    what: str
+    mend: Mend | None = None
+    row: int = -1
+    path: Path = Path()
+    file: str = ""
 
 
 def gallery_problems(
@@ -21,32 +40,111 @@ def gallery_problems(
 
     Raises an ArtifactError where there is no readable manifest to check against.
     """
+    return (fault.what for fault in find_faults(folder, photos_root, quiet=quiet))
+
+
+def find_faults(
+    folder: Path, photos_root: Path | None = None, *, quiet: bool = False
+) -> Iterator[Fault]:
+    """Every fault. What a writer does meanwhile is none, nor what the next one cleans up."""
     manifest = GalleryManifest.read(folder)
-    damaged = False
+    for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
+        yield Fault(f"the copy of the Model: {problem}", "model")
     for problem in manifest.problems(folder, contents=True):
-        damaged = True
-        yield problem
-    if damaged:
-        return  # what stands inside damaged files says nothing
+        yield Fault(problem, "index")
+    if INDEXES[manifest.index.kind].suffix and not manifest.files:
+        yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
     try:
-        gallery = Gallery(folder, manifest, photos_root or Path(manifest.photos_root))
+        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
-        yield str(error)
+        yield Fault(f"{error}: build the gallery again")
         return
     try:
-        if len(gallery.vectors) != manifest.count:
-            yield f"{len(gallery.vectors)} vectors, and the manifest says {manifest.count}"
-        for start in range(0, len(gallery.vectors), _CHUNK):
-            lengths = np.linalg.norm(gallery.vectors[start : start + _CHUNK], axis=1)
-            for row in np.flatnonzero(~(np.abs(lengths - 1) < 1e-3)):
-                yield f"vector {start + row} has length {lengths[row]:.3f}, not 1"
-        with bar("checking", " photos", manifest.count, quiet=quiet) as progress:
-            for photo in gallery.store.photos():
-                path = path_inside(gallery.photos_root, photo.file)
-                if path is None or not path.is_file():
-                    yield f"photo {photo.file} is missing from {gallery.photos_root}"
-                elif sha256_of_file(path) != photo.sha256:
-                    yield f"photo {photo.file} has changed since the gallery was built"
-                progress.update()
+        yield from _catalogue_faults(store)
+        yield from _vector_faults(store, manifest)
+        root = photos_root or Path(manifest.photos_root)
+        yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
+        yield from _orphans(folder, manifest, store)
+    except ArtifactError as error:  # what is not damaged cannot be told from what is
+        yield Fault(f"{error}: build the gallery again")
     finally:
-        gallery.close()
+        store.close()
+
+
+def _catalogue_faults(store: Store) -> Iterator[Fault]:
+    for problem in store.integrity_problems():
+        yield Fault(f"the catalogue: {problem}", "catalogue")
+    rows = set()
+    for row, photo, whole in store.rows_as_they_stand():
+        rows.add(row)
+        if not whole:
+            yield Fault(f"row {row} of the catalogue ({photo.file}) is altered", "row", row)
+    for one, whole in store.skipped_as_they_stand():
+        if not whole:
+            what = f"what the catalogue says of the skipped file {one.file} is altered"
+            yield Fault(what, "skipped", file=one.file)
+    holes = set(store.removed_since(0))
+    for row in sorted(set(range(store.next_row())) - rows - holes):
+        yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
+    for row in sorted(rows & holes):
+        yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
+    for row in sorted(row for row in rows if row >= store.next_row()):
+        yield Fault(
+            f"row {row} of the catalogue is beyond the last, {store.next_row()}", "hole", row
+        )
+
+
+def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
+    path, count = store.vectors_path, store.next_row()
+    row_bytes = (
+        VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
+    )
+    there = path.stat().st_size // row_bytes if row_bytes else 0
+    lacking = [row for row, _, _ in store.rows_as_they_stand() if there <= row < count]
+    for row in lacking:
+        yield Fault(f"the vector of row {row} is missing from {path.name}", "vector", row)
+    if there:
+        rows = min(there, count)
+        vectors = VectorFile.open(path, store.dimension, store.storage, rows)
+        for row in altered_rows(store, vectors):
+            yield Fault(f"the vector of row {row} is altered", "vector", row)
+    if manifest.covered > count:
+        what = f"the index covers {manifest.covered} rows, and there are {count}"
+        yield Fault(what, "index")
+
+
+def _photo_faults(
+    store: Store, photos_root: Path, files: PhotoFiles, *, quiet: bool
+) -> Iterator[Fault]:
+    rows = [(row, photo) for row, photo, whole in store.rows_as_they_stand() if whole]
+    with bar("checking", " photos", len(rows), quiet=quiet) as progress:
+        for row, photo in rows:
+            if (fault := _photo_fault(photo, photos_root, files)) and store.at([row]):
+                yield fault
+            progress.update()
+
+
+def _photo_fault(photo: Photo, photos_root: Path, files: PhotoFiles) -> Fault | None:
+    if photo.added:
+        path: Path | None = files.path(photo.sha256)
+        where, since = "the gallery", "it was added"
+    else:
+        path = path_inside(photos_root, photo.file)
+        where, since = str(photos_root), "the gallery was built"
+    if path is None or not path.is_file():
+        return Fault(f"photo {photo.file} ({photo.id}) is missing from {where}")
+    if sha256_of_file(path) != photo.sha256:
+        return Fault(f"photo {photo.file} ({photo.id}) has changed since {since}")
+    return None
+
+
+def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[Fault]:
+    for path in leftovers(folder, manifest):
+        yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
+    files = PhotoFiles(folder)
+    there = list(files.all())
+    passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
+    for path in there:
+        if path.name not in passing and path.is_file() and not store.keeps(path.name):
+            what = f"{path.relative_to(folder)} is no photo of the gallery"
+            yield Fault(what, "drop", path=path)

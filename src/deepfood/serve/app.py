@@ -139,10 +139,11 @@ async def search_as_the_original(request: Request) -> UrlsOut:
 @router.get("/api/v1/gallery", tags=["gallery"])
 async def gallery(request: Request) -> GalleryOut:
     """What is searched here."""
-    about = _service(request).gallery.manifest
+    gallery = _service(request).gallery
+    about = gallery.manifest
     return GalleryOut(
-        photos=about.count,
-        labels=about.labels,
+        photos=gallery.count,
+        labels=gallery.labels,
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
@@ -195,7 +196,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", tags=["operation"])
 async def readyz(request: Request) -> dict[str, str]:
     """The gallery is open and can be searched; before that, nothing answers here."""
-    return {"status": "ready", "photos": str(_service(request).gallery.manifest.count)}
+    return {"status": "ready", "photos": str(_service(request).gallery.count)}
 
 
 @router.get("/", include_in_schema=False)

@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run(settings: Settings, listening: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves."""
     service = open_service(settings)  # with several workers: to find faults before they start
-    count = service.gallery.manifest.count
+    count = service.gallery.count
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import QueryError, SettingError
-from deepfood.gallery import Answer, Gallery, Hit, Photo, judge
+from deepfood.gallery import Answer, Gallery, Hit, Photo, gallery_model, judge
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
@@ -98,6 +98,7 @@ def open_service(settings: Settings) -> SearchService:
     """Open Model and gallery as the settings say. Raises SettingError or ArtifactError."""
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
-    embedder = open_embedder(settings, latency=True)
-    gallery = Gallery.open(settings.gallery, embedder.model, settings.photos_root)
+    model = gallery_model(settings.gallery, settings.model)
+    embedder = open_embedder(settings, model, latency=True)
+    gallery = Gallery.open(settings.gallery, model, settings.photos_root)
     return SearchService(gallery, embedder, settings)

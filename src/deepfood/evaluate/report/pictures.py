@@ -6,7 +6,7 @@ import hashlib
 from deepfood.data.photos import path_inside
 from deepfood.errors import PhotoError
 from deepfood.evaluate.trial import Photos
-from deepfood.gallery.store import ID_DIGITS
+from deepfood.gallery.entry import ID_DIGITS
 from deepfood.photo import Limits, thumbnail
 
 

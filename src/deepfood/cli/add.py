@@ -1,0 +1,112 @@
+"""`deepfood add`, `remove` and `update`: a gallery that changes while it is searched."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.config import load_settings
+
+LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
+NameOption = Annotated[str | None, typer.Option("--name", help='What it is called; "" for none.')]
+PhotoName = Annotated[str, typer.Argument(metavar="ID", help="A photo's id, or its file name.")]
+
+#: How long a command waits for another writer's commit; a build takes longer.
+_WAIT_S = 5.0
+
+
+@app.command()
+def add(
+    gallery: GalleryArgument,
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOS...", help="Photos, folders or CSVs.")
+    ],
+    label: LabelOption = None,
+    name: NameOption = None,
+    model: ModelOption = None,
+    as_json: Json = False,
+) -> None:
+    """Add photos, without a rebuild. Exit status 1 where some are no usable photos.
+
+    Labels and names are those given here, or what the folder or CSV says, as for a build.
+    """
+    from deepfood.embed import open_embedder
+    from deepfood.gallery import gallery_model
+    from deepfood.gallery.add import add_photos
+
+    settings = load_settings(model=model)
+    embedder = open_embedder(settings, gallery_model(gallery, settings.model))
+    done = add_photos(
+        gallery, photos, embedder, label=label, name=name, wait_s=_WAIT_S, quiet=as_json
+    )
+    if as_json:
+        print_json(
+            {
+                "gallery": str(gallery),
+                "photos": [
+                    {"id": photo.id, "file": photo.file, "label": photo.label, "done": outcome}
+                    for photo, outcome in done.photos
+                ],
+                "left_out": [{"file": one.file, "reason": one.reason} for one in done.left_out],
+                "seconds": round(done.seconds, 3),
+            }
+        )
+    else:
+        counts = Counter(outcome for _, outcome in done.photos)
+        said = [f"{counts[one]} {one}" for one in ("added", "updated", "unchanged") if counts[one]]
+        print(f"{gallery}: {', '.join(said) or 'nothing added'}, {done.seconds:.1f} s")
+        if done.left_out:
+            print(f"{count(done.left_out, 'file is', 'files are')} left out:")
+            for one in done.left_out:
+                print(f"  {one.file}: {one.reason}")
+    raise typer.Exit(1 if done.left_out else 0)
+
+
+@app.command()
+def remove(
+    gallery: GalleryArgument,
+    photos: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Photos' ids, or their file names.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Remove photos, without a rebuild; none, where one of them is not there.
+
+    The bytes of photos that were added are deleted; your own files are not touched.
+    """
+    from deepfood.gallery import GalleryWriter
+
+    with GalleryWriter.open(gallery, wait_s=_WAIT_S) as writer:
+        gone = writer.remove(photos)
+    if as_json:
+        print_json({"gallery": str(gallery), "removed": [_facts(photo) for photo in gone]})
+    else:
+        print(f"{gallery}: {count(gone, 'photo', 'photos')} removed")
+
+
+@app.command()
+def update(
+    gallery: GalleryArgument,
+    photo: PhotoName,
+    label: LabelOption = None,
+    name: NameOption = None,
+    as_json: Json = False,
+) -> None:
+    """Change what is said of a photo; a later build keeps it."""
+    from deepfood.errors import SettingError
+    from deepfood.gallery import GalleryWriter
+
+    if label is None and name is None:
+        raise SettingError("nothing to change: give --label or --name")
+    with GalleryWriter.open(gallery, wait_s=_WAIT_S) as writer:
+        changed = writer.update(photo, label=label, photo_name=name)
+    if as_json:
+        print_json({"gallery": str(gallery), **_facts(changed)})
+    else:
+        print(f"{changed.id}  {' · '.join(part for part in (changed.name, changed.label) if part)}")
+
+
+def _facts(photo: Any) -> dict[str, str | None]:
+    return {"id": photo.id, "file": photo.file, "label": photo.label, "name": photo.name}

@@ -1,0 +1,105 @@
+"""Add photos from files to a gallery: read and embed outside the lock, commit in batches."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
+from deepfood.data.tables import clean_label
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
+from deepfood.gallery.reindex import reindex, wants_reindex
+from deepfood.gallery.snapshot import Snapshot
+from deepfood.gallery.writer import GalleryWriter, Outcome
+from deepfood.progress import bar
+
+#: A batch is committed when it has so many photos, or when its first has waited so long.
+_BATCH_PHOTOS = 256
+_BATCH_S = 1.0
+
+
+@dataclass
+class AddReport:
+    """Each photo and what was done with it, and the files that are no usable photos."""
+
+    photos: list[tuple[Photo, Outcome]] = field(default_factory=list)
+    left_out: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def add_photos(
+    gallery: Path,
+    paths: Sequence[Path],
+    embedder: Embedder,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    wait_s: float = 0,
+    quiet: bool = False,
+) -> AddReport:
+    """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
+
+    `label` and `name`, where given, are said of all of them. Raises DatasetError, ArtifactError
+    (ArtifactBusyError after `wait_s` seconds for each batch) or DiskFullError.
+    """
+    started = time.monotonic()
+    report = AddReport()
+    sources = [_source(path) for path in paths]
+    total = sum(len(source.files) for source in sources)
+    batch: list[EmbeddedPhoto] = []
+    first = started
+
+    def commit() -> None:
+        with GalleryWriter.open(gallery, embedder.model, wait_s=wait_s) as writer:
+            outcomes = writer.add(batch)
+        report.photos += zip((one.photo for one in batch), outcomes, strict=True)
+        batch.clear()
+
+    with bar("adding", " photos", total, quiet=quiet) as progress:
+        for result in _embedded(sources, embedder):
+            if isinstance(result, Skipped):
+                report.left_out.append(result)
+            else:
+                first = first if batch else time.monotonic()
+                batch.append(_said(result, label, name))
+            progress.update()
+            waited = time.monotonic() - first
+            if batch and (len(batch) >= _BATCH_PHOTOS or waited > _BATCH_S):
+                commit()
+        if batch:
+            commit()
+    now = Snapshot.open(gallery, contents=False)
+    now.store.close()
+    if wants_reindex(now):
+        reindex(gallery, quiet=quiet)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _source(path: Path) -> PhotoSource:
+    if path.is_dir() or path.suffix.lower() == ".csv":
+        return list_photos(path)
+    if not path.exists():
+        raise DatasetError(f"there is no {path}: give photos, folders of photos, or CSVs")
+    named = path.resolve()
+    return PhotoSource(named.parent, (PhotoFile(named.name),))
+
+
+def _embedded(
+    sources: Sequence[PhotoSource], embedder: Embedder
+) -> Iterator[EmbeddedPhoto | Skipped]:
+    for source in sources:
+        with read_photos(source, source.files, embedder) as results:
+            yield from results
+
+
+def _said(one: EmbeddedPhoto, label: str | None, name: str | None) -> EmbeddedPhoto:
+    photo = one.photo
+    if label is not None:
+        photo = replace(photo, label=clean_label(label))
+    if name is not None:
+        photo = replace(photo, name=name or None)
+    return replace(one, photo=photo)

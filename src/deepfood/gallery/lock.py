@@ -1,0 +1,34 @@
+"""The lock that makes a writer the only one; whoever only reads never asks for it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deepfood.errors import ArtifactBusyError, ArtifactError, disk_full_named
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def only_writer(gallery: Path, wait_s: float = 0) -> Iterator[None]:
+    """Hold the gallery's write lock; the system releases it even when the process is killed.
+
+    Raises ArtifactBusyError where another writer still holds it after `wait_s` seconds, and
+    ArtifactError where the gallery cannot be written at all.
+    """
+    lock = FileLock(gallery / LOCK)
+    try:
+        with disk_full_named(gallery):
+            lock.acquire(timeout=wait_s, poll_interval=0.02)
+    except Timeout:
+        raise ArtifactBusyError(
+            f"another process is writing {gallery}: wait for it, and run the same command again"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{gallery} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()

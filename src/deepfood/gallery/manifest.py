@@ -1,0 +1,125 @@
+"""The gallery's manifest, the names of its parts on disk, and its own copy of its Model."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from deepfood.artifacts import MANIFEST, Manifest, kind_of, write_atomically
+from deepfood.errors import ArtifactError, ModelMismatchError, disk_full_named
+from deepfood.gallery.calibration import Calibration
+from deepfood.index import INDEXES, IndexSpec, Storage
+from deepfood.model import Model, ModelManifest, open_model
+
+MODELS = "models"
+
+_GENERATION = "generation-"
+
+
+class GalleryManifest(Manifest):
+    """Which generation lives, and what does not change in it but by a new manifest.
+
+    How many photos there are is not said here: that is for the catalogue, which changes with each
+    photo. `files` lists the index's file, the only one that is written once and for all.
+    """
+
+    kind_wanted: ClassVar[str] = "gallery"
+    kind: Literal["gallery"] = "gallery"
+
+    generation: Annotated[int, Field(ge=1)]
+    photos_root: str
+    dimension: Annotated[int, Field(ge=1)]
+    storage: Storage
+    model_name: str
+    model_fingerprint: str
+    #: The index that is there, its kind named, and the rows that it covers: [0, covered).
+    index: IndexSpec
+    covered: Annotated[int, Field(ge=0)]
+    #: Whether the kind of index follows the number of photos (`auto`).
+    index_by_size: bool
+    #: How sure answers are, or a line that says why that is not known.
+    calibration: Calibration | None = None
+    uncalibrated: str | None = None
+
+    def folder(self, gallery: Path) -> Path:
+        return generation_folder(gallery, self.generation)
+
+    def index_path(self, gallery: Path) -> Path:
+        return index_path(self.folder(gallery), self.index, self.covered)
+
+    def model_folder(self, gallery: Path) -> Path:
+        return _model_folder(gallery, self.model_fingerprint)
+
+    def check_model(self, gallery: Path, model: Model) -> None:
+        """Raise ModelMismatchError unless the gallery was made with this Model."""
+        if self.model_fingerprint != model.fingerprint:
+            raise ModelMismatchError(
+                f"{gallery} was made with the Model {self.model_name} "
+                f"({self.model_fingerprint[:12]}), and you are using {model.manifest.name} "
+                f"({model.fingerprint[:12]}): leave --model out, or build it again"
+            )
+
+
+def is_gallery(folder: Path) -> bool:
+    """Whether a gallery is there already, whatever state it is in."""
+    return (folder / MANIFEST).is_file() and kind_of(folder) == "gallery"
+
+
+def generation_folder(gallery: Path, generation: int) -> Path:
+    return gallery / f"{_GENERATION}{generation:06d}"
+
+
+def is_generation(path: Path) -> bool:
+    return path.name.startswith(_GENERATION)
+
+
+def index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
+    """Where the index of the first `covered` rows lies; nothing does for a kind without a file."""
+    return folder / f"index-{covered:09d}.{INDEXES[spec.kind].suffix}"
+
+
+def _model_folder(gallery: Path, fingerprint: str) -> Path:
+    return gallery / MODELS / fingerprint[:16]
+
+
+def gallery_model(gallery: Path, named: Path | None = None) -> Model:
+    """The Model in the folder `named`, or where that is None the gallery's own copy of its Model.
+
+    Raises an ArtifactError; ModelMismatchError where the gallery was made with another one.
+    """
+    manifest = GalleryManifest.read(gallery)
+    if named is None:
+        try:
+            model = open_model(manifest.model_folder(gallery))
+        except ArtifactError as error:
+            raise type(error)(
+                f"the gallery's copy of its Model cannot be used ({error}): name the Model "
+                f"{manifest.model_name} with --model"
+            ) from error
+    else:
+        model = open_model(named)
+    manifest.check_model(gallery, model)
+    return model
+
+
+def keep_model(gallery: Path, model: Model) -> None:
+    """Copy a Model into the gallery, so that serving needs nothing else. Raises DiskFullError."""
+    to = _model_folder(gallery, model.fingerprint)
+    if not any(model_problems(to, model.fingerprint)):
+        return
+    with disk_full_named(gallery):
+        to.mkdir(parents=True, exist_ok=True)
+        for name in model.manifest.files:
+            write_atomically(to / name, (model.folder / name).read_bytes())
+        model.manifest.write(to)
+
+
+def model_problems(copy: Path, fingerprint: str) -> list[str]:
+    """What is wrong with a copy of a Model, a line each; every byte is read."""
+    try:
+        manifest = ModelManifest.read(copy)
+    except ArtifactError as error:
+        return [str(error)]
+    if manifest.fingerprint != fingerprint:
+        return [f"{copy} is a copy of another Model"]
+    return list(manifest.problems(copy, contents=True))

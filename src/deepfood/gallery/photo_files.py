@@ -1,0 +1,82 @@
+"""The bytes of photos that were added, kept in the gallery by their content.
+
+A file is written before its catalogue row is committed, and deleted after its row is gone. So that
+a crash in between leaves no file without a row, `unfinished` names those that it might concern.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from deepfood.artifacts import sync_folder
+from deepfood.errors import disk_full_named
+from deepfood.gallery.store import Store
+
+PHOTOS = "photos"
+
+_UNFINISHED = "unfinished"
+_SHA256_DIGITS = 64
+
+
+class PhotoFiles:
+    """The folder of added photos of one gallery."""
+
+    def __init__(self, gallery: Path) -> None:
+        self.folder = gallery / PHOTOS
+        self._unfinished = self.folder / _UNFINISHED
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256[:2] / sha256
+
+    def begin(self, hashes: Iterable[str]) -> None:
+        """Note photos whose files and rows are about to come or to go; `finish` ends it."""
+        with disk_full_named(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            self._unfinished.write_text("".join(f"{one}\n" for one in hashes), encoding="ascii")
+
+    def write(self, contents: Iterable[bytes]) -> None:
+        """Write photos, durable on return. Raises DiskFullError; what was written then stays."""
+        changed = set()
+        with disk_full_named(self.folder):
+            for data in contents:
+                path = self.path(hashlib.sha256(data).hexdigest())
+                if not path.parent.is_dir():
+                    path.parent.mkdir()
+                    changed.add(self.folder)
+                beside = path.with_name(f".{path.name}.new")
+                with beside.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(path)
+                changed.add(path.parent)
+            for folder in changed:
+                sync_folder(folder)
+
+    def finish(self, store: Store) -> None:
+        """Delete the files of what `begin` noted that have no row: after a change, or a crash."""
+        try:
+            lines = self._unfinished.read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return
+        for sha256 in lines:
+            path = self.path(sha256)
+            path.with_name(f".{path.name}.new").unlink(missing_ok=True)
+            # A line may be cut off, by a crash while it was written; no file of it is there yet.
+            if len(sha256) == _SHA256_DIGITS and not store.keeps(sha256):
+                path.unlink(missing_ok=True)
+        self._unfinished.unlink()
+
+    def unfinished(self) -> set[str]:
+        """Names of files that a writer has begun to write or to delete: they may have no row."""
+        try:
+            noted = self._unfinished.read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return set()
+        return {*noted, *(f".{name}.new" for name in noted)}
+
+    def all(self) -> Iterator[Path]:
+        """Every file that is there, by name, whether it belongs there or not."""
+        found = sorted(self.folder.rglob("*"))
+        return (path for path in found if path != self._unfinished and not path.is_dir())

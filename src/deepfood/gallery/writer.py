@@ -1,0 +1,142 @@
+"""The GalleryWriter: photos are added, removed and updated in a gallery that is being searched.
+
+A change is acknowledged when its call returns: it is on the disk then, and readers find it at their
+next search. A writer that is killed before that has changed nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from deepfood.errors import PhotoNotFoundError, QueryError
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.lock import only_writer
+from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.model import Model
+
+Outcome = Literal["added", "updated", "unchanged"]
+
+
+class GalleryWriter:
+    """The one writer of a gallery; `open` waits for its turn."""
+
+    def __init__(self, folder: Path, manifest: GalleryManifest, store: GrowingStore) -> None:
+        self.manifest = manifest
+        self._store = store
+        self._files = PhotoFiles(folder)
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, model: Model | None = None, *, wait_s: float = 0) -> Iterator[Self]:
+        """Open to write, for as short as may be: nobody else can meanwhile.
+
+        `model` is what made the vectors of photos to be added. Raises ArtifactBusyError where
+        another writer is still at it after `wait_s` seconds, or another ArtifactError.
+        """
+        GalleryManifest.read(folder)  # before the lock, which would make its file
+        with only_writer(folder, wait_s):
+            manifest = GalleryManifest.read(folder)
+            if model is not None:
+                manifest.check_model(folder, model)
+            inside = manifest.folder(folder)
+            store = GrowingStore.open(inside, manifest.dimension, manifest.storage)
+            writer = cls(folder, manifest, store)
+            try:
+                writer._files.finish(store)  # what a killed writer began
+                yield writer
+            finally:
+                store.close()
+
+    def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
+        """Add photos; of one that is there already, only the label and name that are given count.
+
+        Raises DiskFullError, and then none has been added.
+        """
+        outcomes: list[Outcome] = []
+        coming: dict[str, EmbeddedPhoto] = {}
+        known: dict[int, Photo] = {}
+        for one in new:
+            sha256 = one.photo.sha256
+            found = self._store.find(one.photo.id)
+            if found is not None:
+                row, before = found
+                before = known.get(row, before)
+                after = _relabelled(before, one.photo)
+                outcomes.append("unchanged" if after == before else "updated")
+                if after != before:
+                    known[row] = after
+            elif sha256 in coming:
+                before = coming[sha256].photo
+                after = _relabelled(before, one.photo)
+                coming[sha256] = replace(one, photo=after)
+                outcomes.append("unchanged" if after == before else "updated")
+            else:
+                coming[sha256] = replace(one, photo=replace(one.photo, added=True))
+                outcomes.append("added")
+        if coming:
+            self._add(list(coming.values()))
+        if known:
+            self._store.update(known)
+        return outcomes
+
+    def _add(self, new: list[EmbeddedPhoto]) -> None:
+        self._files.begin(one.photo.sha256 for one in new)
+        try:
+            self._files.write(one.data for one in new)
+            vectors = np.stack([one.vector for one in new])
+            self._store.append([one.photo for one in new], vectors, announce=True)
+        finally:
+            self._files.finish(self._store)
+
+    def remove(self, names: Sequence[str]) -> list[Photo]:
+        """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
+        photos = dict(self._named(name) for name in names)
+        added = [photo.sha256 for photo in photos.values() if photo.added]
+        if added:
+            self._files.begin(added)
+        self._store.remove(photos)
+        if added:
+            self._files.finish(self._store)
+        return list(photos.values())
+
+    def update(
+        self, name: str, *, label: str | None = None, photo_name: str | None = None
+    ) -> Photo:
+        """Say something else of a photo, by id or file name; "" takes a label or name away.
+
+        None leaves it as it is. Raises QueryError.
+        """
+        row, before = self._named(name)
+        after = replace(
+            before,
+            label=before.label if label is None else label or None,
+            name=before.name if photo_name is None else photo_name or None,
+            edited=True,
+        )
+        self._store.update({row: after})
+        return after
+
+    def _named(self, name: str) -> tuple[int, Photo]:
+        found = self._store.find(name)
+        several = [found] if found else self._store.named(name)
+        if not several:
+            raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
+        if len(several) > 1:
+            ids = ", ".join(photo.id for _, photo in several)
+            raise QueryError(
+                f"{len(several)} photos are called {name!r}: name one by its id: {ids}"
+            )
+        return several[0]
+
+
+def _relabelled(before: Photo, given: Photo) -> Photo:
+    """`before` with the label and name that are given by hand now."""
+    after = replace(before, label=given.label or before.label, name=given.name or before.name)
+    return after if after == before else replace(after, edited=True)
