@@ -33,7 +33,8 @@ class GrowingStore(Store):
     ) -> Self:
         """Open or create; cuts off what a crash left unfinished.
 
-        `lengthen` puts zeros where vectors are missing, so that they can be mended. Raises ArtifactCorruptError where vectors are missing, or the catalogue is unusable.
+        `lengthen` puts zeros where vectors are missing, so that they can be mended. Raises
+        ArtifactCorruptError where vectors are missing, or the catalogue is unusable.
         """
         path = folder / CATALOGUE
         try:

@@ -4,8 +4,8 @@ How each `Storage` keeps a row x, and how far a cosine similarity can then be of
 
 - `f32`: as it is; exact.
 - `f16`: rounded to 11 bits; at most 0.0005.
-- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by max |x| / 440 (0.0002
-  at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
+- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by
+  max |x| / 440 (0.0002 at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
 
 Little-endian, rows one after the other, nothing else in the file.
 """
@@ -47,7 +47,7 @@ class VectorFile:
 
     @classmethod
     def open(cls, path: Path, dimension: int, storage: Storage, count: int) -> Self:
-        """Map `count` rows. Raises ArtifactMissingError, or ArtifactCorruptError if it has fewer."""
+        """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
         row = _row_type(dimension, storage)
         try:
             size = path.stat().st_size
@@ -79,18 +79,18 @@ class VectorFile:
         found = dots(self._vectors[start:stop], self.row_bytes, query)
         if self._scales is not None:
             found *= self._scales[start:stop]
-        return found.clip(-1, 1, out=found)
+        return _clipped(found)
 
     def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
         """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
-        found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), _GATHERED):
-            some = rows[start : start + _GATHERED]
-            gathered = self._vectors[some]
-            found[start : start + _GATHERED] = dots(gathered, gathered.strides[0], query)
+        if len(rows) > _GATHERED:
+            starts = range(0, len(rows), _GATHERED)
+            return np.concatenate([self.scores_of(rows[i : i + _GATHERED], query) for i in starts])
+        gathered = self._vectors.take(rows, axis=0)
+        found = dots(gathered, gathered.strides[0], query)
         if self._scales is not None:
             found *= self._scales[rows]
-        return found.clip(-1, 1, out=found)
+        return _clipped(found)
 
     def crc(self, start: int = 0, stop: int | None = None) -> Crcs:
         """CRC-32 of the stored bytes of rows start to stop: uint32 [stop - start]."""
@@ -135,6 +135,11 @@ def _encoded(vectors: Vectors, dimension: int, storage: Storage) -> npt.NDArray[
     else:
         stored["vector"] = vectors
     return stored
+
+
+def _clipped(scores: Vectors) -> Vectors:
+    """Rounding can take a row's length above 1."""
+    return np.minimum(np.maximum(scores, -1, out=scores), 1, out=scores)
 
 
 def _crcs(stored: npt.NDArray[np.void]) -> Crcs:

@@ -1,0 +1,143 @@
+"""kill -9 at any moment loses nothing acknowledged, and leaves nothing half; readers go on."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfood.gallery import Gallery, GalleryWriter
+from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.verify import gallery_problems
+from deepfood.index import IndexSpec
+from gallery_writing import made_photo, vector_of
+from plates import build, tiny_embedder, write_photos
+
+TESTS = Path(__file__).parents[1]
+KILLS = 50
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(TESTS / script), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+class Truth:
+    """What must be in the gallery: id -> file and label, of all that was acknowledged."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
+        self.acknowledged = 0
+        #: What the killed writer was at: it may have happened, or not, but never half.
+        self.pending: dict[str, object] | None = None
+
+    def hear(self, lines: Iterable[bytes]) -> None:
+        """What a writer said, up to its end."""
+        self.pending = None
+        for line in lines:
+            one = json.loads(line)
+            if "ended" in one:
+                return
+            if "intends" in one:
+                self.pending = one
+                continue
+            self.pending = None
+            self.acknowledged += 1
+            if one["did"] == "add":
+                for photo_id, file in one["photos"].items():
+                    self.labels[photo_id] = f"label {file.split('-')[1].removesuffix('.jpg')}"
+            elif one["did"] == "remove":
+                for photo_id in one["ids"]:
+                    del self.labels[photo_id]
+            else:
+                self.labels[one["id"]] = one["label"]
+
+    def settle(self, there: dict[str, str]) -> None:
+        """Take in what was never acknowledged, if it is there, after checking that it is whole."""
+        one = self.pending
+        if one is None:
+            return
+        if one["intends"] == "add":
+            seed, numbers = _numbers(one["files"])
+            photos = [made_photo(seed, number).photo for number in numbers]
+            found = [photo.id in there for photo in photos]
+            assert all(found) or not any(found), "half of a batch"
+            if all(found):
+                self.labels.update({photo.id: photo.label or "" for photo in photos})
+        elif one["intends"] == "remove":
+            found = [photo_id in there for photo_id in one["ids"]]
+            assert all(found) or not any(found), "half of a removal"
+            if not any(found):
+                for photo_id in one["ids"]:
+                    del self.labels[photo_id]
+        elif there[one["id"]] == one["label"]:
+            self.labels[one["id"]] = one["label"]
+
+
+def _numbers(files: list[str]) -> tuple[int, list[int]]:
+    pairs = [file.removesuffix(".jpg").split("-") for file in files]
+    return int(pairs[0][0]), [int(number) for _, number in pairs]
+
+
+@pytest.mark.parametrize("kind", ["hnsw"])
+def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None:
+    embedder = tiny_embedder(tmp_path / "model")
+    gallery = tmp_path / "gallery"
+    build(write_photos(tmp_path / "photos", 30), gallery, embedder, IndexSpec(kind=kind))
+    with Gallery.open(gallery) as opened:
+        built = {photo.id: photo.label for photo in opened.store.photos()}
+    writers = start("gallery_writing.py", gallery)
+    assert writers.stdin is not None
+    assert writers.stdout is not None
+    readers = [start("gallery_reading.py", gallery) for _ in range(2)]
+    draw = random.Random(0)
+    truth = Truth()
+    try:
+        for kill in range(KILLS):
+            writers.stdin.write(b"%d\n" % kill)
+            writers.stdin.flush()
+            pid = json.loads(writers.stdout.readline())["pid"]
+            time.sleep(draw.uniform(0, 0.3))
+            os.kill(pid, signal.SIGKILL)
+            truth.hear(writers.stdout)
+            with Gallery.open(gallery) as opened:
+                there = {
+                    photo.id: photo.label
+                    for photo in opened.store.photos()
+                    if photo.id not in built
+                }
+            truth.settle(there)
+            assert there == truth.labels, f"after kill {kill}"
+        for reader in readers:
+            assert reader.poll() is None, reader.communicate()
+    finally:
+        said = [process.communicate(timeout=60) for process in (*readers, writers)]
+    for reader, (searches, complaint) in zip(readers, said, strict=False):
+        assert reader.returncode == 0, complaint
+        assert json.loads(searches)["searches"] > 100
+    assert writers.returncode == 0, said[-1]
+    assert truth.acknowledged > KILLS
+
+    with GalleryWriter.open(gallery):
+        pass  # cleans up after the last kill
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    with Gallery.open(gallery) as opened:
+        photos, vectors, rows = opened.photos()
+        files = {path.name for path in PhotoFiles(gallery).all()}
+        assert files == {photo.sha256 for photo in photos if photo.added}
+        for photo, vector in zip(photos, vectors.take(rows), strict=True):
+            data = opened.read(photo)
+            if photo.added:
+                np.testing.assert_array_equal(vector, vector_of(data))
+                assert opened.search(vector, 1)[0].photo.id == photo.id
