@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,11 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
             writers.stdin.write(b"%d\n" % kill)
             writers.stdin.flush()
             pid = json.loads(writers.stdout.readline())["pid"]
+            # Every other one is killed after its first acknowledgement at the earliest.
+            first = [writers.stdout.readline() for _ in range(1 + kill % 2)]
             time.sleep(draw.uniform(0, 0.3))
             os.kill(pid, signal.SIGKILL)
-            truth.hear(writers.stdout)
+            truth.hear(chain(first, writers.stdout))
             with Gallery.open(gallery) as opened:
                 there = {
                     photo.id: photo.label
@@ -127,7 +130,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
         assert reader.returncode == 0, complaint
         assert json.loads(searches)["searches"] > 100
     assert writers.returncode == 0, said[-1]
-    assert truth.acknowledged > KILLS
+    assert truth.acknowledged >= KILLS // 2
 
     with GalleryWriter.open(gallery):
         pass  # cleans up after the last kill

@@ -6,6 +6,7 @@ catalogue row is gone, and its vector stays until the next generation. Whatever 
 are of photos that were never acknowledged.
 """
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -204,12 +205,15 @@ class Store:
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     uri = path.resolve().as_uri()
-    try:
-        return _connect(f"{uri}?mode=ro")
-    except sqlite3.OperationalError:  # a read-only disk: SQLite may not put its -shm beside it
-        wal = path.with_name(f"{path.name}-wal")
-        if not wal.is_file() or wal.stat().st_size == 0:
-            return _connect(f"{uri}?immutable=1")
+    if os.access(path.parent, os.W_OK):
+        # May write: after a writer was killed, the first to come recovers what it had committed.
+        connection = _connect(f"{uri}?mode=rw")
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    # A read-only disk: SQLite may not put its -shm there, and nobody writes.
+    wal = path.with_name(f"{path.name}-wal")
+    if not wal.is_file() or wal.stat().st_size == 0:
+        return _connect(f"{uri}?immutable=1")
     # What was acknowledged last is in the log only, which must be merged where one may write.
     with tempfile.TemporaryDirectory() as folder:
         for one in (path, wal):
