@@ -180,7 +180,7 @@ def test_two_builds_into_one_gallery_at_once(tmp_path: Path) -> None:
         time.sleep(0.001)
     os.kill(first.pid, 19)  # SIGSTOP: it holds the lock, however fast the machine
     try:
-        assert "another build is writing" in one_line(
+        assert "another process is writing" in one_line(
             deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
         )
     finally:

@@ -36,7 +36,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     return tmp_path / "gallery"
 
 
-FILES = ["catalogue.sqlite", "vectors.f32", "index.faiss"]
+FILES = ["catalogue.sqlite", "vectors.f32", "index-000000012.faiss"]
 
 
 def problems(gallery: Path) -> list[str]:

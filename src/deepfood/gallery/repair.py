@@ -11,6 +11,7 @@ from deepfood.errors import ArtifactError, PhotoError
 from deepfood.gallery.assemble import index_files
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.leftovers import remove_old_indexes
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, index_path, keep_model
 from deepfood.gallery.photo_files import PhotoFiles
@@ -160,5 +161,7 @@ def _write_index(folder: Path, manifest: GalleryManifest, *, quiet: bool) -> str
             beside.replace(path)
             sync_folder(path.parent)
     files = index_files(folder, path) if kind.suffix else {}
-    manifest.model_copy(update={"covered": len(vectors), "files": files}).write(folder)
+    manifest = manifest.model_copy(update={"covered": len(vectors), "files": files})
+    manifest.write(folder)
+    remove_old_indexes(folder, manifest)
     return "the index is built again"

@@ -111,6 +111,8 @@ def check_vectors(store: Store, vectors: VectorFile) -> None:
 def altered_rows(store: Store, vectors: VectorFile) -> list[int]:
     """The rows whose vectors are not what the catalogue says."""
     rows, wanted = store.crcs()
+    known = rows < len(vectors)  # else added since
+    rows, wanted = rows[known], wanted[known]
     found: list[int] = []
     for start in range(0, len(vectors), _CHUNK):
         here = (rows >= start) & (rows < start + _CHUNK)
