@@ -7,6 +7,7 @@ with a traceback and another exit status than 0.
 import json
 import select
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def read(gallery: Path) -> int:
                 hits = opened.search(query / np.linalg.norm(query), 9)
                 assert len(hits) == 9, len(hits)
                 assert len({hit.photo.id for hit in hits}) == 9
-                assert all(a.score >= b.score for a, b in zip(hits, hits[1:], strict=False))
+                assert all(a.score >= b.score for a, b in pairwise(hits))
                 searches += 1
         if select.select([sys.stdin], [], [], 0)[0]:
             return searches

@@ -1,23 +1,21 @@
-"""A gallery that changes while it is open: what was added is found at once, what was removed never."""
+"""A gallery that changes while it is open: what is added is found at once, what is removed never."""
 
 import json
-import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactError, PhotoNotFoundError, QueryError
-from deepfood.gallery import Gallery, GalleryWriter, build_gallery, gallery_model
+from deepfood.gallery import Gallery, GalleryWriter, gallery_model
 from deepfood.gallery.add import add_photos
 from deepfood.gallery.reindex import reindex
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
-from plates import LIMITS, build, jpeg, sha256, tiny_embedder, write_photos
+from plates import build, jpeg, sha256, tiny_embedder, write_photos
 from test_cli import deepfood
 
 KINDS = ["exact", "hnsw", "annoy"]
@@ -80,7 +78,9 @@ def test_a_reader_takes_on_a_new_index(kind: str, tmp_path: Path, embedder: Embe
         assert opened.refresh().manifest.covered == 30
         assert reindex(out, quiet=True)
         for seed in (3, 102):
-            assert opened.search(embedder.embed(jpeg(seed)), 1)[0].photo.id == sha256(jpeg(seed))[:20]
+            assert (
+                opened.search(embedder.embed(jpeg(seed)), 1)[0].photo.id == sha256(jpeg(seed))[:20]
+            )
         assert opened.refresh().manifest.covered == 35
         assert len(list(out.glob("*/index*"))) == (kind != "exact")
     assert list(gallery_problems(out, quiet=True)) == []
@@ -233,7 +233,7 @@ def test_a_log_on_a_read_only_disk_is_read_too(
     with Gallery.open(gallery) as keeps_the_log, GalleryWriter.open(gallery) as writer:
         assert keeps_the_log.count == 12
         writer.remove(["plate-00004.jpg"])
-        assert os.path.getsize(next(gallery.glob("*/*-wal"))) > 0
+        assert next(gallery.glob("*/*-wal")).stat().st_size > 0
         with Gallery.open(read_only, embedder.model) as opened:
             assert "plate-00004.jpg" not in files_of(opened)
 
@@ -272,8 +272,6 @@ main()
 def test_a_disk_that_fills_while_adding_loses_nothing(
     limit: int, gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    import sys
-
     new = write_photos(tmp_path / "new", 40, start=100)
     command = [sys.executable, "-c", _LIMITED, str(limit), "add", str(gallery), str(new)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

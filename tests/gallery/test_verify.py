@@ -155,7 +155,7 @@ def test_what_cannot_be_mended_is_said_and_left(
 def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder) -> None:
     with Gallery.open(gallery, embedder.model) as opened:
         sql(gallery, "UPDATE photos SET file = '../secret.jpg' WHERE row = 4")
-        with pytest.raises(ArtifactCorruptError, match="row 4 .* altered.*--repair"):
+        with pytest.raises(ArtifactCorruptError, match=r"row 4 .* altered.*--repair"):
             opened.search(embedder.embed(jpeg(4)), 1)
 
 
@@ -179,4 +179,6 @@ def test_vectors_of_another_kind_of_storage_are_mended_too(
         flip(path, len(whole) // 2)
         assert problems(out) == ["the vector of row 2 is altered"]
         assert mend(out)[1] == []
-        np.testing.assert_array_equal(np.frombuffer(path.read_bytes(), "u1"), np.frombuffer(whole, "u1"))
+        np.testing.assert_array_equal(
+            np.frombuffer(path.read_bytes(), "u1"), np.frombuffer(whole, "u1")
+        )
