@@ -74,7 +74,7 @@ def test_a_missing_file(name: str, gallery: Path, embedder: Embedder) -> None:
 def test_a_cut_off_file(name: str, gallery: Path, embedder: Embedder) -> None:
     path = next(gallery.glob(f"*/{name}"))
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ArtifactCorruptError, match="the manifest says|vectors want"):
+    with pytest.raises(ArtifactCorruptError, match=r"the manifest says|vectors want"):
         Gallery.open(gallery, embedder.model)
 
 

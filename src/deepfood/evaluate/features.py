@@ -133,9 +133,9 @@ def rank_features(
 def _extreme_rows(
     vectors: VectorFile, places: Numbers, columns: Numbers, count: int, *, lowest: bool
 ) -> Numbers:
-    """Which of `places`, rows of the vectors, have the highest values of each column, or the lowest, in order: int64 [count, c].
+    """Which of `places`, rows of the vectors, have the highest values of each column.
 
-    One pass over the vectors, which may not fit into memory; equal values keep the rows' order.
+    Or the lowest; in order, int64 [count, c]. One pass over the vectors, which may not fit into memory; equal values keep the rows' order.
     """
     best = np.empty((0, len(columns)), np.int64)
     values = np.empty((0, len(columns)), np.float32)
