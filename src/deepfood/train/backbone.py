@@ -4,6 +4,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import group_modules
 from torch import nn
 
 from deepfood.errors import SettingError, TrainingError
@@ -92,6 +93,15 @@ def without_classifier(network: nn.Module) -> int:
         dimension = int(network.eval()(torch.zeros(1, 3, size, size)).shape[1])
     network.train(was_training)
     return dimension
+
+
+def first_stages(network: nn.Module, stages: int) -> tuple[str, ...]:
+    """Names of the layers in `network`'s first so many stages; the stem is the first, the last is
+    never among them."""
+    about: Any = network
+    groups: dict[int, list[str]] = group_modules(network, about.group_matcher(coarse=True))
+    kept = sorted(groups)[: min(stages, len(groups) - 1)]
+    return tuple(name for group in kept for name in groups[group])
 
 
 def classifier_tensors(network: nn.Module) -> frozenset[str]:

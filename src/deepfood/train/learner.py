@@ -1,11 +1,12 @@
 """The Learner: a backbone and the loss that its embeddings are trained with, one torch module."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from deepfood.photo import Preprocess
+from deepfood.train.backbone import first_stages
 from deepfood.train.losses import Loss
 from deepfood.train.recipe import Recipe
 
@@ -14,11 +15,17 @@ class Learner(nn.Module):
     """Pixels uint8 [n, size, size, 3] and labels int64 [n] to a loss; `embed` gives the vectors.
 
     `backbone` maps float32 [n, 3, size, size] to [n, dimension]. With `bf16` it computes under
-    autocast; the loss is always float32.
+    autocast; the loss is always float32. The backbone's first `frozen_stages` are not trained.
     """
 
     def __init__(
-        self, backbone: nn.Module, loss: Loss, preprocess: Preprocess, *, bf16: bool
+        self,
+        backbone: nn.Module,
+        loss: Loss,
+        preprocess: Preprocess,
+        *,
+        bf16: bool,
+        frozen_stages: int = 0,
     ) -> None:
         super().__init__()
         # Convolutions on a CPU and on tensor cores are fastest with the channels last in memory,
@@ -27,6 +34,9 @@ class Learner(nn.Module):
         self.backbone = backbone.to(memory_format=layout)
         self.loss = loss
         self.bf16 = bf16
+        self.frozen = first_stages(backbone, frozen_stages) if frozen_stages else ()
+        for name in self.frozen:
+            backbone.get_submodule(name).requires_grad_(False)
         # The same numbers in the same order as the Embedder's, so that the same tensor comes out.
         self.mean: torch.Tensor
         self.std: torch.Tensor
@@ -35,6 +45,13 @@ class Learner(nn.Module):
         std = torch.tensor(preprocess.std, dtype=torch.float32).reshape(shape) * 255
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but frozen layers stay as when they are used: their norms learn nothing."""
+        super().train(mode)
+        for name in self.frozen:
+            self.backbone.get_submodule(name).eval()
+        return self
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n, size, size, 3] to the float32 [n, 3, size, size] that the backbone takes."""

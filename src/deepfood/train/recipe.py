@@ -47,6 +47,13 @@ class Recipe(BaseModel):
     precision: Literal["auto", "f32", "bf16"]
     #: Stop after this many epochs without a better one; 0 is never.
     patience: Annotated[int, Field(ge=0)]
+    #: Pixels a side that the network sees in training, as a share of the Model's. Random crops
+    #: show dishes larger than they are shown later; fewer pixels make up for it, and cost less
+    #: (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
+    training_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
+    #: The backbone's first so many stages stay as they came, the stem among them, when it came
+    #: pretrained. They see edges and colours, whatever is learned, and cost the most.
+    frozen_stages: Annotated[int, Field(ge=0, le=100)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
 
@@ -59,6 +66,12 @@ class Recipe(BaseModel):
             one = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in one["loc"]).replace("_", "-")
             raise SettingError(f"--{name} {one['input']}: {one['msg']}") from error
+
+    def training_size(self, size: int) -> int:
+        """Pixels a side in training, for a Model of `size`: a multiple of 32."""
+        if self.training_pixels == 1:
+            return size
+        return min(size, max(32, round(size * self.training_pixels / 32) * 32))
 
     @property
     def sampling(self) -> Literal["shuffled", "balanced", "paired"]:

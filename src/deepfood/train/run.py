@@ -136,7 +136,14 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             for files in (splits.train, splits.val)
         )
         training = Training(
-            Learner(network, loss, preprocess, bf16=hardware.bf16),
+            Learner(
+                network,
+                loss,
+                preprocess,
+                bf16=hardware.bf16,
+                # Random weights must all learn.
+                frozen_stages=0 if origin == NO_WEIGHTS else recipe.frozen_stages,
+            ),
             train,
             val,
             recipe,
