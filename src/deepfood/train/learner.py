@@ -64,9 +64,18 @@ class Learner(nn.Module):
             embeddings: torch.Tensor = self.backbone(self.normalise(pixels))
         return embeddings.float()
 
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch, a float32 scalar."""
-        loss: torch.Tensor = self.loss(self.embed(pixels), labels)
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        pasted: torch.Tensor | None = None,
+        share: float = 1.0,
+    ) -> torch.Tensor:
+        """The loss of a batch, a float32 scalar; `pasted` and `share` are those of `cutmix`."""
+        embeddings = self.embed(pixels)
+        loss: torch.Tensor = self.loss(embeddings, labels)
+        if pasted is not None:
+            loss = share * loss + (1 - share) * self.loss(embeddings, pasted)
         return loss
 
 

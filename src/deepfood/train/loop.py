@@ -20,9 +20,10 @@ from deepfood.train import checkpoint
 from deepfood.train.checkpoint import BEST, LAST, Identity
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner, create_optimizer, set_lr
+from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
-from deepfood.train.sampling import epoch_table
+from deepfood.train.sampling import epoch_table, step_rng
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
@@ -164,8 +165,16 @@ class Training:
         # Dropout and the like draw from torch's generator: one seed for each step and process.
         torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
+        batch: tuple[torch.Tensor | float, ...] = (pixels, labels)
+        rng = step_rng(recipe.seed, at.updates, self.hardware.rank)
+        if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
+            mixed, pasted, share = cutmix(pixels, labels, rng)
+            batch = (mixed, labels, pasted, share)
         loss = self.parallel(
-            pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            *(
+                one.to(device, non_blocking=True) if isinstance(one, torch.Tensor) else one
+                for one in batch
+            )
         )
         mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
         if not -float("inf") < mean < float("inf"):

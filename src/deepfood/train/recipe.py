@@ -40,6 +40,8 @@ class Recipe(BaseModel):
     augmentation: Literal["plain", "strong"]
     #: Smallest share of a photo's area that RandomResizedCrop keeps.
     crop_area: Annotated[float, Field(gt=0, le=1)]
+    #: Share of the batches whose photos are mixed by CutMix; losses that compare photos mix none.
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     #: Each label as often as any other, however many photos it has.
     balanced: bool
     #: Decay a step of the averaged weights that are validated and exported; 0 is none.
