@@ -18,6 +18,7 @@ function look() {
   return {
     paper: "rgba(0,0,0,0)",
     ink: color("--ink"),
+    soft: color("--soft"),
     card: color("--card"),
     line: color("--line"),
     font: getComputedStyle(document.body).fontFamily,
@@ -33,6 +34,7 @@ function themed(layout) {
     paper_bgcolor: now.paper,
     plot_bgcolor: now.paper,
     font: { color: now.ink, family: now.font, size: 13 },
+    modebar: { bgcolor: now.paper, color: now.soft, activecolor: now.ink },
     hoverlabel: { bgcolor: now.card, bordercolor: now.line, font: { color: now.ink } },
     xaxis: { ...layout.xaxis, ...now.axis },
     yaxis: { ...layout.yaxis, ...now.axis },
@@ -51,9 +53,9 @@ function draw(element, data, layout, config) {
 
 dark.addEventListener("change", () => {
   for (const [element, layout] of drawn) {
-    const { font, hoverlabel, paper_bgcolor, plot_bgcolor } = themed(layout);
+    const { font, hoverlabel, modebar, paper_bgcolor, plot_bgcolor } = themed(layout);
     const { axis } = look();
-    const change = { font, hoverlabel, paper_bgcolor, plot_bgcolor };
+    const change = { font, hoverlabel, modebar, paper_bgcolor, plot_bgcolor };
     for (const [name, value] of Object.entries(axis)) {
       change[`xaxis.${name}`] = value;
       change[`yaxis.${name}`] = value;
@@ -119,7 +121,7 @@ if (canvas) {
     hoverinfo: "skip",
     marker: { size: 20, color: "rgba(0,0,0,0)", line: { width: 4, color: "#d55e00" } },
   };
-  const hidden = { showgrid: false, zeroline: false, showticklabels: false };
+  const hidden = { showgrid: false, zeroline: false, showline: false, showticklabels: false, ticks: "" };
   draw(
     canvas,
     [...traces, ring],
