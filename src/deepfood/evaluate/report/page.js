@@ -64,6 +64,13 @@ dark.addEventListener("change", () => {
   }
 });
 
+// ---- queries ----
+
+// On a phone the neighbours are a strip; what scrolls must be reachable by keyboard.
+for (const strip of document.querySelectorAll(".hits")) {
+  if (strip.scrollWidth > strip.clientWidth) strip.tabIndex = 0;
+}
+
 // ---- plots ----
 
 const figures = read("figures-data");

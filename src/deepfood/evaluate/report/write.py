@@ -48,7 +48,7 @@ def prepare_report(folder: Path) -> None:
 def write_report(
     found: Examination, folder: Path, settings: Settings, *, seed: int, quiet: bool
 ) -> Path:
-    """Write `folder / report.html`, return its path; `prepare_report` first. Raises DiskFullError."""
+    """Write report.html, its path; after `prepare_report`. Raises SettingError, DiskFullError."""
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
     page = _page(found, limits, seed=seed, quiet=quiet)
     write_result(folder / REPORT, page.encode("utf-8", "backslashreplace"))
