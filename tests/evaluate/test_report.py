@@ -140,6 +140,18 @@ def test_labels_are_text(page: Page, reports: Reports) -> None:
 
 
 @needs_browser
+def test_the_page_can_send_nothing_anywhere(page: Page, reports: Reports) -> None:
+    opened(page, reports.alone)
+    titles = page.locator(".modebar-btn").evaluate_all("all => all.map((e) => e.dataset.title)")
+    assert titles == ["Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]  # plotly offers to upload
+    assert page.locator("form").count() == 0
+    policy = page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data: blob:;")
+    assert "unsafe" not in policy.split("script-src")[1]
+
+
+@needs_browser
 def test_the_map_zooms_and_shows_the_photo_pointed_at(page: Page, reports: Reports) -> None:
     opened(page, reports.alone)
     canvas, photo = page.locator("#map-canvas"), page.locator("#map-photo")

@@ -47,6 +47,7 @@ function draw(element, data, layout, config) {
     responsive: true,
     displaylogo: false,
     displayModeBar: false,
+    plotlyServerURL: "", // plotly's own buttons would send the photos there
     ...config,
   });
 }
@@ -144,7 +145,7 @@ if (canvas) {
     {
       scrollZoom: true,
       displayModeBar: true,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"],
+      modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
     },
   );
 
