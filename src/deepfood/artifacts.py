@@ -19,6 +19,7 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactFormatError,
     ArtifactMissingError,
+    SettingError,
     disk_full_named,
 )
 
@@ -156,6 +157,29 @@ def write_atomically(path: Path, contents: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
         sync_folder(path.parent)
+
+
+def write_result(path: Path, contents: bytes) -> None:
+    """`write_atomically` a file that the user named. Raises SettingError, DiskFullError."""
+    check_can_write(path)
+    try:
+        write_atomically(path, contents)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def check_can_write(path: Path) -> None:
+    """Raise SettingError before the work rather than after it."""
+    folder = path.parent
+    if path.is_dir():
+        why = "it is a folder, name a file"
+    elif not folder.is_dir():
+        why = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK):
+        why = f"the folder {folder} is not yours to write to"
+    else:
+        return
+    raise SettingError(f"{path} cannot be written: {why}")
 
 
 def sync_folder(folder: Path) -> None:

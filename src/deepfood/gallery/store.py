@@ -135,6 +135,10 @@ class Store:
                     f"(?{', ?' * len(fields(Photo))})",
                     ((start + i, *astuple(photo)) for i, photo in enumerate(photos)),
                 )
+                # A file that was skipped before, and has been mended since.
+                self._db.executemany(
+                    "DELETE FROM skipped WHERE file = ?", ((photo.file,) for photo in photos)
+                )
                 self._db.executemany(
                     "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
                     (astuple(one) for one in skipped),
