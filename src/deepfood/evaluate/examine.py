@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ModelMismatchError
@@ -22,7 +23,7 @@ from deepfood.evaluate.trial import (
 )
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.store import ID_DIGITS, Store
+from deepfood.gallery.store import Store
 from deepfood.model import Model, open_model
 
 
@@ -134,7 +135,7 @@ def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -
     return Photos(
         photos.root,
         tuple(photo.stored for photo in found.files),
-        tuple(sha256[:ID_DIGITS] for sha256 in found.sha256),
+        tuple(photo_id(sha256) for sha256 in found.sha256),
         tuple(photo.label or "" for photo in found.files),
         found.vectors,
     )

@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import ArtifactCorruptError, disk_full_named
 
 VECTORS = "vectors.f32"
@@ -35,10 +36,6 @@ CREATE TABLE IF NOT EXISTS skipped (
 ) STRICT;
 """
 
-#: Hex digits of the SHA-256 that make a photo's id: 80 bits, so that among ten billion photos the
-#: odds of two sharing an id are below one in ten thousand.
-ID_DIGITS = 20
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -57,7 +54,7 @@ class Photo:
     @property
     def id(self) -> str:
         """Names the photo by its content: the same on every machine and in every gallery."""
-        return self.sha256[:ID_DIGITS]
+        return photo_id(self.sha256)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
+from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
@@ -188,7 +189,7 @@ def _notes(
     compared: dict[str, Comparison],
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
-    seen = sum(sha256[:20] in base.trained_on for sha256 in val.sha256)
+    seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
     if seen:
         notes.append(
             f"{seen} of the {len(val.files)} validation photos were trained on by the Model that "
@@ -210,7 +211,7 @@ def _write(
         out,
         fuse_head(base.onnx.read_bytes(), weights),
         _card(base, report),
-        trained_on=base.trained_on | {sha256[:20] for sha256 in train.sha256},
+        trained_on=base.trained_on | {photo_id(sha256) for sha256 in train.sha256},
         name=f"{about.name.removesuffix('-adapted')}-adapted",
         backbone=about.backbone,
         dimension=weights.shape[1],
