@@ -11,6 +11,7 @@ from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
+from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.spread import Figure
 from deepfood.evaluate.trial import (
     Photos,
@@ -25,6 +26,7 @@ from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.embedded import embed_dataset
 from deepfood.gallery.store import Store
 from deepfood.model import Model, open_model
+from deepfood.photo import Limits
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def examine(
         own = queries is None
         name = model.manifest.name
         notes += trained_on_note(asked, model.trained_on, name)
+        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
         evaluation = judge(trial, name, k=k, seed=seed)
         recall = index_recall(gallery, trial, k=k, seed=seed)

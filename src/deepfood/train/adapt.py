@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
+from deepfood.data.leakage import leak_notes
 from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
@@ -110,7 +111,11 @@ def adapt(
         labels=names,
         compared=compared,
         refused=_why_refused(tried, compared),
-        notes=(*splits.notes, *_notes(embedded, val, base.model, tried, compared)),
+        notes=(
+            *splits.notes,
+            *leak_notes(splits, base.limits, quiet=quiet),
+            *_notes(embedded, val, base.model, tried, compared),
+        ),
     )
     if report.refused is None:
         _write(out, base.model, weights, report, train, seed)
@@ -237,6 +242,7 @@ def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
         "photos": {"train": report.train_photos, "val": report.val_photos},
         "cross_validation": asdict(tried),
         "validation": {name: asdict(one) for name, one in report.compared.items()},
+        "notes": list(report.notes),
         "versions": {"deepfood": __version__, "torch": str(torch.__version__)},
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples as lists, as a manifest has it
@@ -245,6 +251,7 @@ def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
 
 def _card(base: Model, report: AdaptReport) -> str:
     chosen = report.cross_validation.best.choice
+    notes = "".join(f"- {note}\n" for note in report.notes) or "- none\n"
     rows = "\n".join(
         f"| {name} | {one.before:.3f} | {one.after:.3f} | "
         f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
@@ -266,6 +273,9 @@ photos. The ids of the photos it was trained on are in `trained_on.txt`; measure
 better than it is. It knows the labels in `manifest.json`; photos of other dishes are still told
 apart by what looks alike, at a lower weight than before.
 
+## Notes on the data
+
+{notes}
 Licence: {base.manifest.licence}, as {base.manifest.name}. What its photos and labels allow is for
 their owner to say.
 """
