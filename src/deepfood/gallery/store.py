@@ -89,10 +89,15 @@ class Store:
         with disk_full_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / CATALOGUE, check_same_thread=False)
-            connection.executescript(_SCHEMA)
             store = cls(folder, dimension, connection)
+            try:
+                connection.executescript(_SCHEMA)
+                count = store.count()
+            except sqlite3.DatabaseError:
+                connection.close()
+                raise
             with (folder / VECTORS).open("ab") as file:
-                file.truncate(store.count() * dimension * 4)
+                file.truncate(count * dimension * 4)
         return store
 
     @classmethod
@@ -131,6 +136,10 @@ class Store:
                     f"INSERT INTO photos (row, {_PHOTO_COLUMNS}) VALUES "  # noqa: S608
                     f"(?{', ?' * len(fields(Photo))})",
                     ((start + i, *astuple(photo)) for i, photo in enumerate(photos)),
+                )
+                # What was no usable photo may have become one.
+                self._db.executemany(
+                    "DELETE FROM skipped WHERE file = ?", ((photo.file,) for photo in photos)
                 )
                 self._db.executemany(
                     "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
