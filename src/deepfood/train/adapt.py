@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
+from deepfood.artifacts import MANIFEST, kind_of
 from deepfood.data.leakage import leak_notes
 from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
@@ -22,7 +23,7 @@ from deepfood.errors import DatasetError, SettingError
 from deepfood.evaluate.metrics import Floats, confidence_interval, measure
 from deepfood.gallery.embedded import Embedded, embed_dataset
 from deepfood.model import Model
-from deepfood.model.artifact import write_model
+from deepfood.model.artifact import ONNX, write_model
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
@@ -30,6 +31,8 @@ from deepfood.train.losses import LossName
 
 #: What is compared on the validation photos; the first decides.
 METRICS = ("mAP", "precision@1", "precision@9")
+#: Standard errors that a head must be above chance.
+_ERRORS = 2
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,10 @@ def check_out(out: Path, base: Model) -> None:
         raise SettingError(f"--out {out}: {there} is no folder")
     if not os.access(there, os.W_OK):
         raise SettingError(f"--out {out}: {there} cannot be written")
+    # What write_model writes first marks a Model that was not finished.
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not (kind_of(out) == "model" if MANIFEST in names else ONNX in names):
+        raise SettingError(f"--out {out} holds something else than a Model: give a new folder")
 
 
 def compare(
@@ -171,17 +178,24 @@ def _number(names: tuple[str, ...], label: str | None) -> int:
 
 
 def _why_refused(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
-    decides = METRICS[0]
-    one = compared[decides]
-    if one.difference < 0:
-        return (
-            f"the adapted Model is worse on the validation photos: {decides} {one.after:.3f}, and "
-            f"the one it was made from {one.before:.3f}; no Model was written"
-        )
+    for name, one in compared.items():
+        if one.difference < 0 and (name == METRICS[0] or one.certain):
+            return (
+                f"the adapted Model is worse on the validation photos: {name} {one.after:.3f}, and "
+                f"the one it was made from {one.before:.3f}; no Model was written"
+            )
     if tried.best.mean_ap < tried.base_mean_ap:
         return (
             f"the best head is worse in cross-validation: mAP {tried.best.mean_ap:.3f}, and the "
             f"Model it was made from {tried.base_mean_ap:.3f}; no Model was written"
+        )
+    # mAP alone would not tell: it rises where photos are heaped by label, whoever is near a heap.
+    if tried.best.precision_at_1 < tried.chance + _ERRORS * tried.chance_error:
+        return (
+            f"in cross-validation the nearest photo has the right label for "
+            f"{tried.best.precision_at_1:.0%} of {tried.photos} photos, and by chance it would for "
+            f"{tried.chance:.0%}: the labels cannot be told from the photos, or the photos are too "
+            "few; no Model was written"
         )
     return None
 
