@@ -8,9 +8,10 @@ artefact or the new one, never a mixture.
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Self
+from typing import IO, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -148,14 +149,29 @@ def sha256_of_file(path: Path) -> str:
 
 
 def write_atomically(path: Path, contents: bytes) -> None:
-    """Write beside `path`, flush to disk, rename over it, and flush the folder."""
+    """Replace `path` by a file of these contents, durable on return. Raises DiskFullError."""
+    with replacing(path) as file:
+        file.write(contents)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `path` once the block has ended well.
+
+    It is written beside `path`, flushed to disk and renamed over it, and the folder is flushed;
+    when something fails, `path` stays as it was. Raises DiskFullError.
+    """
     beside = path.with_name(f".{path.name}.new")
     with disk_full_named(path):
-        with beside.open("wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
 

@@ -1,4 +1,4 @@
-"""`deepfood adapt`, `quantize` and `embed`: what is made of a Model's embeddings."""
+"""`deepfood adapt`: a head on a frozen Model, fitted to the user's labels."""
 
 import sys
 from dataclasses import asdict

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
@@ -10,7 +11,6 @@ from deepfood.gallery.build import only_writer
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.embedded import embed_dataset
 from deepfood.gallery.gallery import Gallery, GalleryManifest
-from deepfood.gallery.store import ID_DIGITS
 
 
 def recalibrate(
@@ -35,7 +35,7 @@ def recalibrate(
             Labelled(
                 photos.vectors,
                 [file.label for file in photos.files],
-                [sha256[:ID_DIGITS] for sha256 in photos.sha256],
+                [photo_id(sha256) for sha256 in photos.sha256],
             ),
             quiet=quiet,
         )

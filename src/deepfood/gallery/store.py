@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import ArtifactCorruptError, disk_full_named
 
 VECTORS = "vectors.f32"
@@ -35,10 +36,6 @@ CREATE TABLE IF NOT EXISTS skipped (
 ) STRICT;
 """
 
-#: Hex digits of the SHA-256 that make a photo's id: 80 bits, so that among ten billion photos the
-#: odds of two sharing an id are below one in ten thousand.
-ID_DIGITS = 20
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -57,7 +54,7 @@ class Photo:
     @property
     def id(self) -> str:
         """Names the photo by its content: the same on every machine and in every gallery."""
-        return self.sha256[:ID_DIGITS]
+        return photo_id(self.sha256)
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,15 @@ class Store:
         with disk_full_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / CATALOGUE, check_same_thread=False)
-            connection.executescript(_SCHEMA)
             store = cls(folder, dimension, connection)
+            try:
+                connection.executescript(_SCHEMA)
+                count = store.count()
+            except sqlite3.DatabaseError:
+                connection.close()
+                raise
             with (folder / VECTORS).open("ab") as file:
-                file.truncate(store.count() * dimension * 4)
+                file.truncate(count * dimension * 4)
         return store
 
     @classmethod
