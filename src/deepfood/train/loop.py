@@ -36,7 +36,7 @@ class Progress:
     """Where training stands; all of it is in a checkpoint.
 
     `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start.
+    the optimizer's steps since the start; `broken` are the photos that could not be read, and why.
     """
 
     epoch: int = 0
@@ -47,6 +47,7 @@ class Progress:
     best_epoch: int = 0
     best: float = -1.0
     records: list[EpochRecord] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 class Training:
@@ -105,6 +106,7 @@ class Training:
             self.averaged.module.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        self.train.broken.update(self.progress.broken)
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
@@ -184,6 +186,7 @@ class Training:
 
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress
+        self._share_buffers()
         record: EpochRecord = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(1, at.step),
@@ -211,10 +214,23 @@ class Training:
         if self.hardware.first:
             on_epoch(record, best)
 
+    def _share_buffers(self) -> None:
+        """What norms have counted in the first process is what is kept, so all judge by it."""
+        from accelerate.utils import broadcast
+
+        if self.hardware.processes > 1:
+            for module in {self.learner, self.judged}:
+                for buffer in module.buffers():
+                    buffer.copy_(broadcast(buffer))
+
     def _save(self, seconds: float) -> None:
         if not self.hardware.first:
             return
-        progress = {**vars(self.progress), "seconds": self.progress.seconds + seconds}
+        progress = {
+            **vars(self.progress),
+            "seconds": self.progress.seconds + seconds,
+            "broken": {**self.train.broken, **self.val.broken},
+        }
         state = {
             "identity": self.who,
             "origin": asdict(self.origin),

@@ -81,7 +81,7 @@ def train_model(
     started = time.monotonic()
     with open_training(task, say) as training:
         first, at = training.hardware.first, training.progress
-        with Board.open(training.folder, first, at.epoch) as board:
+        with Board.open(training.folder, first, at.records) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
                 board.write(record)
