@@ -219,9 +219,8 @@ class Training:
         from accelerate.utils import broadcast
 
         if self.hardware.processes > 1:
-            for module in {self.learner, self.judged}:
-                for buffer in module.buffers():
-                    buffer.copy_(broadcast(buffer))
+            for buffer in self.judged.buffers():
+                buffer.copy_(broadcast(buffer))
 
     def _save(self, seconds: float) -> None:
         if not self.hardware.first:
