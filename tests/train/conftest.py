@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import small_task
 
 from deepfood.train.run import Task
 from dishes import write_dishes
-from small import small_task
 
 
 @pytest.fixture(autouse=True, scope="session")

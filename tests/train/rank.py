@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
+from small import outcome, small_task
 
 from deepfood.train import checkpoint
 from deepfood.train.run import open_training, train_model
-from small import outcome, small_task
 
 
 def main() -> None:

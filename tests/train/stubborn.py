@@ -1,10 +1,11 @@
 """A training that is killed with SIGKILL again and again, until it gets to its end.
 
-`stubborn.py PHOTOS OUT MOMENTS SEED`: a fork for each attempt, so that attempts cost no imports. The
-attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and after
-every checkpoint's rename, and between the two checkpoints of an epoch's end. Those of `random` are
-killed by this process after a random time. `full` is one attempt on a disk too small for the next
-checkpoint. Prints as JSON how many were killed, and what the training came to.
+`stubborn.py PHOTOS OUT MOMENTS SEED`: a fork for each attempt, so that attempts cost no imports.
+The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and
+after a checkpoint's rename, between the two checkpoints of an epoch's end; and one between two
+epochs. Those of `random` are killed by this process after a random time. `full` is one attempt on a
+disk too small for the next checkpoint. Prints as JSON each attempt's exit status, and what the
+training came to.
 """
 
 import json
@@ -17,12 +18,12 @@ import time
 from pathlib import Path
 
 import torch
+from small import outcome, small_task
 
 from deepfood.errors import DiskFullError
 from deepfood.train.checkpoint import LAST, TRAINING
 from deepfood.train.loop import EpochRecord
 from deepfood.train.run import Task, open_training, train_model
-from small import outcome, small_task
 
 ENDED, FULL = 0, 3
 LONGEST_S = 0.8

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import outcome
 
 from deepfood.model import open_model
 from deepfood.train.run import Task, open_training
 from dishes import LABELS
-from small import outcome
 
 HERE = Path(__file__).parent
 

@@ -115,27 +115,12 @@ class Training:
         """
         while not self.finished:
             started = time.monotonic()
-            self._steps(started)
+            self.train_epoch(started)
             self._end_epoch(started, on_epoch)
         self.hardware.accelerator.wait_for_everyone()
 
-    def gather_broken(self) -> dict[str, str]:
-        """The photos that any process could not read, and why; all processes must call it."""
-        from accelerate.utils import gather_object
-
-        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
-        return dict(sorted((file, why) for one in found for file, why in one.items()))
-
-    def best_weights(self) -> dict[str, torch.Tensor]:
-        """The state dict of the best epoch's Learner, on the CPU."""
-        state = checkpoint.load(self.folder / BEST, self.who)
-        if state is None:
-            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
-        weights: dict[str, torch.Tensor] = state["learner"]
-        return weights
-
-    def _steps(self, started: float) -> None:
-        """The rest of an epoch's steps."""
+    def train_epoch(self, started: float) -> None:
+        """The rest of this epoch's steps, without its validation; `started` is time.monotonic()."""
         at, recipe, hardware = self.progress, self.recipe, self.hardware
         table = epoch_table(self.train.labels, recipe.batch, recipe.sampling, recipe.seed, at.epoch)
         batches = self.train.training_batches(
@@ -160,6 +145,21 @@ class Training:
                 if time.monotonic() - saved > self.checkpoint_s and at.step < len(table):
                     self._save(time.monotonic() - started)
                     saved = time.monotonic()
+
+    def gather_broken(self) -> dict[str, str]:
+        """The photos that any process could not read, and why; all processes must call it."""
+        from accelerate.utils import gather_object
+
+        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
+        return dict(sorted((file, why) for one in found for file, why in one.items()))
+
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The state dict of the best epoch's Learner, on the CPU."""
+        state = checkpoint.load(self.folder / BEST, self.who)
+        if state is None:
+            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
+        weights: dict[str, torch.Tensor] = state["learner"]
+        return weights
 
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
         at, recipe, device = self.progress, self.recipe, self.hardware.device
