@@ -84,7 +84,7 @@ def train_model(
         leaks = leak_notes(task.splits, task.limits, quiet=task.quiet) if first else []
         for note in leaks:
             say(f"note: {note}")
-        with Board.open(training.folder, first, at.epoch) as board:
+        with Board.open(training.folder, first, at.records) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
                 board.write(record)
