@@ -19,6 +19,9 @@ from deepfood.train.fuse import fuse_head, take_off_head
 
 #: Where a network spends its time, and what int8 makes faster.
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+#: What stands between products and keeps their values in int8. Not the last pooling: the embedding
+#: itself is no place for 256 values.
+_BETWEEN = {"Add", "Clip", "MaxPool", "Relu"}
 
 
 def check_quantizable(network: bytes, name: str) -> None:
@@ -49,6 +52,7 @@ def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) 
             str(small),
             _Inputs(onnx.load(plain).graph.input[0].name, iter(inputs)),
             quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=sorted(_PRODUCTS | _BETWEEN),
             # What AVX512-VNNI, AMX and ARM's dot products take: unsigned times signed bytes.
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

@@ -20,7 +20,7 @@ from deepfood import __version__
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
-from deepfood.errors import DatasetError
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
 from deepfood.evaluate.metrics import K, confidence_interval, measure
 from deepfood.gallery.embedded import Embedded, embed_dataset
 from deepfood.model import Model, open_model
@@ -78,7 +78,8 @@ def quantize(
 
     `max_drop` (0 to 1) is how far the deciding metric may fall; MAX_DROP where None. Embeddings of
     the given Model are kept below the folder `cache`. Raises DatasetError (too few usable photos),
-    SettingError (a Model that is int8 already, an unusable `out`) or DiskFullError.
+    SettingError (a Model that is int8 already or gives nothing in int8, an unusable `out`) or
+    DiskFullError.
     """
     model = base.model
     check_out(out, model)
@@ -101,7 +102,13 @@ def quantize(
             precision=base.precision,  # type: ignore[arg-type]
             threads=base.threads,
         )
-        after = embed_dataset(source, small, folder, files=held_out, quiet=quiet)
+        try:
+            after = embed_dataset(source, small, folder, files=held_out, quiet=quiet)
+        except ArtifactCorruptError as error:
+            raise SettingError(
+                f"the Model {model.manifest.name} does not survive int8: a photo gets no usable "
+                "vector; no Model was written"
+            ) from error
     before = embedded.select(after.files)
     unseen = np.array([sha256[:20] not in model.trained_on for sha256 in after.sha256])
     asking = np.flatnonzero(unseen if unseen.any() else ~unseen)
