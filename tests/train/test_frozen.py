@@ -38,7 +38,7 @@ def test_frozen_stages_stay_and_the_others_learn(
     task: Make, pretrained: tuple[Path, dict[str, torch.Tensor]]
 ) -> None:
     path, before = pretrained
-    after = trained(task(weights=str(path), frozen_stages=2, epochs=1))
+    after = trained(task(weights=str(path), frozen_share=0.4, epochs=1))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     frozen = {name for name in after if name.startswith(("conv1.", "bn1.", "layer1."))}
     assert frozen  # the stem and the first stage, running means of their norms included
@@ -48,7 +48,7 @@ def test_frozen_stages_stay_and_the_others_learn(
 
 
 def test_random_weights_all_learn(task: Make) -> None:
-    with open_training(task(weights="none", frozen_stages=2, epochs=1)) as training:
+    with open_training(task(weights="none", frozen_share=0.4, epochs=1)) as training:
         assert training.learner.frozen == ()
         assert all(weight.requires_grad for weight in training.learner.parameters())
 
@@ -56,7 +56,7 @@ def test_random_weights_all_learn(task: Make) -> None:
 def test_the_last_stage_is_never_frozen() -> None:
     network = create_backbone("test_resnet")
     without_classifier(network)
-    names = first_stages(network, 100)
+    names = first_stages(network, 0.99)
     assert any(name.startswith("layer3") for name in names)
     assert not any(name.startswith("layer4") for name in names)
 
@@ -64,10 +64,10 @@ def test_the_last_stage_is_never_frozen() -> None:
 def test_another_number_of_frozen_stages_is_another_training(
     task: Make, pretrained: tuple[Path, dict[str, torch.Tensor]]
 ) -> None:
-    trained(task(weights=str(pretrained[0]), frozen_stages=2, epochs=1))
+    trained(task(weights=str(pretrained[0]), frozen_share=0.4, epochs=1))
     with (
-        pytest.raises(TrainingError, match="frozen_stages"),
-        open_training(task(weights=str(pretrained[0]), frozen_stages=1, epochs=1)),
+        pytest.raises(TrainingError, match="frozen_share"),
+        open_training(task(weights=str(pretrained[0]), frozen_share=0.2, epochs=1)),
     ):
         pass
 
@@ -88,4 +88,4 @@ def test_training_size(share: float, size: int, seen: int) -> None:
 
 
 def test_the_original_trains_every_layer_at_full_size() -> None:
-    assert (ORIGINAL.frozen_stages, ORIGINAL.training_pixels) == (0, 1.0)
+    assert (ORIGINAL.frozen_share, ORIGINAL.training_pixels) == (0, 1.0)

@@ -95,13 +95,15 @@ def without_classifier(network: nn.Module) -> int:
     return dimension
 
 
-def first_stages(network: nn.Module, stages: int) -> tuple[str, ...]:
-    """Names of the layers in `network`'s first so many stages; the stem is the first, the last is
-    never among them."""
+def first_stages(network: nn.Module, share: float) -> tuple[str, ...]:
+    """Names of the layers in the first `share` of `network`'s stages as timm counts them.
+
+    The stem is a stage of its own; a share below 1 leaves at least the last one out.
+    """
     about: Any = network
     groups: dict[int, list[str]] = group_modules(network, about.group_matcher(coarse=True))
-    kept = sorted(groups)[: min(stages, len(groups) - 1)]
-    return tuple(name for group in kept for name in groups[group])
+    first = sorted(groups)[: int(share * len(groups))]
+    return tuple(name for group in first for name in groups[group])
 
 
 def classifier_tensors(network: nn.Module) -> frozenset[str]:

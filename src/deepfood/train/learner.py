@@ -15,7 +15,8 @@ class Learner(nn.Module):
     """Pixels uint8 [n, size, size, 3] and labels int64 [n] to a loss; `embed` gives the vectors.
 
     `backbone` maps float32 [n, 3, size, size] to [n, dimension]. With `bf16` it computes under
-    autocast; the loss is always float32. The backbone's first `frozen_stages` are not trained.
+    autocast; the loss is always float32. The first `frozen_share` of the backbone's stages
+    is not trained.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Learner(nn.Module):
         preprocess: Preprocess,
         *,
         bf16: bool,
-        frozen_stages: int = 0,
+        frozen_share: float = 0.0,
     ) -> None:
         super().__init__()
         # Convolutions on a CPU and on tensor cores are fastest with the channels last in memory,
@@ -34,7 +35,7 @@ class Learner(nn.Module):
         self.backbone = backbone.to(memory_format=layout)
         self.loss = loss
         self.bf16 = bf16
-        self.frozen = first_stages(backbone, frozen_stages) if frozen_stages else ()
+        self.frozen = first_stages(backbone, frozen_share) if frozen_share else ()
         for name in self.frozen:
             backbone.get_submodule(name).requires_grad_(False)
         # The same numbers in the same order as the Embedder's, so that the same tensor comes out.

@@ -53,9 +53,9 @@ class Recipe(BaseModel):
     #: show dishes larger than they are shown later; fewer pixels make up for it, and cost less
     #: (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
     training_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
-    #: The backbone's first so many stages stay as they came, the stem among them, when it came
-    #: pretrained. They see edges and colours, whatever is learned, and cost the most.
-    frozen_stages: Annotated[int, Field(ge=0, le=100)] = 0
+    #: Share of a pretrained backbone's stages, from the stem on, that stay as they came. They see
+    #: edges and textures, whatever is learned, and cost the most.
+    frozen_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
 
@@ -114,8 +114,8 @@ ORIGINAL = Recipe(
 DEEPFOOD = Recipe(
     name="deepfood",
     loss="cosine-margin",
-    epochs=15,
-    batch=64,
+    epochs=20,
+    batch=32,
     optimizer="adamw",
     lr=3e-3,
     backbone_lr_share=0.1,
@@ -124,11 +124,14 @@ DEEPFOOD = Recipe(
     weight_decay=0.05,
     label_smoothing=0.1,
     augmentation="strong",
-    crop_area=0.25,
+    crop_area=0.3,
+    cutmix=0.5,
     balanced=True,
-    ema_decay=0.998,
+    ema_decay=0.995,
     precision="auto",
     patience=5,
+    training_pixels=0.857,
+    frozen_share=0.5,
 )
 RECIPES = {recipe.name: recipe for recipe in (DEEPFOOD, ORIGINAL)}
 

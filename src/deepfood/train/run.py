@@ -145,7 +145,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
                 preprocess,
                 bf16=hardware.bf16,
                 # Random weights must all learn.
-                frozen_stages=0 if origin == NO_WEIGHTS else recipe.frozen_stages,
+                frozen_share=0 if origin == NO_WEIGHTS else recipe.frozen_share,
             ),
             train,
             val,
