@@ -17,8 +17,8 @@ import machine
 from photos import PhotoSet, photo_folder, photo_sets
 from report import Section
 
-NAMES = ("indexing", "serving", "neighbours", "footprint")
-DEFAULT_NAMES = NAMES[:3]
+NAMES = ("indexing", "serving", "neighbours", "training", "footprint")
+DEFAULT_NAMES = NAMES[:4]
 
 
 def main() -> None:
@@ -74,6 +74,10 @@ def _measure(
         import neighbours
 
         return neighbours.measure(folder, work, options.cache, options.rounds)
+    if name == "training":
+        import training
+
+        return training.measure(sets[0], work, options.rounds)
     import footprint
 
     return footprint.measure(sets[0], work, options.rounds)

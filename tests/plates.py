@@ -2,11 +2,12 @@
 
 import hashlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
 from deepfood.artifacts import FileRecord
@@ -15,7 +16,7 @@ from deepfood.embed import Embedder
 from deepfood.gallery import BuildReport, build_gallery
 from deepfood.index import IndexSpec
 from deepfood.model import ModelManifest, open_model
-from deepfood.model.artifact import ONNX
+from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pixels=64_000_000)
@@ -83,6 +84,50 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", pool: int = 8) -> Path
         licence="Apache-2.0",
         files={ONNX: FileRecord.of(folder / ONNX)},
     ).write(folder)
+    return folder
+
+
+def write_conv_model(folder: Path, *, trained_on: Iterable[str] = (), loud: float = 1) -> Path:
+    """A real Model with two convolutions, 64 pixels to 16 numbers, that sees colours and edges.
+
+    `loud` makes one of its inner channels so many times as strong and its follower as many times
+    weaker: the same vectors in float32, and less and less left of the others in int8.
+    """
+    rng = np.random.default_rng(7)
+    first = rng.normal(0, 0.3, (8, 3, 5, 5)).astype(np.float32)
+    second = rng.normal(0, 0.3, (16, 8, 3, 3)).astype(np.float32)
+    first[0] *= loud
+    second[:, 0] /= loud
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["pixels", "first"], ["a"], strides=[4, 4]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "second"], ["c"], strides=[2, 2]),
+            helper.make_node("GlobalAveragePool", ["c"], ["d"]),
+            helper.make_node("Flatten", ["d"], ["embedding"]),
+        ],
+        "conv",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 64, 64])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 16])],
+        [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    write_model(
+        folder,
+        model.SerializeToString(),
+        "",
+        trained_on=trained_on,
+        name="conv",
+        backbone="none",
+        dimension=16,
+        preprocess=Preprocess(
+            size=64, crop=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
+        ),
+        labels=("soup",),
+        source="made by the tests",
+        licence="Apache-2.0",
+    )
     return folder
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from deepfood.artifacts import FileRecord, Manifest, kind_of, write_atomically
-from deepfood.errors import ArtifactMissingError
+from deepfood.artifacts import FileRecord, Manifest, kind_of, write_atomically, write_result
+from deepfood.errors import ArtifactMissingError, SettingError
 from deepfood.info import describe, problems_of
 from deepfood.model import ModelManifest
 from plates import write_tiny_model
@@ -64,3 +64,15 @@ def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_result_is_written_whole_or_told_before_the_work(tmp_path: Path) -> None:
+    write_result(tmp_path / "out.txt", b"done")
+    assert (tmp_path / "out.txt").read_bytes() == b"done"
+    for path, why in [
+        (tmp_path, "it is a folder"),
+        (tmp_path / "no/out.txt", "there is no folder"),
+        (tmp_path / "out.txt/below", "there is no folder"),
+    ]:
+        with pytest.raises(SettingError, match=why):
+            write_result(path, b"")

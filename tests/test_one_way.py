@@ -38,7 +38,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def served_here(settings: Settings) -> Iterator[httpx.Client]:
     """The service over real HTTP, but in this process, where the test can watch it."""
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, open_service), log_level="error"))
+    app = create_app(settings, open_service)
+    # uvicorn's own logging configuration closes every handler of the process, and absl's (it comes
+    # with tensorboard) closes its stream too: that is pytest's, where a test before loaded torch.
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     host, port = listening.getsockname()

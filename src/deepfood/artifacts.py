@@ -8,9 +8,10 @@ artefact or the new one, never a mixture.
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Self
+from typing import IO, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,7 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactFormatError,
     ArtifactMissingError,
+    SettingError,
     disk_full_named,
 )
 
@@ -150,15 +152,53 @@ def sha256_of_file(path: Path) -> str:
 
 
 def write_atomically(path: Path, contents: bytes) -> None:
-    """Write beside `path`, flush to disk, rename over it, and flush the folder."""
+    """Replace `path` by a file of these contents, durable on return. Raises DiskFullError."""
+    with replacing(path) as file:
+        file.write(contents)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `path` once the block has ended well.
+
+    It is written beside `path`, flushed to disk and renamed over it, and the folder is flushed;
+    when something fails, `path` stays as it was. Raises DiskFullError.
+    """
     beside = path.with_name(f".{path.name}.new")
     with disk_full_named(path):
-        with beside.open("wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
+
+
+def write_result(path: Path, contents: bytes) -> None:
+    """`write_atomically` a file that the user named. Raises SettingError, DiskFullError."""
+    check_can_write(path)
+    try:
+        write_atomically(path, contents)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def check_can_write(path: Path) -> None:
+    """Raise SettingError before the work rather than after it."""
+    folder = path.parent
+    if path.is_dir():
+        why = "it is a folder, name a file"
+    elif not folder.is_dir():
+        why = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK):
+        why = f"the folder {folder} is not yours to write to"
+    else:
+        return
+    raise SettingError(f"{path} cannot be written: {why}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -342,3 +342,19 @@ def test_a_kill_between_vectors_and_catalogue_loses_only_the_tail(
     report = build(photos, out, embedder)
     assert (report.embedded, report.reused) == (0, 4)
     assert len(vectors_of(out, embedder)) == 4
+
+
+def test_photos_that_are_mended_are_read_after_a_build_that_had_none(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(3):
+        (photos / f"{seed}.jpg").write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match="none of the 3 files"):
+        build(photos, tmp_path / "gallery", embedder)
+    for seed in range(2):
+        (photos / f"{seed}.jpg").write_bytes(jpeg(seed))
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert report.manifest.count == 2
+    assert [one.file for one in report.skipped] == ["2.jpg"]

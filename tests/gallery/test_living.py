@@ -1,4 +1,4 @@
-"""A gallery that changes while it is open: what is added is found at once, and what is gone never."""
+"""A gallery that changes while it is open: what is added is found at once, removals are heeded."""
 
 import json
 import subprocess

@@ -13,14 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepfood.errors import ArtifactBusyError, DatasetError, SettingError, TrainingError
+from deepfood.errors import (
+    ArtifactBusyError,
+    DatasetError,
+    DiskFullError,
+    SettingError,
+    TrainingError,
+)
 from deepfood.train import checkpoint
-from deepfood.train.checkpoint import BEST, LAST, TRAINING
+from deepfood.train.checkpoint import BEST, LAST, TENSORBOARD, TRAINING
 from deepfood.train.hardware import bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
 from deepfood.train.recipe import ORIGINAL
-from deepfood.train.run import Task, open_training
+from deepfood.train.run import Task, open_training, train_model
+from deepfood.train.tensorboard import Board
 from dishes import write_dishes
 
 Make = Callable[..., Task]
@@ -171,6 +178,23 @@ def test_a_damaged_checkpoint_is_named(task: Make) -> None:
         pass
 
 
+def test_a_checkpoint_with_a_flipped_bit_is_named(task: Make) -> None:
+    """torch.load alone would take it: the bit is in a weight."""
+    run(task(epochs=1))
+    last = task().out / TRAINING / LAST
+    contents = bytearray(last.read_bytes())
+    contents[len(contents) // 2] ^= 0x10
+    last.write_bytes(contents)
+    assert torch.load(last, weights_only=True)["progress"]["epoch"] == 1
+    with (
+        pytest.raises(
+            TrainingError, match=r"last\.pt is damaged .*differs from its CRC-32.*--fresh"
+        ),
+        open_training(task(epochs=1)),
+    ):
+        pass
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(task: Make) -> None:
     good = task(epochs=3, patience=0)
 
@@ -206,6 +230,46 @@ def test_it_stops_early_and_stays_stopped(task: Make) -> None:
         assert at.epoch == at.best_epoch + 2 < 40
     with open_training(patient) as training:
         assert training.finished
+
+
+def test_tensorboard_has_every_figure_of_every_epoch_once(task: Make) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    three = task(epochs=3, patience=0)
+
+    def stop(record: dict[str, float], best: bool) -> None:
+        raise KeyboardInterrupt
+
+    # Stopped after the first epoch's checkpoint, before its points; then after the second's points.
+    with open_training(three) as training, pytest.raises(KeyboardInterrupt):
+        training.run(stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(three, on_epoch=stop)
+    done = train_model(three)
+    assert done.manifest is not None
+    curves = EventAccumulator(str(three.out / TRAINING / TENSORBOARD)).Reload()
+    names = [name for name in done.records[0] if name != "epoch"]
+    assert set(curves.Tags()["scalars"]) == {name.replace("@", "_at_") for name in names}
+    for name in names:
+        points = [(one.step, one.value) for one in curves.Scalars(name.replace("@", "_at_"))]
+        expected = [(record["epoch"], record[name]) for record in done.records]
+        assert points == [(step, pytest.approx(value)) for step, value in expected], name
+
+
+def test_a_full_disk_at_tensorboards_curves_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its writing thread dies of it too, which pytest would report.
+    monkeypatch.setattr("threading.excepthook", lambda about: None)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    board = Board.open(tmp_path, True, [])
+    for event_file in (tmp_path / TENSORBOARD).iterdir():  # opened anew for each write
+        event_file.unlink()
+        event_file.symlink_to(full)
+    with pytest.raises(DiskFullError, match="no space left on the disk of"), board:
+        board.write({"epoch": 1.0, "loss": 0.5})
 
 
 def test_two_trainings_into_one_folder(task: Make) -> None:

@@ -9,9 +9,11 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     build,
     calibrate,
     data,
+    embed,
     evaluate,
     inspect,
     look,
+    quantize,
     serve,
     train,
 )

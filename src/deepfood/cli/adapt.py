@@ -1,4 +1,4 @@
-"""`deepfood adapt`, `quantize` and `embed`: what is made of a Model's embeddings."""
+"""`deepfood adapt`: a head on a frozen Model, fitted to the user's labels."""
 
 import sys
 from dataclasses import asdict
@@ -81,12 +81,13 @@ def _print_adapted(report: Any, out: Path) -> None:
         f"folds of {tried.photos}: {chosen.size} numbers, shrinkage {chosen.shrinkage:g}, residual "
         f"{chosen.residual:g}, step {chosen.step:g}"
     )
-    _print_compared(report.compared, report.val_photos)
+    print_compared(report.compared, report.val_photos)
     if report.refused is None:
         print(f"{out}: written; for a gallery: deepfood build PHOTOS --model {out} --out GALLERY")
 
 
-def _print_compared(compared: dict[str, Any], queries: int) -> None:
+def print_compared(compared: dict[str, Any], queries: int) -> None:
+    """A line for each metric of two Models, asked with `queries` photos."""
     print(f"on {queries} held-out photos   before   after   difference (95 % interval)")
     for name, one in compared.items():
         low, high = one.interval

@@ -51,12 +51,12 @@ def evaluate(
         _submit(gallery, queries, submission, settings, k=k, as_json=as_json)
         return
     from deepfood.evaluate.examine import examine
-    from deepfood.evaluate.report import require_report, write_report
+    from deepfood.evaluate.report import prepare_report, write_report
     from deepfood.evaluate.summary import as_json as everything
     from deepfood.evaluate.summary import as_lines
 
     if report is not None:
-        require_report()
+        prepare_report(report)
     found = examine(gallery, queries, settings, other=compare, k=k, seed=seed, quiet=as_json)
     about = everything(found)
     if report is not None:

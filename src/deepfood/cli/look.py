@@ -42,6 +42,7 @@ def features(
     as_json: Json = False,
 ) -> None:
     """The photos that have most of one feature of the embedding, or of each."""
+    from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import DatasetError, SettingError
     from deepfood.evaluate.feature_page import feature_page
     from deepfood.evaluate.features import rank_features
@@ -53,6 +54,8 @@ def features(
         raise SettingError("name one feature with --feature, or take --all of them, not both")
     if every and out is None and not as_json:
         raise SettingError("--all writes a page: name it with --out features.html")
+    if out is not None:
+        check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
     model_of_it = gallery_model(gallery, settings.model)
@@ -77,9 +80,9 @@ def features(
         left_out = 0
         if out and every:
             page, left_out = feature_page(opened, ranked, thumbs, lowest=bottom)
-            _write(out, page.encode())
+            write_result(out, page.encode())
         elif out:
-            _write(out, _grid_of(ranked[0], thumbs, bottom))
+            write_result(out, _grid_of(ranked[0], thumbs, bottom))
     if as_json:
         about: dict[str, Any] = {"skipped": thumbs.skipped, "left_out": left_out}
         rows = [one.as_json() for one in ranked]
@@ -114,6 +117,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show which regions of a photo and of one found for it make the two alike."""
+    from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import DatasetError, QueryError, SettingError
     from deepfood.heatmap import draw_pair, scale_in_words
     from deepfood.serve.service import open_service
@@ -122,6 +126,8 @@ def explain(
         raise SettingError("name the photo to compare with by --id or by --rank, not both")
     if out is None and not as_json:
         raise SettingError("name the picture to write with --out, or ask for --json")
+    if out is not None:
+        check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     service = open_service(settings)
     limits = service.embedder.limits
@@ -141,7 +147,7 @@ def explain(
     name = found.name or found.label or found.file
     if out:
         preprocess = service.embedder.preprocess
-        _write(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
+        write_result(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
     service.close()
     if as_json:
         print_json(
@@ -175,14 +181,3 @@ def _grid_of(feature: "Feature", thumbs: Any, lowest: bool) -> bytes:
     ]
     which = "lowest" if lowest else "highest"
     return draw_grid(f"Feature {feature.number}: {which} values", cells, _CELL_PIXELS)
-
-
-def _write(path: Path, contents: bytes) -> None:
-    """Write a result atomically. Raises SettingError where the folder cannot be written to."""
-    from deepfood.artifacts import write_atomically
-    from deepfood.errors import SettingError
-
-    try:
-        write_atomically(path, contents)
-    except OSError as error:
-        raise SettingError(f"{path} cannot be written: {error.strerror}") from error

@@ -84,8 +84,6 @@ def train(
         patience=patience,
     )
     splits = split_photos(list_photos(dataset), val_share=val_share, seed=seed)
-    # Photos that are in two splits belong here too, a line each.
-    notes: list[str] = []
 
     def say(line: str) -> None:
         if not as_json:
@@ -94,7 +92,7 @@ def train(
     def say_epoch(record: dict[str, float], best: bool) -> None:
         say(epoch_line(record, chosen.epochs, best))
 
-    for note in (*splits.notes, *notes):
+    for note in splits.notes:
         say(f"note: {note}")
     task = Task(
         splits,
@@ -108,7 +106,6 @@ def train(
         workers=workers or available_cores(),
         checkpoint_s=checkpoint_every,
         fresh=fresh,
-        notes=notes,
         quiet=as_json,
     )
     done = train_model(task, say=say, on_epoch=say_epoch)

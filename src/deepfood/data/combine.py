@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from deepfood.artifacts import write_atomically
 from deepfood.data.each_photo import Unreadable, each_photo
-from deepfood.data.photo_file import PhotoFile
+from deepfood.data.photo_file import PhotoFile, photo_id
 from deepfood.data.photos import CATALOGUE, list_photos
 from deepfood.errors import DatasetError, disk_full_named
 from deepfood.photo import Limits, read_header
@@ -31,7 +31,6 @@ COLUMNS = ("photo", "label", "name", "split", "source", "original")
 
 _PHOTOS = "photos"
 _LOCK = ".combine.lock"
-_ID_DIGITS = 20
 
 _ENDINGS = {
     "image/jpeg": ".jpg",
@@ -127,7 +126,7 @@ def combine(sources: Sequence[Path], to: Path, limits: Limits, *, quiet: bool = 
 def _name(data: bytes, limits: Limits) -> str:
     """A photo's path below the combined dataset. Raises PhotoError for what is no photo."""
     ending = _ENDINGS[read_header(data, limits).media_type]
-    return f"{_PHOTOS}/{hashlib.sha256(data).hexdigest()[:_ID_DIGITS]}{ending}"
+    return f"{_PHOTOS}/{photo_id(hashlib.sha256(data).hexdigest())}{ending}"
 
 
 def _place(path: Path, target: Path) -> None:

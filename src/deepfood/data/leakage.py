@@ -1,46 +1,24 @@
 """Whether photos to validate or test on are also among those to train on: the same, or nearly so.
 
-The same are files with the same bytes. Nearly the same are pictures whose difference hashes (N.
-Krawetz, "Kind of Like That", 2013), of 256 bits, differ in few bits: a copy that was saved again,
-made smaller or brighter, slightly cropped, or mirrored.
+`deepfood data check` looks at everything. `train`, `adapt` and `evaluate` look too, within a cost
+that is small beside their own: copies are always found, for files are compared by size and only
+those alike are read; near copies, for which every photo is decoded (2 ms on one core), only among
+NEAR_PHOTOS photos at most, 20 s on two cores.
 """
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
-import faiss
-import numpy as np
-import numpy.typing as npt
-
-from deepfood.data.each_photo import Unreadable, each_photo
+from deepfood.data.each_photo import Unreadable
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.splits import Splits
-from deepfood.photo import Limits, Preprocess, read_pixels
+from deepfood.data.twins import Print, near_pairs, prints_of_copies, same_pairs, take_prints
+from deepfood.photo import Limits
 
-Hash = npt.NDArray[np.uint8]
-
-#: Bits in which the hashes of nearly the same pictures may differ. Measured on 3,000 photos of ten
-#: dishes of Food-101 (4.5 million pairs, and as many mirrored): two pictures that are not copies
-#: differ in 60 or more. Of 300 copies, this finds all of those saved again as JPEG of quality 20
-#: or at half the size, or cropped by 2 %; 98 % of those made brighter by 30 %; 76 % of those
-#: cropped by 4 %. Drawn plates on plain ground, more alike than photos, differ in 41 or more.
-MAX_DISTANCE = 36
-
-_ROWS, _COLUMNS = 16, 17
-_BYTES = _ROWS * (_COLUMNS - 1) // 8
-#: 272 pixels are 17 columns of 16 and 16 rows of 17.
-_SQUARE = Preprocess(
-    size=_ROWS * _COLUMNS, crop=1, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
-)
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
-#: Grey levels (0 to 255, standard deviation) below which a picture is blank: all blank ones would
-#: be nearly the same.
-_MIN_CONTRAST = 1.0
-#: Pairs compared at once; each may be a result of 12 bytes.
-_PAIRS_AT_ONCE = 2**24
+#: Above so many photos, a command with other work to do looks for no near copies.
+NEAR_PHOTOS = 20_000
 
 
 @dataclass(frozen=True)
@@ -60,104 +38,86 @@ class Leakage:
     unreadable: tuple[Unreadable, ...]
 
 
-def find_leaks(splits: Splits, limits: Limits, quiet: bool = False) -> tuple[Leak, ...]:
-    """Photos of val and test that are in train too, and those of test that are in val."""
-    return check_leakage(splits, limits, quiet).leaks
-
-
 def check_leakage(splits: Splits, limits: Limits, quiet: bool = False) -> Leakage:
-    """Like `find_leaks`, and with the photos that could not be read."""
-    named = [(TRAIN, splits.train), (VAL, splits.val), (TEST, splits.test)]
-    files = [(split, file) for split, files in named for file in files]
-    prints, unreadable = [], []
-    results = each_photo(
-        "comparing",
-        [(splits.source.root, file) for _, file in files],
-        limits,
-        lambda data, _: _fingerprint(data, limits),
-        quiet=quiet,
+    """Photos of val and test that are in train too, and those of test that are in val.
+
+    Decodes every photo; those that cannot be read are named.
+    """
+    by_split = _by_split(splits)
+    photos = [(splits.source.root, file) for files in by_split.values() for file in files]
+    taken = take_prints(photos, limits, quiet=quiet)
+    unreadable: list[Unreadable] = []
+    prints: dict[str, list[Print]] = {}
+    for split, files in by_split.items():
+        prints[split] = []
+        for one in islice(taken, len(files)):
+            if isinstance(one, Unreadable):
+                unreadable.append(one)
+            else:
+                prints[split].append(one)
+    return Leakage(_leaks(prints), tuple(unreadable))
+
+
+def leak_notes(
+    splits: Splits, limits: Limits, *, quiet: bool = False, near_photos: int = NEAR_PHOTOS
+) -> list[str]:
+    """What `check_leakage` finds, in lines for the user.
+
+    Among more than `near_photos` photos only copies are looked for, and a line says so.
+    """
+    by_split = _by_split(splits)
+    count = sum(map(len, by_split.values()))
+    if count <= near_photos:
+        return _notes(check_leakage(splits, limits, quiet).leaks)
+    photos = [(splits.source.root, file) for files in by_split.values() for file in files]
+    copies = prints_of_copies(photos)
+    prints, start = {}, 0
+    for split, files in by_split.items():
+        own = range(start, start + len(files))
+        prints[split] = [copies[place] for place in own if place in copies]
+        start = own.stop
+    return [*_notes(_leaks(prints)), not_looked_for(count, near_photos)]
+
+
+def not_looked_for(photos: int, near_photos: int) -> str:
+    """The line that says that only copies were looked for."""
+    return (
+        f"near copies were not looked for: {photos:,} photos are more than {near_photos:,}; "
+        "deepfood data check DATASET does"
     )
-    for (split, file), result in zip(files, results, strict=True):
-        if isinstance(result, Unreadable):
-            unreadable.append(result)
-        else:
-            prints.append(_Print(file, split, *result))
+
+
+def _by_split(splits: Splits) -> dict[str, tuple[PhotoFile, ...]]:
+    return {TRAIN: splits.train, VAL: splits.val, TEST: splits.test}
+
+
+def _leaks(prints: Mapping[str, Sequence[Print]]) -> tuple[Leak, ...]:
     leaks = []
     for split, before in ((VAL, (TRAIN,)), (TEST, (TRAIN, VAL))):
-        own = [one for one in prints if one.split == split]
-        others = [one for one in prints if one.split in before]
-        same = list(_same(own, others))
-        known = {(one.file.file, other.file.file) for one, other in same}
-        near = [
-            (one, other)
-            for one, other in _near(own, others)
-            if (one.file.file, other.file.file) not in known
-        ]
-        leaks += [_leak(one, other, "same") for one, other in same]
-        leaks += [_leak(one, other, "nearly the same") for one, other in near]
+        for other in before:
+            own, others = prints[split], prints[other]
+            for one, twin in same_pairs(own, others):
+                leaks.append(Leak(one.file.stored, split, twin.file.stored, other, "same"))
+            for one, twin in near_pairs(own, others):
+                leaks.append(
+                    Leak(one.file.stored, split, twin.file.stored, other, "nearly the same")
+                )
     leaks.sort(key=lambda leak: (leak.kind != "same", leak.split, leak.photo, leak.twin))
-    return Leakage(tuple(leaks), tuple(unreadable))
+    return tuple(leaks)
 
 
-@dataclass(frozen=True)
-class _Print:
-    file: PhotoFile
-    split: str
-    sha256: bytes
-    hashes: tuple[Hash, Hash] | None  # of the picture and of its mirror image; None if it is blank
-
-
-def _fingerprint(data: bytes, limits: Limits) -> tuple[bytes, tuple[Hash, Hash] | None]:
-    return hashlib.sha256(data).digest(), difference_hashes(data, limits)
-
-
-def difference_hashes(data: bytes, limits: Limits) -> tuple[Hash, Hash] | None:
-    """Hashes of the centred square and of its mirror image, uint8 [32] each; None if it is blank.
-
-    A bit says whether one of 16 x 17 fields of the grey picture is darker than the next in its row.
-    Raises PhotoError for bytes that are no photo.
-    """
-    grey = read_pixels(data, _SQUARE, limits).astype(np.float32) @ _GREY
-    fields = grey.reshape(_ROWS, _COLUMNS, _COLUMNS, _ROWS).mean((1, 3))
-    if fields.std() < _MIN_CONTRAST:
-        return None
-    return _bits(fields), _bits(fields[:, ::-1])
-
-
-def _bits(fields: npt.NDArray[np.float32]) -> Hash:
-    return np.packbits(fields[:, 1:] > fields[:, :-1])
-
-
-def _same(own: Sequence[_Print], others: Sequence[_Print]) -> Iterator[tuple[_Print, _Print]]:
-    by_content = defaultdict(list)
-    for other in others:
-        by_content[other.sha256].append(other)
-    for one in own:
-        for other in by_content.get(one.sha256, ()):
-            yield one, other
-
-
-def _near(own: Sequence[_Print], others: Sequence[_Print]) -> Iterator[tuple[_Print, _Print]]:
-    """Pairs whose hashes are at most MAX_DISTANCE apart, mirrored ones included, each once."""
-    own = [one for one in own if one.hashes]
-    others = [other for other in others if other.hashes]
-    if not own or not others:
-        return
-    index = faiss.IndexBinaryFlat(8 * _BYTES)
-    index.add(np.stack([other.hashes[0] for other in others if other.hashes]))
-    step = max(1, _PAIRS_AT_ONCE // len(others))
-    for start in range(0, len(own), step):
-        chunk = own[start : start + step]
-        found: set[tuple[int, int]] = set()
-        for side in (0, 1):
-            wanted = np.stack([one.hashes[side] for one in chunk if one.hashes])
-            # faiss gives what is nearer than the radius.
-            bounds, _, rows = index.range_search(wanted, MAX_DISTANCE + 1)
-            owners = np.repeat(np.arange(len(chunk)), np.diff(bounds).astype(np.int64))
-            found.update(zip(owners.tolist(), rows.tolist(), strict=True))
-        for at, row in sorted(found):
-            yield chunk[at], others[row]
-
-
-def _leak(one: _Print, other: _Print, kind: Literal["same", "nearly the same"]) -> Leak:
-    return Leak(one.file.stored, one.split, other.file.stored, other.split, kind)
+def _notes(leaks: Sequence[Leak]) -> list[str]:
+    """A line for each two splits that share photos; an example is a copy, where there is one."""
+    notes = []
+    for split, other in ((VAL, TRAIN), (TEST, TRAIN), (TEST, VAL)):
+        between = [leak for leak in leaks if (leak.split, leak.twin_split) == (split, other)]
+        if not between:
+            continue
+        same = {leak.photo for leak in between if leak.kind == "same"}
+        near = {leak.photo for leak in between} - same
+        first, counts = between[0], f"{len(same)} the same and {len(near)} nearly"
+        notes.append(
+            f"leakage: {split} has photos of {other} too, {counts} "
+            f"({first.photo!r} is {first.twin!r}): figures on {split} flatter"
+        )
+    return notes

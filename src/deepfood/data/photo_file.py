@@ -5,6 +5,15 @@ from pathlib import Path
 
 TRAIN, VAL, TEST = "train", "val", "test"
 
+#: Hex digits of the SHA-256 that make a photo's id: 80 bits, so that among ten billion photos the
+#: odds of two sharing an id are below one in ten thousand.
+ID_DIGITS = 20
+
+
+def photo_id(sha256: str) -> str:
+    """The id of the photo whose file has that SHA-256: by content, so the same on every machine."""
+    return sha256[:ID_DIGITS]
+
 
 @dataclass(frozen=True)
 class PhotoFile:

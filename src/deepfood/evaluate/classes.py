@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.evaluate.metrics import Labels, Retrieval
+from deepfood.evaluate.metrics import Floats, Labels, Retrieval
 from deepfood.evaluate.spread import Figure, group_rows, mean_figures, share
 from deepfood.evaluate.trial import Trial
 
@@ -65,13 +65,30 @@ def class_figures(trial: Trial, retrieval: Retrieval, k: int, *, seed: int) -> l
     return sorted(found, key=lambda one: (np.nan_to_num(one.mean_ap.value, nan=2), one.label))
 
 
-def confusion_matrix(trial: Trial, retrieval: Retrieval) -> Labels:
-    """Queries of each label (row) by the label first in the vote (column): int64 [c, c]."""
-    count = len(trial.names)
+def most_confused(trial: Trial, retrieval: Retrieval, count: int) -> Labels:
+    """At most `count` labels that were most often taken for others or others for them, sorted."""
     guesses = retrieval.guesses[:, 0]
-    voted = guesses >= 0
-    pairs = trial.query_labels[voted] * count + guesses[voted]
-    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+    wrong = (guesses >= 0) & (guesses != trial.query_labels)
+    either = np.concatenate([trial.query_labels[wrong], guesses[wrong]])
+    times = np.bincount(either, minlength=len(trial.names))
+    return np.sort(np.argsort(-times, kind="stable")[:count])
+
+
+def confusion_matrix(trial: Trial, retrieval: Retrieval, labels: Labels) -> Floats:
+    """The share of the queries of each of `labels` (row) that were voted to be each (column).
+
+    float64 [l, l]; a row of zeros where a label has no queries. Never as large as all labels
+    squared: there may be tens of thousands.
+    """
+    guesses = retrieval.guesses[:, 0]
+    place = np.full(len(trial.names) + 1, -1)  # the last for a guess of -1
+    place[labels] = np.arange(len(labels))
+    row, column = place[trial.query_labels], place[guesses]
+    counts = np.zeros((len(labels), len(labels)))
+    shown = (row >= 0) & (column >= 0)
+    np.add.at(counts, (row[shown], column[shown]), 1)
+    asked = np.bincount(row[row >= 0], minlength=len(labels))
+    return counts / np.maximum(1, asked)[:, np.newaxis]
 
 
 def confusions(trial: Trial, retrieval: Retrieval) -> list[Confusion]:

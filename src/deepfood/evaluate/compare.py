@@ -34,6 +34,10 @@ class Comparison:
             return f"no clear difference between A and B: {said}"
         return f"{'B' if by.value > 0 else 'A'} is better: {said}"
 
+    def notes_on_second(self) -> list[str]:
+        """What is to be said of B and was not said of A."""
+        return [note for note in self.second.trial.notes if note not in self.first.trial.notes]
+
     def changed(self, count: int, *, better: bool) -> Labels:
         """At most `count` rows of the queries that B answers most better, or most worse, than A."""
         change = self.second.retrieval.metrics[DECISIVE] - self.first.retrieval.metrics[DECISIVE]

@@ -7,10 +7,11 @@ import numpy as np
 from deepfood.evaluate.classes import ClassFigures, Confusion, class_figures, confusions
 from deepfood.evaluate.metrics import Floats, Retrieval, Vectors, measure
 from deepfood.evaluate.novelty import Novelty, novelty
-from deepfood.evaluate.reliability import Bools, Reliability, cross_fitted, reliability
+from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
 from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
 from deepfood.gallery import Gallery
+from deepfood.gallery.logistic import Bools
 from deepfood.index import Index, Mask
 from deepfood.index.exact import ExactIndex
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
+from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.spread import Figure
 from deepfood.evaluate.trial import (
     Photos,
@@ -22,8 +24,8 @@ from deepfood.evaluate.trial import (
 )
 from deepfood.gallery import Gallery, GalleryManifest, gallery_model
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.entry import ID_DIGITS
 from deepfood.model import Model, open_model
+from deepfood.photo import Limits
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def examine(
         own = queries is None
         name = model.manifest.name
         notes += trained_on_note(asked, model.trained_on, name)
+        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
         evaluation = judge(trial, name, k=k, seed=seed)
         recall = index_recall(gallery, trial, k=k, seed=seed)
@@ -132,7 +136,7 @@ def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -
     return Photos(
         photos.root,
         tuple(photo.stored for photo in found.files),
-        tuple(sha256[:ID_DIGITS] for sha256 in found.sha256),
+        tuple(photo_id(sha256) for sha256 in found.sha256),
         tuple(photo.label or "" for photo in found.files),
         found.vectors,
     )

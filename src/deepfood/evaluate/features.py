@@ -133,9 +133,10 @@ def rank_features(
 def _extreme_rows(
     vectors: VectorFile, places: Numbers, columns: Numbers, count: int, *, lowest: bool
 ) -> Numbers:
-    """Which of `places`, rows of the vectors, have the highest values of each column.
+    """Which of `places`, rows of the vectors, have the highest values of each column, or the lowest.
 
-    Or the lowest; in order, int64 [count, c]. One pass over the vectors, which may not fit into memory; equal values keep the rows' order.
+    In order: int64 [count, c]. One pass over the vectors, which may not fit into memory; equal
+    values keep the rows' order.
     """
     best = np.empty((0, len(columns)), np.int64)
     values = np.empty((0, len(columns)), np.float32)

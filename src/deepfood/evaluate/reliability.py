@@ -5,15 +5,11 @@ Works on (probability, right) pairs, wherever the probabilities come from. Brier
 calibration error: Guo et al., "On Calibration of Modern Neural Networks" (2017).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from deepfood.evaluate.metrics import Floats
-
-Bools = npt.NDArray[np.bool_]
+from deepfood.gallery.logistic import Bools, Floats, Logistic
 
 BINS = 15
 _FOLDS = 5
@@ -72,7 +68,7 @@ def cross_fitted(scores: Floats, right: Bools, *, seed: int) -> Floats:
 
     `scores` float64 [q, k] and `right` bool [q, k] are the hits of each query; a score that is not
     finite is no hit and gets NaN. Queries are dealt at random into five parts, and each part gets
-    its probabilities from the curve of the other four.
+    its probabilities from the curve of the other four: the kind of curve that serving uses.
     """
     probability = np.full(scores.shape, np.nan)
     part = np.random.default_rng(seed).permutation(len(scores)) % _FOLDS
@@ -81,23 +77,6 @@ def cross_fitted(scores: Floats, right: Bools, *, seed: int) -> Floats:
         ours = (part == number)[:, np.newaxis] & hit
         others = (part != number)[:, np.newaxis] & hit
         if ours.any() and others.any():
-            probability[ours] = _fit(scores[others], right[others])(scores[ours])
+            curve = Logistic.fit(scores[others][:, np.newaxis], right[others])
+            probability[ours] = curve(scores[ours][:, np.newaxis])
     return probability
-
-
-# ---- placeholder: to be replaced by the curve that serving uses, gallery/calibration.py ----
-
-
-def _fit(scores: Floats, right: Bools) -> Callable[[Floats], Floats]:
-    """Logistic regression of `right` on `scores` with Platt's smoothed targets, Newton's method."""
-    hits = right.sum()
-    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
-    middle, spread = scores.mean(), scores.std() or 1.0
-    inputs = np.column_stack([(scores - middle) / spread, np.ones(len(scores))])
-    weights = np.zeros(2)
-    for _ in range(25):
-        chance = 1 / (1 + np.exp(-inputs @ weights))
-        slope = inputs.T @ (chance - target) + 1e-3 * weights
-        curve = (inputs.T * (chance * (1 - chance))) @ inputs + 1e-3 * np.eye(2)
-        weights = weights - np.linalg.solve(curve, slope)
-    return lambda at: 1 / (1 + np.exp(-(weights[0] * (at - middle) / spread + weights[1])))

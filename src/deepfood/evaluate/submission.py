@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from deepfood.artifacts import write_atomically
+from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.splits import TEST
@@ -40,8 +40,9 @@ def write_submission(
     """Guess the labels of the dataset's test photos by the vote of their k nearest in a gallery.
 
     Raises DatasetError where the dataset has no test photos or no class list, or the list lacks a
-    label of the gallery.
+    label of the gallery; SettingError where `out` cannot be written.
     """
+    check_can_write(out)
     source = list_photos(dataset)
     asked = _test_photos(source)
     ids = read_class_list(source.root / CLASS_LIST)
@@ -68,7 +69,7 @@ def write_submission(
         chosen = guesses[rows[photo.file]] if photo.file in rows else common
         of_photo = " ".join(ids[names[one]] for one in chosen)
         lines.append(f"{PurePosixPath(photo.file).name},{of_photo}")
-    write_atomically(out, "".join(f"{line}\n" for line in lines).encode())
+    write_result(out, "".join(f"{line}\n" for line in lines).encode())
     return Submission(len(asked), tuple(one.file for one in embedded.skipped))
 
 

@@ -107,7 +107,7 @@ def as_lines(found: Examination) -> Iterator[str]:
     if found.comparison:
         yield ""
         yield found.comparison.verdict()
-        for note in found.comparison.second.trial.notes:
+        for note in found.comparison.notes_on_second():
             yield f"note on B: {note}"
     yield ""
     worst = first.classes[:_WORST]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
@@ -15,7 +16,6 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
 from deepfood.gallery import Gallery
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.entry import ID_DIGITS
 
 #: More queries than these make the figures no truer; leave-one-out draws so many.
 MAX_QUERIES = 10_000
@@ -130,7 +130,7 @@ def query_photos(
     photos = Photos(
         source.root,
         tuple(photo.stored for photo in embedded.files),
-        tuple(sha256[:ID_DIGITS] for sha256 in embedded.sha256),
+        tuple(photo_id(sha256) for sha256 in embedded.sha256),
         tuple(photo.label or "" for photo in embedded.files),
         embedded.vectors,
     )

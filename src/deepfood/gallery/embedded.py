@@ -1,7 +1,8 @@
 """Embeddings of a dataset's photos, kept on disk, so that no photo is embedded twice.
 
-`adapt` and `evaluate` work on these: a first run reads every photo, the next ones only what is new
-or changed. The cache is a Store like a gallery's, one for each Model and photo folder.
+`adapt`, `evaluate` and `embed` work on these: a first run reads every photo, the next ones only
+what is new or changed. The cache is a Store like a gallery's, one for each Model, number format and
+photo folder. A damaged one is made again.
 """
 
 import contextlib
@@ -16,24 +17,27 @@ from filelock import FileLock
 
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
-from deepfood.errors import DatasetError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, disk_full_named
 from deepfood.gallery.entry import Skipped
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import is_known, known_files
 from deepfood.gallery.read_photos import embed_photos
+from deepfood.gallery.snapshot import check_vectors
 
 
 @dataclass(frozen=True)
 class Embedded:
     """The usable photos in the order asked for, and unit vectors float32 [n, dim], a row each.
 
-    `sha256` are the hashes of the photos' files.
+    `sha256` are the hashes of the photos' files. `embedded` of all files were embedded this time,
+    the others were known.
     """
 
     files: tuple[PhotoFile, ...]
     sha256: tuple[str, ...]
     vectors: npt.NDArray[np.float32]
     skipped: tuple[Skipped, ...]
+    embedded: int = 0
 
     def select(self, files: Sequence[PhotoFile]) -> "Embedded":
         """Those of `files` that are here, in the order of `files`; nothing of the skipped."""
@@ -53,16 +57,21 @@ def embed_dataset(
 ) -> Embedded:
     """Embed `files` (all of `source` where None), or take them from below the folder `cache`.
 
-    Raises DatasetError where no photo is usable, and DiskFullError.
+    Raises DatasetError where no photo is usable, SettingError where `cache` can be no folder, and
+    DiskFullError.
     """
     wanted = source.files if files is None else tuple(files)
-    key = hashlib.sha256(f"{embedder.model.fingerprint}:{source.root}".encode()).hexdigest()
-    folder = cache / "embeddings" / key[:32]
-    with disk_full_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(cache, source, embedder)
+    try:
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"setting cache = {cache}: {error.strerror}; name a folder that can be written"
+        ) from error
     with (
         FileLock(folder / "lock"),
-        contextlib.closing(GrowingStore.open(folder, embedder.dimension, "f32")) as store,
+        contextlib.closing(_open_store(folder, embedder.dimension)) as store,
     ):
         known = known_files([store])
         todo = [file for file in wanted if not is_known(source, file, known)]
@@ -88,5 +97,33 @@ def embed_dataset(
                 else f"there are no photos in {source.root}"
             )
         return Embedded(
-            tuple(usable), tuple(hashes), vectors.take(np.array(rows, np.int64)), tuple(skipped)
+            tuple(usable),
+            tuple(hashes),
+            vectors.take(np.array(rows, np.int64)),
+            tuple(skipped),
+            len(todo),
         )
+
+
+def _folder(cache: Path, source: PhotoSource, embedder: Embedder) -> Path:
+    whose = f"{embedder.model.fingerprint}:{embedder.precision}:{source.root}"
+    key = hashlib.sha256(whose.encode("utf-8", "surrogateescape")).hexdigest()
+    return cache / "embeddings" / key[:32]
+
+
+def _open_store(folder: Path, dimension: int) -> GrowingStore:
+    """The cache's Store, empty where it was damaged: all that is in it can be made again."""
+    try:
+        store = GrowingStore.open(folder, dimension, "f32")
+        try:
+            known_files([store])
+            check_vectors(store, store.vectors())
+        except ArtifactCorruptError:
+            store.close()
+            raise
+    except ArtifactCorruptError:
+        for pattern in ("catalogue.sqlite*", "vectors.*"):
+            for path in folder.glob(pattern):
+                path.unlink()
+        return GrowingStore.open(folder, dimension, "f32")
+    return store

@@ -5,9 +5,7 @@ import zlib
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-#: Hex digits of the SHA-256 that make a photo's id: 80 bits, so that among ten billion photos the
-#: odds of two sharing an id are below one in ten thousand.
-ID_DIGITS = 20
+from deepfood.data.photo_file import photo_id
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Photo:
     @property
     def id(self) -> str:
         """Names the photo by its content: the same on every machine and in every gallery."""
-        return self.sha256[:ID_DIGITS]
+        return photo_id(self.sha256)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ class GrowingStore(Store):
         with self._transaction() as db:
             for row, photo, crc in zip(rows, photos, crcs, strict=True):
                 _write_photo(db, row, photo, crc)
+            # A file that was skipped before, and has been mended since.
+            mended = ((photo.file,) for photo in photos if not photo.added)
+            db.executemany("DELETE FROM skipped WHERE file = ?", mended)
             _write_skipped(db, skipped)
             db.execute("UPDATE state SET value = ? WHERE name = 'next_row'", (rows.stop,))
             if announce:

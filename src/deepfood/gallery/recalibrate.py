@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.entry import ID_DIGITS
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
@@ -35,7 +35,7 @@ def recalibrate(
             Labelled(
                 photos.vectors,
                 [file.label for file in photos.files],
-                [sha256[:ID_DIGITS] for sha256 in photos.sha256],
+                [photo_id(sha256) for sha256 in photos.sha256],
             ),
             quiet=quiet,
         )

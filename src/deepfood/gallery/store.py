@@ -19,8 +19,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
-from deepfood.gallery.entry import ID_DIGITS, PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
+from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
 from deepfood.index import Storage, VectorFile
 
 CATALOGUE = "catalogue.sqlite"

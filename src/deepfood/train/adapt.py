@@ -14,13 +14,16 @@ import numpy as np
 import torch
 
 from deepfood import __version__
+from deepfood.artifacts import MANIFEST, kind_of
+from deepfood.data.leakage import leak_notes
+from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
 from deepfood.evaluate.metrics import Floats, confidence_interval, measure
 from deepfood.gallery.embedded import Embedded, embed_dataset
 from deepfood.model import Model
-from deepfood.model.artifact import write_model
+from deepfood.model.artifact import ONNX, write_model
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
@@ -28,6 +31,8 @@ from deepfood.train.losses import LossName
 
 #: What is compared on the validation photos; the first decides.
 METRICS = ("mAP", "precision@1", "precision@9")
+#: Standard errors that a head must be above chance.
+_ERRORS = 2
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,11 @@ def adapt(
         labels=names,
         compared=compared,
         refused=_why_refused(tried, compared),
-        notes=(*splits.notes, *_notes(embedded, val, base.model, tried, compared)),
+        notes=(
+            *splits.notes,
+            *leak_notes(splits, base.limits, quiet=quiet),
+            *_notes(embedded, val, base.model, tried, compared),
+        ),
     )
     if report.refused is None:
         _write(out, base.model, weights, report, train, seed)
@@ -125,6 +134,10 @@ def check_out(out: Path, base: Model) -> None:
         raise SettingError(f"--out {out}: {there} is no folder")
     if not os.access(there, os.W_OK):
         raise SettingError(f"--out {out}: {there} cannot be written")
+    # What write_model writes first marks a Model that was not finished.
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not (kind_of(out) == "model" if MANIFEST in names else ONNX in names):
+        raise SettingError(f"--out {out} holds something else than a Model: give a new folder")
 
 
 def compare(
@@ -165,17 +178,24 @@ def _number(names: tuple[str, ...], label: str | None) -> int:
 
 
 def _why_refused(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
-    decides = METRICS[0]
-    one = compared[decides]
-    if one.difference < 0:
-        return (
-            f"the adapted Model is worse on the validation photos: {decides} {one.after:.3f}, and "
-            f"the one it was made from {one.before:.3f}; no Model was written"
-        )
+    for name, one in compared.items():
+        if one.difference < 0 and (name == METRICS[0] or one.certain):
+            return (
+                f"the adapted Model is worse on the validation photos: {name} {one.after:.3f}, and "
+                f"the one it was made from {one.before:.3f}; no Model was written"
+            )
     if tried.best.mean_ap < tried.base_mean_ap:
         return (
             f"the best head is worse in cross-validation: mAP {tried.best.mean_ap:.3f}, and the "
             f"Model it was made from {tried.base_mean_ap:.3f}; no Model was written"
+        )
+    # mAP alone would not tell: it rises where photos are heaped by label, whoever is near a heap.
+    if tried.best.precision_at_1 < tried.chance + _ERRORS * tried.chance_error:
+        return (
+            f"in cross-validation the nearest photo has the right label for "
+            f"{tried.best.precision_at_1:.0%} of {tried.photos} photos, and by chance it would for "
+            f"{tried.chance:.0%}: the labels cannot be told from the photos, or the photos are too "
+            "few; no Model was written"
         )
     return None
 
@@ -188,7 +208,7 @@ def _notes(
     compared: dict[str, Comparison],
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
-    seen = sum(sha256[:20] in base.trained_on for sha256 in val.sha256)
+    seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
     if seen:
         notes.append(
             f"{seen} of the {len(val.files)} validation photos were trained on by the Model that "
@@ -210,7 +230,7 @@ def _write(
         out,
         fuse_head(base.onnx.read_bytes(), weights),
         _card(base, report),
-        trained_on=base.trained_on | {sha256[:20] for sha256 in train.sha256},
+        trained_on=base.trained_on | {photo_id(sha256) for sha256 in train.sha256},
         name=f"{about.name.removesuffix('-adapted')}-adapted",
         backbone=about.backbone,
         dimension=weights.shape[1],
@@ -236,6 +256,7 @@ def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
         "photos": {"train": report.train_photos, "val": report.val_photos},
         "cross_validation": asdict(tried),
         "validation": {name: asdict(one) for name, one in report.compared.items()},
+        "notes": list(report.notes),
         "versions": {"deepfood": __version__, "torch": str(torch.__version__)},
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples as lists, as a manifest has it
@@ -244,6 +265,7 @@ def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
 
 def _card(base: Model, report: AdaptReport) -> str:
     chosen = report.cross_validation.best.choice
+    notes = "".join(f"- {note}\n" for note in report.notes) or "- none\n"
     rows = "\n".join(
         f"| {name} | {one.before:.3f} | {one.after:.3f} | "
         f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
@@ -265,6 +287,9 @@ photos. The ids of the photos it was trained on are in `trained_on.txt`; measure
 better than it is. It knows the labels in `manifest.json`; photos of other dishes are still told
 apart by what looks alike, at a lower weight than before.
 
+## Notes on the data
+
+{notes}
 Licence: {base.manifest.licence}, as {base.manifest.name}. What its photos and labels allow is for
 their owner to say.
 """

@@ -28,13 +28,13 @@ _ERASE_CHANCE, _ERASE_AREA = 0.25, (0.02, 0.2)
 def augment(
     picture: Image.Image, preprocess: Preprocess, recipe: Recipe, rng: np.random.Generator
 ) -> Pixels:
-    """A random view of an RGB picture: uint8 [size, size, 3].
+    """A random view of an RGB picture: uint8 [size, size, 3], `recipe.training_size` pixels a side.
 
     `plain` is RandomResizedCrop (Szegedy et al., 2015) and a mirror image half of the time, as in
     the original; `strong` adds RandAugment (Cubuk et al., 2019) and random erasing (Zhong et al.,
     2017).
     """
-    size = preprocess.size
+    size = recipe.training_size(preprocess.size)
     box = _crop_box(picture.size, recipe.crop_area, rng)
     view = picture.resize((size, size), _FILTERS[preprocess.interpolation], box=box)
     if rng.random() < 0.5:

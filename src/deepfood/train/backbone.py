@@ -4,6 +4,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import group_modules
 from torch import nn
 
 from deepfood.errors import SettingError, TrainingError
@@ -92,6 +93,17 @@ def without_classifier(network: nn.Module) -> int:
         dimension = int(network.eval()(torch.zeros(1, 3, size, size)).shape[1])
     network.train(was_training)
     return dimension
+
+
+def first_stages(network: nn.Module, share: float) -> tuple[str, ...]:
+    """Names of the layers in the first `share` of `network`'s stages as timm counts them.
+
+    The stem is a stage of its own; a share below 1 leaves at least the last one out.
+    """
+    about: Any = network
+    groups: dict[int, list[str]] = group_modules(network, about.group_matcher(coarse=True))
+    first = sorted(groups)[: int(share * len(groups))]
+    return tuple(name for group in first for name in groups[group])
 
 
 def classifier_tensors(network: nn.Module) -> frozenset[str]:

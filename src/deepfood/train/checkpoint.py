@@ -7,6 +7,7 @@ atomic rename, so a crash or a full disk leaves the one before.
 import hashlib
 import io
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        # torch does not look at the checksums that its own files have.
+        with zipfile.ZipFile(path) as archive:
+            if (broken := archive.testzip()) is not None:
+                raise ValueError(f"{broken} differs from its CRC-32")
         state = torch.load(path, map_location="cpu", weights_only=True)
         found: Identity = state["identity"]
     except Exception as error:  # damaged files fail in many ways

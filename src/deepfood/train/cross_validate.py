@@ -35,19 +35,30 @@ _SIZE_TOLERANCE = 0.002
 
 @dataclass(frozen=True)
 class Trial:
-    """A head that was tried, and its mean mAP over the queries of all folds."""
+    """A head that was tried, and its means over the queries of all folds.
+
+    `precision_at_1` is the share of queries whose nearest has their label.
+    """
 
     choice: Choice
     mean_ap: float
+    precision_at_1: float
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """`base_mean_ap` is the mAP of the unchanged embeddings on the same queries and galleries."""
+    """What was tried on `photos` training photos.
+
+    `base_mean_ap` is the mAP of the unchanged embeddings on the same queries and galleries;
+    `chance` the precision_at_1 of embeddings that know nothing of the labels, and `chance_error`
+    its standard error over so many queries.
+    """
 
     folds: int
     photos: int
     base_mean_ap: float
+    chance: float
+    chance_error: float
     best: Trial
     trials: tuple[Trial, ...]
 
@@ -110,18 +121,22 @@ def choose_head(
                 for part in parts:
                     values.append(part.result())
                     progress.update()
-                trials[choice] = Trial(choice, float(np.nanmean(np.concatenate(values))))
+                trials[choice] = Trial(choice, *_means(values))
             return max((trials[choice] for choice in choices), key=lambda trial: trial.mean_ap)
 
         best = _search(try_heads, sizes)
     base = [
-        average_precision(fold.queries, fold.query_labels, fold.gallery, fold.gallery_labels)
-        for fold in folds
+        judge(fold.queries, fold.query_labels, fold.gallery, fold.gallery_labels) for fold in folds
     ]
+    # Of an alien order of its gallery's photos, this share has the query's label in front.
+    shares = np.concatenate([_shares(fold) for fold in folds])
+    shares = shares[shares > 0]
     return CrossValidation(
         folds=count,
         photos=len(labels),
-        base_mean_ap=float(np.nanmean(np.concatenate(base))),
+        base_mean_ap=_means(base)[0],
+        chance=float(shares.mean()),
+        chance_error=float(np.sqrt((shares * (1 - shares)).sum()) / len(shares)),
         best=best,
         trials=tuple(trials.values()),
     )
@@ -170,10 +185,12 @@ def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels
     return np.sort(order[:most])
 
 
-def average_precision(
+def judge(
     queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
 ) -> Floats:
-    """The average precision of each query, float64 [q]; NaN where the gallery has no right photo.
+    """Average precision of each query, and whether its nearest is right (0 or 1): float64 [q, 2].
+
+    NaN where the gallery has no right photo.
 
     As `evaluate.metrics.measure` has it, without the other metrics: this runs a hundred times.
     """
@@ -183,8 +200,21 @@ def average_precision(
     precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
     wanted = right.sum(axis=1)
     sums = (precision * right).sum(axis=1)
-    values: Floats = np.divide(sums, wanted, out=np.full(len(right), np.nan), where=wanted > 0)
+    values = np.column_stack([sums / np.maximum(wanted, 1), right[:, 0]])
+    values[wanted == 0] = np.nan
     return values
+
+
+def _means(values: list[Floats]) -> tuple[float, float]:
+    mean_ap, precision_at_1 = np.nanmean(np.concatenate(values), axis=0).tolist()
+    return mean_ap, precision_at_1
+
+
+def _shares(fold: _Fold) -> Floats:
+    """The share of each query's label among the photos of its gallery: float64 [q]."""
+    size = 1 + max(fold.query_labels.max(), fold.gallery_labels.max())
+    counts = np.bincount(fold.gallery_labels, minlength=size)
+    return counts[fold.query_labels] / len(fold.gallery_labels)
 
 
 def _fold(vectors: Vectors, labels: Labels, asked: npt.NDArray[np.bool]) -> _Fold:
@@ -204,7 +234,7 @@ def _try(fold: _Fold, choice: Choice, loss: LossName, seed: int) -> Floats:
     weights = fit_head(
         fold.gallery, fold.fitted_labels, choice, loss, seed=seed, statistics=fold.statistics
     )
-    return average_precision(
+    return judge(
         apply_head(fold.queries, weights),
         fold.query_labels,
         apply_head(fold.gallery, weights),

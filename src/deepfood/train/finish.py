@@ -12,12 +12,11 @@ import torch
 
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file
+from deepfood.data.photo_file import photo_id
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
 from deepfood.train.loop import Training
 
-#: As in a gallery: a photo's id is this many hex digits of its SHA-256.
-_ID_DIGITS = 20
 #: Figures of the card, in this order.
 _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
 
@@ -48,7 +47,7 @@ def write_trained(
         backbone=backbone,
         labels=labels,
         training=record,
-        trained_on=[sha256_of_file(p)[:_ID_DIGITS] for p in training.train.paths(but=broken)],
+        trained_on=[photo_id(sha256_of_file(p)) for p in training.train.paths(but=broken)],
         source=f"trained by deepfood from {training.origin.source}",
         licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
     )

@@ -17,17 +17,15 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     `weights` are float32 [dim, size]; they are stored as fp16, as `model.export` does. A head that
     is there already is multiplied in, so that a network has one head at most.
     """
+    network, earlier = take_off_head(network)
     model = onnx.load_from_string(network)
     graph = model.graph
     (output,) = graph.output
-    earlier = _take_off_head(graph, output.name)
     if earlier is not None:
         weights = earlier @ weights
         weights = weights / np.abs(weights).max()  # fp16 has little room; the length is free
     inner = f"{output.name}.before_head"
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [inner if name == output.name else name for name in names]
+    _rename(graph, output.name, inner)
     graph.initializer.append(numpy_helper.from_array(weights.astype(np.float16), _WEIGHTS))
     graph.node.extend(
         [
@@ -40,19 +38,30 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _take_off_head(graph: Any, output: str) -> npt.NDArray[np.float32] | None:
-    """Remove an earlier head from the end of `graph`; its weights, None where it has none."""
+def take_off_head(network: bytes) -> tuple[bytes, npt.NDArray[np.float32] | None]:
+    """`network` without the head that `fuse_head` gave it, and the head's weights [dim, size].
+
+    The same network and None where it has no head.
+    """
+    model = onnx.load_from_string(network)
+    graph = model.graph
     stored = [one for one in graph.initializer if one.name == _WEIGHTS]
     if not stored:
-        return None
-    (product,) = (node for node in graph.node if output in node.output)
+        return network, None
+    weights: npt.NDArray[np.float32] = numpy_helper.to_array(stored[0]).astype(np.float32)
+    (output,) = graph.output
+    (product,) = (node for node in graph.node if output.name in node.output)
     (cast,) = (node for node in graph.node if _WEIGHTS in node.input)
     before = product.input[0]
     graph.initializer.remove(stored[0])
     graph.node.remove(product)
     graph.node.remove(cast)
+    _rename(graph, before, output.name)
+    output.type.tensor_type.shape.dim[1].dim_value = len(weights)
+    return bytes(model.SerializeToString(deterministic=True)), weights
+
+
+def _rename(graph: Any, name: str, new: str) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [output if name == before else name for name in names]
-    weights: npt.NDArray[np.float32] = numpy_helper.to_array(stored[0]).astype(np.float32)
-    return weights
+            names[:] = [new if one == name else one for one in names]

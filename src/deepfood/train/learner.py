@@ -1,11 +1,12 @@
 """The Learner: a backbone and the loss that its embeddings are trained with, one torch module."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from deepfood.photo import Preprocess
+from deepfood.train.backbone import first_stages
 from deepfood.train.losses import Loss
 from deepfood.train.recipe import Recipe
 
@@ -14,11 +15,18 @@ class Learner(nn.Module):
     """Pixels uint8 [n, size, size, 3] and labels int64 [n] to a loss; `embed` gives the vectors.
 
     `backbone` maps float32 [n, 3, size, size] to [n, dimension]. With `bf16` it computes under
-    autocast; the loss is always float32.
+    autocast; the loss is always float32. The first `frozen_share` of the backbone's stages
+    is not trained.
     """
 
     def __init__(
-        self, backbone: nn.Module, loss: Loss, preprocess: Preprocess, *, bf16: bool
+        self,
+        backbone: nn.Module,
+        loss: Loss,
+        preprocess: Preprocess,
+        *,
+        bf16: bool,
+        frozen_share: float = 0.0,
     ) -> None:
         super().__init__()
         # Convolutions on a CPU and on tensor cores are fastest with the channels last in memory,
@@ -27,6 +35,9 @@ class Learner(nn.Module):
         self.backbone = backbone.to(memory_format=layout)
         self.loss = loss
         self.bf16 = bf16
+        self.frozen = first_stages(backbone, frozen_share) if frozen_share else ()
+        for name in self.frozen:
+            backbone.get_submodule(name).requires_grad_(False)
         # The same numbers in the same order as the Embedder's, so that the same tensor comes out.
         self.mean: torch.Tensor
         self.std: torch.Tensor
@@ -35,6 +46,13 @@ class Learner(nn.Module):
         std = torch.tensor(preprocess.std, dtype=torch.float32).reshape(shape) * 255
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but frozen layers stay as when they are used: their norms learn nothing."""
+        super().train(mode)
+        for name in self.frozen:
+            self.backbone.get_submodule(name).eval()
+        return self
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [n, size, size, 3] to the float32 [n, 3, size, size] that the backbone takes."""
@@ -47,9 +65,18 @@ class Learner(nn.Module):
             embeddings: torch.Tensor = self.backbone(self.normalise(pixels))
         return embeddings.float()
 
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch, a float32 scalar."""
-        loss: torch.Tensor = self.loss(self.embed(pixels), labels)
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        pasted: torch.Tensor | None = None,
+        share: float = 1.0,
+    ) -> torch.Tensor:
+        """The loss of a batch, a float32 scalar; `pasted` and `share` are those of `cutmix`."""
+        embeddings = self.embed(pixels)
+        loss: torch.Tensor = self.loss(embeddings, labels)
+        if pasted is not None:
+            loss = share * loss + (1 - share) * self.loss(embeddings, pasted)
         return loss
 
 

@@ -20,9 +20,10 @@ from deepfood.train import checkpoint
 from deepfood.train.checkpoint import BEST, LAST, Identity
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner, create_optimizer, set_lr
+from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
-from deepfood.train.sampling import epoch_table
+from deepfood.train.sampling import epoch_table, step_rng
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
@@ -36,7 +37,7 @@ class Progress:
     """Where training stands; all of it is in a checkpoint.
 
     `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start.
+    the optimizer's steps since the start; `broken` are the photos that could not be read, and why.
     """
 
     epoch: int = 0
@@ -47,6 +48,7 @@ class Progress:
     best_epoch: int = 0
     best: float = -1.0
     records: list[EpochRecord] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 class Training:
@@ -105,6 +107,7 @@ class Training:
             self.averaged.module.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        self.train.broken.update(self.progress.broken)
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
@@ -113,27 +116,12 @@ class Training:
         """
         while not self.finished:
             started = time.monotonic()
-            self._steps(started)
+            self.train_epoch(started)
             self._end_epoch(started, on_epoch)
         self.hardware.accelerator.wait_for_everyone()
 
-    def gather_broken(self) -> dict[str, str]:
-        """The photos that any process could not read, and why; all processes must call it."""
-        from accelerate.utils import gather_object
-
-        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
-        return dict(sorted((file, why) for one in found for file, why in one.items()))
-
-    def best_weights(self) -> dict[str, torch.Tensor]:
-        """The state dict of the best epoch's Learner, on the CPU."""
-        state = checkpoint.load(self.folder / BEST, self.who)
-        if state is None:
-            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
-        weights: dict[str, torch.Tensor] = state["learner"]
-        return weights
-
-    def _steps(self, started: float) -> None:
-        """The rest of an epoch's steps."""
+    def train_epoch(self, started: float) -> None:
+        """The rest of this epoch's steps, without its validation; `started` is time.monotonic()."""
         at, recipe, hardware = self.progress, self.recipe, self.hardware
         table = epoch_table(self.train.labels, recipe.batch, recipe.sampling, recipe.seed, at.epoch)
         batches = self.train.training_batches(
@@ -159,13 +147,36 @@ class Training:
                     self._save(time.monotonic() - started)
                     saved = time.monotonic()
 
+    def gather_broken(self) -> dict[str, str]:
+        """The photos that any process could not read, and why; all processes must call it."""
+        from accelerate.utils import gather_object
+
+        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
+        return dict(sorted((file, why) for one in found for file, why in one.items()))
+
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The state dict of the best epoch's Learner, on the CPU."""
+        state = checkpoint.load(self.folder / BEST, self.who)
+        if state is None:
+            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
+        weights: dict[str, torch.Tensor] = state["learner"]
+        return weights
+
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
         at, recipe, device = self.progress, self.recipe, self.hardware.device
         # Dropout and the like draw from torch's generator: one seed for each step and process.
         torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
+        batch: tuple[torch.Tensor | float, ...] = (pixels, labels)
+        rng = step_rng(recipe.seed, at.updates, self.hardware.rank)
+        if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
+            mixed, pasted, share = cutmix(pixels, labels, rng)
+            batch = (mixed, labels, pasted, share)
         loss = self.parallel(
-            pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            *(
+                one.to(device, non_blocking=True) if isinstance(one, torch.Tensor) else one
+                for one in batch
+            )
         )
         mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
         if not -float("inf") < mean < float("inf"):
@@ -184,6 +195,7 @@ class Training:
 
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress
+        self._share_buffers()
         record: EpochRecord = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(1, at.step),
@@ -211,10 +223,22 @@ class Training:
         if self.hardware.first:
             on_epoch(record, best)
 
+    def _share_buffers(self) -> None:
+        """What norms have counted in the first process is what is kept, so all judge by it."""
+        from accelerate.utils import broadcast
+
+        if self.hardware.processes > 1:
+            for buffer in self.judged.buffers():
+                buffer.copy_(broadcast(buffer))
+
     def _save(self, seconds: float) -> None:
         if not self.hardware.first:
             return
-        progress = {**vars(self.progress), "seconds": self.progress.seconds + seconds}
+        progress = {
+            **vars(self.progress),
+            "seconds": self.progress.seconds + seconds,
+            "broken": {**self.train.broken, **self.val.broken},
+        }
         state = {
             "identity": self.who,
             "origin": asdict(self.origin),

@@ -40,6 +40,8 @@ class Recipe(BaseModel):
     augmentation: Literal["plain", "strong"]
     #: Smallest share of a photo's area that RandomResizedCrop keeps.
     crop_area: Annotated[float, Field(gt=0, le=1)]
+    #: Share of the batches whose photos are mixed by CutMix; losses that compare photos mix none.
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     #: Each label as often as any other, however many photos it has.
     balanced: bool
     #: Decay a step of the averaged weights that are validated and exported; 0 is none.
@@ -47,6 +49,13 @@ class Recipe(BaseModel):
     precision: Literal["auto", "f32", "bf16"]
     #: Stop after this many epochs without a better one; 0 is never.
     patience: Annotated[int, Field(ge=0)]
+    #: Pixels a side that the network sees in training, as a share of the Model's. Random crops
+    #: show dishes larger than they are shown later; fewer pixels make up for it, and cost less
+    #: (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
+    training_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
+    #: Share of a pretrained backbone's stages, from the stem on, that stay as they came. They see
+    #: edges and textures, whatever is learned, and cost the most.
+    frozen_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
 
@@ -59,6 +68,12 @@ class Recipe(BaseModel):
             one = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in one["loc"]).replace("_", "-")
             raise SettingError(f"--{name} {one['input']}: {one['msg']}") from error
+
+    def training_size(self, size: int) -> int:
+        """Pixels a side in training, for a Model of `size`: a multiple of 32."""
+        if self.training_pixels == 1:
+            return size
+        return min(size, max(32, round(size * self.training_pixels / 32) * 32))
 
     @property
     def sampling(self) -> Literal["shuffled", "balanced", "paired"]:
@@ -99,8 +114,8 @@ ORIGINAL = Recipe(
 DEEPFOOD = Recipe(
     name="deepfood",
     loss="cosine-margin",
-    epochs=15,
-    batch=64,
+    epochs=20,
+    batch=32,
     optimizer="adamw",
     lr=3e-3,
     backbone_lr_share=0.1,
@@ -109,11 +124,14 @@ DEEPFOOD = Recipe(
     weight_decay=0.05,
     label_smoothing=0.1,
     augmentation="strong",
-    crop_area=0.25,
+    crop_area=0.3,
+    cutmix=0.5,
     balanced=True,
-    ema_decay=0.998,
+    ema_decay=0.995,
     precision="auto",
     patience=5,
+    training_pixels=0.857,
+    frozen_share=0.5,
 )
 RECIPES = {recipe.name: recipe for recipe in (DEEPFOOD, ORIGINAL)}
 

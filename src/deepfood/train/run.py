@@ -1,7 +1,7 @@
 """`deepfood train` without its command line: from a dataset's splits to a Model."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from deepfood.artifacts import MANIFEST, kind_of
+from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
 from deepfood.errors import ArtifactBusyError, ArtifactFormatError, disk_full_named
 from deepfood.model import ModelManifest
@@ -32,8 +33,7 @@ from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 class Task:
     """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
 
-    `device` is auto, cpu, cuda or mps. `notes` are lines about the dataset that the Model's record
-    keeps, beside those of `splits`. `checkpoint_s` are seconds between checkpoints in an epoch.
+    `device` is auto, cpu, cuda or mps. `checkpoint_s` are seconds between checkpoints in an epoch.
     """
 
     splits: Splits
@@ -47,7 +47,6 @@ class Task:
     device: str = "auto"
     checkpoint_s: float = 300.0
     fresh: bool = False
-    notes: Sequence[str] = ()
     quiet: bool = False
 
 
@@ -81,7 +80,11 @@ def train_model(
     started = time.monotonic()
     with open_training(task, say) as training:
         first, at = training.hardware.first, training.progress
-        with Board.open(training.folder, first, at.epoch) as board:
+        # Before the work, so that the user can stop it.
+        leaks = leak_notes(task.splits, task.limits, quiet=task.quiet) if first else []
+        for note in leaks:
+            say(f"note: {note}")
+        with Board.open(training.folder, first, at.records) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
                 board.write(record)
@@ -91,7 +94,7 @@ def train_model(
         broken = training.gather_broken()
         manifest = None
         if first:
-            notes = (*task.splits.notes, *task.notes)
+            notes = (*task.splits.notes, *leaks)
             manifest = write_trained(task.out, training, task.backbone, broken, notes)
         training.hardware.accelerator.wait_for_everyone()
     seconds = time.monotonic() - started
@@ -136,7 +139,14 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             for files in (splits.train, splits.val)
         )
         training = Training(
-            Learner(network, loss, preprocess, bf16=hardware.bf16),
+            Learner(
+                network,
+                loss,
+                preprocess,
+                bf16=hardware.bf16,
+                # Random weights must all learn.
+                frozen_share=0 if origin == NO_WEIGHTS else recipe.frozen_share,
+            ),
             train,
             val,
             recipe,

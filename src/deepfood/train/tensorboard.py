@@ -1,9 +1,11 @@
 """TensorBoard: a curve for every figure of an epoch, in `training/tensorboard`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deepfood.errors import disk_full_named
 from deepfood.train.checkpoint import TENSORBOARD
 
 
@@ -14,21 +16,27 @@ class Board:
         self.writer = writer
 
     @classmethod
-    def open(cls, folder: Path, wanted: bool, epoch: int) -> Self:
-        """Curves go on at `epoch`, the number of finished ones; later points are dropped."""
+    def open(cls, folder: Path, wanted: bool, records: Sequence[dict[str, float]]) -> Self:
+        """Curves go on after `records`, those of the finished epochs; later points are dropped."""
         if not wanted:
             return cls(None)
         from torch.utils.tensorboard import SummaryWriter
 
-        return cls(SummaryWriter(str(folder / TENSORBOARD), purge_step=epoch + 1))
+        with disk_full_named(folder):
+            board = cls(SummaryWriter(str(folder / TENSORBOARD), purge_step=max(1, len(records))))
+        # A kill may have come after the last epoch's checkpoint and before its points.
+        for record in records[-1:]:
+            board.write(record)
+        return board
 
     def write(self, record: dict[str, float]) -> None:
         if self.writer is None:
             return
-        for name, value in record.items():
-            if name != "epoch":
-                self.writer.add_scalar(name.replace("@", "_at_"), value, int(record["epoch"]))
-        self.writer.flush()
+        with disk_full_named(Path(self.writer.log_dir)):
+            for name, value in record.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name.replace("@", "_at_"), value, int(record["epoch"]))
+            self.writer.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -40,4 +48,5 @@ class Board:
         trace: TracebackType | None,
     ) -> None:
         if self.writer is not None:
-            self.writer.close()
+            with disk_full_named(Path(self.writer.log_dir)):
+                self.writer.close()

@@ -69,9 +69,10 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
     if re.match(r"https?://", wanted):
         name = hashlib.sha256(wanted.encode()).hexdigest()[:32]
         path = cache / "weights" / f"{name}{_ending(wanted)}"
-        if not path.is_file():
-            fetch(wanted, path)
-        return Weights(Origin(wanted, _UNKNOWN_LICENCE), read_tensors(path))
+        try:
+            return Weights(Origin(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path, {}))
+        except DownloadError as error:
+            raise DownloadError(f"{error}; {WAYS_OUT}") from error
     path = Path(wanted)
     if not path.is_file():
         raise SettingError(
@@ -130,28 +131,43 @@ def from_wheel(backbone: str) -> Weights:
 
 
 def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
-    from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
 
     repository = about.get("hf_hub_id")
     if not repository:
         raise DownloadError(f"the hub has no weights of {backbone}: {WAYS_OUT}")
     licence = str(about.get("license") or _UNKNOWN_LICENCE)
+    # The token and no more: the library's own headers also ask the hub which agent this may be.
+    headers = {"authorization": f"Bearer {token}"} if (token := get_token()) else {}
     said = ""
     for name in _HUB_FILES:
         known = try_to_load_from_cache(repository, name)
-        path = Path(known) if isinstance(known, str) else cache / "weights" / repository / name
-        if not path.is_file():
-            url = f"{constants.ENDPOINT}/{repository}/resolve/main/{name}"
-            try:
-                fetch(url, path, headers=build_hf_headers())
-            except DownloadError as error:
-                said = said or str(error)
-                if "404" in str(error):  # older networks have the torch file only
-                    continue
+        origin = Origin(f"hub {repository}", licence)
+        if isinstance(known, str):
+            return Weights(origin, read_tensors(Path(known)))
+        path = cache / "weights" / repository / name
+        url = f"{constants.ENDPOINT}/{repository}/resolve/main/{name}"
+        try:
+            return Weights(origin, _fetched(url, path, headers))
+        except DownloadError as error:
+            said = said or str(error)
+            if "answers 404" not in str(error):  # older networks have the torch file only
                 break
-        return Weights(Origin(f"hub {repository}", licence), read_tensors(path))
     raise DownloadError(f"no pretrained weights of {backbone}: {said}; {WAYS_OUT}")
+
+
+def _fetched(url: str, path: Path, headers: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of the file at `url`, which is kept at `path` as long as it holds some.
+
+    Else an error page, or a file that was cut off unnoticed, would be in the way for good.
+    """
+    if not path.is_file():
+        fetch(url, path, headers=headers)
+    try:
+        return read_tensors(path)
+    except TrainingError as error:
+        path.unlink(missing_ok=True)
+        raise DownloadError(f"{url} brought no weights, and they are not kept: {error}") from error
 
 
 def _ending(url: str) -> str:

@@ -47,7 +47,10 @@ def map_points(photos: Photos, pictures: Pictures, *, seed: int, quiet: bool) ->
     drawn = np.sort(rng.permutation(count)[:MAX_POINTS])
     if len(drawn) < MIN_POINTS:
         return {"x": [], "y": [], "label": [], "file": [], "picture": []}
-    places = place(photos.vectors[drawn], seed)
+    # UMAP compiles itself first, which takes longer than placing a few photos.
+    with bar("map", " photos", len(drawn), quiet=quiet) as progress:
+        places = place(photos.vectors[drawn], seed)
+        progress.update(len(drawn))
     with_picture = set(rng.permutation(len(drawn))[:MAX_PICTURES].tolist())
     images = []
     with bar("pictures", "", len(drawn), quiet=quiet) as progress:

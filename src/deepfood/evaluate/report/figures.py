@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from deepfood.evaluate.classes import confusion_matrix
+from deepfood.evaluate.classes import confusion_matrix, most_confused
 from deepfood.evaluate.evaluation import Evaluation, right_hits
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -38,7 +38,7 @@ def reliability_figure(sides: dict[str, Evaluation]) -> go.Figure:
             x=[one.probability for one in bins],
             y=[one.right for one in bins],
             mode="lines+markers",
-            name=name,
+            name=name or "measured",
             line={"color": color, "dash": dash},
             marker={"size": (6 + 14 * np.sqrt(counts / counts.max(initial=1))).tolist()},
             customdata=counts.tolist(),
@@ -101,17 +101,13 @@ def _histograms(groups: dict[str, Any], title: str) -> go.Figure:
 
 def confusion_figure(found: Evaluation) -> tuple[go.Figure, int]:
     """Share of each label's queries (rows) by voted label (columns); also how many labels."""
-    matrix = confusion_matrix(found.trial, found.retrieval)
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    busy = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MAX_CLASSES]
-    chosen = np.sort(busy)
-    shares = matrix[chosen] / np.maximum(1, matrix[chosen].sum(axis=1, keepdims=True))
+    chosen = most_confused(found.trial, found.retrieval, MAX_CLASSES)
+    shares = confusion_matrix(found.trial, found.retrieval, chosen)
     names = [text(found.trial.names[number]) for number in chosen]
     places = list(range(len(names)))
     figure = go.Figure(
         go.Heatmap(
-            z=shares[:, chosen].round(4).tolist(),
+            z=shares.round(4).tolist(),
             x=places,
             y=places,
             text=[[f"{row} taken for {column}" for column in names] for row in names],

@@ -18,6 +18,7 @@ function look() {
   return {
     paper: "rgba(0,0,0,0)",
     ink: color("--ink"),
+    soft: color("--soft"),
     card: color("--card"),
     line: color("--line"),
     font: getComputedStyle(document.body).fontFamily,
@@ -33,6 +34,7 @@ function themed(layout) {
     paper_bgcolor: now.paper,
     plot_bgcolor: now.paper,
     font: { color: now.ink, family: now.font, size: 13 },
+    modebar: { bgcolor: now.paper, color: now.soft, activecolor: now.ink },
     hoverlabel: { bgcolor: now.card, bordercolor: now.line, font: { color: now.ink } },
     xaxis: { ...layout.xaxis, ...now.axis },
     yaxis: { ...layout.yaxis, ...now.axis },
@@ -45,15 +47,16 @@ function draw(element, data, layout, config) {
     responsive: true,
     displaylogo: false,
     displayModeBar: false,
+    plotlyServerURL: "", // plotly's own buttons would send the photos there
     ...config,
   });
 }
 
 dark.addEventListener("change", () => {
   for (const [element, layout] of drawn) {
-    const { font, hoverlabel, paper_bgcolor, plot_bgcolor } = themed(layout);
+    const { font, hoverlabel, modebar, paper_bgcolor, plot_bgcolor } = themed(layout);
     const { axis } = look();
-    const change = { font, hoverlabel, paper_bgcolor, plot_bgcolor };
+    const change = { font, hoverlabel, modebar, paper_bgcolor, plot_bgcolor };
     for (const [name, value] of Object.entries(axis)) {
       change[`xaxis.${name}`] = value;
       change[`yaxis.${name}`] = value;
@@ -61,6 +64,13 @@ dark.addEventListener("change", () => {
     Plotly.relayout(element, change);
   }
 });
+
+// ---- queries ----
+
+// On a phone the neighbours are a strip; what scrolls must be reachable by keyboard.
+for (const strip of document.querySelectorAll(".hits")) {
+  if (strip.scrollWidth > strip.clientWidth) strip.tabIndex = 0;
+}
 
 // ---- plots ----
 
@@ -119,7 +129,7 @@ if (canvas) {
     hoverinfo: "skip",
     marker: { size: 20, color: "rgba(0,0,0,0)", line: { width: 4, color: "#d55e00" } },
   };
-  const hidden = { showgrid: false, zeroline: false, showticklabels: false };
+  const hidden = { showgrid: false, zeroline: false, showline: false, showticklabels: false, ticks: "" };
   draw(
     canvas,
     [...traces, ring],
@@ -135,7 +145,7 @@ if (canvas) {
     {
       scrollZoom: true,
       displayModeBar: true,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"],
+      modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
     },
   );
 

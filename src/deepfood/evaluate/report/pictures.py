@@ -3,10 +3,10 @@
 import base64
 import hashlib
 
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import path_inside
 from deepfood.errors import PhotoError
 from deepfood.evaluate.trial import Photos
-from deepfood.gallery.entry import ID_DIGITS
 from deepfood.photo import Limits, thumbnail
 
 
@@ -39,7 +39,7 @@ class Pictures:
             data = path.read_bytes() if path else b""
         except OSError:
             return None
-        if hashlib.sha256(data).hexdigest()[:ID_DIGITS] != photos.ids[row]:
+        if photo_id(hashlib.sha256(data).hexdigest()) != photos.ids[row]:
             return None
         try:
             small = thumbnail(data, longest, self._limits)

@@ -1,14 +1,16 @@
 """Put the report together and write it, atomically, as one file."""
 
+import base64
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 from deepfood import __version__
-from deepfood.artifacts import write_atomically
+from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
-from deepfood.errors import MissingExtraError, disk_full_named
+from deepfood.errors import MissingExtraError, SettingError, disk_full_named
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.examine import Examination
 from deepfood.evaluate.report.embedding_map import map_points
@@ -30,31 +32,34 @@ _CLASSES_SHOWN = 20
 _CONFUSIONS_SHOWN = 20
 
 
-def require_report() -> None:
-    """Raise MissingExtraError now rather than after the work."""
+def prepare_report(folder: Path) -> None:
+    """Make the folder, and raise MissingExtraError, SettingError now rather than after the work."""
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(
                 f"the report needs {name}, which is not installed: pip install 'deepfood[report]'"
             )
+    try:
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"--report {folder} cannot be made: {error.strerror}") from error
+    check_can_write(folder / REPORT)
 
 
 def write_report(
     found: Examination, folder: Path, settings: Settings, *, seed: int, quiet: bool
 ) -> Path:
-    """Write `folder / report.html` and return its path. Raises MissingExtraError, DiskFullError."""
-    require_report()
-    with disk_full_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    """Write report.html, its path; after `prepare_report`. Raises SettingError, DiskFullError."""
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
     page = _page(found, limits, seed=seed, quiet=quiet)
-    write_atomically(folder / REPORT, page.encode("utf-8", "backslashreplace"))
+    write_result(folder / REPORT, page.encode("utf-8", "backslashreplace"))
     return folder / REPORT
 
 
 def _page(found: Examination, limits: Limits, *, seed: int, quiet: bool) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
     from plotly.offline import get_plotlyjs
 
     first, comparison = found.evaluation, found.comparison
@@ -70,18 +75,23 @@ def _page(found: Examination, limits: Limits, *, seed: int, quiet: bool) -> str:
         "Worst queries": asked(worst_rows(first, _WORST), sides, pictures),
         "Some queries, drawn at random": asked(random_rows(first, _RANDOM, seed), sides, pictures),
     }
+    plotly, script = get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")
     small = Pictures(limits, _MAP_PICTURE_BYTES)
     figures, classes_in_matrix = _figures(sides)
     pages = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pages.filters["words"] = in_words
+    # A label like beef_carpaccio may break after its underscore, not anywhere.
+    pages.filters["breakable"] = lambda label: escape(label).replace("_", Markup("_<wbr>"))
     return pages.get_template(
         "page.html"
     ).render(
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (ours)
-        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
-        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        plotly=Markup(plotly),  # noqa: S704
+        # The page runs these two scripts, whatever a label may hold, and can send nothing anywhere.
+        allowed=Markup(" ".join(map(_script_hash, (plotly, script)))),  # noqa: S704
         version=__version__,
         found=found,
         first=first,
@@ -95,6 +105,11 @@ def _page(found: Examination, limits: Limits, *, seed: int, quiet: bool) -> str:
         confused=first.confused[:_CONFUSIONS_SHOWN],
         seed=seed,
     )
+
+
+def _script_hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _figures(sides: dict[str, Evaluation]) -> tuple[dict[str, Any], int]:

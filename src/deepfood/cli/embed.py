@@ -1,0 +1,63 @@
+"""`deepfood embed`: the vectors of photos in one file, for other programs."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfood.cli.app import Json, ModelOption, app, count, print_json
+from deepfood.config import load_settings
+
+#: How many photos that were left out are named; `--json` has all.
+_SHOWN = 20
+
+
+@app.command()
+def embed(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="A file for the vectors, NAME.npz.")],
+    model: ModelOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write vectors, ids, files and labels of photos as arrays of numpy. Stopped, it goes on."""
+    from deepfood.data.photos import list_photos
+    from deepfood.embed import open_embedder
+    from deepfood.gallery.embedded import embed_dataset
+    from deepfood.gallery.vectors_file import check_vectors_file, write_vectors
+
+    settings = load_settings(model=model)
+    check_vectors_file(out)
+    source, embedder = list_photos(photos), open_embedder(settings)
+    started = time.monotonic()
+    found = embed_dataset(source, embedder, settings.cache.expanduser(), quiet=as_json)
+    write_vectors(found, out)
+    seconds = time.monotonic() - started
+    known = len(source.files) - found.embedded
+    if as_json:
+        print_json(
+            {
+                "vectors": str(out),
+                "photos": len(found.files),
+                "dimension": embedder.dimension,
+                "model": embedder.model.manifest.name,
+                "model_fingerprint": embedder.model.fingerprint,
+                "embedded": found.embedded,
+                "reused": known,
+                "skipped": [asdict(one) for one in found.skipped],
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    print(
+        f"{out}: {count(found.files, 'vector', 'vectors')} of {embedder.dimension} numbers from "
+        f"{embedder.model.manifest.name}; {found.embedded} embedded, {known} known before, "
+        f"{seconds:.1f} s"
+    )
+    if found.skipped:
+        print(f"{count(found.skipped, 'file is', 'files are')} left out:")
+        for one in found.skipped[:_SHOWN]:
+            print(f"  {one.file}: {one.reason}")
+        if len(found.skipped) > _SHOWN:
+            print(f"  and {len(found.skipped) - _SHOWN} more: all with --json")

@@ -1,0 +1,57 @@
+"""Queries whose near copy is in the gallery: an easy hit, which flatters the figures.
+
+The very same photo is found by its id, and left out of its own ranking (`trial.make_trial`).
+"""
+
+from deepfood.data.each_photo import Unreadable
+from deepfood.data.leakage import NEAR_PHOTOS, not_looked_for
+from deepfood.data.photo_file import PhotoFile
+from deepfood.data.twins import near_pairs, take_prints
+from deepfood.evaluate.trial import Photos
+from deepfood.photo import Limits
+
+
+def near_copy_notes(
+    asked: Photos,
+    gallery: Photos,
+    limits: Limits,
+    *,
+    quiet: bool,
+    near_photos: int = NEAR_PHOTOS,
+) -> list[str]:
+    """A line for the user where queries have near copies in the gallery; photos of both may be one.
+
+    Decodes every photo, so that among more than `near_photos` a line says that it was not done.
+    """
+    located = {
+        (photos.root, file): (photos.root, PhotoFile(file))
+        for photos in (asked, gallery)
+        for file in photos.files
+    }
+    if len(located) > near_photos:
+        return [not_looked_for(len(located), near_photos)]
+    taken = take_prints(list(located.values()), limits, quiet=quiet)
+    prints = dict(zip(located, taken, strict=True))
+    own, others = (
+        [
+            one
+            for file in photos.files
+            if not isinstance(one := prints[photos.root, file], Unreadable)
+        ]
+        for photos in (asked, gallery)
+    )
+    notes = []
+    if unreadable := [one for one in prints.values() if isinstance(one, Unreadable)]:
+        first = unreadable[0]
+        notes.append(
+            f"near copies were not looked for among {len(unreadable)} photos that cannot be read; "
+            f"the first, {first.file.file}: {first.reason}"
+        )
+    twins = {one.file.file: other.file.file for one, other in near_pairs(own, others)}
+    if twins:
+        query, twin = next(iter(twins.items()))
+        notes.append(
+            f"leakage: the gallery has near copies of {len(twins)} of the {len(asked.ids)} query "
+            f"photos ({query!r} is nearly {twin!r}): figures flatter"
+        )
+    return notes

