@@ -133,7 +133,7 @@ def rank_features(
 def _extreme_rows(
     vectors: VectorFile, places: Numbers, columns: Numbers, count: int, *, lowest: bool
 ) -> Numbers:
-    """Which of `places`, rows of the vectors, have the highest values of each column, or the lowest.
+    """Which of `places`, rows of the vectors, have the highest values of each column, or the least.
 
     In order: int64 [count, c]. One pass over the vectors, which may not fit into memory; equal
     values keep the rows' order.
