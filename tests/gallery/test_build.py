@@ -356,5 +356,5 @@ def test_photos_that_are_mended_are_read_after_a_build_that_had_none(
     for seed in range(2):
         (photos / f"{seed}.jpg").write_bytes(jpeg(seed))
     report = build(photos, tmp_path / "gallery", embedder)
-    assert report.manifest.count == 2
+    assert report.count == 2
     assert [one.file for one in report.skipped] == ["2.jpg"]

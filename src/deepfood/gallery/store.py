@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
+from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
 from deepfood.index import Storage, VectorFile
 
@@ -77,7 +77,8 @@ class Store:
         if not path.is_file():
             raise ArtifactMissingError(f"{path} is missing")
         try:
-            return cls(folder, dimension, storage, _connect_to_read(path))
+            with disk_full_named(folder):  # its -shm needs some room, also to read
+                return cls(folder, dimension, storage, _connect_to_read(path))
         except sqlite3.DatabaseError as error:
             raise ArtifactCorruptError(f"{path} is no usable catalogue: {error}") from error
 
