@@ -1,29 +1,31 @@
 """The contract of every index, asserted for all of them by `tests/index/test_contract.py`.
 
-An index proposes candidate rows; `Index.search` scores them by their exact cosine similarity from
-the vectors themselves. So every kind gives the same scores and the same order for the same rows,
-and they differ in one thing only: which rows they find (recall) and how fast.
+An index proposes rows; `Index.search` scores them from the stored vectors. So every kind gives the
+same scores and the same order for the same rows, and they differ in one thing only: which rows they
+find (recall) and how fast. Rows that it does not cover yet, the tail, are always scanned.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import QueryError
+from deepfood.index.vectors import Rows, VectorFile, Vectors
 
-Vectors = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Kind = Literal["exact", "annoy", "hnsw"]
 Progress = Callable[[int], object]
 
-
 #: Below this many vectors an exact scan answers fast enough that an index does not pay.
 EXACT_BELOW = 20_000
+
+#: So many rows are scored in the time that an index takes to find one candidate more.
+_ROWS_PER_CANDIDATE = 16
 
 
 class IndexSpec(BaseModel):
@@ -52,58 +54,54 @@ class Index(ABC):
     """One way to find near vectors. `search` may be called from many threads at once."""
 
     kind: ClassVar[Kind]
-    #: Name of the index's file, or None where the vectors are all it needs.
-    file: ClassVar[str | None] = None
+    #: How the index's file is named, or None where the vectors are all it needs.
+    suffix: ClassVar[str | None] = None
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: VectorFile, covered: int) -> None:
         self.vectors = vectors
+        self.covered = covered
 
     @classmethod
     @abstractmethod
-    def build(cls, vectors: Vectors, folder: Path, spec: IndexSpec, progress: Progress) -> None:
-        """Write the index of unit vectors, float32 [n, dim], as `folder / cls.file`.
+    def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
+        """Write the index of all of `vectors` as the file `path`.
 
-        Calls `progress(m)` after every m vectors.
+        Calls `progress(m)` after every m vectors. The same vectors give the same file.
         """
 
     @classmethod
-    @abstractmethod
-    def open(cls, vectors: Vectors, folder: Path, spec: IndexSpec) -> "Index":
-        """Open what `build` wrote, by memory mapping where the library can."""
+    def grow(
+        cls, old: Path, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress
+    ) -> None:
+        """Write the index of all of `vectors` as `path`, given that of the first of them, `old`.
 
-    @abstractmethod
-    def candidates(self, query: npt.NDArray[np.float32], k: int, effort: int) -> Rows:
-        """Rows that may be nearest, distinct, any order; fewer than k only if it found no more.
+        Where a kind cannot add to what it has built, it builds again. `old` stays as it is.
+        """
+        cls.build(vectors, path, spec, progress)
 
-        `effort` is 1 for the usual search, and larger to look further.
+    @classmethod
+    @abstractmethod
+    def open(cls, vectors: VectorFile, path: Path, spec: IndexSpec, covered: int) -> Self:
+        """Open what `build` wrote for the first `covered` rows, by memory mapping.
+
+        Raises ArtifactCorruptError where the file is damaged or of other vectors.
         """
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[Rows, Vectors]:
-        """The k nearest rows (all, where there are fewer) and their cosine similarities.
+    @abstractmethod
+    def extended(self, vectors: VectorFile) -> Self:
+        """The same index over a longer file of vectors: it has a longer tail."""
 
-        `query` is a unit vector, float32 [dim]. Returns int64 [min(k, n)] and float32 of the same
-        length in -1 to 1, the most similar first, equal ones by row. Raises QueryError for k < 1 or
-        a query of the wrong shape or not finite.
+    @abstractmethod
+    def candidates(self, query: Vectors, count: int) -> Rows:
+        """About `count` of the rows below `covered` that are nearest to `query`, distinct."""
+
+    def search(
+        self, query: Vectors, k: int, allowed: Mask | None = None
+    ) -> tuple[Rows, Vectors]:
+        """The k nearest of the allowed rows (all, where there are fewer) and their similarities.
+
+        `query` is a unit vector, float32 [dim], and `allowed` bool [n]; None allows every row.
+        Returns int64 [min(k, allowed)] and float32 of the same length in -1 to 1, the most similar
+        first, equal ones by row. Raises QueryError for k < 1, or a query or `allowed` of the wrong
+        shape, or a query that is not finite.
         """
-        if k < 1:
-            raise QueryError(f"k = {k}: ask for at least 1 photo")
-        count, dimension = self.vectors.shape
-        if query.shape != (dimension,) or not np.isfinite(query).all():
-            raise QueryError(
-                f"the query has shape {query.shape}: expected {dimension} finite numbers"
-            )
-        k = min(k, count)
-        rows = self._enough_candidates(query, k)
-        scores = np.clip(np.vecdot(self.vectors[rows], query), -1, 1)
-        best = np.lexsort((rows, -scores))[:k]
-        return rows[best], scores[best]
-
-    def _enough_candidates(self, query: npt.NDArray[np.float32], k: int) -> Rows:
-        """At least k rows: look further while the index finds too few, at last everywhere."""
-        effort = 1
-        while effort <= 64:
-            rows = self.candidates(query, k, effort)
-            if len(rows) >= k:
-                return rows
-            effort *= 8
-        return np.arange(len(self.vectors), dtype=np.int64)
