@@ -5,6 +5,7 @@ same scores and the same order for the same rows, and they differ in one thing o
 find (recall) and how fast. Rows that it does not cover yet, the tail, are always scanned.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,15 @@ Progress = Callable[[int], object]
 #: Below this many vectors an exact scan answers fast enough that an index does not pay.
 EXACT_BELOW = 20_000
 
-#: So many rows are scored in the time that an index takes to find one candidate more.
-_ROWS_PER_CANDIDATE = 16
+#: So many rows are scored in the time that an index takes to find one candidate more, and so many
+#: candidates it looks at anyway.
+_ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
+
+#: An index may swap neighbours that lie very close: it is asked for a few more, exact scores decide.
+_SPARE = 4
+
+#: Above this share of rows allowed, all are scored.
+_MOST = 0.3
 
 
 class IndexSpec(BaseModel):
@@ -95,9 +103,7 @@ class Index(ABC):
     def candidates(self, query: Vectors, count: int) -> Rows:
         """About `count` of the rows below `covered` that are nearest to `query`, distinct."""
 
-    def search(
-        self, query: Vectors, k: int, allowed: Mask | None = None
-    ) -> tuple[Rows, Vectors]:
+    def search(self, query: Vectors, k: int, allowed: Mask | None = None) -> tuple[Rows, Vectors]:
         """The k nearest of the allowed rows (all, where there are fewer) and their similarities.
 
         `query` is a unit vector, float32 [dim], and `allowed` bool [n]; None allows every row.
@@ -105,3 +111,67 @@ class Index(ABC):
         first, equal ones by row. Raises QueryError for k < 1, or a query or `allowed` of the wrong
         shape, or a query that is not finite.
         """
+        count, dimension = len(self.vectors), self.vectors.dimension
+        if k < 1:
+            raise QueryError(f"k = {k}: ask for at least 1 photo")
+        if query.shape != (dimension,) or not np.isfinite(query).all():
+            raise QueryError(
+                f"the query has shape {query.shape}: expected {dimension} finite numbers"
+            )
+        if allowed is not None:
+            if allowed.shape != (count,):
+                raise QueryError(
+                    f"allowed has shape {allowed.shape}: expected {count} truth values"
+                )
+            matching = int(np.count_nonzero(allowed))
+            if matching == count:
+                allowed = None
+            count = matching
+        k = min(k, count)
+        found = self._candidates_enough(query, k, allowed, count) if k else None
+        if found is None:
+            return _best(k, *self._scan(query, allowed, 0))
+        rows, scores = found, self.vectors.scores_of(found, query)
+        if self.covered < len(self.vectors):
+            tail = self._scan(query, allowed, self.covered)
+            rows, scores = np.concatenate([rows, tail[0]]), np.concatenate([scores, tail[1]])
+        return _best(k, rows, scores)
+
+    def _candidates_enough(
+        self, query: Vectors, k: int, allowed: Mask | None, count: int
+    ) -> Rows | None:
+        """At least k allowed rows; None where scoring all `count` of them is no slower.
+
+        The index knows nothing of what is allowed. It is asked for so many rows that k allowed
+        ones are among them if the filter has nothing to do with the query; where it has (pizzas
+        near a photo of sushi), for ever more.
+        """
+        rarity = len(self.vectors) / max(count, 1)
+        wanted = k + _SPARE if allowed is None else math.ceil((k + 3 * math.sqrt(k)) * rarity)
+        while max(_LEAST_CANDIDATES, wanted) * _ROWS_PER_CANDIDATE < min(count, self.covered):
+            rows = self.candidates(query, wanted)
+            if allowed is not None:
+                rows = rows[allowed[rows]]
+            if len(rows) >= k:
+                return rows
+            wanted *= 4
+        return None
+
+    def _scan(self, query: Vectors, allowed: Mask | None, start: int) -> tuple[Rows, Vectors]:
+        """The allowed rows from `start` on, and their similarities."""
+        if allowed is None:
+            return np.arange(start, len(self.vectors)), self.vectors.scores(query, start)
+        rows = np.flatnonzero(allowed[start:]) + start
+        if len(rows) > _MOST * (len(self.vectors) - start):  # quicker than picking them out
+            return rows, self.vectors.scores(query, start)[rows - start]
+        return rows, self.vectors.scores_of(rows, query)
+
+
+def _best(k: int, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+    """The k with the highest scores, the highest first, equal ones by row."""
+    if 0 < k < len(rows):
+        # Everything as good as the k-th best, so that ties are broken by row and not by chance.
+        some = scores >= np.partition(scores, -k)[-k]
+        rows, scores = rows[some], scores[some]
+    best = np.lexsort((rows, -scores))[:k]
+    return rows[best], scores[best]

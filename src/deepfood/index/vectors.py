@@ -4,7 +4,7 @@ How each `Storage` keeps a row x, and how far a cosine similarity can then be of
 
 - `f32`: as it is; exact.
 - `f16`: rounded to 11 bits; at most 0.0005.
-- `i8`: scale = max |x| / 127 as float32, then round(x / scale); typically by max |x| / 440 (0.0002
+- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by max |x| / 440 (0.0002
   at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
 
 Little-endian, rows one after the other, nothing else in the file.
@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
+from deepfood.index.scan import BYTE_OFFSET, dots
 
 Storage = Literal["f32", "f16", "i8"]
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Crcs = npt.NDArray[np.uint32]
 
-#: Rows that are decoded at a time: they stay in the processor's cache until they are used.
-_CHUNK = 128
+#: Scattered rows that are gathered at a time: they stay in the processor's cache until scored.
+_GATHERED = 256
 
 
 class VectorFile:
@@ -36,7 +37,10 @@ class VectorFile:
     """
 
     def __init__(self, stored: npt.NDArray[np.void], dimension: int, storage: Storage) -> None:
-        self._stored = stored
+        # Fields of a plain array: numpy's memmap adds microseconds to every access.
+        self._stored = np.asarray(stored)
+        self._vectors = self._stored["vector"]
+        self._scales = self._stored["scale"] if storage == "i8" else None
         self.dimension = dimension
         self.storage = storage
         self.row_bytes = stored.dtype.itemsize
@@ -62,21 +66,31 @@ class VectorFile:
 
     def take(self, rows: Rows) -> Vectors:
         """The vectors of some rows, decoded: float32 [len(rows), dimension]."""
-        return _decoded(self._stored[rows])
+        if self._scales is None:
+            return self._vectors[rows].astype(np.float32)
+        whole = self._vectors[rows].astype(np.float32) - BYTE_OFFSET
+        return np.asarray(whole * self._scales[rows, np.newaxis])
 
     def scores(self, query: Vectors, start: int = 0, stop: int | None = None) -> Vectors:
         """Cosine similarity of `query`, a unit vector float32 [dimension], to rows start to stop.
 
-        Returns float32 [stop - start].
+        Returns float32 [stop - start], in -1 to 1.
         """
-        stored = self._stored[start:stop]
-        found = np.empty(len(stored), np.float32)
-        for first in range(0, len(stored), _CHUNK):
-            chunk = slice(first, first + _CHUNK)
-            # vecdot, not @: that starts BLAS's threads, which spin on for 100 ms after each
-            # search, on the cores that the next photo needs.
-            np.vecdot(_decoded(stored[chunk]), query, out=found[chunk])
-        return found
+        found = dots(self._vectors[start:stop], self.row_bytes, query)
+        if self._scales is not None:
+            found *= self._scales[start:stop]
+        return found.clip(-1, 1, out=found)
+
+    def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
+        """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _GATHERED):
+            some = rows[start : start + _GATHERED]
+            gathered = self._vectors[some]
+            found[start : start + _GATHERED] = dots(gathered, gathered.strides[0], query)
+        if self._scales is not None:
+            found *= self._scales[rows]
+        return found.clip(-1, 1, out=found)
 
     def crc(self, start: int = 0, stop: int | None = None) -> Crcs:
         """CRC-32 of the stored bytes of rows start to stop: uint32 [stop - start]."""
@@ -108,7 +122,7 @@ def append_vectors(
 
 def _row_type(dimension: int, storage: Storage) -> np.dtype[np.void]:
     if storage == "i8":
-        return np.dtype([("scale", "<f4"), ("vector", "i1", (dimension,))])
+        return np.dtype([("scale", "<f4"), ("vector", "u1", (dimension,))])
     return np.dtype([("vector", {"f32": "<f4", "f16": "<f2"}[storage], (dimension,))])
 
 
@@ -117,17 +131,10 @@ def _encoded(vectors: Vectors, dimension: int, storage: Storage) -> npt.NDArray[
     if storage == "i8":
         scale = np.maximum(np.abs(vectors).max(axis=1, initial=0), 1e-12) / 127
         stored["scale"] = scale
-        stored["vector"] = np.rint(vectors / scale[:, np.newaxis])
+        stored["vector"] = np.rint(vectors / scale[:, np.newaxis]) + BYTE_OFFSET
     else:
         stored["vector"] = vectors
     return stored
-
-
-def _decoded(stored: npt.NDArray[np.void]) -> Vectors:
-    vectors = np.asarray(stored["vector"], np.float32)
-    if stored.dtype.fields is not None and "scale" in stored.dtype.fields:
-        vectors *= stored["scale"][:, np.newaxis]
-    return vectors
 
 
 def _crcs(stored: npt.NDArray[np.void]) -> Crcs:
