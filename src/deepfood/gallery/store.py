@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.index import VectorFile
 
 VECTORS = "vectors.f32"
 CATALOGUE = "catalogue.sqlite"
@@ -159,6 +160,10 @@ class Store:
         if count == 0:
             return np.empty((0, self.dimension), np.float32)
         return np.memmap(path, np.float32, mode="r", shape=(count, self.dimension))
+
+    def vector_file(self) -> VectorFile:
+        """All vectors, as the index wants them."""
+        return VectorFile.open(self.folder / VECTORS, self.dimension, "f32", self.count())
 
     def count(self) -> int:
         with self._lock:

@@ -29,7 +29,7 @@ EXACT_BELOW = 20_000
 #: candidates it looks at anyway.
 _ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
 
-#: An index may swap neighbours that lie very close: it is asked for a few more, exact scores decide.
+#: An index may swap neighbours that lie very close: asked for a few more, exact scores decide.
 _SPARE = 4
 
 #: Above this share of rows allowed, all are scored.

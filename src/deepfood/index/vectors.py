@@ -4,8 +4,8 @@ How each `Storage` keeps a row x, and how far a cosine similarity can then be of
 
 - `f32`: as it is; exact.
 - `f16`: rounded to 11 bits; at most 0.0005.
-- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by max |x| / 440 (0.0002
-  at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
+- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by
+  max |x| / 440 (0.0002 at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
 
 Little-endian, rows one after the other, nothing else in the file.
 """
@@ -47,7 +47,7 @@ class VectorFile:
 
     @classmethod
     def open(cls, path: Path, dimension: int, storage: Storage, count: int) -> Self:
-        """Map `count` rows. Raises ArtifactMissingError, or ArtifactCorruptError if it has fewer."""
+        """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
         row = _row_type(dimension, storage)
         try:
             size = path.stat().st_size
