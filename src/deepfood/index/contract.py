@@ -74,7 +74,7 @@ class Index(ABC):
     def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
         """Write the index of all of `vectors` as the file `path`.
 
-        Calls `progress(m)` after every m vectors. The same vectors give the same file.
+        Calls `progress(m)` after every m vectors.
         """
 
     @classmethod
