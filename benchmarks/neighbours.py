@@ -16,7 +16,8 @@ import faiss
 import numpy as np
 
 from deepfood.config import available_cores
-from deepfood.index import INDEXES, Index, IndexSpec
+from deepfood.index import Index, IndexSpec, VectorFile, append_vectors
+from deepfood.index.exact import ExactIndex
 from peers import Built, Search, ours, with_faiss_ivf, with_faiss_scan, with_hnswlib
 from report import Section, Table, interleave
 from vectors import Vectors, VectorSet, made_up_vectors, real_vectors
@@ -34,7 +35,7 @@ def measure(folder: Path, work: Path, cache: Path, rounds: int) -> Section:
         sizes = dict.fromkeys(min(size, len(whole.gallery)) for size in SIZES)
         for size in sizes:
             section.tables.append(_compare(whole.first(size), work, rounds))
-    section.tables.append(_scans(rounds))
+    section.tables.append(_scans(work, rounds))
     return section
 
 
@@ -42,10 +43,11 @@ def _compare(vectors: VectorSet, work: Path, rounds: int) -> Table:
     folder = work / "indexes"
     folder.mkdir()
     try:
-        gallery = _as_gallery(vectors.gallery, folder)
+        file = _as_gallery(vectors.gallery, folder)
+        gallery = vectors.gallery
         truth = _nearest(gallery, vectors.queries)
         faiss.omp_set_num_threads(available_cores())
-        built = _build_all(gallery, folder)
+        built = _build_all(file, gallery, folder)
         faiss.omp_set_num_threads(1)
         asked = [(name, search, one) for one in built for name, search in one.searches.items()]
         times = interleave(
@@ -74,7 +76,7 @@ def _compare(vectors: VectorSet, work: Path, rounds: int) -> Table:
     )
 
 
-def _build_all(gallery: Vectors, folder: Path) -> list[Built]:
+def _build_all(file: VectorFile, gallery: Vectors, folder: Path) -> list[Built]:
     def annoy(trees: int, search_k: int = -1) -> IndexSpec:
         return IndexSpec(kind="annoy", annoy_trees=trees, annoy_search_k=search_k)
 
@@ -92,7 +94,7 @@ def _build_all(gallery: Vectors, folder: Path) -> list[Built]:
         *({f"deepfood hnsw, efc {efc}, ef {ef}": hnsw(efc, ef) for ef in _EFS} for efc in (40, 80)),
     ]
     return [
-        *(ours(specs, gallery, folder / str(number)) for number, specs in enumerate(asked_as)),
+        *(ours(specs, file, folder / str(number)) for number, specs in enumerate(asked_as)),
         with_hnswlib(gallery, folder, _EFS),
         with_faiss_ivf(gallery, folder, (1, 4, 16)),
         with_faiss_scan("Flat", "faiss scan f32", gallery, folder),
@@ -100,14 +102,17 @@ def _build_all(gallery: Vectors, folder: Path) -> list[Built]:
     ]
 
 
-def _scans(rounds: int) -> Table:
+def _scans(work: Path, rounds: int) -> Table:
     """What a scan over all vectors costs at each size; which vectors they are does not matter."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((SCAN_SIZES[-1], _SCAN_DIMENSION), np.float32)
     queries = rng.standard_normal((50, _SCAN_DIMENSION), np.float32)
     rows: list[tuple[Any, ...]] = []
+    path = work / "scanned"
+    append_vectors(path, _SCAN_DIMENSION, "f32", 0, vectors)
     for size in SCAN_SIZES:
-        search = partial(_exact_rows, INDEXES["exact"](vectors[:size]))
+        file = VectorFile.open(path, _SCAN_DIMENSION, "f32", size)
+        search = partial(_exact_rows, ExactIndex(file))
         wall, processor = [], []
         for _ in range(rounds):
             started = time.process_time()
@@ -126,11 +131,11 @@ def _exact_rows(index: Index, query: Vectors, k: int) -> Any:
     return index.search(query, k)[0]
 
 
-def _as_gallery(vectors: Vectors, folder: Path) -> Vectors:
+def _as_gallery(vectors: Vectors, folder: Path) -> VectorFile:
     """The vectors as a gallery holds them: a file, memory-mapped."""
     path = folder / "vectors.f32"
-    vectors.tofile(path)
-    return np.memmap(path, np.float32, mode="r", shape=vectors.shape)
+    append_vectors(path, vectors.shape[1], "f32", 0, vectors)
+    return VectorFile.open(path, vectors.shape[1], "f32", len(vectors))
 
 
 def _nearest(gallery: Vectors, queries: Vectors) -> list[set[int]]:

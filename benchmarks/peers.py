@@ -11,7 +11,7 @@ import hnswlib
 import numpy as np
 
 from deepfood.config import available_cores
-from deepfood.index import INDEXES, IndexSpec
+from deepfood.index import INDEXES, IndexSpec, VectorFile
 from vectors import Vectors
 
 Search = Callable[[Vectors, int], Any]
@@ -27,22 +27,21 @@ class Built:
     open_ms: float
 
 
-def ours(specs: dict[str, IndexSpec], vectors: Vectors, folder: Path) -> Built:
+def ours(specs: dict[str, IndexSpec], vectors: VectorFile, path: Path) -> Built:
     """An index of deepfood's, built as the first spec says and asked as each one says."""
     first = next(iter(specs.values()))
     kind = INDEXES[first.kind]
-    folder.mkdir()
-    build_s = _seconds(lambda: kind.build(vectors, folder, first, lambda _: None))
-    open_s = _seconds(lambda: kind.open(vectors, folder, first))
+    build_s = _seconds(lambda: kind.build(vectors, path, first, lambda _: None))
+    open_s = _seconds(lambda: kind.open(vectors, path, first, len(vectors)))
 
     def search(spec: IndexSpec) -> Search:
-        index = kind.open(vectors, folder, spec)
+        index = kind.open(vectors, path, spec, len(vectors))
         return lambda query, k: index.search(query, k)[0]
 
     searches = {name: search(spec) for name, spec in specs.items()}
-    if kind.file is None:  # the vectors are all there is
+    if kind.suffix is None:  # the vectors are all there is
         return Built(searches, 0.0, 0.0, 0.0)
-    return Built(searches, build_s, (folder / kind.file).stat().st_size / 1e6, open_s * 1e3)
+    return Built(searches, build_s, path.stat().st_size / 1e6, open_s * 1e3)
 
 
 def with_hnswlib(vectors: Vectors, folder: Path, efs: tuple[int, ...]) -> Built:

@@ -4,7 +4,7 @@
 
 Needs `pip install '.[bench]'` and an otherwise idle machine. Prints markdown, for
 docs/performance.md. Without --only, runs everything but `footprint`, which makes a fresh virtual
-environment.
+environment, and `sizes`, which takes hours at a million vectors.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import machine
 from photos import PhotoSet, photo_folder, photo_sets
 from report import Section
 
-NAMES = ("indexing", "serving", "neighbours", "training", "footprint")
+NAMES = ("indexing", "serving", "neighbours", "training", "sizes", "footprint")
 DEFAULT_NAMES = NAMES[:4]
 
 
@@ -50,6 +50,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=512, help="photos to index and to serve")
     parser.add_argument(
+        "--sizes",
+        nargs="+",
+        metavar="COUNTxDIMENSION",
+        default=["10000x512", "100000x512", "10000x1280", "100000x1280"],
+        help="of `sizes`; 1000000x1280 takes 8 GB of memory and 25 GB of disk",
+    )
+    parser.add_argument(
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir()) / "deepfood-bench",
@@ -78,6 +85,11 @@ def _measure(
         import training
 
         return training.measure(sets[0], work, options.rounds)
+    if name == "sizes":
+        import sizes
+
+        shapes = [tuple(map(int, size.split("x"))) for size in options.sizes]
+        return sizes.measure(work, shapes, options.rounds)
     import footprint
 
     return footprint.measure(sets[0], work, options.rounds)

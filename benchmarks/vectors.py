@@ -18,7 +18,8 @@ Vectors = npt.NDArray[np.float32]
 
 CROPS = 37
 _HELD_OUT = 10  # every tenth photo is a query
-_CLUSTERS, _LATENT, _DIMENSION, _MADE_UP = 500, 24, 512, 100_000
+_CLUSTERS, _LATENT = 500, 24
+_CHUNK = 50_000
 _QUERIES = 300
 
 
@@ -47,16 +48,20 @@ def real_vectors(folder: Path, cache: Path) -> VectorSet:
         return VectorSet("crops of photos", kept["gallery"], kept["queries"])
 
 
-def made_up_vectors() -> VectorSet:
+def made_up_vectors(wanted: int = 100_000, dimension: int = 512) -> VectorSet:
     """Clusters in few dimensions, turned into many, with a little noise in every one."""
     rng = np.random.default_rng(0)
-    count = _MADE_UP + _QUERIES
+    count = wanted + _QUERIES
     centres = rng.standard_normal((_CLUSTERS, _LATENT), np.float32)
-    latent = centres[rng.integers(0, _CLUSTERS, count)]
-    latent += 0.5 * rng.standard_normal(latent.shape, np.float32)
-    vectors = latent @ rng.standard_normal((_LATENT, _DIMENSION), np.float32)
-    vectors += 0.3 * rng.standard_normal(vectors.shape, np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    turned = rng.standard_normal((_LATENT, dimension), np.float32)
+    vectors = np.empty((count, dimension), np.float32)
+    for start in range(0, count, _CHUNK):  # a million at once would not fit into memory
+        chunk = vectors[start : start + _CHUNK]
+        latent = centres[rng.integers(0, _CLUSTERS, len(chunk))]
+        latent += 0.5 * rng.standard_normal(latent.shape, np.float32)
+        np.matmul(latent, turned, out=chunk)
+        chunk += 0.3 * rng.standard_normal(chunk.shape, np.float32)
+        chunk /= np.linalg.norm(chunk, axis=1, keepdims=True)
     return VectorSet("made-up clusters", vectors[_QUERIES:], vectors[:_QUERIES])
 
 

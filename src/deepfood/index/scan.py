@@ -4,6 +4,7 @@ float32 goes through numpy, float16 and bytes through the scanner of faiss' scal
 converts numbers in registers: a scan of them takes less time than one of float32, as it reads less.
 """
 
+from functools import cache
 from typing import Any
 
 import faiss as untyped_faiss
@@ -56,6 +57,7 @@ def dots(
     return found
 
 
+@cache  # it is only read; making one takes longer than scoring ten rows
 def _quantizer(dtype: np.dtype[Any], dimension: int) -> Any:
     if dtype == np.float16:
         return faiss.ScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16)

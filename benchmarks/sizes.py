@@ -1,0 +1,287 @@
+"""Nearest neighbours at 10,000 to a million vectors: what each library costs at equal recall.
+
+Every library is asked with a rising effort, and shown at the first one that reaches the recall
+wanted. One query at a time, from one thread; deepfood through `Index.search`, the others bare.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import hnswlib
+import numpy as np
+from annoy import AnnoyIndex
+
+from deepfood.config import available_cores
+from deepfood.index import INDEXES, Index, IndexSpec, Mask, Storage, VectorFile, append_vectors
+from report import Section, Table
+from vectors import Vectors, VectorSet, made_up_vectors
+
+K = 9
+RECALLS = (0.95, 0.99)
+_EFS = (9, 12, 16, 24, 32, 48, 64, 96, 128, 200, 400, 800)
+_SHARES = (0.5, 0.05, 0.005)
+_OURS = "deepfood hnsw"
+
+Rows = Any
+Ask = Callable[[Vectors], Rows]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A library's index: written once, opened, and asked with each effort in turn."""
+
+    name: str
+    write: Callable[[Path], object]
+    open: Callable[[Path], Any]
+    ask: Callable[[Any, int], Ask]
+    efforts: tuple[int, ...]
+
+
+def measure(work: Path, shapes: list[tuple[int, int]], rounds: int) -> Section:
+    section = Section("Nearest neighbours by size")
+    for count, dimension in shapes:
+        folder = work / "sizes"
+        folder.mkdir()
+        try:
+            vectors = made_up_vectors(count, dimension)
+            section.tables += _tables(vectors, folder, rounds)
+        finally:
+            shutil.rmtree(folder)
+    return section
+
+
+def _tables(vectors: VectorSet, folder: Path, rounds: int) -> Iterator[Table]:
+    count, dimension = vectors.gallery.shape
+    files = {s: _stored(vectors.gallery, folder, s) for s in ("f32", "f16", "i8")}
+    truth = _nearest(files["f32"], vectors.queries)
+    rows: list[tuple[Any, ...]] = []
+    picked: list[tuple[Any, ...]] = []
+    for contender in _contenders(files, vectors.gallery):
+        path = folder / contender.name.replace(" ", "-")
+        faiss.omp_set_num_threads(available_cores())
+        build_s = _seconds(lambda c=contender, p=path: c.write(p))
+        faiss.omp_set_num_threads(1)
+        open_s = _seconds(lambda c=contender, p=path: c.open(p))
+        megabytes = path.stat().st_size / 1e6 if path.exists() else 0.0
+        resident = _resident_megabytes(contender, path, vectors.queries)
+        opened = contender.open(path)
+        wanted = list(RECALLS)
+        for effort in contender.efforts:
+            ask = contender.ask(opened, effort)
+            recall = _recall(ask, vectors.queries, truth)
+            while wanted and recall >= wanted[0]:
+                about = (contender.name, wanted.pop(0), effort, recall)
+                picked.append((*about, ask, build_s, megabytes, resident, open_s * 1e3))
+            if not wanted:
+                break
+        rows += [(contender.name, w, "", recall, *("not reached",) * 4) for w in wanted]
+    times: list[list[float]] = [[] for _ in picked]
+    for _ in range(rounds):
+        for one, seen in zip(picked, times, strict=True):
+            seen += _query_us(one[4], vectors.queries)
+    medians = {(p[0], p[1]): float(np.median(t)) for p, t in zip(picked, times, strict=True)}
+    shown = [
+        (*p[:4], float(np.median(t)), float(np.percentile(t, 99)), *_ratio(medians, p[0], p[1]))
+        for p, t in zip(picked, times, strict=True)
+    ]
+    title = f"{count:,} x {dimension}, {vectors.name}"
+    yield Table(
+        f"{title}: time at equal recall",
+        ("index", "recall wanted", "effort", "recall@9", "median µs", "p99 µs", "times ours"),
+        shown + [(n, w, e, r, s, "", "") for n, w, e, r, s, *_ in rows],
+        f"{len(vectors.queries)} queries, {rounds} passes in turn.",
+    )
+    built = {p[0]: (p[0], *p[5:]) for p in picked}
+    yield Table(
+        f"{title}: cost",
+        ("index", "build s", "file MB", "resident MB after 300 queries", "open ms"),
+        list(built.values()),
+        "The gallery's own vectors: "
+        + ", ".join(f"{s} {len(f) * f.row_bytes / 1e6:.0f} MB" for s, f in files.items())
+        + ". hnswlib and Annoy keep their own copy inside their file.",
+    )
+    index = INDEXES["hnsw"].open(files["f32"], folder / "deepfood-hnsw", IndexSpec(), count)
+    yield _filtered(f"{title}: filtered search", index, vectors.queries)
+
+
+def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[Contender]:
+    count = len(gallery)
+
+    def ours(name: str, spec: IndexSpec, file: VectorFile, *efforts: int) -> Contender:
+        kind = INDEXES[spec.kind]
+        knob = "annoy_search_k" if spec.kind == "annoy" else "hnsw_ef_search"
+
+        def ask(path: Path, effort: int) -> Ask:
+            tuned = spec.model_copy(update={knob: effort})
+            index = kind.open(file, path, tuned, count)
+            return lambda query: index.search(query, K)[0]
+
+        def opened(path: Path) -> Path:  # each effort opens it again
+            kind.open(file, path, spec, count)
+            return path
+
+        return Contender(
+            name, lambda path: kind.build(file, path, spec, lambda _: None), opened, ask, efforts
+        )
+
+    hnsw = IndexSpec(kind="hnsw")
+    yield ours(_OURS, hnsw, files["f32"], *_EFS)
+    yield ours("deepfood hnsw on f16", hnsw, files["f16"], *_EFS)
+    yield ours("deepfood hnsw on i8", hnsw, files["i8"], *_EFS)
+    for storage, file in files.items():
+        yield ours(f"deepfood exact on {storage}", IndexSpec(kind="exact"), file, 1)
+    for trees in (5, 20, 100):
+        yield _annoy(gallery, trees)
+    yield _hnswlib(gallery)
+    yield _faiss("HNSW16,SQfp16", gallery, _EFS, lambda e: faiss.SearchParametersHNSW(efSearch=e))
+    cells = 512 if count < 500_000 else 2048
+    probes = (1, 2, 4, 8, 16, 32, 64)
+    yield _faiss(f"IVF{cells},Flat", gallery, probes, lambda e: faiss.SearchParametersIVF(nprobe=e))
+
+
+def _annoy(gallery: Vectors, trees: int) -> Contender:
+    def write(path: Path) -> None:
+        forest = AnnoyIndex(gallery.shape[1], "angular")
+        for row, vector in enumerate(gallery):
+            forest.add_item(row, vector)
+        forest.build(trees, n_jobs=-1)
+        forest.save(str(path))
+
+    def opened(path: Path) -> Any:
+        forest = AnnoyIndex(gallery.shape[1], "angular")
+        forest.load(str(path))
+        return forest
+
+    def ask(forest: Any, search_k: int) -> Ask:
+        return lambda query: np.array(forest.get_nns_by_vector(query, K, search_k))
+
+    efforts = (45, 200, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
+    return Contender(f"Annoy, {trees} trees", write, opened, ask, efforts)
+
+
+def _hnswlib(gallery: Vectors) -> Contender:
+    count, dimension = gallery.shape
+
+    def write(path: Path) -> None:
+        graph = hnswlib.Index("ip", dimension)
+        graph.init_index(count, M=16, ef_construction=80)
+        graph.add_items(gallery, num_threads=available_cores())
+        graph.save_index(str(path))
+
+    def opened(path: Path) -> Any:
+        graph = hnswlib.Index("ip", dimension)
+        graph.load_index(str(path))
+        return graph
+
+    def ask(graph: Any, ef: int) -> Ask:
+        def search(query: Vectors) -> Rows:
+            graph.set_ef(ef)
+            return graph.knn_query(query, K, num_threads=1)[0][0]
+
+        return search
+
+    return Contender("hnswlib, M 16", write, opened, ask, _EFS)
+
+
+def _faiss(
+    factory: str, gallery: Vectors, efforts: tuple[int, ...], parameters: Callable[[int], Any]
+) -> Contender:
+    def write(path: Path) -> None:
+        index = faiss.index_factory(gallery.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        index.train(gallery[:100_000])
+        index.add(gallery)
+        faiss.write_index(index, str(path))
+
+    def ask(index: Any, effort: int) -> Ask:
+        chosen = parameters(effort)
+        return lambda query: index.search(query[np.newaxis], K, params=chosen)[1][0]
+
+    def opened(path: Path) -> Any:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+    return Contender(f"faiss {factory}", write, opened, ask, efforts)
+
+
+def _filtered(title: str, index: Index, queries: Vectors) -> Table:
+    rng, rows = np.random.default_rng(0), []
+    for share in (1.0, *_SHARES):
+        allowed: Mask = rng.random(len(index.vectors)) < share
+        truth = _nearest(index.vectors, queries, allowed)
+
+        def ask(query: Vectors, allowed: Mask = allowed) -> Rows:
+            return index.search(query, K, allowed)[0]
+
+        recall = _recall(ask, queries, truth)
+        times = _query_us(ask, queries)
+        rows.append((share, recall, float(np.median(times)), float(np.percentile(times, 99))))
+    return Table(title, ("share allowed", "recall@9", "median µs", "p99 µs"), rows)
+
+
+def _stored(gallery: Vectors, folder: Path, storage: Storage) -> VectorFile:
+    path = folder / f"vectors.{storage}"
+    for start in range(0, len(gallery), 10_000):
+        append_vectors(path, gallery.shape[1], storage, start, gallery[start : start + 10_000])
+    return VectorFile.open(path, gallery.shape[1], storage, len(gallery))
+
+
+def _nearest(file: VectorFile, queries: Vectors, allowed: Mask | None = None) -> list[set[int]]:
+    def nearest(query: Vectors) -> set[int]:
+        scores = file.scores(query)
+        if allowed is not None:
+            scores[~allowed] = -2
+        return set(np.argpartition(-scores, K)[:K].tolist())
+
+    return [nearest(query) for query in queries]
+
+
+def _recall(ask: Ask, queries: Vectors, truth: list[set[int]]) -> float:
+    found = [len(t & set(ask(q).tolist())) for q, t in zip(queries, truth, strict=True)]
+    return sum(found) / (K * len(queries))
+
+
+def _query_us(ask: Ask, queries: Vectors) -> list[float]:
+    times = []
+    for query in queries:
+        started = time.perf_counter()
+        ask(query)
+        times.append((time.perf_counter() - started) * 1e6)
+    return times
+
+
+def _ratio(medians: dict[tuple[str, float], float], name: str, wanted: float) -> tuple[Any]:
+    own = medians.get((_OURS, wanted))
+    return (medians[name, wanted] / own if own else "",)
+
+
+def _resident_megabytes(contender: Contender, path: Path, queries: Vectors) -> float:
+    """What a process grows by when it opens the index and answers all queries once."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if not child:
+        before = _rss_megabytes()
+        ask = contender.ask(contender.open(path), contender.efforts[-1] if path.exists() else 1)
+        for query in queries:
+            ask(query)
+        os.write(write_end, f"{_rss_megabytes() - before}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        return float(pipe.read() or "nan")
+
+
+def _rss_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
