@@ -12,6 +12,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     evaluate,
     inspect,
     look,
+    reembed,
     serve,
     train,
 )

@@ -85,7 +85,7 @@ class GrowingStore(Store):
     def one_photo_for_each_content(self) -> None:
         """Refuse the same bytes twice from now on, as galleries do."""
         with self._transaction() as db:
-            db.execute("CREATE UNIQUE INDEX one_photo ON photos (sha256)")
+            db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_photo ON photos (sha256)")
 
     def remove(self, photos: dict[int, Photo]) -> None:
         """Make holes of these rows. Files of the source are noted as removed, also their copies."""
@@ -133,11 +133,15 @@ class GrowingStore(Store):
             _write_photo(db, row, photo, zlib.crc32(stored))
             _note(db, "update", [row])
 
-    def make_hole(self, row: int) -> None:
-        """Take a row out that is not what it should be, or not there at all."""
+    def make_holes(self, rows: Sequence[int]) -> None:
+        """Take rows out that are not what they should be, or not there at all."""
         with self._transaction() as db:
-            db.execute("DELETE FROM photos WHERE row = ?", (row,))
-            _note(db, "remove", [row])
+            db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in rows))
+            _note(db, "remove", rows)
+
+    def note_skipped(self, skipped: Iterable[Skipped]) -> None:
+        with self._transaction() as db:
+            _write_skipped(db, skipped)
 
     def forget_skipped(self, file: str) -> None:
         with self._transaction() as db:
@@ -157,9 +161,14 @@ class GrowingStore(Store):
         return stored
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with disk_full_named(self.folder), self._lock, self._db:
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        with disk_full_named(self.folder), self._lock:
             yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._locked() as db, db:
+            yield db
 
 
 def _write_photo(db: sqlite3.Connection, row: int, photo: Photo, crc: int) -> None:
