@@ -5,10 +5,9 @@ becomes a part of SQL: filter_tree.py asks for it with parameters.
 """
 
 import math
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfood.errors import QueryError
 from deepfood.gallery.filter_tree import (
@@ -24,6 +23,9 @@ from deepfood.gallery.filter_tree import (
     Selection,
 )
 from deepfood.gallery.values import attribute_name
+
+if TYPE_CHECKING:
+    from lark import Lark
 
 __all__ = ["Filter", "Selection", "parse_filter"]
 
@@ -45,23 +47,22 @@ def parse_filter(text: str) -> Filter:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise QueryError("the filter is no Unicode text")
     try:
-        parsed = _parser()(text)
+        parsed = _parser().parse(text)
     except UnexpectedInput as error:
         at = error.pos_in_stream
         if at is None or (isinstance(error, UnexpectedToken) and error.token.type == "$END"):
             at = len(text)
-        if isinstance(error, UnexpectedToken):
-            wanted = error.accepts or error.expected
-        else:
-            wanted = getattr(error, "allowed", None) or set()
-        raise QueryError(_place(text, at, set(wanted))) from None
+        # Read again up to there: what the error itself expects depends on what came instead.
+        before = _parser().parse_interactive(text[:at])
+        before.exhaust_lexer()
+        raise QueryError(_place(text, at, before.accepts())) from None  # type: ignore[no-untyped-call]
     assert isinstance(parsed, Filter)
     _check_size(parsed)
     return parsed
 
 
 @cache
-def _parser() -> Callable[[str], object]:
+def _parser() -> "Lark":
     """The parser: LALR(1), which builds the tree without recursion and in linear time."""
     from lark import Lark, Transformer, v_args
 
@@ -106,7 +107,7 @@ def _parser() -> Callable[[str], object]:
             return "".join(next(characters) if c == "\\" else c for c in characters)
 
     grammar = Path(__file__).with_name("filter.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", transformer=Build()).parse
+    return Lark(grammar, parser="lalr", transformer=Build())
 
 
 #: The grammar's terminals in the words of the person who writes a filter, in this order.

