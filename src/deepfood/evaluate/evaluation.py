@@ -88,7 +88,7 @@ def index_recall(gallery: Gallery, trial: Trial, *, k: int, seed: int) -> Figure
     """The share of the exact k nearest that the gallery's own index finds, with all its photos."""
     count = len(trial.queries.vectors)
     drawn = np.random.default_rng(seed).permutation(count)[:_INDEX_QUERIES]
-    exact = ExactIndex(gallery.vectors)
+    exact = ExactIndex(gallery.index.vectors)
     values = [
         _recall(gallery.index, exact, np.array(trial.queries.vectors[row]), k) for row in drawn
     ]

@@ -52,12 +52,13 @@ def assemble(
                 store.append(photos, vectors, [])
             store.append([], np.empty((0, dimension), np.float32), skipped)
             labels = store.labels()
-            nothing = quiet or kind.file is None
+            nothing = quiet or kind.suffix is None
+            path = folder / f"index.{kind.suffix}"
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
-                kind.build(store.vectors(), folder, spec, progress.update)
+                kind.build(store.vector_file(), path, spec, progress.update)
             photos = [photo for photo, _ in chosen]
             calibration, why_not = _calibrate(photos, store.vectors(), model, quiet=quiet)
-        names = [CATALOGUE, VECTORS, *([kind.file] if kind.file else [])]
+        names = [CATALOGUE, VECTORS, *([path.name] if kind.suffix else [])]
         manifest = GalleryManifest(
             generation=generation,
             photos_root=str(source.root),

@@ -75,7 +75,8 @@ class Gallery:
         self.store = Store.open(inside, manifest.dimension)
         self.vectors = self.store.vectors()
         kind = INDEXES[manifest.index.kind]
-        self.index = kind.open(self.vectors, inside, manifest.index)
+        path = inside / f"index.{kind.suffix}"
+        self.index = kind.open(self.store.vector_file(), path, manifest.index, manifest.count)
 
     @classmethod
     def open(cls, folder: Path, model: Model, photos_root: Path | None = None) -> Self:

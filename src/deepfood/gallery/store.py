@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.index import VectorFile
 
 VECTORS = "vectors.f32"
 CATALOGUE = "catalogue.sqlite"
@@ -153,6 +154,10 @@ class Store:
         if count == 0:
             return np.empty((0, self.dimension), np.float32)
         return np.memmap(path, np.float32, mode="r", shape=(count, self.dimension))
+
+    def vector_file(self) -> VectorFile:
+        """All vectors, as the index wants them."""
+        return VectorFile.open(self.folder / VECTORS, self.dimension, "f32", self.count())
 
     def count(self) -> int:
         with self._lock:

@@ -1,11 +1,21 @@
 """Nearest neighbours: thin wrappers over libraries, one contract. Knows vectors, not photos."""
 
 from deepfood.index.annoy import AnnoyIndex
-from deepfood.index.contract import Index, IndexSpec, Kind
+from deepfood.index.contract import Index, IndexSpec, Kind, Mask
 from deepfood.index.exact import ExactIndex
 from deepfood.index.hnsw import HnswIndex
+from deepfood.index.vectors import Storage, VectorFile, append_vectors
 
-__all__ = ["INDEXES", "Index", "IndexSpec", "Kind"]
+__all__ = [
+    "INDEXES",
+    "Index",
+    "IndexSpec",
+    "Kind",
+    "Mask",
+    "Storage",
+    "VectorFile",
+    "append_vectors",
+]
 
 INDEXES: dict[str, type[Index]] = {
     index.kind: index for index in (ExactIndex, AnnoyIndex, HnswIndex)

@@ -7,52 +7,56 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, MissingExtraError
-from deepfood.index.contract import Index, IndexSpec, Kind, Progress, Rows, Vectors
+from deepfood.index.contract import Index, IndexSpec, Kind, Progress
+from deepfood.index.vectors import Rows, VectorFile, Vectors
+
+_CHUNK = 1024
 
 
 class AnnoyIndex(Index):
     kind: ClassVar[Kind] = "annoy"
-    file: ClassVar[str | None] = "index.annoy"
+    suffix: ClassVar[str | None] = "annoy"
 
-    def __init__(self, vectors: Vectors, forest: Any, trees: int, search_k: int) -> None:
-        super().__init__(vectors)
+    def __init__(self, vectors: VectorFile, forest: Any, search_k: int) -> None:
+        super().__init__(vectors, covered=forest.get_n_items())
         self._forest = forest
-        self._trees = trees
         self._search_k = search_k
 
     @classmethod
-    def build(cls, vectors: Vectors, folder: Path, spec: IndexSpec, progress: Progress) -> None:
-        forest = _new_forest(vectors.shape[1])
-        forest.set_seed(0)  # the same photos give the same file
-        path = folder / str(cls.file)
-        for row, vector in enumerate(vectors):
-            forest.add_item(row, vector)
-            progress(1)
+    def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
+        forest = _new_forest(vectors.dimension)
+        forest.set_seed(0)  # the same vectors give the same file
+        for start in range(0, len(vectors), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(vectors)))
+            for row, vector in zip(rows.tolist(), vectors.take(rows), strict=True):
+                forest.add_item(row, vector)
+            progress(len(rows))
         forest.build(spec.annoy_trees, n_jobs=-1)
         forest.save(str(path))
 
     @classmethod
-    def open(cls, vectors: Vectors, folder: Path, spec: IndexSpec) -> Self:
-        forest = _new_forest(vectors.shape[1])
-        path = folder / str(cls.file)
+    def open(cls, vectors: VectorFile, path: Path, spec: IndexSpec, covered: int) -> Self:
+        forest = _new_forest(vectors.dimension)
         try:
             forest.load(str(path))
         except OSError as error:
             raise ArtifactCorruptError(f"{path} cannot be opened: {error}") from error
-        if forest.get_n_items() != len(vectors):
+        if forest.get_n_items() != covered or covered > len(vectors):
             raise ArtifactCorruptError(
-                f"{path} holds {forest.get_n_items()} vectors, and the gallery {len(vectors)}"
+                f"{path} holds {forest.get_n_items()} vectors: expected {covered} of the gallery's "
+                f"{len(vectors)}"
             )
-        return cls(vectors, forest, spec.annoy_trees, spec.annoy_search_k)
+        return cls(vectors, forest, spec.annoy_search_k)
 
-    def candidates(self, query: npt.NDArray[np.float32], k: int, effort: int) -> Rows:
-        search_k = self._search_k
-        if effort > 1:  # -1 stands for trees * k
-            search_k = max(search_k, self._trees * k) * effort
-        return np.asarray(self._forest.get_nns_by_vector(query, k, search_k), np.int64)
+    def extended(self, vectors: VectorFile) -> Self:
+        return type(self)(vectors, self._forest, self._search_k)
+
+    def candidates(self, query: Vectors, count: int) -> Rows:
+        # -1 stands for trees * count
+        search_k = max(self._search_k, count) if self._search_k > 0 else -1
+        return np.asarray(self._forest.get_nns_by_vector(query, count, search_k), np.int64)
 
 
 def _new_forest(dimension: int) -> Any:

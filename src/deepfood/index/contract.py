@@ -1,29 +1,39 @@
 """The contract of every index, asserted for all of them by `tests/index/test_contract.py`.
 
-An index proposes candidate rows; `Index.search` scores them by their exact cosine similarity from
-the vectors themselves. So every kind gives the same scores and the same order for the same rows,
-and they differ in one thing only: which rows they find (recall) and how fast.
+An index proposes rows; `Index.search` scores them from the stored vectors. So every kind gives the
+same scores and the same order for the same rows, and they differ in one thing only: which rows they
+find (recall) and how fast. Rows that it does not cover yet, the tail, are always scanned.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import QueryError
+from deepfood.index.vectors import Rows, VectorFile, Vectors
 
-Vectors = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Kind = Literal["exact", "annoy", "hnsw"]
 Progress = Callable[[int], object]
 
-
 #: Below this many vectors an exact scan answers fast enough that an index does not pay.
 EXACT_BELOW = 20_000
+
+#: So many rows are scored in the time that an index takes to find one candidate more, and so many
+#: candidates it looks at anyway.
+_ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
+
+#: An index may swap neighbours that lie very close: asked for a few more, exact scores decide.
+_SPARE = 4
+
+#: Above this share of rows allowed, all are scored.
+_MOST = 0.3
 
 
 class IndexSpec(BaseModel):
@@ -52,58 +62,116 @@ class Index(ABC):
     """One way to find near vectors. `search` may be called from many threads at once."""
 
     kind: ClassVar[Kind]
-    #: Name of the index's file, or None where the vectors are all it needs.
-    file: ClassVar[str | None] = None
+    #: How the index's file is named, or None where the vectors are all it needs.
+    suffix: ClassVar[str | None] = None
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: VectorFile, covered: int) -> None:
         self.vectors = vectors
+        self.covered = covered
 
     @classmethod
     @abstractmethod
-    def build(cls, vectors: Vectors, folder: Path, spec: IndexSpec, progress: Progress) -> None:
-        """Write the index of unit vectors, float32 [n, dim], as `folder / cls.file`.
+    def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
+        """Write the index of all of `vectors` as the file `path`.
 
-        Calls `progress(m)` after every m vectors.
+        Calls `progress(m)` after every m vectors. The same vectors give the same file.
         """
 
     @classmethod
-    @abstractmethod
-    def open(cls, vectors: Vectors, folder: Path, spec: IndexSpec) -> "Index":
-        """Open what `build` wrote, by memory mapping where the library can."""
+    def grow(
+        cls, old: Path, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress
+    ) -> None:
+        """Write the index of all of `vectors` as `path`, given that of the first of them, `old`.
 
-    @abstractmethod
-    def candidates(self, query: npt.NDArray[np.float32], k: int, effort: int) -> Rows:
-        """Rows that may be nearest, distinct, any order; fewer than k only if it found no more.
+        Where a kind cannot add to what it has built, it builds again. `old` stays as it is.
+        """
+        cls.build(vectors, path, spec, progress)
 
-        `effort` is 1 for the usual search, and larger to look further.
+    @classmethod
+    @abstractmethod
+    def open(cls, vectors: VectorFile, path: Path, spec: IndexSpec, covered: int) -> Self:
+        """Open what `build` wrote for the first `covered` rows, by memory mapping.
+
+        Raises ArtifactCorruptError where the file is damaged or of other vectors.
         """
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[Rows, Vectors]:
-        """The k nearest rows (all, where there are fewer) and their cosine similarities.
+    @abstractmethod
+    def extended(self, vectors: VectorFile) -> Self:
+        """The same index over a longer file of vectors: it has a longer tail."""
 
-        `query` is a unit vector, float32 [dim]. Returns int64 [min(k, n)] and float32 of the same
-        length in -1 to 1, the most similar first, equal ones by row. Raises QueryError for k < 1 or
-        a query of the wrong shape or not finite.
+    @abstractmethod
+    def candidates(self, query: Vectors, count: int) -> Rows:
+        """About `count` of the rows below `covered` that are nearest to `query`, distinct."""
+
+    def search(self, query: Vectors, k: int, allowed: Mask | None = None) -> tuple[Rows, Vectors]:
+        """The k nearest of the allowed rows (all, where there are fewer) and their similarities.
+
+        `query` is a unit vector, float32 [dim], and `allowed` bool [n]; None allows every row.
+        Returns int64 [min(k, allowed)] and float32 of the same length in -1 to 1, the most similar
+        first, equal ones by row. Raises QueryError for k < 1, or a query or `allowed` of the wrong
+        shape, or a query that is not finite.
         """
+        count, dimension = len(self.vectors), self.vectors.dimension
         if k < 1:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
-        count, dimension = self.vectors.shape
         if query.shape != (dimension,) or not np.isfinite(query).all():
             raise QueryError(
                 f"the query has shape {query.shape}: expected {dimension} finite numbers"
             )
+        if allowed is not None:
+            if allowed.shape != (count,):
+                raise QueryError(
+                    f"allowed has shape {allowed.shape}: expected {count} truth values"
+                )
+            matching = int(np.count_nonzero(allowed))
+            if matching == count:
+                allowed = None
+            count = matching
         k = min(k, count)
-        rows = self._enough_candidates(query, k)
-        scores = np.clip(np.vecdot(self.vectors[rows], query), -1, 1)
-        best = np.lexsort((rows, -scores))[:k]
-        return rows[best], scores[best]
+        found = self._candidates_enough(query, k, allowed, count) if k else None
+        if found is None:
+            return _best(k, *self._scan(query, allowed, 0))
+        rows, scores = found, self.vectors.scores_of(found, query)
+        if self.covered < len(self.vectors):
+            tail = self._scan(query, allowed, self.covered)
+            rows, scores = np.concatenate([rows, tail[0]]), np.concatenate([scores, tail[1]])
+        return _best(k, rows, scores)
 
-    def _enough_candidates(self, query: npt.NDArray[np.float32], k: int) -> Rows:
-        """At least k rows: look further while the index finds too few, at last everywhere."""
-        effort = 1
-        while effort <= 64:
-            rows = self.candidates(query, k, effort)
+    def _candidates_enough(
+        self, query: Vectors, k: int, allowed: Mask | None, count: int
+    ) -> Rows | None:
+        """At least k allowed rows; None where scoring all `count` of them is no slower.
+
+        The index knows nothing of what is allowed. It is asked for so many rows that k allowed
+        ones are among them if the filter has nothing to do with the query; where it has (pizzas
+        near a photo of sushi), for ever more.
+        """
+        rarity = len(self.vectors) / max(count, 1)
+        wanted = k + _SPARE if allowed is None else math.ceil((k + 3 * math.sqrt(k)) * rarity)
+        while max(_LEAST_CANDIDATES, wanted) * _ROWS_PER_CANDIDATE < min(count, self.covered):
+            rows = self.candidates(query, wanted)
+            if allowed is not None:
+                rows = rows[allowed[rows]]
             if len(rows) >= k:
                 return rows
-            effort *= 8
-        return np.arange(len(self.vectors), dtype=np.int64)
+            wanted *= 4
+        return None
+
+    def _scan(self, query: Vectors, allowed: Mask | None, start: int) -> tuple[Rows, Vectors]:
+        """The allowed rows from `start` on, and their similarities."""
+        if allowed is None:
+            return np.arange(start, len(self.vectors)), self.vectors.scores(query, start)
+        rows = np.flatnonzero(allowed[start:]) + start
+        if len(rows) > _MOST * (len(self.vectors) - start):  # quicker than picking them out
+            return rows, self.vectors.scores(query, start)[rows - start]
+        return rows, self.vectors.scores_of(rows, query)
+
+
+def _best(k: int, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+    """The k with the highest scores, the highest first, equal ones by row."""
+    if 0 < k < len(rows):
+        # Everything as good as the k-th best, so that ties are broken by row and not by chance.
+        some = scores >= np.partition(scores, -k)[-k]
+        rows, scores = rows[some], scores[some]
+    best = np.lexsort((rows, -scores))[:k]
+    return rows[best], scores[best]

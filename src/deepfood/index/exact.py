@@ -1,31 +1,32 @@
 """Exact search: one scan over all vectors. Perfect recall, nothing to build."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from deepfood.index.contract import Index, IndexSpec, Kind, Progress, Rows, Vectors
+from deepfood.index.contract import Index, IndexSpec, Kind, Progress
+from deepfood.index.vectors import Rows, VectorFile, Vectors
 
 
 class ExactIndex(Index):
+    """Covers no row: everything is its tail."""
+
     kind: ClassVar[Kind] = "exact"
 
+    def __init__(self, vectors: VectorFile) -> None:
+        super().__init__(vectors, covered=0)
+
     @classmethod
-    def build(cls, vectors: Vectors, folder: Path, spec: IndexSpec, progress: Progress) -> None:
+    def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
         progress(len(vectors))
 
     @classmethod
-    def open(cls, vectors: Vectors, folder: Path, spec: IndexSpec) -> "ExactIndex":
+    def open(cls, vectors: VectorFile, path: Path, spec: IndexSpec, covered: int) -> Self:
         return cls(vectors)
 
-    def candidates(self, query: npt.NDArray[np.float32], k: int, effort: int) -> Rows:
-        # vecdot, not @: that starts BLAS's threads, which spin on for 100 ms after each search, on
-        # the cores that the next photo needs.
-        scores = np.vecdot(self.vectors, query)
-        if k >= len(scores):
-            return np.arange(len(scores), dtype=np.int64)
-        # Everything as good as the k-th best, so that ties are broken by row and not by chance.
-        kth = np.partition(scores, -k)[-k]
-        return np.flatnonzero(scores >= kth).astype(np.int64)
+    def extended(self, vectors: VectorFile) -> Self:
+        return type(self)(vectors)
+
+    def candidates(self, query: Vectors, count: int) -> Rows:
+        return np.empty(0, np.int64)

@@ -1,0 +1,141 @@
+"""Unit vectors in a file that only grows: float32, float16, or a byte a number with a row's scale.
+
+How each `Storage` keeps a row x, and how far a cosine similarity can then be off:
+
+- `f32`: as it is; exact.
+- `f16`: rounded to 11 bits; at most 0.0005.
+- `i8`: scale = max |x| / 127 as float32, then 128 + round(x / scale) in a byte each; typically by
+  max |x| / 440 (0.0002 at 1,280 numbers), at most by max |x| * sqrt(dimension) / 254.
+
+Little-endian, rows one after the other, nothing else in the file.
+"""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
+from deepfood.index.scan import BYTE_OFFSET, dots
+
+Storage = Literal["f32", "f16", "i8"]
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+Crcs = npt.NDArray[np.uint32]
+
+#: Scattered rows that are gathered at a time: they stay in the processor's cache until scored.
+_GATHERED = 256
+
+
+class VectorFile:
+    """The first `count` rows of a file of vectors, memory-mapped, read-only.
+
+    Safe to use from many threads. The file may grow meanwhile: open it again to see more rows.
+    """
+
+    def __init__(self, stored: npt.NDArray[np.void], dimension: int, storage: Storage) -> None:
+        # Fields of a plain array: numpy's memmap adds microseconds to every access.
+        self._stored = np.asarray(stored)
+        self._vectors = self._stored["vector"]
+        self._scales = self._stored["scale"] if storage == "i8" else None
+        self.dimension = dimension
+        self.storage = storage
+        self.row_bytes = stored.dtype.itemsize
+
+    @classmethod
+    def open(cls, path: Path, dimension: int, storage: Storage, count: int) -> Self:
+        """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
+        row = _row_type(dimension, storage)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise ArtifactMissingError(f"{path} is missing") from None
+        if size < count * row.itemsize:
+            raise ArtifactCorruptError(
+                f"{path} has {size} bytes, and {count} vectors want {count * row.itemsize}"
+            )
+        if count == 0:  # nothing to map
+            return cls(np.empty(0, row), dimension, storage)
+        return cls(np.memmap(path, row, mode="r", shape=(count,)), dimension, storage)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def take(self, rows: Rows) -> Vectors:
+        """The vectors of some rows, decoded: float32 [len(rows), dimension]."""
+        if self._scales is None:
+            return self._vectors[rows].astype(np.float32)
+        whole = self._vectors[rows].astype(np.float32) - BYTE_OFFSET
+        return np.asarray(whole * self._scales[rows, np.newaxis])
+
+    def scores(self, query: Vectors, start: int = 0, stop: int | None = None) -> Vectors:
+        """Cosine similarity of `query`, a unit vector float32 [dimension], to rows start to stop.
+
+        Returns float32 [stop - start], in -1 to 1.
+        """
+        found = dots(self._vectors[start:stop], self.row_bytes, query)
+        if self._scales is not None:
+            found *= self._scales[start:stop]
+        return found.clip(-1, 1, out=found)
+
+    def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
+        """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _GATHERED):
+            some = rows[start : start + _GATHERED]
+            gathered = self._vectors[some]
+            found[start : start + _GATHERED] = dots(gathered, gathered.strides[0], query)
+        if self._scales is not None:
+            found *= self._scales[rows]
+        return found.clip(-1, 1, out=found)
+
+    def crc(self, start: int = 0, stop: int | None = None) -> Crcs:
+        """CRC-32 of the stored bytes of rows start to stop: uint32 [stop - start]."""
+        return _crcs(self._stored[start:stop])
+
+
+def append_vectors(
+    path: Path, dimension: int, storage: Storage, start: int, vectors: Vectors
+) -> Crcs:
+    """Write vectors, float32 [m, dimension], as rows `start` and up, durable on return.
+
+    The file is created if missing, and whatever stood at `start` and beyond is cut off: what a
+    crash left of rows that were never acknowledged. Returns each row's CRC-32, uint32 [m]. Raises
+    ArtifactCorruptError where the file has fewer than `start` rows, DiskFullError.
+    """
+    stored = _encoded(np.ascontiguousarray(vectors, np.float32), dimension, storage)
+    at = start * stored.dtype.itemsize
+    with disk_full_named(path.parent), path.open("ab") as file:
+        if file.tell() < at:
+            raise ArtifactCorruptError(
+                f"{path} has {file.tell()} bytes, and {start} vectors want {at}"
+            )
+        file.truncate(at)
+        file.write(stored.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    return _crcs(stored)
+
+
+def _row_type(dimension: int, storage: Storage) -> np.dtype[np.void]:
+    if storage == "i8":
+        return np.dtype([("scale", "<f4"), ("vector", "u1", (dimension,))])
+    return np.dtype([("vector", {"f32": "<f4", "f16": "<f2"}[storage], (dimension,))])
+
+
+def _encoded(vectors: Vectors, dimension: int, storage: Storage) -> npt.NDArray[np.void]:
+    stored = np.empty(len(vectors), _row_type(dimension, storage))
+    if storage == "i8":
+        scale = np.maximum(np.abs(vectors).max(axis=1, initial=0), 1e-12) / 127
+        stored["scale"] = scale
+        stored["vector"] = np.rint(vectors / scale[:, np.newaxis]) + BYTE_OFFSET
+    else:
+        stored["vector"] = vectors
+    return stored
+
+
+def _crcs(stored: npt.NDArray[np.void]) -> Crcs:
+    return np.fromiter((zlib.crc32(row.tobytes()) for row in stored), np.uint32, len(stored))
