@@ -5,12 +5,14 @@
 
 from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     adapt,
+    attributes,
     build,
     calibrate,
     data,
     evaluate,
     inspect,
     look,
+    search,
     serve,
     train,
 )

@@ -73,6 +73,7 @@ class Gallery:
         self.photos_root = photos_root
         inside = manifest.folder(folder)
         self.store = Store.open(inside, manifest.dimension)
+        self.attributes = self.store.attributes
         self.vectors = self.store.vectors()
         kind = INDEXES[manifest.index.kind]
         path = inside / f"index.{kind.suffix}"

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.gallery.attributes import SCHEMA, Attributes
 from deepfood.index import VectorFile
 
 VECTORS = "vectors.f32"
@@ -85,7 +86,8 @@ class Store:
         self.folder = folder
         self.dimension = dimension
         self._db = connection
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self.attributes = Attributes(connection, self._lock)
 
     @classmethod
     def open_for_append(cls, folder: Path, dimension: int) -> Self:
@@ -93,7 +95,7 @@ class Store:
         with disk_full_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / CATALOGUE, check_same_thread=False)
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + SCHEMA)
             store = cls(folder, dimension, connection)
             with (folder / VECTORS).open("ab") as file:
                 file.truncate(store.count() * dimension * 4)
@@ -191,6 +193,21 @@ class Store:
         with self._lock:
             rows = self._db.execute(f"SELECT {_PHOTO_COLUMNS} FROM photos ORDER BY row").fetchall()  # noqa: S608
         return (Photo(*row) for row in rows)
+
+    def rows_by_key(self) -> dict[str, dict[str, int]]:
+        """The row of each photo by `id`, `sha256` and `file`."""
+        with self._lock:
+            found = self._db.execute("SELECT sha256, file, row FROM photos").fetchall()
+        return {
+            "id": {sha256[:ID_DIGITS]: row for sha256, _, row in found},
+            "sha256": {sha256: row for sha256, _, row in found},
+            "file": {file: row for _, file, row in found},
+        }
+
+    def commit(self) -> None:
+        """Make what was written to `attributes` durable."""
+        with self._lock:
+            self._db.commit()
 
     def skipped(self) -> list[Skipped]:
         """All files left out, by name."""
