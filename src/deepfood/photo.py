@@ -9,7 +9,6 @@ MPO) the first counts, and only it must be whole.
 
 import base64
 import io
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +22,8 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from deepfood.errors import (
-    PhotoBrokenError,
-    PhotoError,
-    PhotoTooLargeError,
-    PhotoUnsupportedError,
-    QueryError,
-)
+from deepfood.errors import PhotoBrokenError, PhotoError, PhotoTooLargeError, PhotoUnsupportedError
+from deepfood.photo_box import Box
 from deepfood.photo_defects import check_whole
 
 #: Pillow's name of each format that is read, and its media type. Anything else is refused unopened.
@@ -119,41 +113,6 @@ class Limits:
             )
 
 
-@dataclass(frozen=True)
-class Box:
-    """A region of the upright photo: left, top, width and height as shares of it, 0 to 1.
-
-    Raises QueryError for a box that is empty or reaches beyond the photo.
-    """
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    def __post_init__(self) -> None:
-        sides = ((self.x, self.width), (self.y, self.height))
-        if not all(at >= 0 and side > 0 and at + side <= 1 + 1e-6 for at, side in sides):
-            raise QueryError(
-                f"the box {self.x:g},{self.y:g},{self.width:g},{self.height:g} is not inside the "
-                "photo: left, top, width and height are shares of it, 0 to 1"
-            )
-
-    def stored(self, orientation: int) -> "Box":
-        """The same region in the file's own axes; `orientation` as in EXIF, 1 to 8."""
-        x, y, width, height = self.x, self.y, self.width, self.height
-        right, below = max(0.0, 1 - x - width), max(0.0, 1 - y - height)
-        return {
-            2: lambda: Box(right, y, width, height),
-            3: lambda: Box(right, below, width, height),
-            4: lambda: Box(x, below, width, height),
-            5: lambda: Box(y, x, height, width),
-            6: lambda: Box(y, right, height, width),
-            7: lambda: Box(below, right, height, width),
-            8: lambda: Box(below, x, height, width),
-        }.get(orientation, lambda: self)()
-
-
 def read_pixels(
     data: bytes, preprocess: Preprocess, limits: Limits, box: Box | None = None
 ) -> Pixels:
@@ -166,36 +125,18 @@ def read_pixels(
     with _opened(data, limits) as image:
         shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
         if box is not None:
-            part = box.stored(_orientation(image))
-            in_box = min(part.width * image.width, part.height * image.height)
-            shorter *= min(image.size) / in_box
-        _decode_small(image, math.ceil(min(shorter, *image.size)) if box else int(shorter))
+            shorter = box.whole_shorter(shorter, image.size, _orientation(image))
+        _decode_small(image, int(shorter))
         flat = _flatten(image)
-        start_x, start_y, width, height = _region(flat, box, _orientation(image))
+        x, y, width, height = (0, 0, *flat.size)
+        if box is not None:
+            x, y, width, height = box.pixels(flat.size, _orientation(image))
         side = min(width, height) * preprocess.crop
         # Whole pixels, so that a photo already at the right size is cropped and not resampled.
-        left = start_x + round((width - side) / 2)
-        top = start_y + round((height - side) / 2)
-        square = (
-            left,
-            top,
-            min(left + side, start_x + width),
-            min(top + side, start_y + height),
-        )
+        left, top = x + round((width - side) / 2), y + round((height - side) / 2)
+        square = (left, top, min(left + side, x + width), min(top + side, y + height))
         small = flat.resize((size, size), _RESAMPLING[preprocess.interpolation], box=square)
         return np.asarray(_upright(_to_srgb(small, image), image))
-
-
-def _region(flat: Image.Image, box: Box | None, orientation: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height in whole pixels, one at least; the whole photo without a box."""
-    if box is None:
-        return 0, 0, flat.width, flat.height
-    part = box.stored(orientation)
-    left = min(round(part.x * flat.width), flat.width - 1)
-    top = min(round(part.y * flat.height), flat.height - 1)
-    right = min(max(round((part.x + part.width) * flat.width), left + 1), flat.width)
-    below = min(max(round((part.y + part.height) * flat.height), top + 1), flat.height)
-    return left, top, right - left, below - top
 
 
 def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`deepfood attributes` and `dedupe`: what a gallery knows of its photos, and photos twice in it."""
+"""`deepfood attributes` and `dedupe`: what is known of photos, and which are there twice."""
 
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -36,10 +36,10 @@ def attributes(
     from deepfood.gallery.values import Type
 
     given: dict[str, Any] = {}
-    for one in types or []:
-        name, _, type_ = one.partition("=")
+    for pair in types or []:
+        name, _, type_ = pair.partition("=")
         if type_ not in get_args(Type):
-            raise SettingError(f"--type {one}: write NAME=text, number, boolean or list")
+            raise SettingError(f"--type {pair}: write NAME=text, number, boolean or list")
         given[name] = type_
     if table is None and (types or safety):
         raise SettingError("--type and --safety go with a TABLE to bring in")
@@ -71,7 +71,9 @@ def dedupe(
     gallery: GalleryArgument,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Cosine similarity of near-duplicates.", show_default="0.97"),
+        typer.Option(
+            min=-1, max=1, help="Cosine similarity of near-duplicates.", show_default="0.9"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture of them to write, PNG.")] = None,
     model: ModelOption = None,
@@ -118,16 +120,16 @@ def dedupe(
                             "height": photo.height,
                             "score": score,
                         }
-                        for photo, score in members
+                        for photo, score in group
                     ]
-                    for members in groups
+                    for group in groups
                 ],
             }
         )
         return
-    for number, members in enumerate(groups, 1):
+    for number, group in enumerate(groups, 1):
         print(f"group {number}")
-        for photo, score in members:
+        for photo, score in group:
             print(f"  {score:6.3f}  {photo.width} x {photo.height}  {photo.file}")
     print(f"{gallery}: {count(groups, 'group', 'groups')} of near-duplicates")
 

@@ -12,7 +12,7 @@ Order = npt.NDArray[np.int64]
 #: quarter; a photo that somebody shows as unwanted says more than a document that was not relevant.
 UNWANTED_WEIGHT = 0.5
 #: Cosine similarity from which two photos are taken for the same picture (docs/filters.md).
-NEAR_DUPLICATE = 0.97
+NEAR_DUPLICATE = 0.9
 
 
 def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
