@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from deepfood.errors import QueryError
-from deepfood.photo import Box, read_pixels
+from deepfood.photo import read_pixels
+from deepfood.photo_box import Box
 from samples import LIMITS, PHOTOS, PREPROCESS, encode, picture, turned
 
 BOX = Box(0.25, 0.1, 0.5, 0.4)
@@ -49,6 +50,17 @@ def test_the_whole_photo_as_a_box_is_the_photo(name: str) -> None:
     plain = read_pixels(PHOTOS[name], PREPROCESS, LIMITS)
     boxed = read_pixels(PHOTOS[name], PREPROCESS, LIMITS, Box(0, 0, 1, 1))
     assert plain.tobytes() == boxed.tobytes()
+
+
+def test_without_a_box_the_middle_is_cut_as_ever() -> None:
+    image = picture(801, 600)
+    side = 600 * PREPROCESS.crop
+    left, top = round((801 - side) / 2), round((600 - side) / 2)
+    wanted = image.resize(
+        (224, 224), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+    found = read_pixels(encode(image, "PNG"), PREPROCESS, LIMITS)
+    assert found.tobytes() == np.asarray(wanted).tobytes()
 
 
 def test_a_box_of_less_than_a_pixel_is_a_pixel() -> None:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from deepfood.config import Settings, available_cores
 from deepfood.errors import ArtifactCorruptError, MissingExtraError, SettingError
 from deepfood.model import Model, open_model
-from deepfood.photo import Box, Limits, Pixels, Preprocess, read_pixels
+from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
+from deepfood.photo_box import Box
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]

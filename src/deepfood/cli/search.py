@@ -11,7 +11,8 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.gallery import Hit
-    from deepfood.photo import Box, Limits
+    from deepfood.photo import Limits
+    from deepfood.photo_box import Box
 
 #: What a verdict says before the label that the neighbours vote for.
 _VERDICTS = {
@@ -122,7 +123,7 @@ def _read(photo: Path, limits: "Limits") -> bytes:
 
 def _box(text: str) -> "Box":
     from deepfood.errors import SettingError
-    from deepfood.photo import Box
+    from deepfood.photo_box import Box
 
     try:
         x, y, width, height = map(float, text.split(","))

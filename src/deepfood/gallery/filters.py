@@ -33,6 +33,8 @@ __all__ = ["Filter", "Selection", "parse_filter"]
 MAX_CHARACTERS = 4096
 MAX_DEPTH = 32
 MAX_COMPARISONS = 32
+#: Comparisons of `name` and `file`, which read every photo: half a second of a million each.
+MAX_SCANS = 4
 
 #: How much of a filter is shown on either side of an error.
 _AROUND = 30
@@ -145,7 +147,7 @@ def _place(text: str, at: int, wanted: set[str]) -> str:
 
 def _check_size(root: Filter) -> None:
     """Raise QueryError for a filter that is too deep to walk, or that asks for too much."""
-    comparisons = 0
+    comparisons = scans = 0
     todo = [(root, 1)]
     while todo:
         one, depth = todo.pop()
@@ -157,8 +159,14 @@ def _check_size(root: Filter) -> None:
             todo.append((one.part, depth + 1))
         else:
             comparisons += 1
+            scans += isinstance(one, Compare | Among) and one.name in ("name", "file")
     if comparisons > MAX_COMPARISONS:
         raise QueryError(
             f"the filter has {comparisons} comparisons, and may have {MAX_COMPARISONS}: "
+            "IN (…) asks for many values at once"
+        )
+    if scans > MAX_SCANS:
+        raise QueryError(
+            f"the filter compares name and file {scans} times, and may {MAX_SCANS} times: "
             "IN (…) asks for many values at once"
         )
