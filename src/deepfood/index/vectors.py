@@ -79,18 +79,18 @@ class VectorFile:
         found = dots(self._vectors[start:stop], self.row_bytes, query)
         if self._scales is not None:
             found *= self._scales[start:stop]
-        return found.clip(-1, 1, out=found)
+        return _clipped(found)
 
     def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
         """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
-        found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), _GATHERED):
-            some = rows[start : start + _GATHERED]
-            gathered = self._vectors[some]
-            found[start : start + _GATHERED] = dots(gathered, gathered.strides[0], query)
+        if len(rows) > _GATHERED:
+            starts = range(0, len(rows), _GATHERED)
+            return np.concatenate([self.scores_of(rows[i : i + _GATHERED], query) for i in starts])
+        gathered = self._vectors.take(rows, axis=0)
+        found = dots(gathered, gathered.strides[0], query)
         if self._scales is not None:
             found *= self._scales[rows]
-        return found.clip(-1, 1, out=found)
+        return _clipped(found)
 
     def crc(self, start: int = 0, stop: int | None = None) -> Crcs:
         """CRC-32 of the stored bytes of rows start to stop: uint32 [stop - start]."""
@@ -135,6 +135,11 @@ def _encoded(vectors: Vectors, dimension: int, storage: Storage) -> npt.NDArray[
     else:
         stored["vector"] = vectors
     return stored
+
+
+def _clipped(scores: Vectors) -> Vectors:
+    """Rounding can take a row's length above 1."""
+    return np.minimum(np.maximum(scores, -1, out=scores), 1, out=scores)
 
 
 def _crcs(stored: npt.NDArray[np.void]) -> Crcs:
