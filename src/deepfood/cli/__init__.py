@@ -6,12 +6,14 @@
 from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     adapt,
     add,
+    attributes,
     build,
     calibrate,
     data,
     evaluate,
     inspect,
     look,
+    search,
     serve,
     train,
 )

@@ -15,6 +15,7 @@ from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import Known
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, IndexSpec, Storage, VectorFile
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -50,6 +51,7 @@ def assemble(
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
             store.append([], np.empty((0, dimension), np.float32), skipped)
+            _keep_attributes(store, chosen)
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
@@ -89,6 +91,16 @@ def _calibrate(
         return calibrate(gallery, model.trained_on, quiet=quiet), None
     except DatasetError as error:
         return None, str(error)
+
+
+def _keep_attributes(store: GrowingStore, chosen: Chosen) -> None:
+    """What was said of photos that were in a gallery before is still said of them."""
+    places: dict[Store, dict[int, int]] = {}
+    for row, (_, one) in enumerate(chosen):
+        places.setdefault(one.store, {})[one.row] = row
+    with store.changing_attributes() as attributes:
+        for earlier, rows in places.items():
+            attributes.copy(earlier.attributes, rows)
 
 
 def _in_chunks(chosen: Chosen) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
