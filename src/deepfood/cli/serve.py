@@ -1,11 +1,11 @@
-"""`deepfood demo` and `serve`: a gallery on the web."""
+"""`deepfood demo`, `serve` and `api-key`: a gallery on the web."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import ModelOption, app
+from deepfood.cli.app import Json, ModelOption, app, print_json
 from deepfood.cli.build import build_and_report
 from deepfood.config import load_settings
 
@@ -50,3 +50,16 @@ def serve(
         gallery=gallery, model=model, host=host, port=port, workers=workers, photos_root=photos_root
     )
     run(settings, listen(settings.host, settings.port))
+
+
+@app.command("api-key")
+def api_key(as_json: Json = False) -> None:
+    """Make a key for changing a gallery over HTTP, and the hash of it for the settings."""
+    from deepfood.serve.keys import new_key
+
+    key, hashed = new_key()
+    if as_json:
+        print_json({"key": key, "hash": hashed})
+        return
+    print(f"key, shown only now: {key}")
+    print(f'for deepfood.toml:   api_key_hashes = "{hashed}"')
