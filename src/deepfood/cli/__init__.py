@@ -6,6 +6,7 @@
 from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     adapt,
     add,
+    attributes,
     build,
     calibrate,
     data,
@@ -13,6 +14,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     inspect,
     look,
     reembed,
+    search,
     serve,
     train,
 )

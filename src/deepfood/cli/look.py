@@ -77,9 +77,9 @@ def features(
         left_out = 0
         if out and every:
             page, left_out = feature_page(opened, ranked, thumbs, lowest=bottom)
-            _write(out, page.encode())
+            write_result(out, page.encode())
         elif out:
-            _write(out, _grid_of(ranked[0], thumbs, bottom))
+            write_result(out, _grid_of(ranked[0], thumbs, bottom))
     if as_json:
         about: dict[str, Any] = {"skipped": thumbs.skipped, "left_out": left_out}
         rows = [one.as_json() for one in ranked]
@@ -141,7 +141,7 @@ def explain(
     name = found.name or found.label or found.file
     if out:
         preprocess = service.embedder.preprocess
-        _write(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
+        write_result(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
     service.close()
     if as_json:
         print_json(
@@ -177,7 +177,7 @@ def _grid_of(feature: "Feature", thumbs: Any, lowest: bool) -> bytes:
     return draw_grid(f"Feature {feature.number}: {which} values", cells, _CELL_PIXELS)
 
 
-def _write(path: Path, contents: bytes) -> None:
+def write_result(path: Path, contents: bytes) -> None:
     """Write a result atomically. Raises SettingError where the folder cannot be written to."""
     from deepfood.artifacts import write_atomically
     from deepfood.errors import SettingError

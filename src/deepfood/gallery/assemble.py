@@ -51,6 +51,7 @@ def assemble(
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
             store.append([], np.empty((0, dimension), np.float32), skipped)
+            _keep_attributes(store, chosen)
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
@@ -95,6 +96,16 @@ def calibrate_store(
         return calibrate(labelled, model.trained_on, quiet=quiet), None
     except DatasetError as error:
         return None, str(error)
+
+
+def _keep_attributes(store: GrowingStore, chosen: Chosen) -> None:
+    """What was said of photos that were in a gallery before is still said of them."""
+    places: dict[Store, dict[int, int]] = {}
+    for row, (_, one) in enumerate(chosen):
+        places.setdefault(one.store, {})[one.row] = row
+    with store.changing_attributes() as attributes:
+        for earlier, rows in places.items():
+            attributes.copy(earlier.attributes, rows)
 
 
 def _in_chunks(chosen: Chosen) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:

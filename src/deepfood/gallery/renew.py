@@ -9,14 +9,11 @@ so that `rollback` can go back to it.
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from deepfood.artifacts import FileRecord, sync_folder
@@ -25,17 +22,24 @@ from deepfood.errors import (
     ArtifactBusyError,
     ArtifactMissingError,
     DatasetError,
-    PhotoError,
-    PhotoNotFoundError,
     disk_full_named,
 )
 from deepfood.gallery.assemble import calibrate_store
+from deepfood.gallery.catch_up import (
+    PASSES,
+    Lost,
+    Vector,
+    Vectors,
+    catch_up,
+    copy_vectors,
+    embed_photos_of,
+    refuse_lost,
+)
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
-from deepfood.gallery.read_photos import in_order
 from deepfood.gallery.store import Store
 from deepfood.gallery.successor import Successor
 from deepfood.index import INDEXES, Storage
@@ -50,17 +54,6 @@ _LOCK = ".renew.lock"
 
 #: How long a commit waits for a writer; a build may take longer.
 WAIT_S = 30.0
-#: Photos that are added while others are embedded are embedded in a further pass.
-_PASSES = 5
-#: What is finished is made durable at least this often.
-_FLUSH_PHOTOS = 512
-_FLUSH_S = 2.0
-
-Vector = npt.NDArray[np.float32]
-#: Of each photo its unit vector, or the reason that there is none.
-Vectors = Callable[[Gallery, Sequence[Photo]], Iterator[Vector | str]]
-#: Photos that have no vector, and why.
-Lost = list[tuple[Photo, str]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,11 @@ def reembed(
     if living.model_fingerprint == model.fingerprint:
         with contextlib.closing(open_store(folder, living)) as store:
             return RenewReport(living, store.count(), 0, [], time.monotonic() - started, False)
-    work = _Renewal(folder, model, _embedded(embedder), "embedding", photos_root, quiet)
+
+    def vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+        return embed_photos_of(gallery, photos, embedder)
+
+    work = _Renewal(folder, model, vectors, "embedding", photos_root, quiet)
     return work.run(swap=swap, same_model=False, drop_unreadable=drop_unreadable)
 
 
@@ -108,7 +105,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport:
 
     The generation before stays, if there is one. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, _copied, "copying", None, quiet)
+    work = _Renewal(folder, model, copy_vectors, "copying", None, quiet)
     return work.run(swap=True, same_model=True, drop_unreadable=False)
 
 
@@ -136,52 +133,6 @@ def open_work(folder: Path) -> Store:
         raise ArtifactMissingError(f"{folder} is not being embedded again")
     _, dimension, storage = mark.read_text(encoding="ascii").split()
     return Store.open(folder / RENEWING, int(dimension), cast(Storage, storage))
-
-
-def catch_up(
-    successor: Successor,
-    folder: Path,
-    vectors: Vectors,
-    *,
-    what: str,
-    passes: int,
-    announce: bool = False,
-    model: Model | None = None,
-    photos_root: Path | None = None,
-    quiet: bool,
-) -> tuple[int, Lost]:
-    """Give the Successor a vector of each photo that lives, pass by pass.
-
-    Returns how many were made, and the photos that have none. `model` is the living gallery's, for
-    vectors that are taken from there.
-    """
-    made, lost = 0, dict[str, tuple[Photo, str]]()
-    for _ in range(passes):
-        with Gallery.open(folder, model, photos_root) as living:
-            lacking = successor.differences(living.store).lacking
-            todo = [photo for photo in lacking if photo.id not in lost]
-            there = {photo.id for photo in lacking}
-            lost = {photo_id: one for photo_id, one in lost.items() if photo_id in there}
-            if not todo:
-                break
-            done = living.count - len(lacking)
-            with bar(what, " photos", living.count, done=max(done, 0), quiet=quiet) as progress:
-                found = vectors(living, todo)
-                failed = _append(successor, todo, found, progress.update, announce=announce)
-            made += len(todo) - len(failed)
-            lost |= {photo.id: (photo, reason) for photo, reason in failed}
-    return made, list(lost.values())
-
-
-def refuse_lost(folder: Path, lost: Lost, *, drop_unreadable: bool) -> None:
-    """Raise DatasetError where photos are lost that were not to be."""
-    if lost and not drop_unreadable:
-        photo, reason = lost[0]
-        raise DatasetError(
-            f"{len(lost)} photos of {folder} cannot be read any more; the first, {photo.file}: "
-            f"{reason}: bring them back (--photos-root says where they are now), or let them go "
-            "with --drop-unreadable"
-        )
 
 
 class _Renewal:
@@ -219,7 +170,7 @@ class _Renewal:
         with only_renewal(folder):
             living = GalleryManifest.read(folder)
             with contextlib.closing(self._open(living)) as successor:
-                made, lost = fill(_PASSES)
+                made, lost = fill(PASSES)
                 if not swap:
                     seconds = time.monotonic() - started
                     return RenewReport(living, successor.count(), made, lost, seconds, False)
@@ -317,69 +268,3 @@ class _Renewal:
         (home / _MARK).unlink()
         remove_leftovers(folder, manifest)
         return manifest
-
-
-def embed_photos_of(
-    gallery: Gallery, photos: Sequence[Photo], embedder: Embedder
-) -> Iterator[Vector | str]:
-    """Read and embed photos of a gallery, in order, on all cores."""
-
-    def work(photo: Photo) -> Vector | str:
-        try:
-            return embedder.embed(gallery.read(photo))
-        except PhotoNotFoundError:
-            return "its file is gone or has changed"
-        except PhotoError as error:
-            return str(error)
-
-    pool = ThreadPoolExecutor(embedder.threads + 1, thread_name_prefix="embed")
-    try:
-        yield from in_order(pool, work, photos, ahead=8 * embedder.threads)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _embedded(embedder: Embedder) -> Vectors:
-    return lambda gallery, photos: embed_photos_of(gallery, photos, embedder)
-
-
-def _copied(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
-    store = gallery.store
-    vectors = store.vectors()
-    for photo in photos:
-        found = store.find(photo.id)
-        yield vectors.take(np.array([found[0]]))[0] if found else "it was removed meanwhile"
-
-
-def _append(
-    successor: Successor,
-    photos: Sequence[Photo],
-    vectors: Iterator[Vector | str],
-    progress: Callable[[], object],
-    *,
-    announce: bool,
-) -> Lost:
-    """Append photos as their vectors come; whatever ends it early, what is done is kept."""
-    ready: list[tuple[Photo, Vector]] = []
-    failed: Lost = []
-
-    def flush() -> None:
-        if ready:
-            said, found = zip(*ready, strict=True)
-            successor.append(said, np.stack(found), announce=announce)
-            ready.clear()
-
-    flushed = time.monotonic()
-    try:
-        for photo, vector in zip(photos, vectors, strict=True):
-            if isinstance(vector, str):
-                failed.append((photo, vector))
-            else:
-                ready.append((photo, vector))
-            progress()
-            if len(ready) >= _FLUSH_PHOTOS or time.monotonic() - flushed > _FLUSH_S:
-                flush()
-                flushed = time.monotonic()
-    finally:
-        flush()
-    return failed

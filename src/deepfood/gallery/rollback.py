@@ -12,27 +12,16 @@ from pathlib import Path
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactMissingError
+from deepfood.gallery.catch_up import PASSES, Lost, Vector, catch_up, embed_photos_of, refuse_lost
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.renew import (
-    WAIT_S,
-    Lost,
-    RenewReport,
-    Vector,
-    catch_up,
-    embed_photos_of,
-    only_renewal,
-    open_store,
-    refuse_lost,
-)
+from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal, open_store
 from deepfood.gallery.snapshot import Snapshot, stamp_of
 from deepfood.gallery.successor import Successor
 from deepfood.model import Model, open_model
-
-_PASSES = 5
 
 
 def rollback(
@@ -74,7 +63,7 @@ def rollback(
         with contextlib.closing(
             Successor.open(inside, before.dimension, before.storage)
         ) as successor:
-            made, lost = fill(_PASSES)
+            made, lost = fill(PASSES)
             refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
             with only_writer(folder, WAIT_S):
                 before = _before(folder)

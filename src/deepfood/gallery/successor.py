@@ -19,6 +19,9 @@ UNREADABLE = "its photo could not be read when the gallery was embedded again"
 
 _CHANGED = " OR ".join(f"m.{name} IS NOT l.{name}" for name in PHOTO_FIELDS)
 
+#: Photos of either, told by their content.
+_IN_BOTH = "FROM main.photos m JOIN living.photos l USING (sha256)"
+
 
 @dataclass(frozen=True)
 class Differences:
@@ -51,10 +54,7 @@ class Successor(GrowingStore):
                 (UNREADABLE,),
             ).fetchall()
             changed = dict(
-                db.execute(
-                    "SELECT m.row, l.row FROM main.photos m JOIN living.photos l USING (sha256) "  # noqa: S608
-                    f"WHERE {_CHANGED}"
-                ).fetchall()
+                db.execute(f"SELECT m.row, l.row {_IN_BOTH} WHERE {_CHANGED}").fetchall()
             )
         said = living.at([*(row for (row,) in lacking), *changed.values()])
         return Differences(
@@ -64,7 +64,7 @@ class Successor(GrowingStore):
         )
 
     def follow(self, living: Store, lost: Sequence[Photo] = ()) -> None:
-        """Say what the living catalogue says, of photos that have a vector here.
+        """Say what the living catalogue says of photos that have a vector here, attributes and all.
 
         `lost` are those that have none because they could not be read: they are noted as skipped,
         so that a Successor of this one knows that nobody removed them.
@@ -79,6 +79,7 @@ class Successor(GrowingStore):
                 "NOT EXISTS (SELECT 1 FROM main.photos m WHERE m.sha256 = s.same_as)",
                 (UNREADABLE,),
             )
+            _follow_attributes(db)
         self.note_skipped(_unreadable(photo) for photo in lost)
 
     @contextmanager
@@ -90,6 +91,23 @@ class Successor(GrowingStore):
                 yield db
             finally:
                 db.execute("DETACH living")
+
+
+def _follow_attributes(db: sqlite3.Connection) -> None:
+    """Take the attributes of photos that are in both; they have the same numbers in both.
+
+    For either catalogue began as a copy of the other, and attributes are never deleted.
+    """
+    db.execute("INSERT OR REPLACE INTO main.attributes SELECT * FROM living.attributes")
+    for table, columns in (
+        ("attribute_values", "m.row, attribute, value"),
+        ("attribute_keys", "attribute, key, m.row"),
+    ):
+        db.execute(f"DELETE FROM main.{table} WHERE row IN (SELECT m.row {_IN_BOTH})")  # noqa: S608
+        db.execute(
+            f"INSERT INTO main.{table} SELECT {columns} {_IN_BOTH} "
+            f"JOIN living.{table} v ON v.row = l.row"
+        )
 
 
 def _unreadable(photo: Photo) -> Skipped:
