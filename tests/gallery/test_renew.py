@@ -9,9 +9,16 @@ import pytest
 
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetError
+from deepfood.errors import (
+    ArtifactBusyError,
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    DatasetError,
+)
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.find import find
 from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.gallery.rollback import forget, rollback
 from deepfood.gallery.verify import gallery_problems
@@ -137,6 +144,43 @@ def test_what_was_changed_since_goes_back_and_forth(
     now = said(gallery)
     assert rollback(gallery, lambda model: new, quiet=True).made == 1
     assert said(gallery) == now
+    check(gallery, new)
+
+
+def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: Embedder) -> None:
+    def say(file: str, **values: object) -> None:
+        with GalleryWriter.open(gallery) as writer:
+            writer.update(file, attributes=values)
+
+    def found(where: str) -> set[str]:
+        with Gallery.open(gallery) as opened:
+            hits = find(opened, opened.vector(some), COUNT, where=parse_filter(where)).hits
+        return {hit.photo.file for hit in hits}
+
+    with Gallery.open(gallery) as opened:
+        some = next(opened.store.photos()).id
+    say("plate-00003.jpg", cuisine="thai", price=9.5)
+    say("plate-00004.jpg", cuisine="thai", allergens=["peanut"])
+    say("plate-00005.jpg", cuisine="thai", allergens=[])
+    with GalleryWriter.open(gallery) as writer:
+        writer.remove(["plate-00001.jpg"])  # so that compacting gives each another row
+    asked = ['cuisine = "thai" AND NOT allergens HAS "peanut"', "price < 10", 'cuisine = "thai"']
+    for step in (
+        lambda: reembed(gallery, new, quiet=True),
+        lambda: compact(gallery, new.model, quiet=True),
+        lambda: say("plate-00006.jpg", cuisine="thai", vegan=True),  # a new attribute
+        lambda: say("plate-00003.jpg", price=12),
+        lambda: rollback(gallery, lambda model: old, quiet=True),
+        lambda: rollback(gallery, lambda model: new, quiet=True),
+    ):
+        before = [found(where) for where in asked]
+        done = step()
+        if done:
+            assert [found(where) for where in asked] == before
+    assert found(asked[0]) == {"plate-00005.jpg"}
+    assert found(asked[1]) == set()
+    assert found(asked[2]) == {f"plate-0000{number}.jpg" for number in (3, 4, 5, 6)}
+    assert found("vegan = true") == {"plate-00006.jpg"}
     check(gallery, new)
 
 
@@ -296,6 +340,24 @@ def test_a_build_forgets_the_way_back(
     with pytest.raises(ArtifactMissingError, match="no generation before"):
         rollback(gallery, lambda model: new, quiet=True)
     assert len(list((gallery / "models").iterdir())) == 1
+
+
+def test_a_damaged_way_back_is_found_and_not_taken(
+    gallery: Path, old: Embedder, new: Embedder
+) -> None:
+    before = GalleryManifest.read(gallery)
+    reembed(gallery, new, quiet=True)
+    path = before.folder(gallery) / "vectors.f32"
+    contents = bytearray(path.read_bytes())
+    contents[1000] ^= 1
+    path.write_bytes(contents)
+    (problem,) = gallery_problems(gallery, quiet=True)
+    assert "the generation before: 1 vectors are altered, row 1 first" in problem
+    with pytest.raises(ArtifactCorruptError, match="1 vectors are altered"):
+        rollback(gallery, lambda model: old, quiet=True)
+    assert GalleryManifest.read(gallery).model_fingerprint == new.model.fingerprint
+    forget(gallery)
+    check(gallery, new)
 
 
 def test_only_one_renews(gallery: Path, old: Embedder, new: Embedder) -> None:
