@@ -13,7 +13,16 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 #: Each room may import the rooms before it, itself and the ground floor.
 ROOMS = ["data", "model", "embed", "heatmap", "index", "gallery", "evaluate", "train", "serve"]
 ROOMS += ["info", "cli"]
-GROUND_FLOOR = {"errors", "config", "artifacts", "photo", "photo_defects", "progress", "caption"}
+GROUND_FLOOR = {
+    "errors",
+    "config",
+    "artifacts",
+    "photo",
+    "photo_box",
+    "photo_defects",
+    "progress",
+    "caption",
+}
 NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 
 

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    api_key_hashes: Annotated[str, Field(pattern=r"^\s*([0-9a-f]{64}\s*)*$")] = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -17,6 +17,7 @@ from deepfood.config import Settings, available_cores
 from deepfood.errors import ArtifactCorruptError, MissingExtraError, SettingError
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
+from deepfood.photo_box import Box
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
@@ -53,9 +54,12 @@ class Embedder:
         self.runtime, start = _choose_runtime(runtime)
         self._infer, self.precision = start(model, precision, self.threads, streams)
 
-    def embed(self, data: bytes) -> Vector:
-        """The unit vector, float32 [dimension], of one photo's bytes. Raises PhotoError."""
-        return self.infer(read_pixels(data, self.preprocess, self.limits))
+    def embed(self, data: bytes, box: Box | None = None) -> Vector:
+        """The unit vector, float32 [dimension], of one photo's bytes, or of a region of it.
+
+        Raises PhotoError.
+        """
+        return self.infer(read_pixels(data, self.preprocess, self.limits, box))
 
     def infer(self, pixels: Pixels) -> Vector:
         """The unit vector of pixels uint8 [size, size, 3] as `read_pixels` gives them."""

@@ -115,7 +115,7 @@ class PortTakenError(DeepfoodError):
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: SQLite (SQLITE_FULL, and SQLITE_IOERR on a failed write), faiss and Annoy say it in words only.
-_NO_SPACE_TEXTS = ("disk is full", "disk I/O error", "No space left on device")
+_NO_SPACE_TEXTS = ("disk is full", "disk I/O error", "No space left on device", "File too large")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import PhotoBrokenError, PhotoError, PhotoTooLargeError, PhotoUnsupportedError
+from deepfood.photo_box import Box
 from deepfood.photo_defects import check_whole
 
 #: Pillow's name of each format that is read, and its media type. Anything else is refused unopened.
@@ -112,22 +113,30 @@ class Limits:
             )
 
 
-def read_pixels(data: bytes, preprocess: Preprocess, limits: Limits) -> Pixels:
+def read_pixels(
+    data: bytes, preprocess: Preprocess, limits: Limits, box: Box | None = None
+) -> Pixels:
     """The pixels a Model sees: uint8 [size, size, 3], RGB, 0 to 255.
 
-    Raises PhotoTooLargeError, PhotoUnsupportedError or PhotoBrokenError.
+    With a `box` that region counts as the photo. Raises PhotoTooLargeError, PhotoUnsupportedError
+    or PhotoBrokenError.
     """
     size = preprocess.size
     with _opened(data, limits) as image:
         shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
+        if box is not None:
+            shorter = box.whole_shorter(shorter, image.size, _orientation(image))
         _decode_small(image, int(shorter))
         flat = _flatten(image)
-        side = min(flat.size) * preprocess.crop
+        x, y, width, height = (0, 0, *flat.size)
+        if box is not None:
+            x, y, width, height = box.pixels(flat.size, _orientation(image))
+        side = min(width, height) * preprocess.crop
         # Whole pixels, so that a photo already at the right size is cropped and not resampled.
-        left, top = round((flat.width - side) / 2), round((flat.height - side) / 2)
-        box = (left, top, min(left + side, flat.width), min(top + side, flat.height))
-        square = flat.resize((size, size), _RESAMPLING[preprocess.interpolation], box=box)
-        return np.asarray(_upright(_to_srgb(square, image), image))
+        left, top = x + round((width - side) / 2), y + round((height - side) / 2)
+        square = (left, top, min(left + side, x + width), min(top + side, y + height))
+        small = flat.resize((size, size), _RESAMPLING[preprocess.interpolation], box=square)
+        return np.asarray(_upright(_to_srgb(small, image), image))
 
 
 def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:

@@ -37,7 +37,7 @@ def search(url: str, photo: bytes, k: int = 9) -> dict[str, Any]:
 
 def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
     found = search(dish_url, (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes())
-    assert set(found) == {"hits", "verdict", "in_gallery", "label"}
+    assert set(found) == {"hits", "verdict", "in_gallery", "label", "next", "notes"}
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
     assert 0.8 <= found["label"]["probability"] <= 1

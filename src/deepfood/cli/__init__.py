@@ -6,6 +6,7 @@
 from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     adapt,
     add,
+    attributes,
     build,
     calibrate,
     data,
@@ -14,6 +15,8 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     inspect,
     look,
     quantize,
+    reembed,
+    search,
     serve,
     train,
 )

@@ -1,21 +1,13 @@
-"""`deepfood demo`, `search` and `serve`: asking a gallery."""
+"""`deepfood demo`, `serve` and `api-key`: a gallery on the web."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
+from deepfood.cli.app import Json, ModelOption, app, print_json
 from deepfood.cli.build import build_and_report
 from deepfood.config import load_settings
-
-#: What a verdict says before the label that the neighbours vote for.
-_VERDICTS = {
-    "match": "looks like",
-    "maybe": "perhaps",
-    "none": "probably nothing like it in this gallery; if anything,",
-}
 
 
 @app.command()
@@ -39,48 +31,6 @@ def demo(
 
 
 @app.command()
-def search(
-    gallery: GalleryArgument,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search for.")],
-    k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = 9,
-    model: ModelOption = None,
-    as_json: Json = False,
-) -> None:
-    """Find the photos most like this one."""
-    from deepfood.errors import DatasetError
-    from deepfood.serve.service import open_service
-
-    settings = load_settings(gallery=gallery, model=model)
-    try:
-        size = photo.stat().st_size
-        service = open_service(settings)
-        service.embedder.limits.check_bytes(size)
-        data = photo.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
-    answer = service.search_photo(data, k)
-    if as_json:
-        about = asdict(answer)
-        about["hits"] = [
-            {
-                "score": hit.score,
-                "probability": hit.probability,
-                "id": hit.photo.id,
-                **asdict(hit.photo),
-            }
-            for hit in answer.hits
-        ]
-        print_json(about)
-        return
-    if answer.verdict and answer.label:
-        print(f"{_VERDICTS[answer.verdict]} {answer.label.label} ({answer.label.probability:.0%})")
-    for hit in answer.hits:
-        sure = "" if hit.probability is None else f"{hit.probability:4.0%}  "
-        what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {sure}{service.gallery.path(hit.photo)}  {what}")
-
-
-@app.command()
 def serve(
     gallery: Annotated[
         Path | None, typer.Argument(metavar="[GALLERY]", help="A gallery folder.")
@@ -100,3 +50,16 @@ def serve(
         gallery=gallery, model=model, host=host, port=port, workers=workers, photos_root=photos_root
     )
     run(settings, listen(settings.host, settings.port))
+
+
+@app.command("api-key")
+def api_key(as_json: Json = False) -> None:
+    """Make a key for changing a gallery over HTTP, and the hash of it for the settings."""
+    from deepfood.serve.keys import new_key
+
+    key, hashed = new_key()
+    if as_json:
+        print_json({"key": key, "hash": hashed})
+        return
+    print(f"key, shown only now: {key}")
+    print(f'for deepfood.toml:   api_key_hashes = "{hashed}"')

@@ -15,7 +15,8 @@ from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.known import Known
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
-from deepfood.index import INDEXES, IndexSpec, Storage, VectorFile
+from deepfood.gallery.store import Store
+from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model
 from deepfood.progress import bar
 
@@ -50,12 +51,12 @@ def assemble(
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
             store.append([], np.empty((0, dimension), np.float32), skipped)
+            _keep_attributes(store, chosen)
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
                 kind.build(store.vectors(), path, spec, progress.update)
-            photos = [photo for photo, _ in chosen]
-            calibration, why_not = _calibrate(photos, store.vectors(), model, quiet=quiet)
+            calibration, why_not = calibrate_store(store, model, quiet=quiet)
         manifest = GalleryManifest(
             generation=generation,
             photos_root=str(photos_root),
@@ -80,15 +81,31 @@ def index_files(gallery: Path, path: Path) -> dict[str, FileRecord]:
     return {path.relative_to(gallery).as_posix(): FileRecord.of(path)}
 
 
-def _calibrate(
-    photos: list[Photo], vectors: VectorFile, model: Model, *, quiet: bool
+def calibrate_store(
+    store: Store, model: Model, *, quiet: bool
 ) -> tuple[Calibration | None, str | None]:
-    """The calibration, or why there is none."""
-    gallery = Labelled(vectors, [photo.label for photo in photos], [photo.id for photo in photos])
+    """The calibration with the photos that are there, or why there is none."""
+    vectors, photos = store.vectors(), dict(store.rows())
+    at = [photos.get(row) for row in range(len(vectors))]  # a hole has no label, and is left out
+    labelled = Labelled(
+        vectors,
+        [photo.label if photo else None for photo in at],
+        [photo.id if photo else "" for photo in at],
+    )
     try:
-        return calibrate(gallery, model.trained_on, quiet=quiet), None
+        return calibrate(labelled, model.trained_on, quiet=quiet), None
     except DatasetError as error:
         return None, str(error)
+
+
+def _keep_attributes(store: GrowingStore, chosen: Chosen) -> None:
+    """What was said of photos that were in a gallery before is still said of them."""
+    places: dict[Store, dict[int, int]] = {}
+    for row, (_, one) in enumerate(chosen):
+        places.setdefault(one.store, {})[one.row] = row
+    with store.changing_attributes() as attributes:
+        for earlier, rows in places.items():
+            attributes.copy(earlier.attributes, rows)
 
 
 def _in_chunks(chosen: Chosen) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:

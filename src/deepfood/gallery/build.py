@@ -75,6 +75,7 @@ def build_gallery(
             if _is_reusable(living, old, embedder, storage):
                 if _is_current(out, living, old, source, spec, storage):
                     remove_leftovers(out, living)
+                    shutil.rmtree(out / BUILDING, ignore_errors=True)
                     skipped = tuple(old.skipped())
                     seconds = time.monotonic() - started
                     every = len(source.files)
@@ -101,7 +102,7 @@ def build_gallery(
         )
         manifest = assemble(
             out,
-            living.generation + 1 if living else 1,
+            living.next_generation if living else 1,
             source.root,
             embedder.model,
             chosen,
@@ -111,6 +112,7 @@ def build_gallery(
             quiet=quiet,
         )
         remove_leftovers(out, manifest)
+        shutil.rmtree(out / BUILDING, ignore_errors=True)
         return BuildReport(
             manifest,
             len(chosen),

@@ -17,6 +17,7 @@ from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.snapshot import Snapshot, Stamp, stamp_of
 from deepfood.gallery.store import Store
+from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
 from deepfood.model import Model
 
@@ -149,16 +150,27 @@ class Gallery:
 
     def search_like(self, photo_id: str, k: int) -> list[Hit]:
         """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
+        hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
+        return [hit for hit in hits if hit.photo.id != photo_id][:k]
+
+    def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
+        """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""
         now = self.refresh()
-        row, photo = _find(now.store, photo_id)
+        row, _ = _find(now.store, photo_id)
         if row >= len(now.vectors):  # added in between
             now = now.caught_up()
-        hits = self.search(now.vectors.take(np.array([row]))[0], k + 1 if k > 0 else k)
-        return [hit for hit in hits if hit.photo.id != photo.id][:k]
+        vector: npt.NDArray[np.float32] = now.vectors.take(np.array([row]))[0]
+        return vector
 
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
         return _find(self.store, photo_id)[1]
+
+    def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
+        """A photo and its attributes, those that are known. Raises PhotoNotFoundError."""
+        store = self.store
+        row, photo = _find(store, photo_id)
+        return photo, store.attributes.read(row)
 
     def path(self, photo: Photo) -> Path:
         """Where the photo's file should be."""

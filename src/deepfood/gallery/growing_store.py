@@ -7,7 +7,7 @@ the two leaves vectors that no row claims; the next append writes over them.
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -17,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
 from deepfood.gallery.store import CATALOGUE, SCHEMA, Store
+from deepfood.gallery.values import attribute_name, type_of
 from deepfood.index import Storage, VectorFile, append_vectors
 
 Change = Literal["add", "remove", "update"]
+Given = Mapping[str, object]
 
 
 class GrowingStore(Store):
@@ -62,11 +65,13 @@ class GrowingStore(Store):
         vectors: npt.NDArray[np.float32],
         skipped: Iterable[Skipped] = (),
         *,
+        attributes: Sequence[Given] = (),
         announce: bool = False,
     ) -> None:
         """Add photos with their vectors, float32 [len(photos), dimension], and skipped files.
 
-        `announce` notes them in `changes`, for those who read meanwhile.
+        `attributes` are those of each photo, or of none. `announce` notes the photos in `changes`,
+        for those who read meanwhile. Raises DatasetError for a value that cannot be used.
         """
         start = self.next_row()
         crcs: list[int] = []
@@ -80,6 +85,8 @@ class GrowingStore(Store):
             # A file that was skipped before, and has been mended since.
             mended = ((photo.file,) for photo in photos if not photo.added)
             db.executemany("DELETE FROM skipped WHERE file = ?", mended)
+            for row, given in zip(rows, attributes, strict=False):
+                self._write_attributes(row, given)
             _write_skipped(db, skipped)
             db.execute("UPDATE state SET value = ? WHERE name = 'next_row'", (rows.stop,))
             if announce:
@@ -88,12 +95,14 @@ class GrowingStore(Store):
     def one_photo_for_each_content(self) -> None:
         """Refuse the same bytes twice from now on, as galleries do."""
         with self._transaction() as db:
-            db.execute("CREATE UNIQUE INDEX one_photo ON photos (sha256)")
+            db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_photo ON photos (sha256)")
 
     def remove(self, photos: dict[int, Photo]) -> None:
         """Make holes of these rows. Files of the source are noted as removed, also their copies."""
         with self._transaction() as db:
             db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in photos))
+            for row in photos:
+                self.attributes.forget(row)
             for photo in photos.values():
                 copies = [
                     Skipped(*values)
@@ -107,15 +116,36 @@ class GrowingStore(Store):
                 _write_skipped(db, (replace(copy, reason=REMOVED) for copy in copies))
             _note(db, "remove", photos)
 
-    def update(self, photos: dict[int, Photo]) -> None:
-        """Write what is now said of these rows, which must be there."""
+    def update(
+        self, photos: dict[int, Photo], attributes: Mapping[int, Given] | None = None
+    ) -> None:
+        """Write what is now said of these rows, which must be there; of attributes, those given.
+
+        Raises DatasetError for a value that cannot be used.
+        """
         with self._transaction() as db:
             for row, photo in photos.items():
                 (crc,) = db.execute(
                     "SELECT vector_crc FROM photos WHERE row = ?", (row,)
                 ).fetchone()
                 _write_photo(db, row, photo, crc)
+            for row, given in (attributes or {}).items():
+                self._write_attributes(row, given)
             _note(db, "update", photos)
+
+    @contextmanager
+    def changing_attributes(self) -> Iterator[Attributes]:
+        """The attributes, to be written in one transaction, durable when the context is left."""
+        with self._transaction():
+            yield self.attributes
+
+    def _write_attributes(self, row: int, given: Given) -> None:
+        """In a transaction; an attribute that is new gets the type that its value shows."""
+        declared = self.attributes.declared()
+        for name, value in given.items():
+            if value is not None and attribute_name(name) not in declared:
+                self.attributes.declare(name, type_of(attribute_name(name), value))
+        self.attributes.write(row, given)
 
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
         """Whether a row's stored vector is this one, to the last bit."""
@@ -136,11 +166,17 @@ class GrowingStore(Store):
             _write_photo(db, row, photo, zlib.crc32(stored))
             _note(db, "update", [row])
 
-    def make_hole(self, row: int) -> None:
-        """Take a row out that is not what it should be, or not there at all."""
+    def make_holes(self, rows: Sequence[int]) -> None:
+        """Take rows out that are not what they should be, or not there at all."""
         with self._transaction() as db:
-            db.execute("DELETE FROM photos WHERE row = ?", (row,))
-            _note(db, "remove", [row])
+            db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in rows))
+            for row in rows:
+                self.attributes.forget(row)
+            _note(db, "remove", rows)
+
+    def note_skipped(self, skipped: Iterable[Skipped]) -> None:
+        with self._transaction() as db:
+            _write_skipped(db, skipped)
 
     def forget_skipped(self, file: str) -> None:
         with self._transaction() as db:
@@ -160,9 +196,14 @@ class GrowingStore(Store):
         return stored
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with disk_full_named(self.folder), self._lock, self._db:
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        with disk_full_named(self.folder), self._lock:
             yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._locked() as db, db:
+            yield db
 
 
 def _write_photo(db: sqlite3.Connection, row: int, photo: Photo, crc: int) -> None:

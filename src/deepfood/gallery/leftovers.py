@@ -10,7 +10,7 @@ BUILDING = "building"
 
 
 def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
-    """What no reader needs: earlier generations, their Models and indexes, unfinished work.
+    """What no reader needs: earlier generations, their Models and indexes.
 
     A server that reads them keeps its open files.
     """
@@ -19,15 +19,17 @@ def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    shutil.rmtree(out / BUILDING, ignore_errors=True)
 
 
 def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
-    """What lies in the gallery's folder and belongs to nothing that lives."""
-    living, model = manifest.folder(out), manifest.model_folder(out)
-    found = [path for path in out.iterdir() if is_generation(path) and path != living]
-    found += [path for path in (out / MODELS).glob("*") if path != model]
-    found += _old_indexes(out, manifest)
+    """What lies in the gallery's folder and belongs to nothing that lives, or can live again."""
+    kept = [manifest, *([manifest.before] if manifest.before else [])]
+    folders = [one.folder(out) for one in kept]
+    models = [one.model_folder(out) for one in kept]
+    found = [path for path in out.iterdir() if is_generation(path) and path not in folders]
+    found += [path for path in (out / MODELS).glob("*") if path not in models]
+    for one in kept:
+        found += _old_indexes(out, one)
     return sorted(found)
 
 

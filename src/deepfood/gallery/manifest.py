@@ -40,6 +40,8 @@ class GalleryManifest(Manifest):
     #: How sure answers are, or a line that says why that is not known.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
+    #: The generation before, made with another Model, which is kept so that one can go back to it.
+    before: "GalleryManifest | None" = None
 
     def folder(self, gallery: Path) -> Path:
         return generation_folder(gallery, self.generation)
@@ -49,6 +51,16 @@ class GalleryManifest(Manifest):
 
     def model_folder(self, gallery: Path) -> Path:
         return _model_folder(gallery, self.model_fingerprint)
+
+    @property
+    def alone(self) -> "GalleryManifest":
+        """Without the generation before."""
+        return self.model_copy(update={"before": None})
+
+    @property
+    def next_generation(self) -> int:
+        """The number of the next one: later than this one and the one before."""
+        return max(self.generation, self.before.generation if self.before else 0) + 1
 
     def check_model(self, gallery: Path, model: Model) -> None:
         """Raise ModelMismatchError unless the gallery was made with this Model."""

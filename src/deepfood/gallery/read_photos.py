@@ -3,10 +3,10 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -28,11 +28,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class EmbeddedPhoto:
-    """What the catalogue will say of a photo, its unit vector float32 [dim], and its bytes."""
+    """What the catalogue will say of a photo, its unit vector float32 [dim], and its bytes.
+
+    `attributes` are those given by hand; None as a value makes one unknown.
+    """
 
     photo: Photo
     vector: Vector
     data: bytes
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 #: Finished photos are made durable at least this often.

@@ -90,7 +90,7 @@ class _Mender:
             self._store.rebuild_indexes()
             return "the catalogue's own indexes are built again"
         if fault.mend == "hole":
-            self._store.make_hole(fault.row)
+            self._store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"
         if fault.mend == "skipped":
             self._store.forget_skipped(fault.file)

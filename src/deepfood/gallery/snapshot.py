@@ -39,13 +39,14 @@ class Snapshot:
         while True:
             stamp = stamp_of(folder)
             try:
-                return cls._open(folder, stamp, GalleryManifest.read(folder), contents)
+                return cls.of(folder, stamp, GalleryManifest.read(folder), contents=contents)
             except ArtifactError:
                 if stamp_of(folder) == stamp:  # else what it named may be gone by now
                     raise
 
     @classmethod
-    def _open(cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, contents: bool) -> Self:
+    def of(cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, *, contents: bool) -> Self:
+        """Open what a manifest names. Raises ArtifactError."""
         manifest.check_on_open(folder, contents=contents)
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
         seq = store.seq()

@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
+from deepfood.gallery.attributes import SCHEMA as ATTRIBUTES_SCHEMA
+from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
 from deepfood.index import Storage, VectorFile
 
@@ -50,6 +52,7 @@ CREATE INDEX IF NOT EXISTS removals ON changes (seq, row) WHERE kind = 'remove';
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO state VALUES ('next_row', 0);
 """
+SCHEMA += ATTRIBUTES_SCHEMA
 
 _PHOTO = ", ".join(PHOTO_FIELDS)
 #: Variables in one statement; SQLite allows more.
@@ -60,15 +63,25 @@ class Store:
     """Vectors [rows, dimension] and their catalogue in one folder, to read; for many threads."""
 
     def __init__(
-        self, folder: Path, dimension: int, storage: Storage, connection: sqlite3.Connection
+        self,
+        folder: Path,
+        dimension: int,
+        storage: Storage,
+        connection: sqlite3.Connection,
+        filtering: sqlite3.Connection | None = None,
     ) -> None:
         self.folder = folder
         self.dimension = dimension
         self.storage = storage
         self._db = connection
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        # A filter over a million photos may take a second, and nobody else should wait for it.
+        if filtering is None:
+            self.attributes = Attributes(connection, self._lock)
+        else:
+            self.attributes = Attributes(filtering, threading.RLock())
         # Whoever uses an old generation last closes it, in whichever thread that is.
-        self._close = weakref.finalize(self, connection.close)
+        self._close = weakref.finalize(self, _close_all, connection, filtering)
 
     @classmethod
     def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
@@ -78,7 +91,8 @@ class Store:
             raise ArtifactMissingError(f"{path} is missing")
         try:
             with disk_full_named(folder):  # its -shm needs some room, also to read
-                return cls(folder, dimension, storage, _connect_to_read(path))
+                reading, filtering = _connect_to_read(path), _connect_to_read(path)
+                return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
             raise ArtifactCorruptError(f"{path} is no usable catalogue: {error}") from error
 
@@ -139,6 +153,15 @@ class Store:
     def photos(self) -> Iterator[Photo]:
         """All photos by row."""
         return (photo for _, photo in self.rows())
+
+    def rows_by_key(self) -> dict[str, dict[str, int]]:
+        """The row of each photo by `id`, `sha256` and `file`."""
+        found = self._all("SELECT sha256, file, row FROM photos")
+        return {
+            "id": {sha256[:ID_DIGITS]: row for sha256, _, row in found},
+            "sha256": {sha256: row for sha256, _, row in found},
+            "file": {file: row for _, file, row in found},
+        }
 
     def skipped(self) -> list[Skipped]:
         """All files left out, by name."""
@@ -203,6 +226,12 @@ class Store:
             raise ArtifactCorruptError(
                 f"{self.folder / CATALOGUE} cannot be read: {error}"
             ) from error
+
+
+def _close_all(*connections: sqlite3.Connection | None) -> None:
+    for connection in connections:
+        if connection is not None:
+            connection.close()
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

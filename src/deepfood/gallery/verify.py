@@ -1,5 +1,6 @@
 """Check a gallery to the last byte: catalogue, vectors, index, Model, photos, leftovers."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def find_faults(
         yield Fault(problem, "index")
     if INDEXES[manifest.index.kind].suffix and not manifest.files:
         yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
+    if manifest.before:
+        yield from _faults_before(folder, manifest.before)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
@@ -69,6 +72,23 @@ def find_faults(
         yield Fault(f"{error}: build the gallery again")
     finally:
         store.close()
+
+
+def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
+    """What would keep one from going back; nothing that lives is harmed by it."""
+    problems = [
+        *model_problems(before.model_folder(folder), before.model_fingerprint),
+        *before.problems(folder, contents=True),
+    ]
+    try:
+        store = Store.open(before.folder(folder), before.dimension, before.storage)
+        with contextlib.closing(store):
+            if altered := altered_rows(store, store.vectors()):
+                problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
+    except ArtifactError as error:
+        problems.append(str(error))
+    for problem in problems:
+        yield Fault(f"the generation before: {problem}: deepfood rollback --forget deletes it")
 
 
 def _catalogue_faults(store: Store) -> Iterator[Fault]:

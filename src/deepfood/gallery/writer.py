@@ -4,7 +4,7 @@ A change is acknowledged when its call returns: it is on the disk then, and read
 next search. A writer that is killed before that has changed nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,13 +55,15 @@ class GalleryWriter:
                 store.close()
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        """Add photos; of one that is there already, only the label and name that are given count.
+        """Add photos; of one that is there already, only what is given by hand counts.
 
-        Raises DiskFullError, and then none has been added.
+        Raises DiskFullError, or DatasetError for attributes that cannot be used; then none of those
+        that are new has been added.
         """
         outcomes: list[Outcome] = []
         coming: dict[str, EmbeddedPhoto] = {}
         known: dict[int, Photo] = {}
+        values: dict[int, Mapping[str, object]] = {}
         for one in new:
             sha256 = one.photo.sha256
             found = self._store.find(one.photo.id)
@@ -69,21 +71,24 @@ class GalleryWriter:
                 row, before = found
                 before = known.get(row, before)
                 after = _relabelled(before, one.photo)
-                outcomes.append("unchanged" if after == before else "updated")
-                if after != before:
+                same = after == before and not one.attributes
+                outcomes.append("unchanged" if same else "updated")
+                if not same:
                     known[row] = after
+                    values[row] = {**values.get(row, {}), **one.attributes}
             elif sha256 in coming:
-                before = coming[sha256].photo
+                before, said = coming[sha256].photo, coming[sha256].attributes
                 after = _relabelled(before, one.photo)
-                coming[sha256] = replace(one, photo=after)
-                outcomes.append("unchanged" if after == before else "updated")
+                coming[sha256] = replace(one, photo=after, attributes={**said, **one.attributes})
+                same = after == before and not one.attributes
+                outcomes.append("unchanged" if same else "updated")
             else:
                 coming[sha256] = replace(one, photo=replace(one.photo, added=True))
                 outcomes.append("added")
         if coming:
             self._add(list(coming.values()))
         if known:
-            self._store.update(known)
+            self._store.update(known, values)
         return outcomes
 
     def _add(self, new: list[EmbeddedPhoto]) -> None:
@@ -91,7 +96,12 @@ class GalleryWriter:
         try:
             self._files.write(one.data for one in new)
             vectors = np.stack([one.vector for one in new])
-            self._store.append([one.photo for one in new], vectors, announce=True)
+            self._store.append(
+                [one.photo for one in new],
+                vectors,
+                attributes=[one.attributes for one in new],
+                announce=True,
+            )
         finally:
             self._files.finish(self._store)
 
@@ -107,11 +117,17 @@ class GalleryWriter:
         return list(photos.values())
 
     def update(
-        self, name: str, *, label: str | None = None, photo_name: str | None = None
+        self,
+        name: str,
+        *,
+        label: str | None = None,
+        photo_name: str | None = None,
+        attributes: Mapping[str, object] | None = None,
     ) -> Photo:
         """Say something else of a photo, by id or file name; "" takes a label or name away.
 
-        None leaves it as it is. Raises QueryError.
+        None leaves it as it is; as an attribute's value it makes that unknown. Raises QueryError,
+        or DatasetError for an attribute that cannot be used.
         """
         row, before = self._named(name)
         after = replace(
@@ -120,7 +136,7 @@ class GalleryWriter:
             name=before.name if photo_name is None else photo_name or None,
             edited=True,
         )
-        self._store.update({row: after})
+        self._store.update({row: after}, {row: attributes or {}})
         return after
 
     def _named(self, name: str) -> tuple[int, Photo]:

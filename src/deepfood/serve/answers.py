@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from deepfood.gallery import Verdict
+from deepfood.gallery.values import Type, Value
 
 
 class PhotoOut(BaseModel):
@@ -17,15 +18,27 @@ class PhotoOut(BaseModel):
     thumbnail_url: str
 
 
-class HitOut(PhotoOut):
-    """`score` is the cosine similarity to the query, -1 to 1.
+class FactsOut(PhotoOut):
+    """A photo with the attributes that are known of it: text, numbers, true, false, lists."""
+
+    attributes: dict[str, Value]
+
+
+class AlikeOut(PhotoOut):
+    """A near-duplicate of a hit; `score` is the cosine similarity to the query."""
+
+    score: float
+
+
+class HitOut(AlikeOut):
+    """`alike` are its near-duplicates, where `group_duplicates` was asked for.
 
     `probability` is that of being the same dish (having its label), if the gallery has it; null
     where the photo has no label or the gallery is not calibrated.
     """
 
-    score: float
     probability: float | None
+    alike: list[AlikeOut] = []
 
 
 class LabelOut(BaseModel):
@@ -38,13 +51,16 @@ class LabelOut(BaseModel):
 class SearchOut(BaseModel):
     """The hits, the most similar first, and what they say; null where the gallery cannot tell.
 
-    `in_gallery` is the probability that the gallery has the dish at all.
+    `in_gallery` is the probability that the gallery has the dish at all. `next` is the `cursor` of
+    the next page, null on the last one. `notes` say what a filter left out, for people to read.
     """
 
     hits: list[HitOut]
     verdict: Verdict | None
     in_gallery: float | None
     label: LabelOut | None
+    next: str | None
+    notes: list[str]
 
 
 class UrlsOut(BaseModel):
@@ -53,9 +69,18 @@ class UrlsOut(BaseModel):
     urls: list[str]
 
 
+class AttributeOut(BaseModel):
+    """A column that filters may ask for. Of a safety attribute, unknown values never pass."""
+
+    name: str
+    type: Type
+    safety: bool
+
+
 class GalleryOut(BaseModel):
     photos: int
     labels: int
     index: str
     model: str
     dimension: int
+    attributes: list[AttributeOut]

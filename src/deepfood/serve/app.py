@@ -15,18 +15,20 @@ from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
-from deepfood.gallery import Hit, Photo
-from deepfood.serve import explain
-from deepfood.serve.answers import GalleryOut, HitOut, LabelOut, PhotoOut, SearchOut, UrlsOut
+from deepfood.serve import changes, explain
+from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
+from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.guard import BodyLimit, SecurityHeaders, max_body_bytes
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import (
-    DEFAULT_K,
+    SEARCH_FORM,
     SearchRequest,
     accepts,
     read_original_form,
-    read_query,
+    read_question,
 )
+from deepfood.serve.question import DEFAULT_K
+from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 
 T = TypeVar("T")
@@ -44,14 +46,6 @@ _PICTURE_HEADERS = {
 }
 
 
-_SEARCH_FORM = {
-    "type": "object",
-    "properties": {
-        "photo": {"type": "string", "format": "binary"},
-        "id": {"type": "string"},
-        "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
-    },
-}
 _ORIGINAL_FORM = {
     "type": "object",
     "required": ["image"],
@@ -65,10 +59,18 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         service = await asyncio.to_thread(opener, settings)
-        # As many photos are decoded at once as there are cores to do it (and memory for).
-        with ThreadPoolExecutor(service.embedder.threads + 1, "photo") as threads:
-            yield {"service": service, "threads": threads}
-        service.close()
+        current = Current(settings, service)
+        upkeep = Upkeep(current)
+        upkeep.start()
+        # As many photos are decoded at once as there are cores to do it (and memory for). Who waits
+        # for a turn to write keeps none of them from searching.
+        with (
+            ThreadPoolExecutor(service.embedder.threads + 1, "photo") as threads,
+            ThreadPoolExecutor(1, "write") as writing,
+        ):
+            yield {"current": current, "threads": threads, "writing": writing}
+        upkeep.end()
+        current.service.close()
 
     app = FastAPI(
         title="deepfood",
@@ -82,6 +84,7 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     add_problem_handlers(app)
     app.include_router(router)
     app.include_router(explain.router)
+    app.include_router(changes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
     app.add_middleware(SecurityHeaders)
@@ -102,24 +105,23 @@ router = APIRouter()
     responses=PROBLEMS,
     openapi_extra=accepts(
         {
-            "multipart/form-data": _SEARCH_FORM,
+            "multipart/form-data": SEARCH_FORM,
             "application/json": SearchRequest.model_json_schema(),
         }
     ),
 )
 async def search(request: Request) -> SearchOut:
-    """Find the photos most like the one sent, or more like one of the gallery."""
-    query = await read_query(request, max_body_bytes(_settings(request)))
-    service = _service(request)
-    if query.photo is not None:
-        answer = await _in_thread(request, service.search_photo, query.photo, query.k)
-    else:
-        answer = await _in_thread(request, service.search_like, query.photo_id, query.k)
+    """Find the photos most like those sent, or more like some of the gallery."""
+    question = await read_question(request, max_body_bytes(_settings(request)))
+    answer, found = await _in_thread(request, _service(request).search, question)
+    hits = zip(answer.hits, found.alike, strict=True)
     return SearchOut(
-        hits=[_hit(request, hit) for hit in answer.hits],
+        hits=[hit_of(request, hit, alike) for hit, alike in hits],
         verdict=answer.verdict,
         in_gallery=answer.in_gallery,
         label=answer.label and LabelOut(**asdict(answer.label)),
+        next=found.next,
+        notes=list(found.notes),
     )
 
 
@@ -133,21 +135,13 @@ async def search_as_the_original(request: Request) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
     data = await read_original_form(request, max_body_bytes(_settings(request)))
     answer = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
-    return UrlsOut(urls=[_url(request, f"/photos/{hit.photo.id}") for hit in answer.hits])
+    return UrlsOut(urls=[url(request, f"/photos/{hit.photo.id}") for hit in answer.hits])
 
 
 @router.get("/api/v1/gallery", tags=["gallery"])
 async def gallery(request: Request) -> GalleryOut:
     """What is searched here."""
-    gallery = _service(request).gallery
-    about = gallery.manifest
-    return GalleryOut(
-        photos=gallery.count,
-        labels=gallery.labels,
-        index=about.index.kind,
-        model=about.model_name,
-        dimension=about.dimension,
-    )
+    return await _in_thread(request, gallery_of, request)
 
 
 @router.get("/api/v1/samples", tags=["gallery"])
@@ -157,13 +151,13 @@ async def samples(
     """Photos of the gallery drawn at random, to start from."""
     seed = secrets.randbits(32) if seed is None else seed
     drawn = await _in_thread(request, _service(request).gallery.sample, count, seed)
-    return [_photo(request, photo) for photo in drawn]
+    return [photo_of(request, photo) for photo in drawn]
 
 
 @router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: PROBLEMS[404]})
-async def photo_facts(request: Request, photo_id: str) -> PhotoOut:
+async def photo_facts(request: Request, photo_id: str) -> FactsOut:
     """What the gallery says of one photo."""
-    return _photo(request, await _in_thread(request, _service(request).gallery.photo, photo_id))
+    return await _in_thread(request, facts_of, request, photo_id)
 
 
 @router.get(
@@ -210,7 +204,7 @@ async def docs() -> FileResponse:
 
 
 def _service(request: Request) -> SearchService:
-    service: SearchService = request.state.service
+    service: SearchService = request.state.current.service
     return service
 
 
@@ -223,25 +217,3 @@ async def _in_thread(request: Request, function: Callable[..., T], *arguments: o
     """Run what computes or reads files beside the event loop."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(request.state.threads, function, *arguments)
-
-
-def _photo(request: Request, photo: Photo) -> PhotoOut:
-    return PhotoOut(
-        id=photo.id,
-        label=photo.label,
-        name=photo.name,
-        width=photo.width,
-        height=photo.height,
-        url=_url(request, f"/photos/{photo.id}"),
-        thumbnail_url=_url(request, f"/thumbnails/{photo.id}"),
-    )
-
-
-def _hit(request: Request, hit: Hit) -> HitOut:
-    about = _photo(request, hit.photo).model_dump()
-    return HitOut(score=hit.score, probability=hit.probability, **about)
-
-
-def _url(request: Request, path: str) -> str:
-    """Relative to this server, or below `public_url`; never made from what the client sent."""
-    return _settings(request).public_url.rstrip("/") + path

@@ -64,7 +64,7 @@ async def explain(request: Request) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""
     pair = await read_pair(request, max_body_bytes(request.app.state.settings))
     loop = asyncio.get_running_loop()
-    service: SearchService = request.state.service
+    service: SearchService = request.state.current.service
     return await loop.run_in_executor(request.state.threads, _explain, service, pair)
 
 

@@ -1,6 +1,7 @@
 """Errors over HTTP: problem details (RFC 9457) for programs, a page for people."""
 
 import html
+import logging
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from deepfood.errors import (
+    ArtifactBusyError,
+    DatasetError,
     DeepfoodError,
+    DiskFullError,
     PhotoError,
     PhotoNotFoundError,
     PhotoTooLargeError,
@@ -28,7 +32,20 @@ _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (PhotoTooLargeError, 413),
     (PhotoUnsupportedError, 415),
     (PhotoError, 422),
+    (DatasetError, 422),  # what a client says of a photo
+    (ArtifactBusyError, 503),
+    (DiskFullError, 507),
 )
+#: What is our own fault is logged, not told: it may name paths of this machine.
+_SAID = {
+    500: "the service has a fault; its log says more",
+    503: "somebody else is writing the gallery: try again in a moment",
+    507: "the server's disk is full, and nothing was changed",
+}
+#: Seconds after which it is worth trying again.
+_RETRY_AFTER_S = {503: "2"}
+
+_log = logging.getLogger(__name__)
 
 _PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="utf-8")
 
@@ -52,6 +69,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         422: "a damaged photo, or a value that cannot be used",
     }.items()
 }
+#: And one that changes the gallery.
+CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    **PROBLEMS,
+    **{
+        status: {"model": Problem, "description": why}
+        for status, why in {
+            401: "no key, or one that is not of this gallery",
+            403: "no key is set here: the gallery is not changed over HTTP",
+            503: "another process is writing; try again after `Retry-After` seconds",
+            507: "the server's disk is full",
+        }.items()
+    },
+}
 
 
 def problem(request: Request, status: int, detail: str) -> Response:
@@ -70,9 +100,12 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(DeepfoodError)
     async def ours(request: Request, error: DeepfoodError) -> Response:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-        # What is our own fault is logged, not told: it may name paths of this machine.
-        detail = str(error) if status < 500 else "the service has a fault; its log says more"
-        return problem(request, status, detail)
+        if status >= 500:
+            _log.error("%s", error)
+        answer = problem(request, status, _SAID.get(status, str(error)))
+        if status in _RETRY_AFTER_S:
+            answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
+        return answer
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -96,7 +129,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        return problem(request, 500, "the service has a fault; its log says more")
+        return problem(request, 500, _SAID[500])
 
 
 def _wants_page(request: Request) -> bool:

@@ -4,43 +4,123 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from deepfood.photo import from_data_url
-
-DEFAULT_K = 9
+from deepfood.photo_box import Box
+from deepfood.serve.question import DEFAULT_K, MAX_EXAMPLES, Question
 
 _MULTIPART = "multipart/form-data"
 _URLENCODED = "application/x-www-form-urlencoded"
-_MAX_FIELDS = 8
+_MAX_FIELDS = 32
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
+
+#: A label or name.
+Text = Annotated[str, Field(max_length=1000)]
 
 Wanted = TypeVar("Wanted", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class Query:
-    """Exactly one of a photo's bytes and the id of a photo in the gallery."""
-
-    photo: bytes | None
-    photo_id: str | None
-    k: int
-
-
 class SearchRequest(BaseModel):
-    """Give either `photo`, a base64 data URL, or `id`, a photo of the gallery to find more like."""
+    """Give `photo`, a base64 data URL, or `id`, a photo of the gallery, or lists of them.
+
+    `not_photo` and `not_id` are what the hits should be unlike; all in all there may be 8. `where`
+    is a filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and
+    height as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the
+    `next` of the answer before, for the same question.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"id": "f6a80395f97a4582df3b", "where": "price < 12", "k": 9},
+        },
+    )
+
+    photo: str | list[str] = []
+    id: str | list[str] = []
+    not_photo: str | list[str] = []
+    not_id: str | list[str] = []
+    k: int = DEFAULT_K
+    where: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    cursor: str | None = None
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    group_duplicates: bool = False
+
+
+#: The same as a form, for OpenAPI. Photos and ids may be sent several times.
+SEARCH_FORM = {
+    "type": "object",
+    "properties": {
+        "photo": {"type": "string", "format": "binary"},
+        "id": {"type": "string"},
+        "not_photo": {"type": "string", "format": "binary"},
+        "not_id": {"type": "string"},
+        "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
+        "where": {"type": "string", "description": "a filter"},
+        "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
+        "cursor": {"type": "string", "description": "`next` of the answer before"},
+        "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+        "group_duplicates": {"type": "boolean", "default": False},
+    },
+}
+
+#: What a form may have several times.
+_SEVERAL = ("photo", "id", "not_photo", "not_id")
+
+
+class AddRequest(BaseModel):
+    """What is said of a photo that is added; `photo` is a base64 data URL."""
 
     model_config = ConfigDict(extra="forbid")
 
-    photo: str | None = None
-    id: str | None = None
-    k: int = DEFAULT_K
+    photo: str
+    label: Text | None = None
+    name: Text | None = None
+    attributes: dict[str, Any] = {}
+
+
+ADD_FORM = {
+    "type": "object",
+    "required": ["photo"],
+    "properties": {
+        "photo": {"type": "string", "format": "binary"},
+        "label": {"type": "string"},
+        "name": {"type": "string"},
+        "attributes": {"type": "string", "description": "a JSON object"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class NewPhoto:
+    """A photo to be added: its bytes, what its file was called, and what is said of it."""
+
+    data: bytes
+    file: str
+    label: str | None
+    name: str | None
+    attributes: dict[str, Any]
+
+
+class ChangeRequest(BaseModel):
+    """What to say of a photo from now on. null, or an empty text, takes away what was said."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"label": "Soups", "attributes": {"price": 4.5}}},
+    )
+
+    label: Text | None = None
+    name: Text | None = None
+    attributes: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -80,34 +160,71 @@ def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def read_query(request: Request, max_part_bytes: int) -> Query:
+async def read_question(request: Request, max_part_bytes: int) -> Question:
     """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422."""
     kind = _media_type(request)
     if kind == "application/json":
-        wanted = _from_json(SearchRequest, await request.body())
-        return _one_of(from_data_url(wanted.photo) if wanted.photo else None, wanted.id, wanted.k)
+        return _question(_from_json(SearchRequest, await request.body()))
     if kind in (_MULTIPART, _URLENCODED):
         async with _form(request, max_part_bytes) as form:
-            return await _query_from_form(form)
+            return await _question_from_form(form)
     raise HTTPException(415, _KINDS)
 
 
+async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
+    """Read a photo to be added, in the forms of `read_question` and with its errors."""
+    kind = _media_type(request)
+    if kind == "application/json":
+        said = _from_json(AddRequest, await request.body())
+        return NewPhoto(from_data_url(said.photo), "", said.label, said.name, said.attributes)
+    if kind not in (_MULTIPART, _URLENCODED):
+        raise HTTPException(415, _KINDS)
+    async with _form(request, max_part_bytes) as form:
+        photo = form.get("photo")
+        fields: dict[str, Any] = {name: value for name, value in form.items() if name != "photo"}
+        if "attributes" in fields:
+            fields["attributes"] = _json(fields["attributes"])
+        said = _checked(AddRequest, {**fields, "photo": photo if isinstance(photo, str) else ""})
+        if isinstance(photo, UploadFile):
+            data, file = await photo.read(), photo.filename or ""
+        elif photo:
+            data, file = from_data_url(photo), ""
+        else:
+            raise HTTPException(422, "give `photo`")
+    # Some clients send the path that the photo had with them.
+    file = file.replace("\\", "/").rpartition("/")[2]
+    return NewPhoto(data, file, said.label, said.name, said.attributes)
+
+
+async def read_change(request: Request) -> ChangeRequest:
+    """Read, as JSON, what to say of a photo. Raises HTTPException 415 or 422."""
+    if _media_type(request) != "application/json":
+        raise HTTPException(415, "send application/json; see /docs")
+    change = _from_json(ChangeRequest, await request.body())
+    if not change.model_fields_set:
+        raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
+    return change
+
+
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:
-    """Read what is to be explained, in the forms of `read_query` and with its errors."""
+    """Read what is to be explained, in the forms of `read_question` and with its errors."""
     kind = _media_type(request)
     if kind == "application/json":
         wanted = _from_json(ExplainRequest, await request.body())
-        photo, photo_id, hit = wanted.photo, wanted.id, wanted.hit
-        query = _one_of(from_data_url(photo) if photo else None, photo_id, DEFAULT_K)
+        data = from_data_url(wanted.photo) if wanted.photo else None
+        photo_id, hit = wanted.id, wanted.hit
     elif kind in (_MULTIPART, _URLENCODED):
         async with _form(request, max_part_bytes) as form:
-            query, named = await _query_from_form(form), form.get("hit")
-        if not isinstance(named, str):
+            data = await _photo_in(form.get("photo"))
+            said, named = form.get("id"), form.get("hit")
+        if not isinstance(named, str) or isinstance(said, UploadFile):
             raise HTTPException(422, "give `hit`, the id of the photo that was found, as text")
-        hit = named
+        photo_id, hit = said, named
     else:
         raise HTTPException(415, _KINDS)
-    return Pair(query.photo, query.photo_id or "", hit)
+    if (data is None) == (photo_id is None):
+        raise HTTPException(422, "give either `photo` or `id`")
+    return Pair(data, photo_id or "", hit)
 
 
 async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
@@ -126,7 +243,11 @@ async def _form(request: Request, max_part_bytes: int) -> AsyncIterator[FormData
     if _media_type(request) == _URLENCODED:
         yield _decode_urlencoded(await request.body())
         return
-    options = {"max_files": 1, "max_fields": _MAX_FIELDS, "max_part_size": max_part_bytes}
+    options = {
+        "max_files": MAX_EXAMPLES,
+        "max_fields": _MAX_FIELDS,
+        "max_part_size": max_part_bytes,
+    }
     async with request.form(**options) as form:
         yield form
 
@@ -144,7 +265,7 @@ def _decode_urlencoded(body: bytes) -> FormData:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError as error:
         raise HTTPException(422, f"the form cannot be read: {error}") from error
-    return FormData(dict(fields))
+    return FormData([(name, value) for name, value in fields])
 
 
 def _media_type(request: Request) -> str:
@@ -152,32 +273,77 @@ def _media_type(request: Request) -> str:
 
 
 def _from_json(kind: type[Wanted], body: bytes) -> Wanted:
+    return _checked(kind, _json(body))
+
+
+def _json(text: bytes | str) -> Any:
     try:
-        return kind.model_validate(json.loads(body))
+        return json.loads(text)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise HTTPException(422, f"this is not JSON: {error}") from error
+
+
+def _checked(kind: type[Wanted], values: Any) -> Wanted:
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise HTTPException(422, f"{where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(422, f"the body is not JSON: {error}") from error
 
 
-async def _query_from_form(form: FormData) -> Query:
-    photo, photo_id, k = form.get("photo"), form.get("id"), form.get("k", str(DEFAULT_K))
-    if isinstance(photo, UploadFile):
-        data: bytes | None = await photo.read()
-    else:
-        data = from_data_url(photo) if photo else None
-    if isinstance(photo_id, UploadFile) or isinstance(k, UploadFile):
-        raise HTTPException(422, "`id` and `k` are text, not files")
-    try:
-        number = int(k)
-    except ValueError:
-        raise HTTPException(422, f"k = {k[:40]!r}: expected a whole number") from None
-    return _one_of(data, photo_id, number)
+def _question(said: SearchRequest) -> Question:
+    photos = [from_data_url(one) for one in _each(said.photo)]
+    return _asked(said, photos, [from_data_url(one) for one in _each(said.not_photo)])
 
 
-def _one_of(photo: bytes | None, photo_id: str | None, k: int) -> Query:
-    if (photo is None) == (photo_id is None):
-        raise HTTPException(422, "give either `photo` or `id`")
-    return Query(photo, photo_id, k)
+async def _question_from_form(form: FormData) -> Question:
+    photos = [await _photo_in(one) for one in form.getlist("photo")]
+    unlike = [await _photo_in(one) for one in form.getlist("not_photo")]
+    fields: dict[str, Any] = {}
+    for name, value in form.items():
+        if name in ("photo", "not_photo"):
+            continue
+        if isinstance(value, UploadFile):
+            raise HTTPException(422, f"`{name}` is text, not a file")
+        fields[name] = form.getlist(name) if name in _SEVERAL else value
+    if "box" in fields:
+        fields["box"] = fields["box"].split(",")
+    if "k" in fields:
+        try:
+            fields["k"] = int(fields["k"])
+        except ValueError:
+            raise HTTPException(422, f"k = {fields['k'][:40]!r}: expected a whole number") from None
+    said = _checked(SearchRequest, fields)
+    return _asked(
+        said, [one for one in photos if one is not None], [one for one in unlike if one is not None]
+    )
+
+
+async def _photo_in(field: UploadFile | str | None) -> bytes | None:
+    """A photo that was uploaded, or sent as a data URL; None for a field that is not filled in."""
+    if isinstance(field, UploadFile):
+        return await field.read()
+    return from_data_url(field) if field else None
+
+
+def _asked(said: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Question:
+    ids = _each(said.id)
+    if not photos and not ids:
+        raise HTTPException(422, "give `photo` or `id`")
+    return Question(
+        photos=tuple(photos),
+        ids=ids,
+        not_photos=tuple(unlike),
+        not_ids=_each(said.not_id),
+        k=said.k,
+        where=said.where,
+        box=said.box and Box(*said.box),
+        cursor=said.cursor,
+        diversity=said.diversity,
+        group_duplicates=said.group_duplicates,
+    )
+
+
+def _each(one_or_several: str | list[str]) -> tuple[str, ...]:
+    return (one_or_several,) if isinstance(one_or_several, str) else tuple(one_or_several)

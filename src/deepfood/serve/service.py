@@ -5,13 +5,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import QueryError, SettingError
 from deepfood.gallery import Answer, Gallery, Hit, Photo, gallery_model, judge
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.find import Found, find
+from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
+from deepfood.serve.question import MAX_EXAMPLES, Question
 
 
 class SearchService:
@@ -36,6 +42,48 @@ class SearchService:
         """The k photos most like one of the gallery, itself left out. Raises QueryError."""
         self._check(k)
         return self._judge(self.gallery.search_like(photo_id, max(k, VOTERS)), k)
+
+    def search(self, question: Question) -> tuple[Answer, Found]:
+        """The page of hits asked for. How sure it is, is known for a plain question only.
+
+        Photos of the gallery that the question names are left out. Raises PhotoError or QueryError.
+        """
+        self._check(question.k)
+        if question.examples > MAX_EXAMPLES:
+            raise QueryError(f"{question.examples} photos and ids: ask with {MAX_EXAMPLES} at most")
+        if question.box and len(question.photos) + len(question.ids) != 1:
+            raise QueryError("a box is a part of one photo: ask with one")
+        where = parse_filter(question.where) if question.where else None
+        wanted = [self.embedder.embed(data, question.box) for data in question.photos]
+        for photo_id in question.ids:
+            if question.box:
+                wanted.append(self.embedder.embed(self.photo(photo_id)[1], question.box))
+            else:
+                wanted.append(self.gallery.vector(photo_id))
+        unwanted = [self.embedder.embed(data) for data in question.not_photos]
+        unwanted += map(self.gallery.vector, question.not_ids)
+        size = self.embedder.model.manifest.dimension
+        query = combine(
+            np.reshape(np.array(wanted, np.float32), (-1, size)),
+            np.reshape(np.array(unwanted, np.float32), (-1, size)),
+        )
+        found = find(
+            self.gallery,
+            query,
+            question.k,
+            where=where,
+            diverse=question.diversity,
+            grouped=question.group_duplicates,
+            after=question.cursor,
+            without=(*question.ids, *question.not_ids),
+        )
+        if not question.is_plain:
+            return Answer(found.hits), found
+        voters = found.hits
+        if len(voters) < VOTERS and found.next:
+            voters = find(self.gallery, query, VOTERS, without=question.ids).hits
+        answer = self._judge(voters, question.k)
+        return answer, replace(found, alike=[[] for _ in answer.hits])
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""

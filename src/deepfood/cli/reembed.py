@@ -1,0 +1,172 @@
+"""`deepfood reembed`, `rollback` and `compact`: another generation, beside the living gallery."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepfood.cli.app import GalleryArgument, Json, app, count, print_json
+from deepfood.config import load_settings
+
+if TYPE_CHECKING:
+    from deepfood.gallery.renew import RenewReport
+
+PhotosRoot = Annotated[
+    Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
+]
+DropUnreadable = Annotated[
+    bool,
+    typer.Option("--drop-unreadable", help="Let photos go that cannot be read any more."),
+]
+
+#: How many photos that were let go are named.
+_SHOWN = 20
+
+
+@app.command()
+def reembed(
+    gallery: GalleryArgument,
+    model: Annotated[Path, typer.Option("--model", help="The new Model's folder.")],
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Embed, and say which Model finds labels better; change nothing."
+        ),
+    ] = False,
+    drop_unreadable: DropUnreadable = False,
+    photos_root: PhotosRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Change a gallery's Model while it is searched and changed. Stopped, it goes on.
+
+    What `--compare` has embedded is used by the same command without it.
+    """
+    from deepfood.embed import open_embedder
+    from deepfood.gallery.renew import reembed as work
+
+    settings = load_settings(model=model, photos_root=photos_root)
+    embedder = open_embedder(settings)
+    done = work(
+        gallery,
+        embedder,
+        photos_root=settings.photos_root,
+        drop_unreadable=drop_unreadable,
+        swap=not compare,
+        quiet=as_json,
+    )
+    about: dict[str, Any] = {}
+    known = done.manifest.model_fingerprint == embedder.model.fingerprint and not done.swapped
+    if compare and not known:
+        about["compared"] = _compared(gallery, embedder.model.manifest.name, quiet=as_json)
+    if as_json:
+        print_json({**_facts(gallery, done), **about})
+        return
+    if known:
+        print(f"{gallery} is up to date: it was made with this Model")
+    else:
+        _print_report(gallery, done, "embedded")
+
+
+@app.command()
+def rollback(
+    gallery: GalleryArgument,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Delete the generation before, and its Model, instead.")
+    ] = False,
+    drop_unreadable: DropUnreadable = False,
+    photos_root: PhotosRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to the generation before `reembed`; what was changed since is taken along.
+
+    A second rollback goes forward again.
+    """
+    from deepfood.embed import open_embedder
+    from deepfood.gallery import rollback as going_back
+
+    settings = load_settings(photos_root=photos_root)
+    if forget:
+        going_back.forget(gallery)
+        if as_json:
+            print_json({"gallery": str(gallery), "forgotten": True})
+        else:
+            print(f"{gallery}: the generation before is deleted")
+        return
+    done = going_back.rollback(
+        gallery,
+        lambda model: open_embedder(settings, model),
+        photos_root=settings.photos_root,
+        drop_unreadable=drop_unreadable,
+        quiet=as_json,
+    )
+    if as_json:
+        print_json(_facts(gallery, done))
+    else:
+        _print_report(gallery, done, "embedded")
+
+
+@app.command()
+def compact(gallery: GalleryArgument, as_json: Json = False) -> None:
+    """Drop the holes that removed photos left, while the gallery is searched and changed."""
+    from deepfood.gallery import gallery_model
+    from deepfood.gallery.renew import compact as work
+
+    done = work(gallery, gallery_model(gallery), quiet=as_json)
+    if as_json:
+        print_json(_facts(gallery, done))
+    else:
+        _print_report(gallery, done, "copied")
+
+
+def _compared(gallery: Path, name: str, *, quiet: bool) -> dict[str, Any]:
+    from deepfood.evaluate.succession import compare_successor
+
+    found = compare_successor(gallery, name, k=9, seed=0)
+    if not quiet:
+        print(f"A: {found.first.model} (the gallery's)   B: {name}   {found.first.judged} photos")
+        print(found.verdict())
+    return {
+        "photos": found.first.judged,
+        "verdict": found.verdict(),
+        "metrics": {
+            metric: {
+                "first": one.first,
+                "second": one.second,
+                "difference": one.by.value,
+                "low": one.by.low,
+                "high": one.by.high,
+                "p": one.p,
+            }
+            for metric, one in found.differences.items()
+        },
+    }
+
+
+def _facts(gallery: Path, done: "RenewReport") -> dict[str, Any]:
+    return {
+        "gallery": str(gallery),
+        "swapped": done.swapped,
+        "generation": done.manifest.generation,
+        "model": done.manifest.model_name,
+        "photos": done.count,
+        "made": done.made,
+        "lost": [{"id": one.id, "file": one.file, "reason": why} for one, why in done.lost],
+        "seconds": round(done.seconds, 3),
+    }
+
+
+def _print_report(gallery: Path, done: "RenewReport", what: str) -> None:
+    about = done.manifest
+    kept = "" if done.swapped else "; nothing else changed"
+    print(
+        f"{gallery}: {done.count} photos, {done.made} {what} now, {done.seconds:.1f} s{kept}; "
+        f"generation {about.generation} of the Model {about.model_name} is the gallery"
+    )
+    if about.uncalibrated and done.swapped:
+        print(f"answers without probabilities: {about.uncalibrated}")
+    if done.lost:
+        print(f"{count(done.lost, 'photo has', 'photos have')} no vector:")
+        for photo, reason in done.lost[:_SHOWN]:
+            print(f"  {photo.file}: {reason}")
+        if len(done.lost) > _SHOWN:
+            print(f"  and {len(done.lost) - _SHOWN} more")

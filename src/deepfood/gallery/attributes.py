@@ -1,0 +1,301 @@
+"""Attributes: typed columns of the user's own beside the photos, kept in the gallery's SQLite.
+
+`attribute_values` holds what each photo's values are, as JSON. `attribute_keys` is what filters are
+answered from: (attribute, key, row) is its primary key, so that a comparison reads one range of it
+and nothing else. Both are written in the caller's transaction, with the photo's own row.
+
+A value that was never given is unknown. That is not "no", not 0 and not the empty list.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deepfood.errors import DatasetError, QueryError
+from deepfood.gallery.masks import Mask, Masks
+from deepfood.gallery.values import (
+    BUILT_IN,
+    SAFETY,
+    Key,
+    Type,
+    Value,
+    attribute_name,
+    check_name,
+    checked,
+    folded,
+    keys_of,
+)
+
+#: Executed by the Store, after the table `photos` is there.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS attributes (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL, safety INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS attribute_values (
+    row INTEGER NOT NULL, attribute INTEGER NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (row, attribute)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS attribute_known ON attribute_values (attribute, row);
+CREATE TABLE IF NOT EXISTS attribute_keys (
+    attribute INTEGER NOT NULL, key ANY NOT NULL, row INTEGER NOT NULL,
+    PRIMARY KEY (attribute, key, row)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
+"""
+
+#: What asks for built-in columns; these are all the SQL that a filter's names turn into. Labels are
+#: few: each is folded once, and its photos are found in the index photos_label.
+_BUILT_IN = {
+    "label": "SELECT row FROM photos WHERE label IN (WITH every AS MATERIALIZED "
+    "(SELECT DISTINCT label FROM photos) SELECT label FROM every WHERE folded(label) {})",
+    "name": "SELECT row FROM photos WHERE folded(name) {}",
+    "file": "SELECT row FROM photos WHERE folded(file) {}",
+}
+_BUILT_IN_KNOWN = {
+    name: f"SELECT row FROM photos WHERE {name} IS NOT NULL"  # noqa: S608
+    for name in BUILT_IN
+}
+_OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A declared column. Of a safety attribute, unknown values never pass a filter."""
+
+    id: int
+    name: str
+    type: Type
+    safety: bool
+
+
+class Attributes:
+    """The attributes of a gallery's photos, by row. Safe to use from many threads.
+
+    `lock` guards the connection and must be one that its holder may take again (RLock). A gallery
+    that is searched should give Attributes a connection of its own: a filter over a million photos
+    may hold it for a second.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
+        self._db = connection
+        self._lock = lock
+        connection.create_function(
+            "folded", 1, lambda text: None if text is None else folded(text), deterministic=True
+        )
+        self._masks = Masks(connection)
+
+    def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
+        """Declare a column, or find it as it was declared before.
+
+        Raises DatasetError for a name that cannot be used and for a change of type. `safety` can be
+        added later and never taken back; `allergens` and `diet` have it always, and are lists.
+        """
+        name = attribute_name(name)
+        check_name(name)
+        safety = safety or name in SAFETY
+        if name in SAFETY and type_ != "list":
+            raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
+        with self._lock:
+            known = self.declared().get(name)
+            if known is not None and known.type != type_:
+                raise DatasetError(
+                    f"the attribute {name} is a {known.type}, and cannot become a {type_}"
+                )
+            if known is None:
+                self._db.execute(
+                    "INSERT INTO attributes (name, type, safety) VALUES (?, ?, ?)",
+                    (name, type_, int(safety)),
+                )
+            elif safety and not known.safety:
+                self._db.execute("UPDATE attributes SET safety = 1 WHERE id = ?", (known.id,))
+            return self.declared()[name]
+
+    def declared(self) -> dict[str, Attribute]:
+        """All attributes by name, in the order in which they were declared."""
+        with self._lock:
+            rows = self._db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
+            return {
+                name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+                for number, name, type_, safety in rows
+            }
+
+    def known_counts(self) -> dict[str, int]:
+        """Of how many photos each attribute is known."""
+        with self._lock:
+            return dict(
+                self._db.execute(
+                    "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
+                    "FROM attributes ORDER BY id"
+                ).fetchall()
+            )
+
+    def write(self, row: int, values: Mapping[str, object]) -> None:
+        """Set values of a photo, in the caller's transaction; None makes one unknown.
+
+        Raises DatasetError, before anything is written, for an attribute that is not declared and
+        for a value of another type.
+        """
+        with self._lock:
+            declared = self.declared()
+            ready: list[tuple[Attribute, Value | None]] = []
+            for given, value in values.items():
+                one = declared.get(attribute_name(given))
+                if one is None:
+                    raise DatasetError(
+                        f"there is no attribute {given[:40]!r}: {names_of(declared)}"
+                    )
+                try:
+                    clean = None if value is None else checked(value, one.type, safety=one.safety)
+                except DatasetError as error:
+                    raise DatasetError(f"{one.name}: {error}") from None
+                ready.append((one, clean))
+            for one, clean in ready:
+                self._put(row, one, clean)
+
+    def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
+        """Set one attribute of many photos to values that `checked` gave, each photo once.
+
+        In the caller's transaction, as `write`.
+        """
+        with self._lock:
+            attribute = self.declared()[name]
+            known = {
+                row
+                for (row,) in self._db.execute(
+                    "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
+                )
+            }
+            for row, value in values:
+                if row in known:
+                    self._put(row, attribute, value)
+            fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
+            self._insert(attribute, fresh)
+
+    def copy(self, earlier: "Attributes", rows: Mapping[int, int]) -> None:
+        """Take over columns, and the values of some rows: `rows` gives each its row here.
+
+        In the caller's transaction, as `write`.
+        """
+        for one in earlier.declared().values():
+            self.declare(one.name, one.type, one.safety)
+            with earlier._lock:
+                found = earlier._db.execute(
+                    "SELECT row, value FROM attribute_values WHERE attribute = ?", (one.id,)
+                ).fetchall()
+            kept = [(rows[row], json.loads(value)) for row, value in found if row in rows]
+            self.write_many(one.name, kept)
+
+    def read(self, row: int) -> dict[str, Value]:
+        """The known values of a photo, by name."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT name, value FROM attributes JOIN attribute_values ON attribute = id "
+                "WHERE row = ? ORDER BY id",
+                (row,),
+            ).fetchall()
+        return {name: json.loads(value) for name, value in rows}
+
+    def forget(self, row: int) -> None:
+        """Remove all values of a photo, in the caller's transaction."""
+        with self._lock:
+            declared = self.declared()
+            for name in self.read(row):
+                self._put(row, declared[name], None)
+
+    def _put(self, row: int, attribute: Attribute, value: Value | None) -> None:
+        before = self._db.execute(
+            "SELECT value FROM attribute_values WHERE row = ? AND attribute = ?",
+            (row, attribute.id),
+        ).fetchone()
+        if before is not None:
+            self._db.executemany(
+                "DELETE FROM attribute_keys WHERE attribute = ? AND key = ? AND row = ?",
+                [(attribute.id, key, row) for key in keys_of(json.loads(before[0]))],
+            )
+        if value is None:
+            self._db.execute(
+                "DELETE FROM attribute_values WHERE row = ? AND attribute = ?", (row, attribute.id)
+            )
+            return
+        self._insert(attribute, [(row, value)])
+
+    def _insert(self, attribute: Attribute, values: Sequence[tuple[int, Value]]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO attribute_values VALUES (?, ?, ?)",
+            ((row, attribute.id, json.dumps(value, ensure_ascii=False)) for row, value in values),
+        )
+        self._db.executemany(
+            "INSERT INTO attribute_keys VALUES (?, ?, ?)",
+            ((attribute.id, key, row) for row, value in values for key in keys_of(value)),
+        )
+
+    @contextmanager
+    def snapshot(self) -> Iterator["Snapshot"]:
+        """The attributes as they are at one moment, whoever writes meanwhile.
+
+        Without, a photo's allergens could be known by the time that they are looked for, and not
+        have been known when the others with peanuts were.
+        """
+        with self._lock:
+            own = not self._db.in_transaction
+            if own:
+                self._db.execute("BEGIN")
+            try:
+                self._masks.refresh()
+                yield Snapshot(self.declared(), self._masks)
+            finally:
+                if own:
+                    self._db.execute("COMMIT")
+
+
+class Snapshot:
+    """Masks, bool [rows], of one moment; every value in them goes to SQLite as a parameter."""
+
+    def __init__(self, declared: Mapping[str, Attribute], masks: Masks) -> None:
+        self.declared = declared
+        self._masks = masks
+
+    def type_of(self, name: str) -> Type:
+        """The type of an attribute or built-in column. Raises QueryError where there is none."""
+        if name in BUILT_IN:
+            return "text"
+        if name not in self.declared:
+            raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(self.declared)}")
+        return self.declared[name].type
+
+    def is_safety(self, name: str) -> bool:
+        return name in self.declared and self.declared[name].safety
+
+    def living(self, rows: int) -> Mask:
+        """The rows that hold a photo."""
+        return self._masks.rows("SELECT row FROM photos", (), rows)
+
+    def known(self, name: str, rows: int) -> Mask:
+        """The rows whose `name` is known."""
+        if name in BUILT_IN:
+            return self._masks.rows(_BUILT_IN_KNOWN[name], (), rows)
+        number = self.declared[name].id
+        return self._masks.rows(
+            "SELECT row FROM attribute_values WHERE attribute = ?", (number,), rows
+        )
+
+    def compared(self, name: str, operator: str, keys: tuple[Key, ...], rows: int) -> Mask:
+        """The rows where `name` is so compared with a key, or for `in` is one of them."""
+        if operator == "in":
+            condition = f"IN (?{', ?' * (len(keys) - 1)})"
+        else:
+            assert operator in _OPERATORS
+            condition = f"{operator} ?"
+        if name in BUILT_IN:
+            return self._masks.rows(_BUILT_IN[name].format(condition), keys, rows)
+        sql = f"SELECT row FROM attribute_keys WHERE attribute = ? AND key {condition}"  # noqa: S608
+        return self._masks.rows(sql, (self.declared[name].id, *keys), rows)
+
+
+def names_of(declared: Mapping[str, Attribute]) -> str:
+    """The columns that there are, for an error's way out."""
+    own = ", ".join(list(declared)[:20])
+    return f"there are {', '.join(BUILT_IN)}{', ' + own if own else ''}"

@@ -1,0 +1,246 @@
+"""What a filter is once parsed: a small tree, and the photos that it lets pass.
+
+It answers with three values: true, false, unknown (Kleene's strong logic; S. C. Kleene,
+Introduction to Metamathematics, 1952, section 64). Only true passes. A safety attribute is
+stricter: a photo whose value is unknown is left out wherever in the filter the attribute is
+compared, also beside an OR that would be true without it, and the answer says how many were.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfood.errors import QueryError
+from deepfood.gallery.attributes import Attributes, Snapshot
+from deepfood.gallery.masks import Mask
+from deepfood.gallery.values import Key, Type, folded
+
+#: Where the filter is true, and where it may be: true or unknown.
+Kleene = tuple[Mask, Mask]
+Literal = str | float | bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The photos that a filter lets pass: `mask` bool [rows].
+
+    `unknown` of those left out might pass, had they a value of the safety attributes asked for;
+    `notes` say so, in sentences for people.
+    """
+
+    mask: Mask
+    unknown: int
+    notes: tuple[str, ...]
+
+
+class Filter:
+    """A parsed filter; `str` writes it in the language it was parsed from."""
+
+    def select(self, attributes: Attributes, rows: int) -> Selection:
+        """The photos that pass, among rows 0 to `rows`.
+
+        Raises QueryError for an attribute that there is none of, and for a comparison that its type
+        does not have.
+        """
+        with attributes.snapshot() as now:
+            comparisons = [one for one in self.leaves() if not isinstance(one, Known)]
+            for leaf in self.leaves():
+                leaf.check(now)
+            true, possible = self.evaluate(now, rows)
+            living = now.living(rows)
+            safety = sorted({leaf.name for leaf in comparisons if now.is_safety(leaf.name)})
+            safe = np.ones(rows, np.bool_)
+            for name in safety:
+                safe &= now.known(name, rows)
+            unknown = int(np.count_nonzero(possible & living & ~safe))
+            notes = []
+            if unknown:
+                photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
+                notes.append(f"{photos} left out: {' or '.join(safety)} not known")
+            for leaf in comparisons:
+                if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
+                    notes.append(f"no photo has {leaf}: is it spelled as in this gallery?")
+            return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        raise NotImplementedError
+
+    def leaves(self) -> Iterator["Leaf"]:
+        """Its comparisons, from left to right."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class And(Filter):
+    parts: tuple[Filter, ...]
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        true, possible = self.parts[0].evaluate(now, rows)
+        for part in self.parts[1:]:
+            other_true, other_possible = part.evaluate(now, rows)
+            true, possible = true & other_true, possible & other_possible
+        return true, possible
+
+    def leaves(self) -> Iterator["Leaf"]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def __str__(self) -> str:
+        return " AND ".join(_enclosed(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Or(Filter):
+    parts: tuple[Filter, ...]
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        true, possible = self.parts[0].evaluate(now, rows)
+        for part in self.parts[1:]:
+            other_true, other_possible = part.evaluate(now, rows)
+            true, possible = true | other_true, possible | other_possible
+        return true, possible
+
+    def leaves(self) -> Iterator["Leaf"]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def __str__(self) -> str:
+        return " OR ".join(
+            _enclosed(part) if isinstance(part, Or) else str(part) for part in self.parts
+        )
+
+
+@dataclass(frozen=True)
+class Not(Filter):
+    part: Filter
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        true, possible = self.part.evaluate(now, rows)
+        return ~possible, ~true
+
+    def leaves(self) -> Iterator["Leaf"]:
+        return self.part.leaves()
+
+    def __str__(self) -> str:
+        return f"NOT {_enclosed(self.part)}"
+
+
+class Leaf(Filter):
+    """A filter about one attribute."""
+
+    name: str
+
+    def leaves(self) -> Iterator["Leaf"]:
+        yield self
+
+    def check(self, now: Snapshot) -> None:
+        """Raise QueryError where the attribute is none, or not one for this comparison."""
+        self.check_type(now.type_of(self.name))
+
+    def check_type(self, type_: Type) -> None:
+        """Raise QueryError where an attribute of this type is not compared like this."""
+
+    def _kleene(self, true: Mask, now: Snapshot) -> Kleene:
+        return true, true | ~now.known(self.name, len(true))
+
+
+@dataclass(frozen=True)
+class Compare(Leaf):
+    """`price < 12`; text by its folded form, in the order of its characters' numbers."""
+
+    name: str
+    operator: str
+    value: Literal
+
+    def check_type(self, type_: Type) -> None:
+        _check_value(self.name, type_, self.value)
+        if type_ == "boolean" and self.operator not in ("=", "!="):
+            raise QueryError(f"{self.name} is true or false: compare it with = or !=")
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        keys = (_key(self.value),)
+        return self._kleene(now.compared(self.name, self.operator, keys, rows), now)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.operator} {_written(self.value)}"
+
+
+@dataclass(frozen=True)
+class Among(Leaf):
+    """`cuisine IN ("thai", "lao")`"""
+
+    name: str
+    values: tuple[Literal, ...]
+
+    def check_type(self, type_: Type) -> None:
+        for value in self.values:
+            _check_value(self.name, type_, value)
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        keys = tuple(map(_key, self.values))
+        return self._kleene(now.compared(self.name, "in", keys, rows), now)
+
+    def __str__(self) -> str:
+        return f"{self.name} IN ({', '.join(map(_written, self.values))})"
+
+
+@dataclass(frozen=True)
+class Has(Leaf):
+    """`allergens HAS "peanut"`: a list with that item, the whole item."""
+
+    name: str
+    value: str
+
+    def check_type(self, type_: Type) -> None:
+        if type_ != "list":
+            raise QueryError(f"{self.name} is a {type_} and no list: compare it with =")
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        return self._kleene(now.compared(self.name, "=", (_key(self.value),), rows), now)
+
+    def __str__(self) -> str:
+        return f"{self.name} HAS {_written(self.value)}"
+
+
+@dataclass(frozen=True)
+class Known(Leaf):
+    """`price IS KNOWN`, which is true or false and never unknown."""
+
+    name: str
+    known: bool
+
+    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+        mask = now.known(self.name, rows)
+        mask = mask if self.known else ~mask
+        return mask, mask
+
+    def __str__(self) -> str:
+        return f"{self.name} IS {'KNOWN' if self.known else 'UNKNOWN'}"
+
+
+def _check_value(name: str, type_: Type, value: Literal) -> None:
+    if type_ == "list":
+        raise QueryError(f'{name} is a list: ask with {name} HAS "…"')
+    given = {str: "text", bool: "boolean"}.get(type(value), "number")
+    if given != type_:
+        example = {"text": '"…" in quotes', "number": "a number", "boolean": "true or false"}
+        raise QueryError(f"{name} is a {type_}: compare it with {example[type_]}")
+
+
+def _key(value: Literal) -> Key:
+    if isinstance(value, str):
+        return folded(value)
+    return int(value) if isinstance(value, bool) else float(value)
+
+
+def _enclosed(part: Filter) -> str:
+    return f"({part})" if isinstance(part, And | Or) else str(part)
+
+
+def _written(value: Literal) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return json.dumps(value)

@@ -1,0 +1,131 @@
+"""A search with all that can be asked of it: a filter, variety, groups, pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import QueryError
+from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.filters import Filter
+from deepfood.gallery.gallery import Gallery, Hit
+from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
+from deepfood.gallery.snapshot import Snapshot
+
+#: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
+_POOL = 5
+_LARGEST_POOL = 2000
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits, the best first, and of each its near-duplicates (empty unless asked for).
+
+    `notes` say what a filter left out; `next` is the cursor of the next page, None on the last.
+    """
+
+    hits: list[Hit]
+    alike: list[list[Hit]]
+    notes: tuple[str, ...]
+    next: str | None
+
+
+def find(
+    gallery: Gallery,
+    query: npt.NDArray[np.float32],
+    k: int,
+    *,
+    where: Filter | None = None,
+    diverse: float = 0.0,
+    grouped: bool = False,
+    after: str | None = None,
+    without: Sequence[str] = (),
+) -> Found:
+    """The k photos nearest to a unit vector, float32 [dim], that pass the filter `where`.
+
+    `diverse` of 0 to 1 trades similarity for variety; `grouped` shows near-duplicates as one;
+    `after` is the `next` of the page before; `without` are ids of photos to leave out. Raises
+    QueryError, also for pages of a varied or grouped answer, whose order is not that of the scores.
+    """
+    if k < 1:
+        raise QueryError(f"k = {k}: ask for at least 1 photo")
+    if after is not None and (grouped or diverse != 0):
+        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+    question = asked(query, str(where or ""), *without)
+    while True:
+        now = gallery.refresh()
+        cursor = Cursor.parse(after, question, now.manifest.generation) if after else None
+        allowed, notes = _allowed(now, where, cursor, without)
+
+        def search(
+            count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
+        ) -> tuple[Rows, Scores]:
+            return now.index.search(query, count, allowed)
+
+        following = None
+        if grouped or diverse != 0:
+            groups, scores = _varied(now, search, k, diverse, grouped)
+        else:
+            rows, scores, more = page(search, k, cursor)
+            groups = [[int(row)] for row in rows]
+            if more:
+                seen = (cursor.seen if cursor else 0) + k
+                count = cursor.rows if cursor else len(now.vectors)
+                last = float(scores[-1]), int(rows[-1])
+                following = Cursor(now.manifest.generation, count, *last, seen).text(question)
+        photos = now.store.at([row for members in groups for row in members])
+        if len(photos) == len(scores):  # else one was removed meanwhile
+            shown = _hits(photos, groups, scores)
+            return Found([one[0] for one in shown], [one[1:] for one in shown], notes, following)
+
+
+def _allowed(
+    now: Snapshot, where: Filter | None, cursor: Cursor | None, without: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Which rows to search, None for all, and what there is to say of those left out."""
+    allowed, rows = now.allowed, len(now.vectors)
+    notes: tuple[str, ...] = ()
+    if where is not None:
+        selection = where.select(now.store.attributes, rows)
+        allowed, notes = selection.mask & now.alive, selection.notes
+    later = cursor is not None and cursor.rows < rows
+    if later or without:
+        allowed = np.ones(rows, np.bool_) if allowed is None else allowed.copy()
+        if cursor is not None:
+            allowed[cursor.rows :] = False
+        for photo_id in without:
+            found = now.store.find(photo_id)
+            if found is not None and found[0] < rows:
+                allowed[found[0]] = False
+    return allowed, notes
+
+
+def _varied(
+    now: Snapshot, search: Search, k: int, diverse: float, grouped: bool
+) -> tuple[list[list[int]], Scores]:
+    """Groups of rows in the order to show them, and the scores of all of these rows."""
+    pool = k * _POOL
+    while True:
+        pool = min(pool, max(_LARGEST_POOL, k))
+        best, scores = search(pool)
+        vectors = now.vectors.take(best)
+        groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(best))]
+        if (
+            len(groups) >= k * (_POOL if diverse else 1)
+            or len(best) < pool
+            or pool >= _LARGEST_POOL
+        ):
+            break
+        pool *= 4
+    firsts = [members[0] for members in groups]
+    order = diversify(vectors[firsts], scores[firsts], k, diverse)
+    places = [groups[i] for i in order]
+    flat = [place for members in places for place in members]
+    return [[int(best[place]) for place in members] for members in places], scores[flat]
+
+
+def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:
+    each = iter(scores)
+    return [[Hit(photos[row], float(next(each))) for row in members] for members in groups]

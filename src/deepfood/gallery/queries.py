@@ -1,0 +1,76 @@
+"""Richer queries as plain functions over vectors: like this and not like that, variety, groups."""
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import QueryError
+
+Vectors = npt.NDArray[np.float32]
+Order = npt.NDArray[np.int64]
+
+#: An unwanted photo counts half as much as a wanted one. Rocchio's own choice for text was a
+#: quarter; a photo that somebody shows as unwanted says more than a document that was not relevant.
+UNWANTED_WEIGHT = 0.5
+#: Cosine similarity from which two photos are taken for the same picture (docs/filters.md).
+NEAR_DUPLICATE = 0.9
+
+
+def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
+    """The unit vector, float32 [dim], of a query by several photos, each a unit vector [n, dim].
+
+    The mean of those wanted, less UNWANTED_WEIGHT times the mean of those unwanted (J. J. Rocchio,
+    Relevance feedback in information retrieval, 1971). One wanted photo alone gives its own vector,
+    bit for bit. Raises QueryError where nothing is wanted, or where nothing is left of it.
+    """
+    if len(wanted) == 0:
+        raise QueryError("the query has no photo that is wanted: give one at least")
+    if len(wanted) == 1 and (unwanted is None or len(unwanted) == 0):
+        return np.asarray(wanted[0], np.float32)
+    query = wanted.mean(axis=0, dtype=np.float64)
+    if unwanted is not None and len(unwanted):
+        query -= UNWANTED_WEIGHT * unwanted.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(query))
+    if length < 1e-6:
+        raise QueryError("the photos of the query cancel each other out: change one of them")
+    return np.asarray(query / length, np.float32)
+
+
+def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Order:
+    """Which k of n hits to show, and in what order, so that they differ: int64 [min(k, n)].
+
+    Maximal marginal relevance (J. Carbonell and J. Goldstein, SIGIR 1998): always the hit next with
+    the largest `(1 - diversity) * score - diversity * (similarity to the nearest one chosen)`.
+    `vectors` are unit vectors [n, dim], `scores` [n] theirs to the query; 0 keeps the order of the
+    scores, 1 looks at variety only. Raises QueryError for a `diversity` beyond 0 to 1.
+    """
+    if not 0 <= diversity <= 1:
+        raise QueryError(f"diversity {diversity}: give 0 (most similar) to 1 (most varied)")
+    chosen: list[int] = []
+    nearest = np.full(len(scores), -np.inf)
+    open_ = np.ones(len(scores), np.bool_)
+    for place in range(min(k, len(scores))):
+        worth = (1 - diversity) * scores - (diversity * nearest if place else 0.0)
+        if place == 0:  # the first is the most similar one, also where only variety counts
+            worth = np.asarray(scores, np.float64)
+        best = int(np.argmax(np.where(open_, worth, -np.inf)))
+        chosen.append(best)
+        open_[best] = False
+        nearest = np.maximum(nearest, np.vecdot(vectors, vectors[best]))
+    return np.array(chosen, np.int64)
+
+
+def group(vectors: Vectors, threshold: float = NEAR_DUPLICATE) -> list[list[int]]:
+    """Hits put together that are near-duplicates: their places, unit vectors [n, dim] in order.
+
+    A hit joins the first group whose first hit is as similar as `threshold`, else it begins one. So
+    every hit of a group looks like its first, and a chain of small changes does not grow.
+    """
+    groups: list[list[int]] = []
+    for place in range(len(vectors)):
+        firsts = [members[0] for members in groups]
+        alike = np.flatnonzero(np.vecdot(vectors[firsts], vectors[place]) >= threshold)
+        if len(alike):
+            groups[int(alike[0])].append(place)
+        else:
+            groups.append([place])
+    return groups

@@ -1,0 +1,98 @@
+"""Back to the generation before, which a change of Model has kept: in seconds, and losing nothing.
+
+The old generation takes over what was changed since: photos that were added are embedded with its
+Model, removed ones become holes, labels and names are updated. The newer one is then the one
+before, so that a second rollback goes forward again.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from deepfood.embed import Embedder
+from deepfood.errors import ArtifactMissingError
+from deepfood.gallery.catch_up import PASSES, Lost, Vector, catch_up, embed_photos_of, refuse_lost
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.gallery import Gallery
+from deepfood.gallery.leftovers import remove_leftovers
+from deepfood.gallery.lock import only_writer
+from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal, open_store
+from deepfood.gallery.snapshot import Snapshot, stamp_of
+from deepfood.gallery.successor import Successor
+from deepfood.model import Model, open_model
+
+
+def rollback(
+    folder: Path,
+    open_embedder: Callable[[Model], Embedder],
+    *,
+    photos_root: Path | None = None,
+    drop_unreadable: bool = False,
+    quiet: bool = False,
+) -> RenewReport:
+    """Make the generation before the gallery again.
+
+    `open_embedder` is called only where photos were added since. Raises ArtifactMissingError where
+    there is none before, another ArtifactError where it is damaged, DatasetError where an added
+    photo cannot be read, or DiskFullError; the gallery then stays as it was.
+    """
+    started = time.monotonic()
+    with only_renewal(folder):
+        before = _before(folder)
+        model = open_model(before.model_folder(folder))
+        Snapshot.of(folder, stamp_of(folder), before, contents=True).store.close()  # is it whole?
+
+        def vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+            return embed_photos_of(gallery, photos, open_embedder(model))
+
+        def fill(passes: int) -> tuple[int, Lost]:
+            return catch_up(
+                successor,
+                folder,
+                vectors,
+                what="embedding",
+                passes=passes,
+                announce=True,
+                photos_root=photos_root,
+                quiet=quiet,
+            )
+
+        inside = before.folder(folder)
+        with contextlib.closing(
+            Successor.open(inside, before.dimension, before.storage)
+        ) as successor:
+            made, lost = fill(PASSES)
+            refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
+            with only_writer(folder, WAIT_S):
+                before = _before(folder)
+                more, lost = fill(2)
+                refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
+                living = GalleryManifest.read(folder)
+                with contextlib.closing(open_store(folder, living)) as store:
+                    successor.follow(store, [photo for photo, _ in lost])
+                manifest = before.model_copy(update={"before": living.alone})
+                manifest.write(folder)
+                remove_leftovers(folder, manifest)
+                count = successor.count()
+    return RenewReport(manifest, count, made + more, lost, time.monotonic() - started, True)
+
+
+def forget(folder: Path) -> None:
+    """Delete the generation before. Raises ArtifactMissingError where there is none."""
+    with only_renewal(folder), only_writer(folder, WAIT_S):
+        _before(folder)
+        manifest = GalleryManifest.read(folder).alone
+        manifest.write(folder)
+        remove_leftovers(folder, manifest)
+
+
+def _before(folder: Path) -> GalleryManifest:
+    before = GalleryManifest.read(folder).before
+    if before is None:
+        raise ArtifactMissingError(
+            f"{folder} has no generation before: deepfood reembed keeps one, and the next build or "
+            "reembed replaces it"
+        )
+    return before

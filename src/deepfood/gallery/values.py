@@ -1,0 +1,178 @@
+"""What an attribute's value may be, how it is read from a table's cell, and what it is compared by.
+
+Text is compared by its *folded* form: without regard to case, to blanks around and between words,
+or to how a letter is encoded. Accents count: "creme" is not "crème".
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+from deepfood.errors import DatasetError
+
+Type = Literal["text", "number", "boolean", "list"]
+Value = str | float | bool | list[str]
+Key = str | float | int
+
+#: Attributes that people's health depends on: never guessed, and unknown is never "no".
+SAFETY = frozenset({"allergens", "diet"})
+#: Columns that are lists without being told.
+_LISTS = SAFETY | {"ingredients"}
+#: Words of the filter language, and columns that every photo has.
+_TAKEN = frozenset({"and", "or", "not", "has", "in", "is", "known", "unknown", "true", "false"})
+BUILT_IN = ("label", "name", "file")
+_KEYS = frozenset({*BUILT_IN, "id", "sha256", "row", "photo", "split"})
+
+_NAME = re.compile(r"[^\W\d]\w{0,63}")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_SEPARATORS = re.compile(r"[;,|]")
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+#: What people write where they do not know. In a safety attribute it must not pass for knowledge.
+_NOT_KNOWN = frozenset(
+    {"?", "-", "unknown", "not known", "n/a", "na", "null", "nan", "tbd", "tbc", "unsure", "maybe"}
+)
+#: Whole numbers beyond are not all numbers of float64.
+_MOST = 2**53
+_MOST_CHARACTERS = 10_000
+_SHOWN = 40
+
+
+def folded(text: str) -> str:
+    """The form by which text is compared: Unicode's caseless match, blanks collapsed."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    once = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
+    return " ".join(unicodedata.normalize("NFKD", once.casefold()).split())
+
+
+def attribute_name(text: str) -> str:
+    """An attribute's name as it is kept: NFC, in lower case. It may be one that cannot be used."""
+    return unicodedata.normalize("NFC", text.strip().lower())
+
+
+def check_name(name: str) -> None:
+    """Raise DatasetError unless an attribute can be called `name`."""
+    if not _NAME.fullmatch(name):
+        raise DatasetError(
+            f"no attribute can be called {_short(name)}: letters, digits and _, at most 64, "
+            "a letter first"
+        )
+    if name in _TAKEN or name in _KEYS:
+        raise DatasetError(f"no attribute can be called {name!r}: the word has a meaning already")
+
+
+def type_of(name: str, value: object) -> Type:
+    """The type that the first value of a column shows. Raises DatasetError where it shows none."""
+    if name in _LISTS or isinstance(value, list):
+        return "list"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    raise DatasetError(f"{_short(value)} is no text, number, true, false or list of text")
+
+
+def type_of_cell(name: str, cell: str) -> Type:
+    """The type that the first cell of a CSV's column shows."""
+    if name in _LISTS or cell.startswith("["):
+        return "list"
+    if cell.lower() in _BOOLEANS:
+        return "boolean"
+    return "number" if _NUMBER.fullmatch(cell) else "text"
+
+
+def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
+    """What a cell that is not empty says. Raises DatasetError where it is not of that type.
+
+    A list is written with `;`, `,` or `|` between its items, or as a JSON array; `[]` is the
+    empty list, which says that there are none.
+    """
+    if wanted == "number":
+        if not _NUMBER.fullmatch(cell):
+            raise DatasetError(f"{_short(cell)} is no number")
+        number = float(cell)
+        whole = number.is_integer() and abs(number) < _MOST
+        return checked(int(number) if whole else number, wanted, safety=safety)
+    if wanted == "boolean":
+        if cell.lower() not in _BOOLEANS:
+            raise DatasetError(f"{_short(cell)} is not true or false")
+        return checked(_BOOLEANS[cell.lower()], wanted, safety=safety)
+    if wanted == "text":
+        return checked(cell, wanted, safety=safety)
+    if not cell.startswith("["):
+        return checked(_SEPARATORS.split(cell), wanted, safety=safety)
+    try:
+        return checked(json.loads(cell), wanted, safety=safety)
+    except (ValueError, RecursionError):
+        raise DatasetError(f"{_short(cell)} is no JSON array of text") from None
+
+
+def checked(value: object, wanted: Type, *, safety: bool) -> Value:
+    """The value, cleaned, if it is of the type wanted. Raises DatasetError where it is not.
+
+    A text given for a list is split as a cell is. A safety attribute refuses "n/a" and its like,
+    and items with a separator left in them, which would hide what they name.
+    """
+    if wanted == "number" and isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise DatasetError(f"{_short(value)} has more digits than a number keeps: make it text")
+        if not math.isfinite(value):
+            raise DatasetError(f"{_short(value)} is no finite number")
+        return value
+    if wanted == "boolean" and isinstance(value, bool):
+        return value
+    if wanted == "text" and isinstance(value, str):
+        return _text(value, safety=safety)
+    if wanted == "list" and isinstance(value, str):
+        value = _SEPARATORS.split(value)
+    if wanted == "list" and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        items = [_text(one, safety=safety) for one in value if one.strip()]
+        if value and not items:
+            raise DatasetError(f"{_short(value)} names nothing: [] says that there are none")
+        for item in items:
+            if safety and _SEPARATORS.search(item):
+                raise DatasetError(f"{_short(item)} is more than one: give each an item of its own")
+        return items
+    raise DatasetError(f"{_short(value)} is no {_IN_WORDS[wanted]}")
+
+
+_IN_WORDS = {"text": "text", "number": "number", "boolean": "true or false", "list": "list of text"}
+
+
+def _text(text: str, *, safety: bool) -> str:
+    text = unicodedata.normalize("NFC", text.strip())
+    if len(text) > _MOST_CHARACTERS:
+        raise DatasetError(f"{_short(text)} has more than {_MOST_CHARACTERS:,} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"{_short(text)} is no Unicode text") from None
+    if not text:
+        raise DatasetError("the text is empty: give none where it is unknown")
+    if safety and (folded(text) in _NOT_KNOWN or not any(map(str.isalnum, text))):
+        raise DatasetError(
+            f"{_short(text)} says nothing: leave it empty for unknown, or give [] for none"
+        )
+    return text
+
+
+def keys_of(value: Value) -> Sequence[Key]:
+    """What a value is found by: its folded text or texts, the number, 0 or 1."""
+    if isinstance(value, list):
+        return sorted({folded(one) for one in value})
+    if isinstance(value, str):
+        return [folded(value)]
+    return [int(value) if isinstance(value, bool) else float(value)]
+
+
+def _short(value: object) -> str:
+    try:
+        said = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (RecursionError, ValueError):  # an int of thousands of digits, a list in a list in ...
+        said = f"a {type(value).__name__}"
+    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"

@@ -1,0 +1,150 @@
+"""The routes that change the gallery, behind a key: add, change and remove a photo, and reload.
+
+A change is on the disk when its answer is sent, and every process finds it at its next search.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from deepfood.data.photo_file import PhotoFile
+from deepfood.data.tables import clean_label
+from deepfood.errors import ModelMismatchError
+from deepfood.gallery import GalleryWriter
+from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
+from deepfood.gallery.writer import Outcome
+from deepfood.serve.answers import FactsOut, GalleryOut
+from deepfood.serve.current import Current
+from deepfood.serve.guard import max_body_bytes
+from deepfood.serve.keys import with_key
+from deepfood.serve.problems import CHANGE_PROBLEMS
+from deepfood.serve.query import (
+    ADD_FORM,
+    AddRequest,
+    ChangeRequest,
+    NewPhoto,
+    accepts,
+    read_change,
+    read_new_photo,
+)
+from deepfood.serve.say import facts_of, gallery_of
+from deepfood.serve.service import SearchService
+
+T = TypeVar("T")
+
+#: How long a change waits for its turn to write; builds take longer, and then it is a 503.
+WAIT_S = 5.0
+_LONGEST_FILE_NAME = 200
+
+router = APIRouter(tags=["changes"], dependencies=[Depends(with_key)], responses=CHANGE_PROBLEMS)
+
+
+@router.post(
+    "/api/v1/photos",
+    status_code=201,
+    responses={200: {"model": FactsOut, "description": "the gallery has this photo already"}},
+    openapi_extra=accepts(
+        {"multipart/form-data": ADD_FORM, "application/json": AddRequest.model_json_schema()}
+    ),
+)
+async def add_photo(request: Request, response: Response) -> FactsOut:
+    """Add a photo. The same photo twice is one; then only what is said of it now counts."""
+    new = await read_new_photo(request, max_body_bytes(request.app.state.settings))
+    current: Current = request.state.current
+    deadline = time.monotonic() + WAIT_S
+    try:
+        photo_id, outcome = await _add(request, current.service, new, deadline)
+    except ModelMismatchError:  # the gallery has been made anew, with another Model
+        service = await _in(request.state.threads, current.follow)
+        photo_id, outcome = await _add(request, service, new, deadline)
+    response.status_code = 201 if outcome == "added" else 200
+    response.headers["Location"] = f"/api/v1/photos/{photo_id}"
+    return await _in(request.state.threads, facts_of, request, photo_id)
+
+
+@router.patch(
+    "/api/v1/photos/{photo_id}",
+    openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
+)
+async def change_photo(request: Request, photo_id: str) -> FactsOut:
+    """Change what is said of a photo: only what is given."""
+    change = await read_change(request)
+
+    def write(writer: GalleryWriter) -> None:
+        texts = {
+            field: clean_label(getattr(change, field) or "") or ""
+            for field in change.model_fields_set & {"label", "name"}
+        }
+        writer.update(
+            photo_id,
+            label=texts.get("label"),
+            photo_name=texts.get("name"),
+            attributes=change.attributes,
+        )
+
+    await _change_existing(request, photo_id, write)
+    return await _in(request.state.threads, facts_of, request, photo_id)
+
+
+@router.delete("/api/v1/photos/{photo_id}", status_code=204)
+async def remove_photo(request: Request, photo_id: str) -> None:
+    """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
+    await _change_existing(request, photo_id, lambda writer: writer.remove([photo_id]))
+
+
+@router.post("/api/v1/admin/reload")
+async def reload(request: Request) -> GalleryOut:
+    """Take up a new generation or Model now; this process would do so within a second anyway."""
+    await _in(request.state.threads, request.state.current.follow)
+    return await _in(request.state.threads, gallery_of, request)
+
+
+async def _add(
+    request: Request, service: SearchService, new: NewPhoto, deadline: float
+) -> tuple[str, Outcome]:
+    one = await _in(request.state.threads, _embedded, service, new)
+    written = await _write(request, service, lambda writer: writer.add([one]), deadline)
+    return one.photo.id, written[0]
+
+
+def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
+    name = new.file[-_LONGEST_FILE_NAME:] or hashlib.sha256(new.data).hexdigest()
+    about = PhotoFile(name, clean_label(new.label or ""), clean_label(new.name or ""))
+    one = embed_photo(new.data, PhotoFile(about.stored, about.label, about.name), service.embedder)
+    return EmbeddedPhoto(one.photo, one.vector, one.data, new.attributes)
+
+
+async def _change_existing(
+    request: Request, photo_id: str, change: Callable[[GalleryWriter], object]
+) -> None:
+    service: SearchService = request.state.current.service
+    # By its id only: a writer takes file names too.
+    await _in(request.state.threads, service.gallery.photo, photo_id)
+    await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
+
+
+async def _write(
+    request: Request,
+    service: SearchService,
+    change: Callable[[GalleryWriter], T],
+    deadline: float,
+    *,
+    embeds: bool = True,
+) -> T:
+    """Make a change, one after the other in this process. Raises ArtifactBusyError."""
+
+    def write() -> T:
+        model = service.embedder.model if embeds else None
+        wait_s = max(0.0, deadline - time.monotonic())
+        with GalleryWriter.open(service.gallery.folder, model, wait_s=wait_s) as writer:
+            return change(writer)
+
+    return await _in(request.state.writing, write)
+
+
+async def _in(pool: object, function: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)  # type: ignore[arg-type]

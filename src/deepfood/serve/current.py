@@ -1,0 +1,64 @@
+"""The service as it is now, and the thread that keeps it so."""
+
+import logging
+import threading
+
+from deepfood.config import Settings
+from deepfood.errors import DeepfoodError
+from deepfood.gallery.reindex import reindex, wants_reindex
+from deepfood.serve.service import SearchService, open_service
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S = 1.0
+#: After a failure, which the next second would only repeat.
+_AFTER_FAILURE_S = 60.0
+
+
+class Current:
+    """Holds the service. When the gallery gets another Model, a new one takes its place.
+
+    Whoever still uses the old one goes on with the old generation, whose files are open.
+    """
+
+    def __init__(self, settings: Settings, service: SearchService) -> None:
+        self.service = service
+        self._settings = settings
+        self._following = threading.Lock()
+
+    def follow(self) -> SearchService:
+        """The service of the generation that lives now. Raises ArtifactError."""
+        with self._following:
+            self.service.gallery.refresh()
+            if self.service.gallery.superseded:
+                # The Model that was named on the command line made the generation before.
+                self.service = open_service(self._settings.model_copy(update={"model": None}))
+            return self.service
+
+
+class Upkeep(threading.Thread):
+    """Follows the gallery each second, and takes a long tail into the index.
+
+    A daemon, for an index in the making need not be waited for when the process ends.
+    """
+
+    def __init__(self, current: Current) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._current = current
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        wait_s = _EVERY_S
+        while not self._ended.wait(wait_s):
+            wait_s = _EVERY_S
+            try:
+                gallery = self._current.follow().gallery
+                if wants_reindex(gallery.refresh()):
+                    reindex(gallery.folder, quiet=True)
+            except (DeepfoodError, OSError) as error:
+                wait_s = _AFTER_FAILURE_S
+                if not self._ended.is_set():
+                    _log.warning("%s", error)

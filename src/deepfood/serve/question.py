@@ -1,0 +1,39 @@
+"""What is searched for: everything that a client can ask, read and bounded, without HTTP."""
+
+from dataclasses import dataclass
+
+from deepfood.photo_box import Box
+
+#: Photos and ids in one question, wanted and unwanted together.
+MAX_EXAMPLES = 8
+DEFAULT_K = 9
+
+
+@dataclass(frozen=True)
+class Question:
+    """Photos, as bytes or as ids of the gallery's own, that the hits should be like or unlike.
+
+    `where` is a filter as text; `cursor` is the `next` of the page before; `box` is the part that
+    counts of the one photo wanted.
+    """
+
+    photos: tuple[bytes, ...] = ()
+    ids: tuple[str, ...] = ()
+    not_photos: tuple[bytes, ...] = ()
+    not_ids: tuple[str, ...] = ()
+    k: int = DEFAULT_K
+    where: str | None = None
+    box: Box | None = None
+    cursor: str | None = None
+    diversity: float = 0.0
+    group_duplicates: bool = False
+
+    @property
+    def examples(self) -> int:
+        return sum(map(len, (self.photos, self.ids, self.not_photos, self.not_ids)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for what one photo shows, as a calibration does."""
+        unusual = self.where or self.box or self.cursor or self.diversity or self.group_duplicates
+        return self.examples == 1 and not unusual

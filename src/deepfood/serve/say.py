@@ -1,0 +1,54 @@
+"""From what the service gives to what the API answers."""
+
+from fastapi import Request
+
+from deepfood.config import Settings
+from deepfood.gallery import Hit, Photo
+from deepfood.serve.answers import AlikeOut, AttributeOut, FactsOut, GalleryOut, HitOut, PhotoOut
+from deepfood.serve.service import SearchService
+
+
+def photo_of(request: Request, photo: Photo) -> PhotoOut:
+    return PhotoOut(
+        id=photo.id,
+        label=photo.label,
+        name=photo.name,
+        width=photo.width,
+        height=photo.height,
+        url=url(request, f"/photos/{photo.id}"),
+        thumbnail_url=url(request, f"/thumbnails/{photo.id}"),
+    )
+
+
+def hit_of(request: Request, hit: Hit, alike: list[Hit]) -> HitOut:
+    about = photo_of(request, hit.photo).model_dump()
+    near = [AlikeOut(score=one.score, **photo_of(request, one.photo).model_dump()) for one in alike]
+    return HitOut(score=hit.score, probability=hit.probability, alike=near, **about)
+
+
+def facts_of(request: Request, photo_id: str) -> FactsOut:
+    """Raises PhotoNotFoundError."""
+    service: SearchService = request.state.current.service
+    photo, attributes = service.gallery.facts(photo_id)
+    return FactsOut(attributes=attributes, **photo_of(request, photo).model_dump())
+
+
+def gallery_of(request: Request) -> GalleryOut:
+    service: SearchService = request.state.current.service
+    gallery = service.gallery
+    about = gallery.manifest
+    declared = gallery.store.attributes.declared().values()
+    return GalleryOut(
+        photos=gallery.count,
+        labels=gallery.labels,
+        index=about.index.kind,
+        model=about.model_name,
+        dimension=about.dimension,
+        attributes=[AttributeOut(name=o.name, type=o.type, safety=o.safety) for o in declared],
+    )
+
+
+def url(request: Request, path: str) -> str:
+    """Relative to this server, or below `public_url`; never made from what the client sent."""
+    settings: Settings = request.app.state.settings
+    return settings.public_url.rstrip("/") + path

@@ -1,0 +1,157 @@
+"""`deepfood search`, `attributes` and `dedupe` as a user meets them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from plates import jpeg, plate, write_tiny_model
+
+MODEL = "--model"
+
+
+def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def said(*arguments: object) -> str:
+    done = deepfood(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(*arguments: object) -> str:
+    done = deepfood(*arguments)
+    assert done.returncode == 2, done
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of 12 plates and a smaller copy of one, with attributes."""
+    root = tmp_path_factory.mktemp("search")
+    (root / "photos").mkdir()
+    for seed in range(12):
+        (root / "photos" / f"{seed:02}.jpg").write_bytes(jpeg(seed))
+    plate(3).resize((80, 60)).save(root / "photos" / "03-small.jpg", quality=80)
+    write_tiny_model(root / "model")
+    said("build", root / "photos", "--out", root / "gallery", MODEL, root / "model")
+    lines = ["file,price,allergens"]
+    lines += [f"{seed:02}.jpg,{seed},{'' if seed == 5 else '[]'}" for seed in range(11)]
+    (root / "dishes.csv").write_text("\n".join([*lines, "11.jpg,11,peanut"]))
+    out = said("attributes", root / "gallery", root / "dishes.csv")
+    assert "2 attributes of 12 photos" in out
+    return root
+
+
+def files(out: str) -> list[str]:
+    return [Path(hit["file"]).name for hit in json.loads(out)["hits"]]
+
+
+def ask(root: Path, *more: object) -> str:
+    query = root / "photos" / "03.jpg"
+    return said("search", root / "gallery", query, MODEL, root / "model", "--json", *more)
+
+
+def test_a_filter_leaves_out_what_is_unknown_and_says_so(root: Path) -> None:
+    out = ask(root, "-k", 20, "--where", 'NOT allergens HAS "peanut"')
+    assert sorted(files(out)) == [f"{seed:02}.jpg" for seed in range(11) if seed != 5]
+    assert json.loads(out)["notes"] == ["2 photos are left out: allergens not known"]
+    listed = json.loads(said("attributes", root / "gallery", "--json"))["attributes"]
+    assert listed == [
+        {"name": "price", "type": "number", "safety": False, "known": 12},
+        {"name": "allergens", "type": "list", "safety": True, "known": 11},
+    ]
+    assert said("verify", root / "gallery").endswith("whole\n")
+    query = root / "photos" / "03.jpg"
+    shown = said("search", root / "gallery", query, MODEL, root / "model", "--where", "price<2")
+    assert re.findall(r"\d\d\.jpg", shown) in (["00.jpg", "01.jpg"], ["01.jpg", "00.jpg"])
+    wrong = fails("search", root / "gallery", query, "--where", "price << 2")
+    assert "price <⟨here⟩< 2" in wrong
+
+
+def test_pages_are_one_list(root: Path) -> None:
+    whole = files(ask(root, "-k", 13))
+    pages, after = [], []
+    while True:
+        out = ask(root, "-k", 5, *after)
+        pages += files(out)
+        following = json.loads(out)["next"] if after else None
+        if not after:  # the first page, by the same way as the next ones
+            out = ask(root, "-k", 5, "--where", "file IS KNOWN")
+            pages, following = files(out), json.loads(out)["next"]
+        if following is None:
+            break
+        after = ["--where", "file IS KNOWN", "--after", following]
+    assert pages == whole
+    assert len(set(pages)) == 13
+
+
+def test_groups_and_variety(root: Path) -> None:
+    out = json.loads(ask(root, "--group", "-k", 3))["hits"]
+    assert [one["file"] for one in out[0]["alike"]] == ["03-small.jpg"]
+    assert "03-small.jpg" not in [hit["file"] for hit in out]
+    varied = files(ask(root, "--diverse", "0.9", "-k", 3))
+    assert varied[0] == "03.jpg"
+    assert "03-small.jpg" not in varied
+    assert files(ask(root, "-k", 2)) == ["03.jpg", "03-small.jpg"]
+
+
+def test_like_this_and_not_like_that(root: Path) -> None:
+    photos = root / "photos"
+    both = files(ask(root, photos / "07.jpg", "-k", 3))
+    assert {"03.jpg", "07.jpg"} < set(both)
+    without = files(ask(root, photos / "07.jpg", "--not", photos / "03-small.jpg", "-k", 1))
+    assert without == ["07.jpg"]
+
+
+def test_a_box_searches_with_a_part(root: Path) -> None:
+    two = Image.new("RGB", (192, 72))
+    two.paste(plate(8), (0, 0))
+    two.paste(plate(2), (96, 0))
+    two.save(root / "two.png")
+    for box, wanted in (("0,0,0.5,1", "08.jpg"), ("0.5,0,0.5,1", "02.jpg")):
+        found = said(
+            *("search", root / "gallery", root / "two.png", MODEL, root / "model", "-k", 1),
+            *("--json", "--box", box),
+        )
+        assert files(found) == [wanted]
+    assert "give x,y,width,height" in fails("search", root / "gallery", "x", "--box", "1,2")
+
+
+def test_dedupe_lists_copies_and_draws_them(root: Path) -> None:
+    out = root / "copies.png"
+    found = json.loads(said("dedupe", root / "gallery", MODEL, root / "model", "--json"))
+    assert [[one["file"] for one in group] for group in found["groups"]] == [
+        ["03.jpg", "03-small.jpg"]
+    ]
+    shown = said("dedupe", root / "gallery", MODEL, root / "model", "--out", out)
+    assert shown.endswith("1 group of near-duplicates\n")
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+    none = said(*("dedupe", root / "gallery", MODEL, root / "model", "--threshold", 0.99999))
+    assert none.endswith("0 groups of near-duplicates\n")
+
+
+def test_a_bad_table_changes_nothing(root: Path) -> None:
+    bad = root / "bad.csv"
+    bad.write_text("file,price\n00.jpg,12\n01.jpg,cheap\n")
+    before = said("attributes", root / "gallery", "--json")
+    assert "bad.csv, line 3, column price: 'cheap' is no number" in fails(
+        "attributes", root / "gallery", bad
+    )
+    assert said("attributes", root / "gallery", "--json") == before
+    assert "--type price: write NAME=" in fails(
+        "attributes", root / "gallery", bad, "--type", "price"
+    )

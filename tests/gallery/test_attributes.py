@@ -1,0 +1,216 @@
+"""Attributes: types, tables, and that what people's health depends on is never guessed."""
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfood.errors import DatasetError
+from deepfood.gallery.attribute_table import import_table
+from deepfood.gallery.attributes import SCHEMA, Attributes
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.values import folded
+
+IDS = {"id": {"a1": 0, "b2": 1}, "sha256": {"a1ff": 0, "b2ff": 1}, "file": {"x/1.jpg": 0, "2": 1}}
+
+
+@pytest.fixture
+def attributes() -> Attributes:
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    db.executescript(
+        "CREATE TABLE photos (row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, "
+        "label TEXT, name TEXT) STRICT; INSERT INTO photos VALUES (0, '', 'x/1.jpg', NULL, NULL), "
+        "(1, '', '2', NULL, NULL);" + SCHEMA
+    )
+    return Attributes(db, threading.RLock())
+
+
+def table(folder: Path, text: str, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:
+    for name, type_ in (("price", "number"), ("url", "text"), ("vegan", "boolean")):
+        attributes.declare(name, type_)  # type: ignore[arg-type]
+    attributes.declare("Allergens", "list")
+    values = {"price": 12, "url": " Ünï\0 ", "vegan": False, "allergens": ["Peanut", "milk"]}
+    attributes.write(0, values)
+    assert attributes.read(0) == {**values, "url": "Ünï\0"}
+    assert attributes.read(1) == {}
+    attributes.write(0, {"price": 9.5, "vegan": None})
+    assert attributes.read(0) == {"price": 9.5, "url": "Ünï\0", "allergens": ["Peanut", "milk"]}
+    assert attributes.known_counts() == {"price": 1, "url": 1, "vegan": 0, "allergens": 1}
+    attributes.forget(0)
+    assert attributes.read(0) == {}
+    for text in ("price IS KNOWN", "price = 9.5", "price = 12", 'allergens HAS "milk"'):
+        assert not parse_filter(text).select(attributes, 2).mask.any()
+
+
+def test_safety_is_never_taken_back(attributes: Attributes) -> None:
+    assert attributes.declare("allergens", "list", safety=False).safety
+    assert attributes.declare("diet", "list").safety
+    assert not attributes.declare("halal", "boolean").safety
+    assert attributes.declare("halal", "boolean", safety=True).safety
+    assert attributes.declare("halal", "boolean").safety
+    with pytest.raises(DatasetError, match="allergens is a list, and cannot be a text"):
+        attributes.declare("allergens", "text")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("price", "12", "price: '12' is no number"),
+        ("price", True, "price: True is no number"),
+        ("price", float("nan"), "price: nan is no finite number"),
+        ("price", 2**53 + 1, "has more digits than a number keeps"),
+        ("vegan", 1, "vegan: 1 is no true or false"),
+        ("url", "", "url: the text is empty"),
+        ("url", "\ud800", "is no Unicode text"),
+        ("allergens", [1], "allergens: [1] is no list of text"),
+        ("allergens", [" "], "names nothing: [] says that there are none"),
+        ("allergens", ["N/A"], "'N/A' says nothing: leave it empty for unknown"),
+        ("allergens", ["?!"], "says nothing"),
+        ("allergens", ["milk, peanut"], "'milk, peanut' is more than one"),
+        ("nobody", 1, "there is no attribute 'nobody': there are label, name, file, price"),
+    ],
+)
+def test_what_is_refused_and_then_nothing_is_written(
+    attributes: Attributes, name: str, value: Any, said: str
+) -> None:
+    for known, type_ in (("price", "number"), ("url", "text"), ("vegan", "boolean")):
+        attributes.declare(known, type_)  # type: ignore[arg-type]
+    attributes.declare("allergens", "list")
+    other = "vegan" if name != "vegan" else "price"
+    with pytest.raises(DatasetError) as caught:
+        attributes.write(0, {other: {"vegan": True, "price": 1}[other], name: value})
+    assert said in str(caught.value)
+    assert attributes.read(0) == {}
+
+
+@pytest.mark.parametrize("name", ["", "2nd", "a b", "and", "Known", "file", "x" * 65, "a-b", "é€"])
+def test_names_that_cannot_be_used(attributes: Attributes, name: str) -> None:
+    with pytest.raises(DatasetError, match="no attribute can be called"):
+        attributes.declare(name, "text")
+
+
+def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "photo,Price,cuisine,vegan,allergens,ingredients,label,empty\n"
+        'x/1.jpg,12,Thai,yes,"milk, Peanut",rice;egg,Curry,\n'
+        "./2,-1.5e1,12,no,[],,,\n",
+    )
+    report = import_table(attributes, path, IDS)
+    assert report.types == {
+        "price": "number",
+        "cuisine": "text",
+        "vegan": "boolean",
+        "allergens": "list",
+        "ingredients": "list",
+    }
+    assert report.rows == (0, 1)
+    assert report.passed_over == ("photo", "label")
+    assert attributes.read(0) == {
+        "price": 12,
+        "cuisine": "Thai",
+        "vegan": True,
+        "allergens": ["milk", "Peanut"],
+        "ingredients": ["rice", "egg"],
+    }
+    assert attributes.read(1) == {"price": -15, "cuisine": "12", "vegan": False, "allergens": []}
+    # An allergen that was known and is empty now is unknown, and not none.
+    import_table(attributes, table(tmp_path, "id,allergens\nA1,\nb2,milk\n"), IDS)
+    assert "allergens" not in attributes.read(0)
+    selection = parse_filter('NOT allergens HAS "peanut"').select(attributes, 2)
+    assert (selection.mask.tolist(), selection.unknown) == ([False, True], 1)
+
+
+def test_json_lines(attributes: Attributes, tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        '{"sha256": "A1FF", "price": 3, "allergens": "milk; egg", "tags": ["a;b"]}\n\n'
+        '{"id": "b2", "vegan": true, "price": null}\n',
+        "table.jsonl",
+    )
+    report = import_table(attributes, path, IDS, safety=frozenset({"vegan"}))
+    assert report.types == {
+        "price": "number",
+        "allergens": "list",
+        "tags": "list",
+        "vegan": "boolean",
+    }
+    assert attributes.read(0) == {"price": 3, "allergens": ["milk", "egg"], "tags": ["a;b"]}
+    assert attributes.read(1) == {"vegan": True}
+    assert {one.name for one in attributes.declared().values() if one.safety} == {
+        "allergens",
+        "vegan",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("t.csv", "", "t.csv is empty: its first line names the columns"),
+        (
+            "t.csv",
+            "id,price\na1,1\nb2,12o\n",
+            "line 3, column price: '12o' is no number (its first",
+        ),
+        ("t.csv", "id,vegan\na1,yes\nb2,7\n", "line 3, column vegan: '7' is not true or false"),
+        ("t.csv", "id,price\nzz,1\n", "line 2, column id: the gallery has no photo 'zz'"),
+        ("t.csv", "file,price\n../2,1\n", "line 2, column file: the gallery has no photo '../2'"),
+        ("t.csv", "price\n1\n", "line 2: it names no photo: give its id, sha256, file or photo"),
+        ("t.csv", "id,price\na1,1\na1,2\n", "line 3: the photo is at"),
+        ("t.csv", "id,price,PRICE\na1,1,2\n", "line 1: 'price' is there twice"),
+        ("t.csv", "id,my price\na1,1\n", "line 2, column my price: no attribute can be called"),
+        ("t.csv", "id,price\na1,1,2\n", "line 2: it has 3 columns, and 2 are needed"),
+        ("t.csv", "id,allergens\na1,unknown\n", "column allergens: 'unknown' says nothing"),
+        ("t.csv", 'id,allergens\na1,"[""milk"", 1]"\n', "'milk', 1] is no list of text"),
+        ("t.csv", "id,allergens\na1,[milk\n", "'[milk' is no JSON array of text"),
+        ("t.jsonl", '{"id": "a1", "price": 1}\n{"id": "b2", "price": "1"}', "line 2, column price"),
+        ("t.jsonl", '{"id": "a1", "a": 1, "A": 2}', "line 1: 'a' is there twice"),
+        ("t.jsonl", '{"id": "a1", "price": NaN}', "line 1, column price: nan is no finite"),
+        ("t.jsonl", '{"id": "a1", "price": {}}', "line 1, column price: {} is no text, number"),
+        ("t.jsonl", '{"id": "a1"', "line 1: it is no JSON"),
+        ("t.jsonl", "[" * 100_000, "line 1: it is no JSON"),
+        ("t.jsonl", "[]", "line 1: it is no JSON object"),
+    ],
+)
+def test_tables_are_refused_whole_with_line_column_and_value(
+    attributes: Attributes, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        import_table(attributes, table(tmp_path, text, name), IDS)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert attributes.declared() == {}
+    assert attributes.read(0) == {}
+
+
+def test_types_can_be_given_and_do_not_change(attributes: Attributes, tmp_path: Path) -> None:
+    path = table(tmp_path, "id,code\na1,12\nb2,12b\n")
+    assert import_table(attributes, path, IDS, types={"Code": "text"}).types == {"code": "text"}
+    assert attributes.read(0) == {"code": "12"}
+    import_table(attributes, table(tmp_path, "id,code\na1,7\n"), IDS)
+    assert attributes.read(0) == {"code": "7"}
+    with pytest.raises(DatasetError, match="code is a text, and cannot become a number"):
+        import_table(attributes, table(tmp_path, "id,code\na1,7\n"), IDS, types={"code": "number"})
+    with pytest.raises(DatasetError, match="has no column 'cod'"):
+        import_table(attributes, path, IDS, types={"cod": "text"})
+    with pytest.raises(DatasetError, match="has no column 'halal'"):
+        import_table(attributes, path, IDS, safety=frozenset({"halal"}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=12))
+def test_folding_is_stable_and_ignores_case(text: str) -> None:
+    once = folded(text)
+    assert folded(once) == once
+    assert folded(f"  {text}\t") == once
+    assert folded(text.casefold()) == once

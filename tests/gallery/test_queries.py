@@ -1,0 +1,131 @@
+"""Queries by several photos, variety, groups, pages and near-duplicates, against slow searches."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfood.errors import QueryError
+from deepfood.gallery.cursor import MOST_SEEN, Cursor, asked, page
+from deepfood.gallery.queries import combine, diversify, group
+
+Vectors = npt.NDArray[np.float32]
+
+
+def units(count: int, dimension: int = 8, seed: int = 0) -> Vectors:
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_one_photo_is_its_own_query_bit_for_bit() -> None:
+    one = units(1)
+    assert combine(one).tobytes() == one[0].tobytes()
+
+
+def test_a_query_nears_what_is_wanted_and_leaves_what_is_not() -> None:
+    wanted, unwanted = units(3, seed=1), units(2, seed=2)
+    query = combine(wanted, unwanted)
+    assert np.linalg.norm(query) == pytest.approx(1, abs=1e-6)
+    plain = combine(wanted)
+    assert (unwanted @ query).mean() < (unwanted @ plain).mean()
+    by_hand = wanted.mean(0) - 0.5 * unwanted.mean(0)
+    assert query == pytest.approx(by_hand / np.linalg.norm(by_hand), abs=1e-6)
+
+
+def test_queries_of_nothing_are_refused() -> None:
+    one = units(1)
+    with pytest.raises(QueryError, match="no photo that is wanted"):
+        combine(one[:0])
+    with pytest.raises(QueryError, match="cancel each other out"):
+        combine(np.concatenate([one, -one]))
+
+
+def test_variety_is_maximal_marginal_relevance() -> None:
+    vectors, query = units(30, seed=3), units(1, seed=4)[0]
+    scores = vectors @ query
+    for weight in (0.0, 0.3, 0.8, 1.0):
+        chosen = [int(scores.argmax())]
+        while len(chosen) < 9:
+            worth = {
+                one: (1 - weight) * scores[one]
+                - weight * max(float(vectors[one] @ vectors[other]) for other in chosen)
+                for one in range(30)
+                if one not in chosen
+            }
+            chosen.append(max(worth, key=lambda one: worth[one]))
+        assert diversify(vectors, scores, 9, weight).tolist() == chosen
+    assert diversify(vectors, scores, 9, 0).tolist() == np.argsort(-scores)[:9].tolist()
+    assert len(diversify(vectors, scores, 99, 0.5)) == 30
+    assert len(diversify(vectors[:0], scores[:0], 9, 0.5)) == 0
+    with pytest.raises(QueryError, match="diversity 2"):
+        diversify(vectors, scores, 9, 2)
+
+
+def test_groups_hold_what_looks_like_their_first() -> None:
+    angles = np.radians([0, 10, 20, 90, 95, 180])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    # 20 degrees is near 10, and not near the group's first: no chain.
+    assert group(vectors, float(np.cos(np.radians(12)))) == [[0, 1], [2], [3, 4], [5]]
+    assert group(vectors[:0]) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_pages_neither_overlap_nor_skip_while_photos_come_and_go(data: st.DataObject) -> None:
+    draw = data.draw
+    # Few different scores, so that ties fall on the edges of pages.
+    scores = [draw(st.sampled_from([0.1, 0.5, 0.9])) for _ in range(draw(st.integers(0, 25)))]
+    first, k = len(scores), draw(st.integers(1, 7))
+    alive = np.ones(first, np.bool_)
+    shown: list[int] = []
+    cursor: Cursor | None = None
+    gone: set[int] = set()
+    while True:
+        values = np.array(scores, np.float32)
+
+        def search(count: int, values: Vectors = values) -> tuple[npt.NDArray[np.int64], Vectors]:
+            rows = np.flatnonzero(alive[:first])
+            order = np.lexsort((rows, -values[rows]))[:count]
+            return rows[order], values[rows[order]]
+
+        rows, found, more = page(search, k, cursor)
+        shown += rows.tolist()
+        if not more:
+            break
+        assert len(rows) == k
+        made = Cursor(3, first, float(found[-1]), int(rows[-1]), (cursor.seen if cursor else 0) + k)
+        cursor = Cursor.parse(made.text(b"q"), b"q", 3)
+        assert cursor == made
+        scores += draw(st.lists(st.just(0.9), max_size=3))  # added: they wait for a new search
+        for row in draw(st.lists(st.integers(0, first - 1), max_size=2)):
+            alive[row] = False
+            gone.add(row)
+    assert len(shown) == len(set(shown))
+    assert set(range(first)) - gone <= set(shown)
+    assert [(-np.float32(scores[row]), row) for row in shown] == sorted(
+        (-np.float32(scores[row]), row) for row in shown
+    )
+
+
+def test_cursors_are_refused_with_another_question_or_when_altered() -> None:
+    query = units(1)[0]
+    text = Cursor(1, 100, 0.5, 7, 9).text(asked(query, "price < 12"))
+    assert Cursor.parse(text, asked(query, "price < 12"), 1).row == 7
+    for key, generation, given_text, said in (
+        (asked(query, "price < 13"), 1, text, "another search"),
+        (asked(units(1, seed=1)[0], "price < 12"), 1, text, "another search"),
+        (asked(query, "price < 12"), 2, text, "built anew"),
+        (asked(query, "price < 12"), 1, text.swapcase(), "another search"),
+        (asked(query, "price < 12"), 1, "é", "is no cursor"),
+        (asked(query, "price < 12"), 1, "", "is no cursor"),
+        (asked(query, "price < 12"), 1, text[:12], "is no cursor"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            Cursor.parse(given_text, key, generation)
+    with pytest.raises(QueryError, match="pages end after"):
+        page(
+            lambda count: (np.arange(count), np.ones(count, np.float32)),
+            9,
+            Cursor(1, 9, 1, 1, MOST_SEEN),
+        )
