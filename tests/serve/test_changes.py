@@ -272,16 +272,16 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
             write_photos(root / "photos", 5, start=50)
             build(root, "model", "--index", "hnsw")
             for _ in range(20):
-                now = httpx.get(about).json()
+                now = httpx.get(about, timeout=30).json()
                 assert (now["index"], now["photos"]) == ("hnsw", 25)
             assert ids(search(server.url, jpeg(52), k=1))
             added = add(server.url, jpeg(60)).json()["id"]
             build(root, "finer", "--index", "exact")
             deadline = time.monotonic() + 20
-            while {httpx.get(about).json()["model"] for _ in range(10)} != {"finer"}:
+            while {httpx.get(about, timeout=30).json()["model"] for _ in range(10)} != {"finer"}:
                 assert time.monotonic() < deadline, "followed within seconds"
                 time.sleep(0.2)
-            assert httpx.get(about).json()["dimension"] == 768
+            assert httpx.get(about, timeout=30).json()["dimension"] == 768
             assert ids(search(server.url, jpeg(60), k=1)) == [added]
             assert add(server.url, jpeg(61)).status_code == 201
         assert searching.failed == []
