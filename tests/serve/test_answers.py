@@ -68,6 +68,7 @@ def test_k_changes_the_hits_and_nothing_else(dish_url: str, dish_gallery: Path) 
     photo = new_photos(dish_gallery)[3].read_bytes()
     answers = [search(dish_url, photo, k) for k in (1, 2, 9, 45)]
     for found, k in zip(answers, (1, 2, 9, 45), strict=True):
+        assert found.pop("next") is not None
         assert found.pop("hits") == search(dish_url, photo, 45)["hits"][:k]
     assert answers[1:] == answers[:-1]
 

@@ -175,10 +175,7 @@ class Attributes:
             self._insert(attribute, fresh)
 
     def copy(self, earlier: "Attributes", rows: Mapping[int, int]) -> None:
-        """Take over columns, and the values of some rows: `rows` gives each its row here.
-
-        In the caller's transaction, as `write`.
-        """
+        """As `write`: take over columns, and values of rows; `rows` gives each its row here."""
         for one in earlier.declared().values():
             self.declare(one.name, one.type, one.safety)
             with earlier._lock:

@@ -17,16 +17,11 @@ from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.serve import changes, explain
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
+from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.guard import BodyLimit, SecurityHeaders, max_body_bytes
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
-from deepfood.serve.query import (
-    SEARCH_FORM,
-    SearchRequest,
-    accepts,
-    read_original_form,
-    read_question,
-)
+from deepfood.serve.query import read_original_form, read_question
 from deepfood.serve.question import DEFAULT_K
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service

@@ -18,19 +18,12 @@ from deepfood.gallery import GalleryWriter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.writer import Outcome
 from deepfood.serve.answers import FactsOut, GalleryOut
+from deepfood.serve.bodies import ADD_FORM, AddRequest, ChangeRequest, accepts
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.keys import with_key
 from deepfood.serve.problems import CHANGE_PROBLEMS
-from deepfood.serve.query import (
-    ADD_FORM,
-    AddRequest,
-    ChangeRequest,
-    NewPhoto,
-    accepts,
-    read_change,
-    read_new_photo,
-)
+from deepfood.serve.query import NewPhoto, read_change, read_new_photo
 from deepfood.serve.say import facts_of, gallery_of
 from deepfood.serve.service import SearchService
 

@@ -8,15 +8,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from deepfood.heatmap import Floats, Match, draw_heat
+from deepfood.serve.bodies import EXPLAIN_FORM, ExplainRequest, accepts
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.problems import PROBLEMS
-from deepfood.serve.query import (
-    EXPLAIN_FORM,
-    ExplainRequest,
-    Pair,
-    accepts,
-    read_pair,
-)
+from deepfood.serve.query import Pair, read_pair
 from deepfood.serve.service import SearchService
 
 #: The longest side of the pictures in an answer.

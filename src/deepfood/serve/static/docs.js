@@ -16,10 +16,12 @@ async function fillExamples() {
   if (!photo) return;
   replaceInExamples("PHOTO_ID", photo.id);
   const answer = {
-    hits: [{ ...photo, score: 0.91, probability: 0.83 }],
+    hits: [{ ...photo, score: 0.91, probability: 0.83, alike: [] }],
     verdict: "match",
     in_gallery: 0.9,
     label: { label: photo.label ?? "curry", probability: 0.85 },
+    next: "…",
+    notes: [],
   };
   $("example").textContent = JSON.stringify(answer, null, 2);
 }
@@ -105,6 +107,7 @@ function describe(api, schema) {
   const whole = follow(api, schema);
   const choices = whole.anyOf?.filter((one) => one.type !== "null");
   if (choices) return choices.map((one) => describe(api, one)).join(" or ");
+  if (whole.prefixItems) return `list of ${whole.prefixItems.length}`;
   if (whole.type === "array") return `list of ${describe(api, whole.items)}`;
   if (whole.properties) return `{${Object.keys(whole.properties).join(", ")}}`;
   const limits = [whole.minimum ?? "", whole.maximum ?? ""];

@@ -1,0 +1,166 @@
+"""Searches with filters, several photos, a box, pages, variety and groups, over HTTP."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from test_api import problem
+
+from live import run_deepfood, serving
+from plates import jpeg, plate, write_photos, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Twelve plates and a smaller copy of one, with attributes."""
+    root = tmp_path_factory.mktemp("question")
+    write_tiny_model(root / "model")
+    write_photos(root / "photos", 12)
+    plate(3).resize((80, 60)).save(root / "photos" / "small.jpg", quality=80)
+    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
+    lines = [
+        {"file": path.name, "price": price, "allergens": [[], ["peanut"], None][price % 3]}
+        for price, path in enumerate(sorted((root / "photos").glob("plate*")))
+    ]
+    (root / "about.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run_deepfood("attributes", root / "gallery", root / "about.jsonl")
+    with serving(root / "gallery") as server:
+        yield server.url
+
+
+def data_url(photo: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"
+
+
+def ask(url: str, **question: Any) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/search", json=question, timeout=30)
+
+
+def found(url: str, **question: Any) -> dict[str, Any]:
+    answer = ask(url, **question)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [hit["id"] for hit in answer["hits"]]
+
+
+def id_of(url: str, seed: int) -> str:
+    return ids(found(url, photo=data_url(jpeg(seed)), k=1))[0]
+
+
+def test_a_filter_finds_exactly_those_that_pass_and_says_what_it_left_out(url: str) -> None:
+    photo = data_url(jpeg(0))
+    cheap = found(url, photo=photo, k=20, where="price < 5")
+    assert sorted(ids(cheap)) == sorted(id_of(url, seed) for seed in range(5))
+    assert (cheap["notes"], cheap["next"], cheap["verdict"]) == ([], None, None)
+    safe = found(url, photo=photo, k=20, where='NOT allergens HAS "peanut"')
+    assert sorted(ids(safe)) == sorted(id_of(url, seed) for seed in range(0, 12, 3))
+    assert safe["notes"] == ["5 photos are left out: allergens not known"]
+    about = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
+    assert about == [
+        {"name": "price", "type": "number", "safety": False},
+        {"name": "allergens", "type": "list", "safety": True},
+    ]
+    facts = httpx.get(f"{url}/api/v1/photos/{id_of(url, 4)}").json()
+    assert facts["attributes"] == {"price": 4, "allergens": ["peanut"]}
+
+
+def test_pages_are_one_list(url: str) -> None:
+    for question in ({"photo": data_url(jpeg(3))}, {"id": id_of(url, 3)}):
+        whole = ids(found(url, **question, k=20))
+        pages, after = list[str](), None
+        while True:
+            page = found(url, **question, k=5, cursor=after)
+            pages += ids(page)
+            after = page["next"]
+            if after is None:
+                break
+        assert pages == whole
+        assert len(set(pages)) == 13 - ("id" in question)
+    cursor = found(url, id=id_of(url, 3), k=5)["next"]
+    problem(ask(url, id=id_of(url, 4), k=5, cursor=cursor), 422)
+    problem(ask(url, id=id_of(url, 3), k=5, cursor="nonsense"), 422)
+
+
+def test_like_some_and_unlike_others(url: str) -> None:
+    both = found(url, photo=[data_url(jpeg(3)), data_url(jpeg(7))], k=3)
+    assert {id_of(url, 3), id_of(url, 7)} < set(ids(both))
+    by_id = found(url, id=[id_of(url, 3), id_of(url, 7)], k=20)
+    assert len(by_id["hits"]) == 11, "what was asked with is left out"
+    unlike = found(url, photo=data_url(jpeg(3)), not_id=id_of(url, 7), k=20)
+    assert id_of(url, 7) not in ids(unlike)
+    form = [("photo", ("a", jpeg(3))), ("photo", ("b", jpeg(7))), ("not_photo", ("c", jpeg(5)))]
+    answer = httpx.post(f"{url}/api/v1/search", files=form, data={"k": "3"})
+    said = found(
+        *(url,),
+        photo=[data_url(jpeg(3)), data_url(jpeg(7))],
+        not_photo=data_url(jpeg(5)),
+        k=3,
+    )
+    assert answer.json() == said
+
+
+def test_a_box_is_the_part_that_counts(url: str) -> None:
+    two = Image.new("RGB", (192, 72))
+    two.paste(plate(8), (0, 0))
+    two.paste(plate(2), (96, 0))
+    out = io.BytesIO()
+    two.save(out, "PNG")
+    for box, seed in (((0, 0, 0.5, 1), 8), ((0.5, 0, 0.5, 1), 2)):
+        assert ids(found(url, photo=data_url(out.getvalue()), box=box, k=1)) == [id_of(url, seed)]
+        answer = httpx.post(
+            f"{url}/api/v1/search",
+            files={"photo": out.getvalue()},
+            data={"box": ",".join(map(str, box)), "k": "1"},
+        )
+        assert ids(answer.json()) == [id_of(url, seed)]
+    # The whole of a photo of the gallery is that photo, though it was cut by a box.
+    whole = found(url, id=id_of(url, 3), box=(0, 0, 1, 1), k=13)
+    assert ids(whole) == ids(found(url, id=id_of(url, 3), k=13))
+
+
+def test_groups_and_variety(url: str) -> None:
+    photo = data_url(jpeg(3))
+    plain = found(url, photo=photo, k=2)
+    grouped = found(url, photo=photo, k=2, group_duplicates=True)
+    first = grouped["hits"][0]
+    assert [first["id"], *ids({"hits": first["alike"]})] == ids(plain)
+    assert first["alike"][0]["score"] == plain["hits"][1]["score"]
+    varied = found(url, photo=photo, k=3, diversity=0.9)
+    assert ids(varied)[0] == ids(plain)[0]
+    assert ids(plain)[1] not in ids(varied)
+    assert varied["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ({"where": "price <"}, "expected"),
+        ({"where": "calories < 5"}, "there is no attribute 'calories'"),
+        ({"where": "price < 1 OR " * 40 + "price < 1"}, "41 comparisons"),
+        ({"where": "x" * 5000}, "4096"),
+        ({"where": "NOT " * 500 + "price < 1"}, "nested more than 32 deep"),
+        ({"not_id": ["x"] * 8}, "8 at most"),
+        ({"box": [0, 0, 2, 1]}, "not inside"),
+        ({"box": [0, 0, 1]}, "box"),
+        ({"diversity": 2}, "diversity"),
+        ({"diversity": 0.5, "cursor": "x"}, "no further pages"),
+        ({"k": 101}, "k = 101"),
+        ({"group_duplicates": "perhaps"}, "group_duplicates"),
+    ],
+)
+def test_what_cannot_be_asked(url: str, question: dict[str, Any], said: str) -> None:
+    assert said in problem(ask(url, photo=data_url(jpeg(1)), **question), 422)
+
+
+def test_ids_that_are_not_there(url: str) -> None:
+    problem(ask(url, id=["0" * 20]), 404)
+    problem(ask(url, photo=data_url(jpeg(1)), not_id="0" * 20), 404)
+    problem(ask(url, not_id=id_of(url, 1)), 422)
