@@ -1,6 +1,8 @@
 """Which photos have most of a feature: against a slow, obvious recomputation."""
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from deepfood.errors import QueryError
 from deepfood.evaluate import features
 from deepfood.evaluate.features import Feature, Ranked, rank_features
 from deepfood.gallery import Gallery, Photo
+from deepfood.gallery.writer import GalleryWriter
+from deepfood.index import VectorFile
+from deepfood.index.vectors import append_vectors
 from deepfood.model import Model, open_model
 from plates import LIMITS, build, jpeg, write_tiny_model
 
@@ -34,11 +39,12 @@ def gallery(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 
 
 def test_the_highest_and_the_lowest_are_found_in_order(gallery: Gallery) -> None:
-    vectors = np.array(gallery.vectors)
+    photos, file, rows = gallery.photos()
+    vectors = file.take(rows)
     for lowest in (False, True):
         (seventh,) = rank_features(gallery, [7], 5, lowest=lowest)
         column = vectors[:, 7] if lowest else -vectors[:, 7]
-        wanted = [gallery.store.at(int(row)) for row in np.argsort(column, kind="stable")[:5]]
+        wanted = [photos[place] for place in np.argsort(column, kind="stable")[:5]]
         assert [one.photo for one in seventh.photos] == wanted
         assert [one.value for one in seventh.photos] == [
             float(v) for v in np.sort(column)[:5] * (1 if lowest else -1)
@@ -80,11 +86,14 @@ def test_chunks_give_what_one_sort_gives(
     vectors: np.ndarray, count: int, lowest: bool, chunk: int
 ) -> None:
     keys = vectors if lowest else -vectors
-    with pytest.MonkeyPatch.context() as patch:
+    columns, rows = np.arange(vectors.shape[1]), np.arange(len(vectors))
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(features, "_CHUNK_ROWS", chunk)
-        columns = np.arange(vectors.shape[1])
-        found = features._extreme_rows(vectors, columns, count, lowest=lowest)
-        mean, spread = features._mean_and_spread(vectors, columns)
+        path = Path(folder) / "vectors.f32"
+        append_vectors(path, len(columns), "f32", 0, vectors)
+        file = VectorFile.open(path, len(columns), "f32", len(rows))
+        found = features._extreme_rows(file, rows, columns, count, lowest=lowest)
+        mean, spread = features._mean_and_spread(file, rows, columns)
     np.testing.assert_array_equal(found, np.argsort(keys, axis=0, kind="stable")[:count])
     np.testing.assert_allclose(mean, vectors.mean(axis=0, dtype=np.float64), atol=1e-6)
     np.testing.assert_allclose(spread, vectors.std(axis=0, dtype=np.float64), atol=1e-6)
@@ -111,8 +120,11 @@ def test_purity_is_the_share_of_the_most_frequent_label() -> None:
 
 
 def test_an_empty_gallery_is_told(gallery: Gallery, tmp_path: Path, model: Model) -> None:
-    class Empty:
-        manifest, folder, vectors = gallery.manifest, tmp_path, np.empty((0, 48), np.float32)
-
-    with pytest.raises(QueryError, match="has no photos"):
-        rank_features(Empty(), [1], 3)  # type: ignore[arg-type]
+    shutil.copytree(gallery.folder, tmp_path / "empty")
+    with GalleryWriter.open(tmp_path / "empty") as writer:
+        writer.remove([photo.id for photo in gallery.photos()[0]])
+    with (
+        Gallery.open(tmp_path / "empty", model) as empty,
+        pytest.raises(QueryError, match="has no photos"),
+    ):
+        rank_features(empty, [1], 3)

@@ -205,6 +205,7 @@ def _is_current(
         or any(living.problems(out, contents=True))
         or model_problems(living.model_folder(out), living.model_fingerprint)
         or len(known) != len(source.files)
+        or (living.calibration is None and living.uncalibrated is None)  # of an earlier deepfood
     ):
         return False
     return all(
