@@ -125,8 +125,9 @@ def test_the_gallery_asks_itself_each_photo_left_out(kitchen: Kitchen, evaluate:
     assert found["notes"] == []
 
     with closing(Gallery.open(kitchen.gallery, open_model(kitchen.fine))) as gallery:
-        vectors = np.array(gallery.vectors)
-        labels = np.array([photo.label for photo in gallery.store.photos()])
+        photos, file, rows = gallery.photos()
+        vectors = file.take(rows)
+        labels = np.array([photo.label for photo in photos])
     alike = vectors @ vectors.T
     np.fill_diagonal(alike, -2)
     ranked = labels[np.argsort(-alike, axis=1)[:, :-1]] == labels[:, np.newaxis]
