@@ -86,7 +86,9 @@ class VectorFile:
         if len(rows) > _GATHERED:
             starts = range(0, len(rows), _GATHERED)
             return np.concatenate([self.scores_of(rows[i : i + _GATHERED], query) for i in starts])
-        gathered = self._vectors.take(rows, axis=0)
+        # numpy's take copies all of an array that is not contiguous, as i8's is for its scales.
+        apart = self._scales is not None
+        gathered = self._vectors[rows] if apart else self._vectors.take(rows, axis=0)
         found = dots(gathered, gathered.strides[0], query)
         if self._scales is not None:
             found *= self._scales[rows]
