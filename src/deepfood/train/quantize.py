@@ -18,6 +18,7 @@ import onnxruntime
 
 from deepfood import __version__
 from deepfood.data.each_photo import Unreadable, each_photo
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
@@ -110,7 +111,7 @@ def quantize(
                 "vector; no Model was written"
             ) from error
     before = embedded.select(after.files)
-    unseen = np.array([sha256[:20] not in model.trained_on for sha256 in after.sha256])
+    unseen = np.array([photo_id(sha256) not in model.trained_on for sha256 in after.sha256])
     asking = np.flatnonzero(unseen if unseen.any() else ~unseen)
     decided_by, compared = _compare(before, after, asking, seed)
     bound = MAX_DROP[decided_by] if max_drop is None else max_drop
@@ -147,7 +148,7 @@ def _divide(
             f"quantize needs {FEWEST_PHOTOS} usable photos to calibrate with and to judge by, and "
             f"there {'is' if count == 1 else 'are'} {count}"
         )
-    seen = np.array([sha256[:20] in model.trained_on for sha256 in embedded.sha256])
+    seen = np.array([photo_id(sha256) in model.trained_on for sha256 in embedded.sha256])
     order = rng.permutation(count)
     order = order[np.argsort(~seen[order], kind="stable")]
     files = [embedded.files[row] for row in order]
