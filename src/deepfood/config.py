@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     api_key_hashes: Annotated[str, Field(pattern=r"^\s*([0-9a-f]{64}\s*)*$")] = ""
+    max_queued: Annotated[int, Field(ge=0, le=100_000)] = 64
+    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    max_connections: Annotated[int, Field(ge=1)] = 900
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -3,11 +3,10 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import FileResponse, Response
@@ -19,14 +18,16 @@ from deepfood.serve import changes, explain
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
-from deepfood.serve.guard import BodyLimit, SecurityHeaders, max_body_bytes
+from deepfood.serve.guard import BodyLimit, Door, SecurityHeaders, max_body_bytes
+from deepfood.serve.line import Line, compute, read
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import read_original_form, read_question
 from deepfood.serve.question import DEFAULT_K
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 
-T = TypeVar("T")
+#: One page asks for some dozens of thumbnails at once, and shows what it is refused as broken.
+_QUEUED_READS = 1024
 
 STATIC = Path(__file__).parent / "static"
 
@@ -58,12 +59,20 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
         upkeep = Upkeep(current)
         upkeep.start()
         # As many photos are decoded at once as there are cores to do it (and memory for). Who waits
-        # for a turn to write keeps none of them from searching.
+        # for a turn to write keeps none of them from searching, and a crowd that searches does not
+        # keep the page from showing photos.
+        queued, timeout_s = settings.max_queued, settings.request_timeout_s
         with (
-            ThreadPoolExecutor(service.embedder.threads + 1, "photo") as threads,
-            ThreadPoolExecutor(1, "write") as writing,
+            Line("search", service.embedder.threads + 1, queued, timeout_s) as computing,
+            Line("read", 2, _QUEUED_READS, timeout_s) as reading,
+            Line("write", 1, queued, timeout_s) as writing,
         ):
-            yield {"current": current, "threads": threads, "writing": writing}
+            yield {
+                "current": current,
+                "computing": computing,
+                "reading": reading,
+                "writing": writing,
+            }
         upkeep.end()
         current.service.close()
 
@@ -82,6 +91,7 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     app.include_router(changes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
+    app.add_middleware(Door)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -108,7 +118,7 @@ router = APIRouter()
 async def search(request: Request) -> SearchOut:
     """Find the photos most like those sent, or more like some of the gallery."""
     question = await read_question(request, max_body_bytes(_settings(request)))
-    answer, found = await _in_thread(request, _service(request).search, question)
+    answer, found = await compute(request, _service(request).search, question)
     hits = zip(answer.hits, found.alike, strict=True)
     return SearchOut(
         hits=[hit_of(request, hit, alike) for hit, alike in hits],
@@ -129,14 +139,15 @@ async def search(request: Request) -> SearchOut:
 async def search_as_the_original(request: Request) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
     data = await read_original_form(request, max_body_bytes(_settings(request)))
-    answer = await _in_thread(request, _service(request).search_photo, data, DEFAULT_K)
+    search_photo = _service(request).search_photo
+    answer = await compute(request, search_photo, data, DEFAULT_K)
     return UrlsOut(urls=[url(request, f"/photos/{hit.photo.id}") for hit in answer.hits])
 
 
 @router.get("/api/v1/gallery", tags=["gallery"])
 async def gallery(request: Request) -> GalleryOut:
     """What is searched here."""
-    return await _in_thread(request, gallery_of, request)
+    return await read(request, gallery_of, request)
 
 
 @router.get("/api/v1/samples", tags=["gallery"])
@@ -145,14 +156,14 @@ async def samples(
 ) -> list[PhotoOut]:
     """Photos of the gallery drawn at random, to start from."""
     seed = secrets.randbits(32) if seed is None else seed
-    drawn = await _in_thread(request, _service(request).gallery.sample, count, seed)
+    drawn = await read(request, _service(request).gallery.sample, count, seed)
     return [photo_of(request, photo) for photo in drawn]
 
 
 @router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: PROBLEMS[404]})
 async def photo_facts(request: Request, photo_id: str) -> FactsOut:
     """What the gallery says of one photo."""
-    return await _in_thread(request, facts_of, request, photo_id)
+    return await read(request, facts_of, request, photo_id)
 
 
 @router.get(
@@ -160,7 +171,7 @@ async def photo_facts(request: Request, photo_id: str) -> FactsOut:
 )
 async def photo_file(request: Request, photo_id: str) -> Response:
     """The photo as it was indexed, byte for byte."""
-    photo, data = await _in_thread(request, _service(request).photo, photo_id)
+    photo, data = await read(request, _service(request).photo, photo_id)
     return Response(data, media_type=photo.media_type, headers=_PICTURE_HEADERS)
 
 
@@ -172,7 +183,7 @@ async def photo_file(request: Request, photo_id: str) -> Response:
 )
 async def photo_thumbnail(request: Request, photo_id: str) -> Response:
     """A small JPEG of the photo."""
-    data = await _in_thread(request, _service(request).thumbnail, photo_id)
+    data = await read(request, _service(request).thumbnail, photo_id)
     return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
 
 
@@ -206,9 +217,3 @@ def _service(request: Request) -> SearchService:
 def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
-
-
-async def _in_thread(request: Request, function: Callable[..., T], *arguments: object) -> T:
-    """Run what computes or reads files beside the event loop."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(request.state.threads, function, *arguments)

@@ -3,7 +3,6 @@
 A change is on the disk when its answer is sent, and every process finds it at its next search.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from deepfood.serve.bodies import ADD_FORM, AddRequest, ChangeRequest, accepts
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.keys import with_key
+from deepfood.serve.line import compute, in_turn, read
 from deepfood.serve.problems import CHANGE_PROBLEMS
 from deepfood.serve.query import NewPhoto, read_change, read_new_photo
 from deepfood.serve.say import facts_of, gallery_of
@@ -52,11 +52,11 @@ async def add_photo(request: Request, response: Response) -> FactsOut:
     try:
         photo_id, outcome = await _add(request, current.service, new, deadline)
     except ModelMismatchError:  # the gallery has been made anew, with another Model
-        service = await _in(request.state.threads, current.follow)
+        service = await read(request, current.follow)
         photo_id, outcome = await _add(request, service, new, deadline)
     response.status_code = 201 if outcome == "added" else 200
     response.headers["Location"] = f"/api/v1/photos/{photo_id}"
-    return await _in(request.state.threads, facts_of, request, photo_id)
+    return await read(request, facts_of, request, photo_id)
 
 
 @router.patch(
@@ -80,7 +80,7 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
         )
 
     await _change_existing(request, photo_id, write)
-    return await _in(request.state.threads, facts_of, request, photo_id)
+    return await read(request, facts_of, request, photo_id)
 
 
 @router.delete("/api/v1/photos/{photo_id}", status_code=204)
@@ -92,14 +92,14 @@ async def remove_photo(request: Request, photo_id: str) -> None:
 @router.post("/api/v1/admin/reload")
 async def reload(request: Request) -> GalleryOut:
     """Take up a new generation or Model now; this process would do so within a second anyway."""
-    await _in(request.state.threads, request.state.current.follow)
-    return await _in(request.state.threads, gallery_of, request)
+    await read(request, request.state.current.follow)
+    return await read(request, gallery_of, request)
 
 
 async def _add(
     request: Request, service: SearchService, new: NewPhoto, deadline: float
 ) -> tuple[str, Outcome]:
-    one = await _in(request.state.threads, _embedded, service, new)
+    one = await compute(request, _embedded, service, new)
     written = await _write(request, service, lambda writer: writer.add([one]), deadline)
     return one.photo.id, written[0]
 
@@ -116,7 +116,7 @@ async def _change_existing(
 ) -> None:
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
-    await _in(request.state.threads, service.gallery.photo, photo_id)
+    await read(request, service.gallery.photo, photo_id)
     await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
 
 
@@ -136,8 +136,4 @@ async def _write(
         with GalleryWriter.open(service.gallery.folder, model, wait_s=wait_s) as writer:
             return change(writer)
 
-    return await _in(request.state.writing, write)
-
-
-async def _in(pool: object, function: Callable[..., T], *arguments: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)  # type: ignore[arg-type]
+    return await in_turn(request, write)

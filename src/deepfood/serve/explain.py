@@ -1,6 +1,5 @@
 """Why a photo was found: the regions that carry the match, as heat maps over both photos."""
 
-import asyncio
 import base64
 import io
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel
 from deepfood.heatmap import Floats, Match, draw_heat
 from deepfood.serve.bodies import EXPLAIN_FORM, ExplainRequest, accepts
 from deepfood.serve.guard import max_body_bytes
+from deepfood.serve.line import compute
 from deepfood.serve.problems import PROBLEMS
 from deepfood.serve.query import Pair, read_pair
 from deepfood.serve.service import SearchService
@@ -58,9 +58,7 @@ router = APIRouter()
 async def explain(request: Request) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""
     pair = await read_pair(request, max_body_bytes(request.app.state.settings))
-    loop = asyncio.get_running_loop()
-    service: SearchService = request.state.current.service
-    return await loop.run_in_executor(request.state.threads, _explain, service, pair)
+    return await compute(request, _explain, request.state.current.service, pair)
 
 
 def _explain(service: SearchService, pair: Pair) -> ExplainOut:

@@ -1,4 +1,4 @@
-"""ASGI middleware that stands before every route: a bound on the body, and security headers."""
+"""ASGI middleware before every route: the door, a bound on the body, and security headers."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.config import Settings
+from deepfood.serve.line import FULL, RETRY_AFTER_S, Line
 from deepfood.serve.problems import problem
 
 #: Everything comes from this server; blob: and data: are the picture that a visitor chose.
@@ -43,6 +44,27 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class Door:
+    """Answer 503 to what would be searched for while the line is full, before its body is read.
+
+    It is asked outside the routes, since at ten times the load that can be borne nine tenths of all
+    requests end here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            line: Line = scope["state"]["computing"]
+            if line.is_full:
+                answer = problem(Request(scope), 503, FULL)
+                answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

@@ -10,6 +10,7 @@ from uvicorn.supervisors import Multiprocess
 from deepfood.config import Settings, export_settings
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.serve.app import create_app
+from deepfood.serve.protocol import Config
 from deepfood.serve.service import open_service
 
 
@@ -49,24 +50,13 @@ def run(settings: Settings, listening: socket.socket) -> None:
         # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
         print(f"deepfood: {count} photos on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
         if settings.workers == 1:
-            config = _config(create_app(settings, lambda _: service))
+            config = Config(create_app(settings, lambda _: service), settings)
             uvicorn.Server(config).run(sockets=[listening])
         else:
             service.close()
             export_settings(settings)
-            config = _config("deepfood.serve.app:app_for_worker", settings.workers)
+            config = Config("deepfood.serve.app:app_for_worker", settings)
             Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
     print("deepfood: ended", flush=True)
-
-
-def _config(app: object, workers: int = 1) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        factory=isinstance(app, str),
-        workers=workers,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )

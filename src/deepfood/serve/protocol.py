@@ -1,0 +1,87 @@
+"""HTTP/1.1 as uvicorn speaks it, to clients that may be slow or too many."""
+
+import asyncio
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from deepfood.config import Settings
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration for our settings. It is pickled, to reach worker processes."""
+
+    def __init__(self, app: object, settings: Settings) -> None:
+        super().__init__(
+            app,  # type: ignore[arg-type]
+            factory=isinstance(app, str),
+            workers=settings.workers,
+            http=Protocol,
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+        self.body_timeout_s = settings.body_timeout_s
+        self.max_connections = settings.max_connections
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection, closed when a request does not come in within `body_timeout_s`.
+
+    uvicorn waits for ever for the rest of a request, so that a few hundred clients that send a byte
+    now and then would take all connections. The time runs from a connection's start, and then from
+    the first byte after a request, until the request's last byte; no matter whether it has been
+    answered, for what comes after an early answer is read too, and thrown away.
+    """
+
+    config: Config
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.config.max_connections:
+            self._end(b"503 Service Unavailable", b"Retry-After: 1\r\n")
+        else:
+            self._start()
+
+    def data_received(self, data: bytes) -> None:
+        if self._clock is None:
+            self._start()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._clock is None:  # it came in one piece with the end of another
+            self._start()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _start(self) -> None:
+        self._clock = self.loop.call_later(self.config.body_timeout_s, self._late)
+
+    def _stop(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _late(self) -> None:
+        cycle = self.cycle  # the request whose head came last
+        if self.pipeline or (cycle and not cycle.more_body and not cycle.response_complete):
+            self._start()  # it is we who have another to answer first
+        elif cycle is None or not cycle.response_started:
+            self._end(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _end(self, status: bytes, headers: bytes = b"") -> None:
+        self.transport.write(
+            b"HTTP/1.1 %b\r\n%bContent-Length: 0\r\nConnection: close\r\n\r\n" % (status, headers)
+        )
+        self.transport.close()

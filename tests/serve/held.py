@@ -1,0 +1,60 @@
+"""A real server in this process, whose searches can be held back, to see what waits behind them."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from deepfood.config import Settings, load_settings
+from deepfood.gallery import Answer
+from deepfood.gallery.find import Found
+from deepfood.serve.app import create_app
+from deepfood.serve.protocol import Config
+from deepfood.serve.question import Question
+from deepfood.serve.run import listen
+from deepfood.serve.service import SearchService, open_service
+
+
+class HeldService(SearchService):
+    """Searches as ever, but each waits for `gate` first; `begun` and `ended` count them."""
+
+    gate: threading.Event
+    begun = 0
+    ended = 0
+
+    def search(self, question: Question) -> tuple[Answer, Found]:
+        self.begun += 1
+        try:
+            assert self.gate.wait(30)
+            return super().search(question)
+        finally:
+            self.ended += 1
+
+
+@contextmanager
+def held_server(gallery: Path, **changed: object) -> Iterator[tuple[int, HeldService]]:
+    """A port of 127.0.0.1, and its service, whose gate is open. Two threads search."""
+    settings = load_settings(gallery=gallery, threads=1, **changed)
+    service = open_held(settings)
+    config = Config(create_app(settings, lambda _: service), settings)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+        thread.start()
+        try:
+            yield listening.getsockname()[1], service
+        finally:
+            service.gate.set()
+            server.should_exit = True
+            thread.join()
+
+
+def open_held(settings: Settings) -> HeldService:
+    service = open_service(settings)
+    held = HeldService(service.gallery, service.embedder, settings)
+    held.gate = threading.Event()
+    held.gate.set()
+    return held

@@ -1,0 +1,245 @@
+"""More clients than can be served, and clients that are slow, go away, or never end."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from held import HeldService, held_server
+
+from live import run_deepfood
+from plates import jpeg, write_photos, write_tiny_model
+
+THREADS = 2  # of a held server
+QUEUED = 3
+BODY_TIMEOUT_S = 0.5
+
+
+@pytest.fixture(scope="module")
+def tiny_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("overload")
+    write_tiny_model(root / "model")
+    write_photos(root / "photos", 12)
+    run_deepfood(*("build", root / "photos", "--out", root / "gallery", "--model", root / "model"))
+    return root / "gallery"
+
+
+@pytest.fixture(scope="module")
+def busy(tiny_gallery: Path) -> Iterator[tuple[int, HeldService]]:
+    """Room for five searches, two at work and three waiting; one second a search."""
+    with held_server(
+        tiny_gallery, max_queued=QUEUED, request_timeout_s=1.0, max_connections=30
+    ) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def strict(tiny_gallery: Path) -> Iterator[tuple[int, HeldService]]:
+    """Half a second for a request to come in."""
+    with held_server(tiny_gallery, max_queued=0, body_timeout_s=BODY_TIMEOUT_S) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        yield connection
+
+
+def search_bytes(*, body_follows: bool = True) -> bytes:
+    body = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="p"\r\n\r\n'
+    body += jpeg(3) + b"\r\n--b--\r\n"
+    head = (
+        "POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + (body if body_follows else b"")
+
+
+JSON = b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET_HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def status(connection: socket.socket) -> int:
+    """The status of the next answer, which is read to its end; 0 where the server closed."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        one = connection.recv(1)
+        if not one:
+            return 0
+        head += one
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    while length:
+        length -= len(connection.recv(length))
+    return int(head.split()[1])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def quiet(service: HeldService) -> None:
+    service.gate.set()
+    time.sleep(0.1)  # for what still waits in the line
+    until(lambda: service.begun == service.ended)
+
+
+@contextlib.contextmanager
+def crowd(port: int, service: HeldService, count: int) -> Iterator[list[socket.socket]]:
+    """So many searches under way, one by one, behind a closed gate."""
+    service.gate.clear()
+    service.begun = service.ended = 0
+    with contextlib.ExitStack() as stack:
+        stack.callback(quiet, service)
+        clients = [stack.enter_context(connected(port)) for _ in range(count)]
+        for number, client in enumerate(clients):
+            client.sendall(search_bytes())
+            if number < THREADS:
+                until(lambda wanted=number + 1: service.begun == wanted)  # type: ignore[misc]
+        time.sleep(0.1)  # the rest can be seen to wait only by what comes after them
+        yield clients
+
+
+def test_beyond_the_queue_it_is_503_before_the_body_and_at_once(
+    busy: tuple[int, HeldService],
+) -> None:
+    port, service = busy
+    with crowd(port, service, THREADS + QUEUED) as clients, connected(port) as late:
+        started = time.monotonic()
+        late.sendall(search_bytes(body_follows=False))
+        answer = late.recv(4096)
+        assert time.monotonic() - started < 0.3
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1\r\n" in answer.lower()
+        assert b"application/problem+json" in answer
+        service.gate.set()
+        assert [status(client) for client in clients] == [200] * 5
+        with connected(port) as after:
+            after.sendall(search_bytes())
+            assert status(after) == 200
+
+
+def test_health_photos_and_the_page_are_quick_meanwhile(busy: tuple[int, HeldService]) -> None:
+    port, service = busy
+    photo = service.gallery.sample(1, 0)[0].id
+    with crowd(port, service, THREADS + QUEUED), connected(port) as other:
+        started = time.monotonic()
+        for path in ("/healthz", "/readyz", "/", f"/photos/{photo}", f"/thumbnails/{photo}"):
+            other.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert status(other) == 200, path
+        assert time.monotonic() - started < 0.5
+
+
+def test_who_went_away_is_not_computed_for(busy: tuple[int, HeldService]) -> None:
+    port, service = busy
+    with crowd(port, service, THREADS + QUEUED) as clients:
+        for client in clients[THREADS:]:
+            client.close()
+        time.sleep(0.2)
+        with connected(port) as other:  # there is room again
+            other.sendall(search_bytes())
+            time.sleep(0.1)
+            service.gate.set()
+            assert status(other) == 200
+        assert [status(client) for client in clients[:THREADS]] == [200] * THREADS
+        assert service.begun == THREADS + 1
+
+
+def test_time_spent_waiting_is_a_503_and_at_work_a_504(busy: tuple[int, HeldService]) -> None:
+    port, service = busy
+    with crowd(port, service, THREADS + QUEUED) as clients:
+        started = time.monotonic()
+        assert [status(client) for client in clients] == [504] * THREADS + [503] * QUEUED
+        assert 0.5 < time.monotonic() - started < 2
+        assert service.begun == THREADS
+        # The threads are still at work, and so there is room in the queue only.
+        with contextlib.ExitStack() as stack:
+            more = [stack.enter_context(connected(port)) for _ in range(QUEUED + 1)]
+            for client in more:
+                client.sendall(search_bytes())
+                time.sleep(0.05)
+            assert status(more[-1]) == 503
+            service.gate.set()
+            assert [status(client) for client in more[:-1]] == [200] * QUEUED
+
+
+def test_connections_beyond_the_limit_are_closed(busy: tuple[int, HeldService]) -> None:
+    port, _ = busy
+    with contextlib.ExitStack() as stack:
+        some = [stack.enter_context(connected(port)) for _ in range(30)]
+        for one in some:
+            one.sendall(GET_HEALTH)
+            assert status(one) == 200
+        with connected(port) as beyond:
+            assert b"503 Service Unavailable" in beyond.recv(200)
+            assert beyond.recv(1) == b""
+        some.pop().close()
+        until(lambda: _health(port) == 200)
+
+
+def _health(port: int) -> int:
+    with connected(port) as one:
+        one.sendall(GET_HEALTH)
+        return status(one)
+
+
+@pytest.mark.parametrize(
+    ("first", "drop"),
+    [
+        (b"", b""),
+        (b"", b"\r\n"),
+        (b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\n", b"X-More: y\r\n"),
+        (JSON + b"Content-Length: 9999\r\n\r\n", b" "),
+        (JSON + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        # Answered early, before its body, and read on.
+        (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n", b"-"),
+        # A good request first, then a slow one.
+        (GET_HEALTH + b"GET /hea", b"l"),
+        (GET_HEALTH, b"\r\n"),
+    ],
+    ids=["silence", "lines", "head", "body", "chunks", "answered", "second", "between"],
+)
+def test_a_request_that_trickles_in_is_cut_off(
+    first: bytes, drop: bytes, strict: tuple[int, HeldService]
+) -> None:
+    port, _ = strict
+    started = time.monotonic()
+    with connected(port) as slow:
+        slow.settimeout(0.1)
+        slow.sendall(first)
+        answer = b""
+        while time.monotonic() - started < 10:
+            try:
+                if drop:
+                    slow.sendall(drop)
+                received = slow.recv(4096)
+                answer += received
+                if not received:
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert time.monotonic() - started < 3 * BODY_TIMEOUT_S, answer
+    assert answer.startswith(b"HTTP/1.1 ")
+    assert (b"408 Request Timeout" in answer) == (not first.startswith((GET_HEALTH, b"POST /now")))
+
+
+def test_who_is_prompt_keeps_the_connection(strict: tuple[int, HeldService]) -> None:
+    port, service = strict
+    with connected(port) as client:
+        for _ in range(3):
+            client.sendall(GET_HEALTH)
+            assert status(client) == 200
+            time.sleep(0.3)
+        # Our own time does not count, nor does that of one that was sent along with another.
+        service.gate.clear()
+        client.sendall(search_bytes() + GET_HEALTH[:9])
+        time.sleep(3 * BODY_TIMEOUT_S)
+        service.gate.set()
+        assert status(client) == 200
