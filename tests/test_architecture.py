@@ -12,7 +12,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: Each room may import the rooms before it, itself and the ground floor.
 ROOMS = ["data", "model", "embed", "heatmap", "index", "gallery", "evaluate", "train", "serve"]
-ROOMS += ["info", "cli"]
+ROOMS += ["deploy", "info", "cli"]
 GROUND_FLOOR = {
     "errors",
     "config",

@@ -18,6 +18,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── TrainingError                training cannot start from what it was given, or cannot go on
+├── DeployError                  the cloud refused a deployment, or it went wrong there
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 └── PortTakenError               the address to serve on is in use
@@ -98,6 +99,10 @@ class NoHeatMapError(QueryError):
 
 
 class TrainingError(DeepfoodError):
+    pass
+
+
+class DeployError(DeepfoodError):
     pass
 
 

@@ -10,6 +10,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     build,
     calibrate,
     data,
+    deploy,
     embed,
     evaluate,
     inspect,

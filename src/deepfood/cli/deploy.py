@@ -1,0 +1,104 @@
+"""`deepfood deploy eb`: the service on AWS Elastic Beanstalk."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfood.cli.app import Json, app, print_json
+from deepfood.errors import MissingExtraError, SettingError
+
+_app = typer.Typer(no_args_is_help=True, help="Put the service on a cloud.")
+app.add_typer(_app, name="deploy")
+
+
+@_app.command("eb")
+def eb(
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="Where its releases are: s3://BUCKET/PREFIX.")
+    ],
+    image: Annotated[str, typer.Option(help="The Docker image, best with its @sha256 digest.")],
+    region: Annotated[str, typer.Option(help="AWS region.")],
+    name: Annotated[
+        str, typer.Option(help="Of the stack, application and environment.")
+    ] = "deepfood",
+    instance_type: Annotated[str, typer.Option(help="EC2 instance type.")] = "c7i.large",
+    min_instances: Annotated[int, typer.Option(help="Instances that always run.")] = 1,
+    max_instances: Annotated[int, typer.Option(help="Instances at most, under load.")] = 4,
+    log_days: Annotated[int, typer.Option(help="How long CloudWatch keeps logs.")] = 30,
+    certificate: Annotated[
+        str, typer.Option(help="ARN of the certificate for HTTPS; without one, plain HTTP.")
+    ] = "",
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="Solution stack.", show_default="newest with Docker, then the one there is"
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a setting of the service; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the bundle to this zip file.")] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Do it, or only show what would be done.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what a deployment made; the bucket stays.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The service on AWS Elastic Beanstalk: show what would be done, and with --apply do it."""
+    from deepfood.deploy.bundle import Deployment, make_bundle
+    from deepfood.deploy.describe import describe
+
+    deployment = Deployment(
+        name=name,
+        gallery=gallery,
+        image=image,
+        instance_type=instance_type,
+        min_instances=min_instances,
+        max_instances=max_instances,
+        log_days=log_days,
+        certificate_arn=certificate,
+        settings=dict(map(_setting, setting or ())),
+    )
+    bundle = make_bundle(deployment)
+    if out is not None:
+        out.write_bytes(bundle.data)
+    url = None
+    if not apply:
+        plan = describe(deployment, bundle, region, remove)
+        if not as_json:
+            print("\n".join(plan))
+            print("nothing was done: add --apply")
+    else:
+        try:
+            from deepfood.deploy import apply as aws
+        except ImportError as error:
+            raise MissingExtraError(
+                "deploying needs boto3: pip install 'deepfood[deploy]'"
+            ) from error
+        plan = []
+        tell = plan.append if as_json else print
+        if remove:
+            aws.remove(name, region, tell)
+        else:
+            url = aws.deploy(deployment, bundle, region, tell, platform)
+            if not as_json:
+                print(f"deepfood: {url}")
+    if as_json:
+        print_json(
+            {
+                "applied": apply,
+                "bundle": {"label": bundle.label, "files": dict(bundle.files)},
+                "steps": plan,
+                "url": url,
+            }
+        )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingError(f"--setting {text}: it must be NAME=VALUE, as in docs/settings.md")
+    return name, value
