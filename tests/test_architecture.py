@@ -1,6 +1,7 @@
 """The rules of DESIGN that code can check: imports run one way, one reader of the environment."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +61,7 @@ def test_every_room_is_known() -> None:
 def test_only_config_reads_the_environment_and_nothing_unpickles(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if room_of(path) != "config":
-        assert "environ" not in text
-        assert "getenv" not in text
+        assert not re.search(r"\benviron(b?)\b|getenv", text)
     assert not {"pickle", "marshal", "shelve"} & imported(path)
     assert "allow_pickle=True" not in text
 
