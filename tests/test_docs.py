@@ -89,7 +89,17 @@ def test_nothing_names_a_machine_or_registry() -> None:
     assert sys.version_info >= (3, 11)
     for name in filter(None, tracked):
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".js", ".html", ".css", ".json", ".txt", ""):
+        if path.is_file() and path.suffix in (
+            ".py",
+            ".md",
+            ".toml",
+            ".js",
+            ".html",
+            ".css",
+            ".json",
+            ".txt",
+            "",
+        ):
             text = path.read_text(encoding="utf-8", errors="replace")
             for stranger in ("registry.npm" + "js", "pypi." + "org", "/root" + "/", "/work" + "/"):
                 assert stranger not in text, f"{name} names {stranger}"
