@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from live import SmallGallery, build_dish_gallery, build_small_gallery, serving
+from seaweed import OWNER, Seaweed, seaweed, use_identity
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,19 @@ def dish_url(dish_gallery: Path) -> Iterator[str]:
     """Where a deepfood server of the dish gallery listens, as long as the tests run."""
     with serving(dish_gallery) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3 server, as long as the tests run. Whoever kills it starts one of their own."""
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://…` of a private bucket; settings and credentials for it are in the environment."""
+    monkeypatch.setenv("DEEPFOOD_S3_ENDPOINT", s3_server.url)
+    monkeypatch.setenv("DEEPFOOD_S3_RETRY_S", "2")
+    use_identity(monkeypatch, OWNER)
+    return s3_server.new_bucket()

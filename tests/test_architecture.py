@@ -23,6 +23,7 @@ GROUND_FLOOR = {
     "photo_defects",
     "progress",
     "caption",
+    "storage",
 }
 NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 

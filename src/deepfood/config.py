@@ -5,6 +5,7 @@ Order, the first that has a value wins: flags, environment (`DEEPFOOD_<NAME>`), 
 here. This module is the only one that reads the environment. `docs/settings.md` lists them all.
 """
 
+import configparser
 import json
 import os
 import shutil
@@ -43,6 +44,12 @@ class Settings(BaseSettings):
 
     # Learning and evaluating
     cache: Path = Path("~/.cache/deepfood")
+
+    # S3
+    s3_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    s3_region: str = ""
+    s3_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    s3_retry_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
 
     # Index
     index: Literal["auto", "exact", "annoy", "hnsw"] = "auto"
@@ -141,6 +148,42 @@ def kaggle_credentials() -> tuple[str, str] | None:
                 f"{path} is not the kaggle.json that Kaggle gives, with username and key: get a "
                 "new one at https://www.kaggle.com/settings"
             ) from error
+    return None
+
+
+def aws_endpoint() -> str:
+    """Another S3 server than AWS's, where the variables of AWS's own tools name one; else empty."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+
+
+def aws_profile_keys() -> tuple[str, str, str | None] | None:
+    """Access key, secret key and session token of a profile in AWS's own file of credentials.
+
+    None where the environment has keys, which then count, or there are no such keys: the
+    machine's role is next. Raises SettingError where `AWS_PROFILE` names a profile without keys.
+    """
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return None
+    named = os.environ.get("AWS_PROFILE")
+    default = "~/.aws/credentials"
+    path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or default).expanduser()
+    profiles = configparser.RawConfigParser()
+    try:
+        profiles.read_string(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError, configparser.Error) as error:
+        if named:
+            raise SettingError(f"AWS_PROFILE is {named}, and {path} cannot be read") from error
+        return None
+    name = named or "default"
+    keys = dict(profiles.items(name)) if profiles.has_section(name) else {}
+    key, secret = keys.get("aws_access_key_id"), keys.get("aws_secret_access_key")
+    if key and secret:
+        return key, secret, keys.get("aws_session_token")
+    if named:
+        raise SettingError(
+            f"AWS_PROFILE is {named}, and {path} has no keys of that profile: for another kind of "
+            f"profile run eval $(aws configure export-credentials --profile {named} --format env)"
+        )
     return None
 
 

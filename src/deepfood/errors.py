@@ -19,6 +19,8 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── TrainingError                training cannot start from what it was given, or cannot go on
 ├── DeployError                  the cloud refused a deployment, or it went wrong there
+├── StorageError                 S3 (or a local folder in its place) refuses, fails or is away
+│   └── StorageMissingError      there is nothing with that key
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 └── PortTakenError               the address to serve on is in use
@@ -103,6 +105,14 @@ class TrainingError(DeepfoodError):
 
 
 class DeployError(DeepfoodError):
+    pass
+
+
+class StorageError(DeepfoodError):
+    pass
+
+
+class StorageMissingError(StorageError):
     pass
 
 

@@ -1,0 +1,262 @@
+"""Storage: objects by key in an S3 bucket, or files in a local folder, with the same few verbs.
+
+Both are obstore's, which signs, retries with exponential back-off and jitter, and limits time. A
+`Bucket` is all that lies below a prefix. Credentials come from where AWS's own tools have them: the
+environment, a profile in ~/.aws/credentials, or the role of the machine.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from obstore import exceptions, sign
+from obstore.store import LocalStore, S3Store
+
+from deepfood.config import Settings, aws_endpoint, aws_profile_keys
+from deepfood.errors import SettingError, StorageError, StorageMissingError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config, S3Credential
+
+S3 = "s3://"
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+#: How long keys of a profile are kept before the file is read again: somebody may renew them.
+_PROFILE_S = 300
+#: However long an object takes, as long as bytes keep coming; what stalls ends after s3_timeout_s.
+_WHOLE_REQUEST_S = 3600
+
+_ENVIRONMENT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+#: What S3 says with its error codes, and the way out.
+_SAID = {
+    "NoSuchBucket": "there is no such bucket: check its name, or create it",
+    "InvalidBucketName": "this is no valid name of a bucket: check it",
+    "AccessDenied": "your credentials may not do that: ask for rights on the bucket, or use others",
+    "AllAccessDisabled": "your credentials may not do that: ask whose bucket it is",
+    "ExpiredToken": "your credentials have expired: get new ones (aws sso login, or new keys)",
+    "TokenRefreshRequired": "your credentials have expired: get new ones",
+    "InvalidToken": "the session token is not valid: get new credentials",
+    "InvalidAccessKeyId": "nobody has this access key: check AWS_ACCESS_KEY_ID or the profile",
+    "SignatureDoesNotMatch": "the secret key is not the access key's: check the credentials",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it, by NTP, and try again",
+    "SlowDown": "the server is overloaded, and stayed so: try again later",
+    "ServiceUnavailable": "the server is unavailable, and stayed so: try again later",
+    "InternalError": "the server failed, and went on failing: try again later",
+    "PermanentRedirect": "the bucket is in another region: set s3_region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set s3_region",
+    "IllegalLocationConstraintException": "the bucket is in another region: set s3_region",
+}
+
+
+def is_remote(text: str | Path) -> bool:
+    """Whether it names storage beyond this machine: `s3://…`, however a Path has folded it."""
+    return str(text).startswith((S3, "s3:/"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object below the prefix: its key, size in bytes, ETag, and when it was written (UTC)."""
+
+    key: str
+    bytes: int
+    etag: str | None
+    modified: datetime
+
+
+class Bucket:
+    """What lies below `s3://bucket/prefix`, or in a local folder; for many threads.
+
+    Keys have `/` between their parts. Every method raises StorageError, one line with the place and
+    the way out; StorageMissingError where there is nothing with that key.
+    """
+
+    def __init__(self, url: str, store: S3Store | LocalStore) -> None:
+        self.url = url
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str | Path, settings: Settings) -> Self:
+        """Open `s3://bucket/prefix`, or a folder, which is made. Nothing is asked of the server.
+
+        Raises SettingError for a name that cannot be one.
+        """
+        if not is_remote(url):
+            try:
+                folder = Path(url).expanduser().absolute()
+                return cls(str(url), LocalStore(folder, mkdir=True))
+            except Exception as error:  # obstore's own, and OSError
+                raise SettingError(f"{url} is no usable folder: {_line(error)}") from error
+        name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
+        if not _BUCKET_NAME.fullmatch(name):
+            raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
+        prefix = prefix.strip("/")
+        if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
+            raise SettingError(f"{url}: the prefix has an empty part, '.' or '..'")
+        whole = f"{S3}{name}/{prefix}".rstrip("/")
+        return cls(whole, _s3_store(name, prefix, settings))
+
+    def place(self, key: str) -> str:
+        """How an object is named to people."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects below `prefix`, which is whole parts of a key (`a/b` has no `a/bc`)."""
+        with self._named(prefix):
+            for some in self._store.list(prefix or None, chunk_size=1000):
+                for one in some:
+                    yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
+
+    def read(self, key: str) -> bytes:
+        """The whole object."""
+        with self._named(key):
+            return bytes(self._store.get(key).bytes())
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start to stop of an object, fewer where it ends before."""
+        with self._named(key):
+            return bytes(self._store.get_range(key, start=start, end=stop))
+
+    def write(
+        self,
+        key: str,
+        contents: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
+    ) -> bool:
+        """Write an object in one step: nobody ever sees half of it.
+
+        With `if_absent`, False where there is one already, which stays. A file of many MiB goes in
+        parts. The content type is kept on S3 only.
+        """
+        local = isinstance(self._store, LocalStore)
+        with self._named(key):
+            try:
+                self._store.put(
+                    key,
+                    contents,
+                    attributes=None if local else {"Content-Type": content_type},
+                    mode="create" if if_absent else "overwrite",
+                )
+            except exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def delete(self, *keys: str) -> None:
+        """Delete objects; those that are not there are passed over."""
+        with self._named(keys[0] if len(keys) == 1 else ""):
+            if isinstance(self._store, S3Store):
+                self._store.delete(keys)
+                return
+            for key in keys:
+                try:
+                    self._store.delete(key)
+                except FileNotFoundError:
+                    continue
+
+    def presigned_url(self, key: str, expires_s: float) -> str:
+        """An address with which anybody may read the object for so many seconds. S3 only."""
+        if not isinstance(self._store, S3Store):
+            raise StorageError(f"{self.place(key)} is a local file, which has no presigned address")
+        with self._named(key):
+            return sign(self._store, "GET", key, timedelta(seconds=expires_s))
+
+    @contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise self._error(key, error) from error
+            raise StorageMissingError(f"there is no {self.place(key)}") from error
+        except (exceptions.BaseError, OSError, ValueError) as error:
+            raise self._error(key, error) from error
+
+    def _error(self, key: str, error: Exception) -> StorageError:
+        return StorageError(f"{self.place(key)}: {_way_out(str(error), is_remote(self.url))}")
+
+
+def _s3_store(name: str, prefix: str, settings: Settings) -> S3Store:
+    endpoint = settings.s3_endpoint or aws_endpoint()
+    limit = timedelta(seconds=settings.s3_timeout_s)
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=_WHOLE_REQUEST_S),
+        "read_timeout": limit,
+        "connect_timeout": min(limit, timedelta(seconds=10)),
+        # Only ever for a server that was named as one without TLS.
+        "allow_http": endpoint.startswith("http://"),
+    }
+    retry_s = timedelta(seconds=settings.s3_retry_s)
+    config: S3Config = {}
+    if endpoint:
+        config["endpoint"] = endpoint
+    if settings.s3_region:
+        config["region"] = settings.s3_region
+    profile_keys = aws_profile_keys()
+    return S3Store(
+        name,
+        prefix=prefix or None,
+        client_options=client,
+        # As many tries as fit into the time.
+        retry_config={
+            "max_retries": 1000,
+            "retry_timeout": retry_s,
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.1),
+                "max_backoff": timedelta(seconds=5),
+                "base": 2,
+            },
+        },
+        credential_provider=_profile_credential if profile_keys else None,
+        config=config,
+    )
+
+
+def _profile_credential() -> "S3Credential":
+    keys = aws_profile_keys()
+    if keys is None:  # it was there when the bucket was opened
+        raise StorageError(f"the AWS profile has gone: {_ENVIRONMENT}")
+    key, secret, token = keys
+    return {
+        "access_key_id": key,
+        "secret_access_key": secret,
+        "token": token,
+        "expires_at": datetime.now(UTC) + timedelta(seconds=_PROFILE_S),
+    }
+
+
+def _way_out(said: str, remote: bool) -> str:
+    """What went wrong, for people, out of obstore's many lines."""
+    if not remote:
+        return _line(said)
+    code = re.search(r"(?:<Code>|\(code: )(\w+)", said)
+    if code:
+        message = re.search(r"<Message>([^<]*)</Message>", said)
+        return _SAID.get(code[1], f"S3 says {code[1]}: {message[1] if message else ''}")
+    if "169.254.1" in said or "credential" in said.lower():
+        return f"there are no credentials: {_ENVIRONMENT}, or give this machine a role"
+    status = re.search(r"status code: (\d+ [\w ]+)", said)
+    if status:
+        return f"the server answers {status[1].strip()}, and went on so: try again later"
+    if "BadScheme" in said:
+        return "plain http is used only for an endpoint that says http://: set s3_endpoint"
+    if "TimedOut" in said or "timed out" in said:
+        return "the server does not answer in time (s3_timeout_s, s3_retry_s): try again later"
+    for word, why in (
+        ("ConnectionRefused", "it refuses connections"),
+        ("dns error", "its name is not known"),
+        ("certificate", "its certificate is not trusted"),
+    ):
+        if word in said:
+            return f"the S3 server cannot be reached, {why}: check s3_endpoint and the network"
+    if "HTTP error" in said:
+        return "the connection to the S3 server broke, again and again: try again later"
+    return _line(said)
+
+
+def _line(said: object) -> str:
+    return str(said).split("\n", 1)[0]
