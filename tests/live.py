@@ -1,10 +1,13 @@
 """A real deepfood: commands and servers in processes of their own, and a small gallery for them."""
 
 import csv
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,8 +44,11 @@ class SmallGallery:
 
 @dataclass(frozen=True)
 class Server:
+    """`log` is what the server has printed and logged so far."""
+
     url: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 def build_small_gallery(root: Path) -> SmallGallery:
@@ -71,22 +77,17 @@ def build_dish_gallery(root: Path) -> Path:
 
 
 @contextmanager
-def serving(gallery: Path, *options: str) -> Iterator[Server]:
+def serving(gallery: Path, *options: str, **settings: object) -> Iterator[Server]:
     """`deepfood serve` in a process of its own, on a port that was free; ended on leaving."""
+    environment = {f"DEEPFOOD_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "deepfood.cli", "serve", gallery, "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        lines = []
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        # Not a pipe, which nobody would empty.
+        subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment) as process,
+    ):
         try:
-            for line in process.stdout:
-                lines.append(line)
-                if found := re.search(r"http://\S+", line):
-                    yield Server(found[0], process)
-                    break
-            else:
-                pytest.fail(f"deepfood serve did not start:\n{''.join(lines)}")
+            yield Server(_address(process, Path(log.name)), process, Path(log.name))
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -94,6 +95,18 @@ def serving(gallery: Path, *options: str) -> Iterator[Server]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Where a server says that it listens."""
+    while True:
+        ended = process.poll() is not None
+        text = log.read_text()
+        if found := re.search(r"photos on (http://\S+)", text):
+            return found[1]
+        if ended:
+            pytest.fail(f"deepfood serve did not start:\n{text}")
+        time.sleep(0.02)
 
 
 def run_here(*arguments: object) -> int:

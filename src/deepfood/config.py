@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_key_hashes: Annotated[str, Field(pattern=r"^\s*([0-9a-f]{64}\s*)*$")] = ""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 64
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0

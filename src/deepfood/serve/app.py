@@ -14,12 +14,13 @@ from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
-from deepfood.serve import changes, explain
+from deepfood.serve import changes, explain, logs
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.guard import BodyLimit, Door, SecurityHeaders, max_body_bytes
 from deepfood.serve.line import Line, compute, read
+from deepfood.serve.observe import Observe
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import read_original_form, read_question
 from deepfood.serve.question import DEFAULT_K
@@ -92,13 +93,16 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
     app.add_middleware(Door)
+    app.add_middleware(Observe)
     app.add_middleware(SecurityHeaders)
     return app
 
 
 def app_for_worker() -> FastAPI:
     """What each worker process of `deepfood serve --workers` starts from."""
-    return create_app(load_settings(), open_service)
+    settings = load_settings()
+    logs.configure(settings)
+    return create_app(settings, open_service)
 
 
 router = APIRouter()

@@ -24,6 +24,7 @@ from deepfood.errors import (
     PhotoUnsupportedError,
     QueryError,
 )
+from deepfood.serve.logs import request_id
 
 #: The first class that fits decides; anything else of ours is our fault.
 _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
@@ -36,9 +37,10 @@ _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (ArtifactBusyError, 503),
     (DiskFullError, 507),
 )
+FAULT = "the service has a fault; its log says more"
 #: What is our own fault is logged, not told: it may name paths of this machine.
 _SAID = {
-    500: "the service has a fault; its log says more",
+    500: FAULT,
     503: "somebody else is writing the gallery: try again in a moment",
     507: "the server's disk is full, and nothing was changed",
 }
@@ -51,12 +53,13 @@ _PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="ut
 
 
 class Problem(BaseModel):
-    """RFC 9457; sent as application/problem+json."""
+    """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    request_id: str
 
 
 #: What a route that takes photos may answer, for OpenAPI.
@@ -92,7 +95,7 @@ def problem(request: Request, status: int, detail: str) -> Response:
             "{{detail}}", html.escape(detail)
         )
         return HTMLResponse(page, status)
-    body = Problem(title=title, status=status, detail=detail)
+    body = Problem(title=title, status=status, detail=detail, request_id=request_id.get())
     return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
 
 
@@ -126,10 +129,6 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         # Nobody is left to read this; without it an upload cut off half way would log a fault.
         return problem(request, 400, "the request ended before its body did")
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        return problem(request, 500, _SAID[500])
 
 
 def _wants_page(request: Request) -> bool:

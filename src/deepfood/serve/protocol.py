@@ -18,7 +18,8 @@ class Config(uvicorn.Config):
             workers=settings.workers,
             http=Protocol,
             ws="none",
-            log_level="warning",
+            log_config=None,  # logs.py says how
+            access_log=False,
             server_header=False,
             timeout_graceful_shutdown=10,
         )

@@ -1,6 +1,7 @@
 """Run the service with uvicorn, in this process or in several workers that share one socket."""
 
 import errno
+import logging
 import os
 import socket
 
@@ -9,9 +10,12 @@ from uvicorn.supervisors import Multiprocess
 
 from deepfood.config import Settings, export_settings
 from deepfood.errors import PortTakenError, SettingError
+from deepfood.serve import logs
 from deepfood.serve.app import create_app
 from deepfood.serve.protocol import Config
 from deepfood.serve.service import open_service
+
+_log = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -42,13 +46,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves."""
+    logs.configure(settings)
     service = open_service(settings)  # with several workers: to find faults before they start
     count = service.gallery.count
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     try:
         # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
-        print(f"deepfood: {count} photos on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
+        _say(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
             uvicorn.Server(config).run(sockets=[listening])
@@ -59,4 +64,12 @@ def run(settings: Settings, listening: socket.socket) -> None:
             Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
-    print("deepfood: ended", flush=True)
+    _say(settings, "ended")
+
+
+def _say(settings: Settings, text: str) -> None:
+    """To who started it; where programs read the log, as a line like the others."""
+    if settings.log_format == "json":
+        _log.info("%s", text)
+    else:
+        print(f"deepfood: {text}", flush=True)
