@@ -75,13 +75,13 @@ def test_a_reader_takes_on_a_new_index(kind: str, tmp_path: Path, embedder: Embe
     build(write_photos(tmp_path / "photos", 30), out, embedder, IndexSpec(kind=kind))
     with Gallery.open(out, embedder.model) as opened:
         add_photos(out, [write_photos(tmp_path / "new", 5, start=100)], embedder, quiet=True)
-        assert opened.refresh().manifest.covered == 30
+        assert opened.follow().manifest.covered == 30
         assert reindex(out, quiet=True)
         for seed in (3, 102):
             assert (
                 opened.search(embedder.embed(jpeg(seed)), 1)[0].photo.id == sha256(jpeg(seed))[:20]
             )
-        assert opened.refresh().manifest.covered == 35
+        assert opened.follow().manifest.covered == 35
         assert len(list(out.glob("*/index*"))) == (kind != "exact")
     assert list(gallery_problems(out, quiet=True)) == []
 
@@ -96,7 +96,7 @@ def test_a_long_tail_is_taken_into_the_index(
     with Gallery.open(out) as opened:
         assert opened.manifest.covered == 10
         add_photos(out, [write_photos(tmp_path / "more", 1, start=200)], embedder, quiet=True)
-        assert opened.manifest.covered == 15
+        assert opened.follow().manifest.covered == 15
 
 
 def test_a_reader_takes_on_a_new_generation(

@@ -137,13 +137,16 @@ class Load(threading.Thread):
         self.url, self.photo = url, "data:image/jpeg;base64," + base64.b64encode(photo).decode()
         self.ended = threading.Event()
         self.answers = 0
+        self.worst_s = 0.0
         self.failed: list[str] = []
 
     def run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while not self.ended.is_set():
                 try:
+                    started = time.monotonic()
                     found = client.post("/api/v1/search", json={"photo": self.photo, "k": 9})
+                    self.worst_s = max(self.worst_s, time.monotonic() - started)
                     hits = found.raise_for_status().json()["hits"]
                     assert len(hits) == 9
                     assert hits[0]["score"] > 0.999, hits[0]
@@ -176,10 +179,15 @@ def test_a_server_under_load_follows(tmp_path: Path) -> None:
                 (["rollback", gallery], 768),
                 (["compact", gallery], 768),
             ]:
+                for load in loads:
+                    load.worst_s = 0.0
                 run_deepfood(*command)
                 wait_for(lambda wanted=wanted: dimension() == wanted)  # type: ignore[misc]
                 answers = loads[0].answers
                 wait_for(lambda answers=answers: loads[0].answers > answers + 6 or loads[0].failed)  # type: ignore[misc]
+                # Printed, not asserted: `pytest -s` shows it.
+                worst_s = max(load.worst_s for load in loads)
+                print(f"{command[0]}: the slowest search took {worst_s:.2f} s")
         finally:
             for load in loads:
                 load.ended.set()

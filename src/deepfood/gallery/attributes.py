@@ -81,7 +81,7 @@ class Attributes:
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
         self._db = connection
-        self._lock = lock
+        self.lock = lock
         connection.create_function(
             "folded", 1, lambda text: None if text is None else folded(text), deterministic=True
         )
@@ -98,7 +98,7 @@ class Attributes:
         safety = safety or name in SAFETY
         if name in SAFETY and type_ != "list":
             raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
-        with self._lock:
+        with self.lock:
             known = self.declared().get(name)
             if known is not None and known.type != type_:
                 raise DatasetError(
@@ -115,7 +115,7 @@ class Attributes:
 
     def declared(self) -> dict[str, Attribute]:
         """All attributes by name, in the order in which they were declared."""
-        with self._lock:
+        with self.lock:
             rows = self._db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
             return {
                 name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
@@ -124,7 +124,7 @@ class Attributes:
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        with self._lock:
+        with self.lock:
             return dict(
                 self._db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
@@ -138,7 +138,7 @@ class Attributes:
         Raises DatasetError, before anything is written, for an attribute that is not declared and
         for a value of another type.
         """
-        with self._lock:
+        with self.lock:
             declared = self.declared()
             ready: list[tuple[Attribute, Value | None]] = []
             for given, value in values.items():
@@ -160,7 +160,7 @@ class Attributes:
 
         In the caller's transaction, as `write`.
         """
-        with self._lock:
+        with self.lock:
             attribute = self.declared()[name]
             known = {
                 row
@@ -178,7 +178,7 @@ class Attributes:
         """As `write`: take over columns, and values of rows; `rows` gives each its row here."""
         for one in earlier.declared().values():
             self.declare(one.name, one.type, one.safety)
-            with earlier._lock:
+            with earlier.lock:
                 found = earlier._db.execute(
                     "SELECT row, value FROM attribute_values WHERE attribute = ?", (one.id,)
                 ).fetchall()
@@ -187,7 +187,7 @@ class Attributes:
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""
-        with self._lock:
+        with self.lock:
             rows = self._db.execute(
                 "SELECT name, value FROM attributes JOIN attribute_values ON attribute = id "
                 "WHERE row = ? ORDER BY id",
@@ -197,7 +197,7 @@ class Attributes:
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
-        with self._lock:
+        with self.lock:
             declared = self.declared()
             for name in self.read(row):
                 self._put(row, declared[name], None)
@@ -236,7 +236,7 @@ class Attributes:
         Without, a photo's allergens could be known by the time that they are looked for, and not
         have been known when the others with peanuts were.
         """
-        with self._lock:
+        with self.lock:
             own = not self._db.in_transaction
             if own:
                 self._db.execute("BEGIN")

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photos import path_inside
-from deepfood.errors import ArtifactError, PhotoNotFoundError
+from deepfood.errors import ArtifactError, DeepfoodError, PhotoNotFoundError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.photo_files import PhotoFiles
-from deepfood.gallery.snapshot import Snapshot, Stamp, stamp_of
+from deepfood.gallery.snapshot import Snapshot, Stamp, open_store, stamp_of
 from deepfood.gallery.store import Store
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
@@ -34,11 +34,27 @@ class Hit:
     probability: float | None = None
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """What the manifest names now, and is still being opened: a new index, or a generation."""
+
+    stamp: Stamp
+    manifest: GalleryManifest
+    store: Store
+
+    def says_the_same(self, generation: int) -> bool:
+        """As an earlier generation: a new index does, and a new generation until it is changed."""
+        return generation == self.manifest.generation or (
+            self.manifest.took_over == (generation, self.store.seq())
+        )
+
+
 class Gallery:
     """Search by vector or by id; safe to use from many threads, beside a writer and other readers.
 
-    Each call sees what was acknowledged before it. A generation made with another Model is not
-    taken on, for the queries come from the old one: `superseded` is then True.
+    Each call sees what was acknowledged before it. A new index or generation is opened beside the
+    searches, which go on with the old one as long as it says the same. A generation made with
+    another Model is not taken on, for the queries come from the old one: `superseded` is then True.
     """
 
     def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | None) -> None:
@@ -47,7 +63,13 @@ class Gallery:
         self._photos_root = photos_root
         self._files = PhotoFiles(folder)
         self._snapshot = snapshot
-        self._refreshing = threading.Lock()
+        #: Held while `_snapshot` or `_coming` is replaced: for milliseconds.
+        self._replacing = threading.Lock()
+        #: Held while something is opened, for as long as that takes.
+        self._opening = threading.Lock()
+        self._opener: threading.Thread | None = None
+        self._coming: _Coming | None = None
+        self._failed: Stamp | None = None
         self._labels = (-1, -1, 0)
 
     @classmethod
@@ -64,6 +86,8 @@ class Gallery:
         return cls(folder, Snapshot.open(folder), photos_root)
 
     def close(self) -> None:
+        if self._opener is not None:  # what it opens would be left open
+            self._opener.join()
         self._snapshot.store.close()
 
     def __enter__(self) -> Self:
@@ -74,32 +98,76 @@ class Gallery:
 
     def refresh(self) -> Snapshot:
         """What there is to see now; a few microseconds where nothing has changed."""
-        now = self._snapshot
-        if self._is_current(now):
-            return now
-        with self._refreshing:
-            while True:
+        try:
+            if self._names_this():
+                return self._caught_up()
+            now, coming = self._begin()
+            if coming is None or (
+                coming.stamp != self._failed and coming.says_the_same(now.manifest.generation)
+            ):
+                return self._caught_up()
+        except ArtifactError:
+            pass  # replaced by a newer one in between, and deleted; or damaged, as will be seen
+        return self.follow()
+
+    def follow(self) -> Snapshot:
+        """As `refresh`, and waits until what the manifest names now is open."""
+        self._take_up()
+        return self._caught_up()
+
+    def _take_up(self) -> None:
+        with self._opening:
+            while not self._names_this():
                 stamp = stamp_of(self.folder)
                 try:
-                    self._snapshot = now = self._newer(stamp).caught_up()
+                    manifest = GalleryManifest.read(self.folder)
+                    if self._supersedes(manifest):
+                        break
+                    newer = Snapshot.of(self.folder, stamp, manifest, contents=False)
                 except ArtifactError:
                     if stamp_of(self.folder) == stamp:  # else a new generation came in between
                         raise
                 else:
-                    return now
+                    with self._replacing:
+                        self._snapshot, self._coming = newer, None
 
-    def _newer(self, stamp: Stamp) -> Snapshot:
+    def _names_this(self) -> bool:
+        """Whether the manifest names what is open (or what cannot be taken on)."""
+        return self.superseded or stamp_of(self.folder) == self._snapshot.stamp
+
+    def _supersedes(self, manifest: GalleryManifest) -> bool:
+        self.superseded |= manifest.model_fingerprint != self._snapshot.manifest.model_fingerprint
+        return self.superseded
+
+    def _begin(self) -> tuple[Snapshot, _Coming | None]:
+        """What is open, and what is being opened from now on, if anything is to be."""
+        with self._replacing:
+            now, stamp = self._snapshot, stamp_of(self.folder)
+            if stamp == now.stamp:
+                return now, None
+            if self._coming is None or self._coming.stamp != stamp:
+                manifest = GalleryManifest.read(self.folder)
+                if self._supersedes(manifest):
+                    return now, None
+                self._coming = _Coming(stamp, manifest, open_store(self.folder, manifest))
+                self._opener = threading.Thread(target=self._open, args=(stamp,), name="opening")
+                self._opener.start()
+            return now, self._coming
+
+    def _open(self, stamp: Stamp) -> None:
+        try:
+            self._take_up()
+        except (DeepfoodError, OSError):
+            self._failed = stamp  # the next search meets it, and says so
+
+    def _caught_up(self) -> Snapshot:
+        """The snapshot, with the changes that were committed since."""
         now = self._snapshot
-        if stamp == now.stamp or self.superseded:
+        if now.store.seq() == now.seq:
             return now
-        newer = Snapshot.open(self.folder, contents=False)
-        self.superseded = newer.manifest.model_fingerprint != now.manifest.model_fingerprint
-        return now if self.superseded else newer
-
-    def _is_current(self, now: Snapshot) -> bool:
-        return (self.superseded or stamp_of(self.folder) == now.stamp) and (
-            now.store.seq() == now.seq
-        )
+        with self._replacing:
+            self._snapshot = now = self._snapshot.caught_up()
+            return now
 
     @property
     def manifest(self) -> GalleryManifest:

@@ -40,6 +40,9 @@ class GalleryManifest(Manifest):
     #: How sure answers are, or a line that says why that is not known.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
+    #: The generation that said the same when this one took over, and the number of this one's
+    #: newest change then; a build says something else than the generation before it.
+    took_over: tuple[int, int] | None = None
     #: The generation before, made with another Model, which is kept so that one can go back to it.
     before: "GalleryManifest | None" = None
 

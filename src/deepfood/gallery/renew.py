@@ -40,6 +40,7 @@ from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.store import Store
 from deepfood.gallery.successor import Successor
 from deepfood.index import INDEXES, Storage
@@ -122,10 +123,6 @@ def only_renewal(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def open_store(folder: Path, manifest: GalleryManifest) -> Store:
-    return Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
-
-
 def open_work(folder: Path) -> Store:
     """What has been embedded so far, to read. Raises ArtifactMissingError where nothing has."""
     mark = folder / RENEWING / _MARK
@@ -189,9 +186,10 @@ class _Renewal:
                     living = GalleryManifest.read(folder)
                     with contextlib.closing(open_store(folder, living)) as store:
                         successor.follow(store, [photo for photo, _ in lost])
-                    count = successor.count()
+                    count, took_over = successor.count(), (living.generation, successor.seq())
                     successor.close()
                     before = living.before if same_model else living.alone
+                    manifest = manifest.model_copy(update={"took_over": took_over})
                     manifest = self._commit(manifest, living, before)
         seconds = time.monotonic() - started
         return RenewReport(manifest, count, made + more, lost, seconds, True)

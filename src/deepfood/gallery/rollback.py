@@ -18,8 +18,8 @@ from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal, open_store
-from deepfood.gallery.snapshot import Snapshot, stamp_of
+from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal
+from deepfood.gallery.snapshot import Snapshot, open_store, stamp_of
 from deepfood.gallery.successor import Successor
 from deepfood.model import Model, open_model
 
@@ -72,7 +72,9 @@ def rollback(
                 living = GalleryManifest.read(folder)
                 with contextlib.closing(open_store(folder, living)) as store:
                     successor.follow(store, [photo for photo, _ in lost])
-                manifest = before.model_copy(update={"before": living.alone})
+                took_over = living.generation, successor.seq()
+                update = {"before": living.alone, "took_over": took_over}
+                manifest = before.model_copy(update=update)
                 manifest.write(folder)
                 remove_leftovers(folder, manifest)
                 count = successor.count()

@@ -48,7 +48,7 @@ class Snapshot:
     def of(cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, *, contents: bool) -> Self:
         """Open what a manifest names. Raises ArtifactError."""
         manifest.check_on_open(folder, contents=contents)
-        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
+        store = open_store(folder, manifest)
         seq = store.seq()
         holes = store.removed_since(0)
         vectors = store.vectors()
@@ -88,6 +88,11 @@ class Snapshot:
     def allowed(self) -> Mask | None:
         """What to search: None for every row."""
         return None if self.count == len(self.alive) else self.alive
+
+
+def open_store(folder: Path, manifest: GalleryManifest) -> Store:
+    """The vectors and the catalogue that a manifest names, to read. Raises ArtifactError."""
+    return Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
 
 
 def stamp_of(folder: Path) -> Stamp:

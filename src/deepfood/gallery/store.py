@@ -97,7 +97,8 @@ class Store:
             raise ArtifactCorruptError(f"{path} is no usable catalogue: {error}") from error
 
     def close(self) -> None:
-        self._close()
+        with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
+            self._close()
 
     @property
     def vectors_path(self) -> Path:

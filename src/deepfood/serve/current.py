@@ -29,7 +29,7 @@ class Current:
     def follow(self) -> SearchService:
         """The service of the generation that lives now. Raises ArtifactError."""
         with self._following:
-            self.service.gallery.refresh()
+            self.service.gallery.follow()
             if self.service.gallery.superseded:
                 # The Model that was named on the command line made the generation before.
                 self.service = open_service(self._settings.model_copy(update={"model": None}))
