@@ -29,9 +29,6 @@ EXACT_BELOW = 20_000
 #: candidates it looks at anyway.
 _ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
 
-#: An index may swap neighbours that lie very close: asked for a few more, exact scores decide.
-_SPARE = 4
-
 #: Above this share of rows allowed, all are scored.
 _MOST = 0.3
 
@@ -114,7 +111,9 @@ class Index(ABC):
         count, dimension = len(self.vectors), self.vectors.dimension
         if k < 1:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
-        if query.shape != (dimension,) or not np.isfinite(query).all():
+        query = np.ascontiguousarray(query, np.float32)
+        # The square is infinite or NaN where a number is, and is found in half the time.
+        if query.shape != (dimension,) or not math.isfinite(query.dot(query)):
             raise QueryError(
                 f"the query has shape {query.shape}: expected {dimension} finite numbers"
             )
@@ -146,8 +145,10 @@ class Index(ABC):
         ones are among them if the filter has nothing to do with the query; where it has (pizzas
         near a photo of sushi), for ever more.
         """
-        rarity = len(self.vectors) / max(count, 1)
-        wanted = k + _SPARE if allowed is None else math.ceil((k + 3 * math.sqrt(k)) * rarity)
+        wanted = k
+        if allowed is not None:
+            rarity = len(self.vectors) / max(count, 1)
+            wanted = math.ceil((k + 3 * math.sqrt(k)) * rarity)
         while max(_LEAST_CANDIDATES, wanted) * _ROWS_PER_CANDIDATE < min(count, self.covered):
             rows = self.candidates(query, wanted)
             if allowed is not None:

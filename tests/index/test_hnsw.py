@@ -1,0 +1,45 @@
+"""What only the graph does: it sorts its file, and reads files that were written unsorted."""
+
+from pathlib import Path
+from typing import Any
+
+import faiss as untyped_faiss
+import numpy as np
+from made_up import food_like
+
+from deepfood.index import INDEXES, IndexSpec, VectorFile, append_vectors
+
+faiss: Any = untyped_faiss
+SPEC = IndexSpec(kind="hnsw")
+
+
+def test_near_vectors_lie_side_by_side_in_the_file(tmp_path: Path) -> None:
+    vectors = food_like(4_500)[:4_000]
+    INDEXES["hnsw"].build(stored(tmp_path, len(vectors)), tmp_path / "index", SPEC, lambda _: None)
+    index = faiss.read_index(str(tmp_path / "index"))  # named, as the map dies with it
+    held = faiss.vector_to_array(index.id_map)
+    assert sorted(held.tolist()) == list(range(4_000))
+    beside = np.vecdot(vectors[held[1:]], vectors[held[:-1]]).mean()
+    assert beside > np.vecdot(vectors[1:], vectors[:-1]).mean() + 0.1
+
+
+def test_a_graph_written_before_files_were_sorted_is_searched_and_grows(tmp_path: Path) -> None:
+    hnsw, old = INDEXES["hnsw"], tmp_path / "old"
+    graph = faiss.IndexHNSWSQ(
+        food_like(1).shape[1], faiss.ScalarQuantizer.QT_fp16, 16, faiss.METRIC_INNER_PRODUCT
+    )
+    graph.train(food_like(4_500))
+    graph.add(food_like(4_500)[:4_000])
+    faiss.write_index(graph, str(old))
+    few, more = stored(tmp_path, 4_000), stored(tmp_path, 4_500)
+    hnsw.grow(old, more, tmp_path / "grown", SPEC, lambda _: None)
+    for path, file in ((old, few), (tmp_path / "grown", more)):
+        index = hnsw.open(file, path, SPEC, len(file))
+        for row in range(0, len(file), 90):
+            assert index.search(file.take(np.array([row]))[0], 1)[0].tolist() == [row]
+
+
+def stored(folder: Path, count: int) -> VectorFile:
+    vectors, path = food_like(4_500)[:count], folder / f"vectors-{count}"
+    append_vectors(path, vectors.shape[1], "f32", 0, vectors)
+    return VectorFile.open(path, vectors.shape[1], "f32", count)
