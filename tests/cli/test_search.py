@@ -77,23 +77,23 @@ def test_a_filter_leaves_out_what_is_unknown_and_says_so(root: Path) -> None:
     query = root / "photos" / "03.jpg"
     shown = said("search", root / "gallery", query, MODEL, root / "model", "--where", "price<2")
     assert re.findall(r"\d\d\.jpg", shown) in (["00.jpg", "01.jpg"], ["01.jpg", "00.jpg"])
-    wrong = fails("search", root / "gallery", query, "--where", "price << 2")
+    asked = ("search", root / "gallery", query, MODEL, root / "model")
+    wrong = fails(*asked, "--where", "price << 2")
     assert "price <⟨here⟩< 2" in wrong
+    # A filter that a script left empty must not let everything pass.
+    assert "wrong at character 1" in fails(*asked, "--where", "")
 
 
 def test_pages_are_one_list(root: Path) -> None:
     whole = files(ask(root, "-k", 13))
-    pages, after = [], []
+    pages, after = list[str](), list[str]()
     while True:
-        out = ask(root, "-k", 5, *after)
-        pages += files(out)
-        following = json.loads(out)["next"] if after else None
-        if not after:  # the first page, by the same way as the next ones
-            out = ask(root, "-k", 5, "--where", "file IS KNOWN")
-            pages, following = files(out), json.loads(out)["next"]
+        page = ask(root, "-k", 5, *after)
+        pages += files(page)
+        following = json.loads(page)["next"]
         if following is None:
             break
-        after = ["--where", "file IS KNOWN", "--after", following]
+        after = ["--after", following]
     assert pages == whole
     assert len(set(pages)) == 13
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfood.config import load_settings
+from deepfood.serve.question import Question
 from deepfood.serve.service import SearchService, open_service
 from live import run_deepfood
 from samples import encode
@@ -28,8 +29,9 @@ def service(dish_gallery: Path) -> SearchService:
     return open_service(load_settings(gallery=dish_gallery))
 
 
-def search(url: str, photo: bytes, k: int = 9) -> dict[str, Any]:
-    body = {"photo": f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}", "k": k}
+def search(url: str, photo: bytes, k: int = 9, **more: str) -> dict[str, Any]:
+    data = base64.b64encode(photo).decode()
+    body = {"photo": f"data:image/jpeg;base64,{data}", "k": k, **more}
     answer = httpx.post(f"{url}/api/v1/search", json=body, timeout=30)
     assert answer.status_code == 200
     return dict(answer.json())
@@ -49,7 +51,7 @@ def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
 
 def test_guesses_are_mostly_right(service: SearchService, dish_gallery: Path) -> None:
     photos = new_photos(dish_gallery)
-    answers = [service.search_photo(path.read_bytes(), 9) for path in photos]
+    answers = [service.search(Question(photos=(path.read_bytes(),)))[0] for path in photos]
     right = [a.label.label == path.parent.name for a, path in zip(answers, photos, strict=True)]
     assert np.mean(right) > 0.6  # one in three by chance
     sure = [ok for a, ok in zip(answers, right, strict=True) if a.verdict == "match"]
@@ -73,9 +75,17 @@ def test_k_changes_the_hits_and_nothing_else(dish_url: str, dish_gallery: Path) 
     assert answers[1:] == answers[:-1]
 
 
+def test_the_next_page_is_judged_as_the_first(dish_url: str, dish_gallery: Path) -> None:
+    photo = new_photos(dish_gallery)[3].read_bytes()
+    whole, first = search(dish_url, photo, 45), search(dish_url, photo, 9)
+    second = search(dish_url, photo, 36, cursor=first["next"])
+    assert first["hits"] + second["hits"] == whole["hits"]
+    assert second["label"] == whole["label"]
+
+
 def test_more_like_one_of_the_gallery_is_judged_without_itself(service: SearchService) -> None:
     photos = list(service.gallery.store.photos())
-    answers = [service.search_like(photo.id, 9) for photo in photos]
+    answers = [service.search(Question(ids=(photo.id,)))[0] for photo in photos]
     assert all(a.verdict and a.label for a in answers)
     right = [a.label.label == photo.label for a, photo in zip(answers, photos, strict=True)]
     fitted = service.gallery.manifest.calibration
@@ -89,7 +99,7 @@ def test_settings_move_the_verdict(dish_gallery: Path) -> None:
 
     def verdict(**settings: float) -> str | None:
         service = open_service(load_settings(gallery=dish_gallery, **settings))
-        return service.search_photo(photo, 9).verdict
+        return service.search(Question(photos=(photo,)))[0].verdict
 
     assert verdict() == "match"
     assert verdict(match_probability=1.0) == "maybe"

@@ -65,9 +65,12 @@ def test_a_filter_finds_exactly_those_that_pass_and_says_what_it_left_out(url: s
     assert safe["notes"] == ["5 photos are left out: allergens not known"]
     about = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
     assert about == [
-        {"name": "price", "type": "number", "safety": False},
-        {"name": "allergens", "type": "list", "safety": True},
+        {"name": "price", "type": "number", "safety": False, "examples": [0, 11]},
+        {"name": "allergens", "type": "list", "safety": True, "examples": ["peanut"]},
     ]
+    said = {hit["id"]: hit["attributes"] for hit in cheap["hits"]}
+    assert said[id_of(url, 4)] == {"price": 4, "allergens": ["peanut"]}
+    assert said[id_of(url, 2)] == {"price": 2}, "what is not known is not there"
     facts = httpx.get(f"{url}/api/v1/photos/{id_of(url, 4)}").json()
     assert facts["attributes"] == {"price": 4, "allergens": ["peanut"]}
 

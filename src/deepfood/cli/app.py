@@ -5,12 +5,15 @@ import sys
 import traceback
 from collections.abc import Sized
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepfood import __version__
-from deepfood.errors import DeepfoodError
+from deepfood.errors import DatasetError, DeepfoodError
+
+if TYPE_CHECKING:
+    from deepfood.photo import Limits
 
 app = typer.Typer(
     name="deepfood",
@@ -78,3 +81,12 @@ def count(things: Sized, one: str, many: str) -> str:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def read_photo(photo: Path, limits: "Limits") -> bytes:
+    """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
+    try:
+        limits.check_bytes(photo.stat().st_size)
+        return photo.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error

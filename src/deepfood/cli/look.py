@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import (
+    GalleryArgument,
+    Json,
+    ModelOption,
+    app,
+    count,
+    print_json,
+    read_photo,
+)
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -118,8 +126,9 @@ def explain(
 ) -> None:
     """Show which regions of a photo and of one found for it make the two alike."""
     from deepfood.artifacts import check_can_write, write_result
-    from deepfood.errors import DatasetError, QueryError, SettingError
+    from deepfood.errors import QueryError, SettingError
     from deepfood.heatmap import draw_pair, scale_in_words
+    from deepfood.serve.question import Question
     from deepfood.serve.service import open_service
 
     if photo_id is not None and rank is not None:
@@ -131,14 +140,10 @@ def explain(
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     service = open_service(settings)
     limits = service.embedder.limits
-    try:
-        limits.check_bytes(photo.stat().st_size)
-        query = photo.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
+    query = read_photo(photo, limits)
     if photo_id is None:
         rank = rank or 1
-        hits = service.search_photo(query, rank).hits
+        hits = service.search(Question(photos=(query,), k=rank))[0].hits
         if len(hits) < rank:
             raise QueryError(f"--rank {rank}: the gallery has {len(hits)} photos to find")
         photo_id = hits[rank - 1].photo.id

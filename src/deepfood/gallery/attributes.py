@@ -10,6 +10,7 @@ A value that was never given is unknown. That is not "no", not 0 and not the emp
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ _BUILT_IN_KNOWN = {
     name: f"SELECT row FROM photos WHERE {name} IS NOT NULL"  # noqa: S608
     for name in BUILT_IN
 }
+#: Photos that examples of an attribute come from.
+_LOOKED_AT = 500
 _OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 
@@ -187,13 +190,39 @@ class Attributes:
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""
+        return self.read_many([row])[row]
+
+    def read_many(self, rows: Sequence[int]) -> dict[int, dict[str, Value]]:
+        """The known values of some photos, by row and name."""
+        found: dict[int, dict[str, Value]] = {row: {} for row in rows}
         with self.lock:
-            rows = self._db.execute(
-                "SELECT name, value FROM attributes JOIN attribute_values ON attribute = id "
-                "WHERE row = ? ORDER BY id",
-                (row,),
+            values = self._db.execute(
+                "SELECT row, name, value FROM attributes JOIN attribute_values ON attribute = id "
+                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY id",
+                (json.dumps(list(found)),),
             ).fetchall()
-        return {name: json.loads(value) for name, value in rows}
+        for row, name, value in values:
+            found[row][name] = json.loads(value)
+        return found
+
+    def examples(self, name: str) -> list[Value]:
+        """Values to show what an attribute is like: a number's least and most, else up to 3."""
+        with self.lock:
+            one = self.declared()[name]
+            if one.type == "number":
+                sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
+                ends = [
+                    self._db.execute(sql.format(end), (one.id,)).fetchone()[0]
+                    for end in ("MIN", "MAX")
+                ]
+                return sorted({end for end in ends if end is not None})
+            first = self._db.execute(
+                "SELECT value FROM attribute_values WHERE attribute = ? LIMIT ?",
+                (one.id, _LOOKED_AT),
+            ).fetchall()
+        values = [json.loads(value) for (value,) in first]
+        flat = [item for value in values for item in (value if one.type == "list" else [value])]
+        return [value for value, _ in Counter(flat).most_common(3)]
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""

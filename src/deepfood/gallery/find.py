@@ -13,6 +13,7 @@ from deepfood.gallery.filters import Filter
 from deepfood.gallery.gallery import Gallery, Hit
 from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
 from deepfood.gallery.snapshot import Snapshot
+from deepfood.gallery.values import Value
 
 #: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
 _POOL = 5
@@ -23,11 +24,13 @@ _LARGEST_POOL = 2000
 class Found:
     """Hits, the best first, and of each its near-duplicates (empty unless asked for).
 
-    `notes` say what a filter left out; `next` is the cursor of the next page, None on the last.
+    `attributes` are what is known of each hit, by its photo's id; `notes` say what a filter left
+    out; `next` is the cursor of the next page, None on the last.
     """
 
     hits: list[Hit]
     alike: list[list[Hit]]
+    attributes: dict[str, dict[str, Value]]
     notes: tuple[str, ...]
     next: str | None
 
@@ -78,7 +81,10 @@ def find(
         photos = now.store.at([row for members in groups for row in members])
         if len(photos) == len(scores):  # else one was removed meanwhile
             shown = _hits(photos, groups, scores)
-            return Found([one[0] for one in shown], [one[1:] for one in shown], notes, following)
+            hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
+            known = now.store.attributes.read_many([members[0] for members in groups])
+            attributes = {photos[row].id: values for row, values in known.items()}
+            return Found(hits, alike, attributes, notes, following)
 
 
 def _allowed(

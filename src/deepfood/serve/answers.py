@@ -33,11 +33,13 @@ class AlikeOut(PhotoOut):
 class HitOut(AlikeOut):
     """`alike` are its near-duplicates, where `group_duplicates` was asked for.
 
+    `attributes` are those that are known of it.
     `probability` is that of being the same dish (having its label), if the gallery has it; null
     where the photo has no label or the gallery is not calibrated.
     """
 
     probability: float | None
+    attributes: dict[str, Value] = {}
     alike: list[AlikeOut] = []
 
 
@@ -70,11 +72,15 @@ class UrlsOut(BaseModel):
 
 
 class AttributeOut(BaseModel):
-    """A column that filters may ask for. Of a safety attribute, unknown values never pass."""
+    """A column that filters may ask for. Of a safety attribute, unknown values never pass.
+
+    `examples` are some of its values; of numbers, the least and the most.
+    """
 
     name: str
     type: Type
     safety: bool
+    examples: list[str | float | bool]
 
 
 class GalleryOut(BaseModel):

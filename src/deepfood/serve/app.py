@@ -23,7 +23,7 @@ from deepfood.serve.line import Line, compute, read
 from deepfood.serve.observe import Observe
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import read_original_form, read_question
-from deepfood.serve.question import DEFAULT_K
+from deepfood.serve.question import Question
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 
@@ -125,7 +125,10 @@ async def search(request: Request) -> SearchOut:
     answer, found = await compute(request, _service(request).search, question)
     hits = zip(answer.hits, found.alike, strict=True)
     return SearchOut(
-        hits=[hit_of(request, hit, alike) for hit, alike in hits],
+        hits=[
+            hit_of(request, hit, alike, found.attributes.get(hit.photo.id, {}))
+            for hit, alike in hits
+        ],
         verdict=answer.verdict,
         in_gallery=answer.in_gallery,
         label=answer.label and LabelOut(**asdict(answer.label)),
@@ -143,8 +146,7 @@ async def search(request: Request) -> SearchOut:
 async def search_as_the_original(request: Request) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
     data = await read_original_form(request, max_body_bytes(_settings(request)))
-    search_photo = _service(request).search_photo
-    answer = await compute(request, search_photo, data, DEFAULT_K)
+    answer, _ = await compute(request, _service(request).search, Question(photos=(data,)))
     return UrlsOut(urls=[url(request, f"/photos/{hit.photo.id}") for hit in answer.hits])
 
 

@@ -220,7 +220,7 @@ def _asked(said: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Que
     ids = _each(said.id)
     if not photos and not ids:
         raise HTTPException(422, "give `photo` or `id`")
-    return Question(
+    question = Question(
         photos=tuple(photos),
         ids=ids,
         not_photos=tuple(unlike),
@@ -232,6 +232,11 @@ def _asked(said: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Que
         diversity=said.diversity,
         group_duplicates=said.group_duplicates,
     )
+    if question.examples > MAX_EXAMPLES:
+        raise HTTPException(
+            422, f"{question.examples} photos and ids: ask with {MAX_EXAMPLES} at most"
+        )
+    return question
 
 
 def _each(one_or_several: str | list[str]) -> tuple[str, ...]:

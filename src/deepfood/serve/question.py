@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from deepfood.photo_box import Box
 
-#: Photos and ids in one question, wanted and unwanted together.
+#: Photos and ids in one question over HTTP, wanted and unwanted together.
 MAX_EXAMPLES = 8
 DEFAULT_K = 9
 
@@ -35,5 +35,6 @@ class Question:
     @property
     def is_plain(self) -> bool:
         """Whether it asks for what one photo shows, as a calibration does."""
-        unusual = self.where or self.box or self.cursor or self.diversity or self.group_duplicates
+        filtered = self.where is not None
+        unusual = filtered or self.box or self.diversity or self.group_duplicates
         return self.examples == 1 and not unusual

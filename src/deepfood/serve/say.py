@@ -4,6 +4,7 @@ from fastapi import Request
 
 from deepfood.config import Settings
 from deepfood.gallery import Hit, Photo
+from deepfood.gallery.values import Value
 from deepfood.serve.answers import AlikeOut, AttributeOut, FactsOut, GalleryOut, HitOut, PhotoOut
 from deepfood.serve.service import SearchService
 
@@ -20,10 +21,16 @@ def photo_of(request: Request, photo: Photo) -> PhotoOut:
     )
 
 
-def hit_of(request: Request, hit: Hit, alike: list[Hit]) -> HitOut:
+def hit_of(request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, Value]) -> HitOut:
     about = photo_of(request, hit.photo).model_dump()
     near = [AlikeOut(score=one.score, **photo_of(request, one.photo).model_dump()) for one in alike]
-    return HitOut(score=hit.score, probability=hit.probability, alike=near, **about)
+    return HitOut(
+        score=hit.score,
+        probability=hit.probability,
+        alike=near,
+        attributes=attributes,
+        **about,
+    )
 
 
 def facts_of(request: Request, photo_id: str) -> FactsOut:
@@ -37,14 +44,19 @@ def gallery_of(request: Request) -> GalleryOut:
     service: SearchService = request.state.current.service
     gallery = service.gallery
     about = gallery.manifest
-    declared = gallery.store.attributes.declared().values()
+    known = gallery.store.attributes
     return GalleryOut(
         photos=gallery.count,
         labels=gallery.labels,
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
-        attributes=[AttributeOut(name=o.name, type=o.type, safety=o.safety) for o in declared],
+        attributes=[
+            AttributeOut(
+                name=one.name, type=one.type, safety=one.safety, examples=known.examples(one.name)
+            )
+            for one in known.declared().values()
+        ],
     )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import QueryError, SettingError
-from deepfood.gallery import Answer, Gallery, Hit, Photo, gallery_model, judge
+from deepfood.gallery import Answer, Gallery, Photo, gallery_model, judge
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import Found, find
 from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
-from deepfood.serve.question import MAX_EXAMPLES, Question
+from deepfood.serve.question import Question
 
 
 class SearchService:
@@ -33,27 +34,43 @@ class SearchService:
         self._thumbnail_pixels = settings.thumbnail_pixels
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
 
-    def search_photo(self, data: bytes, k: int) -> Answer:
-        """The k photos most like the photo in `data`. Raises PhotoError or QueryError."""
-        self._check(k)
-        return self._judge(self.gallery.search(self.embedder.embed(data), max(k, VOTERS)), k)
-
-    def search_like(self, photo_id: str, k: int) -> Answer:
-        """The k photos most like one of the gallery, itself left out. Raises QueryError."""
-        self._check(k)
-        return self._judge(self.gallery.search_like(photo_id, max(k, VOTERS)), k)
-
     def search(self, question: Question) -> tuple[Answer, Found]:
         """The page of hits asked for. How sure it is, is known for a plain question only.
 
         Photos of the gallery that the question names are left out. Raises PhotoError or QueryError.
         """
-        self._check(question.k)
-        if question.examples > MAX_EXAMPLES:
-            raise QueryError(f"{question.examples} photos and ids: ask with {MAX_EXAMPLES} at most")
+        if not 1 <= question.k <= self.max_k:
+            raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
+        where = parse_filter(question.where) if question.where is not None else None
+        query = self._vector(question)
+        without = (*question.ids, *question.not_ids)
+        found = find(
+            self.gallery,
+            query,
+            question.k,
+            where=where,
+            diverse=question.diversity,
+            grouped=question.group_duplicates,
+            after=question.cursor,
+            without=without,
+        )
+        if not question.is_plain:
+            return Answer(found.hits), found
+        voters = found.hits[:VOTERS]
+        if question.cursor or (len(voters) < VOTERS and found.next):
+            voters = find(self.gallery, query, VOTERS, without=without).hits
+        answer = judge(
+            [*voters, *found.hits],
+            self.gallery.manifest.calibration,
+            match_probability=self._match_probability,
+            none_probability=self._none_probability,
+        )
+        return replace(answer, hits=answer.hits[len(voters) :]), found
+
+    def _vector(self, question: Question) -> npt.NDArray[np.float32]:
+        """What is searched for, as a unit vector, float32 [dim]."""
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
-        where = parse_filter(question.where) if question.where else None
         wanted = [self.embedder.embed(data, question.box) for data in question.photos]
         for photo_id in question.ids:
             if question.box:
@@ -63,27 +80,10 @@ class SearchService:
         unwanted = [self.embedder.embed(data) for data in question.not_photos]
         unwanted += map(self.gallery.vector, question.not_ids)
         size = self.embedder.model.manifest.dimension
-        query = combine(
+        return combine(
             np.reshape(np.array(wanted, np.float32), (-1, size)),
             np.reshape(np.array(unwanted, np.float32), (-1, size)),
         )
-        found = find(
-            self.gallery,
-            query,
-            question.k,
-            where=where,
-            diverse=question.diversity,
-            grouped=question.group_duplicates,
-            after=question.cursor,
-            without=(*question.ids, *question.not_ids),
-        )
-        if not question.is_plain:
-            return Answer(found.hits), found
-        voters = found.hits
-        if len(voters) < VOTERS and found.next:
-            voters = find(self.gallery, query, VOTERS, without=question.ids).hits
-        answer = self._judge(voters, question.k)
-        return answer, replace(found, alike=[[] for _ in answer.hits])
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""
@@ -102,19 +102,6 @@ class SearchService:
 
     def close(self) -> None:
         self.gallery.close()
-
-    def _judge(self, hits: list[Hit], k: int) -> Answer:
-        answer = judge(
-            hits,
-            self.gallery.manifest.calibration,
-            match_probability=self._match_probability,
-            none_probability=self._none_probability,
-        )
-        return replace(answer, hits=answer.hits[:k])
-
-    def _check(self, k: int) -> None:
-        if not 1 <= k <= self.max_k:
-            raise QueryError(f"k = {k}: ask for 1 to {self.max_k} photos")
 
 
 class ByteCache:
