@@ -13,14 +13,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from deepfood.errors import DatasetError, QueryError
-from deepfood.gallery.masks import Mask, Masks
+from deepfood.errors import DatasetError
+from deepfood.gallery.columns import Attribute, Columns, names_of
+from deepfood.gallery.masks import Masks
 from deepfood.gallery.values import (
-    BUILT_IN,
     SAFETY,
-    Key,
     Type,
     Value,
     attribute_name,
@@ -47,31 +45,8 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
 
-#: What asks for built-in columns; these are all the SQL that a filter's names turn into. Labels are
-#: few: each is folded once, and its photos are found in the index photos_label.
-_BUILT_IN = {
-    "label": "SELECT row FROM photos WHERE label IN (WITH every AS MATERIALIZED "
-    "(SELECT DISTINCT label FROM photos) SELECT label FROM every WHERE folded(label) {})",
-    "name": "SELECT row FROM photos WHERE folded(name) {}",
-    "file": "SELECT row FROM photos WHERE folded(file) {}",
-}
-_BUILT_IN_KNOWN = {
-    name: f"SELECT row FROM photos WHERE {name} IS NOT NULL"  # noqa: S608
-    for name in BUILT_IN
-}
 #: Photos that examples of an attribute come from.
 _LOOKED_AT = 500
-_OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A declared column. Of a safety attribute, unknown values never pass a filter."""
-
-    id: int
-    name: str
-    type: Type
-    safety: bool
 
 
 class Attributes:
@@ -259,7 +234,7 @@ class Attributes:
         )
 
     @contextmanager
-    def snapshot(self) -> Iterator["Snapshot"]:
+    def snapshot(self) -> Iterator[Columns]:
         """The attributes as they are at one moment, whoever writes meanwhile.
 
         Without, a photo's allergens could be known by the time that they are looked for, and not
@@ -271,57 +246,7 @@ class Attributes:
                 self._db.execute("BEGIN")
             try:
                 self._masks.refresh()
-                yield Snapshot(self.declared(), self._masks)
+                yield Columns(self.declared(), self._masks)
             finally:
                 if own:
                     self._db.execute("COMMIT")
-
-
-class Snapshot:
-    """Masks, bool [rows], of one moment; every value in them goes to SQLite as a parameter."""
-
-    def __init__(self, declared: Mapping[str, Attribute], masks: Masks) -> None:
-        self.declared = declared
-        self._masks = masks
-
-    def type_of(self, name: str) -> Type:
-        """The type of an attribute or built-in column. Raises QueryError where there is none."""
-        if name in BUILT_IN:
-            return "text"
-        if name not in self.declared:
-            raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(self.declared)}")
-        return self.declared[name].type
-
-    def is_safety(self, name: str) -> bool:
-        return name in self.declared and self.declared[name].safety
-
-    def living(self, rows: int) -> Mask:
-        """The rows that hold a photo."""
-        return self._masks.rows("SELECT row FROM photos", (), rows)
-
-    def known(self, name: str, rows: int) -> Mask:
-        """The rows whose `name` is known."""
-        if name in BUILT_IN:
-            return self._masks.rows(_BUILT_IN_KNOWN[name], (), rows)
-        number = self.declared[name].id
-        return self._masks.rows(
-            "SELECT row FROM attribute_values WHERE attribute = ?", (number,), rows
-        )
-
-    def compared(self, name: str, operator: str, keys: tuple[Key, ...], rows: int) -> Mask:
-        """The rows where `name` is so compared with a key, or for `in` is one of them."""
-        if operator == "in":
-            condition = f"IN (?{', ?' * (len(keys) - 1)})"
-        else:
-            assert operator in _OPERATORS
-            condition = f"{operator} ?"
-        if name in BUILT_IN:
-            return self._masks.rows(_BUILT_IN[name].format(condition), keys, rows)
-        sql = f"SELECT row FROM attribute_keys WHERE attribute = ? AND key {condition}"  # noqa: S608
-        return self._masks.rows(sql, (self.declared[name].id, *keys), rows)
-
-
-def names_of(declared: Mapping[str, Attribute]) -> str:
-    """The columns that there are, for an error's way out."""
-    own = ", ".join(list(declared)[:20])
-    return f"there are {', '.join(BUILT_IN)}{', ' + own if own else ''}"

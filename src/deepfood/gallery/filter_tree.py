@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfood.errors import QueryError
-from deepfood.gallery.attributes import Attributes, Snapshot
+from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.columns import Columns
 from deepfood.gallery.masks import Mask
 from deepfood.gallery.values import Key, Type, folded
 
@@ -64,7 +65,7 @@ class Filter:
                     notes.append(f"no photo has {leaf}: is it spelled as in this gallery?")
             return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         raise NotImplementedError
 
     def leaves(self) -> Iterator["Leaf"]:
@@ -76,7 +77,7 @@ class Filter:
 class And(Filter):
     parts: tuple[Filter, ...]
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         true, possible = self.parts[0].evaluate(now, rows)
         for part in self.parts[1:]:
             other_true, other_possible = part.evaluate(now, rows)
@@ -95,7 +96,7 @@ class And(Filter):
 class Or(Filter):
     parts: tuple[Filter, ...]
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         true, possible = self.parts[0].evaluate(now, rows)
         for part in self.parts[1:]:
             other_true, other_possible = part.evaluate(now, rows)
@@ -116,7 +117,7 @@ class Or(Filter):
 class Not(Filter):
     part: Filter
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         true, possible = self.part.evaluate(now, rows)
         return ~possible, ~true
 
@@ -135,14 +136,14 @@ class Leaf(Filter):
     def leaves(self) -> Iterator["Leaf"]:
         yield self
 
-    def check(self, now: Snapshot) -> None:
+    def check(self, now: Columns) -> None:
         """Raise QueryError where the attribute is none, or not one for this comparison."""
         self.check_type(now.type_of(self.name))
 
     def check_type(self, type_: Type) -> None:
         """Raise QueryError where an attribute of this type is not compared like this."""
 
-    def _kleene(self, true: Mask, now: Snapshot) -> Kleene:
+    def _kleene(self, true: Mask, now: Columns) -> Kleene:
         return true, true | ~now.known(self.name, len(true))
 
 
@@ -159,7 +160,7 @@ class Compare(Leaf):
         if type_ == "boolean" and self.operator not in ("=", "!="):
             raise QueryError(f"{self.name} is true or false: compare it with = or !=")
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         keys = (_key(self.value),)
         return self._kleene(now.compared(self.name, self.operator, keys, rows), now)
 
@@ -178,7 +179,7 @@ class Among(Leaf):
         for value in self.values:
             _check_value(self.name, type_, value)
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         keys = tuple(map(_key, self.values))
         return self._kleene(now.compared(self.name, "in", keys, rows), now)
 
@@ -197,7 +198,7 @@ class Has(Leaf):
         if type_ != "list":
             raise QueryError(f"{self.name} is a {type_} and no list: compare it with =")
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         return self._kleene(now.compared(self.name, "=", (_key(self.value),), rows), now)
 
     def __str__(self) -> str:
@@ -211,7 +212,7 @@ class Known(Leaf):
     name: str
     known: bool
 
-    def evaluate(self, now: Snapshot, rows: int) -> Kleene:
+    def evaluate(self, now: Columns, rows: int) -> Kleene:
         mask = now.known(self.name, rows)
         mask = mask if self.known else ~mask
         return mask, mask
