@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     log_format: Literal["text", "json"] = "text"
+    metrics_address: Annotated[str, Field(pattern=r"^((\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5})?$")] = (
+        ""
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_key_hashes: Annotated[str, Field(pattern=r"^\s*([0-9a-f]{64}\s*)*$")] = ""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 64
@@ -117,6 +120,11 @@ def export_settings(settings: Settings) -> None:
     """Put the settings into the environment, for worker processes that start from nothing else."""
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[PREFIX + name.upper()] = str(value)
+
+
+def export_metrics_folder(folder: Path) -> None:
+    """Let worker processes write their metrics there, where prometheus_client looks for it."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def find_program(name: str) -> str | None:

@@ -59,7 +59,11 @@ class Embedder:
 
         Raises PhotoError.
         """
-        return self.infer(read_pixels(data, self.preprocess, self.limits, box))
+        return self.infer(self.read(data, box))
+
+    def read(self, data: bytes, box: Box | None = None) -> Pixels:
+        """The pixels, uint8 [size, size, 3], that `infer` takes. Raises PhotoError."""
+        return read_pixels(data, self.preprocess, self.limits, box)
 
     def infer(self, pixels: Pixels) -> Vector:
         """The unit vector of pixels uint8 [size, size, 3] as `read_pixels` gives them."""

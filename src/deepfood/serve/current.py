@@ -6,6 +6,7 @@ import threading
 from deepfood.config import Settings
 from deepfood.errors import DeepfoodError
 from deepfood.gallery.reindex import reindex, wants_reindex
+from deepfood.serve.measure import gallery_seen
 from deepfood.serve.service import SearchService, open_service
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Current:
         self.service = service
         self._settings = settings
         self._following = threading.Lock()
+        gallery_seen(service.gallery)
 
     def follow(self) -> SearchService:
         """The service of the generation that lives now. Raises ArtifactError."""
@@ -33,6 +35,7 @@ class Current:
             if self.service.gallery.superseded:
                 # The Model that was named on the command line made the generation before.
                 self.service = open_service(self._settings.model_copy(update={"model": None}))
+            gallery_seen(self.service.gallery)
             return self.service
 
 

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.config import Settings
+from deepfood.serve import measure
 from deepfood.serve.line import FULL, RETRY_AFTER_S, Line
 from deepfood.serve.problems import problem
 
@@ -60,6 +61,7 @@ class Door:
         if scope["type"] == "http" and scope["method"] == "POST":
             line: Line = scope["state"]["computing"]
             if line.is_full:
+                measure.REFUSED.labels("queue").inc()
                 answer = problem(Request(scope), 503, FULL)
                 answer.headers["Retry-After"] = str(RETRY_AFTER_S)
                 await answer(scope, receive, send)

@@ -10,6 +10,8 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from deepfood.serve import measure
+
 T = TypeVar("T")
 
 #: Seconds after which a client that was turned away may try again; a full queue is gone by then.
@@ -26,6 +28,7 @@ class Line:
 
     def __init__(self, name: str, threads: int, max_queued: int, timeout_s: float) -> None:
         self._pool = ThreadPoolExecutor(threads, name)
+        self._in_line = measure.IN_LINE.labels(name)
         self._places = threads + max_queued
         self._timeout_s = timeout_s
         self._taken = 0
@@ -42,6 +45,7 @@ class Line:
         where it was spent at work, and ClientDisconnect; and what `function` raises.
         """
         if self.is_full:
+            measure.REFUSED.labels("queue").inc()
             raise turned_away(FULL)
         self._count(1)
         work = self._pool.submit(function, *arguments)
@@ -56,6 +60,7 @@ class Line:
             if gone.done():
                 gone.result()
             if work.cancel():
+                measure.REFUSED.labels("time").inc()
                 raise turned_away(f"no turn came within {self._timeout_s:g} seconds: try again")
             raise HTTPException(504, f"this takes more than {self._timeout_s:g} seconds")
         finally:
@@ -74,6 +79,7 @@ class Line:
     def _count(self, change: int) -> None:
         with self._counting:
             self._taken += change
+            self._in_line.set(self._taken)
 
 
 async def compute(request: Request, function: Callable[..., T], *arguments: object) -> T:

@@ -1,4 +1,4 @@
-"""ASGI middleware that sees every request: its id, its line in the log, and what nobody caught."""
+"""ASGI middleware that sees every request: its id, line in the log, time, and uncaught errors."""
 
 import logging
 import re
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.serve.logs import request_id
+from deepfood.serve.measure import ERRORS, REQUEST_SECONDS
 from deepfood.serve.problems import FAULT, problem
 
 _log = logging.getLogger("deepfood.request")
@@ -54,6 +55,7 @@ class Observe:
         except Exception:
             if status:  # too late for another answer: uvicorn logs it and closes the connection
                 raise
+            ERRORS.labels("unexpected").inc()
             _log.exception("unexpected error")
             await problem(Request(scope), 500, FAULT)(scope, receive, send_noting)
         finally:
@@ -63,6 +65,7 @@ class Observe:
 def _note(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     route = _template(scope)
+    REQUEST_SECONDS.labels(method, route, str(status)).observe(seconds)
     client = scope["client"][0] if scope.get("client") else ""
     level = logging.WARNING if status >= 500 else logging.INFO
     if route in _WATCHED and status < 400:
@@ -88,5 +91,5 @@ def _template(scope: Scope) -> str:
     """As the route is declared, so that there are only so many."""
     if "route" in scope:
         return str(scope["route"].path)
-    # Of a mount, FastAPI tells only what answers, and below which path it is mounted.
-    return str(scope["root_path"]) if "endpoint" in scope else "unmatched"
+    # FastAPI tells it of its own routes only: not of a mount, nor of the document that it writes.
+    return (scope["root_path"] or "/openapi.json") if "endpoint" in scope else "unmatched"

@@ -25,6 +25,7 @@ from deepfood.errors import (
     QueryError,
 )
 from deepfood.serve.logs import request_id
+from deepfood.serve.measure import ERRORS
 
 #: The first class that fits decides; anything else of ours is our fault.
 _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
@@ -103,6 +104,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(DeepfoodError)
     async def ours(request: Request, error: DeepfoodError) -> Response:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        ERRORS.labels(type(error).__name__).inc()
         if status >= 500:
             _log.error("%s", error)
         answer = problem(request, status, _SAID.get(status, str(error)))

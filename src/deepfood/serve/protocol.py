@@ -6,6 +6,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deepfood.config import Settings
+from deepfood.serve import measure
 
 
 class Config(uvicorn.Config):
@@ -42,6 +43,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.config.max_connections:
+            measure.REFUSED.labels("connections").inc()
             self._end(b"503 Service Unavailable", b"Retry-After: 1\r\n")
         else:
             self._start()

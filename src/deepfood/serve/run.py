@@ -12,6 +12,7 @@ from deepfood.config import Settings, export_settings
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.serve import logs
 from deepfood.serve.app import create_app
+from deepfood.serve.measure import metrics_served
 from deepfood.serve.protocol import Config
 from deepfood.serve.service import open_service
 
@@ -47,6 +48,12 @@ def listen(host: str, port: int) -> socket.socket:
 def run(settings: Settings, listening: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves."""
     logs.configure(settings)
+    with metrics_served(settings):
+        _run(settings, listening)
+    _say(settings, "ended")
+
+
+def _run(settings: Settings, listening: socket.socket) -> None:
     service = open_service(settings)  # with several workers: to find faults before they start
     count = service.gallery.count
     host, port = listening.getsockname()[:2]
@@ -64,7 +71,6 @@ def run(settings: Settings, listening: socket.socket) -> None:
             Multiprocess(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
-    _say(settings, "ended")
 
 
 def _say(settings: Settings, text: str) -> None:

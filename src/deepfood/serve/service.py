@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.config import Settings
-from deepfood.embed import Embedder, open_embedder
+from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.errors import QueryError, SettingError
 from deepfood.gallery import Answer, Gallery, Photo, gallery_model, judge
 from deepfood.gallery.filters import parse_filter
@@ -18,6 +17,8 @@ from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
+from deepfood.photo_box import Box
+from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
 
 
@@ -44,16 +45,17 @@ class SearchService:
         where = parse_filter(question.where) if question.where is not None else None
         query = self._vector(question)
         without = (*question.ids, *question.not_ids)
-        found = find(
-            self.gallery,
-            query,
-            question.k,
-            where=where,
-            diverse=question.diversity,
-            grouped=question.group_duplicates,
-            after=question.cursor,
-            without=without,
-        )
+        with stage("search"):
+            found = find(
+                self.gallery,
+                query,
+                question.k,
+                where=where,
+                diverse=question.diversity,
+                grouped=question.group_duplicates,
+                after=question.cursor,
+                without=without,
+            )
         if not question.is_plain:
             return Answer(found.hits), found
         voters = found.hits[:VOTERS]
@@ -67,23 +69,29 @@ class SearchService:
         )
         return replace(answer, hits=answer.hits[len(voters) :]), found
 
-    def _vector(self, question: Question) -> npt.NDArray[np.float32]:
+    def _vector(self, question: Question) -> Vector:
         """What is searched for, as a unit vector, float32 [dim]."""
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
-        wanted = [self.embedder.embed(data, question.box) for data in question.photos]
+        wanted = [self._embed(data, question.box) for data in question.photos]
         for photo_id in question.ids:
             if question.box:
-                wanted.append(self.embedder.embed(self.photo(photo_id)[1], question.box))
+                wanted.append(self._embed(self.photo(photo_id)[1], question.box))
             else:
                 wanted.append(self.gallery.vector(photo_id))
-        unwanted = [self.embedder.embed(data) for data in question.not_photos]
+        unwanted = [self._embed(data) for data in question.not_photos]
         unwanted += map(self.gallery.vector, question.not_ids)
         size = self.embedder.model.manifest.dimension
         return combine(
             np.reshape(np.array(wanted, np.float32), (-1, size)),
             np.reshape(np.array(unwanted, np.float32), (-1, size)),
         )
+
+    def _embed(self, data: bytes, box: Box | None = None) -> Vector:
+        with stage("decode"):
+            pixels = self.embedder.read(data, box)
+        with stage("embed"):
+            return self.embedder.infer(pixels)
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""
