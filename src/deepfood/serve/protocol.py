@@ -23,6 +23,9 @@ class Config(uvicorn.Config):
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=10,
+            # uvicorn kills a worker that is silent for so long, also while it still imports what it
+            # needs; with its 5 s, none ever starts on a machine that is busy enough.
+            timeout_worker_healthcheck=60,
         )
         self.body_timeout_s = settings.body_timeout_s
         self.max_connections = settings.max_connections
