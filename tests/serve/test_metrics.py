@@ -158,8 +158,8 @@ def test_what_is_turned_away_is_counted(small_gallery: SmallGallery) -> None:
     with serving(small_gallery.folder, metrics_address=address, threads=1, max_queued=0) as server:
         measured = Measured(server, address, Path())
         large = photo(2000, 1500)
-        with concurrent.futures.ThreadPoolExecutor(16) as clients:
-            done = list(clients.map(lambda _: search(server.url, large), range(48)))
+        with concurrent.futures.ThreadPoolExecutor(12) as clients:
+            done = list(clients.map(lambda _: search(server.url, large), range(24)))
         assert set(done) == {200, 503}
         refused = ("deepfood_refused_total", "queue")
         assert measured.read()[refused] == done.count(503)
