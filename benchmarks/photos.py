@@ -37,7 +37,7 @@ def photo_folder(named: Path | None, cache: Path) -> Path:
 
 def jpegs(folder: Path) -> list[Path]:
     source = list_photos(folder)
-    paths = (source.root / photo.file for photo in source.files)
+    paths = (Path(source.root.where(photo.file)) for photo in source.files)
     return [path for path in paths if path.suffix.lower() in (".jpg", ".jpeg")]
 
 

@@ -6,6 +6,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   └── DownloadError            the source could not be fetched whole
 ├── PhotoError                   bytes that do not become a picture
 │   ├── PhotoUnsupportedError    not an image, or a format deepfood does not read
+│   ├── PhotoMissingError        no such file where the photos are
 │   ├── PhotoBrokenError         an image that is empty, cut off or damaged
 │   └── PhotoTooLargeError       more bytes or pixels than the limits allow
 ├── ArtifactError                a Model or Gallery folder that cannot be used
@@ -53,6 +54,10 @@ class PhotoError(DeepfoodError):
 
 
 class PhotoUnsupportedError(PhotoError):
+    pass
+
+
+class PhotoMissingError(PhotoError):
     pass
 
 

@@ -43,7 +43,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def problems_of(
-    folder: Path, photos_root: Path | None = None, *, quiet: bool = False
+    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[str]:
     """Every fault in a Model or gallery, a line each. Raises an ArtifactError."""
     if kind_of(folder) == "model":

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deepfood.data.photos import PhotoFile, list_photos, path_inside
-from deepfood.errors import DatasetError
+from deepfood.data.photos import PhotoFile, list_photos
+from deepfood.data.root import Folder
+from deepfood.errors import DatasetError, PhotoMissingError
 from plates import jpeg
 
 NFC, NFD = (unicodedata.normalize(form, "crème brûlée") for form in ("NFC", "NFD"))
@@ -148,7 +149,7 @@ def test_food_101(below: str, tmp_path: Path) -> None:
         ("images/pie/2.jpg", "pie", "train"),
         ("images/pie/4.jpg", "pie", "test"),
     ]
-    assert list_photos(tmp_path).root == root.resolve()
+    assert list_photos(tmp_path).root == Folder(root.resolve())
 
 
 @pytest.mark.parametrize("line", ["pie", "../1", "a/b/c", "/1", "pie/", "pie/..", "a\\b/1"])
@@ -244,10 +245,12 @@ def test_labels_decide_no_path(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "secret.jpg").write_bytes(jpeg(1))
     lay_out(tmp_path / "inside", photos__csv="photo,label\n../secret.jpg,../../x\n/etc/x.jpg,y\n")
-    # Listed as the table has them; whoever opens one asks path_inside first.
+    # Listed as the table has them; their Root refuses to read what lies outside.
     assert [label for _, label, _ in listed(tmp_path / "inside")] == ["../../x", "y"]
     source = list_photos(tmp_path / "inside")
-    assert [path_inside(source.root, photo.file) for photo in source.files] == [None, None]
+    for photo in source.files:
+        with pytest.raises(PhotoMissingError, match="lies outside"):
+            source.root.read(photo.file, lambda _: None)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
+from deepfood.data.root import Folder
 from deepfood.data.splits import Splits, split_photos
 from deepfood.errors import DatasetError
 
@@ -27,7 +28,7 @@ def source_of(root: Path, photos: list[PhotoFile]) -> PhotoSource:
     for photo in photos:
         if not (root / photo.file).exists():
             (root / photo.file).touch()
-    return PhotoSource(root, tuple(sorted(photos, key=lambda photo: photo.file)))
+    return PhotoSource(Folder(root), tuple(sorted(photos, key=lambda photo: photo.file)))
 
 
 def labelled(counts: dict[str, int], split: str | None = None) -> list[PhotoFile]:
@@ -100,7 +101,7 @@ def test_a_table_that_names_missing_files(tmp_path: Path) -> None:
     bad = ("gone.jpg", "folder.jpg", "out.jpg", "outside/hostname", "/etc/hostname", "../x", "a\0b")
     source = source_of(tmp_path, labelled({"curry": 3, "crème": 3}))
     files = [*source.files, *(PhotoFile(name, "curry") for name in ("link.jpg", *bad))]
-    splits = split_photos(PhotoSource(tmp_path, tuple(files)))
+    splits = split_photos(PhotoSource(Folder(tmp_path), tuple(files)))
     assert len(splits.train) + len(splits.val) == 7
     assert splits.notes == (
         "7 photos are named and not there: 'gone.jpg', 'folder.jpg', 'out.jpg' and 4 more",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepfood.artifacts import sha256_of_file
 from deepfood.errors import (
     ArtifactBusyError,
     DatasetError,
@@ -290,12 +291,15 @@ def test_broken_photos_in_the_middle_of_an_epoch(task: Make, tmp_path: Path) -> 
         training.run(lambda record, best: None)
         broken = training.gather_broken()
         assert len(training.progress.records) == 3
-        left = list(training.train.paths(but=broken))
+        left = set(training.train.hashes(but=broken))
     assert set(broken) == {"07.jpg", "08.jpg", "11.jpg"}
     assert "damaged" in broken["07.jpg"]
     assert "empty" in broken["08.jpg"]
     assert "not JPEG" in broken["11.jpg"]
-    assert not {path.name for path in left} & set(broken)
+    whole = {sha256_of_file(path) for path in photos.glob("*.jpg") if path.name not in broken}
+    assert left <= whole
+    good = [file for file in training.train.files if file.file not in broken]
+    assert len(left) == len(good) < len(training.train)
 
 
 def test_photos_that_are_all_broken(task: Make, tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def search(
     for hit, alike in zip(answer.hits, found.alike, strict=True):
         sure = "" if hit.probability is None else f"{hit.probability:4.0%}  "
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {sure}{service.gallery.path(hit.photo)}  {what}")
+        print(f"{hit.score:6.3f}  {sure}{service.gallery.where(hit.photo)}  {what}")
         for one in alike:
-            print(f"        alike: {service.gallery.path(one.photo)}")
+            print(f"        alike: {service.gallery.where(one.photo)}")
     for note in found.notes:
         print(f"note: {note}")
 

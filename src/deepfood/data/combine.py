@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from deepfood.artifacts import write_atomically
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import PhotoFile, photo_id
 from deepfood.data.photos import CATALOGUE, list_photos
+from deepfood.data.root import Folder, Root
 from deepfood.errors import DatasetError, disk_full_named
 from deepfood.photo import Limits, read_header
 
@@ -71,7 +71,9 @@ class Combined:
     unlisted: int
 
 
-def combine(sources: Sequence[Path], to: Path, limits: Limits, *, quiet: bool = False) -> Combined:
+def combine(
+    sources: Sequence[Path | str], to: Path, limits: Limits, *, quiet: bool = False
+) -> Combined:
     """Make `to` one dataset of all `sources`; run again, it does only what is left to do.
 
     Of the same bytes in several places the first counts. Raises DatasetError (a source without
@@ -79,7 +81,7 @@ def combine(sources: Sequence[Path], to: Path, limits: Limits, *, quiet: bool = 
     """
     listed = [(str(source), list_photos(source)) for source in sources]
     for name, source in listed:
-        if to.resolve().is_relative_to(source.root):
+        if isinstance(source.root, Folder) and to.resolve().is_relative_to(source.root.path):
             raise DatasetError(f"{to} lies in {name}, which it is to be made from: name another")
     _refuse_other_folders(to)
     originals = [Original(name, file) for name, source in listed for file in source.files]
@@ -94,17 +96,17 @@ def combine(sources: Sequence[Path], to: Path, limits: Limits, *, quiet: bool = 
             "combining",
             photos,
             limits,
-            lambda data, path: (_name(data, limits), path),
+            lambda data: (_name(data, limits), data),
             quiet=quiet,
         )
-        for original, result in zip(originals, results, strict=True):
+        for original, (root, _), result in zip(originals, photos, results, strict=True):
             if isinstance(result, Unreadable):
                 unreadable.append((original.source, result))
                 continue
-            name, path = result
+            name, data = result
             first = kept.setdefault(name, original)
             if first is original:
-                _place(path, to / name)
+                _place(root, original.file.file, data, to / name)
             else:
                 copies += 1
                 if (first.file.label, first.file.split) != (
@@ -129,18 +131,19 @@ def _name(data: bytes, limits: Limits) -> str:
     return f"{_PHOTOS}/{photo_id(hashlib.sha256(data).hexdigest())}{ending}"
 
 
-def _place(path: Path, target: Path) -> None:
+def _place(root: Root, file: str, data: bytes, target: Path) -> None:
     """Make `target` a link to the photo, or a copy; whole already, it is left alone."""
     with disk_full_named(target):
-        if target.is_file() and target.stat().st_size == path.stat().st_size:
+        if target.is_file() and target.stat().st_size == len(data):
             return
         target.unlink(missing_ok=True)  # a power cut left it empty
-        try:
-            target.hardlink_to(path)
-        except OSError:  # another disk, or one without hard links
-            beside = target.with_name(f".{target.name}.new")
-            shutil.copyfile(path, beside)
-            beside.replace(target)
+        if isinstance(root, Folder):
+            with contextlib.suppress(OSError):  # another disk, or one without hard links
+                target.hardlink_to(root.usable(file))
+                return
+        beside = target.with_name(f".{target.name}.new")
+        beside.write_bytes(data)
+        beside.replace(target)
 
 
 def _write_table(to: Path, kept: dict[str, Original]) -> None:

@@ -7,10 +7,9 @@ train_set/ val_set/ test_set/        the photos; Kaggle's notebooks have train_s
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from deepfood.data.layouts import photo_paths
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
+from deepfood.data.root import Root
 from deepfood.data.tables import (
     Row,
     Seen,
@@ -28,42 +27,42 @@ _PHOTO_TITLES = {"img_name", "image_name", "image", "photo"}
 _LABEL_TITLES = {"label", "class", "class_id"}
 
 
-def is_ifood(folder: Path) -> bool:
+def is_ifood(root: Root) -> bool:
     """Whether the folder has iFood's tables, and its list of classes or its photo folders."""
-    return _table(folder, TRAIN) is not None and (
-        _class_list(folder) is not None or _photos_folder(folder, TRAIN) is not None
+    return _table(root, TRAIN) is not None and (
+        _class_list(root) is not None or _photos_folder(root, TRAIN) is not None
     )
 
 
-def photos_of_ifood(folder: Path) -> Iterator[PhotoFile]:
+def photos_of_ifood(root: Root) -> Iterator[PhotoFile]:
     """The photos that the tables name, by class name, and those in the folders that they do not.
 
     The latter have no label; `test_set` has nothing else. Raises DatasetError with the line that is
     wrong.
     """
-    path = _class_list(folder)
-    names = read_class_list(path) if path else {}
+    class_list = _class_list(root)
+    names = read_class_list(root, class_list) if class_list else {}
     seen = Seen()
     for split in (TRAIN, VAL, TEST):
-        below = _photos_folder(folder, split) or f"{split}_set"
-        table = _table(folder, split)
+        below = _photos_folder(root, split) or f"{split}_set"
+        table = _table(root, split)
         listed = set()
-        for row in _rows_without_head(table) if table else ():
-            label = _label(row, split, names, path)
+        for row in _rows_without_head(root, table) if table else ():
+            label = _label(row, split, names, root.where(class_list) if class_list else None)
             photo = PhotoFile(f"{below}/{photo_path(row.cells[0])}", label, split=split)
             listed.add(photo.file)
             if seen.is_new(photo, row.where):
                 yield photo
-        if (folder / below).is_dir():
-            for file in photo_paths(folder / below):
+        if root.is_dir(below):
+            for file in root.photos(below):
                 if f"{below}/{file}" not in listed:
                     yield PhotoFile(f"{below}/{file}", split=split)
 
 
-def read_class_list(path: Path) -> dict[int, str]:
+def read_class_list(root: Root, file: str) -> dict[int, str]:
     """Class names by number, from lines like "0 macaron". Raises DatasetError with the line."""
     names: dict[int, str] = {}
-    for row in read_lines(path):
+    for row in read_lines(root, file):
         number, _, rest = row.cells[0].partition(" ")
         name = clean_label(rest)
         if not _is_number(number) or name is None:
@@ -74,9 +73,9 @@ def read_class_list(path: Path) -> dict[int, str]:
     return names
 
 
-def _rows_without_head(table: Path) -> Iterator[Row]:
+def _rows_without_head(root: Root, table: str) -> Iterator[Row]:
     """The rows; a first one that is made of titles is checked and left out."""
-    for number, row in enumerate(read_rows(table)):
+    for number, row in enumerate(read_rows(root, table)):
         if number == 0 and row.cells[0].lower() in _PHOTO_TITLES:
             if len(row.cells) > 1 and row.cells[1].lower() not in _LABEL_TITLES:
                 raise DatasetError(f"{row.where}: expected img_name,label and not {row.cells}")
@@ -86,7 +85,7 @@ def _rows_without_head(table: Path) -> Iterator[Row]:
             yield row
 
 
-def _label(row: Row, split: str, names: dict[int, str], class_list: Path | None) -> str | None:
+def _label(row: Row, split: str, names: dict[int, str], class_list: str | None) -> str | None:
     """The name of a row's class; the number itself where there is no list of names."""
     if split == TEST and len(row.cells) == 1:
         return None
@@ -103,22 +102,22 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
 
 
-def _class_list(folder: Path) -> Path | None:
-    return _first_file(folder / CLASS_LIST, folder / "annot" / CLASS_LIST)
+def _class_list(root: Root) -> str | None:
+    return _first_file(root, CLASS_LIST, f"annot/{CLASS_LIST}")
 
 
-def _table(folder: Path, split: str) -> Path | None:
+def _table(root: Root, split: str) -> str | None:
     names = (f"{split}_labels.csv", f"{split}_info.csv")
-    return _first_file(*(below / name for below in (folder, folder / "annot") for name in names))
+    return _first_file(root, *names, *(f"annot/{name}" for name in names))
 
 
-def _first_file(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
+def _first_file(root: Root, *files: str) -> str | None:
+    return next((file for file in files if root.is_file(file)), None)
 
 
-def _photos_folder(folder: Path, split: str) -> str | None:
+def _photos_folder(root: Root, split: str) -> str | None:
     own = f"{split}_set"
     for below in (f"{own}/{own}", own, f"{split}/{own}"):
-        if (folder / below).is_dir():
+        if root.is_dir(below):
             return below
     return None

@@ -1,7 +1,8 @@
-"""One photo of a dataset, and the folder that all of its photos are below."""
+"""One photo of a dataset, and the Root that all of its photos are below."""
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from deepfood.data.root import Root
 
 TRAIN, VAL, TEST = "train", "val", "test"
 
@@ -32,16 +33,7 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """`root` is the folder that every file is below; `files` are distinct and sorted."""
+    """`root` is what every file is below; `files` are distinct and sorted."""
 
-    root: Path
+    root: Root
     files: tuple[PhotoFile, ...]
-
-
-def path_inside(root: Path, file: str) -> Path | None:
-    """`root / file` with links resolved, or None where that leaves `root`."""
-    try:
-        path = (root / file).resolve()
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name, or a loop of links
-        return None
-    return path if path.is_relative_to(root.resolve()) else None

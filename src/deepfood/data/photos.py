@@ -7,49 +7,60 @@
 - A folder with a `photos.csv` in it is what that CSV says.
 - Food-101's own folder (`images/` and `meta/`), also one level above it.
 - iFood-2019's own folder (`train_labels.csv`, `class_list.txt`, `train_set/` ...).
+
+Each of them may be on this machine or in a bucket, `s3://BUCKET/PREFIX`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from deepfood.data.ifood_layout import is_ifood, photos_of_ifood
 from deepfood.data.layouts import is_food101, photos_of_folder, photos_of_food101
-from deepfood.data.photo_file import PhotoFile, PhotoSource, path_inside
+from deepfood.data.locate import locate
+from deepfood.data.photo_file import PhotoFile, PhotoSource
+from deepfood.data.root import Root
 from deepfood.data.tables import photos_of_csv
 from deepfood.errors import DatasetError
 from deepfood.photo import SUFFIXES
 
-__all__ = ["CATALOGUE", "PhotoFile", "PhotoSource", "list_photos", "path_inside"]
+__all__ = ["CATALOGUE", "PhotoFile", "PhotoSource", "list_photos"]
 
 CATALOGUE = "photos.csv"
 
 _FOOD101 = "food-101"
 
 
-def list_photos(source: Path) -> PhotoSource:
-    """Find the photos of a folder or CSV; those that a table names need not be there.
+def list_photos(source: Path | str) -> PhotoSource:
+    """Find the photos of a folder, CSV or s3:// prefix; those that a table names need not be there.
 
-    Raises DatasetError where there are none, or where a table cannot be meant, with its line.
+    Raises DatasetError where there are none, or where a table cannot be meant, with its line, and
+    StorageError where the bucket cannot be read.
     """
-    if source.is_dir():
-        root = source
-        if (source / CATALOGUE).is_file():
-            found, nothing = photos_of_csv(source / CATALOGUE), f"{source / CATALOGUE} names none"
-        elif is_food101(source) or is_food101(source / _FOOD101):
-            root = source if is_food101(source) else source / _FOOD101
-            found, nothing = photos_of_food101(root), f"{root / 'meta'} names none"
-        elif is_ifood(source):
-            found, nothing = photos_of_ifood(source), "its tables name none"
-        else:
-            found = photos_of_folder(source)
-            nothing = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
-    elif source.suffix.lower() == ".csv" and source.is_file():
-        root, found, nothing = source.parent, photos_of_csv(source), "it names none"
-    elif source.exists():
+    root, file = locate(source)
+    if not file:
+        return _photos_of(root, source)
+    if not file.lower().endswith(".csv"):
         raise DatasetError(f"{source} is neither a folder nor a .csv file")
-    else:
-        raise DatasetError(
-            f"there is no {source}: give a folder of photos or a CSV that names them"
-        )
+    return _sorted(root, photos_of_csv(root, file), source, "it names none")
+
+
+def _photos_of(root: Root, source: Path | str) -> PhotoSource:
+    if root.is_file(CATALOGUE):
+        found = photos_of_csv(root, CATALOGUE)
+        return _sorted(root, found, source, f"{root.where(CATALOGUE)} names none")
+    for inner in (root, root.below(_FOOD101)):
+        if is_food101(inner):
+            found = photos_of_food101(inner)
+            return _sorted(inner, found, source, f"{inner.where('meta')} names none")
+    if is_ifood(root):
+        return _sorted(root, photos_of_ifood(root), source, "its tables name none")
+    looked = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
+    return _sorted(root, photos_of_folder(root), source, looked)
+
+
+def _sorted(
+    root: Root, found: Iterable[PhotoFile], source: Path | str, nothing: str
+) -> PhotoSource:
     files = sorted(found, key=lambda photo: photo.file)
     if not files:
         raise DatasetError(f"no photos in {source}: {nothing}")

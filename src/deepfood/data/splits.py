@@ -7,14 +7,11 @@ most one of them.
 """
 
 import hashlib
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource, path_inside
+from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource
 from deepfood.errors import DatasetError
 
 __all__ = ["TEST", "TRAIN", "VAL", "Splits", "split_photos"]
@@ -92,27 +89,12 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
 def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:
     gone: list[PhotoFile] = []
     there: list[PhotoFile] = []
-    # Resolving every path anew would cost half a minute for 100,000 photos; folders are few.
-    is_inside = cache(lambda folder: path_inside(source.root, folder) is not None)
-    for photo in source.files:
-        folder = photo.file.rpartition("/")[0]
-        usable = is_inside(folder) and _is_file(source.root, photo.file)
-        (there if usable else gone).append(photo)
+    present = source.root.present(photo.file for photo in source.files)
+    for photo, is_there in zip(source.files, present, strict=True):
+        (there if is_there else gone).append(photo)
     if gone:
         notes.append(f"{_some('photo', gone)} named and not there: {_names(p.file for p in gone)}")
     return there
-
-
-def _is_file(root: Path, file: str) -> bool:
-    """Whether the last part of the path is a file, or a link to one inside `root`."""
-    try:
-        mode = (root / file).lstat().st_mode
-    except (OSError, ValueError):
-        return False
-    if not stat.S_ISLNK(mode):
-        return stat.S_ISREG(mode)
-    path = path_inside(root, file)
-    return path is not None and path.is_file()
 
 
 def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[PhotoFile]:

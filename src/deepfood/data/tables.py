@@ -9,10 +9,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO
 
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
+from deepfood.data.root import Root
 from deepfood.errors import DatasetError
 
 #: What a split may be called in a table or as a folder, in lower case.
@@ -33,11 +34,11 @@ class Row:
     where: str
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(root: Root, file: str) -> Iterator[Row]:
     """The rows of a UTF-8 CSV that are not blank. Raises DatasetError with the line number."""
-    line = 0
-    with _text(path) as file:
-        rows = csv.reader(file, strict=True)
+    line, path = 0, root.where(file)
+    with _text(root, file) as text:
+        rows = csv.reader(text, strict=True)
         try:
             for cells in rows:
                 line = rows.line_num
@@ -48,36 +49,39 @@ def read_rows(path: Path) -> Iterator[Row]:
             raise DatasetError(f"{path}, line {line + 1}: it is no CSV: {error}") from error
 
 
-def read_lines(path: Path) -> Iterator[Row]:
+def read_lines(root: Root, file: str) -> Iterator[Row]:
     """The lines of a UTF-8 text that are not blank, as rows of one cell."""
-    with _text(path) as file:
-        for number, line in enumerate(file, start=1):
+    path = root.where(file)
+    with _text(root, file) as text:
+        for number, line in enumerate(text, start=1):
             if line.strip():
                 yield Row((line.strip(),), f"{path}, line {number}")
 
 
 @contextmanager
-def _text(path: Path) -> Iterator[IO[str]]:
+def _text(root: Root, file: str) -> Iterator[IO[str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield file
+        with root.text(file) as text:
+            yield text
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8: {error}") from error
+        raise DatasetError(f"{root.where(file)} cannot be read as UTF-8: {error}") from error
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DatasetError(
+            f"{root.where(file)} cannot be read: {error.strerror or error}"
+        ) from error
 
 
-def photos_of_csv(path: Path) -> Iterator[PhotoFile]:
+def photos_of_csv(root: Root, file: str) -> Iterator[PhotoFile]:
     """The photos of a CSV with the column `photo`, and perhaps `label`, `name` and `split`.
 
     Further columns are passed over. Raises DatasetError for a table that cannot be meant.
     """
-    rows = read_rows(path)
+    rows = read_rows(root, file)
     head = next(rows, None)
     columns = {title.lower(): at for at, title in enumerate(head.cells)} if head else {}
     if head is None or "photo" not in columns:
         first = list(head.cells) if head else None
-        raise DatasetError(f"{path} has no column 'photo': its first line is {first}")
+        raise DatasetError(f"{root.where(file)} has no column 'photo': its first line is {first}")
     named = [title.lower() for title in head.cells]
     for title in ("photo", "label", "name", "split"):
         if named.count(title) > 1:

@@ -42,7 +42,7 @@ class Examination:
 
 def examine(
     folder: Path,
-    queries: Path | None,
+    queries: Path | str | None,
     settings: Settings,
     *,
     other: Path | None = None,

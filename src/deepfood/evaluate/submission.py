@@ -14,6 +14,7 @@ import numpy as np
 from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
+from deepfood.data.root import Root
 from deepfood.data.splits import TEST
 from deepfood.embed import open_embedder
 from deepfood.errors import DatasetError
@@ -35,7 +36,7 @@ class Submission:
 
 
 def write_submission(
-    folder: Path, dataset: Path, out: Path, settings: Settings, *, k: int, quiet: bool
+    folder: Path, dataset: Path | str, out: Path, settings: Settings, *, k: int, quiet: bool
 ) -> Submission:
     """Guess the labels of the dataset's test photos by the vote of their k nearest in a gallery.
 
@@ -45,7 +46,7 @@ def write_submission(
     check_can_write(out)
     source = list_photos(dataset)
     asked = _test_photos(source)
-    ids = read_class_list(source.root / CLASS_LIST)
+    ids = read_class_list(source.root)
     embedder = open_embedder(settings, gallery_model(folder, settings.model))
     with Gallery.open(folder, embedder.model, settings.photos_root) as gallery:
         photos, _ = gallery_photos(gallery)
@@ -53,7 +54,7 @@ def write_submission(
         if strange := [name for name in names if name not in ids]:
             raise DatasetError(
                 f"{len(strange)} labels of {folder}, {strange[0]!r} among them, are not in "
-                f"{source.root / CLASS_LIST}: build the gallery from the same dataset"
+                f"{source.root.where(CLASS_LIST)}: build the gallery from the same dataset"
             )
         if len(names) < GUESSES:
             raise DatasetError(f"{folder} has {len(names)} labels, and each photo gets {GUESSES}")
@@ -89,10 +90,12 @@ def guess(queries: Vectors, photos: Photos, labels: Labels, k: int) -> Labels:
     return guesses
 
 
-def read_class_list(path: Path) -> dict[str, str]:
+def read_class_list(root: Root) -> dict[str, str]:
     """The id of each label, as iFood's class list has it. Raises DatasetError."""
+    path = root.where(CLASS_LIST)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with root.text(CLASS_LIST) as text:
+            lines = text.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(
             f"{path} cannot be read ({error}): --submission needs an iFood-2019 folder"

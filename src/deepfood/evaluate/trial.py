@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.root import Root
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
@@ -25,7 +26,7 @@ MAX_QUERIES = 10_000
 class Photos:
     """Labelled photos below `root`: file, id and label of each; vectors float32 [n, dim]."""
 
-    root: Path
+    root: Root
     files: tuple[str, ...]
     ids: tuple[str, ...]
     labels: tuple[str, ...]

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deepfood.data.locate import locate
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
-from deepfood.errors import DatasetError
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
 from deepfood.gallery.reindex import reindex, wants_reindex
@@ -32,7 +32,7 @@ class AddReport:
 
 def add_photos(
     gallery: Path,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     embedder: Embedder,
     *,
     label: str | None = None,
@@ -79,13 +79,11 @@ def add_photos(
     return report
 
 
-def _source(path: Path) -> PhotoSource:
-    if path.is_dir() or path.suffix.lower() == ".csv":
+def _source(path: Path | str) -> PhotoSource:
+    root, file = locate(path)
+    if not file or file.lower().endswith(".csv"):
         return list_photos(path)
-    if not path.exists():
-        raise DatasetError(f"there is no {path}: give photos, folders of photos, or CSVs")
-    named = path.resolve()
-    return PhotoSource(named.parent, (PhotoFile(named.name),))
+    return PhotoSource(root.resolve(), (PhotoFile(file),))
 
 
 def _embedded(

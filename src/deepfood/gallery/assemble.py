@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import FileRecord, sync_folder
+from deepfood.data.root import Root
 from deepfood.errors import DatasetError, disk_full_named
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.entry import Photo, Skipped
@@ -28,7 +29,7 @@ Chosen = Sequence[tuple[Photo, Known]]
 def assemble(
     out: Path,
     generation: int,
-    photos_root: Path,
+    photos_root: Root,
     model: Model,
     chosen: Chosen,
     skipped: Sequence[Skipped],

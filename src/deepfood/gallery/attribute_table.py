@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfood.data.root import Folder
 from deepfood.data.tables import Row, expect_cells, photo_path, read_lines, read_rows
 from deepfood.errors import DatasetError
 from deepfood.gallery.attributes import Attributes
@@ -139,7 +140,7 @@ def _row_of(line: _Line, photos: Mapping[str, Mapping[str, int]]) -> int:
 
 
 def _csv_lines(path: Path) -> Iterator[_Line]:
-    rows = read_rows(path)
+    rows = read_rows(Folder(path.parent), path.name)
     head = next(rows, None)
     if head is None:
         raise DatasetError(f"{path} is empty: its first line names the columns")
@@ -152,7 +153,7 @@ def _csv_lines(path: Path) -> Iterator[_Line]:
 
 
 def _json_lines(path: Path) -> Iterator[_Line]:
-    for row in read_lines(path):
+    for row in read_lines(Folder(path.parent), path.name):
 
         def pairs(given: list[tuple[str, Any]], row: Row = row) -> dict[str, Any]:
             names = [attribute_name(name) for name, _ in given]

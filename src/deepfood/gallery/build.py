@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepfood.data.photos import PhotoSource
+from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, ArtifactMissingError, DatasetError, disk_full_named
 from deepfood.gallery.assemble import assemble
@@ -95,7 +95,7 @@ def build_gallery(
         added = by_hand.source(files)
         lacking = set(by_hand.added) - by_content(stores).keys()
         if lacking:
-            again = [by_hand.file(sha256, files) for sha256 in sorted(lacking)]
+            again = [PhotoFile(files.file(sha256)) for sha256 in sorted(lacking)]
             embed_photos(added, again, embedder, building, done=0, quiet=quiet)
         chosen, skipped_now = choose_photos(
             source, known_or_removed(stores, by_hand), by_hand, by_content(stores)

@@ -38,8 +38,5 @@ class ByHand:
 
     def source(self, files: PhotoFiles) -> PhotoSource:
         """The added photos, as something that can be embedded."""
-        found = [self.file(sha256, files) for sha256 in self.added]
-        return PhotoSource(files.folder.resolve(), tuple(found))
-
-    def file(self, sha256: str, files: PhotoFiles) -> PhotoFile:
-        return PhotoFile(files.path(sha256).relative_to(files.folder).as_posix())
+        found = [PhotoFile(files.file(sha256)) for sha256 in self.added]
+        return PhotoSource(files.root.resolve(), tuple(found))

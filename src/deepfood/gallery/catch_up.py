@@ -39,7 +39,7 @@ def catch_up(
     passes: int,
     announce: bool = False,
     model: Model | None = None,
-    photos_root: Path | None = None,
+    photos_root: Path | str | None = None,
     quiet: bool,
 ) -> tuple[int, Lost]:
     """Give the Successor a vector of each photo that lives, pass by pass.

@@ -10,11 +10,18 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.data.photos import path_inside
-from deepfood.errors import ArtifactError, DeepfoodError, PhotoNotFoundError
+from deepfood.data.locate import root_named
+from deepfood.data.root import Root
+from deepfood.errors import (
+    ArtifactError,
+    DeepfoodError,
+    PhotoError,
+    PhotoMissingError,
+    PhotoNotFoundError,
+)
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.photo_files import PhotoFiles, place_of
 from deepfood.gallery.snapshot import Snapshot, Stamp, open_store, stamp_of
 from deepfood.gallery.store import Store
 from deepfood.gallery.values import Value
@@ -57,10 +64,10 @@ class Gallery:
     another Model is not taken on, for the queries come from the old one: `superseded` is then True.
     """
 
-    def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | None) -> None:
+    def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | str | None) -> None:
         self.folder = folder
         self.superseded = False
-        self._photos_root = photos_root
+        self._photos_root = root_named(photos_root) if photos_root else None
         self._files = PhotoFiles(folder)
         self._snapshot = snapshot
         #: Held while `_snapshot` or `_coming` is replaced: for milliseconds.
@@ -74,7 +81,7 @@ class Gallery:
 
     @classmethod
     def open(
-        cls, folder: Path, model: Model | None = None, photos_root: Path | None = None
+        cls, folder: Path, model: Model | None = None, photos_root: Path | str | None = None
     ) -> Self:
         """Open a gallery, with the Model that its queries are embedded with if it is searched.
 
@@ -178,8 +185,8 @@ class Gallery:
         return self.refresh().store
 
     @property
-    def photos_root(self) -> Path:
-        return self._photos_root or Path(self._snapshot.manifest.photos_root)
+    def photos_root(self) -> Root:
+        return self._photos_root or root_named(self._snapshot.manifest.photos_root)
 
     @property
     def count(self) -> int:
@@ -240,9 +247,10 @@ class Gallery:
         row, photo = _find(store, photo_id)
         return photo, store.attributes.read(row)
 
-    def path(self, photo: Photo) -> Path:
-        """Where the photo's file should be."""
-        return self._files.path(photo.sha256) if photo.added else self.photos_root / photo.file
+    def where(self, photo: Photo) -> str:
+        """Where the photo's file should be: its path or s3:// URL."""
+        root, file = place_of(photo, self._files, self.photos_root)
+        return root.where(file)
 
     def read(self, photo: Photo) -> bytes:
         """The photo's file, if it still is what was embedded.
@@ -250,11 +258,15 @@ class Gallery:
         The content is compared with the catalogue, so nothing but the gallery's photos can ever be
         read this way. Raises PhotoNotFoundError where the file is gone or has changed.
         """
-        path = self.path(photo)
+        root, file = place_of(photo, self._files, self.photos_root)
+
+        def check_bytes(count: int) -> None:
+            if count != photo.bytes:
+                raise PhotoMissingError("it has another size")
+
         try:
-            inside = photo.added or path_inside(self.photos_root, photo.file)
-            data = path.read_bytes() if inside and path.stat().st_size == photo.bytes else b""
-        except OSError:
+            data = root.read(file, check_bytes)
+        except PhotoError:
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise PhotoNotFoundError(

@@ -52,13 +52,6 @@ def known_files(stores: list[Store]) -> dict[str, Known]:
 def is_known(source: PhotoSource, file: PhotoFile, known: dict[str, Known]) -> bool:
     """Whether the file is known and unchanged: same size, same time of change."""
     one = known.get(file.stored)
-    return one is not None and (one.entry.bytes, one.entry.modified_ns) == stamp(source, file)
-
-
-def stamp(source: PhotoSource, file: PhotoFile) -> tuple[int, int]:
-    """Size in bytes and time of change in ns; (-1, -1) where the file cannot be seen."""
-    try:
-        stat = (source.root / file.file).stat()
-    except (OSError, ValueError):
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+    return one is not None and (
+        (one.entry.bytes, one.entry.modified_ns) == source.root.stamp(file.file)
+    )

@@ -1,4 +1,8 @@
-"""The bytes of photos that were added, kept in the gallery by their content.
+"""Where a photo's bytes are, and the folder of those that were added, kept by their content.
+
+`place_of` alone says where: reading, verifying, repairing and embedding again all ask it. A photo
+that was added lies in the gallery's own folder, every other one below the photos' root, on this
+machine or in a bucket. Wherever bytes come from, they count only with the photo's SHA-256.
 
 A file is written before its catalogue row is committed, and deleted after its row is gone. So that
 a crash in between leaves no file without a row, `unfinished` names those that it might concern.
@@ -10,7 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deepfood.artifacts import sync_folder
+from deepfood.data.root import Folder, Root
 from deepfood.errors import disk_full_named
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.store import Store
 
 PHOTOS = "photos"
@@ -19,15 +25,25 @@ _UNFINISHED = "unfinished"
 _SHA256_DIGITS = 64
 
 
+def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root, str]:
+    """What a photo lies below, and its file there."""
+    return (files.root, files.file(photo.sha256)) if photo.added else (photos_root, photo.file)
+
+
 class PhotoFiles:
     """The folder of added photos of one gallery."""
 
     def __init__(self, gallery: Path) -> None:
         self.folder = gallery / PHOTOS
+        self.root = Folder(self.folder)
         self._unfinished = self.folder / _UNFINISHED
 
+    def file(self, sha256: str) -> str:
+        """A photo's path below `root`."""
+        return f"{sha256[:2]}/{sha256}"
+
     def path(self, sha256: str) -> Path:
-        return self.folder / sha256[:2] / sha256
+        return self.folder / self.file(sha256)
 
     def begin(self, hashes: Iterable[str]) -> None:
         """Note photos whose files and rows are about to come or to go; `finish` ends it."""

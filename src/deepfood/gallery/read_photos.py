@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import BoundedSemaphore
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.data.photos import PhotoFile, PhotoSource, path_inside
+from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import PhotoError
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.growing_store import GrowingStore
-from deepfood.gallery.known import stamp
 from deepfood.photo import read_header
 from deepfood.progress import bar
 
@@ -89,14 +89,19 @@ def embed_photos(
 def read_photos(
     source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
 ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
-    """Each file as a photo or as skipped, in order; a few are under way at any time."""
+    """Each file as a photo or as skipped, in order; a few are under way at any time.
+
+    Where reads take long, further threads wait for them, each with one photo in memory at most.
+    """
+    workers, reading = embedder.threads + 1, source.root.reads_ahead
+    embedding = BoundedSemaphore(workers)
 
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
-        return _read_one(source, file, embedder)
+        return _read_one(source, file, embedder, embedding)
 
-    pool = ThreadPoolExecutor(embedder.threads + 1, thread_name_prefix="embed")
+    pool = ThreadPoolExecutor(workers + reading, thread_name_prefix="embed")
     try:
-        yield in_order(pool, work, files, ahead=8 * embedder.threads)
+        yield in_order(pool, work, files, ahead=8 * embedder.threads + reading)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -135,26 +140,16 @@ def in_order(
         yield waiting.popleft().result()
 
 
-def _read_one(source: PhotoSource, file: PhotoFile, embedder: Embedder) -> EmbeddedPhoto | Skipped:
-    size, modified_ns = stamp(source, file)
-
-    def skip(reason: str) -> Skipped:
-        return Skipped(file.stored, reason, size, modified_ns)
-
+def _read_one(
+    source: PhotoSource, file: PhotoFile, embedder: Embedder, embedding: BoundedSemaphore
+) -> EmbeddedPhoto | Skipped:
+    size, modified_ns = source.root.stamp(file.file)
     if file.stored != file.file:
-        return skip("the file's name is not valid Unicode")
-    path = path_inside(source.root, file.file)
-    if path is None:
-        return skip(f"the file lies outside {source.root}")
-    if not path.exists():
-        return skip("there is no such file")
-    if not path.is_file():  # a named pipe would keep us waiting for ever
-        return skip("it is no regular file")
+        return Skipped(file.stored, "the file's name is not valid Unicode", size, modified_ns)
     try:
-        embedder.limits.check_bytes(size)  # before it is read
-        one = embed_photo(path.read_bytes(), file, embedder)
+        data = source.root.read(file.file, embedder.limits.check_bytes)
+        with embedding:
+            one = embed_photo(data, file, embedder)
     except PhotoError as error:
-        return skip(str(error))
-    except OSError as error:
-        return skip(f"the file cannot be read: {error.strerror}")
+        return Skipped(file.stored, str(error), size, modified_ns)
     return replace(one, photo=replace(one.photo, modified_ns=modified_ns))

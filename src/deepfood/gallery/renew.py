@@ -76,7 +76,7 @@ def reembed(
     folder: Path,
     embedder: Embedder,
     *,
-    photos_root: Path | None = None,
+    photos_root: Path | str | None = None,
     drop_unreadable: bool = False,
     swap: bool = True,
     quiet: bool = False,
@@ -139,7 +139,7 @@ class _Renewal:
         model: Model,
         vectors: Vectors,
         what: str,
-        photos_root: Path | None,
+        photos_root: Path | str | None,
         quiet: bool,
     ) -> None:
         self.folder = folder

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepfood.artifacts import sync_folder
-from deepfood.data.photos import PhotoFile, path_inside
+from deepfood.data.locate import root_named
+from deepfood.data.photos import PhotoFile
+from deepfood.data.root import Root
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, PhotoError
 from deepfood.gallery.assemble import index_files
@@ -14,7 +16,7 @@ from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.leftovers import remove_old_indexes
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, index_path, keep_model
-from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.photo_files import PhotoFiles, place_of
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.verify import Fault, find_faults
 from deepfood.index import INDEXES
@@ -26,7 +28,7 @@ def repair(
     folder: Path,
     models: list[Model],
     open_embedder: Callable[[Model], Embedder],
-    photos_root: Path | None = None,
+    photos_root: Path | str | None = None,
     *,
     quiet: bool = False,
 ) -> tuple[list[str], list[str]]:
@@ -53,7 +55,7 @@ def repair(
         except ArtifactError:
             return done, [fault.what for fault in find_faults(folder, photos_root, quiet=quiet)]
         try:
-            root = photos_root or Path(manifest.photos_root)
+            root = root_named(photos_root or manifest.photos_root)
             PhotoFiles(folder).finish(store)
             mender = _Mender(folder, manifest, store, root, models, open_embedder)
             done += [line for fault in faults if (line := mender.mend(fault))]
@@ -70,7 +72,7 @@ class _Mender:
         folder: Path,
         manifest: GalleryManifest,
         store: GrowingStore,
-        photos_root: Path,
+        photos_root: Root,
         models: list[Model],
         open_embedder: Callable[[Model], Embedder],
     ) -> None:
@@ -110,8 +112,8 @@ class _Mender:
         )
         if before is None:
             return None
-        for path in (self._files.path(before.sha256), path_inside(self._root, before.file)):
-            one = self._embedded(path, before) if path else None
+        for added in (True, False):
+            one = self._embedded(replace(before, added=added))
             if one is None:
                 continue
             same = one.photo.sha256 == before.sha256
@@ -121,20 +123,22 @@ class _Mender:
                 return f"row {row} ({before.file}) is embedded again; {said}"
         return None
 
-    def _embedded(self, path: Path, before: Photo) -> EmbeddedPhoto | None:
+    def _embedded(self, before: Photo) -> EmbeddedPhoto | None:
         if self._embedder is None and self._model is not None:
             self._embedder = self._open_embedder(self._model)
         if self._embedder is None:
             return None
         try:
             about = PhotoFile(before.file, before.label, before.name)
-            one = embed_photo(path.read_bytes(), about, self._embedder)
-            modified_ns = path.stat().st_mtime_ns
-        except (OSError, PhotoError):
+            root, file = place_of(before, self._files, self._root)
+            _, modified_ns = (0, before.modified_ns) if before.added else root.stamp(file)
+            data = root.read(file, self._embedder.limits.check_bytes)
+            one = embed_photo(data, about, self._embedder)
+        except PhotoError:
             return None
-        added = path == self._files.path(before.sha256)
-        modified_ns = before.modified_ns if added else modified_ns
-        photo = replace(one.photo, modified_ns=modified_ns, added=added, edited=before.edited)
+        photo = replace(
+            one.photo, modified_ns=modified_ns, added=before.added, edited=before.edited
+        )
         return replace(one, photo=photo)
 
 

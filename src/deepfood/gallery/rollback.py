@@ -28,7 +28,7 @@ def rollback(
     folder: Path,
     open_embedder: Callable[[Model], Embedder],
     *,
-    photos_root: Path | None = None,
+    photos_root: Path | str | None = None,
     drop_unreadable: bool = False,
     quiet: bool = False,
 ) -> RenewReport:

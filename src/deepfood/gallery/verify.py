@@ -1,18 +1,19 @@
 """Check a gallery to the last byte: catalogue, vectors, index, Model, photos, leftovers."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deepfood.artifacts import sha256_of_file
-from deepfood.data.photos import path_inside
-from deepfood.errors import ArtifactError
+from deepfood.data.locate import root_named
+from deepfood.data.root import Root
+from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
-from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.gallery.photo_files import PhotoFiles, place_of
 from deepfood.gallery.snapshot import altered_rows
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, VectorFile
@@ -35,7 +36,7 @@ class Fault:
 
 
 def gallery_problems(
-    folder: Path, photos_root: Path | None = None, *, quiet: bool = False
+    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[str]:
     """One line for each fault found; none means that the gallery is whole.
 
@@ -45,7 +46,7 @@ def gallery_problems(
 
 
 def find_faults(
-    folder: Path, photos_root: Path | None = None, *, quiet: bool = False
+    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[Fault]:
     """Every fault. What a writer does meanwhile is none, nor what the next one cleans up."""
     manifest = GalleryManifest.read(folder)
@@ -65,7 +66,7 @@ def find_faults(
     try:
         yield from _catalogue_faults(store)
         yield from _vector_faults(store, manifest)
-        root = photos_root or Path(manifest.photos_root)
+        root = root_named(photos_root or manifest.photos_root)
         yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
         yield from _orphans(folder, manifest, store)
     except ArtifactError as error:  # what is not damaged cannot be told from what is
@@ -134,7 +135,7 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
 
 
 def _photo_faults(
-    store: Store, photos_root: Path, files: PhotoFiles, *, quiet: bool
+    store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
 ) -> Iterator[Fault]:
     rows = [(row, photo) for row, photo, whole in store.rows_as_they_stand() if whole]
     with bar("checking", " photos", len(rows), quiet=quiet) as progress:
@@ -144,18 +145,32 @@ def _photo_faults(
             progress.update()
 
 
-def _photo_fault(photo: Photo, photos_root: Path, files: PhotoFiles) -> Fault | None:
-    if photo.added:
-        path: Path | None = files.path(photo.sha256)
-        where, since = "the gallery", "it was added"
-    else:
-        path = path_inside(photos_root, photo.file)
-        where, since = str(photos_root), "the gallery was built"
-    if path is None or not path.is_file():
+def _photo_fault(photo: Photo, photos_root: Root, files: PhotoFiles) -> Fault | None:
+    root, file = place_of(photo, files, photos_root)
+    where, since = (
+        ("the gallery", "it was added")
+        if photo.added
+        else (str(photos_root), "the gallery was built")
+    )
+    changed = Fault(f"photo {photo.file} ({photo.id}) has changed since {since}")
+
+    def check_bytes(count: int) -> None:
+        if count != photo.bytes:
+            raise _OtherSizeError
+
+    try:
+        data = root.read(file, check_bytes)
+    except _OtherSizeError:
+        return changed
+    except PhotoMissingError:
         return Fault(f"photo {photo.file} ({photo.id}) is missing from {where}")
-    if sha256_of_file(path) != photo.sha256:
-        return Fault(f"photo {photo.file} ({photo.id}) has changed since {since}")
-    return None
+    except PhotoError as error:
+        return Fault(f"photo {photo.file} ({photo.id}): {error}")
+    return None if hashlib.sha256(data).hexdigest() == photo.sha256 else changed
+
+
+class _OtherSizeError(PhotoError):
+    pass
 
 
 def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[Fault]:

@@ -11,7 +11,6 @@ import timm
 import torch
 
 from deepfood import __version__
-from deepfood.artifacts import sha256_of_file
 from deepfood.data.photo_file import photo_id
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
@@ -47,7 +46,7 @@ def write_trained(
         backbone=backbone,
         labels=labels,
         training=record,
-        trained_on=[photo_id(sha256_of_file(p)) for p in training.train.paths(but=broken)],
+        trained_on=[photo_id(one) for one in training.train.hashes(but=broken)],
         source=f"trained by deepfood from {training.origin.source}",
         licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
     )

@@ -3,15 +3,15 @@
 A photo that cannot be read is no crash: it is written down, and another of its label stands in.
 """
 
+import hashlib
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deepfood.data.photos import PhotoFile, PhotoSource, path_inside
+from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.gallery.read_photos import in_order
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
@@ -53,24 +53,15 @@ class Photos:
     def __len__(self) -> int:
         return len(self.files)
 
-    def paths(self, but: Container[str]) -> Iterator[Path]:
-        """The photos' files, but for those whose names are in `but`."""
-        for file in self.files:
-            path = path_inside(self.source.root, file.file)
-            if path is not None and file.stored not in but:
-                yield path
+    def hashes(self, but: Container[str]) -> Iterator[str]:
+        """SHA-256 of the photos' files, but for those whose names are in `but`."""
+        for row, file in enumerate(self.files):
+            if file.stored not in but:
+                yield hashlib.sha256(self.read(row)).hexdigest()
 
     def read(self, row: int) -> bytes:
-        """The bytes of a photo's file. Raises PhotoError or DatasetError."""
-        file = self.files[row].file
-        path = path_inside(self.source.root, file)
-        try:
-            if path is None or not path.is_file():
-                raise DatasetError(f"there is no file {file} in {self.source.root}")
-            self.limits.check_bytes(path.stat().st_size)
-            return path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"the file cannot be read: {error.strerror}") from error
+        """The bytes of a photo's file. Raises PhotoError."""
+        return self.source.root.read(self.files[row].file, self.limits.check_bytes)
 
     def training_batches(
         self, table: Rows, recipe: Recipe, epoch: int, *, start: int, columns: slice
@@ -115,7 +106,7 @@ class Photos:
         def one(row: int) -> Pixels | None:
             try:
                 return read_pixels(self.read(row), self.preprocess, self.limits)
-            except (PhotoError, DatasetError) as error:
+            except PhotoError as error:
                 self.broken[self.files[row].stored] = str(error)
                 return None
 
@@ -141,7 +132,7 @@ class Photos:
         for attempt in range(_STAND_INS):
             try:
                 return read_picture(self.read(row), shorter, self.limits), row
-            except (PhotoError, DatasetError) as error:
+            except PhotoError as error:
                 self.broken[self.files[row].stored] = str(error)
             own = np.flatnonzero(self.labels == self.labels[wanted])
             # The label's other photos first; where they are broken too, anyone's.

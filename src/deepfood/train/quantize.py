@@ -162,7 +162,7 @@ def _inputs(
     """What the network gets of each photo, float32 [1, 3, size, size]."""
     normalise = normaliser(base.preprocess)
 
-    def pixels(data: bytes, path: Path) -> Pixels:
+    def pixels(data: bytes) -> Pixels:
         return read_pixels(data, base.preprocess, base.limits)
 
     photos = [(source.root, file) for file in files]

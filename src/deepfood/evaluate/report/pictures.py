@@ -4,7 +4,6 @@ import base64
 import hashlib
 
 from deepfood.data.photo_file import photo_id
-from deepfood.data.photos import path_inside
 from deepfood.errors import PhotoError
 from deepfood.evaluate.trial import Photos
 from deepfood.photo import Limits, thumbnail
@@ -34,14 +33,10 @@ class Pictures:
         return url
 
     def _make(self, photos: Photos, row: int, longest: int) -> str | None:
-        path = path_inside(photos.root, photos.files[row])
         try:
-            data = path.read_bytes() if path else b""
-        except OSError:
-            return None
-        if photo_id(hashlib.sha256(data).hexdigest()) != photos.ids[row]:
-            return None
-        try:
+            data = photos.root.read(photos.files[row], self._limits.check_bytes)
+            if photo_id(hashlib.sha256(data).hexdigest()) != photos.ids[row]:
+                return None
             small = thumbnail(data, longest, self._limits)
         except PhotoError:
             return None
