@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     # Service
     gallery: Path | None = None
-    photos_root: str | None = None
+    photos_root: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=256)] = 1

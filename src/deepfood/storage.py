@@ -6,7 +6,7 @@ environment, a profile in ~/.aws/credentials, or the role of the machine.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -110,10 +110,19 @@ class Bucket:
                 for one in some:
                     yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
-    def read(self, key: str) -> bytes:
-        """The whole object."""
+    def entry(self, key: str) -> Entry:
+        """What `list` says of one object."""
         with self._named(key):
-            return bytes(self._store.get(key).bytes())
+            one = self._store.head(key)
+            return Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
+
+    def read(self, key: str, check_bytes: Callable[[int], object] | None = None) -> bytes:
+        """The whole object; `check_bytes` is given its size before it is read, and may raise."""
+        with self._named(key):
+            found = self._store.get(key)
+            if check_bytes is not None:
+                check_bytes(found.meta["size"])
+            return bytes(found.bytes())
 
     def read_range(self, key: str, start: int, stop: int) -> bytes:
         """Bytes start to stop of an object, fewer where it ends before."""
@@ -244,6 +253,8 @@ def _way_out(said: str, remote: bool) -> str:
         return f"the server answers {status[1].strip()}, and went on so: try again later"
     if "BadScheme" in said:
         return "plain http is used only for an endpoint that says http://: set s3_endpoint"
+    if "invalid path" in said:
+        return "an object's key has a control character, or an empty part: rename or delete it"
     if "TimedOut" in said or "timed out" in said:
         return "the server does not answer in time (s3_timeout_s, s3_retry_s): try again later"
     for word, why in (

@@ -1,5 +1,6 @@
 """`deepfood train`: fine-tune a backbone on labelled photos."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,9 @@ def train(
         precision=precision,
         patience=patience,
     )
-    splits = split_photos(list_photos(dataset), val_share=val_share, seed=seed)
+    source = list_photos(dataset)
+    kept = source.root.kept_in(settings.cache.expanduser() / "photos")  # each epoch reads them all
+    splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
 
     def say(line: str) -> None:
         if not as_json:

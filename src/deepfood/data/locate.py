@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
-from deepfood.data.root import Folder, Root
-from deepfood.errors import DatasetError
+from deepfood.config import load_settings
+from deepfood.data.bucket import BucketRoot, stamp_of
+from deepfood.data.root import Folder, Root, is_photo_name
+from deepfood.errors import DatasetError, StorageMissingError
+from deepfood.storage import Bucket, is_remote
 
 
 def locate(where: Path | str) -> tuple[Root, str]:
-    """The Root of a folder, with ""; or that of a file's folder, with the file's name.
+    """The Root of a folder or prefix, with ""; or that of a file's folder, with the file's name.
 
-    Raises DatasetError where there is neither.
+    Raises DatasetError where there is neither, SettingError for what is no bucket, and StorageError
+    where a bucket cannot be read.
     """
+    if is_remote(where):
+        return _in_bucket(str(where))
     path = Path(where)
     if path.is_dir():
         return Folder(path), ""
@@ -25,4 +31,25 @@ def locate(where: Path | str) -> tuple[Root, str]:
 
 def root_named(where: Path | str) -> Root:
     """The Root called `where`, there or not, as a gallery's manifest or a setting names it."""
-    return Folder(Path(where))
+    return BucketRoot(_open(str(where))) if is_remote(where) else Folder(Path(where))
+
+
+def _in_bucket(url: str) -> tuple[Root, str]:
+    whole = _open(url)
+    folder, _, name = whole.url.rpartition("/")
+    if folder.count("/") > 1 and (name.lower().endswith(".csv") or is_photo_name(name)):
+        above = _open(folder)
+        try:
+            entry = above.entry(name)
+        except StorageMissingError:
+            return BucketRoot(whole), ""  # a folder may be called so too
+        # One photo needs no list of what lies beside it.
+        listing = {name: stamp_of(entry)} if is_photo_name(name) else None
+        return BucketRoot(above, listing=listing), name
+    return BucketRoot(whole), ""
+
+
+def _open(url: str) -> Bucket:
+    # Which S3 server is meant is the machine's affair, as AWS's own variables are, and no flag
+    # says otherwise: so it is asked here, and not handed through everything that reads a photo.
+    return Bucket.open(url, load_settings())

@@ -63,5 +63,5 @@ def _sorted(
 ) -> PhotoSource:
     files = sorted(found, key=lambda photo: photo.file)
     if not files:
-        raise DatasetError(f"no photos in {source}: {nothing}")
+        raise DatasetError(f"no photos in {root}: {nothing}")
     return PhotoSource(root.resolve(), tuple(files))

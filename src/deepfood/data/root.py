@@ -82,6 +82,13 @@ class Root(ABC):
         """A folder in it as a Root."""
 
     @abstractmethod
+    def kept_in(self, folder: Path) -> "Root":
+        """The same place, for who reads its photos many times.
+
+        What takes long to read is kept below `folder`, and checked when it is used.
+        """
+
+    @abstractmethod
     def resolve(self) -> "Root":
         """The same place, called so that it is found from any working folder."""
 
@@ -203,6 +210,9 @@ class Folder(Root):
 
     def below(self, folder: str) -> "Folder":
         return Folder(self.path / folder)
+
+    def kept_in(self, folder: Path) -> "Folder":
+        return self
 
     def resolve(self) -> "Folder":
         return Folder(self.path.resolve())

@@ -1,0 +1,180 @@
+"""Photos in a bucket: a Root below `s3://BUCKET/PREFIX`.
+
+The objects are listed once, when something of them is first wanted, 1,000 a request; that says
+everything but their bytes. A photo's `file` is its key below the prefix. Keys are what somebody
+wrote into a bucket: they are shown and asked for, and never become a path on this machine.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, ClassVar
+
+from deepfood.data.root import CheckBytes, Root, is_photo_name
+from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
+from deepfood.storage import Bucket, Entry
+
+#: S3 has no longer keys, in bytes.
+_MAX_KEY = 1024
+_DIGEST = hashlib.sha256().digest_size
+
+Stamp = tuple[int, int]
+
+
+class BucketRoot(Root):
+    """What lies below `below` (whole parts of a key, or nothing) in a Bucket.
+
+    `listing` are the stamps of all objects by `file`; they are asked for where it is None. With
+    `keep`, a folder, what is read is kept there for the next time. Methods that look at the bucket
+    raise StorageError where it cannot be read.
+    """
+
+    #: Measured, see docs/performance.md: more bring no more photos a second.
+    reads_ahead: ClassVar[int] = 16
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        below: str = "",
+        listing: dict[str, Stamp] | None = None,
+        keep: Path | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._below = below
+        self._listed = listing
+        self._listing = threading.Lock()
+        self._keep = keep
+
+    def __str__(self) -> str:
+        return self._bucket.place(self._below)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BucketRoot) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(str(self)).name
+
+    def where(self, file: str) -> str:
+        return self._bucket.place(self._key(file))
+
+    def stamp(self, file: str) -> Stamp:
+        return self._stamps().get(file, (-1, -1))
+
+    def present(self, files: Iterable[str]) -> list[bool]:
+        stamps = self._stamps()
+        return [file in stamps for file in files]
+
+    def read(self, file: str, check_bytes: CheckBytes) -> bytes:
+        if not _can_be_key(file, self._key(file)):
+            raise PhotoMissingError(f"no object below {self} can have that name")
+        if self._keep is None:
+            return self._fetch(file, check_bytes)
+        # The name follows from what is asked for, hashed: no key decides where a file is written.
+        asked = f"{self}\0{file}\0{self.stamp(file)}".encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(asked).hexdigest()
+        kept = self._keep / digest[:2] / digest
+        with contextlib.suppress(FileNotFoundError):
+            contents = kept.read_bytes()
+            data = contents[_DIGEST:]
+            if hashlib.sha256(data).digest() == contents[:_DIGEST]:  # else damaged: fetched again
+                check_bytes(len(data))
+                return data
+        data = self._fetch(file, check_bytes)
+        with disk_full_named(self._keep):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            beside = kept.with_name(f".{digest}-{os.getpid()}-{threading.get_ident()}")
+            beside.write_bytes(hashlib.sha256(data).digest() + data)
+            beside.replace(kept)
+        return data
+
+    def _fetch(self, file: str, check_bytes: CheckBytes) -> bytes:
+        try:
+            return self._bucket.read(self._key(file), check_bytes)
+        except StorageMissingError as error:
+            raise PhotoMissingError("there is no such object") from error
+
+    def head(self, file: str, count: int) -> bytes:
+        try:
+            return self._bucket.read_range(self._key(file), 0, count)
+        except StorageMissingError as error:
+            raise PhotoMissingError("there is no such object") from error
+
+    def is_dir(self, below: str) -> bool:
+        return any(file.startswith(f"{below}/") for file in self._stamps())
+
+    def is_file(self, below: str) -> bool:
+        return below in self._stamps()
+
+    def sub_folders(self) -> list[str]:
+        first = {file.partition("/")[0] for file in self._stamps() if "/" in file}
+        return [name for name in first if not name.startswith(".")]
+
+    def photos(self, below: str = "") -> Iterator[str]:
+        start = f"{below}/" if below else ""
+        for file in self._stamps():
+            inner = file.removeprefix(start)
+            hidden = any(part.startswith(".") for part in inner.split("/"))
+            if file.startswith(start) and not hidden and is_photo_name(inner.rpartition("/")[2]):
+                yield inner
+
+    @contextmanager
+    def text(self, file: str) -> Iterator[IO[str]]:
+        data = self._bucket.read(self._key(file))
+        yield io.StringIO(data.decode("utf-8-sig"), newline="")
+
+    def below(self, folder: str) -> "BucketRoot":
+        start = f"{folder}/"
+        inner = {
+            file.removeprefix(start): stamp
+            for file, stamp in self._stamps().items()
+            if file.startswith(start)
+        }
+        return BucketRoot(self._bucket, self._key(folder), inner)
+
+    def resolve(self) -> "BucketRoot":
+        return self
+
+    def kept_in(self, folder: Path) -> "BucketRoot":
+        return BucketRoot(self._bucket, self._below, self._listed, folder)
+
+    def _key(self, file: str) -> str:
+        return f"{self._below}/{file}" if self._below else file
+
+    def _stamps(self) -> dict[str, Stamp]:
+        with self._listing:
+            if self._listed is None:
+                start = f"{self._below}/" if self._below else ""
+                self._listed = {
+                    one.key.removeprefix(start): stamp_of(one)
+                    for one in self._bucket.list(self._below)
+                }
+            return self._listed
+
+
+def stamp_of(entry: Entry) -> Stamp:
+    """Size, and time of change; S3 counts in seconds, so the ETag takes the nanoseconds' place.
+
+    So an object that was written again within a second, at the same size, is another one too.
+    """
+    tag = zlib.crc32((entry.etag or "").encode()) % 1_000_000_000
+    return entry.bytes, int(entry.modified.timestamp()) * 1_000_000_000 + tag
+
+
+def _can_be_key(file: str, key: str) -> bool:
+    """Whether an object can have that key, and it is below the prefix however it is read."""
+    plain = file.isprintable() or not any(ord(letter) < 32 or ord(letter) == 127 for letter in file)
+    return (
+        plain
+        and not any(part in ("", ".", "..") for part in file.split("/"))
+        and len(key.encode("utf-8", "replace")) <= _MAX_KEY
+    )

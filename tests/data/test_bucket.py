@@ -1,0 +1,193 @@
+"""Photos in a bucket: listed and read as those of a folder, whatever their keys are."""
+
+import csv
+import time
+from pathlib import Path
+
+import pytest
+
+from deepfood.data.bucket import BucketRoot
+from deepfood.data.combine import combine
+from deepfood.data.locate import locate, root_named
+from deepfood.data.photos import list_photos
+from deepfood.data.root import Folder, Root
+from deepfood.data.splits import split_photos
+from deepfood.errors import DatasetError, PhotoMissingError, PhotoTooLargeError, StorageError
+from deepfood.photo import Limits
+from photo_bucket import bucket, upload
+from plates import jpeg
+from seaweed import STRANGER, use_identity
+
+LIMITS = Limits(20 * 2**20, 64_000_000)
+FOOD101 = {"meta/train.txt": "curry/1\npie/2\n", "meta/test.txt": "curry/3\n"}
+IFOOD = {
+    "class_list.txt": "0 macaron\n1 crème brûlée\n",
+    "annot/train_info.csv": "a.jpg,1\nb.jpg,0\n",
+    "val_labels.csv": "img_name,label\nc.jpg,0\n",
+}
+LAYOUTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "classes": (("curry/a/1.jpg", "麻婆豆腐/2.JPG", "3.png", ".hid/4.jpg", "curry/.5.jpg"), {}),
+    "flat": (("b.jpg", "a.webp", "notes"), {}),
+    "splits": (("train/curry/1.jpg", "valid/curry/2.jpg", "test/3.jpg"), {}),
+    "table": (("a.jpg", "x/b.jpg"), {"photos.csv": "photo,label\n./x//b.jpg,soup\ngone.jpg,pie\n"}),
+    "food101": (("images/curry/1.jpg",), FOOD101),
+    "food101 below": (
+        ("food-101/images/curry/1.jpg",),
+        {f"food-101/{name}": text for name, text in FOOD101.items()},
+    ),
+    "ifood": (("train_set/train_set/a.jpg", "val_set/c.jpg", "test_set/t.jpg"), IFOOD),
+}
+
+
+def open_root(url: str) -> BucketRoot:
+    root = root_named(url)
+    assert isinstance(root, BucketRoot)
+    return root
+
+
+def read(root: Root, file: str) -> bytes:
+    return root.read(file, LIMITS.check_bytes)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout_is_found_as_in_a_folder(name: str, tmp_path: Path, s3_bucket: str) -> None:
+    photos, texts = LAYOUTS[name]
+    for number, file in enumerate(photos):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(jpeg(number))
+    for file, text in texts.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    here, there = list_photos(tmp_path), list_photos(upload(tmp_path, f"{s3_bucket}/some/where"))
+    assert there.files == here.files
+    names = [photo.file for photo in here.files]
+    present = here.root.present(names)
+    assert there.root.present(names) == present
+    assert any(present)
+    for file, is_there in zip(names, present, strict=True):
+        if is_there:
+            assert read(there.root, file) == read(here.root, file)
+            assert there.root.stamp(file)[0] == here.root.stamp(file)[0]
+            assert there.root.head(file, 7) == here.root.head(file, 7)
+        else:
+            with pytest.raises(PhotoMissingError):
+                read(there.root, file)
+            assert there.root.stamp(file) == (-1, -1)
+    assert list_photos(str(there.root)).files  # as a manifest calls it
+    assert list_photos(Path(str(there.root))).files  # as a command line's Path folds it
+
+
+def test_a_csv_or_a_photo_may_be_named_itself(tmp_path: Path, s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    there.write("x/dishes.csv", b"photo,label\nin/1.jpg,soup\n")
+    there.write("x/in/1.jpg", jpeg(1))
+    (photo,) = list_photos(f"{s3_bucket}/x/dishes.csv").files
+    assert (photo.file, photo.label) == ("in/1.jpg", "soup")
+    root, file = locate(f"{s3_bucket}/x/in/1.jpg")
+    assert (str(root), file) == (f"{s3_bucket}/x/in", "1.jpg")
+    assert read(root, file) == jpeg(1)
+    assert root.stamp(file)[0] == len(jpeg(1))
+    with pytest.raises(DatasetError, match="no photos in s3://"):
+        list_photos(f"{s3_bucket}/x/in/2.jpg")
+
+
+def test_no_name_leads_out_of_the_prefix(tmp_path: Path, s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    there.write("secret.jpg", jpeg(9))
+    there.write("a/in/1.jpg", jpeg(1))
+    there.write("a/e\u0301 \u202egpj q?x#y%2f.jpg", jpeg(2))
+    odd = [
+        "../secret.jpg",
+        "/etc/hostname.jpg",
+        "in/../in/1.jpg",
+        "./in/1.jpg",
+        "a\0b.jpg",
+        "in//1",
+    ]
+    odd += ["new\nline.jpg", "x" * 2000 + ".jpg", "", "..", "\x7f.jpg", "in/1.jpg/"]
+    root = open_root(f"{s3_bucket}/a")
+    for file in odd:
+        with pytest.raises(PhotoMissingError, match="can have that name"):
+            read(root, file)
+        assert root.present([file]) == [False]
+    assert read(root, "e\u0301 \u202egpj q?x#y%2f.jpg") == jpeg(2)
+    # Whatever may be in a name, asking for it is no fault of the server's.
+    for code in range(32, 127):
+        with pytest.raises(PhotoMissingError, match="no such object"):
+            read(root, f"x{chr(code)}y".replace("/", "_"))
+    with pytest.raises(PhotoTooLargeError):
+        root.read("in/1.jpg", Limits(1024, 4096).check_bytes)
+
+
+def test_a_table_decides_no_path_here(tmp_path: Path, s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    with (tmp_path / "photos.csv").open("w", newline="") as file:
+        rows = [["photo", "label"], ["../../x.jpg", "../y"], ["/tmp/z.jpg", "z"], ["1.jpg", "z"]]
+        csv.writer(file).writerows(rows)
+    there.write("a/photos.csv", (tmp_path / "photos.csv").read_bytes())
+    there.write("a/1.jpg", jpeg(1))
+    there.write("x.jpg", jpeg(2))
+    there.write("a/2.jpg", jpeg(3))
+    done = combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, quiet=True)
+    assert (done.photos, len(done.unreadable)) == (1, 2)
+    files = {path.name for path in (tmp_path / "to" / "photos").iterdir()}
+    assert len(files) == 1
+    assert (tmp_path / "to" / "photos" / files.pop()).read_bytes() == jpeg(1)
+
+
+def test_a_photo_that_is_written_again_has_another_stamp(s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    stamps = set()
+    for content in (b"one", b"two", b"one", b"longer"):
+        there.write("x.jpg", content)
+        stamps.add(open_root(s3_bucket).stamp("x.jpg"))
+    assert len(stamps) >= 3  # "one" twice within a second is the same
+    assert {size for size, _ in stamps} == {3, 6}
+
+
+def test_what_is_kept_is_read_again_from_here_while_it_is_whole(
+    tmp_path: Path, s3_bucket: str
+) -> None:
+    there = bucket(s3_bucket)
+    there.write("a.jpg", jpeg(1))
+    root = open_root(s3_bucket).kept_in(tmp_path / "kept")
+    assert read(root, "a.jpg") == jpeg(1)
+    (kept,) = (path for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")  # a damaged disk
+    assert read(root, "a.jpg") == jpeg(1)
+    there.delete("a.jpg")
+    assert read(root, "a.jpg") == jpeg(1)
+    with pytest.raises(PhotoTooLargeError):
+        root.read("a.jpg", Limits(1024, 4096).check_bytes)
+    kept.write_bytes(b"")
+    with pytest.raises(PhotoMissingError):
+        read(root, "a.jpg")
+    there.write("a.jpg", jpeg(2))
+    assert read(open_root(s3_bucket).kept_in(tmp_path / "kept"), "a.jpg") == jpeg(2)
+    assert Folder(tmp_path).kept_in(tmp_path / "kept") == Folder(tmp_path)
+
+
+def test_splits_of_photos_in_a_bucket(s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    for number in range(6):
+        there.write(f"{'curry' if number % 2 else 'pie'}/{number}.jpg", jpeg(number))
+    splits = split_photos(list_photos(s3_bucket))
+    assert (len(splits.train), len(splits.val), splits.labels) == (4, 2, ("curry", "pie"))
+
+
+def test_what_cannot_be_listed_is_said_in_a_line(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StorageError, match="there is no such bucket"):
+        list_photos("s3://no-such-bucket-here/photos")
+    with pytest.raises(DatasetError, match="no photos in s3://"):
+        list_photos(f"{s3_bucket}/empty")
+    use_identity(monkeypatch, STRANGER)
+    with pytest.raises(StorageError, match="may not do that"):
+        list_photos(s3_bucket)
+    monkeypatch.setenv("DEEPFOOD_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("DEEPFOOD_S3_RETRY_S", "0.3")
+    started = time.monotonic()
+    with pytest.raises(StorageError, match="cannot be reached"):
+        list_photos(s3_bucket)
+    assert time.monotonic() - started < 10
