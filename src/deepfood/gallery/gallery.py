@@ -67,7 +67,8 @@ class Gallery:
     def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | str | None) -> None:
         self.folder = folder
         self.superseded = False
-        self._photos_root = root_named(photos_root) if photos_root else None
+        self._photos_root = photos_root
+        self._root = root_named(photos_root or snapshot.manifest.photos_root)
         self._files = PhotoFiles(folder)
         self._snapshot = snapshot
         #: Held while `_snapshot` or `_coming` is replaced: for milliseconds.
@@ -186,7 +187,10 @@ class Gallery:
 
     @property
     def photos_root(self) -> Root:
-        return self._photos_root or root_named(self._snapshot.manifest.photos_root)
+        named = self._snapshot.manifest.photos_root
+        if self._photos_root is None and str(self._root) != named:  # built again, from elsewhere
+            self._root = root_named(named)
+        return self._root
 
     @property
     def count(self) -> int:

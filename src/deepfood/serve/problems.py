@@ -23,6 +23,7 @@ from deepfood.errors import (
     PhotoTooLargeError,
     PhotoUnsupportedError,
     QueryError,
+    StorageError,
 )
 from deepfood.serve.logs import request_id
 from deepfood.serve.measure import ERRORS
@@ -36,13 +37,14 @@ _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (PhotoError, 422),
     (DatasetError, 422),  # what a client says of a photo
     (ArtifactBusyError, 503),
+    (StorageError, 503),
     (DiskFullError, 507),
 )
 FAULT = "the service has a fault; its log says more"
 #: What is our own fault is logged, not told: it may name paths of this machine.
 _SAID = {
     500: FAULT,
-    503: "somebody else is writing the gallery: try again in a moment",
+    503: "the gallery is being written, or its photos cannot be read just now: try again",
     507: "the server's disk is full, and nothing was changed",
 }
 #: Seconds after which it is worth trying again.
