@@ -4,7 +4,7 @@
 
 Needs `pip install '.[bench]'` and an otherwise idle machine. Prints markdown, for
 docs/performance.md. Without --only, runs everything but `footprint`, which makes a fresh virtual
-environment, and `sizes`, which takes hours at a million vectors.
+environment, `sizes`, which takes an hour at a million vectors, and `changing`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import machine
 from photos import PhotoSet, photo_folder, photo_sets
 from report import Section
 
-NAMES = ("indexing", "serving", "neighbours", "training", "sizes", "footprint")
+NAMES = ("indexing", "serving", "neighbours", "training", "sizes", "changing", "footprint")
 DEFAULT_NAMES = NAMES[:4]
 
 
@@ -90,6 +90,10 @@ def _measure(
 
         shapes = [tuple(map(int, size.split("x"))) for size in options.sizes]
         return sizes.measure(work, shapes, options.rounds)
+    if name == "changing":
+        import changing
+
+        return changing.measure(sets[0], work)
     import footprint
 
     return footprint.measure(sets[0], work, options.rounds)

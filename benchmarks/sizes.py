@@ -6,11 +6,12 @@ wanted. One query at a time, from one thread; deepfood through `Index.search`, t
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import hnswlib
@@ -24,7 +25,7 @@ from vectors import Vectors, VectorSet, made_up_vectors
 
 K = 9
 RECALLS = (0.95, 0.99)
-_EFS = (9, 12, 16, 24, 32, 48, 64, 96, 128, 200, 400, 800)
+_EFS = (9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 200, 400, 800)
 _SHARES = (0.5, 0.05, 0.005)
 _OURS = "deepfood hnsw"
 
@@ -41,6 +42,12 @@ class Contender:
     open: Callable[[Path], Any]
     ask: Callable[[Any, int], Ask]
     efforts: tuple[int, ...]
+    #: Ours over other storages reads the same graph.
+    shared: str | None = None
+
+    @property
+    def file(self) -> str:
+        return self.shared or self.name
 
 
 def measure(work: Path, shapes: list[tuple[int, int]], rounds: int) -> Section:
@@ -49,8 +56,7 @@ def measure(work: Path, shapes: list[tuple[int, int]], rounds: int) -> Section:
         folder = work / "sizes"
         folder.mkdir()
         try:
-            vectors = made_up_vectors(count, dimension)
-            section.tables += _tables(vectors, folder, rounds)
+            section.tables += _tables(made_up_vectors(count, dimension), folder, rounds)
         finally:
             shutil.rmtree(folder)
     return section
@@ -59,55 +65,74 @@ def measure(work: Path, shapes: list[tuple[int, int]], rounds: int) -> Section:
 def _tables(vectors: VectorSet, folder: Path, rounds: int) -> Iterator[Table]:
     count, dimension = vectors.gallery.shape
     files = {s: _stored(vectors.gallery, folder, s) for s in ("f32", "f16", "i8")}
-    truth = _nearest(files["f32"], vectors.queries)
-    rows: list[tuple[Any, ...]] = []
-    picked: list[tuple[Any, ...]] = []
-    for contender in _contenders(files, vectors.gallery):
-        path = folder / contender.name.replace(" ", "-")
-        faiss.omp_set_num_threads(available_cores())
-        build_s = _seconds(lambda c=contender, p=path: c.write(p))
+    # Mapped, so that a million of them leave the memory to the indexes.
+    gallery = np.memmap(folder / "vectors.f32", np.float32, "r", shape=(count, dimension))
+    name, queries = vectors.name, vectors.queries
+    del vectors
+    truth = _nearest(files["f32"], queries)
+    picked: list[_Picked] = []
+    missed: list[tuple[Any, ...]] = []
+    costs: list[tuple[Any, ...]] = []
+    for contender in _contenders(files, gallery):
+        path = folder / contender.file
+        build_s: Any = "the same"
+        if not path.exists():
+            faiss.omp_set_num_threads(available_cores())
+            build_s = _seconds(lambda c=contender, p=path: c.write(p))
         faiss.omp_set_num_threads(1)
         open_s = _seconds(lambda c=contender, p=path: c.open(p))
         megabytes = path.stat().st_size / 1e6 if path.exists() else 0.0
-        resident = _resident_megabytes(contender, path, vectors.queries)
         opened = contender.open(path)
         wanted = list(RECALLS)
         for effort in contender.efforts:
             ask = contender.ask(opened, effort)
-            recall = _recall(ask, vectors.queries, truth)
+            recall = _recall(ask, queries, truth)
             while wanted and recall >= wanted[0]:
-                about = (contender.name, wanted.pop(0), effort, recall)
-                picked.append((*about, ask, build_s, megabytes, resident, open_s * 1e3))
+                picked.append(_Picked(contender.name, wanted.pop(0), effort, recall, ask))
             if not wanted:
                 break
-        rows += [(contender.name, w, "", recall, *("not reached",) * 4) for w in wanted]
-    times: list[list[float]] = [[] for _ in picked]
-    for _ in range(rounds):
-        for one, seen in zip(picked, times, strict=True):
-            seen += _query_us(one[4], vectors.queries)
-    medians = {(p[0], p[1]): float(np.median(t)) for p, t in zip(picked, times, strict=True)}
-    shown = [
-        (*p[:4], float(np.median(t)), float(np.percentile(t, 99)), *_ratio(medians, p[0], p[1]))
-        for p, t in zip(picked, times, strict=True)
-    ]
-    title = f"{count:,} x {dimension}, {vectors.name}"
+        missed += [(contender.name, w, "", recall, "not reached", "", "") for w in wanted]
+        resident = _resident_megabytes(contender, path, effort, queries)
+        costs.append((contender.name, build_s, megabytes, resident, open_s * 1e3))
+        print(costs[-1], [p[:4] for p in picked[-2:]], file=sys.stderr, flush=True)
+    title = f"{count:,} x {dimension}, {name}"
     yield Table(
         f"{title}: time at equal recall",
         ("index", "recall wanted", "effort", "recall@9", "median µs", "p99 µs", "times ours"),
-        shown + [(n, w, e, r, s, "", "") for n, w, e, r, s, *_ in rows],
-        f"{len(vectors.queries)} queries, {rounds} passes in turn.",
+        [*_timed(picked, queries, rounds), *missed],
+        f"{len(queries)} queries, {rounds} passes in turn.",
     )
-    built = {p[0]: (p[0], *p[5:]) for p in picked}
     yield Table(
         f"{title}: cost",
         ("index", "build s", "file MB", "resident MB after 300 queries", "open ms"),
-        list(built.values()),
+        costs,
         "The gallery's own vectors: "
         + ", ".join(f"{s} {len(f) * f.row_bytes / 1e6:.0f} MB" for s, f in files.items())
         + ". hnswlib and Annoy keep their own copy inside their file.",
     )
-    index = INDEXES["hnsw"].open(files["f32"], folder / "deepfood-hnsw", IndexSpec(), count)
-    yield _filtered(f"{title}: filtered search", index, vectors.queries)
+    index = INDEXES["hnsw"].open(files["f32"], folder / _OURS, IndexSpec(), count)
+    yield _filtered(f"{title}: filtered search", index, queries)
+
+
+class _Picked(NamedTuple):
+    """The least effort of a contender that reaches the recall wanted."""
+
+    name: str
+    wanted: float
+    effort: int
+    recall: float
+    ask: Ask
+
+
+def _timed(picked: list[_Picked], queries: Vectors, rounds: int) -> Iterator[tuple[Any, ...]]:
+    times: list[list[float]] = [[] for _ in picked]
+    for _ in range(rounds):
+        for one, seen in zip(picked, times, strict=True):
+            seen += _query_us(one.ask, queries)
+    medians = {p[:2]: float(np.median(t)) for p, t in zip(picked, times, strict=True)}
+    for one, seen in zip(picked, times, strict=True):
+        own, its = medians.get((_OURS, one.wanted)), medians[one[:2]]
+        yield (*one[:4], its, float(np.percentile(seen, 99)), its / own if own else "")
 
 
 def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[Contender]:
@@ -127,7 +152,12 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
             return path
 
         return Contender(
-            name, lambda path: kind.build(file, path, spec, lambda _: None), opened, ask, efforts
+            name,
+            lambda path: kind.build(file, path, spec, lambda _: None),
+            opened,
+            ask,
+            efforts,
+            _OURS if spec.kind == "hnsw" else None,
         )
 
     hnsw = IndexSpec(kind="hnsw")
@@ -141,7 +171,7 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
     yield _hnswlib(gallery)
     yield _faiss("HNSW16,SQfp16", gallery, _EFS, lambda e: faiss.SearchParametersHNSW(efSearch=e))
     cells = 512 if count < 500_000 else 2048
-    probes = (1, 2, 4, 8, 16, 32, 64)
+    probes = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
     yield _faiss(f"IVF{cells},Flat", gallery, probes, lambda e: faiss.SearchParametersIVF(nprobe=e))
 
 
@@ -161,7 +191,8 @@ def _annoy(gallery: Vectors, trees: int) -> Contender:
     def ask(forest: Any, search_k: int) -> Ask:
         return lambda query: np.array(forest.get_nns_by_vector(query, K, search_k))
 
-    efforts = (45, 200, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
+    efforts = (45, 100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000)
+    efforts += (12_000, 16_000, 24_000, 32_000, 64_000)
     return Contender(f"Annoy, {trees} trees", write, opened, ask, efforts)
 
 
@@ -254,18 +285,13 @@ def _query_us(ask: Ask, queries: Vectors) -> list[float]:
     return times
 
 
-def _ratio(medians: dict[tuple[str, float], float], name: str, wanted: float) -> tuple[Any]:
-    own = medians.get((_OURS, wanted))
-    return (medians[name, wanted] / own if own else "",)
-
-
-def _resident_megabytes(contender: Contender, path: Path, queries: Vectors) -> float:
+def _resident_megabytes(contender: Contender, path: Path, effort: int, queries: Vectors) -> float:
     """What a process grows by when it opens the index and answers all queries once."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if not child:
         before = _rss_megabytes()
-        ask = contender.ask(contender.open(path), contender.efforts[-1] if path.exists() else 1)
+        ask = contender.ask(contender.open(path), effort)
         for query in queries:
             ask(query)
         os.write(write_end, f"{_rss_megabytes() - before}".encode())

@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,18 +52,38 @@ def real_vectors(folder: Path, cache: Path) -> VectorSet:
 def made_up_vectors(wanted: int = 100_000, dimension: int = 512) -> VectorSet:
     """Clusters in few dimensions, turned into many, with a little noise in every one."""
     rng = np.random.default_rng(0)
-    count = wanted + _QUERIES
-    centres = rng.standard_normal((_CLUSTERS, _LATENT), np.float32)
-    turned = rng.standard_normal((_LATENT, dimension), np.float32)
-    vectors = np.empty((count, dimension), np.float32)
-    for start in range(0, count, _CHUNK):  # a million at once would not fit into memory
-        chunk = vectors[start : start + _CHUNK]
-        latent = centres[rng.integers(0, _CLUSTERS, len(chunk))]
-        latent += 0.5 * rng.standard_normal(latent.shape, np.float32)
-        np.matmul(latent, turned, out=chunk)
-        chunk += 0.3 * rng.standard_normal(chunk.shape, np.float32)
-        chunk /= np.linalg.norm(chunk, axis=1, keepdims=True)
+    space = _space(dimension, rng)
+    vectors = np.empty((wanted + _QUERIES, dimension), np.float32)
+    for start in range(0, len(vectors), _CHUNK):  # a million at once would not fit into memory
+        _fill(vectors[start : start + _CHUNK], rng, space)
     return VectorSet("made-up clusters", vectors[_QUERIES:], vectors[:_QUERIES])
+
+
+def made_up_few(count: int, dimension: int, rng: np.random.Generator) -> Vectors:
+    """Unit vectors of the same clusters, float32 [count, dimension], as `rng` draws them."""
+    vectors = np.empty((count, dimension), np.float32)
+    _fill(vectors, rng, _known_space(dimension))
+    return vectors
+
+
+def _space(dimension: int, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """Centres in few dimensions, and how these lie in many."""
+    centres = rng.standard_normal((_CLUSTERS, _LATENT), np.float32)
+    return centres, rng.standard_normal((_LATENT, dimension), np.float32)
+
+
+@cache
+def _known_space(dimension: int) -> tuple[Vectors, Vectors]:
+    return _space(dimension, np.random.default_rng(0))
+
+
+def _fill(chunk: Vectors, rng: np.random.Generator, space: tuple[Vectors, Vectors]) -> None:
+    centres, turned = space
+    latent = centres[rng.integers(0, _CLUSTERS, len(chunk))]
+    latent += 0.5 * rng.standard_normal(latent.shape, np.float32)
+    np.matmul(latent, turned, out=chunk)
+    chunk += 0.3 * rng.standard_normal(chunk.shape, np.float32)
+    chunk /= np.linalg.norm(chunk, axis=1, keepdims=True)
 
 
 def _crops(files: list[Path], one: Embedder) -> tuple[Vectors, Vectors]:

@@ -1,10 +1,12 @@
 """What only the graph does: it sorts its file, and reads files that were written unsorted."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import faiss as untyped_faiss
 import numpy as np
+import pytest
 from made_up import food_like
 
 from deepfood.index import INDEXES, IndexSpec, VectorFile, append_vectors
@@ -37,6 +39,22 @@ def test_a_graph_written_before_files_were_sorted_is_searched_and_grows(tmp_path
         index = hnsw.open(file, path, SPEC, len(file))
         for row in range(0, len(file), 90):
             assert index.search(file.take(np.array([row]))[0], 1)[0].tolist() == [row]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts Linux's threads")
+def test_a_search_wakes_no_other_thread(tmp_path: Path) -> None:
+    file = stored(tmp_path, 4_500)
+    INDEXES["hnsw"].build(file, tmp_path / "index", SPEC, lambda _: None)
+    index = INDEXES["hnsw"].open(file, tmp_path / "index", SPEC, 4_500)
+
+    def threads_woken() -> int:
+        before = set(Path("/proc/self/task").iterdir())
+        index.search(food_like(1)[0], 9)
+        return len(set(Path("/proc/self/task").iterdir()) - before)
+
+    with ThreadPoolExecutor(1) as pool:  # a thread of which faiss knows nothing yet
+        pool.submit(int).result()
+        assert pool.submit(threads_woken).result() == 0
 
 
 def stored(folder: Path, count: int) -> VectorFile:

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from deepfood.data.photo_file import photo_id
@@ -61,5 +61,6 @@ def photo_from(values: tuple[Any, ...]) -> Photo:
 
 def checksum(entry: Photo | Skipped, *more: int) -> int:
     """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
-    values = [int(value) if isinstance(value, bool) else value for value in astuple(entry)]
+    # In the order of the fields; dataclasses.astuple copies deeply, in ten times the time.
+    values = [int(value) if isinstance(value, bool) else value for value in vars(entry).values()]
     return zlib.crc32(json.dumps([*more, *values]).encode())

@@ -1,0 +1,65 @@
+"""Writers to measure and to kill: they add made-up photos, and say what was acknowledged.
+
+Run as `python changing_writer.py GALLERY`. For each line `SEED BATCH` of its standard input it
+forks a writer, which commits BATCH photos at a time until it is killed. It says its process id and
+after each commit how many photos it has added, a line each; then its parent says `ended`.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from deepfood.gallery import GalleryWriter
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.read_photos import EmbeddedPhoto
+from vectors import Vectors, made_up_few
+
+DIMENSION = 1280
+
+
+def made_up_photo(seed: int, number: int) -> EmbeddedPhoto:
+    """A photo of 20 KB; its vector follows from the two numbers, so it can be made again."""
+    data = f"photo {seed} {number} ".encode().ljust(20_000, b".")
+    photo = Photo(
+        sha256=hashlib.sha256(data).hexdigest(),
+        file=f"{seed}-{number}.jpg",
+        label=None,
+        name=None,
+        media_type="image/jpeg",
+        width=1,
+        height=1,
+        bytes=len(data),
+        modified_ns=0,
+    )
+    return EmbeddedPhoto(photo, made_up_vector(seed, number), data)
+
+
+def made_up_vector(seed: int, number: int) -> Vectors:
+    return made_up_few(1, DIMENSION, np.random.default_rng([seed, number]))[0]
+
+
+def _write_for_ever(gallery: Path, seed: int, batch: int) -> None:
+    number = 0
+    while True:
+        new = [made_up_photo(seed, number + i) for i in range(batch)]
+        with GalleryWriter.open(gallery, wait_s=20) as writer:
+            writer.add(new)
+        number += batch
+        _say(number)
+
+
+def _say(word: object) -> None:
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())  # in one piece: a kill leaves no half line
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:  # forked, for a process from scratch spends a second on imports
+        writer = os.fork()
+        if writer == 0:
+            _say(os.getpid())
+            _write_for_ever(Path(sys.argv[1]), *map(int, line.split()))
+        os.waitpid(writer, 0)
+        _say("ended")
