@@ -4,10 +4,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
@@ -67,3 +69,45 @@ def small_targets(page: Page) -> list[str]:
             .map(([html]) => html)"""
     )
     return list(found)
+
+
+class Watch:
+    """What a page must never do: errors in the console, broken CSP, requests to other hosts."""
+
+    def __init__(self, context: BrowserContext, origin: str) -> None:
+        self.faults: list[str] = []
+        self.expected: list[str] = []
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) => console.error("
+            "'CSP: ' + event.violatedDirective + ' ' + event.blockedURI))"
+        )
+        context.on("request", lambda request: self._check(request, origin))
+        context.on("console", lambda one: self._add(one.text, one.type in ("error", "warning")))
+        context.on("weberror", lambda error: self._add(str(error.error), True))
+
+    def expect(self, text: str) -> None:
+        """A fault that the test provokes."""
+        self.expected.append(text)
+
+    def _check(self, request: Request, origin: str) -> None:
+        url = request.url
+        elsewhere = urlsplit(url).scheme != "blob" and not url.startswith(origin + "/")
+        self._add(f"request to {url}", elsewhere)
+
+    def _add(self, text: str, fault: bool) -> None:
+        if fault and not any(one in text for one in self.expected):
+            self.faults.append(text)
+
+
+def choose(page: Page, file: Path | dict[str, object]) -> None:
+    """Give the page a file through the button that is on show."""
+    with page.expect_file_chooser() as chosen:
+        page.locator("[data-picks=file]:visible").click()
+    chosen.value.set_files(file)  # type: ignore[arg-type]
+
+
+def expect_hits(page: Page, title: str, count: int = 9) -> None:
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(page).to_have_title(f"{title} · deepfood")
+    expect(page.locator("#hits .card:not(.blank)")).to_have_count(count)
+    expect(page.locator("#hits")).not_to_have_attribute("aria-busy", "true")

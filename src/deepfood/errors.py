@@ -16,6 +16,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   ├── ArtifactBusyError        another process is writing it
 │   └── ModelMismatchError       the gallery was made with another Model
 ├── QueryError                   a search that cannot be answered as asked
+│   ├── FilterError              a filter that says nothing, or nothing about this gallery
 │   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── TrainingError                training cannot start from what it was given, or cannot go on
@@ -95,6 +96,14 @@ class ModelMismatchError(ArtifactError):
 
 class QueryError(DeepfoodError):
     pass
+
+
+class FilterError(QueryError):
+    """`position` is the character at fault, counted from 1, where it is one."""
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class PhotoNotFoundError(QueryError):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -14,12 +13,20 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     Page,
-    Request,
     Route,
     expect,
 )
 
-from browser import axe, needs_browser, no_sideways_scroll, open_browser, small_targets
+from browser import (
+    Watch,
+    axe,
+    choose,
+    expect_hits,
+    needs_browser,
+    no_sideways_scroll,
+    open_browser,
+    small_targets,
+)
 from live import DISHES, LONG_NAME, SmallGallery, serving
 from plates import plate
 from samples import encode, not_photos, turned
@@ -33,34 +40,6 @@ pytestmark = needs_browser
 def browser() -> Iterator[Browser]:
     with open_browser() as browser:
         yield browser
-
-
-class Watch:
-    """What a page must never do: errors in the console, broken CSP, requests to other hosts."""
-
-    def __init__(self, context: BrowserContext, origin: str) -> None:
-        self.faults: list[str] = []
-        self.expected: list[str] = []
-        context.add_init_script(
-            "addEventListener('securitypolicyviolation', (event) => console.error("
-            "'CSP: ' + event.violatedDirective + ' ' + event.blockedURI))"
-        )
-        context.on("request", lambda request: self._check(request, origin))
-        context.on("console", lambda one: self._add(one.text, one.type in ("error", "warning")))
-        context.on("weberror", lambda error: self._add(str(error.error), True))
-
-    def expect(self, text: str) -> None:
-        """A fault that the test provokes."""
-        self.expected.append(text)
-
-    def _check(self, request: Request, origin: str) -> None:
-        url = request.url
-        elsewhere = urlsplit(url).scheme != "blob" and not url.startswith(origin + "/")
-        self._add(f"request to {url}", elsewhere)
-
-    def _add(self, text: str, fault: bool) -> None:
-        if fault and not any(one in text for one in self.expected):
-            self.faults.append(text)
 
 
 @pytest.fixture
@@ -89,13 +68,6 @@ def page(context: BrowserContext, watch: Watch) -> Page:
     return page
 
 
-def choose(page: Page, file: Path | dict[str, object]) -> None:
-    """Give the page a file through the button that is on show."""
-    with page.expect_file_chooser() as chosen:
-        page.locator("[data-picks=file]:visible").click()
-    chosen.value.set_files(file)  # type: ignore[arg-type]
-
-
 def give(page: Page, event: str, data: bytes, name: str = "dish.jpg") -> None:
     """Paste or drop a file, as the browser would tell the page of it."""
     page.evaluate(
@@ -113,13 +85,6 @@ def give(page: Page, event: str, data: bytes, name: str = "dish.jpg") -> None:
         }""",
         {"event": event, "data": base64.b64encode(data).decode(), "name": name},
     )
-
-
-def expect_hits(page: Page, title: str, count: int = 9) -> None:
-    expect(page.get_by_role("heading", level=1)).to_have_text(title)
-    expect(page).to_have_title(f"{title} · deepfood")
-    expect(page.locator("#hits .card:not(.blank)")).to_have_count(count)
-    expect(page.locator("#hits")).not_to_have_attribute("aria-busy", "true")
 
 
 def hit_names(page: Page) -> list[str]:
@@ -500,7 +465,8 @@ def test_a_fault_that_is_not_json_is_told(
 
 def test_an_empty_gallery_says_so(page: Page) -> None:
     nothing = {"photos": 0, "labels": 0, "index": "exact", "model": "m", "dimension": 9}
-    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=nothing))
+    said = {**nothing, "attributes": []}
+    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=said))
     page.route("**/api/v1/samples*", lambda route: route.fulfill(json=[]))
     page.reload()
     expect(page.locator("#notice")).to_have_text("There are no photos in this gallery yet.")
@@ -597,6 +563,8 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     page.keyboard.press("Enter")
     expect_hits(page, f"Photos like {first}")
     expect(page.locator("#title")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#refine summary")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.locator("#hits .like").first).to_be_focused()
     second = page.locator("#hits .name").first.text_content()

@@ -163,6 +163,14 @@ def test_what_cannot_be_asked(url: str, question: dict[str, Any], said: str) -> 
     assert said in problem(ask(url, photo=data_url(jpeg(1)), **question), 422)
 
 
+def test_a_wrong_filter_is_said_with_its_place(url: str) -> None:
+    for where, position in (("price <", 8), ("price << 2", 8), ("calories < 5", None)):
+        wrong = ask(url, photo=data_url(jpeg(1)), where=where).json()
+        assert (wrong["status"], wrong["field"]) == (422, "where")
+        assert wrong.get("position") == position
+    assert "field" not in ask(url, photo=data_url(jpeg(1)), diversity=2).json()
+
+
 def test_ids_that_are_not_there(url: str) -> None:
     problem(ask(url, id=["0" * 20]), 404)
     problem(ask(url, photo=data_url(jpeg(1)), not_id="0" * 20), 404)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepfood.errors import QueryError
+from deepfood.errors import FilterError
 from deepfood.gallery.masks import Mask, Masks
 from deepfood.gallery.values import BUILT_IN, Key, Type
 
@@ -40,11 +40,11 @@ class Columns:
         self._masks = masks
 
     def type_of(self, name: str) -> Type:
-        """The type of an attribute or built-in column. Raises QueryError where there is none."""
+        """The type of an attribute or built-in column. Raises FilterError where there is none."""
         if name in BUILT_IN:
             return "text"
         if name not in self.declared:
-            raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(self.declared)}")
+            raise FilterError(f"there is no attribute {name[:40]!r}: {names_of(self.declared)}")
         return self.declared[name].type
 
     def is_safety(self, name: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.errors import QueryError
+from deepfood.errors import FilterError
 from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.columns import Columns
 from deepfood.gallery.masks import Mask
@@ -42,7 +42,7 @@ class Filter:
     def select(self, attributes: Attributes, rows: int) -> Selection:
         """The photos that pass, among rows 0 to `rows`.
 
-        Raises QueryError for an attribute that there is none of, and for a comparison that its type
+        Raises FilterError for an attribute that there is none of, or a comparison that its type
         does not have.
         """
         with attributes.snapshot() as now:
@@ -137,11 +137,11 @@ class Leaf(Filter):
         yield self
 
     def check(self, now: Columns) -> None:
-        """Raise QueryError where the attribute is none, or not one for this comparison."""
+        """Raise FilterError where the attribute is none, or not one for this comparison."""
         self.check_type(now.type_of(self.name))
 
     def check_type(self, type_: Type) -> None:
-        """Raise QueryError where an attribute of this type is not compared like this."""
+        """Raise FilterError where an attribute of this type is not compared like this."""
 
     def _kleene(self, true: Mask, now: Columns) -> Kleene:
         return true, true | ~now.known(self.name, len(true))
@@ -158,7 +158,7 @@ class Compare(Leaf):
     def check_type(self, type_: Type) -> None:
         _check_value(self.name, type_, self.value)
         if type_ == "boolean" and self.operator not in ("=", "!="):
-            raise QueryError(f"{self.name} is true or false: compare it with = or !=")
+            raise FilterError(f"{self.name} is true or false: compare it with = or !=")
 
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         keys = (_key(self.value),)
@@ -196,7 +196,7 @@ class Has(Leaf):
 
     def check_type(self, type_: Type) -> None:
         if type_ != "list":
-            raise QueryError(f"{self.name} is a {type_} and no list: compare it with =")
+            raise FilterError(f"{self.name} is a {type_} and no list: compare it with =")
 
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         return self._kleene(now.compared(self.name, "=", (_key(self.value),), rows), now)
@@ -223,11 +223,11 @@ class Known(Leaf):
 
 def _check_value(name: str, type_: Type, value: Literal) -> None:
     if type_ == "list":
-        raise QueryError(f'{name} is a list: ask with {name} HAS "…"')
+        raise FilterError(f'{name} is a list: ask with {name} HAS "…"')
     given = {str: "text", bool: "boolean"}.get(type(value), "number")
     if given != type_:
         example = {"text": '"…" in quotes', "number": "a number", "boolean": "true or false"}
-        raise QueryError(f"{name} is a {type_}: compare it with {example[type_]}")
+        raise FilterError(f"{name} is a {type_}: compare it with {example[type_]}")
 
 
 def _key(value: Literal) -> Key:

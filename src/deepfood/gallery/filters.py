@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfood.errors import QueryError
+from deepfood.errors import FilterError
 from deepfood.gallery.filter_tree import (
     Among,
     And,
@@ -41,13 +41,13 @@ _AROUND = 30
 
 
 def parse_filter(text: str) -> Filter:
-    """The filter that `text` writes. Raises QueryError, in one line that shows the place."""
+    """The filter that `text` writes. Raises FilterError, in one line that shows the place."""
     from lark.exceptions import UnexpectedInput, UnexpectedToken
 
     if len(text) > MAX_CHARACTERS:
-        raise QueryError(f"the filter has {len(text):,} characters, and may have {MAX_CHARACTERS}")
+        raise FilterError(f"the filter has {len(text):,} characters, and may have {MAX_CHARACTERS}")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise QueryError("the filter is no Unicode text")
+        raise FilterError("the filter is no Unicode text")
     try:
         parsed = _parser().parse(text)
     except UnexpectedInput as error:
@@ -57,7 +57,8 @@ def parse_filter(text: str) -> Filter:
         # Read again up to there: what the error itself expects depends on what came instead.
         before = _parser().parse_interactive(text[:at])
         before.exhaust_lexer()
-        raise QueryError(_place(text, at, before.accepts())) from None  # type: ignore[no-untyped-call]
+        expected = before.accepts()  # type: ignore[no-untyped-call]
+        raise FilterError(_place(text, at, expected), at + 1) from None
     assert isinstance(parsed, Filter)
     _check_size(parsed)
     return parsed
@@ -101,7 +102,7 @@ def _parser() -> "Lark":
         def NUMBER(self, token: str) -> float:  # noqa: N802
             number = float(token)
             if not math.isfinite(number):
-                raise QueryError(f"the filter's number {token[:40]} is too large")
+                raise FilterError(f"the filter's number {token[:40]} is too large")
             return number
 
         def STRING(self, token: str) -> str:  # noqa: N802
@@ -146,13 +147,13 @@ def _place(text: str, at: int, wanted: set[str]) -> str:
 
 
 def _check_size(root: Filter) -> None:
-    """Raise QueryError for a filter that is too deep to walk, or that asks for too much."""
+    """Raise FilterError for a filter that is too deep to walk, or that asks for too much."""
     comparisons = scans = 0
     todo = [(root, 1)]
     while todo:
         one, depth = todo.pop()
         if depth > MAX_DEPTH:
-            raise QueryError(f"the filter is nested more than {MAX_DEPTH} deep")
+            raise FilterError(f"the filter is nested more than {MAX_DEPTH} deep")
         if isinstance(one, And | Or):
             todo += [(part, depth + 1) for part in one.parts]
         elif isinstance(one, Not):
@@ -161,12 +162,12 @@ def _check_size(root: Filter) -> None:
             comparisons += 1
             scans += isinstance(one, Compare | Among) and one.name in ("name", "file")
     if comparisons > MAX_COMPARISONS:
-        raise QueryError(
+        raise FilterError(
             f"the filter has {comparisons} comparisons, and may have {MAX_COMPARISONS}: "
             "IN (…) asks for many values at once"
         )
     if scans > MAX_SCANS:
-        raise QueryError(
+        raise FilterError(
             f"the filter compares name and file {scans} times, and may {MAX_SCANS} times: "
             "IN (…) asks for many values at once"
         )

@@ -18,6 +18,7 @@ from deepfood.errors import (
     DatasetError,
     DeepfoodError,
     DiskFullError,
+    FilterError,
     PhotoError,
     PhotoNotFoundError,
     PhotoTooLargeError,
@@ -56,13 +57,19 @@ _PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="ut
 
 
 class Problem(BaseModel):
-    """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`."""
+    """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`.
+
+    `field` is what of the request is at fault, where that is known, and `position` the character
+    in it, counted from 1.
+    """
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     request_id: str
+    field: str | None = None
+    position: int | None = None
 
 
 #: What a route that takes photos may answer, for OpenAPI.
@@ -90,7 +97,13 @@ CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def problem(request: Request, status: int, detail: str) -> Response:
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    field: str | None = None,
+    position: int | None = None,
+) -> Response:
     """The answer to a request that failed: a page where the client asks for one, else JSON."""
     title = HTTPStatus(status).phrase
     if _wants_page(request):
@@ -98,8 +111,16 @@ def problem(request: Request, status: int, detail: str) -> Response:
             "{{detail}}", html.escape(detail)
         )
         return HTMLResponse(page, status)
-    body = Problem(title=title, status=status, detail=detail, request_id=request_id.get())
-    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+    body = Problem(
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=request_id.get(),
+        field=field,
+        position=position,
+    )
+    said = body.model_dump(exclude_none=True)
+    return JSONResponse(said, status, media_type="application/problem+json")
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -109,7 +130,11 @@ def add_problem_handlers(app: FastAPI) -> None:
         ERRORS.labels(type(error).__name__).inc()
         if status >= 500:
             _log.error("%s", error)
-        answer = problem(request, status, _SAID.get(status, str(error)))
+        said = _SAID.get(status, str(error))
+        if isinstance(error, FilterError):
+            answer = problem(request, status, said, "where", error.position)
+        else:
+            answer = problem(request, status, said)
         if status in _RETRY_AFTER_S:
             answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
         return answer

@@ -1,13 +1,18 @@
 // The web page: a photo goes to POST /api/v1/search, and what comes back is shown.
 //
 // A search is either {upload: number}, a photo that the visitor gave, or {like: id}, a photo of the
-// gallery. Where the visitor is lives in the browser's history: `?like=<id>` in the address, the
-// rest in history.state. Everything that changes it ends in show(), and show() draws what is there.
+// gallery; with `where` and `show` of refine.js, and `k`, how many hits are wanted. Where the visitor
+// is lives in the browser's history: `?like=<id>&where=<filter>&show=<order>` in the address, the rest
+// in history.state. Everything that changes it ends in show(), and show() draws what is there.
 
+import { offerColumns, onRefined, sayFault, showRefined } from "./refine.js";
 import { closeWhy, openWhy } from "./why.js";
 
-const FIRST = 9; // photos in an answer, and in those that "Show more" leads to
-const STEPS = [FIRST, 27, 45]; // whole rows of 3; and of 2 below a first one on its own
+const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
+const MORE = 18; // and what "Show more" adds
+const LARGEST = 45; // asked for at once, after a reload or where an answer has no pages
+const ORDERS = { grouped: { group_duplicates: true }, varied: { group_duplicates: true, diversity: 0.4 } };
+const TWINS = 3; // near-duplicates shown with a hit
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
 const SMALL_BYTES = 300 * 1024;
 const KEPT_UPLOADS = 20;
@@ -17,29 +22,41 @@ const START_TITLE = document.title;
 
 const uploads = new Map(); // number -> {file, blob, url}; gone after a reload
 const photos = new Map(); // id -> what the gallery says of it
-const answers = new Map(); // search and k -> answer, so that back and forward are instant
+const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
 let running = new AbortController(); // the search under way; a newer one aborts it
-let shown = null; // the search and k on the page
+let shown = null; // the search on the page
+let columns = []; // the gallery's attributes
 
 // ---------------------------------------------------------------------------------------- history
 
 /** What the address and history say that we look at: null is the start page. */
 function wanted() {
-  const k = history.state?.k ?? FIRST;
-  const like = new URLSearchParams(location.search).get("like");
-  if (like) return { like, k };
-  if (history.state?.upload) return { upload: history.state.upload, k };
+  const { upload, k = FIRST } = history.state ?? {};
+  const said = new URLSearchParams(location.search);
+  const like = said.get("like");
+  const refined = { where: said.get("where") ?? "", show: said.get("show") in ORDERS ? said.get("show") : "" };
+  if (like) return { like, k, ...refined };
+  if (upload) return { upload, k, ...refined };
   return null;
 }
 
-function visit(state, address) {
-  history.pushState(state, "", address);
-  show({ focus: true });
-  scrollTo(0, 0);
+/** The address of a search; of an upload, only the server's visitor knows the photo. */
+function address({ like, where, show }) {
+  const said = Object.entries({ like, where, show }).filter(([, value]) => value);
+  return said.length ? `?${new URLSearchParams(said)}` : location.pathname;
 }
 
-const visitStart = () => visit(null, location.pathname);
-const visitLike = (id) => visit({ k: FIRST }, `?like=${encodeURIComponent(id)}`);
+function visit(search, focus = true) {
+  const { upload } = search ?? {};
+  history.pushState(search && { upload, k: FIRST }, "", address(search ?? {}));
+  show({ focus });
+  if (focus) scrollTo(0, 0);
+}
+
+const visitStart = () => visit(null);
+/** Another photo, under the filter and in the order of the page. */
+const visitPhoto = (photo) => visit({ where: shown?.where, show: shown?.show, ...photo });
+const visitLike = (id) => visitPhoto({ like: id });
 
 function visitUpload(file) {
   const number = Date.now();
@@ -49,7 +66,7 @@ function visitUpload(file) {
     if (url) URL.revokeObjectURL(url);
     uploads.delete(oldest);
   }
-  visit({ upload: number, k: FIRST }, location.pathname);
+  visitPhoto({ upload: number });
 }
 
 /** Draw what history says. `focus`: the visitor asked for it, so the heading is read out. */
@@ -97,15 +114,18 @@ async function loadSamples() {
   }
 }
 
-async function loadCounts() {
+async function loadGallery() {
   try {
-    const { photos: count, labels } = await ask("api/v1/gallery");
+    const gallery = await ask("api/v1/gallery");
+    const { photos: count, labels } = gallery;
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
+    columns = gallery.attributes;
     if (count === 0) showNotice("There are no photos in this gallery yet.");
   } catch {
-    // Only an ornament; where the server is gone, the search itself says so.
+    // Counts are an ornament; where the server is gone, the search itself says so.
   }
+  offerColumns(columns);
 }
 
 // ----------------------------------------------------------------------------------------- search
@@ -116,13 +136,32 @@ async function showSearch(search, signal, focus) {
   startAnswer(search, fewer);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
-    drawAnswer(search, await findAnswer(search, signal));
-    if (fewer) $("hits").querySelectorAll(".like")[fewer.k]?.focus();
+    const answer = await findAnswer(search, signal);
+    await loaded;
+    if (!signal.aborted) drawAnswer(search, answer, fewer);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
     if (fewer) backToFewer(fewer);
   }
+}
+
+/** The same search under another filter or in another order. What is wrong with it changes nothing. */
+async function refineSearch(refined) {
+  const search = { ...shown, ...refined, k: FIRST };
+  if (sameSearch(search, shown)) return;
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  $("hits").setAttribute("aria-busy", "true");
+  try {
+    await findAnswer(search, signal);
+  } catch (problem) {
+    if (signal.aborted) return;
+    $("hits").removeAttribute("aria-busy");
+    if (problem.field === "where") return sayFault(problem);
+  }
+  if (!signal.aborted) visit(search, false); // the answer is known, or fails again to be told
 }
 
 /** The answer's page before the answer: heading, the photo searched with, blanks for the hits. */
@@ -134,36 +173,64 @@ function startAnswer(search, fewer) {
   if (!fewer) {
     $("hits").replaceChildren();
     $("verdict").hidden = true;
+    $("notes").hidden = true;
+    showRefined(search);
     drawQuery(search);
   }
-  if (answers.has(key(search))) return;
+  if (isKnown(search)) return;
   $("hits").setAttribute("aria-busy", "true");
   $("summary").textContent = "Looking…";
   const missing = search.k - $("hits").children.length;
   for (let i = 0; i < missing; i++) $("hits").append($("blank").content.cloneNode(true));
 }
 
-async function findAnswer(search, signal) {
+const isKnown = (search) => {
   const known = answers.get(key(search));
-  if (known) return known;
-  const body = search.like ? await likeQuery(search, signal) : await uploadQuery(search, signal);
-  const answer = await ask("api/v1/search", { method: "POST", signal, ...body });
+  return known && (known.hits.length >= search.k || !known.more);
+};
+
+/** At least `k` hits of a search if there are as many: known ones, the next page, or all anew. */
+async function findAnswer(search, signal) {
+  if (isKnown(search)) return answers.get(key(search));
+  const known = answers.get(key(search));
+  let answer = known?.next && (await nextPage(search, known, signal));
+  answer ??= await request(search, { k: Math.min(search.k, LARGEST) }, signal);
+  const { hits, next } = answer;
+  // An answer in another order has no pages: a longer one is asked for.
+  answer.more = Boolean(next) || (search.show && hits.length >= search.k && search.k < LARGEST);
   answers.set(key(search), answer);
   return answer;
 }
 
-async function likeQuery({ like, k }, signal) {
+/** What is known and one more page; null where the gallery was made anew since. */
+async function nextPage(search, known, signal) {
+  try {
+    const page = await request(search, { k: search.k - known.hits.length, cursor: known.next }, signal);
+    return { ...known, hits: [...known.hits, ...page.hits], next: page.next, notes: page.notes };
+  } catch (problem) {
+    if (signal.aborted || problem.status !== 422) throw problem;
+    return null;
+  }
+}
+
+async function request(search, page, signal) {
+  const said = { ...ORDERS[search.show], ...(search.where && { where: search.where }), ...page };
+  const body = search.like ? await likeQuery(search, said, signal) : await uploadQuery(search, said, signal);
+  return ask("api/v1/search", { method: "POST", signal, ...body });
+}
+
+async function likeQuery({ like }, said, signal) {
   if (!photos.has(like)) {
     photos.set(like, await ask(`api/v1/photos/${encodeURIComponent(like)}`, { signal }));
     drawQuery({ like });
   }
   return {
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ id: like, k }),
+    body: JSON.stringify({ id: like, ...said }),
   };
 }
 
-async function uploadQuery({ upload, k }, signal) {
+async function uploadQuery({ upload }, said, signal) {
   const one = uploads.get(upload);
   if (!one.blob) {
     one.blob = await shrink(one.file);
@@ -173,7 +240,7 @@ async function uploadQuery({ upload, k }, signal) {
   }
   const body = new FormData();
   body.append("photo", one.blob, one.file.name || "photo");
-  body.append("k", k);
+  for (const [name, value] of Object.entries(said)) body.append(name, value);
   return { body };
 }
 
@@ -191,18 +258,30 @@ function drawQuery({ like, upload }) {
   document.title = `${title} · deepfood`;
 }
 
-function drawAnswer(search, { hits, verdict, label }) {
+function drawAnswer(search, { hits, verdict, label, notes, more }, fewer) {
   $("hits").removeAttribute("aria-busy");
+  const before = fewer ? $("hits").querySelectorAll(".card:not(.blank)").length : 0;
   // Where nothing is like it, how likely a photo is the same dish would contradict that.
-  $("hits").replaceChildren(...hits.map((hit) => card(hit, verdict !== "none")));
+  const added = hits.slice(before).map((hit) => card(hit, verdict !== "none"));
+  for (const blank of $("hits").querySelectorAll(".blank")) blank.remove();
+  $("hits").append(...added);
   drawVerdict(search, verdict, label);
+  const passing = search.where ? " that pass the filter" : "";
+  const none = passing ? "No photo passes the filter" : "There are no photos to compare it with";
+  const order = search.show === "varied" ? "" : ", the most alike first";
+  $("summary").textContent = hits.length ? `${plural(hits.length, "photo")}${passing}${order}` : none;
+  $("notes").textContent = notes.map((note) => `${capital(note)}.`).join(" ");
+  $("notes").hidden = notes.length === 0;
+  $("more").hidden = !more;
   const like = search.upload ? "your photo" : nameOf(photos.get(search.like));
-  $("summary").textContent = hits.length
-    ? `${plural(hits.length, "photo")}, the most alike first`
-    : "There are no photos to compare it with";
-  $("more").hidden = hits.length < search.k || search.k >= STEPS.at(-1);
-  const said = verdict ? `${$("verdict").textContent} ` : "";
-  announce(`${said}${plural(hits.length, "photo")} like ${like}`);
+  const parts = [
+    verdict && $("verdict").textContent,
+    before && `${added.length} more.`,
+    hits.length ? `${plural(hits.length, "photo")} like ${like}${passing}` : `${none}.`,
+    $("notes").textContent,
+  ];
+  announce(parts.filter(Boolean).join(" "));
+  if (fewer) added[0]?.querySelector(".like").focus();
 }
 
 /** In words, what the gallery thinks of the photo; nothing where it is not calibrated. */
@@ -229,6 +308,10 @@ function drawProblem(problem) {
     document.title = "That did not work · deepfood";
   }
   $("summary").textContent = "";
+  if (problem.field === "where") {
+    sayFault(problem);
+    return;
+  }
   $("problem-text").textContent = problem.message;
   $("retry").hidden = !problem.passing;
   $("problem").hidden = false;
@@ -268,7 +351,7 @@ function card(photo, likely) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
-  part("like").href = `?like=${encodeURIComponent(photo.id)}`;
+  part("like").href = address({ ...shown, like: photo.id });
   part("like").dataset.id = photo.id;
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
@@ -276,6 +359,7 @@ function card(photo, likely) {
   part("name").title = nameOf(photo);
   part("label").textContent = labelOf(photo) ?? "";
   if (photo.score === undefined) {
+    for (const empty of item.querySelectorAll(".facts, .twins")) empty.remove();
     part("similarity").remove();
     part("original").remove();
     part("ask").remove();
@@ -293,8 +377,41 @@ function card(photo, likely) {
     part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
     part("ask").dataset.id = photo.id;
     part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
+    const [about, safety] = item.querySelectorAll(".facts");
+    about.textContent = facts(photo.attributes, columns.filter((one) => !one.safety));
+    safety.textContent = facts(photo.attributes, columns.filter((one) => one.safety));
+    for (const twin of photo.alike.slice(0, TWINS)) part("twins").append(twinLink(twin));
+    if (photo.alike.length > TWINS) part("twins").append(`and ${photo.alike.length - TWINS} more`);
+    part("twins").hidden = photo.alike.length === 0;
   }
   return item;
+}
+
+/** What is known of a photo, in words. That nothing is known of a safety attribute is said too. */
+function facts(values, among) {
+  const said = among.map(({ name, safety }) => {
+    const word = readable(name);
+    const value = values[name];
+    if (value === undefined) return safety && `${word}: not known`;
+    if (/^https?:/.test(value)) return null; // too long for a card, and not for reading
+    if (typeof value === "boolean") return value ? word : `not ${word}`;
+    if (typeof value === "string") return value;
+    return `${word}: ${Array.isArray(value) ? value.join(", ") || "none" : value}`;
+  });
+  return said.filter(Boolean).join(" · ");
+}
+
+function twinLink(photo) {
+  photos.set(photo.id, photo);
+  const link = element("a", "");
+  const image = element("img", "");
+  link.className = "twin";
+  link.href = address({ ...shown, like: photo.id });
+  link.dataset.id = photo.id;
+  image.src = `thumbnails/${photo.id}`;
+  image.alt = `More like ${nameOf(photo)}`;
+  link.append(image);
+  return link;
 }
 
 const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
@@ -302,8 +419,9 @@ const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.
 const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);
 // Nothing is quite sure, and nothing quite out of the question.
 const percent = (probability) => `${Math.min(99, Math.max(1, Math.round(probability * 100)))}%`;
-const key = ({ like, upload, k }) => `${like ?? upload} ${k}`;
-const sameSearch = (a, b) => a.like === b.like && a.upload === b.upload;
+const key = ({ like, upload, where, show }) => JSON.stringify([like, upload, where, show]);
+const sameSearch = (a, b) => key(a) === key(b);
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 function element(tag, text) {
@@ -316,7 +434,8 @@ function announce(text) {
   $("status").textContent = text;
 }
 
-/** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later. */
+/** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later; with
+ *  the answer's `status`, and where it says so the `field` and the `position` in it that are at fault. */
 async function ask(address, options) {
   let answer;
   let body;
@@ -334,8 +453,9 @@ async function ask(address, options) {
   }
   if (answer.ok && body !== null) return body;
   const detail = body?.detail ?? `the server answered with status ${answer.status}`;
-  const sentence = detail.charAt(0).toUpperCase() + detail.slice(1);
-  throw Object.assign(new Error(sentence), { passing: answer.ok || answer.status >= 500 });
+  const { field, position } = body ?? {};
+  const passing = answer.ok || answer.status >= 500;
+  throw Object.assign(new Error(capital(detail)), { passing, status: answer.status, field, position });
 }
 
 /** A large photo as a smaller upright JPEG of the same shape; what is small, or what the browser
@@ -395,7 +515,7 @@ for (const id of ["home", "restart"]) {
 
 for (const id of ["sample-list", "hits"]) {
   onPlainClick($(id), (event) => {
-    const link = event.target.closest(".like");
+    const link = event.target.closest(".like, .twin");
     if (!link) return;
     event.preventDefault();
     visitLike(link.dataset.id);
@@ -421,7 +541,7 @@ for (const input of [$("file"), $("camera")]) {
 $("shuffle").addEventListener("click", loadSamples);
 $("retry").addEventListener("click", () => show({ focus: true }));
 $("more").addEventListener("click", () => {
-  const k = STEPS.find((step) => step > shown.k);
+  const k = $("hits").children.length + MORE;
   history.replaceState({ ...history.state, k }, "");
   show();
 });
@@ -448,6 +568,7 @@ addEventListener("drop", (event) => {
 });
 
 addEventListener("popstate", () => show({ focus: true }));
+onRefined(refineSearch);
 
-loadCounts();
+const loaded = loadGallery();
 show();

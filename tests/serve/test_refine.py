@@ -1,0 +1,232 @@
+"""The web page's filter, order and pages, of a gallery with attributes, in a real browser."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from browser import (
+    Watch,
+    axe,
+    choose,
+    expect_hits,
+    needs_browser,
+    no_sideways_scroll,
+    open_browser,
+    small_targets,
+)
+from live import run_deepfood, serving
+from plates import plate, write_photos, write_tiny_model
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 plates, and two smaller copies of the first."""
+    photos = write_photos(tmp_path_factory.mktemp("refine") / "photos", 60)
+    for size in (60, 70):
+        plate(0).resize((size, size * 3 // 4)).save(photos / f"small-{size}.jpg", quality=90)
+    return photos
+
+
+@pytest.fixture(scope="module")
+def url(photos: Path) -> Iterator[str]:
+    root = photos.parent
+    write_tiny_model(root / "model")
+    run_deepfood("build", photos, "--out", root / "gallery", "--model", root / "model")
+    lines = [
+        {
+            "file": path.name,
+            "price": number,
+            "cuisine": ("Thai", 'Grandma\'s "best"')[number % 2],
+            "takeaway": number % 3 == 0,
+            "allergens": [[], ["peanut", "egg"], None][number % 3],
+            "url": "https://example.org/" + "long/" * 20,
+        }
+        for number, path in enumerate(sorted(photos.glob("plate*")))
+    ]
+    (root / "about.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run_deepfood("attributes", root / "gallery", root / "about.jsonl")
+    with serving(root / "gallery") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, url: str, photos: Path) -> Iterator[Page]:
+    """What is found with the first plate."""
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    watch = Watch(context, url)
+    watch.expect("status of 422")
+    page = context.new_page()
+    page.goto("/")
+    choose(page, photos / "plate-00000.jpg")
+    expect_hits(page, "Photos like yours")
+    yield page
+    context.close()
+    assert watch.faults == []
+
+
+def apply(page: Page, where: str) -> None:
+    if not page.locator("#where").is_visible():
+        page.locator("#refine summary").click()
+    page.locator("#where").fill(where)
+    page.keyboard.press("Enter")
+
+
+def test_columns_are_offered_and_used(page: Page) -> None:
+    page.locator("#refine summary").click()
+    expect(page.locator("#columns .example")).to_have_text(
+        [
+            "price <= 30",
+            'cuisine = "Thai"',
+            "takeaway = true",
+            'NOT allergens HAS "peanut"',
+            "url IS KNOWN",
+        ]
+    )
+    expect(page.locator("#columns li").first).to_contain_text("number: 0 to 59")
+    expect(page.locator("#columns li").nth(3)).to_contain_text("not known is left out")
+    for number in (1, 0):
+        page.locator("#columns .example").nth(number).click()
+    expect(page.locator("#where")).to_have_value('cuisine = "Thai" AND price <= 30')
+    expect(page.locator("#where")).to_be_focused()
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#summary")).to_have_text(
+        "9 photos that pass the filter, the most alike first"
+    )
+    facts = page.locator("#hits .facts:not(.safety)").all_inner_texts()
+    assert len(facts) == 9
+    for text in facts:
+        price = re.match(r"price: (\d+) · Thai", text)
+        assert price, text
+        assert int(price[1]) <= 30
+        assert "example.org" not in text
+
+
+def test_text_with_quotes_is_offered_as_it_must_be_written(page: Page) -> None:
+    apply(page, 'cuisine = "Grandma\'s \\"best\\"" AND price = 1')
+    expect_hits(page, "Photos like yours", count=1)
+    expect(page.locator("#hits .safety")).to_have_text("allergens: peanut, egg")
+
+
+def test_what_is_left_out_for_safety_is_told(page: Page) -> None:
+    apply(page, 'NOT allergens HAS "peanut"')
+    left_out = "22 photos are left out: allergens not known."
+    expect(page.locator("#notes")).to_have_text(left_out)
+    expect(page.get_by_role("status")).to_have_text(
+        f"9 photos like your photo that pass the filter {left_out}"
+    )
+    assert set(page.locator("#hits .safety").all_inner_texts()) == {"allergens: none"}
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#notes")).to_be_hidden()
+    expect(page.locator("#hits .safety", has_text="not known")).not_to_have_count(0)
+
+
+def test_a_wrong_filter_is_said_below_the_field_and_changes_nothing(page: Page) -> None:
+    before = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    address = page.url
+    apply(page, "price << 3")
+    field = page.locator("#where")
+    expect(page.get_by_role("alert")).to_contain_text("The filter is wrong at character 8")
+    expect(field).to_be_focused()
+    expect(field).to_have_accessible_description(re.compile("The filter is wrong at character 8"))
+    assert field.evaluate("e => e.value.slice(e.selectionStart)") == "< 3"
+    expect(page.locator("#hits")).not_to_have_attribute("aria-busy", "true")
+    after = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    assert (after, page.url) == (before, address)
+    assert axe(page) == ""
+    apply(page, "price < 3")
+    expect_hits(page, "Photos like yours", count=3)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(field).not_to_have_attribute("aria-invalid", re.compile(""))
+
+
+def test_a_wrong_filter_in_the_address_and_none_that_pass(page: Page) -> None:
+    like = page.locator("#hits .like").first.get_attribute("data-id")
+    page.goto(f"/?like={like}&where=calories+%3C+3")
+    expect(page.get_by_role("alert")).to_contain_text("There is no attribute 'calories'")
+    page.goto(f"/?like={like}&where=price+%3C+0")
+    expect(page.locator("#summary")).to_have_text("No photo passes the filter")
+    expect(page.locator("#where")).to_have_value("price < 0")
+
+
+def test_pages_go_on_with_focus_and_say_so(page: Page) -> None:
+    ids = "all => all.map((e) => e.dataset.id)"
+    like = page.locator("#hits .like").first
+    name = like.locator(".name").inner_text()
+    like.click()
+    expect_hits(page, f"Photos like {name}")
+    first = page.locator("#hits .like").evaluate_all(ids)
+    for count, added in ((27, 18), (45, 18), (61, 16)):
+        with page.expect_request("**/api/v1/search") as asked:
+            page.get_by_role("button", name="Show more").click()
+        assert set(asked.value.post_data_json) == {"id", "k", "cursor"}
+        expect_hits(page, f"Photos like {name}", count=count)
+        expect(page.locator("#hits .like").nth(count - added)).to_be_focused()
+        expect(page.get_by_role("status")).to_have_text(f"{added} more. {count} photos like {name}")
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+    every = page.locator("#hits .like").evaluate_all(ids)
+    assert every[:9] == first
+    assert len(set(every)) == 61
+
+
+def test_near_duplicates_are_one_and_can_be_opened(page: Page) -> None:
+    page.locator("#refine summary").click()
+    page.locator("#show").focus()
+    page.locator("#show").select_option("grouped")
+    expect(page.locator("#hits .twin")).to_have_count(2)
+    expect(page.locator("#show")).to_be_focused()
+    assert "show=grouped" in page.url
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like yours", count=27)
+    twin = page.locator("#hits .twin").first
+    title = twin.get_by_role("img").get_attribute("alt").replace("More like", "Photos like")
+    twin.click()
+    expect_hits(page, title)
+    assert re.search(r"\?like=[0-9a-f]{20}&show=grouped$", page.url)
+    page.go_back()
+    expect_hits(page, "Photos like yours", count=27)
+    expect(page.locator("#show")).to_have_value("grouped")
+    page.locator("#show").select_option("varied")
+    expect(page.locator("#summary")).to_have_text("9 photos")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_and_axe_finds_nothing(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    apply(page, 'NOT allergens HAS "peanut"')
+    expect(page.locator("#notes")).to_be_visible()
+    page.locator("#show").select_option("grouped")
+    expect_hits(page, "Photos like yours")
+    assert no_sideways_scroll(page)
+    assert small_targets(page) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        assert axe(page) == ""
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.locator("#refine summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#where")).to_be_focused()
+    page.keyboard.type("price < 2")
+    page.keyboard.press("Enter")
+    expect_hits(page, "Photos like yours", count=2)
+    expect(page.locator("#where")).to_be_focused()
+    for name in ("Apply", "Clear", "price <= 30"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#where")).to_have_value("price < 2 AND price <= 30")
