@@ -2,7 +2,8 @@
 
 `attribute_values` holds what each photo's values are, as JSON. `attribute_keys` is what filters are
 answered from: (attribute, key, row) is its primary key, so that a comparison reads one range of it
-and nothing else. Both are written in the caller's transaction, with the photo's own row.
+and nothing else. Both are written in the caller's transaction, with the photo's own row. What is
+said has checksums, and keys follow from values: attribute_faults.py finds what is altered.
 
 A value that was never given is unknown. That is not "no", not 0 and not the empty list.
 """
@@ -10,9 +11,11 @@ A value that was never given is unknown. That is not "no", not 0 and not the emp
 import json
 import sqlite3
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.columns import Attribute, Columns, names_of
@@ -31,11 +34,12 @@ from deepfood.gallery.values import (
 #: Executed by the Store, after the table `photos` is there.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attributes (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL, safety INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+    safety INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS attribute_values (
     row INTEGER NOT NULL, attribute INTEGER NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (row, attribute)
+    checksum INTEGER NOT NULL, PRIMARY KEY (row, attribute)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attribute_known ON attribute_values (attribute, row);
 CREATE TABLE IF NOT EXISTS attribute_keys (
@@ -58,7 +62,7 @@ class Attributes:
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
-        self._db = connection
+        self.db = connection
         self.lock = lock
         connection.create_function(
             "folded", 1, lambda text: None if text is None else folded(text), deterministic=True
@@ -83,18 +87,25 @@ class Attributes:
                     f"the attribute {name} is a {known.type}, and cannot become a {type_}"
                 )
             if known is None:
-                self._db.execute(
-                    "INSERT INTO attributes (name, type, safety) VALUES (?, ?, ?)",
-                    (name, type_, int(safety)),
-                )
+                (number,) = self.db.execute(
+                    "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
+                ).fetchone()
+                self.define(Attribute(number, name, type_, safety))
             elif safety and not known.safety:
-                self._db.execute("UPDATE attributes SET safety = 1 WHERE id = ?", (known.id,))
+                self.define(replace(known, safety=True))
             return self.declared()[name]
+
+    def define(self, one: Attribute) -> None:
+        """Write a definition, in the caller's transaction."""
+        said = (one.id, one.name, one.type, int(one.safety))
+        self.db.execute(
+            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
+        )
 
     def declared(self) -> dict[str, Attribute]:
         """All attributes by name, in the order in which they were declared."""
         with self.lock:
-            rows = self._db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
+            rows = self.db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
             return {
                 name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
                 for number, name, type_, safety in rows
@@ -104,7 +115,7 @@ class Attributes:
         """Of how many photos each attribute is known."""
         with self.lock:
             return dict(
-                self._db.execute(
+                self.db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
                     "FROM attributes ORDER BY id"
                 ).fetchall()
@@ -131,7 +142,7 @@ class Attributes:
                     raise DatasetError(f"{one.name}: {error}") from None
                 ready.append((one, clean))
             for one, clean in ready:
-                self._put(row, one, clean)
+                self.put(row, one, clean)
 
     def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
         """Set one attribute of many photos to values that `checked` gave, each photo once.
@@ -142,13 +153,13 @@ class Attributes:
             attribute = self.declared()[name]
             known = {
                 row
-                for (row,) in self._db.execute(
+                for (row,) in self.db.execute(
                     "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
                 )
             }
             for row, value in values:
                 if row in known:
-                    self._put(row, attribute, value)
+                    self.put(row, attribute, value)
             fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
             self._insert(attribute, fresh)
 
@@ -157,10 +168,16 @@ class Attributes:
         for one in earlier.declared().values():
             self.declare(one.name, one.type, one.safety)
             with earlier.lock:
-                found = earlier._db.execute(
-                    "SELECT row, value FROM attribute_values WHERE attribute = ?", (one.id,)
+                found = earlier.db.execute(
+                    "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?",
+                    (one.id,),
                 ).fetchall()
-            kept = [(rows[row], json.loads(value)) for row, value in found if row in rows]
+            # An altered value is left out: unknown is safe.
+            kept = [
+                (rows[row], json.loads(value))
+                for row, value, check in found
+                if row in rows and crc_of(row, one.id, value) == check
+            ]
             self.write_many(one.name, kept)
 
     def read(self, row: int) -> dict[str, Value]:
@@ -171,13 +188,15 @@ class Attributes:
         """The known values of some photos, by row and name."""
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
         with self.lock:
-            values = self._db.execute(
-                "SELECT row, name, value FROM attributes JOIN attribute_values ON attribute = id "
+            values = self.db.execute(
+                "SELECT row, name, attribute, value, attribute_values.checksum "
+                "FROM attributes JOIN attribute_values ON attribute = id "
                 "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY id",
                 (json.dumps(list(found)),),
             ).fetchall()
-        for row, name, value in values:
-            found[row][name] = json.loads(value)
+        for row, name, number, value, check in values:
+            if crc_of(row, number, value) == check:  # an altered one is unknown
+                found[row][name] = json.loads(value)
         return found
 
     def examples(self, name: str) -> list[Value]:
@@ -187,48 +206,65 @@ class Attributes:
             if one.type == "number":
                 sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
                 ends = [
-                    self._db.execute(sql.format(end), (one.id,)).fetchone()[0]
+                    self.db.execute(sql.format(end), (one.id,)).fetchone()[0]
                     for end in ("MIN", "MAX")
                 ]
                 return sorted({end for end in ends if end is not None})
-            first = self._db.execute(
-                "SELECT value FROM attribute_values WHERE attribute = ? LIMIT ?",
+            first = self.db.execute(
+                "SELECT row, value, checksum FROM attribute_values WHERE attribute = ? LIMIT ?",
                 (one.id, _LOOKED_AT),
             ).fetchall()
-        values = [json.loads(value) for (value,) in first]
+        values = [
+            json.loads(value) for row, value, check in first if crc_of(row, one.id, value) == check
+        ]
         flat = [item for value in values for item in (value if one.type == "list" else [value])]
         return [value for value, _ in Counter(flat).most_common(3)]
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
         with self.lock:
-            declared = self.declared()
-            for name in self.read(row):
-                self._put(row, declared[name], None)
+            for (number,) in self.db.execute(
+                "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
+            ).fetchall():
+                self._remove(row, number)
 
-    def _put(self, row: int, attribute: Attribute, value: Value | None) -> None:
-        before = self._db.execute(
-            "SELECT value FROM attribute_values WHERE row = ? AND attribute = ?",
-            (row, attribute.id),
+    def put(self, row: int, attribute: Attribute, value: Value | None) -> None:
+        """Set a value that `checked` gave, in the caller's transaction."""
+        self._remove(row, attribute.id)
+        if value is not None:
+            self._insert(attribute, [(row, value)])
+
+    def _remove(self, row: int, number: int) -> None:
+        before = self.db.execute(
+            "SELECT value, checksum FROM attribute_values WHERE row = ? AND attribute = ?",
+            (row, number),
         ).fetchone()
-        if before is not None:
-            self._db.executemany(
-                "DELETE FROM attribute_keys WHERE attribute = ? AND key = ? AND row = ?",
-                [(attribute.id, key, row) for key in keys_of(json.loads(before[0]))],
-            )
-        if value is None:
-            self._db.execute(
-                "DELETE FROM attribute_values WHERE row = ? AND attribute = ?", (row, attribute.id)
-            )
+        if before is None:
             return
-        self._insert(attribute, [(row, value)])
+        value, check = before
+        if crc_of(row, number, value) == check:
+            self.db.executemany(
+                "DELETE FROM attribute_keys WHERE attribute = ? AND key = ? AND row = ?",
+                [(number, key, row) for key in keys_of(json.loads(value))],
+            )
+        else:  # what keys an altered value has, nothing tells: this looks at all of them
+            self.db.execute(
+                "DELETE FROM attribute_keys WHERE attribute = ? AND row = ?", (number, row)
+            )
+        self.db.execute(
+            "DELETE FROM attribute_values WHERE row = ? AND attribute = ?", (row, number)
+        )
 
     def _insert(self, attribute: Attribute, values: Sequence[tuple[int, Value]]) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO attribute_values VALUES (?, ?, ?)",
-            ((row, attribute.id, json.dumps(value, ensure_ascii=False)) for row, value in values),
+        self.db.executemany(
+            "INSERT OR REPLACE INTO attribute_values VALUES (?, ?, ?, ?)",
+            (
+                (row, attribute.id, text, crc_of(row, attribute.id, text))
+                for row, value in values
+                for text in [written(value)]
+            ),
         )
-        self._db.executemany(
+        self.db.executemany(
             "INSERT INTO attribute_keys VALUES (?, ?, ?)",
             ((attribute.id, key, row) for row, value in values for key in keys_of(value)),
         )
@@ -241,12 +277,22 @@ class Attributes:
         have been known when the others with peanuts were.
         """
         with self.lock:
-            own = not self._db.in_transaction
+            own = not self.db.in_transaction
             if own:
-                self._db.execute("BEGIN")
+                self.db.execute("BEGIN")
             try:
                 self._masks.refresh()
                 yield Columns(self.declared(), self._masks)
             finally:
                 if own:
-                    self._db.execute("COMMIT")
+                    self.db.execute("COMMIT")
+
+
+def crc_of(*said: int | str) -> int:
+    """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
+    return zlib.crc32(json.dumps(said).encode())
+
+
+def written(value: Value) -> str:
+    """A value as it is stored."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,5 +1,6 @@
 """Catch up: give a Successor a vector of every photo that lives, while photos come and go."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError, PhotoNotFoundError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
+from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.read_photos import in_order
+from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.successor import Successor
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -63,6 +66,12 @@ def catch_up(
             made += len(todo) - len(failed)
             lost |= {photo.id: (photo, reason) for photo, reason in failed}
     return made, list(lost.values())
+
+
+def catch_up_attributes(successor: Successor, folder: Path) -> None:
+    """Take over most of them before anybody has to wait; `Successor.follow` does the rest."""
+    with contextlib.closing(open_store(folder, GalleryManifest.read(folder))) as living:
+        successor.follow_attributes(living)
 
 
 def refuse_lost(folder: Path, lost: Lost, *, drop_unreadable: bool) -> None:

@@ -31,6 +31,7 @@ from deepfood.gallery.catch_up import (
     Vector,
     Vectors,
     catch_up,
+    catch_up_attributes,
     copy_vectors,
     embed_photos_of,
     refuse_lost,
@@ -174,12 +175,14 @@ class _Renewal:
                 refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
                 if not successor.count():
                     raise DatasetError(f"{folder} has no photos: build it, or add some")
+                catch_up_attributes(successor, folder)
                 manifest = self._index(successor, living)
                 if not same_model:
                     calibration, why_not = calibrate_store(successor, model, quiet=self.quiet)
                     made_again = {"calibration": calibration, "uncalibrated": why_not}
                     manifest = manifest.model_copy(update=made_again)
                 made += fill(1)[0]  # what was added while that took its time
+                catch_up_attributes(successor, folder)
                 with only_writer(folder, WAIT_S):
                     more, lost = fill(2)
                     refuse_lost(folder, lost, drop_unreadable=drop_unreadable)

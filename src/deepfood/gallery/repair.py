@@ -11,6 +11,7 @@ from deepfood.data.root import Root
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, PhotoError
 from deepfood.gallery.assemble import index_files
+from deepfood.gallery.attribute_faults import mend_attribute
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.leftovers import remove_old_indexes
@@ -91,6 +92,9 @@ class _Mender:
         if fault.mend == "catalogue":
             self._store.rebuild_indexes()
             return "the catalogue's own indexes are built again"
+        if fault.attribute is not None:
+            with self._store.changing_attributes() as attributes:
+                return mend_attribute(attributes, fault.attribute)
         if fault.mend == "hole":
             self._store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactMissingError
-from deepfood.gallery.catch_up import PASSES, Lost, Vector, catch_up, embed_photos_of, refuse_lost
+from deepfood.gallery.catch_up import (
+    PASSES,
+    Lost,
+    Vector,
+    catch_up,
+    catch_up_attributes,
+    embed_photos_of,
+    refuse_lost,
+)
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
@@ -65,6 +73,7 @@ def rollback(
         ) as successor:
             made, lost = fill(PASSES)
             refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
+            catch_up_attributes(successor, folder)
             with only_writer(folder, WAIT_S):
                 before = _before(folder)
                 more, lost = fill(2)

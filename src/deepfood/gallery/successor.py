@@ -23,6 +23,17 @@ _CHANGED = " OR ".join(f"m.{name} IS NOT l.{name}" for name in PHOTO_FIELDS)
 _IN_BOTH = "FROM main.photos m JOIN living.photos l USING (sha256)"
 
 
+#: Photos of which the two say different attributes, and their rows in the living catalogue.
+_UNLIKE = (
+    f"SELECT m.row, l.row {_IN_BOTH} WHERE EXISTS ("  # noqa: S608
+    "SELECT 1 FROM living.attribute_values v LEFT JOIN main.attribute_values w "
+    "ON w.row = m.row AND w.attribute = v.attribute WHERE v.row = l.row AND w.value IS NOT v.value"
+    ") OR EXISTS ("
+    "SELECT 1 FROM main.attribute_values w WHERE w.row = m.row AND NOT EXISTS ("
+    "SELECT 1 FROM living.attribute_values v WHERE v.row = l.row AND v.attribute = w.attribute))"
+)
+
+
 @dataclass(frozen=True)
 class Differences:
     """`lacking` are photos that only the living catalogue has; `gone` are rows of the Successor
@@ -79,8 +90,22 @@ class Successor(GrowingStore):
                 "NOT EXISTS (SELECT 1 FROM main.photos m WHERE m.sha256 = s.same_as)",
                 (UNREADABLE,),
             )
-            _follow_attributes(db)
+        self.follow_attributes(living)
         self.note_skipped(_unreadable(photo) for photo in lost)
+
+    def follow_attributes(self, living: Store) -> None:
+        """Take over the attributes of photos that are in both; only what differs is written.
+
+        They have the same numbers in both: either catalogue began as a copy of the other, and
+        attributes are never deleted. A value that is altered is left out: unknown is safe.
+        """
+        with self._beside(living) as db, db:
+            db.execute("INSERT OR REPLACE INTO main.attributes SELECT * FROM living.attributes")
+            declared = self.attributes.declared()
+            for mine, row in db.execute(_UNLIKE).fetchall():
+                self.attributes.forget(mine)
+                for name, value in living.attributes.read(row).items():
+                    self.attributes.put(mine, declared[name], value)
 
     @contextmanager
     def _beside(self, living: Store) -> Iterator[sqlite3.Connection]:
@@ -91,23 +116,6 @@ class Successor(GrowingStore):
                 yield db
             finally:
                 db.execute("DETACH living")
-
-
-def _follow_attributes(db: sqlite3.Connection) -> None:
-    """Take the attributes of photos that are in both; they have the same numbers in both.
-
-    For either catalogue began as a copy of the other, and attributes are never deleted.
-    """
-    db.execute("INSERT OR REPLACE INTO main.attributes SELECT * FROM living.attributes")
-    for table, columns in (
-        ("attribute_values", "m.row, attribute, value"),
-        ("attribute_keys", "attribute, key, m.row"),
-    ):
-        db.execute(f"DELETE FROM main.{table} WHERE row IN (SELECT m.row {_IN_BOTH})")  # noqa: S608
-        db.execute(
-            f"INSERT INTO main.{table} SELECT {columns} {_IN_BOTH} "
-            f"JOIN living.{table} v ON v.row = l.row"
-        )
 
 
 def _unreadable(photo: Photo) -> Skipped:

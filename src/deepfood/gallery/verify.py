@@ -10,6 +10,7 @@ from typing import Literal
 from deepfood.data.locate import root_named
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
+from deepfood.gallery.attribute_faults import AttributeFault, attribute_faults
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
@@ -21,7 +22,9 @@ from deepfood.progress import bar
 
 #: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
 #: again; look at the photo of a row again; make a row a hole; forget a skipped file; delete a path.
-Mend = Literal["index", "model", "catalogue", "row", "vector", "hole", "skipped", "drop"]
+Mend = Literal[
+    "index", "model", "catalogue", "row", "vector", "hole", "skipped", "drop", "attribute"
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Fault:
     row: int = -1
     path: Path = Path()
     file: str = ""
+    attribute: AttributeFault | None = None
 
 
 def gallery_problems(
@@ -65,6 +69,8 @@ def find_faults(
         return
     try:
         yield from _catalogue_faults(store)
+        for altered in attribute_faults(store.attributes):
+            yield Fault(altered.what, "attribute", attribute=altered)
         yield from _vector_faults(store, manifest)
         root = root_named(photos_root or manifest.photos_root)
         yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)

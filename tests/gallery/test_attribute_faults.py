@@ -1,0 +1,170 @@
+"""Altered attributes are found and mended; what nobody can tell any more becomes unknown."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deepfood.embed import Embedder
+from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.find import find
+from deepfood.gallery.renew import compact
+from deepfood.gallery.repair import repair
+from deepfood.gallery.verify import gallery_problems
+from deepfood.index import IndexSpec
+from plates import build, jpeg, sha256, tiny_embedder, write_photos
+
+#: What is said of the photos 0 and 1; of photo 2 nothing is.
+SAID = (
+    {"price": 12, "cuisine": "Thai", "vegan": False, "allergens": ["peanut"]},
+    {"price": 9.5, "cuisine": "thai", "vegan": True, "allergens": []},
+)
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, embedder: Embedder) -> Path:
+    out = tmp_path / "gallery"
+    build(write_photos(tmp_path / "photos", 3), out, embedder, IndexSpec(kind="exact"))
+    with GalleryWriter.open(out) as writer:
+        for number, values in enumerate(SAID):
+            writer.update(f"plate-{number:05d}.jpg", attributes=values)
+    assert list(gallery_problems(out, quiet=True)) == []
+    return out
+
+
+def alter(gallery: Path, statement: str) -> None:
+    """Change the catalogue behind its back; {price} and such stand for attributes' numbers."""
+    with closing(
+        sqlite3.connect(GalleryManifest.read(gallery).folder(gallery) / "catalogue.sqlite")
+    ) as db:
+        numbers = dict(db.execute("SELECT name, id FROM attributes"))
+        with db:
+            assert db.execute(statement.format(**numbers)).rowcount > 0
+
+
+def said(gallery: Path, number: int) -> dict[str, object]:
+    with Gallery.open(gallery) as opened:
+        return dict(opened.facts(sha256(jpeg(number))[:20])[1])
+
+
+def passing(gallery: Path, embedder: Embedder, where: str) -> set[str]:
+    with Gallery.open(gallery) as opened:
+        hits = find(opened, embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
+    return {hit.photo.file for hit in hits}
+
+
+def mended(gallery: Path, embedder: Embedder) -> list[str]:
+    done, left = repair(gallery, [embedder.model], lambda model: embedder, quiet=True)
+    assert left == []
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    return done
+
+
+VALUE = "UPDATE attribute_values SET value = '{value}' WHERE row = 0 AND attribute = {{{name}}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("price", "13"), ("vegan", "true"), ("allergens", "[]"), ("price", "no JSON")],
+)
+def test_a_value_that_its_keys_still_tell_is_written_again(
+    name: str, value: str, gallery: Path, embedder: Embedder
+) -> None:
+    alter(gallery, VALUE.format(value=value, name=name))
+    assert name not in said(gallery, 0)  # an altered value is never answered with
+    (problem,) = gallery_problems(gallery, quiet=True)
+    assert problem == f"the attribute {name} of row 0 is altered"
+    assert mended(gallery, embedder) == [f"the attribute {name} of row 0 is written again"]
+    assert said(gallery, 0) == SAID[0]
+    assert said(gallery, 1) == SAID[1]
+
+
+def test_a_value_that_nothing_tells_becomes_unknown(gallery: Path, embedder: Embedder) -> None:
+    alter(
+        gallery,
+        "UPDATE attribute_values SET value = '[]' WHERE row = 0 AND attribute = {allergens}",
+    )
+    alter(gallery, "DELETE FROM attribute_keys WHERE row = 0 AND attribute = {allergens}")
+    (line,) = mended(gallery, embedder)
+    assert "unknown now" in line
+    assert "allergens" not in said(gallery, 0)
+    assert passing(gallery, embedder, 'NOT allergens HAS "peanut"') == {"plate-00001.jpg"}
+    # Capital letters are not in the key, so the text cannot be told from it.
+    alter(gallery, VALUE.format(value='"Lao"', name="cuisine"))
+    mended(gallery, embedder)
+    assert "cuisine" not in said(gallery, 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM attribute_keys WHERE row = 0 AND attribute = {allergens}",
+        "UPDATE attribute_keys SET key = 'peanuts' WHERE row = 0 AND attribute = {allergens}",
+        "INSERT INTO attribute_keys VALUES ({allergens}, 'milk', 0)",
+        "INSERT INTO attribute_keys VALUES ({allergens}, 'milk', 2)",
+        "UPDATE attribute_values SET checksum = 1 WHERE row = 0 AND attribute = {allergens}",
+    ],
+    ids=["missing key", "altered key", "further key", "key without value", "checksum"],
+)
+def test_altered_keys_are_found_and_follow_the_value(
+    statement: str, gallery: Path, embedder: Embedder
+) -> None:
+    alter(gallery, statement)
+    (problem,) = gallery_problems(gallery, quiet=True)
+    assert "the attribute allergens of row" in problem
+    mended(gallery, embedder)
+    left_out = passing(gallery, embedder, 'NOT allergens HAS "peanut"')
+    assert left_out == {"plate-00001.jpg"}
+    assert passing(gallery, embedder, 'allergens HAS "milk"') == set()
+    if "checksum" not in statement:
+        assert passing(gallery, embedder, 'allergens HAS "peanut"') == {"plate-00000.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "kept"),
+    [
+        ("UPDATE attributes SET safety = 0 WHERE name = 'allergens'", True),
+        ("UPDATE attributes SET safety = 1 WHERE name = 'price'", True),
+        ("UPDATE attributes SET type = 'list' WHERE name = 'price'", True),
+        ("UPDATE attributes SET name = 'file' WHERE name = 'price'", False),
+    ],
+    ids=["not safety", "safety", "type", "name"],
+)
+def test_an_altered_definition_fails_closed(
+    statement: str, kept: bool, gallery: Path, embedder: Embedder
+) -> None:
+    alter(gallery, statement)
+    (problem,) = gallery_problems(gallery, quiet=True)
+    assert "is altered" in problem
+    (line,) = mended(gallery, embedder)
+    assert ("as one of safety" in line) == kept
+    assert ("price" in said(gallery, 0)) == (kept or "price" not in statement)
+    if kept:
+        with Gallery.open(gallery) as opened:
+            name = "allergens" if "allergens" in statement else "price"
+            assert opened.store.attributes.declared()[name].safety
+        assert passing(gallery, embedder, "price < 10") == {"plate-00001.jpg"}
+
+
+def test_an_altered_value_is_not_carried_into_the_next_generation(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    alter(gallery, VALUE.format(value="[]", name="allergens"))
+    compact(gallery, embedder.model, quiet=True)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert said(gallery, 0) == {k: v for k, v in SAID[0].items() if k != "allergens"}
+    assert passing(gallery, embedder, 'NOT allergens HAS "milk"') == {"plate-00001.jpg"}
+
+    alter(gallery, VALUE.format(value="13", name="price"))
+    write_photos(tmp_path / "photos", 1, start=9)
+    build(tmp_path / "photos", gallery, embedder, IndexSpec(kind="exact"))
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert set(said(gallery, 0)) == {"cuisine", "vegan"}
+    assert said(gallery, 1) == SAID[1]
