@@ -12,7 +12,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "deepfood"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: Each room may import the rooms before it, itself and the ground floor.
-ROOMS = ["data", "model", "embed", "heatmap", "index", "gallery", "evaluate", "train", "serve"]
+ROOMS = [
+    "data",
+    "model",
+    "embed",
+    "heatmap",
+    "index",
+    "gallery",
+    "release",
+    "evaluate",
+    "train",
+    "serve",
+]
 ROOMS += ["deploy", "info", "cli"]
 GROUND_FLOOR = {
     "errors",

@@ -39,6 +39,10 @@ def _inside(name: str) -> str:
     return name
 
 
+#: The name of a file of an artefact, whoever says it: it stays inside the artefact's folder.
+FileName = Annotated[str, AfterValidator(_inside)]
+
+
 class FileRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +65,7 @@ class Manifest(BaseModel):
     format_version: int = 1
     deepfood_version: str = __version__
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
+    files: dict[FileName, FileRecord]
 
     @classmethod
     def read(cls, folder: Path) -> Self:

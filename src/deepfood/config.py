@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     storage: Literal["f32", "f16", "i8"] = "f32"
 
     # Service
-    gallery: Path | None = None
+    gallery: Annotated[str | None, BeforeValidator(lambda said: said and str(said))] = None
     photos_root: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

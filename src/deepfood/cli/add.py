@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import Json, ModelOption, OwnGalleryArgument, app, count, print_json
 from deepfood.config import load_settings
 
 LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
@@ -19,7 +19,7 @@ _WAIT_S = 5.0
 
 @app.command()
 def add(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTOS...", help="Photos, folders or CSVs.")
     ],
@@ -66,7 +66,7 @@ def add(
 
 @app.command()
 def remove(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     photos: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Photos' ids, or their file names.")
     ],
@@ -88,7 +88,7 @@ def remove(
 
 @app.command()
 def update(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     photo: PhotoName,
     label: LabelOption = None,
     name: NameOption = None,

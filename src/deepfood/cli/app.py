@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood import __version__
-from deepfood.errors import DatasetError, DeepfoodError
+from deepfood.config import load_settings
+from deepfood.errors import DatasetError, DeepfoodError, SettingError
+from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
     from deepfood.photo import Limits
@@ -24,11 +26,52 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _local(text: str) -> Path:
+    """A folder, or a release in a bucket, which is pulled into the cache."""
+    if not is_remote(text):
+        return Path(text)
+    from deepfood.release.cached import cached
+
+    return cached(text, load_settings())
+
+
+def _own(text: str) -> Path:
+    """A folder that the command may change."""
+    if is_remote(text):
+        raise SettingError(
+            f"{text} is a release, which never changes: deepfood pull it, change that, and push"
+        )
+    return Path(text)
+
+
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="A Model folder.", show_default="the one that ships")
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        parser=_local,
+        help="A Model: a folder or s3://…",
+        show_default="the one that ships",
+    ),
 ]
-GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="A gallery folder.")]
-ArtifactArgument = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A gallery or a Model.")]
+GalleryArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="GALLERY", parser=_local, help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
+    ),
+]
+OwnGalleryArgument = Annotated[
+    Path, typer.Argument(metavar="GALLERY", parser=_own, help="A gallery folder.")
+]
+ArtifactArgument = Annotated[
+    Path,
+    typer.Argument(metavar="ARTIFACT", parser=_local, help="A gallery or a Model, also s3://…"),
+]
+OwnArtifactArgument = Annotated[
+    Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model.")
+]
 
 
 def main() -> None:

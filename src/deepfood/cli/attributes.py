@@ -5,7 +5,15 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import (
+    GalleryArgument,
+    Json,
+    ModelOption,
+    OwnGalleryArgument,
+    app,
+    count,
+    print_json,
+)
 from deepfood.config import load_settings
 
 _CELL_PIXELS = 220
@@ -15,7 +23,7 @@ _MOST_CELLS = 200
 
 @app.command()
 def attributes(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     table: Annotated[
         Path | None, typer.Argument(metavar="[TABLE]", help="A CSV, or JSON lines (.jsonl).")
     ] = None,

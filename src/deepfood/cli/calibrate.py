@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
+from deepfood.cli.app import Json, ModelOption, OwnGalleryArgument, app, print_json
 from deepfood.config import load_settings
 
 
 @app.command()
 def calibrate(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     queries: Annotated[
         Path, typer.Argument(metavar="QUERIES", help="Labelled photos: a folder, or a CSV.")
     ],

@@ -47,14 +47,19 @@ def verify(
 
     `--model` names the gallery's Model, for a repair where the gallery's own copy of it is damaged.
     """
+    from deepfood.errors import SettingError
     from deepfood.info import problems_of, repair_gallery
 
     done: list[str] = []
+    settings = load_settings(model=model, photos_root=photos_root)
     if repair:
-        settings = load_settings(model=model, photos_root=photos_root)
+        if artifact.is_relative_to(settings.cache.expanduser() / "releases"):
+            raise SettingError(
+                "a release never changes: mend the gallery that it was pushed from, and push"
+            )
         done, problems = repair_gallery(artifact, settings, quiet=as_json)
     else:
-        problems = list(problems_of(artifact, photos_root, quiet=as_json))
+        problems = list(problems_of(artifact, settings.photos_root, quiet=as_json))
     if as_json:
         about = {"artifact": str(artifact), "ok": not problems, "problems": problems}
         print_json({**about, "mended": done} if repair else about)

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, app, count, print_json
+from deepfood.cli.app import Json, OwnGalleryArgument, app, count, print_json
+from deepfood.cli.release import print_latest
 from deepfood.config import load_settings
+from deepfood.errors import SettingError
+from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
     from deepfood.gallery.renew import RenewReport
@@ -25,7 +28,7 @@ _SHOWN = 20
 
 @app.command()
 def reembed(
-    gallery: GalleryArgument,
+    gallery: OwnGalleryArgument,
     model: Annotated[Path, typer.Option("--model", help="The new Model's folder.")],
     compare: Annotated[
         bool,
@@ -69,7 +72,9 @@ def reembed(
 
 @app.command()
 def rollback(
-    gallery: GalleryArgument,
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="A gallery folder, or s3://bucket/prefix.")
+    ],
     forget: Annotated[
         bool, typer.Option("--forget", help="Delete the generation before, and its Model, instead.")
     ] = False,
@@ -79,8 +84,23 @@ def rollback(
 ) -> None:
     """Go back to the generation before `reembed`; what was changed since is taken along.
 
-    A second rollback goes forward again.
+    In a bucket: make the release the latest that was so before. A second rollback goes forward
+    again.
     """
+    if is_remote(gallery):
+        if forget:
+            raise SettingError(f"{gallery}: deepfood prune deletes releases, not --forget")
+        from deepfood.release.shelf import Shelf
+
+        shelf = Shelf.open(gallery, load_settings())
+        print_latest(gallery, shelf.rollback(), as_json=as_json)
+        return
+    _rollback_gallery(Path(gallery), forget, drop_unreadable, photos_root, as_json=as_json)
+
+
+def _rollback_gallery(
+    gallery: Path, forget: bool, drop_unreadable: bool, photos_root: Path | None, *, as_json: bool
+) -> None:
     from deepfood.embed import open_embedder
     from deepfood.gallery import rollback as going_back
 
@@ -106,7 +126,7 @@ def rollback(
 
 
 @app.command()
-def compact(gallery: GalleryArgument, as_json: Json = False) -> None:
+def compact(gallery: OwnGalleryArgument, as_json: Json = False) -> None:
     """Drop the holes that removed photos left, while the gallery is searched and changed."""
     from deepfood.gallery import gallery_model
     from deepfood.gallery.renew import compact as work

@@ -2,7 +2,9 @@
 
 `place_of` alone says where: reading, verifying, repairing and embedding again all ask it. A photo
 that was added lies in the gallery's own folder, every other one below the photos' root, on this
-machine or in a bucket. Wherever bytes come from, they count only with the photo's SHA-256.
+machine or in a bucket. A gallery that was pulled may have every photo in its own folder; the others
+have stayed in the bucket that the file `photos-at` names, by their content too. Wherever bytes come
+from, they count only with the photo's SHA-256.
 
 A file is written before its catalogue row is committed, and deleted after its row is gone. So that
 a crash in between leaves no file without a row, `unfinished` names those that it might concern.
@@ -11,9 +13,11 @@ a crash in between leaves no file without a row, `unfinished` names those that i
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from deepfood.artifacts import sync_folder
+from deepfood.data.locate import root_named
 from deepfood.data.root import Folder, Root
 from deepfood.errors import disk_full_named
 from deepfood.gallery.entry import Photo
@@ -21,13 +25,22 @@ from deepfood.gallery.store import Store
 
 PHOTOS = "photos"
 
+#: In a gallery that was pulled: the prefix that its photos are below, empty where they are nowhere.
+PHOTOS_AT = "photos-at"
+
 _UNFINISHED = "unfinished"
 _SHA256_DIGITS = 64
 
 
 def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root, str]:
     """What a photo lies below, and its file there."""
-    return (files.root, files.file(photo.sha256)) if photo.added else (photos_root, photo.file)
+    file = files.file(photo.sha256)
+    if files.is_pulled:
+        if files.path(photo.sha256).is_file():
+            return files.root, file
+        if files.remote is not None:
+            return files.remote, file
+    return (files.root, file) if photo.added else (photos_root, photo.file)
 
 
 class PhotoFiles:
@@ -37,6 +50,17 @@ class PhotoFiles:
         self.folder = gallery / PHOTOS
         self.root = Folder(self.folder)
         self._unfinished = self.folder / _UNFINISHED
+        self._photos_at = gallery / PHOTOS_AT
+
+    @cached_property
+    def is_pulled(self) -> bool:
+        return self._photos_at.is_file()
+
+    @cached_property
+    def remote(self) -> Root | None:
+        """Where photos of a gallery that was pulled have stayed, None for nowhere."""
+        text = self._photos_at.read_text(encoding="utf-8")
+        return root_named(text) if text else None
 
     def file(self, sha256: str) -> str:
         """A photo's path below `root`."""

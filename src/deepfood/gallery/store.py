@@ -100,6 +100,15 @@ class Store:
         with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
             self._close()
 
+    def copy_to(self, folder: Path) -> None:
+        """Copy the catalogue, as it is at one moment, into another folder. Raises DiskFullError."""
+        with disk_full_named(folder), self._lock:
+            copy = sqlite3.connect(folder / CATALOGUE)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+
     @property
     def vectors_path(self) -> Path:
         return self.folder / f"vectors.{self.storage}"
@@ -142,6 +151,10 @@ class Store:
     def keeps(self, sha256: str) -> bool:
         """Whether a photo with these bytes was added, so that the gallery must keep them."""
         return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ? AND added", sha256))
+
+    def has(self, sha256: str) -> bool:
+        """Whether there is a photo with these bytes."""
+        return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ?", sha256))
 
     def named(self, file: str) -> list[tuple[int, Photo]]:
         """Rows and photos of a file name."""

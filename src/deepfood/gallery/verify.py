@@ -186,6 +186,6 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     there = list(files.all())
     passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
     for path in there:
-        if path.name not in passing and path.is_file() and not store.keeps(path.name):
+        if path.name not in passing and path.is_file() and not store.has(path.name):
             what = f"{path.relative_to(folder)} is no photo of the gallery"
             yield Fault(what, "drop", path=path)

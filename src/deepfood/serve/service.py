@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
+from deepfood.release.cached import cached
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
+from deepfood.storage import is_remote
 
 
 class SearchService:
@@ -141,7 +144,9 @@ def open_service(settings: Settings) -> SearchService:
     """Open Model and gallery as the settings say. Raises SettingError or ArtifactError."""
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
-    model = gallery_model(settings.gallery, settings.model)
+    remote = is_remote(settings.gallery)
+    folder = cached(settings.gallery, settings) if remote else Path(settings.gallery)
+    model = gallery_model(folder, settings.model)
     embedder = open_embedder(settings, model, latency=True)
-    gallery = Gallery.open(settings.gallery, model, settings.photos_root)
+    gallery = Gallery.open(folder, model, settings.photos_root)
     return SearchService(gallery, embedder, settings)

@@ -1,0 +1,173 @@
+"""`deepfood push`, `pull`, `releases`, `promote` and `prune`: artefacts in a bucket."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepfood.cli.app import Json, OwnArtifactArgument, app, print_json
+from deepfood.config import load_settings
+
+if TYPE_CHECKING:
+    from deepfood.release.record import Latest, Release
+
+Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="s3://bucket/prefix, or a folder.")]
+Address = Annotated[str, typer.Argument(metavar="PREFIX[@RELEASE]", help="s3://bucket/prefix.")]
+
+#: How many photos that did not travel are named.
+_SHOWN = 20
+
+
+@app.command()
+def push(
+    artifact: OwnArtifactArgument,
+    prefix: Prefix,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the release.", show_default="from the time")
+    ] = None,
+    photos: Annotated[
+        bool, typer.Option("--photos/--no-photos", help="Push the gallery's photos too.")
+    ] = True,
+    promote: Annotated[
+        bool, typer.Option("--promote/--no-promote", help="Make it the latest release.")
+    ] = True,
+    photos_root: Annotated[
+        Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Push a gallery or Model as a release; only what changed travels. Stopped, it goes on.
+
+    A gallery may be searched and changed meanwhile. A release is visible when it is whole.
+    """
+    from deepfood.release.push import push as work
+
+    settings = load_settings(photos_root=photos_root)
+    done = work(
+        artifact, prefix, settings, name=name, photos=photos, promote=promote, quiet=as_json
+    )
+    release = done.release
+    if as_json:
+        about = {"prefix": prefix, "pushed": done.pushed, "promoted": done.promoted}
+        sent = {"sent_bytes": done.sent_bytes, "sent_blobs": done.sent_blobs}
+        unreadable = {"unreadable": done.unreadable, "seconds": round(done.seconds, 3)}
+        print_json({**_facts(release), **about, **sent, **unreadable})
+        return
+    if done.pushed:
+        sent_mib = done.sent_bytes / 2**20
+        rate = sent_mib / max(done.seconds, 1e-9)
+        print(
+            f"{prefix}@{release.name}: {_mib(release)} and {release.photo_count} photos; "
+            f"{sent_mib:.1f} MiB travelled in {done.seconds:.1f} s ({rate:.1f} MiB/s)"
+        )
+    else:
+        print(f"{prefix}@{release.name} is the same already: nothing travelled")
+    if not promote:
+        print(f"not the latest yet: deepfood promote {prefix}@{release.name}")
+    if done.unreadable:
+        print(f"{len(done.unreadable)} photos could not be read, and did not travel:")
+        for file in done.unreadable[:_SHOWN]:
+            print(f"  {file}")
+
+
+@app.command()
+def pull(
+    address: Address,
+    out: Annotated[Path, typer.Option("--out", help="A new folder, or one pulled before.")],
+    photos: Annotated[
+        bool, typer.Option("--photos/--no-photos", help="Pull the gallery's photos too.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Pull a release into a folder, which appears whole; only what differs travels."""
+    from deepfood.release.pull import pull as work
+
+    done = work(address, out, load_settings(), photos=photos, quiet=as_json)
+    if as_json:
+        received = {"received_bytes": done.received_bytes, "received_blobs": done.received_blobs}
+        place = {"out": str(out), "seconds": round(done.seconds, 3)}
+        print_json({**_facts(done.release), **received, **place})
+        return
+    size = done.received_bytes / 2**20
+    print(
+        f"{out}: release {done.release.name}; {size:.1f} MiB travelled in {done.seconds:.1f} s "
+        f"({size / max(done.seconds, 1e-9):.1f} MiB/s)"
+    )
+
+
+@app.command()
+def releases(prefix: Prefix, as_json: Json = False) -> None:
+    """Which releases there are, the oldest first."""
+    from deepfood.release.shelf import Shelf
+
+    shelf = Shelf.open(prefix, load_settings())
+    found, latest = shelf.all(), shelf.latest()
+    if as_json:
+        print_json({"latest": latest and latest.model_dump(), "releases": list(map(_facts, found))})
+        return
+    for one in found:
+        mark = "  latest" if latest and latest.release == one.name else ""
+        mark = "  before" if latest and latest.before == one.name else mark
+        photos = f"  {one.photo_count} photos" if one.kind == "gallery" else ""
+        print(
+            f"{one.name}  {one.created}  {one.kind} of {one.model_name}  {_mib(one)}{photos}{mark}"
+        )
+
+
+@app.command()
+def promote(address: Address, as_json: Json = False) -> None:
+    """Make a release the latest: who follows the prefix takes it up."""
+    from deepfood.errors import SettingError
+    from deepfood.release.record import parse_address
+    from deepfood.release.shelf import Shelf
+
+    prefix, name = parse_address(address)
+    if name is None:
+        raise SettingError(f"{address}: name the release, as {prefix}@RELEASE")
+    print_latest(prefix, Shelf.open(prefix, load_settings()).promote(name), as_json=as_json)
+
+
+@app.command()
+def prune(
+    prefix: Prefix,
+    keep: Annotated[int, typer.Option(help="How many of the newest releases stay.")],
+    grace_hours: Annotated[
+        float, typer.Option(min=0, help="Younger blobs stay, for a push that was stopped.")
+    ] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete old releases, and what no other release holds; the latest and the one before stay."""
+    from deepfood.release.prune import prune as work
+
+    grace_s = grace_hours * 3600
+    done = work(prefix, load_settings(), keep=keep, grace_s=grace_s, dry_run=dry_run)
+    if as_json:
+        about: dict[str, Any] = {"kept": done.kept, "dropped": done.dropped, "dry_run": dry_run}
+        print_json({**about, "blobs": done.blobs, "bytes": done.bytes})
+        return
+    verb = "would go" if dry_run else "deleted"
+    for name in done.dropped:
+        print(f"{verb}: {name}")
+    print(
+        f"{verb}: {len(done.dropped)} releases and {done.bytes / 2**20:.1f} MiB in {done.blobs} "
+        f"blobs; {len(done.kept)} releases stay"
+    )
+
+
+def print_latest(prefix: str, latest: "Latest", *, as_json: bool) -> None:
+    """What `promote` and `rollback` have done."""
+    if as_json:
+        print_json({"prefix": prefix, **latest.model_dump()})
+    else:
+        before = f"; before it was {latest.before}" if latest.before else ""
+        print(f"{prefix}: {latest.release} is the latest{before}")
+
+
+def _facts(release: "Release") -> dict[str, Any]:
+    about = release.model_dump(exclude={"files", "photos", "format_version"})
+    return {**about, "bytes": release.file_bytes}
+
+
+def _mib(release: "Release") -> str:
+    return f"{(release.file_bytes + release.photo_bytes) / 2**20:.1f} MiB"

@@ -1,0 +1,1 @@
+"""Releases: artefacts in a bucket, whole or not at all, of which only what changed travels."""

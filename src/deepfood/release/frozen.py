@@ -1,0 +1,122 @@
+"""A Model, or a living gallery as it is at one moment, while others go on changing it."""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+from deepfood.artifacts import MANIFEST, Manifest, kind_of
+from deepfood.errors import ArtifactError, ArtifactMissingError
+from deepfood.gallery import Gallery, GalleryManifest, Photo
+from deepfood.gallery.snapshot import stamp_of
+from deepfood.gallery.store import CATALOGUE, Store
+from deepfood.index import VectorFile
+from deepfood.model import ModelManifest, open_model
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of the artefact: the first `bytes` of what is open; `sha256` where that is known."""
+
+    name: str
+    file: IO[bytes]
+    bytes: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Files are open, so that nobody can take them away; photos are read when they are wanted."""
+
+    kind: Literal["gallery", "model"]
+    model_name: str
+    model_fingerprint: str
+    parts: list[Part]
+    photos: list[Photo] = field(default_factory=list)
+    #: The bytes of a photo. Raises PhotoNotFoundError.
+    read: Callable[[Photo], bytes] | None = None
+
+
+@contextlib.contextmanager
+def frozen(folder: Path, photos_root: Path | None = None) -> Iterator[Frozen]:
+    """Open all files of an artefact. Raises ArtifactError."""
+    with contextlib.ExitStack() as stack:
+        if kind_of(folder) == "model":
+            yield _model(folder, stack)
+            return
+        gallery = stack.enter_context(Gallery.open(folder, photos_root=photos_root))
+        while True:
+            stamp = stamp_of(folder)
+            opened = stack.enter_context(contextlib.ExitStack())
+            try:
+                found = _gallery(gallery, opened)
+            except (ArtifactError, FileNotFoundError):
+                if stamp_of(folder) == stamp:
+                    raise
+            else:
+                if stamp_of(folder) == stamp:
+                    break
+            opened.close()  # what the manifest named may be gone: once more
+        yield found
+
+
+def _model(folder: Path, stack: contextlib.ExitStack) -> Frozen:
+    manifest = open_model(folder).manifest
+    parts = [_manifest_part(manifest), *_listed(folder, "", manifest, stack)]
+    return Frozen("model", manifest.name, manifest.fingerprint, parts)
+
+
+def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
+    folder = gallery.folder
+    manifest = GalleryManifest.read(folder).alone
+    parts = [_manifest_part(manifest), *_listed(folder, "", manifest, stack)]
+    model_folder = manifest.model_folder(folder)
+    model = ModelManifest.read(model_folder)
+    inside = f"{model_folder.relative_to(folder).as_posix()}/"
+    parts += [_manifest_part(model, inside), *_listed(model_folder, inside, model, stack)]
+    # The catalogue comes after the index, which may not cover rows that the catalogue lacks.
+    generation = manifest.folder(folder)
+    copied = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfood-push-")))
+    living = Store.open(generation, manifest.dimension, manifest.storage)
+    with contextlib.closing(living):
+        living.copy_to(copied)
+    store = Store.open(copied, manifest.dimension, manifest.storage)
+    with contextlib.closing(store):
+        rows, photos = store.next_row(), list(store.photos())
+    vectors = living.vectors_path
+    row_bytes = VectorFile.open(vectors, manifest.dimension, manifest.storage, 0).row_bytes
+    within = generation.relative_to(folder).as_posix()
+    parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
+    # Rows are only ever added behind these, or beyond the last one that counts.
+    parts.append(_part(f"{within}/{vectors.name}", vectors, stack, rows * row_bytes))
+    about = manifest.model_name, manifest.model_fingerprint
+    return Frozen("gallery", *about, parts, photos, gallery.read)
+
+
+def _manifest_part(manifest: Manifest, inside: str = "") -> Part:
+    text = manifest.model_dump_json(indent=2).encode() + b"\n"
+    return Part(inside + MANIFEST, io.BytesIO(text), len(text))
+
+
+def _listed(
+    folder: Path, inside: str, manifest: Manifest, stack: contextlib.ExitStack
+) -> Iterator[Part]:
+    for name, record in manifest.files.items():
+        yield _part(inside + name, folder / name, stack, record.bytes, record.sha256)
+
+
+def _part(
+    name: str,
+    path: Path,
+    stack: contextlib.ExitStack,
+    size: int | None = None,
+    sha256: str | None = None,
+) -> Part:
+    try:
+        file = stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
+    return Part(name, file, path.stat().st_size if size is None else size, sha256)

@@ -1,0 +1,88 @@
+"""Marks in a bucket: who pushes or prunes just now, so that both keep out of the other's way.
+
+Each writes its own mark first and then looks for the other's, so at least one of two sees the
+other. A mark is written again each minute; one that is old belongs to somebody who was killed. Ages
+are told by the server's clock alone.
+"""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from time import monotonic
+from typing import Literal
+
+from deepfood.errors import StorageError
+from deepfood.release.record import MARKS
+from deepfood.storage import Bucket
+
+Work = Literal["push", "prune"]
+
+BEAT_S = 60.0
+#: A mark that was not written for so long counts no more.
+STALE_S = 600.0
+
+
+class Mark:
+    """One's own mark."""
+
+    def __init__(self, bucket: Bucket, work: Work) -> None:
+        self._bucket = bucket
+        self._key = f"{MARKS}/{work}-{uuid.uuid4().hex}"
+        self._ended = threading.Event()
+        self._written = monotonic()
+        self._gap_s = 0.0
+        self._bucket.write(self._key, b"")
+
+    def check(self) -> None:
+        """Raise StorageError where others may have taken the mark for stale."""
+        if max(self._gap_s, monotonic() - self._written) > STALE_S / 2:
+            raise StorageError(
+                f"{self._bucket.url} was out of reach for minutes: run the same command again; "
+                "what has travelled stays"
+            )
+
+    def others(self, work: Work) -> list[str]:
+        """Marks of others that count."""
+        found = list(self._bucket.list(MARKS))
+        now = next((one.modified for one in found if one.key == self._key), None)
+        if now is None:
+            raise StorageError(f"{self._bucket.place(self._key)} is gone: run it again")
+        return [
+            self._bucket.place(one.key)
+            for one in found
+            if one.key.startswith(f"{MARKS}/{work}-")
+            and now - one.modified < timedelta(seconds=STALE_S)
+        ]
+
+    def beat(self) -> None:
+        """Write it again each minute, until `end`."""
+        while not self._ended.wait(BEAT_S):
+            with suppress(StorageError):
+                self._bucket.write(self._key, b"")
+                self._gap_s = max(self._gap_s, monotonic() - self._written)
+                self._written = monotonic()
+
+    def end(self) -> None:
+        self._ended.set()
+        with suppress(StorageError):  # then it gets stale
+            self._bucket.delete(self._key)
+
+
+@contextmanager
+def marked(bucket: Bucket, work: Work, *, refuse: Work) -> Iterator[Mark]:
+    """Do `work`; raises StorageError where somebody is at the work that does not go with it."""
+    mark = Mark(bucket, work)
+    beating = threading.Thread(target=mark.beat, name=f"{work}-mark", daemon=True)
+    beating.start()
+    try:
+        if others := mark.others(refuse):
+            raise StorageError(
+                f"somebody else is at a {refuse} of {bucket.url} ({others[0]}): try again when "
+                f"that has ended; if it was killed, in {STALE_S / 60:.0f} minutes"
+            )
+        yield mark
+    finally:
+        mark.end()
+        beating.join()

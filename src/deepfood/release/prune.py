@@ -1,0 +1,62 @@
+"""Prune: releases that nobody wants any more, and the blobs that no release names then."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from deepfood.config import Settings
+from deepfood.errors import SettingError
+from deepfood.release.marks import marked
+from deepfood.release.record import BLOBS, MARKS, Release, blob_key, release_key
+from deepfood.release.shelf import Shelf
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    kept: list[str]
+    dropped: list[str]
+    blobs: int
+    bytes: int
+
+
+def prune(
+    url: str, settings: Settings, *, keep: int, grace_s: float, dry_run: bool = False
+) -> PruneReport:
+    """Keep the `keep` newest releases, the latest and the one before it; drop the others.
+
+    Blobs younger than `grace_s` stay, for a push that was stopped to go on with. Raises
+    StorageError, also while somebody pushes.
+    """
+    if keep < 1:
+        raise SettingError(f"--keep {keep}: keep 1 release at least")
+    shelf = Shelf.open(url, settings)
+    bucket = shelf.bucket
+    with marked(bucket, "prune", refuse="push") as mark:
+        releases = shelf.all()
+        latest = shelf.latest()
+        wanted = {one.name for one in releases[-keep:]}
+        if latest:
+            wanted |= {latest.release, *filter(None, [latest.before])}
+        kept = [one for one in releases if one.name in wanted]
+        dropped = [one.name for one in releases if one.name not in wanted]
+        needed = {key for one in kept for key in _blobs(shelf, one)}
+        now = max(one.modified for one in bucket.list(MARKS))  # the server's clock
+        unneeded = [
+            one
+            for one in bucket.list(BLOBS)
+            if one.key not in needed and now - one.modified >= timedelta(seconds=grace_s)
+        ]
+        if not dry_run:
+            mark.check()
+            # Releases first: a release that is there is whole.
+            if dropped:
+                bucket.delete(*map(release_key, dropped))
+            if unneeded:
+                bucket.delete(*(one.key for one in unneeded))
+    size = sum(one.bytes for one in unneeded)
+    return PruneReport([one.name for one in kept], dropped, len(unneeded), size)
+
+
+def _blobs(shelf: Shelf, release: Release) -> set[str]:
+    files = [*release.files.values(), *filter(None, [release.photos])]
+    chunks = {chunk for one in files for chunk in one.chunks}
+    return {blob_key(one) for one in (*chunks, *shelf.photos(release))}

@@ -1,0 +1,121 @@
+"""Pull: a release into a folder, which appears whole or not at all."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
+from deepfood.config import Settings
+from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named
+from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
+from deepfood.release.fetch import Fetching, same_file
+from deepfood.release.record import BLOBS, Release, parse_address
+from deepfood.release.shelf import Shelf
+
+#: In a folder that was pulled: from where, and what it was then.
+ORIGIN = "release.json"
+
+
+class Origin(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    release: Release
+
+    @classmethod
+    def of(cls, folder: Path) -> "Origin | None":
+        """Where a folder was pulled from, None where it was not."""
+        try:
+            return cls.model_validate_json((folder / ORIGIN).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+@dataclass(frozen=True)
+class PullReport:
+    release: Release
+    folder: Path
+    received_bytes: int
+    received_blobs: int
+    seconds: float
+
+
+def pull(
+    address: str, out: Path, settings: Settings, *, photos: bool = True, quiet: bool = False
+) -> PullReport:
+    """Pull into the folder `out`, new or pulled before; only what differs travels. It goes on.
+
+    Raises SettingError where `out` holds anything else, or was changed since; StorageError,
+    DiskFullError; then `out` is as it was.
+    """
+    started = time.monotonic()
+    url, name = parse_address(address)
+    shelf = Shelf.open(url, settings)
+    out = out.absolute()
+    before = out.with_name(f".{out.name}.before")
+    with disk_full_named(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(out.with_name(f".{out.name}.pull.lock")).acquire(blocking=False)
+        except Timeout:
+            raise ArtifactBusyError(f"another process is pulling into {out}: wait for it") from None
+    with lock:
+        if before.is_dir() and not out.exists():  # killed between the two renames
+            before.rename(out)
+        _check_unchanged(out)
+        release = shelf.read(shelf.resolve(name))
+        staging = out.with_name(f".{out.name}.pulling")
+        fetching = fill(shelf, release, staging, out, photos=photos, quiet=quiet)
+        shutil.rmtree(before, ignore_errors=True)
+        if out.exists():
+            out.rename(before)
+        staging.rename(out)
+        sync_folder(out.parent)
+        shutil.rmtree(before, ignore_errors=True)
+    received = fetching.received_bytes, fetching.received_blobs
+    return PullReport(release, out, *received, time.monotonic() - started)
+
+
+def fill(
+    shelf: Shelf, release: Release, staging: Path, present: Path, *, photos: bool, quiet: bool
+) -> Fetching:
+    """Make `staging` the release, every byte compared; `present` may have some of them."""
+    wanted = shelf.photos(release) if photos else {}
+    names = {*release.files, *(f"{PHOTOS}/{one[:2]}/{one}" for one in wanted)}
+    with disk_full_named(staging):
+        staging.mkdir(exist_ok=True)
+        for path in [path for path in staging.rglob("*") if path.is_file() or path.is_symlink()]:
+            if path.relative_to(staging).as_posix() not in names:  # of another release
+                path.unlink()
+        fetching = Fetching(shelf.bucket, staging, present)
+        fetching.fetch(release, wanted, quiet=quiet)
+        origin = Origin(url=shelf.bucket.url, release=release)
+        write_atomically(staging / ORIGIN, origin.model_dump_json().encode() + b"\n")
+        at = shelf.bucket.place(BLOBS) if release.photos else ""
+        write_atomically(staging / PHOTOS_AT, at.encode())
+        for folder in {path.parent for path in staging.rglob("*")}:
+            sync_folder(folder)
+    return fetching
+
+
+def _check_unchanged(out: Path) -> None:
+    """Whatever is in `out` came from a release and is in it still. Raises SettingError."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    origin = Origin.of(out)
+    if origin is None:
+        what = "an artefact of your own" if (out / MANIFEST).is_file() else "something else"
+        raise SettingError(f"--out {out} holds {what}: name a new folder, or one pulled before")
+    for name, stored in origin.release.files.items():
+        path = out / name
+        log = path.with_name(f"{path.name}-wal")
+        written = log.is_file() and log.stat().st_size > 0
+        if written or not same_file(path, stored):
+            raise SettingError(
+                f"--out {out} was changed since it was pulled ({name}): name another folder, so "
+                "that this is not lost"
+            )

@@ -1,0 +1,162 @@
+"""What a release is made of, and where its parts lie below the prefix.
+
+blobs/ab/SHA256       bytes by content: chunks of files, and photos
+releases/NAME.json    a Release: it is written last, so that what it names is there
+latest                which release serves, and which did before
+marks/                who pushes or prunes just now
+"""
+
+import hashlib
+import json
+import math
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deepfood import __version__
+from deepfood.artifacts import FileName
+from deepfood.errors import ArtifactFormatError, SettingError, StorageError
+
+#: Files travel in pieces of so many bytes, so that one that grew sends its end only.
+CHUNK_BYTES = 8 * 2**20
+
+BLOBS, RELEASES, LATEST, MARKS = "blobs", "releases", "latest", "marks"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def blob_key(sha256: str) -> str:
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+def release_key(name: str) -> str:
+    return f"{RELEASES}/{name}.json"
+
+
+def check_name(name: str) -> str:
+    """Raise SettingError for what cannot be the name of a release."""
+    if not _NAME.fullmatch(name) or name == LATEST:
+        raise SettingError(
+            f"{name!r} cannot name a release: use letters, digits, '.', '_' and '-', 100 at most"
+        )
+    return name
+
+
+def parse_address(address: str) -> tuple[str, str | None]:
+    """The prefix, and the release after `@`; None is whatever is latest. Raises SettingError."""
+    prefix, at, name = address.rpartition("@")
+    if not at or "/" in name:
+        return address, None
+    return prefix, None if name == LATEST else check_name(name)
+
+
+class Stored(BaseModel):
+    """A file, as the SHA-256 of all of it and of each chunk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+    chunks: tuple[Sha256, ...]
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> Self:
+        if len(self.chunks) != math.ceil(self.bytes / CHUNK_BYTES):
+            raise ValueError(f"{len(self.chunks)} chunks do not make {self.bytes} bytes")
+        return self
+
+    def chunk_bytes(self, number: int) -> int:
+        """Only the last chunk may be short."""
+        return min(CHUNK_BYTES, self.bytes - number * CHUNK_BYTES)
+
+
+class Release(BaseModel):
+    """A Gallery or Model as it was pushed; never changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format_supported: ClassVar[int] = 1
+
+    format_version: int = 1
+    name: str
+    kind: Literal["gallery", "model"]
+    created: str
+    deepfood_version: str = __version__
+    #: Of the Model, or of the Model that the gallery was made with.
+    model_name: str
+    model_fingerprint: str
+    files: dict[FileName, Stored]
+    #: The list of the photos that travelled too: a line each, SHA-256 and bytes.
+    photos: Stored | None = None
+    photo_count: Annotated[int, Field(ge=0)] = 0
+    photo_bytes: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its files, without photos."""
+        return sum(one.bytes for one in self.files.values())
+
+    @property
+    def content(self) -> str:
+        """64 hex digits that say whether two releases hold the same."""
+        hashes = {name: one.sha256 for name, one in self.files.items()}
+        about = [hashes, self.photos and self.photos.sha256]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, text: bytes, place: str) -> Self:
+        """Raises StorageError where it is damaged, ArtifactFormatError where it is newer."""
+        try:
+            version = json.loads(text)["format_version"]
+            if isinstance(version, int) and version > cls.format_supported:
+                raise ArtifactFormatError(
+                    f"{place} has format version {version}, and deepfood {__version__} reads up to "
+                    f"{cls.format_supported}: upgrade deepfood"
+                )
+            return cls.model_validate_json(text)
+        except (ValueError, KeyError, TypeError) as error:  # ValidationError is a ValueError
+            raise StorageError(f"{place} is damaged: {_first(error)}; push again") from error
+
+
+class Latest(BaseModel):
+    """Which release serves, and the one that did before, to go back to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: str
+    before: str | None = None
+
+    @classmethod
+    def parse(cls, text: bytes, place: str) -> Self:
+        try:
+            latest = cls.model_validate_json(text)
+            for name in filter(None, (latest.release, latest.before)):
+                check_name(name)
+        except (ValidationError, SettingError) as error:
+            raise StorageError(f"{place} is damaged: promote a release") from error
+        return latest
+
+
+def photo_lines(photos: dict[str, int]) -> bytes:
+    """The list of photos, from SHA-256 to bytes."""
+    return "".join(f"{sha256} {size}\n" for sha256, size in sorted(photos.items())).encode()
+
+
+def parse_photo_lines(text: bytes, place: str) -> dict[str, int]:
+    """SHA-256 and bytes of each photo. Raises StorageError for a list that is damaged."""
+    photos = {}
+    for line in text.decode("ascii", "replace").splitlines():
+        found = re.fullmatch("([0-9a-f]{64}) ([0-9]{1,15})", line)
+        if not found:
+            raise StorageError(f"{place}: its list of photos is damaged: push again")
+        photos[found[1]] = int(found[2])
+    return photos
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        one = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+    return repr(error)

@@ -1,0 +1,108 @@
+"""The Shelf: the releases below one prefix, and which of them is the latest."""
+
+from deepfood.config import Settings
+from deepfood.errors import StorageError, StorageMissingError
+from deepfood.release.record import (
+    LATEST,
+    RELEASES,
+    Latest,
+    Release,
+    blob_key,
+    check_name,
+    parse_photo_lines,
+    release_key,
+)
+from deepfood.storage import Bucket
+
+
+class Shelf:
+    """Releases of one artefact; every method raises StorageError."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    @classmethod
+    def open(cls, url: str, settings: Settings) -> "Shelf":
+        return cls(Bucket.open(url, settings))
+
+    def names(self) -> list[str]:
+        """Names of all releases, sorted; names that deepfood gives sort by time."""
+        keys = [one.key for one in self.bucket.list(RELEASES)]
+        return sorted(
+            key.removeprefix(f"{RELEASES}/").removesuffix(".json")
+            for key in keys
+            if key.endswith(".json")
+        )
+
+    def all(self) -> list[Release]:
+        """All releases, the oldest first."""
+        found = [self.read(name) for name in self.names()]
+        return sorted(found, key=lambda one: (one.created, one.name))
+
+    def read(self, name: str) -> Release:
+        """One release."""
+        key = release_key(check_name(name))
+        try:
+            release = Release.parse(self.bucket.read(key), self.bucket.place(key))
+        except StorageMissingError:
+            raise StorageMissingError(
+                f"there is no release {name} in {self.bucket.url}: deepfood releases shows which "
+                "there are"
+            ) from None
+        if release.name != name:
+            raise StorageError(f"{self.bucket.place(key)} is damaged: it calls itself otherwise")
+        return release
+
+    def latest(self) -> Latest | None:
+        """What `latest` says, None where nothing was ever pushed."""
+        try:
+            return Latest.parse(self.bucket.read(LATEST), self.bucket.place(LATEST))
+        except StorageMissingError:
+            return None
+
+    def resolve(self, name: str | None) -> str:
+        """The name of a release, None being the latest."""
+        if name is not None:
+            return name
+        latest = self.latest()
+        if latest is None:
+            raise StorageMissingError(
+                f"there is no release in {self.bucket.url}: deepfood push makes one"
+            )
+        return latest.release
+
+    def photos(self, release: Release) -> dict[str, int]:
+        """SHA-256 and bytes of the photos that travelled with a release."""
+        if release.photos is None:
+            return {}
+        text = b"".join(self.bucket.read(blob_key(chunk)) for chunk in release.photos.chunks)
+        return parse_photo_lines(text, self.bucket.place(release_key(release.name)))
+
+    def publish(self, release: Release) -> None:
+        """Make a release visible; all that it names must be there."""
+        key = release_key(release.name)
+        text = release.model_dump_json(indent=1).encode() + b"\n"
+        if not self.bucket.write(key, text, content_type="application/json", if_absent=True):
+            raise StorageError(
+                f"there is a release {release.name} in {self.bucket.url} already: give another name"
+            )
+
+    def promote(self, name: str) -> Latest:
+        """Make a release the latest, in one step."""
+        now = self.latest()
+        if now and now.release == name:
+            return now
+        self.read(name)
+        moved = Latest(release=name, before=now and now.release)
+        text = moved.model_dump_json().encode() + b"\n"
+        self.bucket.write(LATEST, text, content_type="application/json")
+        return moved
+
+    def rollback(self) -> Latest:
+        """Go back to the release that was the latest before; a second time goes forward again."""
+        now = self.latest()
+        if now is None or now.before is None:
+            raise StorageError(
+                f"no release was the latest of {self.bucket.url} before: deepfood promote names one"
+            )
+        return self.promote(now.before)
