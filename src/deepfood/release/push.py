@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import secrets
 import threading
 import time
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ class _Sending:
             lines = photo_lines(travelled)
             listed = self._file(Part("", io.BytesIO(lines), len(lines)), parallel)
         now = datetime.now(UTC)
-        given = f"{now:%Y%m%dT%H%M%S}Z-{hashlib.sha256(str(files).encode()).hexdigest()[:8]}"
+        # Names sort by time; the rest keeps apart what several push at once.
+        given = f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(4)}"
         return Release(
             name=name or given,
             kind=source.kind,
