@@ -157,7 +157,7 @@ def test_a_gallery_is_pushed_while_a_writer_changes_it(
             writers.kill()  # first: it would go on with the next
             os.kill(first["pid"], signal.SIGKILL)
             draining.join()
-    assert len({one.release.content for one in releases}) == 4, "it changed in between"
+    assert len({one.release.content for one in releases}) > 1, "it changed in between"
     for number, one in enumerate(releases):
         out = tmp_path / f"pulled-{number}"
         pull_from(shelf, out, one.release.name, photos=False)

@@ -95,8 +95,9 @@ def fill(
         fetching.fetch(release, wanted, quiet=quiet)
         origin = Origin(url=shelf.bucket.url, release=release)
         write_atomically(staging / ORIGIN, origin.model_dump_json().encode() + b"\n")
-        at = shelf.bucket.place(BLOBS) if release.photos else ""
-        write_atomically(staging / PHOTOS_AT, at.encode())
+        if release.kind == "gallery":
+            at = shelf.bucket.place(BLOBS) if release.photos else ""
+            write_atomically(staging / PHOTOS_AT, at.encode())
         for folder in {path.parent for path in staging.rglob("*")}:
             sync_folder(folder)
     return fetching
