@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,12 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         if ended:
             pytest.fail(f"deepfood serve did not start:\n{text}")
         time.sleep(0.02)
+
+
+def free_address() -> str:
+    """Host and port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return f"127.0.0.1:{one.getsockname()[1]}"
 
 
 def run_here(*arguments: object) -> int:

@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     metrics_address: Annotated[str, Field(pattern=r"^((\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5})?$")] = (
         ""
     )
+    traces: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_key_hashes: Annotated[str, Field(pattern=r"^\s*([0-9a-f]{64}\s*)*$")] = ""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 64

@@ -16,15 +16,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from live import Server, SmallGallery, serving
+from live import Server, SmallGallery, free_address, serving
 from samples import photo
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return f"127.0.0.1:{one.getsockname()[1]}"
 
 
 @dataclass(frozen=True)

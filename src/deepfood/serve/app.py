@@ -20,12 +20,14 @@ from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.guard import BodyLimit, Door, SecurityHeaders, max_body_bytes
 from deepfood.serve.line import Line, compute, read
+from deepfood.serve.measure import trace_with
 from deepfood.serve.observe import Observe
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
 from deepfood.serve.query import read_original_form, read_question
 from deepfood.serve.question import Question
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
+from deepfood.serve.tracing import Trace, open_tracer
 
 #: One page asks for some dozens of thumbnails at once, and shows what it is refused as broken.
 _QUEUED_READS = 1024
@@ -94,6 +96,10 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
     app.add_middleware(Door)
     app.add_middleware(Observe)
+    if settings.traces:
+        tracer = open_tracer()
+        trace_with(tracer.start_as_current_span)
+        app.add_middleware(Trace, tracer=tracer)
     app.add_middleware(SecurityHeaders)
     return app
 

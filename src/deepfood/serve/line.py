@@ -1,6 +1,7 @@
 """A line of work: a few threads, a bounded queue before them, and nothing done for nobody."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,7 +49,7 @@ class Line:
             measure.REFUSED.labels("queue").inc()
             raise turned_away(FULL)
         self._count(1)
-        work = self._pool.submit(function, *arguments)
+        work = self._pool.submit(contextvars.copy_context().run, function, *arguments)
         work.add_done_callback(self._ended)
         answer = asyncio.wrap_future(work)
         gone = asyncio.ensure_future(_gone(request))

@@ -5,8 +5,8 @@ A label has only so many values: templates of routes, never paths, and names of 
 
 import multiprocessing
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from prometheus_client import (
@@ -76,11 +76,21 @@ FOLLOWED = Gauge(
 )
 
 
+#: Starts a span below the one under way, where requests are traced.
+start_span: Callable[[str], AbstractContextManager[object]] = nullcontext
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Time a part of a search."""
-    with STAGE_SECONDS.labels(name).time():
+    with STAGE_SECONDS.labels(name).time(), start_span(name):
         yield
+
+
+def trace_with(start: Callable[[str], AbstractContextManager[object]]) -> None:
+    """Let each stage of this process be a span."""
+    global start_span
+    start_span = start
 
 
 def gallery_seen(gallery: Gallery) -> None:

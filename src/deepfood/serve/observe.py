@@ -63,8 +63,7 @@ class Observe:
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    route = _template(scope)
+    method, route = method_of(scope), route_of(scope)
     REQUEST_SECONDS.labels(method, route, str(status)).observe(seconds)
     client = scope["client"][0] if scope.get("client") else ""
     level = logging.WARNING if status >= 500 else logging.INFO
@@ -87,8 +86,12 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-def _template(scope: Scope) -> str:
-    """As the route is declared, so that there are only so many."""
+def method_of(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route, as it is declared, so that there are only so many."""
     if "route" in scope:
         return str(scope["route"].path)
     # FastAPI tells it of its own routes only: not of a mount, nor of the document that it writes.
