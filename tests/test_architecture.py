@@ -27,6 +27,7 @@ ROOMS = [
 ROOMS += ["deploy", "info", "cli"]
 GROUND_FLOOR = {
     "errors",
+    "locks",
     "config",
     "artifacts",
     "photo",

@@ -251,6 +251,9 @@ def test_the_commands(gallery: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["name"] == "Hot pot"
     assert json.loads(done.stdout)["label"] is None
     assert "nothing to change" in deepfood("update", gallery, photo_id).stderr
+    wrong = deepfood("update", gallery, photo_id, "--attributes", '{"price": 4}')
+    assert "there is no attribute 'price'" in wrong.stderr
+    assert "give an object" in deepfood("update", gallery, photo_id, "--attributes", "[]").stderr
     found = deepfood("search", gallery, new / "plate-00100.jpg", "-k", 1)
     assert "Hot pot" in found.stdout, "searched with the gallery's own copy of its Model"
     assert "1 photo removed" in deepfood("remove", gallery, photo_id).stdout

@@ -1,5 +1,6 @@
 """`deepfood add`, `remove` and `update`: a gallery that changes while it is searched."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,10 @@ from deepfood.config import load_settings
 LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
 NameOption = Annotated[str | None, typer.Option("--name", help='What it is called; "" for none.')]
 PhotoName = Annotated[str, typer.Argument(metavar="ID", help="A photo's id, or its file name.")]
+
+Attributes = Annotated[
+    str | None, typer.Option(help='As a JSON object: {"price": 4}; null makes one unknown.')
+]
 
 #: How long a command waits for another writer's commit; a build takes longer.
 _WAIT_S = 5.0
@@ -92,20 +97,34 @@ def update(
     photo: PhotoName,
     label: LabelOption = None,
     name: NameOption = None,
+    attributes: Attributes = None,
     as_json: Json = False,
 ) -> None:
     """Change what is said of a photo; a later build keeps it."""
     from deepfood.errors import SettingError
     from deepfood.gallery import GalleryWriter
 
-    if label is None and name is None:
-        raise SettingError("nothing to change: give --label or --name")
+    if label is None and name is None and attributes is None:
+        raise SettingError("nothing to change: give --label, --name or --attributes")
+    values = _attributes(attributes)
     with GalleryWriter.open(gallery, wait_s=_WAIT_S) as writer:
-        changed = writer.update(photo, label=label, photo_name=name)
+        changed = writer.update(photo, label=label, photo_name=name, attributes=values)
     if as_json:
         print_json({"gallery": str(gallery), **_facts(changed)})
     else:
         print(f"{changed.id}  {' · '.join(part for part in (changed.name, changed.label) if part)}")
+
+
+def _attributes(text: str | None) -> dict[str, Any]:
+    from deepfood.errors import SettingError
+
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise SettingError(f"--attributes {text}: this is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingError(f'--attributes {text}: give an object, {{"price": 4}}')
+    return values
 
 
 def _facts(photo: Any) -> dict[str, str | None]:

@@ -72,6 +72,8 @@ ArtifactArgument = Annotated[
 OwnArtifactArgument = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model.")
 ]
+PhotosArgument = Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")]
+PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if they have moved.")]
 
 
 def main() -> None:

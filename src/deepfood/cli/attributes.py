@@ -10,6 +10,7 @@ from deepfood.cli.app import (
     Json,
     ModelOption,
     OwnGalleryArgument,
+    PhotosRoot,
     app,
     count,
     print_json,
@@ -85,9 +86,7 @@ def dedupe(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture of them to write, PNG.")] = None,
     model: ModelOption = None,
-    photos_root: Annotated[
-        Path | None, typer.Option(help="Where the photos are, if they have moved.")
-    ] = None,
+    photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
     """List groups of photos that are nearly the same picture; the largest of each comes first."""

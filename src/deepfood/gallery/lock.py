@@ -4,9 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deepfood.errors import ArtifactBusyError, ArtifactError, disk_full_named
+from deepfood.locks import held
 
 LOCK = ".lock"
 
@@ -18,17 +17,13 @@ def only_writer(gallery: Path, wait_s: float = 0) -> Iterator[None]:
     Raises ArtifactBusyError where another writer still holds it after `wait_s` seconds, and
     ArtifactError where the gallery cannot be written at all.
     """
-    lock = FileLock(gallery / LOCK)
-    try:
-        with disk_full_named(gallery):
-            lock.acquire(timeout=wait_s, poll_interval=0.02)
-    except Timeout:
-        raise ArtifactBusyError(
-            f"another process is writing {gallery}: wait for it, and run the same command again"
-        ) from None
-    except OSError as error:
-        raise ArtifactError(f"{gallery} cannot be written: {error.strerror}") from error
-    try:
+    busy = ArtifactBusyError(
+        f"another process is writing {gallery}: wait for it, and run the same command again"
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            with disk_full_named(gallery):
+                stack.enter_context(held(gallery / LOCK, busy, wait_s))
+        except OSError as error:
+            raise ArtifactError(f"{gallery} cannot be written: {error.strerror}") from error
         yield
-    finally:
-        lock.release()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from deepfood.artifacts import MANIFEST, kind_of
 from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
 from deepfood.errors import ArtifactBusyError, ArtifactFormatError, disk_full_named
+from deepfood.locks import held
 from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
@@ -197,12 +197,5 @@ def _locked(folder: Path, wanted: bool) -> Iterator[None]:
         return
     with disk_full_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ArtifactBusyError(f"{folder} is in use by another training") from None
-    try:
+    with held(folder / "lock", ArtifactBusyError(f"{folder} is in use by another training")):
         yield
-    finally:
-        lock.release()
