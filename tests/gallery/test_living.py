@@ -251,8 +251,10 @@ def test_the_commands(gallery: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["name"] == "Hot pot"
     assert json.loads(done.stdout)["label"] is None
     assert "nothing to change" in deepfood("update", gallery, photo_id).stderr
-    wrong = deepfood("update", gallery, photo_id, "--attributes", '{"price": 4}')
-    assert "there is no attribute 'price'" in wrong.stderr
+    done = deepfood("update", gallery, photo_id, "--attributes", '{"price": 4}')
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(deepfood("attributes", gallery, "--json").stdout)["attributes"]
+    assert listed == [{"name": "price", "type": "number", "safety": False, "known": 1}]
     assert "give an object" in deepfood("update", gallery, photo_id, "--attributes", "[]").stderr
     found = deepfood("search", gallery, new / "plate-00100.jpg", "-k", 1)
     assert "Hot pot" in found.stdout, "searched with the gallery's own copy of its Model"
