@@ -16,13 +16,15 @@ test: $(VENV)/.test
 	@scripts/install-browser
 	$(BIN)/pytest
 
-## What CI runs: format, lint, types, tests
+## What CI runs: format, lint, types, secrets, tests
 check: lint test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	@git ls-files -z -- . ':!*.onnx' | PATH=$(BIN):$$PATH xargs -0 -r detect-secrets-hook --no-verify \
+		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 
 ## deepfood against the reference pipeline, in the same run (installs torch)
 bench: $(VENV)/.bench

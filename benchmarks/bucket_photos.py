@@ -1,6 +1,6 @@
 """Photos a second of a build from a bucket against one from a folder, in turn, in one run.
 
-    python -m benchmarks.bucket_photos FOLDER s3://bucket/prefix [--photos 1000] [--rounds 3]
+    python benchmarks/bucket_photos.py FOLDER s3://bucket/prefix [--photos 1000] [--rounds 3]
 
 Settings and credentials say which S3 server; the photos are written below the prefix first.
 """

@@ -24,7 +24,7 @@ from deepfood.serve.service import SearchService, open_service
 from live import Server, SmallGallery, serving
 from samples import photo
 
-SECRET = "Sesame1234"
+SECRET = "Sesame1234"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")
