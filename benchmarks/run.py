@@ -52,9 +52,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        metavar="COUNTxDIMENSION",
+        metavar="SIZE",
         default=["10000x512", "100000x512", "10000x1280", "100000x1280"],
-        help="of `sizes`; 1000000x1280 takes 8 GB of memory and 25 GB of disk",
+        help="of `sizes`: COUNTxDIMENSION, or `crops` of the photos; 1000000x1280 takes 8 GB of "
+        "memory and 25 GB of disk",
     )
     parser.add_argument(
         "--cache",
@@ -88,8 +89,7 @@ def _measure(
     if name == "sizes":
         import sizes
 
-        shapes = [tuple(map(int, size.split("x"))) for size in options.sizes]
-        return sizes.measure(work, shapes, options.rounds)
+        return sizes.measure(work, options.sizes, folder, options.cache, options.rounds)
     if name == "changing":
         import changing
 

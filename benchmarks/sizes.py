@@ -21,9 +21,10 @@ from annoy import AnnoyIndex
 from deepfood.config import available_cores
 from deepfood.index import INDEXES, Index, IndexSpec, Mask, Storage, VectorFile, append_vectors
 from report import Section, Table
-from vectors import Vectors, VectorSet, made_up_vectors
+from vectors import Vectors, VectorSet, made_up_vectors, real_vectors
 
 K = 9
+CROPS = "crops"
 RECALLS = (0.95, 0.99)
 _EFS = (9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 200, 400, 800)
 _SHARES = (0.5, 0.05, 0.005)
@@ -42,7 +43,7 @@ class Contender:
     open: Callable[[Path], Any]
     ask: Callable[[Any, int], Ask]
     efforts: tuple[int, ...]
-    #: Ours over other storages reads the same graph.
+    #: Whose file it reads, where that is not its own.
     shared: str | None = None
 
     @property
@@ -50,16 +51,22 @@ class Contender:
         return self.shared or self.name
 
 
-def measure(work: Path, shapes: list[tuple[int, int]], rounds: int) -> Section:
+def measure(work: Path, sizes: list[str], photos: Path, cache: Path, rounds: int) -> Section:
     section = Section("Nearest neighbours by size")
-    for count, dimension in shapes:
+    for size in sizes:
         folder = work / "sizes"
         folder.mkdir()
         try:
-            section.tables += _tables(made_up_vectors(count, dimension), folder, rounds)
+            section.tables += _tables(_vectors(size, photos, cache), folder, rounds)
         finally:
             shutil.rmtree(folder)
     return section
+
+
+def _vectors(size: str, photos: Path, cache: Path) -> VectorSet:
+    if size == CROPS:
+        return real_vectors(photos, cache)
+    return made_up_vectors(*map(int, size.split("x")))
 
 
 def _tables(vectors: VectorSet, folder: Path, rounds: int) -> Iterator[Table]:
@@ -157,7 +164,8 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
             opened,
             ask,
             efforts,
-            _OURS if spec.kind == "hnsw" else None,
+            # A graph of f16 has the very numbers of one of f32, which are kept in it as f16.
+            _OURS if spec.kind == "hnsw" and file.storage == "f16" else None,
         )
 
     hnsw = IndexSpec(kind="hnsw")
