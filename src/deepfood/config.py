@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     photos_root: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    compact_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     log_format: Literal["text", "json"] = "text"

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
     DatasetError,
+    ModelMismatchError,
 )
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
@@ -23,6 +25,7 @@ from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, r
 from deepfood.gallery.rollback import forget, rollback
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
+from deepfood.model import Model
 from plates import build, jpeg, tiny_embedder, write_dishes, write_photos
 
 COUNT = 30
@@ -144,6 +147,65 @@ def test_what_was_changed_since_goes_back_and_forth(
     now = said(gallery)
     assert rollback(gallery, lambda model: new, quiet=True).made == 1
     assert said(gallery) == now
+    check(gallery, new)
+
+
+def test_going_back_leaves_no_long_tail(
+    gallery: Path, tmp_path: Path, old: Embedder, new: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.gallery.reindex.TAIL_ROWS", 2)
+    reembed(gallery, new, quiet=True)
+    add(gallery, new, tmp_path / "more", 1, 2, 3)
+    rollback(gallery, lambda model: old, quiet=True)
+    assert GalleryManifest.read(gallery).covered == COUNT + 3
+    check(gallery, old)
+    assert rollback(gallery, lambda model: new, quiet=True).count == COUNT + 3
+
+
+def test_a_build_comes_in_between_a_rollback(
+    gallery: Path, tmp_path: Path, old: Embedder, new: Embedder
+) -> None:
+    reembed(gallery, new, quiet=True)
+    add(gallery, new, tmp_path / "more", 1)
+
+    def build_first(model: Model) -> Embedder:
+        write_photos(tmp_path / "photos", 1, start=COUNT)
+        build(tmp_path / "photos", gallery, new, IndexSpec(kind="hnsw"))
+        return old
+
+    with pytest.raises(ArtifactMissingError, match="built or embedded again meanwhile"):
+        rollback(gallery, build_first, quiet=True)
+    check(gallery, new)
+
+
+def test_adding_across_a_change(
+    gallery: Path, tmp_path: Path, old: Embedder, new: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.gallery.add._BATCH_PHOTOS", 1)
+    with GalleryWriter.open(gallery) as writer:
+        writer.remove(["plate-00000.jpg"])
+
+    class Meanwhile(Counting):
+        change: Callable[[], object]
+
+        def on(self, number: int) -> None:
+            if number == 2:
+                self.change()
+
+    paths = [write_photos(tmp_path / "more", 6, start=500)]
+
+    adding = Meanwhile(old)
+    adding.change = lambda: compact(gallery, old.model, quiet=True)
+    # Compaction keeps the Model: adding goes on in the new generation.
+    done = add_photos(gallery, paths, adding, quiet=True)  # type: ignore[arg-type]
+    assert [outcome for _, outcome in done.photos] == ["added"] * 6
+    assert GalleryManifest.read(gallery).generation == 2
+    check(gallery, old)
+
+    adding = Meanwhile(old)
+    adding.change = lambda: reembed(gallery, new, quiet=True)
+    with pytest.raises(ModelMismatchError, match=r"another Model meanwhile: \d of 6 photos"):
+        add_photos(gallery, paths, adding, wait_s=20, quiet=True)  # type: ignore[arg-type]
     check(gallery, new)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import pytest
 from test_api import problem
 
 from deepfood.config import load_settings
+from deepfood.gallery import GalleryWriter
 from deepfood.gallery.lock import only_writer
+from deepfood.gallery.renew import only_renewal
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.keys import new_key
 from deepfood.serve.service import open_service
@@ -295,6 +298,40 @@ def test_a_reload_takes_up_a_new_model_at_once(built: Path) -> None:
         build(root, "finer")
         now = httpx.post(f"{server.url}/api/v1/admin/reload", headers=BEARER, timeout=30).json()
         assert (now["model"], now["photos"]) == ("finer", 20)
+
+
+def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepfood.gallery.renew.LEAST_HOLES", 2)
+    service = open_service(load_settings(gallery=built))
+    current = Current(load_settings(gallery=built, compact_share=0.3), service)
+    never = Current(load_settings(gallery=built, compact_share=0), service)
+
+    def remove(*numbers: int) -> None:
+        with GalleryWriter.open(built) as writer:
+            writer.remove([f"plate-{number:05d}.jpg" for number in numbers])
+
+    def rows() -> int:
+        return len(service.gallery.follow().alive)
+
+    remove(*range(6))  # 0.3 is not more than 0.3
+    current.keep_up()
+    assert (rows(), service.gallery.count) == (20, 14)
+    remove(6)
+    never.keep_up()
+    assert rows() == 20
+    with only_renewal(built):  # somebody is at it
+        current.keep_up()
+    assert rows() == 20
+    work = built / "renewing"
+    work.mkdir()
+    (work / "renewing-with").write_text("0123 192 f32")
+    current.keep_up()
+    assert rows() == 20, "a stopped reembed's work is not deleted"
+    assert work.is_dir()
+    shutil.rmtree(work)
+    current.keep_up()
+    assert (rows(), service.gallery.count) == (13, 13)
+    service.close()
 
 
 def test_a_long_tail_gets_into_the_index_by_itself(

@@ -9,7 +9,9 @@ from deepfood.data.locate import locate
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
+from deepfood.errors import ModelMismatchError
 from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.snapshot import Snapshot
@@ -51,10 +53,19 @@ def add_photos(
     total = sum(len(source.files) for source in sources)
     batch: list[EmbeddedPhoto] = []
     first = started
+    began_with = GalleryManifest.read(gallery).model_fingerprint
 
     def commit() -> None:
-        with GalleryWriter.open(gallery, embedder.model, wait_s=wait_s) as writer:
-            outcomes = writer.add(batch)
+        try:
+            with GalleryWriter.open(gallery, embedder.model, wait_s=wait_s) as writer:
+                outcomes = writer.add(batch)
+        except ModelMismatchError:
+            if GalleryManifest.read(gallery).model_fingerprint == began_with:
+                raise
+            raise ModelMismatchError(
+                f"{gallery} has got another Model meanwhile: {len(report.photos)} of {total} "
+                "photos are added, run the same command again for the others"
+            ) from None
         report.photos += zip((one.photo for one in batch), outcomes, strict=True)
         batch.clear()
 

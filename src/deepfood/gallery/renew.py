@@ -41,7 +41,7 @@ from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
-from deepfood.gallery.snapshot import open_store
+from deepfood.gallery.snapshot import Snapshot, open_store
 from deepfood.gallery.store import Store
 from deepfood.gallery.successor import Successor
 from deepfood.index import INDEXES, Storage
@@ -53,6 +53,9 @@ RENEWING = "renewing"
 #: Names the Model and the storage that the work in a folder is for; gone once it is committed.
 _MARK = "renewing-with"
 _LOCK = ".renew.lock"
+
+#: Fewer holes are not worth the copying.
+LEAST_HOLES = 1000
 
 #: How long a commit waits for a writer; a build may take longer.
 WAIT_S = 30.0
@@ -100,6 +103,19 @@ def reembed(
 
     work = _Renewal(folder, model, vectors, "embedding", photos_root, quiet)
     return work.run(swap=swap, same_model=False, drop_unreadable=drop_unreadable)
+
+
+def wants_compact(now: Snapshot, share: float) -> bool:
+    """Whether more than this share of the rows are holes; never for 0."""
+    rows = len(now.alive)
+    holes = rows - now.count
+    return bool(share and now.count) and holes >= LEAST_HOLES and holes > share * rows
+
+
+def leaves_work(folder: Path, model: Model) -> bool:
+    """Whether `compact` would delete what a stopped `reembed` has embedded so far."""
+    mark = folder / RENEWING / _MARK
+    return mark.is_file() and mark.read_text(encoding="ascii").split()[0] != model.fingerprint
 
 
 def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport:

@@ -6,12 +6,13 @@ before, so that a second rollback goes forward again.
 """
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactMissingError
+from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery.catch_up import (
     PASSES,
     Lost,
@@ -26,6 +27,7 @@ from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal
 from deepfood.gallery.snapshot import Snapshot, open_store, stamp_of
 from deepfood.gallery.successor import Successor
@@ -47,7 +49,7 @@ def rollback(
     photo cannot be read, or DiskFullError; the gallery then stays as it was.
     """
     started = time.monotonic()
-    with only_renewal(folder):
+    with only_renewal(folder), _replaced_told(folder):
         before = _before(folder)
         model = open_model(before.model_folder(folder))
         Snapshot.of(folder, stamp_of(folder), before, contents=True).store.close()  # is it whole?
@@ -87,7 +89,27 @@ def rollback(
                 manifest.write(folder)
                 remove_leftovers(folder, manifest)
                 count = successor.count()
+    with Gallery.open(folder) as now:
+        late = wants_reindex(now.refresh())
+    if late:  # what was added since the change of Model is a tail
+        reindex(folder, quiet=quiet)
     return RenewReport(manifest, count, made + more, lost, time.monotonic() - started, True)
+
+
+@contextlib.contextmanager
+def _replaced_told(folder: Path) -> Iterator[None]:
+    """A build may delete the generation before while it is being worked on."""
+    begun = _before(folder)
+    try:
+        yield
+    except (ArtifactError, OSError, sqlite3.Error) as error:
+        now = GalleryManifest.read(folder).before
+        if now is not None and now.generation == begun.generation:
+            raise
+        raise ArtifactMissingError(
+            f"{folder} has been built or embedded again meanwhile, and has no generation "
+            f"{begun.generation} to go back to any more"
+        ) from error
 
 
 def forget(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """The service as it is now, and the thread that keeps it so."""
 
+import contextlib
 import logging
 import threading
 
 from deepfood.config import Settings
-from deepfood.errors import DeepfoodError
+from deepfood.errors import ArtifactBusyError, DeepfoodError
 from deepfood.gallery.reindex import reindex, wants_reindex
+from deepfood.gallery.renew import compact, leaves_work, wants_compact
 from deepfood.serve.measure import gallery_seen
 from deepfood.serve.service import SearchService, open_service
 
@@ -38,9 +40,24 @@ class Current:
             gallery_seen(self.service.gallery)
             return self.service
 
+    def keep_up(self) -> None:
+        """Follow the gallery, take a long tail into its index, drop its holes where they are many.
+
+        What somebody else is at, or has begun and not ended, is left to them.
+        """
+        service = self.follow()
+        gallery, model = service.gallery, service.embedder.model
+        now = gallery.refresh()
+        if wants_compact(now, self._settings.compact_share):
+            if not leaves_work(gallery.folder, model):
+                with contextlib.suppress(ArtifactBusyError):
+                    compact(gallery.folder, model, quiet=True)
+        elif wants_reindex(now):
+            reindex(gallery.folder, quiet=True)
+
 
 class Upkeep(threading.Thread):
-    """Follows the gallery each second, and takes a long tail into the index.
+    """Follows the gallery each second, and keeps its index and its rows in good order.
 
     A daemon, for an index in the making need not be waited for when the process ends.
     """
@@ -58,9 +75,7 @@ class Upkeep(threading.Thread):
         while not self._ended.wait(wait_s):
             wait_s = _EVERY_S
             try:
-                gallery = self._current.follow().gallery
-                if wants_reindex(gallery.refresh()):
-                    reindex(gallery.folder, quiet=True)
+                self._current.keep_up()
             except (DeepfoodError, OSError) as error:
                 wait_s = _AFTER_FAILURE_S
                 if not self._ended.is_set():
