@@ -13,6 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: Each room may import the rooms before it, itself and the ground floor.
 ROOMS = [
+    "client",
     "data",
     "model",
     "embed",
@@ -93,6 +94,15 @@ def test_serving_imports_no_torch() -> None:
     code = (
         "import sys, deepfood.cli, deepfood.serve.run, deepfood.info\n"
         f"bad = [m for m in {NEVER_IMPORTED_TO_SERVE} if m in sys.modules]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_client_needs_no_runtime_and_no_index() -> None:
+    code = (
+        "import sys, deepfood.client\n"
+        "bad = {'openvino', 'faiss', 'numpy', 'PIL', 'fastapi', 'onnxruntime'} & set(sys.modules)\n"
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

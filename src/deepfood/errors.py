@@ -25,7 +25,10 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   └── StorageMissingError      there is nothing with that key
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
-└── PortTakenError               the address to serve on is in use
+├── PortTakenError               the address to serve on is in use
+└── ServiceError                 a client got no answer from a server, or none that it can use
+    ├── ServiceBusyError         the server asks to come back later, and did after each retry
+    └── KeyRefusedError          a change was asked for without a key, or with a wrong one
 """
 
 import errno
@@ -139,6 +142,18 @@ class MissingExtraError(DeepfoodError):
 
 
 class PortTakenError(DeepfoodError):
+    pass
+
+
+class ServiceError(DeepfoodError):
+    pass
+
+
+class ServiceBusyError(ServiceError):
+    pass
+
+
+class KeyRefusedError(ServiceError):
     pass
 
 

@@ -1,0 +1,154 @@
+"""Each thing that can be asked of a server as one Call, whoever then sends it."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Union
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from deepfood.client.results import Facts, Found, GalleryFacts, Photo
+from deepfood.errors import PhotoError, QueryError, ServiceError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+
+#: A file's path, a file's bytes, or a picture of Pillow.
+PhotoLike = Union[str, os.PathLike[str], bytes, "Image"]
+
+
+class Question(TypedDict, total=False):
+    """What a search may be asked besides its photos; docs of POST /api/v1/search say each.
+
+    `ids` and `not_ids` are photos of the gallery; `box` is left, top, width and height as shares.
+    """
+
+    ids: Sequence[str]
+    not_photos: Sequence[PhotoLike]
+    not_ids: Sequence[str]
+    k: int
+    where: str
+    box: tuple[float, float, float, float]
+    diversity: float
+    group_duplicates: bool
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request and how its answer is read.
+
+    `changes` says whether it changes the gallery: then it is sent again only where the server
+    certainly did nothing.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    changes: bool = False
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+def search(photos: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[Found]:
+    """Raises QueryError where there is nothing to search for, and PhotoError."""
+    several: Any = [] if photos is None else photos
+    if not isinstance(several, list | tuple):
+        several = [several]
+    files = [("photo", _file(one)) for one in several]
+    if not files and not question.get("ids"):
+        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
+    files += [("not_photo", _file(one)) for one in question.get("not_photos", ())]
+    data: dict[str, Any] = {}
+    for name, value in question.items():
+        if name in ("ids", "not_ids"):
+            data[name.removesuffix("s")] = list(value)  # type: ignore[call-overload]
+        elif name == "box":
+            data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
+        elif name != "not_photos" and value is not None:
+            data[name] = str(value)
+    body = {"data": data, "files": files or None}
+    return Call("POST", "/api/v1/search", _reader(Found), body=body)
+
+
+def add(
+    photo: PhotoLike,
+    label: str | None,
+    name: str | None,
+    attributes: dict[str, Any] | None,
+) -> Call[Facts]:
+    said = {"label": label, "name": name}
+    data = {key: value for key, value in said.items() if value is not None}
+    if attributes:
+        data["attributes"] = json.dumps(attributes)
+    body = {"files": [("photo", _file(photo))], "data": data}
+    return Call("POST", "/api/v1/photos", _reader(Facts), changes=True, body=body)
+
+
+def update(photo_id: str, said: dict[str, Any]) -> Call[Facts]:
+    return Call("PATCH", _path("/api/v1/photos", photo_id), _reader(Facts), True, {"json": said})
+
+
+def remove(photo_id: str) -> Call[None]:
+    return Call("DELETE", _path("/api/v1/photos", photo_id), lambda _: None, True)
+
+
+def gallery() -> Call[GalleryFacts]:
+    return Call("GET", "/api/v1/gallery", _reader(GalleryFacts))
+
+
+def samples(count: int, seed: int | None) -> Call[list[Photo]]:
+    asked = {"count": count} | ({} if seed is None else {"seed": seed})
+    return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
+
+
+def facts(photo_id: str) -> Call[Facts]:
+    return Call("GET", _path("/api/v1/photos", photo_id), _reader(Facts))
+
+
+def file(folder: str, photo_id: str) -> Call[bytes]:
+    return Call("GET", _path(folder, photo_id), lambda answer: answer.content)
+
+
+def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
+    adapter = TypeAdapter(kind)
+
+    def read(answer: httpx.Response) -> Any:
+        try:
+            return adapter.validate_json(answer.content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ServiceError(
+                f"{answer.url.host} does not answer as a deepfood server: {where} {first['msg']}"
+            ) from error
+
+    return read
+
+
+def _path(folder: str, photo_id: str) -> str:
+    return f"{folder}/{quote(photo_id, safe='')}"
+
+
+def _file(photo: PhotoLike) -> tuple[str, bytes]:
+    """The name and bytes to upload. Raises PhotoError for a file that cannot be read."""
+    if isinstance(photo, bytes):
+        return "photo", photo
+    if isinstance(photo, str | os.PathLike):
+        try:
+            return Path(photo).name, Path(photo).read_bytes()
+        except OSError as error:
+            raise PhotoError(f"{photo}: {error.strerror}") from error
+    out = io.BytesIO()
+    # JPEG for what it can hold, since a PNG of a photo may be over the server's limit.
+    if photo.mode in ("RGB", "L"):
+        photo.save(out, "JPEG", quality=95, subsampling=0)
+    else:
+        photo.save(out, "PNG")
+    return "photo", out.getvalue()

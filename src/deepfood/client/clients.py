@@ -1,0 +1,225 @@
+"""`Client`, and `AsyncClient` with the same methods to await."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from deepfood.client import calls
+from deepfood.client.answers import error_of, wait_before_again
+from deepfood.client.calls import Call, PhotoLike, Question
+from deepfood.client.results import Facts, Found, GalleryFacts, Photo
+
+T = TypeVar("T")
+
+
+def _options(url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
+    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    return {"base_url": url.rstrip("/"), "headers": headers, "timeout": timeout_s}
+
+
+class Client:
+    """A server at `url`; `key` is for changing its gallery. Many threads may use one Client.
+
+    `timeout_s` bounds each wait for the server. What is safe to repeat is sent again up to
+    `retries` times where the server is busy (429, 503) or the connection fails, after the seconds
+    that `Retry-After` says, or after longer and longer waits up to `longest_wait_s`. A change is
+    sent again only where the server certainly did nothing.
+
+    Every method raises ServiceError, and as the server says: PhotoError, QueryError,
+    PhotoNotFoundError, KeyRefusedError, ServiceBusyError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        longest_wait_s: float = 10.0,
+    ) -> None:
+        self._http = httpx.Client(**_options(url, key, timeout_s))
+        self._url, self._retries, self._longest_wait_s = url, retries, longest_wait_s
+
+    def search(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> Found:
+        """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
+        return self._send(calls.search(photo, question))
+
+    def pages(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> Iterator[Found]:
+        """The answers to one question, page by page, to the last."""
+        while True:
+            found = self.search(photo, **question)
+            yield found
+            if found.next is None:
+                return
+            question["cursor"] = found.next
+
+    def add(
+        self,
+        photo: PhotoLike,
+        *,
+        label: str | None = None,
+        name: str | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Facts:
+        """Add a photo, or say more of one that the gallery has."""
+        return self._send(calls.add(photo, label, name, attributes))
+
+    def update(self, photo_id: str, **said: Any) -> Facts:
+        """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
+        return self._send(calls.update(photo_id, said))
+
+    def remove(self, photo_id: str) -> None:
+        self._send(calls.remove(photo_id))
+
+    def gallery(self) -> GalleryFacts:
+        return self._send(calls.gallery())
+
+    def samples(self, count: int = 12, seed: int | None = None) -> list[Photo]:
+        """Photos drawn at random; the same for the same seed."""
+        return self._send(calls.samples(count, seed))
+
+    def facts(self, photo_id: str) -> Facts:
+        return self._send(calls.facts(photo_id))
+
+    def photo(self, photo_id: str) -> bytes:
+        """The photo's file."""
+        return self._send(calls.file("/photos", photo_id))
+
+    def thumbnail(self, photo_id: str) -> bytes:
+        """A small JPEG."""
+        return self._send(calls.file("/thumbnails", photo_id))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, call: Call[T]) -> T:
+        what: httpx.Response | httpx.TransportError
+        for tried in range(self._retries + 1):
+            try:
+                what = self._http.request(call.method, call.path, **call.body)
+            except httpx.TransportError as error:
+                what = error
+            else:
+                if what.is_success:
+                    return call.read(what)
+            wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
+            if wait_s is None or tried == self._retries:
+                break
+            time.sleep(wait_s)
+        raise error_of(what, self._url)
+
+
+class AsyncClient:
+    """As `Client`, to be awaited; for asyncio."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        longest_wait_s: float = 10.0,
+    ) -> None:
+        self._http = httpx.AsyncClient(**_options(url, key, timeout_s))
+        self._url, self._retries, self._longest_wait_s = url, retries, longest_wait_s
+
+    async def search(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> Found:
+        """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
+        return await self._send(calls.search(photo, question))
+
+    async def pages(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> AsyncIterator[Found]:
+        """The answers to one question, page by page, to the last."""
+        while True:
+            found = await self.search(photo, **question)
+            yield found
+            if found.next is None:
+                return
+            question["cursor"] = found.next
+
+    async def add(
+        self,
+        photo: PhotoLike,
+        *,
+        label: str | None = None,
+        name: str | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Facts:
+        """Add a photo, or say more of one that the gallery has."""
+        return await self._send(calls.add(photo, label, name, attributes))
+
+    async def update(self, photo_id: str, **said: Any) -> Facts:
+        """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
+        return await self._send(calls.update(photo_id, said))
+
+    async def remove(self, photo_id: str) -> None:
+        await self._send(calls.remove(photo_id))
+
+    async def gallery(self) -> GalleryFacts:
+        return await self._send(calls.gallery())
+
+    async def samples(self, count: int = 12, seed: int | None = None) -> list[Photo]:
+        """Photos drawn at random; the same for the same seed."""
+        return await self._send(calls.samples(count, seed))
+
+    async def facts(self, photo_id: str) -> Facts:
+        return await self._send(calls.facts(photo_id))
+
+    async def photo(self, photo_id: str) -> bytes:
+        """The photo's file."""
+        return await self._send(calls.file("/photos", photo_id))
+
+    async def thumbnail(self, photo_id: str) -> bytes:
+        """A small JPEG."""
+        return await self._send(calls.file("/thumbnails", photo_id))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[T]) -> T:
+        what: httpx.Response | httpx.TransportError
+        for tried in range(self._retries + 1):
+            try:
+                what = await self._http.request(call.method, call.path, **call.body)
+            except httpx.TransportError as error:
+                what = error
+            else:
+                if what.is_success:
+                    return call.read(what)
+            wait_s = wait_before_again(call, what, tried, self._longest_wait_s)
+            if wait_s is None or tried == self._retries:
+                break
+            await asyncio.sleep(wait_s)
+        raise error_of(what, self._url)
