@@ -53,7 +53,11 @@ def write_for_ever(gallery: Path, seed: int) -> None:
         if draw.random() < 0.05:
             reindex(gallery, quiet=True)
         with GalleryWriter.open(gallery, wait_s=20) as writer:
-            kind = draw.choice(["add", "add", "add", "remove", "update"]) if mine else "add"
+            kind = (
+                draw.choice(["add", "add", "add", "remove", "update", "say", "say"])
+                if mine
+                else "add"
+            )
             if kind == "add":
                 new = [made_photo(seed, number + i) for i in range(draw.randint(1, 5))]
                 number += len(new)
@@ -61,6 +65,11 @@ def write_for_ever(gallery: Path, seed: int) -> None:
                 writer.add(new)
                 mine += [one.photo.id for one in new]
                 _say({"did": "add", "photos": {o.photo.id: o.photo.file for o in new}})
+            elif kind == "say":
+                one, said = draw.choice(mine), {"price": draw.random(), "allergens": [str(number)]}
+                _say({"intends": "say", "id": one, "said": said})
+                writer.update(one, attributes=said)
+                _say({"did": "say", "id": one, "said": said})
             elif kind == "remove":
                 gone = draw.sample(mine, min(len(mine), draw.randint(1, 3)))
                 _say({"intends": "remove", "ids": gone})

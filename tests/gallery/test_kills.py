@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -39,6 +40,10 @@ class Truth:
 
     def __init__(self) -> None:
         self.labels: dict[str, str] = {}
+        #: id -> attributes, of those of which any were said.
+        self.attributes: dict[str, dict[str, object]] = {}
+        #: How often each kind of change was acknowledged.
+        self.did = Counter[str]()
         self.acknowledged = 0
         #: What the killed writer was at: it may have happened, or not, but never half.
         self.pending: dict[str, object] | None = None
@@ -55,16 +60,23 @@ class Truth:
                 continue
             self.pending = None
             self.acknowledged += 1
+            self.did[one["did"]] += 1
             if one["did"] == "add":
                 for photo_id, file in one["photos"].items():
                     self.labels[photo_id] = f"label {file.split('-')[1].removesuffix('.jpg')}"
             elif one["did"] == "remove":
-                for photo_id in one["ids"]:
-                    del self.labels[photo_id]
+                self._remove(one["ids"])
+            elif one["did"] == "say":
+                self.attributes[one["id"]] = one["said"]
             else:
                 self.labels[one["id"]] = one["label"]
 
-    def settle(self, there: dict[str, str]) -> None:
+    def _remove(self, ids: list[str]) -> None:
+        for photo_id in ids:
+            del self.labels[photo_id]
+            self.attributes.pop(photo_id, None)
+
+    def settle(self, there: dict[str, str], said: dict[str, dict[str, object]]) -> None:
         """Take in what was never acknowledged, if it is there, after checking that it is whole."""
         one = self.pending
         if one is None:
@@ -80,8 +92,10 @@ class Truth:
             found = [photo_id in there for photo_id in one["ids"]]
             assert all(found) or not any(found), "half of a removal"
             if not any(found):
-                for photo_id in one["ids"]:
-                    del self.labels[photo_id]
+                self._remove(one["ids"])
+        elif one["intends"] == "say":
+            if said.get(one["id"]) == one["said"]:  # both values, or neither
+                self.attributes[one["id"]] = one["said"]
         elif there[one["id"]] == one["label"]:
             self.labels[one["id"]] = one["label"]
 
@@ -109,8 +123,8 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
             writers.stdin.write(b"%d\n" % kill)
             writers.stdin.flush()
             pid = json.loads(writers.stdout.readline())["pid"]
-            # Every other one is killed after its first acknowledgement at the earliest.
-            first = [writers.stdout.readline() for _ in range(1 + kill % 2)]
+            # Killed after 0, 1, 2 or 3 acknowledgements at the earliest.
+            first = [writers.stdout.readline() for _ in range(1 + 2 * (kill % 4))]
             time.sleep(draw.uniform(0, 0.3))
             os.kill(pid, signal.SIGKILL)
             truth.hear(chain(first, writers.stdout))
@@ -120,17 +134,23 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
                     for photo in opened.store.photos()
                     if photo.id not in built
                 }
-            truth.settle(there)
+                rows = opened.store.rows_by_key()["id"]
+                facts = opened.store.attributes.read_many(list(rows.values()))
+                said = {photo_id: facts[row] for photo_id, row in rows.items() if facts[row]}
+            truth.settle(there, said)
             assert there == truth.labels, f"after kill {kill}"
+            assert said == truth.attributes, f"after kill {kill}"
         for reader in readers:
             assert reader.poll() is None, reader.communicate()
     finally:
-        said = [process.communicate(timeout=60) for process in (*readers, writers)]
-    for reader, (searches, complaint) in zip(readers, said, strict=False):
+        ends = [process.communicate(timeout=60) for process in (*readers, writers)]
+    for reader, (searches, complaint) in zip(readers, ends, strict=False):
         assert reader.returncode == 0, complaint
         assert json.loads(searches)["searches"] > 100
-    assert writers.returncode == 0, said[-1]
-    assert truth.acknowledged >= KILLS // 2
+    assert writers.returncode == 0, ends[-1]
+    assert truth.acknowledged >= KILLS
+    assert set(truth.did) == {"add", "remove", "update", "say"}
+    print(f"{KILLS} kills, {truth.acknowledged} changes acknowledged, 0 lost: {dict(truth.did)}")
 
     with GalleryWriter.open(gallery):
         pass  # cleans up after the last kill
