@@ -124,6 +124,20 @@ def test_beyond_the_queue_it_is_503_before_the_body_and_at_once(
             assert status(after) == 200
 
 
+def test_who_came_in_before_it_was_full_is_counted_once_the_body_is_there(
+    busy: tuple[int, HeldService],
+) -> None:
+    port, service = busy
+    head = search_bytes(body_follows=False)
+    with connected(port) as early:
+        early.sendall(head)
+        with crowd(port, service, THREADS + QUEUED) as clients:
+            early.sendall(search_bytes()[len(head) :])
+            assert status(early) == 503
+            service.gate.set()
+            assert [status(client) for client in clients] == [200] * 5
+
+
 def test_health_photos_and_the_page_are_quick_meanwhile(busy: tuple[int, HeldService]) -> None:
     port, service = busy
     photo = service.gallery.sample(1, 0)[0].id
@@ -200,9 +214,10 @@ def _health(port: int) -> int:
         (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n", b"-"),
         # A good request first, then a slow one.
         (GET_HEALTH + b"GET /hea", b"l"),
+        (GET_HEALTH + b"GET /hea", b""),
         (GET_HEALTH, b"\r\n"),
     ],
-    ids=["silence", "lines", "head", "body", "chunks", "answered", "second", "between"],
+    ids=["silence", "lines", "head", "body", "chunks", "answered", "second", "half", "between"],
 )
 def test_a_request_that_trickles_in_is_cut_off(
     first: bytes, drop: bytes, strict: tuple[int, HeldService]
