@@ -38,9 +38,12 @@ def reference_server(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def deepfood_server(
-    gallery: Path, model: Path | None = None, python: str = sys.executable
+    gallery: Path,
+    model: Path | None = None,
+    python: str = sys.executable,
+    more: tuple[str, ...] = (),
 ) -> Iterator[Server]:
-    command = [python, "-m", "deepfood.cli", "serve", str(gallery), "--port", "0"]
+    command = [python, "-m", "deepfood.cli", "serve", str(gallery), "--port", "0", *more]
     command += ["--model", str(model)] if model else []
     with _running(command, gallery) as server:
         yield server

@@ -1,0 +1,256 @@
+"""What a server of deepfood bears: throughput, latency, errors and memory, by number of clients.
+
+    python benchmarks/load.py GALLERY PHOTOS --clients 1,16,64,256 --seconds 20
+    python benchmarks/load.py GALLERY PHOTOS --workers 2 --clients 16 --overload 10
+
+Starts `deepfood serve GALLERY` and searches with the photos of a folder, as multipart uploads, over
+connections that stay open. Each of the clients sends its next request as soon as the last one is
+answered, whatever the answer was. With `--overload 10` requests then come ten times as fast as the
+best of these rates, answered or not, on up to 800 connections: what counts then is how many are
+still answered well (goodput), and how soon the others are refused. Client and server share the
+cores; the client has the lower priority, as one on another machine would take nothing from the
+server. "CPU ms" is the server's processor time for each answer, good or not. Linux only.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from servers import Server, deepfood_server
+
+_PHOTOS = 100
+_MAX_CONNECTIONS = 800
+_PATIENCE_S = 60.0
+_MEMORY_EVERY_S = 1.0
+
+
+@dataclass
+class Seen:
+    """What the clients saw; latencies in seconds, of answers of 200 and of refusals."""
+
+    seconds: float = 0.0
+    good_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    not_sent: int = 0
+    peak_mb: float = 0.0
+    server_cpu_s: float = 0.0
+
+    @property
+    def goodput(self) -> float:
+        return len(self.good_s) / self.seconds
+
+    @property
+    def _answers(self) -> int:
+        return len(self.good_s) + len(self.refused_s) + sum(self.faults.values())
+
+    def row(self, name: str) -> dict[str, object]:
+        return {
+            "load": name,
+            "answered/s": round(self.goodput, 1),
+            "p50 ms": _percentile_ms(self.good_s, 50),
+            "p99 ms": _percentile_ms(self.good_s, 99),
+            "refused/s": round(len(self.refused_s) / self.seconds, 1),
+            "refused p50 ms": _percentile_ms(self.refused_s, 50),
+            "refused p99 ms": _percentile_ms(self.refused_s, 99),
+            "errors": sum(self.faults.values()),
+            "not sent": self.not_sent,
+            "CPU ms": round(1000 * self.server_cpu_s / max(1, self._answers), 2),
+            "MB": round(self.peak_mb),
+        }
+
+
+class Connection:
+    """One kept connection; `ask` opens it when need be."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes, seen: Seen) -> None:
+        started = time.perf_counter()
+        try:
+            status = await asyncio.wait_for(self._answer(request), _PATIENCE_S)
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
+            seen.faults[type(error).__name__] += 1
+            self.close()
+            return
+        took = time.perf_counter() - started
+        if status == 200:
+            seen.good_s.append(took)
+        elif status == 503:
+            seen.refused_s.append(took)
+        else:
+            seen.faults[str(status)] += 1
+
+    async def _answer(self, request: bytes) -> int:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writer.write(request)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+        body = await self._reader.readexactly(length)
+        if b"\r\nconnection: close" in head:
+            self.close()
+        status = int(head.split()[1])
+        if status == 200 and not json.loads(body)["hits"]:
+            raise ValueError("no hits")
+        return status
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+async def closed_loop(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Seen:
+    """Each client asks again as soon as it is answered."""
+    seen = Seen()
+    started = time.perf_counter()
+
+    async def client() -> None:
+        connection = Connection(port)
+        while time.perf_counter() < started + seconds:
+            await connection.ask(next(requests), seen)
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    seen.seconds = time.perf_counter() - started
+    return seen
+
+
+async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: float) -> Seen:
+    """Requests come at `rate` a second, whether those before are answered or not."""
+    seen = Seen()
+    free = [Connection(port) for _ in range(_MAX_CONNECTIONS)]
+    started = time.perf_counter()
+    asking = set()
+
+    async def ask(connection: Connection, request: bytes) -> None:
+        await connection.ask(request, seen)
+        free.append(connection)
+
+    for number in itertools.count():
+        now = time.perf_counter() - started
+        if now > seconds:
+            break
+        if (due := number / rate) > now:
+            await asyncio.sleep(due - now)
+        if not free:
+            seen.not_sent += 1
+            await asyncio.sleep(0)
+            continue
+        task = asyncio.create_task(ask(free.pop(), next(requests)))
+        asking.add(task)
+        task.add_done_callback(asking.discard)
+    await asyncio.gather(*asking)
+    seen.seconds = time.perf_counter() - started
+    for connection in free:
+        connection.close()
+    return seen
+
+
+def search_request(photo: Path) -> bytes:
+    body = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="p.jpg"\r\n\r\n'
+    body += photo.read_bytes() + b"\r\n--b--\r\n"
+    head = (
+        "POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def memory_mb(server: Server) -> float:
+    """Memory of the server's processes in MB (10^6 bytes), what they share counted once."""
+    total = 0
+    for pid in _processes(server.pid):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total * 1024 / 1e6
+
+
+def cpu_s(server: Server) -> float:
+    """Processor time that the server's processes have taken so far."""
+    ticks = 0
+    for pid in _processes(server.pid):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _processes(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _processes(int(child))
+
+
+async def measured(server: Server, load: "asyncio.Future[Seen]") -> Seen:
+    """The load, and the most memory that the server took meanwhile."""
+    peak, before_s = 0.0, cpu_s(server)
+    while True:
+        peak = max(peak, memory_mb(server))
+        done, _ = await asyncio.wait({load}, timeout=_MEMORY_EVERY_S)
+        if done:
+            seen = load.result()
+            seen.peak_mb, seen.server_cpu_s = peak, cpu_s(server) - before_s
+            return seen
+
+
+async def run(server: Server, options: argparse.Namespace) -> list[dict[str, object]]:
+    files = sorted(path for path in options.photos.rglob("*") if path.is_file())[:_PHOTOS]
+    requests = itertools.cycle([search_request(path) for path in files])
+    port, seconds, best, rows = server.port, options.seconds, 0.0, []
+    await closed_loop(port, requests, 4, 2)  # to warm up
+    for clients in map(int, options.clients.split(",")):
+        load = asyncio.ensure_future(closed_loop(port, requests, clients, seconds))
+        seen = await measured(server, load)
+        best = max(best, seen.goodput)
+        rows.append(seen.row(f"{clients} clients"))
+        print(json.dumps({**rows[-1], "faults": seen.faults}), flush=True)
+    if options.overload:
+        rate = best * options.overload
+        load = asyncio.ensure_future(open_loop(port, requests, rate, seconds))
+        seen = await measured(server, load)
+        rows.append(seen.row(f"{rate:.0f} requests/s"))
+        print(json.dumps({**rows[-1], "faults": seen.faults}), flush=True)
+        print(f"goodput, share of the best: {seen.goodput / best:.2f}")
+    return rows
+
+
+def _percentile_ms(seconds: list[float], percent: int) -> float | None:
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    return round(1000 * ordered[min(len(ordered) - 1, len(ordered) * percent // 100)], 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("gallery", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--clients", default="1,16,64,256")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--overload", type=float, default=0, help="times the best rate")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    with deepfood_server(
+        options.gallery.absolute(), more=("--workers", str(options.workers))
+    ) as server:
+        os.nice(10)
+        rows = asyncio.run(run(server, options))
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join("" if v is None else str(v) for v in row.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
