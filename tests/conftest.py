@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from live import SmallGallery, build_dish_gallery, build_small_gallery, serving
+from live import SmallGallery, build_dish_gallery, build_small_gallery, run_deepfood, serving
+from plates import write_photos, write_tiny_model
 from seaweed import OWNER, Seaweed, seaweed, use_identity
 
 
@@ -49,3 +50,13 @@ def s3_bucket(s3_server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("DEEPFOOD_S3_RETRY_S", "2")
     use_identity(monkeypatch, OWNER)
     return s3_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def tiny_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 photos, and a Model so small that searching takes no time."""
+    root = tmp_path_factory.mktemp("tiny")
+    write_tiny_model(root / "model")
+    photos = write_photos(root / "photos", 12)
+    run_deepfood("build", photos, "--out", root / "gallery", "--model", root / "model")
+    return root / "gallery"

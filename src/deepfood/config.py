@@ -9,10 +9,11 @@ import configparser
 import json
 import os
 import shutil
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +26,17 @@ from deepfood.errors import SettingError
 PREFIX = "DEEPFOOD_"
 CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
 CONFIG_FILE = "deepfood.toml"
+
+
+#: Several values, with blanks between.
+_ORIGINS = r"^(\*|\s*(https?://[^\s/*]+(\s+|$))*)$"
+_HOSTS = r"^\s*((\*\.)?[\w.:\[\]-]+(\s+|$))*$"
+
+
+def _networks(text: str) -> str:
+    for one in text.split():
+        ip_network(one)  # or ValueError, which says what is wrong with it
+    return text
 
 
 class Settings(BaseSettings):
@@ -79,6 +91,10 @@ class Settings(BaseSettings):
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     max_connections: Annotated[int, Field(ge=1)] = 900
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
+    cors_origins: Annotated[str, Field(pattern=_ORIGINS)] = ""
+    allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

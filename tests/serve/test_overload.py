@@ -9,21 +9,11 @@ from pathlib import Path
 import pytest
 from held import HeldService, held_server
 
-from live import run_deepfood
-from plates import jpeg, write_photos, write_tiny_model
+from plates import jpeg
 
 THREADS = 2  # of a held server
 QUEUED = 3
 BODY_TIMEOUT_S = 0.5
-
-
-@pytest.fixture(scope="module")
-def tiny_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("overload")
-    write_tiny_model(root / "model")
-    write_photos(root / "photos", 12)
-    run_deepfood(*("build", root / "photos", "--out", root / "gallery", "--model", root / "model"))
-    return root / "gallery"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from deepfood.serve import changes, explain, logs
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
-from deepfood.serve.guard import BodyLimit, Door, SecurityHeaders, max_body_bytes
+from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
 from deepfood.serve.line import Line, compute, read
 from deepfood.serve.measure import trace_with
 from deepfood.serve.observe import Observe
@@ -93,8 +93,7 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
     app.include_router(explain.router)
     app.include_router(changes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
-    app.add_middleware(Door)
+    add_guards(app, settings)
     app.add_middleware(Observe)
     if settings.traces:
         tracer = open_tracer()

@@ -1,7 +1,10 @@
-"""ASGI middleware before every route: the door, a bound on the body, and security headers."""
+"""ASGI middleware before every route: who is let in, how large a body, security headers."""
 
+from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +12,7 @@ from deepfood.config import Settings
 from deepfood.serve import measure
 from deepfood.serve.line import FULL, RETRY_AFTER_S, Line
 from deepfood.serve.problems import problem
+from deepfood.serve.rate import RateLimit
 
 #: Everything comes from this server; blob: and data: are the picture that a visitor chose.
 CONTENT_SECURITY_POLICY = (
@@ -22,9 +26,36 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), "
+    "payment=(), usb=()",
     # Unless a route says more: without it, browsers guess how long the page's scripts stay good.
     "Cache-Control": "no-cache",
 }
+
+
+#: Browsers then come over https only, for a year; said only where they did.
+_OVER_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
+
+#: Load balancers ask for these by address, whatever the service is called.
+_HEALTH = ("/healthz", "/readyz")
+
+
+def add_guards(app: FastAPI, settings: Settings) -> None:
+    """What stands before the routes; the last that is added is the first that is asked."""
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
+    app.add_middleware(Door)
+    if settings.rate_limit_per_minute:
+        app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
+    if settings.allowed_hosts:
+        app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts.split())
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins.split(),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+        )
 
 
 def max_body_bytes(settings: Settings) -> int:
@@ -37,14 +68,30 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        said = _HEADERS
+        if scope.get("scheme") == "https":
+            said = _HEADERS | _OVER_HTTPS
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in said.items():
                     headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class AllowedHosts:
+    """Answer 400 where the Host header is none of `hosts`, except to health checks."""
+
+    def __init__(self, app: ASGIApp, hosts: list[str]) -> None:
+        self._app = app
+        self._only = TrustedHostMiddleware(app, hosts, www_redirect=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        checks = scope["type"] == "http" and scope["path"] in _HEALTH
+        await (self._app if checks else self._only)(scope, receive, send)
 
 
 class Door:

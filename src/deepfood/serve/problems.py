@@ -80,6 +80,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "more bytes or pixels than the limits allow",
         415: "not an image, or a body of another kind",
         422: "a damaged photo, or a value that cannot be used",
+        429: "too many requests of one client; try again after `Retry-After` seconds",
+        503: "busy; try again after `Retry-After` seconds",
+        504: "the time limit was reached",
     }.items()
 }
 #: And one that changes the gallery.

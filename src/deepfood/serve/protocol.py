@@ -22,6 +22,8 @@ class Config(uvicorn.Config):
             log_config=None,  # logs.py says how
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies.split(),
             timeout_graceful_shutdown=10,
             # uvicorn kills a worker that is silent for so long, also while it still imports what it
             # needs; with its 5 s, none ever starts on a machine that is busy enough.
