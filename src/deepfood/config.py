@@ -30,6 +30,7 @@ CONFIG_FILE = "deepfood.toml"
 
 #: Several values, with blanks between.
 _ORIGINS = r"^(\*|\s*(https?://[^\s/*]+(\s+|$))*)$"
+_URL_HOSTS = r"^\s*((https?://)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\s+|$))*$"
 _HOSTS = r"^\s*((\*\.)?[\w.:\[\]-]+(\s+|$))*$"
 
 
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[str, Field(pattern=_ORIGINS)] = ""
     allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
+    query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -12,6 +12,7 @@ from deepfood.config import Settings, load_settings
 from deepfood.gallery import Answer
 from deepfood.gallery.find import Found
 from deepfood.serve.app import create_app
+from deepfood.serve.fetch import Fetcher
 from deepfood.serve.protocol import Config
 from deepfood.serve.question import Question
 from deepfood.serve.run import listen
@@ -35,11 +36,13 @@ class HeldService(SearchService):
 
 
 @contextmanager
-def held_server(gallery: Path, **changed: object) -> Iterator[tuple[int, HeldService]]:
+def held_server(
+    gallery: Path, fetcher: Fetcher | None = None, **changed: object
+) -> Iterator[tuple[int, HeldService]]:
     """A port of 127.0.0.1, and its service, whose gate is open. Two threads search."""
     settings = load_settings(gallery=gallery, threads=1, **changed)
     service = open_held(settings)
-    config = Config(create_app(settings, lambda _: service), settings)
+    config = Config(create_app(settings, lambda _: service, fetcher), settings)
     server = uvicorn.Server(config)
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))

@@ -14,10 +14,12 @@ from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
+from deepfood.photo import Limits
 from deepfood.serve import changes, explain, logs
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
+from deepfood.serve.fetch import Fetcher
 from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
 from deepfood.serve.line import Line, compute, read
 from deepfood.serve.measure import trace_with
@@ -52,8 +54,18 @@ _ORIGINAL_FORM = {
 }
 
 
-def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) -> FastAPI:
-    """The application; `opener` is called once, when it starts."""
+def create_app(
+    settings: Settings,
+    opener: Callable[[Settings], SearchService],
+    fetcher: Fetcher | None = None,
+) -> FastAPI:
+    """The application; `opener` is called once, when it starts.
+
+    `fetcher` gets photos by URL, as the settings say unless one is given.
+    """
+    if fetcher is None:
+        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        fetcher = Fetcher(settings.query_url_hosts.split(), limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -72,10 +84,12 @@ def create_app(settings: Settings, opener: Callable[[Settings], SearchService]) 
         ):
             yield {
                 "current": current,
+                "fetcher": fetcher,
                 "computing": computing,
                 "reading": reading,
                 "writing": writing,
             }
+        await fetcher.close()
         upkeep.end()
         current.service.close()
 

@@ -13,6 +13,7 @@ Text = Annotated[str, Field(max_length=1000)]
 class SearchRequest(BaseModel):
     """Give `photo`, a base64 data URL, or `id`, a photo of the gallery, or lists of them.
 
+    `url` is where the service fetches a photo, of hosts that its settings list.
     `not_photo` and `not_id` are what the hits should be unlike; all in all there may be 8. `where`
     is a filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and
     height as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the
@@ -27,6 +28,7 @@ class SearchRequest(BaseModel):
     )
 
     photo: str | list[str] = []
+    url: str | None = None
     id: str | list[str] = []
     not_photo: str | list[str] = []
     not_id: str | list[str] = []

@@ -53,7 +53,9 @@ async def read_question(request: Request, max_part_bytes: int) -> Question:
     """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422."""
     kind = _media_type(request)
     if kind == "application/json":
-        return _question(_from_json(SearchRequest, await request.body()))
+        said = _from_json(SearchRequest, await request.body())
+        fetched = [] if said.url is None else [await request.state.fetcher.get(said.url)]
+        return _question(said, fetched)
     if kind in (_MULTIPART, _URLENCODED):
         async with _form(request, max_part_bytes) as form:
             return await _question_from_form(form)
@@ -181,8 +183,8 @@ def _checked(kind: type[Wanted], values: Any) -> Wanted:
         raise HTTPException(422, f"{where}: {first['msg']}") from error
 
 
-def _question(said: SearchRequest) -> Question:
-    photos = [from_data_url(one) for one in _each(said.photo)]
+def _question(said: SearchRequest, fetched: list[bytes]) -> Question:
+    photos = [from_data_url(one) for one in _each(said.photo)] + fetched
     return _asked(said, photos, [from_data_url(one) for one in _each(said.not_photo)])
 
 
@@ -196,6 +198,8 @@ async def _question_from_form(form: FormData) -> Question:
         if isinstance(value, UploadFile):
             raise HTTPException(422, f"`{name}` is text, not a file")
         fields[name] = form.getlist(name) if name in _SEVERAL else value
+    if "url" in fields:
+        raise HTTPException(422, "`url` can be given in JSON only")
     if "box" in fields:
         fields["box"] = fields["box"].split(",")
     if "k" in fields:
