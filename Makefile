@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8000
+WORKERS ?= 2
 BIN     = $(VENV)/bin
 
 .PHONY: demo test check lint bench rehearse clean
@@ -11,10 +12,10 @@ BIN     = $(VENV)/bin
 demo: $(VENV)/.core
 	@trap : INT; $(BIN)/deepfood demo --port $(PORT)
 
-## All tests, in a real browser too
+## All tests, in a real browser too; as many at once as WORKERS
 test: $(VENV)/.test
 	@scripts/install-browser
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 ## What CI runs: format, lint, types, secrets, tests
 check: lint test

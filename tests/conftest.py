@@ -1,13 +1,52 @@
-"""Fixtures for all tests: a small gallery and a real server of it, made once, when first wanted."""
+"""Fixtures for all tests, made once, when first wanted; and how several processes share the tests.
 
+`make test` runs pytest-xdist, which gives whole files to workers, each with fixtures of its own.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from live import SmallGallery, build_dish_gallery, build_small_gallery, run_deepfood, serving
 from plates import write_photos, write_tiny_model
 from seaweed import OWNER, Seaweed, seaweed, use_identity
+
+# On a busy machine an example may take any time.
+settings.register_profile("deepfood", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("deepfood")
+
+#: The files that take longest, longest first: begun first, so that the workers end together.
+LONGEST = (
+    "train/test_killed.py",
+    "train/test_processes.py",
+    "gallery/test_renew_live.py",
+    "gallery/test_kills.py",
+    "gallery/test_faults.py",
+    "serve/test_page.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With several workers, all that they start keeps to one thread where OpenMP decides."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    order = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the cache of whoever runs the tests, nor found there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPFOOD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,13 @@ def use_identity(patch: pytest.MonkeyPatch, identity: tuple[str, str]) -> None:
 
 
 def _free_ports(*names: str) -> dict[str, int]:
-    """Ports that are free, and whose number + 10000, for gRPC, is free too."""
+    """Ports that are free, and whose number + 10000, for gRPC, is free too.
+
+    Below those that the system hands out, and from another one on for each process.
+    """
     found: dict[str, int] = {}
-    candidates = (port for port in range(20000 + os.getpid() % 20000, 55000) if _is_free(port))
+    first = 10000 + os.getpid() * 61 % 10000
+    candidates = (port for port in range(first, 22000) if _is_free(port))
     for name in names:
         found[name] = next(port for port in candidates if _is_free(port + 10000))
     return found

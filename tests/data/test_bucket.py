@@ -190,4 +190,4 @@ def test_what_cannot_be_listed_is_said_in_a_line(
     started = time.monotonic()
     with pytest.raises(StorageError, match="cannot be reached"):
         list_photos(s3_bucket)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60, "it went on trying"

@@ -307,7 +307,7 @@ def test_a_registry_that_never_answers(registry: Registry, tmp_path: Path) -> No
     with pytest.raises(DownloadError) as caught:
         fetch(package, ANYTHING, tmp_path, timeout_s=1)
     one_line(caught, "npm did not fetch @food/pictures 1.0.0 within 1 s", "check the network")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # it stalls for 20
 
 
 def test_other_contents_than_pinned_are_not_used(registry: Registry, tmp_path: Path) -> None:

