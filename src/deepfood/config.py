@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     # Service
     gallery: Annotated[str | None, BeforeValidator(lambda said: said and str(said))] = None
     photos_root: Path | None = None
+    follow_s: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
+    photo_links: Literal["proxied", "presigned"] = "proxied"
+    presigned_s: Annotated[float, Field(ge=1, le=604_800)] = 3600.0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     compact_share: Annotated[float, Field(ge=0, lt=1)] = 0.3

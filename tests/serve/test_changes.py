@@ -341,7 +341,7 @@ def test_a_long_tail_gets_into_the_index_by_itself(
     monkeypatch.setattr("deepfood.gallery.reindex.TAIL_ROWS", 2)
     settings = load_settings(gallery=built)
     current = Current(settings, open_service(settings))
-    upkeep = Upkeep(current)
+    upkeep = Upkeep(current, settings)
     upkeep.start()
     write_photos(built.parent / "new", 5, start=70)
     run_deepfood("add", built, built.parent / "new")  # whose own process is more patient

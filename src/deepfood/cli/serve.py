@@ -33,7 +33,10 @@ def demo(
 @app.command()
 def serve(
     gallery: Annotated[
-        Path | None, typer.Argument(metavar="[GALLERY]", help="A gallery folder.")
+        str | None,
+        typer.Argument(
+            metavar="[GALLERY]", help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
+        ),
     ] = None,
     model: ModelOption = None,
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
@@ -43,7 +46,7 @@ def serve(
         Path | None, typer.Option(help="Where the photos are, if they have moved.")
     ] = None,
 ) -> None:
-    """Serve the web page and the API."""
+    """Serve the web page and the API. Of an s3:// prefix the latest release, whichever that is."""
     from deepfood.serve.run import listen, run
 
     settings = load_settings(

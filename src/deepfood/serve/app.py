@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
@@ -71,7 +71,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         service = await asyncio.to_thread(opener, settings)
         current = Current(settings, service)
-        upkeep = Upkeep(current)
+        upkeep = Upkeep(current, settings)
+        app.state.photo_host = service.links.host() if service.links else ""
         upkeep.start()
         # As many photos are decoded at once as there are cores to do it (and memory for). Who waits
         # for a turn to write keeps none of them from searching, and a crowd that searches does not
@@ -196,7 +197,12 @@ async def photo_facts(request: Request, photo_id: str) -> FactsOut:
 )
 async def photo_file(request: Request, photo_id: str) -> Response:
     """The photo as it was indexed, byte for byte."""
-    photo, data = await read(request, _service(request).photo, photo_id)
+    service = _service(request)
+    if link := await read(request, service.link, photo_id):
+        # The same address for as long as it surely works; what it leads to stays right for ever.
+        kept_s = int(_settings(request).presigned_s / 2)
+        return RedirectResponse(link, headers={"Cache-Control": f"private, max-age={kept_s}"})
+    photo, data = await read(request, service.photo, photo_id)
     return Response(data, media_type=photo.media_type, headers=_PICTURE_HEADERS)
 
 

@@ -24,6 +24,7 @@ from deepfood.serve.keys import with_key
 from deepfood.serve.line import compute, in_turn, read
 from deepfood.serve.problems import CHANGE_PROBLEMS
 from deepfood.serve.query import NewPhoto, read_change, read_new_photo
+from deepfood.serve.released import refuse_to_change_a_release
 from deepfood.serve.say import facts_of, gallery_of
 from deepfood.serve.service import SearchService
 
@@ -33,12 +34,15 @@ T = TypeVar("T")
 WAIT_S = 5.0
 _LONGEST_FILE_NAME = 200
 
+_OWN_ONLY = [Depends(refuse_to_change_a_release)]
+
 router = APIRouter(tags=["changes"], dependencies=[Depends(with_key)], responses=CHANGE_PROBLEMS)
 
 
 @router.post(
     "/api/v1/photos",
     status_code=201,
+    dependencies=_OWN_ONLY,
     responses={200: {"model": FactsOut, "description": "the gallery has this photo already"}},
     openapi_extra=accepts(
         {"multipart/form-data": ADD_FORM, "application/json": AddRequest.model_json_schema()}
@@ -61,6 +65,7 @@ async def add_photo(request: Request, response: Response) -> FactsOut:
 
 @router.patch(
     "/api/v1/photos/{photo_id}",
+    dependencies=_OWN_ONLY,
     openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
 )
 async def change_photo(request: Request, photo_id: str) -> FactsOut:
@@ -83,7 +88,7 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
     return await read(request, facts_of, request, photo_id)
 
 
-@router.delete("/api/v1/photos/{photo_id}", status_code=204)
+@router.delete("/api/v1/photos/{photo_id}", status_code=204, dependencies=_OWN_ONLY)
 async def remove_photo(request: Request, photo_id: str) -> None:
     """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
     await _change_existing(request, photo_id, lambda writer: writer.remove([photo_id]))

@@ -9,6 +9,7 @@ from deepfood.errors import ArtifactBusyError, DeepfoodError
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import compact, leaves_work, wants_compact
 from deepfood.serve.measure import gallery_seen
+from deepfood.serve.released import gallery_folder, is_released
 from deepfood.serve.service import SearchService, open_service
 
 _log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ _AFTER_FAILURE_S = 60.0
 class Current:
     """Holds the service. When the gallery gets another Model, a new one takes its place.
 
+    Where a release is served, a new one takes its place for each release that becomes the latest.
+
     Whoever still uses the old one goes on with the old generation, whose files are open.
     """
 
@@ -31,8 +34,17 @@ class Current:
         gallery_seen(service.gallery)
 
     def follow(self) -> SearchService:
-        """The service of the generation that lives now. Raises ArtifactError."""
+        """The service of the generation or release that lives now.
+
+        Raises ArtifactError, StorageError; the service is then as it was.
+        """
         with self._following:
+            if is_released(self._settings):
+                if gallery_folder(self._settings) != self.service.gallery.folder:
+                    self.service = open_service(self._settings, self.service)
+                    _log.info("a new release is served: %s", self.service.gallery.folder.name)
+                gallery_seen(self.service.gallery)
+                return self.service
             self.service.gallery.follow()
             if self.service.gallery.superseded:
                 # The Model that was named on the command line made the generation before.
@@ -46,6 +58,8 @@ class Current:
         What somebody else is at, or has begun and not ended, is left to them.
         """
         service = self.follow()
+        if is_released(self._settings):
+            return
         gallery, model = service.gallery, service.embedder.model
         now = gallery.refresh()
         if wants_compact(now, self._settings.compact_share):
@@ -59,21 +73,24 @@ class Current:
 class Upkeep(threading.Thread):
     """Follows the gallery each second, and keeps its index and its rows in good order.
 
+    A release never changes: only which of them is the latest does, and that is asked less often.
+
     A daemon, for an index in the making need not be waited for when the process ends.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, settings: Settings) -> None:
         super().__init__(name="upkeep", daemon=True)
         self._current = current
+        self._every_s = settings.follow_s if is_released(settings) else _EVERY_S
         self._ended = threading.Event()
 
     def end(self) -> None:
         self._ended.set()
 
     def run(self) -> None:
-        wait_s = _EVERY_S
+        wait_s = self._every_s
         while not self._ended.wait(wait_s):
-            wait_s = _EVERY_S
+            wait_s = self._every_s
             try:
                 self._current.keep_up()
             except (DeepfoodError, OSError) as error:

@@ -77,6 +77,12 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in said.items():
                     headers.setdefault(name, value)
+                if host := getattr(scope["app"].state, "photo_host", ""):
+                    # Photos are redirected to the bucket, which the page must be allowed to show.
+                    policy = headers["Content-Security-Policy"]
+                    headers["Content-Security-Policy"] = policy.replace(
+                        "img-src 'self'", f"img-src 'self' {host}"
+                    )
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -93,6 +93,7 @@ CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
         for status, why in {
             401: "no key, or one that is not of this gallery",
             403: "no key is set here: the gallery is not changed over HTTP",
+            409: "a release is served, which never changes",
             503: "another process is writing; try again after `Retry-After` seconds",
             507: "the server's disk is full",
         }.items()

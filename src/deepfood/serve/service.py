@@ -4,13 +4,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, open_embedder
-from deepfood.errors import QueryError, SettingError
+from deepfood.errors import QueryError
 from deepfood.gallery import Answer, Gallery, Photo, gallery_model, judge
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import Found, find
@@ -19,10 +18,9 @@ from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
-from deepfood.release.cached import cached
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
-from deepfood.storage import is_remote
+from deepfood.serve.released import PhotoLinks, gallery_folder
 
 
 class SearchService:
@@ -37,6 +35,7 @@ class SearchService:
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
+        self.links = PhotoLinks.of(gallery.folder, settings)
 
     def search(self, question: Question) -> tuple[Answer, Found]:
         """The page of hits asked for. How sure it is, is known for a plain question only.
@@ -101,6 +100,13 @@ class SearchService:
         photo = self.gallery.photo(photo_id)
         return photo, self.gallery.read(photo)
 
+    def link(self, photo_id: str) -> str | None:
+        """Where the bucket itself gives a photo, None where this service does.
+
+        Raises PhotoNotFoundError, StorageError.
+        """
+        return self.links.to(self.gallery.photo(photo_id)) if self.links else None
+
     def thumbnail(self, photo_id: str) -> bytes:
         """A small JPEG of a photo of the gallery, made when first asked for."""
         photo = self.gallery.photo(photo_id)
@@ -140,13 +146,17 @@ class ByteCache:
         return value
 
 
-def open_service(settings: Settings) -> SearchService:
-    """Open Model and gallery as the settings say. Raises SettingError or ArtifactError."""
-    if settings.gallery is None:
-        raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
-    remote = is_remote(settings.gallery)
-    folder = cached(settings.gallery, settings) if remote else Path(settings.gallery)
+def open_service(settings: Settings, before: SearchService | None = None) -> SearchService:
+    """Open Model and gallery as the settings say.
+
+    The Embedder of `before` is used again where it has the same Model. Raises SettingError,
+    ArtifactError or StorageError.
+    """
+    folder = gallery_folder(settings)
     model = gallery_model(folder, settings.model)
-    embedder = open_embedder(settings, model, latency=True)
+    if before and before.embedder.model.fingerprint == model.fingerprint:
+        embedder = before.embedder
+    else:
+        embedder = open_embedder(settings, model, latency=True)
     gallery = Gallery.open(folder, model, settings.photos_root)
     return SearchService(gallery, embedder, settings)
