@@ -283,30 +283,6 @@ def scan_bomb(scans: int) -> bytes:
     return data[:-2] + last * scans + b"\xff\xd9"
 
 
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Damage as disks, networks and attackers do it: flip, overwrite, cut, drop or repeat bytes."""
-    out = bytearray(data)
-    # Half of the damage goes to the first bytes, where the headers are.
-    at = int(rng.integers(len(out) if rng.random() < 0.5 else min(400, len(out))))
-    length = int(rng.integers(1, 64))
-    match rng.integers(6):
-        case 0:
-            for place in rng.integers(at, min(at + 400, len(out)), 8):
-                out[place] ^= 1 << int(rng.integers(8))
-        case 1:
-            out[at : at + length] = rng.bytes(length)
-        case 2:
-            out[at : at + 4] = (b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff")[length % 3]
-        case 3:
-            del out[at:]
-        case 4:
-            del out[at : at + length]
-        case _:
-            source = int(rng.integers(len(out)))
-            out[at:at] = out[source : source + length * 8]
-    return bytes(out)
-
-
 @cache
 def not_photos() -> dict[str, bytes]:
     """What people upload that is no photo, and pictures in formats that deepfood does not read."""

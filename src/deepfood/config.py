@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 64
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     max_connections: Annotated[int, Field(ge=1)] = 900
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     cors_origins: Annotated[str, Field(pattern=_ORIGINS)] = ""

@@ -19,9 +19,10 @@ from deepfood.serve import changes, explain, logs
 from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
+from deepfood.serve.drain import LastAnswers, drained
 from deepfood.serve.fetch import Fetcher
 from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
-from deepfood.serve.line import Line, compute, read
+from deepfood.serve.line import Line, compute, read, turned_away
 from deepfood.serve.measure import trace_with
 from deepfood.serve.observe import Observe
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers
@@ -82,9 +83,11 @@ def create_app(
             Line("search", service.embedder.threads + 1, queued, timeout_s) as computing,
             Line("read", 2, _QUEUED_READS, timeout_s) as reading,
             Line("write", 1, queued, timeout_s) as writing,
+            drained(settings.drain_s) as drain,
         ):
             yield {
                 "current": current,
+                "drain": drain,
                 "fetcher": fetcher,
                 "computing": computing,
                 "reading": reading,
@@ -115,6 +118,7 @@ def create_app(
         trace_with(tracer.start_as_current_span)
         app.add_middleware(Trace, tracer=tracer)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(LastAnswers)
     return app
 
 
@@ -224,9 +228,14 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", tags=["operation"])
+@router.get("/readyz", tags=["operation"], responses={503: PROBLEMS[503]})
 async def readyz(request: Request) -> dict[str, str]:
-    """The gallery is open and can be searched; before that, nothing answers here."""
+    """The gallery is open and can be searched; before that, nothing answers here.
+
+    503 once the process was told to end, while it still answers (`drain_s`).
+    """
+    if request.state.drain.under_way:
+        raise turned_away("the service is ending")
     return {"status": "ready", "photos": str(_service(request).gallery.count)}
 
 

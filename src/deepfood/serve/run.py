@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import socket
 
 import uvicorn
@@ -60,6 +61,8 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     shown = f"[{host}]" if ":" in host else host
     try:
         # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
+        # uvicorn repeats the signal that ended it; being told to end is no failure.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         _say(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
@@ -68,9 +71,16 @@ def _run(settings: Settings, listening: socket.socket) -> None:
             service.close()
             export_settings(settings)
             config = Config("deepfood.serve.app:app_for_worker", settings)
-            Multiprocess(config, sockets=[listening]).run()
+            _Workers(config, sockets=[listening]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
+
+
+class _Workers(Multiprocess):
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        for one in self.sockets:
+            one.close()  # or clients would be let in when no worker listens, and never answered
 
 
 def _say(settings: Settings, text: str) -> None:
