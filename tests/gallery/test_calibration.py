@@ -445,7 +445,7 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "DEEPFOOD_CACHE": str(tmp_path / "cache")},
     )
     assert done.returncode == 2, done.stderr

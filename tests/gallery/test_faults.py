@@ -211,7 +211,7 @@ def run_build(arguments: list[str], limit: int = 0) -> subprocess.CompletedProce
         [sys.executable, "-c", _BUILD, str(limit), "build", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -254,19 +254,19 @@ def test_a_full_disk_and_then_more_room(kind: str, small_disk: Path, tmp_path: P
 def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
     small_disk: Path, tmp_path: Path
 ) -> None:
-    photos = write_photos(tmp_path / "photos", 200)
-    model = write_tiny_model(tmp_path / "model")
+    photos = write_photos(tmp_path / "photos", 50)
+    model = write_tiny_model(tmp_path / "model", pool=4)
     arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
     assert run_build(arguments).returncode == 0
-    write_photos(photos, 1200, start=200)
+    write_photos(photos, 300, start=50)  # 1.1 MB of vectors
     assert run_build(arguments).returncode == 2
     assert problems(small_disk / "g") == []
 
 
 @pytest.mark.parametrize("kilobytes", [1, 60, 600])
 def test_a_file_size_limit_is_a_full_disk_too(kilobytes: int, tmp_path: Path) -> None:
-    photos = write_photos(tmp_path / "photos", 900)  # 0.7 MB of vectors
-    model = write_tiny_model(tmp_path / "model")
+    photos = write_photos(tmp_path / "photos", 225)
+    model = write_tiny_model(tmp_path / "model", pool=4)  # 0.7 MB of vectors
     arguments = [str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
     full = run_build(arguments, limit=kilobytes * 1024)
     assert full.returncode == 2

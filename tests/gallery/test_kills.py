@@ -143,7 +143,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
         for reader in readers:
             assert reader.poll() is None, reader.communicate()
     finally:
-        ends = [process.communicate(timeout=60) for process in (*readers, writers)]
+        ends = [process.communicate(timeout=300) for process in (*readers, writers)]
     for reader, (searches, complaint) in zip(readers, ends, strict=False):
         assert reader.returncode == 0, complaint
         assert json.loads(searches)["searches"] > 100

@@ -14,6 +14,7 @@ from deepfood.gallery.add import add_photos
 from deepfood.gallery.reindex import reindex
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from live import run_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 from test_cli import deepfood
 
@@ -235,7 +236,10 @@ def test_a_log_on_a_read_only_disk_is_read_too(
             assert "plate-00004.jpg" not in files_of(opened)
 
 
-def test_the_commands(gallery: Path, tmp_path: Path) -> None:
+def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, run_here(*arguments), *capsys.readouterr())
+
     new = write_photos(tmp_path / "new/curry", 2, start=100)
     (new / "bad.jpg").write_text("no photo")
     done = deepfood("add", gallery, new.parent, "--json")
@@ -276,7 +280,7 @@ def test_a_disk_that_fills_while_adding_loses_nothing(
 ) -> None:
     new = write_photos(tmp_path / "new", 40, start=100)
     command = [sys.executable, "-c", _LIMITED, str(limit), "add", str(gallery), str(new)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done
     assert "no space left" in done.stderr.splitlines()[-1]
     with Gallery.open(gallery, embedder.model) as opened:

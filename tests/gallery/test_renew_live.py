@@ -80,7 +80,7 @@ class Changes(threading.Thread):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         # The one refusal there may be: embedded with the old Model, and swapped before the commit.
         assert done.returncode == 0 or "was made with the Model" in done.stderr, done.stderr

@@ -424,7 +424,7 @@ def test_a_taken_port_is_said_in_one_line(server_url: str, small_gallery: SmallG
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"},
     )
     assert done.returncode == 2

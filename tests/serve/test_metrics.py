@@ -174,7 +174,7 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,7 @@
-"""One process of a training that torchrun starts: `rank.py PHOTOS OUT CHANGES KILL_AT`.
+"""One process of a training that torchrun starts: `rank.py PHOTOS OUT CHANGES KILL_AT MODEL`.
 
-Writes OUT/rank-N.json, what the training came to. The first process kills itself in earnest after
-KILL_AT checkpoints; 0 is never.
+Writes OUT/rank-N.json, what the training came to, and where MODEL is 1 the Model too. The first
+process kills itself in earnest after KILL_AT checkpoints; 0 is never.
 """
 
 import json
@@ -20,6 +20,7 @@ from deepfood.train.run import open_training, train_model
 def main() -> None:
     torch.set_num_threads(1)
     photos, out, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4])
+    writes_model = sys.argv[5] == "1"
     task = small_task(photos, out, **json.loads(sys.argv[3]))
     save, left = checkpoint.save, [kill_at]
 
@@ -36,8 +37,9 @@ def main() -> None:
         found = outcome(training)
         rank = training.hardware.rank
     (out / f"rank-{rank}.json").write_text(json.dumps(found))
-    trained = train_model(task)  # it is finished: this writes the Model
-    assert (trained.manifest is not None) == (rank == 0)
+    if writes_model:
+        trained = train_model(task)  # it is finished: this writes the Model
+        assert (trained.manifest is not None) == (rank == 0)
 
 
 main()

@@ -4,8 +4,8 @@
 The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and
 after a checkpoint's rename, between the two checkpoints of an epoch's end; and one between two
 epochs. Those of `random` are killed by this process after a random time. `full` is one attempt on a
-disk too small for the next checkpoint. Prints as JSON each attempt's exit status, and what the
-training came to.
+disk too small for the next checkpoint. At last this process trains to the end, and prints as JSON
+each attempt's exit status, and what the training came to.
 """
 
 import json
@@ -17,7 +17,10 @@ import sys
 import time
 from pathlib import Path
 
+import accelerate  # noqa: F401  (what a training imports when it begins)
+import pytorch_metric_learning.losses  # noqa: F401
 import torch
+import torch.utils.tensorboard
 from small import outcome, small_task
 
 from deepfood.errors import DiskFullError
@@ -81,8 +84,8 @@ def main() -> None:
             statuses.append(attempt(task, kill_after_s=draw.uniform(0.1, LONGEST_S)))
     elif moments == "full":
         statuses += [attempt(task, die_at_write=5), attempt(task, small_disk=True)]
-    statuses.append(attempt(task))
     with open_training(task) as training:
+        training.run(lambda record, best: None)
         print(json.dumps({"statuses": statuses, "outcome": outcome(training)}))
 
 

@@ -19,12 +19,12 @@ HERE = Path(__file__).parent
 
 
 def torchrun(
-    photos: Path, out: Path, *, kill_at: int = 0, **changes: Any
+    photos: Path, out: Path, *, kill_at: int = 0, model: bool = False, **changes: Any
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [*command, HERE / "rank.py", photos, out, json.dumps(changes), str(kill_at)],
+        [*command, HERE / "rank.py", photos, out, json.dumps(changes), str(kill_at), f"{model:d}"],
         capture_output=True,
         text=True,
         check=False,
@@ -52,7 +52,7 @@ def test_two_processes_train_as_one_does(
         training.run(lambda record, best: None)
         one = outcome(training)
     out = tmp_path / "two"
-    done = torchrun(dishes, out, **changes)
+    done = torchrun(dishes, out, model=True, **changes)
     assert done.returncode == 0, done.stderr
     first, second = both(out)
     assert first == second

@@ -219,7 +219,7 @@ def deepfood(*arguments: object, before: str = "pass") -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -171,7 +171,7 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
             env={**os.environ, **environment},
         )
         assert [path.endswith("model.safetensors") for path, _ in server.requests] == [True]
