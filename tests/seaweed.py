@@ -77,6 +77,10 @@ class Seaweed:
         assert self._put(name, "") == 200
         return f"s3://{name}"
 
+    def make_bucket(self, name: str) -> None:
+        """Make a private bucket with this name, unless it is there."""
+        assert self._put(name, "") in (200, 409)
+
     def _works(self) -> bool:
         try:
             return self._put("ready", "") in (200, 409) and self._put("ready", "probe") == 200
