@@ -73,6 +73,14 @@ class Settings(BaseSettings):
     hnsw_ef_search: Annotated[int, Field(ge=1, le=10_000)] = 200
     storage: Literal["f32", "f16", "i8"] = "f32"
 
+    # Galleries on Milvus
+    milvus_token: str = ""
+    milvus_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    milvus_consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = "Strong"
+    milvus_shards: Annotated[int, Field(ge=1, le=64)] = 2
+    milvus_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    photos_store: str | None = None
+
     # Service
     gallery: Annotated[str | None, BeforeValidator(lambda said: said and str(said))] = None
     photos_root: Path | None = None

@@ -23,6 +23,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 ├── DeployError                  the cloud refused a deployment, or it went wrong there
 ├── StorageError                 S3 (or a local folder in its place) refuses, fails or is away
 │   └── StorageMissingError      there is nothing with that key
+├── EngineError                  the distributed engine is away, slow, or refuses
 ├── DiskFullError                no space left where the work is written
 ├── MissingExtraError            an optional part is not installed
 ├── PortTakenError               the address to serve on is in use
@@ -130,6 +131,10 @@ class StorageError(DeepfoodError):
 
 
 class StorageMissingError(StorageError):
+    pass
+
+
+class EngineError(DeepfoodError):
     pass
 
 

@@ -76,7 +76,7 @@ class Columns:
         return self._masks.rows(sql, (self.declared[name].id, *keys), rows)
 
 
-def names_of(declared: Mapping[str, Attribute]) -> str:
+def names_of(declared: Mapping[str, object]) -> str:
     """The columns that there are, for an error's way out."""
     own = ", ".join(list(declared)[:20])
     return f"there are {', '.join(BUILT_IN)}{', ' + own if own else ''}"

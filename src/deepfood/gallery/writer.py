@@ -70,7 +70,7 @@ class GalleryWriter:
             if found is not None:
                 row, before = found
                 before = known.get(row, before)
-                after = _relabelled(before, one.photo)
+                after = relabelled(before, one.photo)
                 same = after == before and not one.attributes
                 outcomes.append("unchanged" if same else "updated")
                 if not same:
@@ -78,7 +78,7 @@ class GalleryWriter:
                     values[row] = {**values.get(row, {}), **one.attributes}
             elif sha256 in coming:
                 before, said = coming[sha256].photo, coming[sha256].attributes
-                after = _relabelled(before, one.photo)
+                after = relabelled(before, one.photo)
                 coming[sha256] = replace(one, photo=after, attributes={**said, **one.attributes})
                 same = after == before and not one.attributes
                 outcomes.append("unchanged" if same else "updated")
@@ -152,7 +152,7 @@ class GalleryWriter:
         return several[0]
 
 
-def _relabelled(before: Photo, given: Photo) -> Photo:
+def relabelled(before: Photo, given: Photo) -> Photo:
     """`before` with the label and name that are given by hand now."""
     after = replace(before, label=given.label or before.label, name=given.name or before.name)
     return after if after == before else replace(after, edited=True)

@@ -1,0 +1,133 @@
+"""What there is to say of a gallery as a whole, kept in Milvus beside its photos.
+
+Texts by key, in parts, since Milvus limits a text to 64 KB. A text counts when all its parts are
+there: a writer that is killed leaves the one before.
+"""
+
+import json
+import time
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepfood.config import Settings
+from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
+from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.values import Type
+from deepfood.index import IndexSpec
+from deepfood.milvus.connection import Connection
+from deepfood.milvus.schema import about_schema, index_of
+
+_PART = 60_000
+
+
+class Column(BaseModel):
+    """A declared attribute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Type
+    safety: bool
+
+
+class MilvusManifest(BaseModel):
+    """What the local gallery's manifest says, as far as it has a meaning here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    generation: Annotated[int, Field(ge=1)]
+    photos_root: str
+    #: Where the bytes of photos that were added are kept: `s3://…`, or a folder that all reach.
+    photos_store: str | None
+    dimension: Annotated[int, Field(ge=1)]
+    model_name: str
+    model_fingerprint: str
+    index: IndexSpec
+    columns: dict[str, Column] = {}
+    labels: Annotated[int, Field(ge=0)] = 0
+    calibration: Calibration | None = None
+    uncalibrated: str | None = None
+    #: False until its first build has come to its end.
+    whole: bool = False
+
+
+class About:
+    """Reads and writes texts of a gallery."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.collection = f"{connection.address.name}_about"
+
+    def create(self, settings: Settings) -> None:
+        if not self._connection.ask("has_collection", collection_name=self.collection):
+            self._connection.ask(
+                "create_collection",
+                collection_name=self.collection,
+                schema=about_schema(),
+                index_params=index_of(settings, "FLAT"),
+                consistency_level="Strong",
+                num_shards=1,
+            )
+
+    def read(self, key: str) -> str | None:
+        """The newest text that is whole, or None."""
+        rows = self._connection.ask(
+            "query",
+            collection_name=self.collection,
+            filter=f'key == "{key}"',
+            output_fields=["version", "part", "parts", "text"],
+            consistency_level="Strong",
+        )
+        versions: dict[int, dict[int, str]] = {}
+        parts = {row["version"]: row["parts"] for row in rows}
+        for row in rows:
+            versions.setdefault(row["version"], {})[row["part"]] = row["text"]
+        for version in sorted(versions, reverse=True):
+            texts = versions[version]
+            if len(texts) == parts[version]:
+                return "".join(texts[part] for part in sorted(texts))
+        return None
+
+    def write(self, key: str, text: str) -> None:
+        """`text` is ASCII. Once it is written, those before are removed."""
+        assert text.isascii()
+        version = time.time_ns()
+        pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
+        for part, piece in enumerate(pieces):
+            row = {
+                "id": f"{key}/{version}/{part}",
+                "vector": [0.0, 1.0],
+                "key": key,
+                "version": version,
+                "part": part,
+                "parts": len(pieces),
+                "text": piece,
+            }
+            self._connection.ask("upsert", collection_name=self.collection, data=[row])
+        self._connection.ask(
+            "delete",
+            collection_name=self.collection,
+            filter=f'key == "{key}" and version < {version}',
+        )
+
+    def forget(self, key: str) -> None:
+        self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')
+
+    def manifest(self, collection: str) -> MilvusManifest:
+        """The manifest of a generation's collection. Raises an ArtifactError."""
+        text = self.read(f"{collection}/manifest")
+        if text is None:
+            raise ArtifactMissingError(
+                f"{self._connection.address} has no manifest of {collection}: build it again"
+            )
+        try:
+            return MilvusManifest.model_validate_json(text)
+        except ValidationError as error:
+            raise ArtifactCorruptError(
+                f"the manifest of {collection} at {self._connection.address} is damaged or of "
+                f"another deepfood: {error.errors(include_url=False)[0]['msg']}"
+            ) from error
+
+    def write_manifest(self, collection: str, manifest: MilvusManifest) -> None:
+        self.write(f"{collection}/manifest", json.dumps(manifest.model_dump(mode="json")))

@@ -1,0 +1,41 @@
+"""Where a gallery on Milvus is: `milvus://HOST:PORT/NAME`, or `milvuss://` over TLS."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from deepfood.errors import SettingError
+
+_ADDRESS = re.compile(r"milvus(s?):/{1,2}([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/(.*)")
+#: A collection's name may have 255 characters; ours add some.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
+_PORT = 19530
+
+
+def is_milvus(text: object) -> bool:
+    """Whether it names a gallery on Milvus, also where a Path has folded its slashes."""
+    return bool(re.match(r"milvuss?:/", str(text)))
+
+
+@dataclass(frozen=True)
+class MilvusAddress:
+    """`uri` is what pymilvus takes; `name` is the gallery's, an alias of its collection."""
+
+    uri: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises SettingError for what is no such address."""
+        found = _ADDRESS.fullmatch(str(text))
+        name = found.group(4) if found else ""
+        if not found or not _NAME.fullmatch(name):
+            raise SettingError(
+                f"{text} is no gallery on Milvus: give milvus://HOST:{_PORT}/NAME, the name of "
+                "letters, digits and _"
+            )
+        secure, host, port, _ = found.groups()
+        return cls(f"http{secure}://{host}:{port or _PORT}", name)
+
+    def __str__(self) -> str:
+        return f"{self.uri.replace('http', 'milvus', 1)}/{self.name}"

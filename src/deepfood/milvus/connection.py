@@ -1,0 +1,87 @@
+"""The connection to Milvus: time limits, retries, and errors in one line.
+
+Everything asked here may be asked twice: rows are written under the photo's id, so that a write
+whose answer got lost is only written again.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from deepfood.config import Settings
+from deepfood.errors import EngineError
+from deepfood.milvus.address import MilvusAddress
+
+#: What Milvus says of requests that will fail the next time too: no such collection, wrong
+#: parameters, wrong credentials. All else passes: a node that is gone is replaced.
+_FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401}
+_FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection", "not found[coll")
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+
+
+class Connection:
+    """Many threads may ask at once."""
+
+    def __init__(self, address: MilvusAddress, settings: Settings) -> None:
+        self.address = address
+        self.consistency = settings.milvus_consistency
+        self._timeout_s = settings.milvus_timeout_s
+        self._token = settings.milvus_token
+        self._client: MilvusClient | None = None
+
+    def ask(self, verb: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+        """Call a method of MilvusClient, again while what hinders it may pass.
+
+        Raises EngineError when `timeout_s` (setting milvus_timeout_s) is over, or at once for what
+        will not get better.
+        """
+        until = time.monotonic() + (timeout_s or self._timeout_s)
+        wait = _FIRST_WAIT_S
+        while True:
+            left = max(until - time.monotonic(), _FIRST_WAIT_S)
+            try:
+                return getattr(self._connected(left), verb)(timeout=left, **arguments)
+            except MilvusException as error:
+                final = error.code in _FINAL or any(w in str(error) for w in _FINAL_WORDS)
+                if final or time.monotonic() + wait > until:
+                    raise EngineError(self._said(verb, error, final)) from error
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def pages(self, collection: str, where: str, fields: Sequence[str], size: int) -> Any:
+        """All rows for which `where` holds, in lists of up to `size`. Raises EngineError."""
+        iterator = self.ask(
+            "query_iterator",
+            collection_name=collection,
+            filter=where,
+            output_fields=list(fields),
+            batch_size=size,
+        )
+        try:
+            while rows := iterator.next():
+                yield rows
+        except MilvusException as error:
+            raise EngineError(self._said("query_iterator", error, False)) from error
+        finally:
+            iterator.close()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _connected(self, timeout_s: float) -> MilvusClient:
+        if self._client is None:
+            self._client = MilvusClient(self.address.uri, token=self._token, timeout=timeout_s)
+        return self._client
+
+    def _said(self, verb: str, error: MilvusException, final: bool) -> str:
+        reason = " ".join(str(error.message).split())[:300]
+        if final:
+            return f"{self.address} refuses {verb}: {reason}"
+        return (
+            f"{self.address} did not {verb} within {self._timeout_s:g} s: {reason}: see whether "
+            "Milvus runs, or raise milvus_timeout_s"
+        )

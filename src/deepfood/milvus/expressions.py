@@ -1,0 +1,108 @@
+"""From a parsed filter to what Milvus evaluates.
+
+The filter's own logic has three values (filter_tree.py), Milvus' two; so each part becomes two
+expressions: where it is true, and where it may be. Names and texts are hex digits in them, and
+numbers are written by Python: nothing that a user sends is ever read as an expression.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deepfood.errors import QueryError
+from deepfood.gallery.attributes import names_of
+from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, Known, Leaf, Not, Or
+from deepfood.gallery.values import BUILT_IN, Key, Type, folded
+from deepfood.milvus.about import Column
+from deepfood.milvus.schema import KEYS, key_name, key_of
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`passes` is what to search with; `unknown` finds what only lacks a safety attribute.
+
+    `spelled` are comparisons of safety attributes that some photo should satisfy, with their text.
+    """
+
+    passes: str
+    unknown: str | None
+    safety: tuple[str, ...]
+    spelled: tuple[tuple[str, str], ...]
+
+
+def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
+    """Raises QueryError for an attribute that there is none of, or that is not compared so."""
+    leaves = list(where.leaves())
+    for leaf in leaves:
+        leaf.check_type(_type_of(leaf.name, columns))
+    true, possible = _kleene(where)
+    compared = [one for one in leaves if not isinstance(one, Known)]
+    safety = sorted({one.name for one in compared if _is_safety(one.name, columns)})
+    if not safety:
+        return Expression(true, None, (), ())
+    safe = " and ".join(_known(name) for name in safety)
+    spelled = tuple((_kleene(one)[0], str(one)) for one in compared if one.name in safety)
+    return Expression(
+        f"({true}) and ({safe})",
+        f"({possible}) and (not ({safe}))",
+        tuple(safety),
+        tuple(dict.fromkeys(spelled)),
+    )
+
+
+def _kleene(where: Filter) -> tuple[str, str]:
+    """Where it is true, and where it is true or unknown."""
+    if isinstance(where, And | Or):
+        word = " and " if isinstance(where, And) else " or "
+        true, possible = zip(*map(_kleene, where.parts), strict=True)
+        return _joined(word, true), _joined(word, possible)
+    if isinstance(where, Not):
+        true_inside, possible_inside = _kleene(where.part)
+        return f"not ({possible_inside})", f"not ({true_inside})"
+    assert isinstance(where, Leaf)
+    known = _known(where.name)
+    if isinstance(where, Known):
+        said = known if where.known else f"not ({known})"
+        return said, said
+    # A comparison with what is not there is true for some operators: both must hold.
+    true_here = f"({known}) and ({_comparison(where)})"
+    return true_here, f"({true_here}) or (not ({known}))"
+
+
+def _comparison(leaf: Leaf) -> str:
+    where = f'{KEYS}["{key_name(leaf.name)}"]'
+    if isinstance(leaf, Has):
+        return f"json_contains({where}, {_literal(folded(leaf.value))})"
+    if isinstance(leaf, Among):
+        return _joined(" or ", [f"{where} == {_literal(_key(value))}" for value in leaf.values])
+    assert isinstance(leaf, Compare)
+    operator = "==" if leaf.operator == "=" else leaf.operator
+    return f"{where} {operator} {_literal(_key(leaf.value))}"
+
+
+def _known(name: str) -> str:
+    return f'exists {KEYS}["{key_name(name)}"]'
+
+
+def _key(value: str | float | bool) -> Key:
+    return folded(value) if isinstance(value, str) else float(value)
+
+
+def _literal(key: Key) -> str:
+    found = key_of(key)
+    return f'"{found}"' if isinstance(found, str) else repr(found)
+
+
+def _joined(word: str, parts: "tuple[str, ...] | list[str]") -> str:
+    return word.join(f"({part})" for part in parts)
+
+
+def _type_of(name: str, columns: Mapping[str, Column]) -> Type:
+    if name in BUILT_IN:
+        return "text"
+    if name not in columns:
+        raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(columns)}")
+    return columns[name].type
+
+
+def _is_safety(name: str, columns: Mapping[str, Column]) -> bool:
+    return name in columns and columns[name].safety

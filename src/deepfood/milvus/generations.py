@@ -1,0 +1,104 @@
+"""A gallery's generations: NAME_g000001 and so on, one of which the alias NAME names.
+
+A Model has a generation of its own. The one before stays, so that one can go back to it.
+"""
+
+from deepfood.config import Settings
+from deepfood.errors import ArtifactError
+from deepfood.index import IndexSpec
+from deepfood.milvus.about import About, MilvusManifest
+from deepfood.milvus.connection import Connection
+from deepfood.milvus.model_copy import keep_model
+from deepfood.milvus.schema import index_of, photo_schema
+from deepfood.model import Model
+
+_LOAD_S = 600.0
+
+
+def collection_for(
+    connection: Connection, about: About, model: Model, photos_root: str, settings: Settings
+) -> tuple[str, MilvusManifest]:
+    """The collection for a Model: the living one, an unfinished one, or a new one."""
+    name = connection.address.name
+    newest = 0
+    for generation in sorted(_generations(connection, name), reverse=True):
+        newest = newest or generation
+        collection = _collection(name, generation)
+        try:
+            manifest = about.manifest(collection)
+        except ArtifactError:  # killed before its manifest was there
+            connection.ask("drop_collection", collection_name=collection)
+            continue
+        if manifest.model_fingerprint == model.fingerprint:
+            _load(connection, collection, settings)
+            return collection, manifest.model_copy(update={"photos_root": photos_root})
+    collection = _collection(name, newest + 1)
+    manifest = MilvusManifest(
+        generation=newest + 1,
+        photos_root=photos_root,
+        photos_store=settings.photos_store,
+        dimension=model.manifest.dimension,
+        model_name=model.manifest.name,
+        model_fingerprint=model.fingerprint,
+        index=IndexSpec(
+            kind="hnsw",
+            hnsw_m=settings.hnsw_m,
+            hnsw_ef_construction=settings.hnsw_ef_construction,
+            hnsw_ef_search=settings.hnsw_ef_search,
+        ),
+    )
+    connection.ask(
+        "create_collection",
+        collection_name=collection,
+        schema=photo_schema(manifest.dimension),
+        consistency_level=settings.milvus_consistency,
+        num_shards=settings.milvus_shards,
+    )
+    connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
+    _load(connection, collection, settings)
+    keep_model(about, model)
+    about.write_manifest(collection, manifest)
+    return collection, manifest
+
+
+def _load(connection: Connection, collection: str, settings: Settings) -> None:
+    connection.ask(
+        "load_collection",
+        collection_name=collection,
+        replica_number=settings.milvus_replicas,
+        timeout_s=_LOAD_S,
+    )
+
+
+def go_live(connection: Connection, collection: str) -> None:
+    """Have the alias name this collection, in one step."""
+    name = connection.address.name
+    before = living(connection)
+    if before is None:
+        connection.ask("create_alias", collection_name=collection, alias=name)
+    elif before != collection:
+        connection.ask("alter_alias", collection_name=collection, alias=name)
+
+
+def living(connection: Connection) -> str | None:
+    """The collection that the alias names, or None."""
+    name = connection.address.name
+    for generation in _generations(connection, name):
+        collection = _collection(name, generation)
+        aliases = connection.ask("list_aliases", collection_name=collection)["aliases"]
+        if name in aliases:
+            return collection
+    return None
+
+
+def _generations(connection: Connection, name: str) -> list[int]:
+    start = f"{name}_g"
+    return [
+        int(one.removeprefix(start))
+        for one in connection.ask("list_collections")
+        if one.startswith(start) and one.removeprefix(start).isdecimal()
+    ]
+
+
+def _collection(name: str, generation: int) -> str:
+    return f"{name}_g{generation:06d}"

@@ -1,0 +1,55 @@
+"""The gallery's copy of its Model, kept in Milvus: a server needs nothing but the address."""
+
+import base64
+from pathlib import Path
+
+from deepfood.artifacts import MANIFEST, write_atomically
+from deepfood.config import Settings
+from deepfood.errors import ArtifactError, ArtifactMissingError, disk_full_named
+from deepfood.milvus.about import About
+from deepfood.model import Model, ModelManifest, open_model
+
+
+def keep_model(about: About, model: Model) -> None:
+    """Copy a Model into Milvus, its manifest last."""
+    for name in [*model.manifest.files, MANIFEST]:
+        key = _key(model.fingerprint, name)
+        if name != MANIFEST or about.read(key) is None:
+            data = (model.folder / name).read_bytes()
+            about.write(key, base64.b85encode(data).decode())
+
+
+def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
+    """The copy, by way of a folder in the cache. Raises an ArtifactError."""
+    folder = settings.cache.expanduser() / "models" / fingerprint[:16]
+    try:
+        model = open_model(folder)
+        if model.fingerprint == fingerprint:
+            return model
+    except ArtifactError:
+        pass
+    with disk_full_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = _read(about, fingerprint, MANIFEST)
+        for name in ModelManifest.model_validate_json(manifest).files:
+            if Path(name).name != name:
+                raise ArtifactMissingError(f"the Model in {about.collection} names a file {name!r}")
+            write_atomically(folder / name, _read(about, fingerprint, name))
+        write_atomically(folder / MANIFEST, manifest)
+    model = open_model(folder)
+    if model.fingerprint != fingerprint:
+        raise ArtifactMissingError(f"{about.collection} holds another Model than it says")
+    return model
+
+
+def _read(about: About, fingerprint: str, name: str) -> bytes:
+    text = about.read(_key(fingerprint, name))
+    if text is None:
+        raise ArtifactMissingError(
+            f"{about.collection} has no copy of its Model: name it with --model"
+        )
+    return base64.b85decode(text)
+
+
+def _key(fingerprint: str, name: str) -> str:
+    return f"model/{fingerprint[:16]}/{name}"

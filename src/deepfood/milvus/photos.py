@@ -1,0 +1,67 @@
+"""The bytes of photos: at their source, or in the gallery's store where they were added."""
+
+import hashlib
+from pathlib import Path
+from typing import Self
+
+from deepfood.config import Settings
+from deepfood.data.photos import path_inside
+from deepfood.errors import PhotoNotFoundError, SettingError, StorageError
+from deepfood.gallery.entry import Photo
+from deepfood.milvus.about import MilvusManifest
+from deepfood.storage import Bucket, is_remote
+
+
+class StoredPhotos:
+    """Reads photos that the catalogue knows, and keeps those that are added."""
+
+    def __init__(self, root: str, store: str | None, settings: Settings) -> None:
+        self._root = root
+        self._store = store
+        self._settings = settings
+
+    @classmethod
+    def of(cls, manifest: MilvusManifest, settings: Settings) -> Self:
+        root = str(settings.photos_root or manifest.photos_root)
+        return cls(root, settings.photos_store or manifest.photos_store, settings)
+
+    def read(self, photo: Photo) -> bytes:
+        """The photo's file, if it still is what was embedded. Raises PhotoNotFoundError.
+
+        The content is compared with the catalogue, so that no name can make this read anything
+        else than a photo of the gallery.
+        """
+        try:
+            if photo.added:
+                data = self._bucket().read(_key(photo.sha256))
+            elif is_remote(self._root):
+                data = Bucket.open(self._root, self._settings).read(photo.file)
+            else:
+                path = path_inside(Path(self._root), photo.file)
+                data = path.read_bytes() if path and path.stat().st_size == photo.bytes else b""
+        except (OSError, StorageError):
+            data = b""
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            raise PhotoNotFoundError(
+                f"photo {photo.id} is no longer what the gallery was built from: build it again"
+            )
+        return data
+
+    def keep(self, photo: Photo, data: bytes) -> None:
+        """Store the bytes of a photo that is added. Raises SettingError, StorageError."""
+        self._bucket().write(_key(photo.sha256), data, content_type=photo.media_type)
+
+    def forget(self, photo: Photo) -> None:
+        self._bucket().delete(_key(photo.sha256))
+
+    def _bucket(self) -> Bucket:
+        if not self._store:
+            raise SettingError(
+                "photos can be added where their bytes can be kept: set photos_store to "
+                "s3://BUCKET/PREFIX, or to a folder that every server reaches"
+            )
+        return Bucket.open(self._store, self._settings)
+
+
+def _key(sha256: str) -> str:
+    return f"photos/{sha256[:2]}/{sha256}"

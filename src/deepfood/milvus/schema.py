@@ -1,0 +1,136 @@
+"""What a gallery's collections hold, and how a photo becomes a row of one.
+
+NAME is an alias of NAME_g000001, the living generation; the next Model's is NAME_g000002. What
+there is to say of a generation as a whole (its manifest, columns, Model) is in NAME_about.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
+
+from deepfood.config import Settings
+from deepfood.errors import DatasetError
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.values import BUILT_IN, Value, folded, keys_of
+
+Vector = npt.NDArray[np.float32]
+
+METRIC = "IP"  # of unit vectors: the cosine similarity
+_TEXT, _INT, _FLAG = DataType.VARCHAR, DataType.INT64, DataType.BOOL
+_LONGEST_TEXT = 16_384
+_LONGEST_JSON = 60_000
+
+#: A Photo's own fields, all but those that may be none.
+_PHOTO = {
+    "sha256": (_TEXT, 64),
+    "file": (_TEXT, _LONGEST_TEXT),
+    "media_type": (_TEXT, 64),
+    "width": (_INT, None),
+    "height": (_INT, None),
+    "bytes": (_INT, None),
+    "modified_ns": (_INT, None),
+    "added": (_FLAG, None),
+    "edited": (_FLAG, None),
+}
+#: All of a row but its vector.
+PHOTO_ROW = ["id", *_PHOTO, "said"]
+WRITTEN = "written_ns"
+#: JSON by which filters find a photo; `said` holds label, name and attributes as they were given.
+KEYS = "keys"
+
+
+def photo_schema(dimension: int) -> CollectionSchema:
+    """The collection of a generation."""
+    columns = [
+        FieldSchema("id", _TEXT, is_primary=True, max_length=20),
+        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
+        *(_field(name, kind, size) for name, (kind, size) in _PHOTO.items()),
+        FieldSchema("said", DataType.JSON),
+        FieldSchema(KEYS, DataType.JSON),
+        # When the row was first written: pages of one search see none that came later.
+        FieldSchema(WRITTEN, _INT),
+    ]
+    return CollectionSchema(columns)
+
+
+def about_schema() -> CollectionSchema:
+    """The collection of texts; Milvus wants a vector in each, so there is one of two numbers."""
+    return CollectionSchema(
+        [
+            FieldSchema("id", _TEXT, is_primary=True, max_length=256),
+            FieldSchema("vector", DataType.FLOAT_VECTOR, dim=2),
+            FieldSchema("key", _TEXT, max_length=128),
+            FieldSchema("version", _INT),
+            FieldSchema("part", _INT),
+            FieldSchema("parts", _INT),
+            FieldSchema("text", _TEXT, max_length=65_535),
+        ]
+    )
+
+
+def index_of(settings: Settings, kind: str = "HNSW") -> Any:
+    """How vectors are indexed. HNSW and FLAT are what every Milvus has."""
+    wanted = MilvusClient.prepare_index_params()
+    numbers = {"M": settings.hnsw_m, "efConstruction": settings.hnsw_ef_construction}
+    wanted.add_index(
+        "vector", index_type=kind, metric_type=METRIC, params=numbers if kind == "HNSW" else {}
+    )
+    return wanted
+
+
+def row_of(
+    photo: Photo, vector: Vector, attributes: Mapping[str, Value], written_ns: int
+) -> dict[str, Any]:
+    """Raises DatasetError for a photo of which more is said than a row holds."""
+    said: dict[str, Any] = {"attributes": dict(attributes)}
+    said.update({name: getattr(photo, name) for name in ("label", "name")})
+    keys: dict[str, Any] = {}
+    for name in BUILT_IN:
+        if (text := getattr(photo, name)) is not None:
+            keys[key_name(name)] = key_of(folded(text))
+    for name, value in attributes.items():
+        found = [key_of(key) for key in keys_of(value)]
+        keys[key_name(name)] = found if isinstance(value, list) else found[0]
+    for one in (said, keys):
+        if len(json.dumps(one).encode()) > _LONGEST_JSON:
+            raise DatasetError(
+                f"{photo.file[:80]}: its attributes have more than {_LONGEST_JSON:,} bytes"
+            )
+    own = {name: getattr(photo, name) for name in _PHOTO}
+    return {
+        "id": photo.id,
+        "vector": vector.tolist(),
+        **own,
+        "said": said,
+        KEYS: keys,
+        WRITTEN: written_ns,
+    }
+
+
+def photo_of(row: Mapping[str, Any]) -> Photo:
+    """The photo of a row that has PHOTO_ROW's fields."""
+    values = {field.name: row.get(field.name) for field in fields(Photo)}
+    return Photo(**{**values, "label": row["said"]["label"], "name": row["said"]["name"]})
+
+
+def attributes_of(row: Mapping[str, Any]) -> dict[str, Value]:
+    return dict(row["said"]["attributes"])
+
+
+def key_name(attribute: str) -> str:
+    """An attribute's name in KEYS: hex digits, so that no name is part of an expression."""
+    return f"a{attribute.encode().hex()}"
+
+
+def key_of(key: str | float) -> str | float:
+    """What a key is compared as. Hex digits keep the order of UTF-8, which is that of Unicode."""
+    return key.encode().hex() if isinstance(key, str) else float(key)
+
+
+def _field(name: str, kind: DataType, size: int | None) -> FieldSchema:
+    return FieldSchema(name, kind, **({"max_length": size} if size else {}))
