@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
@@ -44,8 +45,8 @@ class Connection:
             left = max(until - time.monotonic(), _FIRST_WAIT_S)
             try:
                 return getattr(self._connected(left), verb)(timeout=left, **arguments)
-            except MilvusException as error:
-                final = error.code in _FINAL or any(w in str(error) for w in _FINAL_WORDS)
+            except (MilvusException, grpc.RpcError) as error:
+                final = _is_final(error)
                 if final or time.monotonic() + wait > until:
                     raise EngineError(self._said(verb, error, final)) from error
             time.sleep(wait)
@@ -63,7 +64,7 @@ class Connection:
         try:
             while rows := iterator.next():
                 yield rows
-        except MilvusException as error:
+        except (MilvusException, grpc.RpcError) as error:
             raise EngineError(self._said("query_iterator", error, False)) from error
         finally:
             iterator.close()
@@ -77,11 +78,24 @@ class Connection:
             self._client = MilvusClient(self.address.uri, token=self._token, timeout=timeout_s)
         return self._client
 
-    def _said(self, verb: str, error: MilvusException, final: bool) -> str:
-        reason = " ".join(str(error.message).split())[:300]
+    def _said(self, verb: str, error: Exception, final: bool) -> str:
+        message = error.message if isinstance(error, MilvusException) else _details(error)
+        reason = " ".join(str(message).split())[:300]
         if final:
             return f"{self.address} refuses {verb}: {reason}"
         return (
             f"{self.address} did not {verb} within {self._timeout_s:g} s: {reason}: see whether "
             "Milvus runs, or raise milvus_timeout_s"
         )
+
+
+def _is_final(error: Exception) -> bool:
+    if not isinstance(error, MilvusException):
+        return False
+    return error.code in _FINAL or any(word in str(error) for word in _FINAL_WORDS)
+
+
+def _details(error: Exception) -> str:
+    """What gRPC says, whose errors are calls too."""
+    details = getattr(error, "details", None)
+    return str(details()) if callable(details) else str(error)

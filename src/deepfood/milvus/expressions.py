@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deepfood.errors import QueryError
-from deepfood.gallery.attributes import names_of
+from deepfood.gallery.columns import names_of
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, Known, Leaf, Not, Or
 from deepfood.gallery.values import BUILT_IN, Key, Type, folded
 from deepfood.milvus.about import Column

@@ -174,7 +174,7 @@ class MilvusGallery:
         notes = self._notes(expression) if expression else ()
         if grouped or diverse != 0:
             groups = self._varied(query, k, allowed, diverse, grouped)
-            return Found([one[0] for one in groups], [one[1:] for one in groups], notes, None)
+            return self._found(groups, notes, None)
         found: dict[int, Hit] = {}
 
         def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
@@ -192,7 +192,22 @@ class MilvusGallery:
             seen = (cursor.seen if cursor else 0) + k
             last = float(scores[-1]), int(rows[-1])
             following = Cursor(manifest.generation, first_page, *last, seen).text(question)
-        return Found([found[int(row)] for row in rows], [[] for _ in rows], notes, following)
+        return self._found([[found[int(row)]] for row in rows], notes, following)
+
+    def _found(
+        self, groups: Sequence[Sequence[Hit]], notes: tuple[str, ...], following: str | None
+    ) -> Found:
+        """Each group's best hit is shown, the others beside it."""
+        hits = [members[0] for members in groups]
+        attributes = self._attributes([hit.photo.id for hit in hits])
+        alike = [list(members[1:]) for members in groups]
+        return Found(hits, alike, attributes, notes, following)
+
+    def _attributes(self, ids: Sequence[str]) -> dict[str, dict[str, Value]]:
+        if not ids or not self.manifest.columns:
+            return {}
+        rows = self._query(f"id in [{_quoted(ids)}]", ["id", "said"])
+        return {row["id"]: attributes_of(row) for row in rows}
 
     def vector(self, photo_id: str) -> Vectors:
         """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""

@@ -1,15 +1,15 @@
 """The bytes of photos: at their source, or in the gallery's store where they were added."""
 
 import hashlib
-from pathlib import Path
 from typing import Self
 
 from deepfood.config import Settings
-from deepfood.data.photos import path_inside
-from deepfood.errors import PhotoNotFoundError, SettingError, StorageError
+from deepfood.data.locate import root_named
+from deepfood.data.root import CheckBytes
+from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
 from deepfood.gallery.entry import Photo
 from deepfood.milvus.about import MilvusManifest
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import Bucket
 
 
 class StoredPhotos:
@@ -34,12 +34,9 @@ class StoredPhotos:
         try:
             if photo.added:
                 data = self._bucket().read(_key(photo.sha256))
-            elif is_remote(self._root):
-                data = Bucket.open(self._root, self._settings).read(photo.file)
             else:
-                path = path_inside(Path(self._root), photo.file)
-                data = path.read_bytes() if path and path.stat().st_size == photo.bytes else b""
-        except (OSError, StorageError):
+                data = root_named(self._root).read(photo.file, _of_size(photo.bytes))
+        except (OSError, PhotoError, StorageError):
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise PhotoNotFoundError(
@@ -61,6 +58,14 @@ class StoredPhotos:
                 "s3://BUCKET/PREFIX, or to a folder that every server reaches"
             )
         return Bucket.open(self._store, self._settings)
+
+
+def _of_size(wanted: int) -> CheckBytes:
+    def check(size: int) -> None:
+        if size != wanted:
+            raise PhotoError(f"{size} bytes, and {wanted} were embedded")
+
+    return check
 
 
 def _key(sha256: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from deepfood.config import Settings
 from deepfood.errors import DatasetError, PhotoNotFoundError, QueryError
-from deepfood.gallery.attributes import names_of
+from deepfood.gallery.columns import names_of
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import SAFETY, Value, attribute_name, checked, folded
