@@ -9,7 +9,7 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import find
+from deepfood.gallery.find import find_in
 from deepfood.gallery.renew import compact
 from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
@@ -56,7 +56,7 @@ def said(gallery: Path, number: int) -> dict[str, object]:
 
 def passing(gallery: Path, embedder: Embedder, where: str) -> set[str]:
     with Gallery.open(gallery) as opened:
-        hits = find(opened, embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
+        hits = find_in(opened, embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
     return {hit.photo.file for hit in hits}
 
 

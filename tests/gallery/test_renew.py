@@ -20,7 +20,7 @@ from deepfood.errors import (
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import find
+from deepfood.gallery.find import find_in
 from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.gallery.rollback import forget, rollback
 from deepfood.gallery.verify import gallery_problems
@@ -216,7 +216,7 @@ def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: 
 
     def found(where: str) -> set[str]:
         with Gallery.open(gallery) as opened:
-            hits = find(opened, opened.vector(some), COUNT, where=parse_filter(where)).hits
+            hits = find_in(opened, opened.vector(some), COUNT, where=parse_filter(where)).hits
         return {hit.photo.file for hit in hits}
 
     with Gallery.open(gallery) as opened:

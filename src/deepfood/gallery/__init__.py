@@ -2,8 +2,8 @@
 
 from deepfood.gallery.answer import Answer, LabelGuess, Verdict, judge
 from deepfood.gallery.build import BuildReport, build_gallery
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.gallery import Gallery, Hit
+from deepfood.gallery.entry import Hit, Photo
+from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.manifest import GalleryManifest, gallery_model, is_gallery
 from deepfood.gallery.writer import GalleryWriter
 

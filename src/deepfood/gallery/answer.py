@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.gallery import Hit
+from deepfood.gallery.entry import Hit
 from deepfood.gallery.vote import VOTERS, vote_with_shares
 
 #: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.

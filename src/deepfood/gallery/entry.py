@@ -35,6 +35,18 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Hit:
+    """A photo of the gallery and its cosine similarity to the query, -1 to 1.
+
+    `probability` is that of having the query's label, where `judge` could tell.
+    """
+
+    photo: Photo
+    score: float
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A file that is not in the gallery, and why.
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Hit, Photo
 from deepfood.gallery.filters import Filter
-from deepfood.gallery.gallery import Gallery, Hit
 from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
 from deepfood.gallery.snapshot import Snapshot
 from deepfood.gallery.values import Value
+
+if TYPE_CHECKING:
+    from deepfood.gallery.gallery import Gallery
 
 #: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
 _POOL = 5
@@ -35,8 +38,8 @@ class Found:
     next: str | None
 
 
-def find(
-    gallery: Gallery,
+def find_in(
+    gallery: "Gallery",
     query: npt.NDArray[np.float32],
     k: int,
     *,

@@ -19,26 +19,16 @@ from deepfood.errors import (
     PhotoMissingError,
     PhotoNotFoundError,
 )
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Hit, Photo
+from deepfood.gallery.find import find_in
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.photo_files import PhotoFiles, place_of
+from deepfood.gallery.searched import ColumnFacts
 from deepfood.gallery.snapshot import Snapshot, Stamp, open_store, stamp_of
 from deepfood.gallery.store import Store
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
 from deepfood.model import Model
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A photo of the gallery and its cosine similarity to the query, -1 to 1.
-
-    `probability` is that of having the query's label, where `judge` could tell.
-    """
-
-    photo: Photo
-    score: float
-    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +183,19 @@ class Gallery:
         return self._root
 
     @property
+    def place(self) -> str:
+        """As a user names it."""
+        return str(self.folder)
+
+    def columns(self) -> list[ColumnFacts]:
+        """The attributes that are declared."""
+        known = self.store.attributes
+        return [
+            ColumnFacts(one.name, one.type, one.safety, known.examples(one.name))
+            for one in known.declared().values()
+        ]
+
+    @property
     def count(self) -> int:
         """How many photos there are."""
         return self.refresh().count
@@ -231,6 +234,9 @@ class Gallery:
         """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
         hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
         return [hit for hit in hits if hit.photo.id != photo_id][:k]
+
+    #: The k photos nearest to a unit vector that pass a filter, varied or grouped, page by page.
+    find = find_in
 
     def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
         """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""

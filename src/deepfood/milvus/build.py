@@ -19,7 +19,6 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.known import stamp
 from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
@@ -172,7 +171,7 @@ def _is_known(
 ) -> bool:
     photo = photos.get(file.stored)
     one = left_out.get(file.stored) if photo is None or photo.added else photo
-    if one is None or (one.bytes, one.modified_ns) != stamp(source, file):
+    if one is None or (one.bytes, one.modified_ns) != source.root.stamp(file.file):
         return False
     if isinstance(one, Skipped):
         return True

@@ -3,20 +3,21 @@
 import random
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.config import Settings
+from deepfood.data.locate import root_named
+from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, ModelMismatchError, PhotoNotFoundError, QueryError
 from deepfood.gallery.cursor import Cursor, asked, page
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Hit, Photo
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.find import Found
-from deepfood.gallery.gallery import Hit
 from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
+from deepfood.gallery.searched import ColumnFacts
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
@@ -111,6 +112,32 @@ class MilvusGallery:
         return self.refresh()
 
     @property
+    def place(self) -> str:
+        """As a user names it."""
+        return str(self.address)
+
+    @property
+    def about(self) -> About:
+        """What is said of the gallery as a whole."""
+        return self._about
+
+    def follow(self) -> MilvusManifest:
+        """As `refresh`, and looks at once."""
+        self._looked = -_FRESH_S
+        return self.refresh()
+
+    def columns(self) -> list[ColumnFacts]:
+        """The attributes that are declared, without examples: none are looked for in so many."""
+        return [
+            ColumnFacts(name, one.type, one.safety, [])
+            for name, one in self.manifest.columns.items()
+        ]
+
+    def where(self, photo: Photo) -> str:
+        """A photo's full name, to show."""
+        return StoredPhotos.of(self.manifest, self._settings).where(photo)
+
+    @property
     def collection(self) -> str:
         """The collection of the living generation."""
         self.refresh()
@@ -127,8 +154,8 @@ class MilvusGallery:
         return self.manifest.labels
 
     @property
-    def photos_root(self) -> Path:
-        return self._settings.photos_root or Path(self.manifest.photos_root)
+    def photos_root(self) -> Root:
+        return root_named(self._settings.photos_root or self.manifest.photos_root)
 
     def search(self, query: Vectors, k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.

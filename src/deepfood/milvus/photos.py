@@ -44,6 +44,12 @@ class StoredPhotos:
             )
         return data
 
+    def where(self, photo: Photo) -> str:
+        """A photo's full name, to show."""
+        if photo.added:
+            return f"{self._store}/{_key(photo.sha256)}"
+        return root_named(self._root).where(photo.file)
+
     def keep(self, photo: Photo, data: bytes) -> None:
         """Store the bytes of a photo that is added. Raises SettingError, StorageError."""
         self._bucket().write(_key(photo.sha256), data, content_type=photo.media_type)

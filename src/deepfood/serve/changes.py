@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
 from deepfood.errors import ModelMismatchError
-from deepfood.gallery import GalleryWriter
+from deepfood.galleries import AnyWriter, writing
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.writer import Outcome
 from deepfood.serve.answers import FactsOut, GalleryOut
@@ -72,7 +72,7 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
     """Change what is said of a photo: only what is given."""
     change = await read_change(request)
 
-    def write(writer: GalleryWriter) -> None:
+    def write(writer: AnyWriter) -> None:
         texts = {
             field: clean_label(getattr(change, field) or "") or ""
             for field in change.model_fields_set & {"label", "name"}
@@ -117,7 +117,7 @@ def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
 
 
 async def _change_existing(
-    request: Request, photo_id: str, change: Callable[[GalleryWriter], object]
+    request: Request, photo_id: str, change: Callable[[AnyWriter], object]
 ) -> None:
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
@@ -128,7 +128,7 @@ async def _change_existing(
 async def _write(
     request: Request,
     service: SearchService,
-    change: Callable[[GalleryWriter], T],
+    change: Callable[[AnyWriter], T],
     deadline: float,
     *,
     embeds: bool = True,
@@ -138,7 +138,8 @@ async def _write(
     def write() -> T:
         model = service.embedder.model if embeds else None
         wait_s = max(0.0, deadline - time.monotonic())
-        with GalleryWriter.open(service.gallery.folder, model, wait_s=wait_s) as writer:
+        settings = request.app.state.settings
+        with writing(service.gallery, settings, model, wait_s=wait_s) as writer:
             return change(writer)
 
     return await in_turn(request, write)

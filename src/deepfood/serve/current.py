@@ -3,13 +3,15 @@
 import contextlib
 import logging
 import threading
+from pathlib import Path
 
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, DeepfoodError
+from deepfood.gallery import Gallery
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import compact, leaves_work, wants_compact
 from deepfood.serve.measure import gallery_seen
-from deepfood.serve.released import gallery_folder, is_released
+from deepfood.serve.released import gallery_place, is_released
 from deepfood.serve.service import SearchService, open_service
 
 _log = logging.getLogger(__name__)
@@ -40,9 +42,9 @@ class Current:
         """
         with self._following:
             if is_released(self._settings):
-                if gallery_folder(self._settings) != self.service.gallery.folder:
+                if str(gallery_place(self._settings)) != self.service.gallery.place:
                     self.service = open_service(self._settings, self.service)
-                    _log.info("a new release is served: %s", self.service.gallery.folder.name)
+                    _log.info("a new release is served: %s", Path(self.service.gallery.place).name)
                 gallery_seen(self.service.gallery)
                 return self.service
             self.service.gallery.follow()
@@ -61,6 +63,8 @@ class Current:
         if is_released(self._settings):
             return
         gallery, model = service.gallery, service.embedder.model
+        if not isinstance(gallery, Gallery):  # Milvus keeps its own house
+            return
         now = gallery.refresh()
         if wants_compact(now, self._settings.compact_share):
             if not leaves_work(gallery.folder, model):

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from deepfood.config import Settings, export_metrics_folder
 from deepfood.errors import SettingError
-from deepfood.gallery import Gallery
+from deepfood.gallery.searched import SearchedGallery
 
 _HERE = CollectorRegistry()
 
@@ -93,7 +93,7 @@ def trace_with(start: Callable[[str], AbstractContextManager[object]]) -> None:
     start_span = start
 
 
-def gallery_seen(gallery: Gallery) -> None:
+def gallery_seen(gallery: SearchedGallery) -> None:
     """Note what is searched now."""
     GALLERY_PHOTOS.set(gallery.count)
     GALLERY_GENERATION.set(gallery.manifest.generation)

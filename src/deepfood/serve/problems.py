@@ -18,6 +18,7 @@ from deepfood.errors import (
     DatasetError,
     DeepfoodError,
     DiskFullError,
+    EngineError,
     FilterError,
     PhotoError,
     PhotoNotFoundError,
@@ -39,6 +40,7 @@ _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (DatasetError, 422),  # what a client says of a photo
     (ArtifactBusyError, 503),
     (StorageError, 503),
+    (EngineError, 503),
     (DiskFullError, 507),
 )
 FAULT = "the service has a fault; its log says more"

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from deepfood.config import Settings
 from deepfood.errors import SettingError
 from deepfood.gallery import Photo
+from deepfood.milvus.address import is_milvus
 from deepfood.release.cached import cached
 from deepfood.release.pull import Origin
 from deepfood.release.record import blob_key
@@ -20,8 +21,8 @@ def is_released(settings: Settings) -> bool:
     return settings.gallery is not None and is_remote(settings.gallery)
 
 
-def gallery_folder(settings: Settings) -> Path:
-    """The folder of the gallery to serve; of a release, the one to serve now, in the cache.
+def gallery_place(settings: Settings) -> Path:
+    """The gallery to serve, a folder or one on Milvus; of a release, its folder in the cache.
 
     Raises SettingError where none is named, StorageError where none can be had.
     """
@@ -48,10 +49,12 @@ class PhotoLinks:
         self.good_for_s = good_for_s
 
     @classmethod
-    def of(cls, gallery: Path, settings: Settings) -> "PhotoLinks | None":
+    def of(cls, gallery: Path | str, settings: Settings) -> "PhotoLinks | None":
         """None where photos are proxied, or are in no bucket."""
-        origin = Origin.of(gallery)
-        if settings.photo_links == "proxied" or origin is None or origin.release.photos is None:
+        if settings.photo_links == "proxied" or is_milvus(gallery):
+            return None
+        origin = Origin.of(Path(gallery))
+        if origin is None or origin.release.photos is None:
             return None
         return cls(Bucket.open(origin.url, settings), settings.presigned_s)
 

@@ -1,5 +1,7 @@
 """From what the service gives to what the API answers."""
 
+from dataclasses import asdict
+
 from fastapi import Request
 
 from deepfood.config import Settings
@@ -44,19 +46,13 @@ def gallery_of(request: Request) -> GalleryOut:
     service: SearchService = request.state.current.service
     gallery = service.gallery
     about = gallery.manifest
-    known = gallery.store.attributes
     return GalleryOut(
         photos=gallery.count,
         labels=gallery.labels,
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
-        attributes=[
-            AttributeOut(
-                name=one.name, type=one.type, safety=one.safety, examples=known.examples(one.name)
-            )
-            for one in known.declared().values()
-        ],
+        attributes=[AttributeOut(**asdict(one)) for one in gallery.columns()],
     )
 
 

@@ -10,23 +10,25 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.errors import QueryError
-from deepfood.gallery import Answer, Gallery, Photo, gallery_model, judge
+from deepfood.galleries import open_gallery
+from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import Found, find
+from deepfood.gallery.find import Found
 from deepfood.gallery.queries import combine
+from deepfood.gallery.searched import SearchedGallery
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
-from deepfood.serve.released import PhotoLinks, gallery_folder
+from deepfood.serve.released import PhotoLinks, gallery_place
 
 
 class SearchService:
     """A gallery and the Embedder for its queries; every method may be called from many threads."""
 
-    def __init__(self, gallery: Gallery, embedder: Embedder, settings: Settings) -> None:
+    def __init__(self, gallery: SearchedGallery, embedder: Embedder, settings: Settings) -> None:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
@@ -35,7 +37,7 @@ class SearchService:
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
-        self.links = PhotoLinks.of(gallery.folder, settings)
+        self.links = PhotoLinks.of(gallery.place, settings)
 
     def search(self, question: Question) -> tuple[Answer, Found]:
         """The page of hits asked for. How sure it is, is known for a plain question only.
@@ -48,8 +50,7 @@ class SearchService:
         query = self._vector(question)
         without = (*question.ids, *question.not_ids)
         with stage("search"):
-            found = find(
-                self.gallery,
+            found = self.gallery.find(
                 query,
                 question.k,
                 where=where,
@@ -62,7 +63,7 @@ class SearchService:
             return Answer(found.hits), found
         voters = found.hits[:VOTERS]
         if question.cursor or (len(voters) < VOTERS and found.next):
-            voters = find(self.gallery, query, VOTERS, without=without).hits
+            voters = self.gallery.find(query, VOTERS, without=without).hits
         answer = judge(
             [*voters, *found.hits],
             self.gallery.manifest.calibration,
@@ -150,13 +151,11 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
     """Open Model and gallery as the settings say.
 
     The Embedder of `before` is used again where it has the same Model. Raises SettingError,
-    ArtifactError or StorageError.
+    ArtifactError, StorageError or EngineError.
     """
-    folder = gallery_folder(settings)
-    model = gallery_model(folder, settings.model)
+    gallery, model = open_gallery(gallery_place(settings), settings)
     if before and before.embedder.model.fingerprint == model.fingerprint:
         embedder = before.embedder
     else:
         embedder = open_embedder(settings, model, latency=True)
-    gallery = Gallery.open(folder, model, settings.photos_root)
     return SearchService(gallery, embedder, settings)

@@ -1,0 +1,89 @@
+"""What whoever searches may ask of a gallery, wherever it is: on this machine, or on Milvus."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.entry import Hit, Photo
+from deepfood.gallery.filters import Filter
+from deepfood.gallery.find import Found
+from deepfood.gallery.values import Type, Value
+from deepfood.index import IndexSpec
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """A declared attribute, and a few values to show what it is like."""
+
+    name: str
+    type: Type
+    safety: bool
+    examples: list[Value]
+
+
+class AboutGallery(Protocol):
+    """What a manifest says."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def model_fingerprint(self) -> str: ...
+    @property
+    def index(self) -> IndexSpec: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
+
+
+class SearchedVectors(Protocol):
+    """Vectors by row, float32 [n, dimension]."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Vector: ...
+
+
+class SearchedGallery(Protocol):
+    """`Gallery` says what each of these does."""
+
+    superseded: bool
+
+    @property
+    def manifest(self) -> AboutGallery: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def photos_root(self) -> Any: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def labels(self) -> int: ...
+    def columns(self) -> list[ColumnFacts]: ...
+    def follow(self) -> object: ...
+    def close(self) -> None: ...
+    def search(self, query: Vector, k: int) -> list[Hit]: ...
+    def find(
+        self,
+        query: Vector,
+        k: int,
+        *,
+        where: Filter | None = None,
+        diverse: float = 0.0,
+        grouped: bool = False,
+        after: str | None = None,
+        without: Sequence[str] = (),
+    ) -> Found: ...
+    def vector(self, photo_id: str) -> Vector: ...
+    def photo(self, photo_id: str) -> Photo: ...
+    def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]: ...
+    def where(self, photo: Photo) -> str: ...
+    def read(self, photo: Photo) -> bytes: ...
+    def sample(self, count: int, seed: int) -> list[Photo]: ...
+    def photos(self) -> tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]: ...
