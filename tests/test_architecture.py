@@ -21,6 +21,8 @@ ROOMS = [
     "index",
     "gallery",
     "release",
+    "milvus",
+    "galleries",
     "evaluate",
     "train",
     "serve",

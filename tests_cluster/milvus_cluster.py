@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import yaml
+
 from seaweed import OWNER, Seaweed, seaweed
 
 ETCD_PORT = 12379

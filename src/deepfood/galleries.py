@@ -1,38 +1,33 @@
 """Opens a gallery wherever it is: a folder, a release in a bucket, or a collection of Milvus."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from deepfood.config import Settings
-from deepfood.errors import MissingExtraError
-from deepfood.gallery import Gallery, GalleryWriter, Photo, gallery_model
-from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.searched import SearchedGallery
-from deepfood.gallery.writer import Outcome
+from deepfood.data.photos import PhotoSource
+from deepfood.embed import open_embedder
+from deepfood.errors import ArtifactMissingError, MissingExtraError
+from deepfood.gallery import (
+    BuildReport,
+    Gallery,
+    GalleryWriter,
+    build_gallery,
+    gallery_model,
+    is_gallery,
+)
+from deepfood.gallery.add import AddReport, add_batches, add_photos
+from deepfood.gallery.searched import ChangedGallery, SearchedGallery
+from deepfood.index import IndexSpec
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import Model, open_model
 from deepfood.release.cached import cached
 from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
+    from deepfood.milvus.build import MilvusBuildReport
     from deepfood.milvus.gallery import MilvusGallery
-
-
-class AnyWriter(Protocol):
-    """`GalleryWriter` says what each of these does."""
-
-    def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]: ...
-    def remove(self, names: Sequence[str]) -> list[Photo]: ...
-    def update(
-        self,
-        name: str,
-        *,
-        label: str | None = None,
-        photo_name: str | None = None,
-        attributes: Mapping[str, object] | None = None,
-    ) -> Photo: ...
 
 
 def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | MilvusGallery", Model]:
@@ -41,7 +36,8 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
     Raises ArtifactError, StorageError, EngineError, or MissingExtraError.
     """
     if is_milvus(place):
-        return _on_milvus(MilvusAddress.parse(place), settings)
+        gallery = open_on_milvus(place, settings)
+        return gallery, _model_of(gallery, settings)
     folder = cached(str(place), settings) if is_remote(place) else Path(place)
     model = gallery_model(folder, settings.model)
     return Gallery.open(folder, model, settings.photos_root), model
@@ -49,7 +45,7 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
 
 def writing(
     gallery: SearchedGallery, settings: Settings, model: Model | None, *, wait_s: float = 0
-) -> AbstractContextManager[AnyWriter]:
+) -> AbstractContextManager[ChangedGallery]:
     """The writer of an open gallery. Raises ArtifactBusyError, ArtifactError or EngineError."""
     if isinstance(gallery, Gallery):
         return GalleryWriter.open(gallery.folder, model, wait_s=wait_s)
@@ -59,7 +55,7 @@ def writing(
 @contextmanager
 def writer_of(
     place: Path | str, settings: Settings, model: Model | None = None, *, wait_s: float = 0
-) -> Iterator[AnyWriter]:
+) -> Iterator[ChangedGallery]:
     """The writer of the gallery at `place`."""
     if not is_milvus(place):
         with GalleryWriter.open(Path(place), model, wait_s=wait_s) as writer:
@@ -72,18 +68,79 @@ def writer_of(
         yield on_milvus
 
 
-def _on_milvus(address: MilvusAddress, settings: Settings) -> tuple["MilvusGallery", Model]:
+def add_to(
+    place: Path | str,
+    paths: Sequence[Path | str],
+    settings: Settings,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    wait_s: float = 0,
+    quiet: bool = False,
+) -> AddReport:
+    """Add the photos that files, folders and CSVs name to the gallery at `place`."""
+    said: dict[str, Any] = {"label": label, "name": name, "quiet": quiet}
+    if not is_milvus(place):
+        embedder = open_embedder(settings, gallery_model(Path(place), settings.model))
+        return add_photos(Path(place), paths, embedder, wait_s=wait_s, **said)
+    gallery, model = open_gallery(place, settings)
+    gallery.close()
+    embedder = open_embedder(settings, model)
+    return add_batches(lambda: writer_of(place, settings, model), paths, embedder, **said)
+
+
+def build(
+    source: PhotoSource, out: Path | str, settings: Settings, *, quiet: bool = False
+) -> "BuildReport | MilvusBuildReport":
+    """Make `out` a gallery of `source`, or make it follow it, with the Model that it has."""
+    if is_milvus(out):
+        _expect_pymilvus()
+        from deepfood.milvus.build import build_on_milvus
+
+        embedder = open_embedder(settings, _living_model(out, settings))
+        return build_on_milvus(source, MilvusAddress.parse(out), embedder, settings, quiet=quiet)
+    folder = Path(out)
+    keep = settings.model is None and is_gallery(folder)
+    embedder = open_embedder(settings, gallery_model(folder) if keep else None)
+    spec = IndexSpec(
+        kind=settings.index,
+        annoy_trees=settings.annoy_trees,
+        annoy_search_k=settings.annoy_search_k,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construction=settings.hnsw_ef_construction,
+        hnsw_ef_search=settings.hnsw_ef_search,
+    )
+    return build_gallery(source, folder, embedder, spec, settings.storage, quiet=quiet)
+
+
+def open_on_milvus(place: Path | str, settings: Settings) -> "MilvusGallery":
+    """Raises ArtifactMissingError, EngineError, or MissingExtraError."""
     _expect_pymilvus()
     from deepfood.milvus.gallery import MilvusGallery
+
+    return MilvusGallery.open(MilvusAddress.parse(place), settings)
+
+
+def _living_model(place: Path | str, settings: Settings) -> Model | None:
+    """The Model of a gallery that is there, unless the settings name one."""
+    if settings.model is not None:
+        return None
+    try:
+        with open_on_milvus(place, settings) as gallery:
+            return _model_of(gallery, settings)
+    except ArtifactMissingError:
+        return None
+
+
+def _model_of(gallery: "MilvusGallery", settings: Settings) -> Model:
     from deepfood.milvus.model_copy import fetch_model
 
-    gallery = MilvusGallery.open(address, settings)
     if settings.model is not None:
         model = open_model(settings.model)
     else:
         model = fetch_model(gallery.about, gallery.manifest.model_fingerprint, settings)
     gallery.check_model(model)
-    return gallery, model
+    return model
 
 
 def _expect_pymilvus() -> None:

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import kind_of
-from deepfood.config import Settings
+from deepfood.config import Settings, load_settings
 from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactError, ArtifactFormatError
+from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
+from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import DEFAULT_MODEL
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """The facts of a Model or gallery, ready for JSON. Raises an ArtifactError."""
+    if is_milvus(folder):
+        return _describe_on_milvus(folder)
     if kind_of(folder) == "model":
         model = ModelManifest.read(folder)
         return {
@@ -42,10 +46,27 @@ def describe(folder: Path) -> dict[str, Any]:
         }
 
 
+def _describe_on_milvus(place: Path) -> dict[str, Any]:
+    with open_on_milvus(place, load_settings()) as gallery:
+        about = gallery.manifest.model_dump(mode="json", exclude={"index"})
+        left_out = [asdict(one) for one in gallery.left_out()]
+        return {
+            **about,
+            "count": gallery.count,
+            "index": gallery.manifest.index.kind,
+            "skipped": len(left_out),
+            "left_out": left_out,
+        }
+
+
 def problems_of(
     folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[str]:
     """Every fault in a Model or gallery, a line each. Raises an ArtifactError."""
+    if is_milvus(folder):
+        from deepfood.milvus.verify import problems_on_milvus
+
+        return problems_on_milvus(MilvusAddress.parse(folder), load_settings(), quiet=quiet)
     if kind_of(folder) == "model":
         return ModelManifest.read(folder).problems(folder, contents=True)
     return gallery_problems(folder, photos_root, quiet=quiet)

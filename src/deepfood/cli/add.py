@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, OwnGalleryArgument, app, count, print_json
+from deepfood.cli.app import ChangedGalleryArgument, Json, ModelOption, app, count, print_json
 from deepfood.config import load_settings
 
 LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
@@ -24,7 +24,7 @@ _WAIT_S = 5.0
 
 @app.command()
 def add(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTOS...", help="Photos, folders or CSVs.")
     ],
@@ -37,15 +37,10 @@ def add(
 
     Labels and names are those given here, or what the folder or CSV says, as for a build.
     """
-    from deepfood.embed import open_embedder
-    from deepfood.gallery import gallery_model
-    from deepfood.gallery.add import add_photos
+    from deepfood.galleries import add_to
 
     settings = load_settings(model=model)
-    embedder = open_embedder(settings, gallery_model(gallery, settings.model))
-    done = add_photos(
-        gallery, photos, embedder, label=label, name=name, wait_s=_WAIT_S, quiet=as_json
-    )
+    done = add_to(gallery, photos, settings, label=label, name=name, wait_s=_WAIT_S, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -71,7 +66,7 @@ def add(
 
 @app.command()
 def remove(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     photos: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Photos' ids, or their file names.")
     ],
@@ -81,9 +76,9 @@ def remove(
 
     The bytes of photos that were added are deleted; your own files are not touched.
     """
-    from deepfood.gallery import GalleryWriter
+    from deepfood.galleries import writer_of
 
-    with GalleryWriter.open(gallery, wait_s=_WAIT_S) as writer:
+    with writer_of(gallery, load_settings(), wait_s=_WAIT_S) as writer:
         gone = writer.remove(photos)
     if as_json:
         print_json({"gallery": str(gallery), "removed": [_facts(photo) for photo in gone]})
@@ -93,7 +88,7 @@ def remove(
 
 @app.command()
 def update(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     photo: PhotoName,
     label: LabelOption = None,
     name: NameOption = None,
@@ -102,12 +97,12 @@ def update(
 ) -> None:
     """Change what is said of a photo; a later build keeps it."""
     from deepfood.errors import SettingError
-    from deepfood.gallery import GalleryWriter
+    from deepfood.galleries import writer_of
 
     if label is None and name is None and attributes is None:
         raise SettingError("nothing to change: give --label, --name or --attributes")
     values = _attributes(attributes)
-    with GalleryWriter.open(gallery, wait_s=_WAIT_S) as writer:
+    with writer_of(gallery, load_settings(), wait_s=_WAIT_S) as writer:
         changed = writer.update(photo, label=label, photo_name=name, attributes=values)
     if as_json:
         print_json({"gallery": str(gallery), **_facts(changed)})

@@ -12,6 +12,7 @@ import typer
 from deepfood import __version__
 from deepfood.config import load_settings
 from deepfood.errors import DatasetError, DeepfoodError, SettingError
+from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 def _local(text: str) -> Path:
     """A folder, or a release in a bucket, which is pulled into the cache."""
     if not is_remote(text):
-        return Path(text)
+        return _no_engine(text)
     from deepfood.release.cached import cached
 
     return cached(text, load_settings())
@@ -43,7 +44,23 @@ def _own(text: str) -> Path:
         raise SettingError(
             f"{text} is a release, which never changes: deepfood pull it, change that, and push"
         )
+    return _no_engine(text)
+
+
+def _no_engine(text: str) -> Path:
+    if is_milvus(text):
+        raise SettingError(f"{text} is a gallery on Milvus, and this command works on folders only")
     return Path(text)
+
+
+def _anywhere(text: str) -> Path:
+    """As `_local`; a gallery on Milvus stays where it is."""
+    return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _local(text)
+
+
+def _changed(text: str) -> Path:
+    """As `_own`; a gallery on Milvus can be changed as well."""
+    return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _own(text)
 
 
 ModelOption = Annotated[
@@ -62,12 +79,28 @@ GalleryArgument = Annotated[
         metavar="GALLERY", parser=_local, help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
     ),
 ]
+SearchedGalleryArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="GALLERY",
+        parser=_anywhere,
+        help="A gallery: a folder, s3://bucket/prefix[@RELEASE], or milvus://host:port/name",
+    ),
+]
+ChangedGalleryArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="GALLERY", parser=_changed, help="A gallery: a folder, or milvus://host:port/name"
+    ),
+]
 OwnGalleryArgument = Annotated[
     Path, typer.Argument(metavar="GALLERY", parser=_own, help="A gallery folder.")
 ]
 ArtifactArgument = Annotated[
     Path,
-    typer.Argument(metavar="ARTIFACT", parser=_local, help="A gallery or a Model, also s3://…"),
+    typer.Argument(
+        metavar="ARTIFACT", parser=_anywhere, help="A gallery or a Model, also s3://…, milvus://…"
+    ),
 ]
 OwnArtifactArgument = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model.")

@@ -6,10 +6,10 @@ from typing import Annotated, Any, get_args
 import typer
 
 from deepfood.cli.app import (
+    ChangedGalleryArgument,
     GalleryArgument,
     Json,
     ModelOption,
-    OwnGalleryArgument,
     PhotosRoot,
     app,
     count,
@@ -24,7 +24,7 @@ _MOST_CELLS = 200
 
 @app.command()
 def attributes(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     table: Annotated[
         Path | None, typer.Argument(metavar="[TABLE]", help="A CSV, or JSON lines (.jsonl).")
     ] = None,

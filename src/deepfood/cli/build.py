@@ -20,7 +20,9 @@ _SHOWN = 20
 @app.command()
 def build(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the gallery.")],
+    out: Annotated[
+        str, typer.Option("--out", help="Folder for the gallery, or milvus://host:port/name.")
+    ],
     model: ModelOption = None,
     index: IndexOption = None,
     annoy_trees: Annotated[int | None, typer.Option(help="Trees of the annoy index.")] = None,
@@ -58,31 +60,19 @@ def build(
         )
 
 
-def build_and_report(photos: Path, out: Path, settings: Settings, *, quiet: bool = False) -> Any:
+def build_and_report(
+    photos: Path, out: Path | str, settings: Settings, *, quiet: bool = False
+) -> Any:
     from deepfood.data.photos import list_photos
-    from deepfood.embed import open_embedder
-    from deepfood.gallery import build_gallery, gallery_model, is_gallery
-    from deepfood.index import IndexSpec
+    from deepfood.galleries import build
 
-    source = list_photos(photos)
-    spec = IndexSpec(
-        kind=settings.index,
-        annoy_trees=settings.annoy_trees,
-        annoy_search_k=settings.annoy_search_k,
-        hnsw_m=settings.hnsw_m,
-        hnsw_ef_construction=settings.hnsw_ef_construction,
-        hnsw_ef_search=settings.hnsw_ef_search,
-    )
-    model = gallery_model(out) if settings.model is None and is_gallery(out) else None
-    report = build_gallery(
-        source, out, open_embedder(settings, model), spec, settings.storage, quiet=quiet
-    )
+    report = build(list_photos(photos), out, settings, quiet=quiet)
     if not quiet:
         _print_report(report, out)
     return report
 
 
-def _print_report(report: Any, out: Path) -> None:
+def _print_report(report: Any, out: Path | str) -> None:
     about = report.manifest
     if report.up_to_date:
         print(f"{out} is up to date: {report.count} photos")

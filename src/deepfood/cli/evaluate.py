@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json
+from deepfood.cli.app import Json, ModelOption, SearchedGalleryArgument, app, print_json
 from deepfood.config import Settings, load_settings
 
 
 @app.command()
 def evaluate(
-    gallery: GalleryArgument,
+    gallery: SearchedGalleryArgument,
     queries: Annotated[
         Path | None,
         typer.Argument(

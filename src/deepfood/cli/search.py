@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import GalleryArgument, Json, ModelOption, app, print_json, read_photo
+from deepfood.cli.app import Json, ModelOption, SearchedGalleryArgument, app, print_json, read_photo
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _VERDICTS = {
 
 @app.command()
 def search(
-    gallery: GalleryArgument,
+    gallery: SearchedGalleryArgument,
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos to search for.")],
     k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = 9,
     unwanted: Annotated[

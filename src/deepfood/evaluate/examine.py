@@ -1,5 +1,6 @@
 """From a gallery and its queries to figures: who asks, what is compared, and the judgement."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
-from deepfood.gallery import Gallery, GalleryManifest, gallery_model
+from deepfood.galleries import open_gallery
+from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.embedded import embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits
@@ -54,8 +56,8 @@ def examine(
 
     `other` is a second gallery or a Model to compare with. Raises DatasetError, ArtifactError.
     """
-    model = gallery_model(folder, settings.model)
-    with Gallery.open(folder, model, settings.photos_root) as gallery:
+    opened, model = open_gallery(folder, settings)
+    with contextlib.closing(opened) as gallery:
         photos, notes = gallery_photos(gallery)
         if queries is None:
             asked, origin = leave_one_out(photos, seed)

@@ -15,8 +15,8 @@ from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
-from deepfood.gallery import Gallery
 from deepfood.gallery.embedded import embed_dataset
+from deepfood.gallery.searched import SearchedGallery
 
 #: More queries than these make the figures no truer; leave-one-out draws so many.
 MAX_QUERIES = 10_000
@@ -77,13 +77,13 @@ class Trial:
         return np.array([number[label] for label in photos.labels], np.int64)
 
 
-def gallery_photos(gallery: Gallery) -> tuple[Photos, list[str]]:
+def gallery_photos(gallery: SearchedGallery) -> tuple[Photos, list[str]]:
     """The labelled photos of a gallery, and notes on what was left out. Raises DatasetError."""
     photos, vectors, places = gallery.photos()
     rows = [row for row, photo in enumerate(photos) if photo.label]
     if not rows:
         raise DatasetError(
-            f"{gallery.folder} has no labels, so nothing says which hits are right: build it from "
+            f"{gallery.place} has no labels, so nothing says which hits are right: build it from "
             "a folder of class folders, or from a CSV with a column label"
         )
     notes = []

@@ -1,7 +1,8 @@
 """Add photos from files to a gallery: read and embed outside the lock, commit in batches."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
 from deepfood.gallery.reindex import reindex, wants_reindex
+from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.snapshot import Snapshot
 from deepfood.gallery.writer import GalleryWriter, Outcome
 from deepfood.progress import bar
@@ -48,24 +50,49 @@ def add_photos(
     (ArtifactBusyError after `wait_s` seconds for each batch) or DiskFullError.
     """
     started = time.monotonic()
+    GalleryManifest.read(gallery).check_model(gallery, embedder.model)
+    report = add_batches(
+        lambda: GalleryWriter.open(gallery, embedder.model, wait_s=wait_s),
+        paths,
+        embedder,
+        label=label,
+        name=name,
+        quiet=quiet,
+    )
+    now = Snapshot.open(gallery, contents=False)
+    now.store.close()
+    if wants_reindex(now):
+        reindex(gallery, quiet=quiet)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def add_batches(
+    writing: Callable[[], AbstractContextManager[ChangedGallery]],
+    paths: Sequence[Path | str],
+    embedder: Embedder,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    quiet: bool = False,
+) -> AddReport:
+    """As `add_photos`, each batch with a writer of its own."""
+    started = time.monotonic()
     report = AddReport()
     sources = [_source(path) for path in paths]
     total = sum(len(source.files) for source in sources)
     batch: list[EmbeddedPhoto] = []
     first = started
-    began_with = GalleryManifest.read(gallery).model_fingerprint
 
     def commit() -> None:
         try:
-            with GalleryWriter.open(gallery, embedder.model, wait_s=wait_s) as writer:
+            with writing() as writer:
                 outcomes = writer.add(batch)
-        except ModelMismatchError:
-            if GalleryManifest.read(gallery).model_fingerprint == began_with:
-                raise
+        except ModelMismatchError as error:
             raise ModelMismatchError(
-                f"{gallery} has got another Model meanwhile: {len(report.photos)} of {total} "
+                f"the gallery has got another Model meanwhile: {len(report.photos)} of {total} "
                 "photos are added, run the same command again for the others"
-            ) from None
+            ) from error
         report.photos += zip((one.photo for one in batch), outcomes, strict=True)
         batch.clear()
 
@@ -82,10 +109,6 @@ def add_photos(
                 commit()
         if batch:
             commit()
-    now = Snapshot.open(gallery, contents=False)
-    now.store.close()
-    if wants_reindex(now):
-        reindex(gallery, quiet=quiet)
     report.seconds = time.monotonic() - started
     return report
 

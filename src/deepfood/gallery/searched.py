@@ -1,8 +1,8 @@
 """What whoever searches may ask of a gallery, wherever it is: on this machine, or on Milvus."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ from deepfood.gallery.filters import Filter
 from deepfood.gallery.find import Found
 from deepfood.gallery.values import Type, Value
 from deepfood.index import IndexSpec
+
+if TYPE_CHECKING:
+    from deepfood.gallery.read_photos import EmbeddedPhoto
+    from deepfood.gallery.writer import Outcome
 
 Vector = npt.NDArray[np.float32]
 
@@ -87,3 +91,18 @@ class SearchedGallery(Protocol):
     def read(self, photo: Photo) -> bytes: ...
     def sample(self, count: int, seed: int) -> list[Photo]: ...
     def photos(self) -> tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]: ...
+
+
+class ChangedGallery(Protocol):
+    """`GalleryWriter` says what each of these does."""
+
+    def add(self, new: Sequence["EmbeddedPhoto"]) -> list["Outcome"]: ...
+    def remove(self, names: Sequence[str]) -> list[Photo]: ...
+    def update(
+        self,
+        name: str,
+        *,
+        label: str | None = None,
+        photo_name: str | None = None,
+        attributes: Mapping[str, object] | None = None,
+    ) -> Photo: ...

@@ -72,7 +72,7 @@ def build_on_milvus(
     gallery = MilvusGallery(connection, settings, collection)
     writer = MilvusWriter(gallery, connection, settings)
     photos = {photo.file: photo for photo in map(photo_of, gallery.every(PHOTO_ROW))}
-    left_out = {one.file: one for one in _left_out(about, collection)}
+    left_out = {one.file: one for one in gallery.left_out()}
     todo = [file for file in source.files if not _is_known(source, file, photos, left_out)]
     reused = len(source.files) - len(todo)
     for file in todo:
@@ -156,11 +156,6 @@ def _calibrated(
     except DatasetError as error:
         return different, None, str(error)
     return different, found, None
-
-
-def _left_out(about: About, collection: str) -> list[Skipped]:
-    """The files that an earlier build could not use, and why."""
-    return [Skipped(**one) for one in json.loads(about.read(f"{collection}/left_out") or "[]")]
 
 
 def _is_known(

@@ -1,5 +1,6 @@
 """A gallery on Milvus that is searched: the local Gallery's questions, answered by the engine."""
 
+import json
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from deepfood.data.locate import root_named
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, ModelMismatchError, PhotoNotFoundError, QueryError
 from deepfood.gallery.cursor import Cursor, asked, page
-from deepfood.gallery.entry import Hit, Photo
+from deepfood.gallery.entry import Hit, Photo, Skipped
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.find import Found
 from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
@@ -271,6 +272,11 @@ class MilvusGallery:
         rows = self._query(where, PHOTO_ROW, limit=min(_MOST, 8 * count + 64))
         rows.sort(key=lambda row: str(row["id"]))
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
+
+    def left_out(self) -> list[Skipped]:
+        """The files that the last build could not use, and why."""
+        text = self._about.read(f"{self.collection}/left_out")
+        return [Skipped(**one) for one in json.loads(text or "[]")]
 
     def every(self, fields: Sequence[str], where: str = "") -> Iterator[dict[str, Any]]:
         """All rows, a thousand at a time from the engine."""

@@ -1,6 +1,7 @@
 """The bytes of photos: at their source, or in the gallery's store where they were added."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Self
 
 from deepfood.config import Settings
@@ -17,7 +18,7 @@ class StoredPhotos:
 
     def __init__(self, root: str, store: str | None, settings: Settings) -> None:
         self._root = root
-        self._store = store
+        self.store = store
         self._settings = settings
 
     @classmethod
@@ -47,23 +48,29 @@ class StoredPhotos:
     def where(self, photo: Photo) -> str:
         """A photo's full name, to show."""
         if photo.added:
-            return f"{self._store}/{_key(photo.sha256)}"
+            return f"{self.store}/{_key(photo.sha256)}"
         return root_named(self._root).where(photo.file)
 
     def keep(self, photo: Photo, data: bytes) -> None:
         """Store the bytes of a photo that is added. Raises SettingError, StorageError."""
         self._bucket().write(_key(photo.sha256), data, content_type=photo.media_type)
 
+    def kept(self) -> Iterator[str]:
+        """The SHA-256 of each photo in the store."""
+        if self.store:
+            for entry in self._bucket().list("photos"):
+                yield entry.key.rpartition("/")[2]
+
     def forget(self, photo: Photo) -> None:
         self._bucket().delete(_key(photo.sha256))
 
     def _bucket(self) -> Bucket:
-        if not self._store:
+        if not self.store:
             raise SettingError(
                 "photos can be added where their bytes can be kept: set photos_store to "
                 "s3://BUCKET/PREFIX, or to a folder that every server reaches"
             )
-        return Bucket.open(self._store, self._settings)
+        return Bucket.open(self.store, self._settings)
 
 
 def _of_size(wanted: int) -> CheckBytes:

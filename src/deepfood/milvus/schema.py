@@ -89,13 +89,7 @@ def row_of(
     """Raises DatasetError for a photo of which more is said than a row holds."""
     said: dict[str, Any] = {"attributes": dict(attributes)}
     said.update({name: getattr(photo, name) for name in ("label", "name")})
-    keys: dict[str, Any] = {}
-    for name in BUILT_IN:
-        if (text := getattr(photo, name)) is not None:
-            keys[key_name(name)] = key_of(folded(text))
-    for name, value in attributes.items():
-        found = [key_of(key) for key in keys_of(value)]
-        keys[key_name(name)] = found if isinstance(value, list) else found[0]
+    keys = keys_for(photo, attributes)
     for one in (said, keys):
         if len(json.dumps(one).encode()) > _LONGEST_JSON:
             raise DatasetError(
@@ -110,6 +104,18 @@ def row_of(
         KEYS: keys,
         WRITTEN: written_ns,
     }
+
+
+def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
+    """What filters find a photo by."""
+    keys: dict[str, Any] = {}
+    for name in BUILT_IN:
+        if (text := getattr(photo, name)) is not None:
+            keys[key_name(name)] = key_of(folded(text))
+    for name, value in attributes.items():
+        found = [key_of(key) for key in keys_of(value)]
+        keys[key_name(name)] = found if isinstance(value, list) else found[0]
+    return keys
 
 
 def photo_of(row: Mapping[str, Any]) -> Photo:

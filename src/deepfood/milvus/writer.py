@@ -17,7 +17,15 @@ from deepfood.errors import DatasetError, PhotoNotFoundError, QueryError
 from deepfood.gallery.columns import names_of
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.values import SAFETY, Value, attribute_name, checked, folded
+from deepfood.gallery.values import (
+    SAFETY,
+    Value,
+    attribute_name,
+    check_name,
+    checked,
+    folded,
+    type_of,
+)
 from deepfood.gallery.writer import Outcome, relabelled
 from deepfood.milvus.about import About, Column, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
@@ -166,9 +174,14 @@ class MilvusWriter:
             name = attribute_name(given)
             column = self.manifest.columns.get(name)
             if column is None:
-                raise DatasetError(
-                    f"there is no attribute {given[:40]!r}: {names_of(self.manifest.columns)}"
-                )
+                if value is None:
+                    raise DatasetError(
+                        f"there is no attribute {given[:40]!r}: {names_of(self.manifest.columns)}"
+                    )
+                check_name(name)
+                # One that is new gets the type that its value shows, as in a local gallery.
+                self.declare({name: Column(type=type_of(name, value), safety=name in SAFETY)})
+                column = self.manifest.columns[name]
             try:
                 ready[name] = (
                     None if value is None else checked(value, column.type, safety=column.safety)

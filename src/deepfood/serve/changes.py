@@ -13,8 +13,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
 from deepfood.errors import ModelMismatchError
-from deepfood.galleries import AnyWriter, writing
+from deepfood.galleries import writing
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
+from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
 from deepfood.serve.answers import FactsOut, GalleryOut
 from deepfood.serve.bodies import ADD_FORM, AddRequest, ChangeRequest, accepts
@@ -72,7 +73,7 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
     """Change what is said of a photo: only what is given."""
     change = await read_change(request)
 
-    def write(writer: AnyWriter) -> None:
+    def write(writer: ChangedGallery) -> None:
         texts = {
             field: clean_label(getattr(change, field) or "") or ""
             for field in change.model_fields_set & {"label", "name"}
@@ -117,7 +118,7 @@ def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
 
 
 async def _change_existing(
-    request: Request, photo_id: str, change: Callable[[AnyWriter], object]
+    request: Request, photo_id: str, change: Callable[[ChangedGallery], object]
 ) -> None:
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
@@ -128,7 +129,7 @@ async def _change_existing(
 async def _write(
     request: Request,
     service: SearchService,
-    change: Callable[[AnyWriter], T],
+    change: Callable[[ChangedGallery], T],
     deadline: float,
     *,
     embeds: bool = True,
