@@ -4,6 +4,7 @@ Everything asked here may be asked twice: rows are written under the photo's id,
 whose answer got lost is only written again.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +17,26 @@ from deepfood.config import Settings
 from deepfood.errors import EngineError
 from deepfood.milvus.address import MilvusAddress
 
+#: What is done once, and may take longer than a search: creating, loading, moving an alias.
+_SLOW = {
+    "create_collection",
+    "create_index",
+    "load_collection",
+    "drop_collection",
+    "create_alias",
+    "alter_alias",
+    "upsert",
+    "delete",
+    "query_iterator",
+}
+_SLOW_TIMES = 12
 #: What Milvus says of requests that will fail the next time too: no such collection, wrong
 #: parameters, wrong credentials. All else passes: a node that is gone is replaced.
-_FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401}
+_FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401, 1600}
 _FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection", "not found[coll")
+# Errors are told by ours, in one line; pymilvus would log each with its traceback.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 
 
@@ -33,13 +50,14 @@ class Connection:
         self._token = settings.milvus_token
         self._client: MilvusClient | None = None
 
-    def ask(self, verb: str, *, timeout_s: float | None = None, **arguments: Any) -> Any:
+    def ask(self, verb: str, **arguments: Any) -> Any:
         """Call a method of MilvusClient, again while what hinders it may pass.
 
-        Raises EngineError when `timeout_s` (setting milvus_timeout_s) is over, or at once for what
-        will not get better.
+        Raises EngineError when the setting milvus_timeout_s is over (writing and what is done once
+        have twelve times that), or at once for what will not get better.
         """
-        until = time.monotonic() + (timeout_s or self._timeout_s)
+        limit_s = self._timeout_s * (_SLOW_TIMES if verb in _SLOW else 1)
+        until = time.monotonic() + limit_s
         wait = _FIRST_WAIT_S
         while True:
             left = max(until - time.monotonic(), _FIRST_WAIT_S)
@@ -48,7 +66,7 @@ class Connection:
             except (MilvusException, grpc.RpcError) as error:
                 final = _is_final(error)
                 if final or time.monotonic() + wait > until:
-                    raise EngineError(self._said(verb, error, final)) from error
+                    raise EngineError(self._said(verb, error, final, limit_s)) from error
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
@@ -65,7 +83,9 @@ class Connection:
             while rows := iterator.next():
                 yield rows
         except (MilvusException, grpc.RpcError) as error:
-            raise EngineError(self._said("query_iterator", error, False)) from error
+            raise EngineError(
+                self._said("query_iterator", error, False, self._timeout_s)
+            ) from error
         finally:
             iterator.close()
 
@@ -78,13 +98,13 @@ class Connection:
             self._client = MilvusClient(self.address.uri, token=self._token, timeout=timeout_s)
         return self._client
 
-    def _said(self, verb: str, error: Exception, final: bool) -> str:
+    def _said(self, verb: str, error: Exception, final: bool, limit_s: float) -> str:
         message = error.message if isinstance(error, MilvusException) else _details(error)
         reason = " ".join(str(message).split())[:300]
         if final:
             return f"{self.address} refuses {verb}: {reason}"
         return (
-            f"{self.address} did not {verb} within {self._timeout_s:g} s: {reason}: see whether "
+            f"{self.address} did not {verb} within {limit_s:g} s: {reason}: see whether "
             "Milvus runs, or raise milvus_timeout_s"
         )
 

@@ -24,6 +24,7 @@ from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.expressions import Expression, expression_of
+from deepfood.milvus.generations import living
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import METRIC, PHOTO_ROW, WRITTEN, attributes_of, photo_of
 from deepfood.model import Model
@@ -293,14 +294,13 @@ class MilvusGallery:
 
     def _living(self) -> str:
         """The collection that the alias names. Raises ArtifactMissingError."""
-        name = self.address.name
-        if not self._connection.ask("has_collection", collection_name=self._about.collection):
+        collection = living(self._connection)
+        if collection is None:
             raise ArtifactMissingError(
                 f"there is no gallery {self.address}: make it with deepfood build PHOTOS --out "
                 f"{self.address}"
             )
-        aliases = self._connection.ask("describe_alias", alias=name)
-        return str(aliases["collection_name"])
+        return collection
 
     def _search(self, query: Vectors, k: int, where: str) -> list[dict[str, Any]]:
         """The rows of the k nearest that satisfy `where`, the nearest first."""

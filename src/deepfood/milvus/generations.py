@@ -12,8 +12,6 @@ from deepfood.milvus.model_copy import keep_model
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
 
-_LOAD_S = 600.0
-
 
 def collection_for(
     connection: Connection, about: About, model: Model, photos_root: str, settings: Settings
@@ -66,7 +64,6 @@ def _load(connection: Connection, collection: str, settings: Settings) -> None:
         "load_collection",
         collection_name=collection,
         replica_number=settings.milvus_replicas,
-        timeout_s=_LOAD_S,
     )
 
 
