@@ -72,19 +72,25 @@ class MilvusCluster:
         client = f"http://127.0.0.1:{ETCD_PORT}"
         self._run(
             "etcd",
-            ["etcd", "--data-dir", data, "--listen-client-urls", client]
-            + ["--advertise-client-urls", client, "--listen-peer-urls", "http://127.0.0.1:12380"]
-            # A test's cluster dies with the test: nothing has to outlive a power cut.
-            + ["--unsafe-no-fsync"],
+            [
+                *("etcd", "--data-dir", data, "--listen-client-urls", client),
+                *("--advertise-client-urls", client),
+                *("--listen-peer-urls", "http://127.0.0.1:12380"),
+                # A test's cluster dies with the test: nothing has to outlive a power cut.
+                "--unsafe-no-fsync",
+            ],
         )
         self.s3.make_bucket("a-bucket")
         listener = f"tcp://127.0.0.1:{BROKER_PORT}"
         self._run(
             "broker",
-            [self.parts / "tansu", "broker", "--listener-url", listener]
-            # It can keep its messages in S3 too, and then takes a core with nothing to do; here it
-            # is never killed.
-            + ["--advertised-listener-url", listener, "--storage-engine", "memory://tansu/"],
+            [
+                *(self.parts / "tansu", "broker", "--listener-url", listener),
+                *("--advertised-listener-url", listener),
+                # It can keep its messages in S3 too, and then takes a core with nothing to do;
+                # here it is never killed.
+                *("--storage-engine", "memory://tansu/"),
+            ],
         )
         (self.folder / "milvus.yaml").write_text(self._config())
         (self.folder / "glog.conf").touch()
