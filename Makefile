@@ -6,7 +6,7 @@ PORT   ?= 8000
 WORKERS ?= 2
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check lint bench rehearse clean
+.PHONY: demo test test-cluster check lint bench rehearse clean
 
 ## The main job on real photos: fetch 542 of them, build a gallery, serve the page
 demo: $(VENV)/.core
@@ -16,6 +16,12 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	@scripts/install-browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+## Galleries on a real Milvus cluster, in a network of its own (some minutes; needs root or user namespaces)
+test-cluster: $(VENV)/.test
+	@scripts/install-cluster $(BIN)/python .venv-cluster
+	DEEPFOOD_CLUSTER_PARTS=$(CURDIR)/.venv-cluster unshare --map-root-user --net \
+		sh -c 'ip link set lo up && exec $(BIN)/pytest tests_cluster'
 
 ## What CI runs: format, lint, types, secrets, tests
 check: lint test

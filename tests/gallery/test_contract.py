@@ -1,0 +1,26 @@
+"""The contract of galleries, kept by the local one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deepfood.gallery import Gallery, GalleryWriter
+from gallery_contract import *  # noqa: F403
+from gallery_contract import Engine
+from plates import build, tiny_embedder, write_photos
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("contract")
+    photos, out = write_photos(folder / "photos", 24), folder / "gallery"
+    embedder = tiny_embedder(folder / "model")
+    build(photos, out, embedder)
+    with Gallery.open(out, embedder.model) as gallery:
+        yield Engine(
+            build=lambda: build(photos, out, embedder),
+            open=lambda: gallery,
+            writing=lambda: GalleryWriter.open(out, embedder.model),
+            photos=photos,
+            embedder=embedder,
+        )

@@ -1,0 +1,261 @@
+"""What every gallery must do, wherever it is: on this machine, on Milvus Lite, on a cluster.
+
+A test module that imports these tests gives the fixture `engine`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import samples
+from deepfood.data.photo_file import PhotoFile
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError, PhotoNotFoundError, QueryError
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
+from deepfood.gallery.searched import ChangedGallery, SearchedGallery
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a gallery of some kind is made, opened and changed."""
+
+    build: Callable[[], Any]
+    open: Callable[[], SearchedGallery]
+    writing: Callable[[], AbstractContextManager[ChangedGallery]]
+    photos: Path
+    embedder: Embedder
+
+
+def new_photo(engine: Engine, number: int, **said: object) -> EmbeddedPhoto:
+    data = samples.photo(90, 80, number)
+    one = embed_photo(data, PhotoFile(f"new-{number}.jpg"), engine.embedder)
+    return replace(one, attributes=said)
+
+
+def test_a_search_finds_the_exact_nearest(engine: Engine):
+    gallery = engine.open()
+    photos, vectors, rows = gallery.photos()
+    assert len(photos) == gallery.count == 24
+    every = vectors.take(rows)
+    for place in (0, 7, 23):
+        query = gallery.vector(photos[place].id)
+        np.testing.assert_allclose(query, every[place], atol=1e-6)
+        hits = gallery.search(query, 9)
+        order = np.argsort(-(every @ query), kind="stable")[:9]
+        assert [hit.photo.id for hit in hits] == [photos[row].id for row in order]
+        np.testing.assert_allclose(
+            [hit.score for hit in hits], np.minimum(every[order] @ query, 1), atol=1e-5
+        )
+
+
+def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: Engine):
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 0)[0].id)
+    assert len(gallery.search(query, 1000)) == 24
+    with pytest.raises(QueryError, match="k = 0"):
+        gallery.search(query, 0)
+    with pytest.raises(QueryError, match="k = 0"):
+        gallery.find(query, 0)
+
+
+def test_what_is_not_there_is_said(engine: Engine):
+    for name in ("0" * 20, "x", "' or 1 == 1", '" or id != "', "ä" * 20):
+        with pytest.raises(PhotoNotFoundError):
+            engine.open().photo(name)
+
+
+def test_photos_are_handed_out_as_they_were_embedded(engine: Engine):
+    gallery = engine.open()
+    for photo in gallery.sample(3, 1):
+        assert gallery.read(photo) == (engine.photos / photo.file).read_bytes()
+    changed = replace(gallery.sample(1, 1)[0], file="../outside.jpg")
+    with pytest.raises(PhotoNotFoundError):
+        gallery.read(changed)
+
+
+def test_a_sample_is_the_same_for_the_same_seed(engine: Engine):
+    gallery = engine.open()
+    assert gallery.sample(5, 3) == gallery.sample(5, 3)
+    assert len({photo.id for photo in gallery.sample(100, 3)}) == 24
+    assert gallery.sample(5, 3) != gallery.sample(5, 4)
+
+
+def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: Engine):
+    gallery = engine.open()
+    one = new_photo(engine, 501)
+    with engine.writing() as writer:
+        assert writer.add([one]) == ["added"]
+        assert writer.add([one]) == ["unchanged"]
+    assert gallery.search(one.vector, 1)[0].photo.id == one.photo.id
+    assert gallery.read(gallery.photo(one.photo.id)) == one.data
+    assert gallery.count == 25
+    with engine.writing() as writer:
+        (gone,) = writer.remove([one.photo.id])
+    assert gone.id == one.photo.id
+    assert gallery.count == 24
+    assert one.photo.id not in {hit.photo.id for hit in gallery.search(one.vector, 24)}
+    with pytest.raises(PhotoNotFoundError), engine.writing() as writer:
+        writer.remove([one.photo.id])
+
+
+def test_labels_and_names_can_be_changed(engine: Engine):
+    photo = engine.open().sample(1, 5)[0]
+    with engine.writing() as writer:
+        writer.update(photo.id, label="ramen", photo_name="Tonkotsu")
+    after = engine.open().photo(photo.id)
+    assert (after.label, after.name, after.edited) == ("ramen", "Tonkotsu", True)
+    with engine.writing() as writer:
+        writer.update(photo.file, label=photo.label or "", photo_name=photo.name or "")
+    assert engine.open().photo(photo.id).label == photo.label
+
+
+PRICES = [None, 3.5, 12, 12.5, -1, 1e6]
+ALLERGENS = [None, [], ["peanut"], ["Peanut", "soy"], ["soy"], ["milk"]]
+CUISINES = ["thai", "Thaï", "lao", None, 'a"b\\', "日本"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("price < 12", [1, 4]),
+        ("price >= 12", [2, 3, 5]),
+        ("price != 12", [1, 3, 4, 5]),
+        ("NOT price < 12", [2, 3, 5]),
+        ("price IN (12, 3.5)", [1, 2]),
+        ("price IS KNOWN", [1, 2, 3, 4, 5]),
+        ('allergens HAS "PEANUT"', [2, 3]),
+        ('NOT allergens HAS "peanut"', [1, 4, 5]),
+        ('price < 12 OR NOT allergens HAS "soy"', [1, 2, 4, 5]),
+        ('cuisine = "THAI"', [0]),
+        ('cuisine = "thaï"', [1]),
+        ('cuisine = "a\\"b\\\\"', [4]),
+        ('cuisine > "lao"', [0, 1, 5]),
+        ('cuisine = "日本"', [5]),
+        ('NOT (cuisine = "lao" OR price > 100)', [1, 4]),
+        ('name = "dish 3"', [3]),
+        ("fresh = true", [0, 2, 4]),
+        ('cuisine = "x\\" or 1 == 1 or \\""', []),
+    ],
+)
+def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: list[int]):
+    given_ids = given(engine)
+    gallery = engine.open()
+    query = gallery.vector(given_ids[0])
+    where = parse_filter(f"({text}) AND mine = 1")
+    found = gallery.find(query, 20, where=where)
+    assert {hit.photo.id for hit in found.hits} == {given_ids[i] for i in wanted}
+    if "allergens" in text:
+        assert any("allergens not known" in note for note in found.notes)
+    if wanted:
+        assert len(gallery.find(query, 1, where=where).hits) == 1
+        known = found.attributes[given_ids[wanted[0]]]
+        assert known["mine"] == 1
+
+
+_GIVEN: dict[int, list[str]] = {}
+
+
+def given(engine: Engine) -> list[str]:
+    """Six photos with attributes, added once to each gallery."""
+    if id(engine) not in _GIVEN:
+        new = []
+        for i in range(6):
+            said = {
+                "price": PRICES[i],
+                "allergens": ALLERGENS[i],
+                "cuisine": CUISINES[i],
+                "fresh": i % 2 == 0,
+                "mine": 1,
+            }
+            said = {name: value for name, value in said.items() if value is not None}
+            one = new_photo(engine, 600 + i, **said)
+            new.append(replace(one, photo=replace(one.photo, name=f"Dish {i}")))
+        with engine.writing() as writer:
+            writer.add(new)
+        _GIVEN[id(engine)] = [one.photo.id for one in new]
+    return _GIVEN[id(engine)]
+
+
+def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: Engine):
+    given(engine)
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 0)[0].id)
+    for text, told in (
+        ("weight < 3", "no attribute 'weight'"),
+        ('price = "x"', "price is a number"),
+        ('cuisine HAS "x"', "no list"),
+    ):
+        with pytest.raises(QueryError, match=told):
+            gallery.find(query, 3, where=parse_filter(text))
+    with pytest.raises(DatasetError), engine.writing() as writer:
+        writer.update(given(engine)[0], attributes={"price": "cheap"})
+
+
+def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 2)[0].id)
+    whole = [hit.photo.id for hit in gallery.search(query, gallery.count)]
+    first = gallery.find(query, 7)
+    one = new_photo(engine, 700)
+    with engine.writing() as writer:
+        writer.add([one])
+    seen, cursor = [hit.photo.id for hit in first.hits], first.next
+    while cursor:
+        found = gallery.find(query, 7, after=cursor)
+        seen += [hit.photo.id for hit in found.hits]
+        cursor = found.next
+    with engine.writing() as writer:
+        writer.remove([one.photo.id])
+    assert seen == whole
+    with pytest.raises(QueryError, match="another search"):
+        gallery.find(gallery.vector(whole[3]), 7, after=first.next)
+
+
+def test_variety_groups_and_photos_to_leave_out(engine: Engine):
+    gallery = engine.open()
+    photo = gallery.sample(1, 2)[0]
+    query = gallery.vector(photo.id)
+    found = gallery.find(query, 5, without=[photo.id])
+    assert photo.id not in {hit.photo.id for hit in found.hits}
+    assert len(found.hits) == 5
+    varied = gallery.find(query, 5, diverse=0.9)
+    assert varied.hits[0].photo.id == photo.id
+    assert {h.photo.id for h in varied.hits} != {h.photo.id for h in gallery.find(query, 5).hits}
+    grouped = gallery.find(query, 3, grouped=True)
+    assert len(grouped.hits) == 3
+    assert len(grouped.alike) == 3
+
+
+def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: Engine):
+    gallery = engine.open()
+    before = {photo.id: photo for photo in gallery.photos()[0]}
+    photo = next(one for one in before.values() if not one.added)
+    with engine.writing() as writer:
+        writer.update(photo.id, label="by hand")
+    path = engine.photos / photo.file
+    extra = engine.photos / "zz-extra.jpg"
+    extra.write_bytes(samples.photo(70, 70, 900))
+    bad = engine.photos / "zz-bad.jpg"
+    bad.write_bytes(b"\xff\xd8 no photo")
+    copy = engine.photos / "zz-copy.jpg"
+    copy.write_bytes(path.read_bytes())
+    try:
+        report = engine.build()
+        assert report.embedded == 3
+        assert report.count == len(before) + 1
+        assert {one.file for one in report.skipped} == {"zz-bad.jpg", "zz-copy.jpg"}
+        again = engine.build()
+        assert again.up_to_date
+        assert again.embedded == 0
+    finally:
+        for one in (extra, bad, copy):
+            one.unlink()
+    report = engine.build()
+    assert report.count == len(before)
+    assert engine.open().photo(photo.id).label == "by hand"

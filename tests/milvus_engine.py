@@ -1,0 +1,38 @@
+"""A gallery of 24 photos on some Milvus, for the contract's tests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepfood.config import Settings
+from deepfood.data.photos import list_photos
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.build import build_on_milvus
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.writer import MilvusWriter
+from gallery_contract import Engine
+from plates import tiny_embedder, write_photos
+
+
+@contextmanager
+def milvus_engine(folder: Path, address: MilvusAddress, settings: Settings) -> Iterator[Engine]:
+    photos = write_photos(folder / "photos", 24)
+    embedder = tiny_embedder(folder / "model")
+
+    def build() -> object:
+        return build_on_milvus(list_photos(photos), address, embedder, settings, quiet=True)
+
+    build()
+    with MilvusGallery.open(address, settings, embedder.model) as gallery:
+
+        def opened() -> MilvusGallery:
+            gallery.follow()
+            return gallery
+
+        yield Engine(
+            build=build,
+            open=opened,
+            writing=lambda: MilvusWriter.open(address, settings, embedder.model),
+            photos=photos,
+            embedder=embedder,
+        )

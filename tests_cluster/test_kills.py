@@ -1,0 +1,146 @@
+"""Processes of the cluster are killed while it is searched and written: what users see of it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfood.config import Settings
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
+from deepfood.errors import EngineError
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.build import build_on_milvus
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.model import open_model
+from gallery_contract import Engine, new_photo
+from milvus_cluster import MilvusCluster
+from milvus_engine import milvus_engine
+from plates import write_tiny_model
+
+#: How long errors may go on after a kill: Milvus' session ends after 10 s, here on busy cores.
+_HEALED_S = 90
+
+
+@pytest.fixture(scope="module")
+def engine(
+    cluster: MilvusCluster, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    address = MilvusAddress(cluster.uri, "killed")
+    with milvus_engine(tmp_path_factory.mktemp("killed"), address, settings) as made:
+        yield made
+
+
+@dataclass
+class Searching:
+    """Searches without end in a thread, and compares each answer with the right one."""
+
+    engine: Engine
+    query: "np.ndarray"
+    right: list[str]
+    answers: int = 0
+    wrong: list[list[str]] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
+    slowest_s: float = 0.0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        gallery = self.engine.open()
+        while not self.ended.is_set():
+            started = time.monotonic()
+            try:
+                found = [hit.photo.id for hit in gallery.search(self.query, 9)]
+            except EngineError:
+                self.failed.append(time.monotonic())
+            else:
+                self.answers += 1
+                if found != self.right:
+                    self.wrong.append(found)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+
+    def wait_for(self, answers: int) -> None:
+        until, wanted = time.monotonic() + _HEALED_S, self.answers + answers
+        while self.answers < wanted:
+            assert time.monotonic() < until, f"only {self.answers} of {wanted} answers came"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def searching(engine: Engine) -> Iterator[Searching]:
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 0)[0].id)
+    right = [hit.photo.id for hit in gallery.search(query, 9)]
+    load = Searching(engine, query, right)
+    thread = threading.Thread(target=load.run)
+    thread.start()
+    load.wait_for(20)
+    yield load
+    load.ended.set()
+    thread.join()
+    print(f"\n{load.answers} answers, {len(load.failed)} failed, slowest {load.slowest_s:.1f} s")
+
+
+def test_a_query_node_is_killed_and_no_answer_is_wrong(
+    cluster: MilvusCluster, engine: Engine, searching: Searching
+) -> None:
+    cluster.kill("query-2")
+    searching.wait_for(100)
+    assert not searching.wrong
+    gallery = engine.open()
+    assert gallery.count == 24
+    cluster.start("query-2")
+    searching.wait_for(50)
+    assert not searching.wrong
+
+
+def test_a_data_node_is_killed_and_every_acknowledged_photo_is_found(
+    cluster: MilvusCluster, engine: Engine
+) -> None:
+    added = []
+    for number in range(30):
+        one = new_photo(engine, 2000 + number)
+        with engine.writing() as writer:
+            assert writer.add([one]) == ["added"]
+        added.append(one)
+        if number == 10:
+            cluster.kill("data-1")
+        if number == 20:
+            cluster.start("data-1")
+    gallery = engine.open()
+    assert gallery.count == 24 + 30
+    for one in added:
+        assert gallery.search(one.vector, 1)[0].photo.id == one.photo.id
+    with engine.writing() as writer:
+        writer.remove([one.photo.id for one in added])
+    assert gallery.count == 24
+
+
+def test_the_proxy_is_restarted_while_serving(cluster: MilvusCluster, searching: Searching) -> None:
+    cluster.kill("proxy")
+    time.sleep(1)
+    cluster.start("proxy")
+    searching.wait_for(50)
+    assert not searching.wrong
+
+
+def test_another_model_takes_over_under_load(
+    cluster: MilvusCluster, settings: Settings, engine: Engine, searching: Searching, tmp_path: Path
+) -> None:
+    address = MilvusAddress(cluster.uri, "killed")
+    other = Embedder(open_model(write_tiny_model(tmp_path / "other", name="other", pool=16)))
+    report = build_on_milvus(list_photos(engine.photos), address, other, settings, quiet=True)
+    assert report.manifest.generation == 2
+    searching.wait_for(20)
+    # Who was opened with the Model before goes on with its generation, and knows.
+    assert not searching.wrong
+    assert not searching.failed
+    old = engine.open()
+    assert old.superseded
+    with MilvusGallery.open(address, settings, other.model) as new:
+        assert new.count == 24
+        photo = new.sample(1, 0)[0]
+        assert new.search(new.vector(photo.id), 1)[0].photo.id == photo.id
