@@ -71,7 +71,7 @@ def build_on_milvus(
     )
     gallery = MilvusGallery(connection, settings, collection)
     writer = MilvusWriter(gallery, connection, settings)
-    photos = {photo.file: photo for photo in map(photo_of, gallery.every(PHOTO_ROW))}
+    photos = {photo.file: photo for photo in map(photo_of, gallery.rows.every(PHOTO_ROW))}
     left_out = {one.file: one for one in gallery.left_out()}
     todo = [file for file in source.files if not _is_known(source, file, photos, left_out)]
     reused = len(source.files) - len(todo)
@@ -142,7 +142,7 @@ def _calibrated(
     if count > _MOST_CALIBRATED:  # ids are digits of a hash: those below a bound are a fair draw
         bound = int(_MOST_CALIBRATED / count * 16**8)
         where = f'id < "{bound:08x}"'
-    rows = list(gallery.every(["said", "id", "vector"], where))
+    rows = list(gallery.rows.every(["said", "id", "vector"], where))
     labels = [row["said"]["label"] for row in rows]
     different = len({label for label in labels if label})
     vectors = np.array([row["vector"] for row in rows], np.float32)

@@ -34,7 +34,7 @@ def problems_on_milvus(
         kept = set(photos.kept())
         rows = 0
         with bar("verifying", " photos", gallery.count, quiet=quiet) as progress:
-            for row in gallery.every([*PHOTO_ROW, KEYS, "vector"]):
+            for row in gallery.rows.every([*PHOTO_ROW, KEYS, "vector"]):
                 rows += 1
                 progress.update()
                 photo = photo_of(row)

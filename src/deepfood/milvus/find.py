@@ -1,0 +1,107 @@
+"""A search on Milvus with all that can be asked of it: a filter, variety, groups, pages."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import QueryError
+from deepfood.gallery.cursor import Cursor, asked, page
+from deepfood.gallery.entry import Hit
+from deepfood.gallery.filters import Filter
+from deepfood.gallery.find import Found
+from deepfood.gallery.values import Value
+from deepfood.milvus.expressions import Expression, expression_of
+from deepfood.milvus.rows import Rows, is_id, quoted
+from deepfood.milvus.schema import WRITTEN, attributes_of
+from deepfood.milvus.varied import varied
+
+if TYPE_CHECKING:
+    from deepfood.milvus.gallery import MilvusGallery
+
+Vectors = npt.NDArray[np.float32]
+
+
+def find_in(
+    gallery: "MilvusGallery",
+    query: Vectors,
+    k: int,
+    *,
+    where: Filter | None = None,
+    diverse: float = 0.0,
+    grouped: bool = False,
+    after: str | None = None,
+    without: Sequence[str] = (),
+) -> Found:
+    """As `deepfood.gallery.find.find`, which says what all of it means."""
+    if k < 1:
+        raise QueryError(f"k = {k}: ask for at least 1 photo")
+    if after is not None and (grouped or diverse != 0):
+        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+    manifest, now = gallery.refresh(), gallery.rows
+    question = asked(query, str(where or ""), *without)
+    cursor = Cursor.parse(after, question, manifest.generation) if after else None
+    expression = expression_of(where, manifest.columns) if where else None
+    parts = [f"({expression.passes})"] if expression else []
+    first_page = cursor.rows if cursor else time.time_ns()
+    if cursor:
+        parts.append(f"{WRITTEN} <= {first_page}")
+    if ids := [one for one in without if is_id(one)]:
+        parts.append(f"not (id in [{quoted(ids)}])")
+    allowed = " and ".join(parts)
+    notes = _notes(now, expression) if expression else ()
+    if grouped or diverse != 0:
+        groups = varied(now, query, k, allowed, diverse, grouped)
+        return _found(gallery, groups, notes, None)
+    found: dict[int, Hit] = {}
+
+    def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+        hits = now.hits(query, count, allowed)
+        # Equal ones by id; 63 bits of it are as good as all.
+        numbers = np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
+        found.update(zip(numbers.tolist(), hits, strict=True))
+        scores = np.array([hit.score for hit in hits], np.float32)
+        order = np.lexsort((numbers, -scores))
+        return numbers[order], scores[order]
+
+    rows, scores, more = page(search, k, cursor)
+    following = None
+    if more:
+        seen = (cursor.seen if cursor else 0) + k
+        last = float(scores[-1]), int(rows[-1])
+        following = Cursor(manifest.generation, first_page, *last, seen).text(question)
+    return _found(gallery, [[found[int(row)]] for row in rows], notes, following)
+
+
+def _found(
+    gallery: "MilvusGallery",
+    groups: Sequence[Sequence[Hit]],
+    notes: tuple[str, ...],
+    following: str | None,
+) -> Found:
+    """Each group's best hit is shown, the others beside it."""
+    hits = [members[0] for members in groups]
+    attributes = _attributes(gallery, [hit.photo.id for hit in hits])
+    alike = [list(members[1:]) for members in groups]
+    return Found(hits, alike, attributes, notes, following)
+
+
+def _attributes(gallery: "MilvusGallery", ids: Sequence[str]) -> dict[str, dict[str, Value]]:
+    if not ids or not gallery.manifest.columns:
+        return {}
+    rows = gallery.rows.query(f"id in [{quoted(ids)}]", ["id", "said"])
+    return {row["id"]: attributes_of(row) for row in rows}
+
+
+def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:
+    """What is said of photos that a safety attribute leaves out."""
+    notes = []
+    if expression.unknown and (unknown := rows.count(expression.unknown)):
+        photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
+        notes.append(f"{photos} left out: {' or '.join(expression.safety)} not known")
+    for where, said in expression.spelled:
+        if not rows.count(where):
+            notes.append(f"no photo has {said}: is it spelled as in this gallery?")
+    return tuple(notes)
