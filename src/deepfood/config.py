@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     max_connections: Annotated[int, Field(ge=1)] = 900
+    max_upload_bytes_at_once: Annotated[int, Field(ge=1024)] = 256 * 2**20
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     cors_origins: Annotated[str, Field(pattern=_ORIGINS)] = ""
     allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""

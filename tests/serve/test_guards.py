@@ -105,7 +105,10 @@ def test_what_counts_as_one_client(address: str, client: str) -> None:
     ],
 )
 def test_only_allowed_hosts(host: str, status: int, guarded: str) -> None:
-    assert httpx.get(f"{guarded}/", headers={"host": host}).status_code == status
+    answer = httpx.get(f"{guarded}/", headers={"host": host})
+    assert answer.status_code == status
+    if status == 400:
+        assert "does not answer to that Host" in problem(answer, 400)
     for path in ("healthz", "readyz"):
         assert httpx.get(f"{guarded}/{path}", headers={"host": host}).status_code == 200
 

@@ -252,3 +252,32 @@ def test_who_is_prompt_keeps_the_connection(strict: tuple[int, HeldService]) -> 
         time.sleep(3 * BODY_TIMEOUT_S)
         service.gate.set()
         assert status(client) == 200
+
+
+def test_only_so_many_bytes_are_uploaded_at_once(tiny_gallery: Path) -> None:
+    photo = search_bytes()
+    limits = {"max_upload_bytes_at_once": len(photo), "max_photo_bytes": 2 * len(photo)}
+    with held_server(tiny_gallery, **limits) as (port, _):
+        with connected(port) as first, connected(port) as second:
+            first.sendall(photo[:-10])
+            time.sleep(0.2)
+            second.sendall(photo)
+            answer = second.recv(4096).lower()
+            assert answer.startswith(b"http/1.1 503")
+            assert b"retry-after: 1\r\n" in answer
+            assert b"connection: close\r\n" in answer
+            first.sendall(photo[-10:])
+            assert status(first) == 200
+        with connected(port) as third:  # what was held is given back
+            for _ in range(2):
+                third.sendall(photo)
+                assert status(third) == 200
+
+
+def test_a_body_alone_is_always_let_in(tiny_gallery: Path) -> None:
+    with (
+        held_server(tiny_gallery, max_upload_bytes_at_once=1024) as (port, _),
+        connected(port) as one,
+    ):
+        one.sendall(search_bytes())
+        assert status(one) == 200

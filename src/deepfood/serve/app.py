@@ -25,7 +25,7 @@ from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
 from deepfood.serve.line import Line, compute, read, turned_away
 from deepfood.serve.measure import trace_with
 from deepfood.serve.observe import Observe
-from deepfood.serve.problems import PROBLEMS, add_problem_handlers
+from deepfood.serve.problems import PROBLEMS, add_problem_handlers, document_problems
 from deepfood.serve.query import read_original_form, read_question
 from deepfood.serve.question import Question
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
@@ -111,6 +111,7 @@ def create_app(
     app.include_router(explain.router)
     app.include_router(changes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    document_problems(app)
     add_guards(app, settings)
     app.add_middleware(Observe)
     if settings.traces:

@@ -1,16 +1,17 @@
 """ASGI middleware before every route: who is let in, how large a body, security headers."""
 
+import re
+
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.config import Settings
 from deepfood.serve import measure
-from deepfood.serve.line import FULL, RETRY_AFTER_S, Line
+from deepfood.serve.line import FULL, RETRY_AFTER_S, Line, turned_away
 from deepfood.serve.problems import problem
 from deepfood.serve.rate import RateLimit
 
@@ -38,11 +39,16 @@ _OVER_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 #: Load balancers ask for these by address, whatever the service is called.
 _HEALTH = ("/healthz", "/readyz")
+_PORT = re.compile(r":\d+$")
 
 
 def add_guards(app: FastAPI, settings: Settings) -> None:
     """What stands before the routes; the last that is added is the first that is asked."""
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes(settings))
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=max_body_bytes(settings),
+        max_at_once=settings.max_upload_bytes_at_once,
+    )
     app.add_middleware(Door)
     if settings.rate_limit_per_minute:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
@@ -93,11 +99,18 @@ class AllowedHosts:
 
     def __init__(self, app: ASGIApp, hosts: list[str]) -> None:
         self._app = app
-        self._only = TrustedHostMiddleware(app, hosts, www_redirect=False)
+        self._names = {host.lower() for host in hosts}
+        self._endings = tuple(name[1:] for name in self._names if name.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        checks = scope["type"] == "http" and scope["path"] in _HEALTH
-        await (self._app if checks else self._only)(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] not in _HEALTH:
+            request = Request(scope)
+            name = _PORT.sub("", request.headers.get("host", "")).lower()
+            if name not in self._names and not name.endswith(self._endings):
+                refusal = problem(request, 400, "this service does not answer to that Host")
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class Door:
@@ -123,11 +136,18 @@ class Door:
 
 
 class BodyLimit:
-    """Answer 413 to a body over `max_bytes`: by its declared length, or once that many came."""
+    """Answer 413 to a body over `max_bytes`: by its declared length, or once that many came.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Answer 503 where the bodies of all requests under way would be more than `max_at_once` bytes. A
+    request that has the only body is always let in. Bytes count when they come, not when they are
+    announced, which costs nobody anything, until their request is answered.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_at_once: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_at_once = max_at_once
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -144,10 +164,20 @@ class BodyLimit:
         async def receive_counted() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            came = len(message.get("body", b""))
+            received += came
+            self._held += came
+            # Closing is the only way to stop a sender who has more.
             if received > self._max_bytes:
-                # Closing is the only way to stop a sender who never said how much there is.
                 raise HTTPException(413, detail, headers={"Connection": "close"})
+            if came and received < self._held > self._max_at_once:
+                measure.REFUSED.labels("uploads").inc()
+                refusal = turned_away("too much is being uploaded: try again in a moment")
+                refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
+                raise refusal
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._held -= received

@@ -53,6 +53,8 @@ _SAID = {
 #: Seconds after which it is worth trying again.
 _RETRY_AFTER_S = {503: "2"}
 
+_PROBLEM_JSON = "application/problem+json"
+
 _log = logging.getLogger(__name__)
 
 _PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="utf-8")
@@ -126,7 +128,7 @@ def problem(
         position=position,
     )
     said = body.model_dump(exclude_none=True)
-    return JSONResponse(said, status, media_type="application/problem+json")
+    return JSONResponse(said, status, media_type=_PROBLEM_JSON)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -164,6 +166,28 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         # Nobody is left to read this; without it an upload cut off half way would log a fault.
         return problem(request, 400, "the request ended before its body did")
+
+
+def document_problems(app: FastAPI) -> None:
+    """Let the OpenAPI document say of every error what is sent: a Problem, as problem+json."""
+    written = app.openapi
+    content = {_PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = written()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    answers = operation["responses"]
+                    answers["default"] = {"description": "any other error"}
+                    for status, answer in answers.items():
+                        if status == "default" or status >= "400":
+                            answer["content"] = content
+            for unused in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(unused, None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _wants_page(request: Request) -> bool:
