@@ -113,3 +113,9 @@ def test_a_client_needs_no_runtime_and_no_index() -> None:
 def test_modules_stay_small() -> None:
     long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 300}
     assert not long
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their names alone, and stops at the second."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
