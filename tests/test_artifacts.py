@@ -1,6 +1,8 @@
 """Manifests and atomic writes. Damage to whole galleries is in gallery/test_faults.py."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,66 @@ def test_a_result_is_written_whole_or_told_before_the_work(tmp_path: Path) -> No
     ]:
         with pytest.raises(SettingError, match=why):
             write_result(path, b"")
+
+
+#: Replaces the Model A by B, killed before its n-th rename: what is there, opened and then written.
+_KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from deepfood.model import open_model
+from deepfood.model.artifact import write_model
+from deepfood.photo import Preprocess
+
+def write(folder, name, ids):
+    feed = Preprocess(
+        size=64, crop=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+    write_model(
+        folder, name.encode() * 999, f"card of {name}", trained_on=ids, name=name, backbone="none",
+        dimension=8, preprocess=feed, source="a test", licence="none",
+    )
+
+def told(folder):
+    model = open_model(folder)
+    assert model.onnx.read_bytes() == model.manifest.name.encode() * 999
+    assert model.trained_on == frozenset(["1"] if model.manifest.name == "A" else [])
+    return model.manifest.name
+
+top = Path(sys.argv[1])
+write(top / "A", "A", ["1"])
+for n in range(1, 99):
+    folder = Path(shutil.copytree(top / "A", top / str(n)))
+    child = os.fork()
+    if child == 0:
+        renames = []
+        def hook(event, arguments):
+            if event == "os.rename":
+                renames.append(arguments)
+                if len(renames) == n:
+                    os.kill(os.getpid(), 9)
+        sys.addaudithook(hook)
+        write(folder, "B", [])
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    first = told(folder)
+    write(folder, "C", [])
+    assert told(folder) == "C"
+    print(status, first, *sorted(path.name for path in folder.iterdir() if path.name[0] != "."))
+    if status == 0:
+        break
+"""
+
+
+def test_a_model_replaced_and_killed_at_any_moment_opens(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, tmp_path], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    runs = [line.split() for line in done.stdout.splitlines()]
+    # Two files and the manifest, twice: then it is whole.
+    assert [(run[0], run[1]) for run in runs] == [
+        *[("9", "A")] * 3,
+        *[("9", "B")] * 3,
+        ("0", "B"),
+    ]
+    assert {tuple(run[2:]) for run in runs} == {("README.md", "manifest.json", "model.onnx")}

@@ -11,13 +11,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from deepfood.artifacts import FileRecord, Manifest, write_atomically
-from deepfood.errors import disk_full_named
+from deepfood.errors import ArtifactError, disk_full_named
 from deepfood.photo import Preprocess
 
 ONNX = "model.onnx"
 CARD = "README.md"
 #: Ids of the photos that the Model was trained on, a line each; they flatter it when measured.
 TRAINED_ON = "trained_on.txt"
+#: Begins the names that files have while they replace those of an earlier Model.
+_NEXT = "next-"
 
 #: The Model that ships with deepfood: no download, no torch.
 DEFAULT_MODEL = Path(__file__).parent / "default"
@@ -39,11 +41,15 @@ class ModelManifest(Manifest):
     source: str
     licence: str
 
+    def file(self, name: str) -> str:
+        """Under which name the folder has `name`: another one while a Model is being replaced."""
+        return _NEXT + name if _NEXT + name in self.files else name
+
     @property
     def fingerprint(self) -> str:
         """64 hex digits that change whenever vectors of this Model would."""
         parts = {
-            "onnx": self.files[ONNX].sha256,
+            "onnx": self.files[self.file(ONNX)].sha256,
             "preprocess": self.preprocess.model_dump(mode="json"),
             "dimension": self.dimension,
         }
@@ -57,7 +63,7 @@ class Model:
 
     @property
     def onnx(self) -> Path:
-        return self.folder / ONNX
+        return self.folder / self.manifest.file(ONNX)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -66,10 +72,10 @@ class Model:
     @cached_property
     def trained_on(self) -> frozenset[str]:
         """Ids of the photos it was trained on; empty where it does not say."""
-        path = self.folder / TRAINED_ON
-        if TRAINED_ON not in self.manifest.files:
+        name = self.manifest.file(TRAINED_ON)
+        if name not in self.manifest.files:
             return frozenset()
-        return frozenset(path.read_text(encoding="ascii").split())
+        return frozenset((self.folder / name).read_text(encoding="ascii").split())
 
 
 def open_model(folder: Path | None = None) -> Model:
@@ -93,17 +99,38 @@ def write_model(
 ) -> ModelManifest:
     """Write a Model folder, its manifest last; `about` are the manifest's own fields.
 
-    An earlier Model in the folder is replaced. Raises DiskFullError.
+    An earlier Model in the folder is replaced: killed at any moment, this leaves the one or the
+    other. Raises DiskFullError.
     """
-    texts = {ONNX: onnx, CARD: card.encode()}
+    contents = {ONNX: onnx, CARD: card.encode()}
     ids = sorted(set(trained_on))
     if ids:
-        texts[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
+        contents[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
     with disk_full_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, contents in texts.items():
-            write_atomically(folder / name, contents)
-    files = {name: FileRecord.of(folder / name) for name in texts}
-    manifest = ModelManifest(files=files, **about)
-    manifest.write(folder)
+        before = _files(folder)
+        # A file that the manifest names is never written over. So the new Model is committed under
+        # other names first, and then once more, under its own.
+        prefixes = (_NEXT, "") if before & contents.keys() else ("",)
+        try:
+            for prefix in prefixes:
+                for name, data in contents.items():
+                    write_atomically(folder / (prefix + name), data)
+                files = {
+                    prefix + name: FileRecord.of(folder / (prefix + name)) for name in contents
+                }
+                manifest = ModelManifest(files=files, **about)
+                manifest.write(folder)
+        finally:
+            ours = {prefix + name for prefix in (_NEXT, "") for name in (ONNX, CARD, TRAINED_ON)}
+            for name in ours - _files(folder):
+                (folder / name).unlink(missing_ok=True)
     return manifest
+
+
+def _files(folder: Path) -> set[str]:
+    """What the Model in the folder consists of; empty where there is none that can be read."""
+    try:
+        return set(ModelManifest.read(folder).files)
+    except ArtifactError:
+        return set()
