@@ -288,3 +288,22 @@ def test_nothing_of_a_filter_becomes_sql() -> None:
         asked = Compare("cuisine", "=", text)
         assert not parse_filter(str(asked)).select(attributes, len(DISHES)).mask.any()
     assert rows_of("price IS KNOWN", DISHES) == [0, 1, 2, 3]
+
+
+def test_a_filter_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes = catalogue([])
+    rows = range(4000)
+    attributes.db.executemany(
+        "INSERT INTO photos VALUES (?, '', '', NULL, NULL)", [(row,) for row in rows]
+    )
+    attributes.write_many("price", [(row, float(row)) for row in rows])
+    attributes.db.commit()
+    where = parse_filter("price < 3000 AND price != 5")
+    with monkeypatch.context() as patched:
+        patched.setattr("deepfood.gallery.attributes.FILTER_CPU_S", 0.0)
+        with pytest.raises(QueryError, match=r"more than 0 s of work .* use fewer comparisons"):
+            where.select(attributes, len(rows))
+        assert not attributes.db.in_transaction  # so that the next one sees what is new
+        # Nothing else on the connection is stopped.
+        assert attributes.db.execute("SELECT SUM(row) FROM photos").fetchone() == (sum(rows),)
+    assert np.count_nonzero(where.select(attributes, len(rows)).mask) == 2999

@@ -43,7 +43,7 @@ class Filter:
         """The photos that pass, among rows 0 to `rows`.
 
         Raises FilterError for an attribute that there is none of, or a comparison that its type
-        does not have.
+        does not have; QueryError where it takes too long.
         """
         with attributes.snapshot() as now:
             comparisons = [one for one in self.leaves() if not isinstance(one, Known)]
