@@ -300,7 +300,7 @@ def test_a_filter_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch
     attributes.db.commit()
     where = parse_filter("price < 3000 AND price != 5")
     with monkeypatch.context() as patched:
-        patched.setattr("deepfood.gallery.attributes.FILTER_CPU_S", 0.0)
+        patched.setattr("deepfood.gallery.masks.FILTER_CPU_S", 0.0)
         with pytest.raises(QueryError, match=r"more than 0 s of work .* use fewer comparisons"):
             where.select(attributes, len(rows))
         assert not attributes.db.in_transaction  # so that the next one sees what is new

@@ -11,16 +11,15 @@ A value that was never given is unknown. That is not "no", not 0 and not the emp
 import json
 import sqlite3
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from deepfood.errors import DatasetError, QueryError
+from deepfood.errors import DatasetError
 from deepfood.gallery.columns import Attribute, Columns, names_of
-from deepfood.gallery.masks import Masks
+from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
     Type,
@@ -49,12 +48,6 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
-
-#: Processor time that a filter may take of SQLite: a stranger's must not keep others waiting for
-#: long. Not time on the clock, so that a busy machine answers what an idle one does.
-FILTER_CPU_S = 5.0
-#: Steps of SQLite's between two looks at the time: a fraction of a millisecond.
-_STEPS = 10_000
 
 #: Photos that examples of an attribute come from.
 _LOOKED_AT = 500
@@ -288,20 +281,11 @@ class Attributes:
             own = not self.db.in_transaction
             if own:
                 self.db.execute("BEGIN")
-            until = time.thread_time() + FILTER_CPU_S
-            self.db.set_progress_handler(lambda: time.thread_time() > until, _STEPS)
             try:
-                self._masks.refresh()
-                yield Columns(self.declared(), self._masks)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                    raise
-                raise QueryError(
-                    f"the filter takes more than {FILTER_CPU_S:g} s of work in this gallery: use "
-                    "fewer comparisons, or IN (…) for many values of one attribute"
-                ) from None
+                with stopped_in_time(self.db):
+                    self._masks.refresh()
+                    yield Columns(self.declared(), self._masks)
             finally:
-                self.db.set_progress_handler(None, 0)
                 if own:
                     self.db.execute("COMMIT")
 

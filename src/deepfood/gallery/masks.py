@@ -1,15 +1,26 @@
 """Which rows a query of the catalogue gives, as masks, kept until the catalogue changes."""
 
 import sqlite3
+import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
+
+from deepfood.errors import QueryError
 
 Mask = npt.NDArray[np.bool_]
 
 #: Masks kept, packed to bits: some five hundred of a gallery of a million photos.
 _CACHE_BYTES = 64 * 2**20
+
+#: Processor time that a filter may take of SQLite: a stranger's must not keep others waiting for
+#: long. Not time on the clock, so that a busy machine answers what an idle one does.
+FILTER_CPU_S = 5.0
+#: Steps of SQLite's between two looks at the time: a fraction of a millisecond.
+_STEPS = 10_000
 
 
 class Masks:
@@ -56,3 +67,21 @@ class Masks:
         mask = np.zeros(int(found.max(initial=-1)) + 1, np.bool_)
         mask[found] = True
         return len(mask), np.packbits(mask)
+
+
+@contextmanager
+def stopped_in_time(connection: sqlite3.Connection) -> Iterator[None]:
+    """Stops what is asked of SQLite inside after FILTER_CPU_S, with a QueryError."""
+    until = time.thread_time() + FILTER_CPU_S
+    connection.set_progress_handler(lambda: time.thread_time() > until, _STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise QueryError(
+            f"the filter takes more than {FILTER_CPU_S:g} s of work in this gallery: use fewer "
+            "comparisons, or IN (…) for many values of one attribute"
+        ) from None
+    finally:
+        connection.set_progress_handler(None, 0)
