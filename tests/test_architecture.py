@@ -20,6 +20,7 @@ ROOMS = [
     "heatmap",
     "index",
     "gallery",
+    "on_ray",
     "release",
     "milvus",
     "galleries",

@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     milvus_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     photos_store: str | None = None
 
+    # Building on Ray
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    ray_workers: Annotated[int, Field(ge=0, le=100_000)] = 0
+    ray_cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
+
     # Service
     gallery: Annotated[str | None, BeforeValidator(lambda said: said and str(said))] = None
     photos_root: Path | None = None
@@ -158,6 +164,12 @@ def export_settings(settings: Settings) -> None:
 def export_metrics_folder(folder: Path) -> None:
     """Let worker processes write their metrics there, where prometheus_client looks for it."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
+def quiet_ray() -> None:
+    """Before ray is imported: it would tell its makers of each use, and the terminal of its work."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 
 def find_program(name: str) -> str | None:

@@ -33,6 +33,10 @@ def build(
         str | None,
         typer.Option(help="f32, f16 or i8: how vectors are stored.", show_default="f32"),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="local or ray: who embeds the photos.", show_default="local"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
@@ -42,6 +46,7 @@ def build(
         annoy_trees=annoy_trees,
         annoy_search_k=annoy_search_k,
         storage=storage,
+        engine=engine,
     )
     report = build_and_report(photos, out, settings, quiet=as_json)
     if as_json:

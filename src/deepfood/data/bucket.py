@@ -142,6 +142,9 @@ class BucketRoot(Root):
         }
         return BucketRoot(self._bucket, self._key(folder), inner)
 
+    def knowing(self, stamps: dict[str, Stamp]) -> "BucketRoot":
+        return BucketRoot(self._bucket, self._below, stamps, self._keep)
+
     def resolve(self) -> "BucketRoot":
         return self
 

@@ -27,7 +27,7 @@ from deepfood.gallery.leftovers import BUILDING, remove_leftovers
 from deepfood.gallery.lock import LOCK, only_writer
 from deepfood.gallery.manifest import MODELS, GalleryManifest, is_generation, model_problems
 from deepfood.gallery.photo_files import PHOTOS, PhotoFiles
-from deepfood.gallery.read_photos import embed_photos
+from deepfood.gallery.read_photos import Reading, embed_photos, read_photos
 from deepfood.gallery.snapshot import check_vectors
 from deepfood.gallery.store import Store
 from deepfood.index import IndexSpec, Storage
@@ -54,11 +54,12 @@ def build_gallery(
     spec: IndexSpec,
     storage: Storage = "f32",
     *,
+    reading: Reading = read_photos,
     quiet: bool = False,
 ) -> BuildReport:
     """Make `out` a gallery of `source`; photos that were embedded before are not embedded again.
 
-    A file that is no usable photo is recorded with its reason and never stops the build. Raises
+    `reading` says who embeds the source's. A file that is no usable photo is recorded with its reason and never stops the build. Raises
     DatasetError where no photo is usable or `out` holds something else, ArtifactBusyError where
     another process is writing `out`, and DiskFullError.
     """
@@ -91,7 +92,9 @@ def build_gallery(
         todo = [file for file in source.files if not is_known(source, file, known)]
         reused = len(source.files) - len(todo)
         if todo:
-            embed_photos(source, todo, embedder, building, done=reused, quiet=quiet)
+            embed_photos(
+                source, todo, embedder, building, done=reused, quiet=quiet, reading=reading
+            )
         added = by_hand.source(files)
         lacking = set(by_hand.added) - by_content(stores).keys()
         if lacking:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore
 from typing import TypeVar
@@ -39,6 +39,12 @@ class EmbeddedPhoto:
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
+#: Who reads and embeds files: `read_photos`, or one that gives the same from elsewhere.
+Reading = Callable[
+    [PhotoSource, Iterable[PhotoFile], Embedder],
+    AbstractContextManager[Iterator[EmbeddedPhoto | Skipped]],
+]
+
 #: Finished photos are made durable at least this often.
 _FLUSH_PHOTOS = 512
 _FLUSH_S = 2.0
@@ -52,10 +58,11 @@ def embed_photos(
     *,
     done: int,
     quiet: bool,
+    reading: Reading | None = None,
 ) -> None:
     """Append every file of `todo` to `store`, as a photo or as skipped; `done` is for the bar.
 
-    Whatever ends it early, what was embedded by then is stored first.
+    `reading` stands in for `read_photos`; its results may come in any order. Whatever ends it early, what was embedded by then is stored first.
     """
     photos: list[Photo] = []
     vectors: list[Vector] = []
@@ -70,7 +77,7 @@ def embed_photos(
     total = len(todo) + done
     with bar("embedding", " photos", total, done=done, quiet=quiet) as progress:
         try:
-            with read_photos(source, todo, embedder) as results:
+            with (reading or read_photos)(source, todo, embedder) as results:
                 for result in results:
                     if isinstance(result, Skipped):
                         skipped.append(result)

@@ -1,0 +1,216 @@
+"""Embed photos on Ray: what `read_photos` gives, worked out by many machines. Needs ray[data].
+
+The files are split into shards. Workers, Ray's actors, have the Embedder open and take a shard
+each, with the very code of a local build; photos are read where they lie, and only vectors and
+what the catalogue says come back. A shard that was under way on a machine that dies is done again
+elsewhere, and counts once. The one who asks keeps the results, so a build that was killed goes on
+from what it had, as a local one does.
+"""
+
+import importlib.util
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfood import __version__
+from deepfood.config import Settings, export_settings, load_settings, quiet_ray
+from deepfood.data.locate import root_named
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.embed import Embedder, open_embedder
+from deepfood.errors import DeepfoodError, EngineError, MissingExtraError
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
+from deepfood.model import Model, open_model
+
+#: Photos that a worker takes at once, at most. A machine that dies costs no more than that again.
+_SHARD_PHOTOS = 256
+#: Of few photos each worker gets so many shards, so that all end together.
+_SHARDS_A_WORKER = 4
+#: Vectors and catalogue rows pass through Ray's memory, photos do not: little is enough.
+_OBJECTS_BYTES = 256 * 2**20
+#: What a worker has to know; the rest of the settings stays here.
+_SAID = ("max_photo_bytes", "max_photo_pixels", "runtime", "precision")
+_SAID += ("s3_endpoint", "s3_region", "s3_timeout_s", "s3_retry_s")
+
+
+def reading_for(settings: Settings) -> Reading:
+    """How a build has its photos read and embedded: here, or on Ray if the settings say so."""
+    return on_ray(settings) if settings.engine == "ray" else read_photos
+
+
+def on_ray(settings: Settings) -> Reading:
+    """What stands in for `read_photos`: the same results, in the order in which shards are done.
+
+    `EmbeddedPhoto.data` is empty: the photos' bytes stay where they are. Reading raises
+    EngineError where Ray cannot be reached or fails, and what a worker raised.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("engine ray is not installed: pip install 'deepfood[ray]'")
+
+    @contextmanager
+    def reading(
+        source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
+    ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
+        import ray
+
+        _connect(settings)
+        try:
+            yield _results(source, list(files), embedder.model, settings)
+        finally:
+            ray.shutdown()
+
+    return reading
+
+
+def _connect(settings: Settings) -> None:
+    """To the cluster that the settings name, or to one on this machine, for this build only."""
+    quiet_ray()
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if settings.ray_address:
+            ray.init(settings.ray_address, **quiet)
+        else:
+            own: dict[str, Any] = {"object_store_memory": _OBJECTS_BYTES}
+            ray.init("local", include_dashboard=False, **own, **quiet)
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        place = settings.ray_address or "this machine"
+        raise EngineError(f"Ray at {place} cannot be used: {_line(error)}") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _results(
+    source: PhotoSource, files: list[PhotoFile], model: Model, settings: Settings
+) -> Iterator[EmbeddedPhoto | Skipped]:
+    import ray
+
+    cpus = ray.cluster_resources().get("CPU", 1)
+    workers = settings.ray_workers or max(1, int(cpus / settings.ray_cpus))
+    shards = _shards(source, files, workers)
+    said = settings.model_dump(mode="json", include=set(_SAID))
+    said["threads"] = settings.threads or max(1, math.ceil(settings.ray_cpus))
+    done = (
+        ray.data.from_items(shards, override_num_blocks=len(shards))
+        .map_batches(
+            ShardWorker,
+            fn_constructor_args=(str(source.root), ray.put(_files_of(model)), said, __version__),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=settings.ray_cpus,
+            compute=ray.data.ActorPoolStrategy(
+                size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2
+            ),
+        )
+        .iter_batches(batch_size=None, batch_format="pyarrow")
+    )
+    missing = {shard["shard"] for shard in shards}
+    try:
+        for table in done:
+            for row in table.to_pylist():
+                missing.remove(row["shard"])
+                yield from _unpacked(row["results"], row["vectors"], model.manifest.dimension)
+    except ray.exceptions.RayError as error:
+        raise _ours(error) from error
+    if missing:
+        raise EngineError(f"Ray lost {len(missing)} of {len(shards)} shards: build again")
+
+
+def _shards(source: PhotoSource, files: list[PhotoFile], workers: int) -> list[dict[str, Any]]:
+    """The files as JSON in parts, each with its stamp: whoever works on them lists no bucket."""
+    even = math.ceil(len(files) / (workers * _SHARDS_A_WORKER))
+    size = min(_SHARD_PHOTOS, even)
+    parts = [files[start : start + size] for start in range(0, len(files), size)]
+    return [
+        {
+            "shard": number,
+            "files": json.dumps([[asdict(one), source.root.stamp(one.file)] for one in part]),
+        }
+        for number, part in enumerate(parts)
+    ]
+
+
+class ShardWorker:
+    """An actor: opens the Embedder once, and embeds shard after shard."""
+
+    def __init__(self, root: str, model: Any, said: dict[str, Any], version: str) -> None:
+        """`model` is the object that holds the Model's files by name."""
+        import ray
+
+        if version != __version__:
+            raise EngineError(
+                f"a worker has deepfood {__version__}, and {version} builds: install the same"
+            )
+        settings = load_settings(**said)
+        export_settings(settings)  # a Root in a bucket asks for the S3 server's
+        self._root = root_named(root)
+        self._folder = tempfile.TemporaryDirectory(prefix="deepfood-model-")
+        for name, data in ray.get(model).items():
+            (Path(self._folder.name) / name).write_bytes(data)
+        self._embedder = open_embedder(settings, open_model(Path(self._folder.name)))
+
+    def __call__(self, batch: Any) -> Any:
+        """A table with one row, a shard, of `files`; gives its `results` and `vectors`."""
+        import pyarrow as pa
+
+        (shard,) = batch.to_pylist()
+        said = [(PhotoFile(**fields), tuple(stamp)) for fields, stamp in json.loads(shard["files"])]
+        files = [file for file, _ in said]
+        root = self._root.knowing({file.file: stamp for file, stamp in said})
+        source = PhotoSource(root, tuple(files))
+        vectors, results = [], []
+        with read_photos(source, files, self._embedder) as done:
+            for one in done:
+                if isinstance(one, EmbeddedPhoto):
+                    vectors.append(one.vector)
+                entry = one.photo if isinstance(one, EmbeddedPhoto) else one
+                results.append([type(entry).__name__, asdict(entry)])
+        # pyarrow's own types: numpy's would lose the zeros that a vector ends with.
+        return pa.table(
+            {
+                "shard": [shard["shard"]],
+                "results": [json.dumps(results)],
+                "vectors": pa.array([b"".join(vector.tobytes() for vector in vectors)]),
+            }
+        )
+
+
+def _unpacked(results: str, vectors: bytes, dimension: int) -> Iterator[EmbeddedPhoto | Skipped]:
+    rows = iter(np.frombuffer(vectors, np.float32).reshape(-1, dimension))
+    for kind, fields in json.loads(results):
+        if kind == Skipped.__name__:
+            yield Skipped(**fields)
+        else:
+            yield EmbeddedPhoto(Photo(**fields), next(rows), b"")
+
+
+def _files_of(model: Model) -> dict[str, bytes]:
+    """A Model as its files, for machines that share no disk with this one."""
+    return {path.name: path.read_bytes() for path in model.folder.iterdir() if path.is_file()}
+
+
+def _ours(error: BaseException) -> DeepfoodError:
+    """What a worker of ours raised, out of Ray's wrapping; or that Ray failed."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, DeepfoodError):
+            with suppress(TypeError):
+                return DeepfoodError(str(getattr(inner, "cause", inner)))
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    return EngineError(f"Ray failed, build again to go on: {_line(error)}")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
