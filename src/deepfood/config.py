@@ -83,7 +83,7 @@ class Settings(BaseSettings):
 
     # Building on Ray
     engine: Literal["local", "ray"] = "local"
-    ray_address: str = ""
+    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s:/]+:\d{1,5})?$")] = ""
     ray_workers: Annotated[int, Field(ge=0, le=100_000)] = 0
     ray_cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
 
@@ -167,7 +167,7 @@ def export_metrics_folder(folder: Path) -> None:
 
 
 def quiet_ray() -> None:
-    """Before ray is imported: it would tell its makers of each use, and the terminal of its work."""
+    """Before ray is imported: it would tell its makers of each use, and users of its insides."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 

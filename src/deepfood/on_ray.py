@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import math
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,9 +37,13 @@ _SHARD_PHOTOS = 256
 _SHARDS_A_WORKER = 4
 #: Vectors and catalogue rows pass through Ray's memory, photos do not: little is enough.
 _OBJECTS_BYTES = 256 * 2**20
+#: How long to wait for a cluster to answer at all.
+_KNOCK_S = 10.0
 #: What a worker has to know; the rest of the settings stays here.
-_SAID = ("max_photo_bytes", "max_photo_pixels", "runtime", "precision")
-_SAID += ("s3_endpoint", "s3_region", "s3_timeout_s", "s3_retry_s")
+_SAID = {
+    *("max_photo_bytes", "max_photo_pixels", "runtime", "precision"),
+    *("s3_endpoint", "s3_region", "s3_timeout_s", "s3_retry_s"),
+}
 
 
 def reading_for(settings: Settings) -> Reading:
@@ -61,8 +66,8 @@ def on_ray(settings: Settings) -> Reading:
     ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
         import ray
 
-        _connect(settings)
         try:
+            _connect(settings)
             yield _results(source, list(files), embedder.model, settings)
         finally:
             ray.shutdown()
@@ -78,6 +83,7 @@ def _connect(settings: Settings) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if settings.ray_address:
+            _knock(settings.ray_address)
             ray.init(settings.ray_address, **quiet)
         else:
             own: dict[str, Any] = {"object_store_memory": _OBJECTS_BYTES}
@@ -92,6 +98,13 @@ def _connect(settings: Settings) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
+def _knock(address: str) -> None:
+    """Ask whether anybody listens there: Ray itself would wait for minutes. Raises OSError."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
 def _results(
     source: PhotoSource, files: list[PhotoFile], model: Model, settings: Settings
 ) -> Iterator[EmbeddedPhoto | Skipped]:
@@ -100,7 +113,7 @@ def _results(
     cpus = ray.cluster_resources().get("CPU", 1)
     workers = settings.ray_workers or max(1, int(cpus / settings.ray_cpus))
     shards = _shards(source, files, workers)
-    said = settings.model_dump(mode="json", include=set(_SAID))
+    said = settings.model_dump(mode="json", include=_SAID)
     said["threads"] = settings.threads or max(1, math.ceil(settings.ray_cpus))
     done = (
         ray.data.from_items(shards, override_num_blocks=len(shards))

@@ -1,28 +1,21 @@
 """deploy/compose, read by docker-compose and Caddy themselves."""
 
-import importlib.util
 import json
 import os
 import subprocess
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy_programs import SCRIPTS, compose_program
 
 from deepfood.config import PREFIX, load_settings
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
-SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # The program itself: the script of the package loses its exit status.
-    package = importlib.util.find_spec("compose")
-    assert package
-    assert package.origin
-    program = Path(package.origin).with_name("docker-compose")
-    command = [program, "--env-file", env_file, "-f", COMPOSE / "compose.yaml"]
+    command = [compose_program(), "--env-file", env_file, "-f", COMPOSE / "compose.yaml"]
     bare = {"PATH": os.environ["PATH"]}
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=bare)
 

@@ -59,9 +59,10 @@ def build_gallery(
 ) -> BuildReport:
     """Make `out` a gallery of `source`; photos that were embedded before are not embedded again.
 
-    `reading` says who embeds the source's. A file that is no usable photo is recorded with its reason and never stops the build. Raises
-    DatasetError where no photo is usable or `out` holds something else, ArtifactBusyError where
-    another process is writing `out`, and DiskFullError.
+    `reading` says who embeds them. A file that is no usable photo is recorded with its reason and
+    never stops the build. Raises DatasetError where no photo is usable or `out` holds something
+    else, ArtifactBusyError where another process is writing `out`, DiskFullError, and what
+    `reading` does.
     """
     started = time.monotonic()
     _refuse_other_folders(out)

@@ -62,7 +62,8 @@ def embed_photos(
 ) -> None:
     """Append every file of `todo` to `store`, as a photo or as skipped; `done` is for the bar.
 
-    `reading` stands in for `read_photos`; its results may come in any order. Whatever ends it early, what was embedded by then is stored first.
+    `reading` stands in for `read_photos`; its results may come in any order. Whatever ends it
+    early, what was embedded by then is stored first.
     """
     photos: list[Photo] = []
     vectors: list[Vector] = []

@@ -1,0 +1,110 @@
+"""deploy/kubernetes and compose-many: what Kubernetes, docker-compose and Caddy make of them."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from deploy_programs import SCRIPTS, compose_program
+
+from deepfood.config import PREFIX, Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+MANY = DEPLOY / "compose-many"
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses what YAML allows and nobody means: a key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        assert len(keys) == len(set(keys)), f"a key twice: {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def documents() -> list[dict[str, Any]]:
+    return [
+        document
+        for path in sorted(KUBERNETES.glob("*.yaml"))
+        if path.name not in ("kustomization.yaml", "milvus-values.yaml")
+        for document in yaml.load_all(path.read_text(encoding="utf-8"), Strict)
+    ]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda one: one["kind"])
+def test_kubernetes_takes_each_object(document: dict[str, Any]) -> None:
+    if document["kind"] == "RayJob":  # KubeRay's own: its pods are what Kubernetes knows of
+        cluster = document["spec"]["rayClusterSpec"]
+        templates = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        for one in templates:
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+            kubernetes_validate.validate({**pod, **one["template"]}, "1.31", strict=True)
+        return
+    kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+def test_the_check_refuses_what_kubernetes_would() -> None:
+    (deployment,) = (one for one in documents() if one["kind"] == "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["imagee"] = "deepfood"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, "1.31", strict=True)
+
+
+def test_every_file_is_applied_and_named() -> None:
+    about = yaml.load((KUBERNETES / "kustomization.yaml").read_text(), Strict)
+    files = {path.name for path in KUBERNETES.glob("*.yaml")}
+    assert {*about["resources"], "kustomization.yaml", "milvus-values.yaml"} == files
+    yaml.load((KUBERNETES / "milvus-values.yaml").read_text(), Strict)
+
+
+def names_in(value: Any) -> set[str]:
+    """Every variable of ours, as a key or as the name of one."""
+    if isinstance(value, dict):
+        return set(value).union(*map(names_in, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(names_in, value))
+    return {value} if isinstance(value, str) else set()
+
+
+def test_what_deepfood_is_told_are_settings() -> None:
+    compose = yaml.load((MANY / "compose.yaml").read_text(), Strict)
+    told = {
+        name for name in names_in([*documents(), compose["services"]]) if name.startswith(PREFIX)
+    }
+    assert len(told) > 5
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert told <= known
+
+
+def test_secrets_are_in_no_file() -> None:
+    assert all(one["kind"] != "Secret" for one in documents())
+
+
+def test_compose_takes_the_file_of_many(tmp_path: Path) -> None:
+    filled = tmp_path / ".env"
+    lines = (MANY / "example.env").read_text(encoding="utf-8").splitlines()
+    filled.write_text("\n".join(f"{x}food.example" if x.endswith("=") else x for x in lines))
+    command = [compose_program(), "--env-file", filled, "-f", MANY / "compose.yaml"]
+    bare = {"PATH": os.environ["PATH"]}
+    done = subprocess.run([*command, "config"], capture_output=True, text=True, env=bare)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    text = filled.read_text()
+    filled.write_text(text.replace("GALLERY=food.example", ""))
+    done = subprocess.run([*command, "config"], capture_output=True, text=True, env=bare)
+    assert done.returncode != 0
+    assert "GALLERY" in done.stderr
+
+
+def test_caddy_takes_its_file_as_it_is_and_well_formed(tmp_path: Path) -> None:
+    caddyfile = MANY / "Caddyfile"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    environment |= {"SITE": "food.example", "ACME_EMAIL": "you@food.example"}
+    command = [SCRIPTS / "caddy", "adapt", "--validate", "--config", caddyfile]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "not formatted" not in done.stderr
