@@ -16,9 +16,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from deepfood.config import Settings, load_settings
+from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.embed import Embedder, open_embedder
-from deepfood.errors import EngineError
+from deepfood.errors import EngineError, StorageError
 from deepfood.gallery import build_gallery
 from deepfood.gallery.entry import Skipped
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
@@ -26,6 +27,7 @@ from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import IndexSpec
 from deepfood.model import open_model
 from deepfood.on_ray import on_ray
+from deepfood.storage import Bucket
 from plates import jpeg, write_photos, write_tiny_model
 
 #: Ray warns of itself.
@@ -113,6 +115,18 @@ def test_a_cluster_that_is_away_is_named(model: Path, photos: Path) -> None:
         on_ray(said)(source, source.files, embedder),
     ):
         pass
+
+
+def test_what_a_worker_raises_is_told_in_its_own_words(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+    away = settings(model, ray_workers=1, s3_endpoint="http://127.0.0.1:1", s3_retry_s=0)
+    root = BucketRoot(Bucket.open("s3://bucket/photos", away), listing={"a.jpg": (1, 1)})
+    source = PhotoSource(root, (PhotoFile("a.jpg"),))
+    with pytest.raises(StorageError, match="s3://bucket/photos/a.jpg"):
+        results(on_ray(away), source, open_embedder(away))
 
 
 def test_a_killed_build_goes_on_and_embeds_nothing_twice(

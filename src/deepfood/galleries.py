@@ -22,6 +22,7 @@ from deepfood.gallery.searched import ChangedGallery, SearchedGallery
 from deepfood.index import IndexSpec
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import Model, open_model
+from deepfood.on_ray import reading_for
 from deepfood.release.cached import cached
 from deepfood.storage import is_remote
 
@@ -98,7 +99,8 @@ def build(
         from deepfood.milvus.build import build_on_milvus
 
         embedder = open_embedder(settings, _living_model(out, settings))
-        return build_on_milvus(source, MilvusAddress.parse(out), embedder, settings, quiet=quiet)
+        address, reading = MilvusAddress.parse(out), reading_for(settings)
+        return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
     folder = Path(out)
     keep = settings.model is None and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
@@ -110,7 +112,15 @@ def build(
         hnsw_ef_construction=settings.hnsw_ef_construction,
         hnsw_ef_search=settings.hnsw_ef_search,
     )
-    return build_gallery(source, folder, embedder, spec, settings.storage, quiet=quiet)
+    return build_gallery(
+        source,
+        folder,
+        embedder,
+        spec,
+        settings.storage,
+        reading=reading_for(settings),
+        quiet=quiet,
+    )
 
 
 def open_on_milvus(place: Path | str, settings: Settings) -> "MilvusGallery":

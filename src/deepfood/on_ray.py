@@ -14,7 +14,7 @@ import math
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -215,13 +215,13 @@ def _files_of(model: Model) -> dict[str, bytes]:
 
 
 def _ours(error: BaseException) -> DeepfoodError:
-    """What a worker of ours raised, out of Ray's wrapping; or that Ray failed."""
+    """What a worker of ours raised, out of Ray's wrappings; or that Ray failed."""
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, DeepfoodError):
-            with suppress(TypeError):
-                return DeepfoodError(str(getattr(inner, "cause", inner)))
-        inner = getattr(inner, "cause", None) or inner.__cause__
+        cause = getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(inner, DeepfoodError) and cause is None:
+            return inner
+        inner = cause
     return EngineError(f"Ray failed, build again to go on: {_line(error)}")
 
 

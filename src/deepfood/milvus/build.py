@@ -19,7 +19,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
+from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
@@ -55,6 +55,7 @@ def build_on_milvus(
     embedder: Embedder,
     settings: Settings,
     *,
+    reading: Reading = read_photos,
     quiet: bool = False,
 ) -> MilvusBuildReport:
     """Make `address` a gallery of `source`; photos that are in it already are not embedded again.
@@ -80,7 +81,7 @@ def build_on_milvus(
     files = {file.stored for file in source.files}
     with (
         bar("embedding", " photos", len(source.files), done=reused, quiet=quiet) as progress,
-        read_photos(source, todo, embedder) as results,
+        reading(source, todo, embedder) as results,
     ):
         for batch in _batches(_usable(results, left_out, progress.update)):
             for copy in _write(writer, batch, files):
