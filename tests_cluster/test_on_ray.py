@@ -125,7 +125,7 @@ def test_what_a_worker_raises_is_told_in_its_own_words(
     away = settings(model, ray_workers=1, s3_endpoint="http://127.0.0.1:1", s3_retry_s=0)
     root = BucketRoot(Bucket.open("s3://bucket/photos", away), listing={"a.jpg": (1, 1)})
     source = PhotoSource(root, (PhotoFile("a.jpg"),))
-    with pytest.raises(StorageError, match="s3://bucket/photos/a.jpg"):
+    with pytest.raises(StorageError, match=r"s3://bucket/photos/a\.jpg"):
         results(on_ray(away), source, open_embedder(away))
 
 

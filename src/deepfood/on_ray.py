@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfood import __version__
+from deepfood import __version__, errors
 from deepfood.config import Settings, export_settings, load_settings, quiet_ray
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoFile, PhotoSource
@@ -134,9 +134,12 @@ def _results(
         for table in done:
             for row in table.to_pylist():
                 missing.remove(row["shard"])
+                if row["error"]:
+                    kind, text = json.loads(row["error"])
+                    raise getattr(errors, kind)(text)
                 yield from _unpacked(row["results"], row["vectors"], model.manifest.dimension)
     except ray.exceptions.RayError as error:
-        raise _ours(error) from error
+        raise EngineError(f"Ray failed, build again to go on: {_line(error)}") from error
     if missing:
         raise EngineError(f"Ray lost {len(missing)} of {len(shards)} shards: build again")
 
@@ -160,44 +163,61 @@ class ShardWorker:
 
     def __init__(self, root: str, model: Any, said: dict[str, Any], version: str) -> None:
         """`model` is the object that holds the Model's files by name."""
-        import ray
-
-        if version != __version__:
-            raise EngineError(
-                f"a worker has deepfood {__version__}, and {version} builds: install the same"
-            )
-        settings = load_settings(**said)
-        export_settings(settings)  # a Root in a bucket asks for the S3 server's
-        self._root = root_named(root)
-        self._folder = tempfile.TemporaryDirectory(prefix="deepfood-model-")
-        for name, data in ray.get(model).items():
-            (Path(self._folder.name) / name).write_bytes(data)
-        self._embedder = open_embedder(settings, open_model(Path(self._folder.name)))
+        self._root, self._model, self._said, self._version = root, model, said, version
+        self._embedder: Embedder | None = None
 
     def __call__(self, batch: Any) -> Any:
-        """A table with one row, a shard, of `files`; gives its `results` and `vectors`."""
+        """A table with one row, a shard, of `files`; gives its `results` and `vectors`.
+
+        What goes wrong is told as `error`: an exception would lose its type on Ray's way back.
+        """
         import pyarrow as pa
 
         (shard,) = batch.to_pylist()
-        said = [(PhotoFile(**fields), tuple(stamp)) for fields, stamp in json.loads(shard["files"])]
-        files = [file for file, _ in said]
-        root = self._root.knowing({file.file: stamp for file, stamp in said})
-        source = PhotoSource(root, tuple(files))
-        vectors, results = [], []
-        with read_photos(source, files, self._embedder) as done:
-            for one in done:
+        results: list[Any] = []
+        vectors: list[bytes] = []
+        error = None
+        try:
+            self._embedder = self._embedder or self._opened()
+            for one in self._embedded(json.loads(shard["files"]), self._embedder):
                 if isinstance(one, EmbeddedPhoto):
-                    vectors.append(one.vector)
+                    vectors.append(one.vector.tobytes())
                 entry = one.photo if isinstance(one, EmbeddedPhoto) else one
                 results.append([type(entry).__name__, asdict(entry)])
+        except DeepfoodError as raised:
+            error = json.dumps([type(raised).__name__, str(raised)])
         # pyarrow's own types: numpy's would lose the zeros that a vector ends with.
         return pa.table(
             {
                 "shard": [shard["shard"]],
                 "results": [json.dumps(results)],
-                "vectors": pa.array([b"".join(vector.tobytes() for vector in vectors)]),
+                "vectors": pa.array([b"".join(vectors)], pa.binary()),
+                "error": pa.array([error], pa.string()),
             }
         )
+
+    def _opened(self) -> Embedder:
+        import ray
+
+        if self._version != __version__:
+            raise EngineError(
+                f"a worker has deepfood {__version__}, and {self._version} builds: "
+                "install the same everywhere"
+            )
+        settings = load_settings(**self._said)
+        export_settings(settings)  # a Root in a bucket asks for the S3 server's
+        self._folder = tempfile.TemporaryDirectory(prefix="deepfood-model-")
+        folder = Path(self._folder.name)
+        for name, data in ray.get(self._model).items():
+            (folder / name).write_bytes(data)
+        return open_embedder(settings, open_model(folder))
+
+    def _embedded(self, said: list[Any], embedder: Embedder) -> Iterator[EmbeddedPhoto | Skipped]:
+        files = tuple(PhotoFile(**fields) for fields, _ in said)
+        stamps = {fields["file"]: tuple(stamp) for fields, stamp in said}
+        source = PhotoSource(root_named(self._root).knowing(stamps), files)
+        with read_photos(source, files, embedder) as results:
+            yield from results
 
 
 def _unpacked(results: str, vectors: bytes, dimension: int) -> Iterator[EmbeddedPhoto | Skipped]:
@@ -212,17 +232,6 @@ def _unpacked(results: str, vectors: bytes, dimension: int) -> Iterator[Embedded
 def _files_of(model: Model) -> dict[str, bytes]:
     """A Model as its files, for machines that share no disk with this one."""
     return {path.name: path.read_bytes() for path in model.folder.iterdir() if path.is_file()}
-
-
-def _ours(error: BaseException) -> DeepfoodError:
-    """What a worker of ours raised, out of Ray's wrappings; or that Ray failed."""
-    inner: BaseException | None = error
-    while inner is not None:
-        cause = getattr(inner, "cause", None) or inner.__cause__
-        if isinstance(inner, DeepfoodError) and cause is None:
-            return inner
-        inner = cause
-    return EngineError(f"Ray failed, build again to go on: {_line(error)}")
 
 
 def _line(error: BaseException) -> str:
