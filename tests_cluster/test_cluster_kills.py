@@ -11,16 +11,14 @@ import pytest
 
 from deepfood.config import Settings
 from deepfood.data.photos import list_photos
-from deepfood.embed import Embedder
 from deepfood.errors import EngineError
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.model import open_model
 from gallery_contract import Engine, new_photo
 from milvus_cluster import MilvusCluster
 from milvus_engine import milvus_engine
-from plates import write_tiny_model
+from plates import tiny_embedder
 
 #: How long errors may go on after a kill: Milvus' session ends after 10 s, here on busy cores.
 _HEALED_S = 90
@@ -131,7 +129,7 @@ def test_another_model_takes_over_under_load(
     cluster: MilvusCluster, settings: Settings, engine: Engine, searching: Searching, tmp_path: Path
 ) -> None:
     address = MilvusAddress(cluster.uri, "killed")
-    other = Embedder(open_model(write_tiny_model(tmp_path / "other", name="other", pool=16)))
+    other = tiny_embedder(tmp_path / "other", pool=16)
     report = build_on_milvus(list_photos(engine.photos), address, other, settings, quiet=True)
     assert report.manifest.generation == 2
     searching.wait_for(20)
