@@ -1,6 +1,6 @@
 """Opens a gallery wherever it is: a folder, a release in a bucket, or a collection of Milvus."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,11 +76,17 @@ def add_to(
     *,
     label: str | None = None,
     name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
     wait_s: float = 0,
     quiet: bool = False,
 ) -> AddReport:
     """Add the photos that files, folders and CSVs name to the gallery at `place`."""
-    said: dict[str, Any] = {"label": label, "name": name, "quiet": quiet}
+    said: dict[str, Any] = {
+        "label": label,
+        "name": name,
+        "attributes": attributes,
+        "quiet": quiet,
+    }
     if not is_milvus(place):
         embedder = open_embedder(settings, gallery_model(Path(place), settings.model))
         return add_photos(Path(place), paths, embedder, wait_s=wait_s, **said)

@@ -116,6 +116,18 @@ def test_like_this_and_not_like_that(root: Path) -> None:
     assert without == ["07.jpg"]
 
 
+def test_like_a_photo_of_the_gallery_and_attributes_given_with_it(root: Path) -> None:
+    photos, gallery, model = root / "photos", root / "gallery", (MODEL, root / "model")
+    found = json.loads(ask(root, "-k", 1))["hits"][0]["id"]
+    like = json.loads(said("search", gallery, "--like", found, *model, "-k", 1, "--json"))
+    assert [hit["file"] for hit in like["hits"]] == ["03-small.jpg"]  # itself is left out
+    assert "give a PHOTO, or --like ID" in fails("search", gallery)
+    priced = ("add", gallery, photos / "11.jpg", *model, "--attributes")
+    assert "1 updated" in said(*priced, '{"price": 77}')
+    assert files(ask(root, "--where", "price > 70")) == ["11.jpg"]
+    assert "price: " in fails(*priced, '{"price": "cheap"}', "--json")
+
+
 def test_a_box_searches_with_a_part(root: Path) -> None:
     two = Image.new("RGB", (192, 72))
     two.paste(plate(8), (0, 0))

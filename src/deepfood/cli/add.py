@@ -30,6 +30,7 @@ def add(
     ],
     label: LabelOption = None,
     name: NameOption = None,
+    attributes: Attributes = None,
     model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
@@ -39,8 +40,18 @@ def add(
     """
     from deepfood.galleries import add_to
 
+    values = _attributes(attributes)
     settings = load_settings(model=model)
-    done = add_to(gallery, photos, settings, label=label, name=name, wait_s=_WAIT_S, quiet=as_json)
+    done = add_to(
+        gallery,
+        photos,
+        settings,
+        label=label,
+        name=name,
+        attributes=values,
+        wait_s=_WAIT_S,
+        quiet=as_json,
+    )
     if as_json:
         print_json(
             {

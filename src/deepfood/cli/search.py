@@ -24,7 +24,12 @@ _VERDICTS = {
 @app.command()
 def search(
     gallery: SearchedGalleryArgument,
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos to search for.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photos to search for.")
+    ] = None,
+    like: Annotated[
+        list[str] | None, typer.Option(help="A photo of the gallery to search for, by its id.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = 9,
     unwanted: Annotated[
         list[Path] | None, typer.Option("--not", help="A photo that the hits should be unlike.")
@@ -50,7 +55,10 @@ def search(
     from deepfood.serve.question import Question
     from deepfood.serve.service import open_service
 
-    if box is not None and len(photos) > 1:
+    photos, like = photos or [], like or []
+    if not photos and not like:
+        raise SettingError("nothing to search for: give a PHOTO, or --like ID")
+    if box is not None and len(photos) + len(like) > 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _box(box) if box is not None else None
     service = open_service(load_settings(gallery=gallery, model=model))
@@ -58,6 +66,7 @@ def search(
     answer, found = service.search(
         Question(
             photos=tuple(read_photo(photo, limits) for photo in photos),
+            ids=tuple(like),
             not_photos=tuple(read_photo(photo, limits) for photo in unwanted or []),
             k=k,
             where=where,

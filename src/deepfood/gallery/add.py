@@ -1,7 +1,7 @@
 """Add photos from files to a gallery: read and embed outside the lock, commit in batches."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,13 +41,15 @@ def add_photos(
     *,
     label: str | None = None,
     name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
     wait_s: float = 0,
     quiet: bool = False,
 ) -> AddReport:
     """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
 
-    `label` and `name`, where given, are said of all of them. Raises DatasetError, ArtifactError
-    (ArtifactBusyError after `wait_s` seconds for each batch) or DiskFullError.
+    `label`, `name` and `attributes`, where given, are said of all of them. Raises DatasetError (for
+    attributes of another type too), DiskFullError or ArtifactError (ArtifactBusyError after
+    `wait_s` seconds for each batch).
     """
     started = time.monotonic()
     GalleryManifest.read(gallery).check_model(gallery, embedder.model)
@@ -57,6 +59,7 @@ def add_photos(
         embedder,
         label=label,
         name=name,
+        attributes=attributes,
         quiet=quiet,
     )
     now = Snapshot.open(gallery, contents=False)
@@ -74,6 +77,7 @@ def add_batches(
     *,
     label: str | None = None,
     name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
     quiet: bool = False,
 ) -> AddReport:
     """As `add_photos`, each batch with a writer of its own."""
@@ -102,7 +106,7 @@ def add_batches(
                 report.left_out.append(result)
             else:
                 first = first if batch else time.monotonic()
-                batch.append(_said(result, label, name))
+                batch.append(_said(result, label, name, attributes or {}))
             progress.update()
             waited = time.monotonic() - first
             if batch and (len(batch) >= _BATCH_PHOTOS or waited > _BATCH_S):
@@ -128,10 +132,12 @@ def _embedded(
             yield from results
 
 
-def _said(one: EmbeddedPhoto, label: str | None, name: str | None) -> EmbeddedPhoto:
+def _said(
+    one: EmbeddedPhoto, label: str | None, name: str | None, attributes: Mapping[str, object]
+) -> EmbeddedPhoto:
     photo = one.photo
     if label is not None:
         photo = replace(photo, label=clean_label(label))
     if name is not None:
         photo = replace(photo, name=name or None)
-    return replace(one, photo=photo)
+    return replace(one, photo=photo, attributes=attributes)
