@@ -56,6 +56,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
     assert set(rows) == set(Settings.model_fields)
+    assert len(rows) == len(re.findall(r"^\| `\w+` \|", text, re.MULTILINE)), "a row is there twice"
     for name, field in Settings.model_fields.items():
         default = rows[name].strip("`")
         assert default == (str(field.default) if field.default not in (None, "") else "none"), name
