@@ -47,9 +47,12 @@ def test_the_bundle_runs_the_image_on_the_gallery():
         "aws:elasticbeanstalk:application:environment"
     ]
     assert variables == {
+        "DEEPFOOD_DRAIN_S": "20",
         "DEEPFOOD_GALLERY": "s3://food/prod",
         "DEEPFOOD_HOST": "0.0.0.0",
+        "DEEPFOOD_LOG_FORMAT": "json",
         "DEEPFOOD_PORT": "80",
+        "DEEPFOOD_TRUSTED_PROXIES": "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16",
         "DEEPFOOD_WORKERS": "2",
     }
 
@@ -100,7 +103,7 @@ def test_what_cannot_be_deployed_is_said(changed: dict[str, Any], told: str):
         deployment(**changed)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.text(max_size=40))
 def test_a_value_is_refused_or_stays_what_it_is(text: str):
     for name, space, option in (
@@ -115,7 +118,7 @@ def test_a_value_is_refused_or_stays_what_it_is(text: str):
         assert options(made)[space][option] == value
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.text(max_size=40))
 def test_any_setting_s_text_comes_through_the_yaml(text: str):
     try:

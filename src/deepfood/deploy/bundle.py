@@ -25,6 +25,7 @@ _IMAGE = r"[a-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?"
 _GALLERY = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[A-Za-z0-9!_.()/-]*)?(@[A-Za-z0-9.-]+)?"
 _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _CERTIFICATE = r"arn:aws[a-z-]*:(acm|iam):[a-z0-9-]*:[0-9]{12}:[A-Za-z0-9/_-]+"
+_PRIVATE = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16"
 _ECR = re.compile(
     r"([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/([a-z0-9._/-]+)([:@].*)?"
 )
@@ -146,6 +147,11 @@ def _settings_config(deployment: Deployment) -> str:
         "gallery": deployment.gallery,
         "port": "80",
         "host": "0.0.0.0",  # noqa: S104  (in its container)
+        "log_format": "json",
+        # Until the load balancer has seen /readyz fail, which it asks for every 15 seconds.
+        "drain_s": "20",
+        # The load balancer is in the VPC, and the instance's own nginx on Docker's network.
+        "trusted_proxies": _PRIVATE,
         **deployment.settings,
     }
     variables = {f"DEEPFOOD_{name.upper()}": value for name, value in sorted(settings.items())}
