@@ -183,7 +183,7 @@ def test_this_machine_is_not_reached_though_its_name_is_listed(site: Site) -> No
         "file:///etc/passwd",
         "gopher://localhost:{port}/photo",
         "http://user@localhost:{port}/photo",
-        "http://user:secret@localhost:{port}/photo",
+        "http://user:secret@localhost:{port}/photo",  # pragma: allowlist secret
         "http://localhost:{port}@evil.example/photo",
         "http://evil.example#@localhost:{port}/photo",
         "http://localhost\\@evil.example:{port}/photo",

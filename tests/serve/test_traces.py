@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from live import SmallGallery, serving
 from samples import photo
 
-SECRET = "Sesame1234"
+SECRET = "Sesame1234"  # pragma: allowlist secret
 
 
 @dataclass
