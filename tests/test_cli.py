@@ -154,7 +154,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_wrong_arguments_exit_with_2_and_help() -> None:
-    for arguments in (["nope"], ["build"], ["search", "a"], ["build", "a", "--out", "b", "--no"]):
+    for arguments in (["nope"], ["build"], ["search"], ["build", "a", "--out", "b", "--no"]):
         done = deepfood(*arguments)
         assert done.returncode == 2
         assert "Usage" in done.stderr

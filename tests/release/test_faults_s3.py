@@ -125,7 +125,8 @@ def test_a_server_killed_in_mid_upload_is_gone_on_with(
         monkeypatch.setenv("DEEPFOOD_S3_RETRY_S", "10")
         assert nothing_published(url)
         there = len(list(Shelf.open(url, settings()).bucket.list("blobs")))
-        assert there > 5
+        # Twenty were begun and sixteen travel at a time: of the first four the server has answered.
+        assert there >= 4
         again = push_to(url, gallery)
         whole = len(list(Shelf.open(url, settings()).bucket.list("blobs")))
         assert again.sent_blobs == whole - there

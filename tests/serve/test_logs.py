@@ -149,7 +149,7 @@ def test_uvicorn_speaks_in_the_same_form(server: Server) -> None:
 
 def test_a_proxys_word_for_the_client_cannot_forge_a_line(small_gallery: SmallGallery) -> None:
     forged = "9.9.9.9\x85\x9b31m\xad2030-01-01T00:00:00Z ERROR all is lost"
-    with serving(small_gallery.folder, "--workers", "2") as server:
+    with serving(small_gallery.folder, "--workers", "2", trusted_proxies="127.0.0.1") as server:
         answer = httpx.get(
             server.url + "/nothing",
             headers={"X-Forwarded-For": forged.encode("latin-1")},  # type: ignore[dict-item]
