@@ -267,8 +267,9 @@ def test_a_full_disk_at_tensorboards_curves_is_named(
         pytest.skip("needs /dev/full")
     board = Board.open(tmp_path, True, [])
     for event_file in (tmp_path / TENSORBOARD).iterdir():  # opened anew for each write
-        event_file.unlink()
-        event_file.symlink_to(full)
+        # In one step: its thread would make the file anew in between.
+        (tmp_path / "full").symlink_to(full)
+        (tmp_path / "full").replace(event_file)
     with pytest.raises(DiskFullError, match="no space left on the disk of"), board:
         board.write({"epoch": 1.0, "loss": 0.5})
 
