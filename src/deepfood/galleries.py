@@ -12,6 +12,7 @@ from deepfood.errors import ArtifactMissingError, MissingExtraError
 from deepfood.gallery import (
     BuildReport,
     Gallery,
+    GalleryManifest,
     GalleryWriter,
     build_gallery,
     gallery_model,
@@ -27,7 +28,7 @@ from deepfood.release.cached import cached
 from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
-    from deepfood.milvus.build import MilvusBuildReport
+    from deepfood.milvus.about import MilvusManifest
     from deepfood.milvus.gallery import MilvusGallery
 
 
@@ -98,7 +99,7 @@ def add_to(
 
 def build(
     source: PhotoSource, out: Path | str, settings: Settings, *, quiet: bool = False
-) -> "BuildReport | MilvusBuildReport":
+) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
     """Make `out` a gallery of `source`, or make it follow it, with the Model that it has."""
     if is_milvus(out):
         _expect_pymilvus()
@@ -110,19 +111,11 @@ def build(
     folder = Path(out)
     keep = settings.model is None and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
-    spec = IndexSpec(
-        kind=settings.index,
-        annoy_trees=settings.annoy_trees,
-        annoy_search_k=settings.annoy_search_k,
-        hnsw_m=settings.hnsw_m,
-        hnsw_ef_construction=settings.hnsw_ef_construction,
-        hnsw_ef_search=settings.hnsw_ef_search,
-    )
     return build_gallery(
         source,
         folder,
         embedder,
-        spec,
+        IndexSpec.of(settings),
         settings.storage,
         reading=reading_for(settings),
         quiet=quiet,

@@ -90,14 +90,15 @@ def index_recall(gallery: SearchedGallery, trial: Trial, *, k: int, seed: int) -
     count = len(trial.queries.vectors)
     drawn = np.random.default_rng(seed).permutation(count)[:_INDEX_QUERIES]
     _, vectors, rows = gallery.photos()
-    everything = vectors.take(rows)
-    values = [_recall(gallery, everything, trial.queries.vectors[row], k) for row in drawn]
+    values = []
+    for query in trial.queries.vectors[drawn]:
+        values.append(_recall(gallery, vectors.scores(query)[rows], query, k))
     return mean_figures({"": np.array(values)}, seed=seed)[""] if values else NOTHING
 
 
-def _recall(gallery: SearchedGallery, everything: Vectors, query: Vectors, k: int) -> float:
+def _recall(gallery: SearchedGallery, scores: Vectors, query: Vectors, k: int) -> float:
     """A photo as similar as the exact k-th is as good as that one."""
-    k = min(k, len(everything))
-    kth = np.partition(everything @ query, -k)[-k]
+    k = min(k, len(scores))
+    kth = np.partition(scores, -k)[-k]
     found = np.array([hit.score for hit in gallery.search(query, k)])
     return float((found >= kth - _ROUNDING).sum() / k)

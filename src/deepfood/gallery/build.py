@@ -13,6 +13,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
@@ -32,12 +33,15 @@ from deepfood.gallery.snapshot import check_vectors
 from deepfood.gallery.store import Store
 from deepfood.index import IndexSpec, Storage
 
+#: A gallery's, wherever it is.
+Manifest = TypeVar("Manifest")
+
 
 @dataclass(frozen=True)
-class BuildReport:
+class BuildReport(Generic[Manifest]):
     """What a build did. `embedded` files were read now, `reused` ones had been before."""
 
-    manifest: GalleryManifest
+    manifest: Manifest
     count: int
     labels: int
     embedded: int
@@ -56,7 +60,7 @@ def build_gallery(
     *,
     reading: Reading = read_photos,
     quiet: bool = False,
-) -> BuildReport:
+) -> BuildReport[GalleryManifest]:
     """Make `out` a gallery of `source`; photos that were embedded before are not embedded again.
 
     `reading` says who embeds them. A file that is no usable photo is recorded with its reason and

@@ -7,7 +7,7 @@ compared, also beside an OR that would be true without it, and the answer says h
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,11 +58,10 @@ class Filter:
             unknown = int(np.count_nonzero(possible & living & ~safe))
             notes = []
             if unknown:
-                photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
-                notes.append(f"{photos} left out: {' or '.join(safety)} not known")
+                notes.append(left_out_note(unknown, safety))
             for leaf in comparisons:
                 if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
-                    notes.append(f"no photo has {leaf}: is it spelled as in this gallery?")
+                    notes.append(spelling_note(leaf))
             return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))
 
     def evaluate(self, now: Columns, rows: int) -> Kleene:
@@ -245,3 +244,14 @@ def _written(value: Literal) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return json.dumps(value)
+
+
+def left_out_note(unknown: int, safety: Sequence[str]) -> str:
+    """What an answer says of photos of which these safety attributes are not known."""
+    photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
+    return f"{photos} left out: {' or '.join(safety)} not known"
+
+
+def spelling_note(comparison: object) -> str:
+    """What an answer says of a safety attribute's value that no photo has."""
+    return f"no photo has {comparison}: is it spelled as in this gallery?"

@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.errors import QueryError
 from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
 from deepfood.gallery.entry import Hit, Photo
 from deepfood.gallery.filters import Filter
-from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
 from deepfood.gallery.snapshot import Snapshot
 from deepfood.gallery.values import Value
+from deepfood.gallery.varied import check_question, varied
 
 if TYPE_CHECKING:
     from deepfood.gallery.gallery import Gallery
-
-#: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
-_POOL = 5
-_LARGEST_POOL = 2000
 
 
 @dataclass(frozen=True)
@@ -55,10 +50,7 @@ def find_in(
     `after` is the `next` of the page before; `without` are ids of photos to leave out. Raises
     QueryError, also for pages of a varied or grouped answer, whose order is not that of the scores.
     """
-    if k < 1:
-        raise QueryError(f"k = {k}: ask for at least 1 photo")
-    if after is not None and (grouped or diverse != 0):
-        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+    check_question(k, after, diverse, grouped)
     question = asked(query, str(where or ""), *without)
     while True:
         now = gallery.refresh()
@@ -115,24 +107,9 @@ def _varied(
     now: Snapshot, search: Search, k: int, diverse: float, grouped: bool
 ) -> tuple[list[list[int]], Scores]:
     """Groups of rows in the order to show them, and the scores of all of these rows."""
-    pool = k * _POOL
-    while True:
-        pool = min(pool, max(_LARGEST_POOL, k))
-        best, scores = search(pool)
-        vectors = now.vectors.take(best)
-        groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(best))]
-        if (
-            len(groups) >= k * (_POOL if diverse else 1)
-            or len(best) < pool
-            or pool >= _LARGEST_POOL
-        ):
-            break
-        pool *= 4
-    firsts = [members[0] for members in groups]
-    order = diversify(vectors[firsts], scores[firsts], k, diverse)
-    places = [groups[i] for i in order]
-    flat = [place for members in places for place in members]
-    return [[int(best[place]) for place in members] for members in places], scores[flat]
+    groups, best, scores = varied(search, now.vectors.take, k, diverse, grouped)
+    flat = [place for places in groups for place in places]
+    return [[int(best[place]) for place in places] for places in groups], scores[flat]
 
 
 def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:

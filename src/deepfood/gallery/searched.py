@@ -52,6 +52,7 @@ class SearchedVectors(Protocol):
     """Vectors by row, float32 [n, dimension]."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> Vector: ...
+    def scores(self, query: Vector) -> Vector: ...
 
 
 class SearchedGallery(Protocol):

@@ -130,12 +130,7 @@ class GalleryWriter:
         or DatasetError for an attribute that cannot be used.
         """
         row, before = self._named(name)
-        after = replace(
-            before,
-            label=before.label if label is None else label or None,
-            name=before.name if photo_name is None else photo_name or None,
-            edited=True,
-        )
+        after = edited(before, label, photo_name)
         self._store.update({row: after}, {row: attributes or {}})
         return after
 
@@ -150,6 +145,16 @@ class GalleryWriter:
                 f"{len(several)} photos are called {name!r}: name one by its id: {ids}"
             )
         return several[0]
+
+
+def edited(before: Photo, label: str | None, name: str | None) -> Photo:
+    """`before` with what is said of it by hand; None leaves it, and "" takes it away."""
+    return replace(
+        before,
+        label=before.label if label is None else label or None,
+        name=before.name if name is None else name or None,
+        edited=True,
+    )
 
 
 def relabelled(before: Photo, given: Photo) -> Photo:

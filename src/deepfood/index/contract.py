@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from deepfood.config import Settings
 from deepfood.errors import QueryError
 from deepfood.index.vectors import Rows, VectorFile, Vectors
 
@@ -44,6 +45,18 @@ class IndexSpec(BaseModel):
     hnsw_m: Annotated[int, Field(ge=2)] = 16
     hnsw_ef_construction: Annotated[int, Field(ge=1)] = 80
     hnsw_ef_search: Annotated[int, Field(ge=1)] = 200
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the settings say."""
+        return cls(
+            kind=settings.index,
+            annoy_trees=settings.annoy_trees,
+            annoy_search_k=settings.annoy_search_k,
+            hnsw_m=settings.hnsw_m,
+            hnsw_ef_construction=settings.hnsw_ef_construction,
+            hnsw_ef_search=settings.hnsw_ef_search,
+        )
 
     def for_count(self, vectors: int) -> "IndexSpec":
         """With `auto` replaced: the fastest kind that keeps recall@9 at 0.99 for so many vectors.

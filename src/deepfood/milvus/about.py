@@ -19,6 +19,8 @@ from deepfood.milvus.connection import Connection
 from deepfood.milvus.schema import about_schema, index_of
 
 _PART = 60_000
+#: Parts in one request: 6 MB, and Milvus takes 64.
+_PARTS_AT_ONCE = 100
 
 
 class Column(BaseModel):
@@ -94,8 +96,8 @@ class About:
         assert text.isascii()
         version = time.time_ns()
         pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
-        for part, piece in enumerate(pieces):
-            row = {
+        rows = [
+            {
                 "id": f"{key}/{version}/{part}",
                 "vector": [0.0, 1.0],
                 "key": key,
@@ -104,7 +106,11 @@ class About:
                 "parts": len(pieces),
                 "text": piece,
             }
-            self._connection.ask("upsert", collection_name=self.collection, data=[row])
+            for part, piece in enumerate(pieces)
+        ]
+        for start in range(0, len(rows), _PARTS_AT_ONCE):
+            some = rows[start : start + _PARTS_AT_ONCE]
+            self._connection.ask("upsert", collection_name=self.collection, data=some)
         self._connection.ask(
             "delete",
             collection_name=self.collection,

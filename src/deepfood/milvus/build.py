@@ -8,7 +8,7 @@ living one, and the alias is moved to it in one step: searches see the one or th
 import json
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from deepfood.config import Settings
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
+from deepfood.gallery.build import BuildReport
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
@@ -35,20 +36,6 @@ _BATCH_PHOTOS, _BATCH_S = 500, 5.0
 _MOST_CALIBRATED = 200_000
 
 
-@dataclass(frozen=True)
-class MilvusBuildReport:
-    """What a build did. `embedded` files were read now, `reused` ones were there."""
-
-    manifest: MilvusManifest
-    count: int
-    labels: int
-    embedded: int
-    reused: int
-    skipped: tuple[Skipped, ...]
-    seconds: float
-    up_to_date: bool
-
-
 def build_on_milvus(
     source: PhotoSource,
     address: MilvusAddress,
@@ -57,7 +44,7 @@ def build_on_milvus(
     *,
     reading: Reading = read_photos,
     quiet: bool = False,
-) -> MilvusBuildReport:
+) -> BuildReport[MilvusManifest]:
     """Make `address` a gallery of `source`; photos that are in it already are not embedded again.
 
     Photos that were added stay, as do labels and names that were set by hand. Raises DatasetError
@@ -101,7 +88,7 @@ def build_on_milvus(
     count = gallery.count
     if not count:
         raise DatasetError(f"none of the {len(source.files)} files of {source.root} is usable")
-    return MilvusBuildReport(
+    return BuildReport(
         manifest,
         count,
         manifest.labels,

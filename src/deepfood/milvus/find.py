@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.errors import QueryError
 from deepfood.gallery.cursor import Cursor, asked, page
 from deepfood.gallery.entry import Hit
+from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.find import Found
 from deepfood.gallery.values import Value
+from deepfood.gallery.varied import check_question, varied
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.rows import Rows, is_id, quoted
 from deepfood.milvus.schema import WRITTEN, attributes_of
-from deepfood.milvus.varied import varied
 
 if TYPE_CHECKING:
     from deepfood.milvus.gallery import MilvusGallery
@@ -35,11 +35,8 @@ def find_in(
     after: str | None = None,
     without: Sequence[str] = (),
 ) -> Found:
-    """As `deepfood.gallery.find.find`, which says what all of it means."""
-    if k < 1:
-        raise QueryError(f"k = {k}: ask for at least 1 photo")
-    if after is not None and (grouped or diverse != 0):
-        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+    """As `deepfood.gallery.find.find_in`, which says what all of it means."""
+    check_question(k, after, diverse, grouped)
     manifest, now = gallery.refresh(), gallery.rows
     question = asked(query, str(where or ""), *without)
     cursor = Cursor.parse(after, question, manifest.generation) if after else None
@@ -53,8 +50,16 @@ def find_in(
     allowed = " and ".join(parts)
     notes = _notes(now, expression) if expression else ()
     if grouped or diverse != 0:
-        groups = varied(now, query, k, allowed, diverse, grouped)
-        return _found(gallery, groups, notes, None)
+
+        def pool(count: int) -> tuple[list[Hit], Vectors]:
+            hits = now.hits(query, count, allowed)
+            return hits, np.array([hit.score for hit in hits], np.float32)
+
+        def vectors_of(hits: list[Hit]) -> Vectors:
+            return now.vectors([hit.photo.id for hit in hits], len(query))
+
+        groups, hits, _ = varied(pool, vectors_of, k, diverse, grouped)
+        return _found(gallery, [[hits[i] for i in places] for places in groups], notes, None)
     found: dict[int, Hit] = {}
 
     def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
@@ -99,9 +104,8 @@ def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:
     """What is said of photos that a safety attribute leaves out."""
     notes = []
     if expression.unknown and (unknown := rows.count(expression.unknown)):
-        photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
-        notes.append(f"{photos} left out: {' or '.join(expression.safety)} not known")
+        notes.append(left_out_note(unknown, expression.safety))
     for where, said in expression.spelled:
         if not rows.count(where):
-            notes.append(f"no photo has {said}: is it spelled as in this gallery?")
+            notes.append(spelling_note(said))
     return tuple(notes)

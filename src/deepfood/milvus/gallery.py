@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.config import Settings
-from deepfood.data.locate import root_named
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, ModelMismatchError, PhotoNotFoundError, QueryError
 from deepfood.gallery.entry import Hit, Photo, Skipped
@@ -50,6 +49,7 @@ class MilvusGallery:
         self._looked = 0.0
         self._manifest: MilvusManifest | None = None
         self._held: Rows | None = None
+        self._stored: StoredPhotos | None = None
         self._fixed = collection
         self.refresh()
 
@@ -100,6 +100,8 @@ class MilvusGallery:
             self.superseded = True
             return self._manifest
         self._held = Rows(self._connection, collection, self._settings.hnsw_ef_search)
+        if self._manifest != manifest:
+            self._stored = StoredPhotos(manifest, self._settings)
         self._manifest = manifest
         return manifest
 
@@ -131,7 +133,7 @@ class MilvusGallery:
 
     def where(self, photo: Photo) -> str:
         """A photo's full name, to show."""
-        return StoredPhotos.of(self.manifest, self._settings).where(photo)
+        return self.stored.where(photo)
 
     @property
     def rows(self) -> Rows:
@@ -139,6 +141,13 @@ class MilvusGallery:
         self.refresh()
         assert self._held is not None
         return self._held
+
+    @property
+    def stored(self) -> StoredPhotos:
+        """The bytes of the living generation's photos."""
+        self.refresh()
+        assert self._stored is not None
+        return self._stored
 
     @property
     def collection(self) -> str:
@@ -157,7 +166,7 @@ class MilvusGallery:
 
     @property
     def photos_root(self) -> Root:
-        return root_named(self._settings.photos_root or self.manifest.photos_root)
+        return self.stored.root
 
     def search(self, query: Vectors, k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
@@ -167,11 +176,6 @@ class MilvusGallery:
         if k < 1:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
         return self.rows.hits(query, k)
-
-    def search_like(self, photo_id: str, k: int) -> list[Hit]:
-        """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
-        hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
-        return [hit for hit in hits if hit.photo.id != photo_id][:k]
 
     #: As the local gallery's.
     find = find_in
@@ -191,7 +195,7 @@ class MilvusGallery:
 
     def read(self, photo: Photo) -> bytes:
         """The photo's file, if it still is what was embedded. Raises PhotoNotFoundError."""
-        return StoredPhotos.of(self.manifest, self._settings).read(photo)
+        return self.stored.read(photo)
 
     def sample(self, count: int, seed: int) -> list[Photo]:
         """Photos drawn at random, the same for the same seed; all where there are fewer.
@@ -252,3 +256,6 @@ class HeldVectors:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Vectors:
         return self._vectors[rows]
+
+    def scores(self, query: Vectors) -> Vectors:
+        return np.asarray(self._vectors @ query)

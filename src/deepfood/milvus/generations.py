@@ -38,12 +38,7 @@ def collection_for(
         dimension=model.manifest.dimension,
         model_name=model.manifest.name,
         model_fingerprint=model.fingerprint,
-        index=IndexSpec(
-            kind="hnsw",
-            hnsw_m=settings.hnsw_m,
-            hnsw_ef_construction=settings.hnsw_ef_construction,
-            hnsw_ef_search=settings.hnsw_ef_search,
-        ),
+        index=IndexSpec.of(settings).model_copy(update={"kind": "hnsw"}),
     )
     connection.ask(
         "create_collection",

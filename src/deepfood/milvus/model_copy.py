@@ -11,12 +11,12 @@ from deepfood.model import Model, ModelManifest, open_model
 
 
 def keep_model(about: About, model: Model) -> None:
-    """Copy a Model into Milvus, its manifest last."""
+    """Copy a Model into Milvus, unless it is there: its manifest comes last."""
+    if about.read(_key(model.fingerprint, MANIFEST)) is not None:
+        return
     for name in [*model.manifest.files, MANIFEST]:
-        key = _key(model.fingerprint, name)
-        if name != MANIFEST or about.read(key) is None:
-            data = (model.folder / name).read_bytes()
-            about.write(key, base64.b85encode(data).decode())
+        data = (model.folder / name).read_bytes()
+        about.write(_key(model.fingerprint, name), base64.b85encode(data).decode())
 
 
 def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:

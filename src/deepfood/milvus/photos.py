@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Self
+from functools import cached_property
 
 from deepfood.config import Settings
 from deepfood.data.locate import root_named
@@ -16,15 +16,10 @@ from deepfood.storage import Bucket
 class StoredPhotos:
     """Reads photos that the catalogue knows, and keeps those that are added."""
 
-    def __init__(self, root: str, store: str | None, settings: Settings) -> None:
-        self._root = root
-        self.store = store
+    def __init__(self, manifest: MilvusManifest, settings: Settings) -> None:
+        self.root = root_named(settings.photos_root or manifest.photos_root)
+        self.store = settings.photos_store or manifest.photos_store
         self._settings = settings
-
-    @classmethod
-    def of(cls, manifest: MilvusManifest, settings: Settings) -> Self:
-        root = str(settings.photos_root or manifest.photos_root)
-        return cls(root, settings.photos_store or manifest.photos_store, settings)
 
     def read(self, photo: Photo) -> bytes:
         """The photo's file, if it still is what was embedded. Raises PhotoNotFoundError.
@@ -34,9 +29,9 @@ class StoredPhotos:
         """
         try:
             if photo.added:
-                data = self._bucket().read(_key(photo.sha256))
+                data = self._bucket.read(_key(photo.sha256))
             else:
-                data = root_named(self._root).read(photo.file, _of_size(photo.bytes))
+                data = self.root.read(photo.file, _of_size(photo.bytes))
         except (OSError, PhotoError, StorageError):
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:
@@ -49,21 +44,22 @@ class StoredPhotos:
         """A photo's full name, to show."""
         if photo.added:
             return f"{self.store}/{_key(photo.sha256)}"
-        return root_named(self._root).where(photo.file)
+        return self.root.where(photo.file)
 
     def keep(self, photo: Photo, data: bytes) -> None:
         """Store the bytes of a photo that is added. Raises SettingError, StorageError."""
-        self._bucket().write(_key(photo.sha256), data, content_type=photo.media_type)
+        self._bucket.write(_key(photo.sha256), data, content_type=photo.media_type)
 
     def kept(self) -> Iterator[str]:
         """The SHA-256 of each photo in the store."""
         if self.store:
-            for entry in self._bucket().list("photos"):
+            for entry in self._bucket.list("photos"):
                 yield entry.key.rpartition("/")[2]
 
     def forget(self, photo: Photo) -> None:
-        self._bucket().delete(_key(photo.sha256))
+        self._bucket.delete(_key(photo.sha256))
 
+    @cached_property
     def _bucket(self) -> Bucket:
         if not self.store:
             raise SettingError(

@@ -10,7 +10,6 @@ from deepfood.errors import ArtifactError, PhotoNotFoundError
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
 from deepfood.progress import bar
 
@@ -30,7 +29,7 @@ def problems_on_milvus(
             fetch_model(gallery.about, manifest.model_fingerprint, settings)
         except ArtifactError as error:
             yield str(error)
-        photos = StoredPhotos.of(manifest, settings)
+        photos = gallery.stored
         kept = set(photos.kept())
         rows = 0
         with bar("verifying", " photos", gallery.count, quiet=quiet) as progress:

@@ -26,12 +26,11 @@ from deepfood.gallery.values import (
     folded,
     type_of,
 )
-from deepfood.gallery.writer import Outcome, relabelled
+from deepfood.gallery.writer import Outcome, edited, relabelled
 from deepfood.milvus.about import About, Column, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import (
     KEYS,
     PHOTO_ROW,
@@ -56,7 +55,7 @@ class MilvusWriter:
         self.manifest = gallery.manifest
         self._connection = connection
         self._collection = gallery.collection
-        self._photos = StoredPhotos.of(self.manifest, settings)
+        self._photos = gallery.stored
 
     @classmethod
     @contextmanager
@@ -126,13 +125,7 @@ class MilvusWriter:
         """
         values = self._checked(attributes or {})
         before = self._named(name)
-        photo = photo_of(before)
-        after = replace(
-            photo,
-            label=photo.label if label is None else label or None,
-            name=photo.name if photo_name is None else photo_name or None,
-            edited=True,
-        )
+        after = edited(photo_of(before), label, photo_name)
         self.write([_said(before, after, values)])
         return after
 

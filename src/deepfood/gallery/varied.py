@@ -1,0 +1,52 @@
+"""Variety and groups among the hits of a search, wherever the gallery is."""
+
+from collections.abc import Callable, Sized
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import QueryError
+from deepfood.gallery.queries import NEAR_DUPLICATE, diversify, group
+
+Vectors = npt.NDArray[np.float32]
+Hits = TypeVar("Hits", bound=Sized)
+
+#: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
+_POOL = 5
+_LARGEST_POOL = 2000
+
+
+def check_question(k: int, after: str | None, diverse: float, grouped: bool) -> None:
+    """Raise QueryError for k < 1, and for a further page of an order that is not the scores'."""
+    if k < 1:
+        raise QueryError(f"k = {k}: ask for at least 1 photo")
+    if after is not None and (grouped or diverse != 0):
+        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+
+
+def varied(
+    search: Callable[[int], tuple[Hits, Vectors]],
+    vectors_of: Callable[[Hits], Vectors],
+    k: int,
+    diverse: float,
+    grouped: bool,
+) -> tuple[list[list[int]], Hits, Vectors]:
+    """Groups of places among the hits, in the order to show them; the hits, and their scores.
+
+    `search(n)` gives the n nearest, the best first, and their scores, float32 [n]; `vectors_of`
+    their vectors, float32 [n, dim]. The first of a group is shown for it.
+    """
+    pool = k * _POOL
+    while True:
+        pool = min(pool, max(_LARGEST_POOL, k))
+        hits, scores = search(pool)
+        vectors = vectors_of(hits)
+        groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(hits))]
+        enough = len(groups) >= k * (_POOL if diverse else 1)
+        if enough or len(hits) < pool or pool >= _LARGEST_POOL:
+            break
+        pool *= 4
+    firsts = [members[0] for members in groups]
+    order = diversify(vectors[firsts], scores[firsts], k, diverse)
+    return [groups[i] for i in order], hits, scores
