@@ -66,7 +66,9 @@ def problems_of(
     if is_milvus(folder):
         from deepfood.milvus.verify import problems_on_milvus
 
-        return problems_on_milvus(MilvusAddress.parse(folder), load_settings(), quiet=quiet)
+        settings = load_settings(photos_root=photos_root)
+
+        return problems_on_milvus(MilvusAddress.parse(folder), settings, quiet=quiet)
     if kind_of(folder) == "model":
         return ModelManifest.read(folder).problems(folder, contents=True)
     return gallery_problems(folder, photos_root, quiet=quiet)
