@@ -84,6 +84,18 @@ def test_a_reader_takes_on_a_new_index(kind: str, tmp_path: Path, embedder: Embe
     assert list(gallery_problems(out, quiet=True)) == []
 
 
+def test_an_index_that_covers_all_is_never_written_over(tmp_path: Path, embedder: Embedder) -> None:
+    out = tmp_path / "gallery"
+    build(write_photos(tmp_path / "photos", 30), out, embedder, IndexSpec(kind="hnsw"))
+    add_photos(out, [write_photos(tmp_path / "new", 5, start=100)], embedder, quiet=True)
+    assert reindex(out, quiet=True)
+    (index,) = out.glob("*/index*")
+    before = index.stat().st_ino, index.stat().st_mtime_ns
+    # Another file under its name, before the manifest says so, would be one too many for a kill.
+    assert reindex(out, quiet=True)
+    assert (index.stat().st_ino, index.stat().st_mtime_ns) == before
+
+
 def test_a_long_tail_is_taken_into_the_index(
     tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,11 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
         manifest, spec = now.manifest, _spec(now)
         kind = INDEXES[spec.kind]
         covered = len(now.vectors)
+        if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
+            # The file would have the name of the one that is in use, and perhaps another content:
+            # killed before the commit, it would leave a manifest that says otherwise.
+            now.store.close()
+            return True
         path = index_path(manifest.folder(folder), spec, covered)
         beside = path.with_name(f".{path.name}.new")
         if kind.suffix:
