@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -82,12 +83,20 @@ class Seaweed:
         assert self._put(name, "") in (200, 409)
 
     def _works(self) -> bool:
+        # An object with contents: one without is taken before its volumes are there.
         try:
-            return self._put("ready", "") in (200, 409) and self._put("ready", "probe") == 200
+            return (
+                self._put("ready", "") in (200, 409)
+                and self._put("ready", "probe", b"contents") == 200
+                and httpx.get(self._address("GET", "ready", "probe")).content == b"contents"
+            )
         except httpx.TransportError:
             return False
 
-    def _put(self, bucket: str, key: str) -> int:
+    def _put(self, bucket: str, key: str, contents: bytes = b"") -> int:
+        return httpx.put(self._address("PUT", bucket, key), content=contents, timeout=5).status_code
+
+    def _address(self, method: Literal["GET", "PUT"], bucket: str, key: str) -> str:
         store = S3Store(
             bucket,
             endpoint=self.url,
@@ -96,8 +105,7 @@ class Seaweed:
             secret_access_key=OWNER[1],
             client_options={"allow_http": True},
         )
-        address = sign(store, "PUT", key, timedelta(minutes=5))
-        return httpx.put(address, content=b"", timeout=5).status_code
+        return sign(store, method, key, timedelta(minutes=5))
 
 
 @contextmanager

@@ -53,6 +53,19 @@ class FileRecord(BaseModel):
     def of(cls, path: Path) -> Self:
         return cls(bytes=path.stat().st_size, sha256=sha256_of_file(path))
 
+    def fault(self, path: Path, *, contents: bool) -> str | None:
+        """How the file at `path` differs, or None; `contents` reads every byte.
+
+        Raises FileNotFoundError where there is none, or none any more.
+        """
+        if not path.is_file():
+            return "is missing"
+        if (size := path.stat().st_size) != self.bytes:
+            return f"has {size} bytes, and the manifest says {self.bytes}"
+        if contents and sha256_of_file(path) != self.sha256:
+            return "differs from its SHA-256 in the manifest"
+        return None
+
 
 class Manifest(BaseModel):
     """What every artefact says of itself. Model and Gallery add their own fields."""
@@ -96,13 +109,12 @@ class Manifest(BaseModel):
     def problems(self, folder: Path, *, contents: bool) -> Iterator[str]:
         """One line for each listed file that is missing or differs; `contents` reads every byte."""
         for name, record in self.files.items():
-            path = folder / name
-            if not path.is_file():
-                yield f"{name} is missing"
-            elif (size := path.stat().st_size) != record.bytes:
-                yield f"{name} has {size} bytes, and the manifest says {record.bytes}"
-            elif contents and sha256_of_file(path) != record.sha256:
-                yield f"{name} differs from its SHA-256 in the manifest"
+            try:
+                fault = record.fault(folder / name, contents=contents)
+            except FileNotFoundError:  # gone while it was looked at: another took its place
+                fault = "is missing"
+            if fault:
+                yield f"{name} {fault}"
 
     def check_on_open(self, folder: Path, *, contents: bool = True) -> None:
         """Raise ArtifactMissingError or ArtifactCorruptError for the first problem found.

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deepfood.gallery import Gallery, GalleryWriter
 from deepfood.gallery.photo_files import PhotoFiles
-from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
 from gallery_writing import made_photo, vector_of
@@ -47,20 +46,23 @@ class Truth:
         #: How often each kind of change was acknowledged.
         self.did = Counter[str]()
         self.acknowledged = 0
-        #: What the killed writer was at: it may have happened, or not, but never half.
-        self.pending: dict[str, object] | None = None
+        #: What the killed writers were at: it may have happened, or not, but never half. SQLite
+        #: may find a transaction that nobody acknowledged in its log later only, when the last
+        #: that had the catalogue open has closed it.
+        self.pending: list[dict[str, Any]] = []
 
     def hear(self, lines: Iterable[bytes]) -> None:
         """What a writer said, up to its end."""
-        self.pending = None
+        intended: list[dict[str, Any]] = []
         for line in lines:
             one = json.loads(line)
             if "ended" in one:
+                self.pending += intended
                 return
             if "intends" in one:
-                self.pending = one
+                intended = [one]
                 continue
-            self.pending = None
+            intended = []
             self.acknowledged += 1
             self.did[one["did"]] += 1
             if one["did"] == "add":
@@ -80,9 +82,11 @@ class Truth:
 
     def settle(self, there: dict[str, str], said: dict[str, dict[str, object]]) -> None:
         """Take in what was never acknowledged, if it is there, after checking that it is whole."""
-        one = self.pending
-        if one is None:
-            return
+        self.pending = [one for one in self.pending if not self._happened(one, there, said)]
+
+    def _happened(
+        self, one: dict[str, Any], there: dict[str, str], said: dict[str, dict[str, object]]
+    ) -> bool:
         if one["intends"] == "add":
             seed, numbers = _numbers(one["files"])
             photos = [made_photo(seed, number).photo for number in numbers]
@@ -90,16 +94,22 @@ class Truth:
             assert all(found) or not any(found), "half of a batch"
             if all(found):
                 self.labels.update({photo.id: photo.label or "" for photo in photos})
-        elif one["intends"] == "remove":
+            return all(found)
+        if one["intends"] == "remove":
             found = [photo_id in there for photo_id in one["ids"]]
             assert all(found) or not any(found), "half of a removal"
             if not any(found):
                 self._remove(one["ids"])
-        elif one["intends"] == "say":
-            if said.get(one["id"]) == one["said"]:  # both values, or neither
-                self.attributes[one["id"]] = one["said"]
-        elif there[one["id"]] == one["label"]:
+            return not any(found)
+        if one["intends"] == "say":
+            if said.get(one["id"]) != one["said"]:  # both values, or neither
+                return False
+            self.attributes[one["id"]] = one["said"]
+        else:
+            if there[one["id"]] != one["label"]:
+                return False
             self.labels[one["id"]] = one["label"]
+        return True
 
 
 def _numbers(files: list[str]) -> tuple[int, list[int]]:
@@ -156,10 +166,6 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
 
     with GalleryWriter.open(gallery):
         pass  # cleans up after the last kill
-    # All that may be left over is the file of an index that the last kill ended the making of.
-    left = list(gallery_problems(gallery, quiet=True))
-    assert all(re.search(r"/index-\d+\.\w+ belongs to nothing that lives", one) for one in left)
-    repair(gallery, [], lambda _: pytest.fail("nothing has to be embedded again"), quiet=True)
     assert list(gallery_problems(gallery, quiet=True)) == []
     with Gallery.open(gallery) as opened:
         photos, vectors, rows = opened.photos()

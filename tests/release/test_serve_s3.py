@@ -121,6 +121,7 @@ def test_photos_by_presigned_links_and_no_changes(kitchen: Kitchen) -> None:
         assert "X-Amz-Expires=120" in link
         assert answer.headers["cache-control"] == "private, max-age=60"
         photo = httpx.get(link)
+        assert photo.status_code == 200, photo.text
         assert (photo.content, photo.headers["content-type"]) == (jpeg(3), "image/jpeg")
         assert httpx.get(link.partition("?")[0]).status_code == 403
         assert httpx.get(f"{server.url}/photos/{'0' * 20}").status_code == 404

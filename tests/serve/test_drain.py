@@ -20,7 +20,8 @@ def ready(server: Server) -> int:
     """The status of /readyz, by a connection of its own; 0 where nobody listens any more."""
     try:
         return httpx.get(f"{server.url}/readyz", timeout=30).status_code
-    except (httpx.ConnectError, httpx.ReadError):  # the latter in the moment of closing
+    except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+        # The latter two in the moment of closing: taken by the system, and by nobody else.
         return 0
 
 

@@ -29,17 +29,18 @@ def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
     found = [path for path in out.iterdir() if is_generation(path) and path not in folders]
     found += [path for path in (out / MODELS).glob("*") if path not in models]
     for one in kept:
-        found += _old_indexes(out, one)
+        found += old_indexes(out, one)
     return sorted(found)
 
 
 def remove_old_indexes(out: Path, manifest: GalleryManifest) -> None:
     """Files of the index that the living one has replaced."""
-    for path in _old_indexes(out, manifest):
+    for path in old_indexes(out, manifest):
         path.unlink(missing_ok=True)
 
 
-def _old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
+def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
+    """Files of indexes in a generation's folder that its manifest does not name."""
     folder = manifest.folder(out)
     return [
         path

@@ -4,6 +4,7 @@ Rows that were added since the index was written, its tail, are scanned at each 
 are many, a new file of the index is written, which covers them too, and committed.
 """
 
+import contextlib
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from deepfood.artifacts import sync_folder
 from deepfood.errors import disk_full_named
 from deepfood.gallery.assemble import index_files
-from deepfood.gallery.leftovers import remove_old_indexes
+from deepfood.gallery.leftovers import old_indexes, remove_old_indexes
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, index_path
 from deepfood.gallery.snapshot import Snapshot
@@ -81,6 +82,17 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
             latest.model_copy(update=changed).write(folder)
             remove_old_indexes(folder, latest.model_copy(update=changed))
     return True
+
+
+def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
+    """Delete files of an index that was killed before its commit; one that is at work is left be.
+
+    For who has the writer's lock: `manifest` is the living one.
+    """
+    if not old_indexes(folder, manifest):
+        return
+    with contextlib.suppress(Timeout), FileLock(folder / _LOCK).acquire(blocking=False):
+        remove_old_indexes(folder, manifest)
 
 
 def _spec(now: Snapshot) -> IndexSpec:

@@ -19,6 +19,7 @@ from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.reindex import drop_unfinished
 from deepfood.model import Model
 
 Outcome = Literal["added", "updated", "unchanged"]
@@ -50,6 +51,7 @@ class GalleryWriter:
             writer = cls(folder, manifest, store)
             try:
                 writer._files.finish(store)  # what a killed writer began
+                drop_unfinished(folder, manifest)
                 yield writer
             finally:
                 store.close()
