@@ -206,11 +206,31 @@ def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: P
     assert recall(annoy_trees=5) < recall(annoy_trees=5, annoy_search_k=2000)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_vectors_come_in_row_order(kind: str, tmp_path: Path) -> None:
-    vectors = np.repeat(unit_vectors(1, 8), 12, axis=0)
-    rows, _ = build_and_open(kind, vectors, tmp_path).search(vectors[0], 12)
-    assert rows.tolist() == list(range(12))
+@pytest.mark.parametrize("others", [0, 4_000])  # all rows are scored, and the index is asked
+def test_equal_vectors_come_in_row_order(
+    kind: str, storage: Storage, others: int, tmp_path: Path
+) -> None:
+    twins = np.random.default_rng(0).permutation(others + 12)[:12]
+    vectors = unit_vectors(others + 12, 32)
+    vectors[twins] = vectors[twins[0]]
+    rows, scores = build_and_open(kind, vectors, tmp_path, storage).search(vectors[twins[0]], 12)
+    assert rows.tolist() == sorted(twins.tolist())
+    assert len(set(scores.tolist())) == 1
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_a_photo_the_same_score_to_the_last_bit(
+    kind: str, storage: Storage, tmp_path: Path
+) -> None:
+    vectors = food_like(4_000)
+    index = build_and_open(kind, vectors, tmp_path, storage)
+    for query in vectors[::40]:
+        rows, scores = index.search(query, 9)
+        assert scores.max() <= 1, "though rounding takes the length of some above it"
+        np.testing.assert_array_equal(scores, index.vectors.scores(query)[rows])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,6 +62,9 @@ def test_every_way_to_score_gives_what_the_decoded_vectors_give(
     np.testing.assert_allclose(whole, decoded, atol=1e-6)
     np.testing.assert_array_equal(file.scores_of(rows, query), whole[rows])
     np.testing.assert_array_equal(file.scores(query, 41, 99), whole[41:99])
+    if flat := file.flat(100):
+        scores, found = flat.search(query[np.newaxis], 100)
+        np.testing.assert_array_equal(np.clip(scores[0], -1, 1), whole[found[0]])
     assert np.abs(whole).max() <= 1
 
 

@@ -113,6 +113,13 @@ class Index(ABC):
     def candidates(self, query: Vectors, count: int) -> Rows:
         """About `count` of the rows below `covered` that are nearest to `query`, distinct."""
 
+    def nearest(self, query: Vectors, count: int, allowed: Mask | None) -> tuple[Rows, Vectors]:
+        """Those of about `count` candidates that are allowed, scored and ordered as by `search`."""
+        rows = self.candidates(query, count)
+        if allowed is not None:
+            rows = rows[allowed[rows]]
+        return best(count, rows, self.vectors.scores_of(rows, query))
+
     def search(self, query: Vectors, k: int, allowed: Mask | None = None) -> tuple[Rows, Vectors]:
         """The k nearest of the allowed rows (all, where there are fewer) and their similarities.
 
@@ -140,19 +147,18 @@ class Index(ABC):
                 allowed = None
             count = matching
         k = min(k, count)
-        found = self._candidates_enough(query, k, allowed, count) if k else None
+        found = self._nearest_enough(query, k, allowed, count) if k else None
         if found is None:
-            return _best(k, *self._scan(query, allowed, 0))
-        rows, scores = found, self.vectors.scores_of(found, query)
-        if self.covered < len(self.vectors):
-            tail = self._scan(query, allowed, self.covered)
-            rows, scores = np.concatenate([rows, tail[0]]), np.concatenate([scores, tail[1]])
-        return _best(k, rows, scores)
+            return best(k, *self._scan(query, allowed, 0))
+        if self.covered == len(self.vectors):
+            return found
+        rows, scores = self._scan(query, allowed, self.covered)
+        return best(k, np.concatenate([found[0], rows]), np.concatenate([found[1], scores]))
 
-    def _candidates_enough(
+    def _nearest_enough(
         self, query: Vectors, k: int, allowed: Mask | None, count: int
-    ) -> Rows | None:
-        """At least k allowed rows; None where scoring all `count` of them is no slower.
+    ) -> tuple[Rows, Vectors] | None:
+        """The k nearest allowed rows; None where scoring all `count` of them is no slower.
 
         The index knows nothing of what is allowed. It is asked for so many rows that k allowed
         ones are among them if the filter has nothing to do with the query; where it has (pizzas
@@ -163,11 +169,9 @@ class Index(ABC):
             rarity = len(self.vectors) / max(count, 1)
             wanted = math.ceil((k + 3 * math.sqrt(k)) * rarity)
         while max(_LEAST_CANDIDATES, wanted) * _ROWS_PER_CANDIDATE < min(count, self.covered):
-            rows = self.candidates(query, wanted)
-            if allowed is not None:
-                rows = rows[allowed[rows]]
+            rows, scores = self.nearest(query, wanted, allowed)
             if len(rows) >= k:
-                return rows
+                return rows[:k], scores[:k]
             wanted *= 4
         return None
 
@@ -181,7 +185,7 @@ class Index(ABC):
         return rows, self.vectors.scores_of(rows, query)
 
 
-def _best(k: int, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+def best(k: int, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
     """The k with the highest scores, the highest first, equal ones by row."""
     if 0 < k < len(rows) / 4:  # where it takes less time than sorting them all
         # Everything as good as the k-th best, so that ties are broken by row and not by chance.

@@ -13,8 +13,8 @@ import numpy as np
 
 from deepfood.config import available_cores
 from deepfood.errors import ArtifactCorruptError
-from deepfood.index.contract import Index, IndexSpec, Kind, Progress
-from deepfood.index.vectors import Rows, VectorFile, Vectors
+from deepfood.index.contract import Index, IndexSpec, Kind, Mask, Progress, best
+from deepfood.index.vectors import Rows, VectorFile, Vectors, clipped
 
 #: The stubs that come with faiss miss what is used here.
 faiss: Any = untyped_faiss
@@ -34,9 +34,12 @@ class HnswIndex(Index):
     def __init__(self, vectors: VectorFile, graph: Any, ef_search: int) -> None:
         super().__init__(vectors, covered=graph.ntotal)
         self._graph = graph
-        self._search = graph.search_c
         self._ef_search = ef_search
         self._parameters = faiss.SearchParametersHNSW(efSearch=ef_search)
+        flat = vectors.flat(graph.ntotal)
+        #: The graph, and what scores its answers from the stored vectors without leaving faiss.
+        self._scored = flat and faiss.IndexRefine(graph, flat)
+        self._scored_parameters = _scored_with(self._parameters)
 
     @classmethod
     def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
@@ -71,17 +74,39 @@ class HnswIndex(Index):
         return type(self)(vectors, self._graph, self._ef_search)
 
     def candidates(self, query: Vectors, count: int) -> Rows:
-        count = min(count, self.covered)
         parameters = self._parameters
         if count > self._ef_search:
             parameters = faiss.SearchParametersHNSW(efSearch=count)
+        return self._ask(self._graph, query, count, parameters)[0]
+
+    def nearest(self, query: Vectors, count: int, allowed: Mask | None) -> tuple[Rows, Vectors]:
+        if allowed is not None or self._scored is None:
+            return super().nearest(query, count, allowed)
+        parameters = self._scored_parameters
+        if count > self._ef_search:
+            parameters = _scored_with(faiss.SearchParametersHNSW(efSearch=count))
+        rows, scores = self._ask(self._scored, query, count, parameters)
+        listed = scores.tolist()
+        # faiss does not order equal ones by row, and rounding takes some out of -1 to 1. Seldom.
+        if listed and (listed[0] > 1 or listed[-1] < -1 or len(set(listed)) < len(listed)):
+            return best(count, rows, clipped(scores))
+        return rows, scores
+
+    def _ask(self, index: Any, query: Vectors, count: int, parameters: Any) -> tuple[Rows, Vectors]:
+        count = min(count, self.covered)
         rows = np.empty(count, np.int64)
-        distances = np.empty(count, np.float32)
+        scores = np.empty(count, np.float32)
         # Else faiss wakes a thread for each core, and waits for them: one query is work for one.
         faiss.omp_set_num_threads(1)
         # The bare call: faiss' own wrapper around it takes as long as scoring ten rows.
-        self._search(1, _at(query), count, _at(distances), _at(rows), parameters)
-        return rows if rows[-1] >= 0 else rows[rows >= 0]  # -1 stands for none, and comes last
+        index.search_c(1, _at(query), count, _at(scores), _at(rows), parameters)
+        if count and rows[-1] < 0:  # -1 stands for none, and comes last
+            return rows[rows >= 0], scores[rows >= 0]
+        return rows, scores
+
+
+def _scored_with(parameters: Any) -> Any:
+    return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=parameters)
 
 
 def _read(path: Path, vectors: VectorFile, flags: int) -> Any:

@@ -13,13 +13,13 @@ Little-endian, rows one after the other, nothing else in the file.
 import os
 import zlib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
-from deepfood.index.scan import BYTE_OFFSET, dots
+from deepfood.index.scan import BYTE_OFFSET, dots, flat_index
 
 Storage = Literal["f32", "f16", "i8"]
 Vectors = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ class VectorFile:
         found = dots(self._vectors[start:stop], self.row_bytes, query)
         if self._scales is not None:
             found *= self._scales[start:stop]
-        return _clipped(found)
+        return clipped(found)
 
     def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
         """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
@@ -95,7 +95,15 @@ class VectorFile:
         found = dots(gathered, gathered.strides[0], query)
         if self._scales is not None:
             found *= self._scales[rows]
-        return _clipped(found)
+        return clipped(found)
+
+    def flat(self, count: int) -> Any | None:
+        """faiss' flat index over the first `count` rows themselves, no copy of them.
+
+        It gives the very numbers of `scores` before they are kept in -1 to 1, and must not outlive
+        this object. None for i8, whose scale a row faiss does not know.
+        """
+        return None if self.storage == "i8" else flat_index(self._vectors[:count])
 
     def crc(self, start: int = 0, stop: int | None = None) -> Crcs:
         """CRC-32 of the stored bytes of rows start to stop: uint32 [stop - start]."""
@@ -142,7 +150,7 @@ def _encoded(vectors: Vectors, dimension: int, storage: Storage) -> npt.NDArray[
     return stored
 
 
-def _clipped(scores: Vectors) -> Vectors:
+def clipped(scores: Vectors) -> Vectors:
     """Rounding can take a row's length above 1."""
     return np.minimum(np.maximum(scores, _LEAST, out=scores), _MOST, out=scores)
 
