@@ -11,7 +11,7 @@ from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
 from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
 from deepfood.gallery.logistic import Bools
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.searched import EveryPhoto, SearchedGallery
 
 #: Queries that the index is asked, beside the exact search.
 _INDEX_QUERIES = 500
@@ -85,11 +85,13 @@ def _best(trial: Trial) -> Floats:
     return measure(trial.strangers.vectors, unknown, vectors, labels, k=1).scores[:, 0]
 
 
-def index_recall(gallery: SearchedGallery, trial: Trial, *, k: int, seed: int) -> Figure:
-    """The share of the exact k nearest that the gallery's own index finds, with all its photos."""
+def index_recall(
+    gallery: SearchedGallery, every: EveryPhoto, trial: Trial, *, k: int, seed: int
+) -> Figure:
+    """The share of the exact k nearest of all photos that the gallery's own index finds."""
     count = len(trial.queries.vectors)
     drawn = np.random.default_rng(seed).permutation(count)[:_INDEX_QUERIES]
-    _, vectors, rows = gallery.photos()
+    _, vectors, rows = every
     values = []
     for query in trial.queries.vectors[drawn]:
         values.append(_recall(gallery, vectors.scores(query)[rows], query, k))

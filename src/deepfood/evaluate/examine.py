@@ -17,7 +17,7 @@ from deepfood.evaluate.spread import Figure
 from deepfood.evaluate.trial import (
     Photos,
     as_source,
-    gallery_photos,
+    labelled_photos,
     leave_one_out,
     make_trial,
     query_photos,
@@ -58,7 +58,8 @@ def examine(
     """
     opened, model = open_gallery(folder, settings)
     with contextlib.closing(opened) as gallery:
-        photos, notes = gallery_photos(gallery)
+        every = gallery.photos()  # once: from an engine they come over the network
+        photos, notes = labelled_photos(gallery, every)
         if queries is None:
             asked, origin = leave_one_out(photos, seed)
         else:
@@ -84,7 +85,7 @@ def examine(
         notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
         evaluation = judge(trial, name, k=k, seed=seed)
-        recall = index_recall(gallery, trial, k=k, seed=seed)
+        recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:

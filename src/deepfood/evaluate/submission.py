@@ -19,7 +19,7 @@ from deepfood.data.splits import TEST
 from deepfood.embed import open_embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
-from deepfood.evaluate.trial import Photos, gallery_photos
+from deepfood.evaluate.trial import Photos, labelled_photos
 from deepfood.gallery import Gallery, gallery_model
 from deepfood.gallery.embedded import embed_dataset
 
@@ -49,7 +49,7 @@ def write_submission(
     ids = read_class_list(source.root)
     embedder = open_embedder(settings, gallery_model(folder, settings.model))
     with Gallery.open(folder, embedder.model, settings.photos_root) as gallery:
-        photos, _ = gallery_photos(gallery)
+        photos, _ = labelled_photos(gallery, gallery.photos())
         names = sorted(set(photos.labels))
         if strange := [name for name in names if name not in ids]:
             raise DatasetError(

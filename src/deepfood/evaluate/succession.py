@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfood.evaluate.compare import Comparison, align, compare
 from deepfood.evaluate.evaluation import Evaluation, judge
-from deepfood.evaluate.trial import Photos, gallery_photos, leave_one_out, make_trial
+from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
 from deepfood.gallery import Gallery
 from deepfood.gallery.renew import open_work
 
@@ -20,7 +20,7 @@ def compare_successor(folder: Path, name: str, *, k: int, seed: int) -> Comparis
     gallery has no labels.
     """
     with Gallery.open(folder) as gallery, contextlib.closing(open_work(folder)) as work:
-        photos, _ = gallery_photos(gallery)
+        photos, _ = labelled_photos(gallery, gallery.photos())
         first_name = gallery.manifest.model_name
         rows = {photo.id: row for row, photo in work.rows()}
         with_both = [at for at, photo_id in enumerate(photos.ids) if photo_id in rows]

@@ -16,7 +16,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
 from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.searched import EveryPhoto, SearchedGallery
 
 #: More queries than these make the figures no truer; leave-one-out draws so many.
 MAX_QUERIES = 10_000
@@ -77,9 +77,12 @@ class Trial:
         return np.array([number[label] for label in photos.labels], np.int64)
 
 
-def gallery_photos(gallery: SearchedGallery) -> tuple[Photos, list[str]]:
-    """The labelled photos of a gallery, and notes on what was left out. Raises DatasetError."""
-    photos, vectors, places = gallery.photos()
+def labelled_photos(gallery: SearchedGallery, every: EveryPhoto) -> tuple[Photos, list[str]]:
+    """The labelled ones of a gallery's photos, and notes on what was left out.
+
+    Raises DatasetError.
+    """
+    photos, vectors, places = every
     rows = [row for row, photo in enumerate(photos) if photo.label]
     if not rows:
         raise DatasetError(

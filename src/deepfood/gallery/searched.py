@@ -55,6 +55,10 @@ class SearchedVectors(Protocol):
     def scores(self, query: Vector) -> Vector: ...
 
 
+#: All photos of a gallery, their vectors, and of each photo its row in them, int64 [count].
+EveryPhoto = tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]
+
+
 class SearchedGallery(Protocol):
     """`Gallery` says what each of these does."""
 
@@ -91,7 +95,7 @@ class SearchedGallery(Protocol):
     def where(self, photo: Photo) -> str: ...
     def read(self, photo: Photo) -> bytes: ...
     def sample(self, count: int, seed: int) -> list[Photo]: ...
-    def photos(self) -> tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]: ...
+    def photos(self) -> EveryPhoto: ...
 
 
 class ChangedGallery(Protocol):

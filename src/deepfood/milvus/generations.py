@@ -4,7 +4,7 @@ A Model has a generation of its own. The one before stays, so that one can go ba
 """
 
 from deepfood.config import Settings
-from deepfood.errors import ArtifactError
+from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.connection import Connection
@@ -73,14 +73,20 @@ def go_live(connection: Connection, collection: str) -> None:
 
 
 def living(connection: Connection) -> str | None:
-    """The collection that the alias names, or None."""
-    name = connection.address.name
-    for generation in _generations(connection, name):
-        collection = _collection(name, generation)
-        aliases = connection.ask("list_aliases", collection_name=collection)["aliases"]
-        if name in aliases:
-            return collection
-    return None
+    """The collection that the alias names, or None. One call, for a server asks each second."""
+    try:
+        found = connection.ask("describe_alias", alias=connection.address.name)
+    except EngineError as error:
+        if _says_absent(error.__cause__):
+            return None
+        raise
+    return str(found["collection_name"])
+
+
+def _says_absent(error: BaseException | None) -> bool:
+    # Milvus has a code for it; Milvus Lite has that of a collection that is not there.
+    code = getattr(error, "code", None)
+    return code == 1600 or (code == 100 and "alias" in str(error))
 
 
 def _generations(connection: Connection, name: str) -> list[int]:
