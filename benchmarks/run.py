@@ -54,8 +54,8 @@ def _options() -> argparse.Namespace:
         nargs="+",
         metavar="SIZE",
         default=["10000x512", "100000x512", "10000x1280", "100000x1280"],
-        help="of `sizes`: COUNTxDIMENSION, or `crops` of the photos; 1000000x1280 takes 8 GB of "
-        "memory and 25 GB of disk",
+        help="of `sizes`: COUNTxDIMENSION, or `crops` of the photos; 1000000x1280 takes 16 GB of "
+        "memory and 45 GB of disk",
     )
     parser.add_argument(
         "--cache",
@@ -89,7 +89,7 @@ def _measure(
     if name == "sizes":
         import sizes
 
-        return sizes.measure(work, options.sizes, folder, options.cache, options.rounds)
+        return sizes.measure(options.sizes, folder, options.cache, options.rounds)
     if name == "changing":
         import changing
 

@@ -1,7 +1,8 @@
 """Nearest neighbours at 10,000 to a million vectors: what each library costs at equal recall.
 
-Every library is asked with a rising effort, and shown at the first one that reaches the recall
-wanted. One query at a time, from one thread; deepfood through `Index.search`, the others bare.
+Every library is asked with a rising effort, and timed at the first one that reaches the recall
+wanted, in turn with deepfood's graph. One query at a time, from one thread; deepfood through
+`Index.search`, the others bare.
 """
 
 import os
@@ -29,6 +30,12 @@ RECALLS = (0.95, 0.99)
 _EFS = (9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 200, 400, 800)
 _SHARES = (0.5, 0.05, 0.005)
 _OURS = "deepfood hnsw"
+STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
+
+#: Above so many vectors, so few queries: an exact scan takes half a second.
+_MANY, _FEW = 500_000, 100
+#: A pass over the queries ends after so many seconds, but not before 10 of them.
+_PASS_S = 5
 
 Rows = Any
 Ask = Callable[[Vectors], Rows]
@@ -51,67 +58,61 @@ class Contender:
         return self.shared or self.name
 
 
-def measure(work: Path, sizes: list[str], photos: Path, cache: Path, rounds: int) -> Section:
+def measure(sizes: list[str], photos: Path, cache: Path, rounds: int) -> Section:
+    """Builds are kept in `cache` until a size is measured whole: one that was stopped goes on."""
     section = Section("Nearest neighbours by size")
     for size in sizes:
-        folder = work / "sizes"
-        folder.mkdir()
-        try:
-            section.tables += _tables(_vectors(size, photos, cache), folder, rounds)
-        finally:
-            shutil.rmtree(folder)
+        folder = cache / f"sizes-{size}"
+        section.tables += _tables(size, folder, photos, cache, rounds)
+        shutil.rmtree(folder)
     return section
 
 
-def _vectors(size: str, photos: Path, cache: Path) -> VectorSet:
-    if size == CROPS:
-        return real_vectors(photos, cache)
-    return made_up_vectors(*map(int, size.split("x")))
-
-
-def _tables(vectors: VectorSet, folder: Path, rounds: int) -> Iterator[Table]:
-    count, dimension = vectors.gallery.shape
-    files = {s: _stored(vectors.gallery, folder, s) for s in ("f32", "f16", "i8")}
-    # Mapped, so that a million of them leave the memory to the indexes.
-    gallery = np.memmap(folder / "vectors.f32", np.float32, "r", shape=(count, dimension))
-    name, queries = vectors.name, vectors.queries
-    del vectors
+def _tables(size: str, folder: Path, photos: Path, cache: Path, rounds: int) -> Iterator[Table]:
+    name, gallery, queries = _prepared(size, folder, photos, cache)
+    count, dimension = gallery.shape
+    files = {s: VectorFile.open(folder / f"vectors.{s}", dimension, s, count) for s in STORAGES}
     truth = _nearest(files["f32"], queries)
-    picked: list[_Picked] = []
-    missed: list[tuple[Any, ...]] = []
+    contenders = list(_contenders(files, gallery))
+    for contender in contenders:
+        _build(contender, folder)
+    faiss.omp_set_num_threads(1)
+    ours: dict[float, _Picked] = {}
+    own_times: dict[float, list[float]] = {wanted: [] for wanted in RECALLS}
+    times: list[tuple[Any, ...]] = []
     costs: list[tuple[Any, ...]] = []
-    for contender in _contenders(files, gallery):
+    for contender in contenders:
         path = folder / contender.file
-        build_s: Any = "the same"
-        if not path.exists():
-            faiss.omp_set_num_threads(available_cores())
-            build_s = _seconds(lambda c=contender, p=path: c.write(p))
-        faiss.omp_set_num_threads(1)
         open_s = _seconds(lambda c=contender, p=path: c.open(p))
+        picked = list(_picked(contender, contender.open(path), queries, truth))
+        for one in picked:
+            if contender.name == _OURS:
+                ours[one.wanted] = one
+            elif one.ask is None:
+                times.append((*one[:4], "not reached", "", ""))
+            else:
+                own, its = _in_turn(ours.get(one.wanted), one.ask, queries, rounds)
+                own_times[one.wanted] += own
+                times.append((*one[:4], *_summary(its), _ratio(its, own)))
+        resident = _resident_megabytes(contender, path, picked[-1].effort, queries)
         megabytes = path.stat().st_size / 1e6 if path.exists() else 0.0
-        opened = contender.open(path)
-        wanted = list(RECALLS)
-        for effort in contender.efforts:
-            ask = contender.ask(opened, effort)
-            recall = _recall(ask, queries, truth)
-            while wanted and recall >= wanted[0]:
-                picked.append(_Picked(contender.name, wanted.pop(0), effort, recall, ask))
-            if not wanted:
-                break
-        missed += [(contender.name, w, "", recall, "not reached", "", "") for w in wanted]
-        resident = _resident_megabytes(contender, path, effort, queries)
-        costs.append((contender.name, build_s, megabytes, resident, open_s * 1e3))
-        print(costs[-1], [p[:4] for p in picked[-2:]], file=sys.stderr, flush=True)
+        costs.append(
+            (contender.name, _built_s(contender, folder), megabytes, resident, open_s * 1e3)
+        )
+        print(costs[-1], times[-len(picked) :], file=sys.stderr, flush=True)
+        del picked
+    own_rows = [(*ours[w][:4], *_summary(own_times[w]), 1.0) for w in RECALLS if w in ours]
     title = f"{count:,} x {dimension}, {name}"
     yield Table(
         f"{title}: time at equal recall",
         ("index", "recall wanted", "effort", "recall@9", "median µs", "p99 µs", "times ours"),
-        [*_timed(picked, queries, rounds), *missed],
-        f"{len(queries)} queries, {rounds} passes in turn.",
+        [*own_rows, *times],
+        f"{len(queries)} queries; each index in turn with {_OURS}, {rounds} passes each, which "
+        f"end after {_PASS_S} s.",
     )
     yield Table(
         f"{title}: cost",
-        ("index", "build s", "file MB", "resident MB after 300 queries", "open ms"),
+        ("index", "build s", "file MB", f"resident MB after {len(queries)} queries", "open ms"),
         costs,
         "The gallery's own vectors: "
         + ", ".join(f"{s} {len(f) * f.row_bytes / 1e6:.0f} MB" for s, f in files.items())
@@ -121,25 +122,96 @@ def _tables(vectors: VectorSet, folder: Path, rounds: int) -> Iterator[Table]:
     yield _filtered(f"{title}: filtered search", index, queries)
 
 
+def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, Vectors, Vectors]:
+    """The set's name, its vectors, mapped, and the queries; written where they are not yet."""
+    folder.mkdir(exist_ok=True)
+    done = folder / "queries.npz"
+    if not done.exists():
+        vectors = _vectors(size, photos, cache)
+        for storage in STORAGES:
+            _store(vectors.gallery, folder / f"vectors.{storage}", storage)
+        several = _FEW if len(vectors.gallery) > _MANY else len(vectors.queries)
+        kept = {"queries": vectors.queries[:several], "shape": vectors.gallery.shape}
+        np.savez(folder / "new.npz", name=vectors.name, **kept)
+        (folder / "new.npz").rename(done)
+    with np.load(done) as kept:
+        # Mapped, so that a million of them leave the memory to the indexes.
+        gallery = np.memmap(folder / "vectors.f32", np.float32, "r", shape=tuple(kept["shape"]))
+        return str(kept["name"]), gallery, kept["queries"]
+
+
+def _vectors(size: str, photos: Path, cache: Path) -> VectorSet:
+    if size == CROPS:
+        return real_vectors(photos, cache)
+    return made_up_vectors(*map(int, size.split("x")))
+
+
+def _build(contender: Contender, folder: Path) -> None:
+    path = folder / contender.file
+    if path.exists() or contender.shared:
+        return
+    faiss.omp_set_num_threads(available_cores())
+    unfinished = folder / "unfinished"
+    seconds = _seconds(lambda: contender.write(unfinished))
+    if not unfinished.exists():  # a scan writes nothing
+        seconds = 0.0
+    else:
+        unfinished.rename(path)
+    (folder / f"{contender.name}.seconds").write_text(str(seconds))
+    print(f"{contender.name}: built in {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def _built_s(contender: Contender, folder: Path) -> float | str:
+    if contender.shared:
+        return "the same"
+    return float((folder / f"{contender.name}.seconds").read_text())
+
+
 class _Picked(NamedTuple):
-    """The least effort of a contender that reaches the recall wanted."""
+    """The least effort that reaches the recall wanted; `ask` is None where none does."""
 
     name: str
     wanted: float
     effort: int
     recall: float
-    ask: Ask
+    ask: Ask | None
 
 
-def _timed(picked: list[_Picked], queries: Vectors, rounds: int) -> Iterator[tuple[Any, ...]]:
-    times: list[list[float]] = [[] for _ in picked]
-    for _ in range(rounds):
-        for one, seen in zip(picked, times, strict=True):
-            seen += _query_us(one.ask, queries)
-    medians = {p[:2]: float(np.median(t)) for p, t in zip(picked, times, strict=True)}
-    for one, seen in zip(picked, times, strict=True):
-        own, its = medians.get((_OURS, one.wanted)), medians[one[:2]]
-        yield (*one[:4], its, float(np.percentile(seen, 99)), its / own if own else "")
+def _picked(
+    contender: Contender, opened: Any, queries: Vectors, truth: list[set[int]]
+) -> Iterator[_Picked]:
+    wanted = list(RECALLS)
+    for effort in contender.efforts:
+        ask = contender.ask(opened, effort)
+        recall = _recall(ask, queries, truth)
+        while wanted and recall >= wanted[0]:
+            yield _Picked(contender.name, wanted.pop(0), effort, recall, ask)
+        if not wanted:
+            return
+    for missed in wanted:
+        yield _Picked(contender.name, missed, effort, recall, None)
+
+
+def _in_turn(
+    ours: _Picked | None, ask: Ask, queries: Vectors, rounds: int
+) -> tuple[list[float], list[float]]:
+    """µs a query: ours and another, which take turns, so that a busy machine is so for both."""
+    own: list[float] = []
+    its: list[float] = []
+    for turn in range(rounds + 1):
+        passes = [_query_us(one, queries) for one in (ours and ours.ask, ask) if one]
+        if turn:  # the first one warms up
+            its += passes[-1]
+            own += passes[0] if len(passes) > 1 else []
+    return own, its
+
+
+def _summary(times: list[float]) -> tuple[float, float]:
+    return float(np.median(times)), float(np.percentile(times, 99))
+
+
+def _ratio(times: list[float], own: list[float]) -> float | str:
+    return float(np.median(times) / np.median(own)) if own else ""
 
 
 def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[Contender]:
@@ -262,11 +334,10 @@ def _filtered(title: str, index: Index, queries: Vectors) -> Table:
     return Table(title, ("share allowed", "recall@9", "median µs", "p99 µs"), rows)
 
 
-def _stored(gallery: Vectors, folder: Path, storage: Storage) -> VectorFile:
-    path = folder / f"vectors.{storage}"
+def _store(gallery: Vectors, path: Path, storage: Storage) -> None:
+    path.unlink(missing_ok=True)
     for start in range(0, len(gallery), 10_000):
         append_vectors(path, gallery.shape[1], storage, start, gallery[start : start + 10_000])
-    return VectorFile.open(path, gallery.shape[1], storage, len(gallery))
 
 
 def _nearest(file: VectorFile, queries: Vectors, allowed: Mask | None = None) -> list[set[int]]:
@@ -285,11 +356,13 @@ def _recall(ask: Ask, queries: Vectors, truth: list[set[int]]) -> float:
 
 
 def _query_us(ask: Ask, queries: Vectors) -> list[float]:
-    times = []
+    times: list[float] = []
     for query in queries:
         started = time.perf_counter()
         ask(query)
         times.append((time.perf_counter() - started) * 1e6)
+        if len(times) >= 10 and sum(times) > _PASS_S * 1e6:
+            break
     return times
 
 
@@ -300,8 +373,7 @@ def _resident_megabytes(contender: Contender, path: Path, effort: int, queries: 
     if not child:
         before = _rss_megabytes()
         ask = contender.ask(contender.open(path), effort)
-        for query in queries:
-            ask(query)
+        _query_us(ask, queries)
         os.write(write_end, f"{_rss_megabytes() - before}".encode())
         os._exit(0)
     os.waitpid(child, 0)
