@@ -6,14 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
 from deepfood.config import Settings, load_settings
 from deepfood.data.bucket import BucketRoot
@@ -29,6 +26,7 @@ from deepfood.model import open_model
 from deepfood.on_ray import on_ray
 from deepfood.storage import Bucket
 from plates import jpeg, write_photos, write_tiny_model
+from ray_nodes import ray_head, with_a_node_killed
 
 #: Ray warns of itself.
 pytestmark = [
@@ -117,6 +115,12 @@ def test_a_cluster_that_is_away_is_named(model: Path, photos: Path) -> None:
         pass
 
 
+def test_where_there_is_nothing_to_embed_no_cluster_is_asked(model: Path, photos: Path) -> None:
+    said = settings(model, ray_address="127.0.0.1:1")
+    with on_ray(said)(list_photos(photos), [], open_embedder(said)) as found:
+        assert list(found) == []
+
+
 def test_what_a_worker_raises_is_told_in_its_own_words(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,8 +160,7 @@ def test_a_killed_build_goes_on_and_embeds_nothing_twice(
 def test_a_node_is_killed_and_the_build_ends_whole(
     tmp_path: Path, photos: Path, model: Path
 ) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
+    with ray_head() as cluster:
         # Both nodes are full of workers; the one that stays has no room for those of the other.
         said = settings(model, ray_address=cluster.address, ray_workers=4, ray_cpus=0.5)
         source, embedder = list_photos(photos), open_embedder(said)
@@ -171,35 +174,7 @@ def test_a_node_is_killed_and_the_build_ends_whole(
             reading=reading,
             quiet=True,
         )
-        assert report.count == COUNT
-        assert sorted(seen) == sorted(file.file for file in source.files)
-        found = files_in(tmp_path / "gallery", embedder.dimension)
-        assert sorted(found) == sorted(file.file for file in source.files)
-    finally:
-        cluster.shutdown()
-
-
-def with_a_node_killed(reading: Reading, cluster: Cluster, seen: list[str]) -> Reading:
-    """The same reading on two nodes; the second is killed when the first photo has come."""
-
-    @contextmanager
-    def broken(
-        source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
-    ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
-        with reading(source, files, embedder) as found:
-            second = cluster.add_node(num_cpus=1)  # now, so that the build is with the first
-            cluster.wait_for_nodes()
-
-            def every() -> Iterator[EmbeddedPhoto | Skipped]:
-                for one in found:
-                    if not seen:
-                        assert ray.available_resources().get("CPU", 0) == 0, "a node is idle"
-                        cluster.remove_node(second, allow_graceful=False)
-                    assert isinstance(one, EmbeddedPhoto)
-                    seen.append(one.photo.file)
-                    yield one
-                assert sum(node["Alive"] for node in ray.nodes()) == 1
-
-            yield every()
-
-    return broken
+    assert report.count == COUNT
+    assert sorted(seen) == sorted(file.file for file in source.files)
+    found = files_in(tmp_path / "gallery", embedder.dimension)
+    assert sorted(found) == sorted(file.file for file in source.files)

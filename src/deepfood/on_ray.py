@@ -64,11 +64,15 @@ def on_ray(settings: Settings) -> Reading:
     def reading(
         source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
     ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
+        todo = list(files)
+        if not todo:  # all is known already: nobody has to be asked
+            yield iter(())
+            return
         import ray
 
         try:
             _connect(settings)
-            yield _results(source, list(files), embedder.model, settings)
+            yield _results(source, todo, embedder.model, settings)
         finally:
             ray.shutdown()
 
