@@ -4,7 +4,8 @@
 
 Needs `pip install '.[bench]'` and an otherwise idle machine. Prints markdown, for
 docs/performance.md. Without --only, runs everything but `footprint`, which makes a fresh virtual
-environment, `sizes`, which takes an hour at a million vectors, and `changing`.
+environment, `sizes`, which takes an hour at a million vectors, `changing`, `ray`, and `cluster`,
+which installs and starts a Milvus cluster (as root, or with user namespaces).
 """
 
 import argparse
@@ -17,7 +18,10 @@ import machine
 from photos import PhotoSet, photo_folder, photo_sets
 from report import Section
 
-NAMES = ("indexing", "serving", "neighbours", "training", "sizes", "changing", "footprint")
+NAMES = (
+    *("indexing", "serving", "neighbours", "training"),
+    *("sizes", "changing", "cluster", "ray", "footprint"),
+)
 DEFAULT_NAMES = NAMES[:4]
 
 
@@ -94,6 +98,14 @@ def _measure(
         import changing
 
         return changing.measure(sets[0], work)
+    if name == "cluster":
+        import cluster
+
+        return cluster.measure(work)
+    if name == "ray":
+        import ray_build
+
+        return ray_build.measure(sets[1], work, options.rounds)
     import footprint
 
     return footprint.measure(sets[0], work, options.rounds)

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import httpx
-import pytest
 from obstore import sign
 from obstore.store import S3Store
+
+if TYPE_CHECKING:  # benchmarks start this server too, without pytest
+    import pytest
 
 OWNER = ("owner", "owner-secret")
 #: Known to the server, and without any rights.
@@ -123,7 +125,7 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
         server.kill()
 
 
-def use_identity(patch: pytest.MonkeyPatch, identity: tuple[str, str]) -> None:
+def use_identity(patch: "pytest.MonkeyPatch", identity: tuple[str, str]) -> None:
     """Put credentials where AWS's own tools look for them."""
     patch.setenv("AWS_ACCESS_KEY_ID", identity[0])
     patch.setenv("AWS_SECRET_ACCESS_KEY", identity[1])

@@ -1,0 +1,348 @@
+"""Measures a cluster that it starts: `python on_cluster.py WORK RESULT.json`, see cluster.py.
+
+The same made-up vectors are built into a folder and into Milvus by the builds themselves, with the
+reading of photos left out; then both are searched and added to through the galleries' own classes.
+"""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from pymilvus import MilvusClient
+
+from contenders import embedder, resnet34_model
+from deepfood.config import Settings, load_settings
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.root import Folder
+from deepfood.embed import Embedder
+from deepfood.errors import EngineError
+from deepfood.gallery import Gallery, GalleryWriter, build_gallery
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
+from deepfood.gallery.searched import SearchedGallery
+from deepfood.index import IndexSpec
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.build import build_on_milvus
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.writer import MilvusWriter
+from milvus_cluster import MilvusCluster, milvus_cluster
+from report import Table
+from vectors import Vectors, made_up_few, made_up_vectors
+
+K = 9
+COUNT, DIMENSION = 100_000, 512
+_SEARCHES = 300
+_CLIENTS, _CROWD_S = 8, 6.0
+_ADDING_S, _BATCH = 6.0, 256
+#: Of searches while a node is killed: before, and how long nothing may go wrong to count as healed.
+_KILL_CLIENTS, _BEFORE_S, _CALM_S, _GIVE_UP_S = 2, 3.0, 15.0, 120.0
+_SLOW_S = 1.0
+
+
+@dataclass
+class Measured:
+    """Both galleries, what is asked of them, and what came of it."""
+
+    local: Path
+    cluster: MilvusCluster
+    settings: Settings
+    queries: Vectors
+    truth: list[set[str]]
+    tables: list[Table] = field(default_factory=list)
+
+    @property
+    def address(self) -> MilvusAddress:
+        return MilvusAddress(self.cluster.uri, "measured")
+
+    def open(self, consistency: str) -> MilvusGallery:
+        said = self.settings.model_copy(update={"milvus_consistency": consistency})
+        return MilvusGallery.open(self.address, said)
+
+    def load(self, replicas: int) -> None:
+        """Have the query nodes that run share the gallery; with 2 replicas each has all of it."""
+        client = MilvusClient(self.cluster.uri)
+        with self.open("Strong") as gallery:
+            collections = (gallery.collection, gallery.about.collection)
+        for name in collections:
+            client.release_collection(name)
+            client.load_collection(name, replica_number=replicas, timeout=120)
+        client.close()
+
+
+def main() -> None:
+    work, told = map(Path, sys.argv[1:])
+    one = embedder(resnet34_model(work / "resnet34"))
+    vectors = made_up_vectors(COUNT, DIMENSION)
+    assert one.dimension == DIMENSION
+    source, reading = _source(vectors.gallery, work)
+    names = np.array([_made_up(number).id for number in range(COUNT)])
+    truth = [set(names[list(near)]) for near in _nearest(vectors.gallery, vectors.queries)]
+    (work / "cluster").mkdir()
+    started = time.perf_counter()
+    with milvus_cluster(work / "cluster") as cluster:
+        _say(f"the cluster started in {time.perf_counter() - started:.1f} s")
+        settings = load_settings(photos_store=str(work / "store"), cache=work / "cache")
+        measured = Measured(work / "local", cluster, settings, vectors.queries, truth)
+        measured.tables.append(_built(measured, source, reading, one))
+        measured.tables.append(_searched(measured))
+        measured.tables.append(_added(measured))
+        measured.tables.append(_killed(measured))
+    told.write_text(json.dumps({"tables": list(map(asdict, measured.tables)), "bounds": []}))
+
+
+def _source(vectors: Vectors, work: Path) -> tuple[PhotoSource, Reading]:
+    """Photos that are nowhere, and what stands in for reading and embedding them."""
+    (work / "nowhere").mkdir()
+    files = tuple(PhotoFile(f"{number}.jpg") for number in range(len(vectors)))
+
+    @contextmanager
+    def reading(
+        source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
+    ) -> Iterator[Iterator[EmbeddedPhoto]]:
+        numbers = (int(one.file.removesuffix(".jpg")) for one in files)
+        yield (EmbeddedPhoto(_made_up(number), vectors[number], b"") for number in numbers)
+
+    return PhotoSource(Folder(work / "nowhere"), files), reading
+
+
+def _made_up(number: int) -> Photo:
+    digest = hashlib.sha256(f"photo {number}".encode()).hexdigest()
+    return Photo(digest, f"{number}.jpg", None, None, "image/jpeg", 1, 1, 50_000, -1)
+
+
+def _nearest(gallery: Vectors, queries: Vectors) -> Iterator[Any]:
+    for query in queries:
+        yield np.argpartition(-(gallery @ query), K)[:K]
+
+
+def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embedder) -> Table:
+    spec = IndexSpec(kind="hnsw")
+    report = build_gallery(source, measured.local, one, spec, reading=reading, quiet=True)
+    assert report.count == COUNT
+    local_s = report.seconds
+    _say(f"local: {local_s:.1f} s")
+    on_milvus = build_on_milvus(
+        source, measured.address, one, measured.settings, reading=reading, quiet=True
+    )
+    assert on_milvus.count == COUNT
+    _say(f"cluster: {on_milvus.seconds:.1f} s")
+    started = time.perf_counter()
+    client = MilvusClient(measured.cluster.uri)
+    with measured.open("Strong") as gallery:
+        collection = gallery.collection
+    client.flush(collection)
+    while client.describe_index(collection, "vector")["pending_index_rows"]:
+        time.sleep(0.2)
+    client.close()
+    indexed_s = time.perf_counter() - started
+    _say(f"indexed: {indexed_s:.1f} s")
+    return Table(
+        f"Building {COUNT:,} x {DIMENSION}",
+        ("gallery", "s until it is searched", "s more until its graph is whole"),
+        [
+            ("folder, hnsw", local_s, 0.0),
+            ("cluster, HNSW, 2 shards, 2 query nodes", on_milvus.seconds, indexed_s),
+        ],
+        "The builds' own work: photos are neither read nor embedded. Both with M 16 and efc 80.",
+    )
+
+
+def _searched(measured: Measured) -> Table:
+    rows: list[tuple[Any, ...]] = []
+    with Gallery.open(measured.local) as gallery:
+        rows.append(("folder, hnsw", *_search(measured, gallery, _SEARCHES)))
+    # Once the second node is killed, there is one; it is started again for what comes then.
+    for nodes, replicas in ((2, 1), (2, 2), (1, 1)):
+        if nodes == 1:
+            measured.cluster.kill("query-2")
+            time.sleep(15)  # a session of Milvus ends after 10 s
+        measured.load(replicas)
+        for consistency in ("Strong", "Bounded"):
+            with measured.open(consistency) as gallery:
+                name = f"cluster, query nodes {nodes}, replicas {replicas}, {consistency}"
+                rows.append((name, *_search(measured, gallery, _SEARCHES)))
+    measured.cluster.start("query-2")
+    return Table(
+        "Searching",
+        ("gallery", f"recall@{K}", "median ms", "p99 ms", f"{_CLIENTS} clients: searches/s"),
+        rows,
+        f"A search is all of `search`, catalogue rows included; {_SEARCHES} searches of one "
+        f"client, then {_CLIENTS} threads for {_CROWD_S:g} s. hnsw_ef_search 200.",
+    )
+
+
+def _search(measured: Measured, gallery: SearchedGallery, count: int) -> tuple[float, ...]:
+    asked = list(zip(measured.queries, measured.truth, strict=True))[:count]
+    for query, _ in asked[:20]:
+        gallery.search(query, K)
+    times, found = [], 0
+    for query, right in asked:
+        started = time.perf_counter()
+        hits = gallery.search(query, K)
+        times.append((time.perf_counter() - started) * 1e3)
+        found += len(right & {hit.photo.id for hit in hits})
+    figures = (
+        found / (K * len(asked)),
+        median(times),
+        float(np.percentile(times, 99)),
+        _crowd(gallery, measured.queries),
+    )
+    _say(f"{gallery.place}: {figures}")
+    return figures
+
+
+def _crowd(gallery: SearchedGallery, queries: Vectors) -> float:
+    """Searches a second of several clients."""
+    until, counts = time.perf_counter() + _CROWD_S, []
+
+    def client() -> None:
+        done = 0
+        while time.perf_counter() < until:
+            gallery.search(queries[done % len(queries)], K)
+            done += 1
+        counts.append(done)
+
+    with _threads(client, _CLIENTS):
+        pass
+    return sum(counts) / _CROWD_S
+
+
+def _added(measured: Measured) -> Table:
+    rng, number = np.random.default_rng(2), COUNT
+
+    def new(count: int) -> list[EmbeddedPhoto]:
+        nonlocal number
+        made = []
+        for vector in made_up_few(count, DIMENSION, rng):
+            data = f"photo {number} ".encode().ljust(20_000, b".")
+            digest = hashlib.sha256(data).hexdigest()
+            photo = Photo(digest, f"{number}.jpg", None, None, "image/jpeg", 1, 1, len(data), 0)
+            made.append(EmbeddedPhoto(photo, vector, data))
+            number += 1
+        return made
+
+    def rate(writing: Callable[[], Any], batch: int) -> float:
+        added, started = 0, time.perf_counter()
+        while (seconds := time.perf_counter() - started) < _ADDING_S:
+            with writing() as writer:
+                writer.add(new(batch))
+            added += batch
+        return added / seconds
+
+    def on_milvus() -> Any:
+        return MilvusWriter.open(measured.address, measured.settings)
+
+    def local() -> Any:
+        return GalleryWriter.open(measured.local)
+
+    rows = [
+        (name, rate(writing, 1), rate(writing, _BATCH))
+        for name, writing in (("folder, hnsw", local), ("cluster", on_milvus))
+    ]
+    _say(f"added: {rows}")
+    return Table(
+        "Adding photos of 20 KB, each commit acknowledged before the next",
+        ("gallery", "single photos: adds/s", f"batches of {_BATCH}: adds/s"),
+        rows,
+        "Photos' bytes go to a folder, embedding is left out. The writer is opened anew for each "
+        "commit, as the service does.",
+    )
+
+
+def _killed(measured: Measured) -> Table:
+    rows = []
+    for replicas in (1, 2):
+        measured.load(replicas)
+        with measured.open("Strong") as gallery:
+            rows.append((replicas, *_kill(measured, gallery)))
+        measured.cluster.start("query-2")
+    return Table(
+        "One of two query nodes is killed (kill -9) while searches run",
+        (
+            "replicas",
+            "answers",
+            "failed",
+            "other than before",
+            "longest wait s",
+            "s until all is as before",
+        ),
+        rows,
+        f"{_KILL_CLIENTS} clients, consistency Strong, milvus_timeout_s 10: a search that fails "
+        f"was tried again for so long. As before: right, within {_SLOW_S:g} s, and so for "
+        f"{_CALM_S:g} s. Milvus' sessions end after 10 s here.",
+    )
+
+
+def _kill(measured: Measured, gallery: MilvusGallery) -> tuple[Any, ...]:
+    right = {
+        number: [hit.photo.id for hit in gallery.search(query, K)]
+        for number, query in enumerate(measured.queries[:50])
+    }
+    events: list[tuple[float, float, str]] = []
+    ended = threading.Event()
+
+    def client() -> None:
+        number = 0
+        while not ended.is_set():
+            number = (number + 1) % len(right)
+            started = time.perf_counter()
+            try:
+                hits = gallery.search(measured.queries[number], K)
+                said = "" if [hit.photo.id for hit in hits] == right[number] else "other"
+            except EngineError:
+                said = "failed"
+            events.append((started, time.perf_counter(), said))
+
+    def last_bad() -> float:
+        """When the last search ended that was not as it should be; the kill if there was none."""
+        bad = [e for s, e, said in list(events) if e > killed and (said or e - s > _SLOW_S)]
+        return max(bad, default=killed)
+
+    with _threads(client, _KILL_CLIENTS):
+        time.sleep(_BEFORE_S)
+        measured.cluster.kill("query-2")
+        killed = time.perf_counter()
+        time.sleep(_CALM_S)
+        while time.perf_counter() - last_bad() < _CALM_S:
+            if time.perf_counter() - killed > _GIVE_UP_S:
+                break
+            time.sleep(0.5)
+        ended.set()
+    after = [one for one in events if one[1] > killed]
+    said = [one[2] for one in after]
+    figures = (
+        said.count(""),
+        said.count("failed"),
+        said.count("other"),
+        max(end - start for start, end, _ in after),
+        last_bad() - killed,
+    )
+    _say(f"killed: {figures}")
+    return figures
+
+
+@contextmanager
+def _threads(work: Callable[[], None], count: int) -> Iterator[None]:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    with ExitStack() as joined:
+        for one in threads:
+            one.start()
+            joined.callback(one.join)
+        yield
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
