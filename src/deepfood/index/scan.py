@@ -32,7 +32,7 @@ def dots(
     count, dimension = stored.shape
     query = np.ascontiguousarray(query, np.float32)
     if stored.dtype == np.float32:
-        return _dots_of_floats(stored, query)
+        return dots_of_rows(stored, np.arange(count), query)
     found = np.full(count, -np.inf, np.float32)
     scanner = _quantizer(stored.dtype, dimension).select_InvertedListScanner(
         faiss.METRIC_INNER_PRODUCT, None, True, None
@@ -55,26 +55,21 @@ def dots(
     return found
 
 
-def _dots_of_floats(
-    stored: npt.NDArray[np.float32], query: npt.NDArray[np.float32]
+def dots_of_rows(
+    stored: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], query: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
+    """Dot product of `query`, float32 [dim], with some rows of float32 [n, dim], read in place.
+
+    `stored` and `rows` are contiguous, and `rows` are below n, which nobody checks.
+    """
     # Not @: that starts BLAS's threads, which spin on for 100 ms after each search, on the cores
     # that the next photo needs. And of the functions without threads, the one whose sums are those
     # of `flat_index` in every bit.
-    count, dimension = stored.shape
-    found = np.empty(count, np.float32)
-    rows, at = _first_rows(), faiss.swig_ptr
-    for start in range(0, count, _CHUNK):
-        some, out = stored[start : start + _CHUNK], found[start : start + _CHUNK]
-        faiss.fvec_inner_products_by_idx(
-            at(out), at(query), at(some), at(rows), dimension, 1, len(some)
-        )
+    found, at = np.empty(len(rows), np.float32), faiss.swig_ptr
+    faiss.fvec_inner_products_by_idx(
+        at(found), at(query), at(stored), at(rows), len(query), 1, len(rows)
+    )
     return found
-
-
-@cache
-def _first_rows() -> npt.NDArray[np.int64]:
-    return np.arange(_CHUNK)
 
 
 def flat_index(stored: npt.NDArray[Any]) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
-from deepfood.index.scan import BYTE_OFFSET, dots, flat_index
+from deepfood.index.scan import BYTE_OFFSET, dots, dots_of_rows, flat_index
 
 Storage = Literal["f32", "f16", "i8"]
 Vectors = npt.NDArray[np.float32]
@@ -86,6 +86,9 @@ class VectorFile:
 
     def scores_of(self, rows: Rows, query: Vectors) -> Vectors:
         """Cosine similarity of `query` to some rows, the very numbers of `scores`: float32 [m]."""
+        if self.storage == "f32":
+            query, rows = np.ascontiguousarray(query, np.float32), np.ascontiguousarray(rows)
+            return clipped(dots_of_rows(self._vectors, rows, query))
         if len(rows) > _GATHERED:
             starts = range(0, len(rows), _GATHERED)
             return np.concatenate([self.scores_of(rows[i : i + _GATHERED], query) for i in starts])
