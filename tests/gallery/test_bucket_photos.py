@@ -4,13 +4,16 @@ import csv
 import io
 import shutil
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Lock, Thread
 
 import httpx
 import numpy as np
 import pytest
 
+from deepfood.config import available_cores
+from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import list_photos
+from deepfood.data.root import CheckBytes
 from deepfood.embed import Embedder
 from deepfood.errors import PhotoNotFoundError, StorageError
 from deepfood.gallery import BuildReport, Gallery, build_gallery
@@ -111,6 +114,35 @@ def test_bytes_are_handed_out_only_while_they_are_the_photo(
                 gallery.read(photo)
     moved = upload(write_photos(tmp_path / "photos", 4), f"{s3_bucket}/moved")
     assert not list(gallery_problems(out, moved, quiet=True))
+
+
+def test_verify_reads_many_objects_at_once_but_not_all(
+    tmp_path: Path, embedder: Embedder, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = bucket(upload(write_photos(tmp_path / "photos", 48), f"{s3_bucket}/x"))
+    out = tmp_path / "gallery"
+    build(there.url, out, embedder)
+    lost = ["plate-00040.jpg", "plate-00003.jpg", "plate-00021.jpg"]
+    there.delete(*lost)
+    read, lock, together = BucketRoot.read, Lock(), Barrier(8)
+    now, most = 0, 0
+
+    def counted(root: BucketRoot, file: str, check_bytes: CheckBytes) -> bytes:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        try:
+            together.wait(30)  # broken, and the test with it, where fewer than eight are asked for
+            return read(root, file, check_bytes)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(BucketRoot, "read", counted)
+    said = list(gallery_problems(out, quiet=True))
+    assert [line.split()[1] for line in said] == sorted(lost)
+    assert 8 <= most <= BucketRoot.reads_ahead + available_cores()
 
 
 def test_adding_and_embedding_again(tmp_path: Path, embedder: Embedder, s3_bucket: str) -> None:
