@@ -1,20 +1,29 @@
 """Serving a release from a real S3 server: followed, kept when S3 is away, never changed."""
 
 import asyncio
+import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 from shelves import settings
 
+from deepfood.artifacts import MANIFEST
+from deepfood.config import load_settings
+from deepfood.errors import ArtifactError, StorageError
 from deepfood.gallery.add import add_photos
 from deepfood.release.push import push
+from deepfood.release.record import LATEST, Latest, Release, Stored, blob_key, release_key
 from deepfood.release.shelf import Shelf
-from live import serving
+from deepfood.serve.service import open_service
+from live import free_address, serving
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 from seaweed import OWNER, Seaweed, seaweed, use_identity
 
@@ -140,6 +149,119 @@ def test_photos_by_presigned_links_and_no_changes(kitchen: Kitchen) -> None:
         assert httpx.delete(f"{place}/{photo_id(3)}").status_code == 401
         reloaded = httpx.post(f"{server.url}/api/v1/admin/reload", headers=headers)
         assert reloaded.json()["photos"] == 12
+
+
+def promote_blindly(shelf: Shelf, name: str, before: str | None) -> None:
+    """As a deepfood that can read the release promotes it."""
+    shelf.bucket.write(LATEST, Latest(release=name, before=before).model_dump_json().encode())
+
+
+def of_tomorrow(shelf: Shelf, good: Release) -> None:
+    text = good.model_dump_json().replace('"format_version":1', '"format_version":99')
+    shelf.bucket.write(release_key("bad"), text.replace('"good"', '"bad"').encode())
+
+
+def no_json(shelf: Shelf, good: Release) -> None:
+    shelf.bucket.write(release_key("bad"), good.model_dump_json().encode()[:100])
+
+
+def lacking_a_blob(shelf: Shelf, good: Release) -> None:
+    with_other_files(shelf, good, b"never written", write=False)
+
+
+def holding_a_gallery_of_tomorrow(shelf: Shelf, good: Release) -> None:
+    [chunk] = good.files[MANIFEST].chunks
+    about = json.loads(shelf.bucket.read(blob_key(chunk)))
+    with_other_files(shelf, good, json.dumps(about | {"format_version": 99}).encode())
+
+
+def holding_half_a_manifest(shelf: Shelf, good: Release) -> None:
+    [chunk] = good.files[MANIFEST].chunks
+    with_other_files(shelf, good, shelf.bucket.read(blob_key(chunk))[:100])
+
+
+def with_other_files(shelf: Shelf, good: Release, manifest: bytes, *, write: bool = True) -> None:
+    digest = sha256(manifest)
+    if write:
+        shelf.bucket.write(blob_key(digest), manifest)
+    stored = Stored(bytes=len(manifest), sha256=digest, chunks=(digest,))
+    files = {**good.files, MANIFEST: stored}
+    shelf.publish(good.model_copy(update={"name": "bad", "files": files}))
+
+
+SPOILERS = [
+    of_tomorrow,
+    no_json,
+    lacking_a_blob,
+    holding_a_gallery_of_tomorrow,
+    holding_half_a_manifest,
+]
+
+
+@pytest.fixture
+def good(kitchen: Kitchen, tmp_path: Path) -> tuple[Shelf, Release]:
+    """A shelf of one's own with one release, the latest."""
+    gallery = tmp_path / "gallery"
+    build(write_photos(tmp_path / "photos", 12), gallery, tiny_embedder(tmp_path / "model"))
+    url = f"{kitchen.server.new_bucket()}/{tmp_path.name}"
+    pushed = push(gallery, url, settings(), name="good", quiet=True)
+    return Shelf.open(url, settings()), pushed.release
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+def test_a_service_that_starts_goes_on_with_the_last_good_release(
+    good: tuple[Shelf, Release],
+    spoil: Callable[[Shelf, Release], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf, release = good
+    spoil(shelf, release)
+    kept, bare = (
+        load_settings(gallery=shelf.bucket.url, cache=tmp_path / name) for name in ("kept", "bare")
+    )
+    with closing(open_service(kept)) as before:
+        assert (Path(before.gallery.place).name, caplog.messages) == ("good", [])
+    promote_blindly(shelf, "bad", None)  # so that only the cache has it
+    with closing(open_service(kept)) as service:
+        assert service.gallery.place == before.gallery.place
+        assert service.gallery.count == 12
+    with pytest.raises((StorageError, ArtifactError)):
+        open_service(bare)
+    promote_blindly(shelf, "bad", "good")
+    with closing(open_service(bare)) as service:
+        assert Path(service.gallery.place).name == "good"
+    assert [line.rpartition("; ")[2] for line in caplog.messages] == [
+        "going on with release good, the last good one"
+    ] * 2
+    # Who names the bad one gets it, or nothing.
+    with pytest.raises((StorageError, ArtifactError)):
+        open_service(load_settings(gallery=f"{shelf.bucket.url}@bad", cache=kept.cache))
+
+
+def test_a_bad_release_is_told_by_log_and_metric_until_a_good_one_is_there(
+    good: tuple[Shelf, Release], tmp_path: Path
+) -> None:
+    shelf, release = good
+    holding_a_gallery_of_tomorrow(shelf, release)
+    promote_blindly(shelf, "bad", "good")
+    key, metrics = "k" * 40, free_address()
+    how = {"api_key_hashes": sha256(key.encode()), "metrics_address": metrics, "follow_s": 0.2}
+    with serving(shelf.bucket.url, **how, cache=tmp_path / "cache") as server:
+        reload, headers = f"{server.url}/api/v1/admin/reload", {"Authorization": f"Bearer {key}"}
+        assert search(server.url, 3).json()["hits"][0]["id"] == photo_id(3)
+        assert "going on with release good" in server.log.read_text()
+        assert httpx.post(reload, headers=headers).status_code == 500
+        assert followed(metrics) == 0
+        shelf.promote("good")
+        assert httpx.post(reload, headers=headers).status_code == 200
+        assert followed(metrics) > 0
+
+
+def followed(metrics: str) -> float:
+    text = httpx.get(f"http://{metrics}/metrics").text
+    [line] = re.findall(r"^deepfood_followed_timestamp_seconds (\S+)", text, re.MULTILINE)
+    return float(line)
 
 
 def test_what_cannot_be_served_is_said_at_once(kitchen: Kitchen) -> None:

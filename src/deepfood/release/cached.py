@@ -5,13 +5,16 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
 
 from deepfood.artifacts import sync_folder, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import StorageError, disk_full_named
+from deepfood.errors import ArtifactError, DiskFullError, StorageError, disk_full_named
 from deepfood.release.pull import fill
 from deepfood.release.record import LATEST, check_name, parse_address
 from deepfood.release.shelf import Shelf
@@ -22,34 +25,121 @@ _log = logging.getLogger(__name__)
 _WARM_RETRY_S = 3.0
 #: A release that was not opened for so long, and is not the latest, is deleted.
 _UNUSED_S = 3600.0
+#: What another release may not have.
+_FAILURES = (ArtifactError, StorageError, DiskFullError)
+_INSTEAD = "%s; going on with release %s, the last good one"
+
+Opened = TypeVar("Opened")
+
+
+class CachedReleases:
+    """The release that `s3://bucket/prefix[@RELEASE]` names, and others in its place, in the cache.
+
+    Each is a folder without photos. One process pulls it, others wait.
+    """
+
+    def __init__(self, address: str, settings: Settings, *, quiet: bool = False) -> None:
+        url, self.name = parse_address(address)
+        self._room = _room(Shelf.open(url, settings), settings)
+        self._quiet = quiet
+        self._before: str | None = None
+        if self.name is None and self.last() is not None:
+            retry_s = min(_WARM_RETRY_S, settings.s3_retry_s)
+            settings = settings.model_copy(update={"s3_retry_s": retry_s})
+        self._shelf = Shelf.open(url, settings)
+
+    def wanted(self) -> Path:
+        """The release that is named, or the latest; pulled if need be.
+
+        Raises SettingError, StorageError, ArtifactFormatError, DiskFullError.
+        """
+        if self.name is not None:
+            return self._pulled(self.name)
+        latest = self._shelf.promoted()
+        self._before = latest.before
+        return self._pulled(latest.release)
+
+    def others(self) -> Iterator[Path]:
+        """What may stand in for the latest: what was good last, then the release before it."""
+        last = self.last()
+        if last is not None:
+            yield last
+        if self._before is not None and (last is None or last.name != self._before):
+            try:
+                before = self._pulled(self._before)
+            except _FAILURES as error:
+                _log.warning("%s", error)
+            else:
+                yield before
+
+    def good(self, folder: Path) -> None:
+        """Note that a release could be opened, for when a later one cannot, or S3 is away."""
+        if self.name is None and self.last() != folder:
+            write_atomically(self._room / LATEST, folder.name.encode())
+
+    def last(self) -> Path | None:
+        """The release that was noted last."""
+        try:
+            name = check_name((self._room / LATEST).read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return None
+        return self._room / name if (self._room / name).is_dir() else None
+
+    def _pulled(self, name: str) -> Path:
+        folder = self._room / name
+        if not folder.is_dir():
+            with FileLock(self._room / ".lock"):
+                if not folder.is_dir():  # else another process was first
+                    staging = self._room / f".{name}.pulling"
+                    release = self._shelf.read(name)
+                    present = self.last() or staging
+                    fill(self._shelf, release, staging, present, photos=False, quiet=self._quiet)
+                    staging.rename(folder)
+                    sync_folder(self._room)
+                    _drop_unused(self._room, {folder, present})
+        os.utime(folder)
+        return folder
+
+
+def open_cached(
+    address: str, settings: Settings, opening: Callable[[Path], Opened], *, quiet: bool = False
+) -> Opened:
+    """`opening` of the release that is named, or is the latest.
+
+    Where the latest cannot be had or opened, of the last good one in its place, and the log says
+    so. Raises what made that impossible: SettingError, StorageError, ArtifactError, DiskFullError.
+    """
+    releases = CachedReleases(address, settings, quiet=quiet)
+    try:
+        folder = releases.wanted()
+        opened = opening(folder)
+    except _FAILURES as error:
+        if releases.name is not None:
+            raise
+        for other in releases.others():
+            with suppress(*_FAILURES):
+                opened = opening(other)
+                _log.warning(_INSTEAD, error, other.name)
+                return opened
+        raise
+    releases.good(folder)
+    return opened
 
 
 def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
-    """The folder of `s3://bucket/prefix[@RELEASE]` in the cache, without photos; pulled if need be.
+    """The folder of the release that is named, or is the latest, whether it can be opened or not.
 
-    One process pulls, others wait for it. When S3 is away, the release that was the latest last is
-    the answer, and the log says so. Raises SettingError, StorageError, DiskFullError.
+    Where S3 is away, of the last good one, and the log says so. Raises as `open_cached` does.
     """
-    url, name = parse_address(address)
-    room = _room(Shelf.open(url, settings), settings)
-    if name is not None:
-        return _pulled(Shelf.open(url, settings), name, room, quiet=quiet)
-    last = _last(room)
-    if last is not None:
-        retry_s = min(_WARM_RETRY_S, settings.s3_retry_s)
-        settings = settings.model_copy(update={"s3_retry_s": retry_s})
-    shelf = Shelf.open(url, settings)
+    releases = CachedReleases(address, settings, quiet=quiet)
     try:
-        name = shelf.resolve(None)
-        folder = _pulled(shelf, name, room, quiet=quiet)
+        return releases.wanted()
     except StorageError as error:
-        if last is None:
+        last = releases.last()
+        if releases.name is not None or last is None:
             raise
-        _log.warning("%s; going on with release %s, the last that came", error, last.name)
+        _log.warning(_INSTEAD, error, last.name)
         return last
-    if last != folder:
-        write_atomically(room / LATEST, name.encode())
-    return folder
 
 
 def _room(shelf: Shelf, settings: Settings) -> Path:
@@ -59,30 +149,6 @@ def _room(shelf: Shelf, settings: Settings) -> Path:
     with disk_full_named(room):
         room.mkdir(parents=True, exist_ok=True)
     return room
-
-
-def _last(room: Path) -> Path | None:
-    try:
-        folder = room / check_name((room / LATEST).read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return None
-    return folder if folder.is_dir() else None
-
-
-def _pulled(shelf: Shelf, name: str, room: Path, *, quiet: bool) -> Path:
-    folder = room / name
-    if not folder.is_dir():
-        with FileLock(room / ".lock"):
-            if not folder.is_dir():  # else another process was first
-                staging = room / f".{name}.pulling"
-                release = shelf.read(name)
-                present = _last(room) or staging
-                fill(shelf, release, staging, present, photos=False, quiet=quiet)
-                staging.rename(folder)
-                sync_folder(room)
-                _drop_unused(room, {folder, present})
-    os.utime(folder)
-    return folder
 
 
 def _drop_unused(room: Path, used: set[Path]) -> None:

@@ -62,14 +62,16 @@ class Shelf:
 
     def resolve(self, name: str | None) -> str:
         """The name of a release, None being the latest."""
-        if name is not None:
-            return name
+        return self.promoted().release if name is None else name
+
+    def promoted(self) -> Latest:
+        """What `latest` says; there must be one."""
         latest = self.latest()
         if latest is None:
             raise StorageMissingError(
                 f"there is no release in {self.bucket.url}: deepfood push makes one"
             )
-        return latest.release
+        return latest
 
     def photos(self, release: Release) -> dict[str, int]:
         """SHA-256 and bytes of the photos that travelled with a release."""

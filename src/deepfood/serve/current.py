@@ -3,15 +3,15 @@
 import contextlib
 import logging
 import threading
-from pathlib import Path
 
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, DeepfoodError
 from deepfood.gallery import Gallery
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import compact, leaves_work, wants_compact
-from deepfood.serve.measure import gallery_seen
-from deepfood.serve.released import gallery_place, is_released
+from deepfood.release.cached import CachedReleases
+from deepfood.serve.measure import FOLLOWED, gallery_seen
+from deepfood.serve.released import is_released
 from deepfood.serve.service import SearchService, open_service
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ class Current:
         self._settings = settings
         self._following = threading.Lock()
         gallery_seen(service.gallery)
+        if not is_released(settings):  # of those another than the latest may be open
+            FOLLOWED.set_to_current_time()
 
     def follow(self) -> SearchService:
         """The service of the generation or release that lives now.
@@ -42,17 +44,25 @@ class Current:
         """
         with self._following:
             if is_released(self._settings):
-                if str(gallery_place(self._settings)) != self.service.gallery.place:
-                    self.service = open_service(self._settings, self.service)
-                    _log.info("a new release is served: %s", Path(self.service.gallery.place).name)
-                gallery_seen(self.service.gallery)
-                return self.service
-            self.service.gallery.follow()
-            if self.service.gallery.superseded:
-                # The Model that was named on the command line made the generation before.
-                self.service = open_service(self._settings.model_copy(update={"model": None}))
+                self._follow_releases()
+            else:
+                self.service.gallery.follow()
+                if self.service.gallery.superseded:
+                    # The Model that was named on the command line made the generation before.
+                    self.service = open_service(self._settings.model_copy(update={"model": None}))
             gallery_seen(self.service.gallery)
+            FOLLOWED.set_to_current_time()
             return self.service
+
+    def _follow_releases(self) -> None:
+        assert self._settings.gallery is not None
+        releases = CachedReleases(self._settings.gallery, self._settings, quiet=True)
+        folder = releases.wanted()
+        if str(folder) != self.service.gallery.place:
+            at = self._settings.model_copy(update={"gallery": str(folder)})
+            self.service = open_service(at, self.service)
+            releases.good(folder)
+            _log.info("a new release is served: %s", folder.name)
 
     def keep_up(self) -> None:
         """Follow the gallery, take a long tail into its index, drop its holes where they are many.
@@ -92,7 +102,7 @@ class Upkeep(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
-        wait_s = self._every_s
+        wait_s = 0.0
         while not self._ended.wait(wait_s):
             wait_s = self._every_s
             try:

@@ -70,7 +70,7 @@ GALLERY_GENERATION = Gauge(
 )
 FOLLOWED = Gauge(
     "deepfood_followed_timestamp_seconds",
-    "When the gallery was last looked at with success, by the worker that is furthest behind.",
+    "When the gallery was last followed, by the worker that is furthest behind; 0 is never.",
     multiprocess_mode="livemin",
     registry=_HERE,
 )
@@ -97,7 +97,6 @@ def gallery_seen(gallery: SearchedGallery) -> None:
     """Note what is searched now."""
     GALLERY_PHOTOS.set(gallery.count)
     GALLERY_GENERATION.set(gallery.manifest.generation)
-    FOLLOWED.set_to_current_time()
 
 
 @contextmanager

@@ -7,10 +7,8 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from deepfood.config import Settings
-from deepfood.errors import SettingError
 from deepfood.gallery import Photo
 from deepfood.milvus.address import is_milvus
-from deepfood.release.cached import cached
 from deepfood.release.pull import Origin
 from deepfood.release.record import blob_key
 from deepfood.storage import Bucket, is_remote
@@ -19,18 +17,6 @@ from deepfood.storage import Bucket, is_remote
 def is_released(settings: Settings) -> bool:
     """Whether what is served is a release in a bucket."""
     return settings.gallery is not None and is_remote(settings.gallery)
-
-
-def gallery_place(settings: Settings) -> Path:
-    """The gallery to serve, a folder or one on Milvus; of a release, its folder in the cache.
-
-    Raises SettingError where none is named, StorageError where none can be had.
-    """
-    if settings.gallery is None:
-        raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
-    if is_released(settings):
-        return cached(settings.gallery, settings, quiet=True)
-    return Path(settings.gallery)
 
 
 async def refuse_to_change_a_release(request: Request) -> None:

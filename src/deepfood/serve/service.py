@@ -4,12 +4,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, open_embedder
-from deepfood.errors import QueryError
+from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.galleries import open_gallery
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.filters import parse_filter
@@ -20,9 +21,10 @@ from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
+from deepfood.release.cached import open_cached
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
-from deepfood.serve.released import PhotoLinks, gallery_place
+from deepfood.serve.released import PhotoLinks, is_released
 
 
 class SearchService:
@@ -150,12 +152,25 @@ class ByteCache:
 def open_service(settings: Settings, before: SearchService | None = None) -> SearchService:
     """Open Model and gallery as the settings say.
 
-    The Embedder of `before` is used again where it has the same Model. Raises SettingError,
-    ArtifactError, StorageError or EngineError.
+    The Embedder of `before` is used again where it has the same Model. Where the latest release
+    cannot be opened, the last good one is. Raises SettingError, ArtifactError, StorageError,
+    DiskFullError or EngineError.
     """
-    gallery, model = open_gallery(gallery_place(settings), settings)
-    if before and before.embedder.model.fingerprint == model.fingerprint:
-        embedder = before.embedder
-    else:
-        embedder = open_embedder(settings, model, latency=True)
-    return SearchService(gallery, embedder, settings)
+    if settings.gallery is None:
+        raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
+
+    def opening(place: Path) -> SearchService:
+        gallery, model = open_gallery(place, settings)
+        if before and before.embedder.model.fingerprint == model.fingerprint:
+            embedder = before.embedder
+        else:
+            try:
+                embedder = open_embedder(settings, model, latency=True)
+            except DeepfoodError:
+                gallery.close()
+                raise
+        return SearchService(gallery, embedder, settings)
+
+    if is_released(settings):
+        return open_cached(settings.gallery, settings, opening, quiet=True)
+    return opening(Path(settings.gallery))
