@@ -94,8 +94,9 @@ async def swap_under_load(kitchen: Kitchen, url: str) -> list[int]:
 
 
 def test_a_release_is_served_followed_and_kept_when_s3_is_away(kitchen: Kitchen) -> None:
-    options = ("--workers", "2")
-    with serving(kitchen.url, *options, follow_s=0.3) as server:
+    key = "k" * 40
+    how = {"follow_s": 0.3, "api_key_hashes": sha256(key.encode())}
+    with serving(kitchen.url, "--workers", "2", **how) as server:
         found = search(server.url, 3).json()["hits"][0]
         assert found["id"] == photo_id(3)
         photo = httpx.get(server.url + found["url"])
@@ -110,6 +111,11 @@ def test_a_release_is_served_followed_and_kept_when_s3_is_away(kitchen: Kitchen)
         try:
             assert search(server.url, 4).json()["hits"][0]["id"] == photo_id(4)
             assert httpx.get(f"{server.url}/photos/{photo_id(5)}", timeout=20).status_code == 503
+            reload, headers = (
+                f"{server.url}/api/v1/admin/reload",
+                {"Authorization": f"Bearer {key}"},
+            )
+            assert httpx.post(reload, headers=headers, timeout=20).status_code == 503
             # So does one that is started now, from the cache.
             with serving(kitchen.url, follow_s=0.3) as second:
                 assert search(second.url, 4).json()["hits"][0]["id"] == photo_id(4)

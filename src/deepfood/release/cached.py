@@ -116,12 +116,13 @@ def open_cached(
     except _FAILURES as error:
         if releases.name is not None:
             raise
-        for other in releases.others():
+        for folder in releases.others():
             with suppress(*_FAILURES):
-                opened = opening(other)
-                _log.warning(_INSTEAD, error, other.name)
-                return opened
-        raise
+                opened = opening(folder)
+                _log.warning(_INSTEAD, error, folder.name)
+                break
+        else:
+            raise
     releases.good(folder)
     return opened
 
