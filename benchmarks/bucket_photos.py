@@ -1,14 +1,18 @@
-"""Photos a second of a build from a bucket against one from a folder, in turn, in one run.
+"""Photos a second of `build` and `verify` from a bucket against a folder, in turn, in one run.
 
     python benchmarks/bucket_photos.py FOLDER s3://bucket/prefix [--photos 1000] [--rounds 3]
+        [--far-ms 30]
 
-Settings and credentials say which S3 server; the photos are written below the prefix first.
+Settings and credentials say which S3 server; the photos are written below the prefix first. With
+`--far-ms` each request takes so much longer.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from deepfood.config import load_settings
@@ -16,8 +20,10 @@ from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import open_embedder
 from deepfood.gallery import build_gallery
+from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
 from deepfood.storage import Bucket
+from far_away import far_away
 
 READS_AHEAD = (0, 4, 16, 64)
 
@@ -28,35 +34,54 @@ def main() -> None:
     arguments.add_argument("url")
     arguments.add_argument("--photos", type=int, default=1000)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--far-ms", type=float, default=0)
     asked = arguments.parse_args()
-    settings = load_settings()
     whole = list_photos(asked.folder)
     step = max(1, len(whole.files) // asked.photos)
     here = PhotoSource(whole.root, whole.files[::step][: asked.photos])
-    bucket = Bucket.open(asked.url, settings)
+    bucket = Bucket.open(asked.url, load_settings())
     for photo in here.files:
         bucket.write(photo.file, here.root.read(photo.file, lambda _: None))
-    embedder = open_embedder(settings)
-    rates: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        if asked.far_ms:
+            near = load_settings().s3_endpoint
+            far = stack.enter_context(far_away(near, asked.far_ms / 1000))
+            os.environ["DEEPFOOD_S3_ENDPOINT"] = far
+        rates = _measure(here, asked.url, asked.rounds)
+    print(f"| source | build, photos/s, median of {asked.rounds} | times the folder | verify |")
+    print("|---|---:|---:|---:|")
+    folder_rate = statistics.median(rates["folder"][0])
+    for name, (built, verified) in rates.items():
+        rate = statistics.median(built)
+        checked = statistics.median(verified)
+        print(f"| {name} | {rate:.0f} | {rate / folder_rate:.2f} | {checked:.0f} |")
 
-    def build(name: str, source: PhotoSource) -> None:
+
+def _measure(
+    here: PhotoSource, url: str, rounds: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Photos a second that were built and that were verified, by source, a figure a round."""
+    rates: dict[str, tuple[list[float], list[float]]] = {}
+    embedder = open_embedder(load_settings())
+
+    def measure(name: str, source: PhotoSource) -> None:
+        built, verified = rates.setdefault(name, ([], []))
         with tempfile.TemporaryDirectory() as folder:
+            gallery = Path(folder) / "g"
             started = time.perf_counter()
-            spec = IndexSpec(kind="exact")
-            report = build_gallery(source, Path(folder) / "g", embedder, spec, quiet=True)
+            report = build_gallery(source, gallery, embedder, IndexSpec(kind="exact"), quiet=True)
+            built.append(len(here.files) / (time.perf_counter() - started))
             assert report.embedded == len(here.files)
-            rates.setdefault(name, []).append(len(here.files) / (time.perf_counter() - started))
+            started = time.perf_counter()
+            assert not list(gallery_problems(gallery, quiet=True))
+            verified.append(report.count / (time.perf_counter() - started))
 
-    for _ in range(asked.rounds):
-        build("folder", here)
+    for _ in range(rounds):
+        measure("folder", here)
         for ahead in READS_AHEAD:
             BucketRoot.reads_ahead = ahead
-            build(f"bucket, {ahead} reads ahead", list_photos(asked.url))
-    print(f"| source | photos/s, median of {asked.rounds} | times the folder |\n|---|---:|---:|")
-    folder_rate = statistics.median(rates["folder"])
-    for name, found in rates.items():
-        rate = statistics.median(found)
-        print(f"| {name} | {rate:.0f} | {rate / folder_rate:.2f} |")
+            measure(f"bucket, {ahead} reads ahead", list_photos(url))
+    return rates
 
 
 if __name__ == "__main__":
