@@ -62,6 +62,11 @@ def _options() -> argparse.Namespace:
         "memory and 45 GB of disk",
     )
     parser.add_argument(
+        "--indexes",
+        default="",
+        help="of `sizes`: only those that this regular expression is found in",
+    )
+    parser.add_argument(
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir()) / "deepfood-bench",
@@ -93,7 +98,7 @@ def _measure(
     if name == "sizes":
         import sizes
 
-        return sizes.measure(options.sizes, folder, options.cache, options.rounds)
+        return sizes.measure(options.sizes, folder, options.cache, options.rounds, options.indexes)
     if name == "changing":
         import changing
 

@@ -6,6 +6,7 @@ wanted, in turn with deepfood's graph. One query at a time, from one thread; dee
 """
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -58,22 +59,31 @@ class Contender:
         return self.shared or self.name
 
 
-def measure(sizes: list[str], photos: Path, cache: Path, rounds: int) -> Section:
-    """Builds are kept in `cache` until a size is measured whole: one that was stopped goes on."""
+def measure(sizes: list[str], photos: Path, cache: Path, rounds: int, indexes: str = "") -> Section:
+    """Those whose name `indexes`, a regular expression, is found in, and `deepfood hnsw`.
+
+    Builds are kept in `cache` until a size is measured whole: one that was stopped goes on.
+    """
     section = Section("Nearest neighbours by size")
     for size in sizes:
         folder = cache / f"sizes-{size}"
-        section.tables += _tables(size, folder, photos, cache, rounds)
+        section.tables += _tables(size, folder, photos, cache, rounds, indexes)
         shutil.rmtree(folder)
     return section
 
 
-def _tables(size: str, folder: Path, photos: Path, cache: Path, rounds: int) -> Iterator[Table]:
+def _tables(
+    size: str, folder: Path, photos: Path, cache: Path, rounds: int, indexes: str
+) -> Iterator[Table]:
     name, gallery, queries = _prepared(size, folder, photos, cache)
     count, dimension = gallery.shape
     files = {s: VectorFile.open(folder / f"vectors.{s}", dimension, s, count) for s in STORAGES}
     truth = _nearest(files["f32"], queries)
-    contenders = list(_contenders(files, gallery))
+    contenders = [
+        one
+        for one in _contenders(files, gallery)
+        if one.name == _OURS or re.search(indexes, one.name)
+    ]
     for contender in contenders:
         _build(contender, folder)
     faiss.omp_set_num_threads(1)
