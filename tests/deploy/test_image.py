@@ -67,6 +67,6 @@ def test_both_stages_stand_on_one_base_that_is_not_just_the_latest() -> None:
     }
     [default] = re.findall(r"^ARG PYTHON=(\S+)", text, re.MULTILINE)
     assert re.fullmatch(r"3\.\d+-slim-[a-z]+", default)
-    assert f'"docker.io/library/python:{default}"' in (DEPLOY / "rehearse").read_text(
+    assert f'"docker.io/library/python:{default}"' in (DEPLOY / "rehearsal/image.py").read_text(
         encoding="utf-8"
     )
