@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from deepfood.config import available_cores
 from deepfood.data.locate import root_named
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
@@ -146,18 +145,19 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
 def _photo_faults(
     store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
 ) -> Iterator[Fault]:
-    """In the catalogue's order. Threads read, each with one photo in memory; a bucket gets more."""
+    """In the catalogue's order. Threads wait for a bucket, each with one photo in memory."""
     places = [
         _Place(row, photo, *place_of(photo, files, photos_root))
         for row, photo, whole in store.rows_as_they_stand()
         if whole
     ]
     reading = max((root.reads_ahead for root in {place.root for place in places}), default=0)
-    threads = available_cores() + reading
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+    pool = ThreadPoolExecutor(reading + 1, "verify")
+    found: Iterator[Fault | None] = map(_photo_fault, places)
+    if reading:  # a file of a folder is read in the time that handing it to a thread takes
+        found = in_order(pool, _photo_fault, places, ahead=8 * reading)
     try:
         with bar("checking", " photos", len(places), quiet=quiet) as progress:
-            found = in_order(pool, _photo_fault, places, ahead=8 * threads)
             for place, fault in zip(places, found, strict=True):
                 if fault and store.at([place.row]):
                     yield fault
