@@ -35,8 +35,8 @@ class BucketRoot(Root):
     raise StorageError where it cannot be read.
     """
 
-    #: At 30 ms an object, 16 reads bring 530 photos a second, more than two cores embed (492).
-    #: That is reckoned, not measured; benchmarks/bucket_photos.py measures it.
+    #: At 30 ms a request, fewer leave two cores waiting, and more bring a build nothing: measured by
+    #: benchmarks/bucket_photos.py.
     reads_ahead: ClassVar[int] = 16
 
     def __init__(
