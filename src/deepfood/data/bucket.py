@@ -35,8 +35,8 @@ class BucketRoot(Root):
     raise StorageError where it cannot be read.
     """
 
-    #: At 30 ms a request, fewer leave two cores waiting, and more bring a build nothing: measured by
-    #: benchmarks/bucket_photos.py.
+    #: At 30 ms a request, fewer leave two cores waiting, and more bring a build nothing
+    #: (benchmarks/bucket_photos.py).
     reads_ahead: ClassVar[int] = 16
 
     def __init__(
