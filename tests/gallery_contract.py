@@ -4,7 +4,7 @@ A test module that imports these tests gives the fixture `engine`.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 
 import samples
+from deepfood.config import Settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.embed import Embedder
-from deepfood.errors import DatasetError, PhotoNotFoundError, QueryError
+from deepfood.errors import ArtifactMissingError, DatasetError, PhotoNotFoundError, QueryError
+from deepfood.galleries import forget_before, open_gallery, reembed, rollback
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, SearchedGallery
+from deepfood.info import problems_of
+from plates import Counting, tiny_embedder
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,18 @@ class Engine:
     writing: Callable[[], AbstractContextManager[ChangedGallery]]
     photos: Path
     embedder: Embedder
+    place: Path
+    settings: Settings
+
+    def problems(self) -> list[str]:
+        return list(problems_of(self.place, quiet=True))
 
 
-def new_photo(engine: Engine, number: int, **said: object) -> EmbeddedPhoto:
+def new_photo(
+    engine: Engine, number: int, embedder: Embedder | None = None, **said: object
+) -> EmbeddedPhoto:
     data = samples.photo(90, 80, number)
-    one = embed_photo(data, PhotoFile(f"new-{number}.jpg"), engine.embedder)
+    one = embed_photo(data, PhotoFile(f"new-{number}.jpg"), embedder or engine.embedder)
     return replace(one, attributes=said)
 
 
@@ -259,3 +270,147 @@ def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: En
     report = engine.build()
     assert report.count == len(before)
     assert engine.open().photo(photo.id).label == "by hand"
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Embedder:
+    """Of another Model, with vectors of another size."""
+    return tiny_embedder(tmp_path / "other", pool=16)
+
+
+def said(engine: Engine) -> dict[str, Any]:
+    """All that is said of each photo."""
+    with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
+        return {photo.id: gallery.facts(photo.id) for photo in gallery.photos()[0]}
+
+
+def check_made_with(engine: Engine, embedder: Embedder) -> None:
+    """It is whole, and each photo has this Model's vector and is found by it."""
+    assert engine.problems() == []
+    gallery, model = open_gallery(engine.place, engine.settings)
+    with closing(gallery):
+        assert model.fingerprint == embedder.model.fingerprint
+        photos, vectors, rows = gallery.photos()
+        assert len(photos) == gallery.count > 5
+        for photo, stored in zip(photos, vectors.take(rows), strict=True):
+            vector = embedder.embed(gallery.read(photo))
+            np.testing.assert_allclose(stored, vector, atol=1e-6)
+            assert gallery.search(vector, 1)[0].score > 1 - 1e-5
+
+
+def test_another_model_takes_over_with_all_that_changes_meanwhile(
+    engine: Engine, other: Embedder
+) -> None:
+    photos = sorted(engine.open().photos()[0], key=lambda photo: photo.file)
+    built = [photo for photo in photos if not photo.added]
+    added = [new_photo(engine, 800), new_photo(engine, 801, price=7)]
+
+    class Busy(Counting):
+        def on(self, number: int) -> None:
+            if number == 10:
+                with engine.writing() as writer:
+                    writer.add(added)
+                    writer.remove([built[0].id, built[-1].id])
+                    writer.update(built[1].id, label="stew", attributes={"cuisine": "lao"})
+                    writer.update(built[-2].id, label="soup", attributes={"cuisine": "thai"})
+
+    done = reembed(engine.place, Busy(other), engine.settings, quiet=True)  # type: ignore[arg-type]
+    assert (done.count, done.lost, done.swapped) == (len(photos), [], True)
+    check_made_with(engine, other)
+    now = said(engine)
+    assert now.keys() == {p.id for p in photos[:]} - {built[0].id, built[-1].id} | {
+        one.photo.id for one in added
+    }
+    for photo, label, cuisine in ((built[1], "stew", "lao"), (built[-2], "soup", "thai")):
+        assert now[photo.id][0].label == label
+        assert now[photo.id][1]["cuisine"] == cuisine
+    assert now[added[1].photo.id][1]["price"] == 7
+    again = reembed(engine.place, other, engine.settings, quiet=True)
+    assert (again.made, again.swapped) == (0, False)
+
+    # Back: what was changed since goes along, and only what was added is embedded.
+    new = new_photo(engine, 802, other, fresh=True)
+    with engine.writing() as writer:
+        writer.add([new])
+        writer.remove([built[2].id])
+        writer.update(built[3].id, label="casserole", attributes={"cuisine": "thai"})
+    now = said(engine)
+    assert rollback(engine.place, engine.settings, quiet=True).made == 1
+    assert said(engine) == now
+    check_made_with(engine, engine.embedder)
+
+    # And forth, and back, with nothing to do but what was removed.
+    with engine.writing() as writer:
+        writer.remove([new.photo.id, *(one.photo.id for one in added)])
+    now = said(engine)
+    for embedder in (other, engine.embedder):
+        assert rollback(engine.place, engine.settings, quiet=True).made == 0
+        assert said(engine) == now
+        check_made_with(engine, embedder)
+    assert engine.build().embedded == 0  # they stay out, until their files are others
+    assert said(engine) == now
+    for photo in (built[0], built[-1], built[2]):
+        (engine.photos / photo.file).touch()
+    assert engine.build().embedded == 3
+    assert said(engine).keys() == {photo.id for photo in photos}
+
+
+def test_a_stopped_change_of_model_goes_on(engine: Engine, tmp_path: Path) -> None:
+    other = tiny_embedder(tmp_path / "other", pool=32)
+    before = said(engine)
+    stopped = Counting(other, stop_at=15)
+    with pytest.raises(KeyboardInterrupt):
+        reembed(engine.place, stopped, engine.settings, quiet=True)  # type: ignore[arg-type]
+    check_made_with(engine, engine.embedder)
+    going_on = Counting(other)
+    tried = reembed(engine.place, going_on, engine.settings, swap=False, quiet=True)  # type: ignore[arg-type]
+    assert tried.made == going_on.asked <= len(before) - 15 + 2 * other.threads + 1
+    assert not tried.swapped
+    check_made_with(engine, engine.embedder)
+    done = reembed(engine.place, other, engine.settings, quiet=True)
+    assert (done.made, done.swapped) == (0, True)
+    assert said(engine) == before
+    check_made_with(engine, other)
+    rollback(engine.place, engine.settings, quiet=True)
+    check_made_with(engine, engine.embedder)
+
+
+def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Embedder) -> None:
+    forget_before(engine.place, engine.settings)
+    photo = next(one for one in engine.open().photos()[0] if not one.added)
+    path = engine.photos / photo.file
+    data, before = path.read_bytes(), said(engine)
+    path.unlink()
+    try:
+        with pytest.raises(DatasetError, match=f"1 photos of .* the first, {photo.file}"):
+            reembed(engine.place, other, engine.settings, quiet=True)
+        assert said(engine) == before
+        done = reembed(engine.place, other, engine.settings, drop_unreadable=True, quiet=True)
+        assert [(one.id, done.made) for one, _ in done.lost] == [(photo.id, 0)]
+        assert said(engine).keys() == before.keys() - {photo.id}
+    finally:
+        path.write_bytes(data)
+    # Nobody removed it: where its vector still is, it comes back.
+    rollback(engine.place, engine.settings, quiet=True)
+    assert said(engine) == before
+    check_made_with(engine, engine.embedder)
+
+
+def test_going_back_can_be_forgotten(engine: Engine) -> None:
+    forget_before(engine.place, engine.settings)
+    for refused in (rollback, forget_before):
+        with pytest.raises(ArtifactMissingError, match="no generation before"):
+            refused(engine.place, engine.settings)
+    check_made_with(engine, engine.embedder)
+
+
+def test_a_reader_of_the_generation_before_goes_on(engine: Engine, other: Embedder) -> None:
+    reader, _ = open_gallery(engine.place, engine.settings)
+    with closing(reader):
+        query = reader.vector(reader.sample(1, 0)[0].id)
+        hits = reader.search(query, 9)
+        reembed(engine.place, other, engine.settings, quiet=True)
+        reader.follow()
+        assert reader.superseded
+        assert reader.search(query, 9) == hits
+        rollback(engine.place, engine.settings, quiet=True)

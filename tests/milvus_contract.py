@@ -3,18 +3,39 @@
 A test module that imports these tests gives the fixtures `engine`, `address` and `settings`.
 """
 
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
+import samples
 from deepfood.config import Settings
-from deepfood.errors import ArtifactMissingError
+from deepfood.data.photos import list_photos
+from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
+from deepfood.galleries import forget_before, reembed, rollback
+from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import living
-from gallery_contract import Engine
+from deepfood.milvus.schema import photo_of, row_of
+from deepfood.milvus.turn import HeldTurn
+from deepfood.milvus.writer import MilvusWriter
+from gallery_contract import Engine, check_made_with, new_photo, said
+from live import run_deepfood, serving
+from load import Load, wait_for
+from milvus_engine import milvus_engine
+from plates import tiny_embedder, write_dishes, write_tiny_model
 
 
 @pytest.fixture
@@ -56,3 +77,252 @@ def test_an_evaluation_fetches_the_photos_once(
     assert found.index_recall.value == 1
     assert len(found.evaluation.trial.queries.ids) == engine.open().count
     assert asked.count("query_iterator") == 1
+
+
+@pytest.fixture
+def new_gallery(
+    engine: Engine, address: MilvusAddress, settings: Settings, tmp_path: Path
+) -> Iterator[Engine]:
+    """One of its own, of twelve labelled photos."""
+    own = MilvusAddress(address.uri, f"own_{secrets.token_hex(4)}")
+    settings = settings.model_copy(update={"photos_store": str(tmp_path / "store")})
+    photos = write_dishes(tmp_path / "photos", 3)
+    with milvus_engine(tmp_path, own, settings, photos) as made:
+        yield made
+
+
+def collections_of(engine: Engine) -> set[str]:
+    address = MilvusAddress.parse(engine.place)
+    with closing(Connection(address, engine.settings)) as connection:
+        every = connection.ask("list_collections")
+    return {one.removeprefix(address.name) for one in every if one.startswith(address.name)}
+
+
+def models_of(engine: Engine) -> int:
+    address = MilvusAddress.parse(engine.place)
+    with closing(Connection(address, engine.settings)) as connection:
+        rows = connection.ask(
+            "query",
+            collection_name=f"{address.name}_about",
+            filter='key like "model/%"',
+            output_fields=["key"],
+            consistency_level="Strong",
+        )
+    return len({row["key"].split("/")[1] for row in rows})
+
+
+def test_generations_before_the_last_but_one_are_dropped(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine = new_gallery
+    models = [tiny_embedder(tmp_path / f"pool-{pool}", pool=pool) for pool in (16, 32, 4)]
+    # Begun and never ended.
+    reembed(engine.place, models[2], engine.settings, swap=False, quiet=True)
+    assert collections_of(engine) == {"_about", "_g000001", "_g000002"}
+    for embedder in models[:2]:
+        reembed(engine.place, embedder, engine.settings, quiet=True)
+    assert collections_of(engine) == {"_about", "_g000003", "_g000004"}
+    assert models_of(engine) == 2
+    check_made_with(engine, models[1])
+    rollback(engine.place, engine.settings, quiet=True)
+    check_made_with(engine, models[0])
+    forget_before(engine.place, engine.settings)
+    assert collections_of(engine) == {"_about", "_g000003"}
+    assert models_of(engine) == 1
+    check_made_with(engine, models[0])
+
+
+def test_a_change_counts_only_in_the_generation_that_lives(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
+    address, (photo, gone) = MilvusAddress.parse(engine.place), engine.open().sample(2, 0)
+    with MilvusWriter.open(address, engine.settings) as writer:
+        made_in: list[int] = []
+
+        def swapped_meanwhile(change: Callable[[], Any]) -> Any:
+            """Another generation takes over after the first try of a change was begun."""
+
+            def again() -> Any:
+                if not made_in:
+                    made_in.append(writer.manifest.generation)
+                    reembed(engine.place, other, engine.settings, quiet=True)
+                made_in.append(writer.manifest.generation)
+                return change()
+
+            return steadily(again)
+
+        steadily = writer.steadily
+        writer.steadily = swapped_meanwhile  # type: ignore[method-assign]
+        writer.update(photo.id, label="late")
+        assert made_in == [1, 1, 2]
+    assert said(engine)[photo.id][0].label == "late"
+
+    # One that was killed in between has not changed what lives, nor what is gone back to.
+    with MilvusWriter.open(address, engine.settings) as writer:
+
+        def killed() -> None:
+            (row,) = writer.rows([gone.id]).values()
+            rollback(engine.place, engine.settings, quiet=True)
+            never = replace(photo_of(row), label="never")
+            writer.write([row_of(never, np.array(row["vector"]), {}, row["written_ns"])])
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            writer.steadily(killed)
+    now = said(engine)
+    assert now[gone.id][0].label == gone.label
+    rollback(engine.place, engine.settings, quiet=True)
+    check_made_with(engine, other)
+    assert said(engine) == now
+
+
+def test_photos_embedded_for_the_generation_before_are_refused(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
+    address, model = MilvusAddress.parse(engine.place), engine.embedder.model
+    with MilvusWriter.open(address, engine.settings, model) as writer:
+        assert writer.add([new_photo(engine, 901)]) == ["added"]
+        reembed(engine.place, other, engine.settings, quiet=True)
+        with pytest.raises(ModelMismatchError, match="was made with the Model"):
+            writer.add([new_photo(engine, 902)])
+    check_made_with(engine, other)
+
+
+def test_writers_wait_for_a_take_over(new_gallery: Engine) -> None:
+    engine = new_gallery
+    address, photo = MilvusAddress.parse(engine.place), engine.open().sample(1, 0)[0]
+    impatient = engine.settings.model_copy(update={"milvus_timeout_s": 1.0})
+    with closing(Connection(address, engine.settings)) as connection:
+        about = About(connection)
+        with HeldTurn.take(about) as turn, turn.swapping():
+            with (
+                MilvusWriter.open(address, impatient) as writer,
+                pytest.raises(ArtifactBusyError, match="takes over"),
+            ):
+                writer.update(photo.id, label="too early")
+            thread = threading.Thread(target=update, args=(engine, photo.id, "waited"))
+            thread.start()
+            thread.join(timeout=1)
+            assert thread.is_alive()
+            assert said(engine)[photo.id][0].label == photo.label
+        thread.join()
+        assert said(engine)[photo.id][0].label == "waited"
+
+
+def update(engine: Engine, photo_id: str, label: str) -> None:
+    with engine.writing() as writer:
+        writer.update(photo_id, label=label)
+
+
+def test_one_next_generation_at_a_time(
+    new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
+    monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 0.1)
+    with closing(Connection(MilvusAddress.parse(engine.place), engine.settings)) as connection:
+        about = About(connection)
+        with HeldTurn.take(about):
+            for work in (
+                lambda: reembed(engine.place, other, engine.settings, quiet=True),
+                lambda: rollback(engine.place, engine.settings, quiet=True),
+                lambda: forget_before(engine.place, engine.settings),
+            ):
+                with pytest.raises(ArtifactBusyError, match="makes a next generation"):
+                    work()
+        # One that is not heard of any more is waited for, and has lost its turn.
+        monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 2)
+        monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 1000)
+        with HeldTurn.take(about) as silent:
+            monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 30)
+            assert reembed(engine.place, other, engine.settings, quiet=True).swapped
+            with pytest.raises(ArtifactBusyError, match="it goes on"):
+                silent.check()
+        check_made_with(engine, other)
+
+
+def test_a_turn_that_was_cut_off_is_not_used(
+    new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
+    with monkeypatch.context() as patch:
+        patch.setattr("deepfood.milvus.turn._TRUSTED_S", 0.0)
+        with pytest.raises(ArtifactBusyError, match="the engine was away"):
+            reembed(engine.place, other, engine.settings, quiet=True)
+    check_made_with(engine, engine.embedder)
+    assert reembed(engine.place, other, engine.settings, quiet=True).made == 0
+    check_made_with(engine, other)
+
+
+def test_a_build_with_another_model_keeps_what_was_done_by_hand(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
+    removed, edited = engine.open().sample(2, 0)
+    added = new_photo(engine, 903, price=4)
+    with engine.writing() as writer:
+        writer.add([added])
+        writer.remove([removed.id])
+        writer.update(edited.id, label="by hand", attributes={"price": 3})
+    now = said(engine)
+    extra = engine.photos / "zz-extra.jpg"
+    extra.write_bytes(samples.photo(70, 70, 904))
+    gone = next(one for one in engine.open().photos()[0] if not (one.added or one.edited))
+    (engine.photos / gone.file).unlink()
+    address, photos = MilvusAddress.parse(engine.place), list_photos(engine.photos)
+    report = build_on_milvus(photos, address, other, engine.settings, quiet=True)
+    assert (report.count, report.manifest.generation) == (12, 2)
+    check_made_with(engine, other)
+    after = said(engine)
+    assert after.keys() & now.keys() == now.keys() - {gone.id}
+    assert all(after[one] == now[one] for one in after.keys() & now.keys())
+    (new,) = after.keys() - now.keys()
+    assert after[new][0].file == extra.name
+    assert build_on_milvus(photos, address, other, engine.settings, quiet=True).up_to_date
+    # What the build has changed goes back too.
+    assert rollback(engine.place, engine.settings, quiet=True).made == 1
+    assert said(engine) == after
+    check_made_with(engine, engine.embedder)
+
+
+def test_a_server_under_load_follows_without_a_failed_request(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine = new_gallery
+    new = write_tiny_model(tmp_path / "new", pool=4)
+    photo = (engine.photos / engine.open().sample(1, 0)[0].file).read_bytes()
+    kept = {
+        "cache": engine.settings.cache,
+        "photos_store": engine.settings.photos_store,
+        "milvus_timeout_s": 60,
+    }
+    with serving(engine.place, **kept) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in kept.items():
+            patch.setenv(f"DEEPFOOD_{name.upper()}", str(value))
+        loads = [Load(server.url, photo) for _ in range(2)]
+        for load in loads:
+            load.start()
+
+        def dimension() -> int:
+            return int(httpx.get(f"{server.url}/api/v1/gallery").json()["dimension"])
+
+        try:
+            compared = run_deepfood("reembed", engine.place, "--model", new, "--compare", "--json")
+            assert json.loads(compared)["made"] == 12
+            assert dimension() == 192
+            for command, wanted in [
+                (["reembed", engine.place, "--model", new], 768),
+                (["rollback", engine.place], 192),
+                (["rollback", engine.place], 768),
+            ]:
+                assert json.loads(run_deepfood(*command, "--json"))["made"] == 0
+                wait_for(lambda wanted=wanted: dimension() == wanted)  # type: ignore[misc]
+                answers = loads[0].answers
+                wait_for(lambda answers=answers: loads[0].answers > answers + 6 or loads[0].failed)  # type: ignore[misc]
+            assert "deleted" in run_deepfood("rollback", engine.place, "--forget")
+        finally:
+            for load in loads:
+                load.ended.set()
+                load.join()
+    assert [load.failed for load in loads] == [[], []]

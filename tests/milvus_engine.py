@@ -1,4 +1,4 @@
-"""A gallery of 24 photos on some Milvus, for the contract's tests."""
+"""A gallery on some Milvus, for the contracts' tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,11 @@ from plates import tiny_embedder, write_photos
 
 
 @contextmanager
-def milvus_engine(folder: Path, address: MilvusAddress, settings: Settings) -> Iterator[Engine]:
-    photos = write_photos(folder / "photos", 24)
+def milvus_engine(
+    folder: Path, address: MilvusAddress, settings: Settings, photos: Path | None = None
+) -> Iterator[Engine]:
+    """Made of `photos`, or of 24 that are drawn."""
+    photos = photos or write_photos(folder / "photos", 24)
     embedder = tiny_embedder(folder / "model")
 
     def build() -> object:
@@ -27,12 +30,15 @@ def milvus_engine(folder: Path, address: MilvusAddress, settings: Settings) -> I
 
         def opened() -> MilvusGallery:
             gallery.follow()
+            assert not gallery.superseded
             return gallery
 
         yield Engine(
             build=build,
             open=opened,
-            writing=lambda: MilvusWriter.open(address, settings, embedder.model),
+            writing=lambda: MilvusWriter.open(address, settings),
             photos=photos,
             embedder=embedder,
+            place=Path(str(address)),
+            settings=settings,
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -133,6 +134,27 @@ def write_conv_model(folder: Path, *, trained_on: Iterable[str] = (), loud: floa
 
 def tiny_embedder(folder: Path, *, pool: int = 8, limits: Limits = LIMITS) -> Embedder:
     return Embedder(open_model(write_tiny_model(folder, pool=pool)), limits)
+
+
+class Counting:
+    """The Embedder, and how often it was asked; `stop_at` raises as Ctrl-C does."""
+
+    def __init__(self, embedder: Embedder, stop_at: int = 10**9) -> None:
+        self.model, self.threads = embedder.model, embedder.threads
+        self.dimension, self.limits = embedder.dimension, embedder.limits
+        self._embedder, self._numbers, self._stop_at = embedder, itertools.count(1), stop_at
+        self.asked = 0
+
+    def embed(self, data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+        number = next(self._numbers)  # from several threads
+        if number > self._stop_at:
+            raise KeyboardInterrupt
+        self.asked = max(self.asked, number)
+        self.on(number)
+        return self._embedder.embed(data)
+
+    def on(self, number: int) -> None:
+        """What else happens when it is asked."""
 
 
 def build(

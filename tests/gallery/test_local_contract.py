@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from deepfood.config import load_settings
 from deepfood.gallery import Gallery, GalleryWriter
 from gallery_contract import *  # noqa: F403
 from gallery_contract import Engine
@@ -20,7 +21,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield Engine(
             build=lambda: build(photos, out, embedder),
             open=lambda: gallery,
-            writing=lambda: GalleryWriter.open(out, embedder.model),
+            writing=lambda: GalleryWriter.open(out),
             photos=photos,
             embedder=embedder,
+            place=out,
+            settings=load_settings(),
         )

@@ -1,7 +1,6 @@
 """Another Model, back again, and without holes: beside the living gallery, and losing nothing."""
 
 import contextlib
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from deepfood.gallery.rollback import forget, rollback
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
 from deepfood.model import Model
-from plates import build, jpeg, tiny_embedder, write_dishes, write_photos
+from plates import Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
 
 COUNT = 30
 
@@ -45,27 +44,6 @@ def new(tmp_path: Path) -> Embedder:
 def gallery(tmp_path: Path, old: Embedder) -> Path:
     build(write_photos(tmp_path / "photos", COUNT), tmp_path / "g", old, IndexSpec(kind="hnsw"))
     return tmp_path / "g"
-
-
-class Counting:
-    """The Embedder, and how often it was asked; `stop_at` raises as Ctrl-C does."""
-
-    def __init__(self, embedder: Embedder, stop_at: int = 10**9) -> None:
-        self.model, self.threads = embedder.model, embedder.threads
-        self.dimension, self.limits = embedder.dimension, embedder.limits
-        self._embedder, self._numbers, self._stop_at = embedder, itertools.count(1), stop_at
-        self.asked = 0
-
-    def embed(self, data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-        number = next(self._numbers)  # from several threads
-        if number > self._stop_at:
-            raise KeyboardInterrupt
-        self.asked = max(self.asked, number)
-        self.on(number)
-        return self._embedder.embed(data)
-
-    def on(self, number: int) -> None:
-        """What else happens when it is asked."""
 
 
 def add(gallery: Path, embedder: Embedder, folder: Path, *seeds: int) -> list[str]:

@@ -1,13 +1,11 @@
 """A change of Model by real commands: killed, beside writers and a server, on a full disk."""
 
-import base64
 import json
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,16 +20,10 @@ from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
 from deepfood.model import open_model
 from live import run_deepfood, serving
+from load import Load, wait_for
 from plates import build, jpeg, tiny_embedder, write_dishes, write_photos, write_tiny_model
 
 COMMAND = [sys.executable, "-m", "deepfood.cli"]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def embedded_so_far(gallery: Path) -> int:
@@ -127,36 +119,6 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
         assert {photo.file for photo in opened.store.photos()} == files
     assert made_with(gallery, tmp_path / "old")
     assert done["seconds"] < 10
-
-
-class Load(threading.Thread):
-    """Searches with a photo and by id, and reads photos, as fast as the server answers."""
-
-    def __init__(self, url: str, photo: bytes) -> None:
-        super().__init__()
-        self.url, self.photo = url, "data:image/jpeg;base64," + base64.b64encode(photo).decode()
-        self.ended = threading.Event()
-        self.answers = 0
-        self.worst_s = 0.0
-        self.failed: list[str] = []
-
-    def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30) as client:
-            while not self.ended.is_set():
-                try:
-                    started = time.monotonic()
-                    found = client.post("/api/v1/search", json={"photo": self.photo, "k": 9})
-                    self.worst_s = max(self.worst_s, time.monotonic() - started)
-                    hits = found.raise_for_status().json()["hits"]
-                    assert len(hits) == 9
-                    assert hits[0]["score"] > 0.999, hits[0]
-                    like = client.post("/api/v1/search", json={"id": hits[0]["id"]})
-                    assert len(like.raise_for_status().json()["hits"]) == 9
-                    client.get(hits[1]["thumbnail_url"]).raise_for_status()
-                    self.answers += 3
-                except Exception as error:
-                    self.failed.append(repr(error))
-                    return
 
 
 def test_a_server_under_load_follows(tmp_path: Path) -> None:

@@ -5,14 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, OwnGalleryArgument, app, count, print_json
+from deepfood.cli.app import (
+    ChangedGalleryArgument,
+    Json,
+    OwnGalleryArgument,
+    app,
+    count,
+    print_json,
+)
 from deepfood.cli.release import print_latest
-from deepfood.config import load_settings
+from deepfood.config import Settings, load_settings
 from deepfood.errors import SettingError
+from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
     from deepfood.gallery.renew import RenewReport
+    from deepfood.model import Model
 
 PhotosRoot = Annotated[
     Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
@@ -28,7 +37,7 @@ _SHOWN = 20
 
 @app.command()
 def reembed(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     model: Annotated[Path, typer.Option("--model", help="The new Model's folder.")],
     compare: Annotated[
         bool,
@@ -45,14 +54,14 @@ def reembed(
     What `--compare` has embedded is used by the same command without it.
     """
     from deepfood.embed import open_embedder
-    from deepfood.gallery.renew import reembed as work
+    from deepfood.galleries import reembed as work
 
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
     done = work(
         gallery,
         embedder,
-        photos_root=settings.photos_root,
+        settings,
         drop_unreadable=drop_unreadable,
         swap=not compare,
         quiet=as_json,
@@ -60,7 +69,7 @@ def reembed(
     about: dict[str, Any] = {}
     known = done.manifest.model_fingerprint == embedder.model.fingerprint and not done.swapped
     if compare and not known:
-        about["compared"] = _compared(gallery, embedder.model.manifest.name, quiet=as_json)
+        about["compared"] = _compared(gallery, embedder.model, settings, quiet=as_json)
     if as_json:
         print_json({**_facts(gallery, done), **about})
         return
@@ -73,7 +82,10 @@ def reembed(
 @app.command()
 def rollback(
     gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="A gallery folder, or s3://bucket/prefix.")
+        str,
+        typer.Argument(
+            metavar="GALLERY", help="A gallery folder, s3://bucket/prefix, or milvus://…"
+        ),
     ],
     forget: Annotated[
         bool, typer.Option("--forget", help="Delete the generation before, and its Model, instead.")
@@ -95,30 +107,26 @@ def rollback(
         shelf = Shelf.open(gallery, load_settings())
         print_latest(gallery, shelf.rollback(), as_json=as_json)
         return
+    if is_milvus(gallery):
+        gallery = str(MilvusAddress.parse(gallery))
     _rollback_gallery(Path(gallery), forget, drop_unreadable, photos_root, as_json=as_json)
 
 
 def _rollback_gallery(
     gallery: Path, forget: bool, drop_unreadable: bool, photos_root: Path | None, *, as_json: bool
 ) -> None:
-    from deepfood.embed import open_embedder
-    from deepfood.gallery import rollback as going_back
+    from deepfood.galleries import forget_before
+    from deepfood.galleries import rollback as work
 
     settings = load_settings(photos_root=photos_root)
     if forget:
-        going_back.forget(gallery)
+        forget_before(gallery, settings)
         if as_json:
             print_json({"gallery": str(gallery), "forgotten": True})
         else:
             print(f"{gallery}: the generation before is deleted")
         return
-    done = going_back.rollback(
-        gallery,
-        lambda model: open_embedder(settings, model),
-        photos_root=settings.photos_root,
-        drop_unreadable=drop_unreadable,
-        quiet=as_json,
-    )
+    done = work(gallery, settings, drop_unreadable=drop_unreadable, quiet=as_json)
     if as_json:
         print_json(_facts(gallery, done))
     else:
@@ -138,10 +146,11 @@ def compact(gallery: OwnGalleryArgument, as_json: Json = False) -> None:
         _print_report(gallery, done, "copied")
 
 
-def _compared(gallery: Path, name: str, *, quiet: bool) -> dict[str, Any]:
+def _compared(gallery: Path, model: "Model", settings: Settings, *, quiet: bool) -> dict[str, Any]:
     from deepfood.evaluate.succession import compare_successor
 
-    found = compare_successor(gallery, name, k=9, seed=0)
+    found = compare_successor(gallery, model, settings, k=9, seed=0)
+    name = model.manifest.name
     if not quiet:
         print(f"A: {found.first.model} (the gallery's)   B: {name}   {found.first.judged} photos")
         print(found.verdict())
@@ -162,7 +171,7 @@ def _compared(gallery: Path, name: str, *, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _facts(gallery: Path, done: "RenewReport") -> dict[str, Any]:
+def _facts(gallery: Path, done: "RenewReport[Any]") -> dict[str, Any]:
     return {
         "gallery": str(gallery),
         "swapped": done.swapped,
@@ -175,7 +184,7 @@ def _facts(gallery: Path, done: "RenewReport") -> dict[str, Any]:
     }
 
 
-def _print_report(gallery: Path, done: "RenewReport", what: str) -> None:
+def _print_report(gallery: Path, done: "RenewReport[Any]", what: str) -> None:
     about = done.manifest
     kept = "" if done.swapped else "; nothing else changed"
     print(

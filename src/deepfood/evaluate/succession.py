@@ -1,31 +1,33 @@
 """A gallery's Model against the one that it is being embedded with, on the gallery's labels."""
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from deepfood.config import Settings
 from deepfood.evaluate.compare import Comparison, align, compare
 from deepfood.evaluate.evaluation import Evaluation, judge
 from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
-from deepfood.gallery import Gallery
-from deepfood.gallery.renew import open_work
+from deepfood.galleries import beside
+from deepfood.model import Model
 
 
-def compare_successor(folder: Path, name: str, *, k: int, seed: int) -> Comparison:
+def compare_successor(
+    place: Path | str, model: Model, settings: Settings, *, k: int, seed: int
+) -> Comparison:
     """Ask with the gallery's own photos, each left out in turn, in the vectors of either Model.
 
-    The second, called `name`, is what `reembed` has embedded so far. Raises DatasetError where the
-    gallery has no labels.
+    The second is what `reembed` has embedded so far. Raises DatasetError where the gallery has no
+    labels, and ArtifactMissingError.
     """
-    with Gallery.open(folder) as gallery, contextlib.closing(open_work(folder)) as work:
+    with beside(place, model, settings) as (gallery, ids, vectors, at):
         photos, _ = labelled_photos(gallery, gallery.photos())
         first_name = gallery.manifest.model_name
-        rows = {photo.id: row for row, photo in work.rows()}
-        with_both = [at for at, photo_id in enumerate(photos.ids) if photo_id in rows]
+        rows = dict(zip(ids, at.tolist(), strict=True))
+        with_both = [row for row, one in enumerate(photos.ids) if one in rows]
         there = photos.select(with_both)
-        taken = work.vectors().take(np.array([rows[one] for one in there.ids], np.int64))
+        taken = vectors.take(np.array([rows[one] for one in there.ids], np.int64))
     asked, origin = leave_one_out(photos, seed)
 
     def judged(own: Photos, queries: Photos, model: str) -> Evaluation:
@@ -33,4 +35,8 @@ def compare_successor(folder: Path, name: str, *, k: int, seed: int) -> Comparis
 
     photos, others = align(photos, replace(there, vectors=taken))
     asked, other_asked = align(asked, others)
-    return compare(judged(photos, asked, first_name), judged(others, other_asked, name), seed=seed)
+    return compare(
+        judged(photos, asked, first_name),
+        judged(others, other_asked, model.manifest.name),
+        seed=seed,
+    )

@@ -15,6 +15,7 @@ from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.read_photos import in_order
+from deepfood.gallery.searched import SearchedGallery
 from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.successor import Successor
 from deepfood.model import Model
@@ -74,19 +75,19 @@ def catch_up_attributes(successor: Successor, folder: Path) -> None:
         successor.follow_attributes(living)
 
 
-def refuse_lost(folder: Path, lost: Lost, *, drop_unreadable: bool) -> None:
+def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
     """Raise DatasetError where photos are lost that were not to be."""
     if lost and not drop_unreadable:
         photo, reason = lost[0]
         raise DatasetError(
-            f"{len(lost)} photos of {folder} cannot be read any more; the first, {photo.file}: "
+            f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
             f"{reason}: bring them back (--photos-root says where they are now), or let them go "
             "with --drop-unreadable"
         )
 
 
 def embed_photos_of(
-    gallery: Gallery, photos: Sequence[Photo], embedder: Embedder
+    gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
 ) -> Iterator[Vector | str]:
     """Read and embed photos of a gallery, in order, on all cores."""
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
@@ -61,14 +61,17 @@ LEAST_HOLES = 1000
 WAIT_S = 30.0
 
 
+M = TypeVar("M")
+
+
 @dataclass(frozen=True)
-class RenewReport:
+class RenewReport(Generic[M]):
     """`made` vectors were embedded (or copied) now; `lost` photos are let go.
 
     `swapped` is False where only the work was done, or there was nothing to do.
     """
 
-    manifest: GalleryManifest
+    manifest: M
     count: int
     made: int
     lost: Lost
@@ -84,7 +87,7 @@ def reembed(
     drop_unreadable: bool = False,
     swap: bool = True,
     quiet: bool = False,
-) -> RenewReport:
+) -> RenewReport[GalleryManifest]:
     """Embed the gallery's photos with another Model, and make the result the gallery.
 
     Without `swap` only the work is done. A photo that cannot be read any more refuses the swap,
@@ -118,7 +121,7 @@ def leaves_work(folder: Path, model: Model) -> bool:
     return mark.is_file() and mark.read_text(encoding="ascii").split()[0] != model.fingerprint
 
 
-def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport:
+def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[GalleryManifest]:
     """Drop the holes that removed photos left. `model` is the gallery's own.
 
     The generation before stays, if there is one. Raises what `reembed` raises.
@@ -165,7 +168,9 @@ class _Renewal:
         self.quiet = quiet
         self._vectors, self._what, self._photos_root = vectors, what, photos_root
 
-    def run(self, *, swap: bool, same_model: bool, drop_unreadable: bool) -> RenewReport:
+    def run(
+        self, *, swap: bool, same_model: bool, drop_unreadable: bool
+    ) -> RenewReport[GalleryManifest]:
         started = time.monotonic()
         folder, model = self.folder, self.model
 

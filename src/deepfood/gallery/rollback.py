@@ -41,7 +41,7 @@ def rollback(
     photos_root: Path | str | None = None,
     drop_unreadable: bool = False,
     quiet: bool = False,
-) -> RenewReport:
+) -> RenewReport[GalleryManifest]:
     """Make the generation before the gallery again.
 
     `open_embedder` is called only where photos were added since. Raises ArtifactMissingError where

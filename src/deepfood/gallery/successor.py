@@ -91,7 +91,7 @@ class Successor(GrowingStore):
                 (UNREADABLE,),
             )
         self.follow_attributes(living)
-        self.note_skipped(_unreadable(photo) for photo in lost)
+        self.note_skipped(unreadable(photo) for photo in lost)
 
     def follow_attributes(self, living: Store) -> None:
         """Take over the attributes of photos that are in both; only what differs is written.
@@ -118,7 +118,8 @@ class Successor(GrowingStore):
                 db.execute("DETACH living")
 
 
-def _unreadable(photo: Photo) -> Skipped:
+def unreadable(photo: Photo) -> Skipped:
+    """What is noted of a photo that has no vector of the new Model."""
     # The size and time of a file that cannot be seen: a build looks at it again once it can be.
     file = f"photos/{photo.sha256}" if photo.added else photo.file
     return Skipped(file, UNREADABLE, -1, -1, same_as=photo.sha256)

@@ -6,17 +6,19 @@ there: a writer that is killed leaves the one before.
 
 import json
 import time
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfood.config import Settings
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError
+from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, ModelMismatchError
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.schema import about_schema, index_of
+from deepfood.model import Model
 
 _PART = 60_000
 #: Parts in one request: 6 MB, and Milvus takes 64.
@@ -52,6 +54,18 @@ class MilvusManifest(BaseModel):
     uncalibrated: str | None = None
     #: False until its first build has come to its end.
     whole: bool = False
+    #: The number of the generation that one can go back to.
+    before: int | None = None
+
+    def check_model(self, model: Model, place: object) -> None:
+        """Raise ModelMismatchError unless the gallery was made with this Model."""
+        if self.model_fingerprint != model.fingerprint:
+            raise ModelMismatchError(
+                f"{place} was made with the Model {self.model_name} "
+                f"({self.model_fingerprint[:12]}), and you are using {model.manifest.name} "
+                f"({model.fingerprint[:12]}): leave --model out, or change the gallery's with "
+                "deepfood reembed"
+            )
 
 
 class About:
@@ -96,26 +110,28 @@ class About:
         assert text.isascii()
         version = time.time_ns()
         pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
-        rows = [
-            {
-                "id": f"{key}/{version}/{part}",
-                "vector": [0.0, 1.0],
-                "key": key,
-                "version": version,
-                "part": part,
-                "parts": len(pieces),
-                "text": piece,
-            }
-            for part, piece in enumerate(pieces)
-        ]
-        for start in range(0, len(rows), _PARTS_AT_ONCE):
-            some = rows[start : start + _PARTS_AT_ONCE]
-            self._connection.ask("upsert", collection_name=self.collection, data=some)
+        for start in range(0, len(pieces), _PARTS_AT_ONCE):
+            self.put(
+                (f"{key}/{version}/{part}", key, version, part, len(pieces), pieces[part])
+                for part in range(start, min(start + _PARTS_AT_ONCE, len(pieces)))
+            )
         self._connection.ask(
             "delete",
             collection_name=self.collection,
             filter=f'key == "{key}" and version < {version}',
         )
+
+    def put(self, rows: Iterable[tuple[str, str, int, int, int, str]]) -> None:
+        """Write rows: id, key, version, part, parts and text of each. Up to 100 long texts."""
+        names = ("id", "key", "version", "part", "parts", "text")
+        data = [{"vector": [0.0, 1.0], **dict(zip(names, row, strict=True))} for row in rows]
+        self._connection.ask("upsert", collection_name=self.collection, data=data)
+
+    def every(self, key: str) -> Iterator[dict[str, Any]]:
+        """All rows of a key, the `version` and `text` of each."""
+        where, fields = f'key == "{key}"', ["version", "text"]
+        for rows in self._connection.pages(self.collection, where, fields, 1000):
+            yield from rows
 
     def forget(self, key: str) -> None:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')

@@ -7,8 +7,8 @@ from typing import Self
 from deepfood.errors import SettingError
 
 _ADDRESS = re.compile(r"milvus(s?):/{1,2}([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/(.*)")
-#: A collection's name may have 255 characters; ours add some.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
+#: Keys of what is said of a gallery begin with its name, and have 128 characters.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _PORT = 19530
 
 

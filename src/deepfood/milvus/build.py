@@ -1,39 +1,39 @@
 """Make a gallery on Milvus from photos, or make it follow them.
 
 Photos go to the engine in batches as they are embedded, so that a build that was stopped, or
-killed, goes on after the last batch. With another Model a new collection is filled beside the
-living one, and the alias is moved to it in one step: searches see the one or the other.
+killed, goes on after the last batch. With another Model a generation is filled beside the living
+one, and takes its place in one step.
 """
 
-import json
+import contextlib
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.embed import Embedder
+from deepfood.embed import Embedder, Vector
 from deepfood.errors import DatasetError
 from deepfood.gallery.build import BuildReport
-from deepfood.gallery.calibration import Calibration, Labelled, calibrate
-from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.catch_up import embed_photos_of
+from deepfood.gallery.entry import REMOVED, Photo, Skipped
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import collection_for, go_live
+from deepfood.milvus.generations import generation_for, go_live, living, load
+from deepfood.milvus.renew import begun, renewal, still_left_out, take_over
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of, row_of
+from deepfood.milvus.successor import Successor
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.progress import bar
 
 #: A batch is written when it has so many photos, or when its first has waited so long.
 _BATCH_PHOTOS, _BATCH_S = 500, 5.0
-#: Calibrated with no more photos than these; of larger galleries with a fair draw.
-_MOST_CALIBRATED = 200_000
 
 
 def build_on_milvus(
@@ -48,102 +48,119 @@ def build_on_milvus(
     """Make `address` a gallery of `source`; photos that are in it already are not embedded again.
 
     Photos that were added stay, as do labels and names that were set by hand. Raises DatasetError
-    where no photo is usable, and EngineError.
+    where no photo is usable, ArtifactBusyError where another process changes its Model, and
+    EngineError.
     """
-    started = time.monotonic()
-    connection = Connection(address, settings)
-    about = About(connection)
-    about.create(settings)
-    collection, manifest = collection_for(
-        connection, about, embedder.model, str(source.root), settings
-    )
-    gallery = MilvusGallery(connection, settings, collection)
-    writer = MilvusWriter(gallery, connection, settings)
-    photos = {photo.file: photo for photo in map(photo_of, gallery.rows.every(PHOTO_ROW))}
-    left_out = {one.file: one for one in gallery.left_out()}
-    todo = [file for file in source.files if not _is_known(source, file, photos, left_out)]
-    reused = len(source.files) - len(todo)
-    for file in todo:
-        left_out.pop(file.stored, None)
-    files = {file.stored for file in source.files}
-    with (
-        bar("embedding", " photos", len(source.files), done=reused, quiet=quiet) as progress,
-        reading(source, todo, embedder) as results,
-    ):
-        for batch in _batches(_usable(results, left_out, progress.update)):
-            for copy in _write(writer, batch, files):
-                left_out[copy.file] = copy
-    gone = [
-        photo.id
-        for name, photo in photos.items()
-        if not photo.added and (name not in files or name in left_out)
-    ]
-    writer.delete(gone)
-    changed = bool(todo or gone) or not manifest.whole
-    skipped = tuple(one for name, one in sorted(left_out.items()) if name in files)
-    if changed:
-        about.write(f"{collection}/left_out", json.dumps([asdict(one) for one in skipped]))
-        manifest = _finish(gallery, writer, manifest, embedder, quiet=quiet)
-        go_live(connection, collection)
-    count = gallery.count
-    if not count:
-        raise DatasetError(f"none of the {len(source.files)} files of {source.root} is usable")
-    return BuildReport(
-        manifest,
-        count,
-        manifest.labels,
-        len(todo),
-        reused,
-        skipped,
-        time.monotonic() - started,
-        not changed,
-    )
+    build = _Build(source, embedder, reading, quiet)
+    with contextlib.closing(Connection(address, settings)) as connection:
+        about = About(connection)
+        about.create(settings)
+        living_one = living(connection)
+        if living_one is None:
+            root = str(source.root)
+            collection, _ = generation_for(connection, about, embedder.model, root, settings)
+            writer = MilvusWriter(connection, settings, collection=collection)
+        elif about.manifest(living_one).model_fingerprint != embedder.model.fingerprint:
+            return _with_another_model(build, address, settings)
+        else:
+            collection = living_one
+            load(connection, collection, settings)
+            writer = MilvusWriter(connection, settings, embedder.model)
+        gallery = MilvusGallery(connection, settings, collection)
+        build.follow(gallery, writer)
+        now = gallery.manifest
+        changed = build.changed or not now.whole or now.photos_root != str(source.root)
+        if changed:
+            said = {**calibrated(gallery, embedder.model, quiet=quiet), **build.said}
+            gallery.note_left_out(build.skipped)
+            now = writer.steadily(lambda: writer.commit(said))
+            if living_one is None:
+                go_live(connection, collection)
+        return build.report(now, gallery.count, up_to_date=not changed)
 
 
-def _finish(
-    gallery: MilvusGallery,
-    writer: MilvusWriter,
-    manifest: MilvusManifest,
-    embedder: Embedder,
-    *,
-    quiet: bool,
-) -> MilvusManifest:
-    """The manifest of a gallery whose photos are all there: labels counted, calibrated."""
-    labels, calibration, why_not = _calibrated(gallery, embedder, quiet=quiet)
-    manifest = manifest.model_copy(
-        update={
-            "labels": labels,
-            "calibration": calibration,
-            "uncalibrated": why_not,
-            "whole": True,
-        }
-    )
-    writer.commit(manifest)
-    return manifest
+def _with_another_model(
+    build: "_Build", address: MilvusAddress, settings: Settings
+) -> BuildReport[MilvusManifest]:
+    """Fill a generation with what the living one has and the source says, and make it live."""
+    embedder, root = build.embedder, str(build.source.root)
+    moved = settings.model_copy(update={"photos_root": root})
+    with renewal(address, moved) as (turn, now):
+        collection, _ = begun(now, embedder.model, root, settings)
+
+        def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
+            return embed_photos_of(now, photos, embedder)
+
+        work = Successor(now, settings, collection, vectors, keeps_built=True, quiet=build.quiet)
+        work.follow_everything()
+        # What is known of files that are not in it holds for every Model.
+        work.gallery.note_left_out(still_left_out(work))
+        build.follow(work.gallery, MilvusWriter(now.connection, settings, collection=collection))
+        said = {**calibrated(work.gallery, embedder.model, quiet=build.quiet), **build.said}
+        manifest, _ = take_over(turn, work, said, drop_unreadable=True, left_out=build.skipped)
+        build.embedded += work.made
+        return build.report(manifest, work.gallery.count, up_to_date=False)
 
 
-def _calibrated(
-    gallery: MilvusGallery, embedder: Embedder, *, quiet: bool
-) -> tuple[int, Calibration | None, str | None]:
-    count = gallery.count
-    where = ""
-    if count > _MOST_CALIBRATED:  # ids are digits of a hash: those below a bound are a fair draw
-        bound = int(_MOST_CALIBRATED / count * 16**8)
-        where = f'id < "{bound:08x}"'
-    rows = list(gallery.rows.every(["said", "id", "vector"], where))
-    labels = [row["said"]["label"] for row in rows]
-    different = len({label for label in labels if label})
-    vectors = np.array([row["vector"] for row in rows], np.float32)
-    labelled = Labelled(
-        vectors.reshape(len(rows), gallery.manifest.dimension),
-        labels,
-        [str(row["id"]) for row in rows],
-    )
-    try:
-        found = calibrate(labelled, embedder.model.trained_on, quiet=quiet)
-    except DatasetError as error:
-        return different, None, str(error)
-    return different, found, None
+class _Build:
+    """Brings a generation to hold what the source has, and counts what that took."""
+
+    def __init__(
+        self, source: PhotoSource, embedder: Embedder, reading: Reading, quiet: bool
+    ) -> None:
+        self.source, self.embedder, self.quiet = source, embedder, quiet
+        self.embedded = self.reused = 0
+        self.changed = False
+        self.skipped: list[Skipped] = []
+        #: What the manifest says of it.
+        self.said = {"photos_root": str(source.root), "whole": True}
+        self._reading = reading
+        self._started = time.monotonic()
+
+    def follow(self, gallery: MilvusGallery, writer: MilvusWriter) -> None:
+        """Embed what is new, delete what is gone. Raises DatasetError where nothing is usable."""
+        source = self.source
+        photos = {photo.file: photo for photo in map(photo_of, gallery.rows.every(PHOTO_ROW))}
+        left_out = {one.file: one for one in gallery.left_out() if not _is_back(one, photos)}
+        todo = [file for file in source.files if not _is_known(source, file, photos, left_out)]
+        self.embedded, self.reused = len(todo), len(source.files) - len(todo)
+        for file in todo:
+            left_out.pop(file.stored, None)
+        files = {file.stored for file in source.files}
+        with (
+            bar(
+                "embedding", " photos", len(source.files), done=self.reused, quiet=self.quiet
+            ) as progress,
+            self._reading(source, todo, self.embedder) as results,
+        ):
+            for batch in _batches(_usable(results, left_out, progress.update)):
+                for copy in writer.steadily(partial(_write, writer, batch, files)):
+                    left_out[copy.file] = copy
+        gone = [
+            photo.id
+            for name, photo in photos.items()
+            if not photo.added and (name not in files or name in left_out)
+        ]
+        if gone:
+            writer.steadily(lambda: writer.delete(gone))
+        self.changed = bool(todo or gone)
+        self.skipped = [one for name, one in sorted(left_out.items()) if name in files]
+        if not gallery.count:
+            raise DatasetError(f"none of the {len(source.files)} files of {source.root} is usable")
+
+    def report(
+        self, manifest: MilvusManifest, count: int, *, up_to_date: bool
+    ) -> BuildReport[MilvusManifest]:
+        return BuildReport(
+            manifest,
+            count,
+            manifest.labels,
+            self.embedded,
+            self.reused,
+            tuple(self.skipped),
+            time.monotonic() - self._started,
+            up_to_date,
+        )
 
 
 def _is_known(
@@ -159,6 +176,12 @@ def _is_known(
     if isinstance(one, Skipped):
         return True
     return one.edited or (one.label, one.name) == (file.label, file.name)
+
+
+def _is_back(one: Skipped, photos: Mapping[str, Photo]) -> bool:
+    """Whether a file that was removed by hand has been taken in again since."""
+    photo = photos.get(one.file)
+    return one.reason == REMOVED and photo is not None and not photo.added
 
 
 def _usable(

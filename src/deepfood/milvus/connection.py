@@ -71,13 +71,17 @@ class Connection:
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
     def pages(self, collection: str, where: str, fields: Sequence[str], size: int) -> Any:
-        """All rows for which `where` holds, in lists of up to `size`. Raises EngineError."""
+        """All rows for which `where` holds, all that was acknowledged, in lists of up to `size`.
+
+        Raises EngineError.
+        """
         iterator = self.ask(
             "query_iterator",
             collection_name=collection,
             filter=where,
             output_fields=list(fields),
             batch_size=size,
+            consistency_level="Strong",
         )
         try:
             while rows := iterator.next():

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from deepfood.config import Settings
 from deepfood.data.root import Root
-from deepfood.errors import ArtifactMissingError, ModelMismatchError, PhotoNotFoundError, QueryError
+from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.entry import Hit, Photo, Skipped
 from deepfood.gallery.searched import ColumnFacts
 from deepfood.gallery.values import Value
@@ -19,8 +20,9 @@ from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.find import find_in
-from deepfood.milvus.generations import living
+from deepfood.milvus.generations import begun_with, living
 from deepfood.milvus.photos import StoredPhotos
+from deepfood.milvus.removed import Removed
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
 from deepfood.model import Model
@@ -75,13 +77,7 @@ class MilvusGallery:
 
     def check_model(self, model: Model) -> None:
         """Raise ModelMismatchError unless the gallery was made with this Model."""
-        if self.manifest.model_fingerprint != model.fingerprint:
-            raise ModelMismatchError(
-                f"{self.address} was made with the Model {self.manifest.model_name} "
-                f"({self.manifest.model_fingerprint[:12]}), and you are using "
-                f"{model.manifest.name} ({model.fingerprint[:12]}): leave --model out, or build "
-                "it again"
-            )
+        self.manifest.check_model(model, self.address)
 
     def refresh(self) -> MilvusManifest:
         """What the alias names now; looked up again each second.
@@ -115,9 +111,20 @@ class MilvusGallery:
         return str(self.address)
 
     @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
     def about(self) -> About:
         """What is said of the gallery as a whole."""
         return self._about
+
+    def generation_with(self, model: Model) -> "MilvusGallery":
+        """A generation that was begun with another Model. Raises ArtifactMissingError."""
+        collection = begun_with(self._connection, self._about, model)
+        if collection is None:
+            raise ArtifactMissingError(f"{self.place} is not being embedded again")
+        return MilvusGallery(self._connection, self._settings, collection)
 
     def follow(self) -> MilvusManifest:
         """As `refresh`, and looks at once."""
@@ -217,9 +224,16 @@ class MilvusGallery:
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
 
     def left_out(self) -> list[Skipped]:
-        """The files that the last build could not use, and why."""
+        """The files that the last build could not use, and those removed since, and why."""
         text = self._about.read(f"{self.collection}/left_out")
-        return [Skipped(**one) for one in json.loads(text or "[]")]
+        unusable = [Skipped(**one) for one in json.loads(text or "[]")]
+        return [*unusable, *Removed(self._about, self.collection).read()]
+
+    def note_left_out(self, files: Sequence[Skipped]) -> None:
+        """Say which files could not be used, or were removed: all of them."""
+        said = json.dumps([asdict(one) for one in files])
+        self._about.write(f"{self.collection}/left_out", said)
+        Removed(self._about, self.collection).forget()
 
     def photos(self) -> tuple[list[Photo], "HeldVectors", npt.NDArray[np.int64]]:
         """All photos, their vectors, and of each photo its row in them, int64 [count]."""

@@ -3,36 +3,32 @@
 A Model has a generation of its own. The one before stays, so that one can go back to it.
 """
 
+from collections.abc import Collection
+
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
 from deepfood.milvus.about import About, MilvusManifest
+from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.model_copy import keep_model
+from deepfood.milvus.model_copy import forget_model, keep_model
+from deepfood.milvus.removed import Removed
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
 
 
-def collection_for(
+def generation_for(
     connection: Connection, about: About, model: Model, photos_root: str, settings: Settings
 ) -> tuple[str, MilvusManifest]:
-    """The collection for a Model: the living one, an unfinished one, or a new one."""
+    """The collection for a Model: one that there is, perhaps unfinished, or a new one."""
     name = connection.address.name
-    newest = 0
-    for generation in sorted(_generations(connection, name), reverse=True):
-        newest = newest or generation
-        collection = _collection(name, generation)
-        try:
-            manifest = about.manifest(collection)
-        except ArtifactError:  # killed before its manifest was there
-            connection.ask("drop_collection", collection_name=collection)
-            continue
-        if manifest.model_fingerprint == model.fingerprint:
-            _load(connection, collection, settings)
-            return collection, manifest.model_copy(update={"photos_root": photos_root})
-    collection = _collection(name, newest + 1)
+    if begun := begun_with(connection, about, model):
+        load(connection, begun, settings)
+        return begun, about.manifest(begun)
+    generation = max(_generations(connection, name), default=0) + 1
+    collection = collection_of(name, generation)
     manifest = MilvusManifest(
-        generation=newest + 1,
+        generation=generation,
         photos_root=photos_root,
         photos_store=settings.photos_store,
         dimension=model.manifest.dimension,
@@ -48,13 +44,28 @@ def collection_for(
         num_shards=settings.milvus_shards,
     )
     connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
-    _load(connection, collection, settings)
+    load(connection, collection, settings)
     keep_model(about, model)
     about.write_manifest(collection, manifest)
     return collection, manifest
 
 
-def _load(connection: Connection, collection: str, settings: Settings) -> None:
+def begun_with(connection: Connection, about: About, model: Model) -> str | None:
+    """The collection of the newest generation with this Model, or None."""
+    name = connection.address.name
+    for generation in sorted(_generations(connection, name), reverse=True):
+        collection = collection_of(name, generation)
+        try:
+            manifest = about.manifest(collection)
+        except ArtifactError:  # killed before its manifest was there
+            continue
+        if manifest.model_fingerprint == model.fingerprint:
+            return collection
+    return None
+
+
+def load(connection: Connection, collection: str, settings: Settings) -> None:
+    """Have the query nodes hold a collection; returns at once where they do."""
     connection.ask(
         "load_collection",
         collection_name=collection,
@@ -83,6 +94,31 @@ def living(connection: Connection) -> str | None:
     return str(found["collection_name"])
 
 
+def drop_others(connection: Connection, about: About, keep: Collection[int]) -> None:
+    """Drop generations and their Models, all but those with these numbers."""
+    name = connection.address.name
+    models, kept = set[str](), set[str]()
+    for generation in _generations(connection, name):
+        collection = collection_of(name, generation)
+        try:
+            fingerprint = about.manifest(collection).model_fingerprint
+        except ArtifactError:
+            fingerprint = ""
+        (kept if generation in keep else models).add(fingerprint)
+        if generation not in keep:
+            connection.ask("drop_collection", collection_name=collection)
+            Changes(about, collection).forget()
+            Removed(about, collection).forget()
+            for key in ("left_out", "manifest"):
+                about.forget(f"{collection}/{key}")
+    for fingerprint in models - kept - {""}:
+        forget_model(about, fingerprint)
+
+
+def collection_of(name: str, generation: int) -> str:
+    return f"{name}_g{generation:06d}"
+
+
 def _says_absent(error: BaseException | None) -> bool:
     # Milvus has a code for it; Milvus Lite has that of a collection that is not there.
     code = getattr(error, "code", None)
@@ -96,7 +132,3 @@ def _generations(connection: Connection, name: str) -> list[int]:
         for one in connection.ask("list_collections")
         if one.startswith(start) and one.removeprefix(start).isdecimal()
     ]
-
-
-def _collection(name: str, generation: int) -> str:
-    return f"{name}_g{generation:06d}"

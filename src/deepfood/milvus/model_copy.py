@@ -19,6 +19,17 @@ def keep_model(about: About, model: Model) -> None:
         about.write(_key(model.fingerprint, name), base64.b85encode(data).decode())
 
 
+def forget_model(about: About, fingerprint: str) -> None:
+    """Delete a copy, its manifest first, without which it does not count."""
+    try:
+        manifest = _read(about, fingerprint, MANIFEST)
+    except ArtifactMissingError:
+        return
+    about.forget(_key(fingerprint, MANIFEST))
+    for name in ModelManifest.model_validate_json(manifest).files:
+        about.forget(_key(fingerprint, name))
+
+
 def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
     """The copy, by way of a folder in the cache. Raises an ArtifactError."""
     folder = settings.cache.expanduser() / "models" / fingerprint[:16]

@@ -1,0 +1,40 @@
+"""How sure the answers of a gallery on Milvus are, from its own photos."""
+
+from typing import Any
+
+import numpy as np
+
+from deepfood.errors import DatasetError
+from deepfood.gallery.calibration import Labelled, calibrate
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.model import Model
+
+#: Calibrated with no more photos than these; of larger galleries with a fair draw.
+_MOST = 200_000
+
+
+def labelled_photos(gallery: MilvusGallery) -> Labelled:
+    """Its photos with their labels, or a fair draw of them, in memory."""
+    count = gallery.count
+    where = ""
+    if count > _MOST:  # ids are digits of a hash: those below a bound are a fair draw
+        bound = int(_MOST / count * 16**8)
+        where = f'id < "{bound:08x}"'
+    rows = list(gallery.rows.every(["said", "id", "vector"], where))
+    vectors = np.array([row["vector"] for row in rows], np.float32)
+    return Labelled(
+        vectors.reshape(len(rows), gallery.manifest.dimension),
+        [row["said"]["label"] for row in rows],
+        [str(row["id"]) for row in rows],
+    )
+
+
+def calibrated(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str, Any]:
+    """What the manifest says of it: `labels`, `calibration` and why there is none."""
+    photos = labelled_photos(gallery)
+    labels = len({label for label in photos.labels if label})
+    try:
+        found = calibrate(photos, model.trained_on, quiet=quiet)
+    except DatasetError as error:
+        return {"labels": labels, "calibration": None, "uncalibrated": str(error)}
+    return {"labels": labels, "calibration": found, "uncalibrated": None}

@@ -1,0 +1,35 @@
+"""What was changed in a generation, for another that has to catch up with it: ids of photos."""
+
+import time
+from collections.abc import Collection
+
+from deepfood.milvus.about import About
+
+#: Noted where the generations are not alike to begin with.
+EVERYTHING = "*"
+
+_AT_ONCE = 10_000
+
+
+class Changes:
+    """The ids noted for one generation's collection, in NAME_about."""
+
+    def __init__(self, about: About, collection: str) -> None:
+        self._about = about
+        self._key = f"{collection}/changed"
+
+    def note(self, ids: Collection[str]) -> None:
+        """Before they are changed: a writer that is killed in between has noted too much."""
+        every, version = list(ids), time.time_ns()
+        for start in range(0, len(every), _AT_ONCE):
+            self._about.put(
+                (f"{self._key}/{one}", self._key, version, 0, 1, one)
+                for one in every[start : start + _AT_ONCE]
+            )
+
+    def read(self) -> dict[str, int]:
+        """Each id, and a number that is another when it was noted again."""
+        return {row["text"]: row["version"] for row in self._about.every(self._key)}
+
+    def forget(self) -> None:
+        self._about.forget(self._key)

@@ -1,0 +1,190 @@
+"""A Successor on Milvus: a generation that is to take the living one's place, with its own vectors.
+
+It is brought to say what the living one says: once by comparing all rows of the two, and then by
+comparing those that writers have noted as changed. So it does not matter how often it was stopped.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.config import Settings
+from deepfood.data.photo_file import photo_id
+from deepfood.errors import EngineError
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.successor import UNREADABLE
+from deepfood.milvus.changes import EVERYTHING, Changes
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.written import BATCH, Row, WrittenRows
+from deepfood.progress import bar
+
+Vector = npt.NDArray[np.float32]
+#: Of each photo its unit vector, or the reason that there is none.
+Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
+Pair = tuple[Row | None, Row | None]
+
+#: A batch of embedded photos is written when it has so many, or after so long.
+_PHOTOS, _S = 500, 5.0
+
+
+class Successor:
+    """`made` counts the photos embedded, and `lost` has those that could not be, by id."""
+
+    def __init__(
+        self,
+        living: MilvusGallery,
+        settings: Settings,
+        collection: str,
+        vectors: Vectors,
+        *,
+        keeps_built: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """`living` is held to the generation that lives; `vectors` reads and embeds its photos.
+
+        `keeps_built`: photos that a build has put in stay, though the living one lacks them.
+        """
+        connection = living.connection
+        self.living = living
+        self.gallery = MilvusGallery(connection, settings, collection)
+        self.made = 0
+        self.lost: dict[str, tuple[Photo, str]] = {}
+        self.changes = Changes(self.gallery.about, collection)
+        self._theirs = WrittenRows(connection, living.collection)
+        self._mine = WrittenRows(connection, collection)
+        self._noted = Changes(living.about, living.collection)
+        self._seen: dict[str, int] = {}
+        self._vectors = vectors
+        self._keeps_built = keeps_built
+        self._quiet = quiet
+
+    def follow_everything(self) -> None:
+        """Say what the living generation says."""
+        fields = PHOTO_ROW
+        self._follow(_side_by_side(self._theirs.every(fields), self._mine.every(fields)))
+
+    def follow_changes(self, also: Collection[str] = ()) -> int:
+        """Say what it says of photos that were noted since the last time; how many these were."""
+        noted = self._noted.read()
+        ids = {one for one, number in noted.items() if self._seen.get(one) != number} | set(also)
+        if EVERYTHING in ids:
+            self.follow_everything()
+        else:
+            self._follow(self._pairs(sorted(ids)))
+        self._seen = noted
+        return len(ids)
+
+    def has(self, ids: Sequence[str]) -> set[str]:
+        """Which of these photos are here."""
+        return set(self._mine.named(ids, ["id"]))
+
+    def lost_now(self) -> list[tuple[Photo, str]]:
+        """Photos of the living generation that have no vector, and why."""
+        there = self._theirs.named(list(self.lost), ["id"])
+        return [one for photo_id, one in self.lost.items() if photo_id in there]
+
+    def _pairs(self, ids: Sequence[str]) -> Iterator[Pair]:
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            theirs, mine = (rows.named(some, PHOTO_ROW) for rows in (self._theirs, self._mine))
+            yield from ((theirs.get(one), mine.get(one)) for one in some)
+
+    def _follow(self, pairs: Iterable[Pair]) -> None:
+        lacking, changed, gone = [], [], []
+        kept = lost_before(self.living.left_out())
+        for theirs, mine in pairs:
+            if mine is None and theirs is not None:
+                lacking.append(str(theirs["id"]))
+            elif theirs is None and mine is not None:
+                built = self._keeps_built and not mine["added"]
+                if not built and mine["id"] not in kept:
+                    gone.append(str(mine["id"]))
+            elif theirs is not None and mine is not None and _said(theirs) != _said(mine):
+                changed.append(str(mine["id"]))
+        self._mine.delete(gone)
+        for start in range(0, len(changed), BATCH):
+            self._copy(changed[start : start + BATCH])
+        self._embed([one for one in lacking if one not in self.lost])
+
+    def _copy(self, ids: Sequence[str]) -> None:
+        """What is said of photos that have their vector here already."""
+        said = self._theirs.named(ids, [*PHOTO_ROW, WRITTEN])
+        mine = self._mine.named(ids, ["id", "vector"])
+        self._mine.write(
+            [
+                _row(said[one], np.array(mine[one]["vector"], np.float32))
+                for one in ids
+                if one in said and one in mine
+            ]
+        )
+
+    def _embed(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        count = self.living.count
+        known = max(count - len(ids), 0)
+        with bar("embedding", " photos", count, done=known, quiet=self._quiet) as progress:
+            for start in range(0, len(ids), _PHOTOS):
+                some = ids[start : start + _PHOTOS]
+                self._embed_some(self._theirs.named(some, [*PHOTO_ROW, WRITTEN]), progress.update)
+
+    def _embed_some(self, rows: dict[str, Row], progress: Callable[[], object]) -> None:
+        """Write photos as their vectors come; whatever ends it early, what is done is kept."""
+        photos = [photo_of(row) for row in rows.values()]
+        ready: list[Row] = []
+        first = time.monotonic()
+        try:
+            found = self._vectors(photos)
+            for row, photo, vector in zip(rows.values(), photos, found, strict=True):
+                if isinstance(vector, str):
+                    self.lost[photo.id] = photo, vector
+                else:
+                    ready.append(_row(row, vector))
+                    self.made += 1
+                progress()
+                if time.monotonic() - first > _S:
+                    self._mine.write(ready)
+                    ready, first = [], time.monotonic()
+        finally:
+            self._mine.write(ready)
+
+
+def lost_before(skipped: Iterable[Skipped]) -> set[str]:
+    """The ids of photos that an earlier change of Model has let go: nobody has removed them."""
+    return {photo_id(one.same_as) for one in skipped if one.same_as and one.reason == UNREADABLE}
+
+
+def _side_by_side(theirs: Iterable[Row], mine: Iterable[Row]) -> Iterator[Pair]:
+    """The rows of either, which come in the order of their ids, beside those of the other."""
+    first, second = _in_order(theirs), _in_order(mine)
+    one, other = next(first, None), next(second, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one["id"] < other["id"]):
+            yield one, None
+            one = next(first, None)
+        elif one is None or other["id"] < one["id"]:
+            yield None, other
+            other = next(second, None)
+        else:
+            yield one, other
+            one, other = next(first, None), next(second, None)
+
+
+def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
+    before = ""
+    for row in rows:
+        if row["id"] <= before:
+            raise EngineError("Milvus gave the rows of a generation in no order")
+        before = row["id"]
+        yield row
+
+
+def _said(row: Row) -> tuple[Photo, object]:
+    return photo_of(row), attributes_of(row)
+
+
+def _row(said: Row, vector: Vector) -> Row:
+    return row_of(photo_of(said), vector, attributes_of(said), said[WRITTEN])
