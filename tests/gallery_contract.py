@@ -3,9 +3,11 @@
 A test module that imports these tests gives the fixture `engine`.
 """
 
+import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from deepfood.config import Settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactMissingError, DatasetError, PhotoNotFoundError, QueryError
-from deepfood.galleries import forget_before, open_gallery, reembed, rollback
+from deepfood.galleries import import_attributes, open_gallery
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
-from deepfood.gallery.searched import ChangedGallery, SearchedGallery
+from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.info import problems_of
+from deepfood.renewals import forget_before, reembed, rollback
+from live import run_here
 from plates import Counting, tiny_embedder
 
 
@@ -270,6 +274,96 @@ def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: En
     report = engine.build()
     assert report.count == len(before)
     assert engine.open().photo(photo.id).label == "by hand"
+
+
+def deepfood(engine: Engine, *arguments: object) -> Any:
+    """What a command says of it as JSON; it gets the settings that the gallery was made with."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+        for name in ("photos_store", "cache", "milvus_timeout_s"):
+            if value := getattr(engine.settings, name):
+                patch.setenv(f"DEEPFOOD_{name.upper()}", str(value))
+        assert run_here(*arguments, "--json") == 0
+    return json.loads(out.getvalue())
+
+
+def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path: Path) -> None:
+    one, other, third = engine.open().sample(3, 4)
+    table = tmp_path / "table.csv"
+    table.write_text(
+        f"id,sha256,file,spice,tags,diet\n{one.id},,,3,a;b,vegan\n,{other.sha256},,5,,\n"
+        f",,{third.file},4,,[]\n",
+        encoding="utf-8",
+    )
+    told = deepfood(engine, "attributes", engine.place, table, "--type", "tags=list")
+    assert told["photos"] == 3
+    listed = {column["name"]: column for column in told["attributes"]}
+    assert (listed["spice"]["type"], listed["spice"]["known"]) == ("number", 3)
+    assert (listed["tags"]["type"], listed["tags"]["known"]) == ("list", 1)
+    assert (listed["diet"]["safety"], listed["diet"]["known"]) == (True, 2)
+    assert deepfood(engine, "attributes", engine.place)["attributes"] == told["attributes"]
+    gallery = engine.open()
+    assert gallery.facts(one.id)[1]["tags"] == ["a", "b"]
+    where = parse_filter("spice > 3")
+    found = gallery.find(gallery.vector(one.id), 9, where=where).hits
+    assert {hit.photo.id for hit in found} == {other.id, third.id}
+    assert any(
+        "diet not known" in note
+        for note in gallery.find(
+            gallery.vector(one.id), 9, where=parse_filter('diet HAS "vegan"')
+        ).notes
+    )
+
+    # Refused as a whole, at its last line.
+    now = said(engine)
+    table.write_text(f"id,spice\n{one.id},9\n{other.id},hot\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 3, column spice"):
+        import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+    assert said(engine) == now
+    # An empty cell makes it unknown.
+    table.write_text(f"id,spice,diet\n{one.id},,\n", encoding="utf-8")
+    deepfood(engine, "attributes", engine.place, table, "--safety", "spice")
+    assert gallery_columns(engine)["spice"].safety
+    assert engine.open().facts(one.id)[1].keys() & {"spice", "diet", "tags"} == {"tags"}
+
+
+def gallery_columns(engine: Engine) -> dict[str, ColumnFacts]:
+    with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
+        return {column.name: column for column in gallery.columns()}
+
+
+@pytest.mark.parametrize("exact_up_to", [10**6, 0])
+def test_near_duplicates_are_found(
+    engine: Engine, exact_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, vectors, rows = engine.open().photos()
+    stored = vectors.take(rows)
+    alike = np.triu(stored @ stored.T, 1)
+    limit = float(np.sort(alike.ravel())[-3:].mean())  # between the second and the third
+    pairs = {frozenset((photos[i].id, photos[j].id)) for i, j in np.argwhere(alike >= limit)}
+    monkeypatch.setattr("deepfood.gallery.duplicates.EXACT_UP_TO", exact_up_to)
+    told = deepfood(engine, "dedupe", engine.place, "--threshold", limit)
+    found = [{photo["id"] for photo in group} for group in told["groups"]]
+    assert found
+    assert all(any(pair <= group for group in found) for pair in pairs)
+    assert set().union(*found) == set().union(*pairs)
+    sizes = [[-photo["width"] * photo["height"] for photo in group] for group in told["groups"]]
+    assert sizes == [sorted(group) for group in sizes]
+
+
+def test_the_photos_with_most_of_a_feature_are_shown(engine: Engine, tmp_path: Path) -> None:
+    gallery = engine.open()
+    _, vectors, rows = gallery.photos()
+    values = vectors.take(rows)[:, 7]
+    grid, page = tmp_path / "grid.png", tmp_path / "page.html"
+    told = deepfood(engine, "features", engine.place, "--feature", 7, "--top", 5, "--out", grid)
+    np.testing.assert_allclose(
+        [photo["value"] for photo in told["photos"]], np.sort(values)[::-1][:5], atol=1e-6
+    )
+    assert told["mean"] == pytest.approx(float(values.mean()), abs=1e-6)
+    assert grid.read_bytes().startswith(b"\x89PNG")
+    told = deepfood(engine, "features", engine.place, "--all", "--top", 2, "--out", page)
+    assert len(told["features"]) == gallery.manifest.dimension
+    assert Path(gallery.place).name in page.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ import pytest
 import samples
 from deepfood.config import Settings
 from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
-from deepfood.galleries import forget_before, reembed, rollback
 from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
@@ -31,11 +31,13 @@ from deepfood.milvus.generations import living
 from deepfood.milvus.schema import photo_of, row_of
 from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
-from gallery_contract import Engine, check_made_with, new_photo, said
-from live import run_deepfood, serving
+from deepfood.model import open_model
+from deepfood.renewals import forget_before, reembed, rollback
+from gallery_contract import Engine, check_made_with, deepfood, new_photo, said
+from live import run_deepfood, run_here, serving
 from load import Load, wait_for
 from milvus_engine import milvus_engine
-from plates import tiny_embedder, write_dishes, write_tiny_model
+from plates import LIMITS, tiny_embedder, write_conv_model, write_dishes, write_tiny_model
 
 
 @pytest.fixture
@@ -326,3 +328,41 @@ def test_a_server_under_load_follows_without_a_failed_request(
                 load.ended.set()
                 load.join()
     assert [load.failed for load in loads] == [[], []]
+
+
+def test_calibrate_and_explain(new_gallery: Engine, tmp_path: Path) -> None:
+    engine = new_gallery
+    queries = write_dishes(tmp_path / "queries", 20, start=500)
+    found = deepfood(engine, "calibrate", engine.place, queries)
+    calibration = engine.open().manifest.calibration
+    assert calibration is not None
+    assert found["queries"] == calibration.queries == 80
+    photo = next(queries.rglob("*.jpg"))
+    conv = Embedder(open_model(write_conv_model(tmp_path / "conv")), LIMITS)
+    reembed(engine.place, conv, engine.settings, quiet=True)
+    told = deepfood(engine, "explain", engine.place, photo, "--out", tmp_path / "why.png")
+    assert told["hit"]["id"] in said(engine)
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("command", "way_out"),
+    [
+        (["compact"], "Milvus drops removed photos by itself"),
+        (["verify", "--repair"], "mended by building it again"),
+        (["push"], "docs/scaling.md"),
+    ],
+)
+def test_what_makes_no_sense_on_milvus_says_so(
+    address: MilvusAddress,
+    command: list[str],
+    way_out: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = [tmp_path / "shelf"] if command == ["push"] else []
+    place = f"milvus://{address.uri.partition('//')[2]}/{address.name}"
+    assert run_here(command[0], place, *more, *command[1:]) == 2
+    error = capsys.readouterr().err
+    assert way_out in error
+    assert error.count("\n") == 1

@@ -24,6 +24,7 @@ ROOMS = [
     "release",
     "milvus",
     "galleries",
+    "renewals",
     "evaluate",
     "train",
     "serve",

@@ -1,16 +1,13 @@
 """Opens a gallery wherever it is: a folder, a release in a bucket, or a collection of Milvus."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, cast
 
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
-from deepfood.embed import Embedder, open_embedder
+from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactMissingError, MissingExtraError
 from deepfood.gallery import (
     BuildReport,
@@ -22,13 +19,20 @@ from deepfood.gallery import (
     is_gallery,
 )
 from deepfood.gallery.add import AddReport, add_batches, add_photos
-from deepfood.gallery.renew import RenewReport, open_work
-from deepfood.gallery.renew import reembed as reembed_folder
-from deepfood.gallery.rollback import forget as forget_in_folder
-from deepfood.gallery.rollback import rollback as rollback_folder
-from deepfood.gallery.searched import ChangedGallery, SearchedGallery, SearchedVectors
+from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.import_attributes import import_attributes as import_into_folder
+from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
+from deepfood.gallery.searched import (
+    ChangedGallery,
+    Compared,
+    EveryPhoto,
+    SearchedGallery,
+)
+from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
 from deepfood.milvus.address import MilvusAddress, is_milvus
+from deepfood.milvus.fetched import Neighbours
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
 from deepfood.release.cached import cached
@@ -52,6 +56,27 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
     return Gallery.open(folder, model, settings.photos_root), model
 
 
+def open_to_read(place: Path | str, settings: Settings) -> SearchedGallery:
+    """A gallery that is not searched with new photos, so that it needs no Model."""
+    return open_on_milvus(place, settings) if is_milvus(place) else Gallery.open(Path(place))
+
+
+def known_counts(gallery: SearchedGallery) -> dict[str, int]:
+    """Of how many photos each attribute is known."""
+    if isinstance(gallery, Gallery):
+        return gallery.store.attributes.known_counts()
+    return cast("MilvusGallery", gallery).known_counts()
+
+
+def compared(gallery: SearchedGallery) -> tuple[EveryPhoto, Compared]:
+    """All photos, and what finds rows of their vectors near one."""
+    if isinstance(gallery, Gallery):
+        now = gallery.refresh()
+        return now.photos(), now.index
+    every = gallery.photos()
+    return every, Neighbours(gallery, every)
+
+
 def writing(
     gallery: SearchedGallery, settings: Settings, model: Model | None, *, wait_s: float = 0
 ) -> AbstractContextManager[ChangedGallery]:
@@ -70,7 +95,7 @@ def writer_of(
         with GalleryWriter.open(Path(place), model, wait_s=wait_s) as writer:
             yield writer
         return
-    _expect_pymilvus()
+    expect_pymilvus()
     from deepfood.milvus.writer import MilvusWriter
 
     with MilvusWriter.open(MilvusAddress.parse(place), settings, model) as on_milvus:
@@ -109,7 +134,7 @@ def build(
 ) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
     """Make `out` a gallery of `source`, or make it follow it, with the Model that it has."""
     if is_milvus(out):
-        _expect_pymilvus()
+        expect_pymilvus()
         from deepfood.milvus.build import build_on_milvus
 
         embedder = open_embedder(settings, _living_model(out, settings))
@@ -129,81 +154,41 @@ def build(
     )
 
 
-def reembed(
+def recalibrate(
+    place: Path | str, source: PhotoSource, settings: Settings, *, quiet: bool = False
+) -> Calibration:
+    """Calibrate a gallery on photos that it does not hold. Raises DatasetError."""
+    gallery, model = open_gallery(place, settings)
+    gallery.close()
+    embedder = open_embedder(settings, model)
+    if not is_milvus(place):
+        cache = settings.cache.expanduser()
+        return recalibrate_folder(Path(place), source, embedder, cache, quiet=quiet)
+    from deepfood.milvus.calibrated import recalibrate_on_milvus
+
+    address = MilvusAddress.parse(place)
+    return recalibrate_on_milvus(address, source, embedder, settings, quiet=quiet)
+
+
+def import_attributes(
     place: Path | str,
-    embedder: Embedder,
+    table: Path,
+    types: Mapping[str, Type],
+    safety: frozenset[str],
     settings: Settings,
-    *,
-    drop_unreadable: bool = False,
-    swap: bool = True,
-    quiet: bool = False,
-) -> "RenewReport[GalleryManifest] | RenewReport[MilvusManifest]":
-    """Embed a gallery's photos with another Model, and make the result the gallery."""
-    said: dict[str, Any] = {"drop_unreadable": drop_unreadable, "swap": swap, "quiet": quiet}
+) -> Table[int] | Table[str]:
+    """Set attributes of a gallery's photos from a table, which is checked before any is written."""
     if not is_milvus(place):
-        root = settings.photos_root
-        return reembed_folder(Path(place), embedder, photos_root=root, **said)
-    _expect_pymilvus()
-    from deepfood.milvus.renew import reembed_on_milvus
+        return import_into_folder(Path(place), table, types, safety)
+    expect_pymilvus()
+    from deepfood.milvus.import_attributes import import_on_milvus
 
-    return reembed_on_milvus(MilvusAddress.parse(place), embedder, settings, **said)
-
-
-@contextmanager
-def beside(
-    place: Path | str, model: Model, settings: Settings
-) -> Iterator[tuple[SearchedGallery, list[str], SearchedVectors, npt.NDArray[np.int64]]]:
-    """A gallery, and what `reembed` has embedded of it so far with `model`.
-
-    Ids of photos, vectors, and of each photo its row in them.
-    """
-    if is_milvus(place):
-        with open_on_milvus(place, settings) as living:
-            photos, vectors, rows = living.generation_with(model).photos()
-            yield living, [photo.id for photo in photos], vectors, rows
-        return
-    folder = Path(place)
-    with Gallery.open(folder) as gallery, closing(open_work(folder)) as work:
-        found = [(photo.id, row) for row, photo in work.rows()]
-        ids, at = [one for one, _ in found], np.array([row for _, row in found], np.int64)
-        yield gallery, ids, work.vectors(), at
-
-
-def rollback(
-    place: Path | str,
-    settings: Settings,
-    *,
-    drop_unreadable: bool = False,
-    quiet: bool = False,
-) -> "RenewReport[GalleryManifest] | RenewReport[MilvusManifest]":
-    """Make the generation before a gallery again."""
-
-    def embedder(model: Model) -> Embedder:
-        return open_embedder(settings, model)
-
-    said: dict[str, Any] = {"drop_unreadable": drop_unreadable, "quiet": quiet}
-    if not is_milvus(place):
-        return rollback_folder(Path(place), embedder, photos_root=settings.photos_root, **said)
-    _expect_pymilvus()
-    from deepfood.milvus.renew import rollback_on_milvus
-
-    return rollback_on_milvus(MilvusAddress.parse(place), embedder, settings, **said)
-
-
-def forget_before(place: Path | str, settings: Settings) -> None:
-    """Delete the generation before. Raises ArtifactMissingError where there is none."""
-    if not is_milvus(place):
-        forget_in_folder(Path(place))
-        return
-    _expect_pymilvus()
-    from deepfood.milvus.renew import forget_on_milvus
-
-    forget_on_milvus(MilvusAddress.parse(place), settings)
+    return import_on_milvus(MilvusAddress.parse(place), table, types, safety, settings)
 
 
 def open_on_milvus(place: Path | str, settings: Settings) -> "MilvusGallery":
     """Raises ArtifactMissingError, EngineError, or MissingExtraError."""
-    _expect_pymilvus()
+    expect_pymilvus()
     from deepfood.milvus.gallery import MilvusGallery
 
     return MilvusGallery.open(MilvusAddress.parse(place), settings)
@@ -231,7 +216,8 @@ def _model_of(gallery: "MilvusGallery", settings: Settings) -> Model:
     return model
 
 
-def _expect_pymilvus() -> None:
+def expect_pymilvus() -> None:
+    """Raise MissingExtraError where pymilvus is not installed."""
     try:
         import pymilvus  # noqa: F401
     except ImportError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings, load_settings
 from deepfood.embed import open_embedder
-from deepfood.errors import ArtifactError, ArtifactFormatError
+from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.repair import repair
@@ -78,6 +78,8 @@ def repair_gallery(
     folder: Path, settings: Settings, *, quiet: bool = False
 ) -> tuple[list[str], list[str]]:
     """Mend a gallery: what was done, and what is still wrong. Raises an ArtifactError."""
+    if is_milvus(folder):
+        raise SettingError(f"{folder}: a gallery on Milvus is mended by building it again")
     if kind_of(folder) == "model":
         raise ArtifactFormatError(
             f"{folder} is a model, and only galleries are mended: make it anew"

@@ -114,7 +114,7 @@ def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path
         "allergens": "list",
         "ingredients": "list",
     }
-    assert report.rows == (0, 1)
+    assert report.photos == (0, 1)
     assert report.passed_over == ("photo", "label")
     assert attributes.read(0) == {
         "price": 12,

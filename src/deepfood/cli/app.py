@@ -49,7 +49,10 @@ def _own(text: str) -> Path:
 
 def _no_engine(text: str) -> Path:
     if is_milvus(text):
-        raise SettingError(f"{text} is a gallery on Milvus, and this command works on folders only")
+        raise SettingError(
+            f"{text} is a gallery on Milvus, and this command works on folders only: "
+            "docs/scaling.md says what to do instead"
+        )
     return Path(text)
 
 
@@ -92,9 +95,6 @@ ChangedGalleryArgument = Annotated[
     typer.Argument(
         metavar="GALLERY", parser=_changed, help="A gallery: a folder, or milvus://host:port/name"
     ),
-]
-OwnGalleryArgument = Annotated[
-    Path, typer.Argument(metavar="GALLERY", parser=_own, help="A gallery folder.")
 ]
 ArtifactArgument = Annotated[
     Path,

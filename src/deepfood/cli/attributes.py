@@ -1,5 +1,6 @@
 """`deepfood attributes` and `dedupe`: what is known of photos, and which are there twice."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -7,10 +8,10 @@ import typer
 
 from deepfood.cli.app import (
     ChangedGalleryArgument,
-    GalleryArgument,
     Json,
     ModelOption,
     PhotosRoot,
+    SearchedGalleryArgument,
     app,
     count,
     print_json,
@@ -39,9 +40,7 @@ def attributes(
 ) -> None:
     """Bring in attributes of photos from a table, or list those that there are."""
     from deepfood.errors import SettingError
-    from deepfood.gallery import GalleryManifest
-    from deepfood.gallery.import_attributes import import_attributes
-    from deepfood.gallery.store import Store
+    from deepfood.galleries import import_attributes, known_counts, open_to_read
     from deepfood.gallery.values import Type
 
     given: dict[str, Any] = {}
@@ -52,32 +51,34 @@ def attributes(
         given[name] = type_
     if table is None and (types or safety):
         raise SettingError("--type and --safety go with a TABLE to bring in")
-    report = import_attributes(gallery, table, given, frozenset(safety or [])) if table else None
-    manifest = GalleryManifest.read(gallery)
-    store = Store.open(manifest.folder(gallery), manifest.dimension, manifest.storage)
-    declared, known = store.attributes.declared(), store.attributes.known_counts()
-    store.close()
+    report, settings = None, load_settings()
+    if table:
+        report = import_attributes(gallery, table, given, frozenset(safety or []), settings)
+    with contextlib.closing(open_to_read(gallery, settings)) as opened:
+        declared, known = opened.columns(), known_counts(opened)
     if as_json:
         listed = [
             {"name": one.name, "type": one.type, "safety": one.safety, "known": known[one.name]}
-            for one in declared.values()
+            for one in declared
         ]
-        changed = {"photos": len(report.rows), "passed_over": report.passed_over} if report else {}
+        changed = (
+            {"photos": len(report.photos), "passed_over": report.passed_over} if report else {}
+        )
         print_json({"attributes": listed, **changed})
         return
     if report:
         print(
             f"{table}: {count(report.types, 'attribute', 'attributes')} of "
-            f"{count(report.rows, 'photo', 'photos')}"
+            f"{count(report.photos, 'photo', 'photos')}"
         )
-    for one in declared.values():
+    for one in declared:
         safe = "  never passes a filter where unknown" if one.safety else ""
         print(f"{one.name:17}  {one.type:8} known of {known[one.name]:,} photos{safe}")
 
 
 @app.command()
 def dedupe(
-    gallery: GalleryArgument,
+    gallery: SearchedGalleryArgument,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -90,33 +91,17 @@ def dedupe(
     as_json: Json = False,
 ) -> None:
     """List groups of photos that are nearly the same picture; the largest of each comes first."""
-    import numpy as np
-
-    from deepfood.gallery import Gallery, gallery_model
-    from deepfood.gallery.duplicates import near_duplicates
+    from deepfood.galleries import compared, open_gallery
+    from deepfood.gallery.duplicates import duplicate_groups
     from deepfood.gallery.queries import NEAR_DUPLICATE
     from deepfood.progress import bar
 
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limit = NEAR_DUPLICATE if threshold is None else threshold
-    model_used = gallery_model(gallery, settings.model)
-    with Gallery.open(gallery, model_used, settings.photos_root) as opened:
-        now = opened.refresh()
-        rows = np.flatnonzero(now.alive)
-        with bar("Comparing", "photo", len(rows), quiet=as_json) as progress:
-            found = near_duplicates(now.index, rows, limit, progress.update)
-        groups = []
-        for members in found:
-            photos = sorted(
-                now.store.at(members).items(),
-                key=lambda one: (-one[1].width * one[1].height, one[1].file),
-            )
-            if len(photos) < 2:  # the others were removed meanwhile
-                continue
-            vectors = now.index.vectors.take(np.array([row for row, _ in photos]))
-            scores = np.vecdot(vectors, vectors[0]) / np.linalg.norm(vectors, axis=1)
-            scores /= np.linalg.norm(vectors[0])
-            groups.append([(p, float(s)) for (_, p), s in zip(photos, scores, strict=True)])
+    with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
+        every, index = compared(opened)
+        with bar("Comparing", "photo", len(every[0]), quiet=as_json) as progress:
+            groups = duplicate_groups(index, every, limit, progress.update)
         if out and groups:
             _draw(opened, groups, out, settings)
     if as_json:

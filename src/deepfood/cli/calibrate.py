@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, OwnGalleryArgument, app, print_json
+from deepfood.cli.app import ChangedGalleryArgument, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
 
 
 @app.command()
 def calibrate(
-    gallery: OwnGalleryArgument,
+    gallery: ChangedGalleryArgument,
     queries: Annotated[
         Path, typer.Argument(metavar="QUERIES", help="Labelled photos: a folder, or a CSV.")
     ],
@@ -23,18 +23,10 @@ def calibrate(
     A build does it with the gallery's own photos; this is for a Model that was trained on them.
     """
     from deepfood.data.photos import list_photos
-    from deepfood.embed import open_embedder
-    from deepfood.gallery import gallery_model
-    from deepfood.gallery.recalibrate import recalibrate
+    from deepfood.galleries import recalibrate
 
     settings = load_settings(model=model)
-    found = recalibrate(
-        gallery,
-        list_photos(queries),
-        open_embedder(settings, gallery_model(gallery, settings.model)),
-        settings.cache.expanduser(),
-        quiet=as_json,
-    )
+    found = recalibrate(gallery, list_photos(queries), settings, quiet=as_json)
     about = found.model_dump(mode="json")
     if as_json:
         print_json({"gallery": str(gallery), **about})

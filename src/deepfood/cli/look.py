@@ -1,15 +1,16 @@
 """`deepfood features` and `explain`: what the embedding has learned, why photos are alike."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepfood.cli.app import (
-    GalleryArgument,
     Json,
     ModelOption,
     PhotosRoot,
+    SearchedGalleryArgument,
     app,
     count,
     print_json,
@@ -29,7 +30,7 @@ _NAMED = 5
 
 @app.command()
 def features(
-    gallery: GalleryArgument,
+    gallery: SearchedGalleryArgument,
     feature: Annotated[
         int | None, typer.Option(help="The feature to look at, counted from 0.")
     ] = None,
@@ -54,7 +55,7 @@ def features(
     from deepfood.evaluate.feature_page import feature_page
     from deepfood.evaluate.features import rank_features
     from deepfood.evaluate.thumbs import Thumbs
-    from deepfood.gallery import Gallery, gallery_model
+    from deepfood.galleries import open_gallery
     from deepfood.photo import Limits
 
     if (feature is None) != every:
@@ -65,9 +66,8 @@ def features(
         check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
-    model_of_it = gallery_model(gallery, settings.model)
     top = top or (_PAGE_TOP if every else 10)
-    with Gallery.open(gallery, model_of_it, settings.photos_root) as opened:
+    with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
         thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
         numbers = range(opened.manifest.dimension) if every else [feature or 0]
         ranked = rank_features(
@@ -110,7 +110,7 @@ def features(
 
 @app.command()
 def explain(
-    gallery: GalleryArgument,
+    gallery: SearchedGalleryArgument,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo searched with.")],
     photo_id: Annotated[
         str | None, typer.Option("--id", help="The gallery's photo to compare it with.")

@@ -8,7 +8,6 @@ import typer
 from deepfood.cli.app import (
     ChangedGalleryArgument,
     Json,
-    OwnGalleryArgument,
     app,
     count,
     print_json,
@@ -54,7 +53,7 @@ def reembed(
     What `--compare` has embedded is used by the same command without it.
     """
     from deepfood.embed import open_embedder
-    from deepfood.galleries import reembed as work
+    from deepfood.renewals import reembed as work
 
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
@@ -115,8 +114,8 @@ def rollback(
 def _rollback_gallery(
     gallery: Path, forget: bool, drop_unreadable: bool, photos_root: Path | None, *, as_json: bool
 ) -> None:
-    from deepfood.galleries import forget_before
-    from deepfood.galleries import rollback as work
+    from deepfood.renewals import forget_before
+    from deepfood.renewals import rollback as work
 
     settings = load_settings(photos_root=photos_root)
     if forget:
@@ -134,11 +133,13 @@ def _rollback_gallery(
 
 
 @app.command()
-def compact(gallery: OwnGalleryArgument, as_json: Json = False) -> None:
+def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
     """Drop the holes that removed photos left, while the gallery is searched and changed."""
     from deepfood.gallery import gallery_model
     from deepfood.gallery.renew import compact as work
 
+    if is_milvus(gallery):
+        raise SettingError(f"{gallery}: Milvus drops removed photos by itself")
     done = work(gallery, gallery_model(gallery), quiet=as_json)
     if as_json:
         print_json(_facts(gallery, done))

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepfood.evaluate.features import Feature
 from deepfood.evaluate.thumbs import Thumbs
-from deepfood.gallery import Gallery
+from deepfood.gallery.searched import SearchedGallery
 
 #: The pictures' share of the page, as data URLs: what a phone still opens without complaint.
 MAX_PICTURE_BYTES = 16 * 2**20
@@ -18,7 +18,7 @@ _HERE = Path(__file__).parent
 
 
 def feature_page(
-    gallery: Gallery,
+    gallery: SearchedGallery,
     features: Sequence[Feature],
     thumbs: Thumbs,
     *,
@@ -50,7 +50,7 @@ def feature_page(
     which = "lowest" if lowest else "highest"
     data = {
         "about": f"For each number of the embedding ({about.model_name}), the photos of "
-        f"{gallery.folder.name} with the {which} value, out of {gallery.count:,}.",
+        f"{Path(gallery.place).name} with the {which} value, out of {gallery.count:,}.",
         "left_out": f"{len(left_out):,} photos are left out, to keep this page small enough to open"
         if left_out
         else "",

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
-from deepfood.gallery import Gallery, Photo
-from deepfood.index import VectorFile
+from deepfood.gallery import Photo
+from deepfood.gallery.searched import SearchedGallery, SearchedVectors
 from deepfood.progress import bar
 
 Numbers = npt.NDArray[np.int64]
@@ -89,7 +89,7 @@ class Feature:
 
 
 def rank_features(
-    gallery: Gallery,
+    gallery: SearchedGallery,
     numbers: Sequence[int],
     top: int,
     *,
@@ -109,7 +109,7 @@ def rank_features(
             )
     photos, vectors, places = gallery.photos()
     if not photos:
-        raise QueryError(f"{gallery.folder} has no photos, so its features have none")
+        raise QueryError(f"{gallery.place} has no photos, so its features have none")
     columns = np.asarray(numbers, np.int64)
     rows = _extreme_rows(vectors, places, columns, top + _SPARE, lowest=lowest)
     mean, spread = _mean_and_spread(vectors, places, columns)
@@ -131,7 +131,7 @@ def rank_features(
 
 
 def _extreme_rows(
-    vectors: VectorFile, places: Numbers, columns: Numbers, count: int, *, lowest: bool
+    vectors: SearchedVectors, places: Numbers, columns: Numbers, count: int, *, lowest: bool
 ) -> Numbers:
     """Which of `places`, rows of the vectors, have the highest values of each column, or the least.
 
@@ -150,7 +150,9 @@ def _extreme_rows(
     return best
 
 
-def _mean_and_spread(vectors: VectorFile, places: Numbers, columns: Numbers) -> tuple[Any, Any]:
+def _mean_and_spread(
+    vectors: SearchedVectors, places: Numbers, columns: Numbers
+) -> tuple[Any, Any]:
     """Mean and standard deviation of each column over these rows, float64 [c] each."""
     total = np.zeros(len(columns))
     squares = np.zeros(len(columns))

@@ -9,8 +9,8 @@ from deepfood.config import Settings
 from deepfood.evaluate.compare import Comparison, align, compare
 from deepfood.evaluate.evaluation import Evaluation, judge
 from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
-from deepfood.galleries import beside
 from deepfood.model import Model
+from deepfood.renewals import beside
 
 
 def compare_successor(

@@ -3,14 +3,15 @@
 import base64
 
 from deepfood.errors import PhotoError, PhotoNotFoundError
-from deepfood.gallery import Gallery, Photo
+from deepfood.gallery import Photo
+from deepfood.gallery.searched import SearchedGallery
 from deepfood.photo import Limits, thumbnail
 
 
 class Thumbs:
     """JPEGs of at most `pixels` on the longest side, by photo id; `skipped` says what had none."""
 
-    def __init__(self, gallery: Gallery, limits: Limits, pixels: int) -> None:
+    def __init__(self, gallery: SearchedGallery, limits: Limits, pixels: int) -> None:
         self._gallery = gallery
         self._limits = limits
         self._pixels = pixels

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from deepfood.data.root import Folder
 from deepfood.data.tables import Row, expect_cells, photo_path, read_lines, read_rows
@@ -32,15 +32,31 @@ _PHOTO_KEYS = ("id", "sha256", "file", "photo")
 _OF_BUILD = frozenset({"label", "name", "split"})
 
 
-@dataclass(frozen=True)
-class ImportReport:
-    """What a table said: values of `types`' attributes for the photos in `rows`.
+#: What a photo goes by: its row, or its id.
+P = TypeVar("P")
 
-    `passed_over` are columns that are no attributes.
+
+class Declared(Protocol):
+    """What is known of an attribute that is there."""
+
+    @property
+    def type(self) -> Type: ...
+    @property
+    def safety(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Table(Generic[P]):
+    """What a table says: the type of each attribute and its values, of `photos`.
+
+    `safety` are attributes that must be known to pass a filter; `passed_over` are columns that are
+    no attributes.
     """
 
     types: dict[str, Type]
-    rows: tuple[int, ...]
+    values: dict[str, list[tuple[P, Value | None]]]
+    safety: frozenset[str]
+    photos: tuple[P, ...]
     passed_over: tuple[str, ...]
 
 
@@ -60,21 +76,39 @@ def import_table(
     *,
     types: Mapping[str, Type] | None = None,
     safety: frozenset[str] = frozenset(),
-) -> ImportReport:
+) -> Table[int]:
     """Set attributes from a table, in the caller's transaction.
 
-    `photos` gives the row of each photo by `id`, `sha256` and `file`. A column's type is the one
-    that it was declared with, else the one in `types`, else what its first value shows; columns in
-    `safety` become safety attributes. An empty cell, or null, makes a value unknown. Raises
-    DatasetError, and then nothing has been written.
+    `photos` gives the row of each photo by `id`, `sha256` and `file`; for the rest, see
+    `read_table`. Raises DatasetError, and then nothing has been written.
+    """
+    table = read_table(attributes.declared(), path, photos, types=types, safety=safety)
+    for name, type_ in table.types.items():
+        attributes.declare(name, type_, name in table.safety)
+        attributes.write_many(name, table.values[name])
+    return table
+
+
+def read_table(
+    declared: Mapping[str, Declared],
+    path: Path,
+    photos: Mapping[str, Mapping[str, P]],
+    *,
+    types: Mapping[str, Type] | None = None,
+    safety: frozenset[str] = frozenset(),
+) -> Table[P]:
+    """What a table says of photos, which go by what `photos` gives for `id`, `sha256` and `file`.
+
+    A column's type is the one that it was declared with, else the one in `types`, else what its
+    first value shows; columns in `safety` become safety attributes. An empty cell, or null, makes a
+    value unknown. Raises DatasetError.
     """
     lines = _json_lines(path) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_lines(path)
     given = {attribute_name(name): type_ for name, type_ in (types or {}).items()}
     safety = frozenset(map(attribute_name, safety)) | SAFETY
-    declared = attributes.declared()
     known: dict[str, Type] = {name: one.type for name, one in declared.items()}
-    columns: dict[str, list[tuple[int, Value | None]]] = {}
-    seen: dict[int, str] = {}
+    columns: dict[str, list[tuple[P, Value | None]]] = {}
+    seen: dict[P, str] = {}
     passed_over: dict[str, None] = {}
     inferred: set[str] = set()
     for line in lines:
@@ -116,12 +150,13 @@ def import_table(
             raise DatasetError(
                 f"the attribute {name} is a {known[name]}, and cannot become a {type_}"
             )
-        attributes.declare(name, type_, name in safety)
-        attributes.write_many(name, columns[name])
-    return ImportReport(found, tuple(seen), tuple(passed_over))
+        if name in SAFETY and type_ != "list":
+            raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
+    values = {name: columns[name] for name in found}
+    return Table(found, values, safety, tuple(seen), tuple(passed_over))
 
 
-def _row_of(line: _Line, photos: Mapping[str, Mapping[str, int]]) -> int:
+def _row_of(line: _Line, photos: Mapping[str, Mapping[str, P]]) -> P:
     for key in _PHOTO_KEYS:
         value = line.values.get(key)
         if value is not None:

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
-from deepfood.index.contract import Index
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.searched import Compared, EveryPhoto
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[int], object]
@@ -19,8 +20,35 @@ _BLOCK_ROWS = 1024
 _NEIGHBOURS = 16
 
 
+def duplicate_groups(
+    index: Compared, every: EveryPhoto, threshold: float, progress: Progress
+) -> list[list[tuple[Photo, float]]]:
+    """Groups of near-duplicates among all photos of a gallery, which `index` has the vectors of.
+
+    In each the largest comes first, and all with their cosine similarity to it. Raises what
+    `near_duplicates` does.
+    """
+    photos, vectors, rows = every
+    by_row = dict(zip(rows.tolist(), photos, strict=True))
+    groups = []
+    for members in near_duplicates(index, rows, threshold, progress, EXACT_UP_TO):
+        found = sorted(
+            ((by_row[row], row) for row in members.tolist()),
+            key=lambda one: (-one[0].width * one[0].height, one[0].file),
+        )
+        taken = vectors.take(np.array([row for _, row in found], np.int64))
+        scores = np.vecdot(taken, taken[0]) / np.linalg.norm(taken, axis=1)
+        scores /= np.linalg.norm(taken[0])
+        groups.append([(photo, float(s)) for (photo, _), s in zip(found, scores, strict=True)])
+    return groups
+
+
 def near_duplicates(
-    index: Index, rows: Rows, threshold: float, progress: Progress, exact_up_to: int = EXACT_UP_TO
+    index: Compared,
+    rows: Rows,
+    threshold: float,
+    progress: Progress,
+    exact_up_to: int = EXACT_UP_TO,
 ) -> list[Rows]:
     """Groups of rows, int64, that a chain of pairs as similar as `threshold` joins.
 
@@ -43,7 +71,7 @@ def near_duplicates(
 
 
 def _join_all_pairs(
-    index: Index, rows: Rows, threshold: float, parents: list[int], progress: Progress
+    index: Compared, rows: Rows, threshold: float, parents: list[int], progress: Progress
 ) -> None:
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = index.vectors.take(rows[start : start + _BLOCK_ROWS])
@@ -60,7 +88,7 @@ def _join_all_pairs(
 
 
 def _join_neighbours(
-    index: Index, rows: Rows, threshold: float, parents: list[int], progress: Progress
+    index: Compared, rows: Rows, threshold: float, parents: list[int], progress: Progress
 ) -> None:
     allowed = np.zeros(len(index.vectors), np.bool_)
     allowed[rows] = True

@@ -211,9 +211,7 @@ class Gallery:
 
     def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
         """All photos, the vectors, and of each photo its row in them, int64 [count]."""
-        now = self.refresh()
-        known = {row: photo for row, photo in now.store.rows() if row < len(now.vectors)}
-        return list(known.values()), now.vectors, np.fromiter(known, np.int64, len(known))
+        return self.refresh().photos()
 
     def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepfood.gallery.attribute_table import ImportReport, import_table
+from deepfood.gallery.attribute_table import Table, import_table
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
@@ -13,7 +13,7 @@ from deepfood.gallery.values import Type
 
 def import_attributes(
     folder: Path, table: Path, types: Mapping[str, Type], safety: frozenset[str]
-) -> ImportReport:
+) -> Table[int]:
     """Set the attributes of the gallery's photos from a table, all of it or nothing.
 
     Raises DatasetError with the place in the table, ArtifactError, or DiskFullError.

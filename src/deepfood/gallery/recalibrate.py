@@ -25,23 +25,27 @@ def recalibrate(
     """
     GalleryManifest.read(folder)  # before the lock, which would make the folder
     with only_writer(folder), Gallery.open(folder, embedder.model) as gallery:
-        photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
         known, vectors, rows = gallery.photos()
-        calibration = calibrate(
-            Labelled(
-                vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
-            ),
-            embedder.model.trained_on,
-            Labelled(
-                photos.vectors,
-                [file.label for file in photos.files],
-                [photo_id(sha256) for sha256 in photos.sha256],
-            ),
-            quiet=quiet,
+        own = Labelled(
+            vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
         )
+        calibration = calibrate_on(own, source, embedder, cache, quiet=quiet)
         changed = {"calibration": calibration, "uncalibrated": None}
         gallery.manifest.model_copy(update=changed).write(folder)
     return calibration
+
+
+def calibrate_on(
+    own: Labelled, source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool
+) -> Calibration:
+    """Calibrate a gallery's `own` photos on labelled ones of `source`. Raises DatasetError."""
+    photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
+    asked = Labelled(
+        photos.vectors,
+        [file.label for file in photos.files],
+        [photo_id(sha256) for sha256 in photos.sha256],
+    )
+    return calibrate(own, embedder.model.trained_on, asked, quiet=quiet)
 
 
 def _held_out(source: PhotoSource) -> list[PhotoFile]:

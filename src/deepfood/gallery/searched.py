@@ -51,8 +51,19 @@ class AboutGallery(Protocol):
 class SearchedVectors(Protocol):
     """Vectors by row, float32 [n, dimension]."""
 
+    def __len__(self) -> int: ...
     def take(self, rows: npt.NDArray[np.int64]) -> Vector: ...
     def scores(self, query: Vector) -> Vector: ...
+
+
+class Compared(Protocol):
+    """Finds rows near a vector, int64 [k], and their scores; `Index` says what it does."""
+
+    @property
+    def vectors(self) -> SearchedVectors: ...
+    def search(
+        self, query: Vector, k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.int64], Vector]: ...
 
 
 #: All photos of a gallery, their vectors, and of each photo its row in them, int64 [count].

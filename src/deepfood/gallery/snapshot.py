@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
 from deepfood.errors import ArtifactCorruptError, ArtifactError
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, Index, Mask, VectorFile
@@ -83,6 +85,11 @@ class Snapshot:
         alive[holes] = False
         count = int(np.count_nonzero(alive))
         return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=seq)
+
+    def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
+        """All photos, the vectors, and of each photo its row in them, int64 [count]."""
+        known = {row: photo for row, photo in self.store.rows() if row < len(self.vectors)}
+        return list(known.values()), self.vectors, np.fromiter(known, np.int64, len(known))
 
     @property
     def allowed(self) -> Mask | None:

@@ -4,9 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from deepfood.config import Settings
+from deepfood.data.photos import PhotoSource
+from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
-from deepfood.gallery.calibration import Labelled, calibrate
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
+from deepfood.gallery.recalibrate import calibrate_on
+from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 
 #: Calibrated with no more photos than these; of larger galleries with a fair draw.
@@ -27,6 +33,23 @@ def labelled_photos(gallery: MilvusGallery) -> Labelled:
         [row["said"]["label"] for row in rows],
         [str(row["id"]) for row in rows],
     )
+
+
+def recalibrate_on_milvus(
+    address: MilvusAddress,
+    source: PhotoSource,
+    embedder: Embedder,
+    settings: Settings,
+    *,
+    quiet: bool = False,
+) -> Calibration:
+    """As the local gallery's `recalibrate`. Raises what that does, and EngineError."""
+    with MilvusGallery.open(address, settings, embedder.model) as gallery:
+        own, cache = labelled_photos(gallery), settings.cache.expanduser()
+        found = calibrate_on(own, source, embedder, cache, quiet=quiet)
+    with MilvusWriter.open(address, settings, embedder.model) as writer:
+        writer.steadily(lambda: writer.commit({"calibration": found, "uncalibrated": None}))
+    return found
 
 
 def calibrated(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
     safety = sorted({one.name for one in compared if _is_safety(one.name, columns)})
     if not safety:
         return Expression(true, None, (), ())
-    safe = " and ".join(_known(name) for name in safety)
+    safe = " and ".join(known(name) for name in safety)
     spelled = tuple((_kleene(one)[0], str(one)) for one in compared if one.name in safety)
     return Expression(
         f"({true}) and ({safe})",
@@ -59,13 +59,13 @@ def _kleene(where: Filter) -> tuple[str, str]:
         true_inside, possible_inside = _kleene(where.part)
         return f"not ({possible_inside})", f"not ({true_inside})"
     assert isinstance(where, Leaf)
-    known = _known(where.name)
+    there = known(where.name)
     if isinstance(where, Known):
-        said = known if where.known else f"not ({known})"
+        said = there if where.known else f"not ({there})"
         return said, said
     # A comparison with what is not there is true for some operators: both must hold.
-    true_here = f"({known}) and ({_comparison(where)})"
-    return true_here, f"({true_here}) or (not ({known}))"
+    true_here = f"({there}) and ({_comparison(where)})"
+    return true_here, f"({true_here}) or (not ({there}))"
 
 
 def _comparison(leaf: Leaf) -> str:
@@ -79,7 +79,8 @@ def _comparison(leaf: Leaf) -> str:
     return f"{where} {operator} {_literal(_key(leaf.value))}"
 
 
-def _known(name: str) -> str:
+def known(name: str) -> str:
+    """Where an attribute, or label, name or file, is known."""
     return f'exists {KEYS}["{key_name(name)}"]'
 
 

@@ -14,11 +14,13 @@ from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.entry import Hit, Photo, Skipped
-from deepfood.gallery.searched import ColumnFacts
+from deepfood.gallery.searched import ColumnFacts, EveryPhoto
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.expressions import known
+from deepfood.milvus.fetched import HeldVectors
 from deepfood.milvus.find import find_in
 from deepfood.milvus.generations import begun_with, living
 from deepfood.milvus.photos import StoredPhotos
@@ -138,6 +140,10 @@ class MilvusGallery:
             for name, one in self.manifest.columns.items()
         ]
 
+    def known_counts(self) -> dict[str, int]:
+        """Of how many photos each attribute is known."""
+        return {name: self.rows.count(known(name)) for name in self.manifest.columns}
+
     def where(self, photo: Photo) -> str:
         """A photo's full name, to show."""
         return self.stored.where(photo)
@@ -235,7 +241,7 @@ class MilvusGallery:
         self._about.write(f"{self.collection}/left_out", said)
         Removed(self._about, self.collection).forget()
 
-    def photos(self) -> tuple[list[Photo], "HeldVectors", npt.NDArray[np.int64]]:
+    def photos(self) -> EveryPhoto:
         """All photos, their vectors, and of each photo its row in them, int64 [count]."""
         rows = sorted(self.rows.every([*PHOTO_ROW, "vector"]), key=lambda row: str(row["id"]))
         size = self.manifest.dimension
@@ -257,19 +263,3 @@ class MilvusGallery:
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {photo_id[:40]!r} in this gallery")
         return rows[0]
-
-
-class HeldVectors:
-    """Vectors in memory, asked like those of a file: float32 [n, dimension]."""
-
-    def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Vectors:
-        return self._vectors[rows]
-
-    def scores(self, query: Vectors) -> Vectors:
-        return np.asarray(self._vectors @ query)

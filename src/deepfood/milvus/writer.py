@@ -6,17 +6,13 @@ same photo, or one twice, make one photo.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
 
-from deepfood.config import Settings
 from deepfood.errors import (
-    ArtifactBusyError,
-    ArtifactMissingError,
     DatasetError,
     PhotoNotFoundError,
     QueryError,
@@ -34,16 +30,11 @@ from deepfood.gallery.values import (
     type_of,
 )
 from deepfood.gallery.writer import Outcome, edited, relabelled
-from deepfood.milvus.about import About, Column, MilvusManifest
-from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.changes import Changes
-from deepfood.milvus.connection import Connection
-from deepfood.milvus.generations import living
-from deepfood.milvus.photos import StoredPhotos
+from deepfood.milvus.about import Column
+from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
 from deepfood.milvus.removed import Removed
 from deepfood.milvus.schema import (
     KEYS,
-    PHOTO_ROW,
     WRITTEN,
     attributes_of,
     key_name,
@@ -51,80 +42,10 @@ from deepfood.milvus.schema import (
     photo_of,
     row_of,
 )
-from deepfood.milvus.turn import Turn
-from deepfood.milvus.written import WrittenRows
-from deepfood.model import Model
-
-T = TypeVar("T")
-
-_WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
-_ASKED_EACH_S = 0.1
 
 
-class MilvusWriter:
+class MilvusWriter(LivingRows):
     """Changes a gallery; every method raises EngineError where the engine is away."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        settings: Settings,
-        model: Model | None = None,
-        collection: str | None = None,
-    ) -> None:
-        """`collection` is a generation that does not live yet, in which nobody else writes."""
-        self._connection = connection
-        self._settings = settings
-        self._model = model
-        self._about = About(connection)
-        self._alone = collection
-        self.manifest: MilvusManifest
-        self._rows: WrittenRows
-        self._photos: StoredPhotos
-        self._turn = Turn()
-        self._notes = False
-        if collection:
-            self._take_on(collection)
-
-    @classmethod
-    @contextmanager
-    def open(
-        cls, address: MilvusAddress, settings: Settings, model: Model | None = None
-    ) -> Iterator[Self]:
-        """Open to write; `model` is what made the vectors of photos to be added.
-
-        Each change raises ArtifactMissingError, ModelMismatchError or EngineError.
-        """
-        connection = Connection(address, settings)
-        try:
-            yield cls(connection, settings, model)
-        finally:
-            connection.close()
-
-    def steadily(self, change: Callable[[], T]) -> T:
-        """Make a change in the generation that lives; again, where another takes over meanwhile.
-
-        Everything that is written, deleted or committed to a living generation goes through here.
-        Raises ArtifactBusyError where a next generation takes over for longer than
-        `milvus_timeout_s`, and ModelMismatchError where it has another Model than the photos that
-        are added.
-        """
-        if self._alone:
-            return change()
-        until = time.monotonic() + self._settings.milvus_timeout_s
-        while True:
-            self._turn = Turn.read(self._about)
-            if self._turn.is_now("swapping"):
-                if time.monotonic() > until:
-                    raise ArtifactBusyError(
-                        f"a next generation of {self._connection.address} takes over: try again"
-                    )
-                time.sleep(_ASKED_EACH_S)
-                continue
-            self._take_on(self._living())
-            self._notes = self._turn.is_now("filling") or self.manifest.before is not None
-            done = change()
-            if Turn.read(self._about).same_as(self._turn):
-                return done
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         """Add photos; of one that is there already, only what is given by hand counts.
@@ -154,7 +75,7 @@ class MilvusWriter:
             before = rows.get(one.photo.id) or there.get(one.photo.id)
             if before is None:
                 photo = replace(one.photo, added=True)
-                self._photos.keep(photo, one.data)
+                self.stored.keep(photo, one.data)
                 rows[photo.id] = row_of(photo, one.vector, _known(values), time.time_ns())
                 outcomes.append("added")
                 continue
@@ -185,7 +106,7 @@ class MilvusWriter:
         photos = {photo.id: photo for photo in found.values()}
         for photo in photos.values():
             if photo.added:
-                self._photos.forget(photo)
+                self.stored.forget(photo)
         return list(photos.values())
 
     def update(
@@ -240,42 +161,6 @@ class MilvusWriter:
         if known != self.manifest.columns:
             self.commit({"columns": known})
 
-    def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
-        """Say something else in the manifest; the manifest as it is then."""
-        self.manifest = self.manifest.model_copy(update=dict(changed))
-        self._about.write_manifest(self._rows.collection, self.manifest)
-        return self.manifest
-
-    def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write whole rows; they are in Milvus' log when this returns."""
-        self._note([str(row["id"]) for row in rows])
-        self._rows.write(rows)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        self._note(ids)
-        self._rows.delete(ids)
-
-    def rows(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The rows of those photos that are there, by id, vectors included."""
-        return self._rows.named(ids, _WHOLE_ROW)
-
-    def _note(self, ids: Sequence[str]) -> None:
-        if self._notes and ids:
-            Changes(self._about, self._rows.collection).note(ids)
-
-    def _living(self) -> str:
-        collection = living(self._connection)
-        if collection is None:
-            raise ArtifactMissingError(f"there is no gallery {self._connection.address}")
-        return collection
-
-    def _take_on(self, collection: str) -> None:
-        self.manifest = self._about.manifest(collection)
-        if self._model is not None:
-            self.manifest.check_model(self._model, str(self._connection.address))
-        self._rows = WrittenRows(self._connection, collection)
-        self._photos = StoredPhotos(self.manifest, self._settings)
-
     def _checked(self, attributes: Mapping[str, object]) -> dict[str, Value | None]:
         ready: dict[str, Value | None] = {}
         for given, value in attributes.items():
@@ -304,7 +189,7 @@ class MilvusWriter:
         rows = list(self.rows(ids).values()) if ids else []
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
-            rows = [row for row in self._rows.where(where, _WHOLE_ROW) if row["file"] == name]
+            rows = [row for row in self._rows.where(where, WHOLE_ROW) if row["file"] == name]
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(rows) > 1:

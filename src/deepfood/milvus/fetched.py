@@ -1,0 +1,44 @@
+"""All photos of a gallery on Milvus, fetched to where they are looked at one by one."""
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.gallery.searched import EveryPhoto, SearchedGallery
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Neighbours:
+    """The engine's search, in rows of all photos that were fetched."""
+
+    def __init__(self, gallery: SearchedGallery, every: EveryPhoto) -> None:
+        photos, self.vectors, _ = every
+        self._gallery = gallery
+        self._row = {photo.id: row for row, photo in enumerate(photos)}
+
+    def search(
+        self, query: Vectors, k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.int64], Vectors]:
+        """Up to k rows and their scores; photos that were added since have none."""
+        hits = [hit for hit in self._gallery.search(query, k) if hit.photo.id in self._row]
+        rows = np.array([self._row[hit.photo.id] for hit in hits], np.int64)
+        scores = np.array([hit.score for hit in hits], np.float32)
+        if allowed is not None:
+            rows, scores = rows[allowed[rows]], scores[allowed[rows]]
+        return rows, scores
+
+
+class HeldVectors:
+    """Vectors in memory, asked like those of a file: float32 [n, dimension]."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Vectors:
+        return self._vectors[rows]
+
+    def scores(self, query: Vectors) -> Vectors:
+        return np.asarray(self._vectors @ query)
