@@ -407,15 +407,22 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
                     writer.remove([built[0].id, built[-1].id])
                     writer.update(built[1].id, label="stew", attributes={"cuisine": "lao"})
                     writer.update(built[-2].id, label="soup", attributes={"cuisine": "thai"})
+            if number == len(photos) + 1:  # while that is caught up with
+                with engine.writing() as writer:
+                    writer.update(built[4].id, label="late", attributes={"cuisine": "thai"})
 
     done = reembed(engine.place, Busy(other), engine.settings, quiet=True)  # type: ignore[arg-type]
     assert (done.count, done.lost, done.swapped) == (len(photos), [], True)
     check_made_with(engine, other)
     now = said(engine)
-    assert now.keys() == {p.id for p in photos[:]} - {built[0].id, built[-1].id} | {
+    assert now.keys() == {photo.id for photo in photos} - {built[0].id, built[-1].id} | {
         one.photo.id for one in added
     }
-    for photo, label, cuisine in ((built[1], "stew", "lao"), (built[-2], "soup", "thai")):
+    for photo, label, cuisine in (
+        (built[1], "stew", "lao"),
+        (built[-2], "soup", "thai"),
+        (built[4], "late", "thai"),
+    ):
         assert now[photo.id][0].label == label
         assert now[photo.id][1]["cuisine"] == cuisine
     assert now[added[1].photo.id][1]["price"] == 7

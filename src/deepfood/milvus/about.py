@@ -127,9 +127,9 @@ class About:
         data = [{"vector": [0.0, 1.0], **dict(zip(names, row, strict=True))} for row in rows]
         self._connection.ask("upsert", collection_name=self.collection, data=data)
 
-    def every(self, key: str) -> Iterator[dict[str, Any]]:
-        """All rows of a key, the `version` and `text` of each."""
-        where, fields = f'key == "{key}"', ["version", "text"]
+    def every(self, key: str, since: int = 0) -> Iterator[dict[str, Any]]:
+        """All rows of a key from a version on, the `version` and `text` of each."""
+        where, fields = f'key == "{key}" and version >= {since}', ["version", "text"]
         for rows in self._connection.pages(self.collection, where, fields, 1000):
             yield from rows
 

@@ -9,6 +9,8 @@ from deepfood.milvus.about import About
 EVERYTHING = "*"
 
 _AT_ONCE = 10_000
+#: How far the clocks of those who note may be off, with plenty to spare.
+_CLOCKS_NS = 60 * 10**9
 
 
 class Changes:
@@ -27,9 +29,13 @@ class Changes:
                 for one in every[start : start + _AT_ONCE]
             )
 
-    def read(self) -> dict[str, int]:
-        """Each id, and a number that is another when it was noted again."""
-        return {row["text"]: row["version"] for row in self._about.every(self._key)}
+    def read(self, since_ns: int = 0) -> dict[str, int]:
+        """Each id, and a number that is another when it was noted again.
+
+        `since_ns` is a time by this machine's clock: what was noted long before it is left out.
+        """
+        rows = self._about.every(self._key, max(since_ns - _CLOCKS_NS, 0))
+        return {row["text"]: row["version"] for row in rows}
 
     def forget(self) -> None:
         self._about.forget(self._key)

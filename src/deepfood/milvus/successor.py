@@ -57,6 +57,7 @@ class Successor:
         self._mine = WrittenRows(connection, collection)
         self._noted = Changes(living.about, living.collection)
         self._seen: dict[str, int] = {}
+        self._read_ns = 0
         self._vectors = vectors
         self._keeps_built = keeps_built
         self._quiet = quiet
@@ -68,13 +69,15 @@ class Successor:
 
     def follow_changes(self, also: Collection[str] = ()) -> int:
         """Say what it says of photos that were noted since the last time; how many these were."""
-        noted = self._noted.read()
+        begun = time.time_ns()
+        noted = self._noted.read(self._read_ns)
         ids = {one for one, number in noted.items() if self._seen.get(one) != number} | set(also)
         if EVERYTHING in ids:
             self.follow_everything()
         else:
             self._follow(self._pairs(sorted(ids)))
-        self._seen = noted
+        self._seen |= noted
+        self._read_ns = begun
         return len(ids)
 
     def has(self, ids: Sequence[str]) -> set[str]:
