@@ -37,7 +37,7 @@ from gallery_contract import Engine, check_made_with, deepfood, new_photo, said
 from live import run_deepfood, run_here, serving
 from load import Load, wait_for
 from milvus_engine import milvus_engine
-from plates import LIMITS, tiny_embedder, write_conv_model, write_dishes, write_tiny_model
+from plates import LIMITS, build, tiny_embedder, write_conv_model, write_dishes, write_tiny_model
 
 
 @pytest.fixture
@@ -328,6 +328,17 @@ def test_a_server_under_load_follows_without_a_failed_request(
                 load.ended.set()
                 load.join()
     assert [load.failed for load in loads] == [[], []]
+
+
+def test_a_gallery_in_a_folder_is_compared_with_one_on_milvus(
+    new_gallery: Engine, tmp_path: Path
+) -> None:
+    engine = new_gallery
+    build(engine.photos, tmp_path / "g", engine.embedder)
+    for one, other in ((tmp_path / "g", engine.place), (engine.place, tmp_path / "g")):
+        found = deepfood(engine, "evaluate", one, "--compare", other)
+        difference = found["comparison"]["differences"]["mAP"]
+        assert difference["first"] == difference["second"] == found["figures"]["mAP"]["value"]
 
 
 def test_calibrate_and_explain(new_gallery: Engine, tmp_path: Path) -> None:

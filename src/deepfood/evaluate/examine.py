@@ -23,9 +23,9 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
-from deepfood.galleries import open_gallery
-from deepfood.gallery import Gallery, GalleryManifest
+from deepfood.galleries import open_gallery, open_to_read
 from deepfood.gallery.embedded import embed_dataset
+from deepfood.milvus.address import is_milvus
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits
 
@@ -89,16 +89,17 @@ def examine(
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:
-        other_name, warning = _about(other, asked)
+        other_name, warning = _about(other, asked, settings)
         trial = make_trial(other_photos, other_asked, origin, warning, left_out_in_turn=own)
         comparison = compare(evaluation, judge(trial, other_name, k=k, seed=seed), seed=seed)
     return Examination(folder, kind, recall, evaluation, comparison, other)
 
 
-def _about(other: Path, asked: Photos) -> tuple[str, list[str]]:
+def _about(other: Path, asked: Photos, settings: Settings) -> tuple[str, list[str]]:
     """The name of the other's Model, and a warning where it was trained on the queries."""
-    if kind_of(other) == "gallery":
-        return GalleryManifest.read(other).model_name, []
+    if _is_gallery(other):
+        with contextlib.closing(open_to_read(other, settings)) as gallery:
+            return gallery.manifest.model_name, []
     model = open_model(other)
     name = model.manifest.name
     return name, trained_on_note(asked, model.trained_on, name)
@@ -109,9 +110,9 @@ def _seen_by_other(
 ) -> tuple[Photos, Photos]:
     """The gallery's photos and the queries with the other's vectors."""
     own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
-    if kind_of(other) == "gallery":
-        manifest = GalleryManifest.read(other)
-        with Gallery.open(other) as gallery:
+    if _is_gallery(other):
+        with contextlib.closing(open_to_read(other, settings)) as gallery:
+            manifest = gallery.manifest
             rows, vectors, at = gallery.photos()
         there = Photos(
             photos.root,
@@ -132,6 +133,10 @@ def _seen_by_other(
     cache = settings.cache.expanduser()
     there = _embedded(photos, embedder, cache, quiet=quiet)
     return there, there if own else _embedded(asked, embedder, cache, quiet=quiet)
+
+
+def _is_gallery(other: Path) -> bool:
+    return is_milvus(other) or kind_of(other) == "gallery"
 
 
 def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -> Photos:
