@@ -2,14 +2,19 @@
 
     python benchmarks/load.py GALLERY PHOTOS --clients 1,16,64,256 --seconds 20
     python benchmarks/load.py GALLERY PHOTOS --workers 2 --clients 16 --overload 10
+    python benchmarks/load.py GALLERY PHOTOS --clients 16 --seconds 600     # does memory grow?
 
 Starts `deepfood serve GALLERY` and searches with the photos of a folder, as multipart uploads, over
 connections that stay open. Each of the clients sends its next request as soon as the last one is
 answered, whatever the answer was. With `--overload 10` requests then come ten times as fast as the
 best of these rates, answered or not, on up to 800 connections: what counts then is how many are
-still answered well (goodput), and how soon the others are refused. Client and server share the
-cores; the client has the lower priority, as one on another machine would take nothing from the
-server. "CPU ms" is the server's processor time for each answer, good or not. Linux only.
+still answered well (goodput), and how soon the others are refused.
+
+Client and server share the cores, so what the client takes is missing from the goodput; it has the
+lower priority, and "client cores" says how much of a core it took. With `--apart` the client has
+the last core to itself and the server the others, in all measurements alike, as if the client were
+on another machine. "MB" is the server's memory over the first and the last tenth of the time. Linux
+only.
 """
 
 import argparse
@@ -22,6 +27,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
+
+import uvloop
 
 from servers import Server, deepfood_server
 
@@ -40,16 +48,17 @@ class Seen:
     refused_s: list[float] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     not_sent: int = 0
-    peak_mb: float = 0.0
+    memory_mb: list[float] = field(default_factory=list)
     server_cpu_s: float = 0.0
+    client_cpu_s: float = 0.0
 
     @property
     def goodput(self) -> float:
         return len(self.good_s) / self.seconds
 
-    @property
-    def _answers(self) -> int:
-        return len(self.good_s) + len(self.refused_s) + sum(self.faults.values())
+    def _tenth(self, number: int) -> list[float]:
+        count = len(self.memory_mb)
+        return self.memory_mb[number * count // 10 :][: max(1, count // 10)]
 
     def row(self, name: str) -> dict[str, object]:
         return {
@@ -62,8 +71,9 @@ class Seen:
             "refused p99 ms": _percentile_ms(self.refused_s, 99),
             "errors": sum(self.faults.values()),
             "not sent": self.not_sent,
-            "CPU ms": round(1000 * self.server_cpu_s / max(1, self._answers), 2),
-            "MB": round(self.peak_mb),
+            "server cores": round(self.server_cpu_s / self.seconds, 2),
+            "client cores": round(self.client_cpu_s / self.seconds, 2),
+            "MB": f"{mean(self._tenth(0)):.0f} to {mean(self._tenth(9)):.0f}",
         }
 
 
@@ -91,7 +101,8 @@ class Connection:
             seen.faults[str(status)] += 1
 
     async def _answer(self, request: bytes) -> int:
-        if self._writer is None:
+        if self._writer is None or self._reader.at_eof():  # the server closes what is long unused
+            self.close()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -193,14 +204,16 @@ def _processes(pid: int) -> Iterator[int]:
 
 
 async def measured(server: Server, load: "asyncio.Future[Seen]") -> Seen:
-    """The load, and the most memory that the server took meanwhile."""
-    peak, before_s = 0.0, cpu_s(server)
+    """The load, and what it took."""
+    memory, server_before_s, own_before_s = [], cpu_s(server), time.process_time()
     while True:
-        peak = max(peak, memory_mb(server))
         done, _ = await asyncio.wait({load}, timeout=_MEMORY_EVERY_S)
+        memory.append(memory_mb(server))
         if done:
             seen = load.result()
-            seen.peak_mb, seen.server_cpu_s = peak, cpu_s(server) - before_s
+            seen.memory_mb = memory
+            seen.server_cpu_s = cpu_s(server) - server_before_s
+            seen.client_cpu_s = time.process_time() - own_before_s
             return seen
 
 
@@ -240,12 +253,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--overload", type=float, default=0, help="times the best rate")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--apart", action="store_true", help="the last core for the client alone")
     options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if options.apart:
+        os.sched_setaffinity(0, cores[:-1])  # which the server inherits
     with deepfood_server(
         options.gallery.absolute(), more=("--workers", str(options.workers))
     ) as server:
+        if options.apart:
+            os.sched_setaffinity(0, cores[-1:])
         os.nice(10)
-        rows = asyncio.run(run(server, options))
+        rows = uvloop.run(run(server, options))
     print("| " + " | ".join(rows[0]) + " |")
     print("|---" * len(rows[0]) + "|")
     for row in rows:

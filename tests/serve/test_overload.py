@@ -1,11 +1,14 @@
 """More clients than can be served, and clients that are slow, go away, or never end."""
 
 import contextlib
+import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from held import HeldService, held_server
 
@@ -43,14 +46,14 @@ def connected(port: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def search_bytes(*, body_follows: bool = True) -> bytes:
+def search_bytes(*, body_follows: bool = True, headers: bytes = b"") -> bytes:
     body = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="p"\r\n\r\n'
     body += jpeg(3) + b"\r\n--b--\r\n"
     head = (
         "POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b"
-        f"\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"\r\nContent-Length: {len(body)}\r\n"
     )
-    return head.encode() + (body if body_follows else b"")
+    return head.encode() + headers + b"\r\n" + (body if body_follows else b"")
 
 
 JSON = b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -117,6 +120,57 @@ def test_beyond_the_queue_it_is_503_before_the_body_and_at_once(
         with connected(port) as after:
             after.sendall(search_bytes())
             assert status(after) == 200
+
+
+def test_who_is_turned_away_is_asked_for_no_body(busy: tuple[int, HeldService]) -> None:
+    port, service = busy
+    head = search_bytes(body_follows=False, headers=b"Expect: 100-continue\r\n")
+    with crowd(port, service, THREADS + QUEUED), connected(port) as late:
+        late.sendall(head)
+        assert late.recv(4096).startswith(b"HTTP/1.1 503")
+    with connected(port) as after:
+        after.sendall(head)
+        assert after.recv(4096).startswith(b"HTTP/1.1 100")
+
+
+def test_who_is_turned_away_meets_nothing_but_the_door(
+    tiny_gallery: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    room, shop, beyond = THREADS + QUEUED, "https://shop.example", 20
+    settings = {"rate_limit_per_minute": room + 1, "cors_origins": shop}
+    others = {thread.ident for thread in threading.enumerate()}  # servers of other tests log too
+
+    def lines(logger: str) -> list[logging.LogRecord]:
+        return [one for one in caplog.records if one.name == logger and one.thread not in others]
+
+    with held_server(tiny_gallery, max_queued=QUEUED, **settings) as (port, service):
+        url, sent = f"http://127.0.0.1:{port}/api/v1/search", {"photo": jpeg(3)}
+        with crowd(port, service, room) as clients, httpx.Client(headers={"Origin": shop}) as late:
+            for number in range(beyond):
+                answer = late.post(url, files=sent, headers={"X-Request-ID": f"late-{number}"})
+                assert answer.status_code == 503
+                assert answer.json()["request_id"] == f"late-{number}"
+            # It has what other answers have.
+            assert answer.headers["x-request-id"] == f"late-{number}"
+            assert answer.headers["access-control-allow-origin"] == shop
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            page = late.post(f"http://127.0.0.1:{port}/search", headers={"Accept": "text/html"})
+            assert page.status_code == 503
+            assert page.headers["content-type"].startswith("text/html")
+
+            def counted() -> int:
+                said = lines("deepfood.serve.door")
+                assert len(said) < beyond
+                return sum(line.args[0] for line in said)  # type: ignore[index, misc]
+
+            until(lambda: counted() == beyond + 1)
+            assert service.begun == THREADS
+            service.gate.set()
+            assert [status(client) for client in clients] == [200] * room
+        # It took nothing of what the client may ask in a minute, and left no line of its own.
+        last = [httpx.post(url, files=sent).status_code for _ in range(2)]
+        assert last == [200, 429]
+    assert not lines("deepfood.request")
 
 
 def test_who_came_in_before_it_was_full_is_counted_once_the_body_is_there(

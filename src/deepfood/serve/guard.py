@@ -1,6 +1,7 @@
 """ASGI middleware before every route: who is let in, how large a body, security headers."""
 
 import re
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.config import Settings
 from deepfood.serve import measure
-from deepfood.serve.line import FULL, RETRY_AFTER_S, Line, turned_away
+from deepfood.serve.line import turned_away
 from deepfood.serve.problems import problem
 from deepfood.serve.rate import RateLimit
 
@@ -22,20 +23,21 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'"
 )
 
-_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), "
-    "payment=(), usb=()",
+#: As ASGI has them, since every answer gets them, and most answers under overload are little else.
+_HEADERS = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (
+        b"permissions-policy",
+        b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
     # Unless a route says more: without it, browsers guess how long the page's scripts stay good.
-    "Cache-Control": "no-cache",
-}
-
-
+    (b"cache-control", b"no-cache"),
+]
 #: Browsers then come over https only, for a year; said only where they did.
-_OVER_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
+_OVER_HTTPS = [(b"strict-transport-security", b"max-age=31536000")]
 
 #: Load balancers ask for these by address, whatever the service is called.
 _HEALTH = ("/healthz", "/readyz")
@@ -49,19 +51,24 @@ def add_guards(app: FastAPI, settings: Settings) -> None:
         max_bytes=max_body_bytes(settings),
         max_at_once=settings.max_upload_bytes_at_once,
     )
-    app.add_middleware(Door)
     if settings.rate_limit_per_minute:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
     if settings.allowed_hosts:
         app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts.split())
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins.split(),
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
-        )
+    if cors := cors_of(settings):
+        app.add_middleware(CORSMiddleware, **cors)
+
+
+def cors_of(settings: Settings) -> dict[str, Any]:
+    """What CORSMiddleware is told; nothing where no other site may ask."""
+    if not settings.cors_origins:
+        return {}
+    return {
+        "allow_origins": settings.cors_origins.split(),
+        "allow_methods": ["GET", "POST", "PATCH", "DELETE"],
+        "allow_headers": ["Authorization", "Content-Type"],
+        "expose_headers": ["Location", "Retry-After", "X-Request-ID"],
+    }
 
 
 def max_body_bytes(settings: Settings) -> int:
@@ -76,15 +83,18 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         said = _HEADERS
         if scope.get("scheme") == "https":
-            said = _HEADERS | _OVER_HTTPS
+            said = _HEADERS + _OVER_HTTPS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in said.items():
-                    headers.setdefault(name, value)
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(one for one in said if one[0] not in there),
+                ]
                 if host := getattr(scope["app"].state, "photo_host", ""):
                     # Photos are redirected to the bucket, which the page must be allowed to show.
+                    headers = MutableHeaders(scope=message)
                     policy = headers["Content-Security-Policy"]
                     headers["Content-Security-Policy"] = policy.replace(
                         "img-src 'self'", f"img-src 'self' {host}"
@@ -109,28 +119,6 @@ class AllowedHosts:
             if name not in self._names and not name.endswith(self._endings):
                 refusal = problem(request, 400, "this service does not answer to that Host")
                 await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-class Door:
-    """Answer 503 to what would be searched for while the line is full, before its body is read.
-
-    It is asked outside the routes, since at ten times the load that can be borne nine tenths of all
-    requests end here.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            line: Line = scope["state"]["computing"]
-            if line.is_full:
-                measure.REFUSED.labels("queue").inc()
-                answer = problem(Request(scope), 503, FULL)
-                answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -25,7 +25,7 @@ _NO_ANSWER = 499
 
 
 class Observe:
-    """Stands outside of all that may answer, so that it sees every answer.
+    """Stands outside of all that may answer but the Door, and so sees what every other answers.
 
     The path, the query and the body are the client's, and not logged: only the route's template is.
     """
@@ -37,8 +37,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        this = given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
+        this = id_of(scope)
         request_id.set(this)  # and left: uvicorn logs in the same context what is raised here
         started = time.perf_counter()
         status = 0
@@ -84,6 +83,12 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
             }
         },
     )
+
+
+def id_of(scope: Scope) -> str:
+    """The request's own id, if it is well-formed, or one that is made."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
 
 
 def method_of(scope: Scope) -> str:

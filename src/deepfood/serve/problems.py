@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from deepfood.errors import (
     ArtifactBusyError,
@@ -127,8 +127,7 @@ def problem(
         field=field,
         position=position,
     )
-    said = body.model_dump(exclude_none=True)
-    return JSONResponse(said, status, media_type=_PROBLEM_JSON)
+    return Response(body.model_dump_json(exclude_none=True), status, media_type=_PROBLEM_JSON)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
