@@ -6,9 +6,10 @@
 
 Starts `deepfood serve GALLERY` and searches with the photos of a folder, as multipart uploads, over
 connections that stay open. Each of the clients sends its next request as soon as the last one is
-answered, whatever the answer was. With `--overload 10` requests then come ten times as fast as the
-best of these rates, answered or not, on up to 800 connections: what counts then is how many are
-still answered well (goodput), and how soon the others are refused.
+answered; one that is refused waits first as long as Retry-After says, as deepfood's own client
+does. With `--overload 10` requests then come ten times as fast as the best of these rates, answered
+or not, on up to 800 connections: what counts then is how many are still answered well (goodput),
+and how soon the others are refused.
 
 Client and server share the cores, so what the client takes is missing from the goodput; it has the
 lower priority, and "client cores" says how much of a core it took. With `--apart` the client has
@@ -84,14 +85,15 @@ class Connection:
         self._port = port
         self._writer: asyncio.StreamWriter | None = None
 
-    async def ask(self, request: bytes, seen: Seen) -> None:
+    async def ask(self, request: bytes, seen: Seen) -> float:
+        """Seconds that the server wants to be left alone."""
         started = time.perf_counter()
         try:
-            status = await asyncio.wait_for(self._answer(request), _PATIENCE_S)
+            status, wait_s = await asyncio.wait_for(self._answer(request), _PATIENCE_S)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             seen.faults[type(error).__name__] += 1
             self.close()
-            return
+            return 0.0
         took = time.perf_counter() - started
         if status == 200:
             seen.good_s.append(took)
@@ -99,8 +101,9 @@ class Connection:
             seen.refused_s.append(took)
         else:
             seen.faults[str(status)] += 1
+        return wait_s
 
-    async def _answer(self, request: bytes) -> int:
+    async def _answer(self, request: bytes) -> tuple[int, float]:
         if self._writer is None or self._reader.at_eof():  # the server closes what is long unused
             self.close()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -113,7 +116,8 @@ class Connection:
         status = int(head.split()[1])
         if status == 200 and not json.loads(body)["hits"]:
             raise ValueError("no hits")
-        return status
+        wait = head.partition(b"retry-after:")[2].split(b"\r\n")[0]
+        return status, float(wait or 0)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -122,18 +126,19 @@ class Connection:
 
 
 async def closed_loop(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Seen:
-    """Each client asks again as soon as it is answered."""
+    """Each client asks again as soon as it is answered, or may try again."""
     seen = Seen()
     started = time.perf_counter()
 
     async def client() -> None:
         connection = Connection(port)
         while time.perf_counter() < started + seconds:
-            await connection.ask(next(requests), seen)
+            wait_s = await connection.ask(next(requests), seen)
+            seen.seconds = time.perf_counter() - started
+            await asyncio.sleep(wait_s)
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    seen.seconds = time.perf_counter() - started
     return seen
 
 
