@@ -52,7 +52,7 @@ def build_on_milvus(
     EngineError.
     """
     build = _Build(source, embedder, reading, quiet)
-    with contextlib.closing(Connection(address, settings)) as connection:
+    with contextlib.closing(Connection.strong(address, settings)) as connection:
         about = About(connection)
         about.create(settings)
         living_one = living(connection)

@@ -7,7 +7,7 @@ whose answer got lost is only written again.
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from pymilvus import MilvusClient
@@ -49,6 +49,12 @@ class Connection:
         self._timeout_s = settings.milvus_timeout_s
         self._token = settings.milvus_token
         self._client: MilvusClient | None = None
+
+    @classmethod
+    def strong(cls, address: MilvusAddress, settings: Settings) -> Self:
+        """One that sees all that was acknowledged, whatever searches are content with."""
+        strong = settings.model_copy(update={"milvus_consistency": "Strong"})
+        return cls(address, strong)
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Call a method of MilvusClient, again while what hinders it may pass.

@@ -6,6 +6,7 @@ alias is moved. The generation before stays, with its Model, until the next one 
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -87,8 +88,10 @@ def rollback_on_milvus(
         model = fetch_model(about, before.model_fingerprint, settings)
         load(living.connection, collection, settings)
 
+        embedder = functools.cache(lambda: open_embedder(model))  # most times nothing is embedded
+
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
-            return embed_photos_of(living, photos, open_embedder(model))
+            return embed_photos_of(living, photos, embedder())
 
         work = Successor(living, settings, collection, vectors, quiet=quiet)
         # Also what was noted there: by a writer that was killed when it had just been left.
@@ -119,7 +122,7 @@ def renewal(address: MilvusAddress, settings: Settings) -> Iterator[tuple[HeldTu
 
     Raises ArtifactBusyError, ArtifactMissingError or EngineError.
     """
-    with contextlib.closing(Connection(address, settings)) as connection:
+    with contextlib.closing(Connection.strong(address, settings)) as connection:
         MilvusGallery(connection, settings)  # is there one?
         with HeldTurn.take(About(connection)) as turn:
             # Asked again, for it is only now that nobody else moves the alias.
