@@ -1,8 +1,12 @@
 """Processes of the cluster are killed while it is searched and written: what users see of it."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +18,17 @@ from deepfood.data.photos import list_photos
 from deepfood.errors import EngineError
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
+from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.written import WrittenRows
+from deepfood.model import open_model
+from deepfood.model.artifact import DEFAULT_MODEL
 from gallery_contract import Engine, new_photo
+from live import run_deepfood
+from load import wait_for
 from milvus_cluster import MilvusCluster
 from milvus_engine import milvus_engine
-from plates import tiny_embedder
+from plates import tiny_embedder, write_photos
 
 #: How long errors may go on after a kill: Milvus' session ends after 10 s, here on busy cores.
 _HEALED_S = 90
@@ -142,3 +152,36 @@ def test_another_model_takes_over_under_load(
         assert new.count == 24
         photo = new.sample(1, 0)[0]
         assert new.search(new.vector(photo.id), 1)[0].photo.id == photo.id
+
+
+def test_a_change_of_model_is_killed_and_goes_on(
+    cluster: MilvusCluster, settings: Settings, tmp_path: Path
+) -> None:
+    count, own = 1200, MilvusAddress(cluster.uri, "renewed")
+    photos = write_photos(tmp_path / "photos", count)
+    with (
+        milvus_engine(tmp_path, own, settings, photos) as engine,
+        pytest.MonkeyPatch.context() as patch,
+        closing(Connection(own, settings)) as connection,
+    ):
+        for name in ("photos_store", "cache", "milvus_timeout_s"):
+            patch.setenv(f"DEEPFOOD_{name.upper()}", str(getattr(settings, name)))
+        new = WrittenRows(connection, "renewed_g000002")
+
+        def embedded() -> int:
+            there = connection.ask("has_collection", collection_name=new.collection)
+            return len(new.where("width > 0", ["id"])) if there else 0
+
+        command = ["reembed", str(engine.place), "--model", str(DEFAULT_MODEL), "--json"]
+        with subprocess.Popen([sys.executable, "-m", "deepfood.cli", *command]) as process:
+            wait_for(lambda: embedded() > 0)
+            process.kill()
+        kept, photo = embedded(), engine.open().sample(1, 0)[0]
+        assert 0 < kept < count
+        with engine.writing() as writer:
+            writer.update(photo.id, label="meanwhile")
+        done = json.loads(run_deepfood(*command))
+        assert (done["made"], done["photos"], done["swapped"]) == (count - kept, count, True)
+        with MilvusGallery.open(own, settings, open_model(DEFAULT_MODEL)) as gallery:
+            assert gallery.photo(photo.id).label == "meanwhile"
+        assert engine.problems() == []
