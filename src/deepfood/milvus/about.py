@@ -12,7 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfood.config import Settings
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, ModelMismatchError
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    ModelMismatchError,
+)
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
@@ -74,6 +78,23 @@ class About:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.collection = f"{connection.address.name}_about"
+
+    @property
+    def name(self) -> str:
+        """The gallery's."""
+        return self._connection.address.name
+
+    def aliases(self) -> list[str]:
+        """Other names of the collection of texts: what there is to say in few letters, at once."""
+        return list(
+            self._connection.ask("list_aliases", collection_name=self.collection)["aliases"]
+        )
+
+    def add_alias(self, alias: str) -> None:
+        self._connection.ask("create_alias", collection_name=self.collection, alias=alias)
+
+    def drop_alias(self, alias: str) -> None:
+        self._connection.ask("drop_alias", alias=alias)
 
     def create(self, settings: Settings) -> None:
         if not self._connection.ask("has_collection", collection_name=self.collection):

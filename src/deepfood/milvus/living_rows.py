@@ -77,6 +77,7 @@ class LivingRows:
         """
         if self._alone:
             return change()
+        self._living()  # is there a gallery?
         until = time.monotonic() + self._settings.milvus_timeout_s
         while True:
             self._turn = Turn.read(self._about)
