@@ -15,6 +15,7 @@ from deepfood.config import Settings
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
+    EngineError,
     ModelMismatchError,
 )
 from deepfood.gallery.calibration import Calibration
@@ -91,10 +92,18 @@ class About:
         )
 
     def add_alias(self, alias: str) -> None:
-        self._connection.ask("create_alias", collection_name=self.collection, alias=alias)
+        try:
+            self._connection.ask("create_alias", collection_name=self.collection, alias=alias)
+        except EngineError:
+            if alias not in self.aliases():  # else only the answer got lost, and it was asked again
+                raise
 
     def drop_alias(self, alias: str) -> None:
-        self._connection.ask("drop_alias", alias=alias)
+        try:
+            self._connection.ask("drop_alias", alias=alias)
+        except EngineError:
+            if alias in self.aliases():
+                raise
 
     def create(self, settings: Settings) -> None:
         if not self._connection.ask("has_collection", collection_name=self.collection):

@@ -32,7 +32,8 @@ _SLOW = {
 }
 _SLOW_TIMES = 12
 #: What Milvus says of requests that will fail the next time too: no such collection, an alias that
-#: is there already, wrong parameters, wrong credentials. All else passes: a node that is gone is replaced.
+#: is there already, wrong parameters, wrong credentials. All else passes: a node that is gone is
+#: replaced.
 _FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401, 1600, 1602}
 _FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection", "not found[coll")
 # Errors are told by ours, in one line; pymilvus would log each with its traceback.

@@ -1,6 +1,7 @@
 """A gallery on Milvus that is searched: the local Gallery's questions, answered by the engine."""
 
 import json
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ class MilvusGallery:
         self._held: Rows | None = None
         self._stored: StoredPhotos | None = None
         self._fixed = collection
+        # Who holds to a generation says when to look: a read of what must be the newest takes long.
+        self._fresh_s = math.inf if collection else _FRESH_S
         self.refresh()
 
     @classmethod
@@ -88,7 +91,7 @@ class MilvusGallery:
         one: `superseded` is then True.
         """
         if self._manifest is not None and (
-            self.superseded or time.monotonic() < self._looked + _FRESH_S
+            self.superseded or time.monotonic() < self._looked + self._fresh_s
         ):
             return self._manifest
         collection = self._fixed or self._living()
@@ -130,7 +133,7 @@ class MilvusGallery:
 
     def follow(self) -> MilvusManifest:
         """As `refresh`, and looks at once."""
-        self._looked = -_FRESH_S
+        self._looked = -math.inf
         return self.refresh()
 
     def columns(self) -> list[ColumnFacts]:

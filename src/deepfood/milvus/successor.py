@@ -97,17 +97,18 @@ class Successor:
 
     def _follow(self, pairs: Iterable[Pair]) -> None:
         lacking, changed, gone = [], [], []
-        kept = lost_before(self.living.left_out())
         for theirs, mine in pairs:
             if mine is None and theirs is not None:
                 lacking.append(str(theirs["id"]))
             elif theirs is None and mine is not None:
                 built = self._keeps_built and not mine["added"]
-                if not built and mine["id"] not in kept:
+                if not built:
                     gone.append(str(mine["id"]))
             elif theirs is not None and mine is not None and _said(theirs) != _said(mine):
                 changed.append(str(mine["id"]))
-        self._mine.delete(gone)
+        if gone:
+            kept = lost_before(self.living.left_out())
+            self._mine.delete([one for one in gone if one not in kept])
         for start in range(0, len(changed), BATCH):
             self._copy(changed[start : start + BATCH])
         self._embed([one for one in lacking if one not in self.lost])
