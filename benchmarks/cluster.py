@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from report import Bound, Section, Table
+from report import Section, Table
 
 _ROOT = Path(__file__).parents[1]
 
@@ -27,9 +27,5 @@ def measure(work: Path) -> Section:
         | {"DEEPFOOD_CLUSTER_PARTS": str(parts), "PYTHONPATH": os.pathsep.join(map(str, where))},
         check=True,
     )
-    said = json.loads(told.read_text())
-    return Section(
-        "Beyond one machine",
-        [Table(**table) for table in said["tables"]],
-        [Bound(**bound) for bound in said["bounds"]],
-    )
+    tables = [Table(**table) for table in json.loads(told.read_text())]
+    return Section("A gallery on a Milvus cluster", tables)
