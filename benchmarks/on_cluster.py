@@ -6,6 +6,7 @@ reading of photos left out; then both are searched and added to through the gall
 
 import hashlib
 import json
+import os
 import sys
 import threading
 import time
@@ -59,6 +60,8 @@ class Measured:
     settings: Settings
     queries: Vectors
     truth: list[set[str]]
+    #: Of both query nodes, before there was anything to load.
+    empty_mb: float
     tables: list[Table] = field(default_factory=list)
 
     @property
@@ -93,7 +96,8 @@ def main() -> None:
     with milvus_cluster(work / "cluster") as cluster:
         _say(f"the cluster started in {time.perf_counter() - started:.1f} s")
         settings = load_settings(photos_store=str(work / "store"), cache=work / "cache")
-        measured = Measured(work / "local", cluster, settings, vectors.queries, truth)
+        empty_mb = _query_nodes_mb(cluster)
+        measured = Measured(work / "local", cluster, settings, vectors.queries, truth, empty_mb)
         for table in (
             lambda: _built(measured, source, reading, one),
             lambda: _searched(measured),
@@ -165,7 +169,7 @@ def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embed
 def _searched(measured: Measured) -> Table:
     rows: list[tuple[Any, ...]] = []
     with Gallery.open(measured.local) as gallery:
-        rows.append(("folder, hnsw", *_search(measured, gallery, _SEARCHES)))
+        rows.append(("folder, hnsw", *_search(measured, gallery, _SEARCHES), ""))
     # Once the second node is killed, there is one; it is started again for what comes then.
     for nodes, replicas in ((2, 1), (2, 2), (1, 1)):
         if nodes == 1:
@@ -175,16 +179,30 @@ def _searched(measured: Measured) -> Table:
         for consistency, count in (("Strong", _STRONG_SEARCHES), ("Bounded", _SEARCHES)):
             with measured.open(consistency) as gallery:
                 name = f"cluster, query nodes {nodes}, replicas {replicas}, {consistency}"
-                rows.append((name, *_search(measured, gallery, count)))
+                figures = _search(measured, gallery, count)
+                rows.append((name, *figures, _query_nodes_mb(measured.cluster)))
     measured.cluster.start("query-2")
     return Table(
         "Searching",
-        ("gallery", f"recall@{K}", "median ms", "p99 ms", f"{_CLIENTS} clients: searches/s"),
+        (
+            *("gallery", f"recall@{K}", "median ms", "p99 ms", f"{_CLIENTS} clients: searches/s"),
+            "resident MB of query nodes",
+        ),
         rows,
         f"A search is all of `search`, catalogue rows included; {_SEARCHES} searches of one "
         f"client ({_STRONG_SEARCHES} with Strong), then {_CLIENTS} threads for {_CROWD_S:g} s. "
-        "hnsw_ef_search 200.",
+        f"hnsw_ef_search 200. Two query nodes with nothing loaded: {measured.empty_mb:.0f} MB.",
     )
+
+
+def _query_nodes_mb(cluster: MilvusCluster) -> float:
+    """Resident memory of the query nodes that run."""
+    pages = sum(
+        int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        for name, process in cluster.processes.items()
+        if name.startswith("query-")
+    )
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _search(measured: Measured, gallery: SearchedGallery, count: int) -> tuple[float, ...]:
