@@ -238,6 +238,7 @@ def test_one_next_generation_at_a_time(
         monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 1000)
         with HeldTurn.take(about) as silent:
             monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 30)
+            monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 5)
             assert reembed(engine.place, other, engine.settings, quiet=True).swapped
             with pytest.raises(ArtifactBusyError, match="it goes on"):
                 silent.check()
