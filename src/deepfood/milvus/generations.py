@@ -5,6 +5,8 @@ A Model has a generation of its own. The one before stays, so that one can go ba
 
 from collections.abc import Collection
 
+from pymilvus.client.types import LoadState
+
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
@@ -65,7 +67,13 @@ def begun_with(connection: Connection, about: About, model: Model) -> str | None
 
 
 def load(connection: Connection, collection: str, settings: Settings) -> None:
-    """Have the query nodes hold a collection; returns at once where they do."""
+    """Have the query nodes hold a collection; returns at once where they do.
+
+    One that is held stays so, whatever number of replicas the settings name now.
+    """
+    found = connection.ask("get_load_state", collection_name=collection)["state"]
+    if found == LoadState.Loaded:
+        return
     connection.ask(
         "load_collection",
         collection_name=collection,
