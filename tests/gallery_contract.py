@@ -5,7 +5,7 @@ A test module that imports these tests gives the fixture `engine`.
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, redirect_stdout
+from contextlib import AbstractContextManager, closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -481,7 +481,8 @@ def test_a_stopped_change_of_model_goes_on(engine: Engine, tmp_path: Path) -> No
 
 
 def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Embedder) -> None:
-    forget_before(engine.place, engine.settings)
+    with suppress(ArtifactMissingError):
+        forget_before(engine.place, engine.settings)
     photo = next(one for one in engine.open().photos()[0] if not one.added)
     path = engine.photos / photo.file
     data, before = path.read_bytes(), said(engine)
@@ -502,7 +503,8 @@ def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Emb
 
 
 def test_going_back_can_be_forgotten(engine: Engine) -> None:
-    forget_before(engine.place, engine.settings)
+    with suppress(ArtifactMissingError):  # where this test runs alone
+        forget_before(engine.place, engine.settings)
     for refused in (rollback, forget_before):
         with pytest.raises(ArtifactMissingError, match="no generation before"):
             refused(engine.place, engine.settings)
