@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 from test_overload import search_bytes, status
 
+from deepfood.config import available_cores
 from live import Server, serving
 
 DRAIN_S = 3
@@ -75,6 +76,9 @@ def test_a_killed_worker_is_replaced_and_workers_drain(tiny_gallery: Path) -> No
         log = server.log.read_text
         until(lambda: log().count("startup complete") == 2)
         before = workers(server)
+        for one in before:
+            told = Path(f"/proc/{one}/environ").read_bytes().split(b"\0")
+            assert b"DEEPFOOD_THREADS=%d" % max(1, available_cores() // 2) in told
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
         while log().count("startup complete") < 3:

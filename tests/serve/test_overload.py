@@ -1,5 +1,6 @@
 """More clients than can be served, and clients that are slow, go away, or never end."""
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -12,6 +13,9 @@ import httpx
 import pytest
 from held import HeldService, held_server
 
+from deepfood.serve.door import Door
+from deepfood.serve.drain import Drain
+from deepfood.serve.line import Line
 from plates import jpeg
 
 THREADS = 2  # of a held server
@@ -131,6 +135,38 @@ def test_who_is_turned_away_is_asked_for_no_body(busy: tuple[int, HeldService]) 
     with connected(port) as after:
         after.sendall(head)
         assert after.recv(4096).startswith(b"HTTP/1.1 100")
+
+
+def test_who_is_turned_away_keeps_the_connection_unless_told(busy: tuple[int, HeldService]) -> None:
+    port, service = busy
+    with crowd(port, service, THREADS + QUEUED) as clients, connected(port) as late:
+        late.sendall(2 * search_bytes() + GET_HEALTH)
+        assert [status(late) for _ in range(3)] == [503, 503, 200]
+        late.sendall(search_bytes(body_follows=False))
+        assert status(late) == 503
+        service.gate.set()
+        assert [status(client) for client in clients] == [200] * 5
+        # Its body comes when there is room; it has been answered, and is dropped.
+        late.sendall(search_bytes()[len(search_bytes(body_follows=False)) :] + search_bytes())
+        assert status(late) == 200
+    with crowd(port, service, THREADS + QUEUED), connected(port) as late:
+        late.sendall(search_bytes(headers=b"Connection: close\r\n"))
+        answer = b"".join(iter(lambda: late.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_crowd_that_comes_at_once_is_let_in_as_far_as_there_is_room() -> None:
+    async def crowd_at_once() -> None:
+        with Line("test", 1, QUEUED, 60) as line:
+            door = Door(line, Drain(), [])
+            for _ in range(2):  # those of the first turn have not joined the line
+                let_in = [door.lets_in(b"POST") for _ in range(10)]
+                assert let_in == [True] * (1 + QUEUED) + [False] * (9 - QUEUED)
+                assert door.lets_in(b"GET")
+                await asyncio.sleep(0)
+
+    asyncio.run(crowd_at_once())
 
 
 def test_who_is_turned_away_meets_nothing_but_the_door(

@@ -22,7 +22,7 @@ from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.door import Door
 from deepfood.serve.drain import LastAnswers, drained
 from deepfood.serve.fetch import Fetcher
-from deepfood.serve.guard import SecurityHeaders, add_guards, cors_of, max_body_bytes
+from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
 from deepfood.serve.line import Line, compute, read, turned_away
 from deepfood.serve.measure import trace_with
 from deepfood.serve.observe import Observe
@@ -88,6 +88,7 @@ def create_app(
         ):
             yield {
                 "current": current,
+                "door": Door(computing, drain, settings.cors_origins.split()),
                 "drain": drain,
                 "fetcher": fetcher,
                 "computing": computing,
@@ -119,7 +120,6 @@ def create_app(
         tracer = open_tracer()
         trace_with(tracer.start_as_current_span)
         app.add_middleware(Trace, tracer=tracer)
-    app.add_middleware(Door, cors=cors_of(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(LastAnswers)
     return app

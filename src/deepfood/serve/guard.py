@@ -1,7 +1,6 @@
 """ASGI middleware before every route: who is let in, how large a body, security headers."""
 
 import re
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -23,8 +22,8 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'"
 )
 
-#: As ASGI has them, since every answer gets them, and most answers under overload are little else.
-_HEADERS = [
+#: As ASGI has them, since every answer gets them.
+HEADERS = [
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -38,6 +37,9 @@ _HEADERS = [
 ]
 #: Browsers then come over https only, for a year; said only where they did.
 _OVER_HTTPS = [(b"strict-transport-security", b"max-age=31536000")]
+
+#: What scripts of other sites may read of an answer, where `cors_origins` lets them ask.
+EXPOSED = ["Location", "Retry-After", "X-Request-ID"]
 
 #: Load balancers ask for these by address, whatever the service is called.
 _HEALTH = ("/healthz", "/readyz")
@@ -55,20 +57,14 @@ def add_guards(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
     if settings.allowed_hosts:
         app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts.split())
-    if cors := cors_of(settings):
-        app.add_middleware(CORSMiddleware, **cors)
-
-
-def cors_of(settings: Settings) -> dict[str, Any]:
-    """What CORSMiddleware is told; nothing where no other site may ask."""
-    if not settings.cors_origins:
-        return {}
-    return {
-        "allow_origins": settings.cors_origins.split(),
-        "allow_methods": ["GET", "POST", "PATCH", "DELETE"],
-        "allow_headers": ["Authorization", "Content-Type"],
-        "expose_headers": ["Location", "Retry-After", "X-Request-ID"],
-    }
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins.split(),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=EXPOSED,
+        )
 
 
 def max_body_bytes(settings: Settings) -> int:
@@ -81,9 +77,9 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = _HEADERS
+        said = HEADERS
         if scope.get("scheme") == "https":
-            said = _HEADERS + _OVER_HTTPS
+            said = HEADERS + _OVER_HTTPS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -36,8 +36,9 @@ class Line:
         self._counting = threading.Lock()  # work ends in its own thread
 
     @property
-    def is_full(self) -> bool:
-        return self._taken >= self._places
+    def room(self) -> int:
+        """How many more may come."""
+        return self._places - self._taken
 
     async def run(self, request: Request, function: Callable[..., T], *arguments: object) -> T:
         """What `function` gives for the client of `request`, whose body has been read.
@@ -45,7 +46,7 @@ class Line:
         Raises HTTPException 503 where the line is full or the time was spent waiting in it, 504
         where it was spent at work, and ClientDisconnect; and what `function` raises.
         """
-        if self.is_full:
+        if not self.room:
             measure.REFUSED.labels("queue").inc()
             raise turned_away(FULL)
         self._count(1)

@@ -37,7 +37,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        this = id_of(scope)
+        this = id_of(Headers(scope=scope).get("x-request-id", ""))
         request_id.set(this)  # and left: uvicorn logs in the same context what is raised here
         started = time.perf_counter()
         status = 0
@@ -85,9 +85,8 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-def id_of(scope: Scope) -> str:
+def id_of(given: str) -> str:
     """The request's own id, if it is well-formed, or one that is made."""
-    given = Headers(scope=scope).get("x-request-id", "")
     return given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
 
 

@@ -114,7 +114,7 @@ def problem(
 ) -> Response:
     """The answer to a request that failed: a page where the client asks for one, else JSON."""
     title = HTTPStatus(status).phrase
-    if _wants_page(request):
+    if wants_page(request.headers.get("accept", ""), request.url.path):
         page = _PAGE.replace("{{title}}", html.escape(title)).replace(
             "{{detail}}", html.escape(detail)
         )
@@ -189,6 +189,6 @@ def document_problems(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _wants_page(request: Request) -> bool:
-    accepts = request.headers.get("accept", "")
-    return "text/html" in accepts and not request.url.path.startswith("/api/")
+def wants_page(accept: str, path: str) -> bool:
+    """Whether who accepts that looks at the answer with a browser."""
+    return "text/html" in accept and not path.startswith("/api/")

@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deepfood.config import Settings
 from deepfood.serve import measure
+from deepfood.serve.door import Door
 
 
 class Config(uvicorn.Config):
@@ -31,6 +32,19 @@ class Config(uvicorn.Config):
         )
         self.body_timeout_s = settings.body_timeout_s
         self.max_connections = settings.max_connections
+
+
+class _TurnedAway:
+    """What uvicorn asks of a request that has been answered; what still comes of it is dropped."""
+
+    response_started = response_complete = True
+    more_body = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+_TURNED_AWAY = _TurnedAway()
 
 
 class Protocol(HttpToolsProtocol):
@@ -62,6 +76,19 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         if self._clock is None:  # it came in one piece with the end of another
             self._start()
+
+    def on_headers_complete(self) -> None:
+        door: Door = self.app_state["door"]
+        at_work = self.cycle is not None and not self.cycle.response_complete
+        if at_work or door.lets_in(self.parser.get_method()):
+            super().on_headers_complete()
+            return
+        kept = door.keeps and self.parser.should_keep_alive()
+        self.cycle = _TURNED_AWAY  # type: ignore[assignment]
+        self.transport.write(door.refusal(self.url, self.headers, kept=kept))
+        if not kept:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -9,7 +9,7 @@ import socket
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from deepfood.config import Settings, export_settings
+from deepfood.config import Settings, available_cores, export_settings
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.serve import logs
 from deepfood.serve.app import create_app
@@ -69,7 +69,8 @@ def _run(settings: Settings, listening: socket.socket) -> None:
             uvicorn.Server(config).run(sockets=[listening])
         else:
             service.close()
-            export_settings(settings)
+            threads = settings.threads or max(1, available_cores() // settings.workers)
+            export_settings(settings.model_copy(update={"threads": threads}))
             config = Config("deepfood.serve.app:app_for_worker", settings)
             _Workers(config, sockets=[listening]).run()
     except KeyboardInterrupt:
