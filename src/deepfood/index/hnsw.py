@@ -35,7 +35,7 @@ class HnswIndex(Index):
         super().__init__(vectors, covered=graph.ntotal)
         self._graph = graph
         self._ef_search = ef_search
-        self._parameters = faiss.SearchParametersHNSW(efSearch=ef_search)
+        self._parameters = _looking_at(ef_search)
         flat = vectors.flat(graph.ntotal)
         #: The graph, and what scores its answers from the stored vectors without leaving faiss.
         self._scored = flat and faiss.IndexRefine(graph, flat)
@@ -74,17 +74,15 @@ class HnswIndex(Index):
         return type(self)(vectors, self._graph, self._ef_search)
 
     def candidates(self, query: Vectors, count: int) -> Rows:
-        parameters = self._parameters
-        if count > self._ef_search:
-            parameters = faiss.SearchParametersHNSW(efSearch=count)
+        few = count <= self._ef_search
+        parameters = self._parameters if few else _looking_at(count)
         return self._ask(self._graph, query, count, parameters)[0]
 
     def nearest(self, query: Vectors, count: int, allowed: Mask | None) -> tuple[Rows, Vectors]:
         if allowed is not None or self._scored is None:
             return super().nearest(query, count, allowed)
-        parameters = self._scored_parameters
-        if count > self._ef_search:
-            parameters = _scored_with(faiss.SearchParametersHNSW(efSearch=count))
+        few = count <= self._ef_search
+        parameters = self._scored_parameters if few else _scored_with(_looking_at(count))
         rows, scores = self._ask(self._scored, query, count, parameters)
         listed = scores.tolist()
         # faiss does not order equal ones by row, and rounding takes some out of -1 to 1. Seldom.
@@ -103,6 +101,10 @@ class HnswIndex(Index):
         if count and rows[-1] < 0:  # -1 stands for none, and comes last
             return rows[rows >= 0], scores[rows >= 0]
         return rows, scores
+
+
+def _looking_at(candidates: int) -> Any:
+    return faiss.SearchParametersHNSW(efSearch=candidates)
 
 
 def _scored_with(parameters: Any) -> Any:

@@ -160,8 +160,7 @@ class About:
     def every(self, key: str, since: int = 0) -> Iterator[dict[str, Any]]:
         """All rows of a key from a version on, the `version` and `text` of each."""
         where, fields = f'key == "{key}" and version >= {since}', ["version", "text"]
-        for rows in self._connection.pages(self.collection, where, fields, 1000):
-            yield from rows
+        return self._connection.every(self.collection, where, fields)
 
     def forget(self, key: str) -> None:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')

@@ -6,7 +6,7 @@ whose answer got lost is only written again.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import grpc
@@ -40,6 +40,9 @@ _FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection"
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+
+#: Rows in one answer, where all are read.
+_PAGE = 1000
 
 
 class Connection:
@@ -78,8 +81,8 @@ class Connection:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
-    def pages(self, collection: str, where: str, fields: Sequence[str], size: int) -> Any:
-        """All rows for which `where` holds, all that was acknowledged, in lists of up to `size`.
+    def every(self, collection: str, where: str, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows for which `where` holds, all that was acknowledged, a thousand at a time.
 
         Raises EngineError.
         """
@@ -88,12 +91,12 @@ class Connection:
             collection_name=collection,
             filter=where,
             output_fields=list(fields),
-            batch_size=size,
+            batch_size=_PAGE,
             consistency_level="Strong",
         )
         try:
             while rows := iterator.next():
-                yield rows
+                yield from rows
         except (MilvusException, grpc.RpcError) as error:
             raise EngineError(
                 self._said("query_iterator", error, False, self._timeout_s)

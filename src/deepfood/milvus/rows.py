@@ -16,7 +16,8 @@ Row = dict[str, Any]
 
 #: Milvus gives no more in one answer.
 MOST = 16_384
-_PAGE = 1000
+#: Rows that are compared here before all but the best are dropped.
+_KEPT = 1000
 
 
 class Rows:
@@ -64,12 +65,12 @@ class Rows:
         return [{**hit["entity"], "id": hit["id"], "score": hit["distance"]} for hit in hits]
 
     def _scanned(self, query: Vectors, k: int, where: str) -> list[Row]:
-        """As `_search`, all compared here: for a filter behind which the graph finds too few."""
+        """As `_asked`, all compared here: for a filter behind which the graph finds too few."""
         best: list[Row] = []
         for row in self.every([*PHOTO_ROW, "vector"], where):
             row["score"] = float(np.dot(np.array(row.pop("vector"), np.float32), query))
             best.append(row)
-            if len(best) >= 4 * k + _PAGE:
+            if len(best) >= 4 * k + _KEPT:
                 best = sorted(best, key=lambda one: -one["score"])[:k]
         return sorted(best, key=lambda one: -one["score"])[:k]
 
@@ -83,9 +84,8 @@ class Rows:
         return np.array(known, np.float32).reshape(len(known), dimension)
 
     def every(self, fields: Sequence[str], where: str = "") -> Iterator[Row]:
-        """All rows, a thousand at a time from the engine."""
-        for rows in self._connection.pages(self.collection, where, fields, _PAGE):
-            yield from rows
+        """All rows, whatever searches are content with."""
+        return self._connection.every(self.collection, where, fields)
 
     def query(self, where: str, fields: Sequence[str], limit: int | None = None) -> list[Row]:
         more = {} if limit is None else {"limit": limit}

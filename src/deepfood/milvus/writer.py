@@ -33,6 +33,7 @@ from deepfood.gallery.writer import Outcome, edited, relabelled
 from deepfood.milvus.about import Column
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
 from deepfood.milvus.removed import Removed
+from deepfood.milvus.rows import is_id
 from deepfood.milvus.schema import (
     KEYS,
     WRITTEN,
@@ -185,8 +186,7 @@ class MilvusWriter(LivingRows):
 
     def _named(self, name: str) -> dict[str, Any]:
         """The row of a photo, by id or by file name. Raises QueryError."""
-        ids = [name] if len(name) == 20 and name.isalnum() and name.isascii() else []
-        rows = list(self.rows(ids).values()) if ids else []
+        rows = list(self.rows([name] if is_id(name) else []).values())
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
             rows = [row for row in self._rows.where(where, WHOLE_ROW) if row["file"] == name]

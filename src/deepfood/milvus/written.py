@@ -48,8 +48,7 @@ class WrittenRows:
 
     def every(self, fields: Sequence[str]) -> Iterator[Row]:
         """All rows, in the order of their ids."""
-        for rows in self._connection.pages(self.collection, "", fields, BATCH):
-            yield from rows
+        return self._connection.every(self.collection, "", fields)
 
 
 def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -46,7 +46,7 @@ class Line:
         Raises HTTPException 503 where the line is full or the time was spent waiting in it, 504
         where it was spent at work, and ClientDisconnect; and what `function` raises.
         """
-        if not self.room:
+        if self.room <= 0:
             measure.REFUSED.labels("queue").inc()
             raise turned_away(FULL)
         self._count(1)
