@@ -1,12 +1,11 @@
-"""One cluster for all tests here, and a second query node's worth of settings."""
+"""One cluster for all tests here, and settings for galleries with two replicas."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from deepfood.config import Settings, load_settings
-from milvus_cluster import MilvusCluster, milvus_cluster
+from deepfood.config import Settings
+from milvus_cluster import MilvusCluster, cluster_settings, milvus_cluster
 
 
 @pytest.fixture(scope="session")
@@ -17,10 +16,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusCluster]
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder: Path = tmp_path_factory.mktemp("settings")
-    return load_settings(
-        photos_store=str(folder / "store"),
-        cache=folder / "cache",
-        milvus_replicas=2,
-        milvus_timeout_s=60,
-    )
+    return cluster_settings(tmp_path_factory.mktemp("settings"), replicas=2)

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from deepfood.config import Settings, load_settings
 from seaweed import OWNER, Seaweed, seaweed
 
 ETCD_PORT = 12379
@@ -181,6 +182,16 @@ def milvus_cluster(folder: Path) -> Iterator[MilvusCluster]:
         finally:
             # A Milvus that is still starting ignores SIGTERM, and nothing here is worth keeping.
             cluster.kill(*cluster.processes)
+
+
+def cluster_settings(folder: Path, replicas: int) -> Settings:
+    """What is by hand, beside the defaults; `folder` gets a cache, and photos that are added."""
+    return load_settings(
+        photos_store=str(folder / "store"),
+        cache=folder / "cache",
+        milvus_replicas=replicas,
+        milvus_timeout_s=60,
+    )
 
 
 def _until(works: Callable[[], bool], what: str, limit_s: float = 90) -> None:

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     # Galleries on Milvus
     milvus_token: str = ""
     milvus_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    milvus_consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = "Strong"
+    milvus_consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = "Bounded"
     milvus_shards: Annotated[int, Field(ge=1, le=64)] = 2
     milvus_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     photos_store: str | None = None

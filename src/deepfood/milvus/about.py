@@ -106,24 +106,22 @@ class About:
                 raise
 
     def create(self, settings: Settings) -> None:
-        if not self._connection.ask("has_collection", collection_name=self.collection):
-            self._connection.ask(
-                "create_collection",
-                collection_name=self.collection,
-                schema=about_schema(),
-                index_params=index_of(settings, "FLAT"),
-                consistency_level="Strong",
-                num_shards=1,
-            )
+        """Have the collection of texts, with as many replicas as photos have."""
+        ask, name = self._connection.ask, self.collection
+        if not ask("has_collection", collection_name=name):
+            ask("create_collection", collection_name=name, schema=about_schema(), num_shards=1)
+        if not ask("list_indexes", collection_name=name):
+            ask("create_index", collection_name=name, index_params=index_of(settings, "FLAT"))
+        self._connection.load(name)
 
-    def read(self, key: str) -> str | None:
+    def read(self, key: str, consistency: str = "Strong") -> str | None:
         """The newest text that is whole, or None."""
         rows = self._connection.ask(
             "query",
             collection_name=self.collection,
             filter=f'key == "{key}"',
             output_fields=["version", "part", "parts", "text"],
-            consistency_level="Strong",
+            consistency_level=consistency,
         )
         versions: dict[int, dict[int, str]] = {}
         parts = {row["version"]: row["parts"] for row in rows}
@@ -165,9 +163,11 @@ class About:
     def forget(self, key: str) -> None:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')
 
-    def manifest(self, collection: str) -> MilvusManifest:
+    def manifest(self, collection: str, consistency: str = "Strong") -> MilvusManifest:
         """The manifest of a generation's collection. Raises an ArtifactError."""
-        text = self.read(f"{collection}/manifest")
+        key = f"{collection}/manifest"
+        # One that was written just now may not be seen by all yet.
+        text = self.read(key, consistency) or self.read(key)
         if text is None:
             raise ArtifactMissingError(
                 f"{self._connection.address} has no manifest of {collection}: build it again"
@@ -181,4 +181,7 @@ class About:
             ) from error
 
     def write_manifest(self, collection: str, manifest: MilvusManifest) -> None:
-        self.write(f"{collection}/manifest", json.dumps(manifest.model_dump(mode="json")))
+        """Searches see it when this returns."""
+        key = f"{collection}/manifest"
+        self.write(key, json.dumps(manifest.model_dump(mode="json")))
+        self.read(key)  # waits, as it must see the newest

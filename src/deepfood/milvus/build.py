@@ -25,7 +25,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import generation_for, go_live, living, load
+from deepfood.milvus.generations import generation_for, go_live, living
 from deepfood.milvus.renew import begun, renewal, still_left_out, take_over
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of, row_of
 from deepfood.milvus.successor import Successor
@@ -64,7 +64,7 @@ def build_on_milvus(
             return _with_another_model(build, address, settings)
         else:
             collection = living_one
-            load(connection, collection, settings)
+            connection.load(collection)
             writer = MilvusWriter(connection, settings, embedder.model)
         gallery = MilvusGallery(connection, settings, collection)
         build.follow(gallery, writer)

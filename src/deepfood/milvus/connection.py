@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import grpc
 from pymilvus import MilvusClient
+from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
 from deepfood.config import Settings
@@ -53,6 +54,7 @@ class Connection:
         self.consistency = settings.milvus_consistency
         self._timeout_s = settings.milvus_timeout_s
         self._token = settings.milvus_token
+        self._replicas = settings.milvus_replicas
         self._client: MilvusClient | None = None
 
     @classmethod
@@ -103,6 +105,15 @@ class Connection:
             ) from error
         finally:
             iterator.close()
+
+    def load(self, collection: str) -> None:
+        """Have the query nodes hold a collection; returns at once where they do.
+
+        One that is held stays so, whatever number of replicas the settings name now.
+        """
+        found = self.ask("get_load_state", collection_name=collection)["state"]
+        if found != LoadState.Loaded:
+            self.ask("load_collection", collection_name=collection, replica_number=self._replicas)
 
     def close(self) -> None:
         if self._client is not None:

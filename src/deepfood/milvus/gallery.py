@@ -56,7 +56,7 @@ class MilvusGallery:
         self._held: Rows | None = None
         self._stored: StoredPhotos | None = None
         self._fixed = collection
-        # Who holds to a generation says when to look: a read of what must be the newest takes long.
+        # Who holds to a generation says when to look.
         self._fresh_s = math.inf if collection else _FRESH_S
         self.refresh()
 
@@ -95,7 +95,7 @@ class MilvusGallery:
         ):
             return self._manifest
         collection = self._fixed or self._living()
-        manifest = self._about.manifest(collection)
+        manifest = self._about.manifest(collection, self._connection.consistency)
         self._looked = time.monotonic()
         if self._manifest and manifest.model_fingerprint != self._manifest.model_fingerprint:
             self.superseded = True

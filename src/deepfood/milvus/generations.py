@@ -5,8 +5,6 @@ A Model has a generation of its own. The one before stays, so that one can go ba
 
 from collections.abc import Collection
 
-from pymilvus.client.types import LoadState
-
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
@@ -25,7 +23,7 @@ def generation_for(
     """The collection for a Model: one that there is, perhaps unfinished, or a new one."""
     name = connection.address.name
     if begun := begun_with(connection, about, model):
-        load(connection, begun, settings)
+        connection.load(begun)
         return begun, about.manifest(begun)
     generation = max(_generations(connection, name), default=0) + 1
     collection = collection_of(name, generation)
@@ -46,7 +44,7 @@ def generation_for(
         num_shards=settings.milvus_shards,
     )
     connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
-    load(connection, collection, settings)
+    connection.load(collection)
     keep_model(about, model)
     about.write_manifest(collection, manifest)
     return collection, manifest
@@ -64,21 +62,6 @@ def begun_with(connection: Connection, about: About, model: Model) -> str | None
         if manifest.model_fingerprint == model.fingerprint:
             return collection
     return None
-
-
-def load(connection: Connection, collection: str, settings: Settings) -> None:
-    """Have the query nodes hold a collection; returns at once where they do.
-
-    One that is held stays so, whatever number of replicas the settings name now.
-    """
-    found = connection.ask("get_load_state", collection_name=collection)["state"]
-    if found == LoadState.Loaded:
-        return
-    connection.ask(
-        "load_collection",
-        collection_name=collection,
-        replica_number=settings.milvus_replicas,
-    )
 
 
 def go_live(connection: Connection, collection: str) -> None:

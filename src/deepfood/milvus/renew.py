@@ -24,7 +24,7 @@ from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.changes import EVERYTHING, Changes
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import collection_of, drop_others, generation_for, go_live, load
+from deepfood.milvus.generations import collection_of, drop_others, generation_for, go_live
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.successor import Successor, lost_before
 from deepfood.milvus.turn import HeldTurn
@@ -86,7 +86,7 @@ def rollback_on_milvus(
         collection = _before(living)
         before = about.manifest(collection)
         model = fetch_model(about, before.model_fingerprint, settings)
-        load(living.connection, collection, settings)
+        living.connection.load(collection)
 
         embedder = functools.cache(lambda: open_embedder(model))  # most times nothing is embedded
 
@@ -174,6 +174,7 @@ def take_over(
         if left_out is not None:  # the two are not alike
             work.changes.note([EVERYTHING])
         new.about.write_manifest(new.collection, manifest)
+        new.rows.count()  # waits, as it must see the newest: searches that come then see all
         turn.check()
         go_live(living.connection, new.collection)
     drop_others(living.connection, living.about, {manifest.generation, now.generation})

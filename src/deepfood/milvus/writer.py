@@ -1,8 +1,8 @@
 """Photos are added, removed and updated in a gallery on Milvus, by any number of writers.
 
-A change is acknowledged when its call returns: Milvus has it in its log then, and the generation
-that it was made in still lives. A photo's row is written under its id, so that two writers of the
-same photo, or one twice, make one photo.
+A change is acknowledged when its call returns: Milvus has it in its log then, the generation that
+it was made in still lives, and searches see it. A photo's row is written under its id, so that two
+writers of the same photo, or one twice, make one photo.
 """
 
 import time
@@ -61,7 +61,7 @@ class MilvusWriter(LivingRows):
                 first.extend(outcomes)
             return outcomes
 
-        outcomes = self.steadily(change)
+        outcomes = self.visibly(change)
         # What was done at first is there when it is done again.
         return [
             was if now == "unchanged" else now for was, now in zip(first, outcomes, strict=True)
@@ -103,7 +103,7 @@ class MilvusWriter(LivingRows):
             Removed(self._about, self._rows.collection).note(found.values())
             self.delete([photo.id for photo in found.values()])
 
-        self.steadily(change)
+        self.visibly(change)
         photos = {photo.id: photo for photo in found.values()}
         for photo in photos.values():
             if photo.added:
@@ -131,7 +131,7 @@ class MilvusWriter(LivingRows):
             self.write([_said(before, after, values)])
             return after
 
-        return self.steadily(change)
+        return self.visibly(change)
 
     def set_attributes(self, values: Mapping[str, Mapping[str, Value | None]]) -> None:
         """Set attributes of photos, by id, to values that `checked` gave; None makes one unknown.
@@ -143,7 +143,7 @@ class MilvusWriter(LivingRows):
             rows = self.rows(list(values))
             self.write([_said(row, photo_of(row), values[one]) for one, row in rows.items()])
 
-        self.steadily(change)
+        self.visibly(change)
 
     def declare(self, columns: Mapping[str, Column]) -> None:
         """Declare attributes, or find them as they were declared. Raises DatasetError."""
