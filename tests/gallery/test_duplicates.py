@@ -47,11 +47,12 @@ def test_groups_are_those_of_every_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact_up_to: int
 ) -> None:
     monkeypatch.setattr("deepfood.gallery.duplicates._BLOCK_ROWS", 32)
+    monkeypatch.setattr("deepfood.gallery.duplicates.EXACT_UP_TO", exact_up_to)
     vectors = clusters(150, seed=1)
     index = index_of(vectors, tmp_path)
     for rows in (np.arange(150), np.flatnonzero(np.arange(150) % 4)):  # every fourth is a hole
         done: list[int] = []
-        found = near_duplicates(index, rows, LIMIT, done.append, exact_up_to)
+        found = near_duplicates(index, rows, LIMIT, done.append)
         wanted = slowly(vectors, rows.tolist())
         assert len(wanted) > 10
         assert [group.tolist() for group in found] == wanted

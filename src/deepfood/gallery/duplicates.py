@@ -31,7 +31,7 @@ def duplicate_groups(
     photos, vectors, rows = every
     by_row = dict(zip(rows.tolist(), photos, strict=True))
     groups = []
-    for members in near_duplicates(index, rows, threshold, progress, EXACT_UP_TO):
+    for members in near_duplicates(index, rows, threshold, progress):
         found = sorted(
             ((by_row[row], row) for row in members.tolist()),
             key=lambda one: (-one[0].width * one[0].height, one[0].file),
@@ -44,23 +44,19 @@ def duplicate_groups(
 
 
 def near_duplicates(
-    index: Compared,
-    rows: Rows,
-    threshold: float,
-    progress: Progress,
-    exact_up_to: int = EXACT_UP_TO,
+    index: Compared, rows: Rows, threshold: float, progress: Progress
 ) -> list[Rows]:
     """Groups of rows, int64, that a chain of pairs as similar as `threshold` joins.
 
     Groups of two or more, by their first row; `rows` are those that hold photos. Exact up to
-    `exact_up_to` photos, in memory for a few blocks of vectors; beyond, as good as the index's
+    EXACT_UP_TO photos, in memory for a few blocks of vectors; beyond, as good as the index's
     recall. Calls `progress(m)` after every m photos. Raises QueryError for a `threshold` beyond -1
     to 1.
     """
     if not -1 <= threshold <= 1:
         raise QueryError(f"threshold {threshold}: a cosine similarity is -1 to 1")
     parents = list(range(len(rows)))
-    if len(rows) <= exact_up_to:
+    if len(rows) <= EXACT_UP_TO:
         _join_all_pairs(index, rows, threshold, parents, progress)
     else:
         _join_neighbours(index, rows, threshold, parents, progress)
