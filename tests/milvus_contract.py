@@ -18,16 +18,20 @@ import pytest
 
 import samples
 from deepfood.config import Settings
+from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import list_photos
+from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
+from deepfood.gallery.entry import Photo
 from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import living
+from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import photo_of, row_of
 from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
@@ -91,6 +95,35 @@ def new_gallery(
     photos = write_dishes(tmp_path / "photos", 3)
     with milvus_engine(tmp_path, own, settings, photos) as made:
         yield made
+
+
+def test_verify_reads_as_many_photos_at_once_as_their_place_is_worth(
+    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = sorted(new_gallery.photos.rglob("*.jpg"))[::5]
+    for path in lost:
+        path.unlink()
+    read, together = StoredPhotos.read, threading.Barrier(4)
+
+    def beside_three_others(stored: StoredPhotos, photo: Photo) -> bytes:
+        together.wait(30)  # broken, and the test with it, where fewer are asked for
+        return read(stored, photo)
+
+    monkeypatch.setattr(StoredPhotos, "read", beside_three_others)
+    monkeypatch.setattr(Folder, "reads_ahead", 3)
+    said = new_gallery.problems()
+    assert all("its file is missing or altered" in line for line in said)
+    assert sorted(line.rpartition("/")[2] for line in said) == sorted(path.name for path in lost)
+
+
+def test_photos_that_were_added_to_a_bucket_are_read_ahead(
+    engine: Engine, address: MilvusAddress, settings: Settings
+) -> None:
+    with MilvusGallery.open(address, settings) as gallery:
+        assert gallery.stored.reads_ahead == 0
+    there = settings.model_copy(update={"photos_store": "s3://plates/added"})
+    with MilvusGallery.open(address, there) as gallery:
+        assert gallery.stored.reads_ahead == BucketRoot.reads_ahead
 
 
 def collections_of(engine: Engine) -> set[str]:

@@ -1,14 +1,13 @@
 """Read many photos in threads, in order, and record those that cannot be read."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TypeVar
 
 from deepfood.config import available_cores
 from deepfood.data.photo_file import PhotoFile
+from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
 from deepfood.errors import PhotoError
 from deepfood.photo import Limits
@@ -38,7 +37,8 @@ def each_photo(
     A PhotoError of `work` makes a photo unreadable too.
     """
 
-    def one(root: Root, file: PhotoFile) -> Result | Unreadable:
+    def one(photo: tuple[Root, PhotoFile]) -> Result | Unreadable:
+        root, file = photo
         try:
             data = root.read(file.file, limits.check_bytes)
             with working:
@@ -49,17 +49,10 @@ def each_photo(
     threads = available_cores() + 1
     working = BoundedSemaphore(threads)
     reading = max((root.reads_ahead for root in {root for root, _ in photos}), default=0)
-    pool = ThreadPoolExecutor(threads + reading, thread_name_prefix="photo")
-    waiting: deque[Future[Result | Unreadable]] = deque()
-    try:
-        with bar(what, " photos", len(photos), quiet=quiet) as progress:
-            for root, file in photos:
-                waiting.append(pool.submit(one, root, file))
-                if len(waiting) >= 8 * threads + reading:  # so many under way, at most
-                    yield waiting.popleft().result()
-                    progress.update()
-            while waiting:
-                yield waiting.popleft().result()
-                progress.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with (
+        bar(what, " photos", len(photos), quiet=quiet) as progress,
+        reading_ahead(one, photos, workers=threads, reading=reading) as results,
+    ):
+        for result in results:
+            yield result
+            progress.update()

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.data.read_ahead import in_order
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError, PhotoNotFoundError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
 from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.read_photos import in_order
 from deepfood.gallery.searched import SearchedGallery
 from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.successor import Successor

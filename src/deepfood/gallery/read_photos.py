@@ -2,18 +2,16 @@
 
 import hashlib
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder
 from deepfood.errors import PhotoError
 from deepfood.gallery.entry import Photo, Skipped
@@ -22,8 +20,6 @@ from deepfood.photo import read_header
 from deepfood.progress import bar
 
 Vector = npt.NDArray[np.float32]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,17 +97,15 @@ def read_photos(
 
     Where reads take long, further threads wait for them, each with one photo in memory at most.
     """
-    workers, reading = embedder.threads + 1, source.root.reads_ahead
+    workers = embedder.threads + 1
     embedding = BoundedSemaphore(workers)
 
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
         return _read_one(source, file, embedder, embedding)
 
-    pool = ThreadPoolExecutor(workers + reading, thread_name_prefix="embed")
-    try:
-        yield in_order(pool, work, files, ahead=8 * embedder.threads + reading)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    reading = source.root.reads_ahead
+    with reading_ahead(work, files, workers=workers, reading=reading) as results:
+        yield results
 
 
 def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPhoto:
@@ -130,22 +124,6 @@ def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPh
         modified_ns=time.time_ns(),
     )
     return EmbeddedPhoto(photo, embedder.embed(data), data)
-
-
-def in_order(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    ahead: int,
-) -> Iterator[Result]:
-    """Like `pool.map`, but with at most `ahead` items under way, however many there are."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _read_one(

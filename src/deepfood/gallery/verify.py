@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from deepfood.data.locate import root_named
+from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
 from deepfood.gallery.attribute_faults import AttributeFault, attribute_faults
@@ -16,7 +16,6 @@ from deepfood.gallery.entry import Photo
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
 from deepfood.gallery.photo_files import PhotoFiles, place_of
-from deepfood.gallery.read_photos import in_order
 from deepfood.gallery.snapshot import altered_rows
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, VectorFile
@@ -152,18 +151,14 @@ def _photo_faults(
         if whole
     ]
     reading = max((root.reads_ahead for root in {place.root for place in places}), default=0)
-    pool = ThreadPoolExecutor(reading + 1, "verify")
-    found: Iterator[Fault | None] = map(_photo_fault, places)
-    if reading:  # a file of a folder is read in the time that handing it to a thread takes
-        found = in_order(pool, _photo_fault, places, ahead=8 * reading)
-    try:
-        with bar("checking", " photos", len(places), quiet=quiet) as progress:
-            for place, fault in zip(places, found, strict=True):
-                if fault and store.at([place.row]):
-                    yield fault
-                progress.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with (
+        bar("checking", " photos", len(places), quiet=quiet) as progress,
+        reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
+    ):
+        for place, fault in zip(places, found, strict=True):
+            if fault and store.at([place.row]):
+                yield fault
+            progress.update()
 
 
 class _Place(NamedTuple):

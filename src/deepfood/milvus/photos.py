@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from deepfood.config import Settings
+from deepfood.data.bucket import BucketRoot
 from deepfood.data.locate import root_named
 from deepfood.data.root import CheckBytes
 from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
 from deepfood.gallery.entry import Photo
 from deepfood.milvus.about import MilvusManifest
-from deepfood.storage import Bucket
+from deepfood.storage import Bucket, is_remote
 
 
 class StoredPhotos:
@@ -39,6 +40,12 @@ class StoredPhotos:
                 f"photo {photo.id} is no longer what the gallery was built from: build it again"
             )
         return data
+
+    @property
+    def reads_ahead(self) -> int:
+        """How many reads are worth having under way, as a Root says it."""
+        added = BucketRoot.reads_ahead if is_remote(self.store or "") else 0
+        return max(self.root.reads_ahead, added)
 
     def where(self, photo: Photo) -> str:
         """A photo's full name, to show."""

@@ -1,15 +1,19 @@
 """Whether a gallery on Milvus is whole: rows against photos, and photos against rows."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
+from deepfood.data.read_ahead import reading_ahead
 from deepfood.errors import ArtifactError, PhotoNotFoundError
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
+from deepfood.milvus.photos import StoredPhotos
+from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
 from deepfood.progress import bar
 
@@ -32,25 +36,36 @@ def problems_on_milvus(
         photos = gallery.stored
         kept = set(photos.kept())
         rows = 0
-        with bar("verifying", " photos", gallery.count, quiet=quiet) as progress:
-            for row in gallery.rows.every([*PHOTO_ROW, KEYS, "vector"]):
+        every = gallery.rows.every([*PHOTO_ROW, KEYS, "vector"])
+        faults = partial(_faults, photos)
+        with (
+            bar("verifying", " photos", gallery.count, quiet=quiet) as progress,
+            reading_ahead(faults, every, workers=1, reading=photos.reads_ahead) as checked,
+        ):
+            for sha256, found in checked:
                 rows += 1
                 progress.update()
-                photo = photo_of(row)
-                named = f"photo {row['id']} ({photo.file})"
-                if photo_id(photo.sha256) != row["id"]:
-                    yield f"{named}: its id is not that of its content"
-                length = float(np.linalg.norm(np.array(row["vector"], np.float64)))
-                if not abs(length - 1) < _LENGTH:
-                    yield f"{named}: its vector has the length {length:.3f}, and 1 is wanted"
-                if row[KEYS] != keys_for(photo, attributes_of(row)):
-                    yield f"{named}: what filters find it by is not what is said of it"
-                try:
-                    photos.read(photo)
-                except PhotoNotFoundError:
-                    yield f"{named}: its file is missing or altered: {photos.where(photo)}"
-                kept.discard(photo.sha256)
+                yield from found
+                kept.discard(sha256)
         if rows != gallery.count:
             yield f"{rows} rows were read, and {gallery.count} are counted"
         for sha256 in sorted(kept):
             yield f"{photos.store} holds {sha256}, which no row has"
+
+
+def _faults(photos: StoredPhotos, row: Row) -> tuple[str, list[str]]:
+    """The SHA-256 of a row's photo, and what is wrong with the row or the photo's file."""
+    photo = photo_of(row)
+    faults = []
+    if photo_id(photo.sha256) != row["id"]:
+        faults.append("its id is not that of its content")
+    length = float(np.linalg.norm(np.array(row["vector"], np.float64)))
+    if not abs(length - 1) < _LENGTH:
+        faults.append(f"its vector has the length {length:.3f}, and 1 is wanted")
+    if row[KEYS] != keys_for(photo, attributes_of(row)):
+        faults.append("what filters find it by is not what is said of it")
+    try:
+        photos.read(photo)
+    except PhotoNotFoundError:
+        faults.append(f"its file is missing or altered: {photos.where(photo)}")
+    return photo.sha256, [f"photo {row['id']} ({photo.file}): {fault}" for fault in faults]

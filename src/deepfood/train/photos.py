@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.read_ahead import in_order
 from deepfood.errors import DatasetError, PhotoError
-from deepfood.gallery.read_photos import in_order
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
 from deepfood.train.augment import augment
 from deepfood.train.recipe import Recipe
