@@ -120,10 +120,10 @@ def test_photos_that_were_added_to_a_bucket_are_read_ahead(
     engine: Engine, address: MilvusAddress, settings: Settings
 ) -> None:
     with MilvusGallery.open(address, settings) as gallery:
-        assert gallery.stored.reads_ahead == 0
+        assert gallery.reads_ahead == 0
     there = settings.model_copy(update={"photos_store": "s3://plates/added"})
     with MilvusGallery.open(address, there) as gallery:
-        assert gallery.stored.reads_ahead == BucketRoot.reads_ahead
+        assert gallery.reads_ahead == BucketRoot.reads_ahead
 
 
 def collections_of(engine: Engine) -> set[str]:

@@ -115,6 +115,30 @@ def test_bytes_are_handed_out_only_while_they_are_the_photo(
     assert not list(gallery_problems(out, moved, quiet=True))
 
 
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many reads of a bucket are under way, each time that one begins.
+
+    None ends before eight have begun.
+    """
+    read, lock, together = BucketRoot.read, Lock(), Barrier(8)
+    under_way, seen = 0, list[int]()
+
+    def counted(root: BucketRoot, file: str, check_bytes: CheckBytes) -> bytes:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            seen.append(under_way)
+        try:
+            together.wait(30)  # broken, and the test with it, where fewer than eight are asked for
+            return read(root, file, check_bytes)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr(BucketRoot, "read", counted)
+    return seen
+
+
 def test_verify_reads_many_objects_at_once_but_not_all(
     tmp_path: Path, embedder: Embedder, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,25 +147,21 @@ def test_verify_reads_many_objects_at_once_but_not_all(
     build(there.url, out, embedder)
     lost = ["plate-00040.jpg", "plate-00003.jpg", "plate-00021.jpg"]
     there.delete(*lost)
-    read, lock, together = BucketRoot.read, Lock(), Barrier(8)
-    now, most = 0, 0
-
-    def counted(root: BucketRoot, file: str, check_bytes: CheckBytes) -> bytes:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        try:
-            together.wait(30)  # broken, and the test with it, where fewer than eight are asked for
-            return read(root, file, check_bytes)
-        finally:
-            with lock:
-                now -= 1
-
-    monkeypatch.setattr(BucketRoot, "read", counted)
+    under_way = watched(monkeypatch)
     said = list(gallery_problems(out, quiet=True))
     assert [line.split()[1] for line in said] == sorted(lost)
-    assert 8 <= most <= BucketRoot.reads_ahead + 1
+    assert 8 <= max(under_way) <= BucketRoot.reads_ahead + 1
+
+
+def test_another_model_reads_many_objects_at_once_but_not_all(
+    tmp_path: Path, embedder: Embedder, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = upload(write_photos(tmp_path / "photos", 48), f"{s3_bucket}/x")
+    build(url, tmp_path / "gallery", embedder)
+    other = tiny_embedder(tmp_path / "other", pool=16)
+    under_way = watched(monkeypatch)
+    assert reembed(tmp_path / "gallery", other, quiet=True).made == len(under_way) == 48
+    assert 8 <= max(under_way) <= BucketRoot.reads_ahead + other.threads + 1
 
 
 def test_adding_and_embedding_again(tmp_path: Path, embedder: Embedder, s3_bucket: str) -> None:

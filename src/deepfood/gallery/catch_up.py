@@ -3,13 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.data.read_ahead import in_order
+from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError, PhotoNotFoundError
 from deepfood.gallery.entry import Photo
@@ -90,20 +90,21 @@ def embed_photos_of(
     gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
 ) -> Iterator[Vector | str]:
     """Read and embed photos of a gallery, in order, on all cores."""
+    workers = embedder.threads + 1
+    embedding = BoundedSemaphore(workers)
 
     def work(photo: Photo) -> Vector | str:
         try:
-            return embedder.embed(gallery.read(photo))
+            data = gallery.read(photo)
+            with embedding:
+                return embedder.embed(data)
         except PhotoNotFoundError:
             return "its file is gone or has changed"
         except PhotoError as error:
             return str(error)
 
-    pool = ThreadPoolExecutor(embedder.threads + 1, thread_name_prefix="embed")
-    try:
-        yield from in_order(pool, work, photos, ahead=8 * embedder.threads)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with reading_ahead(work, photos, workers=workers, reading=gallery.reads_ahead) as vectors:
+        yield from vectors
 
 
 def copy_vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:

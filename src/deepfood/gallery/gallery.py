@@ -16,13 +16,12 @@ from deepfood.errors import (
     ArtifactError,
     DeepfoodError,
     PhotoError,
-    PhotoMissingError,
     PhotoNotFoundError,
 )
 from deepfood.gallery.entry import Hit, Photo
 from deepfood.gallery.find import find_in
 from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.photo_files import PhotoFiles, place_of
+from deepfood.gallery.photo_files import PhotoFiles, of_size, place_of, reads_ahead
 from deepfood.gallery.searched import ColumnFacts
 from deepfood.gallery.snapshot import Snapshot, Stamp, open_store, stamp_of
 from deepfood.gallery.store import Store
@@ -183,6 +182,11 @@ class Gallery:
         return self._root
 
     @property
+    def reads_ahead(self) -> int:
+        """How many of its photos are worth reading at once, beside those that are worked on."""
+        return reads_ahead(self._files, self.photos_root)
+
+    @property
     def place(self) -> str:
         """As a user names it."""
         return str(self.folder)
@@ -267,13 +271,8 @@ class Gallery:
         read this way. Raises PhotoNotFoundError where the file is gone or has changed.
         """
         root, file = place_of(photo, self._files, self.photos_root)
-
-        def check_bytes(count: int) -> None:
-            if count != photo.bytes:
-                raise PhotoMissingError("it has another size")
-
         try:
-            data = root.read(file, check_bytes)
+            data = root.read(file, of_size(photo))
         except PhotoError:
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from deepfood.artifacts import sync_folder
 from deepfood.data.locate import root_named
-from deepfood.data.root import Folder, Root
-from deepfood.errors import disk_full_named
+from deepfood.data.root import CheckBytes, Folder, Root
+from deepfood.errors import PhotoError, disk_full_named
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.store import Store
 
@@ -47,6 +47,22 @@ def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root
         if files.remote is not None:
             return files.remote, file
     return (files.root, file) if photo.added else (photos_root, photo.file)
+
+
+def reads_ahead(files: "PhotoFiles", photos_root: Root) -> int:
+    """How many reads are worth having under way, wherever `place_of` says that photos lie."""
+    remote = files.remote if files.is_pulled else None
+    return (remote or photos_root).reads_ahead
+
+
+def of_size(photo: Photo) -> CheckBytes:
+    """Refuses a file of another size than what was embedded had, before it is read."""
+
+    def check(size: int) -> None:
+        if size != photo.bytes:
+            raise PhotoError(f"{size} bytes, and {photo.bytes} were embedded")
+
+    return check
 
 
 class PhotoFiles:

@@ -15,7 +15,7 @@ from deepfood.gallery.attribute_faults import AttributeFault, attribute_faults
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
-from deepfood.gallery.photo_files import PhotoFiles, place_of
+from deepfood.gallery.photo_files import PhotoFiles, place_of, reads_ahead
 from deepfood.gallery.snapshot import altered_rows
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, VectorFile
@@ -150,7 +150,7 @@ def _photo_faults(
         for row, photo, whole in store.rows_as_they_stand()
         if whole
     ]
-    reading = max((root.reads_ahead for root in {place.root for place in places}), default=0)
+    reading = reads_ahead(files, photos_root)
     with (
         bar("checking", " photos", len(places), quiet=quiet) as progress,
         reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,

@@ -184,6 +184,11 @@ class MilvusGallery:
     def photos_root(self) -> Root:
         return self.stored.root
 
+    @property
+    def reads_ahead(self) -> int:
+        """As the local gallery's."""
+        return self.stored.reads_ahead
+
     def search(self, query: Vectors, k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from deepfood.config import Settings
 from deepfood.data.bucket import BucketRoot
 from deepfood.data.locate import root_named
-from deepfood.data.root import CheckBytes
 from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
 from deepfood.gallery.entry import Photo
+from deepfood.gallery.photo_files import of_size
 from deepfood.milvus.about import MilvusManifest
 from deepfood.storage import Bucket, is_remote
 
@@ -32,7 +32,7 @@ class StoredPhotos:
             if photo.added:
                 data = self._bucket.read(_key(photo.sha256))
             else:
-                data = self.root.read(photo.file, _of_size(photo.bytes))
+                data = self.root.read(photo.file, of_size(photo))
         except (OSError, PhotoError, StorageError):
             data = b""
         if hashlib.sha256(data).hexdigest() != photo.sha256:
@@ -74,14 +74,6 @@ class StoredPhotos:
                 "s3://BUCKET/PREFIX, or to a folder that every server reaches"
             )
         return Bucket.open(self.store, self._settings)
-
-
-def _of_size(wanted: int) -> CheckBytes:
-    def check(size: int) -> None:
-        if size != wanted:
-            raise PhotoError(f"{size} bytes, and {wanted} were embedded")
-
-    return check
 
 
 def _key(sha256: str) -> str:
