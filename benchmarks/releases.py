@@ -105,8 +105,8 @@ def _start_s(url: str, cache: Path) -> float:
 _SERVE = """
 import sys
 from deepfood.config import load_settings
-from deepfood.serve.run import listen, run
-run(load_settings(cache=sys.argv[1], gallery=sys.argv[2]), listen("127.0.0.1", 0))
+from deepfood.serve.run import bind, run
+run(load_settings(cache=sys.argv[1], gallery=sys.argv[2]), bind("127.0.0.1", 0))
 """
 
 

@@ -21,7 +21,7 @@ from deepfood.gallery import Gallery
 from deepfood.model import open_model
 from deepfood.photo import Pixels
 from deepfood.serve.app import create_app
-from deepfood.serve.run import listen
+from deepfood.serve.run import bind
 from deepfood.serve.service import open_service
 from plates import LIMITS
 from samples import PHOTOS
@@ -37,7 +37,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 @contextmanager
 def served_here(settings: Settings) -> Iterator[httpx.Client]:
     """The service over real HTTP, but in this process, where the test can watch it."""
-    listening = listen("127.0.0.1", 0)
+    listening = bind("127.0.0.1", 0)
+    listening.listen()
     app = create_app(settings, open_service)
     # uvicorn's own logging configuration closes every handler of the process, and absl's (it comes
     # with tensorboard) closes its stream too: that is pytest's, where a test before loaded torch.

@@ -15,7 +15,7 @@ from deepfood.serve.app import create_app
 from deepfood.serve.fetch import Fetcher
 from deepfood.serve.protocol import Config
 from deepfood.serve.question import Question
-from deepfood.serve.run import listen
+from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
 
 
@@ -44,7 +44,8 @@ def held_server(
     service = open_held(settings)
     config = Config(create_app(settings, lambda _: service, fetcher), settings)
     server = uvicorn.Server(config)
-    with listen("127.0.0.1", 0) as listening:
+    with bind("127.0.0.1", 0) as listening:
+        listening.listen()
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
         thread.start()
         try:

@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import httpx
@@ -17,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepfood.serve.run import listen
+from deepfood.config import load_settings
+from deepfood.errors import PortTakenError
+from deepfood.serve.run import bind, run
 from live import SmallGallery, serving
 from samples import PHOTOS, bombs, grey_photos, not_photos
 
@@ -399,8 +403,8 @@ def test_several_workers(small_gallery: SmallGallery, photo: bytes) -> None:
 
 def test_answers_do_not_wait_for_nagle() -> None:
     # What asyncio looks at before it turns Nagle's algorithm off; 0 cost 40 ms an answer.
-    with listen("127.0.0.1", 0) as listening:
-        assert listening.proto == socket.IPPROTO_TCP
+    with bind("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -430,3 +434,21 @@ def test_a_taken_port_is_said_in_one_line(server_url: str, small_gallery: SmallG
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"port {port} on 127.0.0.1 is in use" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one address is bound once only")
+def test_clients_are_refused_until_the_gallery_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bind("127.0.0.1", 0) as late:
+        host, port = late.getsockname()
+        with bind(host, port) as quick:
+
+            def opened(_: object) -> Mock:
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port))
+                quick.listen()
+                return Mock()
+
+            monkeypatch.setattr("deepfood.serve.run.open_service", opened)
+            monkeypatch.setattr("deepfood.serve.logs.configure", Mock())
+            with pytest.raises(PortTakenError, match=f"port {port} on {host} is in use"):
+                run(load_settings(host=host, port=port), late)

@@ -19,7 +19,7 @@ from deepfood.config import load_settings
 from deepfood.serve.app import create_app
 from deepfood.serve.guard import CONTENT_SECURITY_POLICY
 from deepfood.serve.logs import JsonLines, TextLines
-from deepfood.serve.run import listen
+from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
 from live import Server, SmallGallery, serving
 from samples import photo
@@ -218,7 +218,8 @@ def test_an_unexpected_error_is_logged_once_with_its_request(
     monkeypatch.setattr(SearchService, "search", fail)
     settings = load_settings(gallery=small_gallery.folder)
     caplog.handler.setFormatter(JsonLines())
-    listening = listen("127.0.0.1", 0)
+    listening = bind("127.0.0.1", 0)
+    listening.listen()
     app = create_app(settings, open_service)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

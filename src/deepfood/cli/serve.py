@@ -20,14 +20,14 @@ def demo(
 ) -> None:
     """Sample photos, a gallery of them, and the web page: one command."""
     from deepfood.data.ifct2017 import get_ifct2017
-    from deepfood.serve.run import listen, run
+    from deepfood.serve.run import bind, run
 
     settings = load_settings(host=host, port=port, gallery=folder / "gallery")
     # Before the work, so that a taken port costs no time.
-    listening = listen(settings.host, settings.port)
+    bound = bind(settings.host, settings.port)
     photos = get_ifct2017(folder / "ifct2017")
     build_and_report(photos, folder / "gallery", settings)
-    run(settings, listening)
+    run(settings, bound)
 
 
 @app.command()
@@ -47,12 +47,12 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the web page and the API. Of an s3:// prefix the latest release, whichever that is."""
-    from deepfood.serve.run import listen, run
+    from deepfood.serve.run import bind, run
 
     settings = load_settings(
         gallery=gallery, model=model, host=host, port=port, workers=workers, photos_root=photos_root
     )
-    run(settings, listen(settings.host, settings.port))
+    run(settings, bind(settings.host, settings.port))
 
 
 @app.command("api-key")

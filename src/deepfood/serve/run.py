@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -20,21 +22,31 @@ from deepfood.serve.service import open_service
 _log = logging.getLogger(__name__)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the address. Raises PortTakenError, or SettingError for an address that is not ours."""
-    try:
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address; clients are still refused, which `run` ends.
+
+    Raises PortTakenError, or SettingError for an address that is not ours.
+    """
+    with _faults_told(host, port):
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and
         # with it every answer on a kept connection waits 40 ms. socket.create_server leaves it 0.
-        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+        bound = socket.socket(family, kind, socket.IPPROTO_TCP)
         try:
             if os.name == "posix":  # elsewhere this would let two servers share the port
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(2048)
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
         except BaseException:
-            listening.close()
+            bound.close()
             raise
+    bound.set_inheritable(True)
+    return bound
+
+
+@contextmanager
+def _faults_told(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(
@@ -42,22 +54,27 @@ def listen(host: str, port: int) -> socket.socket:
                 f"--port {port + 1} (make demo PORT={port + 1})"
             ) from error
         raise SettingError(f"cannot serve on {host} port {port}: {error.strerror}") from error
-    listening.set_inheritable(True)
-    return listening
 
 
-def run(settings: Settings, listening: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves."""
+def run(settings: Settings, bound: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves.
+
+    And PortTakenError, where another server has begun to listen on the same address meanwhile.
+    """
     logs.configure(settings)
     with metrics_served(settings):
-        _run(settings, listening)
+        _run(settings, bound)
     _say(settings, "ended")
 
 
-def _run(settings: Settings, listening: socket.socket) -> None:
+def _run(settings: Settings, bound: socket.socket) -> None:
     service = open_service(settings)  # with several workers: to find faults before they start
     count = service.gallery.count
-    host, port = listening.getsockname()[:2]
+    # Not before, or a proxy would send requests here that wait for the gallery. Linux lets two that
+    # start at once bind one address, for the sake of SO_REUSEADDR; the later one fails here.
+    with _faults_told(settings.host, settings.port):
+        bound.listen(2048)
+    host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     try:
         # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
@@ -66,13 +83,13 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         _say(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(config).run(sockets=[bound])
         else:
             service.close()
             threads = settings.threads or max(1, available_cores() // settings.workers)
             export_settings(settings.model_copy(update={"threads": threads}))
             config = Config("deepfood.serve.app:app_for_worker", settings)
-            _Workers(config, sockets=[listening]).run()
+            _Workers(config, sockets=[bound]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
 
