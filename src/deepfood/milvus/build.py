@@ -25,7 +25,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import generation_for, go_live, living
+from deepfood.milvus.generations import finish_index, generation_for, go_live, living
 from deepfood.milvus.renew import begun, renewal, still_left_out, take_over
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of, row_of
 from deepfood.milvus.successor import Successor
@@ -97,6 +97,7 @@ def _with_another_model(
         work.gallery.note_left_out(still_left_out(work))
         build.follow(work.gallery, MilvusWriter(now.connection, settings, collection=collection))
         said = {**calibrated(work.gallery, embedder.model, quiet=build.quiet), **build.said}
+        finish_index(now.connection, collection, quiet=build.quiet)
         manifest, _ = take_over(turn, work, said, drop_unreadable=True, left_out=build.skipped)
         build.embedded += work.made
         return build.report(manifest, work.gallery.count, up_to_date=False)
@@ -120,7 +121,10 @@ class _Build:
     def follow(self, gallery: MilvusGallery, writer: MilvusWriter) -> None:
         """Embed what is new, delete what is gone. Raises DatasetError where nothing is usable."""
         source = self.source
-        photos = {photo.file: photo for photo in map(photo_of, gallery.rows.every(PHOTO_ROW))}
+        every = [photo_of(row) for row in gallery.rows.every(PHOTO_ROW)]
+        photos = {photo.file: photo for photo in every}
+        # Where nobody else writes no other can be there, and each look takes half a second.
+        perhaps = {photo.id for photo in every} if writer.alone else None
         left_out = {one.file: one for one in gallery.left_out() if not _is_back(one, photos)}
         todo = [file for file in source.files if not _is_known(source, file, photos, left_out)]
         self.embedded, self.reused = len(todo), len(source.files) - len(todo)
@@ -134,7 +138,7 @@ class _Build:
             self._reading(source, todo, self.embedder) as results,
         ):
             for batch in _batches(_usable(results, left_out, progress.update)):
-                for copy in writer.steadily(partial(_write, writer, batch, files)):
+                for copy in writer.steadily(partial(_write, writer, batch, files, perhaps)):
                     left_out[copy.file] = copy
         gone = [
             photo.id
@@ -209,13 +213,19 @@ def _batches(photos: Iterable[EmbeddedPhoto]) -> Iterator[list[EmbeddedPhoto]]:
 
 
 def _write(
-    writer: MilvusWriter, batch: Sequence[EmbeddedPhoto], files: Container[str]
+    writer: MilvusWriter,
+    batch: Sequence[EmbeddedPhoto],
+    files: Container[str],
+    perhaps: set[str] | None,
 ) -> list[Skipped]:
     """Write photos as the source says, but for what was said of them by hand.
 
-    Returns those that are copies of another of the source's photos, which is there already.
+    `perhaps` are the ids of all rows that may be there, or None where others write too; it gets
+    those that are written. Returns photos that are copies of another of the source's photos, which
+    is there already.
     """
-    there = writer.rows([one.photo.id for one in batch])
+    ids = [one.photo.id for one in batch]
+    there = writer.rows([one for one in ids if perhaps is None or one in perhaps])
     rows: dict[str, dict[str, Any]] = {}
     copies = []
     for one in batch:
@@ -233,4 +243,6 @@ def _write(
                 photo = replace(photo, label=before.label, name=before.name, edited=True)
         rows[photo.id] = row_of(photo, one.vector, attributes, time.time_ns())
     writer.write(list(rows.values()))
+    if perhaps is not None:
+        perhaps.update(rows)
     return copies

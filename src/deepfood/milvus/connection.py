@@ -29,6 +29,7 @@ _SLOW = {
     "drop_alias",
     "upsert",
     "delete",
+    "flush",
     "query_iterator",
 }
 _SLOW_TIMES = 12

@@ -3,6 +3,7 @@
 A Model has a generation of its own. The one before stays, so that one can go back to it.
 """
 
+import time
 from collections.abc import Collection
 
 from deepfood.config import Settings
@@ -15,6 +16,9 @@ from deepfood.milvus.model_copy import forget_model, keep_model
 from deepfood.milvus.removed import Removed
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
+from deepfood.progress import bar
+
+_ASKED_EACH_S = 0.5
 
 
 def generation_for(
@@ -62,6 +66,26 @@ def begun_with(connection: Connection, about: About, model: Model) -> str | None
         if manifest.model_fingerprint == model.fingerprint:
             return collection
     return None
+
+
+def finish_index(connection: Connection, collection: str, *, quiet: bool) -> None:
+    """Return once the engine has a graph of all rows; it compares those that it lacks one by one.
+
+    Raises EngineError where it cannot make one.
+    """
+    connection.ask("flush", collection_name=collection)
+    with bar("indexing", " photos", 0, quiet=quiet) as progress:
+        while True:
+            found = connection.ask(
+                "describe_index", collection_name=collection, index_name="vector"
+            )
+            progress.total = found["total_rows"]
+            progress.update(found["indexed_rows"] - progress.n)
+            if not found["pending_index_rows"]:
+                return
+            if found["state"] == "Failed":
+                raise EngineError(f"{connection.address} cannot index {collection}: see its log")
+            time.sleep(_ASKED_EACH_S)
 
 
 def go_live(connection: Connection, collection: str) -> None:

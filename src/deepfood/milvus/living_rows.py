@@ -68,6 +68,11 @@ class LivingRows:
         finally:
             connection.close()
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else writes in this generation."""
+        return self._alone is not None
+
     def steadily(self, change: Callable[[], T]) -> T:
         """Make a change in the generation that lives; again, where another takes over meanwhile.
 

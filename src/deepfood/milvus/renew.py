@@ -24,7 +24,13 @@ from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.changes import EVERYTHING, Changes
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import collection_of, drop_others, generation_for, go_live
+from deepfood.milvus.generations import (
+    collection_of,
+    drop_others,
+    finish_index,
+    generation_for,
+    go_live,
+)
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.successor import Successor, lost_before
 from deepfood.milvus.turn import HeldTurn
@@ -67,6 +73,7 @@ def reembed_on_milvus(
         if not work.gallery.count:
             raise DatasetError(f"{address} has no photos: build it, or add some")
         said = calibrated(work.gallery, model, quiet=quiet)
+        finish_index(living.connection, collection, quiet=quiet)
         done, lost = take_over(turn, work, said, drop_unreadable=drop_unreadable)
         return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
 
