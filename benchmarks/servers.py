@@ -42,8 +42,9 @@ def deepfood_server(
     model: Path | None = None,
     python: str = sys.executable,
     more: tuple[str, ...] = (),
+    entry: tuple[str, ...] = ("-m", "deepfood.cli"),
 ) -> Iterator[Server]:
-    command = [python, "-m", "deepfood.cli", "serve", str(gallery), "--port", "0", *more]
+    command = [python, *entry, "serve", str(gallery), "--port", "0", *more]
     command += ["--model", str(model)] if model else []
     with _running(command, gallery) as server:
         yield server

@@ -129,20 +129,9 @@ def _start_openvino(
     if precision == "bf16" and not has_bf16:
         raise SettingError("precision bf16: this processor has neither AMX nor AVX512-BF16")
     precision = "bf16" if has_bf16 and precision != "f32" else "f32"
-    preprocess = model.manifest.preprocess
     try:
-        network = core.read_model(model.onnx)
-        network.reshape([1, 3, preprocess.size, preprocess.size])
-        # Normalisation and layout go into the graph: callers hand over plain uint8 pixels.
-        steps = ov.preprocess.PrePostProcessor(network)
-        steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-        steps.input().model().set_layout(ov.Layout("NCHW"))
-        steps.input().preprocess().convert_element_type(ov.Type.f32).mean(
-            [255 * value for value in preprocess.mean]
-        ).scale([255 * value for value in preprocess.std])
-        steps.output().tensor().set_element_type(ov.Type.f32)
         compiled = core.compile_model(
-            steps.build(),
+            openvino_graph(core, model),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": precision,
@@ -177,6 +166,24 @@ def _start_openvino(
             requests.put((request, pixels_in, vector_out))
 
     return infer, precision
+
+
+def openvino_graph(core: Any, model: Model, photos: int = 1) -> Any:
+    """The network, uint8 [photos, size, size, 3] to float32 [photos, dimension]."""
+    import openvino as ov
+
+    preprocess = model.manifest.preprocess
+    network = core.read_model(model.onnx)
+    network.reshape([photos, 3, preprocess.size, preprocess.size])
+    # Normalisation and layout go into the graph: callers hand over plain uint8 pixels.
+    steps = ov.preprocess.PrePostProcessor(network)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    steps.input().preprocess().convert_element_type(ov.Type.f32).mean(
+        [255 * value for value in preprocess.mean]
+    ).scale([255 * value for value in preprocess.std])
+    steps.output().tensor().set_element_type(ov.Type.f32)
+    return steps.build()
 
 
 def _start_onnxruntime(
