@@ -15,7 +15,7 @@ from deepfood.milvus.generations import living
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN
 from deepfood.milvus.turn import Turn
-from deepfood.milvus.written import WrittenRows
+from deepfood.milvus.written import BATCH, WrittenRows
 from deepfood.model import Model
 
 T = TypeVar("T")
@@ -104,11 +104,12 @@ class LivingRows:
     def visibly(self, change: Callable[[], T]) -> T:
         """As `steadily`, and returns once searches see it, so that they need not wait themselves.
 
-        That is one read that must see the newest. Where there are several replicas, those that it
-        did not come to may be a time tick behind it (measured: 0.2 s).
+        That is one read that must see the newest, of a request's worth of the rows at most. Where
+        there are several replicas, those that it did not come to may be a time tick behind it
+        (measured: 0.2 s).
         """
         done = self.steadily(change)
-        self._rows.named(self._changed, ["id"])
+        self._rows.named(self._changed[-BATCH:], ["id"])
         return done
 
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
