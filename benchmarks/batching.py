@@ -8,7 +8,6 @@ the network at the same moment go in together, up to four, and nobody waits for 
 """
 
 import argparse
-import itertools
 import os
 import queue
 import sys
@@ -27,7 +26,7 @@ import deepfood.embed
 from deepfood.cli import main as deepfood_main
 from deepfood.config import available_cores
 from deepfood.model import Model
-from load import closed_loop, search_request
+from load import closed_loop, search_requests
 from servers import deepfood_server
 
 _SIZES = (4, 2, 1)
@@ -60,7 +59,7 @@ def batched(model: Model, precision: str, threads: int, streams: int) -> tuple[I
     def work(requests: dict[int, tuple[Any, Any, Any]]) -> None:
         while True:
             some = [waiting.get()]
-            while len(some) < _SIZES[0] and not waiting.empty():
+            while len(some) < _SIZES[0]:
                 try:
                     some.append(waiting.get_nowait())
                 except queue.Empty:
@@ -103,7 +102,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    files = sorted(path for path in options.photos.rglob("*") if path.is_file())[:100]
     ways = {
         "off, a thread a core": (0, ("-m", "deepfood.cli")),
         "off, more threads": (_AT_ONCE - 1, ("-m", "deepfood.cli")),
@@ -118,7 +116,7 @@ def main() -> None:
                 _settings(threads),
                 deepfood_server(options.gallery.absolute(), entry=entry) as server,
             ):
-                requests = itertools.cycle([search_request(path) for path in files])
+                requests = search_requests(options.photos)
                 uvloop.run(closed_loop(server.port, requests, 4, 2))
                 for clients in map(int, options.clients.split(",")):
                     one = uvloop.run(closed_loop(server.port, requests, clients, options.seconds))

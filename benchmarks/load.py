@@ -125,6 +125,12 @@ class Connection:
             self._writer = None
 
 
+def search_requests(photos: Path) -> Iterator[bytes]:
+    """Searches with photos of a folder, over and over."""
+    files = sorted(path for path in photos.rglob("*") if path.is_file())[:_PHOTOS]
+    return itertools.cycle([search_request(path) for path in files])
+
+
 async def closed_loop(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Seen:
     """Each client asks again as soon as it is answered, or may try again."""
     seen = Seen()
@@ -223,8 +229,7 @@ async def measured(server: Server, load: "asyncio.Future[Seen]") -> Seen:
 
 
 async def run(server: Server, options: argparse.Namespace) -> list[dict[str, object]]:
-    files = sorted(path for path in options.photos.rglob("*") if path.is_file())[:_PHOTOS]
-    requests = itertools.cycle([search_request(path) for path in files])
+    requests = search_requests(options.photos)
     port, seconds, best, rows = server.port, options.seconds, 0.0, []
     await closed_loop(port, requests, 4, 2)  # to warm up
     for clients in map(int, options.clients.split(",")):

@@ -35,6 +35,7 @@ from deepfood.index import IndexSpec
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.generations import finish_index
 from deepfood.milvus.writer import MilvusWriter
 from milvus_cluster import MilvusCluster, milvus_cluster
 from report import Table
@@ -146,13 +147,8 @@ def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embed
     assert on_milvus.count == COUNT
     _say(f"cluster: {on_milvus.seconds:.1f} s")
     started = time.perf_counter()
-    client = MilvusClient(measured.cluster.uri)
     with measured.open("Strong") as gallery:
-        collection = gallery.collection
-    client.flush(collection)
-    while client.describe_index(collection, "vector")["pending_index_rows"]:
-        time.sleep(0.2)
-    client.close()
+        finish_index(gallery.connection, gallery.collection, quiet=True)
     indexed_s = time.perf_counter() - started
     _say(f"indexed: {indexed_s:.1f} s")
     return Table(

@@ -166,8 +166,9 @@ class About:
     def manifest(self, collection: str, consistency: str = "Strong") -> MilvusManifest:
         """The manifest of a generation's collection. Raises an ArtifactError."""
         key = f"{collection}/manifest"
-        # One that was written just now may not be seen by all yet.
-        text = self.read(key, consistency) or self.read(key)
+        text = self.read(key, consistency)
+        if text is None and consistency != "Strong":  # one written just now may not be seen by all
+            text = self.read(key)
         if text is None:
             raise ArtifactMissingError(
                 f"{self._connection.address} has no manifest of {collection}: build it again"
