@@ -4,8 +4,8 @@
 
 Needs `pip install '.[bench]'` and an otherwise idle machine. Prints markdown, for
 docs/performance.md. Without --only, runs everything but `footprint`, which makes a fresh virtual
-environment, `sizes`, which takes an hour at a million vectors, `changing`, `ray`, and `cluster`,
-which installs and starts a Milvus cluster (as root, or with user namespaces).
+environment, `changing`, `ray`, and `cluster`, which installs and starts a Milvus cluster (as root,
+or with user namespaces). `neighbours` takes an hour a size at a million vectors (--sizes).
 """
 
 import argparse
@@ -20,7 +20,7 @@ from report import Section
 
 NAMES = (
     *("indexing", "serving", "neighbours", "training"),
-    *("sizes", "changing", "cluster", "ray", "footprint"),
+    *("changing", "cluster", "ray", "footprint"),
 )
 DEFAULT_NAMES = NAMES[:4]
 
@@ -57,14 +57,14 @@ def _options() -> argparse.Namespace:
         "--sizes",
         nargs="+",
         metavar="SIZE",
-        default=["10000x512", "100000x512", "10000x1280", "100000x1280"],
-        help="of `sizes`: COUNTxDIMENSION, or `crops` of the photos; 1000000x1280 takes 16 GB of "
-        "memory and 45 GB of disk",
+        default=["10000x512", "100000x512", "10000x1280", "100000x1280", "crops"],
+        help="of `neighbours`: COUNTxDIMENSION, COUNTxcrops of the photos, or all `crops` of them; "
+        "1000000x1280 takes 16 GB of memory and 45 GB of disk",
     )
     parser.add_argument(
         "--indexes",
         default="",
-        help="of `sizes`: only those that this regular expression is found in",
+        help="of `neighbours`: only those that this regular expression is found in",
     )
     parser.add_argument(
         "--cache",
@@ -90,15 +90,13 @@ def _measure(
     if name == "neighbours":
         import neighbours
 
-        return neighbours.measure(folder, work, options.cache, options.rounds)
+        return neighbours.measure(
+            options.sizes, folder, options.cache, options.rounds, options.indexes
+        )
     if name == "training":
         import training
 
         return training.measure(sets[0], work, options.rounds)
-    if name == "sizes":
-        import sizes
-
-        return sizes.measure(options.sizes, folder, options.cache, options.rounds, options.indexes)
     if name == "changing":
         import changing
 

@@ -3,7 +3,7 @@
 The plain loop is what one writes first: a DataLoader with torchvision's transforms, contiguous
 float32, Adam, cross-entropy. deepfood's is `deepfood train` without its command line, timed over
 the steps of an epoch: reading, augmentation, forward, backward, AdamW and averaged weights. Both
-start from random weights, on the same photos, a label a photo in turn.
+start from random weights, on the same photos, a label a photo in turn. On the GPU, if there is one.
 """
 
 import itertools
@@ -27,6 +27,7 @@ from deepfood.train.run import Task, open_training
 from photos import PhotoSet
 from report import Bound, Section, Table, interleave, medians
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32
 RESNET34, LITE0 = "resnet34.tv_in1k", "tf_efficientnet_lite0"
 _LABELS = 10
@@ -55,11 +56,11 @@ def measure(photos: PhotoSet, work: Path, rounds: int) -> Section:
     note = (
         f"{len(files)} photos, {photos.about}; batches of {BATCH}, all layers trained; median of "
         f"{rounds} rounds, taken in turn, after one that is not counted. deepfood computed in "
-        f"{'bf16' if bf16_pays('cpu') else 'f32'}."
+        f"{'bf16' if bf16_pays(DEVICE) else 'f32'}."
     )
     columns = ("backbone", "loop", "photos/s", "times the plain loop")
-    section = Section("Training", [Table("Training on the CPU", columns, rows, note)])
-    if torch.cpu.get_capabilities().get("amx_bf16"):  # the bound is for such processors
+    section = Section("Training", [Table(f"Training on {DEVICE}", columns, rows, note)])
+    if DEVICE == "cpu" and torch.cpu.get_capabilities().get("amx_bf16"):  # what the bound is for
         ratio = speed[f"deepfood, {RESNET34}"] / speed[f"plain loop, {RESNET34}"]
         section.bounds.append(Bound(f"{RESNET34} / plain loop", ratio, _TIMES_FASTER))
     return section
@@ -85,7 +86,7 @@ def _plain(backbone: str, files: tuple[Path, ...]) -> Callable[[], float]:
             with Image.open(files[row]) as photo:
                 return self.change(photo.convert("RGB")), row % _LABELS
 
-    network = timm.create_model(backbone, pretrained=False, num_classes=_LABELS).train()
+    network = timm.create_model(backbone, pretrained=False, num_classes=_LABELS).to(DEVICE).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     loader = torch.utils.data.DataLoader(
         Labelled(), BATCH, shuffle=True, num_workers=available_cores(), persistent_workers=True
@@ -94,7 +95,8 @@ def _plain(backbone: str, files: tuple[Path, ...]) -> Callable[[], float]:
     def one_epoch() -> float:
         started = time.perf_counter()
         for pixels, labels in loader:
-            loss = torch.nn.functional.cross_entropy(network(pixels), labels)
+            logits = network(pixels.to(DEVICE))
+            loss = torch.nn.functional.cross_entropy(logits, labels.to(DEVICE))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -126,7 +128,7 @@ def _deepfood(backbone: str, photos: PhotoSet, count: int, work: Path) -> Callab
             limits=limits(),
             cache=work,
             workers=available_cores(),
-            device="cpu",
+            device=DEVICE,
             checkpoint_s=float("inf"),
             quiet=True,
         )

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     annoy_trees: Annotated[int, Field(ge=1, le=10_000)] = 5
     annoy_search_k: Annotated[int, Field(ge=-1)] = -1
     hnsw_m: Annotated[int, Field(ge=4, le=128)] = 16
-    hnsw_ef_construction: Annotated[int, Field(ge=8, le=10_000)] = 80
+    hnsw_ef_construction: Annotated[int, Field(ge=8, le=10_000)] = 140
     hnsw_ef_search: Annotated[int, Field(ge=1, le=10_000)] = 200
     storage: Literal["f32", "f16", "i8"] = "f32"
 

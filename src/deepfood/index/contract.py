@@ -43,7 +43,7 @@ class IndexSpec(BaseModel):
     annoy_trees: Annotated[int, Field(ge=1)] = 5
     annoy_search_k: Annotated[int, Field(ge=-1)] = -1
     hnsw_m: Annotated[int, Field(ge=2)] = 16
-    hnsw_ef_construction: Annotated[int, Field(ge=1)] = 80
+    hnsw_ef_construction: Annotated[int, Field(ge=1)] = 140
     hnsw_ef_search: Annotated[int, Field(ge=1)] = 200
 
     @classmethod

@@ -36,10 +36,9 @@ class HnswIndex(Index):
         self._graph = graph
         self._ef_search = ef_search
         self._parameters = _looking_at(ef_search)
-        flat = vectors.flat(graph.ntotal)
-        #: The graph, and what scores its answers from the stored vectors without leaving faiss.
-        self._scored = flat and faiss.IndexRefine(graph, flat)
-        self._scored_parameters = _scored_with(self._parameters)
+        #: What scores what it finds from the stored vectors, all inside faiss, where that can be.
+        self._scored = _scoring(graph, vectors)
+        self._scored_parameters = self._scored_with(self._parameters)
 
     @classmethod
     def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
@@ -82,13 +81,18 @@ class HnswIndex(Index):
         if allowed is not None or self._scored is None:
             return super().nearest(query, count, allowed)
         few = count <= self._ef_search
-        parameters = self._scored_parameters if few else _scored_with(_looking_at(count))
+        parameters = self._scored_parameters if few else self._scored_with(_looking_at(count))
         rows, scores = self._ask(self._scored, query, count, parameters)
         listed = scores.tolist()
         # faiss does not order equal ones by row, and rounding takes some out of -1 to 1. Seldom.
         if listed and (listed[0] > 1 or listed[-1] < -1 or len(set(listed)) < len(listed)):
             return best(count, rows, clipped(scores))
         return rows, scores
+
+    def _scored_with(self, parameters: Any) -> Any:
+        if self._scored is self._graph:
+            return parameters
+        return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=parameters)
 
     def _ask(self, index: Any, query: Vectors, count: int, parameters: Any) -> tuple[Rows, Vectors]:
         count = min(count, self.covered)
@@ -107,8 +111,11 @@ def _looking_at(candidates: int) -> Any:
     return faiss.SearchParametersHNSW(efSearch=candidates)
 
 
-def _scored_with(parameters: Any) -> Any:
-    return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=parameters)
+def _scoring(graph: Any, vectors: VectorFile) -> Any | None:
+    if vectors.storage == "f16":  # the graph keeps the very same numbers
+        return graph
+    flat = vectors.flat(graph.ntotal)
+    return flat and faiss.IndexRefine(graph, flat)
 
 
 def _read(path: Path, vectors: VectorFile, flags: int) -> Any:

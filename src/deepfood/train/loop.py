@@ -178,6 +178,10 @@ class Training:
                 for one in batch
             )
         )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.hardware.accelerator.backward(loss)
+        self.optimizer.step()
+        # Asked only now: a GPU has all of the step to do by then, instead of waiting for the rest.
         mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
         if not -float("inf") < mean < float("inf"):
             raise TrainingError(
@@ -185,9 +189,6 @@ class Training:
                 f"(it is {recipe.lr:g}) and start again with --fresh; the last good "
                 f"checkpoint is kept in {self.folder}"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.hardware.accelerator.backward(loss)
-        self.optimizer.step()
         at.updates += 1
         if self.averaged is not None:
             self.averaged.update(self.learner, step=at.updates)
