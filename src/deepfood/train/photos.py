@@ -10,6 +10,7 @@ A photo that cannot be read is no crash: it is written down, and another of its 
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
 import warnings
 from abc import abstractmethod
@@ -219,7 +220,7 @@ def _end_with_the_training(_: int) -> None:
 
 def _end_after(process: BaseProcess) -> None:
     process.join()
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _as_it_is(read: Any) -> Any:
