@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.errors import DatasetError, DeepfoodError, PhotoError
+from deepfood.errors import DatasetError, DeepfoodError, PhotoError, TrainingError
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
 from deepfood.train.augment import augment
 from deepfood.train.recipe import Recipe
@@ -109,7 +109,16 @@ class Photos:
                 multiprocessing_context=processes,
             )
             reading = iter(loader)
-        for read in reading:
+        for _ in range(start, stop):
+            try:
+                read = next(reading)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader worker"):  # its words for one that is gone
+                    raise
+                raise TrainingError(
+                    "a process that reads photos was killed, for lack of memory perhaps: run the "
+                    "same command again with fewer --workers, it goes on from its last checkpoint"
+                ) from error
             self.broken.update(read.broken)
             if read.failure is not None:
                 raise read.failure
