@@ -1,7 +1,6 @@
 """Photos in a bucket: listed and read as those of a folder, whatever their keys are."""
 
 import csv
-import pickle
 import time
 from pathlib import Path
 
@@ -90,17 +89,6 @@ def test_a_csv_or_a_photo_may_be_named_itself(tmp_path: Path, s3_bucket: str) ->
     assert root.stamp(file)[0] == len(jpeg(1))
     with pytest.raises(DatasetError, match="no photos in s3://"):
         list_photos(f"{s3_bucket}/x/in/2.jpg")
-
-
-def test_another_process_reads_the_same_photos(tmp_path: Path, s3_bucket: str) -> None:
-    bucket(s3_bucket).write("x/soup/1.jpg", jpeg(1))
-    kept = open_root(f"{s3_bucket}/x").kept_in(tmp_path)
-    for root in (open_root(f"{s3_bucket}/x"), kept):
-        assert root.is_file("soup/1.jpg")  # it has been listed
-        there = pickle.loads(pickle.dumps(root))
-        assert (there, there.stamp("soup/1.jpg")) == (root, root.stamp("soup/1.jpg"))
-        assert read(there, "soup/1.jpg") == jpeg(1)
-    assert [path.is_file() for path in tmp_path.glob("*/*")] == [True], "where the copy is kept"
 
 
 def test_no_name_leads_out_of_the_prefix(tmp_path: Path, s3_bucket: str) -> None:

@@ -10,15 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+from small import outcome, small_task
+
+from deepfood.train import checkpoint
+from deepfood.train.run import open_training, train_model
+
 
 def main() -> None:
-    # Here, as the processes that read photos import this file too.
-    import torch
-    from small import outcome, small_task
-
-    from deepfood.train import checkpoint
-    from deepfood.train.run import open_training, train_model
-
     torch.set_num_threads(1)
     photos, out, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4])
     writes_model = sys.argv[5] == "1"
@@ -43,5 +42,4 @@ def main() -> None:
         assert (trained.manifest is not None) == (rank == 0)
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -1,11 +1,11 @@
 """A training that is killed with SIGKILL again and again, until it gets to its end.
 
-`main` with the arguments PHOTOS OUT MOMENTS SEED: a fork for each attempt, so that attempts cost no
-imports. The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk:
-before and after a checkpoint's rename, between the two checkpoints of an epoch's end; and one
-between two epochs. Those of `random` are killed by this process after a random time. `full` is one
-attempt on a disk too small for the next checkpoint. At last this process trains to the end, and
-prints as JSON each attempt's exit status, and what the training came to.
+`stubborn.py PHOTOS OUT MOMENTS SEED`: a fork for each attempt, so that attempts cost no imports.
+The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and
+after a checkpoint's rename, between the two checkpoints of an epoch's end; and one between two
+epochs. Those of `random` are killed by this process after a random time. `full` is one attempt on a
+disk too small for the next checkpoint. At last this process trains to the end, and prints as JSON
+each attempt's exit status, and what the training came to.
 """
 
 import json
@@ -29,7 +29,7 @@ from deepfood.train.loop import EpochRecord
 from deepfood.train.run import Task, open_training, train_model
 
 ENDED, FULL = 0, 3
-LONGEST_S = 4.0
+LONGEST_S = 0.8
 
 
 def train(task: Task, *, die_at_write: int = 0, die_after_epoch: bool = False) -> None:
@@ -87,3 +87,6 @@ def main() -> None:
     with open_training(task) as training:
         training.run(lambda record, best: None)
         print(json.dumps({"statuses": statuses, "outcome": outcome(training)}))
+
+
+main()

@@ -16,14 +16,10 @@ HERE = Path(__file__).parent
 
 
 def stubborn(photos: Path, out: Path, moments: str, seed: int = 0) -> tuple[Any, str]:
-    """What stubborn.main prints, and what it says beside.
-
-    It is waited for until nothing holds its output: what a killed attempt leaves behind would.
-    """
+    """What stubborn.py prints, and what it says beside."""
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        # Not as a script: each process that reads photos would import it again.
-        [sys.executable, "-c", "import stubborn; stubborn.main()", photos, out, moments, str(seed)],
+        [sys.executable, HERE / "stubborn.py", photos, out, moments, str(seed)],
         capture_output=True,
         text=True,
         check=False,

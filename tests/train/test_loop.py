@@ -1,7 +1,6 @@
 """Training learns, goes on where it was killed, and refuses what would mix two trainings."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -313,16 +312,6 @@ def test_photos_that_are_all_broken(task: Make, tmp_path: Path) -> None:
         pytest.raises(DatasetError, match=r"training photos .* cannot be read"),
     ):
         training.run(lambda record, best: None)
-
-
-def test_a_killed_process_that_reads_photos_is_named(task: Make) -> None:
-    with open_training(task()) as training:
-        batches = training.train.plain_batches(list(range(len(training.train))) * 100, 2)
-        next(batches)
-        for process in multiprocessing.active_children():
-            process.kill()
-        with pytest.raises(TrainingError, match="run the same command again with fewer --workers"):
-            list(batches)
 
 
 def test_hardware_that_is_not_there(task: Make) -> None:

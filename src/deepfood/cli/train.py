@@ -50,7 +50,7 @@ def train(
         float, typer.Option(min=0.01, max=0.9, help="Held out where there is no val split.")
     ] = 0.1,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that read photos.", show_default="cores")
+        int | None, typer.Option(min=1, help="Threads that read photos.", show_default="cores")
     ] = None,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints inside an epoch.")

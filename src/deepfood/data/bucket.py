@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, ClassVar
+from typing import IO, ClassVar
 
 from deepfood.data.root import CheckBytes, Root, is_photo_name
 from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
@@ -51,10 +51,6 @@ class BucketRoot(Root):
         self._listed = listing
         self._listing = threading.Lock()
         self._keep = keep
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For processes that read photos: all but the lock."""
-        return BucketRoot, (self._bucket, self._below, self._listed, self._keep)
 
     def __str__(self) -> str:
         return self._bucket.place(self._below)

@@ -75,9 +75,7 @@ def train_model(
     """Train and write a Model into `task.out`; stopped, it goes on where it was.
 
     `say` gets lines for the user, `on_epoch` each epoch's record and whether it is the best so far:
-    in the first process only. Under torchrun every process calls this. The processes that read
-    photos import the script that they were started from, which therefore calls this below
-    `if __name__ == "__main__":`. Raises DeepfoodError.
+    in the first process only. Under torchrun every process calls this. Raises DeepfoodError.
     """
     started = time.monotonic()
     with open_training(task, say) as training:
