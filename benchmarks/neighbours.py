@@ -152,12 +152,11 @@ def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, 
 
 
 def _vectors(size: str, photos: Path, cache: Path) -> VectorSet:
-    if size == CROPS:
-        return real_vectors(photos, cache)
-    count, _, dimension = size.partition("x")
-    if dimension == CROPS:
-        return real_vectors(photos, cache).first(int(count))
-    return made_up_vectors(int(count), int(dimension))
+    count, _, kind = size.rpartition("x")
+    if kind != CROPS:
+        return made_up_vectors(int(count), int(kind))
+    vectors = real_vectors(photos, cache)
+    return vectors.first(int(count)) if count else vectors
 
 
 def _build(contender: Contender, folder: Path) -> None:

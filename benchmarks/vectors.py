@@ -49,7 +49,7 @@ def real_vectors(folder: Path, cache: Path) -> VectorSet:
         return VectorSet("crops of photos", kept["gallery"], kept["queries"])
 
 
-def made_up_vectors(wanted: int = 100_000, dimension: int = 512) -> VectorSet:
+def made_up_vectors(wanted: int, dimension: int) -> VectorSet:
     """Clusters in few dimensions, turned into many, with a little noise in every one."""
     rng = np.random.default_rng(0)
     space = _space(dimension, rng)

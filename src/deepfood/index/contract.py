@@ -34,17 +34,21 @@ _ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
 _MOST = 0.3
 
 
+#: By name, so that what a setting is by default is written in one place.
+_DEFAULT = {name: field.default for name, field in Settings.model_fields.items()}
+
+
 class IndexSpec(BaseModel):
     """Which index, and every number that shapes it; kept in the gallery's manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind | Literal["auto"] = "auto"
-    annoy_trees: Annotated[int, Field(ge=1)] = 5
-    annoy_search_k: Annotated[int, Field(ge=-1)] = -1
-    hnsw_m: Annotated[int, Field(ge=2)] = 16
-    hnsw_ef_construction: Annotated[int, Field(ge=1)] = 140
-    hnsw_ef_search: Annotated[int, Field(ge=1)] = 200
+    annoy_trees: Annotated[int, Field(ge=1)] = _DEFAULT["annoy_trees"]
+    annoy_search_k: Annotated[int, Field(ge=-1)] = _DEFAULT["annoy_search_k"]
+    hnsw_m: Annotated[int, Field(ge=2)] = _DEFAULT["hnsw_m"]
+    hnsw_ef_construction: Annotated[int, Field(ge=1)] = _DEFAULT["hnsw_ef_construction"]
+    hnsw_ef_search: Annotated[int, Field(ge=1)] = _DEFAULT["hnsw_ef_search"]
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
