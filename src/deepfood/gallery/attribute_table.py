@@ -13,7 +13,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from deepfood.data.root import Folder
 from deepfood.data.tables import Row, expect_cells, photo_path, read_lines, read_rows
 from deepfood.errors import DatasetError
-from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.values import (
     SAFETY,
     Type,
@@ -67,26 +66,6 @@ class _Line:
     values: dict[str, Any]
     where: str
     from_csv: bool
-
-
-def import_table(
-    attributes: Attributes,
-    path: Path,
-    photos: Mapping[str, Mapping[str, int]],
-    *,
-    types: Mapping[str, Type] | None = None,
-    safety: frozenset[str] = frozenset(),
-) -> Table[int]:
-    """Set attributes from a table, in the caller's transaction.
-
-    `photos` gives the row of each photo by `id`, `sha256` and `file`; for the rest, see
-    `read_table`. Raises DatasetError, and then nothing has been written.
-    """
-    table = read_table(attributes.declared(), path, photos, types=types, safety=safety)
-    for name, type_ in table.types.items():
-        attributes.declare(name, type_, name in table.safety)
-        attributes.write_many(name, table.values[name])
-    return table
 
 
 def read_table(

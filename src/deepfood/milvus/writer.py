@@ -18,7 +18,7 @@ from deepfood.errors import (
     QueryError,
 )
 from deepfood.gallery.columns import names_of
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import (
     SAFETY,
@@ -29,7 +29,7 @@ from deepfood.gallery.values import (
     folded,
     type_of,
 )
-from deepfood.gallery.writer import Outcome, edited, relabelled
+from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
 from deepfood.milvus.removed import Removed
@@ -127,7 +127,7 @@ class MilvusWriter(LivingRows):
         def change() -> Photo:
             values = self._checked(attributes or {})
             before = self._named(name)
-            after = edited(photo_of(before), label, photo_name)
+            after = edited(photo_of(before), edit_given(label, photo_name))
             self.write([_said(before, after, values)])
             return after
 
