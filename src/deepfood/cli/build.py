@@ -2,12 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
+from deepfood.cli.app import (
+    Json,
+    ModelOption,
+    PhotosArgument,
+    app,
+    count,
+    print_json,
+    print_rows_without_photo,
+)
 from deepfood.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deepfood.data.photos import PhotoSource
 
 IndexOption = Annotated[
     str | None, typer.Option("--index", help="exact, annoy, hnsw or auto.", show_default="auto")
@@ -40,6 +51,8 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
+    from deepfood.data.photos import list_photos
+
     settings = load_settings(
         model=model,
         index=index,
@@ -48,7 +61,8 @@ def build(
         storage=storage,
         engine=engine,
     )
-    report = build_and_report(photos, out, settings, quiet=as_json)
+    source = list_photos(photos)
+    report = build_and_report(source, out, settings, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -57,6 +71,7 @@ def build(
                 "embedded": report.embedded,
                 "reused": report.reused,
                 "skipped": [asdict(one) for one in report.skipped],
+                "rows_without_photo": source.rows_without_photo,
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
@@ -66,14 +81,14 @@ def build(
 
 
 def build_and_report(
-    photos: Path, out: Path | str, settings: Settings, *, quiet: bool = False
+    source: "PhotoSource", out: Path | str, settings: Settings, *, quiet: bool = False
 ) -> Any:
-    from deepfood.data.photos import list_photos
     from deepfood.galleries import build
 
-    report = build(list_photos(photos), out, settings, quiet=quiet)
+    report = build(source, out, settings, quiet=quiet)
     if not quiet:
         _print_report(report, out)
+        print_rows_without_photo(source.rows_without_photo)
     return report
 
 

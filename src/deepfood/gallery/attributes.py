@@ -15,18 +15,21 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
-from deepfood.errors import DatasetError
-from deepfood.gallery.columns import Attribute, Columns, names_of
+from deepfood.gallery.columns import Attribute, Columns
+from deepfood.gallery.declared import (
+    Declaration,
+    check_unused,
+    no_attribute,
+    settled,
+    values_said,
+)
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
     Type,
     Value,
     attribute_name,
-    check_name,
-    checked,
     folded,
     keys_of,
 )
@@ -70,30 +73,37 @@ class Attributes:
         self._masks = Masks(connection)
 
     def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
-        """Declare a column, or find it as it was declared before.
+        """Declare a column, or find it as it was declared before; `settled` says what it becomes.
 
-        Raises DatasetError for a name that cannot be used and for a change of type. `safety` can be
-        added later and never taken back; `allergens` and `diet` have it always, and are lists.
+        In the caller's transaction. Raises DatasetError.
         """
-        name = attribute_name(name)
-        check_name(name)
-        safety = safety or name in SAFETY
-        if name in SAFETY and type_ != "list":
-            raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
         with self.lock:
-            known = self.declared().get(name)
-            if known is not None and known.type != type_:
-                raise DatasetError(
-                    f"the attribute {name} is a {known.type}, and cannot become a {type_}"
-                )
+            declared = self.declared()
+            ((name, one),) = settled(declared, {name: Declaration(type_, safety)}).items()
+            known = declared.get(name)
             if known is None:
                 (number,) = self.db.execute(
                     "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
                 ).fetchone()
-                self.define(Attribute(number, name, type_, safety))
-            elif safety and not known.safety:
-                self.define(replace(known, safety=True))
-            return self.declared()[name]
+            else:
+                number = known.id
+            wanted = Attribute(number, name, one.type, one.safety)
+            if wanted != known:
+                self.define(wanted)
+            return wanted
+
+    def drop(self, name: str) -> None:
+        """Take a column away that no photo has a value of, in the caller's transaction.
+
+        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        """
+        with self.lock:
+            declared = self.declared()
+            one = declared.get(attribute_name(name))
+            if one is None:
+                raise no_attribute(declared, attribute_name(name))
+            check_unused(one.name, self.known_counts()[one.name])
+            self.db.execute("DELETE FROM attributes WHERE id = ?", (one.id,))
 
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
@@ -129,20 +139,9 @@ class Attributes:
         """
         with self.lock:
             declared = self.declared()
-            ready: list[tuple[Attribute, Value | None]] = []
-            for given, value in values.items():
-                one = declared.get(attribute_name(given))
-                if one is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(declared)}"
-                    )
-                try:
-                    clean = None if value is None else checked(value, one.type, safety=one.safety)
-                except DatasetError as error:
-                    raise DatasetError(f"{one.name}: {error}") from None
-                ready.append((one, clean))
-            for one, clean in ready:
-                self.put(row, one, clean)
+            ready = values_said(declared, values)
+            for name, value in ready.items():
+                self.put(row, declared[name], value)
 
     def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
         """Set one attribute of many photos to values that `checked` gave, each photo once.

@@ -20,7 +20,6 @@ from deepfood.errors import ArtifactCorruptError, disk_full_named
 from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
 from deepfood.gallery.store import CATALOGUE, SCHEMA, Store
-from deepfood.gallery.values import attribute_name, type_of
 from deepfood.index import Storage, VectorFile, append_vectors
 
 Change = Literal["add", "remove", "update"]
@@ -140,11 +139,7 @@ class GrowingStore(Store):
             yield self.attributes
 
     def _write_attributes(self, row: int, given: Given) -> None:
-        """In a transaction; an attribute that is new gets the type that its value shows."""
-        declared = self.attributes.declared()
-        for name, value in given.items():
-            if value is not None and attribute_name(name) not in declared:
-                self.attributes.declare(name, type_of(attribute_name(name), value))
+        """In a transaction. Raises UndeclaredError for an attribute that is not declared."""
         self.attributes.write(row, given)
 
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:

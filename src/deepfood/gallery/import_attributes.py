@@ -8,6 +8,7 @@ from deepfood.gallery.attribute_table import Table, import_table
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import Type
 
 
@@ -24,4 +25,6 @@ def import_attributes(
         inside = manifest.folder(folder)
         opened = GrowingStore.open(inside, manifest.dimension, manifest.storage)
         with contextlib.closing(opened) as store, store.changing_attributes() as attributes:
-            return import_table(attributes, table, store.rows_by_key(), types=types, safety=safety)
+            every = attributes.db.execute("SELECT row, sha256, file FROM photos")
+            photos = NamedPhotos[int](every, manifest.photos_root)
+            return import_table(attributes, table, photos, types=types, safety=safety)

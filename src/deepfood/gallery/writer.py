@@ -13,10 +13,12 @@ from typing import Literal, Self
 import numpy as np
 
 from deepfood.errors import PhotoNotFoundError, QueryError
+from deepfood.gallery.declared import Declared
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.reindex import drop_unfinished
@@ -136,9 +138,30 @@ class GalleryWriter:
         self._store.update({row: after}, {row: attributes or {}})
         return after
 
+    def declared(self) -> Mapping[str, Declared]:
+        """The attributes that are declared, by name."""
+        return self._store.attributes.declared()
+
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new.
+
+        Raises DatasetError for a name that cannot be used and for a change of type.
+        """
+        with self._store.changing_attributes() as attributes:
+            before = attributes.declared()
+            after = [
+                attributes.declare(name, one.type, one.safety) for name, one in columns.items()
+            ]
+            return [one.name for one in after if one.name not in before]
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
+        with self._store.changing_attributes() as attributes:
+            attributes.drop(name)
+
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
-        several = [found] if found else self._store.named(name)
+        several = [found] if found else named_alike(self._store.named, name)
         if not several:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(several) > 1:
