@@ -26,7 +26,7 @@ from deepfood.errors import (
     QueryError,
     UndeclaredError,
 )
-from deepfood.galleries import import_attributes, open_gallery
+from deepfood.galleries import add_to, import_attributes, open_gallery
 from deepfood.gallery.declared import Declaration
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
@@ -357,6 +357,51 @@ def test_a_table_names_photos_that_are_there_once(engine: Engine, tmp_path: Path
         writer.remove([photo.photo.id for photo in twins])
         for photo in (one, other):
             writer.update(photo.id, attributes={"price": None})
+
+
+def test_one_table_names_photos_and_says_what_is_known_of_them(
+    engine: Engine, tmp_path: Path
+) -> None:
+    before, now = gallery_columns(engine), said(engine)
+    for number in (640, 641, 642):
+        (tmp_path / f"{number}.jpg").write_bytes(samples.photo(90, 80, number))
+    table = tmp_path / "dishes.csv"
+    heading = "file,label,name,price,allergens,code,My note,source,empty\n"
+    rows = (
+        "640.jpg,Curry,Korma,4.50,milk,007,x,a,\n,,,9,,,,,\n"
+        f"{tmp_path.resolve()}/641.jpg,Soup,,12,[],42,,,\n642.jpg,,,,,,,,\n"
+    )
+    table.write_text(heading + rows + "643.jpg,,,cheap,,,,,\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 6, column price: 'cheap' is no number"):
+        add_to(engine.place, [table], engine.settings, quiet=True)
+    assert gallery_columns(engine) == before
+    assert said(engine) == now
+
+    table.write_text(heading + rows, encoding="utf-8")
+    told = deepfood(engine, "add", engine.place, table, "--attributes", '{"mine": 2}')
+    assert told["attributes"] == ["price", "allergens", "code"]
+    assert (told["rows_without_photo"], told["left_out"]) == (1, [])
+    ids = [photo["id"] for photo in told["photos"]]
+    facts = [engine.open().facts(one) for one in ids]
+    assert [(photo.file, photo.label, photo.name) for photo, _ in facts] == [
+        ("640.jpg", "Curry", "Korma"),
+        ("641.jpg", "Soup", None),
+        ("642.jpg", None, None),
+    ]
+    assert [values for _, values in facts] == [
+        {"price": 4.5, "allergens": ["milk"], "code": "007", "mine": 2},
+        {"price": 12, "allergens": [], "code": "42", "mine": 2},
+        {"mine": 2},
+    ]
+    assert gallery_columns(engine).keys() == {*before, "code"}
+    # An empty cell takes nothing away.
+    table.write_text("photo,price,code\n640.jpg,,008\n", encoding="utf-8")
+    deepfood(engine, "add", engine.place, table)
+    assert engine.open().facts(ids[0])[1] == {**facts[0][1], "code": "008"}
+    with engine.writing() as writer:
+        writer.remove(ids)
+        writer.drop_attribute("code")
+    assert said(engine) == now
 
 
 def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):

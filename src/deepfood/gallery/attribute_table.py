@@ -202,7 +202,7 @@ def _read(
             without += 1
             continue
         said = {name: value for name, value in line.values.items() if not is_passed_over(name)}
-        passed_over.update(dict.fromkeys(line.values.keys() - said.keys()))
+        passed_over.update(dict.fromkeys(name for name in line.values if name not in said))
         where, before = seen.setdefault(photo, (line.where, hash(repr(said))))
         if where != line.where:
             if before != hash(repr(said)):
