@@ -27,7 +27,7 @@ from deepfood.errors import (
     UndeclaredError,
 )
 from deepfood.galleries import add_to, import_attributes, open_gallery
-from deepfood.gallery.declared import Declaration
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
@@ -132,7 +132,9 @@ def test_labels_and_names_can_be_changed(engine: Engine):
     with engine.writing() as writer:
         writer.update(photo.id, label="ramen", photo_name="Tonkotsu")
     after = engine.open().photo(photo.id)
-    assert (after.label, after.name, after.edited) == ("ramen", "Tonkotsu", True)
+    assert (after.label, after.name) == ("ramen", "Tonkotsu")
+    assert after.label_edited
+    assert after.name_edited
     with engine.writing() as writer:
         writer.update(photo.file, label=photo.label or "", photo_name=photo.name or "")
     assert engine.open().photo(photo.id).label == photo.label
@@ -183,11 +185,11 @@ def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: lis
 
 #: Declared in each engine's gallery when it is made.
 COLUMNS = {
-    "price": Declaration("number"),
-    "allergens": Declaration("list"),
-    "cuisine": Declaration("text"),
-    "fresh": Declaration("boolean"),
-    "mine": Declaration("number"),
+    "price": Definition("number"),
+    "allergens": Definition("list"),
+    "cuisine": Definition("text"),
+    "fresh": Definition("boolean"),
+    "mine": Definition("number"),
 }
 _GIVEN: dict[int, list[str]] = {}
 
@@ -246,11 +248,11 @@ def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
     assert gallery_columns(engine) == before
 
     with engine.writing() as writer:
-        columns = {"Colour": Declaration("text"), "halal": Declaration("boolean", safety=True)}
+        columns = {"Colour": Definition("text"), "halal": Definition("boolean", safety=True)}
         assert writer.declare(columns) == ["colour", "halal"]
-        assert writer.declare({"colour": Declaration("text", safety=True)}) == []
+        assert writer.declare({"colour": Definition("text", safety=True)}) == []
         with pytest.raises(DatasetError, match="colour is a text, and cannot become a list"):
-            writer.declare({"never": Declaration("text"), "colour": Declaration("list")})
+            writer.declare({"never": Definition("text"), "colour": Definition("list")})
         assert writer.declared().keys() == {*before, "colour", "halal"}
     after = gallery_columns(engine)
     assert (after["colour"].type, after["colour"].safety) == ("text", True)
@@ -269,7 +271,7 @@ def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
     assert gallery_columns(engine) == before
     # What comes in its place is an attribute of its own.
     with engine.writing() as writer:
-        writer.declare({"colour": Declaration("number")})
+        writer.declare({"colour": Definition("number")})
         writer.update(photo.id, attributes={"colour": 5})
     gallery = engine.open()
     found = gallery.find(gallery.vector(photo.id), 3, where=parse_filter("colour > 4")).hits
@@ -644,11 +646,18 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
         assert rollback(engine.place, engine.settings, quiet=True).made == 0
         assert said(engine) == now
         check_made_with(engine, embedder)
-    assert engine.build().embedded == 0  # they stay out, until their files are others
+    assert engine.build().embedded == 0  # they stay out, whatever becomes of their files
     assert said(engine) == now
-    for photo in (built[0], built[-1], built[2]):
+    removed = (built[0], built[-1], built[2])
+    for photo in removed:
         (engine.photos / photo.file).touch()
-    assert engine.build().embedded == 3
+    engine.build()
+    assert said(engine) == now
+    with engine.writing() as writer:  # until somebody adds them again
+        for photo in removed:
+            data = (engine.photos / photo.file).read_bytes()
+            writer.add([embed_photo(data, PhotoFile(photo.file), engine.embedder)])
+    engine.build()
     assert said(engine).keys() == {photo.id for photo in photos}
 
 

@@ -20,6 +20,7 @@ from deepfood.gallery import (
 )
 from deepfood.gallery.add import AddReport, add_batches, add_photos
 from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.build import NOTHING_ASKED, Consent
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.import_attributes import import_attributes as import_into_folder
 from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
@@ -130,7 +131,12 @@ def add_to(
 
 
 def build(
-    source: PhotoSource, out: Path | str, settings: Settings, *, quiet: bool = False
+    source: PhotoSource,
+    out: Path | str,
+    settings: Settings,
+    *,
+    consent: Consent = NOTHING_ASKED,
+    quiet: bool = False,
 ) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
     """Make `out` a gallery of `source`, or make it follow it, with the Model that it has."""
     if is_milvus(out):
@@ -141,7 +147,7 @@ def build(
         address, reading = MilvusAddress.parse(out), reading_for(settings)
         return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
     folder = Path(out)
-    keep = settings.model is None and is_gallery(folder)
+    keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
     return build_gallery(
         source,
@@ -149,6 +155,7 @@ def build(
         embedder,
         IndexSpec.of(settings),
         settings.storage,
+        consent=consent,
         reading=reading_for(settings),
         quiet=quiet,
     )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
-from deepfood.gallery.attribute_table import Table, import_table
+from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.attributes import SCHEMA, Attributes
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.named_photos import NamedPhotos
@@ -36,6 +36,12 @@ def table(folder: Path, text: str, name: str = "table.csv") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def import_table(attributes: Attributes, path: Path, photos: Any, **given: Any) -> Table[int]:
+    found = read_table(attributes.declared(), path, photos, **given)
+    attributes.import_values(found.declared, found.values)
+    return found
 
 
 def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:

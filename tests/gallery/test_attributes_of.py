@@ -7,10 +7,10 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.errors import DatasetError
 from deepfood.gallery.attribute_table import attributes_of
-from deepfood.gallery.declared import Declaration
+from deepfood.gallery.declared import Definition
 
 
-def of_table(folder: Path, text: str, **declared: Declaration) -> dict[str, dict[str, object]]:
+def of_table(folder: Path, text: str, **declared: Definition) -> dict[str, dict[str, object]]:
     (folder / "photos.csv").write_text(text, encoding="utf-8")
     return dict(attributes_of(list_photos(folder), declared).by_photo())
 
@@ -28,9 +28,9 @@ def test_attributes_are_told_by_the_files_that_the_build_knows(tmp_path: Path) -
     table = attributes_of(source, {}, types={"code": "text"}, safety=frozenset({"price"}))
     assert {photo.file for photo in source.files} == set(table.photos)
     assert table.declared == {
-        "price": Declaration("number", safety=True),
-        "allergens": Declaration("list", safety=True),
-        "code": Declaration("text"),
+        "price": Definition("number", safety=True),
+        "allergens": Definition("list", safety=True),
+        "code": Definition("text"),
     }
     assert table.rows_without_photo == source.rows_without_photo == 1
     assert set(table.passed_over) == {
@@ -51,11 +51,11 @@ def test_a_column_that_can_be_no_attribute_is_passed_over(tmp_path: Path) -> Non
 
 def test_what_is_declared_decides_the_type(tmp_path: Path) -> None:
     text = "file,code\na.jpg,12\n"
-    assert of_table(tmp_path, text, code=Declaration("text")) == {"a.jpg": {"code": "12"}}
+    assert of_table(tmp_path, text, code=Definition("text")) == {"a.jpg": {"code": "12"}}
     with pytest.raises(DatasetError, match=r"photos.csv, line 2, column code: '12' is not true"):
-        of_table(tmp_path, text, code=Declaration("boolean"))
+        of_table(tmp_path, text, code=Definition("boolean"))
     with pytest.raises(DatasetError, match="'n/a' says nothing"):
-        of_table(tmp_path, "file,halal\na.jpg,n/a\n", halal=Declaration("text", safety=True))
+        of_table(tmp_path, "file,halal\na.jpg,n/a\n", halal=Definition("text", safety=True))
 
 
 @pytest.mark.parametrize(

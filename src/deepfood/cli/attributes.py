@@ -117,12 +117,12 @@ def _typed(option: str, sign: str, pairs: list[str] | None) -> dict[str, Any]:
 def _declarations(types: dict[str, Any], safety: list[str]) -> dict[str, Any]:
     """What `--declare` and `--safety` say. Raises SettingError."""
     from deepfood.errors import SettingError
-    from deepfood.gallery.declared import Declaration
+    from deepfood.gallery.declared import Definition
     from deepfood.gallery.values import attribute_name
 
     safe = set(map(attribute_name, safety))
     columns = {
-        attribute_name(name): Declaration(type_, attribute_name(name) in safe)
+        attribute_name(name): Definition(type_, attribute_name(name) in safe)
         for name, type_ in types.items()
     }
     if columns and safe - columns.keys():

@@ -48,10 +48,29 @@ def build(
         str | None,
         typer.Option(help="local or ray: who embeds the photos.", show_default="local"),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Let PHOTOS replace the photos of another place."),
+    ] = False,
+    allow_loss: Annotated[
+        bool,
+        typer.Option("--allow-loss", help="Let more than half of the gallery's photos go."),
+    ] = False,
+    discard: Annotated[
+        bool,
+        typer.Option(
+            "--discard",
+            help="Embed all photos again where the manifest cannot be read; what was said stays.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
+    """Embed and index photos. Stopped, it goes on where it was; changed photos are found.
+
+    What people said of photos is never decided by a build: see `deepfood history`.
+    """
     from deepfood.data.photos import list_photos
+    from deepfood.gallery.build import Consent
 
     settings = load_settings(
         model=model,
@@ -61,8 +80,9 @@ def build(
         storage=storage,
         engine=engine,
     )
+    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
     source = list_photos(photos)
-    report = build_and_report(source, out, settings, quiet=as_json)
+    report = build_and_report(source, out, settings, consent=consent, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -70,6 +90,8 @@ def build(
                 "photos": report.count,
                 "embedded": report.embedded,
                 "reused": report.reused,
+                "gone": list(report.gone),
+                "notes": list(report.notes),
                 "skipped": [asdict(one) for one in report.skipped],
                 "rows_without_photo": source.rows_without_photo,
                 "index": report.manifest.index.kind,
@@ -81,11 +103,17 @@ def build(
 
 
 def build_and_report(
-    source: "PhotoSource", out: Path | str, settings: Settings, *, quiet: bool = False
+    source: "PhotoSource",
+    out: Path | str,
+    settings: Settings,
+    *,
+    consent: Any = None,
+    quiet: bool = False,
 ) -> Any:
     from deepfood.galleries import build
+    from deepfood.gallery.build import NOTHING_ASKED
 
-    report = build(source, out, settings, quiet=quiet)
+    report = build(source, out, settings, consent=consent or NOTHING_ASKED, quiet=quiet)
     if not quiet:
         _print_report(report, out)
         print_rows_without_photo(source.rows_without_photo)
@@ -102,6 +130,15 @@ def _print_report(report: Any, out: Path | str) -> None:
         f"{out}: {report.count} photos, index {about.index.kind}; {report.embedded} embedded, "
         f"{report.reused} known before, {report.seconds:.1f} s{rate}"
     )
+    for note in report.notes:
+        print(note)
+    if report.gone:
+        print(
+            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build, and what "
+            "was said of them is kept:"
+        )
+        for file in report.gone[:_SHOWN]:
+            print(f"  {file}")
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
     copies = [one for one in report.skipped if one.same_as]

@@ -22,8 +22,7 @@ from deepfood.data.tables import (
     read_rows,
 )
 from deepfood.errors import DatasetError
-from deepfood.gallery.attributes import Attributes
-from deepfood.gallery.declared import Declaration, Declared, settled
+from deepfood.gallery.declared import Declared, Definition, settled
 from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import (
     SAFETY,
@@ -58,7 +57,7 @@ class Table(Generic[P]):
     name no photo.
     """
 
-    declared: dict[str, Declaration]
+    declared: dict[str, Definition]
     values: dict[str, list[tuple[P, Value | None]]]
     photos: tuple[P, ...] = ()
     passed_over: tuple[str, ...] = ()
@@ -84,26 +83,6 @@ class _Line:
 
 #: From a line to its photo, None where it names none. Raises DatasetError.
 PhotoOf = Callable[[_Line], P | None]
-
-
-def import_table(
-    attributes: Attributes,
-    path: Path,
-    photos: NamedPhotos[int],
-    *,
-    types: Mapping[str, Type] | None = None,
-    safety: frozenset[str] = frozenset(),
-) -> Table[int]:
-    """Set attributes from a table, in the caller's transaction.
-
-    `photos` finds the rows of photos; for the rest, see `read_table`. Raises DatasetError, and then
-    nothing has been written.
-    """
-    table = read_table(attributes.declared(), path, photos, types=types, safety=safety)
-    for name, one in table.declared.items():
-        attributes.declare(name, one.type, one.safety)
-        attributes.write_many(name, table.values[name])
-    return table
 
 
 def read_table(
@@ -235,7 +214,7 @@ def _read(
             raise DatasetError(f"{place} has no column {name!r}")
     # A column without a single value, whose type nobody gave, says nothing.
     wanted = {
-        name: Declaration(given.get(name) or known[name], name in safe)
+        name: Definition(given.get(name) or known[name], name in safe)
         for name in columns
         if name in given or name in known
     }

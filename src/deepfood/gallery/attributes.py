@@ -16,20 +16,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.columns import Attribute, Columns
-from deepfood.gallery.declared import (
-    Declaration,
-    check_unused,
-    no_attribute,
-    settled,
-    values_said,
-)
+from deepfood.gallery.declared import Declared, Definition, settled, values_said
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
     Type,
     Value,
-    attribute_name,
     folded,
     keys_of,
 )
@@ -52,6 +46,12 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
 
+#: Tables that hold something of an attribute, and the column with its number.
+_OF_ATTRIBUTE = (
+    ("attributes", "id"),
+    ("attribute_values", "attribute"),
+    ("attribute_keys", "attribute"),
+)
 #: Photos that examples of an attribute come from.
 _LOOKED_AT = 500
 
@@ -79,7 +79,7 @@ class Attributes:
         """
         with self.lock:
             declared = self.declared()
-            ((name, one),) = settled(declared, {name: Declaration(type_, safety)}).items()
+            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
             known = declared.get(name)
             if known is None:
                 (number,) = self.db.execute(
@@ -92,19 +92,6 @@ class Attributes:
                 self.define(wanted)
             return wanted
 
-    def drop(self, name: str) -> None:
-        """Take a column away that no photo has a value of, in the caller's transaction.
-
-        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
-        """
-        with self.lock:
-            declared = self.declared()
-            one = declared.get(attribute_name(name))
-            if one is None:
-                raise no_attribute(declared, attribute_name(name))
-            check_unused(one.name, self.known_counts()[one.name])
-            self.db.execute("DELETE FROM attributes WHERE id = ?", (one.id,))
-
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
         said = (one.id, one.name, one.type, int(one.safety))
@@ -113,13 +100,25 @@ class Attributes:
         )
 
     def declared(self) -> dict[str, Attribute]:
-        """All attributes by name, in the order in which they were declared."""
+        """All attributes by name, in the order in which they were declared.
+
+        Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
+        it is one of safety.
+        """
         with self.lock:
-            rows = self.db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
-            return {
-                name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
-                for number, name, type_, safety in rows
-            }
+            rows = self.db.execute(
+                "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
+            ).fetchall()
+        for *definition, check in rows:
+            if crc_of(*definition) != check:
+                raise ArtifactCorruptError(
+                    f"the definition of the attribute {definition[1]!r} has been altered: run "
+                    "deepfood verify --repair"
+                )
+        return {
+            name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+            for number, name, type_, safety, _ in rows
+        }
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
@@ -131,16 +130,19 @@ class Attributes:
                 ).fetchall()
             )
 
-    def write(self, row: int, values: Mapping[str, object]) -> None:
-        """Set values of a photo, in the caller's transaction; None makes one unknown.
+    def cleaned(self, values: Mapping[str, object]) -> dict[str, Value | None]:
+        """Values as they are kept, by attribute; None makes one unknown. As `values_said`."""
+        return values_said(self.declared(), values)
 
-        Raises DatasetError, before anything is written, for an attribute that is not declared and
-        for a value of another type.
-        """
-        with self.lock:
+    def write(self, row: int, values: Mapping[str, object]) -> None:
+        """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
+        self.put_clean(row, self.cleaned(values))
+
+    def put_clean(self, row: int, values: Mapping[str, Value | None]) -> None:
+        """Set values that `cleaned` gave, in the caller's transaction."""
+        if values:
             declared = self.declared()
-            ready = values_said(declared, values)
-            for name, value in ready.items():
+            for name, value in values.items():
                 self.put(row, declared[name], value)
 
     def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
@@ -162,22 +164,23 @@ class Attributes:
             fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
             self._insert(attribute, fresh)
 
-    def copy(self, earlier: "Attributes", rows: Mapping[int, int]) -> None:
-        """As `write`: take over columns, and values of rows; `rows` gives each its row here."""
-        for one in earlier.declared().values():
-            self.declare(one.name, one.type, one.safety)
-            with earlier.lock:
-                found = earlier.db.execute(
-                    "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?",
-                    (one.id,),
-                ).fetchall()
-            # An altered value is left out: unknown is safe.
-            kept = [
-                (rows[row], json.loads(value))
-                for row, value, check in found
-                if row in rows and crc_of(row, one.id, value) == check
-            ]
-            self.write_many(one.name, kept)
+    def import_values(
+        self,
+        definitions: Mapping[str, Declared],
+        values: Mapping[str, Sequence[tuple[int, Value | None]]],
+    ) -> None:
+        """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        for name, one in definitions.items():
+            self.declare(name, one.type, one.safety)
+        for name, some in values.items():
+            self.write_many(name, some)
+
+    def drop(self, name: str) -> None:
+        """Remove a column and all its values, in the caller's transaction."""
+        one = self.declared().get(name)
+        if one is not None:
+            for table, column in _OF_ATTRIBUTE:
+                self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (one.id,))  # noqa: S608
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""
@@ -187,15 +190,15 @@ class Attributes:
         """The known values of some photos, by row and name."""
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
         with self.lock:
+            names = {one.id: name for name, one in self.declared().items()}
             values = self.db.execute(
-                "SELECT row, name, attribute, value, attribute_values.checksum "
-                "FROM attributes JOIN attribute_values ON attribute = id "
-                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY id",
+                "SELECT row, attribute, value, checksum FROM attribute_values "
+                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY attribute",
                 (json.dumps(list(found)),),
             ).fetchall()
-        for row, name, number, value, check in values:
-            if crc_of(row, number, value) == check:  # an altered one is unknown
-                found[row][name] = json.loads(value)
+        for row, number, value, check in values:
+            if crc_of(row, number, value) == check and number in names:  # an altered one is unknown
+                found[row][names[number]] = json.loads(value)
         return found
 
     def examples(self, name: str) -> list[Value]:

@@ -35,8 +35,8 @@ class Declared(Protocol):
 
 
 @dataclass(frozen=True)
-class Declaration:
-    """An attribute to be declared. Of one of safety, unknown values never pass a filter."""
+class Definition:
+    """A declared attribute. Of a safety attribute, unknown values never pass a filter."""
 
     type: Type
     safety: bool = False
@@ -44,14 +44,14 @@ class Declaration:
 
 def settled(
     declared: Mapping[str, Declared], wanted: Mapping[str, Declared]
-) -> dict[str, Declaration]:
+) -> dict[str, Definition]:
     """What the attributes `wanted` are once they are declared, by the names that are kept.
 
     An attribute that is there stays as it is, but can become one of safety, which is never taken
     back; `allergens` and `diet` always are, and are lists. Raises DatasetError for a name that
     cannot be used, and for a change of type.
     """
-    found: dict[str, Declaration] = {}
+    found: dict[str, Definition] = {}
     for given, one in wanted.items():
         name = attribute_name(given)
         check_name(name)
@@ -63,7 +63,7 @@ def settled(
                 f"the attribute {name} is a {known.type}, and cannot become a {one.type}"
             )
         safety = one.safety or name in SAFETY or (known is not None and known.safety)
-        found[name] = Declaration(one.type, safety)
+        found[name] = Definition(one.type, safety)
     return found
 
 

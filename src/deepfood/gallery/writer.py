@@ -14,13 +14,14 @@ import numpy as np
 
 from deepfood.errors import PhotoNotFoundError, QueryError
 from deepfood.gallery.declared import Declared
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.recover import open_to_change
 from deepfood.gallery.reindex import drop_unfinished
 from deepfood.model import Model
 
@@ -31,16 +32,20 @@ class GalleryWriter:
     """The one writer of a gallery; `open` waits for its turn."""
 
     def __init__(self, folder: Path, manifest: GalleryManifest, store: GrowingStore) -> None:
+        self.folder = folder
         self.manifest = manifest
         self._store = store
         self._files = PhotoFiles(folder)
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, model: Model | None = None, *, wait_s: float = 0) -> Iterator[Self]:
+    def open(
+        cls, folder: Path, model: Model | None = None, *, wait_s: float = 0, by: str = ""
+    ) -> Iterator[Self]:
         """Open to write, for as short as may be: nobody else can meanwhile.
 
-        `model` is what made the vectors of photos to be added. Raises ArtifactBusyError where
+        `model` is what made the vectors of photos to be added; `by` is who the journal names for
+        each change, the system's user where it is empty. Raises ArtifactBusyError where
         another writer is still at it after `wait_s` seconds, or another ArtifactError.
         """
         GalleryManifest.read(folder)  # before the lock, which would make its file
@@ -48,15 +53,11 @@ class GalleryWriter:
             manifest = GalleryManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
-            inside = manifest.folder(folder)
-            store = GrowingStore.open(inside, manifest.dimension, manifest.storage)
-            writer = cls(folder, manifest, store)
-            try:
+            with open_to_change(folder, manifest, by) as store:
+                writer = cls(folder, manifest, store)
                 writer._files.finish(store)  # what a killed writer began
                 drop_unfinished(folder, manifest)
                 yield writer
-            finally:
-                store.close()
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         """Add photos; of one that is there already, only what is given by hand counts.
@@ -134,7 +135,7 @@ class GalleryWriter:
         or DatasetError for an attribute that cannot be used.
         """
         row, before = self._named(name)
-        after = edited(before, label, photo_name)
+        after = edited(before, edit_given(label, photo_name))
         self._store.update({row: after}, {row: attributes or {}})
         return after
 
@@ -147,17 +148,11 @@ class GalleryWriter:
 
         Raises DatasetError for a name that cannot be used and for a change of type.
         """
-        with self._store.changing_attributes() as attributes:
-            before = attributes.declared()
-            after = [
-                attributes.declare(name, one.type, one.safety) for name, one in columns.items()
-            ]
-            return [one.name for one in after if one.name not in before]
+        return self._store.declare(columns)
 
     def drop_attribute(self, name: str) -> None:
         """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
-        with self._store.changing_attributes() as attributes:
-            attributes.drop(name)
+        self._store.drop_attribute(name)
 
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
@@ -172,17 +167,7 @@ class GalleryWriter:
         return several[0]
 
 
-def edited(before: Photo, label: str | None, name: str | None) -> Photo:
-    """`before` with what is said of it by hand; None leaves it, and "" takes it away."""
-    return replace(
-        before,
-        label=before.label if label is None else label or None,
-        name=before.name if name is None else name or None,
-        edited=True,
-    )
-
-
-def relabelled(before: Photo, given: Photo) -> Photo:
-    """`before` with the label and name that are given by hand now."""
-    after = replace(before, label=given.label or before.label, name=given.name or before.name)
-    return after if after == before else replace(after, edited=True)
+def edit_given(label: str | None, name: str | None) -> dict[str, str | None]:
+    """What is set by hand: None leaves a text as it is, and "" takes it away."""
+    given = {"label": label, "name": name}
+    return {key: text or None for key, text in given.items() if text is not None}

@@ -24,11 +24,11 @@ from deepfood.gallery.declared import (
     settled,
     values_said,
 )
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import Value, attribute_name, folded
-from deepfood.gallery.writer import Outcome, edited, relabelled
+from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
 from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
@@ -128,7 +128,7 @@ class MilvusWriter(LivingRows):
         def change() -> Photo:
             values = values_said(self.manifest.columns, attributes or {})
             before = self._named(name)
-            after = edited(photo_of(before), label, photo_name)
+            after = edited(photo_of(before), edit_given(label, photo_name))
             self.write([_said(before, after, values)])
             return after
 

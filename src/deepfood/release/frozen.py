@@ -11,6 +11,7 @@ from typing import IO, Literal
 from deepfood.artifacts import MANIFEST, Manifest, kind_of
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Gallery, GalleryManifest, Photo
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.snapshot import stamp_of
 from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import VectorFile
@@ -86,12 +87,15 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
     store = Store.open(copied, manifest.dimension, manifest.storage)
     with contextlib.closing(store):
         rows, photos = store.next_row(), list(store.photos())
+        head = store.state().head
     vectors = living.vectors_path
     row_bytes = VectorFile.open(vectors, manifest.dimension, manifest.storage, 0).row_bytes
     within = generation.relative_to(folder).as_posix()
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
     # Rows are only ever added behind these, or beyond the last one that counts.
     parts.append(_part(f"{within}/{vectors.name}", vectors, stack, rows * row_bytes))
+    for path, size in Journal(folder).files_until(head):
+        parts.append(_part(path.relative_to(folder).as_posix(), path, stack, size))
     about = manifest.model_name, manifest.model_fingerprint
     return Frozen("gallery", *about, parts, photos, gallery.read)
 

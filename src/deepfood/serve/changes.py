@@ -15,7 +15,7 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
 from deepfood.errors import ModelMismatchError, UndeclaredError
 from deepfood.galleries import writing
-from deepfood.gallery.declared import Declaration
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
@@ -107,7 +107,7 @@ async def remove_photo(request: Request, photo_id: str) -> None:
 async def declare_attribute(request: Request, response: Response) -> AttributeOut:
     """Declare an attribute; its type stays, and one of safety stays one."""
     wanted = await read_json(request, AttributeRequest)
-    columns = {wanted.name: Declaration(wanted.type, wanted.safety)}
+    columns = {wanted.name: Definition(wanted.type, wanted.safety)}
     new = await _write_now(request, lambda writer: writer.declare(columns))
     response.status_code = 201 if new else 200
     return await read(request, attribute_of, request, wanted.name)
