@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from deepfood.artifacts import replacing
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.journal import BEGINNING, Head, Journal, Record
 from deepfood.gallery.values import Type, Value
@@ -22,14 +23,6 @@ _CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
 TAIL_RECORDS = 10_000
 #: Facts of a photo that was added, as its record has them beside its SHA-256.
 _ADDED = ("file", "label", "name", "media_type", "width", "height", "bytes", "modified_ns")
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A declared attribute. Of a safety attribute, unknown values never pass a filter."""
-
-    type: Type
-    safety: bool
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,13 @@ class FollowingStore(GrowingStore):
     def take_up_some(self, fold: Fold, hashes: Iterable[str], after: int) -> None:
         """As `take_up`, of some photos, and of those in row `after` and later."""
         with self._transaction() as work:
+            for name, before in self.attributes.declared().items():
+                # One that was dropped and declared again is another, and nobody has its value yet.
+                now = fold.definitions.get(name)
+                if now is None or now.type != before.type or before.safety > now.safety:
+                    self.attributes.drop(name)
             for name, one in fold.definitions.items():
                 self.attributes.declare(name, one.type, one.safety)
-            for name in self.attributes.declared().keys() - fold.definitions:
-                self.attributes.drop(name)
             rows = dict(self._all("SELECT row, sha256 FROM photos WHERE row >= ?", after))
             for sha256 in hashes:
                 if found := self._find(sha256):

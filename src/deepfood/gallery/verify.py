@@ -17,8 +17,9 @@ from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
 from deepfood.gallery.attribute_faults import attribute_faults
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
-from deepfood.gallery.fold import Definition, Fold, checkpoints
+from deepfood.gallery.fold import Fold, checkpoints
 from deepfood.gallery.journal import Journal
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
