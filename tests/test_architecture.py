@@ -35,6 +35,7 @@ GROUND_FLOOR = {
     "locks",
     "config",
     "artifacts",
+    "beside",
     "photo",
     "photo_box",
     "photo_defects",

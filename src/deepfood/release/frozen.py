@@ -97,8 +97,7 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
 
 
 def _manifest_part(manifest: Manifest, inside: str = "") -> Part:
-    text = manifest.model_dump_json(indent=2).encode() + b"\n"
-    return Part(inside + MANIFEST, io.BytesIO(text), len(text))
+    return Part(inside + MANIFEST, io.BytesIO(manifest.text), len(manifest.text))
 
 
 def _listed(

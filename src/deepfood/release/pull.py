@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
+from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named
 from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
@@ -30,7 +30,7 @@ class Origin(BaseModel):
     def of(cls, folder: Path) -> "Origin | None":
         """Where a folder was pulled from, None where it was not."""
         try:
-            return cls.model_validate_json((folder / ORIGIN).read_bytes())
+            return cls.model_validate_json(read_file(folder / ORIGIN))
         except (OSError, ValidationError):
             return None
 
