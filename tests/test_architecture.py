@@ -42,6 +42,7 @@ GROUND_FLOOR = {
     "progress",
     "caption",
     "storage",
+    "storage_errors",
 }
 NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 
