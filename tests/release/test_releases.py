@@ -20,7 +20,7 @@ from deepfood.gallery import Gallery, GalleryWriter
 from deepfood.gallery.add import add_photos
 from deepfood.release import marks
 from deepfood.release.prune import prune
-from deepfood.release.pull import pull
+from deepfood.release.pull import Origin, pull
 from deepfood.release.push import push
 from deepfood.release.record import LATEST, Latest, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
@@ -445,6 +445,41 @@ def test_a_pull_killed_between_its_renames_is_put_right(
     assert pull_from(shelf, tmp_path / "pulled").received_bytes == 0
     assert_whole(tmp_path / "pulled")
     assert not (tmp_path / ".pulled.before").exists()
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_pull_over_a_folder_leaves_no_moment_without_a_gallery(
+    able: bool, shelf: Shelf, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_to(shelf, gallery, name="with")
+    push_to(shelf, gallery, name="without", photos=False)
+    out = tmp_path / "pulled"
+    pull_from(shelf, out, "with")
+    if not able:  # as on a file system that cannot exchange names
+        monkeypatch.setattr("deepfood.release.pull.exchange", lambda *_: False)
+    renaming, there = Path.rename, []
+
+    def watched(path: Path, to: Path) -> Path:
+        renamed = renaming(path, to)
+        there.append((out / "manifest.json").is_file())
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", watched)
+    pull_from(shelf, out, "without")
+    assert Origin.of(out).release.name == "without"  # type: ignore[union-attr]
+    assert there == ([] if able else [False, True])
+    assert not (out / "photos").exists()
+    assert {path.name for path in tmp_path.glob(".pulled*")} == {".pulled.pull.lock"}
+
+
+def test_a_pull_into_a_link_keeps_the_link(shelf: Shelf, gallery: Path, tmp_path: Path) -> None:
+    push_to(shelf, gallery)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "pulled").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        pull_from(shelf, tmp_path / "pulled")
+        assert (tmp_path / "pulled").readlink() == tmp_path / "disk"
+        assert_whole(tmp_path / "disk")
 
 
 def test_a_folder_serves_as_well_as_a_bucket(gallery: Path, tmp_path: Path) -> None:
