@@ -4,9 +4,9 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from deepfood.artifacts import MANIFEST, Manifest, kind_of
 from deepfood.errors import ArtifactError, ArtifactMissingError
@@ -15,6 +15,7 @@ from deepfood.gallery.snapshot import stamp_of
 from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import VectorFile
 from deepfood.model import ModelManifest, open_model
+from deepfood.release.checked import CheckedVectors, Readable, check_catalogue
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Part:
     """A file of the artefact: the first `bytes` of what is open; `sha256` where that is known."""
 
     name: str
-    file: IO[bytes]
+    file: Readable
     bytes: int
     sha256: str | None = None
 
@@ -84,14 +85,17 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
     with contextlib.closing(living):
         living.copy_to(copied)
     store = Store.open(copied, manifest.dimension, manifest.storage)
-    with contextlib.closing(store):
-        rows, photos = store.next_row(), list(store.photos())
-    vectors = living.vectors_path
-    row_bytes = VectorFile.open(vectors, manifest.dimension, manifest.storage, 0).row_bytes
     within = generation.relative_to(folder).as_posix()
+    with contextlib.closing(store):
+        check_catalogue(store, folder)
+        photos = list(store.photos())
+        path = living.vectors_path
+        row_bytes = VectorFile.open(path, manifest.dimension, manifest.storage, 0).row_bytes
+        # Rows are only ever added behind these, or beyond the last one that counts.
+        vectors = _part(f"{within}/{path.name}", path, stack, store.next_row() * row_bytes)
+        checked = CheckedVectors(vectors.file, row_bytes, store, folder)
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
-    # Rows are only ever added behind these, or beyond the last one that counts.
-    parts.append(_part(f"{within}/{vectors.name}", vectors, stack, rows * row_bytes))
+    parts.append(replace(vectors, file=checked))
     about = manifest.model_name, manifest.model_fingerprint
     return Frozen("gallery", *about, parts, photos, gallery.read)
 
