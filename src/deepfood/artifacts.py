@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, ClassVar, Self
 
@@ -209,23 +210,29 @@ def _first(error: ValidationError) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_file(path: Path, limit_bytes: int = SMALL_BYTES) -> bytes:
-    """The contents of a regular file of `limit_bytes` at most.
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file to read; a pipe or a device is neither waited for nor read.
 
-    Anything else there, a pipe or a device, is neither waited for nor read. Raises OSError.
+    Raises OSError.
     """
     handle = os.open(path, os.O_RDONLY | _NO_WAIT)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            contents = file.read(limit_bytes + 1)
-    finally:
+        return os.fdopen(handle, "rb")
+    except BaseException:
         os.close(handle)
+        raise
+
+
+def read_file(path: Path, limit_bytes: int = SMALL_BYTES) -> bytes:
+    """The contents of a regular file of `limit_bytes` at most. Raises OSError."""
+    with open_file(path) as file:
+        contents = file.read(limit_bytes + 1)
     if len(contents) > limit_bytes:
         raise OSError(errno.EINVAL, f"it has more than {limit_bytes} bytes", str(path))
     return contents

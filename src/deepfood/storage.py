@@ -6,8 +6,9 @@ environment, a profile in ~/.aws/credentials, or the role of the machine.
 """
 
 import re
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,15 @@ from obstore import exceptions, sign
 from obstore.store import LocalStore, S3Store
 
 from deepfood.config import Settings, aws_endpoint, aws_profile_keys
-from deepfood.errors import SettingError, StorageError, StorageMissingError
+from deepfood.errors import (
+    SettingError,
+    StorageError,
+    StorageMissingError,
+    nearest,
+    said_by_system,
+)
 from deepfood.locks import held
-from deepfood.storage_errors import ENVIRONMENT, first_line, way_out
+from deepfood.storage_errors import ENVIRONMENT, way_out
 
 if TYPE_CHECKING:
     from obstore import PutMode
@@ -63,17 +70,22 @@ class Bucket:
         self._store = store
 
     @classmethod
-    def open(cls, url: str | Path, settings: Settings) -> Self:
-        """Open `s3://bucket/prefix`, or a folder, which is made. Nothing is asked of the server.
+    def open(cls, url: str | Path, settings: Settings, *, make: bool = True) -> Self:
+        """Open `s3://bucket/prefix`, or a folder. Nothing is asked of the server.
 
-        Raises SettingError for a name that cannot be one.
+        A folder is made with `make`. Raises SettingError where there is none, or for a name that
+        cannot be one.
         """
         if not is_remote(url):
+            folder = Path(url).expanduser().absolute()
+            if not make and not folder.is_dir():
+                what = "it is a file" if folder.exists() else nearest(folder)
+                raise SettingError(f"there is no folder {url}: {what}")
             try:
-                folder = Path(url).expanduser().absolute()
-                return cls(str(url), LocalStore(folder, mkdir=True))
+                return cls(str(folder), LocalStore(folder, mkdir=make))
             except Exception as error:  # obstore's own, and OSError
-                raise SettingError(f"{url} is no usable folder: {first_line(error)}") from error
+                said = way_out(str(error), remote=False)
+                raise SettingError(f"{url} is no usable folder: {said}") from error
         name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
         if not _BUCKET_NAME.fullmatch(name):
             raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
@@ -89,20 +101,20 @@ class Bucket:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All objects below `prefix`, which is whole parts of a key (`a/b` has no `a/bc`)."""
-        with self._named(prefix):
+        with self._named(prefix, stat.S_IFDIR):
             for some in self._store.list(prefix or None, chunk_size=1000):
                 for one in some:
                     yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def entry(self, key: str) -> Entry:
         """What `list` says of one object."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             one = self._store.head(key)
             return Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def read(self, key: str, check_bytes: Callable[[int], object] | None = None) -> bytes:
         """The whole object; `check_bytes` is given its size before it is read, and may raise."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             found = self._store.get(key)
             if check_bytes is not None:
                 check_bytes(found.meta["size"])
@@ -110,13 +122,13 @@ class Bucket:
 
     def read_tagged(self, key: str) -> tuple[bytes, str | None]:
         """The whole object, and its ETag, for the `if_match` of `write`."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             found = self._store.get(key)
             return bytes(found.bytes()), found.meta["e_tag"]
 
     def read_range(self, key: str, start: int, stop: int) -> bytes:
         """Bytes start to stop of an object, fewer where it ends before."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             return bytes(self._store.get_range(key, start=start, end=stop))
 
     def write(
@@ -153,7 +165,7 @@ class Bucket:
     def _replace_file(self, key: str, contents: bytes | Path, seen: str) -> bool:
         """A folder knows no conditional writes: those who ask for one take turns by a lock."""
         busy = StorageError(f"{self.place(key)} is being written by others: try again")
-        lock = Path(self.url).expanduser() / f".{key.replace('/', '-')}.lock"
+        lock = Path(self.url) / f".{key.replace('/', '-')}.lock"
         with self._named(key), held(lock, busy, _TURN_S):
             try:
                 if self._store.head(key)["e_tag"] != seen:
@@ -183,8 +195,15 @@ class Bucket:
             return sign(self._store, "GET", key, timedelta(seconds=expires_s))
 
     @contextmanager
-    def _named(self, key: str) -> Iterator[None]:
+    def _named(self, key: str, wanted: int = 0) -> Iterator[None]:
+        """Faults with their place; in a folder, what is there must be the `wanted` kind of file."""
         try:
+            if wanted and isinstance(self._store, LocalStore):
+                # A pipe would be waited for, and a device might never end.
+                with suppress(FileNotFoundError):
+                    if stat.S_IFMT(Path(self.url, key).stat().st_mode) != wanted:
+                        what = "folder" if wanted == stat.S_IFDIR else "regular file"
+                        raise StorageError(f"{self.place(key)} is no {what}: move it away")
             yield
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
@@ -194,6 +213,8 @@ class Bucket:
             raise self._error(key, error) from error
 
     def _error(self, key: str, error: Exception) -> StorageError:
+        if isinstance(error, OSError) and error.errno:
+            return StorageError(f"{self.place(key)}: {said_by_system(error, named=False)}")
         return StorageError(f"{self.place(key)}: {way_out(str(error), is_remote(self.url))}")
 
 

@@ -1,6 +1,9 @@
 """What an object store says when it fails, and the way out of it, for people."""
 
+import os
 import re
+
+from deepfood.errors import said_by_system
 
 ENVIRONMENT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 #: What S3 says with its error codes, and the way out.
@@ -27,7 +30,10 @@ _SAID = {
 def way_out(said: str, remote: bool) -> str:
     """What went wrong, for people, out of obstore's many lines."""
     if not remote:
-        return first_line(said)
+        number = re.search(r"\(os error (\d+)\)", said)
+        if number is None:
+            return first_line(said)
+        return said_by_system(OSError(int(number[1]), os.strerror(int(number[1]))))
     code = re.search(r"(?:<Code>|\(code: )(\w+)", said)
     if code:
         message = re.search(r"<Message>([^<]*)</Message>", said)

@@ -46,7 +46,7 @@ def beyond_what_opening_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def push_to(folder: Path, gallery: Path) -> Shelf:
-    shelf = Shelf.open(str(folder), settings())
+    shelf = Shelf.open(str(folder), settings(), make=True)
     push(gallery, shelf.bucket.url, settings(), quiet=True)
     return shelf
 

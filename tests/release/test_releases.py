@@ -343,7 +343,7 @@ def test_of_many_promotes_at_once_none_is_lost(
     kind: str, shelf: Shelf, gallery: Path, tmp_path: Path
 ) -> None:
     if kind == "folder":
-        shelf = Shelf.open(str(tmp_path / "share"), settings())
+        shelf = Shelf.open(str(tmp_path / "share"), settings(), make=True)
     names = [f"r{number}" for number in range(8)]
     for name in names:
         push_to(shelf, gallery, name=name, promote=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from deepfood.artifacts import MANIFEST, Manifest, kind_of
+from deepfood.artifacts import MANIFEST, Manifest, kind_of, open_file
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Gallery, GalleryManifest, Photo
 from deepfood.gallery.snapshot import stamp_of
@@ -119,7 +119,7 @@ def _part(
     sha256: str | None = None,
 ) -> Part:
     try:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_file(path))
     except OSError as error:
         raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
     return Part(name, file, path.stat().st_size if size is None else size, sha256)

@@ -39,6 +39,11 @@ def prune(
         wanted = {one.name for one in releases[-keep:]}
         if latest:
             wanted |= {latest.release, *filter(None, [latest.before])}
+        if latest and latest.release not in {one.name for one in releases}:
+            raise StorageError(
+                f"{bucket.place(LATEST)} names {latest.release}, which is not there: promote a "
+                "release first, so that nothing is deleted that its copy would need"
+            )
         kept = [one for one in releases if one.name in wanted]
         dropped = [one.name for one in releases if one.name not in wanted]
         needed = {key for one in kept for key in _blobs(shelf, one)}

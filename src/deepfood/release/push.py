@@ -59,7 +59,7 @@ def push(
     Raises SettingError, ArtifactError, StorageError; then no release has come into being.
     """
     started = time.monotonic()
-    shelf = Shelf.open(url, settings)
+    shelf = Shelf.open(url, settings, make=True)
     if name is not None:
         check_name(name)
     with (

@@ -29,8 +29,9 @@ class Shelf:
         self.bucket = bucket
 
     @classmethod
-    def open(cls, url: str, settings: Settings) -> "Shelf":
-        return cls(Bucket.open(url, settings))
+    def open(cls, url: str, settings: Settings, *, make: bool = False) -> "Shelf":
+        """Open the releases below a prefix; a folder is made with `make`. Raises SettingError."""
+        return cls(Bucket.open(url, settings, make=make))
 
     def names(self) -> list[str]:
         """Names of all releases, sorted; names that deepfood gives sort by time."""
