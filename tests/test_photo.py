@@ -29,12 +29,12 @@ from deepfood.photo import (
     Limits,
     Pixels,
     Preprocess,
-    _decode_small,
     from_data_url,
     read_header,
     read_pixels,
     thumbnail,
 )
+from deepfood.photo.opening import opened
 from samples import LIMITS, PHOTOS, PREPROCESS, encode, picture
 
 
@@ -538,10 +538,9 @@ def test_odd_photos_are_nearly_what_torchvision_sees(size: tuple[int, int]) -> N
 def test_jpegs_are_decoded_small() -> None:
     for mode in ("RGB", "CMYK", "L"):
         data = encode(picture(1600, 1200).convert(mode), "JPEG")
-        with Image.open(io.BytesIO(data)) as image:
-            _decode_small(image, 256)
-            assert image.size == (400, 300)  # a fourth; an eighth would be below 256
-            assert image.mode == mode
+        with opened(data, LIMITS) as photo, photo.decoded(256, LIMITS):
+            assert photo.size == (400, 300)  # a fourth; an eighth would be below 256
+            assert [band.mode for band in photo.bands()] == [mode]
 
 
 def test_a_large_cmyk_photo_keeps_its_colours() -> None:
