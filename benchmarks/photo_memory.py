@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -51,9 +52,9 @@ def main() -> None:
     said = parser.parse_args()
     for name in said.only:
         data = PHOTOS[name](_picture(said.side))
+        told = samples.PREPROCESS.model_dump_json(), str(said.side**2), said.what
         done = subprocess.run(
-            [sys.executable, "-c", _READ_ALONE]
-            + [samples.PREPROCESS.model_dump_json(), str(said.side**2), said.what],
+            [sys.executable, "-c", _READ_ALONE, *told],
             input=data,
             capture_output=True,
             check=False,
@@ -67,21 +68,33 @@ def _picture(side: int) -> Image.Image:
     return samples.picture(100, 100).resize((side, side), Image.Resampling.NEAREST)
 
 
-def _saved(file_format: str, mode: str = "RGB", **options: object) -> Callable[[Image.Image], bytes]:
+def _clear(picture: Image.Image) -> Image.Image:
+    """Half of it is see-through."""
+    alpha = np.full((picture.height, picture.width), 255, np.uint8)
+    alpha[:, ::2] = 100
+    picture.putalpha(Image.fromarray(alpha))
+    return picture
+
+
+Saved = Callable[[Image.Image], bytes]
+
+
+def _saved(file_format: str, mode: str = "RGB", **options: object) -> Saved:
     def save(picture: Image.Image) -> bytes:
-        return samples.encode(picture.convert(mode), file_format, **options)
+        whole = _clear(picture) if mode.endswith("A") else picture
+        return samples.encode(whole.convert(mode), file_format, **options)
 
     return save
 
 
-def _palette(file_format: str, **options: object) -> Callable[[Image.Image], bytes]:
+def _palette(file_format: str, **options: object) -> Saved:
     def save(picture: Image.Image) -> bytes:
         return samples.encode(picture.quantize(64), file_format, **options)
 
     return save
 
 
-def _deep(*bands: int, file_format: str) -> Callable[[Image.Image], bytes]:
+def _deep(*bands: int, file_format: str) -> Saved:
     def save(picture: Image.Image) -> bytes:
         grey = np.asarray(picture.convert("L"))
         if file_format == "TIFF float":
@@ -95,7 +108,16 @@ def _deep(*bands: int, file_format: str) -> Callable[[Image.Image], bytes]:
     return save
 
 
-PHOTOS: dict[str, Callable[[Image.Image], bytes]] = {
+def _hdr(picture: Image.Image) -> bytes:
+    wide = np.asarray(picture).astype(np.uint16) * 257
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    out = io.BytesIO()
+    heif = pillow_heif.from_bytes(mode="RGB;16", size=picture.size, data=wide.tobytes())
+    heif.save(out, quality=50, tile_size=512)
+    return out.getvalue()
+
+
+PHOTOS: dict[str, Saved] = {
     "JPEG": _saved("JPEG"),
     "JPEG, progressive": _saved("JPEG", progressive=True),
     "JPEG, CMYK": _saved("JPEG", "CMYK"),
@@ -117,8 +139,11 @@ PHOTOS: dict[str, Callable[[Image.Image], bytes]] = {
     "TIFF, float grey": _deep(file_format="TIFF float"),
     "HEIC": _saved("HEIF", quality=50, tile_size=512),
     "HEIC, alpha": _saved("HEIF", "RGBA", quality=50, tile_size=512),
+    "HEIC, 4:4:4": _saved("HEIF", quality=50, tile_size=512, chroma=444),
+    "HEIC, 10 bits": _hdr,
     "AVIF": _saved("AVIF", quality=50, speed=10),
     "AVIF, alpha": _saved("AVIF", "RGBA", quality=50, speed=10),
+    "AVIF, 4:4:4": _saved("AVIF", quality=50, speed=10, subsampling="4:4:4"),
 }
 
 

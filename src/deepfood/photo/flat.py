@@ -10,9 +10,12 @@ BAND_PIXELS = 2**20
 
 
 def bands(image: Image.Image, *, opaque: bool) -> Iterator[Image.Image]:
-    """A picture in bands of rows, from the top, each flattened; `opaque` passes over its alpha."""
+    """A picture in bands of rows, from the top, each flattened; `opaque` passes over its alpha.
+
+    What is flat already is one band.
+    """
     width, height = image.size
-    rows = max(1, BAND_PIXELS // width)
+    rows = height if _is_flat(image) else max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         whole = rows >= height
         band = image if whole else image.crop((0, top, width, min(top + rows, height)))
@@ -34,9 +37,13 @@ def flatten(image: Image.Image, *, opaque: bool = False) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+    if _is_flat(image):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _is_flat(image: Image.Image) -> bool:
+    return image.mode in ("L", "RGB", "CMYK", "LAB") and not image.has_transparency_data
 
 
 def shrink(
@@ -46,18 +53,19 @@ def shrink(
     how: Image.Resampling,
     box: tuple[float, float, float, float],
 ) -> Image.Image:
-    """`resize(size, how, box)` of the picture of that height whose bands are given, bit for bit.
+    """`resize(size, how, box)` of the picture of that height whose bands are given.
 
-    Pillow resizes rows first and columns then, too; so each band becomes narrow as it comes.
+    Resizing is done along rows and then along columns; so each band becomes narrow as it comes.
+    (Pillow begins with the columns of a picture that is much taller than wide, which rounds some
+    values the other way.)
     """
     left, top, right, bottom = box
     narrow: Image.Image | None = None
     y = 0
     for band in found:
-        piece = band.resize((size[0], band.height), how, (left, 0, right, band.height))
         if band.height == height:
-            narrow = piece
-            break
+            return band.resize(size, how, box)
+        piece = band.resize((size[0], band.height), how, (left, 0, right, band.height))
         narrow = narrow or Image.new(piece.mode, (size[0], height))
         narrow.paste(piece, (0, y))
         y += band.height

@@ -15,7 +15,7 @@ from deepfood.photo.limits import Limits
 
 #: Bytes a pixel that decoders take beside the photo itself, measured (benchmarks/photo_memory.py):
 #: WebP's has two canvases and hands over a third, those of HEIC and AVIF hold planes of YCbCr.
-_DECODER_BYTES = {"WEBP": 12, "HEIF": 4, "AVIF": 6, "TIFF": 4}
+_DECODER_BYTES = {"WEBP": 12, "HEIF": 6, "AVIF": 9, "TIFF": 4}
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 #: What flattening and shrinking take, whatever the photo.
 _BAND_BYTES = 24 * flat.BAND_PIXELS

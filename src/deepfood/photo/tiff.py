@@ -53,7 +53,7 @@ class Page:
             raise PhotoBrokenError(f"the photo is damaged: its TIFF tag {tag} is of type {kind}")
         try:
             return np.frombuffer(self.data, f"{self.order}{_TYPES[kind]}", count, at)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise PhotoBrokenError(
                 "the photo is cut off: its TIFF tags point past its end"
             ) from None

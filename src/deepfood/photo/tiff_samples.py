@@ -90,8 +90,10 @@ class TiffSamples(OpenPhoto):
         if kind == "u" and bits <= 16:
             return float(2**bits - 1)
         step = math.ceil(math.sqrt(self.size[0] * self.size[1] / _LOOKED_AT))
-        seen = [one[::step, ::step, : self._colors] for one in self._chunks.bands(self._colors)]
-        values = np.concatenate([one.astype(np.float64).reshape(-1) for one in seen])
+        bands = self._chunks.bands(self._colors)
+        with np.errstate(all="ignore"):  # a file's floats may be no numbers
+            seen = [one[::step, ::step].astype(np.float64).reshape(-1) for one in bands]
+        values = np.concatenate(seen)
         values = values[np.isfinite(values) & (values > 0)]
         middle = float(np.median(values)) if len(values) else 0.0
         whites = list(_WHITES)
@@ -121,6 +123,8 @@ def _eight_bits(samples: Samples, white: float) -> Packed:
         shift = round(math.log2(white + 1)) - 8
         shifted: Packed = np.minimum(samples >> shift, 255).astype(np.uint8)
         return shifted
-    scaled = np.nan_to_num(samples.astype(np.float32) * np.float32(255 / white), posinf=0, neginf=0)
+    with np.errstate(all="ignore"):
+        scaled = samples.astype(np.float32) * np.float32(255 / white)
+    scaled = np.nan_to_num(scaled, posinf=0, neginf=0)
     rounded: Packed = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return rounded
