@@ -15,6 +15,7 @@ from deepfood.config import Settings, available_cores, export_settings
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.serve import logs
 from deepfood.serve.app import create_app
+from deepfood.serve.cursors import new_cursor_key
 from deepfood.serve.measure import metrics_served
 from deepfood.serve.protocol import Config
 from deepfood.serve.service import open_service
@@ -62,6 +63,8 @@ def run(settings: Settings, bound: socket.socket) -> None:
     And PortTakenError, where another server has begun to listen on the same address meanwhile.
     """
     logs.configure(settings)
+    if not settings.cursor_key:  # one for all workers, and for each gallery that is opened
+        settings = settings.model_copy(update={"cursor_key": new_cursor_key()})
     with metrics_served(settings):
         _run(settings, bound)
     _say(settings, "ended")
