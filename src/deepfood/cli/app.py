@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood import __version__
+from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
 from deepfood.config import load_settings
 from deepfood.errors import DatasetError, DeepfoodError, SettingError
 from deepfood.milvus.address import MilvusAddress, is_milvus
@@ -112,7 +113,9 @@ PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if 
 def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
     try:
-        code = app(standalone_mode=False)
+        code = ended_apart()
+        if code is None:
+            code = app(standalone_mode=False)
     except DeepfoodError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -126,11 +129,18 @@ def main() -> None:
     except Exception as error:
         # What typer itself finds wrong with the arguments knows how to show itself.
         show = getattr(error, "show", None)
-        if show is None:
+        if show is not None:
+            show()
+        elif is_too_little_memory(error) and "--debug" not in sys.argv:
+            print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
+        else:
             raise
-        show()
         code = 2
     sys.exit(code or 0)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _print_version(wanted: bool) -> None:

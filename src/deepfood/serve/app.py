@@ -43,6 +43,7 @@ from deepfood.serve.question import Question
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 from deepfood.serve.tracing import Trace, open_tracer
+from deepfood.serve.workers import end_with_parent
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +149,8 @@ def app_for_worker() -> FastAPI:
     """What each worker process of `deepfood serve --workers` starts from."""
     settings = load_settings()
     logs.configure(settings)
+    logs.tell_of_crashes()
+    end_with_parent()
     return create_app(settings, open_service)
 
 

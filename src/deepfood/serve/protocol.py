@@ -9,6 +9,9 @@ from deepfood.config import Settings
 from deepfood.serve import measure
 from deepfood.serve.door import Door
 
+#: Seconds for requests under way once the service stops to listen.
+GRACE_S = 10
+
 
 class Config(uvicorn.Config):
     """uvicorn's configuration for our settings. It is pickled, to reach worker processes."""
@@ -25,13 +28,14 @@ class Config(uvicorn.Config):
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies.split(),
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=GRACE_S,
             # uvicorn kills a worker that is silent for so long, also while it still imports what it
             # needs; with its 5 s, none ever starts on a machine that is busy enough.
             timeout_worker_healthcheck=60,
         )
         self.body_timeout_s = settings.body_timeout_s
         self.max_connections = settings.max_connections
+        self.drain_s = settings.drain_s
 
 
 class _TurnedAway:
