@@ -212,6 +212,36 @@ def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: Engin
         writer.update(given(engine)[0], attributes={"price": "cheap"})
 
 
+def test_of_attributes_that_are_refused_nothing_is_left(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = given(engine)[0]
+    gallery = engine.open()
+    columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
+
+    def refuse(said: str, attributes: dict[str, object]) -> None:
+        new = new_photo(engine, 520, **attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.update(photo, label="Another", attributes=attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.add([new_photo(engine, 519, one_more=1), new])
+        assert gallery.columns() == columns
+        assert gallery.facts(photo) == facts
+        assert gallery.count == count
+
+    refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
+    refuse("can be called", {"novel": 1, "no name": 2})
+    refuse("price", {"novel": 1, "price": "cheap"})
+    refuse("says nothing", {"novel": 1, "allergens": ["?"]})
+    monkeypatch.setattr("deepfood.gallery.columns.MOST_ATTRIBUTES", len(columns) + 1)
+    refuse(f"can have {len(columns) + 1} attributes", {"novel": 1, "newer": 2})
+    with engine.writing() as writer:  # what is there already is no more
+        writer.update(photo, attributes={"price": 7})
+    assert gallery.facts(photo)[1]["price"] == 7
+    with engine.writing() as writer:
+        writer.update(photo, attributes={"price": facts[1].get("price")})
+
+
 def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)

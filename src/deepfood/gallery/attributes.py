@@ -12,13 +12,12 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from deepfood.errors import DatasetError
-from deepfood.gallery.columns import Attribute, Columns, names_of
+from deepfood.gallery.columns import Attribute, Columns, check_room, names_of
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
@@ -49,8 +48,8 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
 
-#: Photos that examples of an attribute come from.
-_LOOKED_AT = 500
+#: All attributes by name.
+Declared = dict[str, Attribute]
 
 
 class Attributes:
@@ -69,11 +68,14 @@ class Attributes:
         )
         self._masks = Masks(connection)
 
-    def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
+    def declare(
+        self, name: str, type_: Type, safety: bool = False, known: Declared | None = None
+    ) -> Attribute:
         """Declare a column, or find it as it was declared before.
 
-        Raises DatasetError for a name that cannot be used and for a change of type. `safety` can be
-        added later and never taken back; `allergens` and `diet` have it always, and are lists.
+        Raises DatasetError for a name that cannot be used, for a change of type, and for too many.
+        `safety` can be added later and never taken back; `allergens` and `diet` have it always, and
+        are lists. `known` is what `declared` gave, kept up to date, for who declares many.
         """
         name = attribute_name(name)
         check_name(name)
@@ -81,19 +83,22 @@ class Attributes:
         if name in SAFETY and type_ != "list":
             raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
         with self.lock:
-            known = self.declared().get(name)
-            if known is not None and known.type != type_:
+            known = self.declared() if known is None else known
+            one = known.get(name)
+            if one is not None and one.type != type_:
                 raise DatasetError(
-                    f"the attribute {name} is a {known.type}, and cannot become a {type_}"
+                    f"the attribute {name} is a {one.type}, and cannot become a {type_}"
                 )
-            if known is None:
-                (number,) = self.db.execute(
-                    "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
-                ).fetchone()
-                self.define(Attribute(number, name, type_, safety))
-            elif safety and not known.safety:
-                self.define(replace(known, safety=True))
-            return self.declared()[name]
+            if one is None:
+                check_room(known)
+                number = 1 + max((other.id for other in known.values()), default=0)
+                one = Attribute(number, name, type_, safety)
+            elif safety and not one.safety:
+                one = replace(one, safety=True)
+            if one != known.get(name):
+                self.define(one)
+                known[name] = one
+            return one
 
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
@@ -102,7 +107,7 @@ class Attributes:
             "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
         )
 
-    def declared(self) -> dict[str, Attribute]:
+    def declared(self) -> Declared:
         """All attributes by name, in the order in which they were declared."""
         with self.lock:
             rows = self.db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
@@ -121,14 +126,14 @@ class Attributes:
                 ).fetchall()
             )
 
-    def write(self, row: int, values: Mapping[str, object]) -> None:
+    def write(self, row: int, values: Mapping[str, object], known: Declared | None = None) -> None:
         """Set values of a photo, in the caller's transaction; None makes one unknown.
 
         Raises DatasetError, before anything is written, for an attribute that is not declared and
         for a value of another type.
         """
         with self.lock:
-            declared = self.declared()
+            declared = self.declared() if known is None else known
             ready: list[tuple[Attribute, Value | None]] = []
             for given, value in values.items():
                 one = declared.get(attribute_name(given))
@@ -144,29 +149,35 @@ class Attributes:
             for one, clean in ready:
                 self.put(row, one, clean)
 
-    def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
+    def write_many(
+        self,
+        name: str,
+        values: Sequence[tuple[int, Value | None]],
+        known: Declared | None = None,
+    ) -> None:
         """Set one attribute of many photos to values that `checked` gave, each photo once.
 
         In the caller's transaction, as `write`.
         """
         with self.lock:
-            attribute = self.declared()[name]
-            known = {
+            attribute = (self.declared() if known is None else known)[name]
+            there = {
                 row
                 for (row,) in self.db.execute(
                     "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
                 )
             }
             for row, value in values:
-                if row in known:
+                if row in there:
                     self.put(row, attribute, value)
-            fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
+            fresh = sorted((r, v) for r, v in values if r not in there and v is not None)
             self._insert(attribute, fresh)
 
     def copy(self, earlier: "Attributes", rows: Mapping[int, int]) -> None:
         """As `write`: take over columns, and values of rows; `rows` gives each its row here."""
+        known = self.declared()
         for one in earlier.declared().values():
-            self.declare(one.name, one.type, one.safety)
+            self.declare(one.name, one.type, one.safety, known)
             with earlier.lock:
                 found = earlier.db.execute(
                     "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?",
@@ -178,7 +189,7 @@ class Attributes:
                 for row, value, check in found
                 if row in rows and crc_of(row, one.id, value) == check
             ]
-            self.write_many(one.name, kept)
+            self.write_many(one.name, kept, known)
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""
@@ -198,27 +209,6 @@ class Attributes:
             if crc_of(row, number, value) == check:  # an altered one is unknown
                 found[row][name] = json.loads(value)
         return found
-
-    def examples(self, name: str) -> list[Value]:
-        """Values to show what an attribute is like: a number's least and most, else up to 3."""
-        with self.lock:
-            one = self.declared()[name]
-            if one.type == "number":
-                sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
-                ends = [
-                    self.db.execute(sql.format(end), (one.id,)).fetchone()[0]
-                    for end in ("MIN", "MAX")
-                ]
-                return sorted({end for end in ends if end is not None})
-            first = self.db.execute(
-                "SELECT row, value, checksum FROM attribute_values WHERE attribute = ? LIMIT ?",
-                (one.id, _LOOKED_AT),
-            ).fetchall()
-        values = [
-            json.loads(value) for row, value, check in first if crc_of(row, one.id, value) == check
-        ]
-        flat = [item for value in values for item in (value if one.type == "list" else [value])]
-        return [value for value, _ in Counter(flat).most_common(3)]
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""

@@ -1,9 +1,9 @@
 """The columns of a gallery and which rows have which values, as masks of one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 
-from deepfood.errors import FilterError
+from deepfood.errors import DatasetError, FilterError
 from deepfood.gallery.masks import Mask, Masks
 from deepfood.gallery.values import BUILT_IN, Key, Type
 
@@ -19,6 +19,11 @@ _BUILT_IN_KNOWN = {
     name: f"SELECT row FROM photos WHERE {name} IS NOT NULL"  # noqa: S608
     for name in BUILT_IN
 }
+#: Attributes that a gallery can have, and that can be said of a photo at a time: each search reads
+#: the definitions, and a writer keeps all others waiting.
+MOST_ATTRIBUTES = 1_000
+MOST_SAID = 256
+
 _OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 
@@ -74,6 +79,23 @@ class Columns:
             return self._masks.rows(_BUILT_IN[name].format(condition), keys, rows)
         sql = f"SELECT row FROM attribute_keys WHERE attribute = ? AND key {condition}"  # noqa: S608
         return self._masks.rows(sql, (self.declared[name].id, *keys), rows)
+
+
+def check_said(values: Sized) -> None:
+    """Raise DatasetError where too many attributes are said of a photo at once."""
+    if len(values) > MOST_SAID:
+        raise DatasetError(
+            f"{len(values):,} attributes at once: say at most {MOST_SAID} of a photo at a time"
+        )
+
+
+def check_room(declared: Sized, more: int = 1) -> None:
+    """Raise DatasetError where a gallery cannot have more attributes."""
+    if len(declared) + more > MOST_ATTRIBUTES:
+        raise DatasetError(
+            f"a gallery can have {MOST_ATTRIBUTES:,} attributes, and this would make "
+            f"{len(declared) + more:,}: make rare ones items of one that is a list"
+        )
 
 
 def names_of(declared: Mapping[str, object]) -> str:

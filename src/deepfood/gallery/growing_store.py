@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError, disk_full_named
 from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.columns import check_said
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
 from deepfood.gallery.store import CATALOGUE, SCHEMA, Store
 from deepfood.gallery.values import attribute_name, type_of
@@ -141,11 +142,13 @@ class GrowingStore(Store):
 
     def _write_attributes(self, row: int, given: Given) -> None:
         """In a transaction; an attribute that is new gets the type that its value shows."""
-        declared = self.attributes.declared()
+        check_said(given)
+        known = self.attributes.declared()
         for name, value in given.items():
-            if value is not None and attribute_name(name) not in declared:
-                self.attributes.declare(name, type_of(attribute_name(name), value))
-        self.attributes.write(row, given)
+            if value is not None and attribute_name(name) not in known:
+                type_ = type_of(attribute_name(name), value)
+                self.attributes.declare(name, type_, known=known)
+        self.attributes.write(row, given, known)
 
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
         """Whether a row's stored vector is this one, to the last bit."""

@@ -17,7 +17,7 @@ from deepfood.errors import (
     PhotoNotFoundError,
     QueryError,
 )
-from deepfood.gallery.columns import names_of
+from deepfood.gallery.columns import check_room, check_said, names_of
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import (
@@ -68,11 +68,11 @@ class MilvusWriter(LivingRows):
         ]
 
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        ready = [(one, self._checked(one.attributes)) for one in new]
-        there = self.rows([one.photo.id for one, _ in ready])
+        ready = self._checked([one.attributes for one in new])
+        there = self.rows([one.photo.id for one in new])
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
-        for one, values in ready:
+        for one, values in zip(new, ready, strict=True):
             before = rows.get(one.photo.id) or there.get(one.photo.id)
             if before is None:
                 photo = replace(one.photo, added=True)
@@ -125,8 +125,8 @@ class MilvusWriter(LivingRows):
         """
 
         def change() -> Photo:
-            values = self._checked(attributes or {})
             before = self._named(name)
+            (values,) = self._checked([attributes or {}])
             after = edited(photo_of(before), label, photo_name)
             self.write([_said(before, after, values)])
             return after
@@ -160,28 +160,17 @@ class MilvusWriter(LivingRows):
             safety = column.safety or name in SAFETY or bool(before and before.safety)
             known[name] = Column(type=column.type, safety=safety)
         if known != self.manifest.columns:
+            check_room(self.manifest.columns, len(known) - len(self.manifest.columns))
             self.commit({"columns": known})
 
-    def _checked(self, attributes: Mapping[str, object]) -> dict[str, Value | None]:
-        ready: dict[str, Value | None] = {}
-        for given, value in attributes.items():
-            name = attribute_name(given)
-            column = self.manifest.columns.get(name)
-            if column is None:
-                if value is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(self.manifest.columns)}"
-                    )
-                check_name(name)
-                # One that is new gets the type that its value shows, as in a local gallery.
-                self._declare({name: Column(type=type_of(name, value), safety=name in SAFETY)})
-                column = self.manifest.columns[name]
-            try:
-                ready[name] = (
-                    None if value is None else checked(value, column.type, safety=column.safety)
-                )
-            except DatasetError as error:
-                raise DatasetError(f"{name}: {error}") from None
+    def _checked(self, given: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
+        """The attributes of some photos, checked. Those that are new are declared, if all are good.
+
+        One that is new gets the type that its first value shows, as in a local gallery.
+        """
+        known = dict(self.manifest.columns)
+        ready = [_checked(attributes, known) for attributes in given]
+        self._declare({name: known[name] for name in set(known) - set(self.manifest.columns)})
         return ready
 
     def _named(self, name: str) -> dict[str, Any]:
@@ -205,6 +194,28 @@ def _said(
     attributes = _known({**attributes_of(before), **values})
     vector = np.array(before["vector"], np.float32)
     return row_of(photo, vector, attributes, before[WRITTEN])
+
+
+def _checked(attributes: Mapping[str, object], known: dict[str, Column]) -> dict[str, Value | None]:
+    """Attributes of a photo as they are kept; those that are new are put into `known`."""
+    check_said(attributes)
+    ready: dict[str, Value | None] = {}
+    for given, value in attributes.items():
+        name = attribute_name(given)
+        column = known.get(name)
+        if column is None:
+            if value is None:
+                raise DatasetError(f"there is no attribute {given[:40]!r}: {names_of(known)}")
+            check_name(name)
+            column = Column(type=type_of(name, value), safety=name in SAFETY)
+        try:
+            ready[name] = (
+                None if value is None else checked(value, column.type, safety=column.safety)
+            )
+        except DatasetError as error:
+            raise DatasetError(f"{name}: {error}") from None
+        known[name] = column
+    return ready
 
 
 def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:

@@ -200,5 +200,7 @@ def _fault(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
     if nearest[0]["type"] == "missing":
         return f"give `{place}`"
     expected = [one["msg"].partition(", unable")[0] for one in nearest]
+    if not expected[0].startswith("Input should be "):
+        return f"`{place}`: {expected[0]}"
     said = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
     return f"`{place}` should be {said.replace('a valid dictionary', 'a JSON object')}"

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
+from deepfood.gallery.columns import check_said
 from deepfood.photo_box import Box
 from deepfood.serve.bodies import (
     AddRequest,
@@ -73,7 +74,10 @@ async def read_question(request: Request, max_part_bytes: int) -> Question:
 
 
 async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
-    """Read a photo to be added, in the forms of `read_question` and with its errors."""
+    """Read a photo to be added, in the forms of `read_question` and with its errors.
+
+    Raises DatasetError for too many attributes.
+    """
     if _is_json(request):
         said = _from_json(AddRequest, await request.body())
         sent = Sent(photo_in(said.photo))
@@ -88,18 +92,20 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
         if given is None:
             raise HTTPException(422, "give `photo`")
         sent = given
+    check_said(said.attributes)
     # Some clients send the path that the photo had with them.
     file = sent.file.replace("\\", "/").rpartition("/")[2]
     return NewPhoto(sent.data, file, said.label, said.name, said.attributes)
 
 
 async def read_change(request: Request) -> ChangeRequest:
-    """Read, as JSON, what to say of a photo. Raises HTTPException 415 or 422."""
+    """Read, as JSON, what to say of a photo. Raises HTTPException 415 or 422, or DatasetError."""
     if media_type(request) != _JSON:
         raise HTTPException(415, "send application/json; see /docs")
     change = _from_json(ChangeRequest, await request.body())
     if not change.model_fields_set:
         raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
+    check_said(change.attributes)
     return change
 
 
