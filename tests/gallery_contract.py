@@ -406,6 +406,40 @@ def test_one_table_names_photos_and_says_what_is_known_of_them(
     assert said(engine) == now
 
 
+def test_of_attributes_that_are_refused_nothing_is_left(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = given(engine)[0]
+    gallery = engine.open()
+    columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
+
+    def refuse(said: str, attributes: dict[str, object]) -> None:
+        new = new_photo(engine, 520, **attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.update(photo, label="Another", attributes=attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.add([new_photo(engine, 519, price=1), new])
+        assert gallery.columns() == columns
+        assert gallery.facts(photo) == facts
+        assert gallery.count == count
+
+    refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
+    refuse("can be called", {"price": 1, "no name": 2})
+    refuse("price", {"cuisine": "thai", "price": "cheap"})
+    refuse("says nothing", {"price": 1, "allergens": ["?"]})
+    monkeypatch.setattr("deepfood.gallery.declared.MOST_ATTRIBUTES", len(columns) + 1)
+    two = {"novel": Definition("text"), "newer": Definition("text")}
+    told = f"can have {len(columns) + 1} attributes"
+    with pytest.raises(DatasetError, match=told), engine.writing() as writer:
+        writer.declare(two)
+    assert engine.open().columns() == columns
+    with engine.writing() as writer:  # what is there already is no more
+        writer.update(photo, attributes={"price": 7})
+    assert gallery.facts(photo)[1]["price"] == 7
+    with engine.writing() as writer:
+        writer.update(photo, attributes={"price": facts[1].get("price")})
+
+
 def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)

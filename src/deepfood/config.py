@@ -117,6 +117,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
+    cursor_key: str = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood import __version__
+from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
 from deepfood.config import load_settings
 from deepfood.errors import DatasetError, DeepfoodError, SettingError, said_by_system
 from deepfood.milvus.address import MilvusAddress, is_milvus
@@ -116,7 +117,9 @@ PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if 
 def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
     try:
-        code = app(standalone_mode=False)
+        code = ended_apart()
+        if code is None:
+            code = app(standalone_mode=False)
     except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -130,9 +133,12 @@ def main() -> None:
     except Exception as error:
         # What typer itself finds wrong with the arguments knows how to show itself.
         show = getattr(error, "show", None)
-        if show is None:
+        if show is not None:
+            show()
+        elif is_too_little_memory(error) and "--debug" not in sys.argv:
+            print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
+        else:
             raise
-        show()
         code = 2
     sys.exit(code or 0)
 
@@ -146,6 +152,10 @@ def _in_a_line(error: Exception) -> str:
             "how many files may be open (ulimit -n)"
         )
     return str(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _print_version(wanted: bool) -> None:

@@ -32,8 +32,9 @@ class FollowingStore(GrowingStore):
         rows = dict(self._all("SELECT sha256, row FROM photos"))
         columns: dict[str, list[tuple[int, Value | None]]] = {n: [] for n in fold.definitions}
         with self._transaction() as work:
+            known = self.attributes.declared()
             for name, one in fold.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, known)
             for sha256 in fold:
                 said, row = fold[sha256], rows.get(sha256)
                 if row is not None:
@@ -79,8 +80,9 @@ class FollowingStore(GrowingStore):
                 now = fold.definitions.get(name)
                 if now is None or now.type != before.type or before.safety > now.safety:
                     self.attributes.drop(name)
+            known = self.attributes.declared()
             for name, one in fold.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, known)
             rows = dict(self._all("SELECT row, sha256 FROM photos WHERE row >= ?", after))
             for sha256 in hashes:
                 if found := self._find(sha256):
@@ -90,7 +92,7 @@ class FollowingStore(GrowingStore):
             for row, sha256 in rows.items():
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (sha256,))
                 self.attributes.forget(row)
-                self.attributes.put_clean(row, fold[sha256].attributes)
+            self.attributes.put_clean({row: fold[one].attributes for row, one in rows.items()})
             work.state = work.state._replace(head=fold.head)
 
     def apply(
@@ -106,8 +108,9 @@ class FollowingStore(GrowingStore):
                 if not self.has(sha256) and (said := self.absent(sha256)):
                     others.put(sha256, said)
             others.apply(record, journal)
+            declared = self.attributes.declared() if others.definitions else {}
             for name, one in others.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, declared)
             match record.do:
                 case "add":
                     self._apply_add(work, record, embed, gone)

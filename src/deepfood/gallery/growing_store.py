@@ -133,8 +133,7 @@ class GrowingStore(Store):
             path = self.vectors_path
             crcs = append_vectors(path, self.dimension, self.storage, start, vectors).tolist()
         with self._transaction() as work:
-            clean: list[Values] = [self.attributes.cleaned(given) for given in attributes]
-            clean = clean or [{} for _ in photos]
+            clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
             if self.journal is not None:
                 facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
                 work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
@@ -153,13 +152,15 @@ class GrowingStore(Store):
         """Catalogue rows of vectors that are in the file behind the last row already."""
         start = work.state.next_row
         rows = range(start, start + len(photos))
+        known: dict[int, Values] = {}
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
             said = self.absent(photo.sha256)
             if said is not None:  # it is back
                 photo, values = said.of(photo), {**said.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
             _insert_photo(work.db, row, photo, crc)
-            self.attributes.put_clean(row, values)
+            known[row] = values
+        self.attributes.put_clean(known)
         # A file that was skipped before, and has been mended since.
         mended = ((photo.file,) for photo in photos if not photo.added)
         work.db.executemany("DELETE FROM skipped WHERE file = ?", mended)
@@ -210,8 +211,8 @@ class GrowingStore(Store):
         Raises DatasetError for a value that cannot be used.
         """
         with self._transaction() as work:
-            given = (attributes or {}).items()
-            clean = {row: self.attributes.cleaned(some) for row, some in given}
+            given = attributes or {}
+            clean = dict(zip(given, self.attributes.cleaned(list(given.values())), strict=True))
             if self.journal is not None:
                 before = self.at(photos)
                 edits = [
@@ -225,8 +226,7 @@ class GrowingStore(Store):
     ) -> None:
         for row, photo in photos.items():
             _update_photo(work.db, row, photo)
-        for row, values in attributes.items():
-            self.attributes.put_clean(row, values)
+        self.attributes.put_clean(attributes)
         work.note("update", photos)
 
     def import_values(
@@ -259,8 +259,10 @@ class GrowingStore(Store):
         """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
         with self._transaction() as work:
             before = self.attributes.declared()
-            after = [self.attributes.declare(name, c.type, c.safety) for name, c in columns.items()]
-            changed = {one.name: _definition(one) for one in after if before.get(one.name) != one}
+            after = dict(before)
+            for name, one in columns.items():
+                self.attributes.declare(name, one.type, one.safety, after)
+            changed = {n: _definition(one) for n, one in after.items() if before.get(n) != one}
             if changed and self.journal is not None:
                 work.records.append(("declare", {"attributes": changed}))
             return [name for name in changed if name not in before]

@@ -1,5 +1,7 @@
 """What the API answers, in the fields that clients see."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from deepfood.gallery import Verdict
@@ -63,6 +65,13 @@ class SearchOut(BaseModel):
     label: LabelOut | None
     next: str | None
     notes: list[str]
+
+
+class ReadyOut(BaseModel):
+    """The gallery can be searched, and has so many photos."""
+
+    status: Literal["ready"] = "ready"
+    photos: int
 
 
 class UrlsOut(BaseModel):
