@@ -23,7 +23,8 @@ class Found:
     """Hits, the best first, and of each its near-duplicates (empty unless asked for).
 
     `attributes` are what is known of each hit, by its photo's id; `notes` say what a filter left
-    out; `next` is the cursor of the next page, None on the last.
+    out; `next` is the cursor of the next page, None on the last; `total` counts all photos that
+    were asked for, on this page or not.
     """
 
     hits: list[Hit]
@@ -31,6 +32,7 @@ class Found:
     attributes: dict[str, dict[str, Value]]
     notes: tuple[str, ...]
     next: str | None
+    total: int
 
 
 def find_in(
@@ -79,7 +81,8 @@ def find_in(
             hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
             known = now.store.attributes.read_many([members[0] for members in groups])
             attributes = {photos[row].id: values for row, values in known.items()}
-            return Found(hits, alike, attributes, notes, following)
+            total = now.count if allowed is None else int(np.count_nonzero(allowed))
+            return Found(hits, alike, attributes, notes, following, total)
 
 
 def _allowed(

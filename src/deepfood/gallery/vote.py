@@ -9,7 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-#: Neighbours that vote: what the web page shows first.
+#: How many of the nearest labelled photos vote: as many as the web page shows first.
 VOTERS = 9
 #: Softmax temperature of the vote, from Wu et al.
 VOTE_TEMPERATURE = 0.07
