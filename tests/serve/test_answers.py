@@ -201,14 +201,16 @@ def test_the_originals_answer_stays_as_it_was(dish_url: str, dish_gallery: Path)
 
 def test_search_and_info_say_it(dish_gallery: Path) -> None:
     photo = dish_gallery.parent / "new/crème brûlée/00501.jpg"
-    first, *hits = run_deepfood("search", dish_gallery, photo, "-k", 2).splitlines()
-    assert first.startswith("looks like crème brûlée (")
+    first, *hits, counted = run_deepfood("search", dish_gallery, photo, "-k", 2).splitlines()
+    assert first == "looks like crème brûlée"
     assert len(hits) == 2
-    assert "%  /" in hits[0]
+    assert "  likely    /" in hits[0]
+    assert counted == "2 of 90 photos"
     found = json.loads(run_deepfood("search", dish_gallery, photo, "--json"))
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
     assert found["hits"][0]["probability"] > 0.8
+    assert (found["hits"][0]["same_dish"], found["total"]) == ("likely", 90)
     said = run_deepfood("info", dish_gallery)
     assert "calibration        on 90 photos (gallery); label right 8" in said
     assert json.loads(run_deepfood("info", dish_gallery, "--json"))["calibration"]["queries"] == 90
