@@ -116,6 +116,7 @@ def test_the_gallery_asks_itself_each_photo_left_out(kitchen: Kitchen, evaluate:
     for figure in everything:
         assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
     assert 0 <= found["calibration"]["ece"] <= 1
+    assert found["calibration"]["curve"] == "cross-fitted", "too few photos: it serves none"
     assert found["index"] == {
         "kind": "exact",
         "recall": {"value": 1.0, "low": 1.0, "high": 1.0},

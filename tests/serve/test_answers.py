@@ -216,6 +216,21 @@ def test_search_and_info_say_it(dish_gallery: Path) -> None:
     assert json.loads(run_deepfood("info", dish_gallery, "--json"))["calibration"]["queries"] == 90
 
 
+def test_evaluate_judges_what_is_served(dish_gallery: Path, tmp_path: Path) -> None:
+    held_out = dish_gallery.parent / "new"
+    cache = {"DEEPFOOD_CACHE": str(tmp_path)}
+    found = json.loads(deepfood("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
+    assert found["calibration"]["curve"] == "as served"
+    service = open_service(load_settings(gallery=dish_gallery))
+    missed = []
+    for path in new_photos(dish_gallery):
+        hits = service.search(Question(photos=(path.read_bytes(),)))[0].hits
+        right = [hit.photo.label == path.parent.name for hit in hits]
+        said = [hit.probability for hit in hits]
+        missed.append(np.mean((np.array(said) - right) ** 2))
+    assert found["calibration"]["brier"]["value"] == pytest.approx(np.mean(missed), abs=1e-4)
+
+
 def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
     gallery = tmp_path / "gallery"
     run_deepfood("build", dish_gallery.parent / "photos", "--out", gallery)

@@ -84,7 +84,10 @@ def examine(
         limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
         notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
-        evaluation = judge(trial, name, k=k, seed=seed)
+        calibration = gallery.manifest.calibration
+        # Two are compared by curves that are fitted alike: the other may have none of its own.
+        served = calibration.hit if calibration and other is None else None
+        evaluation = judge(trial, name, k=k, seed=seed, served=served)
         recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None

@@ -10,7 +10,7 @@ from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.entry import Hit, SameDish
 from deepfood.gallery.filter_tree import Known
 from deepfood.gallery.searched import SearchedGallery, Vector
-from deepfood.gallery.vote import VOTERS, vote_with_shares
+from deepfood.gallery.vote import VOTERS, vote_share
 
 #: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.
 Verdict = Literal["match", "maybe", "none"]
@@ -65,12 +65,10 @@ def judge(
     if not voters:
         return Answer(list(hits))
     names = sorted({hit.photo.label or "" for hit in voters})
-    guesses, shares = vote_with_shares(
-        np.array([[names.index(hit.photo.label or "") for hit in voters]]),
-        np.array([[hit.score for hit in voters]]),
-        VOTERS,
-    )
-    share = {names[guess]: float(s) for guess, s in zip(guesses[0], shares[0], strict=True) if s}
+    votes = np.array([[names.index(hit.photo.label or "") for hit in voters]])
+    every = np.arange(len(names))[np.newaxis]
+    shares = vote_share(every, votes, np.array([[hit.score for hit in voters]]))[0]
+    share = dict(zip(names, shares.tolist(), strict=True))
     winner, most = max(share.items(), key=lambda one: one[1])
     in_gallery = float(calibration.in_gallery([voters[0].score, most]))
     label = LabelGuess(winner, float(calibration.label([most])))

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
-from deepfood.gallery.vote import VOTERS, Labels, vote_with_shares
+from deepfood.gallery.vote import VOTERS, Labels, vote_share
 from deepfood.index import VectorFile
 from deepfood.progress import bar
 
@@ -243,22 +243,22 @@ class _Evidence:
 
     @classmethod
     def of(cls, queries: _Queries) -> Self:
-        near = queries.everything
+        near, others = queries.everything, queries.others
         there = np.isfinite(near.scores)
-        names, shares = vote_with_shares(near.labels, near.scores, VOTERS)
-        # Of each hit the share of its label; every label that is there is among the names.
-        where = (names[:, np.newaxis, :] == near.labels[:, :, np.newaxis]).argmax(axis=2)
-        own_share = np.take_along_axis(shares, where, axis=1)
-        left_out = vote_with_shares(queries.others.labels, queries.others.scores, 1)[1]
-        best = np.concatenate([near.scores[:, 0], queries.others.scores[:, 0]])
-        winner = np.concatenate([shares[:, 0], left_out[:, 0]])
+        shares = vote_share(near.labels, near.labels, near.scores)
+        winner = shares.argmax(axis=1)[:, np.newaxis]
+        guess = np.take_along_axis(near.labels, winner, axis=1)[:, 0]
+        most = np.take_along_axis(shares, winner, axis=1)
+        left_out = vote_share(others.labels, others.labels, others.scores).max(axis=1)
+        best = np.concatenate([near.scores[:, 0], others.scores[:, 0]])
+        surest = np.concatenate([most[:, 0], left_out])
         return cls(
             (
-                np.column_stack([near.scores[there], own_share[there]]),
+                np.column_stack([near.scores[there], shares[there]]),
                 (near.labels == queries.own[:, np.newaxis])[there],
             ),
-            (shares[:, :1], names[:, 0] == queries.own),
-            (np.column_stack([best, winner]), np.repeat([True, False], len(queries.own))),
+            (most, guess == queries.own),
+            (np.column_stack([best, surest]), np.repeat([True, False], len(queries.own))),
         )
 
 
