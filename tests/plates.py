@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
 from deepfood.artifacts import FileRecord
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.gallery import BuildReport, build_gallery
@@ -128,6 +129,21 @@ def write_conv_model(folder: Path, *, trained_on: Iterable[str] = (), loud: floa
         labels=("soup",),
         source="made by the tests",
         licence="Apache-2.0",
+    )
+    return folder
+
+
+def trained_copy(folder: Path, model: Path, photos: Iterable[Path], *, name: str) -> Path:
+    """A Model again, under another name, that says that it was trained on these photos."""
+    about = open_model(model).manifest
+    write_model(
+        folder,
+        (model / ONNX).read_bytes(),
+        "# trained",
+        trained_on=[photo_id(sha256(path.read_bytes())) for path in photos],
+        name=name,
+        **about.model_dump(include={"backbone", "dimension", "source", "licence"}),
+        preprocess=about.preprocess,
     )
     return folder
 

@@ -37,8 +37,7 @@ from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
 from deepfood.model import open_model
-from deepfood.model.artifact import ONNX, write_model
-from plates import LIMITS, build, sha256, tiny_embedder, write_dishes, write_photos
+from plates import LIMITS, build, tiny_embedder, trained_copy, write_dishes, write_photos
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -437,24 +436,12 @@ def test_damaged_curves_are_refused(
         Gallery.open(tmp_path / "g", embedder.model)
 
 
-def trained_embedder(folder: Path, tiny: Embedder, photos: Path) -> Embedder:
-    """The tiny Model again, saying that it was trained on all of `photos`."""
-    about = tiny.model.manifest
-    write_model(
-        folder,
-        (tiny.model.folder / ONNX).read_bytes(),
-        "# trained",
-        trained_on=[sha256(path.read_bytes())[:20] for path in photos.rglob("*.jpg")],
-        **about.model_dump(include={"name", "backbone", "dimension", "source", "licence"}),
-        preprocess=about.preprocess,
-    )
-    return Embedder(open_model(folder), LIMITS)
-
-
 def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     dishes: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    trained = trained_embedder(tmp_path / "trained", embedder, dishes)
+    seen = dishes.rglob("*.jpg")
+    model = trained_copy(tmp_path / "trained", embedder.model.folder, seen, name="trained")
+    trained = Embedder(open_model(model), LIMITS)
     out = tmp_path / "g"
     built = build(dishes, out, trained).manifest
     assert built.calibration is None

@@ -21,6 +21,8 @@ Vectors = npt.NDArray[np.float32]
 #: The k of precision@k, nDCG@k and of the neighbours that vote: what the web page shows.
 K = 9
 RECALL_AT = (1, 5, 10)
+#: What one Model is judged by beside another: the first says which is better if none gets worse.
+JUDGED = ("mAP", "precision@1", f"precision@{K}", "recall@5", "top-1", "top-3")
 
 #: Similarities held at once, 64 MB: so many queries at a time that memory stays bounded.
 _CHUNK_SCORES = 2**24

@@ -111,8 +111,6 @@ def as_lines(found: Examination) -> Iterator[str]:
     if found.comparison:
         yield ""
         yield found.comparison.verdict()
-        for note in found.comparison.notes_on_second():
-            yield f"note on B: {note}"
     yield ""
     worst = first.classes[:_WORST]
     name_width = max((len(one.label) for one in worst), default=0)
