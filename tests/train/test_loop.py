@@ -21,8 +21,10 @@ from deepfood.errors import (
     SettingError,
     TrainingError,
 )
+from deepfood.model import open_model
 from deepfood.train import checkpoint
 from deepfood.train.checkpoint import BEST, LAST, TENSORBOARD, TRAINING
+from deepfood.train.finish import write_trained
 from deepfood.train.hardware import bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
@@ -292,15 +294,52 @@ def test_broken_photos_in_the_middle_of_an_epoch(task: Make, tmp_path: Path) -> 
         training.run(lambda record, best: None)
         broken = training.gather_broken()
         assert len(training.progress.records) == 3
-        left = set(training.train.hashes(but=broken))
+        learned = training.gather_learned()
     assert set(broken) == {"07.jpg", "08.jpg", "11.jpg"}
     assert "damaged" in broken["07.jpg"]
     assert "empty" in broken["08.jpg"]
     assert "not JPEG" in broken["11.jpg"]
-    whole = {sha256_of_file(path) for path in photos.glob("*.jpg") if path.name not in broken}
-    assert left <= whole
-    good = [file for file in training.train.files if file.file not in broken]
-    assert len(left) == len(good) < len(training.train)
+    good = [file.file for file in training.train.files if file.file not in broken]
+    assert learned == {name: sha256_of_file(photos / name) for name in sorted(good)}
+    assert len(good) < len(training.train)
+
+
+def test_photos_that_are_deleted_meanwhile_were_learned_from(task: Make, tmp_path: Path) -> None:
+    photos = write_dishes(tmp_path / "photos")
+    first = task(photos, epochs=2, patience=0)
+    ids = {photo.file: sha256_of_file(photos / photo.file)[:20] for photo in first.splits.train}
+    gone = list(ids)[3:6]
+
+    def delete(record: object, best: bool) -> None:
+        (photos / gone.pop()).unlink()
+
+    train_model(first, on_epoch=delete)
+    assert len(gone) == 1, "one was deleted after each epoch"
+    assert open_model(first.out).trained_on == set(ids.values())
+
+    # Finished, and exported again when even more are gone.
+    for name in list(ids)[:3]:
+        (photos / name).unlink(missing_ok=True)
+    train_model(first)
+    assert open_model(first.out).trained_on == set(ids.values())
+
+
+def test_what_nobody_can_tell_any_more_is_noted(task: Make, tmp_path: Path) -> None:
+    """A process that was killed takes with it which photos it had learned from."""
+    photos = write_dishes(tmp_path / "photos")
+    first = task(photos, epochs=1)
+    with open_training(first) as training:
+        training.run(lambda record, best: None)
+        names = [file.file for file in training.train.files]
+        learned = training.gather_learned()
+        del learned[names[0]], learned[names[1]]
+        (photos / names[1]).unlink()
+        made = write_trained(first.out, training, first.backbone, {}, learned, ["a note"])
+    kept = [sha256_of_file(photos / name)[:20] for name in names if name != names[1]]
+    assert open_model(first.out).trained_on == set(kept)
+    note, told = made.training["notes"]
+    assert note == "a note"
+    assert told.startswith(f"training photos that are gone, {names[1]} among them: 1;")
 
 
 def test_photos_that_are_all_broken(task: Make, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """From a finished training to a Model: the best epoch's weights, its record and its card."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 
 from deepfood import __version__
 from deepfood.data.photo_file import photo_id
+from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
 from deepfood.train.loop import Training
+from deepfood.train.photos import Photos
 
 #: Figures of the card, in this order.
 _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
@@ -25,17 +28,20 @@ def write_trained(
     training: Training,
     backbone: str,
     broken: dict[str, str],
+    learned: Mapping[str, str],
     notes: Sequence[str],
 ) -> ModelManifest:
     """Export the best epoch of `training` into `out`. Raises DiskFullError.
 
-    `broken` are the photos that could not be read, by file, and why; `notes` lines about the data.
+    `broken` are the photos that could not be read, by file, and why; `learned` those that were
+    learned from, and their SHA-256; `notes` lines about the data.
     """
+    hashes, gone = _hashes(training.train, broken, learned)
     learner = deepcopy(training.learner).cpu()
     learner.load_state_dict(training.best_weights())
     layout: Any = torch.contiguous_format
     network = learner.backbone.to(memory_format=layout)
-    record = training_record(training, backbone, broken, notes)
+    record = training_record(training, backbone, broken, [*notes, *gone])
     labels = training_labels(training)
     return export_model(
         network,
@@ -46,10 +52,34 @@ def write_trained(
         backbone=backbone,
         labels=labels,
         training=record,
-        trained_on=[photo_id(one) for one in training.train.hashes(but=broken)],
+        trained_on=map(photo_id, hashes),
         source=f"trained by deepfood from {training.origin.source}",
         licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
     )
+
+
+def _hashes(
+    train: Photos, broken: Container[str], learned: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """SHA-256 of all photos that were learned from, and a note on those that nobody can tell of.
+
+    What another process learned from before training was killed is not in `learned`: it is read.
+    """
+    hashes, gone = list(learned.values()), []
+    for row, file in enumerate(train.files):
+        if file.stored in learned or file.stored in broken:
+            continue
+        try:
+            hashes.append(hashlib.sha256(train.read(row)).hexdigest())
+        except PhotoError:
+            gone.append(file.stored)
+    if not gone:
+        return hashes, []
+    note = (
+        f"training photos that are gone, {gone[0]} among them: {len(gone)}; whether they were "
+        "learned from is not known, and their ids are not among those trained on"
+    )
+    return hashes, [note]
 
 
 def training_labels(training: Training) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ class Progress:
     """Where training stands; all of it is in a checkpoint.
 
     `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start; `broken` are the photos that could not be read, and why.
+    the optimizer's steps since the start; `broken` are the photos that could not be read, and why;
+    `learned` those that were learned from, and their SHA-256.
     """
 
     epoch: int = 0
@@ -49,6 +50,7 @@ class Progress:
     best: float = -1.0
     records: list[EpochRecord] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
 
 
 class Training:
@@ -108,6 +110,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         self.train.broken.update(self.progress.broken)
+        self.train.learned.update(self.progress.learned)
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
@@ -149,10 +152,11 @@ class Training:
 
     def gather_broken(self) -> dict[str, str]:
         """The photos that any process could not read, and why; all processes must call it."""
-        from accelerate.utils import gather_object
+        return _gathered({**self.val.broken, **self.train.broken})
 
-        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
-        return dict(sorted((file, why) for one in found for file, why in one.items()))
+    def gather_learned(self) -> dict[str, str]:
+        """The photos that any process learned from, and their SHA-256; all must call it."""
+        return _gathered(self.train.learned)
 
     def best_weights(self) -> dict[str, torch.Tensor]:
         """The state dict of the best epoch's Learner, on the CPU."""
@@ -239,6 +243,7 @@ class Training:
             **vars(self.progress),
             "seconds": self.progress.seconds + seconds,
             "broken": {**self.train.broken, **self.val.broken},
+            "learned": dict(self.train.learned),
         }
         state = {
             "identity": self.who,
@@ -250,3 +255,11 @@ class Training:
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
         checkpoint.save(self.folder / LAST, state)
+
+
+def _gathered(own: dict[str, str]) -> dict[str, str]:
+    """What all processes say, in the order of the names."""
+    from accelerate.utils import gather_object
+
+    found: list[dict[str, str]] = gather_object([own])
+    return dict(sorted((name, said) for one in found for name, said in one.items()))

@@ -91,11 +91,11 @@ def train_model(
                 on_epoch(record, best)
 
             training.run(each_epoch)
-        broken = training.gather_broken()
+        broken, learned = training.gather_broken(), training.gather_learned()
         manifest = None
         if first:
             notes = (*task.splits.notes, *leaks)
-            manifest = write_trained(task.out, training, task.backbone, broken, notes)
+            manifest = write_trained(task.out, training, task.backbone, broken, learned, notes)
         training.hardware.accelerator.wait_for_everyone()
     seconds = time.monotonic() - started
     return Trained(
