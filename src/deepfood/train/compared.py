@@ -34,17 +34,25 @@ def compare(
     own_rows: Labels | None = None,
 ) -> dict[str, Comparison]:
     """Compare two embeddings, each (queries, gallery), of the same photos: by name of JUDGED."""
-    found: list[dict[str, Floats]] = [
+    found = [
         measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
         for queries, gallery in (before, after)
     ]
+    return compare_figures(*found, seed=seed)
+
+
+def compare_figures(
+    before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
+) -> dict[str, Comparison]:
+    """Compare figures of the same queries, float64 [q] each, NaN for none: by name of JUDGED."""
     compared = {}
     for name in JUDGED:
-        differences = found[1][name] - found[0][name]
+        both = np.isfinite(before[name]) & np.isfinite(after[name])
+        differences = (after[name] - before[name])[both]
         compared[name] = Comparison(
-            before=float(np.nanmean(found[0][name])),
-            after=float(np.nanmean(found[1][name])),
-            difference=float(np.nanmean(differences)),
+            before=float(before[name][both].mean()),
+            after=float(after[name][both].mean()),
+            difference=float(differences.mean()),
             interval=confidence_interval(differences, seed=seed),
         )
     return compared

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
+from deepfood.train.compared import Comparison
 from deepfood.train.loop import Training
 from deepfood.train.photos import Photos
 
@@ -29,19 +31,21 @@ def write_trained(
     backbone: str,
     broken: dict[str, str],
     learned: Mapping[str, str],
+    compared: Mapping[str, Comparison] | None,
     notes: Sequence[str],
 ) -> ModelManifest:
     """Export the best epoch of `training` into `out`. Raises DiskFullError.
 
     `broken` are the photos that could not be read, by file, and why; `learned` those that were
-    learned from, and their SHA-256; `notes` lines about the data.
+    learned from, and their SHA-256; `compared` their figures before and after, if they are known;
+    `notes` lines about the data.
     """
     hashes, gone = _hashes(training.train, broken, learned)
     learner = deepcopy(training.learner).cpu()
     learner.load_state_dict(training.best_weights())
     layout: Any = torch.contiguous_format
     network = learner.backbone.to(memory_format=layout)
-    record = training_record(training, backbone, broken, [*notes, *gone])
+    record = training_record(training, backbone, broken, compared, [*notes, *gone])
     labels = training_labels(training)
     return export_model(
         network,
@@ -92,7 +96,11 @@ def training_labels(training: Training) -> tuple[str, ...]:
 
 
 def training_record(
-    training: Training, backbone: str, broken: dict[str, str], notes: Sequence[str]
+    training: Training,
+    backbone: str,
+    broken: dict[str, str],
+    compared: Mapping[str, Comparison] | None,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """The manifest's `training`: everything to judge the figures by and to train it again."""
     at, recipe, train = training.progress, training.recipe, training.train
@@ -114,6 +122,10 @@ def training_record(
             "val_gallery_photos": len(training.gallery),
         },
         "metrics": {name: value for name, value in best.items() if name != "seconds"},
+        "compared": {
+            name: {**asdict(one), "interval": list(one.interval)}
+            for name, one in (compared or {}).items()
+        },
         "epochs": at.records,
         "best_epoch": at.best_epoch,
         "stopped_early": training.stopped_early,
@@ -157,11 +169,28 @@ The epoch was chosen by them, so they flatter it a little. Retrieval is against 
 |---|---|
 {figures}
 
-## Notes on the data
+{_card_of_comparison(record["compared"])}## Notes on the data
 
 {notes}
 ## Licence
 
 The pretrained weights: {licence}. What the training photos allow is for their owners to say: a
 Model may be bound by the terms of the photos that it was trained on.
+"""
+
+
+def _card_of_comparison(compared: dict[str, Any]) -> str:
+    if not compared:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {one['difference']:+.3f} "
+        f"({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) |"
+        for name, one in compared.items()
+    )
+    return f"""The same photos before and after, top-1 and top-3 by the vote of the nearest:
+
+| metric | before | after | difference (95 % interval) |
+|---|---|---|---|
+{rows}
+
 """

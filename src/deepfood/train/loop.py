@@ -15,9 +15,11 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 
 from deepfood.errors import TrainingError
+from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train import checkpoint
-from deepfood.train.checkpoint import BEST, LAST, Identity
+from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
+from deepfood.train.compared import Comparison, compare_figures
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
@@ -201,18 +203,12 @@ class Training:
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress
         self._share_buffers()
+        metrics, figures = self._validate()
         record: EpochRecord = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(1, at.step),
             "lr": self.optimizer.param_groups[-1]["lr"],
-            **validate(
-                self.judged,
-                self.train,
-                self.val,
-                self.gallery,
-                self.hardware,
-                batch=self.recipe.batch,
-            ),
+            **metrics,
         }
         at.seconds += time.monotonic() - started
         record["seconds"] = round(at.seconds - sum(r["seconds"] for r in at.records), 3)
@@ -223,10 +219,38 @@ class Training:
             at.best, at.best_epoch = record[BEST_BY], at.epoch
             if self.hardware.first:
                 weights = deepcopy(self.judged).cpu().state_dict()
-                checkpoint.save(self.folder / BEST, {"identity": self.who, "learner": weights})
+                self._save_judged(BEST, figures, learner=weights)
         self._save(0.0)
         if self.hardware.first:
             on_epoch(record, best)
+
+    def judge_given(self) -> None:
+        """Note what the network finds before it is trained; all processes must call it."""
+        _, figures = self._validate()
+        if self.hardware.first:
+            self._save_judged(GIVEN, figures)
+
+    def compared(self) -> dict[str, Comparison] | None:
+        """The best epoch beside the network as it was given; None where that knew nothing."""
+        given = checkpoint.load(self.folder / GIVEN, self.who)
+        best = checkpoint.load(self.folder / BEST, self.who)
+        if given is None or best is None:
+            return None
+        before, after = (
+            {name: values.numpy() for name, values in state["figures"].items()}
+            for state in (given, best)
+        )
+        return compare_figures(before, after, seed=self.recipe.seed)
+
+    def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
+        return validate(
+            self.judged, self.train, self.val, self.gallery, self.hardware, batch=self.recipe.batch
+        )
+
+    def _save_judged(self, name: str, figures: dict[str, Floats], **more: Any) -> None:
+        tensors = {one: torch.from_numpy(values) for one, values in figures.items()}
+        state = {"identity": self.who, "figures": tensors, **more}
+        checkpoint.save(self.folder / name, state)
 
     def _share_buffers(self) -> None:
         """What norms have counted in the first process is what is kept, so all judge by it."""
