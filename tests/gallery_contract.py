@@ -27,10 +27,12 @@ from deepfood.errors import (
     UndeclaredError,
 )
 from deepfood.galleries import add_to, import_attributes, open_gallery
+from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
+from deepfood.gallery.vote import VOTERS
 from deepfood.info import problems_of
 from deepfood.renewals import forget_before, reembed, rollback
 from live import run_here
@@ -175,10 +177,12 @@ def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: lis
     where = parse_filter(f"({text}) AND mine = 1")
     found = gallery.find(query, 20, where=where)
     assert {hit.photo.id for hit in found.hits} == {given_ids[i] for i in wanted}
+    assert found.total == len(wanted)
     if "allergens" in text:
         assert any("allergens not known" in note for note in found.notes)
     if wanted:
-        assert len(gallery.find(query, 1, where=where).hits) == 1
+        one = gallery.find(query, 1, where=where)
+        assert (len(one.hits), one.total) == (1, len(wanted))
         known = found.attributes[given_ids[wanted[0]]]
         assert known["mine"] == 1
 
@@ -467,12 +471,31 @@ def test_variety_groups_and_photos_to_leave_out(engine: Engine):
     found = gallery.find(query, 5, without=[photo.id])
     assert photo.id not in {hit.photo.id for hit in found.hits}
     assert len(found.hits) == 5
+    assert found.total == gallery.count - 1
     varied = gallery.find(query, 5, diverse=0.9)
+    scores = [hit.score for hit in varied.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert varied.total == gallery.count
     assert varied.hits[0].photo.id == photo.id
     assert {h.photo.id for h in varied.hits} != {h.photo.id for h in gallery.find(query, 5).hits}
     grouped = gallery.find(query, 3, grouped=True)
     assert len(grouped.hits) == 3
     assert len(grouped.alike) == 3
+    assert grouped.total == gallery.count
+
+
+def test_those_that_have_a_label_vote(engine: Engine):
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 2)[0].id)
+    with engine.writing() as writer:
+        for photo in gallery.sample(12, 5):
+            writer.update(photo.id, label=f"dish {photo.id[0]}")
+    every = [hit for hit in gallery.search(query, gallery.count) if hit.photo.label]
+    assert len(every) >= 12
+    for without in ([], [every[0].photo.id]):
+        voters = nearest_labelled(gallery, query, without)
+        expected = [hit for hit in every if hit.photo.id not in without][:VOTERS]
+        assert [hit.photo for hit in voters] == [hit.photo for hit in expected]
 
 
 def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: Engine):

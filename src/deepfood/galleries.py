@@ -58,6 +58,13 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
     return Gallery.open(folder, model, settings.photos_root), model
 
 
+def own_model(place: Path | str, settings: Settings) -> Model:
+    """The Model that a gallery was made with: its own copy, whichever the settings name."""
+    gallery, model = open_gallery(place, settings.model_copy(update={"model": None}))
+    gallery.close()
+    return model
+
+
 def open_to_read(place: Path | str, settings: Settings) -> SearchedGallery:
     """A gallery that is not searched with new photos, so that it needs no Model."""
     return open_on_milvus(place, settings) if is_milvus(place) else Gallery.open(Path(place))

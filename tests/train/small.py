@@ -14,7 +14,7 @@ from deepfood.train.recipe import DEEPFOOD
 from deepfood.train.run import Task
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pixels=64_000_000)
-OF_TASK = ("backbone", "weights", "workers", "checkpoint_s", "fresh", "device")
+OF_TASK = ("backbone", "weights", "workers", "checkpoint_s", "fresh", "device", "even_if_worse")
 
 
 def small_task(photos: Path, out: Path, **changes: Any) -> Task:

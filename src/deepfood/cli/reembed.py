@@ -148,15 +148,25 @@ def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
 
 
 def _compared(gallery: Path, model: "Model", settings: Settings, *, quiet: bool) -> dict[str, Any]:
+    from deepfood.errors import DatasetError
     from deepfood.evaluate.succession import compare_successor
 
-    found = compare_successor(gallery, model, settings, k=9, seed=0)
-    name = model.manifest.name
+    try:
+        found = compare_successor(gallery, model, settings, k=9, seed=0)
+    except DatasetError as error:  # embedded it is all the same
+        if not quiet:
+            print(f"not compared: {error}")
+        return {"photos": 0, "notes": [], "verdict": str(error), "metrics": {}}
+    notes = found.first.trial.notes
     if not quiet:
+        name = model.manifest.name
         print(f"A: {found.first.model} (the gallery's)   B: {name}   {found.first.judged} photos")
+        for note in notes:
+            print(f"note: {note}")
         print(found.verdict())
     return {
         "photos": found.first.judged,
+        "notes": list(notes),
         "verdict": found.verdict(),
         "metrics": {
             metric: {

@@ -181,6 +181,7 @@ async def search(request: Request) -> SearchOut:
         verdict=answer.verdict,
         in_gallery=answer.in_gallery,
         label=answer.label and LabelOut(**asdict(answer.label)),
+        total=found.total,
         next=found.next,
         notes=list(found.notes),
     )

@@ -29,6 +29,7 @@ def hit_of(request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, V
     return HitOut(
         score=hit.score,
         probability=hit.probability,
+        same_dish=hit.same_dish,
         alike=near,
         attributes=attributes,
         **about,

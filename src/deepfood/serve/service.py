@@ -13,6 +13,7 @@ from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.galleries import open_gallery
 from deepfood.gallery import Answer, Photo, judge
+from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import Found
 from deepfood.gallery.queries import combine
@@ -44,9 +45,10 @@ class SearchService:
         self.links = PhotoLinks.of(gallery.place, settings)
 
     def search(self, question: Question) -> tuple[Answer, Found]:
-        """The page of hits asked for. How sure it is, is known for a plain question only.
+        """The page of hits asked for, and what is known of the one photo that was asked with.
 
-        Photos of the gallery that the question names are left out. Raises PhotoError or QueryError.
+        Photos of the gallery that the question names are left out, and of one that has a label
+        nothing is guessed. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
@@ -66,18 +68,25 @@ class SearchService:
             )
         if found.next is not None:
             found = replace(found, next=self._cursors.signed(found.next))
-        if not question.is_plain:
-            return Answer(found.hits), found
-        voters = found.hits[:VOTERS]
-        if question.cursor or (len(voters) < VOTERS and found.next):
-            voters = self.gallery.find(query, VOTERS, without=without).hits
-        answer = judge(
-            [*voters, *found.hits],
-            self.gallery.manifest.calibration,
+        with stage("search"):
+            return self._judged(question, query, found), found
+
+    def _judged(self, question: Question, query: Vector, found: Found) -> Answer:
+        calibration = self.gallery.manifest.calibration
+        if calibration is None or not question.shows_one_photo:
+            return Answer(found.hits)
+        if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
+            return Answer(found.hits)
+        voters = found.hits[:VOTERS] if question.asks_for_nearest else []
+        if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
+            voters = nearest_labelled(self.gallery, query, question.ids)
+        return judge(
+            found.hits,
+            voters,
+            calibration,
             match_probability=self._match_probability,
             none_probability=self._none_probability,
         )
-        return replace(answer, hits=answer.hits[len(voters) :]), found
 
     def _vector(self, question: Question) -> Vector:
         """What is searched for, as a unit vector, float32 [dim]."""

@@ -4,7 +4,7 @@ A photo that cannot be read is no crash: it is written down, and another of its 
 """
 
 import hashlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -28,7 +28,8 @@ _STAND_INS = 20
 class Photos:
     """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
 
-    `broken` are the photos that could not be read so far, by file, and why.
+    `broken` are the photos that could not be read so far, by file, and why; `learned` those that
+    were given out to learn from, and their SHA-256 when they first were.
     """
 
     def __init__(
@@ -49,15 +50,10 @@ class Photos:
         self.limits = limits
         self.workers = workers
         self.broken: dict[str, str] = {}
+        self.learned: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def hashes(self, but: Container[str]) -> Iterator[str]:
-        """SHA-256 of the photos' files, but for those whose names are in `but`."""
-        for row, file in enumerate(self.files):
-            if file.stored not in but:
-                yield hashlib.sha256(self.read(row)).hexdigest()
 
     def read(self, row: int) -> bytes:
         """The bytes of a photo's file. Raises PhotoError."""
@@ -130,10 +126,16 @@ class Photos:
         shorter = 2 * self.preprocess.size
         wanted = row
         for attempt in range(_STAND_INS):
+            file = self.files[row].stored
             try:
-                return read_picture(self.read(row), shorter, self.limits), row
+                data = self.read(row)
+                picture = read_picture(data, shorter, self.limits)
             except PhotoError as error:
-                self.broken[self.files[row].stored] = str(error)
+                self.broken[file] = str(error)
+            else:
+                if file not in self.learned:
+                    self.learned[file] = hashlib.sha256(data).hexdigest()
+                return picture, row
             own = np.flatnonzero(self.labels == self.labels[wanted])
             # The label's other photos first; where they are broken too, anyone's.
             row = (
