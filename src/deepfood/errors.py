@@ -3,7 +3,8 @@
 DeepfoodError                    what a user can act on; one line, exit status 2
 ├── SettingError                 a setting or flag has a value that cannot be used
 ├── DatasetError                 a photo folder, CSV or data source is not what it should be
-│   └── DownloadError            the source could not be fetched whole
+│   ├── DownloadError            the source could not be fetched whole
+│   └── UndeclaredError          no attribute of that name has been declared
 ├── PhotoError                   bytes that do not become a picture
 │   ├── PhotoUnsupportedError    not an image, or a format deepfood does not read
 │   ├── PhotoMissingError        no such file where the photos are
@@ -54,6 +55,10 @@ class DatasetError(DeepfoodError):
 
 
 class DownloadError(DatasetError):
+    pass
+
+
+class UndeclaredError(DatasetError):
     pass
 
 

@@ -33,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+#: How long a command waits for another writer's commit; a build takes longer.
+WAIT_S = 5.0
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -173,6 +176,12 @@ def options(
 def count(things: Sized, one: str, many: str) -> str:
     """ "1 file is" or "3 files are"."""
     return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def print_rows_without_photo(rows: int) -> None:
+    """Say how many rows of a table were passed over, where any were."""
+    if rows:
+        print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
 
 
 def print_json(value: Any) -> None:

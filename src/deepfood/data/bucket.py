@@ -116,6 +116,15 @@ class BucketRoot(Root):
     def is_file(self, below: str) -> bool:
         return below in self._stamps()
 
+    def names(self, below: str) -> list[str]:
+        start = f"{below}/" if below else ""
+        inner = (file.removeprefix(start) for file in self._stamps() if file.startswith(start))
+        return list({file.partition("/")[0] for file in inner})
+
+    def inside(self, path: str) -> str | None:
+        start = f"{self}/"
+        return path.removeprefix(start) if path.startswith(start) else None
+
     def sub_folders(self) -> list[str]:
         first = {file.partition("/")[0] for file in self._stamps() if "/" in file}
         return [name for name in first if not name.startswith(".")]

@@ -226,11 +226,12 @@ class Gallery:
             now = self.refresh()
             rows, scores = now.index.search(query, k, now.allowed)
             photos = now.store.at(rows)
-            if len(photos) == len(rows):  # else one was removed meanwhile
+            if len(photos) == len(rows):
                 return [
                     Hit(photos[int(row)], float(score))
                     for row, score in zip(rows, scores, strict=True)
                 ]
+            now.expect_changed()  # one was removed meanwhile
 
     def search_like(self, photo_id: str, k: int) -> list[Hit]:
         """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""

@@ -5,13 +5,12 @@ made of, and would make an altered byte look whole for ever.
 """
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.attribute_faults import attribute_faults
-from deepfood.gallery.store import CATALOGUE, Store
+from deepfood.gallery.store import Store
+from deepfood.gallery.verify import catalogue_faults
 
 
 class Readable(Protocol):
@@ -51,25 +50,8 @@ class CheckedVectors:
 
 def check_catalogue(store: Store, gallery: Path) -> None:
     """Raise ArtifactCorruptError for the first thing in a catalogue that was altered."""
-    for problem in _problems(store):
-        raise _altered(gallery, problem)
-
-
-def _problems(store: Store) -> Iterator[str]:
-    for problem in store.integrity_problems():
-        yield f"{CATALOGUE}: {problem}"
-    rows, removed = set(), set(store.removed_since(0))
-    for row, photo, whole in store.rows_as_they_stand():
-        rows.add(row)
-        if not whole:
-            yield f"row {row} of {CATALOGUE} ({photo.file}) is altered"
-    for row in sorted(rows.symmetric_difference(removed) ^ set(range(store.next_row()))):
-        yield f"{CATALOGUE} contradicts itself about row {row}"
-    for one, whole in store.skipped_as_they_stand():
-        if not whole:
-            yield f"what {CATALOGUE} says of the skipped file {one.file} is altered"
-    for fault in attribute_faults(store.attributes):
-        yield fault.what
+    for fault in catalogue_faults(store):
+        raise _altered(gallery, fault.what)
 
 
 def _altered(gallery: Path, what: str) -> ArtifactCorruptError:

@@ -11,6 +11,7 @@ from typing import Literal
 from deepfood.artifacts import MANIFEST, Manifest, kind_of, open_file
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Gallery, GalleryManifest, Photo
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.snapshot import stamp_of
 from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import VectorFile
@@ -93,9 +94,12 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
         row_bytes = VectorFile.open(path, manifest.dimension, manifest.storage, 0).row_bytes
         # Rows are only ever added behind these, or beyond the last one that counts.
         vectors = _part(f"{within}/{path.name}", path, stack, store.next_row() * row_bytes)
+        head = store.state().head
         checked = CheckedVectors(vectors.file, row_bytes, store, folder)
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
     parts.append(replace(vectors, file=checked))
+    for path, size in Journal(folder).files_until(head):
+        parts.append(_part(path.relative_to(folder).as_posix(), path, stack, size))
     about = manifest.model_name, manifest.model_fingerprint
     return Frozen("gallery", *about, parts, photos, gallery.read)
 
