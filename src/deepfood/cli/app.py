@@ -13,9 +13,15 @@ import typer
 from deepfood import __version__
 from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
 from deepfood.config import load_settings
-from deepfood.errors import DatasetError, DeepfoodError, SettingError, said_by_system
+from deepfood.errors import (
+    DatasetError,
+    DeepfoodError,
+    SettingError,
+    nearest,
+    said_by_system,
+)
 from deepfood.milvus.address import MilvusAddress, is_milvus
-from deepfood.storage import is_remote
+from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
     from deepfood.photo import Limits
@@ -35,8 +41,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _local(text: str) -> Path:
-    """A folder, or a release in a bucket, which is pulled into the cache."""
-    if not is_remote(text):
+    """A folder, or a release, which is pulled into the cache."""
+    if not is_release(text):
         return _no_engine(text)
     from deepfood.release.cached import cached
 
@@ -45,7 +51,7 @@ def _local(text: str) -> Path:
 
 def _own(text: str) -> Path:
     """A folder that the command may change."""
-    if is_remote(text):
+    if is_release(text):
         raise SettingError(
             f"{text} is a release, which never changes: deepfood pull it, change that, and push"
         )
@@ -61,7 +67,7 @@ def _no_engine(text: str) -> Path:
     return Path(text)
 
 
-def _anywhere(text: str) -> Path:
+def anywhere(text: str) -> Path:
     """As `_local`; a gallery on Milvus stays where it is."""
     return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _local(text)
 
@@ -91,7 +97,7 @@ SearchedGalleryArgument = Annotated[
     Path,
     typer.Argument(
         metavar="GALLERY",
-        parser=_anywhere,
+        parser=anywhere,
         help="A gallery: a folder, s3://bucket/prefix[@RELEASE], or milvus://host:port/name",
     ),
 ]
@@ -104,7 +110,7 @@ ChangedGalleryArgument = Annotated[
 ArtifactArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="ARTIFACT", parser=_anywhere, help="A gallery or a Model, also s3://…, milvus://…"
+        metavar="ARTIFACT", parser=anywhere, help="A gallery or a Model, also s3://…, milvus://…"
     ),
 ]
 OwnArtifactArgument = Annotated[
@@ -196,6 +202,11 @@ def read_photo(photo: Path, limits: "Limits") -> bytes:
     """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
     try:
         limits.check_bytes(photo.stat().st_size)
-        return photo.read_bytes()
+        with photo.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
+        limits.check_bytes(len(data))
+        return data
+    except FileNotFoundError:
+        raise DatasetError(f"there is no {photo}: {nearest(photo)}") from None
     except OSError as error:
         raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from deepfood.config import load_settings
 from deepfood.data.bucket import BucketRoot, stamp_of
 from deepfood.data.root import Folder, Root, is_photo_name
-from deepfood.errors import DatasetError, StorageMissingError
+from deepfood.errors import DatasetError, StorageMissingError, nearest
 from deepfood.storage import Bucket, is_remote
 
 
@@ -25,7 +25,8 @@ def locate(where: Path | str) -> tuple[Root, str]:
     if path.exists():
         raise DatasetError(f"{path} is neither a folder nor a file")
     raise DatasetError(
-        f"there is no {path}: give photos, a folder of photos, or a CSV that names them"
+        f"there is no {path}: give photos, a folder of photos, or a CSV that names them; "
+        f"{nearest(path)}"
     )
 
 

@@ -262,7 +262,9 @@ class Gallery:
         return photo, store.attributes.read(row)
 
     def where(self, photo: Photo) -> str:
-        """Where the photo's file should be: its path or s3:// URL."""
+        """Its file's path or s3:// URL; of a pulled one, which lies by its content, its name."""
+        if self._files.is_pulled:
+            return photo.file
         root, file = place_of(photo, self._files, self.photos_root)
         return root.where(file)
 
