@@ -37,7 +37,6 @@ GROUND_FLOOR = {
     "artifacts",
     "photo",
     "photo_box",
-    "photo_defects",
     "progress",
     "caption",
     "storage",

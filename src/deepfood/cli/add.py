@@ -2,12 +2,21 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import ChangedGalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import (
+    ChangedGalleryArgument,
+    Json,
+    ModelOption,
+    app,
+    count,
+    print_json,
+    print_passed_over,
+)
 from deepfood.config import load_settings
 
 LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
@@ -61,6 +70,7 @@ def add(
                     for photo, outcome in done.photos
                 ],
                 "left_out": [{"file": one.file, "reason": one.reason} for one in done.left_out],
+                "passed_over": [asdict(one) for one in done.passed_over],
                 "seconds": round(done.seconds, 3),
             }
         )
@@ -72,6 +82,7 @@ def add(
             print(f"{count(done.left_out, 'file is', 'files are')} left out:")
             for one in done.left_out:
                 print(f"  {one.file}: {one.reason}")
+        print_passed_over(done.passed_over)
     raise typer.Exit(1 if done.left_out else 0)
 
 

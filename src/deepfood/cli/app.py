@@ -1,9 +1,10 @@
 """The root of the command line: its options, its errors, and what its commands share."""
 
+import io
 import json
 import sys
 import traceback
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.storage import is_remote
 
 if TYPE_CHECKING:
+    from deepfood.data.passed_over import PassedOver
     from deepfood.photo import Limits
 
 app = typer.Typer(
@@ -111,6 +113,8 @@ PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if 
 
 def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except DeepfoodError as error:
@@ -155,6 +159,13 @@ def options(
 def count(things: Sized, one: str, many: str) -> str:
     """ "1 file is" or "3 files are"."""
     return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:
+    """What a search for photos left where it was, a line a reason."""
+    lines = [f"  {one}" for one in passed_over]
+    if lines:
+        print("passed over:", *lines, sep="\n")
 
 
 def print_json(value: Any) -> None:

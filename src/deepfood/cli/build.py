@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
+from deepfood.cli.app import (
+    Json,
+    ModelOption,
+    PhotosArgument,
+    app,
+    count,
+    print_json,
+    print_passed_over,
+)
 from deepfood.config import Settings, load_settings
 
 IndexOption = Annotated[
@@ -57,6 +65,7 @@ def build(
                 "embedded": report.embedded,
                 "reused": report.reused,
                 "skipped": [asdict(one) for one in report.skipped],
+                "passed_over": [asdict(one) for one in report.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
@@ -81,6 +90,7 @@ def _print_report(report: Any, out: Path | str) -> None:
     about = report.manifest
     if report.up_to_date:
         print(f"{out} is up to date: {report.count} photos")
+        print_passed_over(report.passed_over)
         return
     rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
     print(
@@ -99,3 +109,4 @@ def _print_report(report: Any, out: Path | str) -> None:
             print(f"  {one.file}: {one.reason}")
     if copies or len(unusable) > _SHOWN:
         print(f"  all of them: deepfood info {out}")
+    print_passed_over(report.passed_over)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.root import Root
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -33,7 +34,11 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """`root` is what every file is below; `files` are distinct and sorted."""
+    """`root` is what every file is below; `files` are distinct and sorted.
+
+    `passed_over` is what else was met in the search for them.
+    """
 
     root: Root
     files: tuple[PhotoFile, ...]
+    passed_over: tuple[PassedOver, ...] = ()

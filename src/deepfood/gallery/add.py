@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepfood.data.locate import locate
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
@@ -27,10 +28,14 @@ _BATCH_S = 1.0
 
 @dataclass
 class AddReport:
-    """Each photo and what was done with it, and the files that are no usable photos."""
+    """Each photo and what was done with it, and the files that are no usable photos.
+
+    `passed_over` is what the folders hold that was not even tried.
+    """
 
     photos: list[tuple[Photo, Outcome]] = field(default_factory=list)
     left_out: list[Skipped] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -82,8 +87,8 @@ def add_batches(
 ) -> AddReport:
     """As `add_photos`, each batch with a writer of its own."""
     started = time.monotonic()
-    report = AddReport()
     sources = [_source(path) for path in paths]
+    report = AddReport(passed_over=[one for source in sources for one in source.passed_over])
     total = sum(len(source.files) for source in sources)
     batch: list[EmbeddedPhoto] = []
     first = started

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, ArtifactMissingError, DatasetError, disk_full_named
@@ -39,7 +40,10 @@ Manifest = TypeVar("Manifest")
 
 @dataclass(frozen=True)
 class BuildReport(Generic[Manifest]):
-    """What a build did. `embedded` files were read now, `reused` ones had been before."""
+    """What a build did. `embedded` files were read now, `reused` ones had been before.
+
+    `passed_over` is what of the source was no photo to begin with.
+    """
 
     manifest: Manifest
     count: int
@@ -49,6 +53,7 @@ class BuildReport(Generic[Manifest]):
     skipped: tuple[Skipped, ...]
     seconds: float
     up_to_date: bool
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def build_gallery(
