@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -166,11 +167,12 @@ def build(
 
         embedder = open_embedder(settings, _living_model(out, settings))
         address, reading = MilvusAddress.parse(out), reading_for(settings)
-        return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
+        made = build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
+        return replace(made, passed_over=source.passed_over)
     folder = Path(out)
     keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
-    return build_gallery(
+    report = build_gallery(
         source,
         folder,
         embedder,
@@ -180,6 +182,7 @@ def build(
         reading=reading_for(settings),
         quiet=quiet,
     )
+    return replace(report, passed_over=source.passed_over)
 
 
 def recalibrate(

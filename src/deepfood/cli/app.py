@@ -1,10 +1,11 @@
 """The root of the command line: its options, its errors, and what its commands share."""
 
+import io
 import json
 import sqlite3
 import sys
 import traceback
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
+    from deepfood.data.passed_over import PassedOver
     from deepfood.photo import Limits
 
 app = typer.Typer(
@@ -122,6 +124,8 @@ PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if 
 
 def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = ended_apart()
         if code is None:
@@ -192,6 +196,13 @@ def print_rows_without_photo(rows: int) -> None:
     """Say how many rows of a table were passed over, where any were."""
     if rows:
         print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
+
+
+def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:
+    """What a search for photos left where it was, a line a reason."""
+    lines = [f"  {one}" for one in passed_over]
+    if lines:
+        print("passed over:", *lines, sep="\n")
 
 
 def print_json(value: Any) -> None:
