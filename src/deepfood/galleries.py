@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -167,12 +166,11 @@ def build(
 
         embedder = open_embedder(settings, _living_model(out, settings))
         address, reading = MilvusAddress.parse(out), reading_for(settings)
-        made = build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
-        return replace(made, passed_over=source.passed_over)
+        return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
     folder = Path(out)
     keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
-    report = build_gallery(
+    return build_gallery(
         source,
         folder,
         embedder,
@@ -182,7 +180,6 @@ def build(
         reading=reading_for(settings),
         quiet=quiet,
     )
-    return replace(report, passed_over=source.passed_over)
 
 
 def recalibrate(
