@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import open_embedder
-from deepfood.errors import ArtifactMissingError, MissingExtraError
+from deepfood.errors import ArtifactMissingError, MissingExtraError, SettingError
 from deepfood.gallery import (
     BuildReport,
     Gallery,
@@ -22,6 +22,7 @@ from deepfood.gallery.add import AddReport, add_batches, add_photos
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.build import NOTHING_ASKED, Consent
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.history import Event, history
 from deepfood.gallery.import_attributes import import_attributes as import_into_folder
 from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
 from deepfood.gallery.searched import (
@@ -78,12 +79,25 @@ def compared(gallery: SearchedGallery) -> tuple[EveryPhoto, Compared]:
     return every, Neighbours(gallery, every)
 
 
+def history_of(place: Path | str, settings: Settings, photo: str | None = None) -> Iterator[Event]:
+    """Every change of a gallery, or of one photo by its id. Raises ArtifactError or QueryError."""
+    if is_milvus(place):
+        raise SettingError(f"{place}: deepfood history works on folders only")
+    GalleryManifest.read(Path(place))
+    return history(Path(place), photo)
+
+
 def writing(
-    gallery: SearchedGallery, settings: Settings, model: Model | None, *, wait_s: float = 0
+    gallery: SearchedGallery,
+    settings: Settings,
+    model: Model | None,
+    *,
+    wait_s: float = 0,
+    by: str = "",
 ) -> AbstractContextManager[ChangedGallery]:
     """The writer of an open gallery. Raises ArtifactBusyError, ArtifactError or EngineError."""
     if isinstance(gallery, Gallery):
-        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s)
+        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s, by=by)
     return writer_of(gallery.place, settings, model)
 
 

@@ -64,12 +64,16 @@ def facts_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, 
 
 
 def edit_of(before: Photo, after: Photo, values: Mapping[str, Value | None]) -> dict[str, Any]:
-    """What an `update` changes, as its record has it: only what is set by hand."""
+    """What an `update` changes, as its record has it: only what is set by hand.
+
+    `was` has the texts before, which a photo's source may have given: for who takes it back.
+    """
     edit: dict[str, Any] = {"sha256": after.sha256}
     for name in ("label", "name"):
         now = getattr(after, name), getattr(after, f"{name}_edited")
         if now[1] and now != (getattr(before, name), getattr(before, f"{name}_edited")):
             edit[name] = now[0]
+            edit.setdefault("was", {})[name] = getattr(before, name)
     return {**edit, "attributes": dict(values)} if values else edit
 
 
@@ -79,6 +83,8 @@ class Fold:
     def __init__(self) -> None:
         self.head: Head = BEGINNING
         self.definitions: dict[str, Definition] = {}
+        #: The table that the last build took in, as the journal keeps it.
+        self.source_table: str | None = None
         #: Lines of a checkpoint stay text until somebody asks: a million photos fit in memory.
         self._said: dict[str, Said | str] = {}
 
@@ -151,6 +157,7 @@ class Fold:
                     self.declare(name, one["type"], one["safety"])
                 for sha256, values in journal.read_table(what["table"]):
                     self.put(sha256, self[sha256].with_values(values))
+                self.source_table = what.get("source_table", self.source_table)
             case _:
                 raise ArtifactCorruptError(
                     f"record {record.number} of {journal.folder} is a {record.do!r}, which this "
@@ -200,7 +207,8 @@ class Fold:
                 digest.update(data)
                 file.write(data)
 
-            write(json.dumps({"head": self.head, "definitions": definitions}))
+            head = {"head": self.head, "source_table": self.source_table}
+            write(json.dumps({**head, "definitions": definitions}))
             for sha256 in self:
                 said = self._said[sha256]
                 text = said if isinstance(said, str) else text_of(said)
@@ -228,7 +236,7 @@ class Fold:
             if hashlib.sha256(body.encode()).hexdigest() != lines[-1]:
                 raise ValueError("its checksum is another")
             fold, head = cls(), json.loads(lines[0])
-            fold.head = Head(*head["head"])
+            fold.head, fold.source_table = Head(*head["head"]), head["source_table"]
             for name, one in head["definitions"].items():
                 fold.definitions[name] = Definition(**one)
             fold._said = {line[:64]: line[65:] for line in lines[1:-1]}

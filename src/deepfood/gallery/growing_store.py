@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,7 +23,8 @@ from deepfood.errors import disk_full_named
 from deepfood.gallery.attributes import crc_of
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
-from deepfood.gallery.fold import edit_of, facts_of
+from deepfood.gallery.fold import Said, edit_of, facts_of, said_from, text_of
+from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store, unusable
 from deepfood.gallery.values import Value, attribute_name
@@ -252,7 +253,7 @@ class GrowingStore(Store):
                 by_photo.setdefault(hashes[row], {})[name] = value
         table = journal.write_table(by_photo)
         declared = {name: _definition(one) for name, one in definitions.items()}
-        return "import", {"table": table, "photos": len(by_photo), "attributes": declared}
+        return "import", {"table": table, "count": len(by_photo), "attributes": declared}
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
         """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
@@ -331,6 +332,43 @@ class GrowingStore(Store):
         stored = beside.read_bytes()
         beside.unlink()
         return stored
+
+    def take_back(self, undo: Undo) -> list[Photo]:
+        """Have photos say again what was said before a change; those that are here.
+
+        A photo that was removed comes back with the next build.
+        """
+        there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
+        with self._transaction() as work:
+            said = [
+                {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+                for sha256, one in undo.before.items()
+            ]
+            work.records.append(("restore", {"photos": said, "undoes": undo.number}))
+            for one in said:
+                self.restore(work, one)
+        return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
+
+    def restore(self, work: Work, one: Mapping[str, Any]) -> None:
+        """What a `restore` says of one photo, in a transaction."""
+        sha256, said = one["sha256"], said_from(one["said"])
+        work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
+        found = self._find(sha256)
+        if found is None:
+            if said.by_hand or said.attributes:
+                self.keep_absent(work, sha256, said)
+            return
+        row, photo = found
+        unset = replace(photo, **one.get("texts", {}), label_edited=False, name_edited=False)
+        values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
+        self._update(work, {row: said.of(unset)}, {row: values})
+
+    def keep_absent(self, work: Work, sha256: str, said: Said) -> None:
+        """Keep what is said of a photo that is not here, in a transaction."""
+        text = text_of(replace(said, added=None, removed=None))
+        work.db.execute(
+            "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:

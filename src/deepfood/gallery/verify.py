@@ -313,6 +313,8 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
+    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+        return
     there = list(files.all())
     passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
     for path in there:

@@ -16,6 +16,7 @@ from deepfood.errors import PhotoNotFoundError, QueryError
 from deepfood.gallery.declared import Declared
 from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.history import undo_of
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.named_photos import named_alike
@@ -153,6 +154,15 @@ class GalleryWriter:
     def drop_attribute(self, name: str) -> None:
         """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
         self._store.drop_attribute(name)
+
+    def undo(self, number: int) -> list[Photo]:
+        """Take back a change, by its number in `history`; the photos that it was about.
+
+        Raises QueryError where it cannot be taken back.
+        """
+        journal = self._store.journal
+        assert journal is not None
+        return self._store.take_back(undo_of(journal, number))
 
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)

@@ -16,6 +16,7 @@ from deepfood.errors import (
     DatasetError,
     PhotoNotFoundError,
     QueryError,
+    SettingError,
 )
 from deepfood.gallery.declared import (
     Declared,
@@ -89,6 +90,9 @@ class MilvusWriter(LivingRows):
                 rows[photo.id] = _said(before, after, values)
         self.write(list(rows.values()))
         return outcomes
+
+    def undo(self, number: int) -> list[Photo]:
+        raise SettingError("changes of a gallery on Milvus cannot be taken back")
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
         """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""

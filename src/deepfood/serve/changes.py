@@ -173,7 +173,8 @@ async def _write(
         model = service.embedder.model if embeds else None
         wait_s = max(0.0, deadline - time.monotonic())
         settings = request.app.state.settings
-        with writing(service.gallery, settings, model, wait_s=wait_s) as writer:
+        by = request.state.key_name
+        with writing(service.gallery, settings, model, wait_s=wait_s, by=by) as writer:
             return change(writer)
 
     return await in_turn(request, write)
