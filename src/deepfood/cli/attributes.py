@@ -191,7 +191,7 @@ def _draw(opened: Any, groups: list[Any], out: Path, settings: Any) -> None:
     from deepfood.evaluate.thumbs import Thumbs
     from deepfood.photo import Limits
 
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     thumbs = Thumbs(opened, limits, _CELL_PIXELS)
     cells = [
         Cell(thumbs.jpeg(photo), (f"{number} · {score:.3f}", Path(photo.file).name))

@@ -8,7 +8,6 @@ wrote into a bucket: they are shown and asked for, and never become a path on th
 import contextlib
 import hashlib
 import io
-import os
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
+from deepfood.beside import name_beside
 from deepfood.data.root import CheckBytes, Root, is_photo_name
 from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
 from deepfood.storage import Bucket, Entry
@@ -93,7 +93,7 @@ class BucketRoot(Root):
         data = self._fetch(file, check_bytes)
         with disk_full_named(self._keep):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f".{digest}-{os.getpid()}-{threading.get_ident()}")
+            beside = name_beside(kept)
             beside.write_bytes(hashlib.sha256(data).digest() + data)
             beside.replace(kept)
         return data

@@ -98,9 +98,7 @@ def find_faults(
         yield Fault(f"{error}: build the gallery again")
         return
     try:
-        yield from _catalogue_faults(store)
-        for altered in attribute_faults(store.attributes):
-            yield Fault(altered, "said")
+        yield from catalogue_faults(store)
         if fold is not None:
             yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
@@ -130,7 +128,14 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
         yield Fault(f"the generation before: {problem}: deepfood rollback --forget deletes it")
 
 
-def _catalogue_faults(store: Store) -> Iterator[Fault]:
+def catalogue_faults(store: Store) -> Iterator[Fault]:
+    """What is wrong within a catalogue, by its own checksums."""
+    yield from _row_faults(store)
+    for altered in attribute_faults(store.attributes):
+        yield Fault(altered, "said")
+
+
+def _row_faults(store: Store) -> Iterator[Fault]:
     for problem in store.integrity_problems():
         yield Fault(f"the catalogue: {problem}", "catalogue")
     rows = set()
