@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.attribute_table import Table, read_table
-from deepfood.gallery.attributes import SCHEMA, Attributes
+from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.declared import MOST_ATTRIBUTES, Definition
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.store import SCHEMA
+from deepfood.gallery.sums import keep_sums
 from deepfood.gallery.values import folded, number_of
 
 PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
@@ -29,10 +31,11 @@ PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
 def attributes() -> Attributes:
     db = sqlite3.connect(":memory:", check_same_thread=False)
     db.executescript(
-        "CREATE TABLE photos (row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, "
-        "label TEXT, name TEXT) STRICT; INSERT INTO photos VALUES (0, '', 'x/1.jpg', NULL, NULL), "
-        "(1, '', '2', NULL, NULL);" + SCHEMA
+        SCHEMA
+        + "INSERT INTO photos SELECT value, '', iif(value, '2', 'x/1.jpg'), NULL, NULL, '', 1, 1, "
+        "1, 1, 0, 0, 0, 0, 0, 0 FROM json_each('[0, 1]');"
     )
+    keep_sums(db)
     return Attributes(db, threading.RLock())
 
 

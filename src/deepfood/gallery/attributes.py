@@ -81,7 +81,7 @@ class Attributes:
         In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
         declares many. Raises DatasetError.
         """
-        with self.lock:
+        with self._asking():
             declared = self.declared() if known is None else known
             ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
             before = declared.get(name)
@@ -99,13 +99,37 @@ class Attributes:
             "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
         )
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
+        with self.lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise ArtifactCorruptError(
+                    f"the attributes cannot be read ({error}): run deepfood verify --repair"
+                ) from error
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self._asking():
+            own = not self.db.in_transaction
+            if own:
+                self.db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self.db.execute("COMMIT")
+
     def declared(self) -> dict[str, Attribute]:
         """All attributes by name, in the order in which they were declared.
 
         Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
         it is one of safety.
         """
-        with self.lock:
+        with self._asking():
             rows = self.db.execute(
                 "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
             ).fetchall()
@@ -122,7 +146,7 @@ class Attributes:
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        with self.lock:
+        with self._asking():
             return dict(
                 self.db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
@@ -159,7 +183,7 @@ class Attributes:
 
         In the caller's transaction, as `write`.
         """
-        with self.lock:
+        with self._asking():
             attribute = (self.declared() if known is None else known)[name]
             there = {
                 row
@@ -197,23 +221,49 @@ class Attributes:
         return self.read_many([row])[row]
 
     def read_many(self, rows: Sequence[int]) -> dict[int, dict[str, Value]]:
-        """The known values of some photos, by row and name."""
+        """The known values of some photos, by row and name.
+
+        Raises ArtifactCorruptError where one is altered or missing.
+        """
+        found, altered = self.as_they_stand(rows)
+        if altered:
+            raise ArtifactCorruptError(
+                f"the attributes of row {min(altered)} have been altered: run deepfood verify "
+                "--repair"
+            )
+        return found
+
+    def as_they_stand(
+        self, rows: Sequence[int]
+    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+        """As `read_many`, of those that are as they were written; and the rows of which some are
+        not, with what their sum lacks.
+        """
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
-        with self.lock:
+        some = (json.dumps(list(found)),)
+        with self._at_one_moment():
             names = {one.id: name for name, one in self.declared().items()}
+            lacking = dict(
+                self.db.execute(
+                    "SELECT row, values_sum FROM photos "
+                    "WHERE row IN (SELECT value FROM json_each(?))",
+                    some,
+                ).fetchall()
+            )
             values = self.db.execute(
                 "SELECT row, attribute, value, checksum FROM attribute_values "
                 "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY attribute",
-                (json.dumps(list(found)),),
+                some,
             ).fetchall()
         for row, number, value, check in values:
-            if crc_of(row, number, value) == check and number in names:  # an altered one is unknown
+            if number in names and crc_of(row, number, value) == check:
                 found[row][names[number]] = json.loads(value)
-        return found
+                lacking[row] = lacking.get(row, 0) - check - 1
+        return found, {row: left for row, left in lacking.items() if left}
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
-        with self.lock:
+        with self._asking():
             for (number,) in self.db.execute(
                 "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
             ).fetchall():
@@ -268,22 +318,15 @@ class Attributes:
         have been known when the others with peanuts were. Raises QueryError where what is asked
         takes longer than FILTER_CPU_S.
         """
-        with self.lock:
-            own = not self.db.in_transaction
-            if own:
-                self.db.execute("BEGIN")
-            try:
-                with stopped_in_time(self.db):
-                    self._masks.refresh()
-                    yield Columns(self.declared(), self._masks)
-            finally:
-                if own:
-                    self.db.execute("COMMIT")
+        with self._at_one_moment(), stopped_in_time(self.db):
+            self._masks.refresh()
+            yield Columns(self.declared(), self._masks)
 
 
 def crc_of(*said: int | str) -> int:
     """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
-    return zlib.crc32(json.dumps(said).encode())
+    # What a damaged page has in place of a text or a number may be bytes.
+    return zlib.crc32(json.dumps(said, default=repr).encode())
 
 
 def written(value: Value) -> str:

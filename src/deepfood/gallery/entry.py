@@ -100,4 +100,4 @@ def checksum(entry: Photo | Skipped, *more: int) -> int:
     """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
     # In the order of the fields; dataclasses.astuple copies deeply, in ten times the time.
     values = [int(value) if isinstance(value, bool) else value for value in vars(entry).values()]
-    return zlib.crc32(json.dumps([*more, *values]).encode())
+    return zlib.crc32(json.dumps([*more, *values], default=repr).encode())

@@ -13,6 +13,7 @@ from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.fold import Fold, edits_of, touched
 from deepfood.gallery.growing_store import GrowingStore, Values, Work
 from deepfood.gallery.journal import Journal, Record
+from deepfood.gallery.sums import sum_again
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile, append_vectors
 
@@ -195,6 +196,8 @@ class FollowingStore(GrowingStore):
 def _forget_said(db: sqlite3.Connection) -> None:
     for table in ("attributes", "attribute_values", "attribute_keys", "absent"):
         db.execute(f"DELETE FROM {table}")  # noqa: S608
+    db.execute("UPDATE photos SET values_sum = 0")
+    sum_again(db)
 
 
 def edited_as(before: Photo, added: Photo) -> Photo:

@@ -3,6 +3,7 @@
 Nothing is deleted that is not there twice: what cannot be put to use is moved to `lost+found/`.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -122,11 +123,12 @@ class _Mender:
 
     def _salvage(self) -> list[str]:
         manifest = self._manifest
-        store = Store.open(manifest.folder(self._folder), manifest.dimension, manifest.storage)
         try:
+            store = Store.open(manifest.folder(self._folder), manifest.dimension, manifest.storage)
+        except (ArtifactCorruptError, ArtifactMissingError):
+            return salvage(self._folder, None, user())
+        with contextlib.closing(store):
             return salvage(self._folder, store, user())
-        finally:
-            store.close()
 
     def _mend_store(self, faults: Sequence[Fault]) -> list[str]:
         manifest = self._manifest
@@ -138,7 +140,9 @@ class _Mender:
             for fault in faults:
                 if line := self._mend_one(store, fault, seen):
                     done.append(line)
-            if {"said", "aside", "journal", "state", "row"} & {fault.mend for fault in faults}:
+            if {"said", "aside", "journal", "state", "row", "sums"} & {
+                fault.mend for fault in faults
+            }:
                 store.follow_journal(Fold.of(self._journal), self._embed_added)
                 done.append("the catalogue says again what the journal says")
             done += [
@@ -146,7 +150,8 @@ class _Mender:
                 for fault in faults
                 if fault.mend == "aside" and not store.has(fault.path.name)
             ]
-            self._files.finish(store)
+            with contextlib.suppress(ArtifactCorruptError):
+                self._files.clean_up(store)
             return done
         finally:
             store.close()
@@ -161,6 +166,9 @@ class _Mender:
         if fault.mend == "skipped":
             store.forget_skipped(fault.file)
             return f"{fault.file} is forgotten; the next build looks at it again"
+        if fault.mend == "sums":
+            store.sum_again()
+            return "the catalogue's sums are made again; the next build looks at all files again"
         if fault.mend == "drop":
             _drop(fault.path)
             return f"{fault.path.name} is deleted"
