@@ -273,10 +273,14 @@ def checkpoints(journal: Journal) -> list[Path]:
     return [path for path in journal.listed() if _CHECKPOINT.fullmatch(path.name)]
 
 
-def checkpoint_if_long(journal: Journal, fold: Fold) -> None:
-    """Write a checkpoint where many records came after the last one."""
+def is_long(journal: Journal, head: Head) -> bool:
+    """Whether so many records came after the last checkpoint that another is worth its writing."""
     there = checkpoints(journal)
-    if fold.head.number - (number_of(there[-1]) if there else 0) >= TAIL_RECORDS:
+    return head.number - (number_of(there[-1]) if there else 0) >= TAIL_RECORDS
+
+
+def checkpoint_if_long(journal: Journal, fold: Fold) -> None:
+    if is_long(journal, fold.head):
         fold.write_checkpoint(journal)
 
 
