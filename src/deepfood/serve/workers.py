@@ -23,11 +23,11 @@ _TO_END_S = 5.0
 
 #: What most often is behind a signal that ends a process.
 _CAUSES = {
-    signal.SIGBUS: "a file of the gallery or the Model was overwritten or cut off where it lies, "
+    "SIGBUS": "a file of the gallery or the Model was overwritten or cut off where it lies, "
     "or its disk fails (put another in its place by renaming it, and run deepfood verify)",
-    signal.SIGSEGV: "a library found too little memory, or has a fault",
-    signal.SIGABRT: "a library found too little memory, or has a fault",
-    signal.SIGKILL: "somebody killed it, or the system did as memory ran out",
+    "SIGSEGV": "a library found too little memory, or has a fault",
+    "SIGABRT": "a library found too little memory, or has a fault",
+    "SIGKILL": "somebody killed it, or the system did as memory ran out",
 }
 
 
@@ -63,9 +63,12 @@ class Workers(Multiprocess):
                     self.should_exit.set()
                     return
                 continue
+            worker.process.join(1)  # one that is just dying tells of what, a moment later
             why = _end_of(worker.exitcode)
             worker.kill()
             worker.process.join()
+            self._pinged.pop(worker, None)
+            self._start_again.pop(worker, None)
             _log.error("worker %d %s: another takes its place", worker.pid, why)
             self.processes[place] = Process(self.config, self.sockets)
             self.processes[place].start()
@@ -73,7 +76,7 @@ class Workers(Multiprocess):
     def terminate_all(self) -> None:
         super().terminate_all()
         for worker in self.processes:
-            if worker.process.is_alive() and worker.pid is not None:
+            if os.name == "posix" and worker.process.is_alive() and worker.pid is not None:
                 os.kill(worker.pid, signal.SIGCONT)  # one that is stopped would never hear of it
         for one in self.sockets:
             one.close()  # or clients would be let in when no worker listens, and never answered
@@ -113,8 +116,8 @@ def _end_of(exitcode: int | None) -> str:
         return "does not answer, stopped or hanging"
     if exitcode >= 0:
         return "could not start" if exitcode == STARTUP_FAILURE else f"ended with {exitcode}"
-    number = signal.Signals(-exitcode)
-    return f"ended by {number.name}; {_CAUSES.get(number, 'somebody sent it')}"
+    name = signal.Signals(-exitcode).name
+    return f"ended by {name}; {_CAUSES.get(name, 'somebody sent it')}"
 
 
 def end_with_parent() -> None:
