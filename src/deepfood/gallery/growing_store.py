@@ -283,6 +283,10 @@ class GrowingStore(Store):
     def _find(self, sha256: str) -> tuple[int, Photo] | None:
         return self.find(sha256[:ID_DIGITS])
 
+    def crc_of_vector(self, vector: npt.NDArray[np.float32]) -> int:
+        """The CRC-32 of a vector as its file would have it."""
+        return zlib.crc32(self._stored(vector))
+
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
         """Whether a row's stored vector is this one, to the last bit."""
         stored = self._stored(vector)

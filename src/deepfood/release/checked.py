@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.fold import Fold, checkpoints
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.store import Store
-from deepfood.gallery.verify import catalogue_faults
+from deepfood.gallery.verify import catalogue_faults, said_shortly
 
 
 class Readable(Protocol):
@@ -52,6 +54,19 @@ def check_catalogue(store: Store, gallery: Path) -> None:
     """Raise ArtifactCorruptError for the first thing in a catalogue that was altered."""
     for fault in catalogue_faults(store):
         raise _altered(gallery, fault.what)
+
+
+def check_journal(journal: Journal, gallery: Path) -> None:
+    """Raise ArtifactCorruptError where a record, checkpoint or table of a journal was altered."""
+    try:
+        Fold().followed(journal)
+        for path in checkpoints(journal):
+            Fold.read(path)
+        for sha256 in journal.tables():
+            for _ in journal.read_table(sha256):
+                pass
+    except ArtifactCorruptError as error:
+        raise _altered(gallery, f"the journal: {said_shortly(error)}") from error
 
 
 def _altered(gallery: Path, what: str) -> ArtifactCorruptError:
