@@ -59,8 +59,8 @@ def main() -> None:
                     lambda one=backbone, batch=batch: training(one, batch, work, options),
                     needs=3 * options.seconds + 12,
                 )
-        for backbone in options.backbones if options.variants else ():
-            for name in VARIANTS:
+        for name in VARIANTS if options.variants else ():
+            for backbone in options.backbones:
                 for batch in options.variant_batches:
                     phase(
                         options,
