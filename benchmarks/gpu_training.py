@@ -247,6 +247,7 @@ def opened(backbone: str, batch: int, work: Path, options: argparse.Namespace) -
         recipe=recipe,
         limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
         cache=work / "cache",
+        **({"pictures_bytes": 2**35} if "pictures_bytes" in Task.__annotations__ else {}),
         workers=options.workers,
         device=options.device,
         checkpoint_s=float("inf"),
@@ -257,13 +258,15 @@ def opened(backbone: str, batch: int, work: Path, options: argparse.Namespace) -
 
 
 def training(backbone: str, batch: int, work: Path, options: argparse.Namespace) -> None:
+    import torch
+
     with opened(backbone, batch, work, options) as one:
         say(f"{one.hardware.describe()}, batch {one.recipe.batch}")
-        step, seen = one._step, []
+        step, seen, zero = one._step, [], torch.zeros(())
 
-        def nothing(*batch: Any) -> float:
+        def nothing(*batch: Any) -> Any:
             seen[:] = [batch]
-            return 0.0
+            return zero
 
         for when in ("first epoch", "later epochs"):
             one._step = nothing
@@ -290,9 +293,9 @@ def run_loop(
     step, at = one._step, one.progress
     marks: list[tuple[float, float]] = []
 
-    def timed(*batch: Any) -> float:
+    def timed(*batch: Any) -> Any:
         came = monotonic()
-        loss: float = step(*batch)
+        loss = step(*batch)
         marks.append((came, monotonic()))
         if len(marks) > warm_up + 1 and marks[-1][1] - marks[warm_up][1] > options.seconds:
             raise EnoughError

@@ -105,6 +105,7 @@ def train(
         recipe=chosen,
         limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
         cache=settings.cache.expanduser(),
+        pictures_bytes=settings.pictures_bytes,
         device=device,
         workers=workers or available_cores(),
         checkpoint_s=checkpoint_every,

@@ -78,6 +78,8 @@ def start_hardware(recipe: Recipe, device: str = "auto") -> Hardware:
     accelerator = Accelerator(cpu=device == "cpu")
     if accelerator.device.type == "cpu":
         keep_freed_memory()
+    # Of cuDNN's ways to compute a gradient some add in any order: no training would go on exactly.
+    torch.backends.cudnn.deterministic = True
     if device in ("cuda", "mps") and accelerator.device.type != device:
         raise SettingError(f"--device {device}: accelerate is set up for {accelerator.device.type}")
     able = bf16_pays(accelerator.device.type)

@@ -4,6 +4,7 @@ What a step computes follows from seed, epoch and step alone (photos, their augm
 so training that was killed anywhere and started again ends with the same numbers.
 """
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 
 from deepfood.errors import TrainingError
 from deepfood.progress import bar
 from deepfood.train import checkpoint
+from deepfood.train.averages import Averages
 from deepfood.train.checkpoint import BEST, LAST, Identity
+from deepfood.train.feed import feed
 from deepfood.train.hardware import Hardware
+from deepfood.train.late import LateNumbers
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
@@ -76,19 +79,17 @@ class Training:
         self.folder, self.who, self.origin = folder, who, origin
         self.checkpoint_s, self.quiet = checkpoint_s, quiet
         self.learner = learner.to(hardware.device)
-        self.averaged: ModelEmaV3 | None = None
-        if recipe.ema_decay:
-            self.averaged = ModelEmaV3(self.learner, decay=recipe.ema_decay, use_warmup=True)
+        self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
         self.optimizer = create_optimizer(self.learner, recipe)
         self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
         self.gallery = gallery_rows(train.labels, recipe.seed)
         self.progress = Progress()
+        self.losses = LateNumbers(hardware.device)
 
     @property
     def judged(self) -> Learner:
         """The weights that are validated and exported: averages where the recipe has them."""
-        module: Learner = self.learner if self.averaged is None else self.averaged.module
-        return module
+        return self.learner if self.averaged is None else self.averaged.module
 
     @property
     def finished(self) -> bool:
@@ -127,6 +128,8 @@ class Training:
         batches = self.train.training_batches(
             table, recipe, at.epoch, start=at.step, columns=hardware.share(recipe.batch)
         )
+        preprocess = self.train.preprocess
+        size = recipe.training_size(preprocess.size)
         self.parallel.train()
         saved = time.monotonic()
         with bar(
@@ -136,16 +139,18 @@ class Training:
             done=at.step * recipe.batch,
             quiet=self.quiet or not hardware.first,
         ) as shown:
-            for pixels, labels in batches:
-                at.loss_sum += self._step(
-                    torch.from_numpy(pixels), torch.from_numpy(labels), len(table)
-                )
+            for pixels, labels in feed(batches, preprocess, size, hardware.device):
+                self.losses.add(self._step(pixels, labels, len(table)))
                 at.step += 1
+                self._count_losses()
                 shown.update(recipe.batch)
-                shown.set_postfix_str(f"loss {at.loss_sum / at.step:.3f}", refresh=False)
+                mean = at.loss_sum / max(1, at.step - len(self.losses))
+                shown.set_postfix_str(f"loss {mean:.3f}", refresh=False)
                 if time.monotonic() - saved > self.checkpoint_s and at.step < len(table):
+                    self._count_losses(all_of_them=True)
                     self._save(time.monotonic() - started)
                     saved = time.monotonic()
+            self._count_losses(all_of_them=True)
 
     def gather_broken(self) -> dict[str, str]:
         """The photos that any process could not read, and why; all processes must call it."""
@@ -162,8 +167,9 @@ class Training:
         weights: dict[str, torch.Tensor] = state["learner"]
         return weights
 
-    def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
-        at, recipe, device = self.progress, self.recipe, self.hardware.device
+    def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
+        """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
+        at, recipe = self.progress, self.recipe
         # Dropout and the like draw from torch's generator: one seed for each step and process.
         torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
@@ -172,27 +178,29 @@ class Training:
         if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
             mixed, pasted, share = cutmix(pixels, labels, rng)
             batch = (mixed, labels, pasted, share)
-        loss = self.parallel(
-            *(
-                one.to(device, non_blocking=True) if isinstance(one, torch.Tensor) else one
-                for one in batch
-            )
-        )
+        loss = self.parallel(*batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.hardware.accelerator.backward(loss)
         self.optimizer.step()
-        # Asked only now: a GPU has all of the step to do by then, instead of waiting for the rest.
-        mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
-        if not -float("inf") < mean < float("inf"):
-            raise TrainingError(
-                f"the loss is {mean} at epoch {at.epoch + 1}, step {at.step + 1}: lower --lr "
-                f"(it is {recipe.lr:g}) and start again with --fresh; the last good "
-                f"checkpoint is kept in {self.folder}"
-            )
         at.updates += 1
         if self.averaged is not None:
-            self.averaged.update(self.learner, step=at.updates)
+            self.averaged.update(at.updates)
+        mean: torch.Tensor = self.hardware.accelerator.reduce(loss.detach(), "mean")
         return mean
+
+    def _count_losses(self, *, all_of_them: bool = False) -> None:
+        """Sum the losses that have come. Raises TrainingError for one that is no number."""
+        at = self.progress
+        for mean in self.losses.come(all_of_them=all_of_them):
+            if not math.isfinite(mean):
+                instead = " or give --precision f32" if self.hardware.bf16 else ""
+                raise TrainingError(
+                    f"the loss is {mean} at epoch {at.epoch + 1}, step "
+                    f"{at.step - len(self.losses)}: lower --lr (it is {self.recipe.lr:g}){instead} "
+                    "and start again with --fresh; the last good checkpoint is kept in "
+                    f"{self.folder}"
+                )
+            at.loss_sum += mean
 
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress

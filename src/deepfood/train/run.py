@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from deepfood.train.learner import Learner
 from deepfood.train.loop import EpochRecord, Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
+from deepfood.train.picture_cache import open_caches
 from deepfood.train.recipe import Recipe
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
@@ -33,6 +34,7 @@ from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 class Task:
     """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
 
+    `pictures_bytes` is how much of `cache` the photos' decoded pictures may take, of all datasets.
     `device` is auto, cpu, cuda or mps. `checkpoint_s` are seconds between checkpoints in an epoch.
     """
 
@@ -43,6 +45,7 @@ class Task:
     recipe: Recipe
     limits: Limits
     cache: Path
+    pictures_bytes: int
     workers: int
     device: str = "auto"
     checkpoint_s: float = 300.0
@@ -113,7 +116,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
     tell: Say = say if hardware.first else (lambda line: None)
     folder = out / checkpoint.TRAINING
-    with _locked(folder, hardware.first):
+    with _locked(folder, hardware.first), ExitStack() as opened:
         torch.manual_seed(recipe.seed)
         network = create_backbone(task.backbone)
         preprocess = preprocess_of(network, recipe.image_size)
@@ -132,9 +135,19 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
         loss = Loss(
             recipe.loss, len(splits.labels), dimension, label_smoothing=recipe.label_smoothing
         )
+        pictures = opened.enter_context(
+            open_caches(task.cache / "pictures", splits.source, preprocess, task.pictures_bytes)
+        )
         train, val = (
             Photos(
-                splits.source, files, splits.labels, preprocess, task.limits, workers=task.workers
+                splits.source,
+                files,
+                splits.labels,
+                preprocess,
+                task.limits,
+                pictures,
+                workers=task.workers,
+                pinned=hardware.device.type == "cuda",
             )
             for files in (splits.train, splits.val)
         )
