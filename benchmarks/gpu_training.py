@@ -10,6 +10,7 @@ next one goes on. The phases of each backbone, all of them by the product's own 
 - `feed`: reading and augmenting into a step that does nothing, a device that takes no time
 - `loop`: the whole loop; `waiting` is the share of its time that it waited for photos
 - `step`: the same step on one batch again and again, nothing else running
+- `exact`: a few steps done twice from the same seed, are the weights the same?
 - a profile of a few steps: how long the GPU's kernels ran, and how long the host needed
 
 `decoders` are ways from a JPEG to pixels, in one thread and in as many as there are cores;
@@ -28,7 +29,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def main() -> None:
                     "training",
                     lambda one=backbone, batch=batch: training(one, batch, work, options),
                     needs=3 * options.seconds + 12,
+                )
+                phase(
+                    options,
+                    "exact",
+                    lambda one=backbone, batch=batch: exact(one, batch, work, options, 5),
                 )
         for name in VARIANTS if options.variants else ():
             for backbone in options.backbones:
@@ -282,6 +288,29 @@ def training(backbone: str, batch: int, work: Path, options: argparse.Namespace)
             f"{timed['busy']}"
         )
         profile(lambda: one._step(*seen[0]), options)
+
+
+def exact(backbone: str, batch: int, work: Path, options: argparse.Namespace, steps: int) -> None:
+    """Two trainings from the same seed: have they the same weights, bit for bit?"""
+    import torch
+
+    weights = []
+    for _ in range(2):
+        with opened(backbone, batch, work, options) as one:
+            step, left = one._step, [steps]
+
+            def some(*batch: Any, step: Any = step, left: list[int] = left) -> Any:
+                if not left[0]:
+                    raise EnoughError
+                left[0] -= 1
+                return step(*batch)
+
+            one._step = some
+            with suppress(EnoughError):
+                one.train_epoch(time.monotonic())
+            weights.append([value.clone() for value in one.judged.state_dict().values()])
+    same = all(torch.equal(*pair) for pair in zip(*weights, strict=True))
+    say(f"exact: after {steps} steps, twice, the weights are {'the same' if same else 'OTHERS'}")
 
 
 def run_loop(

@@ -52,8 +52,8 @@ class Change:
 class Views:
     """How n photos are seen. `crops` and `erased` float32 [n, 4]: left, top, right, bottom.
 
-    Crops are shares of the photo, left beyond right for a mirror image; erased boxes are shares of
-    the view, empty where nothing is.
+    Crops are whole pixels of the square picture, left beyond right for a mirror image; erased boxes
+    are shares of the view, empty where nothing is.
     """
 
     crops: torch.Tensor
@@ -74,8 +74,10 @@ def draw(rng: np.random.Generator, count: int) -> Numbers:
     return rng.random((count, _COLUMNS))
 
 
-def plan(drawn: Numbers, sizes: npt.NDArray[np.int64], recipe: Recipe) -> Views:
+def plan(drawn: Numbers, sizes: npt.NDArray[np.int64], side: int, recipe: Recipe) -> Views:
     """The Views of photos with these rows of numbers; `sizes` [n, 2] are their widths and heights.
+
+    Their pictures have `side` pixels a side, whatever shape the photos have.
 
     `plain` is RandomResizedCrop (Szegedy et al., 2015) and a mirror image half of the time, as in
     the original; `strong` adds RandAugment (Cubuk et al., 2019) and random erasing (Zhong et al.,
@@ -87,7 +89,8 @@ def plan(drawn: Numbers, sizes: npt.NDArray[np.int64], recipe: Recipe) -> Views:
         drawn[:, 2 * _TRIES + 3 :],
     )
     wide, high = _crop_sizes(tries, sizes, recipe.crop_area)
-    left, top = left * (1 - wide), top * (1 - high)
+    wide, high = (np.maximum(1, np.rint(share * side)) for share in (wide, high))
+    left, top = np.floor(left * (side - wide + 1)), np.floor(top * (side - high + 1))
     left, right = np.where(flip < 0.5, [left + wide, left], [left, left + wide])
     crops = _tensor(np.stack([left, top, right, top + high], 1))
     if recipe.augmentation == "plain":

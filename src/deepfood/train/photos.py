@@ -105,7 +105,7 @@ class Photos:
         rooms = (room_for(rows[columns], side, pinned=self.pinned) for rows in table[start:])
         for step, room in enumerate(filled(rooms, fill, self.workers), start):
             drawn = draw(view_rng(recipe.seed, epoch, step), width)[columns]
-            views = plan(drawn, room.sizes, recipe)
+            views = plan(drawn, room.sizes, side, recipe)
             yield Batch(room.pictures, views, torch.from_numpy(self.labels[room.rows]))
 
     def plain_batches(self, rows: Rows, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

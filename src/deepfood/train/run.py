@@ -113,6 +113,8 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
     if (out / MANIFEST).is_file() and kind_of(out) != "model":
         raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
     hardware = start_hardware(recipe, task.device)
+    if hardware.device.type == "cuda":
+        recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
     tell: Say = say if hardware.first else (lambda line: None)
     folder = out / checkpoint.TRAINING
@@ -190,7 +192,8 @@ def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) ->
     say(
         f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
-        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}"
+        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}, "
+        f"batches of {training.recipe.batch}"
     )
     if len(training.gallery) < len(train):
         say(
