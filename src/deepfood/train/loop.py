@@ -20,6 +20,7 @@ from deepfood.train import checkpoint
 from deepfood.train.averages import Averages
 from deepfood.train.checkpoint import BEST, LAST, Identity
 from deepfood.train.feed import feed
+from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
 from deepfood.train.late import LateNumbers
 from deepfood.train.learner import Learner, create_optimizer, set_lr
@@ -40,7 +41,8 @@ class Progress:
     """Where training stands; all of it is in a checkpoint.
 
     `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start; `broken` are the photos that could not be read, and why.
+    the optimizer's steps since the start; `broken` are the photos that could not be read, and why;
+    `parts` is how many a batch is computed in, one after the other.
     """
 
     epoch: int = 0
@@ -52,12 +54,14 @@ class Progress:
     best: float = -1.0
     records: list[EpochRecord] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    parts: int = 1
 
 
 class Training:
     """One training: construct it, `resume` it, `run` it. Every process has one.
 
-    `who` is what its checkpoints are of, `origin` where the backbone's weights came from.
+    `who` is what its checkpoints are of, `origin` where the backbone's weights came from; `say`
+    gets what a user should know.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Training:
         *,
         checkpoint_s: float,
         quiet: bool,
+        say: Callable[[str], None],
     ) -> None:
         self.train, self.val = train, val
+        self.say = say
         self.recipe, self.hardware = recipe, hardware
         self.folder, self.who, self.origin = folder, who, origin
         self.checkpoint_s, self.quiet = checkpoint_s, quiet
@@ -169,24 +175,45 @@ class Training:
 
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
         """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
-        at, recipe = self.progress, self.recipe
-        # Dropout and the like draw from torch's generator: one seed for each step and process.
-        torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
+        at, recipe, hardware = self.progress, self.recipe, self.hardware
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
-        batch: tuple[torch.Tensor | float, ...] = (pixels, labels)
-        rng = step_rng(recipe.seed, at.updates, self.hardware.rank)
+        batch: Arguments = (pixels, labels)
+        rng = step_rng(recipe.seed, at.updates, hardware.rank)
         if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
             mixed, pasted, share = cutmix(pixels, labels, rng)
             batch = (mixed, labels, pasted, share)
-        loss = self.parallel(*batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.hardware.accelerator.backward(loss)
+        loss = None
+        while loss is None:
+            # Dropout and the like draw from torch's generator: a seed for each step and process.
+            torch.manual_seed(hash((recipe.seed, at.updates, hardware.rank)))
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = gradients(
+                    self.parallel, batch, hardware.accelerator.backward, parts=at.parts
+                )
+            except torch.OutOfMemoryError:
+                self._halve(len(labels))
         self.optimizer.step()
         at.updates += 1
         if self.averaged is not None:
             self.averaged.update(at.updates)
-        mean: torch.Tensor = self.hardware.accelerator.reduce(loss.detach(), "mean")
+        mean: torch.Tensor = hardware.accelerator.reduce(loss, "mean")
         return mean
+
+    def _halve(self, photos: int) -> None:
+        """Compute batches in twice as many parts, since the GPU's memory is full."""
+        parts = 2 * self.progress.parts
+        if self.hardware.processes > 1 or parts > photos // 2:
+            raise TrainingError(
+                f"the GPU's memory is too small for {photos} photos of "
+                f"{self.train.preprocess.size} pixels: give a smaller --batch or --image-size"
+            )
+        self.progress.parts = parts
+        torch.cuda.empty_cache()
+        self.say(
+            f"the GPU's memory is full: batches of {photos} are computed in {parts} parts from "
+            "now on"
+        )
 
     def _count_losses(self, *, all_of_them: bool = False) -> None:
         """Sum the losses that have come. Raises TrainingError for one that is no number."""

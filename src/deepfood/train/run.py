@@ -171,6 +171,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             origin,
             checkpoint_s=task.checkpoint_s,
             quiet=task.quiet,
+            say=tell,
         )
         if state is not None:
             training.resume(state)
