@@ -48,7 +48,7 @@ def test_gradients_in_parts_are_those_of_the_whole(parts: int) -> None:
     def learner(rows: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
         return share * torch.nn.functional.cross_entropy(network(rows), labels)
 
-    batch = (torch.rand(8, 5), torch.arange(8) % 3, 0.5)
+    batch = [torch.rand(8, 5), torch.arange(8) % 3, 0.5]
     found = []
     for count in (1, parts):
         network.zero_grad()

@@ -1,11 +1,12 @@
 """The gradients of a batch's loss, in as many parts as memory wants."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-#: What a Learner's `forward` takes; tensors have a row a photo.
-Arguments = tuple[torch.Tensor | float, ...]
+#: What a Learner's `forward` takes: pixels and labels first; tensors have a row a photo.
+Arguments = list[Any]
 
 
 def gradients(
@@ -19,10 +20,11 @@ def gradients(
 
     With several `parts` their gradients are summed up: less memory, and norms that see a part only.
     """
-    split = [one.chunk(parts) if isinstance(one, torch.Tensor) else (one,) * parts for one in batch]
-    photos = sum(len(part) for part in split[0])
+    photos = len(batch[0])
+    size = -(-photos // parts)
     losses = []
-    for part in zip(*split, strict=False):  # as many as there are chunks, parts at most
+    for low in range(0, photos, size):
+        part = [one[low : low + size] if isinstance(one, torch.Tensor) else one for one in batch]
         loss = learner(*part) * (len(part[0]) / photos)
         backward(loss)
         losses.append(loss.detach())

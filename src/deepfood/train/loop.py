@@ -85,9 +85,10 @@ class Training:
         self.folder, self.who, self.origin = folder, who, origin
         self.checkpoint_s, self.quiet = checkpoint_s, quiet
         self.learner = learner.to(hardware.device)
-        self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
         self.optimizer = create_optimizer(self.learner, recipe)
         self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
+        # Only now: DDP gives the weights other memory.
+        self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
         self.gallery = gallery_rows(train.labels, recipe.seed)
         self.progress = Progress()
         self.losses = LateNumbers(hardware.device)
@@ -177,11 +178,11 @@ class Training:
         """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
         at, recipe, hardware = self.progress, self.recipe, self.hardware
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
-        batch: Arguments = (pixels, labels)
+        batch: Arguments = [pixels, labels]
         rng = step_rng(recipe.seed, at.updates, hardware.rank)
         if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
             mixed, pasted, share = cutmix(pixels, labels, rng)
-            batch = (mixed, labels, pasted, share)
+            batch = [mixed, labels, pasted, share]
         loss = None
         while loss is None:
             # Dropout and the like draw from torch's generator: a seed for each step and process.

@@ -169,7 +169,8 @@ def _sized(path: Path, size: int) -> BinaryIO:
     """The file for reading and writing, `size` bytes long; one of another size is begun anew."""
     if path.is_file() and path.stat().st_size not in (0, size):
         path.unlink()  # never cut short: another process may have mapped it
-    file = path.open("r+b" if path.is_file() else "w+b", buffering=0)
+    path.touch()  # not opened by "w", which would empty what another process has just begun
+    file = path.open("r+b", buffering=0)
     if path.stat().st_size != size:
         file.truncate(size)
     return file
