@@ -36,6 +36,8 @@ from typing import Any
 BACKBONES = ("resnet34.tv_in1k", "tf_efficientnet_lite2")
 STARTED = time.monotonic()
 _LABELS = 10
+#: Seconds between two looks at the GPU.
+_SAMPLE_S = 0.25
 _PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "PIL", "simplejpeg", "triton")
 
 
@@ -51,6 +53,8 @@ def main() -> None:
         files = draw_photos(work / "photos", options)
         for name in options.decoders:
             phase(options, f"decoder {name}", lambda name=name: decoder(name, files, options))
+        for workers in options.cold_workers:
+            phase(options, "cold", lambda workers=workers: cold(workers, work, options))
         for backbone in options.backbones:
             for batch in options.batches:
                 say(f"\n== {backbone}, batch {batch or 'of the recipe'}, {options.device}")
@@ -93,6 +97,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backbones", nargs="*", default=BACKBONES)
     parser.add_argument("--workers", type=int, default=cores)
     parser.add_argument("--decoders", nargs="*", choices=DECODERS, default=list(DECODERS))
+    parser.add_argument("--cold-workers", type=int, nargs="*", default=[], help="threads to try")
+    parser.add_argument("--compile", action="store_true", help="the backbone, by torch.compile")
     parser.add_argument("--variants", action="store_true")
     parser.add_argument("--variant-batches", type=int, nargs="+", default=[32, 128])
     return parser.parse_args()
@@ -227,7 +233,15 @@ def decoder(name: str, files: list[Path], options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def opened(backbone: str, batch: int, work: Path, options: argparse.Namespace) -> Iterator[Any]:
+def opened(
+    backbone: str,
+    batch: int,
+    work: Path,
+    options: argparse.Namespace,
+    *,
+    workers: int = 0,
+    cache: str = "cache",
+) -> Iterator[Any]:
     """A Training of the drawn photos, all layers trained, as `deepfood train` would open it."""
     from deepfood.config import Settings
     from deepfood.data.photos import PhotoFile, list_photos
@@ -252,15 +266,28 @@ def opened(backbone: str, batch: int, work: Path, options: argparse.Namespace) -
         weights="none",
         recipe=recipe,
         limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
-        cache=work / "cache",
+        cache=work / cache,
         **({"pictures_bytes": 2**35} if "pictures_bytes" in Task.__annotations__ else {}),
-        workers=options.workers,
+        workers=workers or options.workers,
         device=options.device,
         checkpoint_s=float("inf"),
         quiet=True,
     )
     with open_training(task) as training:
+        if options.compile:
+            training.learner.backbone.compile()
         yield training
+
+
+def cold(workers: int, work: Path, options: argparse.Namespace) -> None:
+    """The first epoch, into an empty cache, by so many threads."""
+    import torch
+
+    backbone, cache = options.backbones[0], f"cold-{workers}"
+    with opened(backbone, 0, work, options, workers=workers, cache=cache) as one:
+        zero = torch.zeros(())
+        one._step = lambda *batch: zero
+        run_loop(f"feed, first epoch, {workers} threads", one, options, first=True)
 
 
 def training(backbone: str, batch: int, work: Path, options: argparse.Namespace) -> None:
@@ -326,6 +353,8 @@ def run_loop(
         came = monotonic()
         loss = step(*batch)
         marks.append((came, monotonic()))
+        if len(marks) == warm_up + 1:
+            around["warm_s"] = monotonic() - began
         if len(marks) > warm_up + 1 and marks[-1][1] - marks[warm_up][1] > options.seconds:
             raise EnoughError
         return loss
@@ -333,6 +362,7 @@ def run_loop(
     one._step = timed
     one.train.broken.clear()
     with time_of(options) as around:
+        began = monotonic()
         try:
             while not (first and marks):
                 one.train_epoch(monotonic())
@@ -378,7 +408,7 @@ def time_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Seconds, CPU seconds, and what nvidia-smi said of the GPU meanwhile."""
     found: dict[str, Any] = {"busy": ""}
     command = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used,power.draw"]
-    command += ["--format=csv,noheader,nounits", "-lms", "250"]
+    command += ["--format=csv,noheader,nounits", "-lms", str(round(1000 * _SAMPLE_S))]
     watcher = None
     if options.device == "cuda":
         try:
@@ -395,7 +425,8 @@ def time_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             watcher.terminate()
             lines = (watcher.communicate()[0] or "").splitlines()
             values = [[float(part) for part in line.split(",")] for line in lines if "," in line]
-            values = values[2:] or values
+            # Not what came before the phase was warm: it loads kernels and starts threads.
+            values = values[int(found.get("warm_s", 0.5) / _SAMPLE_S) + 1 :] or values
             if values:
                 busy, memory, watts = (
                     statistics.mean(column) for column in zip(*values, strict=True)

@@ -18,9 +18,9 @@ from deepfood.train.picture_cache import PictureCache, Sizes
 from deepfood.train.sampling import Rows
 
 #: Photos that a thread reads in a row: few, so that all threads work on the batch wanted next.
-_PART = 8
+_PART = 16
 #: Parts that are read before they are wanted, beside the batch wanted next, for each thread.
-_AHEAD = 3
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
