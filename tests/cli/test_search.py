@@ -77,6 +77,7 @@ def test_a_filter_leaves_out_what_is_unknown_and_says_so(root: Path) -> None:
     query = root / "photos" / "03.jpg"
     shown = said("search", root / "gallery", query, MODEL, root / "model", "--where", "price<2")
     assert re.findall(r"\d\d\.jpg", shown) in (["00.jpg", "01.jpg"], ["01.jpg", "00.jpg"])
+    assert shown.endswith("2 of 2 photos that pass the filter\n")
     asked = ("search", root / "gallery", query, MODEL, root / "model")
     wrong = fails(*asked, "--where", "price << 2")
     assert "price <⟨here⟩< 2" in wrong

@@ -14,7 +14,10 @@ from deepfood.train.recipe import DEEPFOOD
 from deepfood.train.run import Task
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pixels=64_000_000)
-OF_TASK = ("backbone", "weights", "workers", "checkpoint_s", "fresh", "device", "pictures_bytes")
+OF_TASK = (
+    *("backbone", "weights", "workers", "checkpoint_s", "fresh", "device", "even_if_worse"),
+    "pictures_bytes",
+)
 
 
 def small_task(photos: Path, out: Path, **changes: Any) -> Task:

@@ -2,8 +2,9 @@
 
 import json
 import zlib
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from deepfood.data.photo_file import photo_id
 
@@ -13,7 +14,7 @@ class Photo:
     """A catalogue row. `width` and `height` are as shown, upright.
 
     `file` is below the photos' root; for a photo that was added it is only what it was called, and
-    its bytes are kept in the gallery. `edited` means that label and name were set by hand.
+    its bytes are kept in the gallery. `label_edited` and `name_edited`: set by hand, by a person.
     """
 
     sha256: str
@@ -26,7 +27,8 @@ class Photo:
     bytes: int
     modified_ns: int
     added: bool = False
-    edited: bool = False
+    label_edited: bool = False
+    name_edited: bool = False
 
     @property
     def id(self) -> str:
@@ -34,16 +36,22 @@ class Photo:
         return photo_id(self.sha256)
 
 
+#: How likely a hit shows the same dish as the query, in words: see `judge`.
+SameDish = Literal["likely", "perhaps", "unlikely"]
+
+
 @dataclass(frozen=True)
 class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
-    `probability` is that of having the query's label, where `judge` could tell.
+    `probability` is that of having the query's label, where `judge` could tell; `same_dish` says
+    it in a word.
     """
 
     photo: Photo
     score: float
     probability: float | None = None
+    same_dish: SameDish | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,28 @@ class Skipped:
 REMOVED = "it was removed from the gallery"
 
 PHOTO_FIELDS = tuple(field.name for field in fields(Photo))
+_FLAGS = sum(field.type is bool for field in fields(Photo))
+
+
+def edited(photo: Photo, edit: Mapping[str, Any]) -> Photo:
+    """The photo with its `label` and `name` set by hand, those of the two that `edit` has."""
+    if "label" in edit:
+        photo = replace(photo, label=edit["label"], label_edited=True)
+    if "name" in edit:
+        photo = replace(photo, name=edit["name"], name_edited=True)
+    return photo
+
+
+def relabelled(before: Photo, given: Photo) -> Photo:
+    """`before` with the label and name that are given by hand now."""
+    now = {"label": given.label, "name": given.name}
+    old = {"label": before.label, "name": before.name}
+    return edited(before, {key: now[key] for key in now if now[key] and now[key] != old[key]})
 
 
 def photo_from(values: tuple[Any, ...]) -> Photo:
     """A Photo of what SQLite gives for PHOTO_FIELDS; it knows no bool."""
-    return Photo(*values[:-2], *map(bool, values[-2:]))
+    return Photo(*values[:-_FLAGS], *map(bool, values[-_FLAGS:]))
 
 
 def checksum(entry: Photo | Skipped, *more: int) -> int:

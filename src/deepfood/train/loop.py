@@ -8,17 +8,19 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deepfood.errors import TrainingError
+from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train import checkpoint
 from deepfood.train.averages import Averages
-from deepfood.train.checkpoint import BEST, LAST, Identity
+from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
+from deepfood.train.compared import Comparison, compare_figures
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
@@ -28,33 +30,11 @@ from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng
+from deepfood.train.stand import EpochRecord, Progress
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
-#: Figures of one epoch by name: `epoch` from 1, `loss`, `lr`, `seconds`, and those of validate().
-EpochRecord = dict[str, float]
 OnEpoch = Callable[[EpochRecord, bool], None]
-
-
-@dataclass
-class Progress:
-    """Where training stands; all of it is in a checkpoint.
-
-    `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start; `broken` are the photos that could not be read, and why;
-    `parts` is how many a batch is computed in, one after the other.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    updates: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_epoch: int = 0
-    best: float = -1.0
-    records: list[EpochRecord] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
-    parts: int = 1
 
 
 class Training:
@@ -116,6 +96,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         self.train.broken.update(self.progress.broken)
+        self.train.learned.update(self.progress.learned)
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
@@ -135,8 +116,7 @@ class Training:
         batches = self.train.training_batches(
             table, recipe, at.epoch, start=at.step, columns=hardware.share(recipe.batch)
         )
-        preprocess = self.train.preprocess
-        size = recipe.training_size(preprocess.size)
+        size = recipe.training_size(self.train.preprocess.size)
         self.parallel.train()
         saved = time.monotonic()
         with bar(
@@ -146,7 +126,7 @@ class Training:
             done=at.step * recipe.batch,
             quiet=self.quiet or not hardware.first,
         ) as shown:
-            for pixels, labels in feed(batches, preprocess, size, hardware.device):
+            for pixels, labels in feed(batches, self.train.preprocess, size, hardware.device):
                 self.losses.add(self._step(pixels, labels, len(table)))
                 at.step += 1
                 self._count_losses()
@@ -161,10 +141,11 @@ class Training:
 
     def gather_broken(self) -> dict[str, str]:
         """The photos that any process could not read, and why; all processes must call it."""
-        from accelerate.utils import gather_object
+        return _gathered({**self.val.broken, **self.train.broken})
 
-        found: list[dict[str, str]] = gather_object([{**self.val.broken, **self.train.broken}])
-        return dict(sorted((file, why) for one in found for file, why in one.items()))
+    def gather_learned(self) -> dict[str, str]:
+        """The photos that any process learned from, and their SHA-256; all must call it."""
+        return _gathered(self.train.learned)
 
     def best_weights(self) -> dict[str, torch.Tensor]:
         """The state dict of the best epoch's Learner, on the CPU."""
@@ -233,18 +214,12 @@ class Training:
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress
         self._share_buffers()
+        metrics, figures = self._validate()
         record: EpochRecord = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(1, at.step),
             "lr": self.optimizer.param_groups[-1]["lr"],
-            **validate(
-                self.judged,
-                self.train,
-                self.val,
-                self.gallery,
-                self.hardware,
-                batch=self.recipe.batch,
-            ),
+            **metrics,
         }
         at.seconds += time.monotonic() - started
         record["seconds"] = round(at.seconds - sum(r["seconds"] for r in at.records), 3)
@@ -255,10 +230,38 @@ class Training:
             at.best, at.best_epoch = record[BEST_BY], at.epoch
             if self.hardware.first:
                 weights = deepcopy(self.judged).cpu().state_dict()
-                checkpoint.save(self.folder / BEST, {"identity": self.who, "learner": weights})
+                self._save_judged(BEST, figures, learner=weights)
         self._save(0.0)
         if self.hardware.first:
             on_epoch(record, best)
+
+    def judge_given(self) -> None:
+        """Note what the network finds before it is trained; all processes must call it."""
+        _, figures = self._validate()
+        if self.hardware.first:
+            self._save_judged(GIVEN, figures)
+
+    def compared(self) -> dict[str, Comparison] | None:
+        """The best epoch beside the network as it was given; None where that knew nothing."""
+        given = checkpoint.load(self.folder / GIVEN, self.who)
+        best = checkpoint.load(self.folder / BEST, self.who)
+        if given is None or best is None:
+            return None
+        before, after = (
+            {name: values.numpy() for name, values in state["figures"].items()}
+            for state in (given, best)
+        )
+        return compare_figures(before, after, seed=self.recipe.seed)
+
+    def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
+        return validate(
+            self.judged, self.train, self.val, self.gallery, self.hardware, batch=self.recipe.batch
+        )
+
+    def _save_judged(self, name: str, figures: dict[str, Floats], **more: Any) -> None:
+        tensors = {one: torch.from_numpy(values) for one, values in figures.items()}
+        state = {"identity": self.who, "figures": tensors, **more}
+        checkpoint.save(self.folder / name, state)
 
     def _share_buffers(self) -> None:
         """What norms have counted in the first process is what is kept, so all judge by it."""
@@ -275,6 +278,7 @@ class Training:
             **vars(self.progress),
             "seconds": self.progress.seconds + seconds,
             "broken": {**self.train.broken, **self.val.broken},
+            "learned": dict(self.train.learned),
         }
         state = {
             "identity": self.who,
@@ -286,3 +290,11 @@ class Training:
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
         checkpoint.save(self.folder / LAST, state)
+
+
+def _gathered(own: dict[str, str]) -> dict[str, str]:
+    """What all processes say, in the order of the names."""
+    from accelerate.utils import gather_object
+
+    found: list[dict[str, str]] = gather_object([own])
+    return dict(sorted((name, said) for one in found for name, said in one.items()))

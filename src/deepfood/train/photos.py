@@ -3,8 +3,7 @@
 A photo that cannot be read is no crash: it is written down, and another of its label stands in.
 """
 
-import hashlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +40,9 @@ class Batch:
 class Photos:
     """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
 
-    `broken` are the photos that could not be read so far, by file, and why. With `pinned`, batches
-    lie in memory that a GPU copies from by itself.
+    `broken` are the photos that could not be read so far, by file, and why; `learned` those that
+    were given out to learn from, and their SHA-256 when they first were. With `pinned`, batches lie
+    in memory that a GPU copies from by itself.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Photos:
         self.workers = workers
         self.pinned = pinned
         self.broken: dict[str, str] = {}
+        self.learned: dict[str, str] = {}
         places = {file.file: at for at, file in enumerate(source.files)}
         rows: Rows = np.array([places[file.file] for file in files], np.int64)
         self._squeezed = Pictures(self.read, self._squeeze, rows, caches.squeezed)
@@ -73,12 +74,6 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def hashes(self, but: Container[str]) -> Iterator[str]:
-        """SHA-256 of the photos' files, but for those whose names are in `but`."""
-        for row, file in enumerate(self.files):
-            if file.stored not in but:
-                yield hashlib.sha256(self.read(row)).hexdigest()
 
     def read(self, row: int) -> bytes:
         """The bytes of a photo's file. Raises PhotoError."""
@@ -131,10 +126,15 @@ class Photos:
         """The picture of the photo at a place of the room, or of one that stands in for it."""
         wanted = room.rows[at]
         for attempt in range(_STAND_INS):
+            file = self.files[room.rows[at]].stored
             try:
-                return self._squeezed.fill_one(room, at)
+                digest = self._squeezed.fill_one(room, at)
             except PhotoError as error:
-                self.broken[self.files[room.rows[at]].stored] = str(error)
+                self.broken[file] = str(error)
+            else:
+                if digest is not None:
+                    self.learned.setdefault(file, digest.hex())
+                return
             own = np.flatnonzero(self.labels == self.labels[wanted])
             # The label's other photos first; where they are broken too, anyone's.
             room.rows[at] = (

@@ -98,19 +98,23 @@ class Pictures:
         room.sizes[part] = self._cache.sizes[places]
         return True
 
-    def fill_one(self, room: Filled, at: int) -> None:
-        """Fill one place of the room. Raises PhotoError."""
+    def fill_one(self, room: Filled, at: int) -> bytes | None:
+        """Fill one place of the room; the SHA-256 of the file, if it was read.
+
+        Raises PhotoError.
+        """
         place, out = int(self._places[room.rows[at]]), room.pictures[at].numpy()
         cache = self._cache
         if cache is not None and cache.known[place]:
             out[:], room.sizes[at] = cache.pictures[place], cache.sizes[place]
-            return
+            return None
         data = self._read(int(room.rows[at]))
         digest = hashlib.sha256(data).digest()
         if cache is not None and cache.holds(place, digest):
             out[:], room.sizes[at] = cache.pictures[place], cache.sizes[place]
-            return
+            return digest
         out[:], size = self._make(data)
         room.sizes[at] = size
         if cache is not None:
             cache.keep(place, digest, out, size)
+        return digest

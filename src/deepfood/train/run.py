@@ -18,14 +18,16 @@ from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
+from deepfood.train.compared import Comparison, what_fell
 from deepfood.train.finish import write_trained
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
-from deepfood.train.loop import EpochRecord, Training
+from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
 from deepfood.train.picture_cache import open_caches
 from deepfood.train.recipe import Recipe
+from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 
@@ -50,14 +52,21 @@ class Task:
     device: str = "auto"
     checkpoint_s: float = 300.0
     fresh: bool = False
+    even_if_worse: bool = False
     quiet: bool = False
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came out. `manifest` is None in the processes that do not write."""
+    """What came out. `manifest` is None in the processes that do not write.
+
+    `compared` are the figures of the validation photos before and after; None for random weights.
+    `refused` says why no Model was written: without `even_if_worse`, none that is worse is.
+    """
 
     manifest: ModelManifest | None
+    compared: dict[str, Comparison] | None
+    refused: str | None
     records: list[EpochRecord]
     best_epoch: int
     stopped_early: bool
@@ -94,15 +103,33 @@ def train_model(
                 on_epoch(record, best)
 
             training.run(each_epoch)
-        broken = training.gather_broken()
-        manifest = None
+        broken, learned = training.gather_broken(), training.gather_learned()
+        manifest = compared = refused = None
         if first:
-            notes = (*task.splits.notes, *leaks)
-            manifest = write_trained(task.out, training, task.backbone, broken, notes)
+            compared = training.compared()
+            worse = what_fell(compared) if compared else ""
+            notes = [*task.splits.notes, *leaks]
+            if worse and not task.even_if_worse:
+                refused = (
+                    f"it finds less on the validation photos than before training: {worse}; no "
+                    "Model was written (the same command with --even-if-worse writes it)"
+                )
+            else:
+                notes += [f"worse than before training: {worse}"] if worse else []
+                manifest = write_trained(
+                    *(task.out, training, task.backbone), broken, learned, compared, notes
+                )
         training.hardware.accelerator.wait_for_everyone()
     seconds = time.monotonic() - started
     return Trained(
-        manifest, at.records, at.best_epoch, training.stopped_early, broken, round(seconds, 3)
+        manifest,
+        compared,
+        refused,
+        at.records,
+        at.best_epoch,
+        training.stopped_early,
+        broken,
+        round(seconds, 3),
     )
 
 
@@ -175,6 +202,8 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
         )
         if state is not None:
             training.resume(state)
+        elif origin != NO_WEIGHTS:
+            training.judge_given()
         _announce(tell, training, resumed=state is not None, dimension=dimension)
         yield training
 
