@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_loop import run
+from test_loop import figures
 
 from deepfood.data.photos import list_photos
 from deepfood.photo import Preprocess
@@ -150,7 +150,15 @@ def test_a_training_is_the_same_without_a_cache_with_a_cold_and_with_a_warm_one(
     task: Make, tmp_path: Path
 ) -> None:
     def once(name: str, pictures_bytes: int) -> tuple[object, dict[str, torch.Tensor]]:
-        return run(replace(task(pictures_bytes=pictures_bytes), out=tmp_path / name))
+        with open_training(
+            replace(task(pictures_bytes=pictures_bytes), out=tmp_path / name)
+        ) as training:
+            training.run(lambda record, best: None)
+            learned = training.gather_learned()
+            root = training.train.source.root
+            for file, digest in learned.items():
+                assert digest == hashlib.sha256(root.read(file, lambda size: None)).hexdigest()
+            return (figures(training), learned), training.best_weights()
 
     without, weights = once("without", 0)
     assert not any((tmp_path / "cache").glob("pictures/*"))
