@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.fold import Fold, checkpoints
-from deepfood.gallery.journal import Journal
+from deepfood.gallery.fold import Fold, checkpoints, touched
+from deepfood.gallery.journal import BEGINNING, Head, Journal
 from deepfood.gallery.store import Store
 from deepfood.gallery.verify import catalogue_faults, said_shortly
 
@@ -56,17 +56,22 @@ def check_catalogue(store: Store, gallery: Path) -> None:
         raise _altered(gallery, fault.what)
 
 
-def check_journal(journal: Journal, gallery: Path) -> None:
-    """Raise ArtifactCorruptError where a record, checkpoint or table of a journal was altered."""
+def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
+    """Raise ArtifactCorruptError where a file that says what was said until `head` was altered."""
+    newest = BEGINNING
     try:
-        Fold().followed(journal)
         for path in checkpoints(journal):
             Fold.read(path)
-        for sha256 in journal.tables():
-            for _ in journal.read_table(sha256):
-                pass
+        for record in journal.records():
+            if newest.number == head.number:
+                break
+            newest = record.head
+            if record.do == "import":
+                touched(record, journal)  # reads its table
     except ArtifactCorruptError as error:
         raise _altered(gallery, f"the journal: {said_shortly(error)}") from error
+    if newest != head:
+        raise _altered(gallery, f"the journal lacks record {head.number}, which the catalogue has")
 
 
 def _altered(gallery: Path, what: str) -> ArtifactCorruptError:

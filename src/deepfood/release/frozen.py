@@ -99,7 +99,7 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
     parts.append(replace(vectors, file=checked))
     journal = Journal(folder)
-    check_journal(journal, folder)
+    check_journal(journal, head, folder)
     for path, size in journal.files_until(head):
         parts.append(_part(path.relative_to(folder).as_posix(), path, stack, size))
     about = manifest.model_name, manifest.model_fingerprint
