@@ -145,7 +145,9 @@ def build(
 
         embedder = open_embedder(settings, _living_model(out, settings))
         address, reading = MilvusAddress.parse(out), reading_for(settings)
-        return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
+        return build_on_milvus(
+            source, address, embedder, settings, consent=consent, reading=reading, quiet=quiet
+        )
     folder = Path(out)
     keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)

@@ -32,7 +32,7 @@ from deepfood.gallery.entry import Skipped
 from deepfood.gallery.fold import Fold, checkpoint_if_long
 from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.journal import JOURNAL, Journal
-from deepfood.gallery.known import is_known, known_files
+from deepfood.gallery.known import Known, is_known, known_files
 from deepfood.gallery.leftovers import BUILDING, LOST_FOUND, remove_leftovers
 from deepfood.gallery.lock import LOCK, only_writer
 from deepfood.gallery.manifest import (
@@ -278,7 +278,7 @@ def _is_reusable(living: GalleryManifest, embedder: Embedder, storage: Storage) 
     )
 
 
-def _gone(old: Store | None, choice: Choice, fold: Fold) -> tuple[str, ...]:
+def _gone(old: Store | None, choice: Choice[Known], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
     if old is None:
         return ()

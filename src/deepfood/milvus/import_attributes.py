@@ -10,7 +10,6 @@ from deepfood.milvus.about import Column
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
-from deepfood.milvus.written import BATCH
 
 
 def import_on_milvus(
@@ -22,29 +21,22 @@ def import_on_milvus(
 ) -> Table[str]:
     """Set attributes of photos from a table, which is checked as a whole before any is written.
 
-    They are written a thousand photos at a time: a command that is killed is run again. Raises
-    DatasetError with the place in the table, ArtifactError or EngineError.
+    Raises DatasetError with the place in the table, ArtifactError or EngineError.
     """
     with MilvusGallery.open(address, settings) as gallery:
         columns = gallery.manifest.columns
         photos: dict[str, dict[str, str]] = {"id": {}, "sha256": {}, "file": {}}
         for row in gallery.rows.every(["id", "sha256", "file"]):
             for key, known in photos.items():
-                known[row[key]] = row["id"]
+                known[row[key]] = row["sha256"]
     table = read_table(columns, path, photos, types=types, safety=safety)
     values: dict[str, dict[str, Value | None]] = {photo: {} for photo in table.photos}
     for name, said in table.values.items():
         for photo, value in said:
             values[photo][name] = value
+    definitions = {
+        name: Column(type=type_, safety=name in table.safety) for name, type_ in table.types.items()
+    }
     with MilvusWriter.open(address, settings) as writer:
-        # Before any value: one of safety never passes a filter as if it were another.
-        writer.declare(
-            {
-                name: Column(type=type_, safety=name in table.safety)
-                for name, type_ in table.types.items()
-            }
-        )
-        every = list(values)
-        for start in range(0, len(every), BATCH):
-            writer.set_attributes({one: values[one] for one in every[start : start + BATCH]})
+        writer.import_values(definitions, values)
     return table

@@ -1,17 +1,20 @@
 """Photos are added, removed and updated in a gallery on Milvus, by any number of writers.
 
 A change is acknowledged when its call returns: Milvus has it in its log then, the generation that
-it was made in still lives, and searches see it. A photo's row is written under its id, so that two
-writers of the same photo, or one twice, make one photo.
+it was made in still lives, and searches see it. Before any row is changed, the change is a record
+of the journal. A photo's row is written under its id, so that two writers of the same photo, or one
+twice, make one photo.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from deepfood.data.photo_file import photo_id
 from deepfood.errors import (
     DatasetError,
     PhotoNotFoundError,
@@ -19,6 +22,7 @@ from deepfood.errors import (
 )
 from deepfood.gallery.columns import names_of
 from deepfood.gallery.entry import Photo, edited, relabelled
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import (
     SAFETY,
@@ -31,8 +35,8 @@ from deepfood.gallery.values import (
 )
 from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
+from deepfood.milvus.absent import Absent
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
-from deepfood.milvus.removed import Removed
 from deepfood.milvus.rows import is_id
 from deepfood.milvus.schema import (
     KEYS,
@@ -43,6 +47,7 @@ from deepfood.milvus.schema import (
     photo_of,
     row_of,
 )
+from deepfood.milvus.written import BATCH
 
 
 class MilvusWriter(LivingRows):
@@ -70,14 +75,20 @@ class MilvusWriter(LivingRows):
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         ready = [(one, self._checked(one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
+        missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
+        absent = Absent(self._about).read(missing)
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
+        added: list[dict[str, Any]] = []
+        edits: list[dict[str, Any]] = []
         for one, values in ready:
             before = rows.get(one.photo.id) or there.get(one.photo.id)
             if before is None:
                 photo = replace(one.photo, added=True)
                 self.stored.keep(photo, one.data)
-                rows[photo.id] = row_of(photo, one.vector, _known(values), time.time_ns())
+                added.append(facts_of(photo, values))
+                said = absent.get(photo.id, Said()).with_values(values)  # it is back
+                rows[photo.id] = row_of(said.of(photo), one.vector, said.attributes, time.time_ns())
                 outcomes.append("added")
                 continue
             photo = photo_of(before)
@@ -86,7 +97,14 @@ class MilvusWriter(LivingRows):
             outcomes.append("unchanged" if same else "updated")
             if not same:
                 rows[photo.id] = _said(before, after, values)
+                edits.append(edit_of(photo, after, values))
+        if added:
+            self.record("add", {"photos": added})
+        if edits:
+            self.record("update", {"photos": edits})
         self.write(list(rows.values()))
+        if absent:
+            Absent(self._about).forget(list(absent))
         return outcomes
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
@@ -100,8 +118,9 @@ class MilvusWriter(LivingRows):
                 except PhotoNotFoundError:
                     if name not in found:  # else it is done again, and was there at first
                         raise
-            Removed(self._about, self._rows.collection).note(found.values())
-            self.delete([photo.id for photo in found.values()])
+            photos = {photo.id: photo for photo in found.values()}
+            self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
+            self.delete(list(photos))
 
         self.visibly(change)
         photos = {photo.id: photo for photo in found.values()}
@@ -127,29 +146,63 @@ class MilvusWriter(LivingRows):
         def change() -> Photo:
             values = self._checked(attributes or {})
             before = self._named(name)
-            after = edited(photo_of(before), edit_given(label, photo_name))
-            self.write([_said(before, after, values)])
+            photo = photo_of(before)
+            after = edited(photo, edit_given(label, photo_name))
+            row = _said(before, after, values)
+            self.record("update", {"photos": [edit_of(photo, after, values)]})
+            self.write([row])
             return after
 
         return self.visibly(change)
 
-    def set_attributes(self, values: Mapping[str, Mapping[str, Value | None]]) -> None:
-        """Set attributes of photos, by id, to values that `checked` gave; None makes one unknown.
+    def import_values(
+        self, columns: Mapping[str, Column], values: Mapping[str, Mapping[str, Value | None]]
+    ) -> None:
+        """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
 
-        They must have been declared. Photos that are not there are passed over.
+        None makes one unknown; photos that are not there are passed over. A thousand photos are
+        written at a time: where that is stopped, the next build goes on with it. Raises
+        DatasetError.
         """
 
-        def change() -> None:
-            rows = self.rows(list(values))
-            self.write([_said(row, photo_of(row), values[one]) for one, row in rows.items()])
+        def record() -> None:
+            declared = self._merged(columns)
+            table = self.journal.write_table(values)
+            definitions = {name: declared[name].model_dump() for name in columns}
+            what = {"table": table, "photos": len(values), "attributes": definitions}
+            self.record("import", what)
+            # Before any value: one of safety never passes a filter as if it were another.
+            self._commit_columns(declared)
 
-        self.visibly(change)
+        self.steadily(record)
+        by_id = {photo_id(sha256): said for sha256, said in values.items()}
+        every = list(by_id)
+
+        def write(some: Sequence[str]) -> None:
+            rows = self.rows(some)
+            self.write([_said(row, photo_of(row), by_id[one]) for one, row in rows.items()])
+
+        for start in range(0, len(every), BATCH):
+            self.visibly(partial(write, every[start : start + BATCH]))
 
     def declare(self, columns: Mapping[str, Column]) -> None:
         """Declare attributes, or find them as they were declared. Raises DatasetError."""
         self.steadily(lambda: self._declare(columns))
 
     def _declare(self, columns: Mapping[str, Column]) -> None:
+        declared, before = self._merged(columns), self.manifest.columns
+        news = {name: one for name, one in declared.items() if before.get(name) != one}
+        if news:
+            what = {name: one.model_dump() for name, one in news.items()}
+            self.record("declare", {"attributes": what})
+            self._commit_columns(declared)
+
+    def _commit_columns(self, columns: Mapping[str, Column]) -> None:
+        if columns != self.manifest.columns:
+            self.commit({"columns": dict(columns)})
+
+    def _merged(self, columns: Mapping[str, Column]) -> dict[str, Column]:
+        """The declared attributes, with these. Raises DatasetError."""
         known = dict(self.manifest.columns)
         for name, column in columns.items():
             before = known.get(name)
@@ -159,8 +212,7 @@ class MilvusWriter(LivingRows):
                 )
             safety = column.safety or name in SAFETY or bool(before and before.safety)
             known[name] = Column(type=column.type, safety=safety)
-        if known != self.manifest.columns:
-            self.commit({"columns": known})
+        return known
 
     def _checked(self, attributes: Mapping[str, object]) -> dict[str, Value | None]:
         ready: dict[str, Value | None] = {}
