@@ -23,6 +23,7 @@ from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.fold import edit_of, facts_of, removal_of
@@ -76,6 +77,7 @@ def test_one_search_asks_only_of_one_generation(
 ) -> None:
     with engine.writing() as writer:
         photo = engine.open().sample(1, 0)[0]
+        writer.declare({"frozen": Definition("number")})
         writer.update(photo.id, attributes={"frozen": 1})
     with MilvusGallery.open(address, settings) as gallery:
         query = gallery.vector(photo.id)
@@ -343,6 +345,7 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
     removed, changed = engine.open().sample(2, 0)
     added = new_photo(engine, 903, price=4)
     with engine.writing() as writer:
+        writer.declare({"price": Definition("number")})
         writer.add([added])
         writer.remove([removed.id])
         writer.update(changed.id, label="by hand", attributes={"price": 3})

@@ -35,12 +35,14 @@ GROUND_FLOOR = {
     "locks",
     "config",
     "artifacts",
+    "beside",
     "photo",
     "photo_box",
     "photo_defects",
     "progress",
     "caption",
     "storage",
+    "storage_errors",
 }
 NEVER_IMPORTED_TO_SERVE = ("torch", "torchvision", "timm", "onnx", "plotly", "umap")
 

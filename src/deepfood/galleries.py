@@ -22,7 +22,9 @@ from deepfood.gallery.add import AddReport, add_batches, add_photos
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.build import NOTHING_ASKED, Consent
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.history import Event, history
 from deepfood.gallery.import_attributes import import_attributes as import_into_folder
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
 from deepfood.gallery.searched import (
     ChangedGallery,
@@ -78,28 +80,48 @@ def compared(gallery: SearchedGallery) -> tuple[EveryPhoto, Compared]:
     return every, Neighbours(gallery, every)
 
 
+def history_of(place: Path | str, settings: Settings, photo: str | None = None) -> Iterator[Event]:
+    """Every change of a gallery, or of one photo by its id. Raises ArtifactError or QueryError."""
+    if is_milvus(place):
+        with open_on_milvus(place, settings) as gallery:
+            yield from history(gallery.journal, photo)
+        return
+    GalleryManifest.read(Path(place))
+    yield from history(Journal(Path(place)), photo)
+
+
 def writing(
-    gallery: SearchedGallery, settings: Settings, model: Model | None, *, wait_s: float = 0
+    gallery: SearchedGallery,
+    settings: Settings,
+    model: Model | None,
+    *,
+    wait_s: float = 0,
+    by: str = "",
 ) -> AbstractContextManager[ChangedGallery]:
     """The writer of an open gallery. Raises ArtifactBusyError, ArtifactError or EngineError."""
     if isinstance(gallery, Gallery):
-        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s)
-    return writer_of(gallery.place, settings, model)
+        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s, by=by)
+    return writer_of(gallery.place, settings, model, by=by)
 
 
 @contextmanager
 def writer_of(
-    place: Path | str, settings: Settings, model: Model | None = None, *, wait_s: float = 0
+    place: Path | str,
+    settings: Settings,
+    model: Model | None = None,
+    *,
+    wait_s: float = 0,
+    by: str = "",
 ) -> Iterator[ChangedGallery]:
     """The writer of the gallery at `place`."""
     if not is_milvus(place):
-        with GalleryWriter.open(Path(place), model, wait_s=wait_s) as writer:
+        with GalleryWriter.open(Path(place), model, wait_s=wait_s, by=by) as writer:
             yield writer
         return
     expect_pymilvus()
     from deepfood.milvus.writer import MilvusWriter
 
-    with MilvusWriter.open(MilvusAddress.parse(place), settings, model) as on_milvus:
+    with MilvusWriter.open(MilvusAddress.parse(place), settings, model, by=by) as on_milvus:
         yield on_milvus
 
 

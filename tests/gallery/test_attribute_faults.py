@@ -9,10 +9,12 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import find_in
 from deepfood.gallery.renew import compact
 from deepfood.gallery.repair import repair
+from deepfood.gallery.values import type_of
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
@@ -34,6 +36,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     out = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", 3), out, embedder, IndexSpec(kind="exact"))
     with GalleryWriter.open(out) as writer:
+        writer.declare({name: Definition(type_of(name, value)) for name, value in SAID[0].items()})
         for number, values in enumerate(SAID):
             writer.update(f"plate-{number:05d}.jpg", attributes=values)
     assert list(gallery_problems(out, quiet=True)) == []

@@ -264,7 +264,10 @@ def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(done.stdout)["name"] == "Hot pot"
     assert json.loads(done.stdout)["label"] is None
     assert "nothing to change" in deepfood("update", gallery, photo_id).stderr
-    done = deepfood("update", gallery, photo_id, "--attributes", '{"price": 4}')
+    priced = ("update", gallery, photo_id, "--attributes", '{"price": 4}')
+    assert "--declare price:number" in deepfood(*priced).stderr
+    assert deepfood("attributes", gallery, "--declare", "price:number").returncode == 0
+    done = deepfood(*priced)
     assert done.returncode == 0, done.stderr
     listed = json.loads(deepfood("attributes", gallery, "--json").stdout)["attributes"]
     assert listed == [{"name": "price", "type": "number", "safety": False, "known": 1}]

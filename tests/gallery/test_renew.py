@@ -18,10 +18,12 @@ from deepfood.errors import (
 )
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import find_in
 from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.gallery.rollback import forget, rollback
+from deepfood.gallery.values import type_of
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
 from deepfood.model import Model
@@ -190,6 +192,9 @@ def test_adding_across_a_change(
 def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: Embedder) -> None:
     def say(file: str, **values: object) -> None:
         with GalleryWriter.open(gallery) as writer:
+            writer.declare(
+                {name: Definition(type_of(name, value)) for name, value in values.items()}
+            )
             writer.update(file, attributes=values)
 
     def found(where: str) -> set[str]:

@@ -75,6 +75,17 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
         with with_keys(f"{OTHER_HASH} {HASH}"):
             many = servers.enter_context(serving(root / "gallery", "--workers", "2"))
             single = servers.enter_context(serving(root / "gallery"))
+        run_deepfood(
+            *("attributes", root / "gallery", "--declare", "price:number"),
+            *(
+                "--declare",
+                "diet:list",
+                "--declare",
+                "spicy:boolean",
+                "--declare",
+                "allergens:list",
+            ),
+        )
         yield Living(root / "gallery", many, single)
 
 
@@ -146,6 +157,62 @@ def test_a_photo_is_changed_and_removed(living: Living) -> None:
     assert httpx.get(thumbnail).status_code == 200
 
 
+def test_an_attribute_is_declared_before_it_is_said(living: Living) -> None:
+    at = f"{living.single.url}/api/v1/attributes"
+    photo = add(living.many.url, jpeg(103)).json()
+    one = f"{living.single.url}/api/v1/photos/{photo['id']}"
+
+    def say(**attributes: Any) -> httpx.Response:
+        return httpx.patch(one, json={"attributes": attributes}, headers=BEARER)
+
+    before = httpx.get(f"{living.single.url}/api/v1/gallery").json()["attributes"]
+    told = problem(say(pirce=5), 422)
+    assert "no attribute 'pirce': is 'price' meant?" in told
+    assert "--declare pirce:number, or POST /api/v1/attributes" in told
+    assert "is 'allergens' meant?" in problem(say(price=5, alergens=["milk"]), 422)
+    assert "is 'spicy' meant?" in problem(
+        add(living.many.url, jpeg(104), attributes='{"spicey":1}'), 422
+    )
+    assert httpx.get(one).json()["attributes"] == {}
+    assert httpx.get(f"{living.single.url}/api/v1/gallery").json()["attributes"] == before
+
+    wanted = {"name": " Halal ", "type": "boolean", "safety": True}
+    for status in (201, 200):
+        answer = httpx.post(at, json=wanted, headers=BEARER)
+        assert answer.status_code == status, answer.text
+        assert answer.json() == {
+            "name": "halal",
+            "type": "boolean",
+            "safety": True,
+            "examples": [],
+        }
+    for url in [living.single.url, *[living.many.url] * 20]:
+        columns = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
+        assert [column["name"] for column in columns] == [
+            *(column["name"] for column in before),
+            "halal",
+        ]
+    assert say(halal=True).json()["attributes"] == {"halal": True}
+    assert "known of 1 photos" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 422)
+    assert say(halal=None).json()["attributes"] == {}
+    assert httpx.delete(f"{at}/HALAL", headers=BEARER).status_code == 204
+    assert "no attribute 'halal'" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 404)
+    assert "no attribute 'halal'" in problem(say(halal=True), 422)
+    assert httpx.get(f"{living.many.url}/api/v1/gallery").json()["attributes"] == before
+
+    for body, said in (
+        ({"name": "price", "type": "text"}, "price is a number, and cannot become a text"),
+        ({"name": "diet", "type": "text"}, "diet is a list"),
+        ({"name": "file", "type": "text"}, "no attribute can be called 'file'"),
+        ({"name": "a b", "type": "text"}, "no attribute can be called 'a b'"),
+        ({"name": "a", "type": "date"}, "type: "),
+        ({"name": "a"}, "type: "),
+        ({"name": "a", "type": "text", "unit": "g"}, "unit: "),
+    ):
+        assert said in problem(httpx.post(at, json=body, headers=BEARER), 422)
+    problem(httpx.post(at, content=b"x", headers=BEARER), 415)
+
+
 def test_only_keys_change_a_gallery(living: Living, server_url: str) -> None:
     photo_id = ids(search(living.single.url, jpeg(1), k=1))[0]
     for url, status, given in (
@@ -161,6 +228,8 @@ def test_only_keys_change_a_gallery(living: Living, server_url: str) -> None:
             httpx.post(at, content=b"no form", headers=given),
             httpx.patch(f"{at}/{photo_id}", json={"name": "x"}, headers=given),
             httpx.delete(f"{at}/{photo_id}", headers=given),
+            httpx.post(f"{url}/api/v1/attributes", json={"name": "x"}, headers=given),
+            httpx.delete(f"{url}/api/v1/attributes/price", headers=given),
             httpx.post(f"{url}/api/v1/admin/reload", headers=given),
         ):
             said = problem(answer, status)

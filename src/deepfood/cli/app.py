@@ -1,6 +1,7 @@
 """The root of the command line: its options, its errors, and what its commands share."""
 
 import json
+import sqlite3
 import sys
 import traceback
 from collections.abc import Sized
@@ -11,7 +12,7 @@ import typer
 
 from deepfood import __version__
 from deepfood.config import load_settings
-from deepfood.errors import DatasetError, DeepfoodError, SettingError
+from deepfood.errors import DatasetError, DeepfoodError, SettingError, said_by_system
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.storage import is_remote
 
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+#: How long a command waits for another writer's commit; a build takes longer.
+WAIT_S = 5.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -113,10 +117,10 @@ def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
     try:
         code = app(standalone_mode=False)
-    except DeepfoodError as error:
+    except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"deepfood: {error}", file=sys.stderr)
+        print(f"deepfood: {_in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("\ndeepfood: stopped; the same command goes on where it was", file=sys.stderr)
@@ -131,6 +135,17 @@ def main() -> None:
         show()
         code = 2
     sys.exit(code or 0)
+
+
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return said_by_system(error)
+    if isinstance(error, sqlite3.Error):
+        return (
+            f"SQLite says of a catalogue: {error}; look at the rights on its folder, the disk, and "
+            "how many files may be open (ulimit -n)"
+        )
+    return str(error)
 
 
 def _print_version(wanted: bool) -> None:
@@ -155,6 +170,12 @@ def options(
 def count(things: Sized, one: str, many: str) -> str:
     """ "1 file is" or "3 files are"."""
     return f"{len(things)} {one if len(things) == 1 else many}"
+
+
+def print_rows_without_photo(rows: int) -> None:
+    """Say how many rows of a table were passed over, where any were."""
+    if rows:
+        print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
 
 
 def print_json(value: Any) -> None:

@@ -2,12 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
+from deepfood.cli.app import (
+    Json,
+    ModelOption,
+    PhotosArgument,
+    app,
+    count,
+    print_json,
+    print_rows_without_photo,
+)
 from deepfood.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deepfood.data.photos import PhotoSource
 
 IndexOption = Annotated[
     str | None, typer.Option("--index", help="exact, annoy, hnsw or auto.", show_default="auto")
@@ -58,6 +69,7 @@ def build(
 
     What people said of photos is never decided by a build: see `deepfood history`.
     """
+    from deepfood.data.photos import list_photos
     from deepfood.gallery.build import Consent
 
     settings = load_settings(
@@ -69,7 +81,8 @@ def build(
         engine=engine,
     )
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
-    report = build_and_report(photos, out, settings, consent=consent, quiet=as_json)
+    source = list_photos(photos)
+    report = build_and_report(source, out, settings, consent=consent, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -80,6 +93,7 @@ def build(
                 "gone": list(report.gone),
                 "notes": list(report.notes),
                 "skipped": [asdict(one) for one in report.skipped],
+                "rows_without_photo": source.rows_without_photo,
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
@@ -89,21 +103,20 @@ def build(
 
 
 def build_and_report(
-    photos: Path,
+    source: "PhotoSource",
     out: Path | str,
     settings: Settings,
     *,
     consent: Any = None,
     quiet: bool = False,
 ) -> Any:
-    from deepfood.data.photos import list_photos
     from deepfood.galleries import build
     from deepfood.gallery.build import NOTHING_ASKED
 
-    asked = consent or NOTHING_ASKED
-    report = build(list_photos(photos), out, settings, consent=asked, quiet=quiet)
+    report = build(source, out, settings, consent=consent or NOTHING_ASKED, quiet=quiet)
     if not quiet:
         _print_report(report, out)
+        print_rows_without_photo(source.rows_without_photo)
     return report
 
 

@@ -151,7 +151,7 @@ def data_check(
 def _limits(settings: Settings) -> Any:
     from deepfood.photo import Limits
 
-    return Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    return Limits.of(settings)
 
 
 def _original(original: Any) -> dict[str, str | None]:

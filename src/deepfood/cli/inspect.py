@@ -27,6 +27,8 @@ def info(
     for name, value in about.items():
         if not isinstance(value, list):
             print(f"{name.replace('_', ' '):17}  {value}")
+    for file in about.get("gone", []):
+        print(f"  gone since the generation before: {file}")
     for one in about.get("left_out", []):
         print(f"  left out: {one['file']}: {one['reason']}")
 

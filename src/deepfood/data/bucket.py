@@ -8,7 +8,6 @@ wrote into a bucket: they are shown and asked for, and never become a path on th
 import contextlib
 import hashlib
 import io
-import os
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
+from deepfood.beside import name_beside
 from deepfood.data.root import CheckBytes, Root, is_photo_name
 from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
 from deepfood.storage import Bucket, Entry
@@ -93,7 +93,7 @@ class BucketRoot(Root):
         data = self._fetch(file, check_bytes)
         with disk_full_named(self._keep):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f".{digest}-{os.getpid()}-{threading.get_ident()}")
+            beside = name_beside(kept)
             beside.write_bytes(hashlib.sha256(data).digest() + data)
             beside.replace(kept)
         return data
@@ -115,6 +115,15 @@ class BucketRoot(Root):
 
     def is_file(self, below: str) -> bool:
         return below in self._stamps()
+
+    def names(self, below: str) -> list[str]:
+        start = f"{below}/" if below else ""
+        inner = (file.removeprefix(start) for file in self._stamps() if file.startswith(start))
+        return list({file.partition("/")[0] for file in inner})
+
+    def inside(self, path: str) -> str | None:
+        start = f"{self}/"
+        return path.removeprefix(start) if path.startswith(start) else None
 
     def sub_folders(self) -> list[str]:
         first = {file.partition("/")[0] for file in self._stamps() if "/" in file}

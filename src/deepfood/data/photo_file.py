@@ -33,7 +33,13 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """`root` is what every file is below; `files` are distinct and sorted."""
+    """`root` is what every file is below; `files` are distinct and sorted.
+
+    `table` is the CSV below `root` that named them, where one did, and `rows_without_photo` counts
+    those of its rows that name none.
+    """
 
     root: Root
     files: tuple[PhotoFile, ...]
+    table: str | None = None
+    rows_without_photo: int = 0

@@ -3,7 +3,8 @@
 - A folder of photos, found by file name ending, hidden ones left out.
 - A folder of class folders: `curry/1.jpg` has the label curry.
 - A folder of `train/ val/ test/` (each with class folders): label and split.
-- A CSV with a column `photo` (path relative to the CSV), and perhaps `label`, `name`, `split`.
+- A CSV with a column `photo` or `file` (path below the CSV's folder), perhaps `label`, `name` and
+  `split`, and attributes.
 - A folder with a `photos.csv` in it is what that CSV says.
 - Food-101's own folder (`images/` and `meta/`), also one level above it.
 - iFood-2019's own folder (`train_labels.csv`, `class_list.txt`, `train_set/` ...).
@@ -12,6 +13,7 @@ Each of them may be on this machine or in a bucket, `s3://BUCKET/PREFIX`.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from deepfood.data.ifood_layout import is_ifood, photos_of_ifood
@@ -41,13 +43,12 @@ def list_photos(source: Path | str) -> PhotoSource:
         return _photos_of(root, source)
     if not file.lower().endswith(".csv"):
         raise DatasetError(f"{source} is neither a folder nor a .csv file")
-    return _sorted(root, photos_of_csv(root, file), source, "it names none")
+    return _of_table(root, file, source, "it names none")
 
 
 def _photos_of(root: Root, source: Path | str) -> PhotoSource:
     if root.is_file(CATALOGUE):
-        found = photos_of_csv(root, CATALOGUE)
-        return _sorted(root, found, source, f"{root.where(CATALOGUE)} names none")
+        return _of_table(root, CATALOGUE, source, f"{root.where(CATALOGUE)} names none")
     for inner in (root, root.below(_FOOD101)):
         if is_food101(inner):
             found = photos_of_food101(inner)
@@ -56,6 +57,12 @@ def _photos_of(root: Root, source: Path | str) -> PhotoSource:
         return _sorted(root, photos_of_ifood(root), source, "its tables name none")
     looked = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
     return _sorted(root, photos_of_folder(root), source, looked)
+
+
+def _of_table(root: Root, file: str, source: Path | str, nothing: str) -> PhotoSource:
+    named = photos_of_csv(root, file)
+    found = _sorted(root, named.photos, source, nothing)
+    return replace(found, table=file, rows_without_photo=named.rows_without_photo)
 
 
 def _sorted(

@@ -63,6 +63,14 @@ class Root(ABC):
     def is_file(self, below: str) -> bool: ...
 
     @abstractmethod
+    def names(self, below: str) -> list[str]:
+        """Names of the files and folders in a folder; none where it cannot be read."""
+
+    @abstractmethod
+    def inside(self, path: str) -> str | None:
+        """The file that an absolute path or URL names, or None where that lies elsewhere."""
+
+    @abstractmethod
     def sub_folders(self) -> list[str]:
         """Names of the folders in it, hidden ones left out. Raises DatasetError."""
 
@@ -187,6 +195,26 @@ class Folder(Root):
 
     def is_file(self, below: str) -> bool:
         return (self.path / below).is_file()
+
+    def names(self, below: str) -> list[str]:
+        try:
+            return [entry.name for entry in os.scandir(self.path / below)]
+        except (OSError, ValueError):
+            return []
+
+    def inside(self, path: str) -> str | None:
+        given = Path(path.replace("\\", "/"))
+        if not given.is_absolute():  # on this machine
+            return None
+        try:
+            through_links = given.parent.resolve() / given.name
+        except (OSError, ValueError, RuntimeError):
+            through_links = given
+        for one in (given, through_links):
+            for root in (self.path.absolute(), self.path.resolve()):
+                if one.is_relative_to(root):
+                    return one.relative_to(root).as_posix()
+        return None
 
     def sub_folders(self) -> list[str]:
         try:

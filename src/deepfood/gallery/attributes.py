@@ -15,18 +15,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
-from deepfood.errors import ArtifactCorruptError, DatasetError
-from deepfood.gallery.columns import Attribute, Columns, names_of
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.columns import Attribute, Columns
+from deepfood.gallery.declared import Declared, Definition, settled, values_said
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
     Type,
     Value,
-    attribute_name,
-    check_name,
-    checked,
     folded,
     keys_of,
 )
@@ -76,30 +73,24 @@ class Attributes:
         self._masks = Masks(connection)
 
     def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
-        """Declare a column, or find it as it was declared before.
+        """Declare a column, or find it as it was declared before; `settled` says what it becomes.
 
-        Raises DatasetError for a name that cannot be used and for a change of type. `safety` can be
-        added later and never taken back; `allergens` and `diet` have it always, and are lists.
+        In the caller's transaction. Raises DatasetError.
         """
-        name = attribute_name(name)
-        check_name(name)
-        safety = safety or name in SAFETY
-        if name in SAFETY and type_ != "list":
-            raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
         with self.lock:
-            known = self.declared().get(name)
-            if known is not None and known.type != type_:
-                raise DatasetError(
-                    f"the attribute {name} is a {known.type}, and cannot become a {type_}"
-                )
+            declared = self.declared()
+            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
+            known = declared.get(name)
             if known is None:
                 (number,) = self.db.execute(
                     "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
                 ).fetchone()
-                self.define(Attribute(number, name, type_, safety))
-            elif safety and not known.safety:
-                self.define(replace(known, safety=True))
-            return self.declared()[name]
+            else:
+                number = known.id
+            wanted = Attribute(number, name, one.type, one.safety)
+            if wanted != known:
+                self.define(wanted)
+            return wanted
 
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
@@ -140,25 +131,8 @@ class Attributes:
             )
 
     def cleaned(self, values: Mapping[str, object]) -> dict[str, Value | None]:
-        """Values as they are kept, by attribute; None makes one unknown.
-
-        Raises DatasetError for an attribute that is not declared and for a value of another type.
-        """
-        with self.lock:
-            declared = self.declared()
-            ready: dict[str, Value | None] = {}
-            for given, value in values.items():
-                one = declared.get(attribute_name(given))
-                if one is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(declared)}"
-                    )
-                try:
-                    clean = None if value is None else checked(value, one.type, safety=one.safety)
-                except DatasetError as error:
-                    raise DatasetError(f"{one.name}: {error}") from None
-                ready[one.name] = clean
-            return ready
+        """Values as they are kept, by attribute; None makes one unknown. As `values_said`."""
+        return values_said(self.declared(), values)
 
     def write(self, row: int, values: Mapping[str, object]) -> None:
         """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
@@ -192,14 +166,12 @@ class Attributes:
 
     def import_values(
         self,
-        definitions: Mapping[str, tuple[Type, bool]],
+        definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
-        """Set whole columns, in the caller's transaction: their types, and whether they are of
-        safety; and by column, values by row that `checked` gave.
-        """
-        for name, (type_, safety) in definitions.items():
-            self.declare(name, type_, safety)
+        """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        for name, one in definitions.items():
+            self.declare(name, one.type, one.safety)
         for name, some in values.items():
             self.write_many(name, some)
 

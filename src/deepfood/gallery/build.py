@@ -45,6 +45,7 @@ from deepfood.gallery.manifest import (
 from deepfood.gallery.photo_files import PHOTOS, PhotoFiles
 from deepfood.gallery.read_photos import Reading, embed_photos, read_photos
 from deepfood.gallery.recover import check_head, user
+from deepfood.gallery.source_table import news_of, table_of, take_in
 from deepfood.gallery.store import Store
 from deepfood.index import IndexSpec, Storage
 
@@ -60,7 +61,8 @@ class BuildReport(Generic[Manifest]):
     """What a build did. `embedded` files were read now, `reused` ones had been before.
 
     `gone` are files of photos that the gallery held before and holds no longer, though nobody
-    removed them; what was said of them is kept. `notes` are lines for people.
+    removed them; what was said of them is kept. `notes` are lines for people. `attributes`
+    are columns of the source's table that said something new.
     """
 
     manifest: Manifest
@@ -73,6 +75,7 @@ class BuildReport(Generic[Manifest]):
     up_to_date: bool
     gone: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def build_gallery(
                 "replaced"
             )
         fold = Fold.of(journal)
+        table = table_of(source, fold)  # a fault in it is told before the work
         old, notes = _open_living(out, living, consent)
         stores: list[Store] = []
         if living and old:
@@ -134,7 +138,13 @@ def build_gallery(
             with contextlib.suppress(ArtifactCorruptError):
                 files.finish(old)
             if _is_reusable(living, embedder, storage):
-                if not notes and _is_current(out, living, old, fold, source, spec, storage):
+                known = known_or_removed([old], fold)
+                news = table and news_of(table, source, known, fold, journal)[0]
+                if (
+                    not notes
+                    and not news
+                    and _is_current(out, living, old, fold, source, known, spec, storage)
+                ):
                     remove_leftovers(out, living)
                     shutil.rmtree(out / BUILDING, ignore_errors=True)
                     skipped = tuple(old.skipped())
@@ -159,7 +169,8 @@ def build_gallery(
             again = [PhotoFile(files.file(sha256)) for sha256 in sorted(lacking)]
             added = PhotoSource(files.root.resolve(), tuple(again))
             embed_photos(added, again, embedder, building, done=0, quiet=quiet)
-        choice = choose_photos(source, known_or_removed(stores, fold), fold, by_content(stores))
+        known = known_or_removed(stores, fold)
+        choice = choose_photos(source, known, fold, by_content(stores))
         gone = _gone(old, choice, fold)
         if old and len(gone) * 2 > old.count() and not (consent.allow_loss or consent.replace):
             raise DatasetError(
@@ -167,6 +178,12 @@ def build_gallery(
                 f"the first is {gone[0]}; nothing was changed: bring them back, or let them go "
                 "with --allow-loss (what was said of them is kept)"
             )
+        said: tuple[str, ...] = ()
+        if table:
+            changed, whole = news_of(table, source, known, fold, journal)
+            if changed:
+                take_in(table, changed, whole, fold, journal, user())
+                said = tuple(sorted({name for values in changed.values() for name in values}))
         manifest = assemble(
             out,
             _next_generation(out, living),
@@ -193,6 +210,7 @@ def build_gallery(
             False,
             gone,
             notes,
+            said,
         )
 
 
@@ -312,6 +330,7 @@ def _is_current(
     store: Store,
     fold: Fold,
     source: PhotoSource,
+    known: dict[str, Known],
     spec: IndexSpec,
     storage: Storage,
 ) -> bool:
@@ -327,7 +346,6 @@ def _is_current(
         or not _is_whole(store, fold)
     ):
         return False
-    known = known_or_removed([store], fold)
     files = {file.stored for file in source.files}
     left = known_files([store]).keys() - files
     return not left and all(

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 
 from deepfood.artifacts import replacing
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.journal import BEGINNING, Head, Journal, Record
 from deepfood.gallery.values import Type, Value
@@ -25,19 +26,14 @@ TAIL_RECORDS = 10_000
 _ADDED = ("file", "label", "name", "media_type", "width", "height", "bytes", "modified_ns")
 
 
-class Tables(Protocol):
-    """A journal, wherever it is, as far as records name tables of it."""
+class AnyJournal(Protocol):
+    """A journal, wherever it is, as far as it is read."""
+
+    def records(self) -> Iterator[Record]:
+        """All of them. Raises ArtifactCorruptError."""
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """As `Journal` says. Raises ArtifactCorruptError."""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A declared attribute. Of a safety attribute, unknown values never pass a filter."""
-
-    type: Type
-    safety: bool
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,16 @@ def facts_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, 
 
 
 def edit_of(before: Photo, after: Photo, values: Mapping[str, Value | None]) -> dict[str, Any]:
-    """What an `update` changes, as its record has it: only what is set by hand."""
+    """What an `update` changes, as its record has it: only what is set by hand.
+
+    `was` has the texts before, which a photo's source may have given: for who takes it back.
+    """
     edit: dict[str, Any] = {"sha256": after.sha256}
     for name in ("label", "name"):
         now = getattr(after, name), getattr(after, f"{name}_edited")
         if now[1] and now != (getattr(before, name), getattr(before, f"{name}_edited")):
             edit[name] = now[0]
+            edit.setdefault("was", {})[name] = getattr(before, name)
     return {**edit, "attributes": dict(values)} if values else edit
 
 
@@ -100,6 +100,8 @@ class Fold:
     def __init__(self) -> None:
         self.head: Head = BEGINNING
         self.definitions: dict[str, Definition] = {}
+        #: The table that the last build took in, as the journal keeps it.
+        self.source_table: str | None = None
         #: Lines of a checkpoint stay text until somebody asks: a million photos fit in memory.
         self._said: dict[str, Said | str] = {}
 
@@ -141,7 +143,7 @@ class Fold:
             if said.added is not None:
                 yield sha256, said.photo(sha256)
 
-    def apply(self, record: Record, journal: Tables) -> None:
+    def apply(self, record: Record, journal: AnyJournal) -> None:
         """Add the next record, of this journal."""
         what = record.what
         match record.do:
@@ -172,6 +174,7 @@ class Fold:
                     self.declare(name, one["type"], one["safety"])
                 for sha256, values in journal.read_table(what["table"]):
                     self.put(sha256, self[sha256].with_values(values))
+                self.source_table = what.get("source_table", self.source_table)
             case _:
                 raise ArtifactCorruptError(
                     f"record {record.number} of the journal is a {record.do!r}, which this "
@@ -221,7 +224,8 @@ class Fold:
         """This fold, for `from_lines`; the last line is the SHA-256 of those before."""
         definitions = {name: asdict(one) for name, one in self.definitions.items()}
         digest = hashlib.sha256()
-        first = json.dumps({"head": self.head, "definitions": definitions})
+        head = {"head": self.head, "source_table": self.source_table}
+        first = json.dumps({**head, "definitions": definitions})
         for line in itertools.chain([first], map(self._line, self)):
             data = line.encode() + b"\n"
             digest.update(data)
@@ -256,7 +260,7 @@ class Fold:
             if hashlib.sha256(body.encode()).hexdigest() != lines[-1]:
                 raise ValueError("its checksum is another")
             fold, head = cls(), json.loads(lines[0])
-            fold.head = Head(*head["head"])
+            fold.head, fold.source_table = Head(*head["head"]), head["source_table"]
             for name, one in head["definitions"].items():
                 fold.definitions[name] = Definition(**one)
             fold._said = {line[:64]: line[65:] for line in lines[1:-1]}
@@ -268,14 +272,14 @@ class Fold:
 _NOTHING = Said()
 
 
-def touched(record: Record, journal: Tables) -> set[str]:
+def touched(record: Record, journal: AnyJournal) -> set[str]:
     """SHA-256 of the photos that a record is about."""
     if record.do == "import":
         return {sha256 for sha256, _ in journal.read_table(record.what["table"])}
     return {one["sha256"] for one in record.what.get("photos", ())}
 
 
-def edits_of(record: Record, journal: Tables) -> Iterator[Mapping[str, Any]]:
+def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
     """What an `update` or `import` sets of each photo: see `edit_of`."""
     if record.do == "update":
         yield from record.what["photos"]

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactError
-from deepfood.gallery.attributes import crc_of
-from deepfood.gallery.entry import REMOVED, Photo, edited
-from deepfood.gallery.fold import Fold, Said, edits_of, text_of, touched
+from deepfood.gallery.entry import Photo, edited
+from deepfood.gallery.fold import Fold, edits_of, touched
 from deepfood.gallery.growing_store import GrowingStore, Values, Work
 from deepfood.gallery.journal import Journal, Record
 from deepfood.gallery.values import Value
@@ -41,7 +40,7 @@ class FollowingStore(GrowingStore):
                     for name, value in said.attributes.items():
                         columns[name].append((row, value))
                 elif said.by_hand or said.attributes:
-                    self._keep_absent(work, sha256, said)
+                    self.keep_absent(work, sha256, said)
             for name, values in columns.items():
                 self.attributes.write_many(name, values)
             work.state = work.state._replace(head=fold.head)
@@ -75,16 +74,19 @@ class FollowingStore(GrowingStore):
     def take_up_some(self, fold: Fold, hashes: Iterable[str], after: int) -> None:
         """As `take_up`, of some photos, and of those in row `after` and later."""
         with self._transaction() as work:
+            for name, before in self.attributes.declared().items():
+                # One that was dropped and declared again is another, and nobody has its value yet.
+                now = fold.definitions.get(name)
+                if now is None or now.type != before.type or before.safety > now.safety:
+                    self.attributes.drop(name)
             for name, one in fold.definitions.items():
                 self.attributes.declare(name, one.type, one.safety)
-            for name in self.attributes.declared().keys() - fold.definitions:
-                self.attributes.drop(name)
             rows = dict(self._all("SELECT row, sha256 FROM photos WHERE row >= ?", after))
             for sha256 in hashes:
                 if found := self._find(sha256):
                     rows[found[0]] = sha256
                 elif fold[sha256].by_hand or fold[sha256].attributes:
-                    self._keep_absent(work, sha256, fold[sha256])
+                    self.keep_absent(work, sha256, fold[sha256])
             for row, sha256 in rows.items():
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (sha256,))
                 self.attributes.forget(row)
@@ -114,6 +116,9 @@ class FollowingStore(GrowingStore):
                     self._remove(work, dict(one for one in found if one))
                 case "drop":
                     self.attributes.drop(record.what["attribute"])
+                case "restore":
+                    for one in record.what["photos"]:
+                        self.restore(work, one)
                 case "update" | "import":
                     self._apply_update(work, edits_of(record, journal))
             for sha256 in touched(record, journal):
@@ -121,11 +126,7 @@ class FollowingStore(GrowingStore):
                 if self.has(sha256) or not (said.by_hand or said.attributes):
                     work.db.execute("DELETE FROM absent WHERE sha256 = ?", (sha256,))
                 else:
-                    self._keep_absent(work, sha256, said)
-                if record.do == "restore":
-                    work.db.execute(
-                        "DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED)
-                    )
+                    self.keep_absent(work, sha256, said)
             work.state = work.state._replace(head=record.head)
 
     def _apply_add(self, work: Work, record: Record, embed: Embed, gone: Container[str]) -> None:
@@ -186,12 +187,6 @@ class FollowingStore(GrowingStore):
                 row, photo = found
                 values = {row: edit.get("attributes", {})}
                 self._update(work, {row: edited(photo, edit)}, values)
-
-    def _keep_absent(self, work: Work, sha256: str, said: Said) -> None:
-        text = text_of(replace(said, added=None, removed=None))
-        work.db.execute(
-            "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
-        )
 
 
 def _forget_said(db: sqlite3.Connection) -> None:

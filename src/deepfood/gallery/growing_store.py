@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,12 +20,14 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import disk_full_named
-from deepfood.gallery.attributes import Attributes, crc_of
+from deepfood.gallery.attributes import crc_of
+from deepfood.gallery.declared import Declared, check_unused, no_attribute
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
-from deepfood.gallery.fold import edit_of, facts_of, removal_of
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
+from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store, unusable
-from deepfood.gallery.values import Type, Value, attribute_name, type_of
+from deepfood.gallery.values import Value, attribute_name
 from deepfood.index import Storage, VectorFile, append_vectors
 
 Change = Literal["add", "remove", "update"]
@@ -131,7 +133,8 @@ class GrowingStore(Store):
             path = self.vectors_path
             crcs = append_vectors(path, self.dimension, self.storage, start, vectors).tolist()
         with self._transaction() as work:
-            clean = [self._clean(work, given) for given in attributes] or [{} for _ in photos]
+            clean: list[Values] = [self.attributes.cleaned(given) for given in attributes]
+            clean = clean or [{} for _ in photos]
             if self.journal is not None:
                 facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
                 work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
@@ -208,7 +211,8 @@ class GrowingStore(Store):
         Raises DatasetError for a value that cannot be used.
         """
         with self._transaction() as work:
-            clean = {row: self._clean(work, given) for row, given in (attributes or {}).items()}
+            given = (attributes or {}).items()
+            clean = {row: self.attributes.cleaned(some) for row, some in given}
             if self.journal is not None:
                 before = self.at(photos)
                 edits = [
@@ -226,15 +230,9 @@ class GrowingStore(Store):
             self.attributes.put_clean(row, values)
         work.note("update", photos)
 
-    @contextmanager
-    def changing_attributes(self) -> Iterator[Attributes]:
-        """The attributes, to be written in one transaction, durable when the context is left."""
-        with self._transaction():
-            yield self.attributes
-
     def import_values(
         self,
-        definitions: Mapping[str, tuple[Type, bool]],
+        definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
         """Set whole columns, as a table gives them: by attribute, values that `checked` gave."""
@@ -246,7 +244,7 @@ class GrowingStore(Store):
     def _import_record(
         self,
         journal: Journal,
-        definitions: Mapping[str, tuple[Type, bool]],
+        definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> tuple[Kind, Mapping[str, Any]]:
         hashes = dict(self._all("SELECT row, sha256 FROM photos"))
@@ -255,30 +253,34 @@ class GrowingStore(Store):
             for row, value in some:
                 by_photo.setdefault(hashes[row], {})[name] = value
         table = journal.write_table(by_photo)
-        declared = {
-            name: {"type": type_, "safety": safety} for name, (type_, safety) in definitions.items()
-        }
-        return "import", {"table": table, "photos": len(by_photo), "attributes": declared}
+        declared = {name: _definition(one) for name, one in definitions.items()}
+        return "import", {"table": table, "count": len(by_photo), "attributes": declared}
 
-    def declare(self, name: str, type_: Type, safety: bool = False) -> None:
-        """Declare an attribute. Raises DatasetError for one that cannot be."""
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
         with self._transaction() as work:
-            self._declare(work, name, type_, safety)
+            before = self.attributes.declared()
+            after = [self.attributes.declare(name, c.type, c.safety) for name, c in columns.items()]
+            changed = {one.name: _definition(one) for one in after if before.get(one.name) != one}
+            if changed and self.journal is not None:
+                work.records.append(("declare", {"attributes": changed}))
+            return [name for name in changed if name not in before]
 
-    def _declare(self, work: Work, name: str, type_: Type, safety: bool = False) -> None:
-        before = self.attributes.declared().get(attribute_name(name))
-        one = self.attributes.declare(name, type_, safety)
-        if one != before and self.journal is not None:
-            definition = {one.name: {"type": one.type, "safety": one.safety}}
-            work.records.append(("declare", {"attributes": definition}))
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute that no photo has a value of, also none that is not here now.
 
-    def _clean(self, work: Work, given: Given) -> Values:
-        """Values as they are kept; an attribute that is new gets the type that its value shows."""
-        declared = self.attributes.declared()
-        for name, value in given.items():
-            if value is not None and attribute_name(name) not in declared:
-                self._declare(work, name, type_of(attribute_name(name), value))
-        return self.attributes.cleaned(given)
+        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        """
+        name = attribute_name(name)
+        with self._transaction() as work:
+            declared = self.attributes.declared()
+            if name not in declared:
+                raise no_attribute(declared, name)
+            absent = sum(name in said.attributes for said in self.every_absent())
+            check_unused(name, self.attributes.known_counts()[name] + absent)
+            self.attributes.drop(name)
+            if self.journal is not None:
+                work.records.append(("drop", {"attribute": name}))
 
     def _find(self, sha256: str) -> tuple[int, Photo] | None:
         return self.find(sha256[:ID_DIGITS])
@@ -332,6 +334,43 @@ class GrowingStore(Store):
         beside.unlink()
         return stored
 
+    def take_back(self, undo: Undo) -> list[Photo]:
+        """Have photos say again what was said before a change; those that are here.
+
+        A photo that was removed comes back with the next build.
+        """
+        there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
+        with self._transaction() as work:
+            said = [
+                {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+                for sha256, one in undo.before.items()
+            ]
+            work.records.append(("restore", {"photos": said, "undoes": undo.number}))
+            for one in said:
+                self.restore(work, one)
+        return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
+
+    def restore(self, work: Work, one: Mapping[str, Any]) -> None:
+        """What a `restore` says of one photo, in a transaction."""
+        sha256, said = one["sha256"], said_from(one["said"])
+        work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
+        found = self._find(sha256)
+        if found is None:
+            if said.by_hand or said.attributes:
+                self.keep_absent(work, sha256, said)
+            return
+        row, photo = found
+        unset = replace(photo, **one.get("texts", {}), label_edited=False, name_edited=False)
+        values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
+        self._update(work, {row: said.of(unset)}, {row: values})
+
+    def keep_absent(self, work: Work, sha256: str, said: Said) -> None:
+        """Keep what is said of a photo that is not here, in a transaction."""
+        text = text_of(replace(said, added=None, removed=None))
+        work.db.execute(
+            "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
+        )
+
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
         with disk_full_named(self.folder), self._lock:
@@ -367,6 +406,11 @@ def _has_tables(db: sqlite3.Connection) -> bool:
 def _write_state(db: sqlite3.Connection, state: State) -> None:
     values = (state.next_row, state.seq, *state.head, state.checksum())
     db.execute("INSERT OR REPLACE INTO state VALUES (0, ?, ?, ?, ?, ?)", values)
+
+
+def _definition(one: Declared) -> dict[str, object]:
+    """An attribute's definition as a record has it."""
+    return {"type": one.type, "safety": one.safety}
 
 
 def _insert_photo(db: sqlite3.Connection, row: int, photo: Photo, crc: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.recover import open_to_change
 from deepfood.gallery.values import Type
 
@@ -18,11 +19,11 @@ def import_attributes(
     Raises DatasetError with the place in the table, ArtifactError, or DiskFullError.
     """
     GalleryManifest.read(folder)  # before the lock, which would make its file
-    with only_writer(folder), open_to_change(folder, GalleryManifest.read(folder)) as store:
-        declared = store.attributes.declared()
-        found = read_table(declared, table, store.rows_by_key(), types=types, safety=safety)
-        store.import_values(
-            {name: (type_, name in found.safety) for name, type_ in found.types.items()},
-            found.values,
-        )
-        return found
+    with only_writer(folder):
+        manifest = GalleryManifest.read(folder)
+        with open_to_change(folder, manifest) as store:
+            declared = store.attributes.declared()
+            photos = NamedPhotos[int](store.names(), manifest.photos_root)
+            found = read_table(declared, table, photos, types=types, safety=safety)
+            store.import_values(found.declared, found.values)
+            return found

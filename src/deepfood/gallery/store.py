@@ -71,6 +71,7 @@ CREATE TABLE IF NOT EXISTS absent (
 SCHEMA += ATTRIBUTES_SCHEMA
 
 _PHOTO = ", ".join(PHOTO_FIELDS)
+_NAMES = "SELECT row, sha256, file FROM photos"
 _CRC_CHUNK = 4096
 #: Variables in one statement; SQLite allows more.
 _CHUNK = 500
@@ -205,6 +206,12 @@ class Store:
             return said_from(text)
         return None
 
+    def every_absent(self) -> Iterator[Said]:
+        """What was said of each photo that is not here."""
+        for (sha256,) in self._all("SELECT sha256 FROM absent"):
+            if said := self.absent(sha256):
+                yield said
+
     def at(self, rows: Iterable[int]) -> dict[int, Photo]:
         """The photos of some rows; holes are left out."""
         wanted = [int(row) for row in rows]
@@ -243,14 +250,9 @@ class Store:
         """All photos by row."""
         return (photo for _, photo in self.rows())
 
-    def rows_by_key(self) -> dict[str, dict[str, int]]:
-        """The row of each photo by `id`, `sha256` and `file`."""
-        found = self._all("SELECT sha256, file, row FROM photos")
-        return {
-            "id": {sha256[:ID_DIGITS]: row for sha256, _, row in found},
-            "sha256": {sha256: row for sha256, _, row in found},
-            "file": {file: row for _, file, row in found},
-        }
+    def names(self) -> list[tuple[int, str, str]]:
+        """Row, SHA-256 and file of each photo."""
+        return [(row, sha256, file) for row, sha256, file in self._all(_NAMES)]
 
     def skipped(self) -> list[Skipped]:
         """All files left out, by name."""

@@ -17,8 +17,9 @@ from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
 from deepfood.gallery.attribute_faults import attribute_faults
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
-from deepfood.gallery.fold import Definition, Fold, checkpoints
+from deepfood.gallery.fold import Fold, checkpoints
 from deepfood.gallery.journal import Journal
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
@@ -97,9 +98,7 @@ def find_faults(
         yield Fault(f"{error}: build the gallery again")
         return
     try:
-        yield from _catalogue_faults(store)
-        for altered in attribute_faults(store.attributes):
-            yield Fault(altered, "said")
+        yield from catalogue_faults(store)
         if fold is not None:
             yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
@@ -129,7 +128,14 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
         yield Fault(f"the generation before: {problem}: deepfood rollback --forget deletes it")
 
 
-def _catalogue_faults(store: Store) -> Iterator[Fault]:
+def catalogue_faults(store: Store) -> Iterator[Fault]:
+    """What is wrong within a catalogue, by its own checksums."""
+    yield from _row_faults(store)
+    for altered in attribute_faults(store.attributes):
+        yield Fault(altered, "said")
+
+
+def _row_faults(store: Store) -> Iterator[Fault]:
     for problem in store.integrity_problems():
         yield Fault(f"the catalogue: {problem}", "catalogue")
     rows = set()
@@ -312,6 +318,8 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
+    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+        return
     there = list(files.all())
     passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
     for path in there:

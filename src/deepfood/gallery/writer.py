@@ -13,10 +13,13 @@ from typing import Literal, Self
 import numpy as np
 
 from deepfood.errors import PhotoNotFoundError, QueryError
+from deepfood.gallery.declared import Declared
 from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.history import undo_of
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.recover import open_to_change
@@ -137,9 +140,33 @@ class GalleryWriter:
         self._store.update({row: after}, {row: attributes or {}})
         return after
 
+    def declared(self) -> Mapping[str, Declared]:
+        """The attributes that are declared, by name."""
+        return self._store.attributes.declared()
+
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new.
+
+        Raises DatasetError for a name that cannot be used and for a change of type.
+        """
+        return self._store.declare(columns)
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
+        self._store.drop_attribute(name)
+
+    def undo(self, number: int) -> list[Photo]:
+        """Take back a change, by its number in `history`; the photos that it was about.
+
+        Raises QueryError where it cannot be taken back.
+        """
+        journal = self._store.journal
+        assert journal is not None
+        return self._store.take_back(undo_of(journal, number))
+
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
-        several = [found] if found else self._store.named(name)
+        several = [found] if found else named_alike(self._store.named, name)
         if not several:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(several) > 1:

@@ -28,6 +28,11 @@ class Absent:
                 found[str(row["id"]).partition("/")[2]] = said_from(row["text"])
         return found
 
+    def known(self, name: str) -> int:
+        """Of how many photos an attribute is known."""
+        every = self._about.every(_KEY, 0, ["id", "text"])
+        return sum(name in said_from(row["text"]).attributes for row in every)
+
     def forget(self, ids: Sequence[str]) -> None:
         self._about.delete([f"{_KEY}/{one}" for one in ids])
 

@@ -8,6 +8,7 @@ step. What people said of photos is in the journal, by content, and a build neve
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
@@ -20,7 +21,7 @@ from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.follow import Follower, columns_of
+from deepfood.milvus.follow import Follower
 from deepfood.milvus.following_build import FollowingBuild, check_source
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import finish_index, generation_for, go_live, living
@@ -69,14 +70,13 @@ def build_on_milvus(
         build.follow(work, gallery if living_one else None)
         work.catch_up_with_all()
         now = gallery.follow()
-        columns, left_out = columns_of(work.fold), build.choice.skipped
+        left_out = build.choice.skipped
         changed = build.changed or not now.whole or now.photos_root != str(source.root)
         if left_out != gallery.left_out():
             gallery.note_left_out(left_out)
-        if changed or now.columns != columns:
-            said = {"photos_root": str(source.root), "whole": True, "columns": columns}
-            if changed:
-                said |= calibrated(gallery, embedder.model, quiet=quiet)
+        if changed:
+            said: dict[str, Any] = {"photos_root": str(source.root), "whole": True}
+            said |= calibrated(gallery, embedder.model, quiet=quiet)
             now = writer.steadily(lambda: writer.commit(said))
             if living_one is None:
                 go_live(connection, collection)

@@ -72,7 +72,7 @@ class Follower:
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
         self._writer = writer
-        self._journal = journal
+        self.journal = journal
         self._vectors = vectors
         self.reading = reading or journal.read()
 
@@ -82,6 +82,7 @@ class Follower:
 
     def follow_everything(self) -> None:
         """Compare all rows with the journal."""
+        self._writer.steadily(self._declare)
         there: set[str] = set()
         some: list[Row] = []
         for row in self.gallery.rows.every(PHOTO_ROW):
@@ -95,7 +96,8 @@ class Follower:
 
     def catch_up(self) -> int:
         """Follow what is new in the journal; how many photos that was said of."""
-        self.reading = self._journal.read(self.reading)
+        self.reading = self.journal.read(self.reading)
+        self._writer.steadily(self._declare)
         news = sorted(self.reading.news)
         for start in range(0, len(news), BATCH):
             some = news[start : start + BATCH]
@@ -157,6 +159,11 @@ class Follower:
                 for one, row in now.items()
             ]
         )
+
+    def _declare(self) -> None:
+        # Before any value: one of safety never passes a filter as if it were another.
+        if (columns := columns_of(self.fold)) != self._writer.manifest.columns:
+            self._writer.commit({"columns": columns})
 
     def _follow(self, rows: Iterable[Row]) -> None:
         changed: dict[str, Told] = {}

@@ -11,12 +11,14 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError
+from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.build import BuildReport, Consent
 from deepfood.gallery.choose import Choice, choose_photos
 from deepfood.gallery.entry import REMOVED, Photo, Skipped
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.known import is_known
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
+from deepfood.gallery.source_table import import_of, news_of, table_of
 from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.follow import Follower, Told, photos_in
@@ -62,6 +64,7 @@ class FollowingBuild:
         self.embedded = self.reused = 0
         self.changed = False
         self.gone: tuple[str, ...] = ()
+        self.attributes: tuple[str, ...] = ()
         self._reading = reading
         self._started = time.monotonic()
 
@@ -72,6 +75,7 @@ class FollowingBuild:
         usable, or more than half are gone.
         """
         source, fold = self.source, work.fold
+        table = table_of(source, fold)  # a fault in it is told before the work
         there = photos_in(work.gallery)
         before: Mapping[str, Told] = {}
         if living:
@@ -95,6 +99,8 @@ class FollowingBuild:
                     if files.setdefault(one.photo.sha256, one.photo.file) == one.photo.file
                 ]
                 work.write_new(new)
+        if table:
+            self.attributes = self._take_in(table, known, work)
         lacking = work.catch_up() + work.embed_added(files)
         if todo or lacking:
             there = photos_in(work.gallery)
@@ -129,7 +135,18 @@ class FollowingBuild:
             time.monotonic() - self._started,
             up_to_date,
             self.gone,
+            attributes=self.attributes,
         )
+
+    def _take_in(
+        self, table: Table[str], known: Mapping[str, KnownFile], work: Follower
+    ) -> tuple[str, ...]:
+        """Have the journal say what the source's table says anew; the attributes of that."""
+        journal = work.journal
+        news, whole = news_of(table, self.source, known, work.fold, journal)
+        if news:
+            journal.append("import", import_of(table, news, whole, journal))
+        return tuple(sorted({name for values in news.values() for name in values}))
 
     def _refuse_loss(
         self,

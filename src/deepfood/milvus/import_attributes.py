@@ -5,11 +5,13 @@ from pathlib import Path
 
 from deepfood.config import Settings
 from deepfood.gallery.attribute_table import Table, read_table
-from deepfood.gallery.values import Type, Value
-from deepfood.milvus.about import Column
+from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
+
+_NAMES = ["sha256", "file"]
 
 
 def import_on_milvus(
@@ -24,19 +26,10 @@ def import_on_milvus(
     Raises DatasetError with the place in the table, ArtifactError or EngineError.
     """
     with MilvusGallery.open(address, settings) as gallery:
-        columns = gallery.manifest.columns
-        photos: dict[str, dict[str, str]] = {"id": {}, "sha256": {}, "file": {}}
-        for row in gallery.rows.every(["id", "sha256", "file"]):
-            for key, known in photos.items():
-                known[row[key]] = row["sha256"]
-    table = read_table(columns, path, photos, types=types, safety=safety)
-    values: dict[str, dict[str, Value | None]] = {photo: {} for photo in table.photos}
-    for name, said in table.values.items():
-        for photo, value in said:
-            values[photo][name] = value
-    definitions = {
-        name: Column(type=type_, safety=name in table.safety) for name, type_ in table.types.items()
-    }
+        manifest = gallery.manifest
+        every = ((row["sha256"], row["sha256"], row["file"]) for row in gallery.rows.every(_NAMES))
+        photos = NamedPhotos[str](every, manifest.photos_root)
+    table = read_table(manifest.columns, path, photos, types=types, safety=safety)
     with MilvusWriter.open(address, settings) as writer:
-        writer.import_values(definitions, values)
+        writer.import_values(table.declared, table.by_photo())
     return table

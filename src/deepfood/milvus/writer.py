@@ -20,22 +20,23 @@ from deepfood.errors import (
     PhotoNotFoundError,
     QueryError,
 )
-from deepfood.gallery.columns import names_of
-from deepfood.gallery.entry import Photo, edited, relabelled
-from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of
-from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.values import (
-    SAFETY,
-    Value,
-    attribute_name,
-    check_name,
-    checked,
-    folded,
-    type_of,
+from deepfood.gallery.declared import (
+    Declared,
+    check_unused,
+    no_attribute,
+    settled,
+    values_said,
 )
+from deepfood.gallery.entry import Photo, edited, relabelled
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, text_of
+from deepfood.gallery.history import undo_of
+from deepfood.gallery.named_photos import named_alike
+from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.values import Value, attribute_name, folded
 from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
 from deepfood.milvus.absent import Absent
+from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
 from deepfood.milvus.rows import is_id
 from deepfood.milvus.schema import (
@@ -73,7 +74,8 @@ class MilvusWriter(LivingRows):
         ]
 
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        ready = [(one, self._checked(one.attributes)) for one in new]
+        columns = self.manifest.columns
+        ready = [(one, values_said(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
         absent = Absent(self._about).read(missing)
@@ -106,6 +108,33 @@ class MilvusWriter(LivingRows):
         if absent:
             Absent(self._about).forget(list(absent))
         return outcomes
+
+    def undo(self, number: int) -> list[Photo]:
+        """Take back a change, by its number in `history`; the photos that it was about.
+
+        A photo that was removed comes back with the next build. Raises QueryError where the change
+        cannot be taken back.
+        """
+        undo = undo_of(self.journal, number)
+        said = [
+            {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+            for sha256, one in undo.before.items()
+        ]
+
+        def change() -> list[Photo]:
+            self.record("restore", {"photos": said, "undoes": number})
+            rows = self.rows([photo_id(sha256) for sha256 in undo.before])
+            after = []
+            for row in rows.values():
+                was, photo = undo.before[row["sha256"]], photo_of(row)
+                texts: dict[str, Any] = {**undo.texts.get(photo.sha256, {})}
+                now = was.of(replace(photo, **texts, label_edited=False, name_edited=False))
+                vector = np.array(row["vector"], np.float32)
+                after.append((now, row_of(now, vector, was.attributes, row[WRITTEN])))
+            self.write([row for _, row in after])
+            return [photo for photo, _ in after]
+
+        return self.visibly(change)
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
         """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
@@ -144,7 +173,7 @@ class MilvusWriter(LivingRows):
         """
 
         def change() -> Photo:
-            values = self._checked(attributes or {})
+            values = values_said(self.manifest.columns, attributes or {})
             before = self._named(name)
             photo = photo_of(before)
             after = edited(photo, edit_given(label, photo_name))
@@ -156,7 +185,7 @@ class MilvusWriter(LivingRows):
         return self.visibly(change)
 
     def import_values(
-        self, columns: Mapping[str, Column], values: Mapping[str, Mapping[str, Value | None]]
+        self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
     ) -> None:
         """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
 
@@ -166,13 +195,13 @@ class MilvusWriter(LivingRows):
         """
 
         def record() -> None:
-            declared = self._merged(columns)
+            after = _settled(self.manifest.columns, columns)
             table = self.journal.write_table(values)
-            definitions = {name: declared[name].model_dump() for name in columns}
-            what = {"table": table, "photos": len(values), "attributes": definitions}
+            definitions = {name: one.model_dump() for name, one in after.items()}
+            what = {"table": table, "count": len(values), "attributes": definitions}
             self.record("import", what)
             # Before any value: one of safety never passes a filter as if it were another.
-            self._commit_columns(declared)
+            self._commit_columns(after)
 
         self.steadily(record)
         by_id = {photo_id(sha256): said for sha256, said in values.items()}
@@ -185,63 +214,69 @@ class MilvusWriter(LivingRows):
         for start in range(0, len(every), BATCH):
             self.visibly(partial(write, every[start : start + BATCH]))
 
-    def declare(self, columns: Mapping[str, Column]) -> None:
-        """Declare attributes, or find them as they were declared. Raises DatasetError."""
-        self.steadily(lambda: self._declare(columns))
+    def declared(self) -> Mapping[str, Declared]:
+        """The attributes that are declared, by name."""
+        return self.steadily(lambda: self.manifest.columns)
 
-    def _declare(self, columns: Mapping[str, Column]) -> None:
-        declared, before = self._merged(columns), self.manifest.columns
-        news = {name: one for name, one in declared.items() if before.get(name) != one}
-        if news:
-            what = {name: one.model_dump() for name, one in news.items()}
-            self.record("declare", {"attributes": what})
-            self._commit_columns(declared)
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
+        new: list[str] = []
+
+        def change() -> None:
+            before = self.manifest.columns
+            after = _settled(before, columns)
+            new.extend(name for name in after if name not in before and name not in new)
+            news = {name: one for name, one in after.items() if before.get(name) != one}
+            if news:
+                what = {name: one.model_dump() for name, one in news.items()}
+                self.record("declare", {"attributes": what})
+                self._commit_columns(news)
+
+        self.steadily(change)
+        return new
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute that no photo has a value of, also none that is not here now.
+
+        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        """
+        name, gone = attribute_name(name), False
+
+        def change() -> None:
+            nonlocal gone
+            before = self.manifest.columns
+            if name in before:
+                check_unused(name, self._known(name))
+                self.commit({"columns": {one: before[one] for one in before if one != name}})
+                gone = True
+                try:  # another writer may have given a value just before
+                    check_unused(name, self._known(name))
+                except DatasetError:
+                    self.commit({"columns": before})
+                    raise
+                self.record("drop", {"attribute": name})
+            elif not gone:  # else it is done again, and was there at first
+                raise no_attribute(before, name)
+
+        self.steadily(change)
 
     def _commit_columns(self, columns: Mapping[str, Column]) -> None:
-        if columns != self.manifest.columns:
-            self.commit({"columns": dict(columns)})
+        after = {**self.manifest.columns, **columns}
+        if after != self.manifest.columns:
+            self.commit({"columns": after})
 
-    def _merged(self, columns: Mapping[str, Column]) -> dict[str, Column]:
-        """The declared attributes, with these. Raises DatasetError."""
-        known = dict(self.manifest.columns)
-        for name, column in columns.items():
-            before = known.get(name)
-            if before and before.type != column.type:
-                raise DatasetError(
-                    f"the attribute {name} is a {before.type}, and cannot become a {column.type}"
-                )
-            safety = column.safety or name in SAFETY or bool(before and before.safety)
-            known[name] = Column(type=column.type, safety=safety)
-        return known
-
-    def _checked(self, attributes: Mapping[str, object]) -> dict[str, Value | None]:
-        ready: dict[str, Value | None] = {}
-        for given, value in attributes.items():
-            name = attribute_name(given)
-            column = self.manifest.columns.get(name)
-            if column is None:
-                if value is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(self.manifest.columns)}"
-                    )
-                check_name(name)
-                # One that is new gets the type that its value shows, as in a local gallery.
-                self._declare({name: Column(type=type_of(name, value), safety=name in SAFETY)})
-                column = self.manifest.columns[name]
-            try:
-                ready[name] = (
-                    None if value is None else checked(value, column.type, safety=column.safety)
-                )
-            except DatasetError as error:
-                raise DatasetError(f"{name}: {error}") from None
-        return ready
+    def _known(self, name: str) -> int:
+        """Of how many photos an attribute is known, of those that are not here now too."""
+        here = int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
+        return here + Absent(self._about).known(name)
 
     def _named(self, name: str) -> dict[str, Any]:
         """The row of a photo, by id or by file name. Raises QueryError."""
         rows = list(self.rows([name] if is_id(name) else []).values())
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
-            rows = [row for row in self._rows.where(where, WHOLE_ROW) if row["file"] == name]
+            alike = self._rows.where(where, WHOLE_ROW)
+            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(rows) > 1:
@@ -257,6 +292,11 @@ def _said(
     attributes = _known({**attributes_of(before), **values})
     vector = np.array(before["vector"], np.float32)
     return row_of(photo, vector, attributes, before[WRITTEN])
+
+
+def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -> dict[str, Column]:
+    found = settled(declared, wanted)
+    return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 
 
 def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:

@@ -12,9 +12,15 @@ from typing import TypeVar
 
 from filelock import FileLock
 
-from deepfood.artifacts import sync_folder, write_atomically
+from deepfood.artifacts import read_file, sync_folder, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import ArtifactError, DiskFullError, StorageError, disk_full_named
+from deepfood.errors import (
+    ArtifactError,
+    DiskFullError,
+    SettingError,
+    StorageError,
+    disk_full_named,
+)
 from deepfood.release.pull import fill
 from deepfood.release.record import LATEST, check_name, parse_address
 from deepfood.release.shelf import Shelf
@@ -80,8 +86,8 @@ class CachedReleases:
     def last(self) -> Path | None:
         """The release that was noted last."""
         try:
-            name = check_name((self._room / LATEST).read_text(encoding="ascii"))
-        except FileNotFoundError:
+            name = check_name(read_file(self._room / LATEST).decode("ascii", "replace"))
+        except (OSError, SettingError):
             return None
         return self._room / name if (self._room / name).is_dir() else None
 

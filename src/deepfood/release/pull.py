@@ -8,10 +8,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
+from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named
 from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
+from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
 from deepfood.release.record import BLOBS, Release, parse_address
 from deepfood.release.shelf import Shelf
@@ -30,7 +31,7 @@ class Origin(BaseModel):
     def of(cls, folder: Path) -> "Origin | None":
         """Where a folder was pulled from, None where it was not."""
         try:
-            return cls.model_validate_json((folder / ORIGIN).read_bytes())
+            return cls.model_validate_json(read_file(folder / ORIGIN))
         except (OSError, ValidationError):
             return None
 
@@ -55,7 +56,7 @@ def pull(
     started = time.monotonic()
     url, name = parse_address(address)
     shelf = Shelf.open(url, settings)
-    out = out.absolute()
+    out = out.resolve()  # where it is a link, that stays
     before = out.with_name(f".{out.name}.before")
     with disk_full_named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,11 +72,13 @@ def pull(
         staging = out.with_name(f".{out.name}.pulling")
         fetching = fill(shelf, release, staging, out, photos=photos, quiet=quiet)
         shutil.rmtree(before, ignore_errors=True)
-        if out.exists():
-            out.rename(before)
-        staging.rename(out)
+        if not (out.exists() and exchange(staging, out)):
+            if out.exists():
+                out.rename(before)
+            staging.rename(out)
         sync_folder(out.parent)
-        shutil.rmtree(before, ignore_errors=True)
+        for old in (before, staging):
+            shutil.rmtree(old, ignore_errors=True)
     received = fetching.received_bytes, fetching.received_blobs
     return PullReport(release, out, *received, time.monotonic() - started)
 

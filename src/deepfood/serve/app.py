@@ -66,7 +66,7 @@ def create_app(
     `fetcher` gets photos by URL, as the settings say unless one is given.
     """
     if fetcher is None:
-        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        limits = Limits.of(settings)
         fetcher = Fetcher(settings.query_url_hosts.split(), limits)
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deepfood.gallery.values import Type
 from deepfood.serve.question import DEFAULT_K
 
 #: A label or name.
@@ -92,6 +93,18 @@ class ChangeRequest(BaseModel):
     label: Text | None = None
     name: Text | None = None
     attributes: dict[str, Any] = {}
+
+
+class AttributeRequest(BaseModel):
+    """An attribute to be declared. Of one of safety, unknown values never pass a filter."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "price", "type": "number"}}
+    )
+
+    name: str
+    type: Type
+    safety: bool = False
 
 
 class ExplainRequest(BaseModel):

@@ -1,4 +1,4 @@
-"""The routes that change the gallery, behind a key: add, change and remove a photo, and reload.
+"""The routes that change the gallery, behind a key: its photos and attributes, and reload.
 
 A change is on the disk when its answer is sent, and every process finds it at its next search.
 """
@@ -9,24 +9,26 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.exceptions import HTTPException
 
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
-from deepfood.errors import ModelMismatchError
+from deepfood.errors import ModelMismatchError, UndeclaredError
 from deepfood.galleries import writing
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
-from deepfood.serve.answers import FactsOut, GalleryOut
-from deepfood.serve.bodies import ADD_FORM, AddRequest, ChangeRequest, accepts
+from deepfood.serve.answers import AttributeOut, FactsOut, GalleryOut
+from deepfood.serve.bodies import ADD_FORM, AddRequest, AttributeRequest, ChangeRequest, accepts
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.keys import with_key
 from deepfood.serve.line import compute, in_turn, read
 from deepfood.serve.problems import CHANGE_PROBLEMS
-from deepfood.serve.query import NewPhoto, read_change, read_new_photo
+from deepfood.serve.query import NewPhoto, read_change, read_json, read_new_photo
 from deepfood.serve.released import refuse_to_change_a_release
-from deepfood.serve.say import facts_of, gallery_of
+from deepfood.serve.say import attribute_of, facts_of, gallery_of
 from deepfood.serve.service import SearchService
 
 T = TypeVar("T")
@@ -95,6 +97,31 @@ async def remove_photo(request: Request, photo_id: str) -> None:
     await _change_existing(request, photo_id, lambda writer: writer.remove([photo_id]))
 
 
+@router.post(
+    "/api/v1/attributes",
+    status_code=201,
+    dependencies=_OWN_ONLY,
+    responses={200: {"model": AttributeOut, "description": "it was declared already"}},
+    openapi_extra=accepts({"application/json": AttributeRequest.model_json_schema()}),
+)
+async def declare_attribute(request: Request, response: Response) -> AttributeOut:
+    """Declare an attribute; its type stays, and one of safety stays one."""
+    wanted = await read_json(request, AttributeRequest)
+    columns = {wanted.name: Definition(wanted.type, wanted.safety)}
+    new = await _write_now(request, lambda writer: writer.declare(columns))
+    response.status_code = 201 if new else 200
+    return await read(request, attribute_of, request, wanted.name)
+
+
+@router.delete("/api/v1/attributes/{name}", status_code=204, dependencies=_OWN_ONLY)
+async def drop_attribute(request: Request, name: str) -> None:
+    """Drop an attribute that no photo has a value of."""
+    try:
+        await _write_now(request, lambda writer: writer.drop_attribute(name))
+    except UndeclaredError as error:
+        raise HTTPException(404, str(error)) from error
+
+
 @router.post("/api/v1/admin/reload")
 async def reload(request: Request) -> GalleryOut:
     """Take up a new generation or Model now; this process would do so within a second anyway."""
@@ -123,7 +150,13 @@ async def _change_existing(
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
     await read(request, service.gallery.photo, photo_id)
-    await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
+    await _write_now(request, change)
+
+
+async def _write_now(request: Request, change: Callable[[ChangedGallery], T]) -> T:
+    """Make a change that embeds nothing."""
+    service: SearchService = request.state.current.service
+    return await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
 
 
 async def _write(
@@ -140,7 +173,8 @@ async def _write(
         model = service.embedder.model if embeds else None
         wait_s = max(0.0, deadline - time.monotonic())
         settings = request.app.state.settings
-        with writing(service.gallery, settings, model, wait_s=wait_s) as writer:
+        by = request.state.key_name
+        with writing(service.gallery, settings, model, wait_s=wait_s, by=by) as writer:
             return change(writer)
 
     return await in_turn(request, write)

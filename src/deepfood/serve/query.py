@@ -89,12 +89,17 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
 
 async def read_change(request: Request) -> ChangeRequest:
     """Read, as JSON, what to say of a photo. Raises HTTPException 415 or 422."""
-    if _media_type(request) != "application/json":
-        raise HTTPException(415, "send application/json; see /docs")
-    change = _from_json(ChangeRequest, await request.body())
+    change = await read_json(request, ChangeRequest)
     if not change.model_fields_set:
         raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
     return change
+
+
+async def read_json(request: Request, kind: type[Wanted]) -> Wanted:
+    """Read a body that is JSON in any case. Raises HTTPException 415 or 422."""
+    if _media_type(request) != "application/json":
+        raise HTTPException(415, "send application/json; see /docs")
+    return _from_json(kind, await request.body())
 
 
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:

@@ -13,6 +13,7 @@ from uvicorn.supervisors import Multiprocess
 
 from deepfood.config import Settings, available_cores, export_settings
 from deepfood.errors import PortTakenError, SettingError
+from deepfood.photo import Limits
 from deepfood.serve import logs
 from deepfood.serve.app import create_app
 from deepfood.serve.measure import metrics_served
@@ -87,7 +88,11 @@ def _run(settings: Settings, bound: socket.socket) -> None:
         else:
             service.close()
             threads = settings.threads or max(1, available_cores() // settings.workers)
-            export_settings(settings.model_copy(update={"threads": threads}))
+            share = {
+                "threads": threads,
+                "max_decoding_bytes": Limits.of(settings).max_decoding_bytes // settings.workers,
+            }
+            export_settings(settings.model_copy(update=share))
             config = Config("deepfood.serve.app:app_for_worker", settings)
             _Workers(config, sockets=[bound]).run()
     except KeyboardInterrupt:
