@@ -29,7 +29,7 @@ from deepfood.errors import (
     QueryError,
     UndeclaredError,
 )
-from deepfood.galleries import add_to, build, import_attributes, open_gallery, writer_of
+from deepfood.galleries import add_to, build, history_of, import_attributes, open_gallery, writer_of
 from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
@@ -606,6 +606,57 @@ def test_who_edits_the_name_alone_leaves_the_label_to_the_source(own: Own) -> No
     touch_all(own)
     own.build()
     assert said(own)[photo.id][0].label == "chosen"
+
+
+def test_the_history_tells_who_changed_what_and_takes_it_back(own: Own) -> None:
+    photo, other = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.id)[:2]
+    now = said(own)
+    with writer_of(own.place, own.settings, by="ann") as writer:
+        writer.declare({"price": Definition("number")})
+        writer.update(photo.id, label="wrong", attributes={"price": 1})
+        writer.remove([other.id])
+    *_, declared, update, removal = history_of(own.place, own.settings)
+    told = [(one.do, one.by, one.photos) for one in (declared, update, removal)]
+    assert told == [
+        ("declare", "ann", ()),
+        ("update", "ann", (photo.id,)),
+        ("remove", "ann", (other.id,)),
+    ]
+    (only,) = history_of(own.place, own.settings, photo.id)
+    assert only.about["changes"][0]["label"] == "wrong"
+    with own.writing() as writer:
+        for one in (update, removal):
+            writer.undo(one.number)
+        with pytest.raises(QueryError, match="something else was said"):
+            writer.undo(update.number)
+    assert said(own)[photo.id] == now[photo.id]
+    own.build()
+    assert said(own) == now
+    assert [one.undoes for one in history_of(own.place, own.settings)][-2:] == [
+        update.number,
+        removal.number,
+    ]
+
+
+def test_the_table_of_a_build_says_what_is_news_in_it(own: Own) -> None:
+    photos = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.file)
+    rows = [f"{photo.file},{photo.label},{number}" for number, photo in enumerate(photos)]
+
+    def built(rows: list[str]) -> Any:
+        table = own.photos / "table.csv"
+        table.write_text("\n".join(["file,label,price", *rows]) + "\n", encoding="utf-8")
+        source = list_photos(table)
+        return build(source, own.place, own.settings, consent=Consent(replace=True), quiet=True)
+
+    assert built(rows).attributes == ("price",)
+    assert [said(own)[photo.id][1]["price"] for photo in photos] == list(range(12))
+    with own.writing() as writer:
+        writer.update(photos[0].id, attributes={"price": 99})
+    assert built(rows).attributes == ()
+    assert said(own)[photos[0].id][1]["price"] == 99
+    rows[1] = f"{photos[1].file},{photos[1].label},50"
+    assert built(rows).attributes == ("price",)
+    assert [said(own)[photo.id][1]["price"] for photo in photos[:3]] == [99, 50, 2]
 
 
 def test_a_build_that_would_lose_photos_is_refused(own: Own, tmp_path: Path) -> None:

@@ -249,7 +249,8 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
         journal.append("add", {"photos": [facts_of(added.photo, {"price": 3})]})
         journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})
         journal.append("remove", {"photos": [removal_of(removed)]})
-    assert len(engine.problems()) == 4
+    found = engine.problems()
+    assert len(found) == 4, found
     engine.build()
     assert engine.problems() == []
     now = said(engine)
