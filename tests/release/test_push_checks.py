@@ -99,7 +99,7 @@ def test_the_vector_of_a_removed_photo_may_be_anything(gallery: Path, tmp_path: 
         ("UPDATE attribute_values SET value = '[]'", "the attribute allergens of row 3 is altered"),
         ("DELETE FROM attribute_keys", "the attribute allergens of row 3 is altered"),
         ("UPDATE skipped SET reason = 'none'", r"the skipped file broken\.jpg is altered"),
-        ("DELETE FROM photos WHERE row = 5", "row 5 of the catalogue is missing"),
+        ("DELETE FROM photos WHERE row = 5", "is damaged: the list of its rows"),
         ("DELETE FROM changes", "is damaged"),
         ("INSERT INTO changes VALUES (9, 6, 'remove', 0)", "is damaged"),
         ("UPDATE state SET next_row = 12", "is damaged"),
@@ -120,10 +120,10 @@ def test_an_altered_catalogue_is_not_pushed(
 def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None:
     journal = Journal(gallery)
     with GalleryWriter.open(gallery) as writer:
-        writer.update("plate-00004.jpg", name="Soup")
+        writer.update("plate-00004.jpg", photo_name="Soup")
     Fold.of(journal).write_checkpoint(journal)
     with GalleryWriter.open(gallery) as writer:
-        writer.update("plate-00004.jpg", name="Leek soup")
+        writer.update("plate-00004.jpg", photo_name="Leek soup")
     for path in sorted(journal.folder.iterdir()):
         whole = path.read_bytes()
         for at in {*range(0, len(whole), 23), len(whole) - 1}:
