@@ -30,12 +30,14 @@ from deepfood.errors import (
     UndeclaredError,
 )
 from deepfood.galleries import add_to, build, history_of, import_attributes, open_gallery, writer_of
+from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
+from deepfood.gallery.vote import VOTERS
 from deepfood.info import problems_of
 from deepfood.milvus.address import is_milvus
 from deepfood.renewals import forget_before, reembed, rollback
@@ -181,10 +183,12 @@ def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: lis
     where = parse_filter(f"({text}) AND mine = 1")
     found = gallery.find(query, 20, where=where)
     assert {hit.photo.id for hit in found.hits} == {given_ids[i] for i in wanted}
+    assert found.total == len(wanted)
     if "allergens" in text:
         assert any("allergens not known" in note for note in found.notes)
     if wanted:
-        assert len(gallery.find(query, 1, where=where).hits) == 1
+        one = gallery.find(query, 1, where=where)
+        assert (len(one.hits), one.total) == (1, len(wanted))
         known = found.attributes[given_ids[wanted[0]]]
         assert known["mine"] == 1
 
@@ -412,6 +416,40 @@ def test_one_table_names_photos_and_says_what_is_known_of_them(
     assert said(engine) == now
 
 
+def test_of_attributes_that_are_refused_nothing_is_left(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = given(engine)[0]
+    gallery = engine.open()
+    columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
+
+    def refuse(said: str, attributes: dict[str, object]) -> None:
+        new = new_photo(engine, 520, **attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.update(photo, label="Another", attributes=attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.add([new_photo(engine, 519, price=1), new])
+        assert gallery.columns() == columns
+        assert gallery.facts(photo) == facts
+        assert gallery.count == count
+
+    refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
+    refuse("can be called", {"price": 1, "no name": 2})
+    refuse("price", {"cuisine": "thai", "price": "cheap"})
+    refuse("says nothing", {"price": 1, "allergens": ["?"]})
+    monkeypatch.setattr("deepfood.gallery.declared.MOST_ATTRIBUTES", len(columns) + 1)
+    two = {"novel": Definition("text"), "newer": Definition("text")}
+    told = f"can have {len(columns) + 1} attributes"
+    with pytest.raises(DatasetError, match=told), engine.writing() as writer:
+        writer.declare(two)
+    assert engine.open().columns() == columns
+    with engine.writing() as writer:  # what is there already is no more
+        writer.update(photo, attributes={"price": 7})
+    assert gallery.facts(photo)[1]["price"] == 7
+    with engine.writing() as writer:
+        writer.update(photo, attributes={"price": facts[1].get("price")})
+
+
 def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)
@@ -439,12 +477,31 @@ def test_variety_groups_and_photos_to_leave_out(engine: Engine):
     found = gallery.find(query, 5, without=[photo.id])
     assert photo.id not in {hit.photo.id for hit in found.hits}
     assert len(found.hits) == 5
+    assert found.total == gallery.count - 1
     varied = gallery.find(query, 5, diverse=0.9)
+    scores = [hit.score for hit in varied.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert varied.total == gallery.count
     assert varied.hits[0].photo.id == photo.id
     assert {h.photo.id for h in varied.hits} != {h.photo.id for h in gallery.find(query, 5).hits}
     grouped = gallery.find(query, 3, grouped=True)
     assert len(grouped.hits) == 3
     assert len(grouped.alike) == 3
+    assert grouped.total == gallery.count
+
+
+def test_those_that_have_a_label_vote(engine: Engine):
+    gallery = engine.open()
+    query = gallery.vector(gallery.sample(1, 2)[0].id)
+    with engine.writing() as writer:
+        for photo in gallery.sample(12, 5):
+            writer.update(photo.id, label=f"dish {photo.id[0]}")
+    every = [hit for hit in gallery.search(query, gallery.count) if hit.photo.label]
+    assert len(every) >= 12
+    for without in ([], [every[0].photo.id]):
+        voters = nearest_labelled(gallery, query, without)
+        expected = [hit for hit in every if hit.photo.id not in without][:VOTERS]
+        assert [hit.photo for hit in voters] == [hit.photo for hit in expected]
 
 
 def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: Engine):

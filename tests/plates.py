@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
 from deepfood.artifacts import MANIFEST, FileRecord, with_checksum
+from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.gallery import BuildReport, build_gallery
@@ -140,6 +141,21 @@ def edit_manifest(folder: Path, *, without: Iterable[str] = (), **changes: objec
         said.pop(name)
     text = json.dumps({**said, **changes}, indent=2)
     (folder / MANIFEST).write_bytes(with_checksum(text.encode()))
+
+
+def trained_copy(folder: Path, model: Path, photos: Iterable[Path], *, name: str) -> Path:
+    """A Model again, under another name, that says that it was trained on these photos."""
+    about = open_model(model).manifest
+    write_model(
+        folder,
+        (model / ONNX).read_bytes(),
+        "# trained",
+        trained_on=[photo_id(sha256(path.read_bytes())) for path in photos],
+        name=name,
+        **about.model_dump(include={"backbone", "dimension", "source", "licence"}),
+        preprocess=about.preprocess,
+    )
+    return folder
 
 
 def tiny_embedder(folder: Path, *, pool: int = 8, limits: Limits = LIMITS) -> Embedder:

@@ -38,7 +38,6 @@ GROUND_FLOOR = {
     "beside",
     "photo",
     "photo_box",
-    "photo_defects",
     "progress",
     "caption",
     "storage",

@@ -144,9 +144,13 @@ def test_names_that_lead_outside_are_refused(name: str) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ArtifactMissingError, match=r"no manifest\.json"):
-            describe(folder)
+    with pytest.raises(ArtifactMissingError, match=r"it has no manifest\.json"):
+        describe(tmp_path)
+    (tmp_path / "gallery").mkdir()
+    with pytest.raises(ArtifactMissingError, match=f"not there; there is {tmp_path}/gallery;"):
+        describe(tmp_path / "galery" / "food")
+    with pytest.raises(ArtifactMissingError, match=f"not there; there is only {tmp_path};"):
+        describe(tmp_path / "nowhere")
 
 
 def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:

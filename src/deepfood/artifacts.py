@@ -29,6 +29,7 @@ from deepfood.errors import (
     ArtifactMissingError,
     SettingError,
     disk_full_named,
+    nearest,
 )
 
 MANIFEST = "manifest.json"
@@ -198,7 +199,8 @@ def _read_manifest(folder: Path, wanted: str) -> bytes:
     try:
         return read_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactMissingError(f"{folder} is no {wanted}: it has no {MANIFEST}") from None
+        why = f"it has no {MANIFEST}" if folder.exists() else f"it is not there; {nearest(folder)}"
+        raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
     except OSError as error:
         raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     # Learning and evaluating
     cache: Path = Path("~/.cache/deepfood")
+    pictures_bytes: Annotated[int, Field(ge=0)] = 64 * 2**30
 
     # S3
     s3_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
@@ -117,6 +118,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
+    cursor_key: str = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

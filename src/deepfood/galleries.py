@@ -39,7 +39,7 @@ from deepfood.milvus.fetched import Neighbours
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
 from deepfood.release.cached import cached
-from deepfood.storage import is_remote
+from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
     from deepfood.milvus.about import MilvusManifest
@@ -54,9 +54,16 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
     if is_milvus(place):
         gallery = open_on_milvus(place, settings)
         return gallery, _model_of(gallery, settings)
-    folder = cached(str(place), settings) if is_remote(place) else Path(place)
+    folder = cached(str(place), settings) if is_release(place) else Path(place)
     model = gallery_model(folder, settings.model)
     return Gallery.open(folder, model, settings.photos_root), model
+
+
+def own_model(place: Path | str, settings: Settings) -> Model:
+    """The Model that a gallery was made with: its own copy, whichever the settings name."""
+    gallery, model = open_gallery(place, settings.model_copy(update={"model": None}))
+    gallery.close()
+    return model
 
 
 def open_to_read(place: Path | str, settings: Settings) -> SearchedGallery:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepfood.evaluate.compare import Comparison
+from deepfood.evaluate.spread import Difference, Figure
 from deepfood.gallery import Gallery
 from deepfood.model import open_model
 from live import run_here
-from plates import write_dishes, write_tiny_model
+from plates import trained_copy, write_dishes, write_tiny_model
 
 Evaluate = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
@@ -116,6 +118,7 @@ def test_the_gallery_asks_itself_each_photo_left_out(kitchen: Kitchen, evaluate:
     for figure in everything:
         assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
     assert 0 <= found["calibration"]["ece"] <= 1
+    assert found["calibration"]["curve"] == "cross-fitted", "too few photos: it serves none"
     assert found["index"] == {
         "kind": "exact",
         "recall": {"value": 1.0, "low": 1.0, "high": 1.0},
@@ -254,6 +257,75 @@ def test_only_what_both_have_is_compared(
     found = evaluate(kitchen.gallery, "--compare", tmp_path / "small")
     assert (found["photos"], found["queries"]) == (31, 31)
     assert any("compared on what both have: 31 of 36" in note for note in found["notes"])
+
+
+@pytest.fixture(scope="module")
+def seen(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two Models trained, as they say, on a third and on all of the gallery's photos."""
+    root = tmp_path_factory.mktemp("seen")
+    every = sorted(kitchen.photos.rglob("*.jpg"))
+    third = trained_copy(root / "third", kitchen.coarse, every[::3], name="third")
+    return third, trained_copy(root / "all", kitchen.coarse, every, name="all")
+
+
+def test_photos_that_a_model_was_trained_on_are_left_out_of_comparisons(
+    kitchen: Kitchen,
+    evaluate: Evaluate,
+    refused: Refused,
+    seen: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    third, everything = seen
+    told = "the Model third was trained on 12 of the 36 query photos: left out"
+    build(kitchen.photos, tmp_path / "g", third)
+    for other in (third, tmp_path / "g"):  # a gallery's Model is known too
+        found = evaluate(kitchen.gallery, "--compare", other)
+        assert (found["photos"], found["queries"], found["judged"]) == (36, 24, 24)
+        assert told in found["notes"]
+        assert found["comparison"]["second"]["queries"] == 24
+    back = evaluate(tmp_path / "g", "--compare", kitchen.gallery, model=third)
+    assert (back["queries"], told in back["notes"]) == (24, True)
+    said = refused(kitchen.gallery, "--compare", everything, model=kitchen.fine)
+    assert "nothing to compare with: the Model all was trained on 36 of the 36" in said
+    assert "ask with photos that neither Model has seen" in said
+
+    capsys.readouterr()
+    assert run_here("evaluate", kitchen.gallery, "--compare", third, "--model", kitchen.fine) == 0
+    printed = capsys.readouterr().out
+    assert printed.index(told) < printed.index("mAP"), "what figures rest on is said before them"
+    copy = tmp_path / "copy"
+    shutil.copytree(kitchen.gallery, copy)
+    assert run_here("reembed", copy, "--model", third, "--compare") == 0
+    printed = capsys.readouterr().out
+    assert printed.index(f"note: {told}") < printed.index("mAP")
+    assert "24 photos" in printed
+    assert run_here("reembed", copy, "--model", everything, "--compare") == 0
+    assert "not compared: nothing to compare with: the Model all" in capsys.readouterr().out
+
+
+def test_a_verdict_says_what_got_worse() -> None:
+    def verdict(**changes: tuple[float, float]) -> str:
+        differences = {
+            name.replace("_at_", "@").replace("_", "-"): Difference(
+                0.5, 0.5 + by, Figure(by, by - 0.01, by + 0.01), p
+            )
+            for name, (by, p) in changes.items()
+        }
+        return Comparison(None, None, differences).verdict()  # type: ignore[arg-type]
+
+    sure, unsure = (0.001, 0.2)
+    mixed = verdict(mAP=(0.25, sure), recall_at_5=(-0.07, 0.0002), top_3=(-0.05, sure))
+    assert mixed == (
+        "B is better in mAP +0.250 [+0.240, +0.260] (p = 0.001), and worse in recall@5 -0.070 "
+        "[-0.080, -0.060] (p < 0.001), top-3 -0.050 [-0.060, -0.040] (p = 0.001)"
+    )
+    better = verdict(mAP=(0.25, sure), recall_at_5=(-0.01, unsure))
+    assert better == "B is better: mAP +0.250 [+0.240, +0.260] (p = 0.001)"
+    assert verdict(mAP=(0.01, unsure), top_1=(-0.1, sure)).startswith("A is better: top-1 -0.100")
+    assert verdict(mAP=(0.01, unsure)).startswith("no clear difference between A and B: mAP")
+    # A figure that says much the same as another does not count again.
+    assert verdict(mAP=(0.2, sure), recall_at_10=(-0.1, sure)).startswith("B is better: mAP")
 
 
 # ---- iFood's submission ----

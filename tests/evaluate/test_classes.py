@@ -25,7 +25,7 @@ def trial_of(asked: list[int], guesses: list[int], labels: int) -> tuple[Trial, 
     return (
         Trial(photos([0]), photos(asked), photos([]), nobody, names, "all", ()),
         Retrieval(
-            {}, np.array(guesses)[:, np.newaxis], empty.astype(int), empty, np.zeros(len(asked))
+            {}, np.array(guesses)[:, np.newaxis], empty.astype(int), empty, empty, empty, empty
         ),
     )
 

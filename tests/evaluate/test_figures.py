@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from deepfood.data.root import Folder
+from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.novelty import auroc, false_positives, novelty
 from deepfood.evaluate.reliability import cross_fitted, reliability
 from deepfood.evaluate.spread import difference, group_rows, mean_figures, resample, share
+from deepfood.evaluate.trial import Photos, make_trial
+from deepfood.gallery import Hit, Photo
+from deepfood.gallery import judge as answer_of
+from deepfood.gallery.calibration import Labelled, calibrate
 
 SCORES = hnp.arrays(np.float64, st.integers(1, 20), elements=st.integers(0, 6).map(float))
 
@@ -139,7 +146,7 @@ def test_cross_fitted_probabilities_are_calibrated_and_rise_with_the_score() -> 
     rng = np.random.default_rng(5)
     scores = rng.normal(0.6, 0.1, (2000, 5))
     right = rng.random(scores.shape) < 1 / (1 + np.exp(-20 * (scores - 0.6)))
-    said = cross_fitted(scores, right, seed=0)
+    said = cross_fitted(scores[:, :, np.newaxis], right, seed=0)
     assert reliability(said.ravel(), right.ravel()).ece < 0.02
     order = np.argsort(scores.ravel())
     assert np.corrcoef(order.argsort(), said.ravel().argsort().argsort())[0, 1] > 0.99
@@ -147,7 +154,7 @@ def test_cross_fitted_probabilities_are_calibrated_and_rise_with_the_score() -> 
 
 def test_a_query_has_no_say_in_its_own_probability() -> None:
     rng = np.random.default_rng(6)
-    scores, right = rng.random((50, 3)), rng.random((50, 3)) < 0.5
+    scores, right = rng.random((50, 3, 2)), rng.random((50, 3)) < 0.5
     said = cross_fitted(scores, right, seed=0)
     turned = right.copy()
     turned[7] = ~turned[7]
@@ -157,11 +164,47 @@ def test_a_query_has_no_say_in_its_own_probability() -> None:
 
 
 def test_scores_that_are_no_hits_have_no_probability() -> None:
-    scores = np.array([[0.9, -math.inf]] * 10)
-    said = cross_fitted(scores, np.isfinite(scores), seed=0)
+    scores = np.array([[[0.9, 0.5], [-math.inf, 0.5]]] * 10)
+    there = np.isfinite(scores).all(axis=2)
+    said = cross_fitted(scores, there, seed=0)
     assert np.isfinite(said).tolist() == [[True, False]] * 10
     # A single query has no others to learn from.
-    assert np.isnan(cross_fitted(scores[:1], np.isfinite(scores[:1]), seed=0)).all()
+    assert np.isnan(cross_fitted(scores[:1], there[:1], seed=0)).all()
+
+
+def test_what_is_judged_is_what_would_be_served() -> None:
+    """Where similarities say nothing and the vote says all, probabilities must know the vote."""
+    rng = np.random.default_rng(8)
+    vectors = rng.normal(size=(300, 24))
+    numbers = np.arange(300) % 3
+    vectors[np.arange(300), numbers] += 2.5
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    ids = tuple(f"{row:020x}" for row in range(300))
+    photos = Photos(Folder(Path("photos")), ids, ids, tuple("abc"[n] for n in numbers), vectors)
+    trial = make_trial(photos, photos, "all", left_out_in_turn=True)
+    curves = calibrate(Labelled(vectors, photos.labels, ids), frozenset(), quiet=True)
+    served = judge(trial, "m", k=9, seed=0, served=curves.hit)
+    fitted = judge(trial, "m", k=9, seed=0)
+    assert (served.curve, fitted.curve) == (SERVED, CROSS_FITTED)
+    assert fitted.brier.value == pytest.approx(served.brier.value, abs=0.005)
+    assert fitted.novelty.auroc.value == pytest.approx(curves.auroc, abs=0.03)
+    everyone = {photo: number for number, photo in enumerate(ids)}
+    for row in (0, 100, 299):
+        others = [one for one in np.argsort(-(vectors @ vectors[row]), kind="stable") if one != row]
+        hits = [
+            Hit(
+                Photo(ids[one] * 3, "", photos.labels[one], None, "", 1, 1, 1, 1),
+                float(vectors[one] @ vectors[row]),
+            )
+            for one in others[:9]
+        ]
+        answer = answer_of(hits, hits, curves, match_probability=0.8, none_probability=0.3)
+        assert [everyone[hit.photo.id] for hit in answer.hits] == served.retrieval.nearest[
+            row
+        ].tolist()
+        np.testing.assert_allclose(
+            [hit.probability for hit in answer.hits], served.probability[row], atol=1e-5
+        )
 
 
 # ---- novelty ----
@@ -189,24 +232,26 @@ def test_nothing_against_nothing() -> None:
 
 
 def retrieval(best: list[float], best_other: list[float], ap: list[float]) -> Retrieval:
-    count = len(best)
-    rows = np.zeros((count, 1), np.int64)
-    return Retrieval(
-        {"mAP": np.array(ap)}, rows, rows, np.array(best)[:, np.newaxis], np.array(best_other)
-    )
+    """Queries with these best similarities, and the whole vote for the winner each time."""
+    rows, one = np.zeros((len(best), 1), np.int64), np.ones(len(best))
+    known, left_out = (np.column_stack([np.array(x), one]) for x in (best, best_other))
+    alike = known[:, :1]
+    return Retrieval({"mAP": np.array(ap)}, rows, rows, alike, alike, known, left_out)
 
 
 def test_novelty_leaves_out_queries_without_a_right_photo() -> None:
     gone = math.nan
-    found = novelty(
-        retrieval([0.9, 0.8, 0.7, 0.1], [0.5, 0.85, gone, 0.9], [1, 1, 1, gone]),
-        np.array([0.95]),
-        seed=0,
-    )
-    assert found.known.tolist() == [0.9, 0.8]
-    assert found.left_out.tolist() == [0.5, 0.85]
-    assert found.auroc.value == 0.75
+    rng = np.random.default_rng(2)
+    known, unknown = rng.normal(0.8, 0.05, 40), rng.normal(0.7, 0.05, 40)
+    best = [*known, 0.7, 0.1]
+    left_out = [*unknown, gone, 0.9]
+    strangers = retrieval([0.99, 0.98], [gone, gone], [gone, gone])
+    found = novelty(retrieval(best, left_out, [*[1.0] * 41, gone]), strangers, seed=0)
+    assert len(found.known) == len(found.left_out) == 40
+    assert ((found.known >= 0) & (found.known <= 1)).all()
+    assert found.auroc.value == pytest.approx(auroc(known, unknown), abs=0.03)
     assert found.strangers_auroc is not None
     assert found.strangers_auroc.value == 0
-    without = novelty(retrieval([0.9], [0.5], [1]), np.empty(0), seed=0)
-    assert without.strangers_auroc is None
+    nobody = retrieval([], [], [])
+    assert novelty(retrieval(best, left_out, [1.0] * 42), nobody, seed=0).strangers_auroc is None
+    assert math.isnan(novelty(nobody, strangers, seed=0).strangers_auroc.value)

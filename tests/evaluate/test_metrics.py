@@ -68,6 +68,22 @@ def slow_ranking(query: Vectors, gallery: Vectors, own: int) -> list[int]:
     return sorted(rows, key=lambda row: (-scores[row], row))
 
 
+def slow_evidence(
+    ranking: list[int], scores: Vectors, labels: Labels
+) -> tuple[float, float, dict[int, float]]:
+    """The best similarity, the largest share of the nine nearest's vote, and all shares."""
+    if not ranking:
+        return math.nan, math.nan, {}
+    weights: dict[int, float] = {}
+    for row in ranking[:9]:
+        if labels[row] >= 0:
+            weight = math.exp((scores[row] - scores[ranking[0]]) / VOTE_TEMPERATURE)
+            weights[int(labels[row])] = weights.get(int(labels[row]), 0) + weight
+    whole = sum(weights.values())
+    shares = {label: weight / whole for label, weight in weights.items()}
+    return float(scores[ranking[0]]), max(shares.values(), default=0.0), shares
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Vectors, Labels, Vectors, Labels, Labels | None, int]:
     """Vectors of small whole numbers, so that similarities are exact, with many ties."""
@@ -103,9 +119,14 @@ def test_the_same_as_the_definitions(
         assert np.isneginf(found.scores[query, shown:]).all()
         guesses = found.guesses[query].tolist()
         assert guesses == pytest.approx(slow_votes([int(gallery_labels[r]) for r in near], scores))
+        of_any = slow_evidence(ranking, gallery @ queries[query], gallery_labels)
+        assert found.in_gallery[query].tolist() == pytest.approx(of_any[:2], nan_ok=True)
+        for place, row in enumerate(near):
+            share = of_any[2].get(int(gallery_labels[row]), 0.0)
+            assert found.shares[query, place] == pytest.approx(share)
         others = [row for row in ranking if gallery_labels[row] != label]
-        best_other = float(gallery[others[0]] @ queries[query]) if others else math.nan
-        assert found.best_other[query] == pytest.approx(best_other, nan_ok=True)
+        of_others = slow_evidence(others, gallery @ queries[query], gallery_labels)
+        assert found.left_out[query].tolist() == pytest.approx(of_others[:2], nan_ok=True)
         if expected:
             expected["top-1"] = float(guesses[0] == label)
             expected["top-3"] = float(label in guesses)
@@ -237,6 +258,6 @@ def test_bootstrap_means_are_those_of_resamples_in_any_chunks(chunk: int) -> Non
 def test_a_retrieval_without_queries_has_means_of_nan() -> None:
     empty = np.empty((0, 3))
     found = Retrieval(
-        {"mAP": np.empty(0)}, empty.astype(int), empty.astype(int), empty, empty[:, 0]
+        {"mAP": np.empty(0)}, empty.astype(int), empty.astype(int), empty, empty, empty, empty
     )
     assert math.isnan(found.means()["mAP"])

@@ -7,15 +7,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.attribute_table import Table, read_table
-from deepfood.gallery.attributes import SCHEMA, Attributes
+from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.declared import MOST_ATTRIBUTES, Definition
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.store import SCHEMA
+from deepfood.gallery.sums import keep_sums
 from deepfood.gallery.values import folded, number_of
 
 PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
@@ -25,10 +31,11 @@ PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
 def attributes() -> Attributes:
     db = sqlite3.connect(":memory:", check_same_thread=False)
     db.executescript(
-        "CREATE TABLE photos (row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, "
-        "label TEXT, name TEXT) STRICT; INSERT INTO photos VALUES (0, '', 'x/1.jpg', NULL, NULL), "
-        "(1, '', '2', NULL, NULL);" + SCHEMA
+        SCHEMA
+        + "INSERT INTO photos SELECT value, '', iif(value, '2', 'x/1.jpg'), NULL, NULL, '', 1, 1, "
+        "1, 1, 0, 0, 0, 0, 0, 0 FROM json_each('[0, 1]');"
     )
+    keep_sums(db)
     return Attributes(db, threading.RLock())
 
 
@@ -59,6 +66,35 @@ def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:
     assert attributes.read(0) == {}
     for text in ("price IS KNOWN", "price = 9.5", "price = 12", 'allergens HAS "milk"'):
         assert not parse_filter(text).select(attributes, 2).mask.any()
+
+
+def test_definitions_are_read_once_however_many_attributes_there_are(tmp_path: Path) -> None:
+    store = GrowingStore.open(tmp_path / "store", 2, "f32")
+    photo = Photo("0" * 64, "a.jpg", None, None, "image/jpeg", 1, 1, 1, 1)
+    store.append([photo], np.array([[1, 0]], np.float32))
+    asked: list[str] = []
+    store.attributes.db.set_trace_callback(asked.append)
+    for count in (1, 200):
+        asked.clear()
+        store.declare({f"of_{count}_{number}": Definition("number") for number in range(count)})
+        assert sum("FROM attributes" in sql for sql in asked) == 1
+        asked.clear()
+        store.update({0: photo}, {0: {f"of_{count}_{number}": number for number in range(count)}})
+        assert sum("FROM attributes" in sql for sql in asked) <= 2
+    store.attributes.db.set_trace_callback(None)
+    assert len(store.attributes.read(0)) == 201
+    store.close()
+
+
+def test_a_gallery_has_only_so_many_attributes(attributes: Attributes) -> None:
+    known = attributes.declared()
+    for number in range(MOST_ATTRIBUTES):
+        attributes.declare(f"a{number}", "number", known=known)
+    assert attributes.declared() == known
+    with pytest.raises(DatasetError, match="can have 1,000 attributes"):
+        attributes.declare("one_more", "number")
+    assert attributes.declare("a7", "number", safety=True).safety  # there is no more of them
+    assert len(attributes.declared()) == MOST_ATTRIBUTES
 
 
 def test_safety_is_never_taken_back(attributes: Attributes) -> None:

@@ -19,7 +19,7 @@ from deepfood.errors import (
     ArtifactMissingError,
     DatasetError,
 )
-from deepfood.gallery import Gallery, GalleryManifest, Hit, Photo, judge
+from deepfood.gallery import Answer, Gallery, GalleryManifest, Hit, Photo, judge
 from deepfood.gallery.build import only_writer
 from deepfood.gallery.calibration import (
     _CHUNK_ROWS,
@@ -33,9 +33,18 @@ from deepfood.gallery.calibration import (
 from deepfood.gallery.logistic import Logistic, calibration_error
 from deepfood.gallery.recalibrate import recalibrate
 from deepfood.gallery.vote import VOTERS, vote_with_shares
+from deepfood.index import Storage, VectorFile
+from deepfood.index.vectors import append_vectors
 from deepfood.model import open_model
-from deepfood.model.artifact import ONNX, write_model
-from plates import LIMITS, build, edit_manifest, sha256, tiny_embedder, write_dishes, write_photos
+from plates import (
+    LIMITS,
+    build,
+    edit_manifest,
+    tiny_embedder,
+    trained_copy,
+    write_dishes,
+    write_photos,
+)
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -64,8 +73,10 @@ def photo(label: str | None) -> Photo:
     return Photo("0" * 64, "a.jpg", label, None, "image/jpeg", 1, 1, 1, 1)
 
 
-def answer(hits: Sequence[Hit], calibration: Calibration | None) -> object:
-    return judge(hits, calibration, match_probability=0.8, none_probability=0.3)
+def answer(hits: Sequence[Hit], calibration: Calibration) -> Answer:
+    """What hits say that are simply the nearest."""
+    voters = [hit for hit in hits if hit.photo.label][:VOTERS]
+    return judge(hits, voters, calibration, match_probability=0.8, none_probability=0.3)
 
 
 # The fit
@@ -92,6 +103,23 @@ def test_probabilities_hold_on_photos_it_has_not_seen() -> None:
     assert fitted.hit_ece < 0.1
 
 
+def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
+    everything = cloud(160, spread=0.6)
+    rng = np.random.default_rng(5)
+    labels = [name if rng.random() < 0.2 else None for name in everything.labels]
+    gallery = Labelled(everything.vectors, labels, everything.ids)
+    fitted = calibrate(gallery, NOTHING, quiet=True)
+    said, right = [], []
+    new = cloud(150, spread=0.6, seed=1)
+    for vector, own in zip(new.vectors, new.labels, strict=True):
+        found = answer(hits_of(gallery, vector, k=len(labels)), fitted)
+        if found.verdict == "match":
+            said.append(found.label.probability)
+            right.append(found.label.label == own)
+    assert len(said) > 100
+    assert np.mean(right) == pytest.approx(np.mean(said), abs=0.06)
+
+
 def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     everything = cloud(60, spread=0.3)
     inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]
@@ -115,10 +143,12 @@ def test_scanning_in_chunks_finds_what_sorting_everything_finds() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     labels = rng.integers(-1, 3, len(vectors))
     rows = np.flatnonzero(labels >= 0)[::500]
-    found = _Queries.ask(vectors[rows], labels[rows], Labelled(vectors, [], []), labels, quiet=True)
+    photos = Labelled(vectors, [], [])
+    found = _Queries.ask(vectors[rows], labels[rows], rows, photos, labels, quiet=True)
     for at, row in enumerate(rows):
         scores = vectors @ vectors[row]
         allowed = (labels >= 0) & (scores <= SAME_PHOTO)
+        allowed[row] = False
         best = np.argsort(np.where(allowed, -scores, np.inf))[:VOTERS]
         np.testing.assert_allclose(found.everything.scores[at], scores[best], atol=1e-5)
         others = allowed & (labels != labels[row])
@@ -169,14 +199,49 @@ def test_photos_the_model_was_trained_on_are_no_queries() -> None:
     fitted = calibrate(known, seen, quiet=True)
     assert fitted.queries == 120
     by_hand = Labelled(
-        flattered[1::2], [*gallery.labels[1::2]], [f"{row:020x}" for row in range(120)]
+        flattered[1::2], [*gallery.labels[1::2]], [f"f{row:019x}" for row in range(120)]
     )
     assert fitted.hit == calibrate(known, NOTHING, by_hand, quiet=True).hit
     assert calibrate(known, NOTHING, quiet=True).hit != fitted.hit
     with pytest.raises(DatasetError, match=r"0 photos.*trained on 240.*deepfood calibrate"):
         calibrate(gallery, frozenset(gallery.ids), quiet=True)
     with pytest.raises(DatasetError, match=r"was trained on 240.*give more"):
-        calibrate(gallery, frozenset(gallery.ids), gallery, quiet=True)
+        calibrate(gallery, frozenset(cloud(40, seed=1).ids), cloud(40, seed=1), quiet=True)
+
+
+def test_photos_of_the_gallery_are_not_held_out() -> None:
+    gallery, others = cloud(40), cloud(20, seed=1)
+    with pytest.raises(DatasetError, match=r"240 are in the gallery themselves\): give more"):
+        calibrate(gallery, NOTHING, gallery, quiet=True)
+    both = Labelled(
+        np.vstack([gallery.vectors, others.vectors]),
+        [*gallery.labels, *others.labels],
+        [*gallery.ids, *others.ids],
+    )
+    found = calibrate(gallery, NOTHING, both, quiet=True)
+    assert (found.queries, found.queries_from) == (120, "held-out photos")
+
+
+def stored_as(photos: Labelled, storage: Storage, folder: Path) -> Labelled:
+    path = folder / f"vectors.{storage}"
+    dimension = photos.vectors.shape[1]
+    append_vectors(path, dimension, storage, 0, photos.vectors)
+    kept = VectorFile.open(path, dimension, storage, len(photos.ids))
+    return Labelled(kept, photos.labels, photos.ids)
+
+
+@pytest.mark.parametrize("storage", ["f16", "i8"])
+def test_no_photo_finds_itself_however_vectors_are_stored(storage: Storage, tmp_path: Path) -> None:
+    photos = cloud(80)
+    rough = stored_as(photos, storage, tmp_path)
+    norms = np.linalg.norm(rough.vectors.take(np.arange(480)), axis=1)
+    if storage == "i8":
+        assert (norms**2 <= SAME_PHOTO).any(), "some would not be told by their similarity"
+    exact, found = (calibrate(one, NOTHING, quiet=True) for one in (photos, rough))
+    assert found.label_accuracy == pytest.approx(exact.label_accuracy, abs=0.01)
+    for score, share in ((0.9, 1.0), (0.8, 0.6), (0.7, 0.3)):
+        assert exact.hit([score, share]) == pytest.approx(found.hit([score, share]), abs=0.04)
+        assert exact.label([share]) == pytest.approx(found.label([share]), abs=0.04)
 
 
 def test_copies_of_a_photo_do_not_vouch_for_it() -> None:
@@ -187,7 +252,6 @@ def test_copies_of_a_photo_do_not_vouch_for_it() -> None:
         [*gallery.ids, *(f"f{one[1:]}" for one in gallery.ids)],
     )
     once = calibrate(gallery, NOTHING, quiet=True)
-    assert calibrate(gallery, NOTHING, gallery, quiet=True).hit == once.hit
     twice = calibrate(doubled, NOTHING, quiet=True)
     assert twice.label_accuracy == pytest.approx(once.label_accuracy, abs=0.1)
     assert twice.label_accuracy < 0.99
@@ -245,27 +309,34 @@ SOME_HITS = st.lists(
 def test_any_hits_are_judged_within_the_laws(hits: list[Hit]) -> None:
     found = answer(hits, CURVES)
     assert [(hit.photo, hit.score) for hit in found.hits] == [(h.photo, h.score) for h in hits]
-    told = any(hit.photo.label for hit in hits[:VOTERS])
+    told = any(hit.photo.label for hit in hits)
     assert (found.verdict is not None) == told
     assert (found.label is not None) == (found.in_gallery is not None) == told
     by_label: dict[str, list[float]] = {}
     for hit in found.hits:
-        assert (hit.probability is None) == (hit.photo.label is None or not told)
+        assert (hit.probability is None) == (hit.photo.label is None)
+        assert (hit.same_dish is None) == (hit.probability is None)
         if hit.probability is not None:
             assert 0 <= hit.probability <= 1
             by_label.setdefault(hit.photo.label, []).append(hit.probability)
+            none = found.verdict == "none" or hit.probability < 0.3
+            word = "likely" if hit.probability >= 0.8 else "perhaps"
+            assert hit.same_dish == ("unlikely" if none else word)
     for falling in by_label.values():  # of one label, the more alike is never the less likely
         assert falling == sorted(falling, reverse=True)
-    assert answer(hits, None) == type(found)(hits)
 
 
-@given(hits=SOME_HITS, k=st.integers(0, 21))
-def test_how_many_were_asked_for_changes_no_probability(hits: list[Hit], k: int) -> None:
-    more, fewer = answer(hits, CURVES), answer(hits[: VOTERS + k], CURVES)
-    assert more.label == fewer.label
-    assert more.in_gallery == fewer.in_gallery
-    if any(hit.photo.label for hit in hits[:VOTERS]):
-        assert more.hits[: VOTERS + k] == fewer.hits
+@given(hits=SOME_HITS, start=st.integers(0, 30), end=st.integers(0, 30))
+def test_which_hits_are_asked_for_changes_no_probability(
+    hits: list[Hit], start: int, end: int
+) -> None:
+    voters = [hit for hit in hits if hit.photo.label][:VOTERS]
+    whole = answer(hits, CURVES)
+    part = judge(hits[start:end], voters, CURVES, match_probability=0.8, none_probability=0.3)
+    assert part.hits == whole.hits[start:end]
+    assert (part.verdict, part.label, part.in_gallery) == (
+        *(whole.verdict, whole.label, whole.in_gallery),
+    )
 
 
 def test_what_the_verdict_follows() -> None:
@@ -276,10 +347,13 @@ def test_what_the_verdict_follows() -> None:
     assert answer(sure, CURVES).label.label == "a"
     assert answer(split, CURVES).verdict == "maybe"
     assert answer(far, CURVES).verdict == "none"
-    strict = judge(sure, CURVES, match_probability=1, none_probability=0)
-    assert strict.verdict == "maybe"
-    assert judge(far, CURVES, match_probability=0, none_probability=0).verdict == "match"
-    assert judge(sure, CURVES, match_probability=0, none_probability=1).verdict == "none"
+    for hits, match, none, verdict in (
+        (sure, 1, 0, "maybe"),
+        (far, 0, 0, "match"),
+        (sure, 0, 1, "none"),
+    ):
+        found = judge(hits, hits, CURVES, match_probability=match, none_probability=none)
+        assert found.verdict == verdict
 
 
 def test_the_votes_shares_add_up() -> None:
@@ -364,31 +438,19 @@ def test_damaged_curves_are_refused(
         Gallery.open(tmp_path / "g", embedder.model)
 
 
-def trained_embedder(folder: Path, tiny: Embedder, photos: Path) -> Embedder:
-    """The tiny Model again, saying that it was trained on all of `photos`."""
-    about = tiny.model.manifest
-    write_model(
-        folder,
-        (tiny.model.folder / ONNX).read_bytes(),
-        "# trained",
-        trained_on=[sha256(path.read_bytes())[:20] for path in photos.rglob("*.jpg")],
-        **about.model_dump(include={"name", "backbone", "dimension", "source", "licence"}),
-        preprocess=about.preprocess,
-    )
-    return Embedder(open_model(folder), LIMITS)
-
-
 def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     dishes: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    trained = trained_embedder(tmp_path / "trained", embedder, dishes)
+    seen = dishes.rglob("*.jpg")
+    model = trained_copy(tmp_path / "trained", embedder.model.folder, seen, name="trained")
+    trained = Embedder(open_model(model), LIMITS)
     out = tmp_path / "g"
     built = build(dishes, out, trained).manifest
     assert built.calibration is None
     assert "was trained on 60" in (built.uncalibrated or "")
 
     before = (out / "manifest.json").read_bytes()
-    with pytest.raises(DatasetError, match="trained on 60"):
+    with pytest.raises(DatasetError, match="60 are in the gallery"):
         recalibrate(out, list_photos(dishes), trained, tmp_path / "cache", quiet=True)
     bare = list_photos(write_photos(tmp_path / "bare", 2))
     with pytest.raises(DatasetError, match="no labels"):

@@ -80,7 +80,7 @@ async def swap_under_load(kitchen: Kitchen, url: str) -> list[int]:
     shelf = Shelf.open(kitchen.url, settings())
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(hammer(url, until, statuses)) for _ in range(4)]
-        for name, count in (("two", "13"), ("one", "12")):
+        for name, count in (("two", 13), ("one", 12)):
             await asyncio.to_thread(shelf.promote, name)
             seen = 0
             async with asyncio.timeout(60), httpx.AsyncClient() as client:

@@ -1,6 +1,7 @@
 """What a calibrated gallery answers beside the hits: by the service, the API and the command."""
 
 import base64
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ import pytest
 from PIL import Image
 
 from deepfood.config import load_settings
+from deepfood.data.photos import list_photos
+from deepfood.gallery import Hit, build_gallery, judge
+from deepfood.index import IndexSpec
+from deepfood.photo_box import Box
 from deepfood.serve.question import Question
 from deepfood.serve.service import SearchService, open_service
 from live import run_deepfood
+from plates import tiny_embedder, write_dishes
 from samples import encode
 from test_cli import deepfood, one_line
 
@@ -39,7 +45,7 @@ def search(url: str, photo: bytes, k: int = 9, **more: str) -> dict[str, Any]:
 
 def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
     found = search(dish_url, (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes())
-    assert set(found) == {"hits", "verdict", "in_gallery", "label", "next", "notes"}
+    assert set(found) == {"hits", "verdict", "in_gallery", "label", "total", "next", "notes"}
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
     assert 0.8 <= found["label"]["probability"] <= 1
@@ -47,6 +53,9 @@ def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
     for hit in found["hits"]:
         assert 0 <= hit["probability"] <= 1
         assert (hit["probability"] > 0.5) == (hit["label"] == "crème brûlée")
+        assert (hit["same_dish"] == "unlikely") == (hit["probability"] < 0.3)
+    assert "likely" in {hit["same_dish"] for hit in found["hits"]}
+    assert found["total"] == 90
 
 
 def test_guesses_are_mostly_right(service: SearchService, dish_gallery: Path) -> None:
@@ -64,6 +73,7 @@ def test_what_looks_like_nothing_there_is_none(dish_url: str) -> None:
     assert found["verdict"] == "none"
     assert found["in_gallery"] < 0.3
     assert len(found["hits"]) == 9  # shown all the same
+    assert {hit["same_dish"] for hit in found["hits"]} == {"unlikely"}
 
 
 def test_k_changes_the_hits_and_nothing_else(dish_url: str, dish_gallery: Path) -> None:
@@ -83,15 +93,80 @@ def test_the_next_page_is_judged_as_the_first(dish_url: str, dish_gallery: Path)
     assert second["label"] == whole["label"]
 
 
-def test_more_like_one_of_the_gallery_is_judged_without_itself(service: SearchService) -> None:
-    photos = list(service.gallery.store.photos())
-    answers = [service.search(Question(ids=(photo.id,)))[0] for photo in photos]
-    assert all(a.verdict and a.label for a in answers)
-    right = [a.label.label == photo.label for a, photo in zip(answers, photos, strict=True)]
-    fitted = service.gallery.manifest.calibration
-    assert fitted is not None
-    assert np.mean(right) == pytest.approx(fitted.label_accuracy)  # the very same votes
-    assert np.mean([a.label.probability for a in answers]) == pytest.approx(np.mean(right), abs=0.1)
+def test_nothing_is_guessed_of_a_photo_whose_label_is_known(service: SearchService) -> None:
+    for photo in service.gallery.store.photos():
+        for box in (None, Box(0, 0, 1, 1)):
+            answer, _ = service.search(Question(ids=(photo.id,), box=box))
+            assert (answer.verdict, answer.label, answer.in_gallery) == (None, None, None)
+            assert {hit.probability for hit in answer.hits} == {None}
+            assert photo.id not in [hit.photo.id for hit in answer.hits]
+
+
+@pytest.fixture(scope="module")
+def partly(tmp_path_factory: pytest.TempPathFactory) -> SearchService:
+    """A gallery where every third photo has a label, and an attribute `even`."""
+    root = tmp_path_factory.mktemp("partly")
+    files = sorted(write_dishes(root / "photos", 45).rglob("*.jpg"))
+    with (root / "photos/photos.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["photo", "label"])
+        for number, path in enumerate(files):
+            known = path.parent.name if number % 3 == 0 else ""
+            rows.writerow([path.relative_to(root / "photos"), known])
+    embedder = tiny_embedder(root / "model")
+    build_gallery(list_photos(root / "photos/photos.csv"), root / "g", embedder, IndexSpec())
+    table = [f"{path.relative_to(root / 'photos')},{n % 2 == 0}" for n, path in enumerate(files)]
+    (root / "even.csv").write_text("\n".join(["file,even", *table]))
+    run_deepfood("attributes", root / "g", root / "even.csv")
+    write_dishes(root / "new", 5, start=700)
+    return open_service(load_settings(gallery=root / "g"))
+
+
+def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: SearchService) -> None:
+    photos, vectors, rows = partly.gallery.photos()
+    labelled = [place for place, photo in enumerate(photos) if photo.label]
+    assert len(labelled) == 60
+    assert partly.gallery.manifest.calibration.queries == 60
+    for path in sorted((partly.gallery.folder.parent / "new").rglob("*.jpg")):
+        query = partly.embedder.embed(path.read_bytes())
+        scores = vectors.take(rows) @ query
+        best = sorted(labelled, key=lambda place: -scores[place])[:9]
+        expected = judge(
+            [],
+            [Hit(photos[place], float(scores[place])) for place in best],
+            partly.gallery.manifest.calibration,
+            match_probability=0.8,
+            none_probability=0.3,
+        )
+        every = {}
+        for more in (
+            {},
+            {"k": 3},
+            {"where": "even = true"},
+            {"where": 'file = "nothing"'},
+            {"where": "even = false", "diversity": 0.5},
+            {"group_duplicates": True},
+        ):
+            answer, found = partly.search(Question(photos=(path.read_bytes(),), **more))
+            assert answer.verdict == expected.verdict
+            assert answer.label.label == expected.label.label
+            assert answer.label.probability == pytest.approx(expected.label.probability, abs=1e-3)
+            assert answer.in_gallery == pytest.approx(expected.in_gallery, abs=1e-3)
+            scores_shown = [hit.score for hit in answer.hits]
+            assert scores_shown == sorted(scores_shown, reverse=True)
+            for hit in answer.hits:
+                assert (hit.same_dish is None) == (hit.photo.label is None)
+                assert every.setdefault(hit.photo.id, hit) == hit  # the same number on every page
+            assert found.total == {"even = true": 90, "even = false": 90}.get(
+                more.get("where", ""), 0 if "where" in more else 180
+            )
+
+
+def test_a_photo_without_a_label_is_judged_though_the_gallery_has_it(partly: SearchService) -> None:
+    bare = next(photo for photo in partly.gallery.store.photos() if not photo.label)
+    answer, _ = partly.search(Question(ids=(bare.id,)))
+    assert answer.verdict
+    assert answer.label
 
 
 def test_settings_move_the_verdict(dish_gallery: Path) -> None:
@@ -110,6 +185,7 @@ def test_an_uncalibrated_gallery_answers_nulls(server_url: str, small_gallery: A
     found = search(server_url, small_gallery.photos[0].read_bytes())
     assert (found["verdict"], found["in_gallery"], found["label"]) == (None, None, None)
     assert {hit["probability"] for hit in found["hits"]} == {None}
+    assert {hit["same_dish"] for hit in found["hits"]} == {None}
 
 
 def test_the_originals_answer_stays_as_it_was(dish_url: str, dish_gallery: Path) -> None:
@@ -125,17 +201,34 @@ def test_the_originals_answer_stays_as_it_was(dish_url: str, dish_gallery: Path)
 
 def test_search_and_info_say_it(dish_gallery: Path) -> None:
     photo = dish_gallery.parent / "new/crème brûlée/00501.jpg"
-    first, *hits = run_deepfood("search", dish_gallery, photo, "-k", 2).splitlines()
-    assert first.startswith("looks like crème brûlée (")
+    first, *hits, counted = run_deepfood("search", dish_gallery, photo, "-k", 2).splitlines()
+    assert first == "looks like crème brûlée"
     assert len(hits) == 2
-    assert "%  /" in hits[0]
+    assert "  likely    /" in hits[0]
+    assert counted == "2 of 90 photos"
     found = json.loads(run_deepfood("search", dish_gallery, photo, "--json"))
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
     assert found["hits"][0]["probability"] > 0.8
+    assert (found["hits"][0]["same_dish"], found["total"]) == ("likely", 90)
     said = run_deepfood("info", dish_gallery)
     assert "calibration        on 90 photos (gallery); label right 8" in said
     assert json.loads(run_deepfood("info", dish_gallery, "--json"))["calibration"]["queries"] == 90
+
+
+def test_evaluate_judges_what_is_served(dish_gallery: Path, tmp_path: Path) -> None:
+    held_out = dish_gallery.parent / "new"
+    cache = {"DEEPFOOD_CACHE": str(tmp_path)}
+    found = json.loads(deepfood("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
+    assert found["calibration"]["curve"] == "as served"
+    service = open_service(load_settings(gallery=dish_gallery))
+    missed = []
+    for path in new_photos(dish_gallery):
+        hits = service.search(Question(photos=(path.read_bytes(),)))[0].hits
+        right = [hit.photo.label == path.parent.name for hit in hits]
+        said = [hit.probability for hit in hits]
+        missed.append(np.mean((np.array(said) - right) ** 2))
+    assert found["calibration"]["brier"]["value"] == pytest.approx(np.mean(missed), abs=1e-4)
 
 
 def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:

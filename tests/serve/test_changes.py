@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from held import held_server
 from test_api import problem
 
 from deepfood.config import load_settings
@@ -205,9 +206,9 @@ def test_an_attribute_is_declared_before_it_is_said(living: Living) -> None:
         ({"name": "diet", "type": "text"}, "diet is a list"),
         ({"name": "file", "type": "text"}, "no attribute can be called 'file'"),
         ({"name": "a b", "type": "text"}, "no attribute can be called 'a b'"),
-        ({"name": "a", "type": "date"}, "type: "),
-        ({"name": "a"}, "type: "),
-        ({"name": "a", "type": "text", "unit": "g"}, "unit: "),
+        ({"name": "a", "type": "date"}, "`type` should be"),
+        ({"name": "a"}, "`type`"),
+        ({"name": "a", "type": "text", "unit": "g"}, "`unit`"),
     ):
         assert said in problem(httpx.post(at, json=body, headers=BEARER), 422)
     problem(httpx.post(at, content=b"x", headers=BEARER), 415)
@@ -265,6 +266,39 @@ def test_what_cannot_be_added_is_refused_and_leaves_nothing(living: Living) -> N
     problem(httpx.post(at, content=b"x", headers=BEARER), 415)
     assert httpx.get(f"{url}/api/v1/gallery").json()["photos"] == before
     assert run_deepfood("verify", living.gallery).strip().endswith("whole")
+
+
+def test_too_many_attributes_are_refused_before_anybody_waits(living: Living) -> None:
+    url = living.single.url
+    photo_id = ids(search(url, jpeg(2), k=1))[0]
+    facts = httpx.get(f"{url}/api/v1/photos/{photo_id}").json()
+    columns = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
+    many = {f"of_{number}": number for number in range(4000)}
+    with only_writer(living.gallery):  # with the lock, they would wait and be a 503
+        at = f"{url}/api/v1/photos/{photo_id}"
+        changed = httpx.patch(at, json={"label": "X", "attributes": many}, headers=BEARER)
+        added = add(url, jpeg(103), attributes=json.dumps(many))
+    for answer in (changed, added):
+        assert "4,000 attributes at once: say at most 256" in problem(answer, 422)
+    assert httpx.get(f"{url}/api/v1/photos/{photo_id}").json() == facts
+    assert httpx.get(f"{url}/api/v1/gallery").json()["attributes"] == columns
+
+
+def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(built: Path) -> None:
+    held = held_server(built, api_key_hashes=HASH, request_timeout_s=0.3)
+    with held as (port, service), concurrent.futures.ThreadPoolExecutor(3) as pool:
+        url = f"http://127.0.0.1:{port}"
+        named, gone = (photo.id for photo in service.gallery.sample(2, 0))
+        with only_writer(built):
+            change = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
+            at = f"{url}/api/v1/photos"
+            changing = pool.submit(httpx.patch, f"{at}/{named}", **change)
+            time.sleep(1)  # more than three times what a search may take
+            assert not changing.done()
+        answer = changing.result()
+        assert (answer.status_code, answer.json()["name"]) == (200, "Plate")
+        assert httpx.delete(f"{at}/{gone}", headers=BEARER, timeout=60).status_code == 204
+        problem(httpx.get(f"{at}/{gone}"), 404)
 
 
 def test_a_writer_elsewhere_is_a_503_and_a_full_disk_a_507(living: Living) -> None:

@@ -103,7 +103,7 @@ def test_columns_are_offered_and_used(page: Page) -> None:
     expect(page.locator("#where")).to_be_focused()
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#summary")).to_have_text(
-        "9 photos that pass the filter, the most alike first"
+        "9 of 16 photos that pass the filter, the most alike first"
     )
     facts = page.locator("#hits .facts:not(.safety)").all_inner_texts()
     assert len(facts) == 9
@@ -125,7 +125,7 @@ def test_what_is_left_out_for_safety_is_told(page: Page) -> None:
     left_out = "22 photos are left out: allergens not known."
     expect(page.locator("#notes")).to_have_text(left_out)
     expect(page.get_by_role("status")).to_have_text(
-        f"9 photos like your photo that pass the filter {left_out}"
+        f"9 of 20 photos that pass the filter, those most like your photo. {left_out}"
     )
     assert set(page.locator("#hits .safety").all_inner_texts()) == {"allergens: none"}
     page.get_by_role("button", name="Clear").click()
@@ -174,7 +174,10 @@ def test_pages_go_on_with_focus_and_say_so(page: Page) -> None:
         assert set(asked.value.post_data_json) == {"id", "k", "cursor"}
         expect_hits(page, f"Photos like {name}", count=count)
         expect(page.locator("#hits .like").nth(count - added)).to_be_focused()
-        expect(page.get_by_role("status")).to_have_text(f"{added} more. {count} photos like {name}")
+        all_of_them = "" if count == 61 else f"{count} of "
+        expect(page.get_by_role("status")).to_have_text(
+            f"{added} more. {all_of_them}61 photos, those most like {name}."
+        )
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
     every = page.locator("#hits .like").evaluate_all(ids)
     assert every[:9] == first
@@ -199,7 +202,35 @@ def test_near_duplicates_are_one_and_can_be_opened(page: Page) -> None:
     expect_hits(page, "Photos like yours", count=27)
     expect(page.locator("#show")).to_have_value("grouped")
     page.locator("#show").select_option("varied")
-    expect(page.locator("#summary")).to_have_text("9 photos")
+    expect(page.locator("#summary")).to_have_text(
+        re.compile(r"^\d+ of 62 photos, the most alike first$")
+    )
+    percents = [int(p[:-1]) for p in page.locator("#hits .percent").all_inner_texts()]
+    assert percents == sorted(percents, reverse=True)
+    before = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    page.get_by_role("button", name="Show more").click()
+    expect_hits(page, "Photos like yours", count=27)
+    after = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    assert len(set(after)) == 27
+    focused = page.evaluate("document.activeElement.dataset.id")
+    assert focused in set(after) - set(before)
+
+
+def test_a_link_of_an_upload_keeps_the_filter(page: Page, photos: Path) -> None:
+    apply(page, "price < 3")
+    expect_hits(page, "Photos like yours", count=3)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#notice")).to_have_text(
+        "A link cannot carry a photo. Choose one: it is searched with the filter price < 3"
+    )
+    choose(other, photos / "plate-00007.jpg")
+    expect_hits(other, "Photos like yours", count=3)
+    expect(other.locator("#where")).to_have_value("price < 3")
+    other.go_back()
+    other.locator("#sample-list .like").first.click()
+    expect(other.locator("#where")).to_have_value("price < 3")
+    expect(other.locator("#hits .card")).not_to_have_count(0)
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -218,6 +218,17 @@ def test_a_head_that_is_worse_on_the_validation_photos(adapted: Adapted, tmp_pat
     assert report.refused is not None
     assert "worse on the validation photos: mAP" in report.refused
     assert not out.exists()
+    report = adapt(
+        *(splits_of(tmp_path), adapted.base, out, tmp_path / "cache"),
+        even_if_worse=True,
+        quiet=True,
+    )
+    assert report.refused is None
+    assert "the adapted Model is worse on the validation photos: mAP" in report.notes[-1]
+    assert open_model(out).manifest.training["notes"][-1] == report.notes[-1]
+    for one in report.compared.values():
+        if one.difference < 0 and one.certain:
+            assert f"{one.after:.3f} (before: {one.before:.3f})" in report.notes[-1]
 
 
 # ---- each loss ----
@@ -231,7 +242,7 @@ def test_each_loss(loss: Any, adapted: Adapted, tmp_path: Path) -> None:
     assert report.compared["mAP"].after > report.compared["mAP"].before
     steps = [trial for trial in report.cross_validation.trials if trial.choice.step > 0]
     assert len(steps) == 2
-    assert all(trial.mean_ap > report.cross_validation.base_mean_ap for trial in steps)
+    assert all(trial.mean_ap > report.cross_validation.base["mAP"] for trial in steps)
     assert open_model(out).manifest.training["loss"] == loss
 
 

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepfood.cli import main
+from deepfood.evaluate.metrics import JUDGED
+from deepfood.train.backbone import create_backbone
+from deepfood.train.checkpoint import GIVEN, TRAINING
 from plates import jpeg
 
 Rows = list[tuple[str, str, str]]
@@ -24,9 +28,9 @@ def dataset(folder: Path, rows: Rows, missing: tuple[str, ...] = ()) -> Path:
     return folder
 
 
-def train(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    fixed = "--backbone test_resnet --weights none --image-size 32 --epochs 1 --batch 4"
-    command = ["deepfood", "train", *map(str, arguments), *fixed.split(), "--device", "cpu"]
+def train(monkeypatch: pytest.MonkeyPatch, *arguments: object, weights: Path | str = "none") -> int:
+    fixed = "--backbone test_resnet --image-size 32 --epochs 1 --batch 4 --device cpu --weights"
+    command = ["deepfood", "train", *map(str, arguments), *fixed.split(), str(weights)]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
         main()
@@ -92,3 +96,35 @@ def test_an_odd_dataset_is_learned_from_and_what_was_odd_is_kept(
     assert manifest["labels"] == ["../..", "Süßes/Kuchen", "麻婆豆腐 / 🍛"]
     assert manifest["training"]["notes"] == told["notes"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos"]
+
+
+def test_the_command_refuses_what_is_worse_with_1_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = photos("soup", 6, "train") + photos("rice", 6, "train", 6)
+    rows += photos("soup", 3, "val", 12) + photos("rice", 3, "val", 15)
+    folder, out = dataset(tmp_path / "photos", rows), tmp_path / "out"
+    weights = tmp_path / "w.pth"
+    torch.save(create_backbone("test_resnet").state_dict(), weights)
+    asked = (folder, "--out", out)
+    assert train(monkeypatch, *asked, "--even-if-worse", weights=weights) == 0
+    printed = capsys.readouterr().out
+    assert "on 6 held-out photos   before   after   difference" in printed
+    for name in JUDGED:
+        assert f"\n  {name} " in printed
+
+    given = out / TRAINING / GIVEN
+    state = torch.load(given, weights_only=True)
+    state["figures"] = {name: 0 * one + 1 for name, one in state["figures"].items()}
+    torch.save(state, given)
+    (out / "manifest.json").unlink()
+    assert train(monkeypatch, *asked, "--json", weights=weights) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("deepfood: it finds less on the validation photos")
+    assert printed.err.count("\n") == 1
+    about = json.loads(printed.out)
+    assert about["written"] is False
+    assert about["refused"] in printed.err
+    assert not (out / "manifest.json").exists()
+    assert train(monkeypatch, *asked, "--even-if-worse", "--json", weights=weights) == 0
+    assert json.loads(capsys.readouterr().out)["written"] is True

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,12 @@ from deepfood.errors import (
     SettingError,
     TrainingError,
 )
+from deepfood.evaluate.metrics import JUDGED
+from deepfood.model import open_model
 from deepfood.train import checkpoint
-from deepfood.train.checkpoint import BEST, LAST, TENSORBOARD, TRAINING
+from deepfood.train.backbone import create_backbone
+from deepfood.train.checkpoint import BEST, GIVEN, LAST, TENSORBOARD, TRAINING
+from deepfood.train.finish import write_trained
 from deepfood.train.hardware import bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
@@ -292,15 +297,102 @@ def test_broken_photos_in_the_middle_of_an_epoch(task: Make, tmp_path: Path) -> 
         training.run(lambda record, best: None)
         broken = training.gather_broken()
         assert len(training.progress.records) == 3
-        left = set(training.train.hashes(but=broken))
+        learned = training.gather_learned()
     assert set(broken) == {"07.jpg", "08.jpg", "11.jpg"}
     assert "damaged" in broken["07.jpg"]
     assert "empty" in broken["08.jpg"]
     assert "not JPEG" in broken["11.jpg"]
-    whole = {sha256_of_file(path) for path in photos.glob("*.jpg") if path.name not in broken}
-    assert left <= whole
-    good = [file for file in training.train.files if file.file not in broken]
-    assert len(left) == len(good) < len(training.train)
+    good = [file.file for file in training.train.files if file.file not in broken]
+    assert learned == {name: sha256_of_file(photos / name) for name in sorted(good)}
+    assert len(good) < len(training.train)
+
+
+def test_photos_that_are_deleted_meanwhile_were_learned_from(task: Make, tmp_path: Path) -> None:
+    photos = write_dishes(tmp_path / "photos")
+    first = task(photos, epochs=2, patience=0)
+    ids = {photo.file: sha256_of_file(photos / photo.file)[:20] for photo in first.splits.train}
+    gone = list(ids)[3:6]
+
+    def delete(record: object, best: bool) -> None:
+        (photos / gone.pop()).unlink()
+
+    train_model(first, on_epoch=delete)
+    assert len(gone) == 1, "one was deleted after each epoch"
+    assert open_model(first.out).trained_on == set(ids.values())
+
+    # Finished, and exported again when even more are gone.
+    for name in list(ids)[:3]:
+        (photos / name).unlink(missing_ok=True)
+    train_model(first)
+    assert open_model(first.out).trained_on == set(ids.values())
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that a training starts from, as somebody's pretraining would leave them."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.pth"
+    torch.save(create_backbone("test_resnet").state_dict(), path)
+    return path
+
+
+def with_given(task: Task, out: Path, figure: float) -> Task:
+    """The finished training again, elsewhere, as if the given network had found so much."""
+    shutil.copytree(task.out / TRAINING, out / TRAINING)
+    path = out / TRAINING / GIVEN
+    state = torch.load(path, weights_only=True)
+    state["figures"] = {name: 0 * one + figure for name, one in state["figures"].items()}
+    torch.save(state, path)
+    return replace(task, out=out)
+
+
+def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
+    task: Make, weights: Path, tmp_path: Path
+) -> None:
+    first = task(epochs=1, weights=str(weights), even_if_worse=True)
+    done = train_model(first)
+    assert tuple(done.compared) == JUDGED
+    before = {name: one.before for name, one in done.compared.items()}
+    other = train_model(task(out=tmp_path / "b", epochs=1, lr=1.0, weights=str(weights)))
+    assert {name: one.before for name, one in other.compared.items()} == before
+
+    worse = with_given(first, tmp_path / "worse", 1.0)
+    refused = train_model(replace(worse, even_if_worse=False))
+    assert refused.manifest is None
+    assert "it finds less on the validation photos than before training: mAP 0." in refused.refused
+    assert not (worse.out / "manifest.json").exists()
+    written = train_model(worse).manifest
+    assert written.training["notes"][-1].startswith("worse than before training: mAP 0.")
+    assert written.training["compared"]["mAP"]["before"] == 1
+    assert "| mAP | 1.000 | 0." in (worse.out / "README.md").read_text(encoding="utf-8")
+
+    better = train_model(replace(with_given(first, tmp_path / "better", 0.0), even_if_worse=False))
+    assert better.refused is None
+    assert not any("worse" in note for note in better.manifest.training["notes"])
+
+
+def test_random_weights_are_nothing_to_be_worse_than(task: Make) -> None:
+    done = train_model(task(epochs=1))
+    assert (done.compared, done.refused) == (None, None)
+    assert done.manifest.training["compared"] == {}
+
+
+def test_what_nobody_can_tell_any_more_is_noted(task: Make, tmp_path: Path) -> None:
+    """A process that was killed takes with it which photos it had learned from."""
+    photos = write_dishes(tmp_path / "photos")
+    first = task(photos, epochs=1)
+    with open_training(first) as training:
+        training.run(lambda record, best: None)
+        names = [file.file for file in training.train.files]
+        learned = training.gather_learned()
+        del learned[names[0]], learned[names[1]]
+        (photos / names[1]).unlink()
+        made = write_trained(first.out, training, first.backbone, {}, learned, None, ["a note"])
+    kept = [sha256_of_file(photos / name)[:20] for name in names if name != names[1]]
+    assert open_model(first.out).trained_on == set(kept)
+    note, told = made.training["notes"]
+    assert note == "a note"
+    assert told.startswith(f"training photos that are gone, {names[1]} among them: 1;")
 
 
 def test_photos_that_are_all_broken(task: Make, tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ def adapt(
             min=0.01, max=0.9, help="Held out of each label, where the dataset names no val."
         ),
     ] = 0.1,
+    even_if_worse: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-worse", help="Go by mAP alone, and write it whatever else gets worse."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit a head to your labels on a frozen Model. Exit status 1 where that makes it worse."""
@@ -60,6 +66,7 @@ def adapt(
         settings.cache.expanduser(),
         loss=loss,  # type: ignore[arg-type]  # one of LOSSES, checked above
         seed=seed,
+        even_if_worse=even_if_worse,
         quiet=as_json,
     )
     if as_json:

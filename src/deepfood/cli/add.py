@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from deepfood.cli.app import (
     app,
     count,
     print_json,
+    print_passed_over,
     print_rows_without_photo,
 )
 from deepfood.config import load_settings
@@ -70,6 +72,7 @@ def add(
                 "attributes": done.attributes,
                 "rows_without_photo": done.rows_without_photo,
                 "left_out": [{"file": one.file, "reason": one.reason} for one in done.left_out],
+                "passed_over": [asdict(one) for one in done.passed_over],
                 "seconds": round(done.seconds, 3),
             }
         )
@@ -84,6 +87,7 @@ def add(
             print(f"{count(done.left_out, 'file is', 'files are')} left out:")
             for one in done.left_out:
                 print(f"  {one.file}: {one.reason}")
+        print_passed_over(done.passed_over)
     raise typer.Exit(1 if done.left_out else 0)
 
 

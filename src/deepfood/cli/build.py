@@ -13,6 +13,7 @@ from deepfood.cli.app import (
     app,
     count,
     print_json,
+    print_passed_over,
     print_rows_without_photo,
 )
 from deepfood.config import Settings, load_settings
@@ -94,6 +95,7 @@ def build(
                 "notes": list(report.notes),
                 "skipped": [asdict(one) for one in report.skipped],
                 "rows_without_photo": source.rows_without_photo,
+                "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
@@ -116,11 +118,14 @@ def build_and_report(
     report = build(source, out, settings, consent=consent or NOTHING_ASKED, quiet=quiet)
     if not quiet:
         _print_report(report, out)
+        print_passed_over(source.passed_over)
         print_rows_without_photo(source.rows_without_photo)
     return report
 
 
 def _print_report(report: Any, out: Path | str) -> None:
+    from deepfood.gallery.entry import REMOVED
+
     about = report.manifest
     if report.up_to_date:
         print(f"{out} is up to date: {report.count} photos")
@@ -141,8 +146,11 @@ def _print_report(report: Any, out: Path | str) -> None:
             print(f"  {file}")
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
-    copies = [one for one in report.skipped if one.same_as]
+    removed = [one for one in report.skipped if one.reason == REMOVED]
+    copies = [one for one in report.skipped if one.same_as and one.reason != REMOVED]
     unusable = [one for one in report.skipped if not one.same_as]
+    if removed:
+        print(f"{count(removed, 'file stays', 'files stay')} out: {REMOVED}")
     if copies:
         print(f"{count(copies, 'file is a copy', 'files are copies')} of photos that are in it")
     if unusable:

@@ -124,6 +124,7 @@ def data_check(
                 "ok": not (found.leaks or found.unreadable),
                 "splits": {name: dict(sorted(one.items())) for name, one in counts.items()},
                 "notes": splits.notes,
+                "passed_over": [asdict(one) for one in splits.source.passed_over],
                 "unreadable": [
                     {"photo": one.file.stored, "reason": one.reason} for one in found.unreadable
                 ],

@@ -85,16 +85,20 @@ def search(
             }
             for hit, alike in zip(answer.hits, found.alike, strict=True)
         ]
-        print_json({**asdict(answer), "hits": hits, "notes": found.notes, "next": found.next})
+        about = {"total": found.total, "notes": found.notes, "next": found.next}
+        print_json({**asdict(answer), "hits": hits, **about})
         return
     if answer.verdict and answer.label:
-        print(f"{_VERDICTS[answer.verdict]} {answer.label.label} ({answer.label.probability:.0%})")
+        print(f"{_VERDICTS[answer.verdict]} {answer.label.label}")
     for hit, alike in zip(answer.hits, found.alike, strict=True):
-        sure = "" if hit.probability is None else f"{hit.probability:4.0%}  "
+        sure = f"{hit.same_dish or '':8}  " if answer.verdict else ""
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
         print(f"{hit.score:6.3f}  {sure}{service.gallery.where(hit.photo)}  {what}")
         for one in alike:
             print(f"        alike: {service.gallery.where(one.photo)}")
+    passing = " that pass the filter" if where is not None else ""
+    total = "1 photo" if found.total == 1 else f"{found.total:,} photos"
+    print(f"{len(answer.hits)} of {total}{passing}")
     for note in found.notes:
         print(f"note: {note}")
 
@@ -103,6 +107,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     return {
         "score": hit.score,
         "probability": hit.probability,
+        "same_dish": hit.same_dish,
         "id": hit.photo.id,
         **asdict(hit.photo),
     }

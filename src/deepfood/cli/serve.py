@@ -53,7 +53,8 @@ def serve(
     settings = load_settings(
         gallery=gallery, model=model, host=host, port=port, workers=workers, photos_root=photos_root
     )
-    run(settings, bind(settings.host, settings.port))
+    with bind(settings.host, settings.port) as bound:
+        run(settings, bound)
 
 
 @app.command("api-key")

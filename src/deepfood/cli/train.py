@@ -1,11 +1,13 @@
 """`deepfood train`: fine-tune a backbone on labelled photos."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from deepfood.cli.adapt import print_compared
 from deepfood.cli.app import Json, app, print_json
 from deepfood.config import available_cores, load_settings
 from deepfood.errors import MissingExtraError
@@ -58,9 +60,18 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what is in OUT and start again.")
     ] = False,
+    even_if_worse: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-worse", help="Write the Model though it finds less than before training."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a backbone and export the best epoch as a Model. Stopped, it goes on."""
+    """Fine-tune a backbone and export the best epoch as a Model. Stopped, it goes on.
+
+    Exit status 1 where it finds less on the validation photos than before training.
+    """
     from deepfood.data.photos import list_photos
     from deepfood.data.splits import split_photos
     from deepfood.photo import Limits
@@ -105,19 +116,26 @@ def train(
         recipe=chosen,
         limits=Limits.of(settings),
         cache=settings.cache.expanduser(),
+        pictures_bytes=settings.pictures_bytes,
         device=device,
         workers=workers or available_cores(),
         checkpoint_s=checkpoint_every,
         fresh=fresh,
+        even_if_worse=even_if_worse,
         quiet=as_json,
     )
     done = train_model(task, say=say, on_epoch=say_epoch)
-    if done.manifest is None:  # another process reports
+    if done.manifest is None and done.refused is None:  # another process reports
         return
     if as_json:
-        print_json({"model": str(out), **done.manifest.training})
-        return
-    _print_end(done, out)
+        about = done.manifest.training if done.manifest else {}
+        written = {"written": done.refused is None, "refused": done.refused}
+        print_json({"model": str(out), **written, **about})
+    else:
+        _print_end(done, out, len(splits.val))
+    if done.refused:
+        print(f"deepfood: {done.refused}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def epoch_line(record: dict[str, float], epochs: int, best: bool) -> str:
@@ -126,13 +144,17 @@ def epoch_line(record: dict[str, float], epochs: int, best: bool) -> str:
     return f"epoch {record['epoch']:.0f}/{epochs}  {figures}  {seconds}{'  best' if best else ''}"
 
 
-def _print_end(done: Any, out: Path) -> None:
+def _print_end(done: Any, out: Path, val_photos: int) -> None:
     if done.broken:
         print(f"{len(done.broken)} photos could not be read, others stood in for them:")
         for file, reason in list(done.broken.items())[:_SHOWN]:
             print(f"  {file}: {reason}")
     early = ", stopped early" if done.stopped_early else ""
     best = done.records[done.best_epoch - 1]
+    if done.compared:
+        print_compared(done.compared, val_photos)
+    if done.refused:
+        return
     print(
         f"{out}: {done.manifest.backbone}, epoch {done.best_epoch} of {len(done.records)}{early}, "
         f"mAP@R {best['mAP@R']:.3f}, precision@1 {best['precision@1']:.3f}, {done.seconds:.0f} s"

@@ -34,9 +34,13 @@ class Alike(Photo):
 
 
 class Hit(Alike):
-    """`probability`, 0 to 1, is that of being the same dish; None where it is not known."""
+    """`probability`, 0 to 1, is that of being the same dish, `same_dish` the same in a word.
+
+    Both are None where it is not known.
+    """
 
     probability: float | None
+    same_dish: Literal["likely", "perhaps", "unlikely"] | None
     alike: tuple[Alike, ...] = ()
     attributes: dict[str, Any] = {}
 
@@ -49,12 +53,16 @@ class LabelGuess(_Result):
 
 
 class Found(_Result):
-    """One page of hits, the most similar first; `next` is the `cursor` of the page after it."""
+    """One page of hits, the most similar first, of `total` photos that were asked for.
+
+    `next` is the `cursor` of the page after it, None on the last.
+    """
 
     hits: tuple[Hit, ...]
     verdict: Literal["match", "maybe", "none"] | None
     in_gallery: float | None
     label: LabelGuess | None
+    total: int
     next: str | None
     notes: tuple[str, ...]
 
@@ -69,11 +77,12 @@ class Attribute(_Result):
 
 
 class GalleryFacts(_Result):
-    """What is searched."""
+    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
 
     photos: int
     labels: int
     index: str
     model: str
     dimension: int
+    crop: float
     attributes: tuple[Attribute, ...]

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
 from deepfood.beside import name_beside
-from deepfood.data.root import CheckBytes, Root, is_photo_name
+from deepfood.data.passed_over import Tally, why_not_file, why_not_folder
+from deepfood.data.root import CheckBytes, Root, stamp_ns
 from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
 from deepfood.storage import Bucket, Entry
 
@@ -127,14 +128,27 @@ class BucketRoot(Root):
 
     def sub_folders(self) -> list[str]:
         first = {file.partition("/")[0] for file in self._stamps() if "/" in file}
-        return [name for name in first if not name.startswith(".")]
+        return [name for name in first if why_not_folder(name) is None]
 
-    def photos(self, below: str = "") -> Iterator[str]:
+    def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
         start = f"{below}/" if below else ""
+        seen = set()
         for file in self._stamps():
+            if not file.startswith(start):
+                continue
             inner = file.removeprefix(start)
-            hidden = any(part.startswith(".") for part in inner.split("/"))
-            if file.startswith(start) and not hidden and is_photo_name(inner.rpartition("/")[2]):
+            *folders, name = inner.split("/")
+            depth = next((n for n, one in enumerate(folders) if why_not_folder(one)), None)
+            if depth is not None:  # which holds many objects, and is passed over once
+                folder = "/".join(folders[: depth + 1])
+                if folder not in seen:
+                    seen.add(folder)
+                    passed_over.add(folder, why_not_folder(folders[depth]) or "")
+            elif not name:  # an empty object that stands for a folder
+                continue
+            elif reason := why_not_file(name):
+                passed_over.add(inner, reason)
+            else:
                 yield inner
 
     @contextmanager
@@ -180,7 +194,7 @@ def stamp_of(entry: Entry) -> Stamp:
     So an object that was written again within a second, at the same size, is another one too.
     """
     tag = zlib.crc32((entry.etag or "").encode()) % 1_000_000_000
-    return entry.bytes, int(entry.modified.timestamp()) * 1_000_000_000 + tag
+    return entry.bytes, stamp_ns(int(entry.modified.timestamp()) * 1_000_000_000 + tag)
 
 
 def _can_be_key(file: str, key: str) -> bool:

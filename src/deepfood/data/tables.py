@@ -5,11 +5,12 @@ read by eye.
 """
 
 import csv
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath
 from typing import IO
 
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
@@ -26,6 +27,8 @@ SPLIT_NAMES = {
 }
 #: Columns of a table that name a row's photo by its path below the table's folder.
 PHOTO_COLUMNS = ("photo", "file")
+#: `/a.jpg`, `C:\a.jpg` or `s3://bucket/a.jpg`.
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|[A-Za-z0-9+.-]+://")
 _SHOWN = 80
 
 
@@ -210,8 +213,7 @@ def photo_path(cell: str) -> str:
 
 def is_absolute(cell: str) -> bool:
     """Whether a cell says where a photo lies by itself: by an absolute path, or a URL."""
-    plain = PurePosixPath(cell.replace("\\", "/"))
-    return plain.is_absolute() or PureWindowsPath(cell).is_absolute() or "://" in cell
+    return _ABSOLUTE.match(cell) is not None
 
 
 def clean_label(text: str) -> str | None:

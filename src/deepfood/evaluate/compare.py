@@ -1,17 +1,19 @@
 """Two ways to see the same photos: the same queries, the same gallery, paired tests."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepfood.errors import DatasetError
 from deepfood.evaluate.evaluation import Evaluation
-from deepfood.evaluate.metrics import Labels
+from deepfood.evaluate.metrics import JUDGED, Labels
 from deepfood.evaluate.spread import Difference, difference
 from deepfood.evaluate.trial import Photos
+from deepfood.model import Model
 
-#: The metric that says which is better, and p below which it says so.
-DECISIVE = "mAP"
+#: The metric that pictures of the differences go by, and p below which a difference is sure.
+DECISIVE = JUDGED[0]
 _SURE = 0.05
 
 
@@ -24,19 +26,19 @@ class Comparison:
     differences: dict[str, Difference]
 
     def verdict(self) -> str:
-        """Which is better, in words."""
-        decisive = self.differences.get(DECISIVE)
-        if decisive is None:
+        """Which is better, in words, and what is worse about it."""
+        judged = {name: self.differences[name] for name in JUDGED if name in self.differences}
+        if not judged:
             return "nothing to compare: no query has a right photo"
-        by, p = decisive.by, "p < 0.001" if decisive.p < 0.001 else f"p = {decisive.p:.3f}"
-        said = f"{DECISIVE} {by.value:+.3f} [{by.low:+.3f}, {by.high:+.3f}], {p}"
-        if decisive.p >= _SURE:
-            return f"no clear difference between A and B: {said}"
-        return f"{'B' if by.value > 0 else 'A'} is better: {said}"
-
-    def notes_on_second(self) -> list[str]:
-        """What is to be said of B and was not said of A."""
-        return [note for note in self.second.trial.notes if note not in self.first.trial.notes]
+        sure = {name: one for name, one in judged.items() if one.p < _SURE}
+        better = [_said(name, one) for name, one in sure.items() if one.by.value > 0]
+        worse = [_said(name, one) for name, one in sure.items() if one.by.value < 0]
+        if better and worse:
+            return f"B is better in {', '.join(better)}, and worse in {', '.join(worse)}"
+        if better or worse:
+            return f"{'B' if better else 'A'} is better: {', '.join(better or worse)}"
+        first, decisive = next(iter(judged.items()))
+        return f"no clear difference between A and B: {_said(first, decisive)}"
 
     def changed(self, count: int, *, better: bool) -> Labels:
         """At most `count` rows of the queries that B answers most better, or most worse, than A."""
@@ -44,6 +46,37 @@ class Comparison:
         gain = np.nan_to_num(change if better else -change)
         order = np.argsort(-gain, kind="stable")[:count]
         return order[gain[order] > 0]
+
+
+def _said(name: str, one: Difference) -> str:
+    p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
+    return f"{name} {one.by.value:+.3f} [{one.by.low:+.3f}, {one.by.high:+.3f}] ({p})"
+
+
+def without_seen(
+    photos: Photos, other: Photos, models: Iterable[Model]
+) -> tuple[Photos, Photos, list[str]]:
+    """Queries as either sees them, in one order, without those that a Model was trained on.
+
+    Also notes how many are left out. Raises DatasetError where that leaves none.
+    """
+    notes = []
+    left = np.ones(len(photos.ids), np.bool_)
+    for model in {model.fingerprint: model for model in models}.values():
+        seen = np.array([photo_id in model.trained_on for photo_id in photos.ids], np.bool_)
+        if count := int(seen.sum()):
+            notes.append(
+                f"the Model {model.manifest.name} was trained on {count} of the {len(photos.ids)} "
+                "query photos: left out"
+            )
+        left &= ~seen
+    if not left.any():
+        raise DatasetError(
+            f"nothing to compare with: {'; '.join(notes)}; ask with photos that neither Model has "
+            "seen, deepfood evaluate GALLERY QUERIES --compare MODEL"
+        )
+    rows = np.flatnonzero(left)
+    return photos.select(rows), other.select(rows), notes
 
 
 def align(photos: Photos, other: Photos) -> tuple[Photos, Photos]:

@@ -10,7 +10,7 @@ from deepfood.evaluate.novelty import Novelty, novelty
 from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
 from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
-from deepfood.gallery.logistic import Bools
+from deepfood.gallery.logistic import Bools, Logistic
 from deepfood.gallery.searched import EveryPhoto, SearchedGallery
 
 #: Queries that the index is asked, beside the exact search.
@@ -18,13 +18,16 @@ _INDEX_QUERIES = 500
 #: Sums of float32 in another order differ by less.
 _ROUNDING = 1e-5
 INDEX_RECALL = "index recall"
+#: Which curve `probability` comes from.
+SERVED, CROSS_FITTED = "as served", "cross-fitted"
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """`figures` by name, of the queries that have a right photo in the gallery (`judged`).
 
-    `probability` float64 [q, k] is the cross-fitted probability that each of the nearest is right.
+    `probability` float64 [q, k] is what is said of each of the nearest being right, by the curve of
+    the gallery (SERVED), or by one of its kind that was fitted without the query (CROSS_FITTED).
     """
 
     model: str
@@ -36,13 +39,19 @@ class Evaluation:
     classes: tuple[ClassFigures, ...]
     confused: tuple[Confusion, ...]
     probability: Floats
+    curve: str
     calibration: Reliability
     brier: Figure
     novelty: Novelty
 
 
-def judge(trial: Trial, model: str, *, k: int, seed: int) -> Evaluation:
-    """Ask every query and measure the answers; `model` names what made the vectors."""
+def judge(
+    trial: Trial, model: str, *, k: int, seed: int, served: Logistic | None = None
+) -> Evaluation:
+    """Ask every query and measure the answers; `model` names what made the vectors.
+
+    `served` is the gallery's own curve for hits, where it is that which is to be judged.
+    """
     retrieval = measure(
         trial.queries.vectors,
         trial.query_labels,
@@ -52,7 +61,13 @@ def judge(trial: Trial, model: str, *, k: int, seed: int) -> Evaluation:
         own_rows=trial.own_rows,
     )
     right = right_hits(trial, retrieval)
-    probability = cross_fitted(retrieval.scores, right, seed=seed)
+    evidence = np.stack([retrieval.scores, retrieval.shares], axis=2)
+    if served is None:
+        probability = cross_fitted(evidence, right, seed=seed)
+    else:
+        hit = np.isfinite(retrieval.scores)
+        probability = np.full(right.shape, np.nan)
+        probability[hit] = served(evidence[hit])
     said = np.isfinite(probability)
     missed = np.where(said, (probability - right) ** 2, np.nan)
     asked = said.any(axis=1)
@@ -66,9 +81,10 @@ def judge(trial: Trial, model: str, *, k: int, seed: int) -> Evaluation:
         classes=tuple(class_figures(trial, retrieval, k, seed=seed)),
         confused=tuple(confusions(trial, retrieval)),
         probability=probability,
+        curve=CROSS_FITTED if served is None else SERVED,
         calibration=reliability(probability[said], right[said]),
         brier=mean_figures({"": np.nanmean(missed[asked], axis=1)}, seed=seed)[""],
-        novelty=novelty(retrieval, _best(trial), seed=seed),
+        novelty=novelty(retrieval, _of_strangers(trial), seed=seed),
     )
 
 
@@ -78,11 +94,10 @@ def right_hits(trial: Trial, retrieval: Retrieval) -> Bools:
     return np.asarray(found & np.isfinite(retrieval.scores))
 
 
-def _best(trial: Trial) -> Floats:
-    """The best similarity of each stranger."""
+def _of_strangers(trial: Trial) -> Retrieval:
     unknown = np.full(len(trial.strangers.ids), -1)
     vectors, labels = trial.gallery.vectors, trial.gallery_labels
-    return measure(trial.strangers.vectors, unknown, vectors, labels, k=1).scores[:, 0]
+    return measure(trial.strangers.vectors, unknown, vectors, labels)
 
 
 def index_recall(

@@ -10,7 +10,7 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ModelMismatchError
-from deepfood.evaluate.compare import Comparison, align, compare
+from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.spread import Figure
@@ -23,7 +23,7 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
-from deepfood.galleries import open_gallery, open_to_read
+from deepfood.galleries import open_gallery, open_to_read, own_model
 from deepfood.gallery.embedded import embed_dataset
 from deepfood.milvus.address import is_milvus
 from deepfood.model import Model, open_model
@@ -67,8 +67,8 @@ def examine(
             cache = settings.cache.expanduser()
             asked, origin, more = query_photos(list_photos(queries), embedder, cache, quiet=quiet)
             notes += more
-        second: tuple[Photos, Photos] | None = None
         if other is not None:
+            other_model = own_model(other, settings) if _is_gallery(other) else open_model(other)
             second = _seen_by_other(other, photos, asked, model, settings, quiet=quiet)
             counts = len(photos.ids), len(asked.ids)
             photos, other_photos = align(photos, second[0])
@@ -78,31 +78,26 @@ def examine(
                     f"compared on what both have: {len(photos.ids)} of {counts[0]} photos, "
                     f"{len(asked.ids)} of {counts[1]} queries"
                 )
+            asked, other_asked, more = without_seen(asked, other_asked, (model, other_model))
+            notes += more
         own = queries is None
         name = model.manifest.name
         notes += trained_on_note(asked, model.trained_on, name)
         limits = Limits.of(settings)
         notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
-        evaluation = judge(trial, name, k=k, seed=seed)
+        calibration = gallery.manifest.calibration
+        # Two are compared by curves that are fitted alike: the other may have none of its own.
+        served = calibration.hit if calibration and other is None else None
+        evaluation = judge(trial, name, k=k, seed=seed, served=served)
         recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:
-        other_name, warning = _about(other, asked, settings)
-        trial = make_trial(other_photos, other_asked, origin, warning, left_out_in_turn=own)
-        comparison = compare(evaluation, judge(trial, other_name, k=k, seed=seed), seed=seed)
+        trial = make_trial(other_photos, other_asked, origin, left_out_in_turn=own)
+        beside = judge(trial, other_model.manifest.name, k=k, seed=seed)
+        comparison = compare(evaluation, beside, seed=seed)
     return Examination(folder, kind, recall, evaluation, comparison, other)
-
-
-def _about(other: Path, asked: Photos, settings: Settings) -> tuple[str, list[str]]:
-    """The name of the other's Model, and a warning where it was trained on the queries."""
-    if _is_gallery(other):
-        with contextlib.closing(open_to_read(other, settings)) as gallery:
-            return gallery.manifest.model_name, []
-    model = open_model(other)
-    name = model.manifest.name
-    return name, trained_on_note(asked, model.trained_on, name)
 
 
 def _seen_by_other(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.gallery.vote import vote
+from deepfood.gallery.vote import VOTERS, vote, vote_share
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -21,6 +21,8 @@ Vectors = npt.NDArray[np.float32]
 #: The k of precision@k, nDCG@k and of the neighbours that vote: what the web page shows.
 K = 9
 RECALL_AT = (1, 5, 10)
+#: What one Model is judged by beside another: the first says which is better if none gets worse.
+JUDGED = ("mAP", "precision@1", f"precision@{K}", "recall@5", "top-1", "top-3")
 
 #: Similarities held at once, 64 MB: so many queries at a time that memory stays bounded.
 _CHUNK_SCORES = 2**24
@@ -35,15 +37,19 @@ class Retrieval:
     `guesses` int64 [q, 3] are the labels that the neighbours vote for, the likeliest first (-1
     where they know fewer); `nearest` int64 [q, min(k, n)] the gallery rows of the k nearest,
     `scores` float64, of the same shape, their similarities (-inf for the query's own row, which
-    fills up a gallery of no more than k photos); `best_other` float64 [q] the best similarity to a
-    photo of another label, NaN where there is none.
+    fills up a gallery of no more than k photos); `shares` float64, of the same shape, of each its
+    label's share of the vote of the VOTERS nearest. `in_gallery` float64 [q, 2] is what tells that
+    the query's dish is there: the best similarity, and the largest share of the vote; `left_out`
+    the same with all photos of the query's label left out, NaN where there are no others.
     """
 
     metrics: dict[str, Floats]
     guesses: Labels
     nearest: npt.NDArray[np.int64]
     scores: Floats
-    best_other: Floats
+    shares: Floats
+    in_gallery: Floats
+    left_out: Floats
 
     def means(self) -> dict[str, float]:
         """The mean of each metric over the queries that have a right photo; NaN where none has."""
@@ -75,7 +81,8 @@ def measure(
     values = np.full((count, len(names)), np.nan)
     nearest = np.empty((count, first), np.int64)
     scores = np.empty((count, first))
-    best_other = np.full(count, np.nan)
+    shares = np.empty((count, first))
+    in_gallery, left_out = np.full((count, 2), np.nan), np.full((count, 2), np.nan)
     gain = 1 / np.log2(np.arange(2, first + 2))
     chunk = max(1, _CHUNK_SCORES // max(1, size))
     for start in range(0, count, chunk):
@@ -89,9 +96,15 @@ def measure(
             scores[query] = alike[nearest[query]]
             label = query_labels[query]
             ranked = gallery_labels[ranking[: size - (own >= 0)]]
-            other = np.flatnonzero(ranked != label)[:1]
-            if len(other):
-                best_other[query] = alike[ranking[other[0]]]
+            voters = ranking[: min(VOTERS, len(ranked))]
+            shares[query], in_gallery[query] = _evidence(
+                gallery_labels[nearest[query]], gallery_labels[voters], alike[voters]
+            )
+            others = ranking[np.flatnonzero(ranked != label)[:VOTERS]]
+            if len(others):
+                _, left_out[query] = _evidence(
+                    gallery_labels[others], gallery_labels[others], alike[others]
+                )
             if label >= 0:
                 values[query] = _judge(np.flatnonzero(ranked == label) + 1, k, gain)
     guesses = vote(gallery_labels[nearest], scores)
@@ -100,7 +113,19 @@ def measure(
     metrics["top-3"] = (guesses == query_labels[:, np.newaxis]).any(axis=1).astype(np.float64)
     for name in ("top-1", "top-3"):
         metrics[name][np.isnan(metrics["mAP"])] = np.nan
-    return Retrieval(metrics, guesses, nearest, scores, best_other)
+    return Retrieval(metrics, guesses, nearest, scores, shares, in_gallery, left_out)
+
+
+def _evidence(
+    labels: Labels, voters: Labels, scores: npt.NDArray[np.float32]
+) -> tuple[Floats, Floats]:
+    """The shares of the vote of some `labels`, [m]; the best similarity and the largest share."""
+    if not len(voters):
+        return np.zeros(len(labels)), np.full(2, np.nan)
+    asked = np.concatenate([labels, voters])[np.newaxis]
+    shares = vote_share(asked, voters[np.newaxis], scores[np.newaxis].astype(np.float64))[0]
+    best = np.array([scores[0], shares[len(labels) :].max()], np.float64)
+    return shares[: len(labels)], best
 
 
 def rank(similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -63,20 +63,20 @@ def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Relia
     )
 
 
-def cross_fitted(scores: Floats, right: Bools, *, seed: int) -> Floats:
-    """The probability that each hit is right, from a curve fitted without its query: [q, k].
+def cross_fitted(evidence: Floats, right: Bools, *, seed: int) -> Floats:
+    """The probability that each case is right, from a curve fitted without its query: [q, k].
 
-    `scores` float64 [q, k] and `right` bool [q, k] are the hits of each query; a score that is not
-    finite is no hit and gets NaN. Queries are dealt at random into five parts, and each part gets
-    its probabilities from the curve of the other four: the kind of curve that serving uses.
+    `evidence` float64 [q, k, d] is what the curve looks at and `right` bool [q, k] what was right
+    in the k cases of each query; one that is not finite is none and gets NaN. Queries are dealt at
+    random into five parts, and each part gets its probabilities from the curve of the other four:
+    the curve that serving uses, were it fitted on these.
     """
-    probability = np.full(scores.shape, np.nan)
-    part = np.random.default_rng(seed).permutation(len(scores)) % _FOLDS
-    hit = np.isfinite(scores)
+    probability = np.full(right.shape, np.nan)
+    part = np.random.default_rng(seed).permutation(len(right)) % _FOLDS
+    there = np.isfinite(evidence).all(axis=2)
     for number in range(_FOLDS):
-        ours = (part == number)[:, np.newaxis] & hit
-        others = (part != number)[:, np.newaxis] & hit
+        ours = (part == number)[:, np.newaxis] & there
+        others = (part != number)[:, np.newaxis] & there
         if ours.any() and others.any():
-            curve = Logistic.fit(scores[others][:, np.newaxis], right[others])
-            probability[ours] = curve(scores[ours][:, np.newaxis])
+            probability[ours] = Logistic.fit(evidence[others], right[others])(evidence[ours])
     return probability

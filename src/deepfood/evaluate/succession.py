@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.config import Settings
-from deepfood.evaluate.compare import Comparison, align, compare
+from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.evaluation import Evaluation, judge
 from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
+from deepfood.galleries import own_model
 from deepfood.model import Model
 from deepfood.renewals import beside
 
@@ -19,11 +20,11 @@ def compare_successor(
     """Ask with the gallery's own photos, each left out in turn, in the vectors of either Model.
 
     The second is what `reembed` has embedded so far. Raises DatasetError where the gallery has no
-    labels, and ArtifactMissingError.
+    labels, or none that neither Model was trained on, and ArtifactMissingError.
     """
+    before = own_model(place, settings)
     with beside(place, model, settings) as (gallery, ids, vectors, at):
         photos, _ = labelled_photos(gallery, gallery.photos())
-        first_name = gallery.manifest.model_name
         rows = dict(zip(ids, at.tolist(), strict=True))
         with_both = [row for row, one in enumerate(photos.ids) if one in rows]
         there = photos.select(with_both)
@@ -31,12 +32,14 @@ def compare_successor(
     asked, origin = leave_one_out(photos, seed)
 
     def judged(own: Photos, queries: Photos, model: str) -> Evaluation:
-        return judge(make_trial(own, queries, origin, left_out_in_turn=True), model, k=k, seed=seed)
+        trial = make_trial(own, queries, origin, notes, left_out_in_turn=True)
+        return judge(trial, model, k=k, seed=seed)
 
     photos, others = align(photos, replace(there, vectors=taken))
     asked, other_asked = align(asked, others)
+    asked, other_asked, notes = without_seen(asked, other_asked, (before, model))
     return compare(
-        judged(photos, asked, first_name),
+        judged(photos, asked, before.manifest.name),
         judged(others, other_asked, model.manifest.name),
         seed=seed,
     )

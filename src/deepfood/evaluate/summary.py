@@ -44,7 +44,11 @@ def _evaluation(found: Evaluation) -> dict[str, Any]:
         "figures": {name: asdict(figure) for name, figure in found.figures.items()},
         "classes": [asdict(one) for one in found.classes],
         "confused": [asdict(one) for one in found.confused],
-        "calibration": {**asdict(found.calibration), "brier": asdict(found.brier)},
+        "calibration": {
+            "curve": found.curve,
+            **asdict(found.calibration),
+            "brier": asdict(found.brier),
+        },
         "novelty": {
             "auroc": asdict(novelty.auroc),
             "false_positives_at_95": asdict(novelty.false_positives),
@@ -74,7 +78,7 @@ def _headline(found: Evaluation) -> list[tuple[str, Figure]]:
     novelty = found.novelty
     rows = [
         *found.figures.items(),
-        ("calibration: Brier score", found.brier),
+        (f"calibration ({found.curve}): Brier score", found.brier),
         ("known or new dish: AUROC", novelty.auroc),
         ("known or new dish: false positives at 95 %", novelty.false_positives),
     ]
@@ -103,12 +107,10 @@ def as_lines(found: Examination) -> Iterator[str]:
     for name, figure, other in rows:
         yield _row(name, width, [in_words(one) for one in (figure, other) if one])
     errors = [_number(one.calibration.ece) for one in sides]
-    yield _row("calibration: expected error", width, errors)
+    yield _row(f"calibration ({first.curve}): expected error", width, errors)
     if found.comparison:
         yield ""
         yield found.comparison.verdict()
-        for note in found.comparison.notes_on_second():
-            yield f"note on B: {note}"
     yield ""
     worst = first.classes[:_WORST]
     name_width = max((len(one.label) for one in worst), default=0)

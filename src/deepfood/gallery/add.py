@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepfood.data.locate import locate
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
@@ -32,13 +33,14 @@ class AddReport:
     """Each photo and what was done with it, and the files that are no usable photos.
 
     `attributes` are those that came with tables, and `rows_without_photo` counts rows of these that
-    name no photo.
+    name no photo. `passed_over` is what the folders hold that was not even tried.
     """
 
     photos: list[tuple[Photo, Outcome]] = field(default_factory=list)
     left_out: list[Skipped] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     rows_without_photo: int = 0
+    passed_over: list[PassedOver] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -91,8 +93,8 @@ def add_batches(
 ) -> AddReport:
     """As `add_photos`, each batch with a writer of its own."""
     started = time.monotonic()
-    report = AddReport()
     sources = [_source(path) for path in paths]
+    report = AddReport(passed_over=[one for source in sources for one in source.passed_over])
     total = sum(len(source.files) for source in sources)
     of_tables = _declare_those_of(sources, writing, report)
     batch: list[EmbeddedPhoto] = []

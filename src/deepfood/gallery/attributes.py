@@ -12,7 +12,6 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -52,8 +51,6 @@ _OF_ATTRIBUTE = (
     ("attribute_values", "attribute"),
     ("attribute_keys", "attribute"),
 )
-#: Photos that examples of an attribute come from.
-_LOOKED_AT = 500
 
 
 class Attributes:
@@ -72,24 +69,27 @@ class Attributes:
         )
         self._masks = Masks(connection)
 
-    def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
+    def declare(
+        self,
+        name: str,
+        type_: Type,
+        safety: bool = False,
+        known: dict[str, Attribute] | None = None,
+    ) -> Attribute:
         """Declare a column, or find it as it was declared before; `settled` says what it becomes.
 
-        In the caller's transaction. Raises DatasetError.
+        In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
+        declares many. Raises DatasetError.
         """
-        with self.lock:
-            declared = self.declared()
+        with self.asking():
+            declared = self.declared() if known is None else known
             ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
-            known = declared.get(name)
-            if known is None:
-                (number,) = self.db.execute(
-                    "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
-                ).fetchone()
-            else:
-                number = known.id
+            before = declared.get(name)
+            number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
             wanted = Attribute(number, name, one.type, one.safety)
-            if wanted != known:
+            if wanted != before:
                 self.define(wanted)
+                declared[name] = wanted
             return wanted
 
     def define(self, one: Attribute) -> None:
@@ -99,13 +99,37 @@ class Attributes:
             "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
         )
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
+        with self.lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise ArtifactCorruptError(
+                    f"the attributes cannot be read ({error}): run deepfood verify --repair"
+                ) from error
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self.asking():
+            own = not self.db.in_transaction
+            if own:
+                self.db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self.db.execute("COMMIT")
+
     def declared(self) -> dict[str, Attribute]:
         """All attributes by name, in the order in which they were declared.
 
         Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
         it is one of safety.
         """
-        with self.lock:
+        with self.asking():
             rows = self.db.execute(
                 "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
             ).fetchall()
@@ -122,7 +146,7 @@ class Attributes:
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        with self.lock:
+        with self.asking():
             return dict(
                 self.db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
@@ -130,38 +154,47 @@ class Attributes:
                 ).fetchall()
             )
 
-    def cleaned(self, values: Mapping[str, object]) -> dict[str, Value | None]:
-        """Values as they are kept, by attribute; None makes one unknown. As `values_said`."""
-        return values_said(self.declared(), values)
+    def cleaned(self, each: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
+        """The values of some photos as they are kept; None makes one unknown. As `values_said`."""
+        if not any(each):
+            return [{} for _ in each]
+        known = self.declared()
+        return [values_said(known, values) for values in each]
 
     def write(self, row: int, values: Mapping[str, object]) -> None:
         """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
-        self.put_clean(row, self.cleaned(values))
+        self.put_clean({row: self.cleaned([values])[0]})
 
-    def put_clean(self, row: int, values: Mapping[str, Value | None]) -> None:
-        """Set values that `cleaned` gave, in the caller's transaction."""
-        if values:
+    def put_clean(self, values: Mapping[int, Mapping[str, Value | None]]) -> None:
+        """Set values by row that `cleaned` gave, in the caller's transaction."""
+        if any(values.values()):
             declared = self.declared()
-            for name, value in values.items():
-                self.put(row, declared[name], value)
+            for row, some in values.items():
+                for name, value in some.items():
+                    self.put(row, declared[name], value)
 
-    def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
+    def write_many(
+        self,
+        name: str,
+        values: Sequence[tuple[int, Value | None]],
+        known: Mapping[str, Attribute] | None = None,
+    ) -> None:
         """Set one attribute of many photos to values that `checked` gave, each photo once.
 
         In the caller's transaction, as `write`.
         """
-        with self.lock:
-            attribute = self.declared()[name]
-            known = {
+        with self.asking():
+            attribute = (self.declared() if known is None else known)[name]
+            there = {
                 row
                 for (row,) in self.db.execute(
                     "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
                 )
             }
             for row, value in values:
-                if row in known:
+                if row in there:
                     self.put(row, attribute, value)
-            fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
+            fresh = sorted((r, v) for r, v in values if r not in there and v is not None)
             self._insert(attribute, fresh)
 
     def import_values(
@@ -170,10 +203,11 @@ class Attributes:
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
         """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        known = self.declared()
         for name, one in definitions.items():
-            self.declare(name, one.type, one.safety)
+            self.declare(name, one.type, one.safety, known)
         for name, some in values.items():
-            self.write_many(name, some)
+            self.write_many(name, some, known)
 
     def drop(self, name: str) -> None:
         """Remove a column and all its values, in the caller's transaction."""
@@ -187,44 +221,49 @@ class Attributes:
         return self.read_many([row])[row]
 
     def read_many(self, rows: Sequence[int]) -> dict[int, dict[str, Value]]:
-        """The known values of some photos, by row and name."""
+        """The known values of some photos, by row and name.
+
+        Raises ArtifactCorruptError where one is altered or missing.
+        """
+        found, altered = self.as_they_stand(rows)
+        if altered:
+            raise ArtifactCorruptError(
+                f"the attributes of row {min(altered)} have been altered: run deepfood verify "
+                "--repair"
+            )
+        return found
+
+    def as_they_stand(
+        self, rows: Sequence[int]
+    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+        """As `read_many`, of those that are as they were written; and the rows of which some are
+        not, with what their sum lacks.
+        """
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
-        with self.lock:
+        some = (json.dumps(list(found)),)
+        with self._at_one_moment():
             names = {one.id: name for name, one in self.declared().items()}
+            lacking = dict(
+                self.db.execute(
+                    "SELECT row, values_sum FROM photos "
+                    "WHERE row IN (SELECT value FROM json_each(?))",
+                    some,
+                ).fetchall()
+            )
             values = self.db.execute(
                 "SELECT row, attribute, value, checksum FROM attribute_values "
                 "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY attribute",
-                (json.dumps(list(found)),),
+                some,
             ).fetchall()
         for row, number, value, check in values:
-            if crc_of(row, number, value) == check and number in names:  # an altered one is unknown
+            if number in names and crc_of(row, number, value) == check:
                 found[row][names[number]] = json.loads(value)
-        return found
-
-    def examples(self, name: str) -> list[Value]:
-        """Values to show what an attribute is like: a number's least and most, else up to 3."""
-        with self.lock:
-            one = self.declared()[name]
-            if one.type == "number":
-                sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
-                ends = [
-                    self.db.execute(sql.format(end), (one.id,)).fetchone()[0]
-                    for end in ("MIN", "MAX")
-                ]
-                return sorted({end for end in ends if end is not None})
-            first = self.db.execute(
-                "SELECT row, value, checksum FROM attribute_values WHERE attribute = ? LIMIT ?",
-                (one.id, _LOOKED_AT),
-            ).fetchall()
-        values = [
-            json.loads(value) for row, value, check in first if crc_of(row, one.id, value) == check
-        ]
-        flat = [item for value in values for item in (value if one.type == "list" else [value])]
-        return [value for value, _ in Counter(flat).most_common(3)]
+                lacking[row] = lacking.get(row, 0) - check - 1
+        return found, {row: left for row, left in lacking.items() if left}
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
-        with self.lock:
+        with self.asking():
             for (number,) in self.db.execute(
                 "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
             ).fetchall():
@@ -279,22 +318,15 @@ class Attributes:
         have been known when the others with peanuts were. Raises QueryError where what is asked
         takes longer than FILTER_CPU_S.
         """
-        with self.lock:
-            own = not self.db.in_transaction
-            if own:
-                self.db.execute("BEGIN")
-            try:
-                with stopped_in_time(self.db):
-                    self._masks.refresh()
-                    yield Columns(self.declared(), self._masks)
-            finally:
-                if own:
-                    self.db.execute("COMMIT")
+        with self._at_one_moment(), stopped_in_time(self.db):
+            self._masks.refresh()
+            yield Columns(self.declared(), self._masks)
 
 
 def crc_of(*said: int | str) -> int:
     """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
-    return zlib.crc32(json.dumps(said).encode())
+    # What a damaged page has in place of a text or a number may be bytes.
+    return zlib.crc32(json.dumps(said, default=repr).encode())
 
 
 def written(value: Value) -> str:

@@ -27,6 +27,7 @@ from deepfood.errors import (
     disk_full_named,
 )
 from deepfood.gallery.assemble import assemble
+from deepfood.gallery.attribute_faults import attribute_faults
 from deepfood.gallery.choose import Choice, by_content, choose_photos, known_or_removed
 from deepfood.gallery.entry import Skipped
 from deepfood.gallery.fold import Fold, checkpoint_if_long
@@ -120,23 +121,26 @@ def build_gallery(
     with only_writer(out, WAIT_S), contextlib.ExitStack() as opened:
         living, files, journal = _living(out, consent), PhotoFiles(out), Journal(out)
         opened.callback(journal.close)
-        if not journal.is_there:
-            journal.append("begin", user(), {"format": 1})
         if living and living.photos_root != str(source.root) and not consent.replace:
             raise DatasetError(
                 f"{out} was built from {living.photos_root}, and {source.root} is another place: "
                 "name a new gallery, or give --replace if the photos have moved or are to be "
                 "replaced"
             )
-        fold = Fold.of(journal)
-        table = table_of(source, fold)  # a fault in it is told before the work
         old, notes = _open_living(out, living, consent)
-        stores: list[Store] = []
-        if living and old:
+        if old:
             opened.enter_context(contextlib.closing(old))
             check_head(old, journal)
+        elif living and not journal.is_there and not consent.discard:
+            raise ArtifactCorruptError(f"{journal.folder} is missing: {_WAY_OUT}")
+        if not journal.is_there:
+            journal.append("begin", user(), {"format": 1})
+        fold = Fold.of(journal)
+        table = table_of(source, fold)  # a fault in it is told before the work
+        stores: list[Store] = []
+        if living and old:
             with contextlib.suppress(ArtifactCorruptError):
-                files.finish(old)
+                files.clean_up(old)
             if _is_reusable(living, embedder, storage):
                 known = known_or_removed([old], fold)
                 news = table and news_of(table, source, known, fold, journal)[0]
@@ -357,7 +361,11 @@ def _is_whole(store: Store, fold: Fold) -> bool:
     """Whether all of the catalogue is as it was written, and up to date with the journal."""
     try:
         state, _ = store.holes()
+        store.check_ends()
+        store.check_sum("absent")
+        store.skipped()
         sound: Sequence[object] = list(store.sound_rows())
-        return state.head == fold.head and len(sound) == store.count()
+        whole = state.head == fold.head and len(sound) == store.count()
+        return whole and not any(attribute_faults(store.attributes))
     except ArtifactCorruptError:
         return False

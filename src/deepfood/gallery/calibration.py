@@ -1,7 +1,7 @@
 """From similarity to probability: fitted on labelled photos, kept in the manifest as a few numbers.
 
 A Calibration is three logistic curves. Beside a similarity they look at the weighted vote of the
-nearest photos (vote.py), which tells far more than the similarity alone:
+nearest labelled photos (vote.py), which tells far more than the similarity alone:
 
 - `hit`: a hit's similarity and its label's share of the vote -> the probability that its label is
   right, if the gallery has that dish at all;
@@ -22,13 +22,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
-from deepfood.gallery.vote import VOTERS, Labels, vote_with_shares
+from deepfood.gallery.vote import VOTERS, Labels, vote_share
 from deepfood.index import VectorFile
 from deepfood.progress import bar
 
 Vectors = npt.NDArray[np.float32]
 
-#: More alike than this is the same photo, cropped or saved again: it tells nothing of new photos.
+#: More alike than this is the same picture, saved again: it tells nothing of new photos.
 SAME_PHOTO = 0.999
 #: More make the curves no better: they have two or three numbers each.
 MAX_QUERIES = 2000
@@ -98,9 +98,10 @@ def calibrate(
 ) -> Calibration:
     """Fit the curves with queries from `held_out`, or with the gallery's own photos one by one.
 
-    A query never finds itself nor nearly the same photo, and is never one of `trained_on`, ids of
-    the photos that the Model was trained on: those come out more alike than new ones will. Raises
-    DatasetError, which says what is missing, where there is too little to calibrate with.
+    A query never finds itself nor the same picture saved again, and is never one of `trained_on`,
+    ids of the photos that the Model was trained on: those come out more alike than new ones will.
+    Photos of the gallery are not held out. Raises DatasetError, which says what is missing, where
+    there is too little to calibrate with.
     """
     number = {name: i for i, name in enumerate(sorted({name for name in gallery.labels if name}))}
     if len(number) < 2:
@@ -109,30 +110,38 @@ def calibrate(
             "from a folder of class folders, or from a CSV with a column label"
         )
     source = held_out or gallery
+    held = frozenset(gallery.ids) if held_out else frozenset[str]()
     known = [row for row, name in enumerate(source.labels) if name in number]
-    unseen = [row for row in known if source.ids[row] not in trained_on]
+    apart = [row for row in known if source.ids[row] not in held]
+    unseen = [row for row in apart if source.ids[row] not in trained_on]
+    why = [f"{len(known)} have a label that the gallery knows"]
+    if in_gallery := len(known) - len(apart):
+        why.append(f"{in_gallery} are in the gallery themselves")
+    if seen := len(apart) - len(unseen):
+        why.append(f"the Model was trained on {seen} of these")
     rng = np.random.default_rng(seed)
     if len(unseen) < MIN_QUERIES:
-        raise DatasetError(_too_few(len(unseen), 0, len(unseen), len(known), held_out))
+        raise DatasetError(_too_few(len(unseen), why, held_out))
     drawn = np.sort(rng.permutation(unseen)[:MAX_QUERIES]).astype(np.int64)
     own = np.array([number[source.labels[row] or ""] for row in drawn], np.int64)
+    own_rows = np.full(len(drawn), -1) if held_out else drawn
     labels = np.array([number.get(name or "", -1) for name in gallery.labels], np.int64)
-    queries = _Queries.ask(source.take(drawn), own, gallery, labels, quiet)
+    queries = _Queries.ask(_unit(source.take(drawn)), own, own_rows, gallery, labels, quiet)
     usable = queries.select(queries.has_own & np.isfinite(queries.others.scores[:, 0]))
     if len(usable.own) < MIN_QUERIES:
-        lonely = len(drawn) - len(usable.own)
-        raise DatasetError(_too_few(len(usable.own), lonely, len(unseen), len(known), held_out))
+        why.append(f"{len(drawn) - len(usable.own)} find no other photo of their label")
+        raise DatasetError(_too_few(len(usable.own), why, held_out))
     return _fit(usable, rng, "held-out photos" if held_out else "gallery")
 
 
-def _too_few(usable: int, lonely: int, unseen: int, known: int, held_out: Labelled | None) -> str:
-    why = [f"{known} have a label that the gallery knows"]
-    if unseen < known:
-        why.append(f"the Model was trained on {known - unseen} of these")
-    if lonely:
-        why.append(f"{lonely} find no other photo of their label")
+def _unit(vectors: Vectors) -> Vectors:
+    """As new photos come: what is kept as i8 is a little longer or shorter than 1."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _too_few(usable: int, why: Sequence[str], held_out: Labelled | None) -> str:
     way_out = (
-        "give more labelled photos that the Model was not trained on"
+        "give more labelled photos that neither the gallery has nor the Model was trained on"
         if held_out
         else "give it other labelled photos with deepfood calibrate"
     )
@@ -144,9 +153,10 @@ def _too_few(usable: int, lonely: int, unseen: int, known: int, held_out: Labell
 
 @dataclass(frozen=True)
 class _Nearest:
-    """The VOTERS nearest of each query: labels int64 and similarities float64, both [q, VOTERS].
+    """The VOTERS nearest labelled photos of each query.
 
-    The most similar first; -1 and -inf where there are fewer.
+    Labels int64 and similarities float64, both [q, VOTERS], the most similar first; -1
+    and -inf where there are fewer.
     """
 
     labels: Labels
@@ -182,9 +192,18 @@ class _Queries:
 
     @classmethod
     def ask(
-        cls, queries: Vectors, own: Labels, gallery: Labelled, labels: Labels, quiet: bool
+        cls,
+        queries: Vectors,
+        own: Labels,
+        own_rows: Labels,
+        gallery: Labelled,
+        labels: Labels,
+        quiet: bool,
     ) -> Self:
-        """One exact scan in chunks of rows, so that a gallery of any size fits the memory."""
+        """One exact scan in chunks of rows, so that a gallery of any size fits the memory.
+
+        `own_rows` are the rows of the queries in the gallery, -1 for none.
+        """
         everything = others = _Nearest.none(len(queries))
         has_own = np.zeros(len(queries), bool)
         with bar("calibrating", " photos", len(labels), quiet=quiet) as progress:
@@ -197,6 +216,7 @@ class _Queries:
                 there = chunk[labelled]
                 alike = queries @ gallery.take(start + labelled).T
                 alike[alike > SAME_PHOTO] = -np.inf
+                alike[own_rows[:, np.newaxis] == start + labelled] = -np.inf
                 everything = everything.merged(there, alike)
                 same = own[:, np.newaxis] == there
                 has_own |= (same & np.isfinite(alike)).any(axis=1)
@@ -223,22 +243,22 @@ class _Evidence:
 
     @classmethod
     def of(cls, queries: _Queries) -> Self:
-        near = queries.everything
+        near, others = queries.everything, queries.others
         there = np.isfinite(near.scores)
-        names, shares = vote_with_shares(near.labels, near.scores, VOTERS)
-        # Of each hit the share of its label; every label that is there is among the names.
-        where = (names[:, np.newaxis, :] == near.labels[:, :, np.newaxis]).argmax(axis=2)
-        own_share = np.take_along_axis(shares, where, axis=1)
-        left_out = vote_with_shares(queries.others.labels, queries.others.scores, 1)[1]
-        best = np.concatenate([near.scores[:, 0], queries.others.scores[:, 0]])
-        winner = np.concatenate([shares[:, 0], left_out[:, 0]])
+        shares = vote_share(near.labels, near.labels, near.scores)
+        winner = shares.argmax(axis=1)[:, np.newaxis]
+        guess = np.take_along_axis(near.labels, winner, axis=1)[:, 0]
+        most = np.take_along_axis(shares, winner, axis=1)
+        left_out = vote_share(others.labels, others.labels, others.scores).max(axis=1)
+        best = np.concatenate([near.scores[:, 0], others.scores[:, 0]])
+        surest = np.concatenate([most[:, 0], left_out])
         return cls(
             (
-                np.column_stack([near.scores[there], own_share[there]]),
+                np.column_stack([near.scores[there], shares[there]]),
                 (near.labels == queries.own[:, np.newaxis])[there],
             ),
-            (shares[:, :1], names[:, 0] == queries.own),
-            (np.column_stack([best, winner]), np.repeat([True, False], len(queries.own))),
+            (most, guess == queries.own),
+            (np.column_stack([best, surest]), np.repeat([True, False], len(queries.own))),
         )
 
 

@@ -5,7 +5,7 @@ would become a column. Whoever wants a new one declares it, or brings in a table
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,10 @@ from deepfood.gallery.values import (
     type_of,
 )
 
+#: Attributes that a gallery can have, and that can be said of a photo at a time: each search reads
+#: the definitions, and a writer keeps all others waiting.
+MOST_ATTRIBUTES = 1_000
+MOST_SAID = 256
 #: Names that an error lists.
 _LISTED = 20
 _LONGEST_NAME = 64
@@ -64,6 +68,9 @@ def settled(
             )
         safety = one.safety or name in SAFETY or (known is not None and known.safety)
         found[name] = Definition(one.type, safety)
+    new = found.keys() - declared.keys()
+    if new:
+        check_room(declared, len(new))
     return found
 
 
@@ -75,6 +82,7 @@ def values_said(
     Raises UndeclaredError for an attribute that is not declared, and DatasetError for a value of
     another type than its own.
     """
+    check_said(given)
     ready: dict[str, Value | None] = {}
     for said, value in given.items():
         name = attribute_name(said)
@@ -88,6 +96,23 @@ def values_said(
         except DatasetError as error:
             raise DatasetError(f"{name}: {error}") from None
     return ready
+
+
+def check_said(values: Sized) -> None:
+    """Raise DatasetError where too many attributes are said of a photo at once."""
+    if len(values) > MOST_SAID:
+        raise DatasetError(
+            f"{len(values):,} attributes at once: say at most {MOST_SAID} of a photo at a time"
+        )
+
+
+def check_room(declared: Sized, more: int = 1) -> None:
+    """Raise DatasetError where a gallery cannot have more attributes."""
+    if len(declared) + more > MOST_ATTRIBUTES:
+        raise DatasetError(
+            f"a gallery can have {MOST_ATTRIBUTES:,} attributes, and this would make "
+            f"{len(declared) + more:,}: make rare ones items of one that is a list"
+        )
 
 
 def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> DatasetError:

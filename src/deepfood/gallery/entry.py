@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from deepfood.data.photo_file import photo_id
 
@@ -36,16 +36,22 @@ class Photo:
         return photo_id(self.sha256)
 
 
+#: How likely a hit shows the same dish as the query, in words: see `judge`.
+SameDish = Literal["likely", "perhaps", "unlikely"]
+
+
 @dataclass(frozen=True)
 class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
-    `probability` is that of having the query's label, where `judge` could tell.
+    `probability` is that of having the query's label, where `judge` could tell; `same_dish` says
+    it in a word.
     """
 
     photo: Photo
     score: float
     probability: float | None = None
+    same_dish: SameDish | None = None
 
 
 @dataclass(frozen=True)
@@ -94,4 +100,4 @@ def checksum(entry: Photo | Skipped, *more: int) -> int:
     """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
     # In the order of the fields; dataclasses.astuple copies deeply, in ten times the time.
     values = [int(value) if isinstance(value, bool) else value for value in vars(entry).values()]
-    return zlib.crc32(json.dumps([*more, *values]).encode())
+    return zlib.crc32(json.dumps([*more, *values], default=repr).encode())

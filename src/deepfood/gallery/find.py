@@ -23,7 +23,8 @@ class Found:
     """Hits, the best first, and of each its near-duplicates (empty unless asked for).
 
     `attributes` are what is known of each hit, by its photo's id; `notes` say what a filter left
-    out; `next` is the cursor of the next page, None on the last.
+    out; `next` is the cursor of the next page, None on the last; `total` counts all photos that
+    were asked for, on this page or not.
     """
 
     hits: list[Hit]
@@ -31,6 +32,7 @@ class Found:
     attributes: dict[str, dict[str, Value]]
     notes: tuple[str, ...]
     next: str | None
+    total: int
 
 
 def find_in(
@@ -84,7 +86,8 @@ def find_in(
             attributes = {
                 hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
             }
-            return Found(hits, alike, attributes, notes, following)
+            total = now.count if allowed is None else int(np.count_nonzero(allowed))
+            return Found(hits, alike, attributes, notes, following, total)
         now.expect_changed()  # photos were removed meanwhile, or have other values
 
 

@@ -3,6 +3,7 @@
 Everything else in a gallery can be made again from the photos, the Model and this.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -16,7 +17,7 @@ from deepfood.artifacts import replacing
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo, edited
-from deepfood.gallery.journal import BEGINNING, Head, Journal, Record
+from deepfood.gallery.journal import BEGINNING, Head, Journal, Record, reading
 from deepfood.gallery.values import Type, Value
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
@@ -111,12 +112,20 @@ class Fold:
 
         Raises ArtifactCorruptError where the journal is damaged.
         """
-        fold = cls._newest(journal, upto)
-        for record in journal.records(fold.head):
+        for path in reversed(checkpoints(journal)):
+            if upto is None or number_of(path) <= upto:
+                # A cache: an earlier one, or all records, say the same.
+                with contextlib.suppress(ArtifactCorruptError):
+                    return cls.read(path).followed(journal, upto)
+        return cls().followed(journal, upto)
+
+    def followed(self, journal: Journal, upto: int | None = None) -> Self:
+        """With the records after `head`, all of them or up to number `upto`."""
+        for record in journal.records(self.head):
             if upto is not None and record.number > upto:
                 break
-            fold.apply(record, journal)
-        return fold
+            self.apply(record, journal)
+        return self
 
     def __len__(self) -> int:
         return len(self._said)
@@ -153,7 +162,7 @@ class Fold:
                 for name, one in what["attributes"].items():
                     self.declare(name, one["type"], one["safety"])
             case "drop":
-                self._drop(what["attribute"])
+                self.drop(what["attribute"])
             case "add":
                 for one in what["photos"]:
                     self._add(dict(one))
@@ -170,9 +179,10 @@ class Fold:
                 for one in what["photos"]:
                     self.edit(dict(one))
             case "import":
+                table = list(journal.read_table(what["table"]))  # all of it, or nothing
                 for name, one in what["attributes"].items():
                     self.declare(name, one["type"], one["safety"])
-                for sha256, values in journal.read_table(what["table"]):
+                for sha256, values in table:
                     self.put(sha256, self[sha256].with_values(values))
                 self.source_table = what.get("source_table", self.source_table)
             case _:
@@ -199,7 +209,8 @@ class Fold:
         said = replace(before, removed=None) if before.removed is None else _NOTHING
         self.put(sha256, replace(said, added=one).with_values(values))
 
-    def _drop(self, name: str) -> None:
+    def drop(self, name: str) -> None:
+        """Take an attribute away, and all its values."""
         self.definitions.pop(name, None)
         for sha256 in self:
             if name in self[sha256].attributes:
@@ -237,19 +248,13 @@ class Fold:
         return f"{sha256} {said if isinstance(said, str) else text_of(said)}"
 
     @classmethod
-    def _newest(cls, journal: Journal, upto: int | None) -> Self:
-        for path in reversed(checkpoints(journal)):
-            if upto is None or _number(path) <= upto:
-                try:
-                    return cls.read(path)
-                except (ArtifactCorruptError, OSError):
-                    continue  # a cache: an earlier one, or all records, say the same
-        return cls()
-
-    @classmethod
     def read(cls, path: Path) -> Self:
         """A checkpoint. Raises ArtifactCorruptError."""
-        return cls.from_lines(path.read_bytes(), path)
+        with reading(path) as file:
+            fold = cls.from_lines(file.read(), path)
+        if fold.head.number != number_of(path):
+            raise ArtifactCorruptError(f"{path} is damaged: it is of another record")
+        return fold
 
     @classmethod
     def from_lines(cls, data: bytes, place: object) -> Self:
@@ -290,18 +295,22 @@ def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]
 
 def checkpoints(journal: Journal) -> list[Path]:
     """The checkpoints that are there, the oldest first."""
-    there = journal.folder.glob("checkpoint-*.jsonl") if journal.folder.is_dir() else ()
-    return sorted(path for path in there if _CHECKPOINT.fullmatch(path.name))
+    return [path for path in journal.listed() if _CHECKPOINT.fullmatch(path.name)]
+
+
+def is_long(journal: Journal, head: Head) -> bool:
+    """Whether so many records came after the last checkpoint that another is worth its writing."""
+    there = checkpoints(journal)
+    return head.number - (number_of(there[-1]) if there else 0) >= TAIL_RECORDS
 
 
 def checkpoint_if_long(journal: Journal, fold: Fold) -> None:
-    """Write a checkpoint where many records came after the last one."""
-    there = checkpoints(journal)
-    if fold.head.number - (_number(there[-1]) if there else 0) >= TAIL_RECORDS:
+    if is_long(journal, fold.head):
         fold.write_checkpoint(journal)
 
 
-def _number(path: Path) -> int:
+def number_of(path: Path) -> int:
+    """The number of the last record that a checkpoint contains."""
     found = _CHECKPOINT.fullmatch(path.name)
     assert found is not None
     return int(found[1])

@@ -13,6 +13,7 @@ from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.fold import Fold, edits_of, touched
 from deepfood.gallery.growing_store import GrowingStore, Values, Work
 from deepfood.gallery.journal import Journal, Record
+from deepfood.gallery.sums import sum_again
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile, append_vectors
 
@@ -32,8 +33,9 @@ class FollowingStore(GrowingStore):
         rows = dict(self._all("SELECT sha256, row FROM photos"))
         columns: dict[str, list[tuple[int, Value | None]]] = {n: [] for n in fold.definitions}
         with self._transaction() as work:
+            known = self.attributes.declared()
             for name, one in fold.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, known)
             for sha256 in fold:
                 said, row = fold[sha256], rows.get(sha256)
                 if row is not None:
@@ -60,7 +62,12 @@ class FollowingStore(GrowingStore):
             self.insert(work, lacking, crcs, nothing, announce=True)
             changed = {}
             for row, photo in self.rows():
-                after = fold[photo.sha256].of(replace(photo, label_edited=False, name_edited=False))
+                said = fold[photo.sha256]
+                unset = replace(photo, label_edited=False, name_edited=False)
+                if said.added is not None:
+                    texts = {key: said.added[key] for key in ("file", "label", "name")}
+                    unset = replace(unset, **texts, added=True)
+                after = said.of(unset)
                 if after != photo:
                     changed[row] = after
             self._update(work, changed, {})
@@ -79,8 +86,9 @@ class FollowingStore(GrowingStore):
                 now = fold.definitions.get(name)
                 if now is None or now.type != before.type or before.safety > now.safety:
                     self.attributes.drop(name)
+            known = self.attributes.declared()
             for name, one in fold.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, known)
             rows = dict(self._all("SELECT row, sha256 FROM photos WHERE row >= ?", after))
             for sha256 in hashes:
                 if found := self._find(sha256):
@@ -90,7 +98,7 @@ class FollowingStore(GrowingStore):
             for row, sha256 in rows.items():
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (sha256,))
                 self.attributes.forget(row)
-                self.attributes.put_clean(row, fold[sha256].attributes)
+            self.attributes.put_clean({row: fold[one].attributes for row, one in rows.items()})
             work.state = work.state._replace(head=fold.head)
 
     def apply(
@@ -106,8 +114,9 @@ class FollowingStore(GrowingStore):
                 if not self.has(sha256) and (said := self.absent(sha256)):
                     others.put(sha256, said)
             others.apply(record, journal)
+            declared = self.attributes.declared() if others.definitions else {}
             for name, one in others.definitions.items():
-                self.attributes.declare(name, one.type, one.safety)
+                self.attributes.declare(name, one.type, one.safety, declared)
             match record.do:
                 case "add":
                     self._apply_add(work, record, embed, gone)
@@ -192,6 +201,8 @@ class FollowingStore(GrowingStore):
 def _forget_said(db: sqlite3.Connection) -> None:
     for table in ("attributes", "attribute_values", "attribute_keys", "absent"):
         db.execute(f"DELETE FROM {table}")  # noqa: S608
+    db.execute("UPDATE photos SET values_sum = 0")
+    sum_again(db)
 
 
 def edited_as(before: Photo, added: Photo) -> Photo:

@@ -27,6 +27,7 @@ from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from
 from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store, unusable
+from deepfood.gallery.sums import keep_sums, sum_again
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.index import Storage, VectorFile, append_vectors
 
@@ -92,15 +93,15 @@ class GrowingStore(Store):
                     connection.executescript(SCHEMA)
                     with connection:
                         _write_state(connection, State())
+                keep_sums(connection)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
         store = cls(folder, dimension, storage, connection)
         store.journal, store.by = journal, by
         nothing = np.empty((0, dimension), np.float32)
         rows = store.next_row()
-        (last,) = store._all("SELECT MAX(row) FROM photos")[0]
-        if last is not None and last >= rows:
-            raise store._altered("how many rows there are")
+        if not lengthen:
+            store.check_ends()
         if lengthen:
             store.vectors_path.touch()
             row_bytes = VectorFile.open(store.vectors_path, dimension, storage, 0).row_bytes
@@ -133,8 +134,7 @@ class GrowingStore(Store):
             path = self.vectors_path
             crcs = append_vectors(path, self.dimension, self.storage, start, vectors).tolist()
         with self._transaction() as work:
-            clean: list[Values] = [self.attributes.cleaned(given) for given in attributes]
-            clean = clean or [{} for _ in photos]
+            clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
             if self.journal is not None:
                 facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
                 work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
@@ -153,13 +153,15 @@ class GrowingStore(Store):
         """Catalogue rows of vectors that are in the file behind the last row already."""
         start = work.state.next_row
         rows = range(start, start + len(photos))
+        known: dict[int, Values] = {}
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
             said = self.absent(photo.sha256)
             if said is not None:  # it is back
                 photo, values = said.of(photo), {**said.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
             _insert_photo(work.db, row, photo, crc)
-            self.attributes.put_clean(row, values)
+            known[row] = values
+        self.attributes.put_clean(known)
         # A file that was skipped before, and has been mended since.
         mended = ((photo.file,) for photo in photos if not photo.added)
         work.db.executemany("DELETE FROM skipped WHERE file = ?", mended)
@@ -191,15 +193,10 @@ class GrowingStore(Store):
         for row in photos:
             self.attributes.forget(row)
         for photo in photos.values():
-            files = db.execute(
-                "SELECT file, bytes, modified_ns FROM skipped WHERE same_as = ?", (photo.sha256,)
-            ).fetchall()
+            removed = [replace(one, reason=REMOVED) for one in self.copies_of(photo)]
             if not photo.added:
-                files.append((photo.file, photo.bytes, photo.modified_ns))
-            removed = [
-                Skipped(file, REMOVED, size, modified_ns, photo.sha256)
-                for file, size, modified_ns in files
-            ]
+                about = (photo.file, REMOVED, photo.bytes, photo.modified_ns, photo.sha256)
+                removed.append(Skipped(*about))
             _write_skipped(db, removed)
         work.note("remove", photos)
 
@@ -211,10 +208,10 @@ class GrowingStore(Store):
         Raises DatasetError for a value that cannot be used.
         """
         with self._transaction() as work:
-            given = (attributes or {}).items()
-            clean = {row: self.attributes.cleaned(some) for row, some in given}
+            given = attributes or {}
+            clean = dict(zip(given, self.attributes.cleaned(list(given.values())), strict=True))
+            before = self.at(photos)  # as it was written: its checksum is made anew
             if self.journal is not None:
-                before = self.at(photos)
                 edits = [
                     edit_of(before[row], photo, clean.get(row, {})) for row, photo in photos.items()
                 ]
@@ -226,8 +223,7 @@ class GrowingStore(Store):
     ) -> None:
         for row, photo in photos.items():
             _update_photo(work.db, row, photo)
-        for row, values in attributes.items():
-            self.attributes.put_clean(row, values)
+        self.attributes.put_clean(attributes)
         work.note("update", photos)
 
     def import_values(
@@ -247,11 +243,12 @@ class GrowingStore(Store):
         definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> tuple[Kind, Mapping[str, Any]]:
-        hashes = dict(self._all("SELECT row, sha256 FROM photos"))
+        rows = {row for some in values.values() for row, _ in some}
+        photos = self.at(rows)  # as they were written: the record names them
         by_photo: dict[str, dict[str, Value | None]] = {}
         for name, some in values.items():
             for row, value in some:
-                by_photo.setdefault(hashes[row], {})[name] = value
+                by_photo.setdefault(photos[row].sha256, {})[name] = value
         table = journal.write_table(by_photo)
         declared = {name: _definition(one) for name, one in definitions.items()}
         return "import", {"table": table, "count": len(by_photo), "attributes": declared}
@@ -260,8 +257,10 @@ class GrowingStore(Store):
         """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
         with self._transaction() as work:
             before = self.attributes.declared()
-            after = [self.attributes.declare(name, c.type, c.safety) for name, c in columns.items()]
-            changed = {one.name: _definition(one) for one in after if before.get(one.name) != one}
+            after = dict(before)
+            for name, one in columns.items():
+                self.attributes.declare(name, one.type, one.safety, after)
+            changed = {n: _definition(one) for n, one in after.items() if before.get(n) != one}
             if changed and self.journal is not None:
                 work.records.append(("declare", {"attributes": changed}))
             return [name for name in changed if name not in before]
@@ -285,6 +284,10 @@ class GrowingStore(Store):
     def _find(self, sha256: str) -> tuple[int, Photo] | None:
         return self.find(sha256[:ID_DIGITS])
 
+    def crc_of_vector(self, vector: npt.NDArray[np.float32]) -> int:
+        """The CRC-32 of a vector as its file would have it."""
+        return zlib.crc32(self._stored(vector))
+
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
         """Whether a row's stored vector is this one, to the last bit."""
         stored = self._stored(vector)
@@ -301,8 +304,11 @@ class GrowingStore(Store):
             file.flush()
             os.fsync(file.fileno())
         with self._transaction() as work:
+            (total,) = work.db.execute(
+                "SELECT values_sum FROM photos WHERE row = ?", (row,)
+            ).fetchone()
             work.db.execute("DELETE FROM photos WHERE row = ?", (row,))
-            _insert_photo(work.db, row, photo, zlib.crc32(stored))
+            _insert_photo(work.db, row, photo, zlib.crc32(stored), total)
             work.note("update", [row])
 
     def make_holes(self, rows: Sequence[int]) -> None:
@@ -312,6 +318,11 @@ class GrowingStore(Store):
             for row in rows:
                 self.attributes.forget(row)
             work.note("remove", rows)
+
+    def sum_again(self) -> None:
+        """For repair: what there is of skipped files and absent photos is all that there is."""
+        with self._transaction() as work:
+            sum_again(work.db)
 
     def note_skipped(self, skipped: Iterable[Skipped]) -> None:
         with self._transaction() as work:
@@ -325,6 +336,8 @@ class GrowingStore(Store):
         """The catalogue's own indexes, from its tables."""
         with self._transaction() as work:
             work.db.execute("REINDEX")
+            work.db.execute("DELETE FROM state")  # its row may have another number
+            _write_state(work.db, work.state)
 
     def _stored(self, vector: npt.NDArray[np.float32]) -> bytes:
         """A vector as its file has it."""
@@ -373,7 +386,7 @@ class GrowingStore(Store):
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
-        with disk_full_named(self.folder), self._lock:
+        with disk_full_named(self.folder), self._lock, self._read_errors():
             yield self._db
 
     @contextmanager
@@ -382,21 +395,23 @@ class GrowingStore(Store):
         with self._locked() as db:
             db.execute("BEGIN IMMEDIATE")
             before = self.state()
-            work, written = Work(db, before, before, []), False
+            work = Work(db, before, before, [])
             try:
                 yield work
                 for do, what in work.records:
                     assert self.journal is not None
                     head = self.journal.append(do, self.by, what)
-                    work.state, written = work.state._replace(head=head), True
+                    work.state = work.state._replace(head=head)
                 if work.state != before:
                     _write_state(db, work.state)
                 db.commit()
             except BaseException:
                 db.rollback()
-                if written and self.journal is not None:
-                    self.journal.take_back(before.head)
+                if self.journal is not None:
+                    self.journal.take_back()
                 raise
+            if self.journal is not None:
+                self.journal.settle()
 
 
 def _has_tables(db: sqlite3.Connection) -> bool:
@@ -413,11 +428,13 @@ def _definition(one: Declared) -> dict[str, object]:
     return {"type": one.type, "safety": one.safety}
 
 
-def _insert_photo(db: sqlite3.Connection, row: int, photo: Photo, crc: int) -> None:
-    columns = ("row", *PHOTO_FIELDS, "vector_crc", "checksum")
+def _insert_photo(
+    db: sqlite3.Connection, row: int, photo: Photo, crc: int, values_sum: int = 0
+) -> None:
+    columns = ("row", *PHOTO_FIELDS, "vector_crc", "checksum", "values_sum")
     db.execute(
         f"INSERT INTO photos ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
-        (row, *astuple(photo), crc, checksum(photo, row, crc)),
+        (row, *astuple(photo), crc, checksum(photo, row, crc), values_sum),
     )
 
 

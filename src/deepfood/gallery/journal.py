@@ -11,10 +11,12 @@ its change is acknowledged, and the catalogue notes the newest one that it conta
 one place tells of damage to the other. Only the holder of the gallery's write lock appends.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from deepfood.artifacts import sync_folder, write_atomically
-from deepfood.errors import ArtifactCorruptError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, ArtifactError, disk_full_named
 
 JOURNAL = "journal"
 
@@ -71,6 +73,8 @@ class Journal:
         self.folder = gallery / JOURNAL
         self._file: BinaryIO | None = None
         self._head = BEGINNING
+        #: Of each record that `settle` has not been told of: what was before it, and where it is.
+        self._unsettled: list[tuple[Head, Path, int]] = []
 
     @property
     def is_there(self) -> bool:
@@ -78,7 +82,7 @@ class Journal:
 
     def segments(self) -> list[tuple[int, Path]]:
         """The number of the first record of each segment, and its file, in order."""
-        found = [(_SEGMENT.fullmatch(path.name), path) for path in self._listed("records-*.jsonl")]
+        found = [(_SEGMENT.fullmatch(path.name), path) for path in self.listed()]
         return sorted((int(name[1]), path) for name, path in found if name)
 
     def head(self) -> Head:
@@ -116,7 +120,7 @@ class Journal:
         for first, path in segments[start:]:
             if first != expected:
                 raise _damaged(path, expected)
-            with path.open("rb") as file:
+            with reading(path) as file:
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
@@ -129,47 +133,70 @@ class Journal:
                         yield record
                     elif record.number == after.number and record.sum != after.sum:
                         raise _damaged(path, record.number)
+        if after.number >= expected:
+            raise _damaged(self.folder, after.number)
 
     def readable(self) -> Iterator[Record | str]:
         """For repair: every record that is whole by itself, and a line about each that is not.
 
-        A record is checked against the sum that stands before it, whatever became of that record.
+        A record is vouched for by its own sum, or by that of the record after it.
         """
-        before, expected = BEGINNING.sum, 1
-        for _, path in self.segments():
-            for line in path.read_bytes().splitlines():
-                try:
-                    record = _parse(line, path)
-                except ArtifactCorruptError:
-                    yield f"record {expected} of the journal cannot be read"
-                    before, expected = line[:_SUM_DIGITS].decode("ascii", "replace"), expected + 1
-                    continue
+        before, expected = {BEGINNING.sum}, 1
+        doubtful: tuple[Record, str] | None = None
+        for line in self._lines():
+            try:
+                record = _parse(line, self.folder)
+            except ArtifactError:
+                if doubtful:
+                    yield f"record {doubtful[0].number} of the journal has been altered"
+                yield f"record {expected} of the journal cannot be read"
+                doubtful, expected = None, expected + 1
+                before = {line[:_SUM_DIGITS].decode("ascii", "replace")}
+                continue
+            sums = {_sum(one, line[_SUM_DIGITS + 1 :]): one for one in before}
+            if doubtful and sums.get(record.sum) == doubtful[1]:
+                yield doubtful[0]
+            elif doubtful:
+                yield f"record {doubtful[0].number} of the journal has been altered"
+            doubtful = None
+            if record.sum in sums:
                 if record.number > expected:
                     yield f"records {expected} to {record.number - 1} of the journal are missing"
-                elif _sum(before, line[_SUM_DIGITS + 1 :]) != record.sum:
-                    yield f"record {expected} of the journal has been altered"
-                    record = None  # type: ignore[assignment]
-                if record is not None:
-                    expected = record.number
-                    yield record
-                before, expected = line[:_SUM_DIGITS].decode("ascii", "replace"), expected + 1
+                yield record
+                before, expected = {record.sum}, record.number + 1
+            elif len(sums) == 1 and record.number == expected:
+                (computed,) = sums
+                doubtful, before = (record, computed), {record.sum, computed}
+                expected += 1
+            else:
+                yield f"record {expected} of the journal does not follow the one before it"
+                before, expected = {record.sum}, record.number + 1
+        if doubtful:
+            yield f"record {doubtful[0].number} of the journal has been altered"
+
+    def _lines(self) -> Iterator[bytes]:
+        """All lines of all segments that can be read, without an unfinished last one."""
+        for _, path in self.segments():
+            with contextlib.suppress(ArtifactError), reading(path) as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield line[:-1]
 
     def files_until(self, head: Head) -> Iterator[tuple[Path, int]]:
         """The files that say all up to a record, and how many bytes of each.
 
         For who copies a gallery that others may be changing. Raises ArtifactCorruptError.
         """
-        for path in self._listed("tables/*.jsonl"):
-            if _TABLE.fullmatch(path.name):
-                yield path, path.stat().st_size
-        for path in self._listed("checkpoint-*.jsonl"):
+        for sha256 in self.tables():
+            yield self.table(sha256), self.table(sha256).stat().st_size
+        for path in self.listed():
             if (found := _CHECKPOINT.fullmatch(path.name)) and int(found[1]) <= head.number:
                 yield path, path.stat().st_size
         for first, path in self.segments():
             if first > head.number:
                 break
             size = 0
-            with path.open("rb") as file:
+            with reading(path) as file:
                 for line in file:
                     if not line.endswith(b"\n") or _parse(line[:-1], path).number > head.number:
                         break
@@ -186,8 +213,8 @@ class Journal:
             {"n": number, "at": at, "by": by, "do": do, **what}, ensure_ascii=False
         ).encode()
         head = Head(number, _sum(self._head.sum, text))
-        with disk_full_named(self.folder):
-            file = self._roomy(number)
+        with disk_full_named(self.folder), _written(self.folder):
+            file, path = self._roomy(number)
             start = file.tell()
             try:
                 file.write(b"%s %s\n" % (head.sum.encode(), text))
@@ -196,20 +223,22 @@ class Journal:
             except BaseException:
                 file.truncate(start)
                 raise
+        self._unsettled.append((self._head, path, start))
         self._head = head
         return head
 
-    def take_back(self, before: Head) -> None:
-        """Cut off the record after `before`: its change could not be made, and nobody knows it."""
-        assert self._file is not None
-        self._file.seek(0)
-        kept = [
-            line for line in self._file if _parse(line[:-1], self.folder).number > before.number
-        ]
-        self._file.truncate(self._file.tell() - sum(map(len, kept)))
-        self._file.seek(0, os.SEEK_END)
-        os.fsync(self._file.fileno())
-        self._head = before
+    def settle(self) -> None:
+        """What was appended is acknowledged now: it is not taken back any more."""
+        self._unsettled.clear()
+
+    def take_back(self) -> None:
+        """Cut off what was appended since `settle`: its change could not be made."""
+        while self._unsettled:
+            self._head, path, start = self._unsettled.pop()
+            with path.open("r+b") as file:
+                file.truncate(start)
+                os.fsync(file.fileno())
+        self.close()
 
     def close(self) -> None:
         if self._file is not None:
@@ -226,19 +255,21 @@ class Journal:
             write_atomically(self.table(sha256), content)
         return sha256
 
+    def tables(self) -> list[str]:
+        """The SHA-256 of each table that is kept."""
+        return [path.stem for path in self.listed("tables") if _TABLE.fullmatch(path.name)]
+
     def table(self, sha256: str) -> Path:
         return self.folder / "tables" / f"{sha256}.jsonl"
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """SHA-256 of each photo and the values that a table gave it, None for unknown."""
         path = self.table(sha256)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ArtifactCorruptError(f"{path} cannot be read: {error.strerror}") from error
+        with reading(path) as file:
+            content = file.read()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ArtifactCorruptError(
-                f"{path} is not the table that was imported: restore it from a copy"
+                f"{path} is not the table that was imported: run deepfood verify --repair"
             )
         for line in content.splitlines():
             photo, values = json.loads(line)
@@ -246,8 +277,8 @@ class Journal:
 
     def _open(self) -> None:
         """Take up the newest record, and cut off an unfinished line that a killed writer left."""
-        with disk_full_named(self.folder):
-            self.folder.mkdir(exist_ok=True)
+        with disk_full_named(self.folder), _written(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._head = self.head()
             segments = self.segments()
             path = segments[-1][1] if segments else self._segment(1)
@@ -261,14 +292,14 @@ class Journal:
                 self._file.truncate(self._file.seek(0, os.SEEK_END) - torn)
             self._file.seek(0, os.SEEK_END)
 
-    def _roomy(self, number: int) -> BinaryIO:
+    def _roomy(self, number: int) -> tuple[BinaryIO, Path]:
         """The file that the next record goes to."""
         assert self._file is not None
         if self._file.tell() > _SEGMENT_BYTES:
             self._file.close()
             self._file = self._segment(number).open("a+b")
             sync_folder(self.folder)
-        return self._file
+        return self._file, Path(self._file.name)
 
     def _segment(self, number: int) -> Path:
         return self.folder / f"records-{number:012d}.jsonl"
@@ -281,8 +312,42 @@ class Journal:
                 return lines[-1][:_SUM_DIGITS].decode("ascii", "replace")
         return BEGINNING.sum
 
-    def _listed(self, pattern: str) -> list[Path]:
-        return list(self.folder.glob(pattern)) if self.folder.is_dir() else []
+    def listed(self, inside: str = "") -> list[Path]:
+        """Its files by name. Raises ArtifactError where this user may not look."""
+        folder = self.folder / inside
+        try:
+            return sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ArtifactError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """A file to read. Raises ArtifactCorruptError where there is none, or a pipe in its place.
+
+    Raises ArtifactError where this user may not read it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ArtifactCorruptError(f"{path} is damaged: it is no regular file")
+            yield file
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ArtifactCorruptError(f"{path} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Raises ArtifactError where the journal cannot be written; a full disk is told elsewhere."""
+    try:
+        yield
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _sum(before: str, body: bytes) -> str:
@@ -317,7 +382,7 @@ def _damaged(path: Path, number: int) -> ArtifactCorruptError:
 
 def _last_lines(path: Path) -> tuple[list[bytes], int]:
     """The last two whole lines of a file, or fewer; and how many bytes follow them."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         size = file.seek(0, os.SEEK_END)
         wanted = _TAIL_BYTES
         while True:

@@ -118,8 +118,19 @@ class PhotoFiles:
         beside.replace(path)
         return changed
 
+    def clean_up(self, store: Store) -> None:
+        """`finish` what a killed writer began.
+
+        Raises ArtifactCorruptError where a file has no row, and the catalogue has been damaged: it
+        is perhaps one whose row was lost.
+        """
+        noted = [one for one in self.unfinished() if len(one) == _SHA256_DIGITS]
+        if any(self.path(one).exists() and not store.keeps(one) for one in noted):
+            store.check_rows()
+        self.finish(store)
+
     def finish(self, store: Store) -> None:
-        """Delete the files of what `begin` noted that have no row: after a change, or a crash."""
+        """Delete the files of what `begin` noted that have no row."""
         try:
             lines = read_file(self._unfinished).decode("ascii", "replace").split()
         except FileNotFoundError:

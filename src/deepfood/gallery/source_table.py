@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from deepfood.data.photos import PhotoSource
+from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.fold import AnyJournal, Fold
@@ -52,7 +53,13 @@ def news_of(
             whole.setdefault(sha256, {}).update(values)
     before: Mapping[str, Mapping[str, Any]] = {}
     if fold.source_table is not None:
-        before = dict(journal.read_table(fold.source_table))
+        try:
+            before = dict(journal.read_table(fold.source_table))
+        except ArtifactCorruptError:  # what people have said since must not be overwritten
+            before = {
+                sha256: {n: value for n, value in values.items() if n in fold[sha256].attributes}
+                for sha256, values in whole.items()
+            }
     news: Cells = {}
     for sha256, values in whole.items():
         old = before.get(sha256, {})

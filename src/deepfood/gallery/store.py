@@ -14,15 +14,16 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import (
+    ArtifactBusyError,
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
@@ -33,6 +34,8 @@ from deepfood.gallery.attributes import Attributes, crc_of
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
 from deepfood.gallery.fold import Said, said_from
 from deepfood.gallery.journal import BEGINNING, Head
+from deepfood.gallery.sums import SCHEMA as SUMS_SCHEMA
+from deepfood.gallery.sums import sum_fits
 from deepfood.index import Storage, VectorFile
 
 CATALOGUE = "catalogue.sqlite"
@@ -45,7 +48,7 @@ CREATE TABLE IF NOT EXISTS photos (
     media_type TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
     bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, added INTEGER NOT NULL,
     label_edited INTEGER NOT NULL, name_edited INTEGER NOT NULL,
-    vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL
+    vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL, values_sum INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS photos_sha256 ON photos (sha256);
 CREATE INDEX IF NOT EXISTS photos_file ON photos (file);
@@ -69,6 +72,7 @@ CREATE TABLE IF NOT EXISTS absent (
 ) STRICT;
 """
 SCHEMA += ATTRIBUTES_SCHEMA
+SCHEMA += SUMS_SCHEMA
 
 _PHOTO = ", ".join(PHOTO_FIELDS)
 _NAMES = "SELECT row, sha256, file FROM photos"
@@ -86,6 +90,15 @@ class State(NamedTuple):
 
     def checksum(self) -> int:
         return crc_of(self.next_row, self.seq, *self.head)
+
+
+class Entry(NamedTuple):
+    """A row of `photos` as it stands."""
+
+    row: int
+    photo: Photo
+    vector_crc: int
+    checksum: int
 
 
 class Store:
@@ -171,12 +184,9 @@ class Store:
 
         Raises ArtifactCorruptError where a change is altered or missing.
         """
-        state = self.state()
-        found = self._all(
-            "SELECT seq, row, kind, checksum FROM changes WHERE seq > ? AND seq <= ?",
-            seq,
-            state.seq,
-        )
+        with self._at_one_moment():
+            state = self.state()
+            found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
         whole = all(
             crc_of(*change) == check and change[1] < state.next_row for *change, check in found
         )
@@ -198,6 +208,22 @@ class Store:
                 raise self._altered("the list of its rows, or of its changes,")
         return state, holes
 
+    def check_ends(self) -> None:
+        """Raise ArtifactCorruptError where there are rows or changes beyond the last."""
+        with self._at_one_moment():
+            state = self.state()
+            ((row, seq),) = self._all(
+                "SELECT (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes)"
+            )
+        if (row is not None and row >= state.next_row) or (seq or 0) != state.seq:
+            raise self._altered("how many rows or changes there are")
+
+    def check_rows(self) -> None:
+        """Raise ArtifactCorruptError where a row of a photo is altered, or missing."""
+        self.holes()
+        for _ in self.rows():
+            pass
+
     def absent(self, sha256: str) -> Said | None:
         """What was said of a photo that is not here, or None."""
         for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
@@ -206,9 +232,13 @@ class Store:
             return said_from(text)
         return None
 
+    def absent_hashes(self) -> set[str]:
+        """SHA-256 of the photos of which `absent` tells."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM absent")}
+
     def every_absent(self) -> Iterator[Said]:
         """What was said of each photo that is not here."""
-        for (sha256,) in self._all("SELECT sha256 FROM absent"):
+        for sha256 in self.absent_hashes():
             if said := self.absent(sha256):
                 yield said
 
@@ -255,16 +285,36 @@ class Store:
         return [(row, sha256, file) for row, sha256, file in self._all(_NAMES)]
 
     def skipped(self) -> list[Skipped]:
-        """All files left out, by name."""
-        found = self._all(
-            "SELECT file, reason, bytes, modified_ns, same_as FROM skipped ORDER BY file"
-        )
-        return [Skipped(*values) for values in found]
+        """All files left out, by name. Raises ArtifactCorruptError where one is altered."""
+        with self._at_one_moment():
+            self.check_sum("skipped")
+            found = list(self.skipped_as_they_stand())
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def copies_of(self, photo: Photo) -> list[Skipped]:
+        """Files left out because they have the same content as a photo."""
+        found = list(self._skipped("WHERE same_as = ?", photo.sha256))
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def check_sum(self, table: Literal["skipped", "absent"]) -> None:
+        """Raise ArtifactCorruptError where rows of a table are missing or altered."""
+        with self._at_one_moment(), self._read_errors():
+            if not sum_fits(self._db, table):
+                raise self._altered(f"its table `{table}`")
 
     def crcs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
         """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
         found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
-        table = np.array(found, np.int64).reshape(-1, 2)
+        try:
+            table = np.array(found, np.int64).reshape(-1, 2)
+        except (ValueError, TypeError, OverflowError):
+            raise self._altered("a CRC-32 of a vector") from None
         return table[:, 0], table[:, 1].astype(np.uint32)
 
     def hashes(self) -> set[str]:
@@ -284,65 +334,80 @@ class Store:
         return [said for (said,) in found if said != "ok"]
 
     def sound_rows(self) -> Iterator[tuple[int, Photo]]:
-        """Rows and photos that are as they were written, vectors and all; others are passed over.
-
-        Raises ArtifactCorruptError where the catalogue cannot be read at all.
-        """
+        """Rows and photos that are as they were written, vectors and all, by row."""
         if self._altered_vectors is None:
             self._altered_vectors = self._find_altered_vectors()
         altered = self._altered_vectors
-        return (
-            (row, photo)
-            for row, photo, whole in self.rows_as_they_stand()
-            if whole and row not in altered
-        )
+        return ((row, photo) for row, photo, _ in self._sound_entries() if row not in altered)
+
+    def _sound_entries(self) -> Iterator[tuple[int, Photo, int]]:
+        """Row, photo and its vector's CRC-32 of rows that are as they were written."""
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos"  # noqa: S608
+        try:
+            found = self._all(f"{sql} ORDER BY row")
+        except ArtifactCorruptError:  # a page of it cannot be read: those of others can
+            found = []
+            for row in range(self.next_row()):
+                with suppress(ArtifactCorruptError):
+                    found += self._all(f"{sql} WHERE row = ?", row)
+        for row, *said, crc, check in found:
+            photo = photo_from(tuple(said))
+            if checksum(photo, row, crc) == check:
+                yield row, photo, crc
 
     def sound_skipped(self) -> Iterator[Skipped]:
         """Skipped files of which the catalogue says what was written."""
-        return (one for one, whole in self.skipped_as_they_stand() if whole)
+        with suppress(ArtifactCorruptError):
+            yield from (one for one, whole in self.skipped_as_they_stand() if whole)
 
     def altered_vectors(self, vectors: VectorFile) -> list[int]:
         """Those of these vectors' rows that are not what the catalogue says."""
-        rows, wanted = self.crcs()
-        known = rows < len(vectors)  # else added since
-        rows, wanted = rows[known], wanted[known]
-        found: list[int] = []
-        for start in range(0, len(vectors), _CRC_CHUNK):
-            here = (rows >= start) & (rows < start + _CRC_CHUNK)
-            crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
-            found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
-        return found
+        return _altered_rows(vectors, *self.crcs())
 
     def _find_altered_vectors(self) -> set[int]:
         """Of a store that may be damaged: rows whose vectors are altered, or not there."""
+        found = {row: crc for row, _, crc in self._sound_entries()}
+        rows = np.fromiter(found, np.int64, len(found))
+        crcs = np.fromiter(found.values(), np.int64, len(found)).astype(np.uint32)
+        last = int(rows.max(initial=-1)) + 1
         try:
             size = self.vectors_path.stat().st_size
         except FileNotFoundError:
             size = 0
-        rows, _ = self.crcs()
-        last = int(rows.max(initial=-1)) + 1
         if not size:
-            return set(rows.tolist())
+            return set(found)
         row_bytes = VectorFile.open(self.vectors_path, self.dimension, self.storage, 0).row_bytes
         there = min(size // row_bytes, last)
         vectors = VectorFile.open(self.vectors_path, self.dimension, self.storage, there)
-        return {*self.altered_vectors(vectors), *range(there, last)}
+        return {*_altered_rows(vectors, rows, crcs), *range(there, last)}
 
     def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
         """Row, photo, and whether the row is as it was written; altered ones are read too."""
         return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
 
+    def entry_as_it_stands(self, row: int) -> Entry | None:
+        """A row, whether it is as it was written or not."""
+        sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
+        for *said, crc, check in self._all(sql, row):
+            return Entry(row, photo_from(tuple(said)), crc, check)
+        return None
+
+    def every_label(self) -> set[str]:
+        """The labels of all rows, also of altered ones."""
+        return {one for (one,) in self._all("SELECT DISTINCT label FROM photos") if one}
+
     def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
         """Skipped files, and whether what is said of them is as it was written."""
-        for *said, check in self._all("SELECT * FROM skipped ORDER BY file"):
+        return self._skipped("ORDER BY file")
+
+    def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
+        for *said, check in self._all(f"SELECT * FROM skipped {where}", *values):  # noqa: S608
             one = Skipped(*said)
             yield one, checksum(one) == check
 
     def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
-        for row, *said, crc, check in self._all(
-            f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}",  # noqa: S608
-            *values,
-        ):
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
+        for row, *said, crc, check in self._all(sql, *values):
             photo = photo_from(tuple(said))
             yield row, photo, checksum(photo, row, crc) == check
 
@@ -375,13 +440,29 @@ class Store:
         return self._all(statement)[0][0]
 
     def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, self._read_errors():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _read_errors(self) -> Iterator[None]:
         try:
-            with self._lock:
-                return self._db.execute(statement, values).fetchall()
+            yield
         except sqlite3.DatabaseError as error:
-            raise ArtifactCorruptError(
-                f"{self.folder / CATALOGUE} cannot be read: {error}"
-            ) from error
+            raise unusable(self.folder / CATALOGUE, error) from error
+
+
+def _altered_rows(
+    vectors: VectorFile, rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint32]
+) -> list[int]:
+    """Those of some rows whose vectors do not have the CRC-32 that is wanted."""
+    known = rows < len(vectors)  # else added since
+    rows, wanted = rows[known], wanted[known]
+    found: list[int] = []
+    for start in range(0, len(vectors), _CRC_CHUNK):
+        here = (rows >= start) & (rows < start + _CRC_CHUNK)
+        crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
+        found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
+    return found
 
 
 def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
@@ -390,9 +471,13 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
     A file that this user may not read is perhaps whole.
     """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ArtifactBusyError(f"another process is writing {path} ({error}): try again")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
         return ArtifactError(f"{path} cannot be opened ({error}): is it yours to read and write?")
-    return ArtifactCorruptError(f"{path} is no usable catalogue: {error}")
+    return ArtifactCorruptError(
+        f"{path} is no usable catalogue ({error}): run deepfood verify --repair, or build again"
+    )
 
 
 def _close_all(*connections: sqlite3.Connection | None) -> None:

@@ -75,6 +75,7 @@ class Successor(FollowingStore):
         `lost` are those that have none because they could not be read: they are noted as skipped,
         so that a Successor of this one knows that nobody removed them.
         """
+        living.skipped()  # altered, it would be copied as if it were whole
         differences = self.differences(living)
         self.make_holes(differences.gone)
         self.update(differences.changed)

@@ -40,6 +40,8 @@ _NOT_KNOWN = frozenset(
 )
 #: Whole numbers beyond are not all numbers of float64.
 _MOST = 2**53
+#: As many are kept of any number.
+_SURE_DIGITS = 15
 _MOST_CHARACTERS = 10_000
 _SHOWN = 40
 
@@ -119,8 +121,9 @@ def number_of(text: str) -> int | float:
         )
     if abs(number) > _MOST and text.lstrip("-").isdigit():
         raise _too_long(text)
-    digits = text.lower().partition("e")[0].lstrip("-").replace(".", "").lstrip("0")
-    if digits:
+    mantissa, _, exponent = text.lower().partition("e")
+    digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
+    if digits and (exponent or len(text) > _SURE_DIGITS):
         # The text is how the number is written: in the shortest way, or with as many digits.
         ways = (repr(number), f"{number:.{len(digits) - 1}e}")
         if number == 0 or Decimal(text) not in map(Decimal, ways):

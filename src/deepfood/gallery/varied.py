@@ -18,7 +18,7 @@ _LARGEST_POOL = 2000
 
 
 def check_question(k: int, after: str | None, diverse: float, grouped: bool) -> None:
-    """Raise QueryError for k < 1, and for a further page of an order that is not the scores'."""
+    """Raise QueryError for k < 1, and for a further page of a choice that is not the nearest."""
     if k < 1:
         raise QueryError(f"k = {k}: ask for at least 1 photo")
     if after is not None and (grouped or diverse != 0):
@@ -32,10 +32,11 @@ def varied(
     diverse: float,
     grouped: bool,
 ) -> tuple[list[list[int]], Hits, Vectors]:
-    """Groups of places among the hits, in the order to show them; the hits, and their scores.
+    """Groups of places among the hits, the most similar first; the hits, and their scores.
 
     `search(n)` gives the n nearest, the best first, and their scores, float32 [n]; `vectors_of`
-    their vectors, float32 [n, dim]. The first of a group is shown for it.
+    their vectors, float32 [n, dim]. The first of a group is shown for it. Variety decides which are
+    shown, not in what order.
     """
     pool = k * _POOL
     while True:
@@ -48,5 +49,5 @@ def varied(
             break
         pool *= 4
     firsts = [members[0] for members in groups]
-    order = diversify(vectors[firsts], scores[firsts], k, diverse)
-    return [groups[i] for i in order], hits, scores
+    chosen = diversify(vectors[firsts], scores[firsts], k, diverse)
+    return [groups[i] for i in np.sort(chosen)], hits, scores

@@ -43,6 +43,7 @@ Mend = Literal[
     "vector",
     "hole",
     "skipped",
+    "sums",
     "said",
     "drop",
     "aside",
@@ -88,10 +89,12 @@ def find_faults(
         yield from _faults_before(folder, manifest.before)
     journal, fold = Journal(folder), None
     try:
-        fold = Fold.of(journal)
-        yield from _checkpoint_faults(journal)
+        fold = Fold().followed(journal)  # every record, also where a checkpoint tells of them
+        if not journal.is_there:
+            yield Fault(f"the journal: {journal.folder} is missing", "journal")
     except ArtifactError as error:
-        yield Fault(f"the journal: {error}", "journal")
+        yield Fault(f"the journal: {said_shortly(error)}", "journal")
+    yield from _checkpoint_faults(journal)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
@@ -120,6 +123,7 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
     try:
         store = Store.open(before.folder(folder), before.dimension, before.storage)
         with contextlib.closing(store):
+            problems += [fault.what for fault in catalogue_faults(store)]
             if altered := store.altered_vectors(store.vectors()):
                 problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
     except ArtifactError as error:
@@ -147,10 +151,16 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         if not whole:
             what = f"what the catalogue says of the skipped file {one.file} is altered"
             yield Fault(what, "skipped", file=one.file)
+    for table in ("skipped", "absent"):
+        try:
+            store.check_sum(table)
+        except ArtifactError as error:
+            yield Fault(said_shortly(error), "sums")
     try:
+        store.check_ends()
         _, removed = store.changed_since(0)
     except ArtifactError as error:
-        yield Fault(str(error).removesuffix(": run deepfood verify --repair"), "state")
+        yield Fault(said_shortly(error), "state")
         return
     holes, next_row = set(removed), store.next_row()
     for row in sorted(set(range(next_row)) - rows - holes):
@@ -162,12 +172,18 @@ def _row_faults(store: Store) -> Iterator[Fault]:
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
-    """Checkpoints, which must say what the records say, and tables that records name."""
+    """Checkpoints, which must be of a record that is there, and tables that builds compare with."""
+    for sha256 in journal.tables():
+        try:
+            for _ in journal.read_table(sha256):
+                pass
+        except ArtifactError as error:
+            yield Fault(said_shortly(error), "aside", path=journal.table(sha256))
     for path in checkpoints(journal):
         try:
-            Fold.read(path)
+            next(journal.records(Fold.read(path).head), None)
         except ArtifactError as error:
-            yield Fault(str(error), "drop", path=path)
+            yield Fault(f"the checkpoint {path.name}: {said_shortly(error)}", "drop", path=path)
 
 
 def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
@@ -179,7 +195,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             return
     except ArtifactError as error:
         if store_is_sound(store):
-            yield Fault(str(error).removesuffix(": run deepfood verify --repair"), "journal")
+            yield Fault(said_shortly(error), "journal")
         return
     try:
         declared = store.attributes.declared()
@@ -190,13 +206,16 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
         yield Fault("the catalogue has other attributes than the journal", "said")
     seen = set()
     for batch in _batches(store.sound_rows()):
-        known = store.attributes.read_many([row for row, _ in batch])
+        known, altered = store.attributes.as_they_stand([row for row, _ in batch])
+        for row in altered:
+            yield Fault(f"an attribute of row {row} is altered or missing", "said")
         for row, photo in batch:
             said = fold[photo.sha256]
             seen.add(photo.sha256)
             by_hand = photo.label_edited, photo.name_edited
             same = by_hand == ("label" in said.by_hand, "name" in said.by_hand)
-            if not same or said.of(photo) != photo or known[row] != said.attributes:
+            same &= said.of(photo) == photo
+            if not same or (row not in altered and known[row] != said.attributes):
                 what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
                 yield Fault(what, "said")
             if said.removed is not None or photo.added != (said.added is not None):
@@ -212,6 +231,11 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             if kept is None and not store.has(sha256):
                 what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
                 yield Fault(what, "said")
+
+
+def said_shortly(error: ArtifactError) -> str:
+    """What is wrong, without the advice to have it found by `verify`."""
+    return str(error).partition(": run deepfood verify")[0]
 
 
 def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Photo]]]:

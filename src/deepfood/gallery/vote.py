@@ -9,7 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-#: Neighbours that vote: what the web page shows first.
+#: How many of the nearest labelled photos vote: as many as the web page shows first.
 VOTERS = 9
 #: Softmax temperature of the vote, from Wu et al.
 VOTE_TEMPERATURE = 0.07
@@ -39,3 +39,18 @@ def vote_with_shares(labels: Labels, scores: Floats, count: int = 3) -> tuple[La
         guesses[row, : len(order)] = names[order]
         shares[row, : len(order)] = weight[order] / weight.sum()
     return guesses, shares
+
+
+def vote_share(labels: Labels, voters: Labels, scores: Floats) -> Floats:
+    """Of each label, int64 [q, m], its share of the vote that `voters` cast: float64 [q, m].
+
+    `voters` int64 [q, k] and `scores` float64 [q, k] are the neighbours', as in `vote`; shares are
+    0 where nobody votes.
+    """
+    votes = (voters >= 0) & np.isfinite(scores)
+    most = np.where(votes, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    above = np.where(votes, scores, 0) - np.where(np.isfinite(most), most, 0)
+    weights = np.where(votes, np.exp(above / VOTE_TEMPERATURE), 0)
+    whole = np.maximum(weights.sum(axis=1), np.finfo(np.float64).tiny)
+    same = labels[:, :, np.newaxis] == voters[:, np.newaxis, :]
+    return np.asarray(np.einsum("qmk,qk->qm", same, weights) / whole[:, np.newaxis])

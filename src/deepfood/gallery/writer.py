@@ -56,7 +56,7 @@ class GalleryWriter:
                 manifest.check_model(folder, model)
             with open_to_change(folder, manifest, by) as store:
                 writer = cls(folder, manifest, store)
-                writer._files.finish(store)  # what a killed writer began
+                writer._files.clean_up(store)  # what a killed writer began
                 drop_unfinished(folder, manifest)
                 yield writer
 

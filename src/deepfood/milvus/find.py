@@ -74,7 +74,8 @@ def find_in(
             return now.vectors([hit.photo.id for hit in hits], len(query))
 
         groups, hits, _ = varied(pool, vectors_of, k, diverse, grouped)
-        return _found(attributes, [[hits[i] for i in places] for places in groups], notes, None)
+        shown = [[hits[i] for i in places] for places in groups]
+        return _found(attributes, shown, notes, None, now.count(allowed))
     found: dict[int, Hit] = {}
 
     def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
@@ -92,7 +93,9 @@ def find_in(
         seen = (cursor.seen if cursor else 0) + k
         last = float(scores[-1]), int(rows[-1])
         following = Cursor(manifest.generation, first_page, *last, seen).text(question)
-    return _found(attributes, [[found[int(row)]] for row in rows], notes, following)
+    complete = following is None and cursor is None
+    total = len(rows) if complete else now.count(allowed)
+    return _found(attributes, [[found[int(row)]] for row in rows], notes, following, total)
 
 
 def _found(
@@ -100,12 +103,13 @@ def _found(
     groups: Sequence[Sequence[Hit]],
     notes: tuple[str, ...],
     following: str | None,
+    total: int,
 ) -> Found:
     """Each group's best hit is shown, the others beside it."""
     hits = [members[0] for members in groups]
     alike = [list(members[1:]) for members in groups]
     said = {hit.photo.id: attributes[hit.photo.id] for hit in hits}
-    return Found(hits, alike, said, notes, following)
+    return Found(hits, alike, said, notes, following, total)
 
 
 def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,12 +115,17 @@ def _check_unchanged(out: Path) -> None:
     if origin is None:
         what = "an artefact of your own" if (out / MANIFEST).is_file() else "something else"
         raise SettingError(f"--out {out} holds {what}: name a new folder, or one pulled before")
-    for name, stored in origin.release.files.items():
-        path = out / name
-        log = path.with_name(f"{path.name}-wal")
+    for name in changed_since(out, origin.release):
+        raise SettingError(
+            f"--out {out} was changed since it was pulled ({name}): name another folder, so that "
+            "this is not lost"
+        )
+
+
+def changed_since(folder: Path, release: Release) -> Iterator[str]:
+    """Names of the files in a folder that are not what was pulled into it, every byte compared."""
+    for name, stored in release.files.items():
+        log = folder / f"{name}-wal"
         written = log.is_file() and log.stat().st_size > 0
-        if written or not same_file(path, stored):
-            raise SettingError(
-                f"--out {out} was changed since it was pulled ({name}): name another folder, so "
-                "that this is not lost"
-            )
+        if written or not same_file(folder / name, stored):
+            yield name

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+from deepfood.artifacts import MANIFEST
 from deepfood.config import Settings
 from deepfood.errors import StorageError, StorageMissingError
 from deepfood.release.marks import Mark, marked
@@ -13,13 +15,24 @@ from deepfood.release.record import (
     Release,
     blob_key,
     check_name,
+    parse_address,
     parse_photo_lines,
     release_key,
 )
-from deepfood.storage import Bucket
+from deepfood.storage import Bucket, is_remote
 
 #: How often `latest` is read again where others have moved it meanwhile.
 _TRIES = 20
+
+
+def is_release(place: Path | str) -> bool:
+    """Whether `PREFIX[@RELEASE]` names a release: in a bucket, or in a folder of releases."""
+    if is_remote(place):
+        return True
+    prefix = str(place)
+    if not Path(prefix).exists():
+        prefix = parse_address(prefix)[0]
+    return Path(prefix, RELEASES).is_dir() and not Path(prefix, MANIFEST).exists()
 
 
 class Shelf:

@@ -1,8 +1,11 @@
 """What the API answers, in the fields that clients see."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from deepfood.gallery import Verdict
+from deepfood.gallery.entry import SameDish
 from deepfood.gallery.values import Type, Value
 
 
@@ -34,11 +37,14 @@ class HitOut(AlikeOut):
     """`alike` are its near-duplicates, where `group_duplicates` was asked for.
 
     `attributes` are those that are known of it.
-    `probability` is that of being the same dish (having its label), if the gallery has it; null
-    where the photo has no label or the gallery is not calibrated.
+    `probability` is that of being the same dish (having its label), if the gallery has it, and
+    `same_dish` says it in a word: `likely` from the setting match_probability on, `unlikely` below
+    none_probability or where the verdict is `none`. Both are null where the photo has no label or
+    the answer has no verdict.
     """
 
     probability: float | None
+    same_dish: SameDish | None
     attributes: dict[str, Value] = {}
     alike: list[AlikeOut] = []
 
@@ -51,18 +57,29 @@ class LabelOut(BaseModel):
 
 
 class SearchOut(BaseModel):
-    """The hits, the most similar first, and what they say; null where the gallery cannot tell.
+    """The hits, the most similar first, and what is known of the one photo asked with.
 
-    `in_gallery` is the probability that the gallery has the dish at all. `next` is the `cursor` of
-    the next page, null on the last one. `notes` say what a filter left out, for people to read.
+    `verdict`, `in_gallery` (the probability that the gallery has the dish at all) and `label` are
+    null where the gallery is not calibrated, for several photos together, and for a photo of the
+    gallery that has a label: its own label is what is known of it. `total` counts all photos asked
+    for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
+    page, null on the last one. `notes` say what a filter left out, for people to read.
     """
 
     hits: list[HitOut]
     verdict: Verdict | None
     in_gallery: float | None
     label: LabelOut | None
+    total: int
     next: str | None
     notes: list[str]
+
+
+class ReadyOut(BaseModel):
+    """The gallery can be searched, and has so many photos."""
+
+    status: Literal["ready"] = "ready"
+    photos: int
 
 
 class UrlsOut(BaseModel):
@@ -84,9 +101,12 @@ class AttributeOut(BaseModel):
 
 
 class GalleryOut(BaseModel):
+    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
+
     photos: int
     labels: int
     index: str
     model: str
     dimension: int
+    crop: float
     attributes: list[AttributeOut]

@@ -32,6 +32,7 @@ from deepfood.serve.say import attribute_of, facts_of, gallery_of
 from deepfood.serve.service import SearchService
 
 T = TypeVar("T")
+Changed = TypeVar("Changed")
 
 #: How long a change waits for its turn to write; builds take longer, and then it is a 503.
 WAIT_S = 5.0
@@ -57,13 +58,13 @@ async def add_photo(request: Request, response: Response) -> FactsOut:
     current: Current = request.state.current
     deadline = time.monotonic() + WAIT_S
     try:
-        photo_id, outcome = await _add(request, current.service, new, deadline)
+        facts, outcome = await _add(request, current.service, new, deadline)
     except ModelMismatchError:  # the gallery has been made anew, with another Model
         service = await read(request, current.follow)
-        photo_id, outcome = await _add(request, service, new, deadline)
+        facts, outcome = await _add(request, service, new, deadline)
     response.status_code = 201 if outcome == "added" else 200
-    response.headers["Location"] = f"/api/v1/photos/{photo_id}"
-    return await read(request, facts_of, request, photo_id)
+    response.headers["Location"] = f"/api/v1/photos/{facts.id}"
+    return facts
 
 
 @router.patch(
@@ -87,14 +88,15 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
             attributes=change.attributes,
         )
 
-    await _change_existing(request, photo_id, write)
-    return await read(request, facts_of, request, photo_id)
+    return await _change_existing(request, photo_id, write, lambda: facts_of(request, photo_id))
 
 
 @router.delete("/api/v1/photos/{photo_id}", status_code=204, dependencies=_OWN_ONLY)
 async def remove_photo(request: Request, photo_id: str) -> None:
     """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
-    await _change_existing(request, photo_id, lambda writer: writer.remove([photo_id]))
+    await _change_existing(
+        request, photo_id, lambda writer: writer.remove([photo_id]), lambda: None
+    )
 
 
 @router.post(
@@ -108,16 +110,20 @@ async def declare_attribute(request: Request, response: Response) -> AttributeOu
     """Declare an attribute; its type stays, and one of safety stays one."""
     wanted = await read_json(request, AttributeRequest)
     columns = {wanted.name: Definition(wanted.type, wanted.safety)}
-    new = await _write_now(request, lambda writer: writer.declare(columns))
+    told, new = await _write_now(
+        request,
+        lambda writer: writer.declare(columns),
+        lambda new: (attribute_of(request, wanted.name), new),
+    )
     response.status_code = 201 if new else 200
-    return await read(request, attribute_of, request, wanted.name)
+    return told
 
 
 @router.delete("/api/v1/attributes/{name}", status_code=204, dependencies=_OWN_ONLY)
 async def drop_attribute(request: Request, name: str) -> None:
     """Drop an attribute that no photo has a value of."""
     try:
-        await _write_now(request, lambda writer: writer.drop_attribute(name))
+        await _write_now(request, lambda writer: writer.drop_attribute(name), lambda _: None)
     except UndeclaredError as error:
         raise HTTPException(404, str(error)) from error
 
@@ -131,10 +137,15 @@ async def reload(request: Request) -> GalleryOut:
 
 async def _add(
     request: Request, service: SearchService, new: NewPhoto, deadline: float
-) -> tuple[str, Outcome]:
+) -> tuple[FactsOut, Outcome]:
     one = await compute(request, _embedded, service, new)
-    written = await _write(request, service, lambda writer: writer.add([one]), deadline)
-    return one.photo.id, written[0]
+    return await _write(
+        request,
+        service,
+        lambda writer: writer.add([one])[0],
+        lambda outcome: (facts_of(request, one.photo.id), outcome),
+        deadline,
+    )
 
 
 def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
@@ -145,29 +156,40 @@ def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
 
 
 async def _change_existing(
-    request: Request, photo_id: str, change: Callable[[ChangedGallery], object]
-) -> None:
+    request: Request,
+    photo_id: str,
+    change: Callable[[ChangedGallery], object],
+    answer: Callable[[], T],
+) -> T:
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
     await read(request, service.gallery.photo, photo_id)
-    await _write_now(request, change)
+    return await _write_now(request, change, lambda _: answer())
 
 
-async def _write_now(request: Request, change: Callable[[ChangedGallery], T]) -> T:
+async def _write_now(
+    request: Request, change: Callable[[ChangedGallery], Changed], answer: Callable[[Changed], T]
+) -> T:
     """Make a change that embeds nothing."""
     service: SearchService = request.state.current.service
-    return await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
+    deadline = time.monotonic() + WAIT_S
+    return await _write(request, service, change, answer, deadline, embeds=False)
 
 
 async def _write(
     request: Request,
     service: SearchService,
-    change: Callable[[ChangedGallery], T],
+    change: Callable[[ChangedGallery], Changed],
+    answer: Callable[[Changed], T],
     deadline: float,
     *,
     embeds: bool = True,
 ) -> T:
-    """Make a change, one after the other in this process. Raises ArtifactBusyError."""
+    """Make a change, one after the other in this process, and say what it came to.
+
+    Both in one turn, or a change that was made could be answered as failed, since no turn to read
+    came in time. Raises ArtifactBusyError.
+    """
 
     def write() -> T:
         model = service.embedder.model if embeds else None
@@ -175,6 +197,7 @@ async def _write(
         settings = request.app.state.settings
         by = request.state.key_name
         with writing(service.gallery, settings, model, wait_s=wait_s, by=by) as writer:
-            return change(writer)
+            changed = change(writer)
+        return answer(changed)
 
     return await in_turn(request, write)

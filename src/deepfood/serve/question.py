@@ -33,8 +33,12 @@ class Question:
         return sum(map(len, (self.photos, self.ids, self.not_photos, self.not_ids)))
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it asks for what one photo shows, as a calibration does."""
-        filtered = self.where is not None
-        unusual = filtered or self.box or self.diversity or self.group_duplicates
-        return self.examples == 1 and not unusual
+    def shows_one_photo(self) -> bool:
+        """Whether it is about what one photo shows, which is what a calibration is fitted on."""
+        return self.examples == 1
+
+    @property
+    def asks_for_nearest(self) -> bool:
+        """Whether the hits are simply the nearest photos of the gallery."""
+        narrowed = self.where is not None or self.cursor is not None
+        return not (narrowed or self.diversity or self.group_duplicates)

@@ -29,6 +29,7 @@ def hit_of(request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, V
     return HitOut(
         score=hit.score,
         probability=hit.probability,
+        same_dish=hit.same_dish,
         alike=near,
         attributes=attributes,
         **about,
@@ -52,6 +53,7 @@ def gallery_of(request: Request) -> GalleryOut:
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
+        crop=service.embedder.model.manifest.preprocess.crop,
         attributes=[AttributeOut(**asdict(one)) for one in gallery.columns()],
     )
 

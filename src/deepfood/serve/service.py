@@ -13,6 +13,7 @@ from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.galleries import open_gallery
 from deepfood.gallery import Answer, Photo, judge
+from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import Found
 from deepfood.gallery.queries import combine
@@ -22,6 +23,7 @@ from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
+from deepfood.serve.cursors import Cursors
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
 from deepfood.serve.released import PhotoLinks, is_released
@@ -35,6 +37,7 @@ class SearchService:
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
         self.max_k = settings.max_k
+        self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -42,13 +45,15 @@ class SearchService:
         self.links = PhotoLinks.of(gallery.place, settings)
 
     def search(self, question: Question) -> tuple[Answer, Found]:
-        """The page of hits asked for. How sure it is, is known for a plain question only.
+        """The page of hits asked for, and what is known of the one photo that was asked with.
 
-        Photos of the gallery that the question names are left out. Raises PhotoError or QueryError.
+        Photos of the gallery that the question names are left out, and of one that has a label
+        nothing is guessed. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
         where = parse_filter(question.where) if question.where is not None else None
+        after = None if question.cursor is None else self._cursors.checked(question.cursor)
         query = self._vector(question)
         without = (*question.ids, *question.not_ids)
         with stage("search"):
@@ -58,21 +63,30 @@ class SearchService:
                 where=where,
                 diverse=question.diversity,
                 grouped=question.group_duplicates,
-                after=question.cursor,
+                after=after,
                 without=without,
             )
-        if not question.is_plain:
-            return Answer(found.hits), found
-        voters = found.hits[:VOTERS]
-        if question.cursor or (len(voters) < VOTERS and found.next):
-            voters = self.gallery.find(query, VOTERS, without=without).hits
-        answer = judge(
-            [*voters, *found.hits],
-            self.gallery.manifest.calibration,
+        if found.next is not None:
+            found = replace(found, next=self._cursors.signed(found.next))
+        with stage("search"):
+            return self._judged(question, query, found), found
+
+    def _judged(self, question: Question, query: Vector, found: Found) -> Answer:
+        calibration = self.gallery.manifest.calibration
+        if calibration is None or not question.shows_one_photo:
+            return Answer(found.hits)
+        if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
+            return Answer(found.hits)
+        voters = found.hits[:VOTERS] if question.asks_for_nearest else []
+        if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
+            voters = nearest_labelled(self.gallery, query, question.ids)
+        return judge(
+            found.hits,
+            voters,
+            calibration,
             match_probability=self._match_probability,
             none_probability=self._none_probability,
         )
-        return replace(answer, hits=answer.hits[len(voters) :]), found
 
     def _vector(self, question: Question) -> Vector:
         """What is searched for, as a unit vector, float32 [dim]."""

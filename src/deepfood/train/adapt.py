@@ -20,34 +20,18 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
-from deepfood.evaluate.metrics import Floats, confidence_interval, measure
+from deepfood.evaluate.metrics import JUDGED
 from deepfood.gallery.embedded import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, write_model
+from deepfood.train.compared import Comparison, compare, what_fell
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
 
-#: What is compared on the validation photos; the first decides.
-METRICS = ("mAP", "precision@1", "precision@9")
 #: Standard errors that a head must be above chance.
 _ERRORS = 2
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A metric's means, and the 95 % bootstrap interval of the paired difference."""
-
-    before: float
-    after: float
-    difference: float
-    interval: tuple[float, float]
-
-    @property
-    def certain(self) -> bool:
-        """Whether the interval leaves no doubt about the sign of the difference."""
-        return self.interval[0] > 0 or self.interval[1] < 0
 
 
 @dataclass(frozen=True)
@@ -72,12 +56,15 @@ def adapt(
     *,
     loss: LossName = "supcon",
     seed: int = 0,
+    even_if_worse: bool = False,
     quiet: bool = False,
 ) -> AdaptReport:
     """Fit a head on the training photos of `splits` and write `base` with it as a Model to `out`.
 
-    A Model that is worse on held-out photos is not written: see `AdaptReport.refused`. Embeddings
-    are kept below the folder `cache`. Raises DatasetError, SettingError or DiskFullError.
+    A Model that is worse in any figure on held-out photos is not written: see
+    `AdaptReport.refused`. `even_if_worse` chooses the head by mAP alone and writes it whatever gets
+    worse; the notes say what. Embeddings are kept below the folder `cache`. Raises DatasetError,
+    SettingError or DiskFullError.
     """
     check_out(out, base.model)
     embedded = embed_dataset(
@@ -92,7 +79,15 @@ def adapt(
             "missing that nothing can be learned or validated; the first, "
             f"{embedded.skipped[0].file}: {embedded.skipped[0].reason}"
         )
-    tried = choose_head(train.vectors, labels, loss, seed=seed, threads=base.threads, quiet=quiet)
+    tried = choose_head(
+        train.vectors,
+        labels,
+        loss,
+        seed=seed,
+        threads=base.threads,
+        even_if_worse=even_if_worse,
+        quiet=quiet,
+    )
     before_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # its products are too small to share
     try:
@@ -106,6 +101,7 @@ def adapt(
         labels,
         seed=seed,
     )
+    worse = _what_is_worse(tried, compared)
     report = AdaptReport(
         loss=loss,
         cross_validation=tried,
@@ -113,11 +109,12 @@ def adapt(
         val_photos=len(val.files),
         labels=names,
         compared=compared,
-        refused=_why_refused(tried, compared),
+        refused=None if even_if_worse else _refusal(worse),
         notes=(
             *splits.notes,
             *leak_notes(splits, base.limits, quiet=quiet),
-            *_notes(embedded, val, base.model, tried, compared),
+            *_notes(embedded, val, base.model, compared),
+            *([worse] if worse and even_if_worse else []),
         ),
     )
     if report.refused is None:
@@ -140,32 +137,6 @@ def check_out(out: Path, base: Model) -> None:
         raise SettingError(f"--out {out} holds something else than a Model: give a new folder")
 
 
-def compare(
-    before: tuple[Vectors, Vectors],
-    after: tuple[Vectors, Vectors],
-    query_labels: Labels,
-    gallery_labels: Labels,
-    *,
-    seed: int,
-    own_rows: Labels | None = None,
-) -> dict[str, Comparison]:
-    """Compare two embeddings, each (queries, gallery), of the same photos: by name of METRICS."""
-    found: list[dict[str, Floats]] = [
-        measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
-        for queries, gallery in (before, after)
-    ]
-    compared = {}
-    for name in METRICS:
-        differences = found[1][name] - found[0][name]
-        compared[name] = Comparison(
-            before=float(np.nanmean(found[0][name])),
-            after=float(np.nanmean(found[1][name])),
-            difference=float(np.nanmean(differences)),
-            interval=confidence_interval(differences, seed=seed),
-        )
-    return compared
-
-
 def _number_labels(photos: Embedded) -> tuple[tuple[str, ...], Labels]:
     names, numbers = np.unique(
         np.array([photo.label for photo in photos.files]), return_inverse=True
@@ -177,25 +148,26 @@ def _number(names: tuple[str, ...], label: str | None) -> int:
     return names.index(label) if label in names else -1
 
 
-def _why_refused(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
-    for name, one in compared.items():
-        if one.difference < 0 and (name == METRICS[0] or one.certain):
-            return (
-                f"the adapted Model is worse on the validation photos: {name} {one.after:.3f}, and "
-                f"the one it was made from {one.before:.3f}; no Model was written"
-            )
-    if tried.best.mean_ap < tried.base_mean_ap:
+def _refusal(worse: str | None) -> str | None:
+    return worse and f"{worse}; no Model was written (--even-if-worse writes it)"
+
+
+def _what_is_worse(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
+    if fallen := what_fell(compared):
+        return f"the adapted Model is worse on the validation photos: {fallen}"
+    best, base = tried.best.figures, tried.base
+    if best["mAP"] < base["mAP"]:
         return (
-            f"the best head is worse in cross-validation: mAP {tried.best.mean_ap:.3f}, and the "
-            f"Model it was made from {tried.base_mean_ap:.3f}; no Model was written"
+            f"the best head is worse in cross-validation: mAP {best['mAP']:.3f} (before: "
+            f"{base['mAP']:.3f})"
         )
     # mAP alone would not tell: it rises where photos are heaped by label, whoever is near a heap.
-    if tried.best.precision_at_1 < tried.chance + _ERRORS * tried.chance_error:
+    if best["precision@1"] < tried.chance + _ERRORS * tried.chance_error:
         return (
             f"in cross-validation the nearest photo has the right label for "
-            f"{tried.best.precision_at_1:.0%} of {tried.photos} photos, and by chance it would for "
+            f"{best['precision@1']:.0%} of {tried.photos} photos, and by chance it would for "
             f"{tried.chance:.0%}: the labels cannot be told from the photos, or the photos are too "
-            "few; no Model was written"
+            "few"
         )
     return None
 
@@ -204,7 +176,6 @@ def _notes(
     embedded: Embedded,
     val: Embedded,
     base: Model,
-    tried: CrossValidation,
     compared: dict[str, Comparison],
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
@@ -214,10 +185,10 @@ def _notes(
             f"{seen} of the {len(val.files)} validation photos were trained on by the Model that "
             "is adapted, so its numbers flatter it"
         )
-    if not compared[METRICS[0]].certain:
+    if not compared[JUDGED[0]].certain:
         notes.append(
             f"{len(val.files)} validation photos are too few to be sure of the difference in "
-            f"{METRICS[0]}"
+            f"{JUDGED[0]}"
         )
     return notes
 

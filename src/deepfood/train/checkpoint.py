@@ -1,6 +1,7 @@
 """Checkpoints: all that training needs to go on as if it had never stopped.
 
-`last` is the newest state, `best` the weights of the best epoch so far. Each is replaced in one
+`last` is the newest state, `best` the weights of the best epoch so far and what it finds, `given`
+what the network found before it was trained. Each is replaced in one
 atomic rename, so a crash or a full disk leaves the one before.
 """
 
@@ -20,7 +21,7 @@ from deepfood.photo import Preprocess
 from deepfood.train.recipe import Recipe
 
 TRAINING = "training"
-LAST, BEST = "last.pt", "best.pt"
+LAST, BEST, GIVEN = "last.pt", "best.pt", "given.pt"
 TENSORBOARD = "tensorboard"
 
 Identity = dict[str, str | int | float | bool | None]
@@ -81,6 +82,6 @@ def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
 
 def forget(folder: Path) -> None:
     """Remove what an earlier training left in `folder`."""
-    for name in (LAST, BEST):
+    for name in (LAST, BEST, GIVEN):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)

@@ -2,7 +2,9 @@
 
 The photos of each label are dealt over the folds (stratified); the photos of a fold are queries,
 those of the others the gallery, which is also what the head is fitted on: what a user's gallery and
-the photos that will be asked of it are to each other. The metric is mAP over the whole ranking.
+the photos that will be asked of it are to each other. The best head has the highest mAP of those
+that make no other figure worse: what gathers the photos of a label can hide the few that were right
+before.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,8 @@ import numpy.typing as npt
 import torch
 
 from deepfood.errors import DatasetError
+from deepfood.evaluate.metrics import JUDGED, K
+from deepfood.gallery.vote import VOTERS, vote
 from deepfood.progress import bar
 from deepfood.train.head import Choice, Discriminant, Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
@@ -26,7 +30,7 @@ MAX_PHOTOS = 5000
 
 SHRINKAGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 #: Never 0: photos of a label would become one point, and which of them is nearest would be chance.
-RESIDUALS = (0.1, 0.2, 0.4, 0.8)
+RESIDUALS = (0.5, 1.0, 1.5, 2.0, 3.0)
 SIZES = (64, 128, 256, 512, 1024, 2048)
 STEPS = (0.0, 3e-4, 1e-3)
 #: A smaller embedding is cheaper to keep and to search; this much mAP may be given for it.
@@ -35,28 +39,32 @@ _SIZE_TOLERANCE = 0.002
 
 @dataclass(frozen=True)
 class Trial:
-    """A head that was tried, and its means over the queries of all folds.
+    """A head that was tried: `figures` are means over the queries of all folds, by name of JUDGED.
 
-    `precision_at_1` is the share of queries whose nearest has their label.
+    `fall` is how far one of them is below that of the unchanged embeddings; 0 where none is.
     """
 
     choice: Choice
-    mean_ap: float
-    precision_at_1: float
+    figures: dict[str, float]
+    fall: float
+
+    @property
+    def mean_ap(self) -> float:
+        return self.figures["mAP"]
 
 
 @dataclass(frozen=True)
 class CrossValidation:
     """What was tried on `photos` training photos.
 
-    `base_mean_ap` is the mAP of the unchanged embeddings on the same queries and galleries;
-    `chance` the precision_at_1 of embeddings that know nothing of the labels, and `chance_error`
-    its standard error over so many queries.
+    `base` are the figures of the unchanged embeddings on the same queries and galleries; `chance`
+    is the precision@1 of embeddings that know nothing of the labels, and `chance_error` its
+    standard error over so many queries.
     """
 
     folds: int
     photos: int
-    base_mean_ap: float
+    base: dict[str, float]
     chance: float
     chance_error: float
     best: Trial
@@ -81,11 +89,13 @@ def choose_head(
     *,
     seed: int,
     threads: int = 1,
+    even_if_worse: bool = False,
     quiet: bool = False,
 ) -> CrossValidation:
     """Try heads on unit vectors float32 [n, dim] with labels int64 [n], one number after another.
 
-    `threads` are the processor cores to use; they do not change the outcome.
+    `threads` are the processor cores to use; they do not change the outcome. `even_if_worse` looks
+    at mAP alone.
     Raises DatasetError where no label has two photos.
     """
     rng = np.random.default_rng(seed)
@@ -100,13 +110,16 @@ def choose_head(
         )
     dimension = vectors.shape[1]
     sizes = sorted({size for size in SIZES if size < dimension} | {dimension})
-    total = (len(SHRINKAGES) + len(RESIDUALS) + len(sizes) + len(STEPS) - 3) * count
+    total = (2 * len(SHRINKAGES) + len(RESIDUALS) + len(sizes) + len(STEPS)) * count
     with (
         # A core works on a fold alone: sharing such small products between cores costs more.
         ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         bar("choosing a head", " fits", total, quiet=quiet) as progress,
     ):
         folds = list(pool.map(lambda one: _fold(vectors, labels, number_of == one), range(count)))
+        base = np.concatenate(
+            [judge(one.queries, one.query_labels, one.gallery, one.gallery_labels) for one in folds]
+        )
         trials: dict[Choice, Trial] = {}
 
         def try_heads(choices: list[Choice]) -> Trial:
@@ -116,25 +129,26 @@ def choose_head(
                 choice: [pool.submit(_try, fold, choice, loss, seed) for fold in folds]
                 for choice in new
             }
+            progress.update(count * (len(choices) - len(new)))
             for choice, parts in jobs.items():
                 values = []
                 for part in parts:
                     values.append(part.result())
                     progress.update()
-                trials[choice] = Trial(choice, *_means(values))
-            return max((trials[choice] for choice in choices), key=lambda trial: trial.mean_ap)
+                trials[choice] = _trial(choice, np.concatenate(values), base)
+            return max((trials[choice] for choice in choices), key=worth)
 
-        best = _search(try_heads, sizes)
-    base = [
-        judge(fold.queries, fold.query_labels, fold.gallery, fold.gallery_labels) for fold in folds
-    ]
+        def worth(trial: Trial) -> tuple[float, float]:
+            return (0.0 if even_if_worse else -trial.fall, trial.mean_ap)
+
+        best = _search(try_heads, worth, sizes)
     # Of an alien order of its gallery's photos, this share has the query's label in front.
     shares = np.concatenate([_shares(fold) for fold in folds])
     shares = shares[shares > 0]
     return CrossValidation(
         folds=count,
         photos=len(labels),
-        base_mean_ap=_means(base)[0],
+        base=_means(base),
         chance=float(shares.mean()),
         chance_error=float(np.sqrt((shares * (1 - shares)).sum()) / len(shares)),
         best=best,
@@ -142,15 +156,23 @@ def choose_head(
     )
 
 
-def _search(try_heads: Callable[[list[Choice]], Trial], sizes: list[int]) -> Trial:
+def _search(
+    try_heads: Callable[[list[Choice]], Trial],
+    worth: Callable[[Trial], tuple[float, float]],
+    sizes: list[int],
+) -> Trial:
     """One number after another, each at its best before the next: a fraction of a whole grid."""
     middle = max([size for size in sizes if size <= 256], default=sizes[0])
-    first = Choice(SHRINKAGES[0], RESIDUALS[1], middle)
-    best = try_heads([replace(first, shrinkage=value) for value in SHRINKAGES])
+    best = try_heads([Choice(value, RESIDUALS[1], middle) for value in SHRINKAGES])
     best = try_heads([replace(best.choice, residual=value) for value in RESIDUALS])
+    best = try_heads([replace(best.choice, shrinkage=value) for value in SHRINKAGES])
     sized = [try_heads([replace(best.choice, size=size)]) for size in sizes]
-    highest = max(trial.mean_ap for trial in sized)
-    best = next(trial for trial in sized if trial.mean_ap >= highest - _SIZE_TOLERANCE)
+    kept, highest = max(map(worth, sized))
+    best = next(
+        trial
+        for trial in sized
+        if worth(trial)[0] == kept and trial.mean_ap >= highest - _SIZE_TOLERANCE
+    )
     return try_heads([replace(best.choice, step=value) for value in STEPS])
 
 
@@ -188,26 +210,42 @@ def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels
 def judge(
     queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
 ) -> Floats:
-    """Average precision of each query, and whether its nearest is right (0 or 1): float64 [q, 2].
+    """The figures of each query in the order of JUDGED, float64 [q, 6].
 
     NaN where the gallery has no right photo.
 
-    As `evaluate.metrics.measure` has it, without the other metrics: this runs a hundred times.
+    As `evaluate.metrics.measure` has them, without the other metrics: this runs a hundred times.
     """
     similarity = (torch.from_numpy(queries) @ torch.from_numpy(gallery).T).numpy()
     ranking = np.argsort(-similarity, axis=1, kind="stable")
     right = gallery_labels[ranking] == query_labels[:, np.newaxis]
     precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
     wanted = right.sum(axis=1)
-    sums = (precision * right).sum(axis=1)
-    values = np.column_stack([sums / np.maximum(wanted, 1), right[:, 0]])
+    voters = ranking[:, :VOTERS]
+    scores = np.take_along_axis(similarity, voters, axis=1)
+    guesses = vote(gallery_labels[voters], scores.astype(np.float64))
+    of_guesses = guesses == query_labels[:, np.newaxis]
+    found = {
+        "mAP": (precision * right).sum(axis=1) / np.maximum(wanted, 1),
+        "precision@1": right[:, 0],
+        f"precision@{K}": right[:, :K].sum(axis=1) / K,
+        "recall@5": right[:, :5].any(axis=1),
+        "top-1": of_guesses[:, 0],
+        "top-3": of_guesses.any(axis=1),
+    }
+    values = np.column_stack([found[name] for name in JUDGED]).astype(np.float64)
     values[wanted == 0] = np.nan
     return values
 
 
-def _means(values: list[Floats]) -> tuple[float, float]:
-    mean_ap, precision_at_1 = np.nanmean(np.concatenate(values), axis=0).tolist()
-    return mean_ap, precision_at_1
+def _trial(choice: Choice, values: Floats, base: Floats) -> Trial:
+    """`values` and `base` float64 [q, 6] are of the same queries."""
+    figures, before = _means(values), _means(base)
+    return Trial(choice, figures, max(0.0, *(before[name] - figures[name] for name in JUDGED)))
+
+
+def _means(values: Floats) -> dict[str, float]:
+    return dict(zip(JUDGED, np.nanmean(values, axis=0).tolist(), strict=True))
 
 
 def _shares(fold: _Fold) -> Floats:

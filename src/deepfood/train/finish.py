@@ -1,8 +1,10 @@
 """From a finished training to a Model: the best epoch's weights, its record and its card."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ import torch
 
 from deepfood import __version__
 from deepfood.data.photo_file import photo_id
+from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
+from deepfood.train.compared import Comparison
 from deepfood.train.loop import Training
+from deepfood.train.photos import Photos
 
 #: Figures of the card, in this order.
 _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
@@ -25,17 +30,22 @@ def write_trained(
     training: Training,
     backbone: str,
     broken: dict[str, str],
+    learned: Mapping[str, str],
+    compared: Mapping[str, Comparison] | None,
     notes: Sequence[str],
 ) -> ModelManifest:
     """Export the best epoch of `training` into `out`. Raises DiskFullError.
 
-    `broken` are the photos that could not be read, by file, and why; `notes` lines about the data.
+    `broken` are the photos that could not be read, by file, and why; `learned` those that were
+    learned from, and their SHA-256; `compared` their figures before and after, if they are known;
+    `notes` lines about the data.
     """
+    hashes, gone = _hashes(training.train, broken, learned)
     learner = deepcopy(training.learner).cpu()
     learner.load_state_dict(training.best_weights())
     layout: Any = torch.contiguous_format
     network = learner.backbone.to(memory_format=layout)
-    record = training_record(training, backbone, broken, notes)
+    record = training_record(training, backbone, broken, compared, [*notes, *gone])
     labels = training_labels(training)
     return export_model(
         network,
@@ -46,10 +56,34 @@ def write_trained(
         backbone=backbone,
         labels=labels,
         training=record,
-        trained_on=[photo_id(one) for one in training.train.hashes(but=broken)],
+        trained_on=map(photo_id, hashes),
         source=f"trained by deepfood from {training.origin.source}",
         licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
     )
+
+
+def _hashes(
+    train: Photos, broken: Container[str], learned: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """SHA-256 of all photos that were learned from, and a note on those that nobody can tell of.
+
+    What another process learned from before training was killed is not in `learned`: it is read.
+    """
+    hashes, gone = list(learned.values()), []
+    for row, file in enumerate(train.files):
+        if file.stored in learned or file.stored in broken:
+            continue
+        try:
+            hashes.append(hashlib.sha256(train.read(row)).hexdigest())
+        except PhotoError:
+            gone.append(file.stored)
+    if not gone:
+        return hashes, []
+    note = (
+        f"training photos that are gone, {gone[0]} among them: {len(gone)}; whether they were "
+        "learned from is not known, and their ids are not among those trained on"
+    )
+    return hashes, [note]
 
 
 def training_labels(training: Training) -> tuple[str, ...]:
@@ -62,7 +96,11 @@ def training_labels(training: Training) -> tuple[str, ...]:
 
 
 def training_record(
-    training: Training, backbone: str, broken: dict[str, str], notes: Sequence[str]
+    training: Training,
+    backbone: str,
+    broken: dict[str, str],
+    compared: Mapping[str, Comparison] | None,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """The manifest's `training`: everything to judge the figures by and to train it again."""
     at, recipe, train = training.progress, training.recipe, training.train
@@ -84,6 +122,10 @@ def training_record(
             "val_gallery_photos": len(training.gallery),
         },
         "metrics": {name: value for name, value in best.items() if name != "seconds"},
+        "compared": {
+            name: {**asdict(one), "interval": list(one.interval)}
+            for name, one in (compared or {}).items()
+        },
         "epochs": at.records,
         "best_epoch": at.best_epoch,
         "stopped_early": training.stopped_early,
@@ -127,11 +169,28 @@ The epoch was chosen by them, so they flatter it a little. Retrieval is against 
 |---|---|
 {figures}
 
-## Notes on the data
+{_card_of_comparison(record["compared"])}## Notes on the data
 
 {notes}
 ## Licence
 
 The pretrained weights: {licence}. What the training photos allow is for their owners to say: a
 Model may be bound by the terms of the photos that it was trained on.
+"""
+
+
+def _card_of_comparison(compared: dict[str, Any]) -> str:
+    if not compared:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {one['difference']:+.3f} "
+        f"({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) |"
+        for name, one in compared.items()
+    )
+    return f"""The same photos before and after, top-1 and top-3 by the vote of the nearest:
+
+| metric | before | after | difference (95 % interval) |
+|---|---|---|---|
+{rows}
+
 """

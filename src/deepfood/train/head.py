@@ -1,8 +1,9 @@
 """A head: a linear map of a frozen Model's embeddings that brings photos of one label together.
 
 It starts as regularised linear discriminant analysis in closed form (Fisher 1936; the shrinkage of
-Friedman, "Regularized Discriminant Analysis", 1989), with what does not tell the labels apart kept
-at a lower weight, and is then refined by gradient descent on one of deepfood's losses.
+Friedman, "Regularized Discriminant Analysis", 1989), which may be refined by gradient descent on
+one of deepfood's losses. Beside it stands the embedding as it was given: photos that were alike
+stay so, where the discriminants alone bring together whatever lies near a label's centre.
 
 A head has no bias, so that it commutes with the length of a vector: the head of a unit vector and
 that of the network's own output point the same way.
@@ -11,6 +12,7 @@ that of the network's own output point the same way.
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +38,9 @@ class Choice:
     """What is free in a head.
 
     `shrinkage` (above 0) is added to the variance within labels in every direction, as a multiple
-    of the mean variance; `residual` (0 to 1) weighs what does not tell labels apart; `size` is the
-    numbers in an embedding; `step` the learning rate of the refinement, 0 for none.
+    of the mean variance; `residual` (above 0) weighs the given embedding against the discriminants,
+    1 for as much of either; `size` is the numbers in an embedding; `step` the learning rate of the
+    refinement, 0 for none.
     """
 
     shrinkage: float
@@ -64,6 +67,13 @@ class Discriminant:
         self.variances = variances.flip(0).clamp(min=0)
         self.directions = directions.flip(1)
         self.middle = self.centres.mean(dim=0)
+        self.moment = wide.T @ wide / len(wide)
+
+    @cached_property
+    def principal(self) -> torch.Tensor:
+        """The directions in which the photos reach furthest, longest first, float64 [dim, dim]."""
+        directions: torch.Tensor = torch.linalg.eigh(self.moment)[1]
+        return directions.flip(1)
 
     def whitening(self, shrinkage: float) -> torch.Tensor:
         """float64 [dim, dim]: makes the variance within labels even, and drops the middle."""
@@ -74,14 +84,26 @@ class Discriminant:
         projected: torch.Tensor = white - torch.outer(axis, axis @ white)
         return projected
 
-    def start(self, choice: Choice, white: torch.Tensor) -> torch.Tensor:
-        """The closed-form head, float64 [dim, size], for vectors that went through `white`."""
+    def axes(self, choice: Choice, white: torch.Tensor) -> torch.Tensor:
+        """The discriminants, float64 [dim, rank], for vectors that went through `white`.
+
+        The photos' mean squared length along them is 1.
+        """
         between = (self.centres - self.middle) @ white
         rank = min(len(self.centres) - 1, choice.size)
         axes = torch.linalg.svd(between, full_matrices=False)[2][:rank].T
+        weights = white @ axes
+        length = torch.sqrt(((self.moment @ weights) * weights).sum())
+        scaled: torch.Tensor = axes / length.clamp(min=torch.finfo(length.dtype).tiny)
+        return scaled
+
+    def given(self, choice: Choice, rank: int) -> torch.Tensor:
+        """The given embedding in the numbers that the discriminants leave, float64 [dim, size]."""
         others = choice.size - rank
-        residual = torch.eye(len(axes), others) - axes @ axes[:others].T
-        return torch.cat([axes, choice.residual * residual], dim=1)
+        kept = self.principal[:, :others]
+        return torch.cat(
+            [torch.zeros(len(kept), rank, dtype=kept.dtype), choice.residual * kept], 1
+        )
 
 
 def fit_head(
@@ -100,11 +122,14 @@ def fit_head(
     """
     statistics = statistics or Discriminant(vectors, labels)
     white = statistics.whitening(choice.shrinkage)
-    head: torch.Tensor = statistics.start(choice, white)
+    axes = statistics.axes(choice, white)
+    given = statistics.given(choice, axes.shape[1])
+    head = nn.functional.pad(axes, (0, choice.size - axes.shape[1]))
     if choice.step:
-        photos = nn.functional.normalize(torch.from_numpy(vectors) @ white.float(), dim=1)
-        head = _refine(photos, torch.from_numpy(labels), head.float(), choice, loss, seed)
-    weights = white @ head.double()
+        photos = torch.from_numpy(vectors)
+        seen = photos @ white.float(), photos @ given.float()
+        head = _refine(*seen, torch.from_numpy(labels), head.float(), choice, loss, seed)
+    weights = white @ head.double() + given
     return (weights / weights.abs().max()).float().numpy()
 
 
@@ -116,25 +141,29 @@ def apply_head(vectors: Vectors, weights: Vectors) -> Vectors:
 
 def _refine(
     photos: torch.Tensor,
+    given: torch.Tensor,
     targets: torch.Tensor,
     start: torch.Tensor,
     choice: Choice,
     loss: LossName,
     seed: int,
 ) -> torch.Tensor:
-    """Descend from `start` [dim, size] on batches in which labels have equally many photos."""
+    """Descend from `start` [dim, size] on batches in which labels have equally many photos.
+
+    An embedding is `photos @ head + given`, of photos [n, dim] and given [n, size].
+    """
     rng = np.random.default_rng(seed)
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         criterion = Loss(loss, int(targets.max()) + 1, choice.size)
     head = nn.Parameter(start)
-    _start_at_centres(criterion, nn.functional.normalize(photos @ start, dim=1), targets)
+    _start_at_centres(criterion, nn.functional.normalize(photos @ start + given, dim=1), targets)
     steps = int(np.clip(_EPOCHS * len(targets) // _BATCH_PHOTOS, *_STEPS))
     optimizer = torch.optim.Adam([head, *criterion.parameters()], lr=choice.step)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for rows in _batches(targets.numpy(), steps, rng):
         # At one length, so that the loss that does not normalise (softmax) has a fixed scale.
-        embeddings = _SCALE * nn.functional.normalize(photos[rows] @ head, dim=1)
+        embeddings = _SCALE * nn.functional.normalize(photos[rows] @ head + given[rows], dim=1)
         value = criterion(embeddings, targets[rows])
         optimizer.zero_grad()
         value.backward()

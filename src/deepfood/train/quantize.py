@@ -22,12 +22,13 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
-from deepfood.evaluate.metrics import K, confidence_interval, measure
+from deepfood.evaluate.metrics import JUDGED, K, confidence_interval, measure
 from deepfood.gallery.embedded import Embedded, embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels
-from deepfood.train.adapt import METRICS, Comparison, check_out, compare
+from deepfood.train.adapt import check_out
+from deepfood.train.compared import Comparison, compare
 from deepfood.train.cross_validate import sample_evenly
 from deepfood.train.head import Labels
 from deepfood.train.int8 import check_quantizable, quantize_network
@@ -35,7 +36,7 @@ from deepfood.train.int8 import check_quantizable, quantize_network
 #: What decides where the photos have no labels: a share of the given Model's own answers.
 NEIGHBOURS = f"recall@{K}"
 #: How far each may fall, where the user does not say.
-MAX_DROP = {METRICS[0]: 0.01, NEIGHBOURS: 0.2}
+MAX_DROP = {JUDGED[0]: 0.01, NEIGHBOURS: 0.2}
 
 #: Half of the photos calibrate, up to so many; more change the ranges no further.
 CALIBRATION_PHOTOS = 100
@@ -124,7 +125,7 @@ def quantize(
         max_drop=bound,
         bytes_before=len(network),
         bytes_after=len(int8),
-        refused=_why_refused(decided_by, compared[decided_by], bound),
+        refused=_why_refused(decided_by, compared, bound),
         notes=tuple(_notes(embedded, unseen, compared[decided_by], bound)),
     )
     if report.refused is None:
@@ -178,7 +179,7 @@ def _compare(
     labels = _number_labels(before.files)
     alike = np.bincount(labels[labels >= 0], minlength=len(labels) + 1)[labels]
     if ((labels >= 0) & (alike > 1))[asking].any():
-        return METRICS[0], compare(
+        return JUDGED[0], compare(
             (before.vectors[asking], before.vectors),
             (after.vectors[asking], after.vectors),
             labels[asking],
@@ -197,14 +198,16 @@ def _compare(
     }
 
 
-def _why_refused(metric: str, one: Comparison, max_drop: float) -> str | None:
-    if -one.difference <= max_drop:
-        return None
-    return (
-        f"the int8 Model finds less: {metric} {one.after:.4f}, and the one it was made from "
-        f"{one.before:.4f}, a drop of {-one.difference:.4f} where {max_drop:g} is allowed "
-        "(--max-drop); no Model was written"
-    )
+def _why_refused(decided_by: str, compared: dict[str, Comparison], max_drop: float) -> str | None:
+    """The first figure that drops too far: the deciding one at all, others beyond doubt."""
+    for name, one in compared.items():
+        if -one.difference > max_drop and (name == decided_by or one.interval[1] < -max_drop):
+            return (
+                f"the int8 Model finds less: {name} {one.after:.4f}, and the one it was made from "
+                f"{one.before:.4f}, a drop of {-one.difference:.4f} where {max_drop:g} is allowed "
+                "(--max-drop); no Model was written"
+            )
+    return None
 
 
 def _notes(

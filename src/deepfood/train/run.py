@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
+from deepfood.train.compared import Comparison, what_fell
 from deepfood.train.finish import write_trained
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
-from deepfood.train.loop import EpochRecord, Training
+from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
+from deepfood.train.picture_cache import open_caches
 from deepfood.train.recipe import Recipe
+from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 
@@ -33,6 +36,7 @@ from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 class Task:
     """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
 
+    `pictures_bytes` is how much of `cache` the photos' decoded pictures may take, of all datasets.
     `device` is auto, cpu, cuda or mps. `checkpoint_s` are seconds between checkpoints in an epoch.
     """
 
@@ -43,18 +47,26 @@ class Task:
     recipe: Recipe
     limits: Limits
     cache: Path
+    pictures_bytes: int
     workers: int
     device: str = "auto"
     checkpoint_s: float = 300.0
     fresh: bool = False
+    even_if_worse: bool = False
     quiet: bool = False
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came out. `manifest` is None in the processes that do not write."""
+    """What came out. `manifest` is None in the processes that do not write.
+
+    `compared` are the figures of the validation photos before and after; None for random weights.
+    `refused` says why no Model was written: without `even_if_worse`, none that is worse is.
+    """
 
     manifest: ModelManifest | None
+    compared: dict[str, Comparison] | None
+    refused: str | None
     records: list[EpochRecord]
     best_epoch: int
     stopped_early: bool
@@ -91,15 +103,33 @@ def train_model(
                 on_epoch(record, best)
 
             training.run(each_epoch)
-        broken = training.gather_broken()
-        manifest = None
+        broken, learned = training.gather_broken(), training.gather_learned()
+        manifest = compared = refused = None
         if first:
-            notes = (*task.splits.notes, *leaks)
-            manifest = write_trained(task.out, training, task.backbone, broken, notes)
+            compared = training.compared()
+            worse = what_fell(compared) if compared else ""
+            notes = [*task.splits.notes, *leaks]
+            if worse and not task.even_if_worse:
+                refused = (
+                    f"it finds less on the validation photos than before training: {worse}; no "
+                    "Model was written (the same command with --even-if-worse writes it)"
+                )
+            else:
+                notes += [f"worse than before training: {worse}"] if worse else []
+                manifest = write_trained(
+                    *(task.out, training, task.backbone), broken, learned, compared, notes
+                )
         training.hardware.accelerator.wait_for_everyone()
     seconds = time.monotonic() - started
     return Trained(
-        manifest, at.records, at.best_epoch, training.stopped_early, broken, round(seconds, 3)
+        manifest,
+        compared,
+        refused,
+        at.records,
+        at.best_epoch,
+        training.stopped_early,
+        broken,
+        round(seconds, 3),
     )
 
 
@@ -110,10 +140,12 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
     if (out / MANIFEST).is_file() and kind_of(out) != "model":
         raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
     hardware = start_hardware(recipe, task.device)
+    if hardware.device.type == "cuda":
+        recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
     tell: Say = say if hardware.first else (lambda line: None)
     folder = out / checkpoint.TRAINING
-    with _locked(folder, hardware.first):
+    with _locked(folder, hardware.first), ExitStack() as opened:
         torch.manual_seed(recipe.seed)
         network = create_backbone(task.backbone)
         preprocess = preprocess_of(network, recipe.image_size)
@@ -132,9 +164,19 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
         loss = Loss(
             recipe.loss, len(splits.labels), dimension, label_smoothing=recipe.label_smoothing
         )
+        pictures = opened.enter_context(
+            open_caches(task.cache / "pictures", splits.source, preprocess, task.pictures_bytes)
+        )
         train, val = (
             Photos(
-                splits.source, files, splits.labels, preprocess, task.limits, workers=task.workers
+                splits.source,
+                files,
+                splits.labels,
+                preprocess,
+                task.limits,
+                pictures,
+                workers=task.workers,
+                pinned=hardware.device.type == "cuda",
             )
             for files in (splits.train, splits.val)
         )
@@ -156,9 +198,12 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             origin,
             checkpoint_s=task.checkpoint_s,
             quiet=task.quiet,
+            say=tell,
         )
         if state is not None:
             training.resume(state)
+        elif origin != NO_WEIGHTS:
+            training.judge_given()
         _announce(tell, training, resumed=state is not None, dimension=dimension)
         yield training
 
@@ -177,7 +222,8 @@ def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) ->
     say(
         f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
-        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}"
+        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}, "
+        f"batches of {training.recipe.batch}"
     )
     if len(training.gallery) < len(train):
         say(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepfood.evaluate.metrics import measure
+from deepfood.evaluate.metrics import JUDGED, Floats, measure
+from deepfood.train.feed import to_device
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner
 from deepfood.train.photos import Photos
@@ -43,11 +44,12 @@ def validate(
     hardware: Hardware,
     *,
     batch: int,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, Floats]]:
     """Metrics by name, means over the validation photos; all processes must call it.
 
     `val loss` is the loss in batches of the validation photos, `top-1` and `top-3` the
-    classifier's accuracy, or the neighbours' vote where the loss has no classifier.
+    classifier's accuracy, or the neighbours' vote where the loss has no classifier. Also what
+    retrieval is judged by, of each validation photo: float64 [len(val)], by name of JUDGED.
     """
     learner.eval()
     photos, usable = embed(learner, val, np.arange(len(val)), hardware, batch=batch)
@@ -56,9 +58,11 @@ def validate(
     ranked = ranked[ranked_usable]
     ranked_labels = train.labels[gallery][ranked_usable.numpy()]
     unit = torch.nn.functional.normalize
-    found = measure(
-        unit(photos).numpy(), labels.numpy(), unit(ranked).numpy(), ranked_labels
-    ).means()
+    retrieval = measure(unit(photos).numpy(), labels.numpy(), unit(ranked).numpy(), ranked_labels)
+    figures = {name: np.full(len(val), np.nan) for name in JUDGED}
+    for name, values in figures.items():
+        values[usable.numpy()] = retrieval.metrics[name]
+    found = retrieval.means()
     names = ("top-1", "top-3", "precision@1", "mAP@R", "recall@1", "recall@5", "recall@10")
     metrics = {name: found[name] for name in names}
     with torch.no_grad():
@@ -76,7 +80,7 @@ def validate(
             metrics["top-3"] = float(guesses.any(dim=1).float().mean())
     weight = sum(count for _, count in losses)
     metrics["val loss"] = sum(value * count for value, count in losses) / max(1, weight)
-    return metrics
+    return metrics, figures
 
 
 def embed(
@@ -92,9 +96,9 @@ def embed(
     own = padded[hardware.rank * each : (hardware.rank + 1) * each]
     vectors, usable = [], []
     with torch.no_grad():
-        for pixels, was_read in photos.plain_batches(own.tolist(), batch):
-            vectors.append(learner.embed(torch.from_numpy(pixels).to(hardware.device)))
-            usable.append(torch.from_numpy(was_read).to(hardware.device))
+        for pixels, was_read in photos.plain_batches(own, batch):
+            vectors.append(learner.embed(to_device(pixels, hardware.device)))
+            usable.append(to_device(was_read, hardware.device))
     gather = hardware.accelerator.gather
     count = len(rows)
     return gather(torch.cat(vectors))[:count].cpu(), gather(torch.cat(usable))[:count].cpu()

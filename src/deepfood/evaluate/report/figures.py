@@ -66,11 +66,11 @@ def similarity_figure(found: Evaluation) -> go.Figure:
 
 
 def novelty_figure(found: Evaluation) -> go.Figure:
-    """The best similarity with the own label present, and with it left out of the gallery."""
+    """How sure it is of a dish that is in the gallery, and of one that is left out of it."""
     novelty = found.novelty
     return _histograms(
         {"dish in the gallery": novelty.known, "dish left out": novelty.left_out},
-        "best similarity",
+        "said: probability that the gallery has the dish",
     )
 
 

@@ -3,7 +3,8 @@
 // A search is either {upload: number}, a photo that the visitor gave, or {like: id}, a photo of the
 // gallery; with `where` and `show` of refine.js, and `k`, how many hits are wanted. Where the visitor
 // is lives in the browser's history: `?like=<id>&where=<filter>&show=<order>` in the address, the rest
-// in history.state. Everything that changes it ends in show(), and show() draws what is there.
+// in history.state, an uploaded photo too: this tab keeps it, and a link of it does not. Everything
+// that changes it ends in show(), and show() draws what is there.
 
 import { offerColumns, onRefined, sayFault, showRefined } from "./refine.js";
 import { closeWhy, openWhy } from "./why.js";
@@ -16,28 +17,41 @@ const TWINS = 3; // near-duplicates shown with a hit
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
 const SMALL_BYTES = 300 * 1024;
 const KEPT_UPLOADS = 20;
+const MOST_OF_IT = 0.7; // of a photo's area; a square photo has 0.77 in the Model that ships
+const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound what they keep there
+/** How likely a hit is the same dish, in words; the only number on a card is its similarity. */
+const SAME_DISH = {
+  likely: "likely the same dish",
+  perhaps: "perhaps the same dish",
+  unlikely: "probably another dish",
+};
 
 const $ = (id) => document.getElementById(id);
 const START_TITLE = document.title;
 
-const uploads = new Map(); // number -> {file, blob, url}; gone after a reload
+const uploads = new Map(); // number -> {name, file, blob, url, kept}: `kept` goes into the history
 const photos = new Map(); // id -> what the gallery says of it
 const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search on the page
 let columns = []; // the gallery's attributes
+let crop = 0; // the share of a photo's shorter side that the Model sees, once it is known
 
 // ---------------------------------------------------------------------------------------- history
 
 /** What the address and history say that we look at: null is the start page. */
 function wanted() {
   const { upload, k = FIRST } = history.state ?? {};
-  const said = new URLSearchParams(location.search);
-  const like = said.get("like");
-  const refined = { where: said.get("where") ?? "", show: said.get("show") in ORDERS ? said.get("show") : "" };
-  if (like) return { like, k, ...refined };
-  if (upload) return { upload, k, ...refined };
+  const like = new URLSearchParams(location.search).get("like");
+  if (like) return { like, k, ...refined() };
+  if (upload) return { upload, k, ...refined() };
   return null;
+}
+
+/** The filter and the order that the address asks for, whatever photo is searched with. */
+function refined() {
+  const said = new URLSearchParams(location.search);
+  return { where: said.get("where") ?? "", show: said.get("show") in ORDERS ? said.get("show") : "" };
 }
 
 /** The address of a search; of an upload, only the server's visitor knows the photo. */
@@ -48,19 +62,20 @@ function address({ like, where, show }) {
 
 function visit(search, focus = true) {
   const { upload } = search ?? {};
-  history.pushState(search && { upload, k: FIRST }, "", address(search ?? {}));
+  const photo = uploads.get(upload)?.kept;
+  history.pushState(search && { upload, photo, k: FIRST }, "", address(search ?? {}));
   show({ focus });
   if (focus) scrollTo(0, 0);
 }
 
 const visitStart = () => visit(null);
 /** Another photo, under the filter and in the order of the page. */
-const visitPhoto = (photo) => visit({ where: shown?.where, show: shown?.show, ...photo });
+const visitPhoto = (photo) => visit({ ...refined(), ...photo });
 const visitLike = (id) => visitPhoto({ like: id });
 
 function visitUpload(file) {
   const number = Date.now();
-  uploads.set(number, { file });
+  uploads.set(number, { name: file.name, file });
   if (uploads.size > KEPT_UPLOADS) {
     const [oldest, { url }] = uploads.entries().next().value;
     if (url) URL.revokeObjectURL(url);
@@ -69,20 +84,41 @@ function visitUpload(file) {
   visitPhoto({ upload: number });
 }
 
+/** Keep an upload with its place in this tab's history, for when the page is loaded again. */
+async function keepUpload(number) {
+  const one = uploads.get(number);
+  if (one.blob.size > KEPT_BYTES) return;
+  one.kept = { name: one.name, type: one.blob.type, bytes: await one.blob.arrayBuffer() };
+  if (history.state?.upload === number) history.replaceState({ ...history.state, photo: one.kept }, "");
+}
+
+/** Whether the page has an upload, or could take it from the history. */
+function hasUpload(number) {
+  const { photo } = history.state;
+  if (!uploads.has(number) && photo) {
+    const blob = new Blob([photo.bytes], { type: photo.type });
+    uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept: photo });
+  }
+  return uploads.has(number);
+}
+
 /** Draw what history says. `focus`: the visitor asked for it, so the heading is read out. */
 async function show({ focus = false } = {}) {
   running.abort();
   running = new AbortController();
   closeWhy();
   const search = wanted();
-  if (search?.upload && !uploads.has(search.upload)) {
-    history.replaceState(null, "", location.pathname);
+  if (search?.upload && !hasUpload(search.upload)) {
+    history.replaceState(null, "", address(refined()));
     showStart(focus);
-    showNotice("Your photo was not kept when the page was loaded again. Please choose it once more.");
+    showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
   } else if (search) {
     await showSearch(search, running.signal, focus);
   } else {
     showStart(focus);
+    const { where, show } = refined();
+    if (where) showNotice(`A link cannot carry a photo. Choose one: it is searched with the filter ${where}`);
+    else if (show) showNotice("A link cannot carry a photo. Choose one to search with.");
   }
 }
 
@@ -121,6 +157,8 @@ async function loadGallery() {
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     columns = gallery.attributes;
+    crop = gallery.crop;
+    drawSeen();
     if (count === 0) showNotice("There are no photos in this gallery yet.");
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.
@@ -147,8 +185,8 @@ async function showSearch(search, signal, focus) {
 }
 
 /** The same search under another filter or in another order. What is wrong with it changes nothing. */
-async function refineSearch(refined) {
-  const search = { ...shown, ...refined, k: FIRST };
+async function refineSearch(said) {
+  const search = { ...shown, ...said, k: FIRST };
   if (sameSearch(search, shown)) return;
   running.abort();
   running = new AbortController();
@@ -206,7 +244,7 @@ async function findAnswer(search, signal) {
 async function nextPage(search, known, signal) {
   try {
     const page = await request(search, { k: search.k - known.hits.length, cursor: known.next }, signal);
-    return { ...known, hits: [...known.hits, ...page.hits], next: page.next, notes: page.notes };
+    return { ...known, ...page, hits: [...known.hits, ...page.hits] };
   } catch (problem) {
     if (signal.aborted || problem.status !== 422) throw problem;
     return null;
@@ -235,11 +273,12 @@ async function uploadQuery({ upload }, said, signal) {
   if (!one.blob) {
     one.blob = await shrink(one.file);
     one.url = URL.createObjectURL(one.blob);
+    await keepUpload(upload);
     signal.throwIfAborted();
     drawQuery({ upload });
   }
   const body = new FormData();
-  body.append("photo", one.blob, one.file.name || "photo");
+  body.append("photo", one.blob, one.name || "photo");
   for (const [name, value] of Object.entries(said)) body.append(name, value);
   return { body };
 }
@@ -251,40 +290,56 @@ function drawQuery({ like, upload }) {
   $("query").classList.toggle("without-photo", !source);
   if (source) image.src = source;
   else image.removeAttribute("src");
+  $("query-seen").hidden = $("query-part").hidden = true; // until it is loaded
   $("query-name").textContent = upload ? "Your photo" : photo ? nameOf(photo) : "";
-  $("query-label").textContent = (upload ? uploads.get(upload).file.name : labelOf(photo)) ?? "";
+  $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
   const title = upload ? "Photos like yours" : photo ? `Photos like ${nameOf(photo)}` : "Photos alike";
   $("title").textContent = title;
   document.title = `${title} · deepfood`;
 }
 
-function drawAnswer(search, { hits, verdict, label, notes, more }, fewer) {
+/** Draw the square of the photo that the Model sees, and say so where that is not most of it. */
+function drawSeen() {
+  const { naturalWidth: width, naturalHeight: height, parentElement: frame } = $("query-photo");
+  const known = Boolean(crop && width && $("query-photo").hasAttribute("src"));
+  const side = crop * Math.min(width, height);
+  $("query-seen").hidden = !known;
+  $("query-part").hidden = !known || side * side > MOST_OF_IT * width * height;
+  const shape = frame.clientWidth / frame.clientHeight;
+  const scale = Math.min(shape / width, 1 / height); // the whole photo in the frame, whose height is 1
+  $("query-seen").style.setProperty("--wide", `${(100 * side * scale) / shape}%`);
+  $("query-seen").style.setProperty("--high", `${100 * side * scale}%`);
+}
+
+function drawAnswer(search, { hits, verdict, label, total, notes, more }, fewer) {
   $("hits").removeAttribute("aria-busy");
-  const before = fewer ? $("hits").querySelectorAll(".card:not(.blank)").length : 0;
-  // Where nothing is like it, how likely a photo is the same dish would contradict that.
-  const added = hits.slice(before).map((hit) => card(hit, verdict !== "none"));
+  const before = new Set(Array.from($("hits").querySelectorAll(".like"), (link) => link.dataset.id));
   for (const blank of $("hits").querySelectorAll(".blank")) blank.remove();
-  $("hits").append(...added);
+  if (search.show) $("hits").replaceChildren(); // more of them may be other ones
+  const missing = hits.slice($("hits").children.length);
+  $("hits").append(...missing.map((hit) => card(hit)));
+  const added = hits.filter((hit) => !before.has(hit.id));
   drawVerdict(search, verdict, label);
   const passing = search.where ? " that pass the filter" : "";
   const none = passing ? "No photo passes the filter" : "There are no photos to compare it with";
-  const order = search.show === "varied" ? "" : ", the most alike first";
-  $("summary").textContent = hits.length ? `${plural(hits.length, "photo")}${passing}${order}` : none;
+  const count = hits.reduce((sum, hit) => sum + 1 + hit.alike.length, 0);
+  const counted = `${count < total ? `${count.toLocaleString("en")} of ` : ""}${plural(total, "photo")}${passing}`;
+  $("summary").textContent = hits.length ? `${counted}, the most alike first` : none;
   $("notes").textContent = notes.map((note) => `${capital(note)}.`).join(" ");
   $("notes").hidden = notes.length === 0;
   $("more").hidden = !more;
   const like = search.upload ? "your photo" : nameOf(photos.get(search.like));
   const parts = [
     verdict && $("verdict").textContent,
-    before && `${added.length} more.`,
-    hits.length ? `${plural(hits.length, "photo")} like ${like}${passing}` : `${none}.`,
+    fewer && `${added.length} more.`,
+    hits.length ? `${counted}, those most like ${like}.` : `${none}.`,
     $("notes").textContent,
   ];
   announce(parts.filter(Boolean).join(" "));
-  if (fewer) added[0]?.querySelector(".like").focus();
+  if (fewer && added.length) $("hits").querySelector(`.like[data-id="${added[0].id}"]`).focus();
 }
 
-/** In words, what the gallery thinks of the photo; nothing where it is not calibrated. */
+/** In words, what the gallery thinks of the photo; nothing where it cannot tell, or knows. */
 function drawVerdict(search, verdict, label) {
   $("verdict").hidden = !verdict;
   if (!verdict) return;
@@ -296,7 +351,7 @@ function drawVerdict(search, verdict, label) {
   const name = element("strong", readable(label.label));
   name.dir = "auto";
   const opening = verdict === "match" ? "Looks like " : "Perhaps ";
-  $("verdict").replaceChildren(opening, name, ` (about ${percent(label.probability)} sure).`);
+  $("verdict").replaceChildren(opening, name, ".");
 }
 
 function drawProblem(problem) {
@@ -345,13 +400,12 @@ function askWhy(hit) {
 
 // ------------------------------------------------------------------------------------ small parts
 
-/** A photo of the gallery as a list item; `score` and the original only where it is a hit.
- *  `likely`: say how likely it is the same dish, where that is known, and not how much alike. */
-function card(photo, likely) {
+/** A photo of the gallery as a list item; how much alike it is, and the original, where it is a hit. */
+function card(photo) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
-  part("like").href = address({ ...shown, like: photo.id });
+  part("like").href = address({ ...refined(), like: photo.id });
   part("like").dataset.id = photo.id;
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
@@ -359,20 +413,15 @@ function card(photo, likely) {
   part("name").title = nameOf(photo);
   part("label").textContent = labelOf(photo) ?? "";
   if (photo.score === undefined) {
-    for (const empty of item.querySelectorAll(".facts, .twins")) empty.remove();
+    for (const empty of item.querySelectorAll(".facts, .twins, .same-dish")) empty.remove();
     part("similarity").remove();
     part("original").remove();
     part("ask").remove();
   } else {
     const alike = `${Math.max(0, Math.round(photo.score * 100))}%`;
-    const known = likely && photo.probability !== null;
-    const shown = known ? percent(photo.probability) : alike;
-    part("percent").textContent = shown;
-    part("bar").style.setProperty("--filled", shown);
-    if (known) {
-      part("means").textContent = "likely same dish";
-      part("similarity").title = `${alike} alike`;
-    }
+    part("percent").textContent = alike;
+    part("bar").style.setProperty("--filled", alike);
+    part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
     part("original").href = `photos/${photo.id}`;
     part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
     part("ask").dataset.id = photo.id;
@@ -406,7 +455,7 @@ function twinLink(photo) {
   const link = element("a", "");
   const image = element("img", "");
   link.className = "twin";
-  link.href = address({ ...shown, like: photo.id });
+  link.href = address({ ...refined(), like: photo.id });
   link.dataset.id = photo.id;
   image.src = `thumbnails/${photo.id}`;
   image.alt = `More like ${nameOf(photo)}`;
@@ -417,8 +466,6 @@ function twinLink(photo) {
 const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
 const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.id.slice(0, 6)}`;
 const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);
-// Nothing is quite sure, and nothing quite out of the question.
-const percent = (probability) => `${Math.min(99, Math.max(1, Math.round(probability * 100)))}%`;
 const key = ({ like, upload, where, show }) => JSON.stringify([like, upload, where, show]);
 const sameSearch = (a, b) => key(a) === key(b);
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -546,6 +593,7 @@ $("more").addEventListener("click", () => {
   show();
 });
 
+$("query-photo").addEventListener("load", drawSeen);
 $("query-photo").addEventListener("error", () => $("query").classList.add("without-photo"));
 
 document.addEventListener("paste", (event) => {
