@@ -240,13 +240,13 @@ def test_a_change_counts_only_in_the_generation_that_lives(
 def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: Engine) -> None:
     engine = new_gallery
     photo, removed = engine.open().sample(2, 0)
-    added, data = new_photo(engine, 905, price=3), new_photo(engine, 905).data
+    added = new_photo(engine, 905)
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
         journal = MilvusJournal(About(connection), "killed")
-        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, data)  # type: ignore[attr-defined]
-        journal.append("declare", {"attributes": {"price": {"type": "number", "safety": False}}})
-        journal.append("add", {"photos": [facts_of(added.photo, {"price": 3})]})
+        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[attr-defined]
+        journal.append("declare", {"attributes": {"weight": {"type": "number", "safety": False}}})
+        journal.append("add", {"photos": [facts_of(added.photo, {"weight": 3})]})
         journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})
         journal.append("remove", {"photos": [removal_of(removed)]})
     found = engine.problems()
@@ -256,7 +256,7 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
     now = said(engine)
     assert removed.id not in now
     assert now[photo.id][0].label == "late"
-    assert now[added.photo.id][1] == {"price": 3}
+    assert now[added.photo.id][1] == {"weight": 3}
     assert engine.build().up_to_date
 
 

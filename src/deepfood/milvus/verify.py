@@ -41,11 +41,11 @@ def problems_on_milvus(
         except ArtifactCorruptError as error:
             yield str(error)
             fold = None
-        if fold and columns_of(fold) != manifest.columns:
+        if fold is not None and columns_of(fold) != manifest.columns:
             yield "its attributes are not those that were declared: build it again"
         photos = gallery.stored
         kept = set(photos.kept())
-        lacking = {sha256 for sha256, _ in fold.added()} if fold else set()
+        lacking = {sha256 for sha256, _ in fold.added()} if fold is not None else set()
         rows = 0
         every = gallery.rows.every([*PHOTO_ROW, KEYS, "vector"])
         faults = partial(_faults, photos, fold)
@@ -78,7 +78,7 @@ def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, lis
         faults.append(f"its vector has the length {length:.3f}, and 1 is wanted")
     if row[KEYS] != keys_for(photo, attributes_of(row)):
         faults.append("what filters find it by is not what is said of it")
-    if fold:
+    if fold is not None:
         now = told(photo, fold)
         if now is None:
             faults.append("it was removed: build the gallery again")
