@@ -25,6 +25,7 @@ from deepfood import __version__
 from deepfood.beside import beside
 from deepfood.errors import (
     ArtifactCorruptError,
+    ArtifactError,
     ArtifactFormatError,
     ArtifactMissingError,
     SettingError,
@@ -141,6 +142,8 @@ class Manifest(BaseModel):
                 fault = record.fault(folder / name, contents=contents)
             except FileNotFoundError:  # gone while it was looked at: another took its place
                 fault = "is missing"
+            except OSError as error:
+                fault = f"cannot be read: {error.strerror}"
             if fault:
                 yield f"{name} {fault}"
 
@@ -202,7 +205,10 @@ def _read_manifest(folder: Path, wanted: str) -> bytes:
         why = f"it has no {MANIFEST}" if folder.exists() else f"it is not there; {nearest(folder)}"
         raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
     except OSError as error:
-        raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
+        why = f"{path} cannot be read: {error.strerror}"
+        if error.errno in (errno.EINVAL, errno.EISDIR):  # a pipe or a folder in its place
+            raise ArtifactCorruptError(why) from error
+        raise ArtifactError(why) from error
 
 
 def _first(error: ValidationError) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
-from deepfood.errors import disk_full_named
+from deepfood.errors import ArtifactError, disk_full_named
 from deepfood.gallery.attributes import crc_of
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
@@ -96,6 +96,8 @@ class GrowingStore(Store):
                 keep_sums(connection)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
+        except PermissionError as error:
+            raise ArtifactError(f"{path} cannot be written: {error.strerror}") from error
         store = cls(folder, dimension, storage, connection)
         store.journal, store.by = journal, by
         nothing = np.empty((0, dimension), np.float32)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
-from deepfood.errors import disk_full_named
+from deepfood.errors import ArtifactError, disk_full_named
 from deepfood.gallery.assemble import index_files
 from deepfood.gallery.leftovers import old_indexes, remove_old_indexes
 from deepfood.gallery.lock import only_writer
@@ -48,6 +48,8 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
         lock = FileLock(folder / _LOCK).acquire(blocking=False)
     except Timeout:
         return False
+    except PermissionError as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
     with lock:
         now = Snapshot.open(folder, contents=False)
         manifest, spec = now.manifest, _spec(now)

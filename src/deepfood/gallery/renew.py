@@ -20,6 +20,7 @@ from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactBusyError,
+    ArtifactError,
     ArtifactMissingError,
     DatasetError,
     disk_full_named,
@@ -138,6 +139,8 @@ def only_renewal(folder: Path) -> Iterator[None]:
     try:
         with disk_full_named(folder), FileLock(folder / _LOCK).acquire(blocking=False):
             yield
+    except PermissionError as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
     except Timeout:
         raise ArtifactBusyError(
             f"another process is embedding {folder} again: wait for it, and run the same command "

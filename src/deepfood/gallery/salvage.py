@@ -44,6 +44,10 @@ def salvage(folder: Path, store: Store | None, by: str) -> list[str]:
             newer.append(one)
         else:
             lines += _apply(after, one, journal)
+    if store is None and not after.head.number:
+        raise ArtifactCorruptError(
+            f"neither {journal.folder} nor the catalogue can be read: restore one from a copy"
+        )
     if store is not None:
         _believe(store, after)
     for record in newer:

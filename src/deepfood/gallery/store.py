@@ -130,14 +130,16 @@ class Store:
     def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
         """Open to read only; the folder may lie on a read-only disk, or be written meanwhile."""
         path = folder / CATALOGUE
-        if not path.is_file():
-            raise ArtifactMissingError(f"{path} is missing")
         try:
+            if not path.is_file():
+                raise ArtifactMissingError(f"{path} is missing")
             with disk_full_named(folder):  # its -shm needs some room, also to read
                 reading, filtering = _connect_to_read(path), _connect_to_read(path)
                 return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
     def close(self) -> None:
         with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
@@ -426,7 +428,7 @@ class Store:
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:
         """Whoever writes meanwhile, all questions inside are answered from one state."""
-        with self._lock:
+        with self._lock, self._read_errors():
             own = not self._db.in_transaction
             if own:
                 self._db.execute("BEGIN")
@@ -465,6 +467,17 @@ def _altered_rows(
     return found
 
 
+#: SQLite's words for a file that this user may not read, or that the disk does not give.
+_NOT_OURS = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+    }
+)
+
+
 def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
     """What is wrong with a catalogue: ArtifactCorruptError, but not where it cannot be looked at.
 
@@ -473,7 +486,7 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ArtifactBusyError(f"another process is writing {path} ({error}): try again")
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+    if code in _NOT_OURS:
         return ArtifactError(f"{path} cannot be opened ({error}): is it yours to read and write?")
     return ArtifactCorruptError(
         f"{path} is no usable catalogue ({error}): run deepfood verify --repair, or build again"

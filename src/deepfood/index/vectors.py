@@ -18,7 +18,12 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactMissingError,
+    disk_full_named,
+)
 from deepfood.index.scan import BYTE_OFFSET, dots, dots_of_rows, flat_index
 
 Storage = Literal["f32", "f16", "i8"]
@@ -56,13 +61,18 @@ class VectorFile:
             size = path.stat().st_size
         except FileNotFoundError:
             raise ArtifactMissingError(f"{path} is missing") from None
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
         if size < count * row.itemsize:
             raise ArtifactCorruptError(
                 f"{path} has {size} bytes, and {count} vectors want {count * row.itemsize}"
             )
         if count == 0:  # nothing to map
             return cls(np.empty(0, row), dimension, storage)
-        return cls(np.memmap(path, row, mode="r", shape=(count,)), dimension, storage)
+        try:
+            return cls(np.memmap(path, row, mode="r", shape=(count,)), dimension, storage)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
     def __len__(self) -> int:
         return len(self._stored)

@@ -1,0 +1,118 @@
+"""Files that this user may not read, and pipes in the place of files: refused in a line, not lost.
+
+What cannot be read is perhaps whole: nothing is made anew in its place.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from damages import WRITERS, Whole, in_time, make_whole, state_of
+from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.gallery.verify import gallery_problems
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Whole]:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
+        Path(folder).chmod(0o755)
+        yield make_whole(Path(folder), "hnsw", log=True)
+
+
+@pytest.fixture
+def gallery(whole: Whole) -> Iterator[Path]:
+    copy = whole.copy(whole.root / "copy")
+    yield copy
+    shutil.rmtree(copy)
+
+
+@contextlib.contextmanager
+def as_another_user(gallery: Path) -> Iterator[None]:
+    """Where this is root: whoever may write all of the gallery, but is not root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (gallery, gallery.parent, *gallery.rglob("*")):
+        if path.stat().st_mode & 0o777:
+            os.chown(path, NOBODY, NOBODY)
+    os.setresgid(NOBODY, NOBODY, 0)
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+
+
+#: What is closed, and whether a gallery can be searched and changed without it.
+FILES = {
+    "manifest.json": False,
+    "generation-000002/catalogue.sqlite": False,
+    "generation-000002/catalogue.sqlite-wal": False,
+    "generation-000002/vectors.f32": False,
+    "generation-000002/index-*": False,
+    "generation-000002": False,
+    "journal": False,
+    "journal/records-*": False,
+    "models/*/model.onnx": True,
+}
+
+
+SAYS = re.compile(r"^.*(Permission denied|yours to read|cannot be opened).*$")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_may_not_be_read_is_refused_and_nothing_is_lost(
+    name: str, whole: Whole, gallery: Path
+) -> None:
+    path = next(gallery.glob(name))
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        with as_another_user(gallery):
+            for command in (*_commands(whole), *_changes(whole)):
+                refused = pytest.raises(DeepfoodError, match=SAYS)
+                with refused if not FILES[name] else contextlib.nullcontext():
+                    command(gallery)
+    finally:
+        path.chmod(mode)
+    assert list(gallery_problems(gallery, quiet=True)) == [] or FILES[name]
+    assert state_of(gallery).keys() >= whole.state.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    name: str, whole: Whole, gallery: Path
+) -> None:
+    path = next(gallery.glob(name))
+    path.unlink()
+    os.mkfifo(path)
+    for command in (*_commands(whole), *_changes(whole)):
+        with in_time(), contextlib.suppress(DeepfoodError):
+            command(gallery)
+    with in_time(), contextlib.suppress(DeepfoodError):  # or a build has made it anew
+        assert state_of(gallery).keys() >= whole.state.keys()
+
+
+def _commands(whole: Whole) -> list[Callable[[Path], object]]:
+    def verify(gallery: Path) -> None:
+        problems = list(gallery_problems(gallery, quiet=True))
+        if problems:
+            raise ArtifactError(problems[0])
+
+    return [state_of, verify]
+
+
+def _changes(whole: Whole) -> list[Callable[[Path], object]]:
+    def change(name: str) -> Callable[[Path], object]:
+        return lambda gallery: WRITERS[name](whole, gallery)
+
+    return [change(name) for name in ("add", "update", "attributes", "compact", "build")]
