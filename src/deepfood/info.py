@@ -13,6 +13,7 @@ from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.entry import REMOVED
+from deepfood.gallery.manifest import AnyGalleryManifest
 from deepfood.gallery.repair import repair
 from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.store import Store
@@ -104,7 +105,8 @@ def repair_gallery(
             f"{folder} is a model, and only galleries are mended: make it anew"
         )
     models = []
-    for where in (settings.model, GalleryManifest.read(folder).model_folder(folder), DEFAULT_MODEL):
+    own = AnyGalleryManifest.read(folder).model_folder(folder)
+    for where in (settings.model, own, DEFAULT_MODEL):
         with contextlib.suppress(ArtifactError):
             models.append(open_model(where))
     return repair(
