@@ -5,7 +5,8 @@ the manifest replaces its predecessor in one atomic rename. A crash at any momen
 artefact or the new one, never a mixture.
 
 The manifest's last field is the SHA-256 of all bytes before it: one that was altered is never
-believed. Format 1 had no such field; such manifests are read, and written as format 2.
+believed. Format 1 had no such field; such manifests are read, and written as format 2 (those of
+galleries only to upgrade them).
 """
 
 import errno

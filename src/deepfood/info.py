@@ -13,7 +13,7 @@ from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.entry import REMOVED
-from deepfood.gallery.manifest import MODELS, manifest_copies
+from deepfood.gallery.manifest import MODELS, AnyGalleryManifest, manifest_copies
 from deepfood.gallery.repair import repair
 from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.store import Store
@@ -107,7 +107,7 @@ def repair_gallery(
             f"{folder} is a model, and only galleries are mended: make it anew"
         )
     if not copies:
-        GalleryManifest.read(folder)
+        AnyGalleryManifest.read(folder)
     models = []
     for where in (settings.model, *sorted((folder / MODELS).glob("*")), DEFAULT_MODEL):
         with contextlib.suppress(ArtifactError):

@@ -39,6 +39,7 @@ from deepfood.gallery.lock import LOCK, only_writer
 from deepfood.gallery.manifest import (
     MODELS,
     GalleryManifest,
+    is_gallery,
     is_generation,
     manifest_copies,
     model_problems,
@@ -222,6 +223,9 @@ def _refuse_other_folders(out: Path) -> None:
     """Never write into a folder that holds something else."""
     if out.exists() and not out.is_dir():
         raise DatasetError(f"{out} is a file: give a folder for the gallery")
+    with contextlib.suppress(ArtifactError):
+        if is_gallery(out):  # also one of an earlier format, which had no journal
+            return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
     if out.is_dir() and not (out / JOURNAL).is_dir():
         strangers = sorted(

@@ -39,7 +39,8 @@ def known_or_removed(stores: list[Store], fold: Fold) -> dict[str, Known]:
         came_back = (
             isinstance(entry, Skipped)
             and entry.reason == REMOVED
-            and fold[entry.same_as or ""].removed is None
+            and entry.same_as is not None  # of an earlier format, and told by its name alone
+            and fold[entry.same_as].removed is None
         )
         if not came_back:
             known[file] = one

@@ -21,12 +21,13 @@ import numpy.typing as npt
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import ArtifactError, disk_full_named
 from deepfood.gallery.attributes import crc_of
+from deepfood.gallery.connections import unusable
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
 from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
 from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
-from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store, unusable
+from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store
 from deepfood.gallery.sums import keep_sums, sum_again
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.index import Storage, VectorFile, append_vectors

@@ -49,3 +49,14 @@ def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
         for path in (*folder.glob("index-*"), *folder.glob(".index-*"))
         if path.relative_to(out).as_posix() not in manifest.files
     ]
+
+
+def keep_aside(folder: Path, path: Path) -> Path:
+    """Move a file or folder to the gallery's lost+found, under a name that is free."""
+    home = folder / LOST_FOUND
+    home.mkdir(exist_ok=True)
+    to, number = home / path.name, 1
+    while to.exists():
+        to, number = home / f"{path.name}.{number}", number + 1
+    shutil.move(path, to)
+    return to.relative_to(folder)

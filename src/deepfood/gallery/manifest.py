@@ -1,12 +1,17 @@
 """The gallery's manifest, the names of its parts on disk, and its own copy of its Model."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from deepfood.artifacts import MANIFEST, Manifest, kind_of, write_atomically
-from deepfood.errors import ArtifactError, ModelMismatchError, disk_full_named
+from deepfood.errors import (
+    ArtifactError,
+    ArtifactFormatError,
+    ModelMismatchError,
+    disk_full_named,
+)
 from deepfood.gallery.calibration import Calibration
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model, ModelManifest, open_model
@@ -24,6 +29,8 @@ class GalleryManifest(Manifest):
     """
 
     kind_wanted: ClassVar[str] = "gallery"
+    #: Galleries of format 1 had no journal.
+    format_oldest: ClassVar[int] = 2
     kind: Literal["gallery"] = "gallery"
 
     generation: Annotated[int, Field(ge=1)]
@@ -45,6 +52,17 @@ class GalleryManifest(Manifest):
     took_over: tuple[int, int] | None = None
     #: The generation before, of the last build or change of Model, to go back to.
     before: "GalleryManifest | None" = None
+
+    @classmethod
+    def parse(cls, text: bytes, folder: Path | str) -> Self:
+        """As every manifest, but ArtifactFormatError also for a format that is no longer read."""
+        manifest = super().parse(text, folder)
+        if manifest.format_version < cls.format_oldest:
+            raise ArtifactFormatError(
+                f"{folder} was made by an earlier deepfood: deepfood verify --repair {folder} "
+                "brings it to the format of today, with nothing lost and nothing embedded again"
+            )
+        return manifest
 
     def write(self, folder: Path) -> None:
         """Commit, once a copy for `deepfood verify --repair` lies in the generation's folder."""
@@ -78,6 +96,12 @@ class GalleryManifest(Manifest):
                 f"({self.model_fingerprint[:12]}), and you are using {model.manifest.name} "
                 f"({model.fingerprint[:12]}): leave --model out, or build it again"
             )
+
+
+class AnyGalleryManifest(GalleryManifest):
+    """One of today, or of an earlier format: for who brings that to today's (upgrade.py)."""
+
+    format_oldest: ClassVar[int] = 1
 
 
 def is_gallery(folder: Path) -> bool:

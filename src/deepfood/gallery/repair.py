@@ -4,7 +4,6 @@ Nothing is deleted that is not there twice: what cannot be put to use is moved t
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +29,21 @@ from deepfood.gallery.entry import Photo
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.following_store import FollowingStore
 from deepfood.gallery.journal import Journal
-from deepfood.gallery.leftovers import LOST_FOUND, remove_old_indexes
+from deepfood.gallery.leftovers import keep_aside, remove_old_indexes
 from deepfood.gallery.lock import only_writer
-from deepfood.gallery.manifest import GalleryManifest, index_path, keep_model, manifest_copies
+from deepfood.gallery.manifest import (
+    AnyGalleryManifest,
+    GalleryManifest,
+    index_path,
+    keep_model,
+    manifest_copies,
+)
 from deepfood.gallery.photo_files import PhotoFiles, place_of
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.recover import user
 from deepfood.gallery.salvage import count_anew, salvage
 from deepfood.gallery.store import CATALOGUE, Store
+from deepfood.gallery.upgrade import upgrade
 from deepfood.gallery.verify import Fault, find_faults
 from deepfood.index import INDEXES
 from deepfood.model import Model
@@ -57,11 +63,13 @@ def repair(
 ) -> tuple[list[str], list[str]]:
     """Mend the gallery: what was done, a line each, and what is still wrong.
 
+    One of an earlier format is first brought to that of today.
+
     A missing Model is taken from `models`, if it is among them; `open_embedder` is called only
     where a photo must be embedded again. Raises ArtifactBusyError where it is being written.
     """
     with only_writer(folder):
-        done = _manifest_again(folder)
+        done = [*_manifest_again(folder), *upgrade(folder, photos_root)]
         faults: list[Fault] = []
         for _ in range(_ROUNDS):
             before, faults = faults, list(find_faults(folder, photos_root, quiet=quiet))
@@ -76,7 +84,7 @@ def repair(
 def _manifest_again(folder: Path) -> list[str]:
     """Put the copy of a manifest into its place where that cannot be read."""
     try:
-        GalleryManifest.read(folder)
+        AnyGalleryManifest.read(folder)
     except (ArtifactMissingError, ArtifactCorruptError, ArtifactFormatError) as error:
         if isinstance(error, ArtifactFormatError) and kind_of(folder) == "gallery":
             raise  # of a newer deepfood
@@ -265,17 +273,6 @@ class _Mender:
         manifest.write(folder)
         remove_old_indexes(folder, manifest)
         return "the index is built again"
-
-
-def keep_aside(folder: Path, path: Path) -> Path:
-    """Move a file to the gallery's lost+found, under a name that is free."""
-    home = folder / LOST_FOUND
-    home.mkdir(exist_ok=True)
-    to, number = home / path.name, 1
-    while to.exists():
-        to, number = home / f"{path.name}.{number}", number + 1
-    shutil.move(path, to)
-    return to.relative_to(folder)
 
 
 def _drop(path: Path) -> None:

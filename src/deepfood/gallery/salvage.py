@@ -10,11 +10,12 @@ from typing import Any
 from deepfood.artifacts import sync_folder, write_atomically
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.attributes import crc_of
+from deepfood.gallery.connections import unusable
 from deepfood.gallery.entry import REMOVED, Photo
 from deepfood.gallery.fold import Fold, Said, facts_of, text_of
 from deepfood.gallery.journal import BEGINNING, JOURNAL, Journal, Record
 from deepfood.gallery.leftovers import LOST_FOUND
-from deepfood.gallery.store import State, Store, unusable
+from deepfood.gallery.store import State, Store
 from deepfood.gallery.sums import sum_again
 
 #: Where a journal is made again.

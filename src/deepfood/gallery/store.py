@@ -7,10 +7,7 @@ rows and changes there are, and the newest record of the journal that the catalo
 Vectors beyond its `next_row` are of photos that were never acknowledged.
 """
 
-import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -23,7 +20,6 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import (
-    ArtifactBusyError,
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
@@ -31,6 +27,7 @@ from deepfood.errors import (
 )
 from deepfood.gallery.attributes import SCHEMA as ATTRIBUTES_SCHEMA
 from deepfood.gallery.attributes import Attributes, crc_of
+from deepfood.gallery.connections import close_all, connect_to_read, unusable
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
 from deepfood.gallery.fold import Said, said_from
 from deepfood.gallery.journal import BEGINNING, Head
@@ -124,7 +121,7 @@ class Store:
         else:
             self.attributes = Attributes(filtering, threading.RLock())
         # Whoever uses an old generation last closes it, in whichever thread that is.
-        self._close = weakref.finalize(self, _close_all, connection, filtering)
+        self._close = weakref.finalize(self, close_all, connection, filtering)
 
     @classmethod
     def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
@@ -134,7 +131,7 @@ class Store:
             if not path.is_file():
                 raise ArtifactMissingError(f"{path} is missing")
             with disk_full_named(folder):  # its -shm needs some room, also to read
-                reading, filtering = _connect_to_read(path), _connect_to_read(path)
+                reading, filtering = connect_to_read(path), connect_to_read(path)
                 return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
@@ -465,67 +462,3 @@ def _altered_rows(
         crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
         found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
     return found
-
-
-#: SQLite's words for a file that this user may not read, or that the disk does not give.
-_NOT_OURS = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-    }
-)
-
-
-def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
-    """What is wrong with a catalogue: ArtifactCorruptError, but not where it cannot be looked at.
-
-    A file that this user may not read is perhaps whole.
-    """
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ArtifactBusyError(f"another process is writing {path} ({error}): try again")
-    if code in _NOT_OURS:
-        return ArtifactError(f"{path} cannot be opened ({error}): is it yours to read and write?")
-    return ArtifactCorruptError(
-        f"{path} is no usable catalogue ({error}): run deepfood verify --repair, or build again"
-    )
-
-
-def _close_all(*connections: sqlite3.Connection | None) -> None:
-    for connection in connections:
-        if connection is not None:
-            connection.close()
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    uri = path.resolve().as_uri()
-    if os.access(path.parent, os.W_OK):
-        # May write: after a writer was killed, the first to come recovers what it had committed.
-        connection = _connect(f"{uri}?mode=rw")
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-    # A read-only disk: SQLite may not put its -shm there, and nobody writes.
-    wal = path.with_name(f"{path.name}-wal")
-    if not wal.is_file() or wal.stat().st_size == 0:
-        return _connect(f"{uri}?immutable=1")
-    # What was acknowledged last is in the log only, which must be merged where one may write.
-    with tempfile.TemporaryDirectory() as folder:
-        for one in (path, wal):
-            shutil.copy(one, folder)
-        merged = _connect(Path(folder, path.name).as_uri())
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        merged.backup(connection)
-        merged.close()
-    return connection
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    try:
-        connection.execute("SELECT record_sum FROM state").fetchall()
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
