@@ -127,6 +127,7 @@ def _deepfood(backbone: str, photos: PhotoSet, count: int, work: Path) -> Callab
             recipe=recipe,
             limits=limits(),
             cache=work,
+            pictures_bytes=2**34,
             workers=available_cores(),
             device=DEVICE,
             checkpoint_s=float("inf"),

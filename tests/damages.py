@@ -169,7 +169,12 @@ def _hits(whole: Whole, folder: Path, where: str | None) -> list[object]:
         shown: list[object] = []
         for seed in (0, 8, 100):
             query = whole.embedder.embed(jpeg(seed))
-            found = gallery.find(query, 6, where=parse_filter(where) if where else None)
+            # Of a filter all, so that one that is missing is told from one that is wrong.
+            found = (
+                gallery.find(query, 100, where=parse_filter(where))
+                if where
+                else gallery.find(query, 6)
+            )
             shown.append(
                 [
                     (*_shown(hit.photo, found.attributes[hit.photo.id]), round(hit.score, 4))
@@ -270,9 +275,9 @@ def _reindex(whole: Whole, folder: Path) -> State:
 def _push(whole: Whole, folder: Path) -> State:
     bucket = folder.with_name("bucket")
     bucket.mkdir()
-    push(folder, f"{bucket.as_uri()}/shelf", Settings(), quiet=True)
+    push(folder, str(bucket), Settings(), quiet=True)
     pulled = folder.with_name("pulled")
-    pull(f"{bucket.as_uri()}/shelf", pulled, Settings(), quiet=True)
+    pull(str(bucket), pulled, Settings(), quiet=True)
     shutil.rmtree(folder)
     pulled.rename(folder)
     return whole.state
@@ -351,6 +356,8 @@ def _damage_file(folder: Path, path: Path, kind: str, draw: random.Random) -> No
         return
     if kind == "swapped":
         others = [one for one in sorted(folder.rglob("*")) if one.is_file() and one != path]
+        if "vectors" in path.name or path.parts[-3] == "photos":  # a photo's bytes and its vector
+            others = [o for o in others if ("vectors" in o.name) == ("vectors" in path.name)]
         alike = [one for one in others if one.suffix == path.suffix] or others
         other = draw.choice(alike if draw.random() < 0.7 else others)
         path.write_bytes(other.read_bytes())

@@ -4,6 +4,8 @@ A test module that imports these tests gives the fixture `engine`.
 """
 
 import json
+import os
+import secrets
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, redirect_stdout, suppress
@@ -18,6 +20,7 @@ import pytest
 import samples
 from deepfood.config import Settings
 from deepfood.data.photo_file import PhotoFile
+from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactMissingError,
@@ -26,17 +29,20 @@ from deepfood.errors import (
     QueryError,
     UndeclaredError,
 )
-from deepfood.galleries import add_to, import_attributes, open_gallery
+from deepfood.galleries import add_to, build, history_of, import_attributes, open_gallery, writer_of
 from deepfood.gallery.answer import nearest_labelled
+from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.gallery.vote import VOTERS
 from deepfood.info import problems_of
+from deepfood.milvus.address import is_milvus
 from deepfood.renewals import forget_before, reembed, rollback
 from live import run_here
-from plates import Counting, tiny_embedder
+from plates import Counting, tiny_embedder, write_dishes
 
 
 @dataclass(frozen=True)
@@ -527,6 +533,217 @@ def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: En
     assert engine.open().photo(photo.id).label == "by hand"
 
 
+@dataclass(frozen=True)
+class Own:
+    """A gallery of the engine's kind, of twelve labelled photos, for one test alone."""
+
+    place: Path
+    photos: Path
+    settings: Settings
+    embedder: Embedder
+
+    def build(self, **asked: bool) -> Any:
+        source, consent = list_photos(self.photos), Consent(**asked)
+        return build(source, self.place, self.settings, consent=consent, quiet=True)
+
+    def writing(self) -> AbstractContextManager[ChangedGallery]:
+        return writer_of(self.place, self.settings)
+
+    def open(self) -> SearchedGallery:
+        return open_gallery(self.place, self.settings)[0]
+
+
+@pytest.fixture
+def own(engine: Engine, tmp_path: Path) -> Own:
+    on_milvus = is_milvus(engine.place)
+    place = Path(f"{engine.place}_{secrets.token_hex(4)}") if on_milvus else tmp_path / "gallery"
+    changed = {"model": engine.embedder.model.folder, "photos_store": str(tmp_path / "store")}
+    settings = engine.settings.model_copy(update=changed)
+    made = Own(place, write_dishes(tmp_path / "photos", 3), settings, engine.embedder)
+    made.build()
+    return made
+
+
+def path_of(own: Own, photo: Photo) -> Path:
+    return own.photos / photo.file
+
+
+def touch_all(own: Own) -> None:
+    for path in own.photos.rglob("*.jpg"):
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
+
+
+def without_file(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        one: (replace(photo, file="", modified_ns=0), values)
+        for one, (photo, values) in found.items()
+    }
+
+
+def test_what_was_said_stays_with_the_content(own: Own, tmp_path: Path) -> None:
+    photos = sorted(said(own).values(), key=lambda one: one[0].file)
+    first, second, third = (photo for photo, _ in photos[:3])
+    with own.writing() as writer:
+        writer.declare({"price": Definition("number"), "allergens": Definition("list")})
+        writer.update(first.id, label="by hand", attributes={"price": 9, "allergens": ["nuts"]})
+        writer.update(second.id, photo_name="Named", attributes={"price": 2})
+        writer.update(third.id, attributes={"allergens": []})
+    now = without_file(said(own))
+    assert now[first.id][1] == {"price": 9, "allergens": ["nuts"]}
+
+    def check(report: Any, gone: int = 0, left: int = 12) -> None:
+        assert (len(report.gone), report.count) == (gone, left)
+        after = without_file(said(own))
+        assert after == {one: now[one] for one in after}
+        assert gallery_columns(own)["allergens"].safety
+        assert not list(problems_of(own.place, quiet=True))
+
+    touch_all(own)  # all are embedded again
+    report = own.build()
+    assert (report.up_to_date, report.embedded) == (False, 12)
+    check(report)
+    moved = path_of(own, first).with_name("renamed.jpg")
+    path_of(own, first).rename(moved)
+    check(own.build())
+    assert said(own)[first.id][0].file.endswith("renamed.jpg")
+    # A folder is away for one build.
+    folder, away = moved.parent, tmp_path / "away"
+    folder.rename(away)
+    report = own.build()
+    assert moved.relative_to(own.photos).as_posix() in report.gone
+    check(report, gone=3, left=9)
+    away.rename(folder)
+    check(own.build())
+    assert own.build().up_to_date
+    # One that is away is added by hand: what was said of it counts again.
+    data = moved.read_bytes()
+    moved.unlink()
+    check(own.build(), gone=1, left=11)
+    with own.writing() as writer:
+        assert writer.add([embed_photo(data, PhotoFile("added.jpg"), own.embedder)]) == ["added"]
+    assert said(own)[first.id][0].label == "by hand"
+    assert said(own)[first.id][1] == {"price": 9, "allergens": ["nuts"]}
+    assert own.build().gone == ()
+    assert said(own)[first.id][1] == {"price": 9, "allergens": ["nuts"]}
+
+
+def test_removed_content_stays_out_under_any_name(own: Own) -> None:
+    photo = min((photo for photo, _ in said(own).values()), key=lambda one: one.file)
+    path = path_of(own, photo)
+    with own.writing() as writer:
+        writer.declare({"price": Definition("number")})
+        writer.update(photo.id, attributes={"price": 1})
+        writer.remove([photo.id])
+    copy = path.with_name("another name.jpg")
+    copy.write_bytes(path.read_bytes())
+    for change in (lambda: None, lambda: touch_all(own), path.unlink):
+        change()
+        report = own.build()
+        assert (report.count, report.gone) == (11, ())
+        assert photo.id not in said(own)
+    with own.writing() as writer:
+        new = embed_photo(copy.read_bytes(), PhotoFile("back.jpg"), own.embedder)
+        assert writer.add([new]) == ["added"]
+    assert own.build().count == 12
+    assert said(own)[photo.id][1] == {}  # it was removed with all that was said of it
+
+
+def test_who_edits_the_name_alone_leaves_the_label_to_the_source(own: Own) -> None:
+    photo = next(photo for photo, _ in said(own).values() if photo.label == "tomato soup")
+    other = next(one for one, _ in said(own).values() if one.label == "spinach_curry")
+    with own.writing() as writer:
+        writer.update(photo.id, photo_name="Mine")
+    path_of(own, photo).rename(path_of(own, other).with_name("moved.jpg"))
+    own.build()
+    after = said(own)[photo.id][0]
+    assert (after.label, after.name) == ("spinach_curry", "Mine")
+    assert (after.label_edited, after.name_edited) == (False, True)
+    with own.writing() as writer:
+        writer.update(photo.id, label="chosen")
+    touch_all(own)
+    own.build()
+    assert said(own)[photo.id][0].label == "chosen"
+
+
+def test_the_history_tells_who_changed_what_and_takes_it_back(own: Own) -> None:
+    photo, other = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.id)[:2]
+    now = said(own)
+    with writer_of(own.place, own.settings, by="ann") as writer:
+        writer.declare({"price": Definition("number")})
+        writer.update(photo.id, label="wrong", attributes={"price": 1})
+        writer.remove([other.id])
+    *_, declared, update, removal = history_of(own.place, own.settings)
+    told = [(one.do, one.by, one.photos) for one in (declared, update, removal)]
+    assert told == [
+        ("declare", "ann", ()),
+        ("update", "ann", (photo.id,)),
+        ("remove", "ann", (other.id,)),
+    ]
+    (only,) = history_of(own.place, own.settings, photo.id)
+    assert only.about["changes"][0]["label"] == "wrong"
+    with own.writing() as writer:
+        for one in (update, removal):
+            writer.undo(one.number)
+        with pytest.raises(QueryError, match="something else was said"):
+            writer.undo(update.number)
+    assert said(own)[photo.id] == now[photo.id]
+    own.build()
+    assert said(own) == now
+    assert [one.undoes for one in history_of(own.place, own.settings)][-2:] == [
+        update.number,
+        removal.number,
+    ]
+
+
+def test_the_table_of_a_build_says_what_is_news_in_it(own: Own) -> None:
+    photos = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.file)
+    rows = [f"{photo.file},{photo.label},{number}" for number, photo in enumerate(photos)]
+
+    def built(rows: list[str]) -> Any:
+        table = own.photos / "table.csv"
+        table.write_text("\n".join(["file,label,price", *rows]) + "\n", encoding="utf-8")
+        source = list_photos(table)
+        return build(source, own.place, own.settings, consent=Consent(replace=True), quiet=True)
+
+    assert built(rows).attributes == ("price",)
+    assert [said(own)[photo.id][1]["price"] for photo in photos] == list(range(12))
+    with own.writing() as writer:
+        writer.update(photos[0].id, attributes={"price": 99})
+    assert built(rows).attributes == ()
+    assert said(own)[photos[0].id][1]["price"] == 99
+    rows[1] = f"{photos[1].file},{photos[1].label},50"
+    assert built(rows).attributes == ("price",)
+    assert [said(own)[photo.id][1]["price"] for photo in photos[:3]] == [99, 50, 2]
+
+
+def test_a_build_that_would_lose_photos_is_refused(own: Own, tmp_path: Path) -> None:
+    now, away = said(own), tmp_path / "away"
+    away.mkdir()
+    folders = sorted(own.photos.iterdir())[:3]
+    for folder in folders:
+        folder.rename(away / folder.name)
+    with pytest.raises(DatasetError, match=r"9 of the 12 photos .* --allow-loss"):
+        own.build()
+    assert said(own) == now
+    # Under other names they are not lost.
+    for folder in folders:
+        (away / folder.name).rename(own.photos / f"{folder.name} 2")
+    report = own.build()
+    assert (report.count, report.gone) == (12, ())
+    for folder in folders:
+        (own.photos / f"{folder.name} 2").rename(away / folder.name)
+    report = own.build(allow_loss=True)
+    assert (report.count, len(report.gone)) == (3, 9)
+
+    elsewhere = replace(own, photos=write_dishes(tmp_path / "elsewhere", 3, start=50))
+    now = said(own)
+    with pytest.raises(DatasetError, match="another place: name a new gallery, or give --replace"):
+        elsewhere.build()
+    assert said(own) == now
+    assert elsewhere.build(replace=True).count == 12
+    assert said(own).keys().isdisjoint(now)
+
+
 def deepfood(engine: Engine, *arguments: object) -> Any:
     """What a command says of it as JSON; it gets the settings that the gallery was made with."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
@@ -577,7 +794,7 @@ def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path
     assert engine.open().facts(one.id)[1].keys() & {"spice", "diet", "tags"} == {"tags"}
 
 
-def gallery_columns(engine: Engine) -> dict[str, ColumnFacts]:
+def gallery_columns(engine: "Engine | Own") -> dict[str, ColumnFacts]:
     with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
         return {column.name: column for column in gallery.columns()}
 
@@ -623,7 +840,7 @@ def other(tmp_path: Path) -> Embedder:
     return tiny_embedder(tmp_path / "other", pool=16)
 
 
-def said(engine: Engine) -> dict[str, Any]:
+def said(engine: "Engine | Own") -> dict[str, Any]:
     """All that is said of each photo."""
     with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
         found = gallery.find(gallery.vector(gallery.sample(1, 0)[0].id), 1000)

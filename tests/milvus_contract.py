@@ -8,7 +8,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,17 @@ from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.declared import Definition
+from deepfood.gallery.entry import Photo, edited
+from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.fold import edit_of, facts_of, removal_of
 from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import living
+from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import photo_of, row_of
 from deepfood.milvus.turn import HeldTurn
@@ -67,6 +70,23 @@ def test_the_living_generation_is_found_with_one_call(
     assert living(Connection(nowhere, settings)) is None
     with pytest.raises(ArtifactMissingError, match="there is no gallery"):
         MilvusGallery.open(nowhere, settings)
+
+
+def test_one_search_asks_only_of_one_generation(
+    engine: Engine, address: MilvusAddress, settings: Settings, asked: list[str]
+) -> None:
+    with engine.writing() as writer:
+        photo = engine.open().sample(1, 0)[0]
+        writer.declare({"frozen": Definition("number")})
+        writer.update(photo.id, attributes={"frozen": 1})
+    with MilvusGallery.open(address, settings) as gallery:
+        query = gallery.vector(photo.id)
+        gallery._fresh_s = 0  # all that it is asked for is looked up again
+        for where in (None, parse_filter("frozen = 1")):
+            del asked[:]
+            found = gallery.find(query, 5, where=where)
+            assert found.attributes[photo.id]["frozen"] == 1
+            assert asked.count("describe_alias") == 1
 
 
 def test_an_evaluation_fetches_the_photos_once(
@@ -193,13 +213,14 @@ def test_a_change_counts_only_in_the_generation_that_lives(
         assert made_in == [1, 1, 2]
     assert said(engine)[photo.id][0].label == "late"
 
-    # One that was killed in between has not changed what lives, nor what is gone back to.
+    # One that was killed in between has not changed what lives; its record counts all the same.
     with MilvusWriter.open(address, engine.settings) as writer:
 
         def killed() -> None:
             (row,) = writer.rows([gone.id]).values()
             rollback(engine.place, engine.settings, quiet=True)
-            never = replace(photo_of(row), label="never")
+            never = edited(photo_of(row), {"label": "killed"})
+            writer.record("update", {"photos": [edit_of(photo_of(row), never, {})]})
             writer.write([row_of(never, np.array(row["vector"]), {}, row["written_ns"])])
             raise KeyboardInterrupt
 
@@ -207,9 +228,36 @@ def test_a_change_counts_only_in_the_generation_that_lives(
             writer.steadily(killed)
     now = said(engine)
     assert now[gone.id][0].label == gone.label
+    assert any("not what the journal says" in line for line in engine.problems())
     rollback(engine.place, engine.settings, quiet=True)
     check_made_with(engine, other)
-    assert said(engine) == now
+    after = said(engine)
+    assert after.pop(gone.id)[0].label == "killed"
+    del now[gone.id]
+    assert after == now
+
+
+def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: Engine) -> None:
+    engine = new_gallery
+    photo, removed = engine.open().sample(2, 0)
+    added, data = new_photo(engine, 905, price=3), new_photo(engine, 905).data
+    address = MilvusAddress.parse(engine.place)
+    with closing(Connection(address, engine.settings)) as connection:
+        journal = MilvusJournal(About(connection), "killed")
+        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, data)  # type: ignore[attr-defined]
+        journal.append("declare", {"attributes": {"price": {"type": "number", "safety": False}}})
+        journal.append("add", {"photos": [facts_of(added.photo, {"price": 3})]})
+        journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})
+        journal.append("remove", {"photos": [removal_of(removed)]})
+    found = engine.problems()
+    assert len(found) == 4, found
+    engine.build()
+    assert engine.problems() == []
+    now = said(engine)
+    assert removed.id not in now
+    assert now[photo.id][0].label == "late"
+    assert now[added.photo.id][1] == {"price": 3}
+    assert engine.build().up_to_date
 
 
 def test_photos_embedded_for_the_generation_before_are_refused(
@@ -295,16 +343,18 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
     new_gallery: Engine, tmp_path: Path
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
-    removed, edited = engine.open().sample(2, 0)
+    removed, changed = engine.open().sample(2, 0)
     added = new_photo(engine, 903, price=4)
     with engine.writing() as writer:
+        writer.declare({"price": Definition("number")})
         writer.add([added])
         writer.remove([removed.id])
-        writer.update(edited.id, label="by hand", attributes={"price": 3})
+        writer.update(changed.id, label="by hand", attributes={"price": 3})
     now = said(engine)
     extra = engine.photos / "zz-extra.jpg"
     extra.write_bytes(samples.photo(70, 70, 904))
     gone = next(one for one in engine.open().photos()[0] if not (one.added or one.label_edited))
+    data = (engine.photos / gone.file).read_bytes()
     (engine.photos / gone.file).unlink()
     address, photos = MilvusAddress.parse(engine.place), list_photos(engine.photos)
     report = build_on_milvus(photos, address, other, engine.settings, quiet=True)
@@ -316,9 +366,13 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
     (new,) = after.keys() - now.keys()
     assert after[new][0].file == extra.name
     assert build_on_milvus(photos, address, other, engine.settings, quiet=True).up_to_date
-    # What the build has changed goes back too.
-    assert rollback(engine.place, engine.settings, quiet=True).made == 1
-    assert said(engine) == after
+    # Back to the photos of the generation before, with what people have said since.
+    (engine.photos / gone.file).write_bytes(data)
+    with engine.writing() as writer:
+        writer.update(changed.id, label="since", attributes={"price": 5})
+    kept = said(engine)[changed.id]
+    assert rollback(engine.place, engine.settings, quiet=True).made == 0
+    assert said(engine) == {**now, changed.id: kept}
     check_made_with(engine, engine.embedder)
 
 

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     # Learning and evaluating
     cache: Path = Path("~/.cache/deepfood")
+    pictures_bytes: Annotated[int, Field(ge=0)] = 64 * 2**30
 
     # S3
     s3_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import open_embedder
-from deepfood.errors import ArtifactMissingError, SettingError
+from deepfood.errors import ArtifactMissingError
 from deepfood.extras import missing_extra
 from deepfood.gallery import (
     BuildReport,
@@ -25,6 +25,7 @@ from deepfood.gallery.build import NOTHING_ASKED, Consent
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.history import Event, history
 from deepfood.gallery.import_attributes import import_attributes as import_into_folder
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
 from deepfood.gallery.searched import (
     ChangedGallery,
@@ -90,9 +91,11 @@ def compared(gallery: SearchedGallery) -> tuple[EveryPhoto, Compared]:
 def history_of(place: Path | str, settings: Settings, photo: str | None = None) -> Iterator[Event]:
     """Every change of a gallery, or of one photo by its id. Raises ArtifactError or QueryError."""
     if is_milvus(place):
-        raise SettingError(f"{place}: deepfood history works on folders only")
+        with open_on_milvus(place, settings) as gallery:
+            yield from history(gallery.journal, photo)
+        return
     GalleryManifest.read(Path(place))
-    return history(Path(place), photo)
+    yield from history(Journal(Path(place)), photo)
 
 
 def writing(
@@ -106,22 +109,27 @@ def writing(
     """The writer of an open gallery. Raises ArtifactBusyError, ArtifactError or EngineError."""
     if isinstance(gallery, Gallery):
         return GalleryWriter.open(gallery.folder, model, wait_s=wait_s, by=by)
-    return writer_of(gallery.place, settings, model)
+    return writer_of(gallery.place, settings, model, by=by)
 
 
 @contextmanager
 def writer_of(
-    place: Path | str, settings: Settings, model: Model | None = None, *, wait_s: float = 0
+    place: Path | str,
+    settings: Settings,
+    model: Model | None = None,
+    *,
+    wait_s: float = 0,
+    by: str = "",
 ) -> Iterator[ChangedGallery]:
     """The writer of the gallery at `place`."""
     if not is_milvus(place):
-        with GalleryWriter.open(Path(place), model, wait_s=wait_s) as writer:
+        with GalleryWriter.open(Path(place), model, wait_s=wait_s, by=by) as writer:
             yield writer
         return
     expect_pymilvus()
     from deepfood.milvus.writer import MilvusWriter
 
-    with MilvusWriter.open(MilvusAddress.parse(place), settings, model) as on_milvus:
+    with MilvusWriter.open(MilvusAddress.parse(place), settings, model, by=by) as on_milvus:
         yield on_milvus
 
 
@@ -167,7 +175,9 @@ def build(
 
         embedder = open_embedder(settings, _living_model(out, settings))
         address, reading = MilvusAddress.parse(out), reading_for(settings)
-        return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
+        return build_on_milvus(
+            source, address, embedder, settings, consent=consent, reading=reading, quiet=quiet
+        )
     folder = Path(out)
     keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)

@@ -13,6 +13,7 @@ from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.entry import REMOVED
+from deepfood.gallery.manifest import MODELS, manifest_copies
 from deepfood.gallery.repair import repair
 from deepfood.gallery.snapshot import open_store
 from deepfood.gallery.store import Store
@@ -35,12 +36,13 @@ def describe(folder: Path) -> dict[str, Any]:
         }
     with Gallery.open(folder) as gallery:
         now = gallery.refresh()
+        labels = {photo.label for photo in now.store.photos() if photo.label}
         left_out = [asdict(one) for one in now.store.skipped()]
         about = now.manifest
         return {
             **about.model_dump(mode="json", exclude={"files", "index", "index_by_size"}),
             "count": now.count,
-            "labels": gallery.labels,
+            "labels": len(labels),
             "holes": len(now.alive) - now.count,
             "index": about.index.kind,
             "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
@@ -99,12 +101,15 @@ def repair_gallery(
     """Mend a gallery: what was done, and what is still wrong. Raises an ArtifactError."""
     if is_milvus(folder):
         raise SettingError(f"{folder}: a gallery on Milvus is mended by building it again")
-    if kind_of(folder) == "model":
+    copies = manifest_copies(folder)  # the manifest itself may be what is damaged
+    if not copies and kind_of(folder) == "model":
         raise ArtifactFormatError(
             f"{folder} is a model, and only galleries are mended: make it anew"
         )
+    if not copies:
+        GalleryManifest.read(folder)
     models = []
-    for where in (settings.model, GalleryManifest.read(folder).model_folder(folder), DEFAULT_MODEL):
+    for where in (settings.model, *sorted((folder / MODELS).glob("*")), DEFAULT_MODEL):
         with contextlib.suppress(ArtifactError):
             models.append(open_model(where))
     return repair(

@@ -134,6 +134,42 @@ def test_what_deepfood_is_told_are_settings() -> None:
     assert told <= known
 
 
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in container["env"]}
+
+
+def in_bytes(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi")) * 2**30
+
+
+#: A server after 200 searches has 205 MB (docs/performance.md), a worker on Ray no more.
+SERVICE_BYTES = 300 * 2**20
+
+
+def test_a_server_fits_into_its_memory() -> None:
+    (deployment,) = (one for one in documents() if one["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    told, resources = environment(container), container["resources"]
+    # Without threads it would take every core that the node has, and memory for each.
+    assert told["DEEPFOOD_THREADS"] == resources["requests"]["cpu"]
+    defaults = Settings.model_fields
+    most = SERVICE_BYTES + int(told["DEEPFOOD_MAX_DECODING_BYTES"])
+    for name in ("max_upload_bytes_at_once", "thumbnail_cache_bytes"):
+        most += defaults[name].default
+    assert most * 1.5 < in_bytes(resources["limits"]["memory"])
+    # A photo of as many pixels as are allowed can be decoded, in most formats: 4 bytes each.
+    assert int(told["DEEPFOOD_MAX_DECODING_BYTES"]) > 4.5 * defaults["max_photo_pixels"].default
+
+
+def test_workers_on_ray_fit_into_their_memory() -> None:
+    (job,) = (one for one in documents() if one["kind"] == "RayJob")
+    for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        limits, told = container["resources"]["limits"], environment(container)
+        each = SERVICE_BYTES + int(told["DEEPFOOD_MAX_DECODING_BYTES"])
+        assert int(limits["cpu"]) * each * 1.5 < in_bytes(limits["memory"])
+
+
 def test_secrets_are_in_no_file() -> None:
     assert all(one["kind"] != "Secret" for one in documents())
 

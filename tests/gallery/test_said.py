@@ -16,6 +16,7 @@ from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gall
 from deepfood.gallery.build import Consent
 from deepfood.gallery.history import history
 from deepfood.gallery.import_attributes import import_attributes
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.rollback import rollback
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
@@ -211,10 +212,10 @@ def test_history_tells_what_changed_when_and_who(
     with GalleryWriter.open(gallery, by="key 0123") as writer:
         writer.update("plate-00005.jpg", label="pie")
         writer.remove(["plate-00006.jpg"])
-    every = list(history(gallery))
+    every = list(history(Journal(gallery)))
     assert [one.do for one in every] == ["import", "import", "update", "update", "remove"]
     assert [one.by for one in every[-2:]] == ["key 0123"] * 2
-    of_one = list(history(gallery, sha256(jpeg(5))[:20]))
+    of_one = list(history(Journal(gallery), sha256(jpeg(5))[:20]))
     assert [one.do for one in of_one] == ["import", "update"]
     assert of_one[-1].about["changes"][0]["label"] == "pie"
     assert of_one[0].about["changes"] == [{"attributes": {"allergens": ["peanut"]}}]
@@ -224,7 +225,7 @@ def test_history_tells_what_changed_when_and_who(
     assert run_here("history", gallery) == 0
     assert "key 0123" in capsys.readouterr().out
     with pytest.raises(QueryError, match="no photo's id"):
-        list(history(gallery, "../x"))
+        list(history(Journal(gallery), "../x"))
 
 
 def test_changes_are_taken_back_one_after_the_other(
@@ -233,7 +234,7 @@ def test_changes_are_taken_back_one_after_the_other(
     with GalleryWriter.open(gallery) as writer:
         writer.update("plate-00003.jpg", label="stew", attributes={"price": None})
         writer.remove(["plate-00006.jpg"])
-    label, removal = [one.number for one in history(gallery)][-2:]
+    label, removal = [one.number for one in history(Journal(gallery))][-2:]
     with GalleryWriter.open(gallery) as writer:
         (photo,) = writer.undo(label)
         assert (photo.label, photo.label_edited) == ("soup", True)
@@ -246,8 +247,8 @@ def test_changes_are_taken_back_one_after_the_other(
     assert build(tmp_path / "photos", gallery, embedder).count == 12
     assert said_of(gallery, 6)[2] == {"allergens": ["peanut"]}
     # The very first edit too: the label is the source's again, which the journal noted.
-    first = next(one.number for one in history(gallery) if one.do == "update")
-    undone = [one.undoes for one in history(gallery) if one.undoes]
+    first = next(one.number for one in history(Journal(gallery)) if one.do == "update")
+    undone = [one.undoes for one in history(Journal(gallery)) if one.undoes]
     assert undone == [label, removal]
     with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="something else"):
         writer.undo(first - 1)
@@ -284,7 +285,7 @@ def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
             use()
     assert run_here("verify", gallery, "--repair", "--model", tmp_path / "model") == 0
     assert said_of(gallery, 3) == ALL
-    assert list(history(gallery))[-1].do == "restore"
+    assert list(history(Journal(gallery)))[-1].do == "restore"
 
 
 def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(

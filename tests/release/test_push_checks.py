@@ -9,10 +9,14 @@ from shelves import photos_of, settings, small_chunks
 
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactCorruptError
+from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery import GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
+from deepfood.gallery.declared import Definition
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.journal import Journal
 from deepfood.index import IndexSpec
+from deepfood.release.frozen import frozen
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf
@@ -34,6 +38,7 @@ def gallery(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) 
     build_gallery(source, out, embedder, IndexSpec(), storage=request.param, quiet=True)
     with GalleryWriter.open(out) as writer:
         writer.remove(["plate-00002.jpg"])
+        writer.declare({"allergens": Definition("list", safety=True)})
         writer.update("plate-00003.jpg", attributes={"allergens": ["peanut"]})
     return out
 
@@ -88,16 +93,17 @@ def test_the_vector_of_a_removed_photo_may_be_anything(gallery: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("UPDATE photos SET label = 'soup' WHERE row = 4", r"row 4 of catalogue\.sqlite"),
-        ("UPDATE photos SET vector_crc = 0 WHERE row = 4", r"row 4 of catalogue\.sqlite"),
+        ("UPDATE photos SET label = 'soup' WHERE row = 4", "row 4 of the catalogue"),
+        ("UPDATE photos SET vector_crc = 0 WHERE row = 4", "row 4 of the catalogue"),
         ("UPDATE attributes SET safety = 0", "the attribute allergens is altered"),
         ("UPDATE attribute_values SET value = '[]'", "the attribute allergens of row 3 is altered"),
         ("DELETE FROM attribute_keys", "the attribute allergens of row 3 is altered"),
         ("UPDATE skipped SET reason = 'none'", r"the skipped file broken\.jpg is altered"),
-        ("DELETE FROM photos WHERE row = 5", "contradicts itself about row 5"),
-        ("DELETE FROM changes", "contradicts itself about row 2"),
-        ("INSERT INTO changes (row, kind) VALUES (6, 'remove')", "contradicts itself about row 6"),
-        ("UPDATE state SET value = 12 WHERE name = 'next_row'", "contradicts itself about row 12"),
+        ("DELETE FROM photos WHERE row = 5", "row 5 of the catalogue is missing"),
+        ("DELETE FROM changes", "is damaged"),
+        ("INSERT INTO changes VALUES (9, 6, 'remove', 0)", "is damaged"),
+        ("UPDATE state SET next_row = 12", "is damaged"),
+        ("UPDATE state SET record_sum = ''", "is damaged"),
     ],
 )
 def test_an_altered_catalogue_is_not_pushed(
@@ -109,3 +115,22 @@ def test_an_altered_catalogue_is_not_pushed(
     with pytest.raises(ArtifactCorruptError, match=said):
         push_to(tmp_path / "shelf", gallery)
     assert Shelf.open(str(tmp_path / "shelf"), settings()).names() == []
+
+
+def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None:
+    journal = Journal(gallery)
+    with GalleryWriter.open(gallery) as writer:
+        writer.update("plate-00004.jpg", name="Soup")
+    Fold.of(journal).write_checkpoint(journal)
+    with GalleryWriter.open(gallery) as writer:
+        writer.update("plate-00004.jpg", name="Leek soup")
+    for path in sorted(journal.folder.iterdir()):
+        whole = path.read_bytes()
+        for at in {*range(0, len(whole), 23), len(whole) - 1}:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            with pytest.raises(ArtifactError), frozen(gallery):
+                pass
+        path.write_bytes(whole)
+    pushed = push_to(tmp_path / "shelf", gallery)
+    pull(pushed.bucket.url, tmp_path / "pulled", settings(), quiet=True)
+    assert Fold.of(Journal(tmp_path / "pulled")).head == Fold.of(journal).head

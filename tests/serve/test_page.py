@@ -298,6 +298,27 @@ def test_the_latest_search_wins(page: Page, small_gallery: SmallGallery) -> None
     expect(page.locator("#hits .name").first).to_have_text("Crème brûlée")
 
 
+@pytest.mark.parametrize(
+    ("size", "said"), [((640, 480), True), ((300, 640), True), ((500, 500), False)]
+)
+def test_what_the_model_sees_is_drawn_on_the_photo(
+    page: Page, size: tuple[int, int], said: bool
+) -> None:
+    crop = page.request.get("/api/v1/gallery").json()["crop"]
+    assert crop == 0.875
+    choose(page, upload("a.png", "image/png", encode(plate(5, size), "PNG")))
+    expect_hits(page, "Photos like yours")
+    expect(page.locator("#query-seen")).to_be_visible()
+    frame, seen = (page.locator(at).bounding_box() for at in ("#query .frame", "#query-seen"))
+    scale = min(frame["width"] / size[0], frame["height"] / size[1])
+    for side, start in (("width", "x"), ("height", "y")):
+        assert seen[side] == pytest.approx(crop * min(size) * scale, abs=1.5)
+        middle = frame[start] + frame[side] / 2
+        assert seen[start] + seen[side] / 2 == pytest.approx(middle, abs=1.5)
+    expect(page.locator("#query-part")).to_be_visible(visible=said)
+    assert axe(page) == ""
+
+
 # Why this one?
 
 

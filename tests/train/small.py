@@ -14,14 +14,23 @@ from deepfood.train.recipe import DEEPFOOD
 from deepfood.train.run import Task
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pixels=64_000_000)
-OF_TASK = ("backbone", "weights", "workers", "checkpoint_s", "fresh", "device", "even_if_worse")
+OF_TASK = (
+    *("backbone", "weights", "workers", "checkpoint_s", "fresh", "device", "even_if_worse"),
+    "pictures_bytes",
+)
 
 
 def small_task(photos: Path, out: Path, **changes: Any) -> Task:
     """Train on `photos` into `out`; keywords of Recipe and of Task change it."""
     of_task = {name: changes.pop(name) for name in OF_TASK if name in changes}
     recipe = DEEPFOOD.but(**{"epochs": 2, "batch": 8, "image_size": 32, **changes})
-    fixed = {"backbone": "test_resnet", "weights": "none", "workers": 2, "device": "cpu"}
+    fixed: dict[str, Any] = {
+        "backbone": "test_resnet",
+        "weights": "none",
+        "workers": 2,
+        "device": "cpu",
+    }
+    fixed["pictures_bytes"] = 2**24
     return Task(
         split_photos(list_photos(photos), val_share=0.2),
         out,

@@ -114,6 +114,7 @@ def train(
         recipe=chosen,
         limits=Limits.of(settings),
         cache=settings.cache.expanduser(),
+        pictures_bytes=settings.pictures_bytes,
         device=device,
         workers=workers or available_cores(),
         checkpoint_s=checkpoint_every,

@@ -77,11 +77,12 @@ class Attribute(_Result):
 
 
 class GalleryFacts(_Result):
-    """What is searched."""
+    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
 
     photos: int
     labels: int
     index: str
     model: str
     dimension: int
+    crop: float
     attributes: tuple[Attribute, ...]

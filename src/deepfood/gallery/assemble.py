@@ -31,7 +31,7 @@ def assemble(
     generation: int,
     photos_root: Root,
     model: Model,
-    choice: Choice,
+    choice: Choice[Known],
     fold: Fold,
     spec: IndexSpec,
     storage: Storage,

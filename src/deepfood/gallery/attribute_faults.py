@@ -10,7 +10,7 @@ from deepfood.gallery.values import Key, keys_of
 
 def attribute_faults(attributes: Attributes) -> Iterator[str]:
     """A line about every definition, value and key that is not what was written."""
-    with attributes.lock:
+    with attributes.asking():
         names: dict[int, str] = {}
         for number, name, type_, safety, check in attributes.db.execute("SELECT * FROM attributes"):
             names[number] = name

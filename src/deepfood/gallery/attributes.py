@@ -81,7 +81,7 @@ class Attributes:
         In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
         declares many. Raises DatasetError.
         """
-        with self._asking():
+        with self.asking():
             declared = self.declared() if known is None else known
             ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
             before = declared.get(name)
@@ -100,7 +100,7 @@ class Attributes:
         )
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def asking(self) -> Iterator[None]:
         """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
         with self.lock:
             try:
@@ -113,7 +113,7 @@ class Attributes:
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:
         """Whoever writes meanwhile, all questions inside are answered from one state."""
-        with self._asking():
+        with self.asking():
             own = not self.db.in_transaction
             if own:
                 self.db.execute("BEGIN")
@@ -129,7 +129,7 @@ class Attributes:
         Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
         it is one of safety.
         """
-        with self._asking():
+        with self.asking():
             rows = self.db.execute(
                 "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
             ).fetchall()
@@ -146,7 +146,7 @@ class Attributes:
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        with self._asking():
+        with self.asking():
             return dict(
                 self.db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
@@ -183,7 +183,7 @@ class Attributes:
 
         In the caller's transaction, as `write`.
         """
-        with self._asking():
+        with self.asking():
             attribute = (self.declared() if known is None else known)[name]
             there = {
                 row
@@ -263,7 +263,7 @@ class Attributes:
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
-        with self._asking():
+        with self.asking():
             for (number,) in self.db.execute(
                 "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
             ).fetchall():

@@ -300,7 +300,7 @@ def _is_reusable(living: GalleryManifest, embedder: Embedder, storage: Storage) 
     )
 
 
-def _gone(old: Store | None, choice: Choice, fold: Fold) -> tuple[str, ...]:
+def _gone(old: Store | None, choice: Choice[Known], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
     if old is None:
         return ()

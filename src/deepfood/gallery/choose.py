@@ -1,24 +1,28 @@
 """Which of a source's files, and of the photos that were added, a new generation holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from deepfood.data.photos import PhotoSource
 from deepfood.errors import DatasetError
 from deepfood.gallery.entry import REMOVED, Photo, Skipped
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.known import Known, known_files
+from deepfood.gallery.known import Entry, Known, known_files
 from deepfood.gallery.store import Store
 
 #: Why a photo that was added is not in a new generation.
 BYTES_GONE = "the gallery's copy of its bytes is gone or damaged: add it again"
 
 
+K = TypeVar("K", bound=Entry)
+
+
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[K]):
     """Photos and where their vectors are, and files that are left out."""
 
-    photos: list[tuple[Photo, Known]]
+    photos: list[tuple[Photo, K]]
     skipped: list[Skipped]
 
 
@@ -52,14 +56,14 @@ def by_content(stores: Iterable[Store]) -> dict[str, Known]:
 
 
 def choose_photos(
-    source: PhotoSource, known: dict[str, Known], fold: Fold, vectors: dict[str, Known]
-) -> Choice:
+    source: PhotoSource, known: Mapping[str, K], fold: Fold, vectors: Mapping[str, K]
+) -> Choice[K]:
     """Each content once, under the first file that has it; the other files are skipped.
 
     What people said of a photo goes with its content. Added photos come last, and a file with the
     same content as one of them is a copy of it. Raises DatasetError where no photo is usable.
     """
-    chosen: list[tuple[Photo, Known]] = []
+    chosen: list[tuple[Photo, K]] = []
     skipped: list[Skipped] = []
     added: dict[str, Photo] = {}
     for sha256, photo in fold.added():

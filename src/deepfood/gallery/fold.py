@@ -5,12 +5,13 @@ Everything else in a gallery can be made again from the photos, the Model and th
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from deepfood.artifacts import replacing
 from deepfood.errors import ArtifactCorruptError
@@ -24,6 +25,16 @@ _CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
 TAIL_RECORDS = 10_000
 #: Facts of a photo that was added, as its record has them beside its SHA-256.
 _ADDED = ("file", "label", "name", "media_type", "width", "height", "bytes", "modified_ns")
+
+
+class AnyJournal(Protocol):
+    """A journal, wherever it is, as far as it is read."""
+
+    def records(self) -> Iterator[Record]:
+        """All of them. Raises ArtifactCorruptError."""
+
+    def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """As `Journal` says. Raises ArtifactCorruptError."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,12 @@ def edit_of(before: Photo, after: Photo, values: Mapping[str, Value | None]) -> 
             edit[name] = now[0]
             edit.setdefault("was", {})[name] = getattr(before, name)
     return {**edit, "attributes": dict(values)} if values else edit
+
+
+def removal_of(photo: Photo) -> dict[str, Any]:
+    """A photo as a record of kind `remove` has it."""
+    names = ("sha256", "file", "bytes", "modified_ns", "added")
+    return {name: getattr(photo, name) for name in names}
 
 
 class Fold:
@@ -135,8 +152,8 @@ class Fold:
             if said.added is not None:
                 yield sha256, said.photo(sha256)
 
-    def apply(self, record: Record, journal: Journal) -> None:
-        """Add the next record."""
+    def apply(self, record: Record, journal: AnyJournal) -> None:
+        """Add the next record, of this journal."""
         what = record.what
         match record.do:
             case "begin":
@@ -170,7 +187,7 @@ class Fold:
                 self.source_table = what.get("source_table", self.source_table)
             case _:
                 raise ArtifactCorruptError(
-                    f"record {record.number} of {journal.folder} is a {record.do!r}, which this "
+                    f"record {record.number} of the journal is a {record.do!r}, which this "
                     "deepfood does not know: upgrade deepfood"
                 )
         self.head = record.head
@@ -209,57 +226,65 @@ class Fold:
     def write_checkpoint(self, journal: Journal) -> None:
         """Keep this fold, so that the next one begins here; the one before the last is deleted."""
         path = journal.folder / f"checkpoint-{self.head.number:012d}.jsonl"
-        definitions = {name: asdict(one) for name, one in self.definitions.items()}
-        digest = hashlib.sha256()
         with replacing(path) as file:
-
-            def write(line: str) -> None:
-                data = line.encode() + b"\n"
-                digest.update(data)
-                file.write(data)
-
-            head = {"head": self.head, "source_table": self.source_table}
-            write(json.dumps({**head, "definitions": definitions}))
-            for sha256 in self:
-                said = self._said[sha256]
-                text = said if isinstance(said, str) else text_of(said)
-                write(f"{sha256} {text}")
-            file.write(f"{digest.hexdigest()}\n".encode())
+            file.writelines(self.lines())
         for old in checkpoints(journal)[:-2]:
             old.unlink(missing_ok=True)
+
+    def lines(self) -> Iterator[bytes]:
+        """This fold, for `from_lines`; the last line is the SHA-256 of those before."""
+        definitions = {name: asdict(one) for name, one in self.definitions.items()}
+        digest = hashlib.sha256()
+        head = {"head": self.head, "source_table": self.source_table}
+        first = json.dumps({**head, "definitions": definitions})
+        for line in itertools.chain([first], map(self._line, self)):
+            data = line.encode() + b"\n"
+            digest.update(data)
+            yield data
+        yield f"{digest.hexdigest()}\n".encode()
+
+    def _line(self, sha256: str) -> str:
+        said = self._said[sha256]
+        return f"{sha256} {said if isinstance(said, str) else text_of(said)}"
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """A checkpoint. Raises ArtifactCorruptError."""
+        with reading(path) as file:
+            fold = cls.from_lines(file.read(), path)
+        if fold.head.number != number_of(path):
+            raise ArtifactCorruptError(f"{path} is damaged: it is of another record")
+        return fold
+
+    @classmethod
+    def from_lines(cls, data: bytes, place: object) -> Self:
+        """What `lines` gave, found at `place`. Raises ArtifactCorruptError."""
         try:
-            with reading(path) as file:
-                lines = file.read().decode().split("\n")[:-1]
+            lines = data.decode().split("\n")[:-1]
             body = "".join(f"{line}\n" for line in lines[:-1])
             if hashlib.sha256(body.encode()).hexdigest() != lines[-1]:
                 raise ValueError("its checksum is another")
             fold, head = cls(), json.loads(lines[0])
             fold.head, fold.source_table = Head(*head["head"]), head["source_table"]
-            if fold.head.number != number_of(path):
-                raise ValueError("it is of another record")
             for name, one in head["definitions"].items():
                 fold.definitions[name] = Definition(**one)
             fold._said = {line[:64]: line[65:] for line in lines[1:-1]}
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ArtifactCorruptError(f"{path} is damaged: {error}") from error
+            raise ArtifactCorruptError(f"{place} is damaged: {error}") from error
         return fold
 
 
 _NOTHING = Said()
 
 
-def touched(record: Record, journal: Journal) -> set[str]:
+def touched(record: Record, journal: AnyJournal) -> set[str]:
     """SHA-256 of the photos that a record is about."""
     if record.do == "import":
         return {sha256 for sha256, _ in journal.read_table(record.what["table"])}
     return {one["sha256"] for one in record.what.get("photos", ())}
 
 
-def edits_of(record: Record, journal: Journal) -> Iterator[Mapping[str, Any]]:
+def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
     """What an `update` or `import` sets of each photo: see `edit_of`."""
     if record.do == "update":
         yield from record.what["photos"]

@@ -62,7 +62,12 @@ class FollowingStore(GrowingStore):
             self.insert(work, lacking, crcs, nothing, announce=True)
             changed = {}
             for row, photo in self.rows():
-                after = fold[photo.sha256].of(replace(photo, label_edited=False, name_edited=False))
+                said = fold[photo.sha256]
+                unset = replace(photo, label_edited=False, name_edited=False)
+                if said.added is not None:
+                    texts = {key: said.added[key] for key in ("file", "label", "name")}
+                    unset = replace(unset, **texts, added=True)
+                after = said.of(unset)
                 if after != photo:
                     changed[row] = after
             self._update(work, changed, {})

@@ -23,7 +23,7 @@ from deepfood.errors import disk_full_named
 from deepfood.gallery.attributes import crc_of
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
 from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
-from deepfood.gallery.fold import Said, edit_of, facts_of, said_from, text_of
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
 from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store, unusable
@@ -183,7 +183,8 @@ class GrowingStore(Store):
         """Make holes of these rows. Files of the source are noted as removed, also their copies."""
         with self._transaction() as work:
             if self.journal is not None and photos:
-                work.records.append(("remove", {"photos": [_removal(p) for p in photos.values()]}))
+                removals = [removal_of(photo) for photo in photos.values()]
+                work.records.append(("remove", {"photos": removals}))
             self._remove(work, photos)
 
     def _remove(self, work: Work, photos: Mapping[int, Photo]) -> None:
@@ -282,6 +283,10 @@ class GrowingStore(Store):
 
     def _find(self, sha256: str) -> tuple[int, Photo] | None:
         return self.find(sha256[:ID_DIGITS])
+
+    def crc_of_vector(self, vector: npt.NDArray[np.float32]) -> int:
+        """The CRC-32 of a vector as its file would have it."""
+        return zlib.crc32(self._stored(vector))
 
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
         """Whether a row's stored vector is this one, to the last bit."""
@@ -411,16 +416,6 @@ class GrowingStore(Store):
 
 def _has_tables(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
-
-
-def _removal(photo: Photo) -> dict[str, Any]:
-    return {
-        "sha256": photo.sha256,
-        "file": photo.file,
-        "bytes": photo.bytes,
-        "modified_ns": photo.modified_ns,
-        "added": photo.added,
-    }
 
 
 def _write_state(db: sqlite3.Connection, state: State) -> None:

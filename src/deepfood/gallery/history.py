@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import QueryError
-from deepfood.gallery.fold import Fold, Said, edits_of, touched
-from deepfood.gallery.journal import Journal, Record
+from deepfood.gallery.fold import AnyJournal, Fold, Said, edits_of, touched
+from deepfood.gallery.journal import Record
 
 #: Of a record, what is told by photo, or of no interest to people.
 _OF_PHOTOS = ("photos", "row", "crcs", "undoes", "table", "source_table")
@@ -33,14 +32,13 @@ class Event:
     undoes: int | None = None
 
 
-def history(folder: Path, photo: str | None = None) -> Iterator[Event]:
-    """Every change of a gallery, or of one photo of it by its id, the oldest first.
+def history(journal: AnyJournal, photo: str | None = None) -> Iterator[Event]:
+    """Every change that a journal has, or those of one photo by its id, the oldest first.
 
     Raises ArtifactCorruptError where the journal is damaged, QueryError for what is no id.
     """
     if photo is not None and len(photo) != ID_DIGITS:
         raise QueryError(f"{photo[:40]!r} is no photo's id, which has {ID_DIGITS} hex digits")
-    journal = Journal(folder)
     for record in journal.records():
         if record.do == "begin":
             continue
@@ -49,7 +47,7 @@ def history(folder: Path, photo: str | None = None) -> Iterator[Event]:
             yield _event(record, journal, hashes, photo)
 
 
-def _event(record: Record, journal: Journal, hashes: list[str], photo: str | None) -> Event:
+def _event(record: Record, journal: AnyJournal, hashes: list[str], photo: str | None) -> Event:
     about = {name: value for name, value in record.what.items() if name not in _OF_PHOTOS}
     if photo is not None or len(hashes) == 1:
         each = edits_of(record, journal) if record.do == "import" else record.what["photos"]
@@ -79,9 +77,17 @@ class Undo:
     texts: dict[str, dict[str, str | None]]
 
 
-def undo_of(journal: Journal, number: int) -> Undo:
+def undo_of(journal: AnyJournal, number: int) -> Undo:
     """Raises QueryError where it cannot be taken back, or something else was said since."""
-    record = next((one for one in journal.records() if one.number == number), None)
+    record, now = None, Fold()
+    before: dict[str, Said] = {}
+    after: dict[str, Said] = {}
+    for one in journal.records():
+        hashes = touched(one, journal) if one.number == number else ()
+        before |= {sha256: now[sha256] for sha256 in hashes}
+        now.apply(one, journal)
+        if one.number == number:
+            record, after = one, {sha256: now[sha256] for sha256 in hashes}
     if record is None:
         raise QueryError(f"there is no change number {number}: deepfood history lists them")
     if record.do not in _TAKEN_BACK:
@@ -91,9 +97,7 @@ def undo_of(journal: Journal, number: int) -> Undo:
         }
         hint = f": {way[record.do]} does it" if record.do in way else ""
         raise QueryError(f"change {number} ({record.do}) cannot be taken back{hint}")
-    hashes = touched(record, journal)
-    before, after, now = Fold.of(journal, number - 1), Fold.of(journal, number), Fold.of(journal)
-    for sha256 in sorted(hashes):
+    for sha256 in sorted(before):
         if now[sha256] != after[sha256]:
             raise QueryError(
                 f"something else was said of photo {photo_id(sha256)} after change {number}: take "
@@ -105,4 +109,4 @@ def undo_of(journal: Journal, number: int) -> Undo:
                 "removed: add it again"
             )
     texts = {one["sha256"]: one["was"] for one in record.what.get("photos", ()) if "was" in one}
-    return Undo(number, {sha256: before[sha256] for sha256 in hashes}, texts)
+    return Undo(number, before, texts)

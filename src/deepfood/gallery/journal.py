@@ -187,9 +187,8 @@ class Journal:
 
         For who copies a gallery that others may be changing. Raises ArtifactCorruptError.
         """
-        for path in self.listed("tables"):
-            if _TABLE.fullmatch(path.name):
-                yield path, path.stat().st_size
+        for sha256 in self.tables():
+            yield self.table(sha256), self.table(sha256).stat().st_size
         for path in self.listed():
             if (found := _CHECKPOINT.fullmatch(path.name)) and int(found[1]) <= head.number:
                 yield path, path.stat().st_size
@@ -255,6 +254,10 @@ class Journal:
             self.table(sha256).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.table(sha256), content)
         return sha256
+
+    def tables(self) -> list[str]:
+        """The SHA-256 of each table that is kept."""
+        return [path.stem for path in self.listed("tables") if _TABLE.fullmatch(path.name)]
 
     def table(self, sha256: str) -> Path:
         return self.folder / "tables" / f"{sha256}.jsonl"

@@ -1,10 +1,19 @@
 """What earlier work already says of a source's files, so that no photo is embedded twice."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.store import Store
+
+
+class Entry(Protocol):
+    """What is known of a file."""
+
+    @property
+    def entry(self) -> Photo | Skipped: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def known_files(stores: list[Store]) -> dict[str, Known]:
     return known
 
 
-def is_known(source: PhotoSource, file: PhotoFile, known: dict[str, Known]) -> bool:
+def is_known(source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry]) -> bool:
     """Whether the file is known and unchanged: same size, same time of change."""
     one = known.get(file.stored)
     return one is not None and (

@@ -12,12 +12,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
+from deepfood.artifacts import MANIFEST, kind_of, sync_folder, write_atomically
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoFile
 from deepfood.data.root import Root
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError, PhotoError
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactFormatError,
+    ArtifactMissingError,
+    PhotoError,
+)
+from deepfood.gallery.altered_rows import as_written
 from deepfood.gallery.assemble import index_files
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.fold import Fold
@@ -70,7 +77,9 @@ def _manifest_again(folder: Path) -> list[str]:
     """Put the copy of a manifest into its place where that cannot be read."""
     try:
         GalleryManifest.read(folder)
-    except (ArtifactMissingError, ArtifactCorruptError):
+    except (ArtifactMissingError, ArtifactCorruptError, ArtifactFormatError) as error:
+        if isinstance(error, ArtifactFormatError) and kind_of(folder) == "gallery":
+            raise  # of a newer deepfood
         for copy in reversed(manifest_copies(folder)):
             try:
                 GalleryManifest.read(copy)
@@ -148,7 +157,7 @@ class _Mender:
             done += [
                 self._keep_aside(fault.path)
                 for fault in faults
-                if fault.mend == "aside" and not store.has(fault.path.name)
+                if fault.mend == "aside" and fault.path.exists() and not store.has(fault.path.name)
             ]
             with contextlib.suppress(ArtifactCorruptError):
                 self._files.clean_up(store)
@@ -179,18 +188,22 @@ class _Mender:
 
     def _look_again(self, store: FollowingStore, row: int) -> str | None:
         """Embed a row's photo again, and write its vector and what the catalogue says of it."""
-        before = next((photo for _, photo, _ in store.rows_as_they_stand(row)), None)
-        if before is None:
+        entry = store.entry_as_it_stands(row)
+        if entry is None:
             return None
         for added in (True, False):
-            one = self._embedded(replace(before, added=added))
+            one = self._embedded(replace(entry.photo, added=added))
             if one is None:
                 continue
-            same = one.photo.sha256 == before.sha256
-            if same or store.has_vector(row, one.vector):
-                store.mend(row, one.photo, one.vector)
-                said = f"label {before.label!r} and name {before.name!r} are as they stood"
-                return f"row {row} ({before.file}) is embedded again; {said}"
+            if one.photo.sha256 == entry.photo.sha256 or store.has_vector(row, one.vector):
+                photo = as_written(entry, one, store)
+                if photo is None and one.photo.added:  # the journal has its label and name
+                    photo = one.photo
+                if photo is None:
+                    store.make_holes([row])
+                    return f"row {row} ({one.photo.file}) is taken out; build again to find it anew"
+                store.mend(row, photo, one.vector)
+                return f"row {row} ({photo.file}) is embedded again"
         return None
 
     def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
@@ -229,7 +242,7 @@ class _Mender:
         return replace(one, photo=photo)
 
     def _keep_aside(self, path: Path) -> str:
-        return f"{path.name} is kept in {keep_aside(self._folder, path)}: nobody added it"
+        return f"{path.name} is kept in {keep_aside(self._folder, path)}: it is of no use"
 
     def _write_index(self) -> str:
         """Build the index of all rows from the vectors, and commit it."""

@@ -130,9 +130,11 @@ def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
             break
         lines = path.read_bytes().splitlines(keepends=True)[: last - first + 1]
         write_atomically(new.folder / path.name, b"".join(lines))
-    for table in journal.listed("tables"):
-        with contextlib.suppress(OSError):
-            shutil.copyfile(table, new.folder / "tables" / table.name)
+    for sha256 in journal.tables():
+        with contextlib.suppress(ArtifactError):
+            for _ in journal.read_table(sha256):
+                pass
+            shutil.copyfile(journal.table(sha256), new.table(sha256))
     if not last:
         new.append("begin", by, {"format": 1})
     return new
@@ -150,6 +152,11 @@ def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
     for name in whole.definitions.keys() - after.definitions:
         new.append("drop", by, {"attribute": name})
         whole.drop(name)
+    table = after.source_table
+    if table not in (None, whole.source_table) and table in new.tables():
+        what = {"table": table, "count": 0, "attributes": {}, "source_table": table}
+        new.append("import", by, what)
+        whole.apply(Record(0, "", by, "import", what), new)
     changed = [
         sha256 for sha256 in dict.fromkeys([*whole, *after]) if whole[sha256] != after[sha256]
     ]

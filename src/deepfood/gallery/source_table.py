@@ -5,18 +5,26 @@ are said again, so what people said by hand in between stays.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from deepfood.data.photos import PhotoSource
+from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
 from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.fold import Fold
+from deepfood.gallery.fold import AnyJournal, Fold
 from deepfood.gallery.journal import Journal
-from deepfood.gallery.known import Known
+from deepfood.gallery.known import Entry
 from deepfood.gallery.values import Value
 
 #: By SHA-256, the values of a photo by attribute; None makes one unknown.
 Cells = dict[str, dict[str, Value | None]]
+
+
+class Written(Protocol):
+    """A journal, wherever it is, that keeps tables."""
+
+    def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
+        """As `Journal` says."""
 
 
 def table_of(source: PhotoSource, fold: Fold) -> Table[str] | None:
@@ -28,7 +36,11 @@ def table_of(source: PhotoSource, fold: Fold) -> Table[str] | None:
 
 
 def news_of(
-    table: Table[str], source: PhotoSource, known: Mapping[str, Known], fold: Fold, journal: Journal
+    table: Table[str],
+    source: PhotoSource,
+    known: Mapping[str, Entry],
+    fold: Fold,
+    journal: AnyJournal,
 ) -> tuple[Cells, Cells]:
     """The cells that have changed since the last build, and all cells, by the photos' content.
 
@@ -41,7 +53,13 @@ def news_of(
             whole.setdefault(sha256, {}).update(values)
     before: Mapping[str, Mapping[str, Any]] = {}
     if fold.source_table is not None:
-        before = dict(journal.read_table(fold.source_table))
+        try:
+            before = dict(journal.read_table(fold.source_table))
+        except ArtifactCorruptError:  # what people have said since must not be overwritten
+            before = {
+                sha256: {n: value for n, value in values.items() if n in fold[sha256].attributes}
+                for sha256, values in whole.items()
+            }
     news: Cells = {}
     for sha256, values in whole.items():
         old = before.get(sha256, {})
@@ -51,25 +69,29 @@ def news_of(
     return news, whole
 
 
-def take_in(
-    table: Table[str], news: Cells, whole: Cells, fold: Fold, journal: Journal, by: str
-) -> None:
-    """Have the journal, and its fold, say what is new."""
+def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) -> dict[str, Any]:
+    """What is new, as a record of kind `import` has it."""
     declared = {
         name: {"type": one.type, "safety": one.safety} for name, one in table.declared.items()
     }
-    what = {
+    return {
         "table": journal.write_table(news),
         "count": len(news),
         "attributes": declared,
         "source_table": journal.write_table(whole),
     }
-    journal.append("import", by, what)
+
+
+def take_in(
+    table: Table[str], news: Cells, whole: Cells, fold: Fold, journal: Journal, by: str
+) -> None:
+    """Have the journal, and its fold, say what is new."""
+    journal.append("import", by, import_of(table, news, whole, journal))
     for record in journal.records(fold.head):
         fold.apply(record, journal)
 
 
-def _hashes(source: PhotoSource, known: Mapping[str, Known]) -> Iterable[tuple[str, str]]:
+def _hashes(source: PhotoSource, known: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
     for file in source.files:
         one = known.get(file.stored)
         if one is not None and isinstance(one.entry, Photo):

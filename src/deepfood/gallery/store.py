@@ -92,6 +92,15 @@ class State(NamedTuple):
         return crc_of(self.next_row, self.seq, *self.head)
 
 
+class Entry(NamedTuple):
+    """A row of `photos` as it stands."""
+
+    row: int
+    photo: Photo
+    vector_crc: int
+    checksum: int
+
+
 class Store:
     """Vectors [rows, dimension] and their catalogue in one folder, to read; for many threads."""
 
@@ -375,6 +384,17 @@ class Store:
     def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
         """Row, photo, and whether the row is as it was written; altered ones are read too."""
         return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
+
+    def entry_as_it_stands(self, row: int) -> Entry | None:
+        """A row, whether it is as it was written or not."""
+        sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
+        for *said, crc, check in self._all(sql, row):
+            return Entry(row, photo_from(tuple(said)), crc, check)
+        return None
+
+    def every_label(self) -> set[str]:
+        """The labels of all rows, also of altered ones."""
+        return {one for (one,) in self._all("SELECT DISTINCT label FROM photos") if one}
 
     def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
         """Skipped files, and whether what is said of them is as it was written."""

@@ -124,7 +124,6 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
         store = Store.open(before.folder(folder), before.dimension, before.storage)
         with contextlib.closing(store):
             problems += [fault.what for fault in catalogue_faults(store)]
-            problems += attribute_faults(store.attributes)
             if altered := store.altered_vectors(store.vectors()):
                 problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
     except ArtifactError as error:
@@ -173,7 +172,13 @@ def _row_faults(store: Store) -> Iterator[Fault]:
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
-    """Checkpoints, which must be of a record that is there."""
+    """Checkpoints, which must be of a record that is there, and tables that builds compare with."""
+    for sha256 in journal.tables():
+        try:
+            for _ in journal.read_table(sha256):
+                pass
+        except ArtifactError as error:
+            yield Fault(said_shortly(error), "aside", path=journal.table(sha256))
     for path in checkpoints(journal):
         try:
             next(journal.records(Fold.read(path).head), None)

@@ -4,9 +4,12 @@ Texts by key, in parts, since Milvus limits a text to 64 KB. A text counts when 
 there: a writer that is killed leaves the one before.
 """
 
+import base64
 import json
 import time
-from collections.abc import Iterable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +31,12 @@ from deepfood.model import Model
 _PART = 60_000
 #: Parts in one request: 6 MB, and Milvus takes 64.
 _PARTS_AT_ONCE = 100
+_ROWS_AT_ONCE = 10_000
+_WHOLE = ("version", "parts")
+
+
+#: id, key, version, part, parts and text of a row.
+TextRow = tuple[str, str, int, int, int, str]
 
 
 class Column(BaseModel):
@@ -116,13 +125,7 @@ class About:
 
     def read(self, key: str, consistency: str = "Strong") -> str | None:
         """The newest text that is whole, or None."""
-        rows = self._connection.ask(
-            "query",
-            collection_name=self.collection,
-            filter=f'key == "{key}"',
-            output_fields=["version", "part", "parts", "text"],
-            consistency_level=consistency,
-        )
+        rows = self.rows(f'key == "{key}"', ["version", "part", "parts", "text"], consistency)
         versions: dict[int, dict[int, str]] = {}
         parts = {row["version"]: row["parts"] for row in rows}
         for row in rows:
@@ -133,32 +136,79 @@ class About:
                 return "".join(texts[part] for part in sorted(texts))
         return None
 
+    def read_long(self, key: str) -> bytes | None:
+        """What `write_long` wrote, or None. Raises ArtifactCorruptError where it is damaged."""
+        there = Counter((r["version"], r["parts"]) for r in self.every(key, fields=_WHOLE))
+        newest = max((one for one, count in there.items() if count == one[1]), default=None)
+        if newest is None:
+            return None
+        texts = {
+            row["part"]: row["text"]
+            for row in self.every(key, newest[0], fields=["version", "part", "text"])
+            if row["version"] == newest[0]
+        }
+        try:
+            return zlib.decompress(base64.b85decode("".join(texts[part] for part in sorted(texts))))
+        except (ValueError, zlib.error) as error:
+            raise ArtifactCorruptError(f"{key} in {self.collection} is damaged: {error}") from error
+
+    def write_long(self, key: str, data: bytes) -> None:
+        """As `write`, of any bytes, packed; texts of any length are read in several requests."""
+        self.write(key, base64.b85encode(zlib.compress(data, 6)).decode())
+
     def write(self, key: str, text: str) -> None:
         """`text` is ASCII. Once it is written, those before are removed."""
-        assert text.isascii()
         version = time.time_ns()
-        pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
-        for start in range(0, len(pieces), _PARTS_AT_ONCE):
-            self.put(
-                (f"{key}/{version}/{part}", key, version, part, len(pieces), pieces[part])
-                for part in range(start, min(start + _PARTS_AT_ONCE, len(pieces)))
-            )
+        self.put_text(f"{key}/{version}", key, version, text)
         self._connection.ask(
             "delete",
             collection_name=self.collection,
             filter=f'key == "{key}" and version < {version}',
         )
 
-    def put(self, rows: Iterable[tuple[str, str, int, int, int, str]]) -> None:
-        """Write rows: id, key, version, part, parts and text of each. Up to 100 long texts."""
+    def put_text(
+        self, row: str, key: str, version: int, text: str, also: Sequence[TextRow] = ()
+    ) -> None:
+        """Write an ASCII text, in parts called `row/PART`; `also` comes with the last of them."""
+        assert text.isascii()
+        pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
+        rows: list[TextRow] = [
+            (f"{row}/{part}", key, version, part, len(pieces), piece)
+            for part, piece in enumerate(pieces)
+        ]
+        rows += also
+        for start in range(0, len(pieces), _PARTS_AT_ONCE):
+            stop = start + _PARTS_AT_ONCE
+            self.put(rows[start : stop if stop < len(pieces) else None])
+
+    def put(self, rows: Iterable[TextRow]) -> None:
+        """Write rows. Up to 100 long texts at once."""
         names = ("id", "key", "version", "part", "parts", "text")
         data = [{"vector": [0.0, 1.0], **dict(zip(names, row, strict=True))} for row in rows]
         self._connection.ask("upsert", collection_name=self.collection, data=data)
 
-    def every(self, key: str, since: int = 0) -> Iterator[dict[str, Any]]:
-        """All rows of a key from a version on, the `version` and `text` of each."""
-        where, fields = f'key == "{key}" and version >= {since}', ["version", "text"]
-        return self._connection.every(self.collection, where, fields)
+    def every(
+        self, key: str, since: int = 0, fields: Sequence[str] = ("version", "text")
+    ) -> Iterator[dict[str, Any]]:
+        """All rows of a key from a version on, these fields of each."""
+        where = f'key == "{key}" and version >= {since}'
+        page = _PARTS_AT_ONCE if "text" in fields else _ROWS_AT_ONCE
+        return self._connection.every(self.collection, where, fields, page)
+
+    def rows(self, where: str, fields: Sequence[str], consistency: str) -> list[dict[str, Any]]:
+        """Few rows, in one request."""
+        return list(
+            self._connection.ask(
+                "query",
+                collection_name=self.collection,
+                filter=where,
+                output_fields=list(fields),
+                consistency_level=consistency,
+            )
+        )
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self._connection.ask("delete", collection_name=self.collection, ids=list(ids))
 
     def forget(self, key: str) -> None:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')

@@ -5,9 +5,6 @@ from collections.abc import Collection
 
 from deepfood.milvus.about import About
 
-#: Noted where the generations are not alike to begin with.
-EVERYTHING = "*"
-
 _AT_ONCE = 10_000
 #: How far the clocks of those who note may be off, with plenty to spare.
 _CLOCKS_NS = 60 * 10**9

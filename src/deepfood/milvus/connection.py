@@ -84,8 +84,10 @@ class Connection:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
-    def every(self, collection: str, where: str, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """All rows for which `where` holds, all that was acknowledged, a thousand at a time.
+    def every(
+        self, collection: str, where: str, fields: Sequence[str], page: int = _PAGE
+    ) -> Iterator[dict[str, Any]]:
+        """All rows for which `where` holds, all that was acknowledged, a page at a time.
 
         Raises EngineError.
         """
@@ -94,7 +96,7 @@ class Connection:
             collection_name=collection,
             filter=where,
             output_fields=list(fields),
-            batch_size=_PAGE,
+            batch_size=page,
             consistency_level="Strong",
         )
         try:

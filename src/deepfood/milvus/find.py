@@ -1,12 +1,13 @@
 """A search on Milvus with all that can be asked of it: a filter, variety, groups, pages."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.cursor import Cursor, asked, page
 from deepfood.gallery.entry import Hit
 from deepfood.gallery.filter_tree import left_out_note, spelling_note
@@ -15,8 +16,8 @@ from deepfood.gallery.find import Found
 from deepfood.gallery.values import Value
 from deepfood.gallery.varied import check_question, varied
 from deepfood.milvus.expressions import Expression, expression_of
-from deepfood.milvus.rows import Rows, is_id, quoted
-from deepfood.milvus.schema import WRITTEN, attributes_of
+from deepfood.milvus.rows import Rows, hit_of, is_id, quoted
+from deepfood.milvus.schema import WRITTEN, attributes_of, photo_of
 
 if TYPE_CHECKING:
     from deepfood.milvus.gallery import MilvusGallery
@@ -37,7 +38,8 @@ def find_in(
 ) -> Found:
     """As `deepfood.gallery.find.find_in`, which says what all of it means."""
     check_question(k, after, diverse, grouped)
-    manifest, now = gallery.refresh(), gallery.rows
+    generation = gallery.refresh()
+    manifest, now = generation.manifest, generation.rows
     question = asked(query, str(where or ""), *without)
     cursor = Cursor.parse(after, question, manifest.generation) if after else None
     expression = expression_of(where, manifest.columns) if where else None
@@ -49,10 +51,23 @@ def find_in(
         parts.append(f"not (id in [{quoted(ids)}])")
     allowed = " and ".join(parts)
     notes = _notes(now, expression) if expression else ()
+    attributes: dict[str, dict[str, Value]] = {}
+
+    def nearest(count: int) -> list[Hit]:
+        """With their attributes from the same rows: what is shown is what was searched."""
+        rows = now.nearest(query, count, allowed)
+        for row in rows:
+            said = attributes[str(row["id"])] = attributes_of(row)
+            if where and not where.holds(photo_of(row), said):
+                raise ArtifactCorruptError(
+                    f"photo {row['id']} is not what filters find it by: run deepfood verify"
+                )
+        return [hit_of(row) for row in rows]
+
     if grouped or diverse != 0:
 
         def pool(count: int) -> tuple[list[Hit], Vectors]:
-            hits = now.hits(query, count, allowed)
+            hits = nearest(count)
             return hits, np.array([hit.score for hit in hits], np.float32)
 
         def vectors_of(hits: list[Hit]) -> Vectors:
@@ -60,11 +75,11 @@ def find_in(
 
         groups, hits, _ = varied(pool, vectors_of, k, diverse, grouped)
         shown = [[hits[i] for i in places] for places in groups]
-        return _found(gallery, shown, notes, None, now.count(allowed))
+        return _found(attributes, shown, notes, None, now.count(allowed))
     found: dict[int, Hit] = {}
 
     def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-        hits = now.hits(query, count, allowed)
+        hits = nearest(count)
         # Equal ones by id; 63 bits of it are as good as all.
         numbers = np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
         found.update(zip(numbers.tolist(), hits, strict=True))
@@ -80,11 +95,11 @@ def find_in(
         following = Cursor(manifest.generation, first_page, *last, seen).text(question)
     complete = following is None and cursor is None
     total = len(rows) if complete else now.count(allowed)
-    return _found(gallery, [[found[int(row)]] for row in rows], notes, following, total)
+    return _found(attributes, [[found[int(row)]] for row in rows], notes, following, total)
 
 
 def _found(
-    gallery: "MilvusGallery",
+    attributes: Mapping[str, dict[str, Value]],
     groups: Sequence[Sequence[Hit]],
     notes: tuple[str, ...],
     following: str | None,
@@ -92,16 +107,9 @@ def _found(
 ) -> Found:
     """Each group's best hit is shown, the others beside it."""
     hits = [members[0] for members in groups]
-    attributes = _attributes(gallery, [hit.photo.id for hit in hits])
     alike = [list(members[1:]) for members in groups]
-    return Found(hits, alike, attributes, notes, following, total)
-
-
-def _attributes(gallery: "MilvusGallery", ids: Sequence[str]) -> dict[str, dict[str, Value]]:
-    if not ids or not gallery.manifest.columns:
-        return {}
-    rows = gallery.rows.query(f"id in [{quoted(ids)}]", ["id", "said"])
-    return {row["id"]: attributes_of(row) for row in rows}
+    said = {hit.photo.id: attributes[hit.photo.id] for hit in hits}
+    return Found(hits, alike, said, notes, following, total)
 
 
 def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:

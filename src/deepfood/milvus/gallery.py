@@ -4,8 +4,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.entry import Hit, Photo, Skipped
+from deepfood.gallery.journal import Record
 from deepfood.gallery.searched import ColumnFacts, EveryPhoto
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
@@ -24,13 +25,23 @@ from deepfood.milvus.expressions import known
 from deepfood.milvus.fetched import HeldVectors
 from deepfood.milvus.find import find_in
 from deepfood.milvus.generations import begun_with, living
+from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.photos import StoredPhotos
-from deepfood.milvus.removed import Removed
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
 from deepfood.model import Model
 
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What the alias named at some time: one search asks only of one."""
+
+    manifest: MilvusManifest
+    rows: Rows
+    stored: StoredPhotos
+
 
 #: The alias and manifest are asked for again when they are older than this.
 _FRESH_S = 1.0
@@ -52,9 +63,7 @@ class MilvusGallery:
         self._settings = settings
         self._about = About(connection)
         self._looked = 0.0
-        self._manifest: MilvusManifest | None = None
-        self._held: Rows | None = None
-        self._stored: StoredPhotos | None = None
+        self._now: Generation | None = None
         self._fixed = collection
         # Who holds to a generation says when to look.
         self._fresh_s = math.inf if collection else _FRESH_S
@@ -84,31 +93,32 @@ class MilvusGallery:
         """Raise ModelMismatchError unless the gallery was made with this Model."""
         self.manifest.check_model(model, self.address)
 
-    def refresh(self) -> MilvusManifest:
+    def refresh(self) -> Generation:
         """What the alias names now; looked up again each second.
 
         A generation made with another Model is not taken on, for the queries come from the old
         one: `superseded` is then True.
         """
-        if self._manifest is not None and (
-            self.superseded or time.monotonic() < self._looked + self._fresh_s
-        ):
-            return self._manifest
+        now = self._now
+        if now is not None and (self.superseded or time.monotonic() < self._looked + self._fresh_s):
+            return now
         collection = self._fixed or self._living()
         manifest = self._about.manifest(collection, self._connection.consistency)
         self._looked = time.monotonic()
-        if self._manifest and manifest.model_fingerprint != self._manifest.model_fingerprint:
+        if now and manifest.model_fingerprint != now.manifest.model_fingerprint:
             self.superseded = True
-            return self._manifest
-        self._held = Rows(self._connection, collection, self._settings.hnsw_ef_search)
-        if self._manifest != manifest:
-            self._stored = StoredPhotos(manifest, self._settings)
-        self._manifest = manifest
-        return manifest
+            return now
+        same = now is not None and now.manifest == manifest
+        self._now = Generation(
+            manifest,
+            Rows(self._connection, collection, self._settings.hnsw_ef_search),
+            now.stored if now and same else StoredPhotos(manifest, self._settings),
+        )
+        return self._now
 
     @property
     def manifest(self) -> MilvusManifest:
-        return self.refresh()
+        return self.refresh().manifest
 
     @property
     def place(self) -> str:
@@ -132,9 +142,9 @@ class MilvusGallery:
         return MilvusGallery(self._connection, self._settings, collection)
 
     def follow(self) -> MilvusManifest:
-        """As `refresh`, and looks at once."""
+        """The manifest, looked up at once."""
         self._looked = -math.inf
-        return self.refresh()
+        return self.manifest
 
     def columns(self) -> list[ColumnFacts]:
         """The attributes that are declared, without examples: none are looked for in so many."""
@@ -145,7 +155,8 @@ class MilvusGallery:
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        return {name: self.rows.count(known(name)) for name in self.manifest.columns}
+        now = self.refresh()
+        return {name: now.rows.count(known(name)) for name in now.manifest.columns}
 
     def where(self, photo: Photo) -> str:
         """A photo's full name, to show."""
@@ -154,16 +165,12 @@ class MilvusGallery:
     @property
     def rows(self) -> Rows:
         """The rows of the living generation."""
-        self.refresh()
-        assert self._held is not None
-        return self._held
+        return self.refresh().rows
 
     @property
     def stored(self) -> StoredPhotos:
         """The bytes of the living generation's photos."""
-        self.refresh()
-        assert self._stored is not None
-        return self._stored
+        return self.refresh().stored
 
     @property
     def collection(self) -> str:
@@ -238,21 +245,29 @@ class MilvusGallery:
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
 
     def left_out(self) -> list[Skipped]:
-        """The files that the last build could not use, and those removed since, and why."""
+        """The files that the last build could not use, and why."""
         text = self._about.read(f"{self.collection}/left_out")
-        unusable = [Skipped(**one) for one in json.loads(text or "[]")]
-        return [*unusable, *Removed(self._about, self.collection).read()]
+        return [Skipped(**one) for one in json.loads(text or "[]")]
 
     def note_left_out(self, files: Sequence[Skipped]) -> None:
-        """Say which files could not be used, or were removed: all of them."""
+        """Say which files could not be used, or are removed: all of them."""
         said = json.dumps([asdict(one) for one in files])
         self._about.write(f"{self.collection}/left_out", said)
-        Removed(self._about, self.collection).forget()
+
+    @property
+    def journal(self) -> MilvusJournal:
+        """What people said; all generations have the same."""
+        return MilvusJournal(self._about)
+
+    def history(self) -> Iterator[Record]:
+        """What changed, and who said so, in order. Raises ArtifactCorruptError."""
+        return self.journal.records()
 
     def photos(self) -> EveryPhoto:
         """All photos, their vectors, and of each photo its row in them, int64 [count]."""
-        rows = sorted(self.rows.every([*PHOTO_ROW, "vector"]), key=lambda row: str(row["id"]))
-        size = self.manifest.dimension
+        now = self.refresh()
+        rows = sorted(now.rows.every([*PHOTO_ROW, "vector"]), key=lambda row: str(row["id"]))
+        size = now.manifest.dimension
         vectors = np.array([row["vector"] for row in rows], np.float32).reshape(len(rows), size)
         return [photo_of(row) for row in rows], HeldVectors(vectors), np.arange(len(rows))
 

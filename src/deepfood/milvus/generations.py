@@ -13,7 +13,6 @@ from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.model_copy import forget_model, keep_model
-from deepfood.milvus.removed import Removed
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -123,7 +122,6 @@ def drop_others(connection: Connection, about: About, keep: Collection[int]) -> 
         if generation not in keep:
             connection.ask("drop_collection", collection_name=collection)
             Changes(about, collection).forget()
-            Removed(about, collection).forget()
             for key in ("left_out", "manifest"):
                 about.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:

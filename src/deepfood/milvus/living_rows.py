@@ -7,11 +7,14 @@ from typing import Any, Self, TypeVar
 
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError
+from deepfood.gallery.journal import Kind
+from deepfood.gallery.recover import user
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.generations import living
+from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN
 from deepfood.milvus.turn import Turn
@@ -37,12 +40,17 @@ class LivingRows:
         settings: Settings,
         model: Model | None = None,
         collection: str | None = None,
+        by: str = "",
     ) -> None:
-        """`collection` is a generation that does not live yet, in which nobody else writes."""
+        """`collection` is a generation that does not live yet, in which nobody else writes.
+
+        `by` is who the journal names for each change, the system's user where it is empty.
+        """
         self._connection = connection
         self._settings = settings
         self._model = model
         self._about = About(connection)
+        self.journal = MilvusJournal(self._about, by or user())
         self._alone = collection
         self.manifest: MilvusManifest
         self._rows: WrittenRows
@@ -50,21 +58,28 @@ class LivingRows:
         self._turn = Turn()
         self._notes = False
         self._changed: list[str] = []
+        self._recorded: list[tuple[Kind, Mapping[str, Any]]] = []
         if collection:
             self._take_on(collection)
 
     @classmethod
     @contextmanager
     def open(
-        cls, address: MilvusAddress, settings: Settings, model: Model | None = None
+        cls,
+        address: MilvusAddress,
+        settings: Settings,
+        model: Model | None = None,
+        *,
+        by: str = "",
     ) -> Iterator[Self]:
         """Open to write; `model` is what made the vectors of photos to be added.
 
-        Each change raises ArtifactMissingError, ModelMismatchError or EngineError.
+        `by` is who the journal names for each change. Each change raises ArtifactMissingError,
+        ModelMismatchError or EngineError.
         """
         connection = Connection(address, settings)
         try:
-            yield cls(connection, settings, model)
+            yield cls(connection, settings, model, by=by)
         finally:
             connection.close()
 
@@ -81,6 +96,7 @@ class LivingRows:
         `milvus_timeout_s`, and ModelMismatchError where it has another Model than the photos that
         are added.
         """
+        self._recorded = []
         if self._alone:
             return change()
         self._living()  # is there a gallery?
@@ -95,7 +111,7 @@ class LivingRows:
                 time.sleep(_ASKED_EACH_S)
                 continue
             self._take_on(self._living())
-            self._notes = self._turn.is_now("filling") or self.manifest.before is not None
+            self._notes = self._turn.is_now("filling")
             self._changed = []
             done = change()
             if Turn.read(self._about).same_as(self._turn):
@@ -111,6 +127,12 @@ class LivingRows:
         done = self.steadily(change)
         self._rows.named(self._changed[-BATCH:], ["id"])
         return done
+
+    def record(self, do: Kind, what: Mapping[str, Any]) -> None:
+        """Have it in the journal, once for all tries of a change, before any row is changed."""
+        if (do, what) not in self._recorded:
+            self.journal.append(do, what)
+            self._recorded.append((do, what))
 
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
         """Say something else in the manifest; the manifest as it is then."""

@@ -2,27 +2,30 @@
 
 A Successor is filled while the gallery is searched and changed; what is finished stays when it is
 stopped or killed. At the end writers wait for as long as the last changes are taken over and the
-alias is moved. The generation before stays, with its Model, until the next one takes over.
+alias is moved. The generation before stays, with its Model, until the next one takes over: its
+photos are those that it had, and what people said since then comes from the journal.
 """
 
 import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactMissingError, DatasetError
 from deepfood.gallery.catch_up import PASSES, Lost, Vector, embed_photos_of, refuse_lost
 from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.fold import Fold
 from deepfood.gallery.renew import RenewReport
 from deepfood.gallery.successor import unreadable
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
-from deepfood.milvus.changes import EVERYTHING, Changes
+from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.follow import Follower, columns_of
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import (
     collection_of,
@@ -34,12 +37,28 @@ from deepfood.milvus.generations import (
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.successor import Successor, lost_before
 from deepfood.milvus.turn import HeldTurn
+from deepfood.milvus.writer import MilvusWriter
+from deepfood.milvus.written import WrittenRows
 from deepfood.model import Model
 
 #: Writers wait while no more changes than these are taken over.
 _FEW = 100
 
 Report = RenewReport[MilvusManifest]
+
+
+class Next(Protocol):
+    """A generation that is to take the living one's place: a Successor, or a Follower."""
+
+    @property
+    def gallery(self) -> MilvusGallery: ...
+    @property
+    def fold(self) -> Fold: ...
+    def catch_up(self) -> int:
+        """Take in what has changed since the last time; of how many photos."""
+
+    def lost_now(self) -> Lost:
+        """Photos that have no vector, and why."""
 
 
 def reembed_on_milvus(
@@ -74,7 +93,7 @@ def reembed_on_milvus(
             raise DatasetError(f"{address} has no photos: build it, or add some")
         said = calibrated(work.gallery, model, quiet=quiet)
         finish_index(living.connection, collection, quiet=quiet)
-        done, lost = take_over(turn, work, said, drop_unreadable=drop_unreadable)
+        done, lost = take_over(turn, living, work, said, drop_unreadable=drop_unreadable)
         return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
 
 
@@ -100,16 +119,22 @@ def rollback_on_milvus(
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder())
 
-        work = Successor(living, settings, collection, vectors, quiet=quiet)
-        # Also what was noted there: by a writer that was killed when it had just been left.
-        work.follow_changes(work.changes.read())
+        gallery = MilvusGallery(living.connection, settings, collection)
+        writer = MilvusWriter(living.connection, settings, collection=collection)
+        work = Follower(gallery, writer, living.journal, vectors)
+        work.follow_everything()
         lost = work.lost_now()
         refuse_lost(address, lost, drop_unreadable=drop_unreadable)
-        if work.gallery.count != living.count - len(lost):
-            work.follow_everything()
-        said = {name: getattr(before, name) for name in ("labels", "calibration", "uncalibrated")}
-        done, lost = take_over(turn, work, said, drop_unreadable=drop_unreadable)
-        return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
+        kept = ("photos_root", "labels", "calibration", "uncalibrated")
+        done, lost = take_over(
+            turn,
+            living,
+            work,
+            {name: getattr(before, name) for name in kept},
+            drop_unreadable=drop_unreadable,
+            left_out=gallery.left_out(),
+        )
+        return _report(done, gallery.count, work.made, lost, started, swapped=True)
 
 
 def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
@@ -119,7 +144,6 @@ def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
         with turn.swapping():
             now = living.follow().model_copy(update={"before": None})
             living.about.write_manifest(living.collection, now)
-        Changes(living.about, living.collection).forget()
         drop_others(living.connection, living.about, {now.generation})
 
 
@@ -150,48 +174,48 @@ def begun(
 
 def take_over(
     turn: HeldTurn,
-    work: Successor,
+    living: MilvusGallery,
+    work: Next,
     said: Mapping[str, Any],
     *,
     drop_unreadable: bool,
     left_out: Sequence[Skipped] | None = None,
 ) -> tuple[MilvusManifest, Lost]:
-    """Make the Successor the gallery, with the last changes; its manifest, and photos let go.
+    """Make a next generation the gallery, with the last changes; its manifest, and photos let go.
 
-    `said` is what its manifest says else than the living one's. `left_out` are the files that a
-    build could not use, where the Successor follows one; else they are the living gallery's.
+    `said` is what its manifest says else than the living one's. `left_out` are the files that are
+    not in it, where these are not those that are not in the living gallery.
     """
-    living, new = work.living, work.gallery
+    new = work.gallery
     for _ in range(PASSES):
-        if work.follow_changes() <= _FEW:
+        if work.catch_up() <= _FEW:
             break
     with turn.swapping():
-        work.follow_changes()
+        work.catch_up()
         lost = work.lost_now()
         refuse_lost(living.place, lost, drop_unreadable=drop_unreadable)
         own, now = new.manifest, living.follow()
         ours = ("generation", "dimension", "model_name", "model_fingerprint", "index")
         changed = {name: getattr(own, name) for name in ours}
-        changed |= {**said, "whole": True, "before": now.generation}
-        manifest = now.model_copy(update=changed)
-        skipped = still_left_out(work) if left_out is None else list(left_out)
+        changed |= {"columns": columns_of(work.fold), "whole": True, "before": now.generation}
+        manifest = now.model_copy(update={**changed, **said})
+        skipped = still_left_out(work, living) if left_out is None else list(left_out)
         skipped += [unreadable(one) for one, _ in lost if one.added or left_out is None]
         new.note_left_out(skipped)
-        work.changes.forget()
-        if left_out is not None:  # the two are not alike
-            work.changes.note([EVERYTHING])
         new.about.write_manifest(new.collection, manifest)
         new.rows.count()  # waits, as it must see the newest: searches that come then see all
         turn.check()
         go_live(living.connection, new.collection)
+    Changes(living.about, living.collection).forget()
     drop_others(living.connection, living.about, {manifest.generation, now.generation})
     return manifest, lost
 
 
-def still_left_out(work: Successor) -> list[Skipped]:
+def still_left_out(work: Next, living: MilvusGallery) -> list[Skipped]:
     """What the living gallery leaves out, but for photos that were lost there and are here."""
-    skipped = work.living.left_out()
-    there = work.has(sorted(lost_before(skipped)))
+    skipped = living.left_out()
+    rows = WrittenRows(living.connection, work.gallery.collection)
+    there = set(rows.named(sorted(lost_before(skipped)), ["id"]))
     return [one for one in skipped if not lost_before([one]) & there]
 
 

@@ -30,12 +30,10 @@ class Rows:
 
     def hits(self, query: Vectors, k: int, where: str = "") -> list[Hit]:
         """The k nearest that satisfy `where`, the nearest first. Raises QueryError."""
-        return [
-            Hit(photo_of(row), float(np.clip(row["score"], -1, 1)))
-            for row in self._nearest(query, k, where)
-        ]
+        return [hit_of(row) for row in self.nearest(query, k, where)]
 
-    def _nearest(self, query: Vectors, k: int, where: str) -> list[Row]:
+    def nearest(self, query: Vectors, k: int, where: str) -> list[Row]:
+        """As `hits`, whole rows but for their vectors, each with its `score`."""
         if k > MOST:
             raise QueryError(f"{k} photos at once are too many for Milvus: ask for {MOST:,}")
         care = max(self._care, 2 * k)
@@ -99,6 +97,11 @@ class Rows:
                 **more,
             )
         )
+
+
+def hit_of(row: Row) -> Hit:
+    """What `nearest` gives, as a hit."""
+    return Hit(photo_of(row), float(np.clip(row["score"], -1, 1)))
 
 
 def is_id(text: str) -> bool:

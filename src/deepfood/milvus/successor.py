@@ -1,11 +1,12 @@
 """A Successor on Milvus: a generation that is to take the living one's place, with its own vectors.
 
-It is brought to say what the living one says: once by comparing all rows of the two, and then by
-comparing those that writers have noted as changed. So it does not matter how often it was stopped.
+It is brought to hold what the living one holds: once by comparing all rows of the two, and then by
+comparing those that writers have noted as changed, or of which the journal has news. What is said
+of them is what the journal says. So it does not matter how often it was stopped.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +14,18 @@ import numpy.typing as npt
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
 from deepfood.errors import EngineError
+from deepfood.gallery.catch_up import Lost
 from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.fold import Fold
 from deepfood.gallery.successor import UNREADABLE
-from deepfood.milvus.changes import EVERYTHING, Changes
+from deepfood.milvus.changes import Changes
+from deepfood.milvus.follow import Vectors, told
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.milvus.written import BATCH, Row, WrittenRows
 from deepfood.progress import bar
 
 Vector = npt.NDArray[np.float32]
-#: Of each photo its unit vector, or the reason that there is none.
-Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
 Pair = tuple[Row | None, Row | None]
 
 #: A batch of embedded photos is written when it has so many, or after so long.
@@ -40,51 +42,47 @@ class Successor:
         collection: str,
         vectors: Vectors,
         *,
-        keeps_built: bool = False,
         quiet: bool = False,
     ) -> None:
-        """`living` is held to the generation that lives; `vectors` reads and embeds its photos.
-
-        `keeps_built`: photos that a build has put in stay, though the living one lacks them.
-        """
+        """`living` is held to the generation that lives; `vectors` reads and embeds its photos."""
         connection = living.connection
         self.living = living
         self.gallery = MilvusGallery(connection, settings, collection)
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
-        self.changes = Changes(self.gallery.about, collection)
         self._theirs = WrittenRows(connection, living.collection)
         self._mine = WrittenRows(connection, collection)
         self._noted = Changes(living.about, living.collection)
         self._seen: dict[str, int] = {}
         self._read_ns = 0
         self._vectors = vectors
-        self._keeps_built = keeps_built
+        self._journal = living.journal
+        self.reading = self._journal.read()
         self._quiet = quiet
 
+    @property
+    def fold(self) -> Fold:
+        """What people said."""
+        return self.reading.fold
+
     def follow_everything(self) -> None:
-        """Say what the living generation says."""
+        """Hold what the living generation holds."""
         fields = PHOTO_ROW
         self._follow(_side_by_side(self._theirs.every(fields), self._mine.every(fields)))
 
-    def follow_changes(self, also: Collection[str] = ()) -> int:
-        """Say what it says of photos that were noted since the last time; how many these were."""
+    def catch_up(self) -> int:
+        """Follow what was noted or said of photos since the last time; how many these were."""
         begun = time.time_ns()
+        self.reading = self._journal.read(self.reading)
         noted = self._noted.read(self._read_ns)
-        ids = {one for one, number in noted.items() if self._seen.get(one) != number} | set(also)
-        if EVERYTHING in ids:
-            self.follow_everything()
-        else:
-            self._follow(self._pairs(sorted(ids)))
+        ids = {one for one, number in noted.items() if self._seen.get(one) != number}
+        ids |= {photo_id(sha256) for sha256 in self.reading.news}
+        self._follow(self._pairs(sorted(ids)))
         self._seen |= noted
         self._read_ns = begun
         return len(ids)
 
-    def has(self, ids: Sequence[str]) -> set[str]:
-        """Which of these photos are here."""
-        return set(self._mine.named(ids, ["id"]))
-
-    def lost_now(self) -> list[tuple[Photo, str]]:
+    def lost_now(self) -> Lost:
         """Photos of the living generation that have no vector, and why."""
         there = self._theirs.named(list(self.lost), ["id"])
         return [one for photo_id, one in self.lost.items() if photo_id in there]
@@ -98,13 +96,12 @@ class Successor:
     def _follow(self, pairs: Iterable[Pair]) -> None:
         lacking, changed, gone = [], [], []
         for theirs, mine in pairs:
-            if mine is None and theirs is not None:
+            now = told(photo_of(theirs), self.fold) if theirs else None
+            if mine is None and theirs is not None and now:
                 lacking.append(str(theirs["id"]))
-            elif theirs is None and mine is not None:
-                built = self._keeps_built and not mine["added"]
-                if not built:
-                    gone.append(str(mine["id"]))
-            elif theirs is not None and mine is not None and _said(theirs) != _said(mine):
+            elif mine is not None and now is None:
+                gone.append(str(mine["id"]))
+            elif mine is not None and now != (photo_of(mine), attributes_of(mine)):
                 changed.append(str(mine["id"]))
         if gone:
             kept = lost_before(self.living.left_out())
@@ -119,11 +116,16 @@ class Successor:
         mine = self._mine.named(ids, ["id", "vector"])
         self._mine.write(
             [
-                _row(said[one], np.array(mine[one]["vector"], np.float32))
+                self._row(said[one], np.array(mine[one]["vector"], np.float32))
                 for one in ids
                 if one in said and one in mine
             ]
         )
+
+    def _row(self, theirs: Row, vector: Vector) -> Row:
+        photo = photo_of(theirs)
+        now = told(photo, self.fold) or (photo, attributes_of(theirs))
+        return row_of(now[0], vector, now[1], theirs[WRITTEN])
 
     def _embed(self, ids: Sequence[str]) -> None:
         if not ids:
@@ -146,7 +148,7 @@ class Successor:
                 if isinstance(vector, str):
                     self.lost[photo.id] = photo, vector
                 else:
-                    ready.append(_row(row, vector))
+                    ready.append(self._row(row, vector))
                     self.made += 1
                 progress()
                 if time.monotonic() - first > _S:
@@ -184,11 +186,3 @@ def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
             raise EngineError("Milvus gave the rows of a generation in no order")
         before = row["id"]
         yield row
-
-
-def _said(row: Row) -> tuple[Photo, object]:
-    return photo_of(row), attributes_of(row)
-
-
-def _row(said: Row, vector: Vector) -> Row:
-    return row_of(photo_of(said), vector, attributes_of(said), said[WRITTEN])

@@ -1,4 +1,4 @@
-"""Whether a gallery on Milvus is whole: rows against photos, and photos against rows."""
+"""Whether a gallery on Milvus is whole: rows against photos and journal, and these against rows."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,8 +8,10 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
 from deepfood.data.read_ahead import reading_ahead
-from deepfood.errors import ArtifactError, PhotoNotFoundError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, PhotoNotFoundError
+from deepfood.gallery.fold import Fold
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.follow import columns_of, told
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.photos import StoredPhotos
@@ -33,11 +35,20 @@ def problems_on_milvus(
             fetch_model(gallery.about, manifest.model_fingerprint, settings)
         except ArtifactError as error:
             yield str(error)
+        try:
+            list(gallery.history())  # all of it, also what a checkpoint says already
+            fold = gallery.journal.read().fold
+        except ArtifactCorruptError as error:
+            yield str(error)
+            fold = None
+        if fold and columns_of(fold) != manifest.columns:
+            yield "its attributes are not those that were declared: build it again"
         photos = gallery.stored
         kept = set(photos.kept())
+        lacking = {sha256 for sha256, _ in fold.added()} if fold else set()
         rows = 0
         every = gallery.rows.every([*PHOTO_ROW, KEYS, "vector"])
-        faults = partial(_faults, photos)
+        faults = partial(_faults, photos, fold)
         with (
             bar("verifying", " photos", gallery.count, quiet=quiet) as progress,
             reading_ahead(faults, every, workers=1, reading=photos.reads_ahead) as checked,
@@ -47,13 +58,16 @@ def problems_on_milvus(
                 progress.update()
                 yield from found
                 kept.discard(sha256)
+                lacking.discard(sha256)
         if rows != gallery.count:
             yield f"{rows} rows were read, and {gallery.count} are counted"
-        for sha256 in sorted(kept):
+        for sha256 in sorted(lacking):
+            yield f"photo {photo_id(sha256)} was added, and no row has it: build it again"
+        for sha256 in sorted(kept - lacking):
             yield f"{photos.store} holds {sha256}, which no row has"
 
 
-def _faults(photos: StoredPhotos, row: Row) -> tuple[str, list[str]]:
+def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, list[str]]:
     """The SHA-256 of a row's photo, and what is wrong with the row or the photo's file."""
     photo = photo_of(row)
     faults = []
@@ -64,6 +78,12 @@ def _faults(photos: StoredPhotos, row: Row) -> tuple[str, list[str]]:
         faults.append(f"its vector has the length {length:.3f}, and 1 is wanted")
     if row[KEYS] != keys_for(photo, attributes_of(row)):
         faults.append("what filters find it by is not what is said of it")
+    if fold:
+        now = told(photo, fold)
+        if now is None:
+            faults.append("it was removed: build the gallery again")
+        elif now != (photo, attributes_of(row)):
+            faults.append("it is not what the journal says of it: build the gallery again")
     try:
         photos.read(photo)
     except PhotoNotFoundError:

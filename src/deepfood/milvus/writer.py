@@ -1,22 +1,24 @@
 """Photos are added, removed and updated in a gallery on Milvus, by any number of writers.
 
 A change is acknowledged when its call returns: Milvus has it in its log then, the generation that
-it was made in still lives, and searches see it. A photo's row is written under its id, so that two
-writers of the same photo, or one twice, make one photo.
+it was made in still lives, and searches see it. Before any row is changed, the change is a record
+of the journal. A photo's row is written under its id, so that two writers of the same photo, or one
+twice, make one photo.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from deepfood.data.photo_file import photo_id
 from deepfood.errors import (
     DatasetError,
     PhotoNotFoundError,
     QueryError,
-    SettingError,
 )
 from deepfood.gallery.declared import (
     Declared,
@@ -26,14 +28,16 @@ from deepfood.gallery.declared import (
     values_said,
 )
 from deepfood.gallery.entry import Photo, edited, relabelled
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, text_of
+from deepfood.gallery.history import undo_of
 from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.values import Value, attribute_name, folded
 from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
+from deepfood.milvus.absent import Absent
 from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
-from deepfood.milvus.removed import Removed
 from deepfood.milvus.rows import is_id
 from deepfood.milvus.schema import (
     KEYS,
@@ -44,6 +48,7 @@ from deepfood.milvus.schema import (
     photo_of,
     row_of,
 )
+from deepfood.milvus.written import BATCH
 
 
 class MilvusWriter(LivingRows):
@@ -72,14 +77,20 @@ class MilvusWriter(LivingRows):
         columns = self.manifest.columns
         ready = [(one, values_said(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
+        missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
+        absent = Absent(self._about).read(missing)
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
+        added: list[dict[str, Any]] = []
+        edits: list[dict[str, Any]] = []
         for one, values in ready:
             before = rows.get(one.photo.id) or there.get(one.photo.id)
             if before is None:
                 photo = replace(one.photo, added=True)
                 self.stored.keep(photo, one.data)
-                rows[photo.id] = row_of(photo, one.vector, _known(values), time.time_ns())
+                added.append(facts_of(photo, values))
+                said = absent.get(photo.id, Said()).with_values(values)  # it is back
+                rows[photo.id] = row_of(said.of(photo), one.vector, said.attributes, time.time_ns())
                 outcomes.append("added")
                 continue
             photo = photo_of(before)
@@ -88,11 +99,42 @@ class MilvusWriter(LivingRows):
             outcomes.append("unchanged" if same else "updated")
             if not same:
                 rows[photo.id] = _said(before, after, values)
+                edits.append(edit_of(photo, after, values))
+        if added:
+            self.record("add", {"photos": added})
+        if edits:
+            self.record("update", {"photos": edits})
         self.write(list(rows.values()))
+        if absent:
+            Absent(self._about).forget(list(absent))
         return outcomes
 
     def undo(self, number: int) -> list[Photo]:
-        raise SettingError("changes of a gallery on Milvus cannot be taken back")
+        """Take back a change, by its number in `history`; the photos that it was about.
+
+        A photo that was removed comes back with the next build. Raises QueryError where the change
+        cannot be taken back.
+        """
+        undo = undo_of(self.journal, number)
+        said = [
+            {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+            for sha256, one in undo.before.items()
+        ]
+
+        def change() -> list[Photo]:
+            self.record("restore", {"photos": said, "undoes": number})
+            rows = self.rows([photo_id(sha256) for sha256 in undo.before])
+            after = []
+            for row in rows.values():
+                was, photo = undo.before[row["sha256"]], photo_of(row)
+                texts: dict[str, Any] = {**undo.texts.get(photo.sha256, {})}
+                now = was.of(replace(photo, **texts, label_edited=False, name_edited=False))
+                vector = np.array(row["vector"], np.float32)
+                after.append((now, row_of(now, vector, was.attributes, row[WRITTEN])))
+            self.write([row for _, row in after])
+            return [photo for photo, _ in after]
+
+        return self.visibly(change)
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
         """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
@@ -105,8 +147,9 @@ class MilvusWriter(LivingRows):
                 except PhotoNotFoundError:
                     if name not in found:  # else it is done again, and was there at first
                         raise
-            Removed(self._about, self._rows.collection).note(found.values())
-            self.delete([photo.id for photo in found.values()])
+            photos = {photo.id: photo for photo in found.values()}
+            self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
+            self.delete(list(photos))
 
         self.visibly(change)
         photos = {photo.id: photo for photo in found.values()}
@@ -132,23 +175,44 @@ class MilvusWriter(LivingRows):
         def change() -> Photo:
             values = values_said(self.manifest.columns, attributes or {})
             before = self._named(name)
-            after = edited(photo_of(before), edit_given(label, photo_name))
-            self.write([_said(before, after, values)])
+            photo = photo_of(before)
+            after = edited(photo, edit_given(label, photo_name))
+            row = _said(before, after, values)
+            self.record("update", {"photos": [edit_of(photo, after, values)]})
+            self.write([row])
             return after
 
         return self.visibly(change)
 
-    def set_attributes(self, values: Mapping[str, Mapping[str, Value | None]]) -> None:
-        """Set attributes of photos, by id, to values that `checked` gave; None makes one unknown.
+    def import_values(
+        self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
+    ) -> None:
+        """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
 
-        They must have been declared. Photos that are not there are passed over.
+        None makes one unknown; photos that are not there are passed over. A thousand photos are
+        written at a time: where that is stopped, the next build goes on with it. Raises
+        DatasetError.
         """
 
-        def change() -> None:
-            rows = self.rows(list(values))
-            self.write([_said(row, photo_of(row), values[one]) for one, row in rows.items()])
+        def record() -> None:
+            after = _settled(self.manifest.columns, columns)
+            table = self.journal.write_table(values)
+            definitions = {name: one.model_dump() for name, one in after.items()}
+            what = {"table": table, "count": len(values), "attributes": definitions}
+            self.record("import", what)
+            # Before any value: one of safety never passes a filter as if it were another.
+            self._commit_columns(after)
 
-        self.visibly(change)
+        self.steadily(record)
+        by_id = {photo_id(sha256): said for sha256, said in values.items()}
+        every = list(by_id)
+
+        def write(some: Sequence[str]) -> None:
+            rows = self.rows(some)
+            self.write([_said(row, photo_of(row), by_id[one]) for one, row in rows.items()])
+
+        for start in range(0, len(every), BATCH):
+            self.visibly(partial(write, every[start : start + BATCH]))
 
     def declared(self) -> Mapping[str, Declared]:
         """The attributes that are declared, by name."""
@@ -160,19 +224,22 @@ class MilvusWriter(LivingRows):
 
         def change() -> None:
             before = self.manifest.columns
-            after = {
-                name: Column(type=one.type, safety=one.safety)
-                for name, one in settled(before, columns).items()
-            }
+            after = _settled(before, columns)
             new.extend(name for name in after if name not in before and name not in new)
-            if {**before, **after} != before:
-                self.commit({"columns": {**before, **after}})
+            news = {name: one for name, one in after.items() if before.get(name) != one}
+            if news:
+                what = {name: one.model_dump() for name, one in news.items()}
+                self.record("declare", {"attributes": what})
+                self._commit_columns(news)
 
         self.steadily(change)
         return new
 
     def drop_attribute(self, name: str) -> None:
-        """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
+        """Drop an attribute that no photo has a value of, also none that is not here now.
+
+        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        """
         name, gone = attribute_name(name), False
 
         def change() -> None:
@@ -187,14 +254,21 @@ class MilvusWriter(LivingRows):
                 except DatasetError:
                     self.commit({"columns": before})
                     raise
+                self.record("drop", {"attribute": name})
             elif not gone:  # else it is done again, and was there at first
                 raise no_attribute(before, name)
 
         self.steadily(change)
 
+    def _commit_columns(self, columns: Mapping[str, Column]) -> None:
+        after = {**self.manifest.columns, **columns}
+        if after != self.manifest.columns:
+            self.commit({"columns": after})
+
     def _known(self, name: str) -> int:
-        """Of how many photos an attribute is known."""
-        return int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
+        """Of how many photos an attribute is known, of those that are not here now too."""
+        here = int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
+        return here + Absent(self._about).known(name)
 
     def _named(self, name: str) -> dict[str, Any]:
         """The row of a photo, by id or by file name. Raises QueryError."""
@@ -218,6 +292,11 @@ def _said(
     attributes = _known({**attributes_of(before), **values})
     vector = np.array(before["vector"], np.float32)
     return row_of(photo, vector, attributes, before[WRITTEN])
+
+
+def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -> dict[str, Column]:
+    found = settled(declared, wanted)
+    return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 
 
 def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.fold import Fold, checkpoints, touched
+from deepfood.gallery.journal import BEGINNING, Head, Journal
 from deepfood.gallery.store import Store
-from deepfood.gallery.verify import catalogue_faults
+from deepfood.gallery.verify import catalogue_faults, said_shortly
 
 
 class Readable(Protocol):
@@ -52,6 +54,24 @@ def check_catalogue(store: Store, gallery: Path) -> None:
     """Raise ArtifactCorruptError for the first thing in a catalogue that was altered."""
     for fault in catalogue_faults(store):
         raise _altered(gallery, fault.what)
+
+
+def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
+    """Raise ArtifactCorruptError where a file that says what was said until `head` was altered."""
+    newest = BEGINNING
+    try:
+        for path in checkpoints(journal):
+            Fold.read(path)
+        for record in journal.records():
+            if newest.number == head.number:
+                break
+            newest = record.head
+            if record.do == "import":
+                touched(record, journal)  # reads its table
+    except ArtifactCorruptError as error:
+        raise _altered(gallery, f"the journal: {said_shortly(error)}") from error
+    if newest != head:
+        raise _altered(gallery, f"the journal lacks record {head.number}, which the catalogue has")
 
 
 def _altered(gallery: Path, what: str) -> ArtifactCorruptError:

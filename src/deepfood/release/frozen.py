@@ -16,7 +16,7 @@ from deepfood.gallery.snapshot import stamp_of
 from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import VectorFile
 from deepfood.model import ModelManifest, open_model
-from deepfood.release.checked import CheckedVectors, Readable, check_catalogue
+from deepfood.release.checked import CheckedVectors, Readable, check_catalogue, check_journal
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
         checked = CheckedVectors(vectors.file, row_bytes, store, folder)
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
     parts.append(replace(vectors, file=checked))
-    for path, size in Journal(folder).files_until(head):
+    journal = Journal(folder)
+    check_journal(journal, head, folder)
+    for path, size in journal.files_until(head):
         parts.append(_part(path.relative_to(folder).as_posix(), path, stack, size))
     about = manifest.model_name, manifest.model_fingerprint
     return Frozen("gallery", *about, parts, photos, gallery.read)

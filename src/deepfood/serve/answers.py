@@ -101,9 +101,12 @@ class AttributeOut(BaseModel):
 
 
 class GalleryOut(BaseModel):
+    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
+
     photos: int
     labels: int
     index: str
     model: str
     dimension: int
+    crop: float
     attributes: list[AttributeOut]

@@ -53,6 +53,7 @@ def gallery_of(request: Request) -> GalleryOut:
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
+        crop=service.embedder.model.manifest.preprocess.crop,
         attributes=[AttributeOut(**asdict(one)) for one in gallery.columns()],
     )
 

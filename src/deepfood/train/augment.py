@@ -1,125 +1,239 @@
-"""Augmentation: a photo, seen differently each time.
+"""Augmentation: photos, seen differently each time, a batch at once on the device that learns.
 
-Every random number comes from the caller's generator, never from a global one, so that a photo's
-look depends on seed, epoch and position only. (torchvision's own transforms draw from torch's one
-global generator, which threads would share; its functions, which draw nothing, do the work.)
+It draws nothing itself: what becomes of each photo is in its Views (draws.py).
 """
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as change
+import torch
+from torch.nn import functional
 
-from deepfood.photo import Pixels, Preprocess
-from deepfood.train.recipe import Recipe
+from deepfood.photo import Preprocess
+from deepfood.train.draws import KINDS, Change, Views
 
-#: What a crop is resized with.
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-#: Widths to heights that RandomResizedCrop draws from, as in torchvision.
-_RATIO = (3 / 4, 4 / 3)
-#: Changes to each photo in a row, and how strong at most: RandAugment's N and M, M as a share.
-_CHANGES, _STRENGTH = 2, 0.5
-_ERASE_CHANCE, _ERASE_AREA = 0.25, (0.02, 0.2)
+#: How strong a change is at most: RandAugment's M, as a share.
+_STRENGTH = 0.5
 
 
 def augment(
-    picture: Image.Image, preprocess: Preprocess, recipe: Recipe, rng: np.random.Generator
-) -> Pixels:
-    """A random view of an RGB picture: uint8 [size, size, 3], `recipe.training_size` pixels a side.
+    pictures: torch.Tensor, views: Views, preprocess: Preprocess, size: int
+) -> torch.Tensor:
+    """The views of pictures uint8 [n, side, side, 3]: uint8 [n, size, size, 3]."""
+    planes = crop(pictures, views.crops, size, preprocess.interpolation)
+    fill = _constant(tuple(float(round(255 * value)) for value in preprocess.mean), planes.device)
+    for change in views.changes:
+        planes = _changed(planes.clamp_(0, 255), change, fill)
+    if views.erased is not None:
+        planes = _erase(planes, views.erased, fill)
+    return planes.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
-    `plain` is RandomResizedCrop (Szegedy et al., 2015) and a mirror image half of the time, as in
-    the original; `strong` adds RandAugment (Cubuk et al., 2019) and random erasing (Zhong et al.,
-    2017).
+
+def crop(pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: str) -> torch.Tensor:
+    """Boxes of pictures uint8 [n, side, side, 3], resized: float32 [n, 3, size, size], 0 to 255.
+
+    `boxes` float32 [n, 4] are left, top, right, bottom in whole pixels. The filter, bilinear or
+    bicubic, widens where a picture shrinks, as Pillow's do.
     """
-    size = recipe.training_size(preprocess.size)
-    box = _crop_box(picture.size, recipe.crop_area, rng)
-    view = picture.resize((size, size), _FILTERS[preprocess.interpolation], box=box)
-    if rng.random() < 0.5:
-        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if recipe.augmentation == "plain":
-        return np.asarray(view)
-    grey = [round(255 * value) for value in preprocess.mean]
-    for which in rng.integers(0, len(_OPERATIONS), _CHANGES):
-        view = _OPERATIONS[which](view, rng, grey)
-    pixels = np.array(view)
-    if rng.random() < _ERASE_CHANCE:
-        _erase(pixels, grey, rng)
-    return pixels
+    way = crop_each if pictures.device.type == "cpu" else crop_together
+    return way(pictures, boxes, size, filter_name)
 
 
-def _crop_box(
-    wide_high: tuple[int, int], smallest: float, rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """A box of `smallest` to all of the area; the middle where none of ten draws fits."""
-    width, height = wide_high
-    for _ in range(10):
-        area = width * height * rng.uniform(smallest, 1)
-        ratio = np.exp(rng.uniform(*np.log(_RATIO)))
-        wide, high = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
-        if 0 < wide <= width and 0 < high <= height:
-            left = int(rng.integers(0, width - wide + 1))
-            top = int(rng.integers(0, height - high + 1))
-            return left, top, left + wide, top + high
-    wide = min(width, max(1, round(height * _RATIO[1])))
-    high = min(height, max(1, round(width / _RATIO[0])))
-    left, top = (width - wide) // 2, (height - high) // 2
-    return left, top, left + wide, top + high
+def crop_together(
+    pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: str
+) -> torch.Tensor:
+    """`crop` of all at once: it is linear and separable, so one matrix product along each axis."""
+    count, side = pictures.shape[:2]
+    across = resize_weights(boxes[:, 0], boxes[:, 2], side, size, filter_name)
+    down = resize_weights(boxes[:, 1], boxes[:, 3], side, size, filter_name)
+    rows = pictures.permute(0, 1, 3, 2).float().reshape(count, side, 3 * side)
+    high = torch.bmm(down, rows).reshape(count, size * 3, side)
+    both = torch.bmm(high, across.transpose(1, 2)).reshape(count, size, 3, size)
+    return both.permute(0, 2, 1, 3).contiguous()
 
 
-Operation = Callable[[Image.Image, np.random.Generator, list[int]], Image.Image]
+def crop_each(
+    pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: str
+) -> torch.Tensor:
+    """`crop` of one photo after the other: a CPU has a fast way for bytes, without the zeros."""
+    views = pictures.new_empty(len(pictures), 3, size, size)
+    for view, picture, box in zip(views, pictures, boxes.int().tolist(), strict=True):
+        left, top, right, bottom = box
+        part = picture[top:bottom, min(left, right) : max(left, right)].permute(2, 0, 1)[None]
+        whole = functional.interpolate(part, (size, size), mode=filter_name, antialias=True)[0]
+        view.copy_(whole.flip(2) if right < left else whole)
+    return views.float()
 
 
-def _factor(rng: np.random.Generator) -> float:
-    """1 is no change; as often more as less."""
-    return float(1 + rng.uniform(-0.9, 0.9) * _STRENGTH)
+def resize_weights(
+    start: torch.Tensor, end: torch.Tensor, side: int, size: int, filter_name: str
+) -> torch.Tensor:
+    """What each of `side` pixels counts in each of `size`: float32 [n, size, side].
+
+    What lies between `start` and `end`, float32 [n] in pixels, is resized, in a mirror where it
+    ends before it starts.
+    """
+    kernel, radius = _FILTERS[filter_name]
+    scale = ((end - start) / size)[:, None]
+    wider = scale.abs().clamp(min=1)
+    centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * scale
+    # No box is larger than the picture, so that no filter reaches further than this.
+    taps = 2 * math.ceil(radius * max(1, side / size)) + 1
+    first = (centre - radius * wider).floor()
+    place = first[:, :, None] + torch.arange(taps, device=start.device)
+    weight = kernel((place + 0.5 - centre[:, :, None]) / wider[:, :, None])
+    low, high = torch.minimum(start, end)[:, None, None], torch.maximum(start, end)[:, None, None]
+    weight = weight * ((place >= low) & (place < high))
+    weight = weight / weight.sum(2, keepdim=True)
+    every = weight.new_zeros(len(start), size, side)
+    return every.scatter_add_(2, place.clamp(0, side - 1).long(), weight)
 
 
-def _turn(view: Image.Image, rng: np.random.Generator, fill: list[int]) -> Image.Image:
-    angle = rng.uniform(-30, 30) * _STRENGTH * 2
-    turned: Image.Image = change.rotate(
-        view, angle, interpolation=InterpolationMode.BILINEAR, fill=fill
-    )
-    return turned
+def _triangle(at: torch.Tensor) -> torch.Tensor:
+    return (1 - at.abs()).clamp(min=0)
 
 
-def _shear(view: Image.Image, rng: np.random.Generator, fill: list[int]) -> Image.Image:
-    shear = (rng.uniform(-17, 17, 2) * _STRENGTH * 2).tolist()
-    sheared: Image.Image = change.affine(
-        view,
-        angle=0.0,
-        translate=[0, 0],
-        scale=1.0,
-        shear=shear,
-        interpolation=InterpolationMode.BILINEAR,
-        fill=fill,
-    )
-    return sheared
+def _cubic(at: torch.Tensor) -> torch.Tensor:
+    """Keys' kernel with a = -0.5, as Pillow's."""
+    at = at.abs()
+    outer, inner = (2 - at).clamp(min=0), (1 - at).clamp(min=0)
+    return 0.5 * outer.square() * (outer - 1) + inner.square() * (1 - 2 * inner)
 
 
-#: Food keeps its colours' meaning, so nothing inverts, solarises or posterises them here.
-_OPERATIONS: tuple[Operation, ...] = (
-    lambda view, rng, fill: view,
-    lambda view, rng, fill: change.adjust_brightness(view, _factor(rng)),
-    lambda view, rng, fill: change.adjust_contrast(view, _factor(rng)),
-    lambda view, rng, fill: change.adjust_saturation(view, _factor(rng)),
-    lambda view, rng, fill: change.adjust_hue(view, float(rng.uniform(-0.1, 0.1) * _STRENGTH)),
-    lambda view, rng, fill: change.adjust_sharpness(view, float(rng.uniform(0, 2))),
-    lambda view, rng, fill: change.autocontrast(view),
-    lambda view, rng, fill: change.equalize(view),
-    _turn,
-    _shear,
+_FILTERS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], int]] = {
+    "bilinear": (_triangle, 1),
+    "bicubic": (_cubic, 2),
+}
+
+
+@lru_cache
+def _constant(values: tuple[Any, ...], device: torch.device) -> torch.Tensor:
+    """Kept on the device: a copy to a GPU would wait for all that it has to do."""
+    return torch.tensor(values, device=device)
+
+
+def _changed(planes: torch.Tensor, change: Change, fill: torch.Tensor) -> torch.Tensor:
+    """Each photo float32 [3, size, size], 0 to 255, by its own kind of change, in place."""
+    for kind, work in _OPERATIONS.items():
+        low, high = change.bounds[KINDS.index(kind)], change.bounds[KINDS.index(kind) + 1]
+        if low < high:
+            rows, amounts = change.rows[low:high], change.amounts[low:high]
+            after = work(planes.index_select(0, rows), amounts, fill)
+            planes.index_copy_(0, rows, after.clamp_(0, 255))
+    return planes
+
+
+def _factor(amounts: torch.Tensor) -> torch.Tensor:
+    """[n, 1, 1, 1]; 1 is no change."""
+    return (1 + 0.9 * _STRENGTH * amounts[:, 0])[:, None, None, None]
+
+
+def _grey(planes: torch.Tensor) -> torch.Tensor:
+    """[n, 1, size, size], by ITU-R 601."""
+    red, green, blue = planes[:, :1], planes[:, 1:2], planes[:, 2:]
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _brightness(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    return planes * _factor(amounts)
+
+
+def _contrast(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(_grey(planes).mean((2, 3), keepdim=True), planes, _factor(amounts))
+
+
+def _saturation(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(_grey(planes), planes, _factor(amounts))
+
+
+#: SVG's hueRotate: what stays, what goes with the cosine, and what with the sine.
+_HUE = (
+    ((0.213, 0.715, 0.072), (0.213, 0.715, 0.072), (0.213, 0.715, 0.072)),
+    ((0.787, -0.715, -0.072), (-0.213, 0.285, -0.072), (-0.213, -0.715, 0.928)),
+    ((-0.213, -0.715, 0.928), (0.143, 0.140, -0.283), (-0.787, 0.715, 0.072)),
 )
 
 
-def _erase(pixels: npt.NDArray[np.uint8], fill: list[int], rng: np.random.Generator) -> None:
-    side = pixels.shape[0]
-    area = side * side * rng.uniform(*_ERASE_AREA)
-    ratio = np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3)))
-    wide, high = (
-        min(side, max(1, round(v))) for v in (np.sqrt(area * ratio), np.sqrt(area / ratio))
-    )
-    left, top = rng.integers(0, side - wide + 1), rng.integers(0, side - high + 1)
-    pixels[top : top + high, left : left + wide] = fill
+def _hue(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    angle = (amounts[:, 0] * (0.1 * _STRENGTH * 2 * math.pi))[:, None, None]
+    stays, with_cosine, with_sine = _constant(_HUE, planes.device)
+    matrix = stays + angle.cos() * with_cosine + angle.sin() * with_sine
+    return torch.bmm(matrix, planes.flatten(2)).reshape(planes.shape)
+
+
+def _autocontrast(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
+    flat = high - low < 1
+    return torch.where(flat, planes, (planes - low) * (255 / (high - low).clamp(min=1)))
+
+
+def _sharpness(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    """0 is Pillow's smooth filter, 1 no change; the outermost pixels stay."""
+    factor = (1 + amounts[:, 0])[:, None, None, None]
+    inner = planes[:, :, 1:-1, 1:-1]
+    three = planes[:, :, :-2] + planes[:, :, 1:-1] + planes[:, :, 2:]
+    nine = three[..., :-2] + three[..., 1:-1] + three[..., 2:]
+    smooth = (nine + 4 * inner) / 13
+    after = planes.clone()
+    after[:, :, 1:-1, 1:-1] = torch.lerp(smooth, inner, factor)
+    return after
+
+
+def _equalize(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    """As Pillow's: each channel's values are spread so that all are about as frequent."""
+    values = planes.round().long().flatten(2)
+    counts = values.new_zeros(*values.shape[:2], 256)
+    counts.scatter_add_(2, values, torch.ones_like(values))
+    last = counts.gather(2, values.amax(2, keepdim=True))
+    step = (values.shape[2] - last) // 255
+    new = (counts.cumsum(2) - counts + step // 2) // step.clamp(min=1)
+    spread = new.clamp(max=255).gather(2, values)
+    return torch.where(step > 0, spread, values).to(planes.dtype).reshape(planes.shape)
+
+
+def _turn(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    angle = amounts[:, 0] * (2 * _STRENGTH * math.radians(30))
+    return _sampled(planes, (angle.cos(), -angle.sin(), angle.sin(), angle.cos()), fill)
+
+
+def _shear(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    across, down = (amounts * (2 * _STRENGTH * math.radians(17))).tan().unbind(1)
+    one = torch.ones_like(across)
+    return _sampled(planes, (one, across, down, one), fill)
+
+
+def _sampled(
+    planes: torch.Tensor, matrix: tuple[torch.Tensor, ...], fill: torch.Tensor
+) -> torch.Tensor:
+    """Each pixel from where the matrix, [n] each, takes it, the middle being the origin."""
+    theta = torch.stack(matrix, 1).reshape(-1, 2, 2)
+    theta = functional.pad(theta, (0, 1))
+    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    beside = fill[:, None, None]
+    return functional.grid_sample(planes - beside, grid, align_corners=False) + beside
+
+
+Operation = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+_OPERATIONS: dict[str, Operation] = {
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "saturation": _saturation,
+    "hue": _hue,
+    "autocontrast": _autocontrast,
+    "sharpness": _sharpness,
+    "equalize": _equalize,
+    "turn": _turn,
+    "shear": _shear,
+}
+
+
+def _erase(planes: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
+    """Boxes float32 [n, 4], shares of the view, painted over."""
+    size = planes.shape[2]
+    middle = (torch.arange(size, device=planes.device) + 0.5) / size
+    left, top, right, bottom = boxes[:, :, None].unbind(1)
+    across, down = (middle >= left) & (middle < right), (middle >= top) & (middle < bottom)
+    inside = (down[:, :, None] & across[:, None, :])[:, None]
+    return torch.where(inside, fill[:, None, None], planes)

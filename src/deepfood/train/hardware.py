@@ -76,8 +76,9 @@ def start_hardware(recipe: Recipe, device: str = "auto") -> Hardware:
     if not usable[device]:
         raise SettingError(f"--device {device}: torch {torch.__version__} finds none here")
     accelerator = Accelerator(cpu=device == "cpu")
-    if accelerator.device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
+    # Of cuDNN's ways to compute a gradient some add in any order: no training would go on exactly.
+    torch.backends.cudnn.deterministic = True
     if device in ("cuda", "mps") and accelerator.device.type != device:
         raise SettingError(f"--device {device}: accelerate is set up for {accelerator.device.type}")
     able = bf16_pays(accelerator.device.type)
@@ -94,8 +95,9 @@ _GLIBC_MALLOC = ((-1, 2**31 - 1), (-2, 2**26), (-4, 0))
 def keep_freed_memory() -> None:
     """Tell glibc's malloc not to give freed memory back to the system.
 
-    Each step frees and asks for the same hundreds of megabytes; giving them back costs a page fault
-    for every 4 KB of them, up to a third of a step's time. Other C libraries are left alone.
+    Each step frees and asks for the same hundreds of megabytes, and so do threads that decode;
+    giving them back costs a page fault for every 4 KB of them, up to a third of a step's time on a
+    CPU. Other C libraries are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

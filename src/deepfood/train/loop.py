@@ -4,61 +4,44 @@ What a step computes follows from seed, epoch and step alone (photos, their augm
 so training that was killed anywhere and started again ends with the same numbers.
 """
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 
 from deepfood.errors import TrainingError
 from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train import checkpoint
+from deepfood.train.averages import Averages
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
 from deepfood.train.compared import Comparison, compare_figures
+from deepfood.train.feed import feed
+from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
+from deepfood.train.late import LateNumbers
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng
+from deepfood.train.stand import EpochRecord, Progress
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
-#: Figures of one epoch by name: `epoch` from 1, `loss`, `lr`, `seconds`, and those of validate().
-EpochRecord = dict[str, float]
 OnEpoch = Callable[[EpochRecord, bool], None]
-
-
-@dataclass
-class Progress:
-    """Where training stands; all of it is in a checkpoint.
-
-    `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
-    the optimizer's steps since the start; `broken` are the photos that could not be read, and why;
-    `learned` those that were learned from, and their SHA-256.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    updates: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_epoch: int = 0
-    best: float = -1.0
-    records: list[EpochRecord] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
-    learned: dict[str, str] = field(default_factory=dict)
 
 
 class Training:
     """One training: construct it, `resume` it, `run` it. Every process has one.
 
-    `who` is what its checkpoints are of, `origin` where the backbone's weights came from.
+    `who` is what its checkpoints are of, `origin` where the backbone's weights came from; `say`
+    gets what a user should know.
     """
 
     def __init__(
@@ -74,25 +57,26 @@ class Training:
         *,
         checkpoint_s: float,
         quiet: bool,
+        say: Callable[[str], None],
     ) -> None:
         self.train, self.val = train, val
+        self.say = say
         self.recipe, self.hardware = recipe, hardware
         self.folder, self.who, self.origin = folder, who, origin
         self.checkpoint_s, self.quiet = checkpoint_s, quiet
         self.learner = learner.to(hardware.device)
-        self.averaged: ModelEmaV3 | None = None
-        if recipe.ema_decay:
-            self.averaged = ModelEmaV3(self.learner, decay=recipe.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer(self.learner, recipe)
         self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
+        # Only now: DDP gives the weights other memory.
+        self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
         self.gallery = gallery_rows(train.labels, recipe.seed)
         self.progress = Progress()
+        self.losses = LateNumbers(hardware.device)
 
     @property
     def judged(self) -> Learner:
         """The weights that are validated and exported: averages where the recipe has them."""
-        module: Learner = self.learner if self.averaged is None else self.averaged.module
-        return module
+        return self.learner if self.averaged is None else self.averaged.module
 
     @property
     def finished(self) -> bool:
@@ -132,6 +116,7 @@ class Training:
         batches = self.train.training_batches(
             table, recipe, at.epoch, start=at.step, columns=hardware.share(recipe.batch)
         )
+        size = recipe.training_size(self.train.preprocess.size)
         self.parallel.train()
         saved = time.monotonic()
         with bar(
@@ -141,16 +126,18 @@ class Training:
             done=at.step * recipe.batch,
             quiet=self.quiet or not hardware.first,
         ) as shown:
-            for pixels, labels in batches:
-                at.loss_sum += self._step(
-                    torch.from_numpy(pixels), torch.from_numpy(labels), len(table)
-                )
+            for pixels, labels in feed(batches, self.train.preprocess, size, hardware.device):
+                self.losses.add(self._step(pixels, labels, len(table)))
                 at.step += 1
+                self._count_losses()
                 shown.update(recipe.batch)
-                shown.set_postfix_str(f"loss {at.loss_sum / at.step:.3f}", refresh=False)
+                mean = at.loss_sum / max(1, at.step - len(self.losses))
+                shown.set_postfix_str(f"loss {mean:.3f}", refresh=False)
                 if time.monotonic() - saved > self.checkpoint_s and at.step < len(table):
+                    self._count_losses(all_of_them=True)
                     self._save(time.monotonic() - started)
                     saved = time.monotonic()
+            self._count_losses(all_of_them=True)
 
     def gather_broken(self) -> dict[str, str]:
         """The photos that any process could not read, and why; all processes must call it."""
@@ -168,37 +155,61 @@ class Training:
         weights: dict[str, torch.Tensor] = state["learner"]
         return weights
 
-    def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
-        at, recipe, device = self.progress, self.recipe, self.hardware.device
-        # Dropout and the like draw from torch's generator: one seed for each step and process.
-        torch.manual_seed(hash((recipe.seed, at.updates, self.hardware.rank)))
+    def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
+        """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
+        at, recipe, hardware = self.progress, self.recipe, self.hardware
         set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
-        batch: tuple[torch.Tensor | float, ...] = (pixels, labels)
-        rng = step_rng(recipe.seed, at.updates, self.hardware.rank)
+        batch: Arguments = [pixels, labels]
+        rng = step_rng(recipe.seed, at.updates, hardware.rank)
         if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
             mixed, pasted, share = cutmix(pixels, labels, rng)
-            batch = (mixed, labels, pasted, share)
-        loss = self.parallel(
-            *(
-                one.to(device, non_blocking=True) if isinstance(one, torch.Tensor) else one
-                for one in batch
-            )
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.hardware.accelerator.backward(loss)
+            batch = [mixed, labels, pasted, share]
+        loss = None
+        while loss is None:
+            # Dropout and the like draw from torch's generator: a seed for each step and process.
+            torch.manual_seed(hash((recipe.seed, at.updates, hardware.rank)))
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = gradients(
+                    self.parallel, batch, hardware.accelerator.backward, parts=at.parts
+                )
+            except torch.OutOfMemoryError:
+                self._halve(len(labels))
         self.optimizer.step()
-        # Asked only now: a GPU has all of the step to do by then, instead of waiting for the rest.
-        mean = float(self.hardware.accelerator.reduce(loss.detach(), "mean"))
-        if not -float("inf") < mean < float("inf"):
-            raise TrainingError(
-                f"the loss is {mean} at epoch {at.epoch + 1}, step {at.step + 1}: lower --lr "
-                f"(it is {recipe.lr:g}) and start again with --fresh; the last good "
-                f"checkpoint is kept in {self.folder}"
-            )
         at.updates += 1
         if self.averaged is not None:
-            self.averaged.update(self.learner, step=at.updates)
+            self.averaged.update(at.updates)
+        mean: torch.Tensor = hardware.accelerator.reduce(loss, "mean")
         return mean
+
+    def _halve(self, photos: int) -> None:
+        """Compute batches in twice as many parts, since the GPU's memory is full."""
+        parts = 2 * self.progress.parts
+        if self.hardware.processes > 1 or parts > photos // 2:
+            raise TrainingError(
+                f"the GPU's memory is too small for {photos} photos of "
+                f"{self.train.preprocess.size} pixels: give a smaller --batch or --image-size"
+            )
+        self.progress.parts = parts
+        torch.cuda.empty_cache()
+        self.say(
+            f"the GPU's memory is full: batches of {photos} are computed in {parts} parts from "
+            "now on"
+        )
+
+    def _count_losses(self, *, all_of_them: bool = False) -> None:
+        """Sum the losses that have come. Raises TrainingError for one that is no number."""
+        at = self.progress
+        for mean in self.losses.come(all_of_them=all_of_them):
+            if not math.isfinite(mean):
+                instead = " or give --precision f32" if self.hardware.bf16 else ""
+                raise TrainingError(
+                    f"the loss is {mean} at epoch {at.epoch + 1}, step "
+                    f"{at.step - len(self.losses)}: lower --lr (it is {self.recipe.lr:g}){instead} "
+                    "and start again with --fresh; the last good checkpoint is kept in "
+                    f"{self.folder}"
+                )
+            at.loss_sum += mean
 
     def _end_epoch(self, started: float, on_epoch: OnEpoch) -> None:
         at = self.progress

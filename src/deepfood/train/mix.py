@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from deepfood.train.feed import to_device
+
 
 def cutmix(
     pixels: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator
@@ -16,7 +18,7 @@ def cutmix(
     cut = np.sqrt(1 - rng.random())
     centre = rng.integers(0, side, 2)
     low, high = (np.clip(centre + sign * round(side * cut / 2), 0, side) for sign in (-1, 1))
-    order = torch.from_numpy(rng.permutation(len(pixels)))
+    order = to_device(torch.from_numpy(rng.permutation(len(pixels))), pixels.device)
     box = (slice(None), slice(low[0], high[0]), slice(low[1], high[1]))
     mixed = pixels.clone()
     mixed[box] = pixels[order][box]

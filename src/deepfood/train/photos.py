@@ -1,35 +1,48 @@
-"""A dataset's photos as batches of pixels, read ahead in threads (Pillow lets go of the GIL).
+"""A dataset's photos as batches of small pictures.
 
 A photo that cannot be read is no crash: it is written down, and another of its label stands in.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import torch
 from PIL import Image
 
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.data.read_ahead import in_order
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
-from deepfood.train.augment import augment
+from deepfood.train.draws import Views, draw, plan
+from deepfood.train.picture_cache import Caches, picture_side
+from deepfood.train.reading import Filled, Pictures, filled, room_for
 from deepfood.train.recipe import Recipe
-from deepfood.train.sampling import Rows, photo_rng
+from deepfood.train.sampling import Rows, photo_rng, view_rng
 
-#: Batches that are read before they are wanted.
-_AHEAD_BATCHES = 3
 #: Photos that may stand in for a broken one before the dataset counts as broken.
 _STAND_INS = 20
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n photos of a step: `pictures` uint8 [n, side, side, 3] and how they are to be seen.
+
+    `labels` int64 [n]. The pictures are whole photos, squeezed into a square; `crop` undoes that.
+    """
+
+    pictures: torch.Tensor
+    views: Views
+    labels: torch.Tensor
 
 
 class Photos:
     """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
 
     `broken` are the photos that could not be read so far, by file, and why; `learned` those that
-    were given out to learn from, and their SHA-256 when they first were.
+    were given out to learn from, and their SHA-256 when they first were. With `pinned`, batches lie
+    in memory that a GPU copies from by itself.
     """
 
     def __init__(
@@ -39,8 +52,10 @@ class Photos:
         names: Sequence[str],
         preprocess: Preprocess,
         limits: Limits,
+        caches: Caches,
         *,
         workers: int,
+        pinned: bool = False,
     ) -> None:
         place = {name: row for row, name in enumerate(names)}
         self.source = source
@@ -49,8 +64,13 @@ class Photos:
         self.preprocess = preprocess
         self.limits = limits
         self.workers = workers
+        self.pinned = pinned
         self.broken: dict[str, str] = {}
         self.learned: dict[str, str] = {}
+        places = {file.file: at for at, file in enumerate(source.files)}
+        rows: Rows = np.array([places[file.file] for file in files], np.int64)
+        self._squeezed = Pictures(self.read, self._squeeze, rows, caches.squeezed)
+        self._plain = Pictures(self.read, self._see, rows, caches.plain)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -61,88 +81,78 @@ class Photos:
 
     def training_batches(
         self, table: Rows, recipe: Recipe, epoch: int, *, start: int, columns: slice
-    ) -> Iterator[tuple[npt.NDArray[np.uint8], Rows]]:
-        """Augmented pixels uint8 [b, size, size, 3] and labels int64 [b] of each step from `start`.
+    ) -> Iterator[Batch]:
+        """The batch of each step from `start`.
 
         `columns` are the places in a row of `table` that this process takes. Raises DatasetError
         where no photo can be read any more.
         """
         width = table.shape[1]
-        places = [
-            (step * width + column, int(table[step, column]))
-            for step in range(start, len(table))
-            for column in range(width)[columns]
-        ]
+        own = range(width)[columns]
 
-        def one(place: tuple[int, int]) -> tuple[Pixels, int]:
-            rng = photo_rng(recipe.seed, epoch, place[0])
-            picture, row = self._picture(place[1], rng)
-            return augment(picture, self.preprocess, recipe, rng), int(self.labels[row])
+        def fill(room: Filled, number: int, part: slice) -> None:
+            if not self._squeezed.fill(room, part):
+                for at in range(len(room.rows))[part]:
+                    position = (start + number) * width + own[at]
+                    self._fill_one(room, at, photo_rng(recipe.seed, epoch, position))
 
-        size = len(range(width)[columns])
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="photos") as pool:
-            pixels: list[Pixels] = []
-            labels: list[int] = []
-            try:
-                for view, label in in_order(pool, one, places, ahead=_AHEAD_BATCHES * size):
-                    pixels.append(view)
-                    labels.append(label)
-                    if len(pixels) == size:
-                        yield np.stack(pixels), np.array(labels, np.int64)
-                        pixels, labels = [], []
-            finally:  # whoever stops asking must not wait for what was read ahead
-                pool.shutdown(wait=False, cancel_futures=True)
+        side = picture_side(self.preprocess)
+        rooms = (room_for(rows[columns], side, pinned=self.pinned) for rows in table[start:])
+        for step, room in enumerate(filled(rooms, fill, self.workers), start):
+            drawn = draw(view_rng(recipe.seed, epoch, step), width)[columns]
+            views = plan(drawn, room.sizes, side, recipe)
+            yield Batch(room.pictures, views, torch.from_numpy(self.labels[room.rows]))
 
-    def plain_batches(
-        self, rows: Sequence[int], batch: int
-    ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]]:
+    def plain_batches(self, rows: Rows, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pixels uint8 [b, size, size, 3] as an Embedder sees them, and bool [b]: was it read?"""
-        blank = np.zeros((self.preprocess.size, self.preprocess.size, 3), np.uint8)
 
-        def one(row: int) -> Pixels | None:
-            try:
-                return read_pixels(self.read(row), self.preprocess, self.limits)
-            except PhotoError as error:
-                self.broken[self.files[row].stored] = str(error)
-                return None
+        def fill(room: Filled, number: int, part: slice) -> None:
+            if self._plain.fill(room, part):
+                return
+            for at in range(len(room.rows))[part]:
+                try:
+                    self._plain.fill_one(room, at)
+                except PhotoError as error:
+                    self.broken[self.files[room.rows[at]].stored] = str(error)
+                    room.pictures[at] = 0
+                    room.rows[at] = -1
 
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="photos") as pool:
-            waiting: list[Pixels | None] = []
-            try:
-                for position, pixels in enumerate(
-                    in_order(pool, one, rows, ahead=_AHEAD_BATCHES * batch), start=1
-                ):
-                    waiting.append(pixels)
-                    if len(waiting) == batch or position == len(rows):
-                        usable = np.array([seen is not None for seen in waiting])
-                        yield np.stack([blank if p is None else p for p in waiting]), usable
-                        waiting = []
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        parts = (rows[low : low + batch] for low in range(0, len(rows), batch))
+        rooms = (room_for(part, self.preprocess.size, pinned=self.pinned) for part in parts)
+        for room in filled(rooms, fill, self.workers):
+            yield room.pictures, torch.from_numpy(room.rows >= 0)
 
-    def _picture(self, row: int, rng: np.random.Generator) -> tuple[Image.Image, int]:
-        """The photo at `row`, or one that stands in for it, and whose row it is."""
-        # Twice as many pixels as are wanted, so that a crop of a quarter of the area is sharp.
-        shorter = 2 * self.preprocess.size
-        wanted = row
+    def _fill_one(self, room: Filled, at: int, rng: np.random.Generator) -> None:
+        """The picture of the photo at a place of the room, or of one that stands in for it."""
+        wanted = room.rows[at]
         for attempt in range(_STAND_INS):
-            file = self.files[row].stored
+            file = self.files[room.rows[at]].stored
             try:
-                data = self.read(row)
-                picture = read_picture(data, shorter, self.limits)
+                digest = self._squeezed.fill_one(room, at)
             except PhotoError as error:
                 self.broken[file] = str(error)
             else:
-                if file not in self.learned:
-                    self.learned[file] = hashlib.sha256(data).hexdigest()
-                return picture, row
+                if digest is not None:
+                    self.learned.setdefault(file, digest.hex())
+                return
             own = np.flatnonzero(self.labels == self.labels[wanted])
             # The label's other photos first; where they are broken too, anyone's.
-            row = (
-                int(rng.choice(own)) if attempt < _STAND_INS // 2 else int(rng.integers(len(self)))
+            room.rows[at] = (
+                rng.choice(own) if attempt < _STAND_INS // 2 else rng.integers(len(self))
             )
         first = self.files[wanted].stored
         raise DatasetError(
             f"{len(self.broken)} of {len(self)} training photos in {self.source.root} cannot be "
             f"read, among them {first}: {self.broken[first]}"
         )
+
+    def _squeeze(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:
+        """The whole photo as a square picture, whatever its shape."""
+        side = picture_side(self.preprocess)
+        image = read_picture(data, side, self.limits)
+        square = image.resize((side, side), _FILTERS[self.preprocess.interpolation])
+        return np.asarray(square), image.size
+
+    def _see(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:
+        pixels = read_pixels(data, self.preprocess, self.limits)
+        return pixels, (pixels.shape[1], pixels.shape[0])

@@ -14,6 +14,9 @@ from deepfood.train.losses import PAIRED, LossName
 #: Photos of one label that a batch holds, for losses that compare photos with each other.
 PHOTOS_A_LABEL = 4
 
+#: Steps an epoch that a larger batch on a GPU must leave.
+_LEAST_STEPS = 50
+
 #: The original's learning rates: 1e-4, then 1e-5, then 5e-6, a third of the epochs each.
 _PHASES = (1.0, 0.1, 0.05)
 
@@ -28,6 +31,8 @@ class Recipe(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     #: Photos a step, over all processes.
     batch: Annotated[int, Field(ge=2, le=65_536)]
+    #: At most so many on a GPU, see `for_gpu`; 0: `batch` there too.
+    gpu_batch: Annotated[int, Field(ge=0, le=65_536)] = 0
     optimizer: Literal["adam", "adamw"]
     #: Of the new layers; the backbone's is `backbone_lr_share` of it.
     lr: Annotated[float, Field(gt=0, le=10)]
@@ -60,14 +65,36 @@ class Recipe(BaseModel):
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
 
     def but(self, **changes: Any) -> Self:
-        """This recipe with some values changed; None is no change. Raises SettingError."""
+        """This recipe with some values changed; None is no change. Raises SettingError.
+
+        Who names a batch or a learning rate gets it on a GPU too.
+        """
         changes = {name: value for name, value in changes.items() if value is not None}
+        if {"batch", "lr"} & changes.keys():
+            changes = {"gpu_batch": 0, **changes}
         try:
             return type(self)(**{**self.model_dump(), **changes})
         except ValidationError as error:
             one = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in one["loc"]).replace("_", "-")
             raise SettingError(f"--{name} {one['input']}: {one['msg']}") from error
+
+    def for_gpu(self, photos: int) -> Self:
+        """This recipe with batches that keep a GPU busy, for a dataset of so many photos.
+
+        An epoch still has _LEAST_STEPS steps. The learning rate grows with the square root of the
+        batch, as suits Adam (Malladi et al., "On the SDEs and scaling rules for adaptive gradient
+        algorithms", 2022), and averages reach back over as many photos as before.
+        """
+        times = 1
+        while 2 * times * self.batch <= min(self.gpu_batch, photos // _LEAST_STEPS):
+            times *= 2
+        changed = {
+            "batch": times * self.batch,
+            "lr": self.lr * math.sqrt(times),
+            "ema_decay": self.ema_decay**times,
+        }
+        return self.model_copy(update=changed)
 
     def training_size(self, size: int) -> int:
         """Pixels a side in training, for a Model of `size`: a multiple of 32."""
@@ -116,6 +143,7 @@ DEEPFOOD = Recipe(
     loss="cosine-margin",
     epochs=20,
     batch=32,
+    gpu_batch=256,
     optimizer="adamw",
     lr=3e-3,
     backbone_lr_share=0.1,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from deepfood.train.compared import Comparison, what_fell
 from deepfood.train.finish import write_trained
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
-from deepfood.train.loop import EpochRecord, Training
+from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
+from deepfood.train.picture_cache import open_caches
 from deepfood.train.recipe import Recipe
+from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 
@@ -34,6 +36,7 @@ from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 class Task:
     """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
 
+    `pictures_bytes` is how much of `cache` the photos' decoded pictures may take, of all datasets.
     `device` is auto, cpu, cuda or mps. `checkpoint_s` are seconds between checkpoints in an epoch.
     """
 
@@ -44,6 +47,7 @@ class Task:
     recipe: Recipe
     limits: Limits
     cache: Path
+    pictures_bytes: int
     workers: int
     device: str = "auto"
     checkpoint_s: float = 300.0
@@ -136,10 +140,12 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
     if (out / MANIFEST).is_file() and kind_of(out) != "model":
         raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
     hardware = start_hardware(recipe, task.device)
+    if hardware.device.type == "cuda":
+        recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
     tell: Say = say if hardware.first else (lambda line: None)
     folder = out / checkpoint.TRAINING
-    with _locked(folder, hardware.first):
+    with _locked(folder, hardware.first), ExitStack() as opened:
         torch.manual_seed(recipe.seed)
         network = create_backbone(task.backbone)
         preprocess = preprocess_of(network, recipe.image_size)
@@ -158,9 +164,19 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
         loss = Loss(
             recipe.loss, len(splits.labels), dimension, label_smoothing=recipe.label_smoothing
         )
+        pictures = opened.enter_context(
+            open_caches(task.cache / "pictures", splits.source, preprocess, task.pictures_bytes)
+        )
         train, val = (
             Photos(
-                splits.source, files, splits.labels, preprocess, task.limits, workers=task.workers
+                splits.source,
+                files,
+                splits.labels,
+                preprocess,
+                task.limits,
+                pictures,
+                workers=task.workers,
+                pinned=hardware.device.type == "cuda",
             )
             for files in (splits.train, splits.val)
         )
@@ -182,6 +198,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             origin,
             checkpoint_s=task.checkpoint_s,
             quiet=task.quiet,
+            say=tell,
         )
         if state is not None:
             training.resume(state)
@@ -205,7 +222,8 @@ def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) ->
     say(
         f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
-        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}"
+        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}, "
+        f"batches of {training.recipe.batch}"
     )
     if len(training.gallery) < len(train):
         say(

@@ -15,7 +15,7 @@ Sampling = Literal["shuffled", "balanced", "paired"]
 Rows = npt.NDArray[np.int64]
 
 #: Streams of random numbers that must not be the same ones.
-_ORDER, _PHOTO, _STEP = 1, 2, 3
+_ORDER, _PHOTO, _STEP, _VIEW = 1, 2, 3, 4
 
 
 def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: int) -> Rows:
@@ -49,6 +49,11 @@ def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: 
 def photo_rng(seed: int, epoch: int, position: int) -> np.random.Generator:
     """Random numbers for the photo at `position` of an epoch, the same in any worker."""
     return np.random.default_rng([seed, epoch, position, _PHOTO])
+
+
+def view_rng(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Random numbers for how a step's photos are seen, the same in all processes."""
+    return np.random.default_rng([seed, epoch, step, _VIEW])
 
 
 def step_rng(seed: int, update: int, rank: int) -> np.random.Generator:

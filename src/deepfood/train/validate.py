@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from deepfood.evaluate.metrics import JUDGED, Floats, measure
+from deepfood.train.feed import to_device
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner
 from deepfood.train.photos import Photos
@@ -95,9 +96,9 @@ def embed(
     own = padded[hardware.rank * each : (hardware.rank + 1) * each]
     vectors, usable = [], []
     with torch.no_grad():
-        for pixels, was_read in photos.plain_batches(own.tolist(), batch):
-            vectors.append(learner.embed(torch.from_numpy(pixels).to(hardware.device)))
-            usable.append(torch.from_numpy(was_read).to(hardware.device))
+        for pixels, was_read in photos.plain_batches(own, batch):
+            vectors.append(learner.embed(to_device(pixels, hardware.device)))
+            usable.append(to_device(was_read, hardware.device))
     gather = hardware.accelerator.gather
     count = len(rows)
     return gather(torch.cat(vectors))[:count].cpu(), gather(torch.cat(usable))[:count].cpu()

@@ -17,6 +17,7 @@ const TWINS = 3; // near-duplicates shown with a hit
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
 const SMALL_BYTES = 300 * 1024;
 const KEPT_UPLOADS = 20;
+const MOST_OF_IT = 0.7; // of a photo's area; a square photo has 0.77 in the Model that ships
 const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound what they keep there
 /** How likely a hit is the same dish, in words; the only number on a card is its similarity. */
 const SAME_DISH = {
@@ -34,6 +35,7 @@ const answers = new Map(); // search -> answer as far as it was shown, so that b
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search on the page
 let columns = []; // the gallery's attributes
+let crop = 0; // the share of a photo's shorter side that the Model sees, once it is known
 
 // ---------------------------------------------------------------------------------------- history
 
@@ -155,6 +157,8 @@ async function loadGallery() {
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     columns = gallery.attributes;
+    crop = gallery.crop;
+    drawSeen();
     if (count === 0) showNotice("There are no photos in this gallery yet.");
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.
@@ -286,11 +290,25 @@ function drawQuery({ like, upload }) {
   $("query").classList.toggle("without-photo", !source);
   if (source) image.src = source;
   else image.removeAttribute("src");
+  $("query-seen").hidden = $("query-part").hidden = true; // until it is loaded
   $("query-name").textContent = upload ? "Your photo" : photo ? nameOf(photo) : "";
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
   const title = upload ? "Photos like yours" : photo ? `Photos like ${nameOf(photo)}` : "Photos alike";
   $("title").textContent = title;
   document.title = `${title} · deepfood`;
+}
+
+/** Draw the square of the photo that the Model sees, and say so where that is not most of it. */
+function drawSeen() {
+  const { naturalWidth: width, naturalHeight: height, parentElement: frame } = $("query-photo");
+  const known = Boolean(crop && width && $("query-photo").hasAttribute("src"));
+  const side = crop * Math.min(width, height);
+  $("query-seen").hidden = !known;
+  $("query-part").hidden = !known || side * side > MOST_OF_IT * width * height;
+  const shape = frame.clientWidth / frame.clientHeight;
+  const scale = Math.min(shape / width, 1 / height); // the whole photo in the frame, whose height is 1
+  $("query-seen").style.setProperty("--wide", `${(100 * side * scale) / shape}%`);
+  $("query-seen").style.setProperty("--high", `${100 * side * scale}%`);
 }
 
 function drawAnswer(search, { hits, verdict, label, total, notes, more }, fewer) {
@@ -575,6 +593,7 @@ $("more").addEventListener("click", () => {
   show();
 });
 
+$("query-photo").addEventListener("load", drawSeen);
 $("query-photo").addEventListener("error", () => $("query").classList.add("without-photo"));
 
 document.addEventListener("paste", (event) => {

@@ -1,0 +1,193 @@
+"""Rows of a generation that are brought to say what the journal says, whatever they say now.
+
+The journal is read again until nothing new is in it: what is said meanwhile is followed too.
+"""
+
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.data.photo_file import photo_id
+from deepfood.gallery.catch_up import PASSES, Lost
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.values import Value
+from deepfood.milvus.about import Column
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.journal import MilvusJournal, Reading
+from deepfood.milvus.living_rows import LivingRows
+from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.written import BATCH, Row
+
+Vector = npt.NDArray[np.float32]
+#: Of each photo its unit vector, or the reason that there is none.
+Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
+Told = tuple[Photo, Mapping[str, Value]]
+
+
+def told(photo: Photo, fold: Fold) -> Told | None:
+    """What a fold says of a photo that is there, and its attributes; None where it was removed."""
+    said = fold[photo.sha256]
+    if said.removed is not None:
+        return None
+    if said.added is not None:
+        return said.photo(photo.sha256), said.attributes
+    return said.of(replace(photo, label_edited=False, name_edited=False)), said.attributes
+
+
+def columns_of(fold: Fold) -> dict[str, Column]:
+    """The declared attributes, as a manifest has them."""
+    return {
+        name: Column(type=one.type, safety=one.safety) for name, one in fold.definitions.items()
+    }
+
+
+def photos_in(gallery: MilvusGallery) -> dict[str, Told]:
+    """What the rows of a generation say, by SHA-256."""
+    rows = gallery.rows.every(PHOTO_ROW)
+    return {str(row["sha256"]): (photo_of(row), attributes_of(row)) for row in rows}
+
+
+class Follower:
+    """Follows the journal with one generation's rows; `made` counts the photos embedded.
+
+    `lost` has photos that were added and could not be embedded, by SHA-256, and why.
+    """
+
+    def __init__(
+        self,
+        gallery: MilvusGallery,
+        writer: LivingRows,
+        journal: MilvusJournal,
+        vectors: Vectors,
+        reading: Reading | None = None,
+    ) -> None:
+        """`gallery` and `writer` are the generation's; it has what `reading` says already."""
+        self.gallery = gallery
+        self.made = 0
+        self.lost: dict[str, tuple[Photo, str]] = {}
+        self._writer = writer
+        self.journal = journal
+        self._vectors = vectors
+        self.reading = reading or journal.read()
+
+    @property
+    def fold(self) -> Fold:
+        return self.reading.fold
+
+    def follow_everything(self) -> None:
+        """Compare all rows with the journal."""
+        self._writer.steadily(self._declare)
+        there: set[str] = set()
+        some: list[Row] = []
+        for row in self.gallery.rows.every(PHOTO_ROW):
+            there.add(row["sha256"])
+            some.append(row)
+            if len(some) == BATCH:
+                self._follow(some)
+                some = []
+        self._follow(some)
+        self.embed_added(there)
+
+    def catch_up(self) -> int:
+        """Follow what is new in the journal; how many photos that was said of."""
+        self.reading = self.journal.read(self.reading)
+        self._writer.steadily(self._declare)
+        news = sorted(self.reading.news)
+        for start in range(0, len(news), BATCH):
+            some = news[start : start + BATCH]
+            ids = [photo_id(sha256) for sha256 in some]
+            rows = self._writer.steadily(partial(self._writer.rows, ids))
+            self._follow(list(rows.values()))
+            lacking = {one for one in some if photo_id(one) not in rows}
+            self._embed(
+                [
+                    self.fold[one].photo(one)
+                    for one in sorted(lacking)
+                    if self.fold[one].added is not None
+                ]
+            )
+        return len(news)
+
+    def catch_up_with_all(self) -> None:
+        """Until nothing is new, or others say things faster than that."""
+        for _ in range(PASSES):
+            if not self.catch_up():
+                return
+
+    def lost_now(self) -> Lost:
+        """Photos that were added, have not been removed since, and have no vector."""
+        return [one for sha256, one in self.lost.items() if self.fold[sha256].added is not None]
+
+    def write_new(self, new: Sequence[EmbeddedPhoto]) -> None:
+        """Write photos of the source with their vectors, but for those that were removed."""
+        ready: dict[str, Row] = {}
+        for one in new:
+            if now := told(one.photo, self.fold):
+                ready[one.photo.id] = row_of(now[0], one.vector, now[1], time.time_ns())
+        self._writer.steadily(partial(self._writer.write, list(ready.values())))
+
+    def embed_added(self, there: Container[str]) -> int:
+        """Give photos that were added and are not `there`, by SHA-256, a row; how many got one."""
+        before = self.made
+        self._embed([photo for sha256, photo in self.fold.added() if sha256 not in there])
+        return self.made - before
+
+    def write(self, rows: Mapping[str, Told]) -> None:
+        """Have rows, by id, say this; their vectors stay. Those that are gone are passed over."""
+        every = list(rows)
+        for start in range(0, len(every), BATCH):
+            some = every[start : start + BATCH]
+            self._writer.steadily(partial(self._write, some, rows))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._writer.steadily(partial(self._writer.delete, ids))
+
+    def _write(self, ids: Sequence[str], rows: Mapping[str, Told]) -> None:
+        now = self._writer.rows(ids)
+        self._writer.write(
+            [
+                row_of(
+                    rows[one][0], np.array(row["vector"], np.float32), rows[one][1], row[WRITTEN]
+                )
+                for one, row in now.items()
+            ]
+        )
+
+    def _declare(self) -> None:
+        # Before any value: one of safety never passes a filter as if it were another.
+        if (columns := columns_of(self.fold)) != self._writer.manifest.columns:
+            self._writer.commit({"columns": columns})
+
+    def _follow(self, rows: Iterable[Row]) -> None:
+        changed: dict[str, Told] = {}
+        gone: list[str] = []
+        for row in rows:
+            now = told(photo := photo_of(row), self.fold)
+            if now is None:
+                gone.append(row["id"])
+            elif now != (photo, attributes_of(row)):
+                changed[row["id"]] = now
+        self.delete(gone)
+        self.write(changed)
+
+    def _embed(self, photos: Iterable[Photo]) -> None:
+        """Give photos that were added a row."""
+        wanted = [photo for photo in photos if photo.sha256 not in self.lost]
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
+            ready: list[Row] = []
+            for photo, vector in zip(some, self._vectors(some), strict=True):
+                if isinstance(vector, str):
+                    self.lost[photo.sha256] = photo, vector
+                    continue
+                attributes = self.fold[photo.sha256].attributes
+                ready.append(row_of(photo, vector, attributes, time.time_ns()))
+            self._writer.steadily(partial(self._writer.write, ready))
+            self.made += len(ready)

@@ -1,0 +1,257 @@
+"""A build's work on one generation: embed what is new, choose what it holds, drop what is gone."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepfood.data.photo_file import photo_id
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.read_ahead import reading_ahead
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError, PhotoError
+from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.build import BuildReport, Consent
+from deepfood.gallery.choose import Choice, choose_photos
+from deepfood.gallery.entry import REMOVED, Photo, Skipped
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.known import is_known
+from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
+from deepfood.gallery.source_table import import_of, news_of, table_of
+from deepfood.milvus.about import MilvusManifest
+from deepfood.milvus.absent import Absent
+from deepfood.milvus.follow import Follower, Told, photos_in
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.progress import bar
+
+#: A batch is written when it has so many photos, or when its first has waited so long.
+_BATCH_PHOTOS, _BATCH_S = 500, 5.0
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """What is known of a file of the source: the photo that it is, or why it is none."""
+
+    entry: Photo | Skipped
+
+
+def check_source(gallery: MilvusGallery, source: PhotoSource, consent: Consent) -> None:
+    """Raise DatasetError where the gallery was built from another place, unless asked for."""
+    root = gallery.manifest.photos_root
+    if root != str(source.root) and not consent.replace:
+        raise DatasetError(
+            f"{gallery.place} was built from {root}, and {source.root} is another place: name a "
+            "new gallery, or give --replace if the photos have moved or are to be replaced"
+        )
+
+
+class FollowingBuild:
+    """Brings a generation to hold what the source has, and counts what that took."""
+
+    choice: Choice[KnownFile]
+
+    def __init__(
+        self,
+        source: PhotoSource,
+        embedder: Embedder,
+        consent: Consent,
+        reading: Reading,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.source, self.embedder, self.consent, self.quiet = source, embedder, consent, quiet
+        self.embedded = self.reused = 0
+        self.changed = False
+        self.gone: tuple[str, ...] = ()
+        self.attributes: tuple[str, ...] = ()
+        self._reading = reading
+        self._started = time.monotonic()
+
+    def follow(self, work: Follower, living: MilvusGallery | None) -> None:
+        """Bring the generation that `work` is of to hold the photos of the source.
+
+        `living` is the generation that lives, or None. Raises DatasetError where no photo is
+        usable, or more than half are gone.
+        """
+        source, fold = self.source, work.fold
+        table = table_of(source, fold)  # a fault in it is told before the work
+        there = photos_in(work.gallery)
+        before: Mapping[str, Told] = {}
+        if living:
+            before = there if living is work.gallery else photos_in(living)
+        known = _known_files(there, work.gallery.left_out(), fold)
+        todo = [file for file in source.files if not is_known(source, file, known)]
+        self._refuse_loss(work, before, known, todo)
+        self.embedded, self.reused = len(todo), len(source.files) - len(todo)
+        files = {sha256: photo.file for sha256, (photo, _) in there.items()}
+        with (
+            bar(
+                "embedding", " photos", len(source.files), done=self.reused, quiet=self.quiet
+            ) as progress,
+            self._reading(source, todo, self.embedder) as results,
+        ):
+            for some in _batches(_noted(results, known, progress.update)):
+                # A photo that is there by another name is dealt with below.
+                new = [
+                    one
+                    for one in some
+                    if files.setdefault(one.photo.sha256, one.photo.file) == one.photo.file
+                ]
+                work.write_new(new)
+        if table:
+            self.attributes = self._take_in(table, known, work)
+        lacking = work.catch_up() + work.embed_added(files)
+        if todo or lacking:
+            there = photos_in(work.gallery)
+        fold = work.fold
+        known = {file: _as_removed(one, fold) for file, one in known.items()}
+        vectors = {sha256: KnownFile(photo) for sha256, (photo, _) in there.items()}
+        self.choice = choose_photos(source, known, fold, vectors)
+        wanted = {
+            photo.sha256: (photo, fold[photo.sha256].attributes) for photo, _ in self.choice.photos
+        }
+        changed = {
+            photo_id(sha256): one for sha256, one in wanted.items() if there.get(sha256) != one
+        }
+        dropped = [photo_id(sha256) for sha256 in there.keys() - wanted.keys()]
+        self.gone = _gone(before, wanted, fold)
+        self.changed = bool(todo or lacking or changed or dropped)
+        work.write(changed)
+        if self.changed:
+            Absent(work.gallery.about).replace(fold, wanted)
+        work.delete(dropped)
+
+    def report(
+        self, manifest: MilvusManifest, count: int, *, up_to_date: bool
+    ) -> BuildReport[MilvusManifest]:
+        return BuildReport(
+            manifest,
+            count,
+            manifest.labels,
+            self.embedded,
+            self.reused,
+            tuple(self.choice.skipped),
+            time.monotonic() - self._started,
+            up_to_date,
+            self.gone,
+            attributes=self.attributes,
+        )
+
+    def _take_in(
+        self, table: Table[str], known: Mapping[str, KnownFile], work: Follower
+    ) -> tuple[str, ...]:
+        """Have the journal say what the source's table says anew; the attributes of that."""
+        journal = work.journal
+        news, whole = news_of(table, self.source, known, work.fold, journal)
+        if news:
+            journal.append("import", import_of(table, news, whole, journal))
+        return tuple(sorted({name for values in news.values() for name in values}))
+
+    def _refuse_loss(
+        self,
+        work: Follower,
+        before: Mapping[str, Told],
+        known: Mapping[str, KnownFile],
+        todo: Sequence[PhotoFile],
+    ) -> None:
+        """Raise DatasetError where more than half of the photos are gone, unless asked for.
+
+        This is before any row is changed. Where it could be, files are read for their content.
+        """
+        if self.consent.replace or self.consent.allow_loss:
+            return
+        unread = {file.stored for file in todo}
+        entries = [known[one.stored].entry for one in self.source.files if one.stored not in unread]
+        still = {one.sha256 for one in entries if isinstance(one, Photo)}
+        still |= {sha256 for sha256, _ in work.fold.added()}
+        gone = _gone(before, still, work.fold)
+        if len(gone) * 2 > len(before):
+            still |= self._contents(todo)
+            gone = _gone(before, still, work.fold)
+        if len(gone) * 2 > len(before):
+            raise DatasetError(
+                f"{len(gone)} of the {len(before)} photos of {work.gallery.place} are no longer in "
+                f"{self.source.root}, the first is {gone[0]}; nothing was changed: bring them "
+                "back, or let them go with --allow-loss (what was said of them is kept)"
+            )
+
+    def _contents(self, files: Sequence[PhotoFile]) -> set[str]:
+        """The SHA-256 of files, of those that can be read."""
+        root, limits = self.source.root, self.embedder.limits
+
+        def content(file: PhotoFile) -> str:
+            try:
+                return hashlib.sha256(root.read(file.file, limits.check_bytes)).hexdigest()
+            except PhotoError:
+                return ""
+
+        with reading_ahead(content, files, workers=2, reading=root.reads_ahead) as found:
+            return set(found)
+
+
+def _known_files(
+    there: Mapping[str, Told], left_out: Sequence[Skipped], fold: Fold
+) -> dict[str, KnownFile]:
+    """What is known of files, by stored name."""
+    known: dict[str, KnownFile] = {}
+    for sha256 in fold:
+        if removed := fold[sha256].removed:
+            file, size, modified_ns = (removed[key] for key in ("file", "bytes", "modified_ns"))
+            known[file] = KnownFile(Skipped(file, REMOVED, size, modified_ns, sha256))
+    for skipped in left_out:
+        one = there.get(skipped.same_as or "")
+        if one:  # the same bytes as a photo that is there
+            known[skipped.file] = KnownFile(replace(one[0], modified_ns=skipped.modified_ns))
+        elif skipped.same_as is None or fold[skipped.same_as].removed is not None:
+            known[skipped.file] = KnownFile(skipped)
+    for photo, _ in there.values():
+        if not photo.added:
+            known[photo.file] = KnownFile(photo)
+    return known
+
+
+def _as_removed(one: KnownFile, fold: Fold) -> KnownFile:
+    """A copy of a photo that was removed is left out for the same reason."""
+    entry = one.entry
+    if isinstance(entry, Skipped) and entry.same_as and fold[entry.same_as].removed is not None:
+        return KnownFile(replace(entry, reason=REMOVED))
+    return one
+
+
+def _gone(before: Mapping[str, Told], still: Iterable[str], fold: Fold) -> tuple[str, ...]:
+    """Files of photos that were there, are not any more, and were not removed by anybody."""
+    still = set(still)
+    return tuple(
+        sorted(
+            photo.file
+            for sha256, (photo, _) in before.items()
+            if sha256 not in still and fold[sha256].removed is None
+        )
+    )
+
+
+def _noted(
+    results: Iterable[EmbeddedPhoto | Skipped], known: dict[str, KnownFile], update: Any
+) -> Iterator[EmbeddedPhoto]:
+    """The photos among them; of each file it is noted what it is."""
+    for result in results:
+        update()
+        if isinstance(result, Skipped):
+            known[result.file] = KnownFile(result)
+        else:
+            known[result.photo.file] = KnownFile(result.photo)
+            yield result
+
+
+def _batches(photos: Iterable[EmbeddedPhoto]) -> Iterator[list[EmbeddedPhoto]]:
+    batch: list[EmbeddedPhoto] = []
+    first = 0.0
+    for one in photos:
+        first = first if batch else time.monotonic()
+        batch.append(one)
+        if len(batch) >= _BATCH_PHOTOS or time.monotonic() - first > _BATCH_S:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,250 @@
+"""The journal of a gallery on Milvus: the records of gallery/journal.py, as rows of NAME_about.
+
+Many write at once, and there are no locks. So each session of a writer has a chain of its own: a
+record has the session's name (`w`), its number there (`n`), its version (`v`), and the sum of the
+session's record before and of itself. With each record comes the session's *head*, a row of its
+own with number and sum of its newest record: one place tells of damage to the other. All records
+together are in the order of their versions: the time in ns, or later than all that was seen.
+
+    key                   row                          text
+    journal               journal/SESSION/NUMBER/PART  SUM BODY, as a line of a folder's journal
+    journal-head          journal-head/SESSION         NUMBER SUM
+    journal-table/SHA256  …                            a table that was imported, packed
+    journal-checkpoint    …                            what the oldest records come to, packed
+"""
+
+import dataclasses
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.fold import TAIL_RECORDS, Fold, touched
+from deepfood.gallery.journal import BEGINNING, Kind, Record
+from deepfood.milvus.about import About
+
+_RECORDS, _HEADS = "journal", "journal-head"
+_TABLES, _CHECKPOINT = "journal-table", "journal-checkpoint"
+#: Records that are younger are in no checkpoint: others may still come between them.
+_SETTLED_NS = 600 * 10**9
+_AT_ONCE = 100
+_FIELDS = ("id", "version", "part", "parts", "text")
+
+
+class Place(NamedTuple):
+    """Where a record is: places in their order are the order of the records."""
+
+    version: int
+    session: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The fold of a journal as it was read at some time.
+
+    `records` came after the checkpoint, whose newest record has the version `upto`; `news` are
+    SHA-256 of the photos that those touch which an earlier reading did not have.
+    """
+
+    fold: Fold
+    upto: int
+    records: frozenset[Place]
+    news: frozenset[str]
+
+
+class MilvusJournal:
+    """The journal of one gallery. `by` is who is named by the records that this appends."""
+
+    def __init__(self, about: About, by: str = "") -> None:
+        self._about = about
+        self._by = by
+        self._newest = _session_begins()
+        self._sum = BEGINNING.sum
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self._about.rows(f'key == "{_HEADS}"', ["count(*)"], "Strong")[0]["count(*)"])
+
+    def append(self, do: Kind, what: Mapping[str, Any]) -> None:
+        """Write a record; it is in Milvus' log when this returns. Raises EngineError."""
+        newest = self._newest
+        place = Place(max(self._now(), newest.version + 1), newest.session, newest.number + 1)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        about = {"n": place.number, "at": at, "by": self._by, "do": do}
+        body = json.dumps({**about, **what, "w": place.session, "v": place.version})
+        total = _sum(self._sum, body)
+        head = (f"{_HEADS}/{place.session}", _HEADS, place.version, 0, 1, f"{place.number} {total}")
+        row = f"{_RECORDS}/{place.session}/{place.number}"
+        self._newest, self._sum = (
+            _session_begins(),
+            BEGINNING.sum,
+        )  # where it fails: it may be there
+        self._about.put_text(row, _RECORDS, place.version, f"{total} {body}", [head])
+        self._newest, self._sum = place, total
+
+    def records(self) -> Iterator[Record]:
+        """All records, in their order, each checked. Raises ArtifactCorruptError."""
+        yield from _numbered(self._checked(0).values(), 0)
+
+    def read(self, before: Reading | None = None) -> Reading:
+        """What all records come to. Raises ArtifactCorruptError where the journal is damaged.
+
+        A checkpoint that does not fit is passed over: all records say the same.
+        """
+        fold, upto = self._newest_checkpoint()
+        known = before.records if before else frozenset()
+        found = self._checked(min(upto, before.upto) if before else upto)
+        news: set[str] = set()
+        for place, record in found.items():
+            if place not in known:
+                news |= touched(record, self)
+        self._fold(fold, found, upto)
+        return Reading(fold, upto, frozenset(found), frozenset(news))
+
+    def write_checkpoint_if_long(self, reading: Reading) -> None:
+        """Keep what the older records come to, where they are many."""
+        if len(reading.records) < TAIL_RECORDS:
+            return
+        fold, before = self._newest_checkpoint()
+        upto = time.time_ns() - _SETTLED_NS
+        count = self._count(upto)
+        found = self._checked(before)
+        self._fold(fold, {at: one for at, one in found.items() if at.version <= upto}, before)
+        if count == self._count(upto):
+            first = json.dumps({"upto": upto, "count": count}).encode()
+            self._about.write_long(_CHECKPOINT, first + b"\n" + b"".join(fold.lines()))
+
+    def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
+        """As a folder's journal does. Raises EngineError."""
+        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in values.items())
+        content = "".join(lines).encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._about.write_long(f"{_TABLES}/{sha256}", content)
+        return sha256
+
+    def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """As a folder's journal does. Raises ArtifactCorruptError."""
+        content = self._about.read_long(f"{_TABLES}/{sha256}")
+        if content is None or hashlib.sha256(content).hexdigest() != sha256:
+            raise self._damaged(f"the table {sha256[:12]} that was imported is missing or altered")
+        for line in content.splitlines():
+            photo, values = json.loads(line)
+            yield photo, values
+
+    def _fold(self, fold: Fold, found: Mapping[Place, Record], after: int) -> None:
+        """Apply those that are of later versions than `after`."""
+        news = (record for place, record in found.items() if place.version > after)
+        for record in _numbered(news, fold.head.number):
+            fold.apply(record, self)
+
+    def _now(self) -> int:
+        """The time, or later than what another clock has written that is ahead of this one."""
+        now = time.time_ns()
+        where = f'key == "{_RECORDS}" and part == 0 and version >= {now}'
+        ahead = self._about.rows(where, ["version"], "Bounded")
+        return max([now, *(int(row["version"]) + 1 for row in ahead)])
+
+    def _newest_checkpoint(self) -> tuple[Fold, int]:
+        """What the oldest records come to, and the version of the newest of them."""
+        try:
+            text = self._about.read_long(_CHECKPOINT)
+            if text is not None:
+                first, _, lines = text.partition(b"\n")
+                about = json.loads(first)
+                if self._count(about["upto"]) == about["count"]:
+                    return Fold.from_lines(lines, _CHECKPOINT), about["upto"]
+        except (ArtifactCorruptError, ValueError, KeyError):
+            pass
+        return Fold(), 0
+
+    def _count(self, upto: int) -> int:
+        """How many records there are to a version."""
+        where = f'key == "{_RECORDS}" and part == 0 and version <= {upto}'
+        return int(self._about.rows(where, ["count(*)"], "Strong")[0]["count(*)"])
+
+    def _checked(self, after: int) -> dict[Place, Record]:
+        """Records of later versions than `after`, in their order; they have no numbers yet.
+
+        Raises ArtifactCorruptError where one is missing or altered.
+        """
+        heads = {
+            str(row["id"]).split("/")[1]: str(row["text"]).split(" ")
+            for row in self._about.every(_HEADS, after + 1, ["id", "text"])
+        }
+        sessions: dict[str, dict[int, tuple[Place, str | None]]] = {one: {} for one in heads}
+        for place, text in self._texts(after):
+            sessions.setdefault(place.session, {})[place.number] = place, text
+        sums = self._sums_before(min(one.values())[0] for one in sessions.values() if one)
+        found: dict[Place, Record] = {}
+        for session, texts in sessions.items():
+            newest, total = heads.get(session, ("0", ""))
+            last, before = max([int(newest), *texts]), sums.get(session, BEGINNING.sum)
+            for number in range(min(texts, default=1), last + 1):
+                at, text = texts.get(number, (None, None))
+                if at and text is None and number == last > int(newest):
+                    break  # unfinished: its writer was killed, or writes just now
+                record = _record_of(text, at, before) if at and text else None
+                if not at or record is None or (number == int(newest) and record.sum != total):
+                    raise self._damaged(
+                        f"record {number} of the session {session} is missing or altered"
+                    )
+                found[at], before = record, record.sum
+        return dict(sorted(found.items()))
+
+    def _texts(self, after: int) -> Iterator[tuple[Place, str | None]]:
+        """The text of each record, or None where a part of it is missing."""
+        parts: dict[tuple[Place, int], dict[int, str]] = {}
+        for row in self._about.every(_RECORDS, after + 1, _FIELDS):
+            _, session, number, _ = str(row["id"]).split("/")
+            place = Place(int(row["version"]), session, int(number))
+            parts.setdefault((place, int(row["parts"])), {})[row["part"]] = row["text"]
+        for (place, wanted), texts in parts.items():
+            whole = len(texts) == wanted
+            yield place, "".join(texts[part] for part in sorted(texts)) if whole else None
+
+    def _sums_before(self, places: Iterable[Place]) -> dict[str, str]:
+        """By session, the sum of the record before its first one here, where there is one."""
+        ids = [f'"{_RECORDS}/{one.session}/{one.number - 1}/0"' for one in places if one.number > 1]
+        sums: dict[str, str] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            where = f"id in [{', '.join(ids[start : start + _AT_ONCE])}]"
+            for row in self._about.rows(where, ["id", "text"], "Strong"):
+                sums[str(row["id"]).split("/")[1]] = row["text"].partition(" ")[0]
+        return sums
+
+    def _damaged(self, fault: str) -> ArtifactCorruptError:
+        return ArtifactCorruptError(
+            f"the journal of {self._about.name} in {self._about.collection} is damaged: {fault}: "
+            "restore that collection from a backup of Milvus"
+        )
+
+
+def _session_begins() -> Place:
+    return Place(0, secrets.token_hex(8), 0)
+
+
+def _record_of(text: str, place: Place, before: str) -> Record | None:
+    """The record that a text is, or None where it is not what was written there."""
+    total, _, body = text.partition(" ")
+    if _sum(before, body) != total:
+        return None
+    what = json.loads(body)
+    number, at, by, do, *written = (what.pop(name) for name in ("n", "at", "by", "do", "w", "v"))
+    if (place.number, place.session, place.version) != (number, *written):
+        return None
+    return Record(number, at, by, do, what, total)
+
+
+def _numbered(records: Iterable[Record], before: int) -> Iterator[Record]:
+    for number, record in enumerate(records, before + 1):
+        yield dataclasses.replace(record, number=number)
+
+
+def _sum(before: str, body: str) -> str:
+    return hashlib.sha256(f"{before}{body}".encode()).hexdigest()[: len(BEGINNING.sum)]

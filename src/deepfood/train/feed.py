@@ -1,0 +1,73 @@
+"""Batches on the device that learns, seen as they are to be learned, ahead of the step."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from deepfood.data.read_ahead import in_order
+from deepfood.photo import Preprocess
+from deepfood.train.augment import augment
+from deepfood.train.photos import Batch
+
+#: Batches that a CPU augments before they are wanted, the one that is wanted next among them.
+_AHEAD_BATCHES = 3
+
+#: Pixels uint8 [n, size, size, 3] and labels int64 [n], on the device.
+Fed = tuple[torch.Tensor, torch.Tensor]
+
+
+def feed(
+    batches: Iterator[Batch], preprocess: Preprocess, size: int, device: torch.device
+) -> Iterator[Fed]:
+    """Each batch's views, `size` pixels a side, and its labels.
+
+    A GPU copies and augments the next batch beside the step of this one, and so do threads of a
+    CPU: each a batch, on a core of its own, since a step waits for all of the cores it asked for.
+    """
+
+    def move(one: torch.Tensor) -> torch.Tensor:
+        return to_device(one, device)
+
+    def seen(batch: Batch) -> Fed:
+        views = batch.views.moved(move)
+        return augment(move(batch.pictures), views, preprocess, size), move(batch.labels)
+
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(
+            threads, "views", initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            try:
+                yield from in_order(pool, seen, batches, ahead=_AHEAD_BATCHES)
+            finally:
+                torch.set_num_threads(threads)  # of the threads to come; these keep theirs
+                pool.shutdown(cancel_futures=True)
+        return
+    if device.type != "cuda":
+        yield from map(seen, batches)
+        return
+    cuda: Any = torch.cuda
+    beside = cuda.Stream(device)
+    waiting: Fed | None = None
+    for batch in batches:
+        with cuda.stream(beside):
+            coming = seen(batch)
+            done = beside.record_event()
+        if waiting is not None:
+            yield waiting
+        now = cuda.current_stream(device)
+        now.wait_event(done)
+        for one in coming:  # or its memory could be given away while the step still reads it
+            one.record_stream(now)
+        waiting = coming
+    if waiting is not None:
+        yield waiting
+
+
+def to_device(one: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on `device`; a GPU copies it while the host goes on."""
+    if device.type != "cuda":
+        return one.to(device)
+    return one.pin_memory().to(device, non_blocking=True)

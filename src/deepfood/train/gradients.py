@@ -1,0 +1,31 @@
+"""The gradients of a batch's loss, in as many parts as memory wants."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+#: What a Learner's `forward` takes: pixels and labels first; tensors have a row a photo.
+Arguments = list[Any]
+
+
+def gradients(
+    learner: Callable[..., torch.Tensor],
+    batch: Arguments,
+    backward: Callable[[torch.Tensor], object],
+    *,
+    parts: int,
+) -> torch.Tensor:
+    """Add the gradients of the batch's mean loss to the weights', and return that loss.
+
+    With several `parts` their gradients are summed up: less memory, and norms that see a part only.
+    """
+    photos = len(batch[0])
+    size = -(-photos // parts)
+    losses = []
+    for low in range(0, photos, size):
+        part = [one[low : low + size] if isinstance(one, torch.Tensor) else one for one in batch]
+        loss = learner(*part) * (len(part[0]) / photos)
+        backward(loss)
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()

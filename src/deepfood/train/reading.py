@@ -1,0 +1,120 @@
+"""Reading pictures into batches, in threads; a photo is decoded once, if there is room to keep it.
+
+Once all pictures of a part are known, it is one copy out of a memory-mapped file, which holds no
+GIL: the threads that read then leave the one that learns alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepfood.data.read_ahead import in_order
+from deepfood.photo import Pixels
+from deepfood.train.picture_cache import PictureCache, Sizes
+from deepfood.train.sampling import Rows
+
+#: Photos that a thread reads in a row: few, so that all threads work on the batch wanted next.
+_PART = 16
+#: Parts that are read before they are wanted, beside the batch wanted next, for each thread.
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Room for n pictures uint8 [n, side, side, 3], filled by the threads.
+
+    `rows` int64 [n] are the photos whose pictures they are, `sizes` int64 [n, 2] the width and
+    height that each photo has.
+    """
+
+    rows: Rows
+    pictures: torch.Tensor
+    sizes: Sizes
+
+
+def room_for(rows: Rows, side: int, *, pinned: bool) -> Filled:
+    """Room for the pictures of `rows`; with `pinned`, where a GPU copies from by itself."""
+    shape = (len(rows), side, side, 3)
+    pictures = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+    return Filled(rows.copy(), pictures, np.zeros((len(rows), 2), np.int64))
+
+
+def filled(
+    rooms: Iterable[Filled], fill: Callable[[Filled, int, slice], None], workers: int
+) -> Iterator[Filled]:
+    """The rooms in order, each once `fill(room, number, part)` was called on all of its parts.
+
+    `number` is the room's place in `rooms`, from 0.
+    """
+
+    def parts() -> Iterator[tuple[Filled, int, slice]]:
+        for number, room in enumerate(rooms):
+            for low in range(0, len(room.rows), _PART):
+                yield room, number, slice(low, low + _PART)
+
+    def work(part: tuple[Filled, int, slice]) -> Filled | None:
+        fill(*part)
+        room, _, places = part
+        return room if places.stop >= len(room.rows) else None
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="photos") as pool:
+        try:
+            for whole in in_order(pool, work, parts(), ahead=_AHEAD * workers + _PART):
+                if whole is not None:
+                    yield whole
+        finally:  # whoever stops asking must not wait for what was read ahead
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Pictures:
+    """One picture uint8 [side, side, 3] of each photo, from the cache or from its file.
+
+    `read` gives the bytes of a row's file, `make` their picture and the photo's width and height;
+    `places` int64 [n] are the rows' places in the cache.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        make: Callable[[bytes], tuple[Pixels, tuple[int, int]]],
+        places: Rows,
+        cache: PictureCache | None,
+    ) -> None:
+        self._read, self._make, self._places, self._cache = read, make, places, cache
+
+    def fill(self, room: Filled, part: slice) -> bool:
+        """Fill a part of the room at once; False where not all of its pictures are known yet."""
+        if self._cache is None:
+            return False
+        places = self._places[room.rows[part]]
+        if not self._cache.known[places].all():
+            return False
+        # `clip` copies straight into `out`; all places are within bounds.
+        np.take(self._cache.pictures, places, 0, room.pictures[part].numpy(), mode="clip")
+        room.sizes[part] = self._cache.sizes[places]
+        return True
+
+    def fill_one(self, room: Filled, at: int) -> bytes | None:
+        """Fill one place of the room; the SHA-256 of the file, if it was read.
+
+        Raises PhotoError.
+        """
+        place, out = int(self._places[room.rows[at]]), room.pictures[at].numpy()
+        cache = self._cache
+        if cache is not None and cache.known[place]:
+            out[:], room.sizes[at] = cache.pictures[place], cache.sizes[place]
+            return None
+        data = self._read(int(room.rows[at]))
+        digest = hashlib.sha256(data).digest()
+        if cache is not None and cache.holds(place, digest):
+            out[:], room.sizes[at] = cache.pictures[place], cache.sizes[place]
+            return digest
+        out[:], size = self._make(data)
+        room.sizes[at] = size
+        if cache is not None:
+            cache.keep(place, digest, out, size)
+        return digest

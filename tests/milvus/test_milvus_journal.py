@@ -1,0 +1,260 @@
+"""The journal of a gallery on Milvus: many writers, one fold; damage is found."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+from deepfood.config import load_settings
+from deepfood.errors import ArtifactCorruptError, EngineError
+from deepfood.gallery.fold import Fold, text_of
+from deepfood.gallery.journal import Journal
+from deepfood.milvus import journal as module
+from deepfood.milvus.about import About
+from deepfood.milvus.absent import Absent
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.connection import Connection
+from deepfood.milvus.journal import MilvusJournal
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("lite")
+    server, db, port = start_server_in_thread(str(folder / "lite.db"), port=0)
+    yield f"http://127.0.0.1:{port}"
+    server.stop(None).wait()
+    db.close()
+
+
+@pytest.fixture
+def about(uri: str) -> Iterator[About]:
+    settings = load_settings(milvus_timeout_s=60)
+    address = MilvusAddress(uri, f"said_{secrets.token_hex(4)}")
+    with closing(Connection(address, settings)) as connection:
+        made = About(connection)
+        made.create(settings)
+        yield made
+
+
+def edit(sha256: str, **what: Any) -> dict[str, Any]:
+    return {"photos": [{"sha256": sha256, **what}]}
+
+
+def rows_of(about: About, key: str) -> list[dict[str, Any]]:
+    fields = ["id", "version", "part", "parts", "text"]
+    return sorted(about.rows(f'key == "{key}"', fields, "Strong"), key=lambda row: row["version"])
+
+
+def write_row(about: About, key: str, row: dict[str, Any], **changed: Any) -> None:
+    row = {**row, **changed}
+    about.put([(row["id"], key, row["version"], row["part"], row["parts"], row["text"])])
+
+
+def all_said(fold: Fold) -> dict[str, str]:
+    return {sha256: text_of(fold[sha256]) for sha256 in fold}
+
+
+def test_records_of_all_writers_come_to_what_a_folders_come_to(
+    about: About, tmp_path: Path
+) -> None:
+    local, writers = Journal(tmp_path), [MilvusJournal(about, name) for name in ("ann", "ben")]
+    assert not writers[0].is_there
+    declared = {"price": {"type": "number", "safety": False}}
+    values = {A: {"price": 3}, C: {"price": 12.5}}
+    photo = {"file": "a.jpg", "label": "crème", "name": None, "media_type": "image/jpeg"}
+    photo |= {"width": 1, "height": 1, "bytes": 5, "modified_ns": 7}
+    every: list[tuple[Any, dict[str, Any]]] = [
+        ("begin", {"format": 1}),
+        ("declare", {"attributes": declared}),
+        ("add", {"photos": [{"sha256": A, **photo, "attributes": {"price": 1}}]}),
+        ("update", edit(A, label="Suppe", attributes={"price": 2})),
+        ("update", edit(B, name="x" * 150_000)),  # in several parts
+        ("import", {"table": local.write_table(values), "photos": 2, "attributes": declared}),
+        ("remove", {"photos": [{"sha256": B, "file": "b.jpg", "bytes": 1, "modified_ns": 2}]}),
+        ("update", edit(A, name=None)),
+    ]
+    assert writers[0].write_table(values) == local.write_table(values)
+    for number, (do, what) in enumerate(every):
+        writers[number % 2].append(do, what)
+        local.append(do, "ann", what)
+    reader = MilvusJournal(about)
+    fold = reader.read().fold
+    assert all_said(fold) == all_said(Fold.of(local))
+    assert fold.definitions == Fold.of(local).definitions
+    found = list(reader.records())
+    assert [(one.number, one.do, one.what) for one in found] == [
+        (one.number, one.do, one.what) for one in local.records()
+    ]
+    assert [one.by for one in found] == ["ann", "ben"] * 4
+    assert reader.is_there
+    local.close()
+
+
+def test_a_writer_whose_clock_is_behind_comes_later_all_the_same(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MilvusJournal(about).append("update", edit(A, label="first"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.time, "time_ns", lambda: 10**18)
+        MilvusJournal(about).append("update", edit(A, label="second"))
+    MilvusJournal(about).append("update", edit(A, label="third"))
+    labels = [one.what["photos"][0]["label"] for one in MilvusJournal(about).records()]
+    assert labels == ["first", "second", "third"]
+
+
+def test_news_are_what_an_earlier_reading_did_not_have(about: About) -> None:
+    one, other, reader = MilvusJournal(about), MilvusJournal(about), MilvusJournal(about)
+    one.append("update", edit(A, label="soup"))
+    before = reader.read()
+    assert before.news == {A}
+    other.append("update", edit(B, label="stew"))
+    one.append("update", edit(C, label="pie"))
+    after = reader.read(before)
+    assert after.news == {B, C}
+    assert all_said(after.fold).keys() == {A, B, C}
+    assert reader.read(after).news == frozenset()
+
+
+def damage(about: About, kind: str) -> None:
+    """Records 1 to 3 of one session are there, and 1 of another."""
+    records, heads = rows_of(about, "journal"), rows_of(about, "journal-head")
+    match kind:
+        case "a record in between is gone":
+            about.delete([records[1]["id"]])
+        case "the newest record is gone":
+            about.delete([records[2]["id"]])
+        case "a whole session is gone":
+            about.delete([records[3]["id"]])
+        case "a letter is another":
+            write_row(about, "journal", records[0], text=records[0]["text"].replace("soup", "soap"))
+        case "it is at another time":
+            write_row(about, "journal", records[0], version=records[3]["version"] + 1)
+        case "a part is gone":
+            write_row(about, "journal", records[1], parts=2)
+        case "the head is another's":
+            write_row(about, "journal-head", heads[0], text=f"3 {'0' * 32}")
+        case "one is another":
+            write_row(about, "journal", records[2], text=records[1]["text"])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a record in between is gone",
+        "the newest record is gone",
+        "a whole session is gone",
+        "a letter is another",
+        "it is at another time",
+        "a part is gone",
+        "the head is another's",
+        "one is another",
+    ],
+)
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_damage_is_found(
+    about: About, kind: str, checkpoint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = MilvusJournal(about)
+    for label in ("soup", "stew", "pie"):
+        one.append("update", edit(A, label=label))
+    MilvusJournal(about).append("update", edit(B, label="cake"))
+    if checkpoint:
+        write_checkpoint(about, monkeypatch)
+    damage(about, kind)
+    with pytest.raises(ArtifactCorruptError, match=r"is missing or altered.*backup"):
+        list(MilvusJournal(about).records())
+    if not checkpoint:
+        with pytest.raises(ArtifactCorruptError, match=r"is missing or altered.*backup"):
+            MilvusJournal(about).read()
+
+
+def write_checkpoint(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "TAIL_RECORDS", 1)
+        patch.setattr(module, "_SETTLED_NS", 0)
+        journal = MilvusJournal(about)
+        journal.write_checkpoint_if_long(journal.read())
+    assert about.read_long("journal-checkpoint") is not None
+
+
+def test_a_checkpoint_bounds_what_is_read(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = MilvusJournal(about), MilvusJournal(about)
+    for number in range(5):
+        one.append("update", edit(A, label=f"soup {number}"))
+        other.append("update", edit(B, attributes={"price": number}))
+    before = MilvusJournal(about).read()
+    write_checkpoint(about, monkeypatch)
+    reading = MilvusJournal(about).read()
+    assert (len(before.records), len(reading.records)) == (10, 0)
+    assert all_said(reading.fold) == all_said(before.fold)
+    # A session goes on, and its chain with it; a reading of before knows what is new.
+    one.append("update", edit(C, label="pie"))
+    after = MilvusJournal(about).read()
+    assert len(after.records) == 1
+    assert after.fold.head.number == 11
+    assert all_said(after.fold) == {**all_said(before.fold), C: text_of(after.fold[C])}
+    assert MilvusJournal(about).read(before).news == {C}
+    # One that is damaged, or that a record came too late for, is passed over.
+    for row in rows_of(about, "journal-checkpoint"):
+        write_row(about, "journal-checkpoint", row, text="x" + row["text"][1:])
+    assert len(MilvusJournal(about).read().records) == 11
+    write_checkpoint(about, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusJournal, "_now", lambda _: 1)
+        MilvusJournal(about).append("update", edit(B, label="late"))
+    late = MilvusJournal(about).read()
+    assert len(late.records) == 12
+    assert late.fold[B].label == "late"
+
+
+def test_a_record_that_was_not_finished_is_none(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MilvusJournal(about)
+    writer.append("update", edit(A, label="soup"))
+    put = About.put
+
+    def first_part_only(self: About, rows: Any) -> None:
+        put(self, list(rows)[:1])
+        raise EngineError("the engine is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(About, "put", first_part_only)
+        with pytest.raises(EngineError):
+            writer.append("update", edit(A, name="x" * 150_000))
+    assert all_said(MilvusJournal(about).read().fold).keys() == {A}
+    writer.append("update", edit(B, label="stew"))
+    assert [one.number for one in MilvusJournal(about).records()] == [1, 2]
+
+
+def test_a_table_that_was_altered_is_not_believed(about: About) -> None:
+    writer = MilvusJournal(about)
+    table = writer.write_table({A: {"price": 3}})
+    declared = {"price": {"type": "number", "safety": False}}
+    writer.append("import", {"table": table, "photos": 1, "attributes": declared})
+    other = writer.write_table({A: {"price": 4}})
+    text = rows_of(about, f"journal-table/{other}")[0]["text"]
+    (row,) = rows_of(about, f"journal-table/{table}")
+    write_row(about, f"journal-table/{table}", row, text=text)
+    with pytest.raises(ArtifactCorruptError, match="missing or altered"):
+        MilvusJournal(about).read()
+
+
+def test_what_was_said_of_absent_photos_is_kept_for_who_adds_them(about: About) -> None:
+    writer = MilvusJournal(about)
+    for sha256 in (A, B):
+        writer.append("update", edit(sha256, label="soup", attributes={"price": 1}))
+    writer.append("remove", {"photos": [{"sha256": C, "file": "c", "bytes": 1, "modified_ns": 1}]})
+    absent, fold = Absent(about), writer.read().fold
+    absent.replace(fold, {B})
+    found = absent.read([A[:20], B[:20], C[:20]])
+    assert {one: asdict(said) for one, said in found.items()} == {A[:20]: asdict(fold[A])}
+    absent.replace(fold, {A, B})
+    assert absent.read([A[:20], B[:20]]) == {}
