@@ -32,6 +32,7 @@ ROOMS = [
 ROOMS += ["deploy", "info", "cli"]
 GROUND_FLOOR = {
     "errors",
+    "extras",
     "locks",
     "config",
     "artifacts",

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.config import Settings, available_cores
-from deepfood.errors import ArtifactCorruptError, MissingExtraError, SettingError
+from deepfood.errors import ArtifactCorruptError, SettingError
+from deepfood.extras import missing_extra
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
 from deepfood.photo_box import Box
@@ -115,8 +116,10 @@ def _choose_runtime(wanted: Runtime) -> tuple[str, _Start]:
                 continue
             return name, start
     if wanted == "auto":
-        raise MissingExtraError("no runtime is installed: pip install 'deepfood[onnxruntime]'")
-    raise MissingExtraError(f"runtime {wanted} is not installed: pip install {wanted}")
+        raise missing_extra("no runtime is installed", "onnxruntime")
+    # OpenVINO is no extra: it comes with deepfood itself, where there is a wheel of it.
+    extra = "onnxruntime" if wanted == "onnxruntime" else ""
+    raise missing_extra(f"runtime {wanted} is not installed", extra)
 
 
 def _start_openvino(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import open_embedder
-from deepfood.errors import ArtifactMissingError, MissingExtraError
+from deepfood.errors import ArtifactMissingError
+from deepfood.extras import missing_extra
 from deepfood.gallery import (
     BuildReport,
     Gallery,
@@ -259,6 +260,4 @@ def expect_pymilvus() -> None:
     try:
         import pymilvus  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError(
-            "galleries on Milvus need pymilvus: pip install 'deepfood[milvus]'"
-        ) from error
+        raise missing_extra("galleries on Milvus need pymilvus", "milvus") from error

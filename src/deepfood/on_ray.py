@@ -26,7 +26,8 @@ from deepfood.config import Settings, export_settings, load_settings, quiet_ray
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, open_embedder
-from deepfood.errors import DeepfoodError, EngineError, MissingExtraError
+from deepfood.errors import DeepfoodError, EngineError
+from deepfood.extras import missing_extra
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
 from deepfood.model import Model, open_model
@@ -58,7 +59,7 @@ def on_ray(settings: Settings) -> Reading:
     EngineError where Ray cannot be reached or fails, and what a worker raised.
     """
     if importlib.util.find_spec("ray") is None:
-        raise MissingExtraError("engine ray is not installed: pip install 'deepfood[ray]'")
+        raise missing_extra("engine ray is not installed", "ray")
 
     @contextmanager
     def reading(

@@ -127,7 +127,7 @@ def test_without_openvino_the_way_out_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
-    with pytest.raises(NoHeatMapError, match="pip install openvino"):
+    with pytest.raises(NoHeatMapError, match=r"need OpenVINO.* install"):
         explainer(write_model(tmp_path, "none")).explain(jpeg(1), jpeg(2))
 
 

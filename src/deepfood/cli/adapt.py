@@ -9,6 +9,7 @@ import typer
 
 from deepfood.cli.app import Json, ModelOption, app, print_json
 from deepfood.config import load_settings
+from deepfood.extras import missing_extra
 
 DatasetArgument = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder of class folders, or a CSV.")
@@ -46,15 +47,13 @@ def adapt(
     from deepfood.data.photos import list_photos
     from deepfood.data.splits import split_photos
     from deepfood.embed import open_embedder
-    from deepfood.errors import MissingExtraError, SettingError
+    from deepfood.errors import SettingError
 
     try:
         from deepfood.train.adapt import adapt as fit
         from deepfood.train.losses import LOSSES
     except ImportError as error:
-        raise MissingExtraError(
-            f"adapt needs {error.name}: pip install 'deepfood[train]'"
-        ) from error
+        raise missing_extra(f"adapt needs {error.name}", "train") from error
     if loss not in LOSSES:
         raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
     settings = load_settings(model=model)

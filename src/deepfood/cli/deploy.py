@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from deepfood.cli.app import Json, app, print_json
-from deepfood.errors import MissingExtraError, SettingError
+from deepfood.errors import SettingError
+from deepfood.extras import missing_extra
 
 _app = typer.Typer(no_args_is_help=True, help="Put the service on a cloud.")
 app.add_typer(_app, name="deploy")
@@ -75,9 +76,7 @@ def eb(
         try:
             from deepfood.deploy import apply as aws
         except ImportError as error:
-            raise MissingExtraError(
-                "deploying needs boto3: pip install 'deepfood[deploy]'"
-            ) from error
+            raise missing_extra("deploying needs boto3", "deploy") from error
         plan = []
         tell = plan.append if as_json else print
         if remove:

@@ -10,6 +10,7 @@ import typer
 from deepfood.cli.adapt import OutOption, print_compared
 from deepfood.cli.app import Json, ModelOption, app, print_json
 from deepfood.config import load_settings
+from deepfood.extras import missing_extra
 
 
 @app.command()
@@ -38,14 +39,11 @@ def quantize(
     """Make a Model int8, smaller and faster. Exit status 2 where it then finds too much less."""
     from deepfood.data.photos import list_photos
     from deepfood.embed import open_embedder
-    from deepfood.errors import MissingExtraError
 
     try:
         from deepfood.train.quantize import quantize as make_int8
     except ImportError as error:
-        raise MissingExtraError(
-            f"quantize needs {error.name}: pip install 'deepfood[train]'"
-        ) from error
+        raise missing_extra(f"quantize needs {error.name}", "train") from error
     settings = load_settings(model=model)
     report = make_int8(
         list_photos(photos),

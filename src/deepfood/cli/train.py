@@ -10,7 +10,7 @@ import typer
 from deepfood.cli.adapt import print_compared
 from deepfood.cli.app import Json, app, print_json
 from deepfood.config import available_cores, load_settings
-from deepfood.errors import MissingExtraError
+from deepfood.extras import missing_extra
 
 #: What an epoch's line says, in this order.
 _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
@@ -80,9 +80,7 @@ def train(
         from deepfood.train.recipe import recipe_named
         from deepfood.train.run import Task, train_model
     except ImportError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed: pip install 'deepfood[train]'"
-        ) from error
+        raise missing_extra(f"train needs {error.name}", "train") from error
 
     settings = load_settings()
     chosen = recipe_named(recipe).but(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from deepfood.embed import normaliser
 from deepfood.errors import NoHeatMapError
+from deepfood.extras import install_command
 from deepfood.model import Model
 from deepfood.photo import Pixels
 
@@ -34,7 +35,7 @@ class SplitNetwork:
             import openvino as ov
         except ImportError:
             raise NoHeatMapError(
-                "heat maps need OpenVINO, which is not installed here: pip install openvino"
+                f"heat maps need OpenVINO, which is not installed here: {install_command()}"
             ) from None
         core = ov.Core()
         size = model.manifest.preprocess.size

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from deepfood.errors import ArtifactCorruptError, MissingExtraError
+from deepfood.errors import ArtifactCorruptError
+from deepfood.extras import missing_extra
 from deepfood.index.contract import Index, IndexSpec, Kind, Progress
 from deepfood.index.vectors import Rows, VectorFile, Vectors
 
@@ -63,7 +64,7 @@ def _new_forest(dimension: int) -> Any:
     try:
         from annoy import AnnoyIndex as Forest
     except ImportError:
-        raise MissingExtraError(
-            "the annoy index is not installed: pip install 'deepfood[annoy]' (needs a C++ compiler)"
+        raise missing_extra(
+            "the annoy index is not installed, and needs a C++ compiler", "annoy"
         ) from None
     return Forest(dimension, "euclidean")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepfood.errors import MissingExtraError
+from deepfood.extras import missing_extra
 from deepfood.serve.observe import method_of, route_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def open_tracer() -> "Tracer":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise MissingExtraError("traces need an extra: pip install 'deepfood[otel]'") from error
+        raise missing_extra("traces need an extra", "otel") from error
     named = Resource.create({"service.name": "deepfood"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=named)  # it sends what is left when the process ends
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

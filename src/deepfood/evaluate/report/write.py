@@ -10,13 +10,14 @@ from typing import Any
 from deepfood import __version__
 from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
-from deepfood.errors import MissingExtraError, SettingError, disk_full_named
+from deepfood.errors import SettingError, disk_full_named
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.examine import Examination
 from deepfood.evaluate.report.embedding_map import map_points
 from deepfood.evaluate.report.galleries import Asked, asked, changed, random_rows, worst_rows
 from deepfood.evaluate.report.pictures import Pictures
 from deepfood.evaluate.summary import headline, in_words
+from deepfood.extras import missing_extra
 from deepfood.photo import Limits
 
 REPORT = "report.html"
@@ -36,9 +37,7 @@ def prepare_report(folder: Path) -> None:
     """Make the folder, and raise MissingExtraError, SettingError now rather than after the work."""
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
-            raise MissingExtraError(
-                f"the report needs {name}, which is not installed: pip install 'deepfood[report]'"
-            )
+            raise missing_extra(f"the report needs {name}, which is not installed", "report")
     try:
         with disk_full_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
