@@ -37,7 +37,7 @@ def test_search_prints_what_it_found(small_gallery: SmallGallery) -> None:
     done = deepfood("search", small_gallery.folder, small_gallery.photos[9], "-k", 3)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert len(lines) == 3
+    assert lines[3:] == ["3 of 24 photos"]
     assert "Curry no. 1 · Curries" in lines[0]
     assert "1.000" in lines[0]
     assert str(small_gallery.photos[9]) in lines[0]
@@ -144,7 +144,8 @@ def test_errors_are_one_line_that_names_the_value(
 
 def test_k_larger_than_the_gallery_gives_all(small_gallery: SmallGallery) -> None:
     done = deepfood("search", small_gallery.folder, small_gallery.photos[0], "-k", 100)
-    assert len(done.stdout.splitlines()) == 24
+    lines = done.stdout.splitlines()
+    assert (len(lines), lines[-1]) == (25, "24 of 24 photos")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def search(
     if box is not None and len(photos) + len(like) > 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _box(box) if box is not None else None
-    service = open_service(load_settings(gallery=gallery, model=model))
+    settings = load_settings(gallery=gallery, model=model)
+    if not settings.cursor_key:  # the next page is asked for by another process, of this user
+        settings = settings.model_copy(update={"cursor_key": "command line"})
+    service = open_service(settings)
     limits = service.embedder.limits
     answer, found = service.search(
         Question(

@@ -30,6 +30,7 @@ PHOTO_COLUMNS = ("photo", "file")
 #: `/a.jpg`, `C:\a.jpg` or `s3://bucket/a.jpg`.
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|[A-Za-z0-9+.-]+://")
 _SHOWN = 80
+_SHOWN_PATH = 500
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,8 @@ class PhotoPaths:
         inside = self._root.inside(cell)
         if inside is None:
             raise DatasetError(
-                f"{where}: {cell[:_SHOWN]!r} lies outside {self._root}: move the table to a folder "
-                "above its photos, and name them by their paths below that"
+                f"{where}: {cell[:_SHOWN_PATH]!r} lies outside {self._root}: move the table to a "
+                "folder above its photos, and name them by their paths below that"
             )
         return self._as_spelled(inside)
 
