@@ -14,6 +14,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, DatasetError, QueryError
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.build import Consent
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.history import history
 from deepfood.gallery.import_attributes import import_attributes
 from deepfood.gallery.journal import Journal
@@ -246,6 +247,14 @@ def test_changes_are_taken_back_one_after_the_other(
     assert said_of(gallery, 3) == ALL
     assert build(tmp_path / "photos", gallery, embedder).count == 12
     assert said_of(gallery, 6)[2] == {"allergens": ["peanut"]}
+    with GalleryWriter.open(gallery) as writer:
+        writer.declare({"spicy": Definition("boolean")})
+        writer.update("plate-00007.jpg", attributes={"spicy": True})
+        writer.update("plate-00007.jpg", attributes={"spicy": None})
+        writer.drop_attribute("spicy")
+        last = max(one.number for one in history(Journal(gallery)) if one.do == "update")
+        with pytest.raises(QueryError, match=r"spicy .* was dropped .* declare it"):
+            writer.undo(last)
     # The very first edit too: the label is the source's again, which the journal noted.
     first = next(one.number for one in history(Journal(gallery)) if one.do == "update")
     undone = [one.undoes for one in history(Journal(gallery)) if one.undoes]

@@ -191,11 +191,13 @@ class FollowingStore(GrowingStore):
         return crcs if vectors.crc(start).tolist() == crcs else None
 
     def _apply_update(self, work: Work, edits: Iterable[Mapping[str, Any]]) -> None:
+        photos: dict[int, Photo] = {}
+        values: dict[int, Values] = {}
         for edit in edits:
             if found := self._find(edit["sha256"]):
                 row, photo = found
-                values = {row: edit.get("attributes", {})}
-                self._update(work, {row: edited(photo, edit)}, values)
+                photos[row], values[row] = edited(photo, edit), edit.get("attributes", {})
+        self._update(work, photos, values)
 
 
 def _forget_said(db: sqlite3.Connection) -> None:

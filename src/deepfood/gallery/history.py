@@ -8,6 +8,7 @@ from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import QueryError
 from deepfood.gallery.fold import AnyJournal, Fold, Said, edits_of, touched
 from deepfood.gallery.journal import Record
+from deepfood.gallery.values import Type
 
 #: Of a record, what is told by photo, or of no interest to people.
 _OF_PHOTOS = ("photos", "row", "crcs", "undoes", "table", "source_table")
@@ -82,9 +83,12 @@ def undo_of(journal: AnyJournal, number: int) -> Undo:
     record, now = None, Fold()
     before: dict[str, Said] = {}
     after: dict[str, Said] = {}
+    types: dict[str, Type] = {}
     for one in journal.records():
         hashes = touched(one, journal) if one.number == number else ()
         before |= {sha256: now[sha256] for sha256 in hashes}
+        if hashes:
+            types = {name: column.type for name, column in now.definitions.items()}
         now.apply(one, journal)
         if one.number == number:
             record, after = one, {sha256: now[sha256] for sha256 in hashes}
@@ -92,10 +96,10 @@ def undo_of(journal: AnyJournal, number: int) -> Undo:
         raise QueryError(f"there is no change number {number}: deepfood history lists them")
     if record.do not in _TAKEN_BACK:
         way = {
-            "add": "deepfood remove takes its photos out",
-            "declare": "deepfood attributes --drop",
+            "add": ": deepfood remove takes its photos out",
+            "declare": ": deepfood attributes --drop takes a column away",
         }
-        hint = f": {way[record.do]} does it" if record.do in way else ""
+        hint = way.get(record.do, "")
         raise QueryError(f"change {number} ({record.do}) cannot be taken back{hint}")
     for sha256 in sorted(before):
         if now[sha256] != after[sha256]:
@@ -103,6 +107,13 @@ def undo_of(journal: AnyJournal, number: int) -> Undo:
                 f"something else was said of photo {photo_id(sha256)} after change {number}: take "
                 "that back first"
             )
+        for name in before[sha256].attributes:
+            column = now.definitions.get(name)
+            if column is None or column.type != types[name]:
+                raise QueryError(
+                    f"the attribute {name} that photo {photo_id(sha256)} had was dropped after "
+                    f"change {number}: declare it again, as a {types[name]}"
+                )
         if before[sha256].added is not None and now[sha256].added is None:
             raise QueryError(
                 f"the bytes of photo {photo_id(sha256)}, which was added, were deleted when it was "
