@@ -15,7 +15,7 @@ RESNET34 = "deepfood, ResNet34"
 
 def limits() -> Limits:
     settings = Settings()
-    return Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    return Limits.of(settings)
 
 
 def embedder(model: Model) -> Embedder:

@@ -149,7 +149,7 @@ def _read(name: str, start: int, stop: int, told: Connection) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes what it finds wrong there
     preprocess = open_model().manifest.preprocess
     settings = load_settings()
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     told.send("ready")
     for number in range(start, stop):
         data = mutant(name, number, SEED)

@@ -4,6 +4,7 @@ A test module that imports these tests gives the fixture `engine`.
 """
 
 import json
+import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
@@ -18,9 +19,16 @@ import samples
 from deepfood.config import Settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactMissingError, DatasetError, PhotoNotFoundError, QueryError
-from deepfood.galleries import import_attributes, open_gallery
+from deepfood.errors import (
+    ArtifactMissingError,
+    DatasetError,
+    PhotoNotFoundError,
+    QueryError,
+    UndeclaredError,
+)
+from deepfood.galleries import add_to, import_attributes, open_gallery
 from deepfood.gallery.answer import nearest_labelled
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
@@ -126,7 +134,9 @@ def test_labels_and_names_can_be_changed(engine: Engine):
     with engine.writing() as writer:
         writer.update(photo.id, label="ramen", photo_name="Tonkotsu")
     after = engine.open().photo(photo.id)
-    assert (after.label, after.name, after.edited) == ("ramen", "Tonkotsu", True)
+    assert (after.label, after.name) == ("ramen", "Tonkotsu")
+    assert after.label_edited
+    assert after.name_edited
     with engine.writing() as writer:
         writer.update(photo.file, label=photo.label or "", photo_name=photo.name or "")
     assert engine.open().photo(photo.id).label == photo.label
@@ -177,6 +187,14 @@ def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: lis
         assert known["mine"] == 1
 
 
+#: Declared in each engine's gallery when it is made.
+COLUMNS = {
+    "price": Definition("number"),
+    "allergens": Definition("list"),
+    "cuisine": Definition("text"),
+    "fresh": Definition("boolean"),
+    "mine": Definition("number"),
+}
 _GIVEN: dict[int, list[str]] = {}
 
 
@@ -214,6 +232,216 @@ def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: Engin
             gallery.find(query, 3, where=parse_filter(text))
     with pytest.raises(DatasetError), engine.writing() as writer:
         writer.update(given(engine)[0], attributes={"price": "cheap"})
+
+
+def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
+    photo, before = engine.open().sample(1, 6)[0], gallery_columns(engine)
+    now = said(engine)
+    for attributes, told in (
+        ({"price": 3, "cuisin": "thai"}, "no attribute 'cuisin': is 'cuisine' meant"),
+        ({"alergens": ["milk"]}, "no attribute 'alergens': is 'allergens' meant"),
+        ({"colour": "red"}, "there are .*--declare colour:text"),
+        ({"colour": None}, "--declare colour:TYPE"),
+        ({"price": 3, "Price": 4}, "price is given twice"),
+    ):
+        with engine.writing() as writer, pytest.raises(DatasetError, match=told):
+            writer.update(photo.id, label="other", attributes=attributes)
+        with engine.writing() as writer, pytest.raises(DatasetError, match=told):
+            writer.add([new_photo(engine, 610), new_photo(engine, 611, **attributes)])
+    assert said(engine) == now
+    assert gallery_columns(engine) == before
+
+    with engine.writing() as writer:
+        columns = {"Colour": Definition("text"), "halal": Definition("boolean", safety=True)}
+        assert writer.declare(columns) == ["colour", "halal"]
+        assert writer.declare({"colour": Definition("text", safety=True)}) == []
+        with pytest.raises(DatasetError, match="colour is a text, and cannot become a list"):
+            writer.declare({"never": Definition("text"), "colour": Definition("list")})
+        assert writer.declared().keys() == {*before, "colour", "halal"}
+    after = gallery_columns(engine)
+    assert (after["colour"].type, after["colour"].safety) == ("text", True)
+    assert (after["halal"].type, after["halal"].safety) == ("boolean", True)
+    with engine.writing() as writer:
+        writer.update(photo.id, attributes={"colour": "red"})
+        with pytest.raises(DatasetError, match="colour is known of 1 photos"):
+            writer.drop_attribute("colour")
+        with pytest.raises(UndeclaredError, match="no attribute 'color': is 'colour' meant"):
+            writer.drop_attribute("color")
+    assert engine.open().facts(photo.id)[1]["colour"] == "red"
+    with engine.writing() as writer:
+        writer.update(photo.id, attributes={"colour": None})
+        writer.drop_attribute("Colour")
+        writer.drop_attribute("halal")
+    assert gallery_columns(engine) == before
+    # What comes in its place is an attribute of its own.
+    with engine.writing() as writer:
+        writer.declare({"colour": Definition("number")})
+        writer.update(photo.id, attributes={"colour": 5})
+    gallery = engine.open()
+    found = gallery.find(gallery.vector(photo.id), 3, where=parse_filter("colour > 4")).hits
+    assert [hit.photo.id for hit in found] == [photo.id]
+    assert not gallery_columns(engine)["colour"].safety
+    with engine.writing() as writer:
+        writer.update(photo.id, attributes={"colour": None})
+        writer.drop_attribute("colour")
+    assert engine.open().facts(photo.id)[1] == now[photo.id][1]
+    assert engine.problems() == []
+
+
+def test_names_find_each_other_however_their_letters_are_encoded(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A name found by its other spelling, unless there is one of just that."""
+    nfc, nfd = (unicodedata.normalize(form, "Crème 9.jpg") for form in ("NFC", "NFD"))
+    both = [new_photo(engine, 620), new_photo(engine, 621)]
+    first, second = (
+        replace(one, photo=replace(one.photo, file=file))
+        for one, file in zip(both, (nfd, nfc), strict=True)
+    )
+    table = tmp_path / "table.csv"
+
+    def price(name: str, value: int) -> None:
+        table.write_text(f"file,price\n{name},{value}\n", encoding="utf-8")
+        import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+
+    def prices(*photos: EmbeddedPhoto) -> list[object]:
+        return [engine.open().facts(one.photo.id)[1].get("price") for one in photos]
+
+    with engine.writing() as writer:
+        writer.add([first])
+        writer.update(nfc, label="by the other spelling")
+    assert engine.open().photo(first.photo.id).label == "by the other spelling"
+    price(nfc, 1)
+    assert prices(first) == [1]
+    with engine.writing() as writer:
+        writer.add([second])
+        writer.update(nfc, photo_name="NFC")
+        writer.update(nfd, photo_name="NFD")
+    price(nfc, 2)
+    price(nfd, 3)
+    assert prices(first, second) == [3, 2]
+    assert [engine.open().photo(one.photo.id).name for one in (first, second)] == ["NFD", "NFC"]
+    with engine.writing() as writer:
+        writer.remove([nfd])
+        writer.remove([nfd])
+    for one in (first, second):
+        with pytest.raises(PhotoNotFoundError):
+            engine.open().photo(one.photo.id)
+
+
+def test_a_table_names_photos_that_are_there_once(engine: Engine, tmp_path: Path) -> None:
+    """By a name that two have, by an absolute path, and by none."""
+    twins = [new_photo(engine, number, price=1) for number in (630, 631)]
+    twins = [replace(one, photo=replace(one.photo, file="twin.jpg")) for one in twins]
+    with engine.writing() as writer:
+        writer.add(twins)
+    one, other, *_ = (photo for photo in engine.open().photos()[0] if not photo.added)
+    table = tmp_path / "table.csv"
+
+    def refused(text: str) -> str:
+        now = said(engine)
+        table.write_text(text, encoding="utf-8")
+        with pytest.raises(DatasetError) as caught:
+            import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+        assert said(engine) == now
+        return str(caught.value)
+
+    told = refused("photo,price\ntwin.jpg,9\n")
+    assert "line 2, column file: 2 photos are called 'twin.jpg': name one by its id: " in told
+    assert all(photo.photo.id in told for photo in twins)
+    assert "lies outside" in refused("photo,price\n/elsewhere/twin.jpg,9\n")
+    assert "none of its rows names a photo" in refused("photo,price\n,9\n")
+    assert "no column names the photos" in refused("foto,price\ntwin.jpg,9\n")
+    table.write_text(
+        f"photo,price\n{engine.photos.resolve() / one.file},7\n,8\n{other.file},9\n,9\n",
+        encoding="utf-8",
+    )
+    told = deepfood(engine, "attributes", engine.place, table)
+    assert (told["photos"], told["rows_without_photo"]) == (2, 2)
+    assert [engine.open().facts(photo.id)[1]["price"] for photo in (one, other)] == [7, 9]
+    with engine.writing() as writer:
+        writer.remove([photo.photo.id for photo in twins])
+        for photo in (one, other):
+            writer.update(photo.id, attributes={"price": None})
+
+
+def test_one_table_names_photos_and_says_what_is_known_of_them(
+    engine: Engine, tmp_path: Path
+) -> None:
+    before, now = gallery_columns(engine), said(engine)
+    for number in (640, 641, 642):
+        (tmp_path / f"{number}.jpg").write_bytes(samples.photo(90, 80, number))
+    table = tmp_path / "dishes.csv"
+    heading = "file,label,name,price,allergens,code,My note,source,empty\n"
+    rows = (
+        "640.jpg,Curry,Korma,4.50,milk,007,x,a,\n,,,9,,,,,\n"
+        f"{tmp_path.resolve()}/641.jpg,Soup,,12,[],42,,,\n642.jpg,,,,,,,,\n"
+    )
+    table.write_text(heading + rows + "643.jpg,,,cheap,,,,,\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 6, column price: 'cheap' is no number"):
+        add_to(engine.place, [table], engine.settings, quiet=True)
+    assert gallery_columns(engine) == before
+    assert said(engine) == now
+
+    table.write_text(heading + rows, encoding="utf-8")
+    told = deepfood(engine, "add", engine.place, table, "--attributes", '{"mine": 2}')
+    assert told["attributes"] == ["price", "allergens", "code"]
+    assert (told["rows_without_photo"], told["left_out"]) == (1, [])
+    ids = [photo["id"] for photo in told["photos"]]
+    facts = [engine.open().facts(one) for one in ids]
+    assert [(photo.file, photo.label, photo.name) for photo, _ in facts] == [
+        ("640.jpg", "Curry", "Korma"),
+        ("641.jpg", "Soup", None),
+        ("642.jpg", None, None),
+    ]
+    assert [values for _, values in facts] == [
+        {"price": 4.5, "allergens": ["milk"], "code": "007", "mine": 2},
+        {"price": 12, "allergens": [], "code": "42", "mine": 2},
+        {"mine": 2},
+    ]
+    assert gallery_columns(engine).keys() == {*before, "code"}
+    # An empty cell takes nothing away.
+    table.write_text("photo,price,code\n640.jpg,,008\n", encoding="utf-8")
+    deepfood(engine, "add", engine.place, table)
+    assert engine.open().facts(ids[0])[1] == {**facts[0][1], "code": "008"}
+    with engine.writing() as writer:
+        writer.remove(ids)
+        writer.drop_attribute("code")
+    assert said(engine) == now
+
+
+def test_of_attributes_that_are_refused_nothing_is_left(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = given(engine)[0]
+    gallery = engine.open()
+    columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
+
+    def refuse(said: str, attributes: dict[str, object]) -> None:
+        new = new_photo(engine, 520, **attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.update(photo, label="Another", attributes=attributes)
+        with pytest.raises(DatasetError, match=said), engine.writing() as writer:
+            writer.add([new_photo(engine, 519, price=1), new])
+        assert gallery.columns() == columns
+        assert gallery.facts(photo) == facts
+        assert gallery.count == count
+
+    refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
+    refuse("can be called", {"price": 1, "no name": 2})
+    refuse("price", {"cuisine": "thai", "price": "cheap"})
+    refuse("says nothing", {"price": 1, "allergens": ["?"]})
+    monkeypatch.setattr("deepfood.gallery.declared.MOST_ATTRIBUTES", len(columns) + 1)
+    two = {"novel": Definition("text"), "newer": Definition("text")}
+    told = f"can have {len(columns) + 1} attributes"
+    with pytest.raises(DatasetError, match=told), engine.writing() as writer:
+        writer.declare(two)
+    assert engine.open().columns() == columns
+    with engine.writing() as writer:  # what is there already is no more
+        writer.update(photo, attributes={"price": 7})
+    assert gallery.facts(photo)[1]["price"] == 7
+    with engine.writing() as writer:
+        writer.update(photo, attributes={"price": facts[1].get("price")})
 
 
 def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
@@ -475,11 +703,18 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
         assert rollback(engine.place, engine.settings, quiet=True).made == 0
         assert said(engine) == now
         check_made_with(engine, embedder)
-    assert engine.build().embedded == 0  # they stay out, until their files are others
+    assert engine.build().embedded == 0  # they stay out, whatever becomes of their files
     assert said(engine) == now
-    for photo in (built[0], built[-1], built[2]):
+    removed = (built[0], built[-1], built[2])
+    for photo in removed:
         (engine.photos / photo.file).touch()
-    assert engine.build().embedded == 3
+    engine.build()
+    assert said(engine) == now
+    with engine.writing() as writer:  # until somebody adds them again
+        for photo in removed:
+            data = (engine.photos / photo.file).read_bytes()
+            writer.add([embed_photo(data, PhotoFile(photo.file), engine.embedder)])
+    engine.build()
     assert said(engine).keys() == {photo.id for photo in photos}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.gallery import GalleryWriter
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.reindex import reindex
@@ -49,6 +50,8 @@ def write_for_ever(gallery: Path, seed: int) -> None:
     draw = random.Random(seed)
     number = 0
     mine: list[str] = []
+    with GalleryWriter.open(gallery, wait_s=20) as writer:
+        writer.declare({"price": Definition("number"), "allergens": Definition("list")})
     while True:
         if draw.random() < 0.05:
             reindex(gallery, quiet=True)

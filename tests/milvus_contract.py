@@ -304,7 +304,7 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
     now = said(engine)
     extra = engine.photos / "zz-extra.jpg"
     extra.write_bytes(samples.photo(70, 70, 904))
-    gone = next(one for one in engine.open().photos()[0] if not (one.added or one.edited))
+    gone = next(one for one in engine.open().photos()[0] if not (one.added or one.label_edited))
     (engine.photos / gone.file).unlink()
     address, photos = MilvusAddress.parse(engine.place), list_photos(engine.photos)
     report = build_on_milvus(photos, address, other, engine.settings, quiet=True)

@@ -10,7 +10,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
-from gallery_contract import Engine
+from gallery_contract import COLUMNS, Engine
 from plates import tiny_embedder, write_photos
 
 
@@ -26,6 +26,8 @@ def milvus_engine(
         return build_on_milvus(list_photos(photos), address, embedder, settings, quiet=True)
 
     build()
+    with MilvusWriter.open(address, settings) as writer:
+        writer.declare(COLUMNS)
     with MilvusGallery.open(address, settings, embedder.model) as gallery:
 
         def opened() -> MilvusGallery:

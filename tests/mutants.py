@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 import samples
+from tiffs import DEFLATE, RGB, WHITE_IS_ZERO, join, page, tiff
 
 #: Little pictures: most of such a file is structure, which is where the damage should go.
 WIDTH, HEIGHT = 80, 60
@@ -57,6 +58,12 @@ def seeds() -> dict[str, tuple[bytes, ...]]:
             encode(grey.convert("1"), "TIFF", compression="group4"),
             encode(cmyk, "TIFF", compression="packbits"),
             encode(rgb, "TIFF", **film),
+            # Read by their tags, in tiff_samples.
+            tiff(wide, RGB, planar=True, rows=7),
+            tiff(wide, RGB, compression=DEFLATE, predictor=2, tile=16, big=True),
+            tiff(wide / np.float32(65535), RGB, compression=DEFLATE, predictor=3, rows=16),
+            tiff(np.asarray(grey).astype(np.uint16) * 16, WHITE_IS_ZERO, bits=12, big_endian=True),
+            join([page(np.asarray(grey), WHITE_IS_ZERO, more={254: [1]})], below=[page(wide, RGB)]),
         ),
         "HEIC": (encode(rgb, "HEIF", **dressed), encode(clear, "HEIF")),
         "AVIF": (encode(rgb, "AVIF", **dressed), encode(clear, "AVIF")),

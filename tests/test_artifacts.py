@@ -1,8 +1,11 @@
 """Manifests and atomic writes. Damage to whole galleries is in gallery/test_faults.py."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from deepfood.artifacts import FileRecord, Manifest, kind_of, write_atomically, write_result
-from deepfood.errors import ArtifactMissingError, SettingError
+from deepfood.artifacts import (
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    kind_of,
+    read_file,
+    write_atomically,
+    write_result,
+)
+from deepfood.beside import beside
+from deepfood.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError, SettingError
+from deepfood.gallery import GalleryManifest
 from deepfood.info import describe, problems_of
 from deepfood.model import ModelManifest
-from plates import write_tiny_model
+from plates import build, tiny_embedder, write_photos, write_tiny_model
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -25,6 +38,83 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert kind_of(folder) == "model"
     assert describe(folder)["fingerprint"] == manifest.fingerprint
     assert list(problems_of(folder)) == []
+
+
+def manifest_of(kind: str, folder: Path) -> tuple[type[Manifest], Path]:
+    """A small artefact of each kind."""
+    model = write_tiny_model(folder / "model")
+    if kind == "model":
+        return ModelManifest, model
+    build(write_photos(folder / "photos", 2), folder / "gallery", tiny_embedder(model))
+    return GalleryManifest, folder / "gallery"
+
+
+@pytest.mark.parametrize("kind", ["model", "gallery"])
+def test_every_flipped_bit_of_a_manifest_is_found(kind: str, tmp_path: Path) -> None:
+    manifest, folder = manifest_of(kind, tmp_path)
+    path = folder / MANIFEST
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            with pytest.raises(ArtifactError):
+                manifest.parse(bytes(damaged), folder)
+    for end in range(len(whole)):  # cut off
+        with pytest.raises(ArtifactCorruptError):
+            manifest.parse(whole[:end], folder)
+    path.write_bytes(whole.replace(b'"dimension": ', b'"dimension": 1'))
+    for reading in (manifest.read, kind_of, describe):
+        with pytest.raises(ArtifactCorruptError, match="do not have its checksum"):
+            reading(folder)
+
+
+@pytest.mark.parametrize("kind", ["model", "gallery"])
+def test_only_manifests_of_the_first_format_go_without_a_checksum(
+    kind: str, tmp_path: Path
+) -> None:
+    manifest, folder = manifest_of(kind, tmp_path)
+    path = folder / MANIFEST
+    now = manifest.read(folder)
+    said = json.loads(path.read_bytes())
+    del said["checksum"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(ArtifactCorruptError, match="do not have its checksum"):
+        manifest.read(folder)
+    path.write_text(json.dumps({**said, "format_version": 1}))
+    early = manifest.read(folder)
+    assert early == now.model_copy(update={"format_version": 1})
+    assert list(problems_of(folder)) == []
+    early.write(folder)
+    assert manifest.read(folder) == now
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+@pytest.mark.parametrize("put", [pipe, endless, huge, Path.mkdir], ids=lambda one: one.__name__)
+def test_what_is_no_manifest_is_refused_in_a_line(
+    put: Callable[[Path], None], tmp_path: Path
+) -> None:
+    put(tmp_path / MANIFEST)
+    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, describe):
+        with pytest.raises(
+            ArtifactMissingError, match=r"manifest\.json cannot be read: .*"
+        ) as told:
+            reading(tmp_path)
+        assert "\n" not in str(told.value)
+    with pytest.raises(OSError, match=r"manifest\.json"):
+        read_file(tmp_path / MANIFEST)
 
 
 def test_verify_finds_a_flipped_byte_in_a_model(tmp_path: Path) -> None:
@@ -54,9 +144,13 @@ def test_names_that_lead_outside_are_refused(name: str) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ArtifactMissingError, match=r"no manifest\.json"):
-            describe(folder)
+    with pytest.raises(ArtifactMissingError, match=r"it has no manifest\.json"):
+        describe(tmp_path)
+    (tmp_path / "gallery").mkdir()
+    with pytest.raises(ArtifactMissingError, match=f"not there; there is {tmp_path}/gallery;"):
+        describe(tmp_path / "galery" / "food")
+    with pytest.raises(ArtifactMissingError, match=f"not there; there is only {tmp_path};"):
+        describe(tmp_path / "nowhere")
 
 
 def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
@@ -66,6 +160,60 @@ def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+_WRITING = """
+import sys
+from pathlib import Path
+from deepfood.artifacts import write_atomically
+for number in range(100):
+    write_atomically(Path(sys.argv[1]), sys.argv[2].encode() * 9999)
+"""
+
+
+def test_any_number_of_processes_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITING, path, letter], stderr=subprocess.PIPE)
+        for letter in "abcd"
+    ]
+    assert [writer.communicate(timeout=120)[1].decode() for writer in writers] == [""] * 4
+    assert path.read_bytes() in [letter * 9999 for letter in (b"a", b"b", b"c", b"d")]
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+_KILLED_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from deepfood.artifacts import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half of it")
+    file.flush()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_WHILE_WRITING, path], check=False, timeout=60
+    )
+    assert killed.returncode == -9
+    [left] = tmp_path.iterdir()
+    assert left.read_bytes() == b"half of it"
+    (tmp_path / ".file.of-yours").touch()
+    with beside(path) as first:
+        assert not left.exists()
+        first.write_bytes(b"first")
+        write_atomically(path, b"second")
+        first.replace(path)
+    assert path.read_bytes() == b"first"
+    assert {one.name for one in tmp_path.iterdir()} == {"file", ".file.of-yours"}
+    with contextlib.suppress(KeyError), beside(path):
+        raise KeyError
+    assert {one.name for one in tmp_path.iterdir()} == {"file", ".file.of-yours"}
 
 
 def test_a_result_is_written_whole_or_told_before_the_work(tmp_path: Path) -> None:
@@ -122,7 +270,7 @@ for n in range(1, 99):
     first = told(folder)
     write(folder, "C", [])
     assert told(folder) == "C"
-    print(status, first, *sorted(path.name for path in folder.iterdir() if path.name[0] != "."))
+    print(status, first, *sorted(path.name for path in folder.iterdir()))
     if status == 0:
         break
 """

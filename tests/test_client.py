@@ -23,6 +23,7 @@ from deepfood.errors import (
     QueryError,
     ServiceBusyError,
     ServiceError,
+    UndeclaredError,
 )
 from deepfood.serve import answers
 from deepfood.serve.keys import new_key
@@ -73,6 +74,8 @@ def test_pages_have_every_photo_once(food: Client, small_gallery: SmallGallery) 
 
 
 def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
+    price = food.declare("price", "number")
+    assert (price.name, price.type, price.safety) == ("price", "number", False)
     added = food.add(photo(seed=77), label="Soups", name="Leek soup", attributes={"price": 4.5})
     assert (added.label, added.name, added.attributes) == ("Soups", "Leek soup", {"price": 4.5})
     assert food.search(photo(seed=77), where="price < 5").hits[0].id == added.id
@@ -80,7 +83,15 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     assert food.facts(added.id).name == "Leek soup"
     assert food.gallery().photos == 25
     assert "price" in {one.name for one in food.gallery().attributes}
+    with pytest.raises(QueryError, match="no attribute 'prize': is 'price' meant"):
+        food.update(added.id, attributes={"prize": 4})
+    with pytest.raises(QueryError, match="known of 1 photos"):
+        food.drop_attribute("price")
+    with pytest.raises(UndeclaredError, match="no attribute 'prize': is 'price' meant"):
+        food.drop_attribute("prize")
     food.remove(added.id)
+    food.drop_attribute("price")
+    assert food.gallery().attributes == ()
     assert food.gallery().photos == 24
     assert food.samples(3, seed=1) == food.samples(3, seed=1)
 

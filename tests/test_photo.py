@@ -29,12 +29,12 @@ from deepfood.photo import (
     Limits,
     Pixels,
     Preprocess,
-    _decode_small,
     from_data_url,
     read_header,
     read_pixels,
     thumbnail,
 )
+from deepfood.photo.opening import opened
 from samples import LIMITS, PHOTOS, PREPROCESS, encode, picture
 
 
@@ -451,6 +451,26 @@ def test_what_decoding_takes_is_seen_where_bombs_are_measured() -> None:
     assert grown_mib > 60
 
 
+def large(mode: str) -> bytes:
+    """A PNG of 4,000 x 4,000 pixels, half of them see-through where the mode has transparency."""
+    photo = picture(100, 100).resize((4000, 4000), Image.Resampling.NEAREST)
+    alpha = Image.new("L", photo.size, 255)
+    alpha.paste(100, (0, 0, 2000, 4000))
+    if mode == "P":
+        return encode(photo.quantize(32), "PNG", transparency=0, compress_level=1)
+    photo.putalpha(alpha)
+    return encode(photo.convert(mode), "PNG", compress_level=1)
+
+
+@on_linux
+@pytest.mark.parametrize(("mode", "mib"), [("RGB", 61), ("RGBA", 61), ("LA", 61), ("P", 15)])
+def test_a_photo_is_in_memory_once_and_no_more(mode: str, mib: int) -> None:
+    grown_mib, said = read_alone(large(mode))
+    assert said == "read"
+    # Beside the decoder's own picture, of 4 bytes a pixel or 1, a band of it: measured up to 32.
+    assert mib * 0.8 < grown_mib < mib + 45
+
+
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
     read(samples.scan_bomb(50))
     with pytest.raises(PhotoBrokenError, match="more than 100 scans"):
@@ -538,10 +558,9 @@ def test_odd_photos_are_nearly_what_torchvision_sees(size: tuple[int, int]) -> N
 def test_jpegs_are_decoded_small() -> None:
     for mode in ("RGB", "CMYK", "L"):
         data = encode(picture(1600, 1200).convert(mode), "JPEG")
-        with Image.open(io.BytesIO(data)) as image:
-            _decode_small(image, 256)
-            assert image.size == (400, 300)  # a fourth; an eighth would be below 256
-            assert image.mode == mode
+        with opened(data, LIMITS) as photo, photo.decoded(256, LIMITS):
+            assert photo.size == (400, 300)  # a fourth; an eighth would be below 256
+            assert [band.mode for band in photo.bands()] == [mode]
 
 
 def test_a_large_cmyk_photo_keeps_its_colours() -> None:

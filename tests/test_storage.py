@@ -53,6 +53,20 @@ def test_if_absent_keeps_what_is_there(bucket: Bucket) -> None:
     assert bucket.read("one") == b"third"
 
 
+def test_if_match_replaces_only_what_was_seen(bucket: Bucket) -> None:
+    bucket.write("one", b"first")
+    contents, tag = bucket.read_tagged("one")
+    assert contents == b"first"
+    assert bucket.write("one", b"second", if_match=tag)
+    assert not bucket.write("one", b"third", if_match=tag)
+    contents, tag = bucket.read_tagged("one")
+    assert contents == b"second"
+    bucket.delete("one")
+    assert not bucket.write("one", b"fourth", if_match=tag)
+    with pytest.raises(StorageMissingError):
+        bucket.read_tagged("one")
+
+
 def test_buckets_see_only_what_is_below_their_prefix(s3_bucket: str) -> None:
     open_bucket(f"{s3_bucket}/a").write("x", b"1")
     open_bucket(f"{s3_bucket}/ab").write("y", b"2")

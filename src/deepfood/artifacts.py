@@ -3,25 +3,33 @@
 The manifest is the commit point: files are written first, under names no reader looks at, then
 the manifest replaces its predecessor in one atomic rename. A crash at any moment leaves the old
 artefact or the new one, never a mixture.
+
+The manifest's last field is the SHA-256 of all bytes before it: one that was altered is never
+believed. Format 1 had no such field; such manifests are read, and written as format 2.
 """
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from deepfood import __version__
+from deepfood.beside import beside
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactFormatError,
     ArtifactMissingError,
     SettingError,
     disk_full_named,
+    nearest,
 )
 
 MANIFEST = "manifest.json"
@@ -29,6 +37,17 @@ MANIFEST = "manifest.json"
 #: Opening checks the contents of artefacts up to this size; beyond it only sizes, to open in time.
 #: `deepfood verify` always reads every byte.
 CHECK_ON_OPEN_BYTES = 256 * 2**20
+
+#: What `read_file` reads at most; the largest manifests, of Models with many labels, are far below.
+SMALL_BYTES = 64 * 2**20
+
+#: From this format on, this is how a manifest ends.
+_CHECKED_FROM = 2
+_END = b',\n  "checksum": "%s"\n}\n'
+_END_BYTES = len(_END % bytes(64))
+
+#: A pipe is opened without waiting for who writes it; and bytes are bytes, on Windows too.
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _inside(name: str) -> str:
@@ -72,10 +91,10 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind_wanted: ClassVar[str]
-    format_supported: ClassVar[int] = 1
+    format_supported: ClassVar[int] = 2
 
     kind: str
-    format_version: int = 1
+    format_version: Annotated[int, Field(ge=1)] = 2
     deepfood_version: str = __version__
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     files: dict[FileName, FileRecord]
@@ -87,9 +106,12 @@ class Manifest(BaseModel):
         Raises ArtifactMissingError, ArtifactFormatError (another kind, or a newer format) or
         ArtifactCorruptError (not JSON, or fields missing or malformed).
         """
-        path = folder / MANIFEST
-        text = _read_manifest(folder, cls.kind_wanted)
-        head = _head(path, text)
+        return cls.parse(_read_manifest(folder, cls.kind_wanted), folder)
+
+    @classmethod
+    def parse(cls, text: bytes, folder: Path | str) -> Self:
+        """What the manifest of the artefact `folder` says. Raises as `read` does."""
+        head, body = _checked(text, folder)
         if head.kind != cls.kind_wanted:
             raise ArtifactFormatError(f"{folder} is a {head.kind}, not a {cls.kind_wanted}")
         if head.format_version > cls.format_supported:
@@ -98,13 +120,19 @@ class Manifest(BaseModel):
                 f"reads up to {cls.format_supported}: upgrade deepfood"
             )
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(body)
         except ValidationError as error:
-            raise ArtifactCorruptError(f"{path} is damaged: {_first(error)}") from error
+            raise _damaged(folder, _first(error)) from error
+
+    @property
+    def text(self) -> bytes:
+        """The manifest as its file has it."""
+        now = self.model_copy(update={"format_version": self.format_supported})
+        return with_checksum(now.model_dump_json(indent=2).encode())
 
     def write(self, folder: Path) -> None:
         """Commit: atomically replace `folder/manifest.json`, durable before it returns."""
-        write_atomically(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
+        write_atomically(folder / MANIFEST, self.text)
 
     def problems(self, folder: Path, *, contents: bool) -> Iterator[str]:
         """One line for each listed file that is missing or differs; `contents` reads every byte."""
@@ -131,29 +159,50 @@ class _Head(BaseModel):
     """The fields that tell whether the rest can be read at all."""
 
     kind: str
-    format_version: int
+    format_version: Annotated[int, Field(ge=1)]
 
 
 def kind_of(folder: Path) -> str:
     """What kind of artefact the folder is. Raises ArtifactMissingError or ArtifactCorruptError."""
-    return _head(folder / MANIFEST, _read_manifest(folder, "artefact")).kind
+    return _checked(_read_manifest(folder, "artefact"), folder)[0].kind
+
+
+def with_checksum(text: bytes) -> bytes:
+    """A manifest, as a JSON object that ends in a line of its own, with its checksum."""
+    body = text.rstrip().removesuffix(b"\n}")
+    return body + _END % hashlib.sha256(body).hexdigest().encode()
+
+
+def _checked(text: bytes, folder: Path | str) -> tuple[_Head, bytes]:
+    """A manifest's head, and all of it without its checksum, which fits."""
+    body = text[:-_END_BYTES] + b"\n}"
+    fits = text == with_checksum(body)
+    if fits:
+        text = body
+    try:
+        head = _Head.model_validate_json(text)
+    except ValidationError as error:
+        raise _damaged(folder, _first(error)) from error
+    if head.format_version >= _CHECKED_FROM and not fits:
+        raise _damaged(folder, "its bytes do not have its checksum")
+    return head, text
+
+
+def _damaged(folder: Path | str, why: str) -> ArtifactCorruptError:
+    return ArtifactCorruptError(
+        f"{folder}/{MANIFEST} is damaged: {why}; restore it from a copy or make it again"
+    )
 
 
 def _read_manifest(folder: Path, wanted: str) -> bytes:
     path = folder / MANIFEST
     try:
-        return path.read_bytes()
+        return read_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactMissingError(f"{folder} is no {wanted}: it has no {MANIFEST}") from None
+        why = f"it has no {MANIFEST}" if folder.exists() else f"it is not there; {nearest(folder)}"
+        raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
     except OSError as error:
         raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _head(path: Path, text: bytes) -> _Head:
-    try:
-        return _Head.model_validate_json(text)
-    except ValidationError as error:
-        raise ArtifactCorruptError(f"{path} is damaged: {_first(error)}") from error
 
 
 def _first(error: ValidationError) -> str:
@@ -163,8 +212,32 @@ def _first(error: ValidationError) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file to read; a pipe or a device is neither waited for nor read.
+
+    Raises OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | _NO_WAIT)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_file(path: Path, limit_bytes: int = SMALL_BYTES) -> bytes:
+    """The contents of a regular file of `limit_bytes` at most. Raises OSError."""
+    with open_file(path) as file:
+        contents = file.read(limit_bytes + 1)
+    if len(contents) > limit_bytes:
+        raise OSError(errno.EINVAL, f"it has more than {limit_bytes} bytes", str(path))
+    return contents
 
 
 def write_atomically(path: Path, contents: bytes) -> None:
@@ -180,17 +253,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     It is written beside `path`, flushed to disk and renamed over it, and the folder is flushed;
     when something fails, `path` stays as it was. Raises DiskFullError.
     """
-    beside = path.with_name(f".{path.name}.new")
-    with disk_full_named(path):
-        try:
-            with beside.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+    with disk_full_named(path), beside(path) as new:
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
         sync_folder(path.parent)
 
 

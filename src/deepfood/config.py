@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     # Photos
     max_photo_bytes: Annotated[int, Field(ge=1024)] = 20 * 2**20
     max_photo_pixels: Annotated[int, Field(ge=4096)] = 64_000_000
+    max_decoding_bytes: Annotated[int, Field(ge=0)] = 0
 
     # Model and embedding
     model: Path | None = None
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str, Field(pattern=_HOSTS)] = ""
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
+    cursor_key: str = ""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -247,3 +249,23 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+#: What a container may use, in the two versions of Linux's control groups.
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+#: What is assumed of a system that does not tell.
+_MEMORY = 4 * 2**30
+
+
+def available_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or less in a container."""
+    memory = _MEMORY
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _MEMORY_LIMITS:
+        try:
+            said = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        memory = min(memory, int(said)) if said.isdigit() else memory
+    return memory

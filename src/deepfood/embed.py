@@ -87,7 +87,7 @@ def open_embedder(
     settings: Settings, model: Model | None = None, *, latency: bool = False
 ) -> Embedder:
     """The Embedder that the settings describe, for `model` or for the Model that they name."""
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     return Embedder(
         model or open_model(settings.model),
         limits,

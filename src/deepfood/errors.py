@@ -3,7 +3,8 @@
 DeepfoodError                    what a user can act on; one line, exit status 2
 ├── SettingError                 a setting or flag has a value that cannot be used
 ├── DatasetError                 a photo folder, CSV or data source is not what it should be
-│   └── DownloadError            the source could not be fetched whole
+│   ├── DownloadError            the source could not be fetched whole
+│   └── UndeclaredError          no attribute of that name has been declared
 ├── PhotoError                   bytes that do not become a picture
 │   ├── PhotoUnsupportedError    not an image, or a format deepfood does not read
 │   ├── PhotoMissingError        no such file where the photos are
@@ -32,7 +33,10 @@ DeepfoodError                    what a user can act on; one line, exit status 2
     └── KeyRefusedError          a change was asked for without a key, or with a wrong one
 """
 
+import difflib
 import errno
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +55,10 @@ class DatasetError(DeepfoodError):
 
 
 class DownloadError(DatasetError):
+    pass
+
+
+class UndeclaredError(DatasetError):
     pass
 
 
@@ -163,8 +171,12 @@ class KeyRefusedError(ServiceError):
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-#: SQLite (SQLITE_FULL, and SQLITE_IOERR on a failed write), faiss and Annoy say it in words only.
-_NO_SPACE_TEXTS = ("disk is full", "disk I/O error", "No space left on device", "File too large")
+#: SQLite says "disk I/O error" of what it cannot read, too.
+_NO_SPACE_IN_SQLITE = {"SQLITE_FULL"} | {
+    f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE", "SHMSIZE")
+}
+#: faiss and Annoy say it in words only.
+_NO_SPACE_TEXTS = ("disk is full", "No space left on device", "File too large")
 
 
 @contextmanager
@@ -173,10 +185,56 @@ def disk_full_named(where: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in _NO_SPACE
-        if full or any(text in str(error) for text in _NO_SPACE_TEXTS):
+        if _is_no_space(error) or (error.__cause__ and _is_no_space(error.__cause__)):
             raise DiskFullError(
                 f"no space left on the disk of {where}: free some and run the same command again; "
                 "what was finished is kept"
             ) from error
         raise
+
+
+def _is_no_space(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorname", None) in _NO_SPACE_IN_SQLITE
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return any(text in str(error) for text in _NO_SPACE_TEXTS)
+
+
+_WAYS_OUT = {
+    errno.EACCES: "this user may not do that there: give it the right, or name another place",
+    errno.EPERM: "this user may not do that there: give it the right, or name another place",
+    errno.EROFS: "the disk is read-only: name another place, or mount it for writing",
+    errno.EMFILE: "too many files are open at once: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: raise the limit (sysctl fs.file-max)",
+    errno.EIO: "the disk could not read or write that: look into the system's log, and replace it",
+    errno.EISDIR: "it is a folder, and should be a file: move it away",
+    errno.ENOTDIR: "a part of this path is a file, and should be a folder",
+    errno.EBUSY: "it is in use by the system, perhaps as a mount point: name a folder below it",
+    errno.ENAMETOOLONG: "the system allows no such long names: choose a shorter one",
+}
+
+
+def said_by_system(error: OSError, *, named: bool = True) -> str:
+    """What the operating system refused, on which path (if `named`), the way out: one line."""
+    said = error.strerror or str(error) or type(error).__name__
+    if error.errno in _NO_SPACE:
+        said += ": free some space, and run the same command again"
+    elif error.errno in _WAYS_OUT:
+        said += f": {_WAYS_OUT[error.errno]}"
+    if named and isinstance(error.filename, str | bytes):
+        return f"{os.fsdecode(error.filename)}: {said}"
+    return said
+
+
+def nearest(path: Path) -> str:
+    """Of a path that is not there: how much of it is, and a name there that is much like it."""
+    path = path.absolute()
+    above = next(parent for parent in path.parents if parent.exists())
+    missing = path.relative_to(above).parts[0]
+    try:
+        like = difflib.get_close_matches(missing, [one.name for one in above.iterdir()], 1)
+    except OSError:
+        like = []
+    there = f"there is {above / like[0]}" if like else f"there is only {above}"
+    return f"{there}; check its name"

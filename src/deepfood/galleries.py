@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import open_embedder
-from deepfood.errors import ArtifactMissingError, MissingExtraError
+from deepfood.errors import ArtifactMissingError, MissingExtraError, SettingError
 from deepfood.gallery import (
     BuildReport,
     Gallery,
@@ -20,7 +20,9 @@ from deepfood.gallery import (
 )
 from deepfood.gallery.add import AddReport, add_batches, add_photos
 from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.build import NOTHING_ASKED, Consent
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.history import Event, history
 from deepfood.gallery.import_attributes import import_attributes as import_into_folder
 from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
 from deepfood.gallery.searched import (
@@ -36,7 +38,7 @@ from deepfood.milvus.fetched import Neighbours
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
 from deepfood.release.cached import cached
-from deepfood.storage import is_remote
+from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
     from deepfood.milvus.about import MilvusManifest
@@ -51,7 +53,7 @@ def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | Milv
     if is_milvus(place):
         gallery = open_on_milvus(place, settings)
         return gallery, _model_of(gallery, settings)
-    folder = cached(str(place), settings) if is_remote(place) else Path(place)
+    folder = cached(str(place), settings) if is_release(place) else Path(place)
     model = gallery_model(folder, settings.model)
     return Gallery.open(folder, model, settings.photos_root), model
 
@@ -84,12 +86,25 @@ def compared(gallery: SearchedGallery) -> tuple[EveryPhoto, Compared]:
     return every, Neighbours(gallery, every)
 
 
+def history_of(place: Path | str, settings: Settings, photo: str | None = None) -> Iterator[Event]:
+    """Every change of a gallery, or of one photo by its id. Raises ArtifactError or QueryError."""
+    if is_milvus(place):
+        raise SettingError(f"{place}: deepfood history works on folders only")
+    GalleryManifest.read(Path(place))
+    return history(Path(place), photo)
+
+
 def writing(
-    gallery: SearchedGallery, settings: Settings, model: Model | None, *, wait_s: float = 0
+    gallery: SearchedGallery,
+    settings: Settings,
+    model: Model | None,
+    *,
+    wait_s: float = 0,
+    by: str = "",
 ) -> AbstractContextManager[ChangedGallery]:
     """The writer of an open gallery. Raises ArtifactBusyError, ArtifactError or EngineError."""
     if isinstance(gallery, Gallery):
-        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s)
+        return GalleryWriter.open(gallery.folder, model, wait_s=wait_s, by=by)
     return writer_of(gallery.place, settings, model)
 
 
@@ -137,7 +152,12 @@ def add_to(
 
 
 def build(
-    source: PhotoSource, out: Path | str, settings: Settings, *, quiet: bool = False
+    source: PhotoSource,
+    out: Path | str,
+    settings: Settings,
+    *,
+    consent: Consent = NOTHING_ASKED,
+    quiet: bool = False,
 ) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
     """Make `out` a gallery of `source`, or make it follow it, with the Model that it has."""
     if is_milvus(out):
@@ -148,7 +168,7 @@ def build(
         address, reading = MilvusAddress.parse(out), reading_for(settings)
         return build_on_milvus(source, address, embedder, settings, reading=reading, quiet=quiet)
     folder = Path(out)
-    keep = settings.model is None and is_gallery(folder)
+    keep = settings.model is None and not consent.discard and is_gallery(folder)
     embedder = open_embedder(settings, gallery_model(folder) if keep else None)
     return build_gallery(
         source,
@@ -156,6 +176,7 @@ def build(
         embedder,
         IndexSpec.of(settings),
         settings.storage,
+        consent=consent,
         reading=reading_for(settings),
         quiet=quiet,
     )

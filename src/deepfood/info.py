@@ -12,7 +12,10 @@ from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
+from deepfood.gallery.entry import REMOVED
 from deepfood.gallery.repair import repair
+from deepfood.gallery.snapshot import open_store
+from deepfood.gallery.store import Store
 from deepfood.gallery.verify import gallery_problems
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import ModelManifest, open_model
@@ -41,9 +44,25 @@ def describe(folder: Path) -> dict[str, Any]:
             "holes": len(now.alive) - now.count,
             "index": about.index.kind,
             "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            "changes": now.store.state().head.number,
             "skipped": len(left_out),
             "left_out": left_out,
+            "gone": _gone(folder, about, now.store),
         }
+
+
+def _gone(folder: Path, now: GalleryManifest, store: Store) -> list[str]:
+    """Files of photos of the generation before that are not here, though nobody removed them."""
+    if now.before is None:
+        return []
+    removed = {one.same_as for one in store.skipped() if one.reason == REMOVED}
+    there = store.hashes() | removed
+    try:
+        before = open_store(folder, now.before)
+    except ArtifactError:
+        return []
+    with contextlib.closing(before):
+        return [photo.file for _, photo in before.sound_rows() if photo.sha256 not in there]
 
 
 def _describe_on_milvus(place: Path) -> dict[str, Any]:

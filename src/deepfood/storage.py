@@ -6,8 +6,9 @@ environment, a profile in ~/.aws/credentials, or the role of the machine.
 """
 
 import re
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,18 @@ from obstore import exceptions, sign
 from obstore.store import LocalStore, S3Store
 
 from deepfood.config import Settings, aws_endpoint, aws_profile_keys
-from deepfood.errors import SettingError, StorageError, StorageMissingError
+from deepfood.errors import (
+    SettingError,
+    StorageError,
+    StorageMissingError,
+    nearest,
+    said_by_system,
+)
+from deepfood.locks import held
+from deepfood.storage_errors import ENVIRONMENT, way_out
 
 if TYPE_CHECKING:
+    from obstore import PutMode
     from obstore.store import ClientConfig, S3Config, S3Credential
 
 S3 = "s3://"
@@ -29,27 +39,8 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PROFILE_S = 300
 #: However long an object takes, as long as bytes keep coming; what stalls ends after s3_timeout_s.
 _WHOLE_REQUEST_S = 3600
-
-_ENVIRONMENT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-#: What S3 says with its error codes, and the way out.
-_SAID = {
-    "NoSuchBucket": "there is no such bucket: check its name, or create it",
-    "InvalidBucketName": "this is no valid name of a bucket: check it",
-    "AccessDenied": "your credentials may not do that: ask for rights on the bucket, or use others",
-    "AllAccessDisabled": "your credentials may not do that: ask whose bucket it is",
-    "ExpiredToken": "your credentials have expired: get new ones (aws sso login, or new keys)",
-    "TokenRefreshRequired": "your credentials have expired: get new ones",
-    "InvalidToken": "the session token is not valid: get new credentials",
-    "InvalidAccessKeyId": "nobody has this access key: check AWS_ACCESS_KEY_ID or the profile",
-    "SignatureDoesNotMatch": "the secret key is not the access key's: check the credentials",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it, by NTP, and try again",
-    "SlowDown": "the server is overloaded, and stayed so: try again later",
-    "ServiceUnavailable": "the server is unavailable, and stayed so: try again later",
-    "InternalError": "the server failed, and went on failing: try again later",
-    "PermanentRedirect": "the bucket is in another region: set s3_region",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: set s3_region",
-    "IllegalLocationConstraintException": "the bucket is in another region: set s3_region",
-}
+#: How long a conditional write into a folder waits for another one.
+_TURN_S = 10
 
 
 def is_remote(text: str | Path) -> bool:
@@ -79,17 +70,22 @@ class Bucket:
         self._store = store
 
     @classmethod
-    def open(cls, url: str | Path, settings: Settings) -> Self:
-        """Open `s3://bucket/prefix`, or a folder, which is made. Nothing is asked of the server.
+    def open(cls, url: str | Path, settings: Settings, *, make: bool = True) -> Self:
+        """Open `s3://bucket/prefix`, or a folder. Nothing is asked of the server.
 
-        Raises SettingError for a name that cannot be one.
+        A folder is made with `make`. Raises SettingError where there is none, or for a name that
+        cannot be one.
         """
         if not is_remote(url):
+            folder = Path(url).expanduser().absolute()
+            if not make and not folder.is_dir():
+                what = "it is a file" if folder.exists() else nearest(folder)
+                raise SettingError(f"there is no folder {url}: {what}")
             try:
-                folder = Path(url).expanduser().absolute()
-                return cls(str(url), LocalStore(folder, mkdir=True))
+                return cls(str(folder), LocalStore(folder, mkdir=make))
             except Exception as error:  # obstore's own, and OSError
-                raise SettingError(f"{url} is no usable folder: {_line(error)}") from error
+                said = way_out(str(error), remote=False)
+                raise SettingError(f"{url} is no usable folder: {said}") from error
         name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
         if not _BUCKET_NAME.fullmatch(name):
             raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
@@ -105,28 +101,34 @@ class Bucket:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All objects below `prefix`, which is whole parts of a key (`a/b` has no `a/bc`)."""
-        with self._named(prefix):
+        with self._named(prefix, stat.S_IFDIR):
             for some in self._store.list(prefix or None, chunk_size=1000):
                 for one in some:
                     yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def entry(self, key: str) -> Entry:
         """What `list` says of one object."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             one = self._store.head(key)
             return Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def read(self, key: str, check_bytes: Callable[[int], object] | None = None) -> bytes:
         """The whole object; `check_bytes` is given its size before it is read, and may raise."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             found = self._store.get(key)
             if check_bytes is not None:
                 check_bytes(found.meta["size"])
             return bytes(found.bytes())
 
+    def read_tagged(self, key: str) -> tuple[bytes, str | None]:
+        """The whole object, and its ETag, for the `if_match` of `write`."""
+        with self._named(key, stat.S_IFREG):
+            found = self._store.get(key)
+            return bytes(found.bytes()), found.meta["e_tag"]
+
     def read_range(self, key: str, start: int, stop: int) -> bytes:
         """Bytes start to stop of an object, fewer where it ends before."""
-        with self._named(key):
+        with self._named(key, stat.S_IFREG):
             return bytes(self._store.get_range(key, start=start, end=stop))
 
     def write(
@@ -136,23 +138,41 @@ class Bucket:
         *,
         content_type: str = "application/octet-stream",
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> bool:
         """Write an object in one step: nobody ever sees half of it.
 
-        With `if_absent`, False where there is one already, which stays. A file of many MiB goes in
-        parts. The content type is kept on S3 only.
+        With `if_absent`, False where there is one already, which stays; with `if_match`, an ETag,
+        False where it is another one by now, or gone. A file of many MiB goes in parts. The content
+        type is kept on S3 only.
         """
         local = isinstance(self._store, LocalStore)
+        if local and if_match is not None:
+            return self._replace_file(key, contents, if_match)
+        mode: PutMode = "create" if if_absent else "overwrite"
         with self._named(key):
             try:
                 self._store.put(
                     key,
                     contents,
                     attributes=None if local else {"Content-Type": content_type},
-                    mode="create" if if_absent else "overwrite",
+                    mode=mode if if_match is None else {"e_tag": if_match},
                 )
-            except exceptions.AlreadyExistsError:
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
                 return False
+        return True
+
+    def _replace_file(self, key: str, contents: bytes | Path, seen: str) -> bool:
+        """A folder knows no conditional writes: those who ask for one take turns by a lock."""
+        busy = StorageError(f"{self.place(key)} is being written by others: try again")
+        lock = Path(self.url) / f".{key.replace('/', '-')}.lock"
+        with self._named(key), held(lock, busy, _TURN_S):
+            try:
+                if self._store.head(key)["e_tag"] != seen:
+                    return False
+            except FileNotFoundError:
+                return False
+            self._store.put(key, contents)
         return True
 
     def delete(self, *keys: str) -> None:
@@ -175,8 +195,15 @@ class Bucket:
             return sign(self._store, "GET", key, timedelta(seconds=expires_s))
 
     @contextmanager
-    def _named(self, key: str) -> Iterator[None]:
+    def _named(self, key: str, wanted: int = 0) -> Iterator[None]:
+        """Faults with their place; in a folder, what is there must be the `wanted` kind of file."""
         try:
+            if wanted and isinstance(self._store, LocalStore):
+                # A pipe would be waited for, and a device might never end.
+                with suppress(FileNotFoundError):
+                    if stat.S_IFMT(Path(self.url, key).stat().st_mode) != wanted:
+                        what = "folder" if wanted == stat.S_IFDIR else "regular file"
+                        raise StorageError(f"{self.place(key)} is no {what}: move it away")
             yield
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
@@ -186,7 +213,9 @@ class Bucket:
             raise self._error(key, error) from error
 
     def _error(self, key: str, error: Exception) -> StorageError:
-        return StorageError(f"{self.place(key)}: {_way_out(str(error), is_remote(self.url))}")
+        if isinstance(error, OSError) and error.errno:
+            return StorageError(f"{self.place(key)}: {said_by_system(error, named=False)}")
+        return StorageError(f"{self.place(key)}: {way_out(str(error), is_remote(self.url))}")
 
 
 def _s3_store(name: str, prefix: str, settings: Settings) -> S3Store:
@@ -228,7 +257,7 @@ def _s3_store(name: str, prefix: str, settings: Settings) -> S3Store:
 def _profile_credential() -> "S3Credential":
     keys = aws_profile_keys()
     if keys is None:  # it was there when the bucket was opened
-        raise StorageError(f"the AWS profile has gone: {_ENVIRONMENT}")
+        raise StorageError(f"the AWS profile has gone: {ENVIRONMENT}")
     key, secret, token = keys
     return {
         "access_key_id": key,
@@ -236,38 +265,3 @@ def _profile_credential() -> "S3Credential":
         "token": token,
         "expires_at": datetime.now(UTC) + timedelta(seconds=_PROFILE_S),
     }
-
-
-def _way_out(said: str, remote: bool) -> str:
-    """What went wrong, for people, out of obstore's many lines."""
-    if not remote:
-        return _line(said)
-    code = re.search(r"(?:<Code>|\(code: )(\w+)", said)
-    if code:
-        message = re.search(r"<Message>([^<]*)</Message>", said)
-        return _SAID.get(code[1], f"S3 says {code[1]}: {message[1] if message else ''}")
-    if "169.254.1" in said or "credential" in said.lower():
-        return f"there are no credentials: {_ENVIRONMENT}, or give this machine a role"
-    status = re.search(r"status code: (\d+ [\w ]+)", said)
-    if status:
-        return f"the server answers {status[1].strip()}, and went on so: try again later"
-    if "BadScheme" in said:
-        return "plain http is used only for an endpoint that says http://: set s3_endpoint"
-    if "invalid path" in said:
-        return "an object's key has a control character, or an empty part: rename or delete it"
-    if "TimedOut" in said or "timed out" in said:
-        return "the server does not answer in time (s3_timeout_s, s3_retry_s): try again later"
-    for word, why in (
-        ("ConnectionRefused", "it refuses connections"),
-        ("dns error", "its name is not known"),
-        ("certificate", "its certificate is not trusted"),
-    ):
-        if word in said:
-            return f"the S3 server cannot be reached, {why}: check s3_endpoint and the network"
-    if "HTTP error" in said:
-        return "the connection to the S3 server broke, again and again: try again later"
-    return _line(said)
-
-
-def _line(said: object) -> str:
-    return str(said).split("\n", 1)[0]

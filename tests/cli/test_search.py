@@ -168,3 +168,26 @@ def test_a_bad_table_changes_nothing(root: Path) -> None:
     assert "--type price: write NAME=" in fails(
         "attributes", root / "gallery", bad, "--type", "price"
     )
+
+
+def test_attributes_are_declared_and_dropped(root: Path) -> None:
+    gallery = root / "gallery"
+    before = said("attributes", gallery, "--json")
+    options = ("--declare", "Vegan:boolean", "--declare", "origin:text", "--safety", "vegan")
+    listed = json.loads(said("attributes", gallery, *options, "--json"))["attributes"]
+    assert listed[-2:] == [
+        {"name": "vegan", "type": "boolean", "safety": True, "known": 0},
+        {"name": "origin", "type": "text", "safety": False, "known": 0},
+    ]
+    told = fails("update", gallery, "00.jpg", "--attributes", '{"orgin": "Laos"}')
+    assert "no attribute 'orgin': is 'origin' meant?" in told
+    assert "price is known of 12 photos" in fails("attributes", gallery, "--drop", "price")
+    assert "is 'origin' meant?" in fails("attributes", gallery, "--drop", "orgin")
+    assert "write NAME:text, number" in fails("attributes", gallery, "--declare", "a=text")
+    assert "cannot become a text" in fails("attributes", gallery, "--declare", "vegan:text")
+    assert "--declare it as well" in fails("attributes", gallery, *options, "--safety", "halal")
+    table = root / "dishes.csv"
+    assert "one at a time" in fails("attributes", gallery, table, "--declare", "a:text")
+    assert "--safety goes with" in fails("attributes", gallery, "--safety", "price")
+    said("attributes", gallery, "--drop", "vegan", "--drop", "origin")
+    assert said("attributes", gallery, "--json") == before

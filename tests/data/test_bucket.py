@@ -1,7 +1,7 @@
 """Photos in a bucket: listed and read as those of a folder, whatever their keys are."""
 
-import csv
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -121,10 +121,16 @@ def test_no_name_leads_out_of_the_prefix(tmp_path: Path, s3_bucket: str) -> None
 
 def test_a_table_decides_no_path_here(tmp_path: Path, s3_bucket: str) -> None:
     there = bucket(s3_bucket)
-    with (tmp_path / "photos.csv").open("w", newline="") as file:
-        rows = [["photo", "label"], ["../../x.jpg", "../y"], ["/tmp/z.jpg", "z"], ["1.jpg", "z"]]
-        csv.writer(file).writerows(rows)
-    there.write("a/photos.csv", (tmp_path / "photos.csv").read_bytes())
+
+    def write(*photos: str) -> None:
+        rows = "".join(f"{photo},z\n" for photo in photos)
+        there.write("a/photos.csv", f"photo,label\n{rows}".encode())
+
+    for outside in ("/tmp/z.jpg", f"{s3_bucket}/x.jpg", f"{s3_bucket}/ab/1.jpg"):
+        write("1.jpg", outside)
+        with pytest.raises(DatasetError, match=r"photos.csv, line 3: .* lies outside s3://"):
+            combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, quiet=True)
+    write("../../x.jpg", "../x.jpg", "1.jpg")
     there.write("a/1.jpg", jpeg(1))
     there.write("x.jpg", jpeg(2))
     there.write("a/2.jpg", jpeg(3))
@@ -133,6 +139,17 @@ def test_a_table_decides_no_path_here(tmp_path: Path, s3_bucket: str) -> None:
     files = {path.name for path in (tmp_path / "to" / "photos").iterdir()}
     assert len(files) == 1
     assert (tmp_path / "to" / "photos" / files.pop()).read_bytes() == jpeg(1)
+
+
+def test_a_table_may_name_objects_by_their_urls_and_in_another_spelling(s3_bucket: str) -> None:
+    there = bucket(s3_bucket)
+    nfc, nfd = (unicodedata.normalize(form, "crème/é.jpg") for form in ("NFC", "NFD"))
+    for key in ("1.jpg", nfd, f"both/{nfc}", f"both/{nfd}"):
+        there.write(f"a/{key}", jpeg(1))
+    rows = [f"{s3_bucket}/a/1.jpg", nfc, f"both/{nfc}", f"{s3_bucket}/a/both/{nfd}", "é.jpg"]
+    there.write("a/t.csv", "\n".join(["file", *rows]).encode())
+    found = {photo.file for photo in list_photos(f"{s3_bucket}/a/t.csv").files}
+    assert found == {"1.jpg", nfd, f"both/{nfc}", f"both/{nfd}", "é.jpg"}
 
 
 def test_a_photo_that_is_written_again_has_another_stamp(s3_bucket: str) -> None:

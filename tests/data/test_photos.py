@@ -98,15 +98,20 @@ def test_a_csv(tmp_path: Path) -> None:
     [
         ("photo,label\na.jpg\n", "line 2: it has 1 columns, and 2 are needed"),
         ("photo,label\nok.jpg,x\na.jpg,b,c\n", "line 3: it has 3 columns, and 2 are needed"),
-        ("photo,label\n,curry\n", "line 2: it names no photo"),
+        ("photo,label\n,curry\n", "names none"),
+        ("photo,file\na.jpg,b.jpg\n", "line 2: its photo is 'a.jpg', and its file 'b.jpg'"),
+        ("file,label\n/etc/a.jpg,x\n", "line 2: '/etc/a.jpg' lies outside"),
+        ("file,label\nC:\\a.jpg,x\n", "line 2: 'C:\\\\a.jpg' lies outside"),
+        ("file,label\nhttps://a.jpg,x\n", "line 2: 'https://a.jpg' lies outside"),
+        ("file,file\na.jpg,b.jpg\n", "line 1: there are two columns 'file'"),
         ("photo,split\na.jpg,dev\n", "line 2: the split is 'dev', and can be train, val, test"),
         ("photo,label\na.jpg,x\nb.jpg,x\n./a.jpg,y\n", "line 4: a.jpg has the label 'y' here and"),
         ("photo,label\na.jpg,x\na.jpg,\n", "line 3: a.jpg has the label None here and 'x'"),
         ("photo,split\na.jpg,val\na.jpg,test\n", "line 3: a.jpg has the split 'test' here"),
         ('photo,label\n"a.jpg,x\n', "line 2: it is no CSV"),
         ("photo,label,label\na.jpg,x,y\n", "line 1: there are two columns 'label'"),
-        ("file,label\na.jpg,x\n", "has no column 'photo': its first line is ['file', 'label']"),
-        ("", "has no column 'photo': its first line is None"),
+        ("foto,label\na.jpg,x\n", "has no column 'photo' or 'file': its first line is ['foto', "),
+        ("", "has no column 'photo' or 'file': its first line is None"),
         ("photo,label\n", "no photos in"),
     ],
 )
@@ -115,6 +120,51 @@ def test_a_csv_that_cannot_be_meant(table: str, said: str, tmp_path: Path) -> No
     error = refused(tmp_path)
     assert said in error
     assert str(tmp_path) in error
+
+
+def test_rows_without_a_photo_are_counted(tmp_path: Path) -> None:
+    lay_out(tmp_path, t__csv="label,file,photo\na,1.jpg,\nb,,\nc,,2.jpg\nd,3.jpg,3.jpg\ne,,\n")
+    source = list_photos(tmp_path / "t.csv")
+    assert [photo.file for photo in source.files] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert (source.table, source.rows_without_photo) == ("t.csv", 2)
+    lay_out(tmp_path / "folder", "1.jpg")
+    source = list_photos(tmp_path / "folder")
+    assert (source.table, source.rows_without_photo) == (None, 0)
+
+
+def test_a_path_from_the_root_is_taken_where_it_lies_below_the_table(tmp_path: Path) -> None:
+    lay_out(tmp_path, "photos/a.jpg", "photos/in/b.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    rows = ["file", f"{tmp_path}/photos/a.jpg", f"{tmp_path}/link/in/b.jpg", "in/c.jpg"]
+    for folder in ("photos", "link"):
+        lay_out(tmp_path / folder, t__csv="\n".join(rows))
+        assert [file for file, _, _ in listed(tmp_path / folder / "t.csv")] == [
+            "a.jpg",
+            "in/b.jpg",
+            "in/c.jpg",
+        ]
+    lay_out(tmp_path / "photos" / "in", t__csv="\n".join(rows))
+    error = refused(tmp_path / "photos/in/t.csv")
+    assert (
+        f"line 2: '{tmp_path}/photos/a.jpg' lies outside {tmp_path}/photos/in: move" in error[:999]
+    )
+
+
+def test_names_are_found_in_the_other_spelling_and_first_in_their_own(tmp_path: Path) -> None:
+    def named(*rows: str) -> list[str]:
+        lay_out(tmp_path, t__csv="\n".join(["photo", *rows]))
+        return [file for file, _, _ in listed(tmp_path / "t.csv")]
+
+    lay_out(tmp_path, f"{NFD}/{NFD}.jpg")
+    if (tmp_path / NFC).exists():
+        pytest.skip("this file system takes both for one")
+    assert named(f"{NFC}/{NFC}.jpg") == [f"{NFD}/{NFD}.jpg"]
+    assert named(f"{NFC}/{NFC}.jpg", f"{NFD}/{NFD}.jpg") == [f"{NFD}/{NFD}.jpg"]
+    assert named(f"{NFC}/other é.jpg", "../é.jpg") == ["../é.jpg", f"{NFC}/other é.jpg"]
+    lay_out(tmp_path, f"{NFD}/{NFC}.jpg", f"{NFC}.jpg")
+    assert named(f"{NFC}/{NFC}.jpg", f"{NFC}/{NFD}.jpg", f"{NFD}.jpg") == sorted(
+        [f"{NFD}/{NFC}.jpg", f"{NFD}/{NFD}.jpg", f"{NFC}.jpg"]
+    )
 
 
 def test_a_csv_that_is_no_utf8(tmp_path: Path) -> None:
@@ -244,7 +294,8 @@ def test_ifood_with_tables_that_cannot_be_meant(
 def test_labels_decide_no_path(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "secret.jpg").write_bytes(jpeg(1))
-    lay_out(tmp_path / "inside", photos__csv="photo,label\n../secret.jpg,../../x\n/etc/x.jpg,y\n")
+    (tmp_path / "inside" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    lay_out(tmp_path / "inside", photos__csv="photo,label\n../secret.jpg,../../x\nlink.jpg,y\n")
     # Listed as the table has them; their Root refuses to read what lies outside.
     assert [label for _, label, _ in listed(tmp_path / "inside")] == ["../../x", "y"]
     source = list_photos(tmp_path / "inside")

@@ -73,6 +73,13 @@ def test_a_first_deployment_makes_the_environment_of_the_uploaded_bundle():
     assert [one["EnvironmentName"] for one in running] == ["fooddemo"]
 
 
+def test_with_a_certificate_the_address_is_the_one_that_is_served():
+    certificate = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d"
+    given = Deployment("fooddemo", "s3://food", "a/deepfood:1", certificate_arn=certificate)
+    url, _ = deploy(given)
+    assert url == "https://fooddemo.example.elasticbeanstalk.com"
+
+
 def test_instances_may_read_the_one_prefix_and_nothing_else():
     deploy(Deployment("fooddemo", "s3://food/prod", ECR))
     profile = next(

@@ -46,6 +46,7 @@ def test_the_bundle_runs_the_image_on_the_gallery():
     variables = options(deployment(settings={"workers": "2"}))[
         "aws:elasticbeanstalk:application:environment"
     ]
+    assert len(variables.pop("DEEPFOOD_CURSOR_KEY")) == 64
     assert variables == {
         "DEEPFOOD_DRAIN_S": "20",
         "DEEPFOOD_GALLERY": "s3://food/prod",
@@ -80,6 +81,17 @@ def test_the_same_deployment_gives_the_same_bytes_and_another_does_not():
     assert make_bundle(deployment()).data == make_bundle(deployment()).data
     other = make_bundle(deployment(image="example.org/deepfood:2"))
     assert other.label != make_bundle(deployment()).label
+
+
+def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given():
+    def key(made: Deployment) -> str:
+        variables = options(made)["aws:elasticbeanstalk:application:environment"]
+        return variables["DEEPFOOD_CURSOR_KEY"]
+
+    keyed = {"api_key_hashes": "a" * 64}
+    assert key(deployment()) == key(deployment())
+    assert key(deployment()) != key(deployment(settings=keyed))
+    assert key(deployment(settings={"cursor_key": "my own"})) == "my own"
 
 
 @pytest.mark.parametrize(

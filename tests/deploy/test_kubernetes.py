@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,69 @@ def documents() -> list[dict[str, Any]]:
     ]
 
 
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The templates of all pods that come of an object."""
+    spec = document.get("spec", {})
+    if document["kind"] == "RayJob":  # KubeRay's own; without submitterPodTemplate it makes one
+        cluster = spec["rayClusterSpec"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        return [spec["submitterPodTemplate"], *(group["template"] for group in groups)]
+    return [spec["template"]] if "template" in spec else []
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda one: one["kind"])
 def test_kubernetes_takes_each_object(document: dict[str, Any]) -> None:
-    if document["kind"] == "RayJob":  # KubeRay's own: its pods are what Kubernetes knows of
-        cluster = document["spec"]["rayClusterSpec"]
-        templates = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-        for one in templates:
+    if document["kind"] == "RayJob":  # its pods are what Kubernetes knows of
+        for template in pods(document):
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
-            kubernetes_validate.validate({**pod, **one["template"]}, "1.31", strict=True)
+            kubernetes_validate.validate({**pod, **template}, "1.31", strict=True)
         return
     kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+def faults_of(pod: dict[str, Any]) -> list[str]:
+    """What the policy `restricted` refuses in a pod's template (Pod Security Standards)."""
+    spec = pod["spec"]
+    said = spec.get("securityContext", {})
+    faults = [] if said.get("runAsNonRoot") is True else ["may run as root"]
+    if said.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        faults.append("no seccomp profile")
+    faults += [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
+    kinds = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+    for volume in spec.get("volumes", []):
+        faults += [f"volume {kind}" for kind in set(volume) - {"name"} - kinds]
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        own = container.get("securityContext", {})
+        if own.get("allowPrivilegeEscalation") is not False:
+            faults.append("may gain privileges")
+        if "ALL" not in own.get("capabilities", {}).get("drop", []):
+            faults.append("keeps capabilities")
+        faults += [name for name in ("privileged",) if own.get(name)]
+        faults += ["host port" for port in container.get("ports", []) if "hostPort" in port]
+    return faults
+
+
+def test_the_namespace_s_policy_takes_every_pod() -> None:
+    (namespace,) = (one for one in documents() if one["kind"] == "Namespace")
+    labels = namespace["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    templates = [(one["kind"], pod) for one in documents() for pod in pods(one)]
+    assert [kind for kind, _ in templates].count("RayJob") == 3
+    for kind, pod in templates:
+        assert faults_of(pod) == [], kind
+    bare = {"spec": {"containers": [{"name": "x"}]}}
+    assert len(faults_of(bare)) == 4
+
+
+def test_a_proxy_s_word_for_the_client_is_taken_where_there_is_one() -> None:
+    """Or rate limits would see one client, the proxy."""
+    (told,) = (one["data"] for one in documents() if one["kind"] == "ConfigMap")
+    compose = yaml.load((MANY / "compose.yaml").read_text(), Strict)
+    (many,) = (one for name, one in compose["services"].items() if name == "deepfood")
+    for environment, proxy in ((told, "10.4.0.7"), (many["environment"], "172.18.0.3")):
+        networks = environment["DEEPFOOD_TRUSTED_PROXIES"].split()
+        assert any(ip_address(proxy) in ip_network(network) for network in networks)
+        assert not any(ip_address("93.184.216.34") in ip_network(one) for one in networks)
 
 
 def test_the_check_refuses_what_kubernetes_would() -> None:

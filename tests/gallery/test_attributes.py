@@ -1,31 +1,41 @@
 """Attributes: types, tables, and that what people's health depends on is never guessed."""
 
+import re
 import sqlite3
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
-from deepfood.gallery.attribute_table import import_table
-from deepfood.gallery.attributes import SCHEMA, Attributes
+from deepfood.gallery.attribute_table import Table, read_table
+from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.declared import MOST_ATTRIBUTES, Definition
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.values import folded
+from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.store import SCHEMA
+from deepfood.gallery.sums import keep_sums
+from deepfood.gallery.values import folded, number_of
 
-IDS = {"id": {"a1": 0, "b2": 1}, "sha256": {"a1ff": 0, "b2ff": 1}, "file": {"x/1.jpg": 0, "2": 1}}
+PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
 
 
 @pytest.fixture
 def attributes() -> Attributes:
     db = sqlite3.connect(":memory:", check_same_thread=False)
     db.executescript(
-        "CREATE TABLE photos (row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, "
-        "label TEXT, name TEXT) STRICT; INSERT INTO photos VALUES (0, '', 'x/1.jpg', NULL, NULL), "
-        "(1, '', '2', NULL, NULL);" + SCHEMA
+        SCHEMA
+        + "INSERT INTO photos SELECT value, '', iif(value, '2', 'x/1.jpg'), NULL, NULL, '', 1, 1, "
+        "1, 1, 0, 0, 0, 0, 0, 0 FROM json_each('[0, 1]');"
     )
+    keep_sums(db)
     return Attributes(db, threading.RLock())
 
 
@@ -33,6 +43,12 @@ def table(folder: Path, text: str, name: str = "table.csv") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def import_table(attributes: Attributes, path: Path, photos: Any, **given: Any) -> Table[int]:
+    found = read_table(attributes.declared(), path, photos, **given)
+    attributes.import_values(found.declared, found.values)
+    return found
 
 
 def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:
@@ -50,6 +66,35 @@ def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:
     assert attributes.read(0) == {}
     for text in ("price IS KNOWN", "price = 9.5", "price = 12", 'allergens HAS "milk"'):
         assert not parse_filter(text).select(attributes, 2).mask.any()
+
+
+def test_definitions_are_read_once_however_many_attributes_there_are(tmp_path: Path) -> None:
+    store = GrowingStore.open(tmp_path / "store", 2, "f32")
+    photo = Photo("0" * 64, "a.jpg", None, None, "image/jpeg", 1, 1, 1, 1)
+    store.append([photo], np.array([[1, 0]], np.float32))
+    asked: list[str] = []
+    store.attributes.db.set_trace_callback(asked.append)
+    for count in (1, 200):
+        asked.clear()
+        store.declare({f"of_{count}_{number}": Definition("number") for number in range(count)})
+        assert sum("FROM attributes" in sql for sql in asked) == 1
+        asked.clear()
+        store.update({0: photo}, {0: {f"of_{count}_{number}": number for number in range(count)}})
+        assert sum("FROM attributes" in sql for sql in asked) <= 2
+    store.attributes.db.set_trace_callback(None)
+    assert len(store.attributes.read(0)) == 201
+    store.close()
+
+
+def test_a_gallery_has_only_so_many_attributes(attributes: Attributes) -> None:
+    known = attributes.declared()
+    for number in range(MOST_ATTRIBUTES):
+        attributes.declare(f"a{number}", "number", known=known)
+    assert attributes.declared() == known
+    with pytest.raises(DatasetError, match="can have 1,000 attributes"):
+        attributes.declare("one_more", "number")
+    assert attributes.declare("a7", "number", safety=True).safety  # there is no more of them
+    assert len(attributes.declared()) == MOST_ATTRIBUTES
 
 
 def test_safety_is_never_taken_back(attributes: Attributes) -> None:
@@ -77,7 +122,7 @@ def test_safety_is_never_taken_back(attributes: Attributes) -> None:
         ("allergens", ["N/A"], "'N/A' says nothing: leave it empty for unknown"),
         ("allergens", ["?!"], "says nothing"),
         ("allergens", ["milk, peanut"], "'milk, peanut' is more than one"),
-        ("nobody", 1, "there is no attribute 'nobody': there are label, name, file, price"),
+        ("nobody", 1, "there is no attribute 'nobody': there are price, url, vegan"),
     ],
 )
 def test_what_is_refused_and_then_nothing_is_written(
@@ -99,15 +144,20 @@ def test_names_that_cannot_be_used(attributes: Attributes, name: str) -> None:
         attributes.declare(name, "text")
 
 
+def types(table: Table[int]) -> dict[str, str]:
+    return {name: one.type for name, one in table.declared.items()}
+
+
 def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path: Path) -> None:
     path = table(
         tmp_path,
         "photo,Price,cuisine,vegan,allergens,ingredients,label,empty\n"
         'x/1.jpg,12,Thai,yes,"milk, Peanut",rice;egg,Curry,\n'
-        "./2,-1.5e1,12,no,[],,,\n",
+        "./2,-1.5e1,12,no,[],,,\n"
+        ",3,,,,,Soup,\n",
     )
-    report = import_table(attributes, path, IDS)
-    assert report.types == {
+    report = import_table(attributes, path, PHOTOS)
+    assert types(report) == {
         "price": "number",
         "cuisine": "text",
         "vegan": "boolean",
@@ -115,7 +165,8 @@ def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path
         "ingredients": "list",
     }
     assert report.photos == (0, 1)
-    assert report.passed_over == ("photo", "label")
+    assert set(report.passed_over) == {"photo", "label"}
+    assert report.rows_without_photo == 1
     assert attributes.read(0) == {
         "price": 12,
         "cuisine": "Thai",
@@ -125,7 +176,7 @@ def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path
     }
     assert attributes.read(1) == {"price": -15, "cuisine": "12", "vegan": False, "allergens": []}
     # An allergen that was known and is empty now is unknown, and not none.
-    import_table(attributes, table(tmp_path, "id,allergens\nA1,\nb2,milk\n"), IDS)
+    import_table(attributes, table(tmp_path, "id,allergens\nA1,\nb2,milk\n"), PHOTOS)
     assert "allergens" not in attributes.read(0)
     selection = parse_filter('NOT allergens HAS "peanut"').select(attributes, 2)
     assert (selection.mask.tolist(), selection.unknown) == ([False, True], 1)
@@ -134,12 +185,12 @@ def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path
 def test_json_lines(attributes: Attributes, tmp_path: Path) -> None:
     path = table(
         tmp_path,
-        '{"sha256": "A1FF", "price": 3, "allergens": "milk; egg", "tags": ["a;b"]}\n\n'
+        '{"sha256": "A1", "price": 3, "allergens": "milk; egg", "tags": ["a;b"]}\n\n'
         '{"id": "b2", "vegan": true, "price": null}\n',
         "table.jsonl",
     )
-    report = import_table(attributes, path, IDS, safety=frozenset({"vegan"}))
-    assert report.types == {
+    report = import_table(attributes, path, PHOTOS, safety=frozenset({"vegan"}))
+    assert types(report) == {
         "price": "number",
         "allergens": "list",
         "tags": "list",
@@ -165,7 +216,27 @@ def test_json_lines(attributes: Attributes, tmp_path: Path) -> None:
         ("t.csv", "id,vegan\na1,yes\nb2,7\n", "line 3, column vegan: '7' is not true or false"),
         ("t.csv", "id,price\nzz,1\n", "line 2, column id: the gallery has no photo 'zz'"),
         ("t.csv", "file,price\n../2,1\n", "line 2, column file: the gallery has no photo '../2'"),
-        ("t.csv", "price\n1\n", "line 2: it names no photo: give its id, sha256, file or photo"),
+        ("t.csv", "price\n1\n", "line 1: no column names the photos: give id, sha256, photo or"),
+        ("t.csv", "id,price\n,1\n", "t.csv: none of its rows names a photo: give id, sha256"),
+        ("t.csv", "file,photo,price\n2,./2,1\n", "line 2: its photo is './2', and its file '2'"),
+        ("t.csv", "file,price\n/2,1\n", "column file: '/2' lies outside /photos, where this"),
+        ("t.csv", "file,price\nC:\\x.jpg,1\n", "lies outside /photos"),
+        ("t.csv", "id,price\na1,1\nb2,007\n", "line 3, column price: '007' would become 7 as a"),
+        ("t.csv", "id,price\na1,1\nb2,+1\n", "line 3, column price: '+1' would become 1 as a"),
+        ("t.csv", "id,n\na1,1\nb2,12345678901234567\n", "'12345678901234567' has more digits"),
+        ("t.csv", "id,n\na1,1\nb2,1e999\n", "line 3, column n: '1e999' is more than a number"),
+        (
+            "t.jsonl",
+            '{"id": "a1", "n": 1}\n{"id": "b2", "n": 9007199254740993}',
+            "line 2, column n",
+        ),
+        (
+            "t.jsonl",
+            '{"id": "a1", "n": 1}\n{"id": "b2", "n": 0.12345678901234567891}',
+            "more digits",
+        ),
+        ("t.jsonl", '{"id": "a1", "tags": [1]}', "column tags: [1] is no list of text"),
+        ("t.jsonl", '{"price": 1}', "none of its rows names a photo"),
         ("t.csv", "id,price\na1,1\na1,2\n", "line 3: the photo is at"),
         ("t.csv", "id,price,PRICE\na1,1,2\n", "line 1: 'price' is there twice"),
         ("t.csv", "id,my price\na1,1\n", "line 2, column my price: no attribute can be called"),
@@ -186,7 +257,7 @@ def test_tables_are_refused_whole_with_line_column_and_value(
     attributes: Attributes, tmp_path: Path, name: str, text: str, said: str
 ) -> None:
     with pytest.raises(DatasetError) as caught:
-        import_table(attributes, table(tmp_path, text, name), IDS)
+        import_table(attributes, table(tmp_path, text, name), PHOTOS)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert attributes.declared() == {}
@@ -195,16 +266,91 @@ def test_tables_are_refused_whole_with_line_column_and_value(
 
 def test_types_can_be_given_and_do_not_change(attributes: Attributes, tmp_path: Path) -> None:
     path = table(tmp_path, "id,code\na1,12\nb2,12b\n")
-    assert import_table(attributes, path, IDS, types={"Code": "text"}).types == {"code": "text"}
+    report = import_table(attributes, path, PHOTOS, types={"Code": "text"})
+    assert types(report) == {"code": "text"}
     assert attributes.read(0) == {"code": "12"}
-    import_table(attributes, table(tmp_path, "id,code\na1,7\n"), IDS)
+    import_table(attributes, table(tmp_path, "id,code\na1,7\n"), PHOTOS)
     assert attributes.read(0) == {"code": "7"}
     with pytest.raises(DatasetError, match="code is a text, and cannot become a number"):
-        import_table(attributes, table(tmp_path, "id,code\na1,7\n"), IDS, types={"code": "number"})
+        import_table(
+            attributes, table(tmp_path, "id,code\na1,7\n"), PHOTOS, types={"code": "number"}
+        )
     with pytest.raises(DatasetError, match="has no column 'cod'"):
-        import_table(attributes, path, IDS, types={"cod": "text"})
+        import_table(attributes, path, PHOTOS, types={"cod": "text"})
     with pytest.raises(DatasetError, match="has no column 'halal'"):
-        import_table(attributes, path, IDS, safety=frozenset({"halal"}))
+        import_table(attributes, path, PHOTOS, safety=frozenset({"halal"}))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "007",
+        "-01",
+        "+4915112345678",
+        "12345678901234567",
+        "9007199254740993",
+        "0.1234567890123456789",
+        "12345678901234567.5",
+        "1e-400",
+    ],
+)
+def test_a_code_makes_a_column_of_text_and_is_never_altered(
+    attributes: Attributes, tmp_path: Path, first: str
+) -> None:
+    report = import_table(attributes, table(tmp_path, f"id,code\na1,{first}\nb2,42\n"), PHOTOS)
+    assert types(report) == {"code": "text"}
+    assert [attributes.read(row) for row in (0, 1)] == [{"code": first}, {"code": "42"}]
+    with pytest.raises(DatasetError, match="line 2, column price"):
+        import_table(
+            attributes, table(tmp_path, f"id,price\na1,{first}"), PHOTOS, types={"price": "number"}
+        )
+
+
+def test_a_long_number_of_json_lines_is_kept_as_text(
+    attributes: Attributes, tmp_path: Path
+) -> None:
+    lines = '{"id": "a1", "post": 17841405793187219, "x": 1.50}\n{"id": "b2", "post": 42, "x": 2}'
+    report = import_table(attributes, table(tmp_path, lines, "t.jsonl"), PHOTOS)
+    assert types(report) == {"post": "text", "x": "number"}
+    assert attributes.read(0) == {"post": "17841405793187219", "x": 1.5}
+    assert attributes.read(1) == {"post": "42", "x": 2}
+
+
+NUMBERS = (
+    st.integers(-(2**53), 2**53).map(str)
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9).map(
+        "{:.17g}".format
+    )
+    | st.decimals(
+        allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9), max_value=10**9
+    ).map(str)
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(NUMBERS)
+def test_every_number_that_a_float_can_be_is_taken(text: str) -> None:
+    assert Decimal(number_of(text)) == Decimal(float(text))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.from_regex(r"[+-]?[0-9]{0,30}\.?[0-9]{0,30}(e[+-]?[0-9]{1,4})?", fullmatch=True))
+def test_a_number_is_taken_as_it_stands_or_refused(text: str) -> None:
+    try:
+        number = number_of(text)
+    except DatasetError:
+        return
+    said = Decimal(text)
+    digits = max(len(said.as_tuple().digits), 1)
+    assert said in (Decimal(f"{number:.{digits - 1}e}"), Decimal(repr(number)))
+    assert not re.match(r"\+|-?0[0-9]", text)
+
+
+def test_the_same_row_twice_is_one(attributes: Attributes, tmp_path: Path) -> None:
+    text = "photo,label,price\nx/1.jpg,a,1\n./x/1.jpg,b,1\n"
+    assert import_table(attributes, table(tmp_path, text), PHOTOS).photos == (0,)
+    assert attributes.read(0) == {"price": 1}
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,6 +1,5 @@
 """How sure answers are: fitted on what may be used, right on other photos, kept in galleries."""
 
-import json
 import os
 import subprocess
 import sys
@@ -37,7 +36,15 @@ from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
 from deepfood.model import open_model
-from plates import LIMITS, build, tiny_embedder, trained_copy, write_dishes, write_photos
+from plates import (
+    LIMITS,
+    build,
+    edit_manifest,
+    tiny_embedder,
+    trained_copy,
+    write_dishes,
+    write_photos,
+)
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -390,10 +397,7 @@ def test_galleries_without_it_open_and_the_next_build_adds_it(
     dishes: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     build(dishes, tmp_path / "g", embedder)
-    path = tmp_path / "g/manifest.json"
-    early = json.loads(path.read_text())
-    del early["calibration"], early["uncalibrated"]
-    path.write_text(json.dumps(early))
+    edit_manifest(tmp_path / "g", without=["calibration", "uncalibrated"])
     with Gallery.open(tmp_path / "g", embedder.model) as gallery:
         assert gallery.manifest.calibration is None
         _, vectors, rows = gallery.photos()
@@ -429,9 +433,7 @@ def test_damaged_curves_are_refused(
     with pytest.raises(ValueError, match="validation error"):
         Calibration.model_validate({**whole, **damage})
     build(write_photos(tmp_path / "photos", 2), tmp_path / "g", embedder)
-    path = tmp_path / "g/manifest.json"
-    manifest = {**json.loads(path.read_text()), "calibration": {**whole, **damage}}
-    path.write_text(json.dumps(manifest))
+    edit_manifest(tmp_path / "g", calibration={**whole, **damage})
     with pytest.raises(ArtifactCorruptError, match="calibration"):
         Gallery.open(tmp_path / "g", embedder.model)
 
@@ -488,7 +490,7 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
         "from deepfood.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "def fill(event, about):\n"
-        "    if event == 'open' and str(about[0]).endswith('.manifest.json.new'):\n"
+        "    if event == 'open' and '.manifest.json.' in str(about[0]):\n"
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "sys.addaudithook(fill)\n"
         "main()"

@@ -22,7 +22,7 @@ from deepfood.errors import (
 from deepfood.gallery import Gallery
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
-from plates import build, jpeg, tiny_embedder, write_photos, write_tiny_model
+from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
 
 @pytest.fixture
@@ -98,15 +98,10 @@ def test_another_model_is_refused_by_fingerprint(
         Gallery.open(gallery, other.model)
 
 
-def edit_manifest(gallery: Path, **changes: object) -> None:
-    path = gallery / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"format_version": 2}, ArtifactFormatError, "format version 2.*upgrade deepfood"),
+        ({"format_version": 3}, ArtifactFormatError, "format version 3.*upgrade deepfood"),
         ({"format_version": 99, "shape": "unknown"}, ArtifactFormatError, "upgrade deepfood"),
         ({"kind": "model"}, ArtifactFormatError, "is a model, not a gallery"),
         ({"count": "many"}, ArtifactCorruptError, "count"),

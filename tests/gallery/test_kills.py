@@ -146,7 +146,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
                     for photo in opened.store.photos()
                     if photo.id not in built
                 }
-                rows = opened.store.rows_by_key()["id"]
+                rows = {sha256[:20]: row for row, sha256, _ in opened.store.names()}
                 facts = opened.store.attributes.read_many(list(rows.values()))
                 said = {photo_id: facts[row] for photo_id, row in rows.items() if facts[row]}
             truth.settle(there, said)

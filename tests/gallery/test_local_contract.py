@@ -7,7 +7,7 @@ import pytest
 from deepfood.config import load_settings
 from deepfood.gallery import Gallery, GalleryWriter
 from gallery_contract import *  # noqa: F403
-from gallery_contract import Engine
+from gallery_contract import COLUMNS, Engine
 from plates import build, tiny_embedder, write_photos
 
 
@@ -17,6 +17,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     photos, out = write_photos(folder / "photos", 24), folder / "gallery"
     embedder = tiny_embedder(folder / "model")
     build(photos, out, embedder)
+    with GalleryWriter.open(out) as writer:
+        writer.declare(COLUMNS)
     with Gallery.open(out, embedder.model) as gallery:
         yield Engine(
             build=lambda: build(photos, out, embedder),

@@ -129,3 +129,25 @@ def test_cursors_are_refused_with_another_question_or_when_altered() -> None:
             9,
             Cursor(1, 9, 1, 1, MOST_SEEN),
         )
+
+
+def test_a_page_far_from_what_was_seen_takes_few_searches_and_then_ends() -> None:
+    """Were the next page always looked for a page further, each photo would be a search."""
+    sizes: list[int] = []
+
+    def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+        sizes.append(count)
+        count = min(count, photos)
+        return np.arange(count), np.linspace(1, 0.5, count, dtype=np.float32)
+
+    photos = 5_000
+    nothing_seen = Cursor(1, photos, 0.0, photos, 0)
+    rows, _, more = page(search, 1, nothing_seen)
+    assert (len(rows), more) == (0, False)
+    assert len(sizes) < 15
+    photos = 10**6
+    sizes.clear()
+    with pytest.raises(QueryError, match="changed too much"):
+        page(search, 1, nothing_seen)
+    assert len(sizes) < 18
+    assert max(sizes) <= 4 * MOST_SEEN

@@ -18,10 +18,12 @@ from deepfood.errors import (
 )
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.gallery.add import add_photos
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import find_in
 from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.gallery.rollback import forget, rollback
+from deepfood.gallery.values import type_of
 from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
 from deepfood.model import Model
@@ -190,6 +192,9 @@ def test_adding_across_a_change(
 def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: Embedder) -> None:
     def say(file: str, **values: object) -> None:
         with GalleryWriter.open(gallery) as writer:
+            writer.declare(
+                {name: Definition(type_of(name, value)) for name, value in values.items()}
+            )
             writer.update(file, attributes=values)
 
     def found(where: str) -> set[str]:
@@ -246,7 +251,7 @@ def test_what_changes_meanwhile_is_taken_over(
         files = {photo.file: photo for photo in opened.store.photos()}
     assert files.keys() >= {"new-1.jpg", "new-2.jpg"}
     assert not files.keys() & {"plate-00000.jpg", "plate-00029.jpg"}
-    assert (files["plate-00001.jpg"].label, files["plate-00001.jpg"].edited) == ("soup", True)
+    assert (files["plate-00001.jpg"].label, files["plate-00001.jpg"].label_edited) == ("soup", True)
     add(gallery, new, tmp_path / "more", 3)
 
 
@@ -369,7 +374,7 @@ def test_compacting_keeps_the_way_back(gallery: Path, old: Embedder, new: Embedd
     check(gallery, old)
 
 
-def test_a_build_forgets_the_way_back(
+def test_a_build_keeps_the_generation_before_it(
     gallery: Path, tmp_path: Path, old: Embedder, new: Embedder
 ) -> None:
     reembed(gallery, new, quiet=True)
@@ -377,9 +382,10 @@ def test_a_build_forgets_the_way_back(
     write_photos(tmp_path / "photos", 1, start=COUNT)
     build(tmp_path / "photos", gallery, old, IndexSpec(kind="hnsw"))
     check(gallery, old)
-    with pytest.raises(ArtifactMissingError, match="no generation before"):
-        rollback(gallery, lambda model: new, quiet=True)
-    assert len(list((gallery / "models").iterdir())) == 1
+    assert Gallery.open(gallery).count == COUNT + 1
+    assert rollback(gallery, lambda model: old, quiet=True).count == COUNT
+    assert len(list((gallery / "models").iterdir())) == 1, "that of the one before is forgotten"
+    assert rollback(gallery, lambda model: old, quiet=True).count == COUNT + 1
 
 
 def test_a_damaged_way_back_is_found_and_not_taken(

@@ -100,7 +100,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "orphan photo": (
         lambda g: (g / "photos" / ADDED[:2] / ("0" * 64)).write_bytes(b"x"),
         "no photo of the gallery",
-        "is deleted",
+        "kept in lost+found",
     ),
     "old generation": (lambda g: (g / "generation-000000").mkdir(), "nothing that lives", "delet"),
     "old index": (

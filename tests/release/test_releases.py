@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -19,9 +20,9 @@ from deepfood.gallery import Gallery, GalleryWriter
 from deepfood.gallery.add import add_photos
 from deepfood.release import marks
 from deepfood.release.prune import prune
-from deepfood.release.pull import pull
+from deepfood.release.pull import Origin, pull
 from deepfood.release.push import push
-from deepfood.release.record import blob_key, release_key
+from deepfood.release.record import LATEST, Latest, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 from live import run_here
@@ -276,29 +277,96 @@ def test_prune_keeps_what_others_need(
     assert not list(shelf.bucket.list("marks"))
 
 
-def test_prune_and_push_keep_out_of_each_others_way(
+def test_prune_keeps_out_of_the_way_of_push_and_promote(
     shelf: Shelf, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push_to(shelf, gallery)
-    with (
-        marks.marked(shelf.bucket, "push", refuse="prune"),
-        pytest.raises(StorageError, match="at a push"),
-    ):
-        prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
-    with (
-        marks.marked(shelf.bucket, "prune", refuse="push"),
-        pytest.raises(StorageError, match="at a prune"),
-    ):
-        push_to(shelf, gallery)
-    with (
-        marks.marked(shelf.bucket, "push", refuse="prune"),
-        marks.marked(shelf.bucket, "push", refuse="prune"),
-    ):
-        pass  # two may push
+    push_to(shelf, gallery, name="one")
+    push_to(shelf, gallery, name="two")
+    for work in ("push", "promote"):
+        with (
+            marks.marked(shelf.bucket, work),
+            pytest.raises(StorageError, match=f"at a {work}"),
+        ):
+            prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
+    with marks.marked(shelf.bucket, "prune"):
+        for change in (
+            lambda: push_to(shelf, gallery),
+            lambda: shelf.promote("one"),
+            shelf.rollback,
+        ):
+            with pytest.raises(StorageError, match="at a prune"):
+                change()
+    with marks.marked(shelf.bucket, "push"), marks.marked(shelf.bucket, "push"):
+        shelf.promote("one")  # neither minds the others
     marks.Mark(shelf.bucket, "push")  # of one that was killed
     monkeypatch.setattr(marks, "STALE_S", -1)
     monkeypatch.setattr(marks.Mark, "check", lambda _: None)
     prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
+
+
+def test_a_push_has_its_mark_until_its_release_is_the_latest(
+    shelf: Shelf, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoting, seen = Shelf.make_latest, []
+
+    def pruned_meanwhile(shelf: Shelf, name: str, mark: marks.Mark) -> object:
+        with pytest.raises(StorageError, match="at a push"):
+            prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
+        seen.append(name)
+        return promoting(shelf, name, mark)
+
+    monkeypatch.setattr(Shelf, "make_latest", pruned_meanwhile)
+    push_to(shelf, gallery, name="one")
+    assert seen == ["one"]
+
+
+def test_prune_deletes_nothing_where_the_latest_has_moved_since_it_looked(
+    shelf: Shelf, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three"):
+        push_to(shelf, gallery, name=name)
+    looking = Shelf.photos
+
+    def moved_meanwhile(shelf: Shelf, release: Release) -> dict[str, int]:
+        # As a deepfood that knows no marks does.
+        shelf.bucket.write(LATEST, Latest(release="one", before="three").model_dump_json().encode())
+        return looking(shelf, release)
+
+    monkeypatch.setattr(Shelf, "photos", moved_meanwhile)
+    with pytest.raises(StorageError, match="changed meanwhile: run prune again"):
+        prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
+    assert shelf.names() == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("kind", ["s3", "folder"])
+def test_of_many_promotes_at_once_none_is_lost(
+    kind: str, shelf: Shelf, gallery: Path, tmp_path: Path
+) -> None:
+    if kind == "folder":
+        shelf = Shelf.open(str(tmp_path / "share"), settings(), make=True)
+    names = [f"r{number}" for number in range(8)]
+    for name in names:
+        push_to(shelf, gallery, name=name, promote=False)
+    assert shelf.latest() is None
+    with ThreadPoolExecutor(len(names)) as pool:
+        done = list(pool.map(shelf.promote, names))
+    # Each took over from another one: a chain from nothing to what is the latest now.
+    steps = {one.before: one.release for one in done}
+    chain: list[str] = []
+    while (after := steps.get(chain[-1] if chain else None)) is not None:
+        chain.append(after)
+    assert sorted(chain) == names
+    assert shelf.latest() == Latest(release=chain[-1], before=chain[-2])
+    assert shelf.rollback() == Latest(release=chain[-2], before=chain[-1])
+
+
+def test_a_damaged_latest_is_mended_by_promoting(shelf: Shelf, gallery: Path) -> None:
+    push_to(shelf, gallery, name="one")
+    for text in (b"", b"{"):
+        shelf.bucket.write(LATEST, text)
+        with pytest.raises(StorageError, match="damaged: promote a release"):
+            shelf.rollback()
+        assert shelf.promote("one") == shelf.latest() == Latest(release="one")
 
 
 def test_a_release_never_reaches_beyond_its_folder(
@@ -377,6 +445,41 @@ def test_a_pull_killed_between_its_renames_is_put_right(
     assert pull_from(shelf, tmp_path / "pulled").received_bytes == 0
     assert_whole(tmp_path / "pulled")
     assert not (tmp_path / ".pulled.before").exists()
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_pull_over_a_folder_leaves_no_moment_without_a_gallery(
+    able: bool, shelf: Shelf, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_to(shelf, gallery, name="with")
+    push_to(shelf, gallery, name="without", photos=False)
+    out = tmp_path / "pulled"
+    pull_from(shelf, out, "with")
+    if not able:  # as on a file system that cannot exchange names
+        monkeypatch.setattr("deepfood.release.pull.exchange", lambda *_: False)
+    renaming, there = Path.rename, []
+
+    def watched(path: Path, to: Path) -> Path:
+        renamed = renaming(path, to)
+        there.append((out / "manifest.json").is_file())
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", watched)
+    pull_from(shelf, out, "without")
+    assert Origin.of(out).release.name == "without"  # type: ignore[union-attr]
+    assert there == ([] if able else [False, True])
+    assert not (out / "photos").exists()
+    assert {path.name for path in tmp_path.glob(".pulled*")} == {".pulled.pull.lock"}
+
+
+def test_a_pull_into_a_link_keeps_the_link(shelf: Shelf, gallery: Path, tmp_path: Path) -> None:
+    push_to(shelf, gallery)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "pulled").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        pull_from(shelf, tmp_path / "pulled")
+        assert (tmp_path / "pulled").readlink() == tmp_path / "disk"
+        assert_whole(tmp_path / "disk")
 
 
 def test_a_folder_serves_as_well_as_a_bucket(gallery: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from shelves import settings
 
-from deepfood.artifacts import MANIFEST
+from deepfood.artifacts import MANIFEST, with_checksum
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactError, StorageError
 from deepfood.gallery.add import add_photos
@@ -80,7 +80,7 @@ async def swap_under_load(kitchen: Kitchen, url: str) -> list[int]:
     shelf = Shelf.open(kitchen.url, settings())
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(hammer(url, until, statuses)) for _ in range(4)]
-        for name, count in (("two", "13"), ("one", "12")):
+        for name, count in (("two", 13), ("one", 12)):
             await asyncio.to_thread(shelf.promote, name)
             seen = 0
             async with asyncio.timeout(60), httpx.AsyncClient() as client:
@@ -178,7 +178,9 @@ def lacking_a_blob(shelf: Shelf, good: Release) -> None:
 def holding_a_gallery_of_tomorrow(shelf: Shelf, good: Release) -> None:
     [chunk] = good.files[MANIFEST].chunks
     about = json.loads(shelf.bucket.read(blob_key(chunk)))
-    with_other_files(shelf, good, json.dumps(about | {"format_version": 99}).encode())
+    del about["checksum"]
+    text = json.dumps(about | {"format_version": 99}, indent=2).encode()
+    with_other_files(shelf, good, with_checksum(text))
 
 
 def holding_half_a_manifest(shelf: Shelf, good: Release) -> None:

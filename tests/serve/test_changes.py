@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from held import held_server
 from test_api import problem
 
 from deepfood.config import load_settings
@@ -75,6 +76,17 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
         with with_keys(f"{OTHER_HASH} {HASH}"):
             many = servers.enter_context(serving(root / "gallery", "--workers", "2"))
             single = servers.enter_context(serving(root / "gallery"))
+        run_deepfood(
+            *("attributes", root / "gallery", "--declare", "price:number"),
+            *(
+                "--declare",
+                "diet:list",
+                "--declare",
+                "spicy:boolean",
+                "--declare",
+                "allergens:list",
+            ),
+        )
         yield Living(root / "gallery", many, single)
 
 
@@ -146,6 +158,62 @@ def test_a_photo_is_changed_and_removed(living: Living) -> None:
     assert httpx.get(thumbnail).status_code == 200
 
 
+def test_an_attribute_is_declared_before_it_is_said(living: Living) -> None:
+    at = f"{living.single.url}/api/v1/attributes"
+    photo = add(living.many.url, jpeg(103)).json()
+    one = f"{living.single.url}/api/v1/photos/{photo['id']}"
+
+    def say(**attributes: Any) -> httpx.Response:
+        return httpx.patch(one, json={"attributes": attributes}, headers=BEARER)
+
+    before = httpx.get(f"{living.single.url}/api/v1/gallery").json()["attributes"]
+    told = problem(say(pirce=5), 422)
+    assert "no attribute 'pirce': is 'price' meant?" in told
+    assert "--declare pirce:number, or POST /api/v1/attributes" in told
+    assert "is 'allergens' meant?" in problem(say(price=5, alergens=["milk"]), 422)
+    assert "is 'spicy' meant?" in problem(
+        add(living.many.url, jpeg(104), attributes='{"spicey":1}'), 422
+    )
+    assert httpx.get(one).json()["attributes"] == {}
+    assert httpx.get(f"{living.single.url}/api/v1/gallery").json()["attributes"] == before
+
+    wanted = {"name": " Halal ", "type": "boolean", "safety": True}
+    for status in (201, 200):
+        answer = httpx.post(at, json=wanted, headers=BEARER)
+        assert answer.status_code == status, answer.text
+        assert answer.json() == {
+            "name": "halal",
+            "type": "boolean",
+            "safety": True,
+            "examples": [],
+        }
+    for url in [living.single.url, *[living.many.url] * 20]:
+        columns = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
+        assert [column["name"] for column in columns] == [
+            *(column["name"] for column in before),
+            "halal",
+        ]
+    assert say(halal=True).json()["attributes"] == {"halal": True}
+    assert "known of 1 photos" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 422)
+    assert say(halal=None).json()["attributes"] == {}
+    assert httpx.delete(f"{at}/HALAL", headers=BEARER).status_code == 204
+    assert "no attribute 'halal'" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 404)
+    assert "no attribute 'halal'" in problem(say(halal=True), 422)
+    assert httpx.get(f"{living.many.url}/api/v1/gallery").json()["attributes"] == before
+
+    for body, said in (
+        ({"name": "price", "type": "text"}, "price is a number, and cannot become a text"),
+        ({"name": "diet", "type": "text"}, "diet is a list"),
+        ({"name": "file", "type": "text"}, "no attribute can be called 'file'"),
+        ({"name": "a b", "type": "text"}, "no attribute can be called 'a b'"),
+        ({"name": "a", "type": "date"}, "`type` should be"),
+        ({"name": "a"}, "`type`"),
+        ({"name": "a", "type": "text", "unit": "g"}, "`unit`"),
+    ):
+        assert said in problem(httpx.post(at, json=body, headers=BEARER), 422)
+    problem(httpx.post(at, content=b"x", headers=BEARER), 415)
+
+
 def test_only_keys_change_a_gallery(living: Living, server_url: str) -> None:
     photo_id = ids(search(living.single.url, jpeg(1), k=1))[0]
     for url, status, given in (
@@ -161,6 +229,8 @@ def test_only_keys_change_a_gallery(living: Living, server_url: str) -> None:
             httpx.post(at, content=b"no form", headers=given),
             httpx.patch(f"{at}/{photo_id}", json={"name": "x"}, headers=given),
             httpx.delete(f"{at}/{photo_id}", headers=given),
+            httpx.post(f"{url}/api/v1/attributes", json={"name": "x"}, headers=given),
+            httpx.delete(f"{url}/api/v1/attributes/price", headers=given),
             httpx.post(f"{url}/api/v1/admin/reload", headers=given),
         ):
             said = problem(answer, status)
@@ -196,6 +266,39 @@ def test_what_cannot_be_added_is_refused_and_leaves_nothing(living: Living) -> N
     problem(httpx.post(at, content=b"x", headers=BEARER), 415)
     assert httpx.get(f"{url}/api/v1/gallery").json()["photos"] == before
     assert run_deepfood("verify", living.gallery).strip().endswith("whole")
+
+
+def test_too_many_attributes_are_refused_before_anybody_waits(living: Living) -> None:
+    url = living.single.url
+    photo_id = ids(search(url, jpeg(2), k=1))[0]
+    facts = httpx.get(f"{url}/api/v1/photos/{photo_id}").json()
+    columns = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
+    many = {f"of_{number}": number for number in range(4000)}
+    with only_writer(living.gallery):  # with the lock, they would wait and be a 503
+        at = f"{url}/api/v1/photos/{photo_id}"
+        changed = httpx.patch(at, json={"label": "X", "attributes": many}, headers=BEARER)
+        added = add(url, jpeg(103), attributes=json.dumps(many))
+    for answer in (changed, added):
+        assert "4,000 attributes at once: say at most 256" in problem(answer, 422)
+    assert httpx.get(f"{url}/api/v1/photos/{photo_id}").json() == facts
+    assert httpx.get(f"{url}/api/v1/gallery").json()["attributes"] == columns
+
+
+def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(built: Path) -> None:
+    held = held_server(built, api_key_hashes=HASH, request_timeout_s=0.3)
+    with held as (port, service), concurrent.futures.ThreadPoolExecutor(3) as pool:
+        url = f"http://127.0.0.1:{port}"
+        named, gone = (photo.id for photo in service.gallery.sample(2, 0))
+        with only_writer(built):
+            change = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
+            at = f"{url}/api/v1/photos"
+            changing = pool.submit(httpx.patch, f"{at}/{named}", **change)
+            time.sleep(1)  # more than three times what a search may take
+            assert not changing.done()
+        answer = changing.result()
+        assert (answer.status_code, answer.json()["name"]) == (200, "Plate")
+        assert httpx.delete(f"{at}/{gone}", headers=BEARER, timeout=60).status_code == 204
+        problem(httpx.get(f"{at}/{gone}"), 404)
 
 
 def test_a_writer_elsewhere_is_a_503_and_a_full_disk_a_507(living: Living) -> None:

@@ -1,6 +1,7 @@
-"""The end of real server processes: told to end while they are asked, and killed."""
+"""The end of real server processes: told to end while they are asked, killed, and broken."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
+from test_api import problem
 from test_overload import search_bytes, status
 
 from deepfood.config import available_cores
 from live import Server, serving
+from plates import jpeg
 
 DRAIN_S = 3
 
@@ -87,3 +91,114 @@ def test_a_killed_worker_is_replaced_and_workers_drain(tiny_gallery: Path) -> No
         assert len(workers(server)) == 2
         assert killed not in workers(server)
         end(server)
+
+
+def searched(server: Server) -> int:
+    """The status of a search by a connection of its own; 0 where it is cut off."""
+    try:
+        with httpx.Client(timeout=30) as client:
+            return client.post(f"{server.url}/api/v1/search", files={"photo": jpeg(3)}).status_code
+    except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+        return 0
+
+
+@pytest.fixture
+def own_gallery(tiny_gallery: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_gallery, tmp_path / "gallery"))
+
+
+def cut_off(gallery: Path) -> Callable[[], None]:
+    """Overwrite the vectors where they lie, as `cp` would; gives what writes the rest of them."""
+    (vectors,) = gallery.glob("generation-*/vectors.*")
+    data = vectors.read_bytes()
+    os.truncate(vectors, 0)
+
+    def go_on() -> None:
+        with vectors.open("r+b") as file:
+            file.write(data)
+
+    return go_on
+
+
+def test_a_worker_that_a_file_was_cut_off_under_is_named_and_replaced(own_gallery: Path) -> None:
+    with serving(own_gallery, "--workers", "2") as server:
+        log = server.log.read_text
+        until(lambda: log().count("startup complete") == 2)
+        before = workers(server)
+        assert searched(server) == 200
+        go_on = cut_off(own_gallery)
+        assert searched(server) == 0
+        go_on()
+        until(
+            lambda: "ended by SIGBUS; a file of the gallery or the Model was overwritten" in log()
+        )
+        until(lambda: log().count("startup complete") >= 3)
+        until(lambda: searched(server) == 200)
+        assert len(before & workers(server)) == 1
+        assert server.process.poll() is None
+
+
+def test_a_single_process_says_where_a_file_was_cut_off(own_gallery: Path) -> None:
+    with serving(own_gallery) as server:
+        assert searched(server) == 200
+        go_on = cut_off(own_gallery)
+        assert searched(server) == 0
+        go_on()
+        assert server.process.wait(timeout=60) == -signal.SIGBUS
+        assert "Fatal Python error: Bus error" in server.log.read_text()
+
+
+def test_workers_end_when_their_parent_is_killed(tiny_gallery: Path) -> None:
+    with serving(tiny_gallery, "--workers", "2") as server:
+        log = server.log.read_text
+        until(lambda: log().count("startup complete") == 2)
+        orphans = workers(server)
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not any(Path(f"/proc/{one}").exists() for one in orphans))
+        assert log().count("the parent process is gone") == 2
+        # The port can be had again.
+        with serving(tiny_gallery, "--port", server.url.rpartition(":")[2]) as next_one:
+            assert ready(next_one) == 200
+
+
+def test_a_stopped_worker_does_not_keep_the_server_from_ending(tiny_gallery: Path) -> None:
+    with serving(tiny_gallery, "--workers", "2") as server:
+        until(lambda: server.log.read_text().count("startup complete") == 2)
+        stopped = min(workers(server))
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(2)  # for the parent to ask it whether it lives
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=30) == 0
+        assert not Path(f"/proc/{stopped}").exists()
+
+
+def test_workers_that_cannot_start_are_an_error(own_gallery: Path) -> None:
+    with serving(own_gallery, "--workers", "2") as server:
+        log = server.log.read_text
+        until(lambda: log().count("startup complete") == 2)
+        (own_gallery / "manifest.json").rename(own_gallery / "away.json")
+        os.kill(min(workers(server)), signal.SIGKILL)
+        until(lambda: "ended by SIGKILL" in log())
+        until(lambda: "startup failed" in log())
+        assert server.process.poll() is None, "the other one still serves"
+        (own_gallery / "away.json").rename(own_gallery / "manifest.json")
+        until(lambda: log().count("startup complete") == 3)
+        (own_gallery / "manifest.json").unlink()
+        for one in workers(server):
+            os.kill(one, signal.SIGKILL)
+        assert server.process.wait(timeout=60) == 2
+        assert "deepfood: no worker could start" in log()
+
+
+def test_a_gallery_that_is_away_is_not_ready_and_no_fault(own_gallery: Path) -> None:
+    with serving(own_gallery) as server:
+        assert ready(server) == 200
+        away = own_gallery.rename(own_gallery.with_name("away"))
+        assert "cannot be read" in problem(httpx.get(f"{server.url}/readyz"), 503)
+        assert "cannot be read" in problem(httpx.get(f"{server.url}/api/v1/gallery"), 503)
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        away.rename(own_gallery)
+        assert ready(server) == 200
+        assert searched(server) == 200
+        assert "Traceback" not in server.log.read_text()

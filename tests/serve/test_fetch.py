@@ -5,6 +5,7 @@ import base64
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from held import held_server
 from test_api import problem
+from test_overload import connected, search_bytes, status
 
 from deepfood.config import load_settings
 from deepfood.errors import DeepfoodError, PhotoTooLargeError, QueryError, SettingError
@@ -283,6 +285,24 @@ def test_over_http(tiny_gallery: Path, site: Site) -> None:
         assert "answers 404" in problem(no_photo, 422)
         problem(httpx.post(search, json={"url": "http://169.254.169.254/"}), 422)
         problem(httpx.post(search, json={"url": 5}), 422)
+
+
+def test_what_is_fetched_counts_among_the_bytes_at_once(tiny_gallery: Path, site: Site) -> None:
+    upload = search_bytes()
+    local = Fetcher(
+        ["http://localhost"], Limits(MAX_BYTES, 10**6), inside=LOOPBACK, ports=[site.port]
+    )
+    with held_server(tiny_gallery, local, max_upload_bytes_at_once=len(upload)) as (port, _):
+        search, photo = f"http://127.0.0.1:{port}/api/v1/search", {"url": site.url("photo")}
+        with connected(port) as sending:
+            sending.sendall(upload[:-10])
+            time.sleep(0.2)
+            answer = httpx.post(search, json=photo)
+            assert "too much is being uploaded" in problem(answer, 503)
+            assert answer.headers["retry-after"] == "1"
+            sending.sendall(upload[-10:])
+            assert status(sending) == 200
+        assert httpx.post(search, json=photo).status_code == 200, "what was held is given back"
 
 
 @pytest.mark.parametrize("hosts", ["*", "https://", "http://a/b", "ftp://a", "a:80", "user@a"])

@@ -1,6 +1,7 @@
 """More clients than can be served, and clients that are slow, go away, or never end."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import socket
@@ -10,13 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from held import HeldService, held_server
+from PIL import Image
 
+from deepfood.heatmap import Match, MatchExplainer
 from deepfood.serve.door import Door
 from deepfood.serve.drain import Drain
 from deepfood.serve.line import Line
-from plates import jpeg
+from live import run_deepfood
+from plates import jpeg, write_tiny_model
 
 THREADS = 2  # of a held server
 QUEUED = 3
@@ -207,6 +212,70 @@ def test_who_is_turned_away_meets_nothing_but_the_door(
         last = [httpx.post(url, files=sent).status_code for _ in range(2)]
         assert last == [200, 429]
     assert not lines("deepfood.request")
+
+
+def test_who_is_turned_away_is_told_so_whatever_the_origin(tiny_gallery: Path) -> None:
+    with held_server(tiny_gallery, max_queued=QUEUED, cors_origins="*") as (port, service):
+        url, sent = f"http://127.0.0.1:{port}/api/v1/search", {"photo": jpeg(3)}
+        from_a_page = {"Origin": "https://any.example"}
+        let_in = httpx.post(url, files=sent, headers=from_a_page)
+        with crowd(port, service, THREADS + QUEUED):
+            refused = httpx.post(url, files=sent, headers=from_a_page)
+            assert "access-control-allow-origin" not in httpx.post(url, files=sent).headers
+        assert (let_in.status_code, refused.status_code) == (200, 503)
+        for name in ("access-control-allow-origin", "access-control-expose-headers"):
+            assert refused.headers[name] == let_in.headers[name]
+        assert refused.headers["access-control-allow-origin"] == "*"
+
+
+def test_heat_maps_keep_nobody_from_searching(tiny_gallery: Path) -> None:
+    with held_server(tiny_gallery) as (port, service):
+        begun, gate = threading.Semaphore(0), threading.Event()
+
+        class Held(MatchExplainer):
+            def explain(self, query: bytes, hit: bytes) -> Match:
+                begun.release()
+                assert gate.wait(30)
+                return super().explain(query, hit)
+
+        service.explainer = Held(service.embedder.model, service.embedder.limits, 1)
+        photo = service.gallery.sample(1, 0)[0].id
+        url = f"http://127.0.0.1:{port}/api/v1"
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            asked = {"id": photo, "hit": photo}
+            maps = [pool.submit(httpx.post, f"{url}/explain", json=asked) for _ in range(8)]
+            try:
+                assert begun.acquire(timeout=10)
+                for _ in range(3 * THREADS):
+                    found = httpx.post(f"{url}/search", files={"photo": jpeg(3)}, timeout=10)
+                    assert found.status_code == 200
+                assert not begun.acquire(blocking=False), "one heat map at a time"
+            finally:
+                gate.set()
+            assert {one.result().status_code for one in maps} == {422}  # a Model that has none
+
+
+def test_a_client_that_reads_nothing_is_cut_off_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "model")
+    (tmp_path / "photos").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (2500, 2500, 3), np.uint8)
+    photo = tmp_path / "photos" / "noise.bmp"  # more than the sockets of both sides hold
+    Image.fromarray(noise).save(photo)
+    gallery = tmp_path / "gallery"
+    run_deepfood("build", tmp_path / "photos", "--out", gallery, "--model", tmp_path / "model")
+    size = photo.stat().st_size
+    with held_server(gallery, body_timeout_s=BODY_TIMEOUT_S, max_connections=2) as (port, service):
+        address = f"/photos/{service.gallery.sample(1, 0)[0].id}"
+        ask = f"GET {address} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        with connected(port) as silent, connected(port) as slow:
+            silent.sendall(ask)
+            slow.sendall(ask)
+            came = 0
+            while came < size:  # in all, longer than a client may be silent
+                came += len(slow.recv(2**20))
+                time.sleep(BODY_TIMEOUT_S / 10)
+            until(lambda: _health(port) == 200)  # there is room for another connection
+            assert len(b"".join(iter(lambda: silent.recv(2**20), b""))) < size
 
 
 def test_who_came_in_before_it_was_full_is_counted_once_the_body_is_there(

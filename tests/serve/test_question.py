@@ -4,10 +4,12 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from held import held_server
 from PIL import Image
 from test_api import problem
 
@@ -92,6 +94,30 @@ def test_pages_are_one_list(url: str) -> None:
     problem(ask(url, id=id_of(url, 3), k=5, cursor="nonsense"), 422)
 
 
+def test_a_cursor_that_the_service_did_not_give_is_refused(url: str) -> None:
+    asking: dict[str, Any] = {"photo": data_url(jpeg(3)), "k": 2}
+    given = found(url, **asking)["next"]
+    assert found(url, **asking, cursor=given)["hits"]
+    assert "no further pages" in problem(ask(url, **asking, cursor=given, diversity=0.5), 422)
+    inner, _, signature = given.rpartition(".")
+    for forged in (inner, f"{inner}.", f".{signature}", f"{inner}.{signature[::-1]}", f"{inner}.é"):
+        assert "no cursor of this service" in problem(ask(url, **asking, cursor=forged), 422)
+
+
+@pytest.mark.parametrize(("key", "status"), [("shared between servers", 200), ("another", 422)])
+def test_servers_that_share_a_key_take_each_other_s_cursors(
+    tiny_gallery: Path, key: str, status: int
+) -> None:
+    with (
+        held_server(tiny_gallery, cursor_key="shared between servers") as (port, _),
+        held_server(tiny_gallery, cursor_key=key) as (other, _),
+    ):
+        asking: dict[str, Any] = {"photo": data_url(jpeg(3)), "k": 2}
+        given = found(f"http://127.0.0.1:{port}", **asking)["next"]
+        answer = ask(f"http://127.0.0.1:{other}", **asking, cursor=given)
+        assert answer.status_code == status
+
+
 def test_like_some_and_unlike_others(url: str) -> None:
     both = found(url, photo=[data_url(jpeg(3)), data_url(jpeg(7))], k=3)
     assert {id_of(url, 3), id_of(url, 7)} < set(ids(both))
@@ -154,7 +180,6 @@ def test_groups_and_variety(url: str) -> None:
         ({"box": [0, 0, 2, 1]}, "not inside"),
         ({"box": [0, 0, 1]}, "box"),
         ({"diversity": 2}, "diversity"),
-        ({"diversity": 0.5, "cursor": "x"}, "no further pages"),
         ({"k": 101}, "k = 101"),
         ({"group_duplicates": "perhaps"}, "group_duplicates"),
     ],

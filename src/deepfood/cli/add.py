@@ -2,12 +2,23 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import ChangedGalleryArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import (
+    WAIT_S,
+    ChangedGalleryArgument,
+    Json,
+    ModelOption,
+    app,
+    count,
+    print_json,
+    print_passed_over,
+    print_rows_without_photo,
+)
 from deepfood.config import load_settings
 
 LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
@@ -17,9 +28,6 @@ PhotoName = Annotated[str, typer.Argument(metavar="ID", help="A photo's id, or i
 Attributes = Annotated[
     str | None, typer.Option(help='As a JSON object: {"price": 4}; null makes one unknown.')
 ]
-
-#: How long a command waits for another writer's commit; a build takes longer.
-_WAIT_S = 5.0
 
 
 @app.command()
@@ -36,7 +44,8 @@ def add(
 ) -> None:
     """Add photos, without a rebuild. Exit status 1 where some are no usable photos.
 
-    Labels and names are those given here, or what the folder or CSV says, as for a build.
+    Labels and names are those given here, or what the folder or CSV says, as for a build. Further
+    columns of a CSV are attributes, and are declared.
     """
     from deepfood.galleries import add_to
 
@@ -49,7 +58,7 @@ def add(
         label=label,
         name=name,
         attributes=values,
-        wait_s=_WAIT_S,
+        wait_s=WAIT_S,
         quiet=as_json,
     )
     if as_json:
@@ -60,7 +69,10 @@ def add(
                     {"id": photo.id, "file": photo.file, "label": photo.label, "done": outcome}
                     for photo, outcome in done.photos
                 ],
+                "attributes": done.attributes,
+                "rows_without_photo": done.rows_without_photo,
                 "left_out": [{"file": one.file, "reason": one.reason} for one in done.left_out],
+                "passed_over": [asdict(one) for one in done.passed_over],
                 "seconds": round(done.seconds, 3),
             }
         )
@@ -68,10 +80,14 @@ def add(
         counts = Counter(outcome for _, outcome in done.photos)
         said = [f"{counts[one]} {one}" for one in ("added", "updated", "unchanged") if counts[one]]
         print(f"{gallery}: {', '.join(said) or 'nothing added'}, {done.seconds:.1f} s")
+        if done.attributes:
+            print(f"attributes of the tables: {', '.join(done.attributes)}")
+        print_rows_without_photo(done.rows_without_photo)
         if done.left_out:
             print(f"{count(done.left_out, 'file is', 'files are')} left out:")
             for one in done.left_out:
                 print(f"  {one.file}: {one.reason}")
+        print_passed_over(done.passed_over)
     raise typer.Exit(1 if done.left_out else 0)
 
 
@@ -89,7 +105,7 @@ def remove(
     """
     from deepfood.galleries import writer_of
 
-    with writer_of(gallery, load_settings(), wait_s=_WAIT_S) as writer:
+    with writer_of(gallery, load_settings(), wait_s=WAIT_S) as writer:
         gone = writer.remove(photos)
     if as_json:
         print_json({"gallery": str(gallery), "removed": [_facts(photo) for photo in gone]})
@@ -113,7 +129,7 @@ def update(
     if label is None and name is None and attributes is None:
         raise SettingError("nothing to change: give --label, --name or --attributes")
     values = _attributes(attributes)
-    with writer_of(gallery, load_settings(), wait_s=_WAIT_S) as writer:
+    with writer_of(gallery, load_settings(), wait_s=WAIT_S) as writer:
         changed = writer.update(photo, label=label, photo_name=name, attributes=values)
     if as_json:
         print_json({"gallery": str(gallery), **_facts(changed)})

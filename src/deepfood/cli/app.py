@@ -1,21 +1,31 @@
 """The root of the command line: its options, its errors, and what its commands share."""
 
+import io
 import json
+import sqlite3
 import sys
 import traceback
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepfood import __version__
+from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
 from deepfood.config import load_settings
-from deepfood.errors import DatasetError, DeepfoodError, SettingError
+from deepfood.errors import (
+    DatasetError,
+    DeepfoodError,
+    SettingError,
+    nearest,
+    said_by_system,
+)
 from deepfood.milvus.address import MilvusAddress, is_milvus
-from deepfood.storage import is_remote
+from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
+    from deepfood.data.passed_over import PassedOver
     from deepfood.photo import Limits
 
 app = typer.Typer(
@@ -26,12 +36,15 @@ app = typer.Typer(
     add_completion=False,
 )
 
+#: How long a command waits for another writer's commit; a build takes longer.
+WAIT_S = 5.0
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _local(text: str) -> Path:
-    """A folder, or a release in a bucket, which is pulled into the cache."""
-    if not is_remote(text):
+    """A folder, or a release, which is pulled into the cache."""
+    if not is_release(text):
         return _no_engine(text)
     from deepfood.release.cached import cached
 
@@ -40,7 +53,7 @@ def _local(text: str) -> Path:
 
 def _own(text: str) -> Path:
     """A folder that the command may change."""
-    if is_remote(text):
+    if is_release(text):
         raise SettingError(
             f"{text} is a release, which never changes: deepfood pull it, change that, and push"
         )
@@ -56,7 +69,7 @@ def _no_engine(text: str) -> Path:
     return Path(text)
 
 
-def _anywhere(text: str) -> Path:
+def anywhere(text: str) -> Path:
     """As `_local`; a gallery on Milvus stays where it is."""
     return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _local(text)
 
@@ -86,7 +99,7 @@ SearchedGalleryArgument = Annotated[
     Path,
     typer.Argument(
         metavar="GALLERY",
-        parser=_anywhere,
+        parser=anywhere,
         help="A gallery: a folder, s3://bucket/prefix[@RELEASE], or milvus://host:port/name",
     ),
 ]
@@ -99,7 +112,7 @@ ChangedGalleryArgument = Annotated[
 ArtifactArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="ARTIFACT", parser=_anywhere, help="A gallery or a Model, also s3://…, milvus://…"
+        metavar="ARTIFACT", parser=anywhere, help="A gallery or a Model, also s3://…, milvus://…"
     ),
 ]
 OwnArtifactArgument = Annotated[
@@ -111,12 +124,16 @@ PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if 
 
 def main() -> None:
     """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False)
-    except DeepfoodError as error:
+        code = ended_apart()
+        if code is None:
+            code = app(standalone_mode=False)
+    except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"deepfood: {error}", file=sys.stderr)
+        print(f"deepfood: {_in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("\ndeepfood: stopped; the same command goes on where it was", file=sys.stderr)
@@ -126,11 +143,29 @@ def main() -> None:
     except Exception as error:
         # What typer itself finds wrong with the arguments knows how to show itself.
         show = getattr(error, "show", None)
-        if show is None:
+        if show is not None:
+            show()
+        elif is_too_little_memory(error) and "--debug" not in sys.argv:
+            print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
+        else:
             raise
-        show()
         code = 2
     sys.exit(code or 0)
+
+
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return said_by_system(error)
+    if isinstance(error, sqlite3.Error):
+        return (
+            f"SQLite says of a catalogue: {error}; look at the rights on its folder, the disk, and "
+            "how many files may be open (ulimit -n)"
+        )
+    return str(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _print_version(wanted: bool) -> None:
@@ -157,6 +192,19 @@ def count(things: Sized, one: str, many: str) -> str:
     return f"{len(things)} {one if len(things) == 1 else many}"
 
 
+def print_rows_without_photo(rows: int) -> None:
+    """Say how many rows of a table were passed over, where any were."""
+    if rows:
+        print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
+
+
+def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:
+    """What a search for photos left where it was, a line a reason."""
+    lines = [f"  {one}" for one in passed_over]
+    if lines:
+        print("passed over:", *lines, sep="\n")
+
+
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
@@ -165,6 +213,11 @@ def read_photo(photo: Path, limits: "Limits") -> bytes:
     """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
     try:
         limits.check_bytes(photo.stat().st_size)
-        return photo.read_bytes()
+        with photo.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
+        limits.check_bytes(len(data))
+        return data
+    except FileNotFoundError:
+        raise DatasetError(f"there is no {photo}: {nearest(photo)}") from None
     except OSError as error:
         raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from deepfood.cli.app import (
+    WAIT_S,
     ChangedGalleryArgument,
     Json,
     ModelOption,
@@ -15,6 +16,7 @@ from deepfood.cli.app import (
     app,
     count,
     print_json,
+    print_rows_without_photo,
 )
 from deepfood.config import load_settings
 
@@ -36,24 +38,39 @@ def attributes(
     safety: Annotated[
         list[str] | None, typer.Option(help="An attribute that must be known to pass a filter.")
     ] = None,
+    declare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:TYPE", help="Declare an attribute: text, number, boolean, list."
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Drop an attribute that no photo has a value of."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring in attributes of photos from a table, or list those that there are."""
+    """Bring in attributes of photos from a table, declare or drop some, or list those there are."""
     from deepfood.errors import SettingError
-    from deepfood.galleries import import_attributes, known_counts, open_to_read
-    from deepfood.gallery.values import Type
+    from deepfood.galleries import import_attributes, known_counts, open_to_read, writer_of
 
-    given: dict[str, Any] = {}
-    for pair in types or []:
-        name, _, type_ = pair.partition("=")
-        if type_ not in get_args(Type):
-            raise SettingError(f"--type {pair}: write NAME=text, number, boolean or list")
-        given[name] = type_
-    if table is None and (types or safety):
-        raise SettingError("--type and --safety go with a TABLE to bring in")
+    if bool(table) + bool(declare) + bool(drop) > 1:
+        raise SettingError("give a TABLE, --declare or --drop: one at a time")
+    if types and table is None:
+        raise SettingError("--type goes with a TABLE to bring in")
+    if safety and table is None and not declare:
+        raise SettingError("--safety goes with a TABLE to bring in, or with --declare")
     report, settings = None, load_settings()
+    given = _typed("--type", "=", types)
+    columns = _declarations(_typed("--declare", ":", declare), safety or [])
     if table:
         report = import_attributes(gallery, table, given, frozenset(safety or []), settings)
+    if columns or drop:
+        with writer_of(gallery, settings, wait_s=WAIT_S) as writer:
+            if columns:
+                writer.declare(columns)
+            for name in drop or []:
+                writer.drop_attribute(name)
     with contextlib.closing(open_to_read(gallery, settings)) as opened:
         declared, known = opened.columns(), known_counts(opened)
     if as_json:
@@ -62,18 +79,55 @@ def attributes(
             for one in declared
         ]
         changed = (
-            {"photos": len(report.photos), "passed_over": report.passed_over} if report else {}
+            {
+                "photos": len(report.photos),
+                "passed_over": report.passed_over,
+                "rows_without_photo": report.rows_without_photo,
+            }
+            if report
+            else {}
         )
         print_json({"attributes": listed, **changed})
         return
     if report:
         print(
-            f"{table}: {count(report.types, 'attribute', 'attributes')} of "
+            f"{table}: {count(report.declared, 'attribute', 'attributes')} of "
             f"{count(report.photos, 'photo', 'photos')}"
         )
+        print_rows_without_photo(report.rows_without_photo)
     for one in declared:
         safe = "  never passes a filter where unknown" if one.safety else ""
         print(f"{one.name:17}  {one.type:8} known of {known[one.name]:,} photos{safe}")
+
+
+def _typed(option: str, sign: str, pairs: list[str] | None) -> dict[str, Any]:
+    """The type of each name. Raises SettingError."""
+    from deepfood.errors import SettingError
+    from deepfood.gallery.values import Type
+
+    given: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, _, type_ = pair.partition(sign)
+        if type_ not in get_args(Type):
+            raise SettingError(f"{option} {pair}: write NAME{sign}text, number, boolean or list")
+        given[name] = type_
+    return given
+
+
+def _declarations(types: dict[str, Any], safety: list[str]) -> dict[str, Any]:
+    """What `--declare` and `--safety` say. Raises SettingError."""
+    from deepfood.errors import SettingError
+    from deepfood.gallery.declared import Definition
+    from deepfood.gallery.values import attribute_name
+
+    safe = set(map(attribute_name, safety))
+    columns = {
+        attribute_name(name): Definition(type_, attribute_name(name) in safe)
+        for name, type_ in types.items()
+    }
+    if columns and safe - columns.keys():
+        raise SettingError(f"--safety {min(safe - columns.keys())}: --declare it as well")
+    return columns
 
 
 @app.command()
@@ -137,7 +191,7 @@ def _draw(opened: Any, groups: list[Any], out: Path, settings: Any) -> None:
     from deepfood.evaluate.thumbs import Thumbs
     from deepfood.photo import Limits
 
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     thumbs = Thumbs(opened, limits, _CELL_PIXELS)
     cells = [
         Cell(thumbs.jpeg(photo), (f"{number} · {score:.3f}", Path(photo.file).name))

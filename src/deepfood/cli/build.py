@@ -2,12 +2,24 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
+from deepfood.cli.app import (
+    Json,
+    ModelOption,
+    PhotosArgument,
+    app,
+    count,
+    print_json,
+    print_passed_over,
+    print_rows_without_photo,
+)
 from deepfood.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from deepfood.data.photos import PhotoSource
 
 IndexOption = Annotated[
     str | None, typer.Option("--index", help="exact, annoy, hnsw or auto.", show_default="auto")
@@ -37,9 +49,30 @@ def build(
         str | None,
         typer.Option(help="local or ray: who embeds the photos.", show_default="local"),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Let PHOTOS replace the photos of another place."),
+    ] = False,
+    allow_loss: Annotated[
+        bool,
+        typer.Option("--allow-loss", help="Let more than half of the gallery's photos go."),
+    ] = False,
+    discard: Annotated[
+        bool,
+        typer.Option(
+            "--discard",
+            help="Embed all photos again where the manifest cannot be read; what was said stays.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Embed and index photos. Stopped, it goes on where it was; changed photos are found."""
+    """Embed and index photos. Stopped, it goes on where it was; changed photos are found.
+
+    What people said of photos is never decided by a build: see `deepfood history`.
+    """
+    from deepfood.data.photos import list_photos
+    from deepfood.gallery.build import Consent
+
     settings = load_settings(
         model=model,
         index=index,
@@ -48,7 +81,9 @@ def build(
         storage=storage,
         engine=engine,
     )
-    report = build_and_report(photos, out, settings, quiet=as_json)
+    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
+    source = list_photos(photos)
+    report = build_and_report(source, out, settings, consent=consent, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -56,7 +91,11 @@ def build(
                 "photos": report.count,
                 "embedded": report.embedded,
                 "reused": report.reused,
+                "gone": list(report.gone),
+                "notes": list(report.notes),
                 "skipped": [asdict(one) for one in report.skipped],
+                "rows_without_photo": source.rows_without_photo,
+                "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
                 "seconds": round(report.seconds, 3),
@@ -66,18 +105,27 @@ def build(
 
 
 def build_and_report(
-    photos: Path, out: Path | str, settings: Settings, *, quiet: bool = False
+    source: "PhotoSource",
+    out: Path | str,
+    settings: Settings,
+    *,
+    consent: Any = None,
+    quiet: bool = False,
 ) -> Any:
-    from deepfood.data.photos import list_photos
     from deepfood.galleries import build
+    from deepfood.gallery.build import NOTHING_ASKED
 
-    report = build(list_photos(photos), out, settings, quiet=quiet)
+    report = build(source, out, settings, consent=consent or NOTHING_ASKED, quiet=quiet)
     if not quiet:
         _print_report(report, out)
+        print_passed_over(source.passed_over)
+        print_rows_without_photo(source.rows_without_photo)
     return report
 
 
 def _print_report(report: Any, out: Path | str) -> None:
+    from deepfood.gallery.entry import REMOVED
+
     about = report.manifest
     if report.up_to_date:
         print(f"{out} is up to date: {report.count} photos")
@@ -87,10 +135,22 @@ def _print_report(report: Any, out: Path | str) -> None:
         f"{out}: {report.count} photos, index {about.index.kind}; {report.embedded} embedded, "
         f"{report.reused} known before, {report.seconds:.1f} s{rate}"
     )
+    for note in report.notes:
+        print(note)
+    if report.gone:
+        print(
+            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build, and what "
+            "was said of them is kept:"
+        )
+        for file in report.gone[:_SHOWN]:
+            print(f"  {file}")
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
-    copies = [one for one in report.skipped if one.same_as]
+    removed = [one for one in report.skipped if one.reason == REMOVED]
+    copies = [one for one in report.skipped if one.same_as and one.reason != REMOVED]
     unusable = [one for one in report.skipped if not one.same_as]
+    if removed:
+        print(f"{count(removed, 'file stays', 'files stay')} out: {REMOVED}")
     if copies:
         print(f"{count(copies, 'file is a copy', 'files are copies')} of photos that are in it")
     if unusable:

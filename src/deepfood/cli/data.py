@@ -124,6 +124,7 @@ def data_check(
                 "ok": not (found.leaks or found.unreadable),
                 "splits": {name: dict(sorted(one.items())) for name, one in counts.items()},
                 "notes": splits.notes,
+                "passed_over": [asdict(one) for one in splits.source.passed_over],
                 "unreadable": [
                     {"photo": one.file.stored, "reason": one.reason} for one in found.unreadable
                 ],
@@ -151,7 +152,7 @@ def data_check(
 def _limits(settings: Settings) -> Any:
     from deepfood.photo import Limits
 
-    return Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    return Limits.of(settings)
 
 
 def _original(original: Any) -> dict[str, str | None]:

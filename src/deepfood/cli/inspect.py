@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import ArtifactArgument, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import (
+    ArtifactArgument,
+    Json,
+    ModelOption,
+    anywhere,
+    app,
+    count,
+    print_json,
+)
 from deepfood.cli.calibrate import calibration_line
 from deepfood.config import load_settings
 
@@ -27,13 +35,18 @@ def info(
     for name, value in about.items():
         if not isinstance(value, list):
             print(f"{name.replace('_', ' '):17}  {value}")
+    for file in about.get("gone", []):
+        print(f"  gone since the generation before: {file}")
     for one in about.get("left_out", []):
         print(f"  left out: {one['file']}: {one['reason']}")
 
 
 @app.command()
 def verify(
-    artifact: ArtifactArgument,
+    artifact: Annotated[
+        str,
+        typer.Argument(metavar="ARTIFACT", help="A gallery or a Model, also s3://…, milvus://…"),
+    ],
     photos_root: Annotated[
         Path | None, typer.Option(help="Where the photos are, if they have moved.")
     ] = None,
@@ -45,23 +58,29 @@ def verify(
 ) -> None:
     """Read every byte and compare. Exit status 1 where something is (still) wrong.
 
+    Of a release every byte is read where it lies, its photos too.
+
     `--model` names the gallery's Model, for a repair where the gallery's own copy of it is damaged.
     """
     from deepfood.errors import SettingError
     from deepfood.info import problems_of, repair_gallery
+    from deepfood.release.shelf import is_release
+    from deepfood.release.verify import release_problems
 
     done: list[str] = []
     settings = load_settings(model=model, photos_root=photos_root)
-    if repair:
-        if artifact.is_relative_to(settings.cache.expanduser() / "releases"):
+    if is_release(artifact):
+        if repair:
             raise SettingError(
                 "a release never changes: mend the gallery that it was pushed from, and push"
             )
-        done, problems = repair_gallery(artifact, settings, quiet=as_json)
+        problems = release_problems(artifact, settings, quiet=as_json)
+    elif repair:
+        done, problems = repair_gallery(anywhere(artifact), settings, quiet=as_json)
     else:
-        problems = list(problems_of(artifact, settings.photos_root, quiet=as_json))
+        problems = list(problems_of(anywhere(artifact), settings.photos_root, quiet=as_json))
     if as_json:
-        about = {"artifact": str(artifact), "ok": not problems, "problems": problems}
+        about = {"artifact": artifact, "ok": not problems, "problems": problems}
         print_json({**about, "mended": done} if repair else about)
     else:
         for line in done:

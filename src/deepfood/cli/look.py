@@ -65,7 +65,7 @@ def features(
     if out is not None:
         check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     top = top or (_PAGE_TOP if every else 10)
     with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
         thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)

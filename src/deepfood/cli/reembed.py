@@ -14,9 +14,10 @@ from deepfood.cli.app import (
 )
 from deepfood.cli.release import print_latest
 from deepfood.config import Settings, load_settings
-from deepfood.errors import SettingError
+from deepfood.errors import SettingError, nearest
 from deepfood.milvus.address import MilvusAddress, is_milvus
-from deepfood.storage import is_remote
+from deepfood.release.record import parse_address
+from deepfood.release.shelf import Shelf, is_release
 
 if TYPE_CHECKING:
     from deepfood.gallery.renew import RenewReport
@@ -98,16 +99,22 @@ def rollback(
     In a bucket: make the release the latest that was so before. A second rollback goes forward
     again.
     """
-    if is_remote(gallery):
+    if is_release(gallery):
         if forget:
             raise SettingError(f"{gallery}: deepfood prune deletes releases, not --forget")
-        from deepfood.release.shelf import Shelf
-
+        prefix, name = parse_address(gallery)
+        if name is not None:
+            raise SettingError(
+                f"{gallery}: deepfood promote {gallery} makes that the latest; rollback takes "
+                f"{prefix} alone, and goes back to what was the latest before"
+            )
         shelf = Shelf.open(gallery, load_settings())
         print_latest(gallery, shelf.rollback(), as_json=as_json)
         return
     if is_milvus(gallery):
         gallery = str(MilvusAddress.parse(gallery))
+    elif not Path(gallery).exists():
+        raise SettingError(f"there is no {gallery}: {nearest(Path(gallery))}")
     _rollback_gallery(Path(gallery), forget, drop_unreadable, photos_root, as_json=as_json)
 
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from deepfood.release.record import Latest, Release
 
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="s3://bucket/prefix, or a folder.")]
-Address = Annotated[str, typer.Argument(metavar="PREFIX[@RELEASE]", help="s3://bucket/prefix.")]
+Address = Annotated[
+    str, typer.Argument(metavar="PREFIX[@RELEASE]", help="s3://bucket/prefix, or a folder.")
+]
 
 #: How many photos that did not travel are named.
 _SHOWN = 20

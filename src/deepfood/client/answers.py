@@ -9,7 +9,6 @@ from deepfood.client.calls import Call
 from deepfood.errors import (
     DeepfoodError,
     KeyRefusedError,
-    PhotoNotFoundError,
     PhotoTooLargeError,
     PhotoUnsupportedError,
     QueryError,
@@ -21,7 +20,6 @@ _BUSY = (429, 503)
 _ERRORS: dict[int, type[DeepfoodError]] = {
     401: KeyRefusedError,
     403: KeyRefusedError,
-    404: PhotoNotFoundError,
     413: PhotoTooLargeError,
     415: PhotoUnsupportedError,
     422: QueryError,
@@ -52,7 +50,9 @@ def wait_before_again(
     return min(longest_s, _FIRST_WAIT_S * 2.0**tried) * random.uniform(0.5, 1)  # noqa: S311
 
 
-def error_of(what: httpx.Response | httpx.TransportError, url: str) -> DeepfoodError:
+def error_of(
+    call: Call[Any], what: httpx.Response | httpx.TransportError, url: str
+) -> DeepfoodError:
     """The error that a problem's details, or a connection that failed, are for who called."""
     if isinstance(what, httpx.TransportError):
         return ServiceError(f"{url}: {what or type(what).__name__}")
@@ -61,7 +61,7 @@ def error_of(what: httpx.Response | httpx.TransportError, url: str) -> DeepfoodE
         detail = str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         problem, detail = {}, f"{what.status_code} {what.reason_phrase}"
-    kind = _ERRORS.get(what.status_code, ServiceError)
+    kind = {**_ERRORS, 404: call.missing}.get(what.status_code, ServiceError)
     if issubclass(kind, ServiceError) and problem.get("request_id"):
         detail += f" (request {problem['request_id']})"
     return kind(detail)

@@ -12,8 +12,15 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from deepfood.client.results import Facts, Found, GalleryFacts, Photo
-from deepfood.errors import PhotoError, QueryError, ServiceError
+from deepfood.client.results import Attribute, Facts, Found, GalleryFacts, Photo
+from deepfood.errors import (
+    DeepfoodError,
+    PhotoError,
+    PhotoNotFoundError,
+    QueryError,
+    ServiceError,
+    UndeclaredError,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +53,7 @@ class Call(Generic[T]):
     """One request and how its answer is read.
 
     `changes` says whether it changes the gallery: then it is sent again only where the server
-    certainly did nothing.
+    certainly did nothing. `missing` is the error where what it names is not there.
     """
 
     method: str
@@ -54,6 +61,7 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     changes: bool = False
     body: dict[str, Any] = field(default_factory=dict)
+    missing: type[DeepfoodError] = PhotoNotFoundError
 
 
 def search(photos: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[Found]:
@@ -99,6 +107,16 @@ def remove(photo_id: str) -> Call[None]:
     return Call("DELETE", _path("/api/v1/photos", photo_id), lambda _: None, True)
 
 
+def declare(name: str, type_: str, safety: bool) -> Call[Attribute]:
+    said = {"name": name, "type": type_, "safety": safety}
+    return Call("POST", "/api/v1/attributes", _reader(Attribute), True, {"json": said})
+
+
+def drop_attribute(name: str) -> Call[None]:
+    path = _path("/api/v1/attributes", name)
+    return Call("DELETE", path, lambda _: None, changes=True, missing=UndeclaredError)
+
+
 def gallery() -> Call[GalleryFacts]:
     return Call("GET", "/api/v1/gallery", _reader(GalleryFacts))
 
@@ -132,8 +150,8 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
     return read
 
 
-def _path(folder: str, photo_id: str) -> str:
-    return f"{folder}/{quote(photo_id, safe='')}"
+def _path(folder: str, name: str) -> str:
+    return f"{folder}/{quote(name, safe='')}"
 
 
 def _file(photo: PhotoLike) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ import httpx
 from deepfood.client import calls
 from deepfood.client.answers import error_of, wait_before_again
 from deepfood.client.calls import Call, PhotoLike, Question
-from deepfood.client.results import Facts, Found, GalleryFacts, Photo
+from deepfood.client.results import Attribute, Facts, Found, GalleryFacts, Photo
 
 T = TypeVar("T")
 
@@ -83,6 +83,14 @@ class Client:
     def remove(self, photo_id: str) -> None:
         self._send(calls.remove(photo_id))
 
+    def declare(self, name: str, type: str, *, safety: bool = False) -> Attribute:  # noqa: A002
+        """Declare an attribute: of `type` text, number, boolean or list."""
+        return self._send(calls.declare(name, type, safety))
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute that no photo has a value of."""
+        self._send(calls.drop_attribute(name))
+
     def gallery(self) -> GalleryFacts:
         return self._send(calls.gallery())
 
@@ -124,7 +132,7 @@ class Client:
             if wait_s is None or tried == self._retries:
                 break
             time.sleep(wait_s)
-        raise error_of(what, self._url)
+        raise error_of(call, what, self._url)
 
 
 class AsyncClient:
@@ -181,6 +189,14 @@ class AsyncClient:
     async def remove(self, photo_id: str) -> None:
         await self._send(calls.remove(photo_id))
 
+    async def declare(self, name: str, type: str, *, safety: bool = False) -> Attribute:  # noqa: A002
+        """Declare an attribute: of `type` text, number, boolean or list."""
+        return await self._send(calls.declare(name, type, safety))
+
+    async def drop_attribute(self, name: str) -> None:
+        """Drop an attribute that no photo has a value of."""
+        await self._send(calls.drop_attribute(name))
+
     async def gallery(self) -> GalleryFacts:
         return await self._send(calls.gallery())
 
@@ -222,4 +238,4 @@ class AsyncClient:
             if wait_s is None or tried == self._retries:
                 break
             await asyncio.sleep(wait_s)
-        raise error_of(what, self._url)
+        raise error_of(call, what, self._url)

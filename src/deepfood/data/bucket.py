@@ -8,7 +8,6 @@ wrote into a bucket: they are shown and asked for, and never become a path on th
 import contextlib
 import hashlib
 import io
-import os
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
-from deepfood.data.root import CheckBytes, Root, is_photo_name
+from deepfood.beside import name_beside
+from deepfood.data.passed_over import Tally, why_not_file, why_not_folder
+from deepfood.data.root import CheckBytes, Root, stamp_ns
 from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
 from deepfood.storage import Bucket, Entry
 
@@ -93,7 +94,7 @@ class BucketRoot(Root):
         data = self._fetch(file, check_bytes)
         with disk_full_named(self._keep):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f".{digest}-{os.getpid()}-{threading.get_ident()}")
+            beside = name_beside(kept)
             beside.write_bytes(hashlib.sha256(data).digest() + data)
             beside.replace(kept)
         return data
@@ -116,16 +117,38 @@ class BucketRoot(Root):
     def is_file(self, below: str) -> bool:
         return below in self._stamps()
 
+    def names(self, below: str) -> list[str]:
+        start = f"{below}/" if below else ""
+        inner = (file.removeprefix(start) for file in self._stamps() if file.startswith(start))
+        return list({file.partition("/")[0] for file in inner})
+
+    def inside(self, path: str) -> str | None:
+        start = f"{self}/"
+        return path.removeprefix(start) if path.startswith(start) else None
+
     def sub_folders(self) -> list[str]:
         first = {file.partition("/")[0] for file in self._stamps() if "/" in file}
-        return [name for name in first if not name.startswith(".")]
+        return [name for name in first if why_not_folder(name) is None]
 
-    def photos(self, below: str = "") -> Iterator[str]:
+    def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
         start = f"{below}/" if below else ""
+        seen = set()
         for file in self._stamps():
+            if not file.startswith(start):
+                continue
             inner = file.removeprefix(start)
-            hidden = any(part.startswith(".") for part in inner.split("/"))
-            if file.startswith(start) and not hidden and is_photo_name(inner.rpartition("/")[2]):
+            *folders, name = inner.split("/")
+            depth = next((n for n, one in enumerate(folders) if why_not_folder(one)), None)
+            if depth is not None:  # which holds many objects, and is passed over once
+                folder = "/".join(folders[: depth + 1])
+                if folder not in seen:
+                    seen.add(folder)
+                    passed_over.add(folder, why_not_folder(folders[depth]) or "")
+            elif not name:  # an empty object that stands for a folder
+                continue
+            elif reason := why_not_file(name):
+                passed_over.add(inner, reason)
+            else:
                 yield inner
 
     @contextmanager
@@ -171,7 +194,7 @@ def stamp_of(entry: Entry) -> Stamp:
     So an object that was written again within a second, at the same size, is another one too.
     """
     tag = zlib.crc32((entry.etag or "").encode()) % 1_000_000_000
-    return entry.bytes, int(entry.modified.timestamp()) * 1_000_000_000 + tag
+    return entry.bytes, stamp_ns(int(entry.modified.timestamp()) * 1_000_000_000 + tag)
 
 
 def _can_be_key(file: str, key: str) -> bool:

@@ -8,6 +8,7 @@ train_set/ val_set/ test_set/        the photos; Kaggle's notebooks have train_s
 
 from collections.abc import Iterator
 
+from deepfood.data.passed_over import Tally
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.root import Root
 from deepfood.data.tables import (
@@ -34,7 +35,7 @@ def is_ifood(root: Root) -> bool:
     )
 
 
-def photos_of_ifood(root: Root) -> Iterator[PhotoFile]:
+def photos_of_ifood(root: Root, passed_over: Tally) -> Iterator[PhotoFile]:
     """The photos that the tables name, by class name, and those in the folders that they do not.
 
     The latter have no label; `test_set` has nothing else. Raises DatasetError with the line that is
@@ -54,7 +55,7 @@ def photos_of_ifood(root: Root) -> Iterator[PhotoFile]:
             if seen.is_new(photo, row.where):
                 yield photo
         if root.is_dir(below):
-            for file in root.photos(below):
+            for file in root.photos(below, passed_over):
                 if f"{below}/{file}" not in listed:
                     yield PhotoFile(f"{below}/{file}", split=split)
 

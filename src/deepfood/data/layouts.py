@@ -6,20 +6,21 @@ Each function yields the photos of one layout, paths relative to the Root it is 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from deepfood.data.passed_over import Tally
 from deepfood.data.photo_file import TEST, TRAIN, PhotoFile
 from deepfood.data.root import Root
 from deepfood.data.tables import SPLIT_NAMES, Seen, all_split_names, clean_label, read_lines
 from deepfood.errors import DatasetError
 
 
-def photos_of_folder(root: Root) -> Iterator[PhotoFile]:
+def photos_of_folder(root: Root, passed_over: Tally) -> Iterator[PhotoFile]:
     """Photos below a folder; the topmost sub-folder is the label: `curry/1.jpg` is a curry.
 
     Where all sub-folders are splits (`train`, `val`, `test`; `valid` and `validation` are val), the
     topmost is the split and the next one the label.
     """
     with_splits = all_split_names(root.sub_folders())
-    for file in root.photos():
+    for file in root.photos("", passed_over):
         parts = PurePosixPath(file).parts
         split = SPLIT_NAMES[parts[0].lower()] if with_splits and len(parts) > 1 else None
         inner = parts[1:] if split else parts

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.root import Root
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -33,7 +34,15 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """`root` is what every file is below; `files` are distinct and sorted."""
+    """`root` is what every file is below; `files` are distinct and sorted.
+
+    `table` is the CSV below `root` that named them, where one did, and `rows_without_photo` counts
+    those of its rows that name none. `passed_over` is what else was met in the
+    search for them.
+    """
 
     root: Root
     files: tuple[PhotoFile, ...]
+    table: str | None = None
+    rows_without_photo: int = 0
+    passed_over: tuple[PassedOver, ...] = ()

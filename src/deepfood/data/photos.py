@@ -1,9 +1,11 @@
 """What photos there are: everything that a command takes as PHOTOS or DATASET.
 
-- A folder of photos, found by file name ending, hidden ones left out.
+- A folder of photos, found by file name ending. Hidden ones, links to folders, and folders that NAS
+  and operating systems keep there are passed over; `PhotoSource.passed_over` counts all that was.
 - A folder of class folders: `curry/1.jpg` has the label curry.
 - A folder of `train/ val/ test/` (each with class folders): label and split.
-- A CSV with a column `photo` (path relative to the CSV), and perhaps `label`, `name`, `split`.
+- A CSV with a column `photo` or `file` (path below the CSV's folder), perhaps `label`, `name` and
+  `split`, and attributes.
 - A folder with a `photos.csv` in it is what that CSV says.
 - Food-101's own folder (`images/` and `meta/`), also one level above it.
 - iFood-2019's own folder (`train_labels.csv`, `class_list.txt`, `train_set/` ...).
@@ -12,11 +14,13 @@ Each of them may be on this machine or in a bucket, `s3://BUCKET/PREFIX`.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from deepfood.data.ifood_layout import is_ifood, photos_of_ifood
 from deepfood.data.layouts import is_food101, photos_of_folder, photos_of_food101
 from deepfood.data.locate import locate
+from deepfood.data.passed_over import Tally, in_words
 from deepfood.data.photo_file import PhotoFile, PhotoSource
 from deepfood.data.root import Root
 from deepfood.data.tables import photos_of_csv
@@ -38,30 +42,38 @@ def list_photos(source: Path | str) -> PhotoSource:
     """
     root, file = locate(source)
     if not file:
-        return _photos_of(root, source)
+        return _photos_of(root)
     if not file.lower().endswith(".csv"):
-        raise DatasetError(f"{source} is neither a folder nor a .csv file")
-    return _sorted(root, photos_of_csv(root, file), source, "it names none")
+        raise DatasetError(f"{root.where(file)} is neither a folder nor a .csv file")
+    return _of_table(root, file, "it names none")
 
 
-def _photos_of(root: Root, source: Path | str) -> PhotoSource:
+def _photos_of(root: Root) -> PhotoSource:
     if root.is_file(CATALOGUE):
-        found = photos_of_csv(root, CATALOGUE)
-        return _sorted(root, found, source, f"{root.where(CATALOGUE)} names none")
+        return _of_table(root, CATALOGUE, f"{root.where(CATALOGUE)} names none")
     for inner in (root, root.below(_FOOD101)):
         if is_food101(inner):
             found = photos_of_food101(inner)
-            return _sorted(inner, found, source, f"{inner.where('meta')} names none")
+            return _sorted(inner, found, f"{inner.where('meta')} names none")
+    tally = Tally()
     if is_ifood(root):
-        return _sorted(root, photos_of_ifood(root), source, "its tables name none")
+        return _sorted(root, photos_of_ifood(root, tally), "its tables name none", tally)
     looked = f"looked for files ending in {' '.join(sorted(SUFFIXES))}"
-    return _sorted(root, photos_of_folder(root), source, looked)
+    return _sorted(root, photos_of_folder(root, tally), looked, tally)
+
+
+def _of_table(root: Root, file: str, nothing: str) -> PhotoSource:
+    named = photos_of_csv(root, file)
+    found = _sorted(root, named.photos, nothing)
+    return replace(found, table=file, rows_without_photo=named.rows_without_photo)
 
 
 def _sorted(
-    root: Root, found: Iterable[PhotoFile], source: Path | str, nothing: str
+    root: Root, found: Iterable[PhotoFile], nothing: str, tally: Tally | None = None
 ) -> PhotoSource:
     files = sorted(found, key=lambda photo: photo.file)
+    passed_over = tally.result() if tally else ()
     if not files:
-        raise DatasetError(f"no photos in {root}: {nothing}")
-    return PhotoSource(root.resolve(), tuple(files))
+        also = f"; passed over: {in_words(passed_over)}" if passed_over else ""
+        raise DatasetError(f"no photos in {root}: {nothing}{also}")
+    return PhotoSource(root.resolve(), tuple(files), passed_over=passed_over)

@@ -9,17 +9,19 @@ reads or checks photos asks their Root, and does not know which kind it is:
 A further place that bytes can come from is one more Root.
 """
 
+import errno
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, ClassVar
+from urllib.parse import unquote_to_bytes
 
+from deepfood.data.passed_over import Tally, why_not_file, why_not_folder
 from deepfood.errors import DatasetError, PhotoError, PhotoMissingError
-from deepfood.photo import SUFFIXES
 
 #: Called with a photo's size in bytes before it is read; raises PhotoError to refuse it.
 CheckBytes = Callable[[int], object]
@@ -63,14 +65,22 @@ class Root(ABC):
     def is_file(self, below: str) -> bool: ...
 
     @abstractmethod
-    def sub_folders(self) -> list[str]:
-        """Names of the folders in it, hidden ones left out. Raises DatasetError."""
+    def names(self, below: str) -> list[str]:
+        """Names of the files and folders in a folder; none where it cannot be read."""
 
     @abstractmethod
-    def photos(self, below: str = "") -> Iterator[str]:
-        """Photos in a folder and its folders, by name ending, relative to it, hidden ones left out.
+    def inside(self, path: str) -> str | None:
+        """The file that an absolute path or URL names, or None where that lies elsewhere."""
 
-        Raises DatasetError.
+    @abstractmethod
+    def sub_folders(self) -> list[str]:
+        """Names of the folders in it that are searched for photos. Raises DatasetError."""
+
+    @abstractmethod
+    def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
+        """Photos in a folder and its folders, by name ending, relative to it.
+
+        The rest is told to `passed_over`. Raises DatasetError.
         """
 
     @abstractmethod
@@ -97,11 +107,6 @@ class Root(ABC):
         """The same place, called so that it is found from any working folder."""
 
 
-def is_photo_name(name: str) -> bool:
-    """Whether a file is taken for a photo, by its name."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-
-
 def path_inside(root: Path, file: str) -> Path | None:
     """`root / file` with links resolved, or None where that leaves `root`."""
     try:
@@ -111,6 +116,33 @@ def path_inside(root: Path, file: str) -> Path | None:
     return path if path.is_relative_to(root.resolve()) else None
 
 
+_FILE_URL = "file://"
+
+
+def stamp_ns(nanoseconds: int) -> int:
+    """A time in 64 bits, as catalogues keep it: what lies beyond 1677 to 2262 goes around.
+
+    It is only compared with itself, and two times that are centuries apart do not meet.
+    """
+    return (nanoseconds + 2**63) % 2**64 - 2**63
+
+
+def text_of(path: Path) -> str:
+    """A path as text that can be stored and shown: a file:// URL where it is no valid Unicode."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.absolute().as_uri()
+    return str(path)
+
+
+def path_of(text: str) -> Path:
+    """The path that `text_of` made into text."""
+    if not text.startswith(_FILE_URL):
+        return Path(text)
+    return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_FILE_URL))))
+
+
 class Folder(Root):
     """A folder on this machine."""
 
@@ -118,7 +150,7 @@ class Folder(Root):
         self.path = path
 
     def __str__(self) -> str:
-        return str(self.path)
+        return text_of(self.path)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Folder) and self.path == other.path
@@ -131,14 +163,14 @@ class Folder(Root):
         return self.path.name
 
     def where(self, file: str) -> str:
-        return str(self.path / file)
+        return text_of(self.path / file)
 
     def stamp(self, file: str) -> tuple[int, int]:
         try:
             found = (self.path / file).stat()
         except (OSError, ValueError):
             return -1, -1
-        return found.st_size, found.st_mtime_ns
+        return found.st_size, stamp_ns(found.st_mtime_ns)
 
     def present(self, files: Iterable[str]) -> list[bool]:
         # Resolving every path anew would cost half a minute for 100,000 photos; folders are few.
@@ -172,42 +204,88 @@ class Folder(Root):
             raise PhotoError(f"the file cannot be read: {error}") from error
 
     def usable(self, file: str) -> Path:
-        """The path of a regular file inside the folder. Raises PhotoMissingError."""
+        """The path of a regular file inside the folder. Raises PhotoError."""
         path = path_inside(self.path, file)
         if path is None:
-            raise PhotoMissingError(f"the file lies outside {self.path}")
-        if not path.exists():
-            raise PhotoMissingError("there is no such file")
-        if not path.is_file():  # a named pipe would keep us waiting for ever
+            raise PhotoMissingError(f"the file lies outside {self}")
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise PhotoMissingError("there is no such file") from None
+        except OSError as error:
+            raise PhotoError(f"the file cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(mode):  # a named pipe would keep us waiting for ever
             raise PhotoMissingError("it is no regular file")
         return path
 
+    # os.path's, since those of Path raise where a folder may not be read.
+
     def is_dir(self, below: str) -> bool:
-        return (self.path / below).is_dir()
+        return os.path.isdir(self.path / below)  # noqa: PTH112
 
     def is_file(self, below: str) -> bool:
-        return (self.path / below).is_file()
+        return os.path.isfile(self.path / below)  # noqa: PTH113
+
+    def names(self, below: str) -> list[str]:
+        try:
+            return [entry.name for entry in os.scandir(self.path / below)]
+        except (OSError, ValueError):
+            return []
+
+    def inside(self, path: str) -> str | None:
+        given = Path(path.replace("\\", "/"))
+        if not given.is_absolute():  # on this machine
+            return None
+        try:
+            through_links = given.parent.resolve() / given.name
+        except (OSError, ValueError, RuntimeError):
+            through_links = given
+        for one in (given, through_links):
+            for root in (self.path.absolute(), self.path.resolve()):
+                if one.is_relative_to(root):
+                    return one.relative_to(root).as_posix()
+        return None
 
     def sub_folders(self) -> list[str]:
         try:
             return [
                 entry.name
                 for entry in os.scandir(self.path)
-                if entry.is_dir() and not entry.name.startswith(".")
+                if entry.is_dir(follow_symlinks=False) and why_not_folder(entry.name) is None
             ]
         except OSError as error:
-            raise DatasetError(f"{self.path} cannot be read: {error.strerror}") from error
+            raise DatasetError(f"{self} cannot be read: {error.strerror}") from error
 
-    def photos(self, below: str = "") -> Iterator[str]:
+    def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
+        top = self.path / below
+
         def unreadable(error: OSError) -> None:
-            raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+            where = Path(error.filename)
+            # A disk that fails is another matter: a build would let go of all that was on it.
+            if where == top or error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT):
+                raise DatasetError(f"{text_of(where)} cannot be read: {error.strerror}") from error
+            passed_over.add(below_top(where), f"folders that cannot be read ({error.strerror})")
 
-        folder = self.path / below
-        for here, folders, names in os.walk(folder, onerror=unreadable):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+        def below_top(path: Path) -> str:
+            return path.relative_to(top).as_posix()
+
+        for here, folders, names in os.walk(top, onerror=unreadable):
+            searched = []
+            for name in sorted(folders):
+                reason = why_not_folder(name)
+                if reason is None and Path(here, name).is_symlink():
+                    reason = "links to folders, which are not followed"
+                if reason is None:
+                    searched.append(name)
+                else:
+                    passed_over.add(below_top(Path(here, name)), reason)
+            folders[:] = searched
             for name in names:
-                if is_photo_name(name):
-                    yield Path(here, name).relative_to(folder).as_posix()
+                reason = why_not_file(name)
+                if reason is None:
+                    yield below_top(Path(here, name))
+                else:
+                    passed_over.add(below_top(Path(here, name)), reason)
 
     def text(self, file: str) -> AbstractContextManager[IO[str]]:
         return (self.path / file).open(encoding="utf-8-sig", newline="")

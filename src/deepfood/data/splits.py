@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 
+from deepfood.data.passed_over import in_words
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource
 from deepfood.errors import DatasetError
 
@@ -40,6 +41,8 @@ class Splits:
 def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) -> Splits:
     """Divide a labelled dataset. Raises DatasetError where nothing could be learned from it."""
     notes: list[str] = []
+    if source.passed_over:
+        notes.append(f"passed over: {in_words(source.passed_over)}")
     there = _existing(source, notes)
     given = {split: [p for p in there if p.split == split] for split in (TRAIN, VAL, TEST)}
     if given[VAL] and not given[TRAIN] and not any(p.split is None for p in there):

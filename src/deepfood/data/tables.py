@@ -5,8 +5,9 @@ read by eye.
 """
 
 import csv
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -24,6 +25,11 @@ SPLIT_NAMES = {
     "validation": VAL,
     "test": TEST,
 }
+#: Columns of a table that name a row's photo by its path below the table's folder.
+PHOTO_COLUMNS = ("photo", "file")
+#: `/a.jpg`, `C:\a.jpg` or `s3://bucket/a.jpg`.
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|[A-Za-z0-9+.-]+://")
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -71,38 +77,105 @@ def _text(root: Root, file: str) -> Iterator[IO[str]]:
         ) from error
 
 
-def photos_of_csv(root: Root, file: str) -> Iterator[PhotoFile]:
-    """The photos of a CSV with the column `photo`, and perhaps `label`, `name` and `split`.
+@dataclass(frozen=True)
+class NamedInTable:
+    """The photos that a table names, and how many of its rows name none."""
 
-    Further columns are passed over. Raises DatasetError for a table that cannot be meant.
+    photos: list[PhotoFile]
+    rows_without_photo: int
+
+
+def photos_of_csv(root: Root, file: str) -> NamedInTable:
+    """The photos of a CSV with a column `photo` or `file`, and perhaps `label`, `name`, `split`.
+
+    Further columns are attributes (gallery/attribute_table.py). Raises DatasetError for a table
+    that cannot be meant.
     """
     rows = read_rows(root, file)
     head = next(rows, None)
-    columns = {title.lower(): at for at, title in enumerate(head.cells)} if head else {}
-    if head is None or "photo" not in columns:
+    titles = [title.lower() for title in head.cells] if head else []
+    if head is None or not set(PHOTO_COLUMNS) & set(titles):
         first = list(head.cells) if head else None
-        raise DatasetError(f"{root.where(file)} has no column 'photo': its first line is {first}")
-    named = [title.lower() for title in head.cells]
-    for title in ("photo", "label", "name", "split"):
-        if named.count(title) > 1:
+        raise DatasetError(
+            f"{root.where(file)} has no column 'photo' or 'file': its first line is {first}"
+        )
+    for title in (*PHOTO_COLUMNS, "label", "name", "split"):
+        if titles.count(title) > 1:
             raise DatasetError(f"{head.where}: there are two columns {title!r}")
-    seen = Seen()
+    photos: list[PhotoFile] = []
+    without, seen, paths = 0, Seen(), PhotoPaths(root)
     for row in rows:
-        expect_cells(row, len(head.cells))
-
-        def cell(title: str, row: Row = row) -> str:
-            return row.cells[columns[title]] if title in columns else ""
-
-        if not cell("photo"):
-            raise DatasetError(f"{row.where}: it names no photo")
+        expect_cells(row, len(titles))
+        cells = dict(zip(titles, row.cells, strict=True))
+        named = photo_cell(cells, row.where)
+        if named is None:
+            without += 1
+            continue
         photo = PhotoFile(
-            photo_path(cell("photo")),
-            label=clean_label(cell("label")),
-            name=cell("name") or None,
-            split=split_named(cell("split"), row.where),
+            paths.named(named, row.where),
+            label=clean_label(cells.get("label", "")),
+            name=cells.get("name") or None,
+            split=split_named(cells.get("split", ""), row.where),
         )
         if seen.is_new(photo, row.where):
-            yield photo
+            photos.append(photo)
+    return NamedInTable(photos, without)
+
+
+def photo_cell(cells: Mapping[str, object], where: str) -> str | None:
+    """What a row calls its photo in its columns `photo` and `file`, None where it names none.
+
+    Raises DatasetError where they name two.
+    """
+    named = [str(cells[title]) for title in PHOTO_COLUMNS if cells.get(title) not in (None, "")]
+    if len(set(named)) > 1:
+        one, other = (name[:_SHOWN] for name in named)
+        raise DatasetError(f"{where}: its photo is {one!r}, and its file {other!r}: leave one out")
+    return named[0] if named else None
+
+
+class PhotoPaths:
+    """From what a table calls a photo to its file below the table's Root."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._listed: dict[str, dict[str, str]] = {}
+
+    def named(self, cell: str, where: str) -> str:
+        """The file, as it is spelled there. Raises DatasetError for one that lies elsewhere."""
+        if not is_absolute(cell):
+            return self._as_spelled(photo_path(cell))
+        inside = self._root.inside(cell)
+        if inside is None:
+            raise DatasetError(
+                f"{where}: {cell[:_SHOWN]!r} lies outside {self._root}: move the table to a folder "
+                "above its photos, and name them by their paths below that"
+            )
+        return self._as_spelled(inside)
+
+    def _as_spelled(self, file: str) -> str:
+        """Itself where it is there, else one that differs only in how Unicode encodes its letters.
+
+        Macs write some letters of names in two parts (NFD), and nearly all others in one (NFC).
+        """
+        if file.isascii() or self._root.is_file(file):
+            return file
+        found = ""
+        for part in file.split("/"):
+            names = self._names(found)
+            name = names.get(part) or names.get(unicodedata.normalize("NFC", part))
+            if name is None:
+                return file
+            found = f"{found}/{name}" if found else name
+        return found
+
+    def _names(self, folder: str) -> dict[str, str]:
+        """What is in a folder, by its name and by that in NFC."""
+        if folder not in self._listed:
+            names = sorted(self._root.names(folder))
+            in_nfc = {unicodedata.normalize("NFC", name): name for name in names}
+            self._listed[folder] = {**in_nfc, **{name: name for name in names}}
+        return self._listed[folder]
 
 
 class Seen:
@@ -136,6 +209,11 @@ def expect_cells(row: Row, count: int) -> None:
 def photo_path(cell: str) -> str:
     """A photo's path as written in a table, with `/` and without `./` or `//`."""
     return str(PurePosixPath(cell.replace("\\", "/")))
+
+
+def is_absolute(cell: str) -> bool:
+    """Whether a cell says where a photo lies by itself: by an absolute path, or a URL."""
+    return _ABSOLUTE.match(cell) is not None
 
 
 def clean_label(text: str) -> str | None:

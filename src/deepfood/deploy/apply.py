@@ -56,7 +56,7 @@ def deploy(
         if platform is None and not exists:
             platform = _newest_docker(beanstalk)
         _change(stacks, deployment, key, platform, exists, tell, poll_s)
-        return _url(beanstalk, deployment.name)
+        return _url(beanstalk, deployment)
 
 
 def remove(name: str, region: str, tell: Tell, poll_s: float = _POLL_S) -> None:
@@ -172,13 +172,19 @@ def _newest_docker(beanstalk: Any) -> str:
     return str(max(versions, key=lambda name: versions[name]))
 
 
-def _url(beanstalk: Any, name: str) -> str:
-    """The environment's own name in the DNS, which outlives its load balancer."""
+def _url(beanstalk: Any, deployment: Deployment) -> str:
+    """The environment's own name in the DNS, which outlives its load balancer.
+
+    With a certificate it is served over HTTPS only. The certificate is for a name of the user's,
+    which leads to this one; browsers warn of this one itself.
+    """
+    name = deployment.name
     found = beanstalk.describe_environments(
         ApplicationName=name, EnvironmentNames=[name], IncludeDeleted=False
     )
     hosts = [str(one["CNAME"]) for one in found["Environments"] if one.get("CNAME")]
-    return f"http://{hosts[0]}" if hosts else ""
+    scheme = "https" if deployment.certificate_arn else "http"
+    return f"{scheme}://{hosts[0]}" if hosts else ""
 
 
 @contextmanager

@@ -152,6 +152,8 @@ def _settings_config(deployment: Deployment) -> str:
         "drain_s": "20",
         # The load balancer is in the VPC, and the instance's own nginx on Docker's network.
         "trusted_proxies": _PRIVATE,
+        # All instances have it, and who does not know the whole deployment cannot guess it.
+        "cursor_key": hashlib.sha256(repr(deployment).encode()).hexdigest(),
         **deployment.settings,
     }
     variables = {f"DEEPFOOD_{name.upper()}": value for name, value in sorted(settings.items())}

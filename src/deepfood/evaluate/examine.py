@@ -83,7 +83,7 @@ def examine(
         own = queries is None
         name = model.manifest.name
         notes += trained_on_note(asked, model.trained_on, name)
-        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        limits = Limits.of(settings)
         notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
         calibration = gallery.manifest.calibration

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepfood.data.locate import locate
+from deepfood.data.passed_over import PassedOver
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
 from deepfood.errors import ModelMismatchError
+from deepfood.gallery.attribute_table import attributes_of
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.snapshot import Snapshot
+from deepfood.gallery.values import Value
 from deepfood.gallery.writer import GalleryWriter, Outcome
 from deepfood.progress import bar
 
@@ -27,10 +30,17 @@ _BATCH_S = 1.0
 
 @dataclass
 class AddReport:
-    """Each photo and what was done with it, and the files that are no usable photos."""
+    """Each photo and what was done with it, and the files that are no usable photos.
+
+    `attributes` are those that came with tables, and `rows_without_photo` counts rows of these that
+    name no photo. `passed_over` is what the folders hold that was not even tried.
+    """
 
     photos: list[tuple[Photo, Outcome]] = field(default_factory=list)
     left_out: list[Skipped] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    rows_without_photo: int = 0
+    passed_over: list[PassedOver] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -47,9 +57,10 @@ def add_photos(
 ) -> AddReport:
     """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
 
-    `label`, `name` and `attributes`, where given, are said of all of them. Raises DatasetError (for
-    attributes of another type too), DiskFullError or ArtifactError (ArtifactBusyError after
-    `wait_s` seconds for each batch).
+    `label`, `name` and `attributes`, where given, are said of all of them, above what a CSV says. A
+    CSV's further columns are declared and said of its photos. Raises DatasetError (for attributes
+    that are not declared or of another type too), DiskFullError or ArtifactError (ArtifactBusyError
+    after `wait_s` seconds for each batch).
     """
     started = time.monotonic()
     GalleryManifest.read(gallery).check_model(gallery, embedder.model)
@@ -82,9 +93,10 @@ def add_batches(
 ) -> AddReport:
     """As `add_photos`, each batch with a writer of its own."""
     started = time.monotonic()
-    report = AddReport()
     sources = [_source(path) for path in paths]
+    report = AddReport(passed_over=[one for source in sources for one in source.passed_over])
     total = sum(len(source.files) for source in sources)
+    of_tables = _declare_those_of(sources, writing, report)
     batch: list[EmbeddedPhoto] = []
     first = started
 
@@ -101,7 +113,7 @@ def add_batches(
         batch.clear()
 
     with bar("adding", " photos", total, quiet=quiet) as progress:
-        for result in _embedded(sources, embedder):
+        for result in _embedded(sources, of_tables, embedder):
             if isinstance(result, Skipped):
                 report.left_out.append(result)
             else:
@@ -124,12 +136,45 @@ def _source(path: Path | str) -> PhotoSource:
     return PhotoSource(root.resolve(), (PhotoFile(file),))
 
 
+#: What tables say of photos, by their files.
+_OfTable = Mapping[str, Mapping[str, Value | None]]
+
+
+def _declare_those_of(
+    sources: Sequence[PhotoSource],
+    writing: Callable[[], AbstractContextManager[ChangedGallery]],
+    report: AddReport,
+) -> list[_OfTable]:
+    """Declare the attributes that tables have; what each source's says. Raises DatasetError."""
+    found: list[_OfTable] = [{} for _ in sources]
+    for number, source in enumerate(sources):
+        report.rows_without_photo += source.rows_without_photo
+        if source.table is None:
+            continue
+        with writing() as writer:
+            declared = writer.declared()
+        table = attributes_of(source, declared)
+        if table.declared:
+            with writing() as writer:
+                writer.declare(table.declared)
+            new = [name for name in table.declared if name not in report.attributes]
+            report.attributes += new
+            found[number] = table.by_photo()
+    return found
+
+
 def _embedded(
-    sources: Sequence[PhotoSource], embedder: Embedder
+    sources: Sequence[PhotoSource], of_tables: Sequence[_OfTable], embedder: Embedder
 ) -> Iterator[EmbeddedPhoto | Skipped]:
-    for source in sources:
+    for source, of_table in zip(sources, of_tables, strict=True):
         with read_photos(source, source.files, embedder) as results:
-            yield from results
+            for file, result in zip(source.files, results, strict=True):
+                if isinstance(result, Skipped):
+                    yield result
+                else:  # an empty cell takes nothing away, as an empty label does not
+                    said = of_table.get(file.file, {}).items()
+                    known = {name: value for name, value in said if value is not None}
+                    yield replace(result, attributes=known)
 
 
 def _said(
@@ -140,4 +185,4 @@ def _said(
         photo = replace(photo, label=clean_label(label))
     if name is not None:
         photo = replace(photo, name=name or None)
-    return replace(one, photo=photo, attributes=attributes)
+    return replace(one, photo=photo, attributes={**one.attributes, **attributes})

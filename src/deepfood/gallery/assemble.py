@@ -12,8 +12,10 @@ from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.root import Root
 from deepfood.errors import DatasetError, disk_full_named
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
-from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.choose import Choice
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.following_store import FollowingStore
 from deepfood.gallery.known import Known
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
 from deepfood.gallery.store import Store
@@ -23,22 +25,25 @@ from deepfood.progress import bar
 
 _CHUNK = 4096
 
-Chosen = Sequence[tuple[Photo, Known]]
-
 
 def assemble(
     out: Path,
     generation: int,
     photos_root: Root,
     model: Model,
-    chosen: Chosen,
-    skipped: Sequence[Skipped],
+    choice: Choice,
+    fold: Fold,
     spec: IndexSpec,
     storage: Storage,
     *,
+    before: GalleryManifest | None,
     quiet: bool,
 ) -> GalleryManifest:
-    """Write a generation of the chosen photos, at least one, and make it the gallery."""
+    """Write a generation of the chosen photos, at least one, and make it the gallery.
+
+    `fold` is what people said; `before` is the generation that one can then go back to.
+    """
+    chosen = choice.photos
     folder = generation_folder(out, generation)
     shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed before its commit
     dimension = model.manifest.dimension
@@ -47,12 +52,12 @@ def assemble(
     path = index_path(folder, spec, len(chosen))
     keep_model(out, model)
     with disk_full_named(out):
-        with contextlib.closing(GrowingStore.open(folder, dimension, storage)) as store:
+        with contextlib.closing(FollowingStore.open(folder, dimension, storage)) as store:
             store.one_photo_for_each_content()
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
-            store.append([], np.empty((0, dimension), np.float32), skipped)
-            _keep_attributes(store, chosen)
+            store.append([], np.empty((0, dimension), np.float32), choice.skipped)
+            store.take_up(fold)
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
@@ -71,6 +76,7 @@ def assemble(
             calibration=calibration,
             uncalibrated=why_not,
             files=index_files(out, path) if kind.suffix else {},
+            before=before,
         )
         sync_folder(folder)
         manifest.write(out)
@@ -99,19 +105,14 @@ def calibrate_store(
         return None, str(error)
 
 
-def _keep_attributes(store: GrowingStore, chosen: Chosen) -> None:
-    """What was said of photos that were in a gallery before is still said of them."""
-    places: dict[Store, dict[int, int]] = {}
-    for row, (_, one) in enumerate(chosen):
-        places.setdefault(one.store, {})[one.row] = row
-    with store.changing_attributes() as attributes:
-        for earlier, rows in places.items():
-            attributes.copy(earlier.attributes, rows)
-
-
-def _in_chunks(chosen: Chosen) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
+def _in_chunks(
+    chosen: Sequence[tuple[Photo, Known]],
+) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
     """Photos with their vectors, gathered from wherever they were embedded."""
-    mapped = {one.store: one.store.vectors() for _, one in chosen}
+    last: dict[Store, int] = {}
+    for _, one in chosen:
+        last[one.store] = max(one.row, last.get(one.store, -1))
+    mapped = {store: store.vectors(row + 1) for store, row in last.items()}
     for start in range(0, len(chosen), _CHUNK):
         chunk = chosen[start : start + _CHUNK]
         vectors = [mapped[one.store].take(np.array([one.row]))[0] for _, one in chunk]

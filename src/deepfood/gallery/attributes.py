@@ -12,21 +12,17 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
-from deepfood.errors import DatasetError
-from deepfood.gallery.columns import Attribute, Columns, names_of
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.columns import Attribute, Columns
+from deepfood.gallery.declared import Declared, Definition, settled, values_said
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
     Type,
     Value,
-    attribute_name,
-    check_name,
-    checked,
     folded,
     keys_of,
 )
@@ -49,8 +45,12 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
 
-#: Photos that examples of an attribute come from.
-_LOOKED_AT = 500
+#: Tables that hold something of an attribute, and the column with its number.
+_OF_ATTRIBUTE = (
+    ("attributes", "id"),
+    ("attribute_values", "attribute"),
+    ("attribute_keys", "attribute"),
+)
 
 
 class Attributes:
@@ -69,31 +69,28 @@ class Attributes:
         )
         self._masks = Masks(connection)
 
-    def declare(self, name: str, type_: Type, safety: bool = False) -> Attribute:
-        """Declare a column, or find it as it was declared before.
+    def declare(
+        self,
+        name: str,
+        type_: Type,
+        safety: bool = False,
+        known: dict[str, Attribute] | None = None,
+    ) -> Attribute:
+        """Declare a column, or find it as it was declared before; `settled` says what it becomes.
 
-        Raises DatasetError for a name that cannot be used and for a change of type. `safety` can be
-        added later and never taken back; `allergens` and `diet` have it always, and are lists.
+        In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
+        declares many. Raises DatasetError.
         """
-        name = attribute_name(name)
-        check_name(name)
-        safety = safety or name in SAFETY
-        if name in SAFETY and type_ != "list":
-            raise DatasetError(f"{name} is a list, and cannot be a {type_}: write [] for none")
-        with self.lock:
-            known = self.declared().get(name)
-            if known is not None and known.type != type_:
-                raise DatasetError(
-                    f"the attribute {name} is a {known.type}, and cannot become a {type_}"
-                )
-            if known is None:
-                (number,) = self.db.execute(
-                    "SELECT COALESCE(MAX(id), 0) + 1 FROM attributes"
-                ).fetchone()
-                self.define(Attribute(number, name, type_, safety))
-            elif safety and not known.safety:
-                self.define(replace(known, safety=True))
-            return self.declared()[name]
+        with self._asking():
+            declared = self.declared() if known is None else known
+            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
+            before = declared.get(name)
+            number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
+            wanted = Attribute(number, name, one.type, one.safety)
+            if wanted != before:
+                self.define(wanted)
+                declared[name] = wanted
+            return wanted
 
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
@@ -102,18 +99,54 @@ class Attributes:
             "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
         )
 
-    def declared(self) -> dict[str, Attribute]:
-        """All attributes by name, in the order in which they were declared."""
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
         with self.lock:
-            rows = self.db.execute("SELECT id, name, type, safety FROM attributes ORDER BY id")
-            return {
-                name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
-                for number, name, type_, safety in rows
-            }
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise ArtifactCorruptError(
+                    f"the attributes cannot be read ({error}): run deepfood verify --repair"
+                ) from error
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self._asking():
+            own = not self.db.in_transaction
+            if own:
+                self.db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self.db.execute("COMMIT")
+
+    def declared(self) -> dict[str, Attribute]:
+        """All attributes by name, in the order in which they were declared.
+
+        Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
+        it is one of safety.
+        """
+        with self._asking():
+            rows = self.db.execute(
+                "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
+            ).fetchall()
+        for *definition, check in rows:
+            if crc_of(*definition) != check:
+                raise ArtifactCorruptError(
+                    f"the definition of the attribute {definition[1]!r} has been altered: run "
+                    "deepfood verify --repair"
+                )
+        return {
+            name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+            for number, name, type_, safety, _ in rows
+        }
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
-        with self.lock:
+        with self._asking():
             return dict(
                 self.db.execute(
                     "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
@@ -121,108 +154,116 @@ class Attributes:
                 ).fetchall()
             )
 
+    def cleaned(self, each: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
+        """The values of some photos as they are kept; None makes one unknown. As `values_said`."""
+        if not any(each):
+            return [{} for _ in each]
+        known = self.declared()
+        return [values_said(known, values) for values in each]
+
     def write(self, row: int, values: Mapping[str, object]) -> None:
-        """Set values of a photo, in the caller's transaction; None makes one unknown.
+        """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
+        self.put_clean({row: self.cleaned([values])[0]})
 
-        Raises DatasetError, before anything is written, for an attribute that is not declared and
-        for a value of another type.
-        """
-        with self.lock:
+    def put_clean(self, values: Mapping[int, Mapping[str, Value | None]]) -> None:
+        """Set values by row that `cleaned` gave, in the caller's transaction."""
+        if any(values.values()):
             declared = self.declared()
-            ready: list[tuple[Attribute, Value | None]] = []
-            for given, value in values.items():
-                one = declared.get(attribute_name(given))
-                if one is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(declared)}"
-                    )
-                try:
-                    clean = None if value is None else checked(value, one.type, safety=one.safety)
-                except DatasetError as error:
-                    raise DatasetError(f"{one.name}: {error}") from None
-                ready.append((one, clean))
-            for one, clean in ready:
-                self.put(row, one, clean)
+            for row, some in values.items():
+                for name, value in some.items():
+                    self.put(row, declared[name], value)
 
-    def write_many(self, name: str, values: Sequence[tuple[int, Value | None]]) -> None:
+    def write_many(
+        self,
+        name: str,
+        values: Sequence[tuple[int, Value | None]],
+        known: Mapping[str, Attribute] | None = None,
+    ) -> None:
         """Set one attribute of many photos to values that `checked` gave, each photo once.
 
         In the caller's transaction, as `write`.
         """
-        with self.lock:
-            attribute = self.declared()[name]
-            known = {
+        with self._asking():
+            attribute = (self.declared() if known is None else known)[name]
+            there = {
                 row
                 for (row,) in self.db.execute(
                     "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
                 )
             }
             for row, value in values:
-                if row in known:
+                if row in there:
                     self.put(row, attribute, value)
-            fresh = sorted((r, v) for r, v in values if r not in known and v is not None)
+            fresh = sorted((r, v) for r, v in values if r not in there and v is not None)
             self._insert(attribute, fresh)
 
-    def copy(self, earlier: "Attributes", rows: Mapping[int, int]) -> None:
-        """As `write`: take over columns, and values of rows; `rows` gives each its row here."""
-        for one in earlier.declared().values():
-            self.declare(one.name, one.type, one.safety)
-            with earlier.lock:
-                found = earlier.db.execute(
-                    "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?",
-                    (one.id,),
-                ).fetchall()
-            # An altered value is left out: unknown is safe.
-            kept = [
-                (rows[row], json.loads(value))
-                for row, value, check in found
-                if row in rows and crc_of(row, one.id, value) == check
-            ]
-            self.write_many(one.name, kept)
+    def import_values(
+        self,
+        definitions: Mapping[str, Declared],
+        values: Mapping[str, Sequence[tuple[int, Value | None]]],
+    ) -> None:
+        """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        known = self.declared()
+        for name, one in definitions.items():
+            self.declare(name, one.type, one.safety, known)
+        for name, some in values.items():
+            self.write_many(name, some, known)
+
+    def drop(self, name: str) -> None:
+        """Remove a column and all its values, in the caller's transaction."""
+        one = self.declared().get(name)
+        if one is not None:
+            for table, column in _OF_ATTRIBUTE:
+                self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (one.id,))  # noqa: S608
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""
         return self.read_many([row])[row]
 
     def read_many(self, rows: Sequence[int]) -> dict[int, dict[str, Value]]:
-        """The known values of some photos, by row and name."""
-        found: dict[int, dict[str, Value]] = {row: {} for row in rows}
-        with self.lock:
-            values = self.db.execute(
-                "SELECT row, name, attribute, value, attribute_values.checksum "
-                "FROM attributes JOIN attribute_values ON attribute = id "
-                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY id",
-                (json.dumps(list(found)),),
-            ).fetchall()
-        for row, name, number, value, check in values:
-            if crc_of(row, number, value) == check:  # an altered one is unknown
-                found[row][name] = json.loads(value)
+        """The known values of some photos, by row and name.
+
+        Raises ArtifactCorruptError where one is altered or missing.
+        """
+        found, altered = self.as_they_stand(rows)
+        if altered:
+            raise ArtifactCorruptError(
+                f"the attributes of row {min(altered)} have been altered: run deepfood verify "
+                "--repair"
+            )
         return found
 
-    def examples(self, name: str) -> list[Value]:
-        """Values to show what an attribute is like: a number's least and most, else up to 3."""
-        with self.lock:
-            one = self.declared()[name]
-            if one.type == "number":
-                sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
-                ends = [
-                    self.db.execute(sql.format(end), (one.id,)).fetchone()[0]
-                    for end in ("MIN", "MAX")
-                ]
-                return sorted({end for end in ends if end is not None})
-            first = self.db.execute(
-                "SELECT row, value, checksum FROM attribute_values WHERE attribute = ? LIMIT ?",
-                (one.id, _LOOKED_AT),
+    def as_they_stand(
+        self, rows: Sequence[int]
+    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+        """As `read_many`, of those that are as they were written; and the rows of which some are
+        not, with what their sum lacks.
+        """
+        found: dict[int, dict[str, Value]] = {row: {} for row in rows}
+        some = (json.dumps(list(found)),)
+        with self._at_one_moment():
+            names = {one.id: name for name, one in self.declared().items()}
+            lacking = dict(
+                self.db.execute(
+                    "SELECT row, values_sum FROM photos "
+                    "WHERE row IN (SELECT value FROM json_each(?))",
+                    some,
+                ).fetchall()
+            )
+            values = self.db.execute(
+                "SELECT row, attribute, value, checksum FROM attribute_values "
+                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY attribute",
+                some,
             ).fetchall()
-        values = [
-            json.loads(value) for row, value, check in first if crc_of(row, one.id, value) == check
-        ]
-        flat = [item for value in values for item in (value if one.type == "list" else [value])]
-        return [value for value, _ in Counter(flat).most_common(3)]
+        for row, number, value, check in values:
+            if number in names and crc_of(row, number, value) == check:
+                found[row][names[number]] = json.loads(value)
+                lacking[row] = lacking.get(row, 0) - check - 1
+        return found, {row: left for row, left in lacking.items() if left}
 
     def forget(self, row: int) -> None:
         """Remove all values of a photo, in the caller's transaction."""
-        with self.lock:
+        with self._asking():
             for (number,) in self.db.execute(
                 "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
             ).fetchall():
@@ -277,22 +318,15 @@ class Attributes:
         have been known when the others with peanuts were. Raises QueryError where what is asked
         takes longer than FILTER_CPU_S.
         """
-        with self.lock:
-            own = not self.db.in_transaction
-            if own:
-                self.db.execute("BEGIN")
-            try:
-                with stopped_in_time(self.db):
-                    self._masks.refresh()
-                    yield Columns(self.declared(), self._masks)
-            finally:
-                if own:
-                    self.db.execute("COMMIT")
+        with self._at_one_moment(), stopped_in_time(self.db):
+            self._masks.refresh()
+            yield Columns(self.declared(), self._masks)
 
 
 def crc_of(*said: int | str) -> int:
     """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
-    return zlib.crc32(json.dumps(said).encode())
+    # What a damaged page has in place of a text or a number may be bytes.
+    return zlib.crc32(json.dumps(said, default=repr).encode())
 
 
 def written(value: Value) -> str:

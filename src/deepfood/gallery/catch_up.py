@@ -1,6 +1,5 @@
 """Catch up: give a Successor a vector of every photo that lives, while photos come and go."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,8 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError, PhotoNotFoundError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.gallery import Gallery
-from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.searched import SearchedGallery
-from deepfood.gallery.snapshot import open_store
+from deepfood.gallery.snapshot import check_vectors
 from deepfood.gallery.successor import Successor
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -69,12 +67,6 @@ def catch_up(
     return made, list(lost.values())
 
 
-def catch_up_attributes(successor: Successor, folder: Path) -> None:
-    """Take over most of them before anybody has to wait; `Successor.follow` does the rest."""
-    with contextlib.closing(open_store(folder, GalleryManifest.read(folder))) as living:
-        successor.follow_attributes(living)
-
-
 def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
     """Raise DatasetError where photos are lost that were not to be."""
     if lost and not drop_unreadable:
@@ -108,9 +100,10 @@ def embed_photos_of(
 
 
 def copy_vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
-    """The living vectors of photos, decoded."""
+    """The living vectors of photos, decoded. Raises ArtifactCorruptError where one is altered."""
     store = gallery.store
     vectors = store.vectors()
+    check_vectors(store, vectors)
     for photo in photos:
         found = store.find(photo.id)
         yield vectors.take(np.array([found[0]]))[0] if found else "it was removed meanwhile"

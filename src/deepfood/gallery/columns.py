@@ -19,6 +19,7 @@ _BUILT_IN_KNOWN = {
     name: f"SELECT row FROM photos WHERE {name} IS NOT NULL"  # noqa: S608
     for name in BUILT_IN
 }
+
 _OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 

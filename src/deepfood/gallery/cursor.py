@@ -25,6 +25,8 @@ Search = Callable[[int], tuple[Rows, Scores]]
 
 #: Pages end here: each costs as much as all before it.
 MOST_SEEN = 10_000
+#: And a page is looked for among so many.
+_MOST_ASKED = 4 * MOST_SEEN
 
 _FORM = struct.Struct("<BIQfQI")
 _VERSION = 1
@@ -50,8 +52,8 @@ class Cursor:
     def parse(cls, text: str, asked: bytes, generation: int) -> Self:
         """Raises QueryError for what is no cursor, or that of another question or generation.
 
-        The checksum finds mistakes. It need keep nobody out: a cursor gives no right to anything
-        that the same search without it does not show.
+        The checksum finds mistakes; the service signs a cursor besides. It gives no right to
+        anything that the same search without it does not show.
         """
         try:
             data = base64.urlsafe_b64decode(text.encode("ascii"))
@@ -92,7 +94,9 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
         if len(rows) > k or complete:
             return rows[:k], scores[:k], len(rows) > k
         # Photos of earlier pages can pass a filter now that did not then.
-        wanted += max(k, seen)
+        if wanted == _MOST_ASKED:
+            raise QueryError("the gallery has changed too much since: begin with the first page")
+        wanted = min(2 * wanted, _MOST_ASKED)
 
 
 def _digest(form: bytes, what: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from deepfood.data.photo_file import photo_id
@@ -13,7 +14,7 @@ class Photo:
     """A catalogue row. `width` and `height` are as shown, upright.
 
     `file` is below the photos' root; for a photo that was added it is only what it was called, and
-    its bytes are kept in the gallery. `edited` means that label and name were set by hand.
+    its bytes are kept in the gallery. `label_edited` and `name_edited`: set by hand, by a person.
     """
 
     sha256: str
@@ -26,7 +27,8 @@ class Photo:
     bytes: int
     modified_ns: int
     added: bool = False
-    edited: bool = False
+    label_edited: bool = False
+    name_edited: bool = False
 
     @property
     def id(self) -> str:
@@ -70,15 +72,32 @@ class Skipped:
 REMOVED = "it was removed from the gallery"
 
 PHOTO_FIELDS = tuple(field.name for field in fields(Photo))
+_FLAGS = sum(field.type is bool for field in fields(Photo))
+
+
+def edited(photo: Photo, edit: Mapping[str, Any]) -> Photo:
+    """The photo with its `label` and `name` set by hand, those of the two that `edit` has."""
+    if "label" in edit:
+        photo = replace(photo, label=edit["label"], label_edited=True)
+    if "name" in edit:
+        photo = replace(photo, name=edit["name"], name_edited=True)
+    return photo
+
+
+def relabelled(before: Photo, given: Photo) -> Photo:
+    """`before` with the label and name that are given by hand now."""
+    now = {"label": given.label, "name": given.name}
+    old = {"label": before.label, "name": before.name}
+    return edited(before, {key: now[key] for key in now if now[key] and now[key] != old[key]})
 
 
 def photo_from(values: tuple[Any, ...]) -> Photo:
     """A Photo of what SQLite gives for PHOTO_FIELDS; it knows no bool."""
-    return Photo(*values[:-2], *map(bool, values[-2:]))
+    return Photo(*values[:-_FLAGS], *map(bool, values[-_FLAGS:]))
 
 
 def checksum(entry: Photo | Skipped, *more: int) -> int:
     """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
     # In the order of the fields; dataclasses.astuple copies deeply, in ten times the time.
     values = [int(value) if isinstance(value, bool) else value for value in vars(entry).values()]
-    return zlib.crc32(json.dumps([*more, *values]).encode())
+    return zlib.crc32(json.dumps([*more, *values], default=repr).encode())

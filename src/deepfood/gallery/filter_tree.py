@@ -7,7 +7,8 @@ compared, also beside an OR that would be true without it, and the answer says h
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,21 @@ import numpy as np
 from deepfood.errors import FilterError
 from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.columns import Columns
+from deepfood.gallery.entry import Photo
 from deepfood.gallery.masks import Mask
-from deepfood.gallery.values import Key, Type, folded
+from deepfood.gallery.values import BUILT_IN, Key, Type, Value, folded, keys_of
 
 #: Where the filter is true, and where it may be: true or unknown.
 Kleene = tuple[Mask, Mask]
 Literal = str | float | bool
+_COMPARE = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,16 @@ class Filter:
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         raise NotImplementedError
 
+    def holds(self, photo: Photo, values: Mapping[str, Value]) -> bool:
+        """Whether one photo passes, by the values that are known of it."""
+        known: dict[str, Value] = dict(values)
+        known |= {name: text for name in BUILT_IN if (text := getattr(photo, name)) is not None}
+        return self.truth(known) is True
+
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        """The same of one photo, by its known values and texts; None is unknown."""
+        raise NotImplementedError
+
     def leaves(self) -> Iterator["Leaf"]:
         """Its comparisons, from left to right."""
         raise NotImplementedError
@@ -82,6 +102,10 @@ class And(Filter):
             other_true, other_possible = part.evaluate(now, rows)
             true, possible = true & other_true, possible & other_possible
         return true, possible
+
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        found = {part.truth(known) for part in self.parts}
+        return False if False in found else None if None in found else True
 
     def leaves(self) -> Iterator["Leaf"]:
         for part in self.parts:
@@ -102,6 +126,10 @@ class Or(Filter):
             true, possible = true | other_true, possible | other_possible
         return true, possible
 
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        found = {part.truth(known) for part in self.parts}
+        return True if True in found else None if None in found else False
+
     def leaves(self) -> Iterator["Leaf"]:
         for part in self.parts:
             yield from part.leaves()
@@ -119,6 +147,10 @@ class Not(Filter):
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         true, possible = self.part.evaluate(now, rows)
         return ~possible, ~true
+
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        found = self.part.truth(known)
+        return None if found is None else not found
 
     def leaves(self) -> Iterator["Leaf"]:
         return self.part.leaves()
@@ -142,6 +174,15 @@ class Leaf(Filter):
     def check_type(self, type_: Type) -> None:
         """Raise FilterError where an attribute of this type is not compared like this."""
 
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        if self.name not in known:
+            return None
+        return any(map(self.compares, keys_of(known[self.name])))
+
+    def compares(self, key: Key) -> bool:
+        """Whether it is true of a value with this key."""
+        raise NotImplementedError
+
     def _kleene(self, true: Mask, now: Columns) -> Kleene:
         return true, true | ~now.known(self.name, len(true))
 
@@ -163,6 +204,9 @@ class Compare(Leaf):
         keys = (_key(self.value),)
         return self._kleene(now.compared(self.name, self.operator, keys, rows), now)
 
+    def compares(self, key: Key) -> bool:
+        return bool(_COMPARE[self.operator](key, _key(self.value)))
+
     def __str__(self) -> str:
         return f"{self.name} {self.operator} {_written(self.value)}"
 
@@ -182,6 +226,9 @@ class Among(Leaf):
         keys = tuple(map(_key, self.values))
         return self._kleene(now.compared(self.name, "in", keys, rows), now)
 
+    def compares(self, key: Key) -> bool:
+        return key in map(_key, self.values)
+
     def __str__(self) -> str:
         return f"{self.name} IN ({', '.join(map(_written, self.values))})"
 
@@ -200,6 +247,9 @@ class Has(Leaf):
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         return self._kleene(now.compared(self.name, "=", (_key(self.value),), rows), now)
 
+    def compares(self, key: Key) -> bool:
+        return key == _key(self.value)
+
     def __str__(self) -> str:
         return f"{self.name} HAS {_written(self.value)}"
 
@@ -215,6 +265,9 @@ class Known(Leaf):
         mask = now.known(self.name, rows)
         mask = mask if self.known else ~mask
         return mask, mask
+
+    def truth(self, known: Mapping[str, Value]) -> bool | None:
+        return (self.name in known) == self.known
 
     def __str__(self) -> str:
         return f"{self.name} IS {'KNOWN' if self.known else 'UNKNOWN'}"

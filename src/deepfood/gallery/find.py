@@ -68,21 +68,27 @@ def find_in(
         if grouped or diverse != 0:
             groups, scores = _varied(now, search, k, diverse, grouped)
         else:
-            rows, scores, more = page(search, k, cursor)
-            groups = [[int(row)] for row in rows]
+            best, scores, more = page(search, k, cursor)
+            groups = [[int(row)] for row in best]
             if more:
                 seen = (cursor.seen if cursor else 0) + k
                 count = cursor.rows if cursor else len(now.vectors)
-                last = float(scores[-1]), int(rows[-1])
+                last = float(scores[-1]), int(best[-1])
                 following = Cursor(now.manifest.generation, count, *last, seen).text(question)
-        photos = now.store.at([row for members in groups for row in members])
-        if len(photos) == len(scores):  # else one was removed meanwhile
+        rows = [row for members in groups for row in members]
+        photos, known = now.store.at(rows), now.store.attributes.read_many(rows)
+        # What a filter lets pass is asked of indexes; what is shown passes by its own values too.
+        if len(photos) == len(scores) and (
+            where is None or all(where.holds(photos[row], known[row]) for row in rows)
+        ):
             shown = _hits(photos, groups, scores)
             hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
-            known = now.store.attributes.read_many([members[0] for members in groups])
-            attributes = {photos[row].id: values for row, values in known.items()}
+            attributes = {
+                hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
+            }
             total = now.count if allowed is None else int(np.count_nonzero(allowed))
             return Found(hits, alike, attributes, notes, following, total)
+        now.expect_changed()  # photos were removed meanwhile, or have other values
 
 
 def _allowed(

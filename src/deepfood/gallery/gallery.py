@@ -19,6 +19,7 @@ from deepfood.errors import (
     PhotoNotFoundError,
 )
 from deepfood.gallery.entry import Hit, Photo
+from deepfood.gallery.examples import examples_of
 from deepfood.gallery.find import find_in
 from deepfood.gallery.manifest import GalleryManifest
 from deepfood.gallery.photo_files import PhotoFiles, of_size, place_of, reads_ahead
@@ -195,7 +196,7 @@ class Gallery:
         """The attributes that are declared."""
         known = self.store.attributes
         return [
-            ColumnFacts(one.name, one.type, one.safety, known.examples(one.name))
+            ColumnFacts(one.name, one.type, one.safety, examples_of(known, one))
             for one in known.declared().values()
         ]
 
@@ -226,11 +227,12 @@ class Gallery:
             now = self.refresh()
             rows, scores = now.index.search(query, k, now.allowed)
             photos = now.store.at(rows)
-            if len(photos) == len(rows):  # else one was removed meanwhile
+            if len(photos) == len(rows):
                 return [
                     Hit(photos[int(row)], float(score))
                     for row, score in zip(rows, scores, strict=True)
                 ]
+            now.expect_changed()  # one was removed meanwhile
 
     def search_like(self, photo_id: str, k: int) -> list[Hit]:
         """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
@@ -260,7 +262,9 @@ class Gallery:
         return photo, store.attributes.read(row)
 
     def where(self, photo: Photo) -> str:
-        """Where the photo's file should be: its path or s3:// URL."""
+        """Its file's path or s3:// URL; of a pulled one, which lies by its content, its name."""
+        if self._files.is_pulled:
+            return photo.file
         root, file = place_of(photo, self._files, self.photos_root)
         return root.where(file)
 

@@ -1,13 +1,13 @@
 """Bring a table of attributes into a gallery that is there."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepfood.gallery.attribute_table import Table, import_table
-from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.recover import open_to_change
 from deepfood.gallery.values import Type
 
 
@@ -21,7 +21,9 @@ def import_attributes(
     GalleryManifest.read(folder)  # before the lock, which would make its file
     with only_writer(folder):
         manifest = GalleryManifest.read(folder)
-        inside = manifest.folder(folder)
-        opened = GrowingStore.open(inside, manifest.dimension, manifest.storage)
-        with contextlib.closing(opened) as store, store.changing_attributes() as attributes:
-            return import_table(attributes, table, store.rows_by_key(), types=types, safety=safety)
+        with open_to_change(folder, manifest) as store:
+            declared = store.attributes.declared()
+            photos = NamedPhotos[int](store.names(), manifest.photos_root)
+            found = read_table(declared, table, photos, types=types, safety=safety)
+            store.import_values(found.declared, found.values)
+            return found

@@ -20,11 +20,14 @@ class Known:
 
         Copies of another photo show neither, so theirs may change; what was set by hand stays.
         """
+        one = self.entry
         return (
-            isinstance(self.entry, Skipped)
-            or self.entry.edited
-            or self.entry.file != file.file
-            or (self.entry.label, self.entry.name) == (file.label, file.name)
+            isinstance(one, Skipped)
+            or one.file != file.file
+            or (
+                (one.label_edited or one.label == file.label)
+                and (one.name_edited or one.name == file.name)
+            )
         )
 
 
@@ -33,11 +36,11 @@ def known_files(stores: list[Store]) -> dict[str, Known]:
     known: dict[str, Known] = {}
     for store in reversed(stores):
         by_content: dict[str, tuple[int, Photo]] = {}
-        for row, photo in store.rows():
+        for row, photo in store.sound_rows():
             if not photo.added:
                 known[photo.file] = Known(store, row, photo)
             by_content[photo.sha256] = (row, photo)
-        for skipped in store.skipped():
+        for skipped in store.sound_skipped():
             if skipped.same_as in by_content:
                 row, photo = by_content[skipped.same_as]
                 # The same bytes as a photo that is there: its vector serves this file too.

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from deepfood.gallery.manifest import MODELS, GalleryManifest, is_generation
 
+#: What `verify --repair` could not put to use, and does not delete.
+LOST_FOUND = "lost+found"
 #: Unfinished work of a build, which the next build goes on with.
 BUILDING = "building"
 

@@ -43,8 +43,13 @@ class GalleryManifest(Manifest):
     #: The generation that said the same when this one took over, and the number of this one's
     #: newest change then; a build says something else than the generation before it.
     took_over: tuple[int, int] | None = None
-    #: The generation before, made with another Model, which is kept so that one can go back to it.
+    #: The generation before, of the last build or change of Model, to go back to.
     before: "GalleryManifest | None" = None
+
+    def write(self, folder: Path) -> None:
+        """Commit, once a copy for `deepfood verify --repair` lies in the generation's folder."""
+        super().write(self.folder(folder))
+        super().write(folder)
 
     def folder(self, gallery: Path) -> Path:
         return generation_folder(gallery, self.generation)
@@ -78,6 +83,12 @@ class GalleryManifest(Manifest):
 def is_gallery(folder: Path) -> bool:
     """Whether a gallery is there already, whatever state it is in."""
     return (folder / MANIFEST).is_file() and kind_of(folder) == "gallery"
+
+
+def manifest_copies(gallery: Path) -> list[Path]:
+    """The folders of generations that keep a copy of their manifest, the newest copy last."""
+    found = [path.parent for path in gallery.glob(f"{_GENERATION}*/{MANIFEST}")]
+    return sorted(found, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns)
 
 
 def generation_folder(gallery: Path, generation: int) -> Path:

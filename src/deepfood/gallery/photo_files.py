@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from deepfood.artifacts import sync_folder
+from deepfood.artifacts import read_file, sync_folder
 from deepfood.data.locate import root_named
 from deepfood.data.root import CheckBytes, Folder, Root
 from deepfood.errors import PhotoError, disk_full_named
@@ -81,7 +81,7 @@ class PhotoFiles:
     @cached_property
     def remote(self) -> Root | None:
         """Where photos of a gallery that was pulled have stayed, None for nowhere."""
-        text = self._photos_at.read_text(encoding="utf-8")
+        text = read_file(self._photos_at).decode(errors="replace")
         return root_named(text) if text else None
 
     def file(self, sha256: str) -> str:
@@ -118,10 +118,21 @@ class PhotoFiles:
         beside.replace(path)
         return changed
 
+    def clean_up(self, store: Store) -> None:
+        """`finish` what a killed writer began.
+
+        Raises ArtifactCorruptError where a file has no row, and the catalogue has been damaged: it
+        is perhaps one whose row was lost.
+        """
+        noted = [one for one in self.unfinished() if len(one) == _SHA256_DIGITS]
+        if any(self.path(one).exists() and not store.keeps(one) for one in noted):
+            store.check_rows()
+        self.finish(store)
+
     def finish(self, store: Store) -> None:
-        """Delete the files of what `begin` noted that have no row: after a change, or a crash."""
+        """Delete the files of what `begin` noted that have no row."""
         try:
-            lines = self._unfinished.read_text(encoding="ascii").split()
+            lines = read_file(self._unfinished).decode("ascii", "replace").split()
         except FileNotFoundError:
             return
         for sha256 in lines:
@@ -135,7 +146,7 @@ class PhotoFiles:
     def unfinished(self) -> set[str]:
         """Names of files that a writer has begun to write or to delete: they may have no row."""
         try:
-            noted = self._unfinished.read_text(encoding="ascii").split()
+            noted = read_file(self._unfinished).decode("ascii", "replace").split()
         except FileNotFoundError:
             return set()
         return {*noted, *(f".{name}.new" for name in noted)}

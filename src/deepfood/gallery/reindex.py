@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from deepfood.artifacts import sync_folder
+from deepfood.beside import name_beside
 from deepfood.errors import disk_full_named
 from deepfood.gallery.assemble import index_files
 from deepfood.gallery.leftovers import old_indexes, remove_old_indexes
@@ -58,7 +59,7 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
             now.store.close()
             return True
         path = index_path(manifest.folder(folder), spec, covered)
-        beside = path.with_name(f".{path.name}.new")
+        beside = name_beside(path)
         if kind.suffix:
             with (
                 disk_full_named(folder),

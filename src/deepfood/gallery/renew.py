@@ -31,16 +31,18 @@ from deepfood.gallery.catch_up import (
     Vector,
     Vectors,
     catch_up,
-    catch_up_attributes,
     copy_vectors,
     embed_photos_of,
     refuse_lost,
 )
 from deepfood.gallery.entry import Photo
+from deepfood.gallery.fold import checkpoint_if_long
 from deepfood.gallery.gallery import Gallery
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.gallery.recover import check_head
 from deepfood.gallery.snapshot import Snapshot, open_store
 from deepfood.gallery.store import Store
 from deepfood.gallery.successor import Successor
@@ -172,7 +174,7 @@ class _Renewal:
         self, *, swap: bool, same_model: bool, drop_unreadable: bool
     ) -> RenewReport[GalleryManifest]:
         started = time.monotonic()
-        folder, model = self.folder, self.model
+        folder, model, journal = self.folder, self.model, Journal(self.folder)
 
         def fill(passes: int) -> tuple[int, Lost]:
             return catch_up(
@@ -196,20 +198,22 @@ class _Renewal:
                 refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
                 if not successor.count():
                     raise DatasetError(f"{folder} has no photos: build it, or add some")
-                catch_up_attributes(successor, folder)
+                successor.follow_said(journal)
                 manifest = self._index(successor, living)
                 if not same_model:
                     calibration, why_not = calibrate_store(successor, model, quiet=self.quiet)
                     made_again = {"calibration": calibration, "uncalibrated": why_not}
                     manifest = manifest.model_copy(update=made_again)
                 made += fill(1)[0]  # what was added while that took its time
-                catch_up_attributes(successor, folder)
+                successor.follow_said(journal)
                 with only_writer(folder, WAIT_S):
                     more, lost = fill(2)
                     refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
                     living = GalleryManifest.read(folder)
                     with contextlib.closing(open_store(folder, living)) as store:
-                        successor.follow(store, [photo for photo, _ in lost])
+                        check_head(store, journal)
+                        successor.follow(store, journal, [photo for photo, _ in lost])
+                    checkpoint_if_long(journal, successor.follow_said(journal))
                     count, took_over = successor.count(), (living.generation, successor.seq())
                     successor.close()
                     before = living.before if same_model else living.alone

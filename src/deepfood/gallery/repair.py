@@ -1,28 +1,43 @@
-"""Mend what `verify` finds wrong, as far as the photos' bytes are still there to do it from."""
+"""Mend what `verify` finds wrong, as far as journal and photos are still there to do it from.
 
-from collections.abc import Callable
+Nothing is deleted that is not there twice: what cannot be put to use is moved to `lost+found/`.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepfood.artifacts import sync_folder
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoFile
 from deepfood.data.root import Root
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactError, PhotoError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError, PhotoError
 from deepfood.gallery.assemble import index_files
-from deepfood.gallery.attribute_faults import mend_attribute
 from deepfood.gallery.entry import Photo
-from deepfood.gallery.growing_store import GrowingStore
-from deepfood.gallery.leftovers import remove_old_indexes
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.following_store import FollowingStore
+from deepfood.gallery.journal import Journal
+from deepfood.gallery.leftovers import LOST_FOUND, remove_old_indexes
 from deepfood.gallery.lock import only_writer
-from deepfood.gallery.manifest import GalleryManifest, index_path, keep_model
+from deepfood.gallery.manifest import GalleryManifest, index_path, keep_model, manifest_copies
 from deepfood.gallery.photo_files import PhotoFiles, place_of
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
+from deepfood.gallery.recover import user
+from deepfood.gallery.salvage import count_anew, salvage
+from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.gallery.verify import Fault, find_faults
 from deepfood.index import INDEXES
 from deepfood.model import Model
 from deepfood.progress import bar
+
+#: What one round mends may show what was hidden behind it.
+_ROUNDS = 4
 
 
 def repair(
@@ -38,33 +53,33 @@ def repair(
     A missing Model is taken from `models`, if it is among them; `open_embedder` is called only
     where a photo must be embedded again. Raises ArtifactBusyError where it is being written.
     """
-    GalleryManifest.read(folder)
     with only_writer(folder):
-        manifest = GalleryManifest.read(folder)
-        faults = list(find_faults(folder, photos_root, quiet=quiet))
-        done: list[str] = []
-        if any(fault.mend == "model" for fault in faults):
-            for model in models:
-                if model.fingerprint == manifest.model_fingerprint:
-                    keep_model(folder, model)
-                    done.append("the copy of the Model is made again")
-                    break
-        try:
-            store = GrowingStore.open(
-                manifest.folder(folder), manifest.dimension, manifest.storage, lengthen=True
-            )
-        except ArtifactError:
-            return done, [fault.what for fault in find_faults(folder, photos_root, quiet=quiet)]
-        try:
-            root = root_named(photos_root or manifest.photos_root)
-            PhotoFiles(folder).finish(store)
-            mender = _Mender(folder, manifest, store, root, models, open_embedder)
-            done += [line for fault in faults if (line := mender.mend(fault))]
-        finally:
-            store.close()
-        if any(fault.mend == "index" for fault in faults):
-            done.append(_write_index(folder, manifest, quiet=quiet))
-        return done, [fault.what for fault in find_faults(folder, photos_root, quiet=quiet)]
+        done = _manifest_again(folder)
+        faults: list[Fault] = []
+        for _ in range(_ROUNDS):
+            before, faults = faults, list(find_faults(folder, photos_root, quiet=quiet))
+            if not faults or faults == before:
+                break
+            manifest = GalleryManifest.read(folder)
+            mender = _Mender(folder, manifest, photos_root, models, open_embedder, quiet)
+            done += mender.mend(faults)
+        return done, [fault.what for fault in faults]
+
+
+def _manifest_again(folder: Path) -> list[str]:
+    """Put the copy of a manifest into its place where that cannot be read."""
+    try:
+        GalleryManifest.read(folder)
+    except (ArtifactMissingError, ArtifactCorruptError):
+        for copy in reversed(manifest_copies(folder)):
+            try:
+                GalleryManifest.read(copy)
+            except ArtifactError:
+                continue
+            write_atomically(folder / MANIFEST, (copy / MANIFEST).read_bytes())
+            return ["the manifest is written again, from its copy"]
+        raise
+    return []
 
 
 class _Mender:
@@ -72,48 +87,99 @@ class _Mender:
         self,
         folder: Path,
         manifest: GalleryManifest,
-        store: GrowingStore,
-        photos_root: Root,
+        photos_root: Path | str | None,
         models: list[Model],
         open_embedder: Callable[[Model], Embedder],
+        quiet: bool,
     ) -> None:
-        self._store = store
+        self._folder, self._manifest, self._quiet = folder, manifest, quiet
         self._files = PhotoFiles(folder)
-        self._root = photos_root
+        self._root: Root = root_named(photos_root or manifest.photos_root)
         self._model = next(
             (one for one in models if one.fingerprint == manifest.model_fingerprint), None
         )
         self._open_embedder = open_embedder
         self._embedder: Embedder | None = None
-        self._seen: set[int] = set()
+        self._journal = Journal(folder)
 
-    def mend(self, fault: Fault) -> str | None:
-        """What was done about it, or None."""
+    def mend(self, faults: Sequence[Fault]) -> list[str]:
+        """What was done about them, a line each."""
+        wanted = {fault.mend for fault in faults}
+        done: list[str] = []
+        if "model" in wanted and self._model is not None:
+            keep_model(self._folder, self._model)
+            done.append("the copy of the Model is made again")
+        try:
+            if "state" in wanted:
+                done.append(count_anew(self._manifest.folder(self._folder) / CATALOGUE))
+            if "journal" in wanted:
+                done += self._salvage()
+            done += self._mend_store(faults)
+        except ArtifactError as error:
+            done.append(f"the catalogue is left as it is: {error}")
+        if "index" in wanted:
+            done.append(self._write_index())
+        return done
+
+    def _salvage(self) -> list[str]:
+        manifest = self._manifest
+        try:
+            store = Store.open(manifest.folder(self._folder), manifest.dimension, manifest.storage)
+        except (ArtifactCorruptError, ArtifactMissingError):
+            return salvage(self._folder, None, user())
+        with contextlib.closing(store):
+            return salvage(self._folder, store, user())
+
+    def _mend_store(self, faults: Sequence[Fault]) -> list[str]:
+        manifest = self._manifest
+        inside = manifest.folder(self._folder)
+        store = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)
+        try:
+            done: list[str] = []
+            seen: set[int] = set()
+            for fault in faults:
+                if line := self._mend_one(store, fault, seen):
+                    done.append(line)
+            if {"said", "aside", "journal", "state", "row", "sums"} & {
+                fault.mend for fault in faults
+            }:
+                store.follow_journal(Fold.of(self._journal), self._embed_added)
+                done.append("the catalogue says again what the journal says")
+            done += [
+                self._keep_aside(fault.path)
+                for fault in faults
+                if fault.mend == "aside" and not store.has(fault.path.name)
+            ]
+            with contextlib.suppress(ArtifactCorruptError):
+                self._files.clean_up(store)
+            return done
+        finally:
+            store.close()
+
+    def _mend_one(self, store: FollowingStore, fault: Fault, seen: set[int]) -> str | None:
         if fault.mend == "catalogue":
-            self._store.rebuild_indexes()
+            store.rebuild_indexes()
             return "the catalogue's own indexes are built again"
-        if fault.attribute is not None:
-            with self._store.changing_attributes() as attributes:
-                return mend_attribute(attributes, fault.attribute)
         if fault.mend == "hole":
-            self._store.make_holes([fault.row])
+            store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"
         if fault.mend == "skipped":
-            self._store.forget_skipped(fault.file)
+            store.forget_skipped(fault.file)
             return f"{fault.file} is forgotten; the next build looks at it again"
+        if fault.mend == "sums":
+            store.sum_again()
+            return "the catalogue's sums are made again; the next build looks at all files again"
         if fault.mend == "drop":
             _drop(fault.path)
             return f"{fault.path.name} is deleted"
-        if fault.mend in ("row", "vector") and fault.row not in self._seen:
-            self._seen.add(fault.row)
-            return self._look_again(fault.row)
+        if fault.mend in ("row", "vector") and fault.row not in seen:
+            seen.add(fault.row)
+            return self._look_again(store, fault.row)
         return None
 
-    def _look_again(self, row: int) -> str | None:
+    def _look_again(self, store: FollowingStore, row: int) -> str | None:
         """Embed a row's photo again, and write its vector and what the catalogue says of it."""
-        before = next(
-            (photo for at, photo, _ in self._store.rows_as_they_stand() if at == row), None
-        )
+        before = next((photo for _, photo, _ in store.rows_as_they_stand(row)), None)
         if before is None:
             return None
         for added in (True, False):
@@ -121,11 +187,24 @@ class _Mender:
             if one is None:
                 continue
             same = one.photo.sha256 == before.sha256
-            if same or self._store.has_vector(row, one.vector):
-                self._store.mend(row, one.photo, one.vector)
+            if same or store.has_vector(row, one.vector):
+                store.mend(row, one.photo, one.vector)
                 said = f"label {before.label!r} and name {before.name!r} are as they stood"
                 return f"row {row} ({before.file}) is embedded again; {said}"
         return None
+
+    def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
+        """The vectors of photos that were added. Raises ArtifactCorruptError."""
+        vectors = []
+        for photo in photos:
+            one = self._embedded(photo)
+            if one is None or one.photo.sha256 != photo.sha256:
+                raise ArtifactCorruptError(
+                    f"the added photo {photo.file} ({photo.id}) cannot be embedded: its bytes, or "
+                    "the gallery's Model, are gone"
+                )
+            vectors.append(one.vector)
+        return vectors
 
     def _embedded(self, before: Photo) -> EmbeddedPhoto | None:
         if self._embedder is None and self._model is not None:
@@ -141,9 +220,49 @@ class _Mender:
         except PhotoError:
             return None
         photo = replace(
-            one.photo, modified_ns=modified_ns, added=before.added, edited=before.edited
+            one.photo,
+            modified_ns=modified_ns,
+            added=before.added,
+            label_edited=before.label_edited,
+            name_edited=before.name_edited,
         )
         return replace(one, photo=photo)
+
+    def _keep_aside(self, path: Path) -> str:
+        return f"{path.name} is kept in {keep_aside(self._folder, path)}: nobody added it"
+
+    def _write_index(self) -> str:
+        """Build the index of all rows from the vectors, and commit it."""
+        folder, manifest = self._folder, self._manifest
+        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
+        vectors = store.vectors()
+        store.close()
+        kind = INDEXES[manifest.index.kind]
+        path = index_path(manifest.folder(folder), manifest.index, len(vectors))
+        if kind.suffix:
+            with bar(
+                f"indexing ({kind.kind})", " vectors", len(vectors), quiet=self._quiet
+            ) as progress:
+                beside = path.with_name(f".{path.name}.new")
+                kind.build(vectors, beside, manifest.index, progress.update)
+                beside.replace(path)
+                sync_folder(path.parent)
+        files = index_files(folder, path) if kind.suffix else {}
+        manifest = manifest.model_copy(update={"covered": len(vectors), "files": files})
+        manifest.write(folder)
+        remove_old_indexes(folder, manifest)
+        return "the index is built again"
+
+
+def keep_aside(folder: Path, path: Path) -> Path:
+    """Move a file to the gallery's lost+found, under a name that is free."""
+    home = folder / LOST_FOUND
+    home.mkdir(exist_ok=True)
+    to, number = home / path.name, 1
+    while to.exists():
+        to, number = home / f"{path.name}.{number}", number + 1
+    shutil.move(path, to)
+    return to.relative_to(folder)
 
 
 def _drop(path: Path) -> None:
@@ -153,23 +272,3 @@ def _drop(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
-
-
-def _write_index(folder: Path, manifest: GalleryManifest, *, quiet: bool) -> str:
-    """Build the index of all rows from the vectors, and commit it."""
-    store = GrowingStore.open(manifest.folder(folder), manifest.dimension, manifest.storage)
-    vectors = store.vectors()
-    store.close()
-    kind = INDEXES[manifest.index.kind]
-    path = index_path(manifest.folder(folder), manifest.index, len(vectors))
-    if kind.suffix:
-        with bar(f"indexing ({kind.kind})", " vectors", len(vectors), quiet=quiet) as progress:
-            beside = path.with_name(f".{path.name}.new")
-            kind.build(vectors, beside, manifest.index, progress.update)
-            beside.replace(path)
-            sync_folder(path.parent)
-    files = index_files(folder, path) if kind.suffix else {}
-    manifest = manifest.model_copy(update={"covered": len(vectors), "files": files})
-    manifest.write(folder)
-    remove_old_indexes(folder, manifest)
-    return "the index is built again"

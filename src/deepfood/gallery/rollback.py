@@ -1,8 +1,8 @@
-"""Back to the generation before, which a change of Model has kept: in seconds, and losing nothing.
+"""Back to the generation before, which each build and change of Model keeps, losing nothing said.
 
-The old generation takes over what was changed since: photos that were added are embedded with its
-Model, removed ones become holes, labels and names are updated. The newer one is then the one
-before, so that a second rollback goes forward again.
+The old generation takes in what the journal has since: photos that were added are embedded with its
+Model, removed ones become holes, labels, names and attributes are what people say now. The newer
+one is then the one before, so that a second rollback goes forward again.
 """
 
 import contextlib
@@ -13,24 +13,19 @@ from pathlib import Path
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, ArtifactMissingError
-from deepfood.gallery.catch_up import (
-    PASSES,
-    Lost,
-    Vector,
-    catch_up,
-    catch_up_attributes,
-    embed_photos_of,
-    refuse_lost,
-)
+from deepfood.gallery.catch_up import Lost, Vector, embed_photos_of, refuse_lost
 from deepfood.gallery.entry import Photo
+from deepfood.gallery.following_store import FollowingStore
 from deepfood.gallery.gallery import Gallery
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.leftovers import remove_leftovers
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.recover import replay
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import WAIT_S, RenewReport, only_renewal
 from deepfood.gallery.snapshot import Snapshot, open_store, stamp_of
-from deepfood.gallery.successor import Successor
+from deepfood.gallery.successor import unreadable
 from deepfood.model import Model, open_model
 
 
@@ -49,51 +44,55 @@ def rollback(
     photo cannot be read, or DiskFullError; the gallery then stays as it was.
     """
     started = time.monotonic()
+    journal, lost, made = Journal(folder), Lost(), 0
     with only_renewal(folder), _replaced_told(folder):
         before = _before(folder)
         model = open_model(before.model_folder(folder))
         Snapshot.of(folder, stamp_of(folder), before, contents=True).store.close()  # is it whole?
 
-        def vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
-            return embed_photos_of(gallery, photos, open_embedder(model))
-
-        def fill(passes: int) -> tuple[int, Lost]:
-            return catch_up(
-                successor,
-                folder,
-                vectors,
-                what="embedding",
-                passes=passes,
-                announce=True,
-                photos_root=photos_root,
-                quiet=quiet,
-            )
+        def embed(photos: Sequence[Photo]) -> list[Vector | None]:
+            nonlocal made
+            if not photos:
+                return []
+            with Gallery.open(folder, photos_root=photos_root) as living:
+                found = list(embed_photos_of(living, photos, open_embedder(model)))
+            failed = [
+                (photo, one)
+                for photo, one in zip(photos, found, strict=True)
+                if isinstance(one, str)
+            ]
+            refuse_lost(folder, failed, drop_unreadable=drop_unreadable)
+            lost.extend(failed)
+            made += len(found) - len(failed)
+            return [None if isinstance(one, str) else one for one in found]
 
         inside = before.folder(folder)
         with contextlib.closing(
-            Successor.open(inside, before.dimension, before.storage)
-        ) as successor:
-            made, lost = fill(PASSES)
-            refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
-            catch_up_attributes(successor, folder)
+            FollowingStore.open(inside, before.dimension, before.storage)
+        ) as store:
+            replay(store, journal, embed)  # while others go on writing
             with only_writer(folder, WAIT_S):
                 before = _before(folder)
-                more, lost = fill(2)
-                refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
+                replay(store, journal, embed)
+                store.note_skipped(unreadable(photo) for photo, _ in lost)
                 living = GalleryManifest.read(folder)
-                with contextlib.closing(open_store(folder, living)) as store:
-                    successor.follow(store, [photo for photo, _ in lost])
-                took_over = living.generation, successor.seq()
+                took_over = (living.generation, store.seq()) if _same(folder, store) else None
                 update = {"before": living.alone, "took_over": took_over}
                 manifest = before.model_copy(update=update)
                 manifest.write(folder)
                 remove_leftovers(folder, manifest)
-                count = successor.count()
+                count = store.count()
     with Gallery.open(folder) as now:
         late = wants_reindex(now.refresh())
-    if late:  # what was added since the change of Model is a tail
+    if late:  # what was added since is a tail
         reindex(folder, quiet=quiet)
-    return RenewReport(manifest, count, made + more, lost, time.monotonic() - started, True)
+    return RenewReport(manifest, count, made, lost, time.monotonic() - started, True)
+
+
+def _same(folder: Path, store: FollowingStore) -> bool:
+    """Whether the living generation holds the same photos: then searches may go on with it."""
+    with contextlib.closing(open_store(folder, GalleryManifest.read(folder))) as living:
+        return living.hashes() == store.hashes()
 
 
 @contextlib.contextmanager
@@ -125,7 +124,6 @@ def _before(folder: Path) -> GalleryManifest:
     before = GalleryManifest.read(folder).before
     if before is None:
         raise ArtifactMissingError(
-            f"{folder} has no generation before: deepfood reembed keeps one, and the next build or "
-            "reembed replaces it"
+            f"{folder} has no generation before: the next build or reembed keeps one"
         )
     return before

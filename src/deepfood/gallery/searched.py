@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.declared import Declared
 from deepfood.gallery.entry import Hit, Photo
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.find import Found
@@ -114,7 +115,11 @@ class SearchedGallery(Protocol):
 class ChangedGallery(Protocol):
     """`GalleryWriter` says what each of these does."""
 
+    def declared(self) -> Mapping[str, Declared]: ...
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]: ...
+    def drop_attribute(self, name: str) -> None: ...
     def add(self, new: Sequence["EmbeddedPhoto"]) -> list["Outcome"]: ...
+    def undo(self, number: int) -> list[Photo]: ...
     def remove(self, names: Sequence[str]) -> list[Photo]: ...
     def update(
         self,

@@ -1,5 +1,6 @@
 """A Snapshot: what a reader sees of a gallery at one moment, for as long as a search takes."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -11,10 +12,9 @@ from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.recover import catch_up_with_journal
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, Index, Mask, VectorFile
-
-_CHUNK = 4096
 
 Stamp = tuple[int, int, int]
 
@@ -41,7 +41,10 @@ class Snapshot:
         while True:
             stamp = stamp_of(folder)
             try:
-                return cls.of(folder, stamp, GalleryManifest.read(folder), contents=contents)
+                manifest = GalleryManifest.read(folder)
+                with contextlib.closing(open_store(folder, manifest)) as store:
+                    catch_up_with_journal(folder, manifest, store)
+                return cls.of(folder, stamp, manifest, contents=contents)
             except ArtifactError:
                 if stamp_of(folder) == stamp:  # else what it named may be gone by now
                     raise
@@ -51,9 +54,8 @@ class Snapshot:
         """Open what a manifest names. Raises ArtifactError."""
         manifest.check_on_open(folder, contents=contents)
         store = open_store(folder, manifest)
-        seq = store.seq()
-        holes = store.removed_since(0)
-        vectors = store.vectors()
+        state, holes = store.holes()
+        vectors = store.vectors(state.next_row)
         if contents and len(vectors) * vectors.row_bytes <= CHECK_ON_OPEN_BYTES:
             check_vectors(store, vectors)
         alive = np.ones(len(vectors), bool)
@@ -66,25 +68,33 @@ class Snapshot:
             )
         index = kind.open(vectors, path, manifest.index, covered)
         count = int(np.count_nonzero(alive))
-        return cls(stamp, manifest, store, vectors, alive, count, index, seq)
+        return cls(stamp, manifest, store, vectors, alive, count, index, state.seq)
 
     def caught_up(self) -> "Snapshot":
         """With the changes that were committed since."""
-        # In this order: what is read later may be newer, and is then read once more.
-        seq = self.store.seq()
-        if seq == self.seq:
+        state, holes = self.store.changed_since(self.seq)
+        if state.seq == self.seq:
             return self
-        holes = self.store.removed_since(self.seq)
-        rows = self.store.next_row()
         vectors, index = self.vectors, self.index
-        if rows > len(vectors):
-            vectors = self.store.vectors()
+        if state.next_row > len(vectors):
+            vectors = self.store.vectors(state.next_row)
             index = index.extended(vectors)
         alive = np.ones(len(vectors), bool)
         alive[: len(self.alive)] = self.alive
         alive[holes] = False
         count = int(np.count_nonzero(alive))
-        return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=seq)
+        return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=state.seq)
+
+    def expect_changed(self) -> None:
+        """For who finds that rows and catalogue do not agree, and would look again.
+
+        Raises ArtifactCorruptError where nobody has changed the gallery since: it is damaged.
+        """
+        if self.store.seq() == self.seq:
+            raise ArtifactCorruptError(
+                f"{self.store.folder} is damaged: a row of its catalogue, or an attribute, is not "
+                "what was written: run deepfood verify --repair"
+            )
 
     def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
         """All photos, the vectors, and of each photo its row in them, int64 [count]."""
@@ -113,22 +123,9 @@ def stamp_of(folder: Path) -> Stamp:
 
 def check_vectors(store: Store, vectors: VectorFile) -> None:
     """Raise ArtifactCorruptError where a photo's vector is not what the catalogue says."""
-    altered = altered_rows(store, vectors)
+    altered = store.altered_vectors(vectors)
     if len(altered):
         raise ArtifactCorruptError(
             f"{store.vectors_path} is damaged: {len(altered)} vectors are altered, row "
             f"{altered[0]} first: run deepfood verify --repair"
         )
-
-
-def altered_rows(store: Store, vectors: VectorFile) -> list[int]:
-    """The rows whose vectors are not what the catalogue says."""
-    rows, wanted = store.crcs()
-    known = rows < len(vectors)  # else added since
-    rows, wanted = rows[known], wanted[known]
-    found: list[int] = []
-    for start in range(0, len(vectors), _CHUNK):
-        here = (rows >= start) & (rows < start + _CHUNK)
-        crcs = vectors.crc(start, min(start + _CHUNK, len(vectors)))
-        found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
-    return found

@@ -2,8 +2,9 @@
 
 A row is a photo's place in the vectors, and is never used twice. A removed photo leaves a hole: its
 catalogue row is gone, and its vector stays until the next generation. Whatever changes is noted in
-`changes`, so that who reads can catch up. The catalogue is the truth: vectors beyond its `next_row`
-are of photos that were never acknowledged.
+`changes`, so that who reads can catch up. The table `state` has one row, with a checksum: how many
+rows and changes there are, and the newest record of the journal that the catalogue contains.
+Vectors beyond its `next_row` are of photos that were never acknowledged.
 """
 
 import os
@@ -13,28 +14,41 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
-from deepfood.errors import ArtifactCorruptError, ArtifactMissingError, disk_full_named
+from deepfood.errors import (
+    ArtifactBusyError,
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactMissingError,
+    disk_full_named,
+)
 from deepfood.gallery.attributes import SCHEMA as ATTRIBUTES_SCHEMA
-from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.attributes import Attributes, crc_of
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
+from deepfood.gallery.fold import Said, said_from
+from deepfood.gallery.journal import BEGINNING, Head
+from deepfood.gallery.sums import SCHEMA as SUMS_SCHEMA
+from deepfood.gallery.sums import sum_fits
 from deepfood.index import Storage, VectorFile
 
 CATALOGUE = "catalogue.sqlite"
 
-#: `changes` has nothing of what a build put in: who reads begins with all of that.
+#: `changes` has nothing of what a build put in: who reads begins with all of that. `absent` has
+#: what was said of photos that are not here now, and counts again once they are back.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS photos (
     row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, label TEXT, name TEXT,
     media_type TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
     bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, added INTEGER NOT NULL,
-    edited INTEGER NOT NULL, vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL
+    label_edited INTEGER NOT NULL, name_edited INTEGER NOT NULL,
+    vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL, values_sum INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS photos_sha256 ON photos (sha256);
 CREATE INDEX IF NOT EXISTS photos_file ON photos (file);
@@ -45,18 +59,37 @@ CREATE TABLE IF NOT EXISTS skipped (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS skipped_same_as ON skipped (same_as);
 CREATE TABLE IF NOT EXISTS changes (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('add', 'remove', 'update'))
+    seq INTEGER PRIMARY KEY, row INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('add', 'remove', 'update')), checksum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS removals ON changes (seq, row) WHERE kind = 'remove';
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-INSERT OR IGNORE INTO state VALUES ('next_row', 0);
+CREATE TABLE IF NOT EXISTS state (
+    id INTEGER PRIMARY KEY CHECK (id = 0), next_row INTEGER NOT NULL, seq INTEGER NOT NULL,
+    record INTEGER NOT NULL, record_sum TEXT NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS absent (
+    sha256 TEXT PRIMARY KEY, said TEXT NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
 """
 SCHEMA += ATTRIBUTES_SCHEMA
+SCHEMA += SUMS_SCHEMA
 
 _PHOTO = ", ".join(PHOTO_FIELDS)
+_NAMES = "SELECT row, sha256, file FROM photos"
+_CRC_CHUNK = 4096
 #: Variables in one statement; SQLite allows more.
 _CHUNK = 500
+
+
+class State(NamedTuple):
+    """How many rows there are, the number of the newest change, and the newest record."""
+
+    next_row: int = 0
+    seq: int = 0
+    head: Head = BEGINNING
+
+    def checksum(self) -> int:
+        return crc_of(self.next_row, self.seq, *self.head)
 
 
 class Store:
@@ -75,6 +108,7 @@ class Store:
         self.storage = storage
         self._db = connection
         self._lock = threading.RLock()
+        self._altered_vectors: set[int] | None = None
         # A filter over a million photos may take a second, and nobody else should wait for it.
         if filtering is None:
             self.attributes = Attributes(connection, self._lock)
@@ -94,7 +128,7 @@ class Store:
                 reading, filtering = _connect_to_read(path), _connect_to_read(path)
                 return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
-            raise ArtifactCorruptError(f"{path} is no usable catalogue: {error}") from error
+            raise unusable(path, error) from error
 
     def close(self) -> None:
         with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
@@ -113,22 +147,91 @@ class Store:
     def vectors_path(self) -> Path:
         return self.folder / f"vectors.{self.storage}"
 
-    def vectors(self) -> VectorFile:
+    def vectors(self, rows: int | None = None) -> VectorFile:
         """The vectors of all rows, those of holes among them, memory-mapped and read-only."""
-        return VectorFile.open(self.vectors_path, self.dimension, self.storage, self.next_row())
+        rows = self.next_row() if rows is None else rows
+        return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
+
+    def state(self) -> State:
+        """Takes microseconds. Raises ArtifactCorruptError where it is not what was written."""
+        found = self._all("SELECT next_row, seq, record, record_sum, checksum FROM state")
+        if len(found) == 1:
+            next_row, seq, number, total, check = found[0]
+            state = State(next_row, seq, Head(number, total))
+            if state.checksum() == check:
+                return state
+        raise self._altered("what its table `state` says")
 
     def next_row(self) -> int:
         """How many rows there are, holes included: the row that the next photo gets."""
-        return int(self._one("SELECT value FROM state WHERE name = 'next_row'"))
+        return self.state().next_row
 
     def seq(self) -> int:
-        """The number of the newest change, 0 for none. Takes microseconds."""
-        return int(self._one("SELECT COALESCE(MAX(seq), 0) FROM changes"))
+        """The number of the newest change, 0 for none."""
+        return self.state().seq
 
-    def removed_since(self, seq: int) -> list[int]:
-        """Rows that became holes by changes after number `seq`."""
-        found = self._all("SELECT row FROM changes WHERE kind = 'remove' AND seq > ?", seq)
-        return [row for (row,) in found]
+    def changed_since(self, seq: int) -> tuple[State, list[int]]:
+        """The state now, and the rows that became holes by changes after number `seq`.
+
+        Raises ArtifactCorruptError where a change is altered or missing.
+        """
+        with self._at_one_moment():
+            state = self.state()
+            found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
+        whole = all(
+            crc_of(*change) == check and change[1] < state.next_row for *change, check in found
+        )
+        if not whole or len(found) != state.seq - seq:
+            raise self._altered("its list of changes")
+        return state, [row for _, row, kind, _ in found if kind == "remove"]
+
+    def holes(self) -> tuple[State, list[int]]:
+        """The state now, and all rows that hold no photo any more.
+
+        Raises ArtifactCorruptError where rows and changes do not agree.
+        """
+        with self._at_one_moment():
+            state = self.state()
+            found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE kind = 'remove'")
+            holes = [row for _, row, _, _ in found]
+            whole = all(crc_of(*change) == check for *change, check in found)
+            if not whole or self.count() + len(set(holes)) != state.next_row:
+                raise self._altered("the list of its rows, or of its changes,")
+        return state, holes
+
+    def check_ends(self) -> None:
+        """Raise ArtifactCorruptError where there are rows or changes beyond the last."""
+        with self._at_one_moment():
+            state = self.state()
+            ((row, seq),) = self._all(
+                "SELECT (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes)"
+            )
+        if (row is not None and row >= state.next_row) or (seq or 0) != state.seq:
+            raise self._altered("how many rows or changes there are")
+
+    def check_rows(self) -> None:
+        """Raise ArtifactCorruptError where a row of a photo is altered, or missing."""
+        self.holes()
+        for _ in self.rows():
+            pass
+
+    def absent(self, sha256: str) -> Said | None:
+        """What was said of a photo that is not here, or None."""
+        for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
+            if crc_of(sha256, text) != check:
+                raise self._altered(f"what it says of the absent photo {sha256[:ID_DIGITS]}")
+            return said_from(text)
+        return None
+
+    def absent_hashes(self) -> set[str]:
+        """SHA-256 of the photos of which `absent` tells."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM absent")}
+
+    def every_absent(self) -> Iterator[Said]:
+        """What was said of each photo that is not here."""
+        for sha256 in self.absent_hashes():
+            if said := self.absent(sha256):
+                yield said
 
     def at(self, rows: Iterable[int]) -> dict[int, Photo]:
         """The photos of some rows; holes are left out."""
@@ -168,27 +271,46 @@ class Store:
         """All photos by row."""
         return (photo for _, photo in self.rows())
 
-    def rows_by_key(self) -> dict[str, dict[str, int]]:
-        """The row of each photo by `id`, `sha256` and `file`."""
-        found = self._all("SELECT sha256, file, row FROM photos")
-        return {
-            "id": {sha256[:ID_DIGITS]: row for sha256, _, row in found},
-            "sha256": {sha256: row for sha256, _, row in found},
-            "file": {file: row for _, file, row in found},
-        }
+    def names(self) -> list[tuple[int, str, str]]:
+        """Row, SHA-256 and file of each photo."""
+        return [(row, sha256, file) for row, sha256, file in self._all(_NAMES)]
 
     def skipped(self) -> list[Skipped]:
-        """All files left out, by name."""
-        found = self._all(
-            "SELECT file, reason, bytes, modified_ns, same_as FROM skipped ORDER BY file"
-        )
-        return [Skipped(*values) for values in found]
+        """All files left out, by name. Raises ArtifactCorruptError where one is altered."""
+        with self._at_one_moment():
+            self.check_sum("skipped")
+            found = list(self.skipped_as_they_stand())
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def copies_of(self, photo: Photo) -> list[Skipped]:
+        """Files left out because they have the same content as a photo."""
+        found = list(self._skipped("WHERE same_as = ?", photo.sha256))
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def check_sum(self, table: Literal["skipped", "absent"]) -> None:
+        """Raise ArtifactCorruptError where rows of a table are missing or altered."""
+        with self._at_one_moment(), self._read_errors():
+            if not sum_fits(self._db, table):
+                raise self._altered(f"its table `{table}`")
 
     def crcs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
         """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
         found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
-        table = np.array(found, np.int64).reshape(-1, 2)
+        try:
+            table = np.array(found, np.int64).reshape(-1, 2)
+        except (ValueError, TypeError, OverflowError):
+            raise self._altered("a CRC-32 of a vector") from None
         return table[:, 0], table[:, 1].astype(np.uint32)
+
+    def hashes(self) -> set[str]:
+        """SHA-256 of every photo."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM photos")}
 
     def count(self) -> int:
         return int(self._one("SELECT COUNT(*) FROM photos"))
@@ -202,44 +324,140 @@ class Store:
         found = self._all("PRAGMA integrity_check")
         return [said for (said,) in found if said != "ok"]
 
-    def rows_as_they_stand(self) -> Iterator[tuple[int, Photo, bool]]:
+    def sound_rows(self) -> Iterator[tuple[int, Photo]]:
+        """Rows and photos that are as they were written, vectors and all, by row."""
+        if self._altered_vectors is None:
+            self._altered_vectors = self._find_altered_vectors()
+        altered = self._altered_vectors
+        return ((row, photo) for row, photo, _ in self._sound_entries() if row not in altered)
+
+    def _sound_entries(self) -> Iterator[tuple[int, Photo, int]]:
+        """Row, photo and its vector's CRC-32 of rows that are as they were written."""
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos"  # noqa: S608
+        try:
+            found = self._all(f"{sql} ORDER BY row")
+        except ArtifactCorruptError:  # a page of it cannot be read: those of others can
+            found = []
+            for row in range(self.next_row()):
+                with suppress(ArtifactCorruptError):
+                    found += self._all(f"{sql} WHERE row = ?", row)
+        for row, *said, crc, check in found:
+            photo = photo_from(tuple(said))
+            if checksum(photo, row, crc) == check:
+                yield row, photo, crc
+
+    def sound_skipped(self) -> Iterator[Skipped]:
+        """Skipped files of which the catalogue says what was written."""
+        with suppress(ArtifactCorruptError):
+            yield from (one for one, whole in self.skipped_as_they_stand() if whole)
+
+    def altered_vectors(self, vectors: VectorFile) -> list[int]:
+        """Those of these vectors' rows that are not what the catalogue says."""
+        return _altered_rows(vectors, *self.crcs())
+
+    def _find_altered_vectors(self) -> set[int]:
+        """Of a store that may be damaged: rows whose vectors are altered, or not there."""
+        found = {row: crc for row, _, crc in self._sound_entries()}
+        rows = np.fromiter(found, np.int64, len(found))
+        crcs = np.fromiter(found.values(), np.int64, len(found)).astype(np.uint32)
+        last = int(rows.max(initial=-1)) + 1
+        try:
+            size = self.vectors_path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if not size:
+            return set(found)
+        row_bytes = VectorFile.open(self.vectors_path, self.dimension, self.storage, 0).row_bytes
+        there = min(size // row_bytes, last)
+        vectors = VectorFile.open(self.vectors_path, self.dimension, self.storage, there)
+        return {*_altered_rows(vectors, rows, crcs), *range(there, last)}
+
+    def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
         """Row, photo, and whether the row is as it was written; altered ones are read too."""
-        return self._read("ORDER BY row")
+        return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
 
     def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
         """Skipped files, and whether what is said of them is as it was written."""
-        for *said, check in self._all("SELECT * FROM skipped ORDER BY file"):
+        return self._skipped("ORDER BY file")
+
+    def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
+        for *said, check in self._all(f"SELECT * FROM skipped {where}", *values):  # noqa: S608
             one = Skipped(*said)
             yield one, checksum(one) == check
 
     def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
-        for row, *said, crc, check in self._all(
-            f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}",  # noqa: S608
-            *values,
-        ):
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
+        for row, *said, crc, check in self._all(sql, *values):
             photo = photo_from(tuple(said))
             yield row, photo, checksum(photo, row, crc) == check
 
     def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
         for row, photo, whole in self._read(where, *values):
             if not whole:
-                raise ArtifactCorruptError(
-                    f"row {row} of {self.folder / CATALOGUE} has been altered: run deepfood verify "
-                    "--repair"
-                )
+                raise self._altered(f"row {row}")
             yield row, photo
+
+    def _altered(self, what: str) -> ArtifactCorruptError:
+        return ArtifactCorruptError(
+            f"{self.folder / CATALOGUE} is damaged: {what} has been altered: run deepfood verify "
+            "--repair"
+        )
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self._lock:
+            own = not self._db.in_transaction
+            if own:
+                self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self._db.execute("COMMIT")
 
     def _one(self, statement: str) -> Any:
         return self._all(statement)[0][0]
 
     def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, self._read_errors():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _read_errors(self) -> Iterator[None]:
         try:
-            with self._lock:
-                return self._db.execute(statement, values).fetchall()
+            yield
         except sqlite3.DatabaseError as error:
-            raise ArtifactCorruptError(
-                f"{self.folder / CATALOGUE} cannot be read: {error}"
-            ) from error
+            raise unusable(self.folder / CATALOGUE, error) from error
+
+
+def _altered_rows(
+    vectors: VectorFile, rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint32]
+) -> list[int]:
+    """Those of some rows whose vectors do not have the CRC-32 that is wanted."""
+    known = rows < len(vectors)  # else added since
+    rows, wanted = rows[known], wanted[known]
+    found: list[int] = []
+    for start in range(0, len(vectors), _CRC_CHUNK):
+        here = (rows >= start) & (rows < start + _CRC_CHUNK)
+        crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
+        found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
+    return found
+
+
+def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
+    """What is wrong with a catalogue: ArtifactCorruptError, but not where it cannot be looked at.
+
+    A file that this user may not read is perhaps whole.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ArtifactBusyError(f"another process is writing {path} ({error}): try again")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+        return ArtifactError(f"{path} cannot be opened ({error}): is it yours to read and write?")
+    return ArtifactCorruptError(
+        f"{path} is no usable catalogue ({error}): run deepfood verify --repair, or build again"
+    )
 
 
 def _close_all(*connections: sqlite3.Connection | None) -> None:
@@ -273,7 +491,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
     try:
-        connection.execute("SELECT value FROM state").fetchall()
+        connection.execute("SELECT record_sum FROM state").fetchall()
     except sqlite3.DatabaseError:
         connection.close()
         raise

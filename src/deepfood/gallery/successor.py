@@ -1,8 +1,8 @@
 """A Successor: a Store that is to take the living one's place, with vectors of its own.
 
-It is brought to say what the living catalogue says by comparing the two by content (SHA-256). No
-log is needed for that: it does not matter when it was begun, how often it was stopped, or what was
-added, removed and updated meanwhile.
+Which photos it holds follows from comparing it with the living catalogue by content (SHA-256). It
+does not matter when it was begun, how often it was stopped, or what came and went meanwhile. What
+people said of the photos comes from the journal.
 """
 
 import sqlite3
@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped
-from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.fold import Fold, touched
+from deepfood.gallery.following_store import FollowingStore
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.store import CATALOGUE, Store
 
 #: Why a photo of the living gallery has no vector of the new Model.
@@ -21,17 +23,6 @@ _CHANGED = " OR ".join(f"m.{name} IS NOT l.{name}" for name in PHOTO_FIELDS)
 
 #: Photos of either, told by their content.
 _IN_BOTH = "FROM main.photos m JOIN living.photos l USING (sha256)"
-
-
-#: Photos of which the two say different attributes, and their rows in the living catalogue.
-_UNLIKE = (
-    f"SELECT m.row, l.row {_IN_BOTH} WHERE EXISTS ("  # noqa: S608
-    "SELECT 1 FROM living.attribute_values v LEFT JOIN main.attribute_values w "
-    "ON w.row = m.row AND w.attribute = v.attribute WHERE v.row = l.row AND w.value IS NOT v.value"
-    ") OR EXISTS ("
-    "SELECT 1 FROM main.attribute_values w WHERE w.row = m.row AND NOT EXISTS ("
-    "SELECT 1 FROM living.attribute_values v WHERE v.row = l.row AND v.attribute = w.attribute))"
-)
 
 
 @dataclass(frozen=True)
@@ -45,8 +36,12 @@ class Differences:
     changed: dict[int, Photo]
 
 
-class Successor(GrowingStore):
+class Successor(FollowingStore):
     """Every method raises DiskFullError, and has then done nothing."""
+
+    _fold: Fold | None = None
+    #: Rows below have the attributes that `_fold` has.
+    _followed = 0
 
     def differences(self, living: Store) -> Differences:
         """What the living catalogue says and this one does not; photos by living row.
@@ -74,12 +69,13 @@ class Successor(GrowingStore):
             {mine: said[row] for mine, row in changed.items() if row in said},
         )
 
-    def follow(self, living: Store, lost: Sequence[Photo] = ()) -> None:
-        """Say what the living catalogue says of photos that have a vector here, attributes and all.
+    def follow(self, living: Store, journal: Journal, lost: Sequence[Photo] = ()) -> None:
+        """Say what the living gallery says of photos that have a vector here, attributes and all.
 
         `lost` are those that have none because they could not be read: they are noted as skipped,
         so that a Successor of this one knows that nobody removed them.
         """
+        living.skipped()  # altered, it would be copied as if it were whole
         differences = self.differences(living)
         self.make_holes(differences.gone)
         self.update(differences.changed)
@@ -90,22 +86,26 @@ class Successor(GrowingStore):
                 "NOT EXISTS (SELECT 1 FROM main.photos m WHERE m.sha256 = s.same_as)",
                 (UNREADABLE,),
             )
-        self.follow_attributes(living)
+        self.follow_said(journal)
         self.note_skipped(unreadable(photo) for photo in lost)
 
-    def follow_attributes(self, living: Store) -> None:
-        """Take over the attributes of photos that are in both; only what differs is written.
+    def follow_said(self, journal: Journal) -> Fold:
+        """Take over the attributes that the journal has; after the first time, only what is new.
 
-        They have the same numbers in both: either catalogue began as a copy of the other, and
-        attributes are never deleted. A value that is altered is left out: unknown is safe.
+        Returns the journal's fold. Raises ArtifactCorruptError where it is damaged.
         """
-        with self._beside(living) as db, db:
-            db.execute("INSERT OR REPLACE INTO main.attributes SELECT * FROM living.attributes")
-            declared = self.attributes.declared()
-            for mine, row in db.execute(_UNLIKE).fetchall():
-                self.attributes.forget(mine)
-                for name, value in living.attributes.read(row).items():
-                    self.attributes.put(mine, declared[name], value)
+        if self._fold is None:
+            self._fold = Fold.of(journal)
+            self.forget_said()
+            self.take_up(self._fold)
+        else:
+            news: set[str] = set()
+            for record in journal.records(self._fold.head):
+                self._fold.apply(record, journal)
+                news |= touched(record, journal)
+            self.take_up_some(self._fold, news, self._followed)
+        self._followed = self.next_row()
+        return self._fold
 
     @contextmanager
     def _beside(self, living: Store) -> Iterator[sqlite3.Connection]:

@@ -9,6 +9,8 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from deepfood.errors import DatasetError
@@ -28,6 +30,8 @@ _KEYS = frozenset({*BUILT_IN, "id", "sha256", "row", "photo", "split"})
 
 _NAME = re.compile(r"[^\W\d]\w{0,63}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+#: What a number would lose at its beginning, as a code or a telephone number has it.
+_PADDED = re.compile(r"\+|-?0\d")
 _SEPARATORS = re.compile(r"[;,|]")
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 #: What people write where they do not know. In a safety attribute it must not pass for knowledge.
@@ -36,8 +40,20 @@ _NOT_KNOWN = frozenset(
 )
 #: Whole numbers beyond are not all numbers of float64.
 _MOST = 2**53
+#: As many are kept of any number.
+_SURE_DIGITS = 15
 _MOST_CHARACTERS = 10_000
 _SHOWN = 40
+
+
+@dataclass(frozen=True)
+class WrittenNumber:
+    """A number as JSON lines write it: its column decides whether it is a number or text."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def folded(text: str) -> str:
@@ -70,6 +86,8 @@ def type_of(name: str, value: object) -> Type:
         return "list"
     if isinstance(value, bool):
         return "boolean"
+    if isinstance(value, WrittenNumber):
+        return "number" if _is_kept_exactly(value.text) else "text"
     if isinstance(value, int | float):
         return "number"
     if isinstance(value, str):
@@ -78,12 +96,51 @@ def type_of(name: str, value: object) -> Type:
 
 
 def type_of_cell(name: str, cell: str) -> Type:
-    """The type that the first cell of a CSV's column shows."""
+    """The type that the first cell of a CSV's column shows: `007` and the like are text."""
     if name in _LISTS or cell.startswith("["):
         return "list"
     if cell.lower() in _BOOLEANS:
         return "boolean"
-    return "number" if _NUMBER.fullmatch(cell) else "text"
+    return "number" if _is_kept_exactly(cell) else "text"
+
+
+def number_of(text: str) -> int | float:
+    """The number that a text writes. Raises DatasetError where it would not be kept as it stands.
+
+    Codes are no numbers: `007` would lose its zeros, `+49` its sign, and a long id its last digits.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise DatasetError(f"{_short(text)} is no number")
+    number = float(text)
+    if not math.isfinite(number):
+        raise DatasetError(f"{_short(text)} is more than a number can be")
+    if _PADDED.match(text):
+        raise DatasetError(
+            f"{_short(text)} would become {_int_if_whole(number)} as a number: a column of text "
+            "keeps it"
+        )
+    if abs(number) > _MOST and text.lstrip("-").isdigit():
+        raise _too_long(text)
+    mantissa, _, exponent = text.lower().partition("e")
+    digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
+    if digits and (exponent or len(text) > _SURE_DIGITS):
+        # The text is how the number is written: in the shortest way, or with as many digits.
+        ways = (repr(number), f"{number:.{len(digits) - 1}e}")
+        if number == 0 or Decimal(text) not in map(Decimal, ways):
+            raise _too_long(text)
+    return _int_if_whole(number)
+
+
+def _is_kept_exactly(text: str) -> bool:
+    try:
+        number_of(text)
+    except DatasetError:
+        return False
+    return True
+
+
+def _int_if_whole(number: float) -> int | float:
+    return int(number) if number.is_integer() and abs(number) <= _MOST else number
 
 
 def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
@@ -93,11 +150,7 @@ def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
     empty list, which says that there are none.
     """
     if wanted == "number":
-        if not _NUMBER.fullmatch(cell):
-            raise DatasetError(f"{_short(cell)} is no number")
-        number = float(cell)
-        whole = number.is_integer() and abs(number) < _MOST
-        return checked(int(number) if whole else number, wanted, safety=safety)
+        return number_of(cell)
     if wanted == "boolean":
         if cell.lower() not in _BOOLEANS:
             raise DatasetError(f"{_short(cell)} is not true or false")
@@ -112,6 +165,16 @@ def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
         raise DatasetError(f"{_short(cell)} is no JSON array of text") from None
 
 
+def value_of_json(value: object, wanted: Type, *, safety: bool) -> Value:
+    """What a value of JSON lines says, as `checked`; as text, a number is its digits."""
+    if isinstance(value, WrittenNumber):
+        if wanted == "number":
+            return number_of(value.text)
+        if wanted == "text":
+            value = value.text
+    return checked(value, wanted, safety=safety)
+
+
 def checked(value: object, wanted: Type, *, safety: bool) -> Value:
     """The value, cleaned, if it is of the type wanted. Raises DatasetError where it is not.
 
@@ -120,7 +183,7 @@ def checked(value: object, wanted: Type, *, safety: bool) -> Value:
     """
     if wanted == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, int) and abs(value) > _MOST:
-            raise DatasetError(f"{_short(value)} has more digits than a number keeps: make it text")
+            raise _too_long(value)
         if not math.isfinite(value):
             raise DatasetError(f"{_short(value)} is no finite number")
         return value
@@ -168,6 +231,11 @@ def keys_of(value: Value) -> Sequence[Key]:
     if isinstance(value, str):
         return [folded(value)]
     return [int(value) if isinstance(value, bool) else float(value)]
+
+
+def _too_long(number: object) -> DatasetError:
+    said = f"{_short(number)} has more digits than a number keeps: a column of text keeps them"
+    return DatasetError(said)
 
 
 def _short(value: object) -> str:

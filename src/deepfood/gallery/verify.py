@@ -1,31 +1,56 @@
-"""Check a gallery to the last byte: catalogue, vectors, index, Model, photos, leftovers."""
+"""Check a gallery to the last byte: journal, catalogue, vectors, index, Model, photos, leftovers.
+
+The journal is what people said; the catalogue must say the same, and be whole in itself.
+"""
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from deepfood.data.locate import root_named
+from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
-from deepfood.gallery.attribute_faults import AttributeFault, attribute_faults
+from deepfood.gallery.attribute_faults import attribute_faults
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
+from deepfood.gallery.fold import Fold, checkpoints
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.leftovers import leftovers
 from deepfood.gallery.manifest import GalleryManifest, model_problems
 from deepfood.gallery.photo_files import PhotoFiles, place_of, reads_ahead
-from deepfood.gallery.snapshot import altered_rows
+from deepfood.gallery.recover import check_head
 from deepfood.gallery.store import Store
 from deepfood.index import INDEXES, VectorFile
 from deepfood.progress import bar
 
 #: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
-#: again; look at the photo of a row again; make a row a hole; forget a skipped file; delete a path.
+#: again; salvage the journal; count rows and changes anew; look at the photo of a row again; make
+#: a row a hole; forget a skipped file; have the catalogue say what the journal says; delete a
+#: path; keep a file aside that belongs to nothing.
 Mend = Literal[
-    "index", "model", "catalogue", "row", "vector", "hole", "skipped", "drop", "attribute"
+    "index",
+    "model",
+    "catalogue",
+    "journal",
+    "state",
+    "row",
+    "vector",
+    "hole",
+    "skipped",
+    "sums",
+    "said",
+    "drop",
+    "aside",
 ]
+
+
+_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -37,7 +62,6 @@ class Fault:
     row: int = -1
     path: Path = Path()
     file: str = ""
-    attribute: AttributeFault | None = None
 
 
 def gallery_problems(
@@ -63,15 +87,23 @@ def find_faults(
         yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
     if manifest.before:
         yield from _faults_before(folder, manifest.before)
+    journal, fold = Journal(folder), None
+    try:
+        fold = Fold().followed(journal)  # every record, also where a checkpoint tells of them
+        if not journal.is_there:
+            yield Fault(f"the journal: {journal.folder} is missing", "journal")
+    except ArtifactError as error:
+        yield Fault(f"the journal: {said_shortly(error)}", "journal")
+    yield from _checkpoint_faults(journal)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
         yield Fault(f"{error}: build the gallery again")
         return
     try:
-        yield from _catalogue_faults(store)
-        for altered in attribute_faults(store.attributes):
-            yield Fault(altered.what, "attribute", attribute=altered)
+        yield from catalogue_faults(store)
+        if fold is not None:
+            yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
         root = root_named(photos_root or manifest.photos_root)
         yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
@@ -91,7 +123,9 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
     try:
         store = Store.open(before.folder(folder), before.dimension, before.storage)
         with contextlib.closing(store):
-            if altered := altered_rows(store, store.vectors()):
+            problems += [fault.what for fault in catalogue_faults(store)]
+            problems += attribute_faults(store.attributes)
+            if altered := store.altered_vectors(store.vectors()):
                 problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
     except ArtifactError as error:
         problems.append(str(error))
@@ -99,7 +133,14 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
         yield Fault(f"the generation before: {problem}: deepfood rollback --forget deletes it")
 
 
-def _catalogue_faults(store: Store) -> Iterator[Fault]:
+def catalogue_faults(store: Store) -> Iterator[Fault]:
+    """What is wrong within a catalogue, by its own checksums."""
+    yield from _row_faults(store)
+    for altered in attribute_faults(store.attributes):
+        yield Fault(altered, "said")
+
+
+def _row_faults(store: Store) -> Iterator[Fault]:
     for problem in store.integrity_problems():
         yield Fault(f"the catalogue: {problem}", "catalogue")
     rows = set()
@@ -111,19 +152,104 @@ def _catalogue_faults(store: Store) -> Iterator[Fault]:
         if not whole:
             what = f"what the catalogue says of the skipped file {one.file} is altered"
             yield Fault(what, "skipped", file=one.file)
-    holes = set(store.removed_since(0))
-    for row in sorted(set(range(store.next_row())) - rows - holes):
+    for table in ("skipped", "absent"):
+        try:
+            store.check_sum(table)
+        except ArtifactError as error:
+            yield Fault(said_shortly(error), "sums")
+    try:
+        store.check_ends()
+        _, removed = store.changed_since(0)
+    except ArtifactError as error:
+        yield Fault(said_shortly(error), "state")
+        return
+    holes, next_row = set(removed), store.next_row()
+    for row in sorted(set(range(next_row)) - rows - holes):
         yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
     for row in sorted(rows & holes):
         yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
-    for row in sorted(row for row in rows if row >= store.next_row()):
-        yield Fault(
-            f"row {row} of the catalogue is beyond the last, {store.next_row()}", "hole", row
-        )
+    for row in sorted(row for row in rows if row >= next_row):
+        yield Fault(f"row {row} of the catalogue is beyond the last, {next_row}", "hole", row)
+
+
+def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
+    """Checkpoints, which must be of a record that is there."""
+    for path in checkpoints(journal):
+        try:
+            next(journal.records(Fold.read(path).head), None)
+        except ArtifactError as error:
+            yield Fault(f"the checkpoint {path.name}: {said_shortly(error)}", "drop", path=path)
+
+
+def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
+    """Where the catalogue does not say what the journal says."""
+    try:
+        if check_head(store, journal) != store.state().head:
+            lacking = journal.head().number - store.state().head.number
+            yield Fault(f"the catalogue lacks the {lacking} newest changes", "said")
+            return
+    except ArtifactError as error:
+        if store_is_sound(store):
+            yield Fault(said_shortly(error), "journal")
+        return
+    try:
+        declared = store.attributes.declared()
+    except ArtifactError:
+        return  # altered, as was said
+    definitions = {name: Definition(one.type, one.safety) for name, one in declared.items()}
+    if definitions != fold.definitions:
+        yield Fault("the catalogue has other attributes than the journal", "said")
+    seen = set()
+    for batch in _batches(store.sound_rows()):
+        known, altered = store.attributes.as_they_stand([row for row, _ in batch])
+        for row in altered:
+            yield Fault(f"an attribute of row {row} is altered or missing", "said")
+        for row, photo in batch:
+            said = fold[photo.sha256]
+            seen.add(photo.sha256)
+            by_hand = photo.label_edited, photo.name_edited
+            same = by_hand == ("label" in said.by_hand, "name" in said.by_hand)
+            same &= said.of(photo) == photo
+            if not same or (row not in altered and known[row] != said.attributes):
+                what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
+                yield Fault(what, "said")
+            if said.removed is not None or photo.added != (said.added is not None):
+                what = f"row {row} ({photo.file}) was added or removed otherwise than it says"
+                yield Fault(what, "said")
+    for sha256 in fold:
+        said = fold[sha256]
+        if sha256 not in seen and not said.removed and (said.by_hand or said.attributes):
+            try:
+                kept = store.absent(sha256)
+            except ArtifactError:
+                kept = None
+            if kept is None and not store.has(sha256):
+                what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
+                yield Fault(what, "said")
+
+
+def said_shortly(error: ArtifactError) -> str:
+    """What is wrong, without the advice to have it found by `verify`."""
+    return str(error).partition(": run deepfood verify")[0]
+
+
+def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Photo]]]:
+    each = iter(rows)
+    while batch := list(islice(each, _BATCH)):
+        yield batch
+
+
+def store_is_sound(store: Store) -> bool:
+    """Whether what the catalogue says of its own state can be believed."""
+    try:
+        store.state()
+    except ArtifactError:
+        return False
+    return True
 
 
 def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
-    path, count = store.vectors_path, store.next_row()
+    path, count = store.vectors_path, _rows_of(store)
     row_bytes = (
         VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
     )
@@ -134,11 +260,20 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
     if there:
         rows = min(there, count)
         vectors = VectorFile.open(path, store.dimension, store.storage, rows)
-        for row in altered_rows(store, vectors):
+        for row in store.altered_vectors(vectors):
             yield Fault(f"the vector of row {row} is altered", "vector", row)
     if manifest.covered > count:
         what = f"the index covers {manifest.covered} rows, and there are {count}"
         yield Fault(what, "index")
+
+
+def _rows_of(store: Store) -> int:
+    """How many rows there are, as far as anybody can tell."""
+    try:
+        return store.next_row()
+    except ArtifactError:
+        rows, _ = store.crcs()
+        return int(rows.max(initial=-1)) + 1
 
 
 def _photo_faults(
@@ -156,7 +291,7 @@ def _photo_faults(
         reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
     ):
         for place, fault in zip(places, found, strict=True):
-            if fault and store.at([place.row]):
+            if fault and any(store.rows_as_they_stand(place.row)):
                 yield fault
             progress.update()
 
@@ -202,9 +337,11 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
+    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+        return
     there = list(files.all())
     passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
     for path in there:
         if path.name not in passing and path.is_file() and not store.has(path.name):
             what = f"{path.relative_to(folder)} is no photo of the gallery"
-            yield Fault(what, "drop", path=path)
+            yield Fault(what, "aside", path=path)

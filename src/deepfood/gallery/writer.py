@@ -13,12 +13,16 @@ from typing import Literal, Self
 import numpy as np
 
 from deepfood.errors import PhotoNotFoundError, QueryError
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.declared import Declared
+from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.growing_store import GrowingStore
+from deepfood.gallery.history import undo_of
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.recover import open_to_change
 from deepfood.gallery.reindex import drop_unfinished
 from deepfood.model import Model
 
@@ -29,16 +33,20 @@ class GalleryWriter:
     """The one writer of a gallery; `open` waits for its turn."""
 
     def __init__(self, folder: Path, manifest: GalleryManifest, store: GrowingStore) -> None:
+        self.folder = folder
         self.manifest = manifest
         self._store = store
         self._files = PhotoFiles(folder)
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, model: Model | None = None, *, wait_s: float = 0) -> Iterator[Self]:
+    def open(
+        cls, folder: Path, model: Model | None = None, *, wait_s: float = 0, by: str = ""
+    ) -> Iterator[Self]:
         """Open to write, for as short as may be: nobody else can meanwhile.
 
-        `model` is what made the vectors of photos to be added. Raises ArtifactBusyError where
+        `model` is what made the vectors of photos to be added; `by` is who the journal names for
+        each change, the system's user where it is empty. Raises ArtifactBusyError where
         another writer is still at it after `wait_s` seconds, or another ArtifactError.
         """
         GalleryManifest.read(folder)  # before the lock, which would make its file
@@ -46,15 +54,11 @@ class GalleryWriter:
             manifest = GalleryManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
-            inside = manifest.folder(folder)
-            store = GrowingStore.open(inside, manifest.dimension, manifest.storage)
-            writer = cls(folder, manifest, store)
-            try:
-                writer._files.finish(store)  # what a killed writer began
+            with open_to_change(folder, manifest, by) as store:
+                writer = cls(folder, manifest, store)
+                writer._files.clean_up(store)  # what a killed writer began
                 drop_unfinished(folder, manifest)
                 yield writer
-            finally:
-                store.close()
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         """Add photos; of one that is there already, only what is given by hand counts.
@@ -132,13 +136,37 @@ class GalleryWriter:
         or DatasetError for an attribute that cannot be used.
         """
         row, before = self._named(name)
-        after = edited(before, label, photo_name)
+        after = edited(before, edit_given(label, photo_name))
         self._store.update({row: after}, {row: attributes or {}})
         return after
 
+    def declared(self) -> Mapping[str, Declared]:
+        """The attributes that are declared, by name."""
+        return self._store.attributes.declared()
+
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new.
+
+        Raises DatasetError for a name that cannot be used and for a change of type.
+        """
+        return self._store.declare(columns)
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
+        self._store.drop_attribute(name)
+
+    def undo(self, number: int) -> list[Photo]:
+        """Take back a change, by its number in `history`; the photos that it was about.
+
+        Raises QueryError where it cannot be taken back.
+        """
+        journal = self._store.journal
+        assert journal is not None
+        return self._store.take_back(undo_of(journal, number))
+
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
-        several = [found] if found else self._store.named(name)
+        several = [found] if found else named_alike(self._store.named, name)
         if not several:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(several) > 1:
@@ -149,17 +177,7 @@ class GalleryWriter:
         return several[0]
 
 
-def edited(before: Photo, label: str | None, name: str | None) -> Photo:
-    """`before` with what is said of it by hand; None leaves it, and "" takes it away."""
-    return replace(
-        before,
-        label=before.label if label is None else label or None,
-        name=before.name if name is None else name or None,
-        edited=True,
-    )
-
-
-def relabelled(before: Photo, given: Photo) -> Photo:
-    """`before` with the label and name that are given by hand now."""
-    after = replace(before, label=given.label or before.label, name=given.name or before.name)
-    return after if after == before else replace(after, edited=True)
+def edit_given(label: str | None, name: str | None) -> dict[str, str | None]:
+    """What is set by hand: None leaves a text as it is, and "" takes it away."""
+    given = {"label": label, "name": name}
+    return {key: text or None for key, text in given.items() if text is not None}

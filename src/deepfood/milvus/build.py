@@ -8,7 +8,6 @@ one, and takes its place in one step.
 import contextlib
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from deepfood.embed import Embedder, Vector
 from deepfood.errors import DatasetError
 from deepfood.gallery.build import BuildReport
 from deepfood.gallery.catch_up import embed_photos_of
-from deepfood.gallery.entry import REMOVED, Photo, Skipped
+from deepfood.gallery.entry import REMOVED, Photo, Skipped, edited
 from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
@@ -179,7 +178,9 @@ def _is_known(
         return False
     if isinstance(one, Skipped):
         return True
-    return one.edited or (one.label, one.name) == (file.label, file.name)
+    return (one.label_edited or one.label == file.label) and (
+        one.name_edited or one.name == file.name
+    )
 
 
 def _is_back(one: Skipped, photos: Mapping[str, Photo]) -> bool:
@@ -239,8 +240,9 @@ def _write(
                     Skipped(photo.file, reason, photo.bytes, photo.modified_ns, photo.sha256)
                 )
                 continue
-            if before.edited:
-                photo = replace(photo, label=before.label, name=before.name, edited=True)
+            by_hand = {"label": before.label_edited, "name": before.name_edited}
+            edit = {key: getattr(before, key) for key, is_set in by_hand.items() if is_set}
+            photo = edited(photo, edit)
         rows[photo.id] = row_of(photo, one.vector, attributes, time.time_ns())
     writer.write(list(rows.values()))
     if perhaps is not None:

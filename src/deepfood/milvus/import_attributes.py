@@ -5,12 +5,14 @@ from pathlib import Path
 
 from deepfood.config import Settings
 from deepfood.gallery.attribute_table import Table, read_table
-from deepfood.gallery.values import Type, Value
-from deepfood.milvus.about import Column
+from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.milvus.written import BATCH
+
+_NAMES = ["id", "sha256", "file"]
 
 
 def import_on_milvus(
@@ -26,25 +28,15 @@ def import_on_milvus(
     DatasetError with the place in the table, ArtifactError or EngineError.
     """
     with MilvusGallery.open(address, settings) as gallery:
-        columns = gallery.manifest.columns
-        photos: dict[str, dict[str, str]] = {"id": {}, "sha256": {}, "file": {}}
-        for row in gallery.rows.every(["id", "sha256", "file"]):
-            for key, known in photos.items():
-                known[row[key]] = row["id"]
-    table = read_table(columns, path, photos, types=types, safety=safety)
-    values: dict[str, dict[str, Value | None]] = {photo: {} for photo in table.photos}
-    for name, said in table.values.items():
-        for photo, value in said:
-            values[photo][name] = value
+        manifest = gallery.manifest
+        every = ((row["id"], row["sha256"], row["file"]) for row in gallery.rows.every(_NAMES))
+        photos = NamedPhotos[str](every, manifest.photos_root)
+    table = read_table(manifest.columns, path, photos, types=types, safety=safety)
+    values = table.by_photo()
     with MilvusWriter.open(address, settings) as writer:
         # Before any value: one of safety never passes a filter as if it were another.
-        writer.declare(
-            {
-                name: Column(type=type_, safety=name in table.safety)
-                for name, type_ in table.types.items()
-            }
-        )
-        every = list(values)
-        for start in range(0, len(every), BATCH):
-            writer.set_attributes({one: values[one] for one in every[start : start + BATCH]})
+        writer.declare(table.declared)
+        every_id = list(values)
+        for start in range(0, len(every_id), BATCH):
+            writer.set_attributes({one: values[one] for one in every_id[start : start + BATCH]})
     return table

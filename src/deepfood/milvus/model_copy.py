@@ -26,7 +26,7 @@ def forget_model(about: About, fingerprint: str) -> None:
     except ArtifactMissingError:
         return
     about.forget(_key(fingerprint, MANIFEST))
-    for name in ModelManifest.model_validate_json(manifest).files:
+    for name in ModelManifest.parse(manifest, about.collection).files:
         about.forget(_key(fingerprint, name))
 
 
@@ -42,7 +42,7 @@ def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
     with disk_full_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _read(about, fingerprint, MANIFEST)
-        for name in ModelManifest.model_validate_json(manifest).files:
+        for name in ModelManifest.parse(manifest, about.collection).files:
             if Path(name).name != name:
                 raise ArtifactMissingError(f"the Model in {about.collection} names a file {name!r}")
             write_atomically(folder / name, _read(about, fingerprint, name))

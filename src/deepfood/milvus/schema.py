@@ -35,12 +35,13 @@ _PHOTO = {
     "bytes": (_INT, None),
     "modified_ns": (_INT, None),
     "added": (_FLAG, None),
-    "edited": (_FLAG, None),
 }
 #: All of a row but its vector.
 PHOTO_ROW = ["id", *_PHOTO, "said"]
 WRITTEN = "written_ns"
-#: JSON by which filters find a photo; `said` holds label, name and attributes as they were given.
+_TEXTS = ("label", "name")
+#: JSON by which filters find a photo; `said` holds label, name and attributes as they were given,
+#: and in `by_hand` which of the texts were set by hand.
 KEYS = "keys"
 
 
@@ -88,7 +89,8 @@ def row_of(
 ) -> dict[str, Any]:
     """Raises DatasetError for a photo of which more is said than a row holds."""
     said: dict[str, Any] = {"attributes": dict(attributes)}
-    said.update({name: getattr(photo, name) for name in ("label", "name")})
+    said.update({name: getattr(photo, name) for name in _TEXTS})
+    said["by_hand"] = [name for name in _TEXTS if getattr(photo, f"{name}_edited")]
     keys = keys_for(photo, attributes)
     for one in (said, keys):
         if len(json.dumps(one).encode()) > _LONGEST_JSON:
@@ -121,7 +123,10 @@ def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
 def photo_of(row: Mapping[str, Any]) -> Photo:
     """The photo of a row that has PHOTO_ROW's fields."""
     values = {field.name: row.get(field.name) for field in fields(Photo)}
-    return Photo(**{**values, "label": row["said"]["label"], "name": row["said"]["name"]})
+    said = row["said"]
+    texts = {name: said[name] for name in _TEXTS}
+    by_hand = {f"{name}_edited": name in said["by_hand"] for name in _TEXTS}
+    return Photo(**{**values, **texts, **by_hand})
 
 
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Value]:

@@ -16,21 +16,22 @@ from deepfood.errors import (
     DatasetError,
     PhotoNotFoundError,
     QueryError,
+    SettingError,
 )
-from deepfood.gallery.columns import names_of
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.declared import (
+    Declared,
+    check_unused,
+    no_attribute,
+    settled,
+    values_said,
+)
+from deepfood.gallery.entry import Photo, edited, relabelled
+from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.values import (
-    SAFETY,
-    Value,
-    attribute_name,
-    check_name,
-    checked,
-    folded,
-    type_of,
-)
-from deepfood.gallery.writer import Outcome, edited, relabelled
+from deepfood.gallery.values import Value, attribute_name, folded
+from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
+from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
 from deepfood.milvus.removed import Removed
 from deepfood.milvus.rows import is_id
@@ -68,7 +69,8 @@ class MilvusWriter(LivingRows):
         ]
 
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        ready = [(one, self._checked(one.attributes)) for one in new]
+        columns = self.manifest.columns
+        ready = [(one, values_said(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
@@ -88,6 +90,9 @@ class MilvusWriter(LivingRows):
                 rows[photo.id] = _said(before, after, values)
         self.write(list(rows.values()))
         return outcomes
+
+    def undo(self, number: int) -> list[Photo]:
+        raise SettingError("changes of a gallery on Milvus cannot be taken back")
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
         """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
@@ -125,9 +130,9 @@ class MilvusWriter(LivingRows):
         """
 
         def change() -> Photo:
-            values = self._checked(attributes or {})
+            values = values_said(self.manifest.columns, attributes or {})
             before = self._named(name)
-            after = edited(photo_of(before), label, photo_name)
+            after = edited(photo_of(before), edit_given(label, photo_name))
             self.write([_said(before, after, values)])
             return after
 
@@ -145,51 +150,59 @@ class MilvusWriter(LivingRows):
 
         self.visibly(change)
 
-    def declare(self, columns: Mapping[str, Column]) -> None:
-        """Declare attributes, or find them as they were declared. Raises DatasetError."""
-        self.steadily(lambda: self._declare(columns))
+    def declared(self) -> Mapping[str, Declared]:
+        """The attributes that are declared, by name."""
+        return self.steadily(lambda: self.manifest.columns)
 
-    def _declare(self, columns: Mapping[str, Column]) -> None:
-        known = dict(self.manifest.columns)
-        for name, column in columns.items():
-            before = known.get(name)
-            if before and before.type != column.type:
-                raise DatasetError(
-                    f"the attribute {name} is a {before.type}, and cannot become a {column.type}"
-                )
-            safety = column.safety or name in SAFETY or bool(before and before.safety)
-            known[name] = Column(type=column.type, safety=safety)
-        if known != self.manifest.columns:
-            self.commit({"columns": known})
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
+        new: list[str] = []
 
-    def _checked(self, attributes: Mapping[str, object]) -> dict[str, Value | None]:
-        ready: dict[str, Value | None] = {}
-        for given, value in attributes.items():
-            name = attribute_name(given)
-            column = self.manifest.columns.get(name)
-            if column is None:
-                if value is None:
-                    raise DatasetError(
-                        f"there is no attribute {given[:40]!r}: {names_of(self.manifest.columns)}"
-                    )
-                check_name(name)
-                # One that is new gets the type that its value shows, as in a local gallery.
-                self._declare({name: Column(type=type_of(name, value), safety=name in SAFETY)})
-                column = self.manifest.columns[name]
-            try:
-                ready[name] = (
-                    None if value is None else checked(value, column.type, safety=column.safety)
-                )
-            except DatasetError as error:
-                raise DatasetError(f"{name}: {error}") from None
-        return ready
+        def change() -> None:
+            before = self.manifest.columns
+            after = {
+                name: Column(type=one.type, safety=one.safety)
+                for name, one in settled(before, columns).items()
+            }
+            new.extend(name for name in after if name not in before and name not in new)
+            if {**before, **after} != before:
+                self.commit({"columns": {**before, **after}})
+
+        self.steadily(change)
+        return new
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute. Raises UndeclaredError, or DatasetError where a photo has a value."""
+        name, gone = attribute_name(name), False
+
+        def change() -> None:
+            nonlocal gone
+            before = self.manifest.columns
+            if name in before:
+                check_unused(name, self._known(name))
+                self.commit({"columns": {one: before[one] for one in before if one != name}})
+                gone = True
+                try:  # another writer may have given a value just before
+                    check_unused(name, self._known(name))
+                except DatasetError:
+                    self.commit({"columns": before})
+                    raise
+            elif not gone:  # else it is done again, and was there at first
+                raise no_attribute(before, name)
+
+        self.steadily(change)
+
+    def _known(self, name: str) -> int:
+        """Of how many photos an attribute is known."""
+        return int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
 
     def _named(self, name: str) -> dict[str, Any]:
         """The row of a photo, by id or by file name. Raises QueryError."""
         rows = list(self.rows([name] if is_id(name) else []).values())
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
-            rows = [row for row in self._rows.where(where, WHOLE_ROW) if row["file"] == name]
+            alike = self._rows.where(where, WHOLE_ROW)
+            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(rows) > 1:

@@ -8,15 +8,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from filelock import FileLock
 
-from deepfood.artifacts import sync_folder, write_atomically
+from deepfood.artifacts import read_file, sync_folder, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import ArtifactError, DiskFullError, StorageError, disk_full_named
-from deepfood.release.pull import fill
-from deepfood.release.record import LATEST, check_name, parse_address
+from deepfood.errors import (
+    ArtifactError,
+    DiskFullError,
+    SettingError,
+    StorageError,
+    disk_full_named,
+)
+from deepfood.release.pull import Origin, changed_since, fill
+from deepfood.release.record import LATEST, Release, check_name, parse_address
 from deepfood.release.shelf import Shelf
 
 _log = logging.getLogger(__name__)
@@ -80,15 +87,28 @@ class CachedReleases:
     def last(self) -> Path | None:
         """The release that was noted last."""
         try:
-            name = check_name((self._room / LATEST).read_text(encoding="ascii"))
-        except FileNotFoundError:
+            name = check_name(read_file(self._room / LATEST).decode("ascii", "replace"))
+        except (OSError, SettingError):
             return None
         return self._room / name if (self._room / name).is_dir() else None
+
+    def compared(self, release: Release) -> Path:
+        """The folder of a release, pulled if need be: again, where a byte of it is another."""
+        folder = self._pulled(release.name)
+        origin = Origin.of(folder)
+        if origin is None or origin.release != release or any(changed_since(folder, release)):
+            with self._only_one(), TemporaryDirectory(dir=self._room) as away:
+                folder.rename(Path(away, folder.name))
+            folder = self._pulled(release.name)
+        return folder
+
+    def _only_one(self) -> FileLock:
+        return FileLock(self._room / ".lock")
 
     def _pulled(self, name: str) -> Path:
         folder = self._room / name
         if not folder.is_dir():
-            with FileLock(self._room / ".lock"):
+            with self._only_one():
                 if not folder.is_dir():  # else another process was first
                     staging = self._room / f".{name}.pulling"
                     release = self._shelf.read(name)

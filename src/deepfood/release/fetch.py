@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from deepfood.artifacts import open_file
 from deepfood.errors import StorageError
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.progress import bar
@@ -92,7 +93,7 @@ def read_blob(bucket: Bucket, sha256: str, size: int) -> bytes:
 def same_file(path: Path, stored: Stored) -> bool:
     """Whether a file is what a release has, every byte compared."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             same = hashlib.file_digest(file, "sha256").hexdigest() == stored.sha256
             return same and file.tell() == stored.bytes
     except OSError:
@@ -105,7 +106,7 @@ def _has(path: Path, start: int, size: int, sha256: str) -> bool:
 
 def _read(path: Path, start: int, size: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(start)
             return file.read(size)
     except OSError:

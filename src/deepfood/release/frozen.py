@@ -4,17 +4,19 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-from deepfood.artifacts import MANIFEST, Manifest, kind_of
+from deepfood.artifacts import MANIFEST, Manifest, kind_of, open_file
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Gallery, GalleryManifest, Photo
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.snapshot import stamp_of
 from deepfood.gallery.store import CATALOGUE, Store
 from deepfood.index import VectorFile
 from deepfood.model import ModelManifest, open_model
+from deepfood.release.checked import CheckedVectors, Readable, check_catalogue
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Part:
     """A file of the artefact: the first `bytes` of what is open; `sha256` where that is known."""
 
     name: str
-    file: IO[bytes]
+    file: Readable
     bytes: int
     sha256: str | None = None
 
@@ -84,21 +86,26 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
     with contextlib.closing(living):
         living.copy_to(copied)
     store = Store.open(copied, manifest.dimension, manifest.storage)
-    with contextlib.closing(store):
-        rows, photos = store.next_row(), list(store.photos())
-    vectors = living.vectors_path
-    row_bytes = VectorFile.open(vectors, manifest.dimension, manifest.storage, 0).row_bytes
     within = generation.relative_to(folder).as_posix()
+    with contextlib.closing(store):
+        check_catalogue(store, folder)
+        photos = list(store.photos())
+        path = living.vectors_path
+        row_bytes = VectorFile.open(path, manifest.dimension, manifest.storage, 0).row_bytes
+        # Rows are only ever added behind these, or beyond the last one that counts.
+        vectors = _part(f"{within}/{path.name}", path, stack, store.next_row() * row_bytes)
+        head = store.state().head
+        checked = CheckedVectors(vectors.file, row_bytes, store, folder)
     parts.append(_part(f"{within}/{CATALOGUE}", copied / CATALOGUE, stack))
-    # Rows are only ever added behind these, or beyond the last one that counts.
-    parts.append(_part(f"{within}/{vectors.name}", vectors, stack, rows * row_bytes))
+    parts.append(replace(vectors, file=checked))
+    for path, size in Journal(folder).files_until(head):
+        parts.append(_part(path.relative_to(folder).as_posix(), path, stack, size))
     about = manifest.model_name, manifest.model_fingerprint
     return Frozen("gallery", *about, parts, photos, gallery.read)
 
 
 def _manifest_part(manifest: Manifest, inside: str = "") -> Part:
-    text = manifest.model_dump_json(indent=2).encode() + b"\n"
-    return Part(inside + MANIFEST, io.BytesIO(text), len(text))
+    return Part(inside + MANIFEST, io.BytesIO(manifest.text), len(manifest.text))
 
 
 def _listed(
@@ -116,7 +123,7 @@ def _part(
     sha256: str | None = None,
 ) -> Part:
     try:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_file(path))
     except OSError as error:
         raise ArtifactMissingError(f"{path} cannot be read: {error.strerror}") from error
     return Part(name, file, path.stat().st_size if size is None else size, sha256)

@@ -1,4 +1,4 @@
-"""Marks in a bucket: who pushes or prunes just now, so that both keep out of the other's way.
+"""Marks in a bucket: who pushes, promotes or prunes just now, so that prune keeps out of the way.
 
 Each writes its own mark first and then looks for the other's, so at least one of two sees the
 other. A mark is written again each minute; one that is old belongs to somebody who was killed. Ages
@@ -17,7 +17,14 @@ from deepfood.errors import StorageError
 from deepfood.release.record import MARKS
 from deepfood.storage import Bucket
 
-Work = Literal["push", "prune"]
+Work = Literal["push", "promote", "prune"]
+
+#: What does not go with a work: prune deletes what others begin to need.
+_REFUSED: dict[Work, tuple[Work, ...]] = {
+    "push": ("prune",),
+    "promote": ("prune",),
+    "prune": ("push", "promote"),
+}
 
 BEAT_S = 60.0
 #: A mark that was not written for so long counts no more.
@@ -30,6 +37,7 @@ class Mark:
     def __init__(self, bucket: Bucket, work: Work) -> None:
         self._bucket = bucket
         self._key = f"{MARKS}/{work}-{uuid.uuid4().hex}"
+        self._refused = tuple(f"{MARKS}/{one}-" for one in _REFUSED[work])
         self._ended = threading.Event()
         self._written = monotonic()
         self._gap_s = 0.0
@@ -43,8 +51,8 @@ class Mark:
                 "what has travelled stays"
             )
 
-    def others(self, work: Work) -> list[str]:
-        """Marks of others that count."""
+    def others(self) -> list[str]:
+        """Marks that count of others, whose work does not go with this one's."""
         found = list(self._bucket.list(MARKS))
         now = next((one.modified for one in found if one.key == self._key), None)
         if now is None:
@@ -52,8 +60,7 @@ class Mark:
         return [
             self._bucket.place(one.key)
             for one in found
-            if one.key.startswith(f"{MARKS}/{work}-")
-            and now - one.modified < timedelta(seconds=STALE_S)
+            if one.key.startswith(self._refused) and now - one.modified < timedelta(seconds=STALE_S)
         ]
 
     def beat(self) -> None:
@@ -71,15 +78,16 @@ class Mark:
 
 
 @contextmanager
-def marked(bucket: Bucket, work: Work, *, refuse: Work) -> Iterator[Mark]:
+def marked(bucket: Bucket, work: Work) -> Iterator[Mark]:
     """Do `work`; raises StorageError where somebody is at the work that does not go with it."""
     mark = Mark(bucket, work)
     beating = threading.Thread(target=mark.beat, name=f"{work}-mark", daemon=True)
     beating.start()
     try:
-        if others := mark.others(refuse):
+        if others := mark.others():
+            their = others[0].rpartition("/")[2].partition("-")[0]
             raise StorageError(
-                f"somebody else is at a {refuse} of {bucket.url} ({others[0]}): try again when "
+                f"somebody else is at a {their} of {bucket.url} ({others[0]}): try again when "
                 f"that has ended; if it was killed, in {STALE_S / 60:.0f} minutes"
             )
         yield mark

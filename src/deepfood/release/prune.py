@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from deepfood.config import Settings
-from deepfood.errors import SettingError
+from deepfood.errors import SettingError, StorageError
 from deepfood.release.marks import marked
-from deepfood.release.record import BLOBS, MARKS, Release, blob_key, release_key
+from deepfood.release.record import BLOBS, LATEST, MARKS, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
+
+#: Objects deleted in one request; in between it is made sure that the mark still counts.
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,23 @@ def prune(
     """Keep the `keep` newest releases, the latest and the one before it; drop the others.
 
     Blobs younger than `grace_s` stay, for a push that was stopped to go on with. Raises
-    StorageError, also while somebody pushes.
+    StorageError, also while somebody pushes or promotes.
     """
     if keep < 1:
         raise SettingError(f"--keep {keep}: keep 1 release at least")
     shelf = Shelf.open(url, settings)
     bucket = shelf.bucket
-    with marked(bucket, "prune", refuse="push") as mark:
+    with marked(bucket, "prune") as mark:
         releases = shelf.all()
         latest = shelf.latest()
         wanted = {one.name for one in releases[-keep:]}
         if latest:
             wanted |= {latest.release, *filter(None, [latest.before])}
+        if latest and latest.release not in {one.name for one in releases}:
+            raise StorageError(
+                f"{bucket.place(LATEST)} names {latest.release}, which is not there: promote a "
+                "release first, so that nothing is deleted that its copy would need"
+            )
         kept = [one for one in releases if one.name in wanted]
         dropped = [one.name for one in releases if one.name not in wanted]
         needed = {key for one in kept for key in _blobs(shelf, one)}
@@ -46,12 +54,13 @@ def prune(
             if one.key not in needed and now - one.modified >= timedelta(seconds=grace_s)
         ]
         if not dry_run:
-            mark.check()
+            if shelf.latest() != latest:
+                raise StorageError(f"{bucket.place(LATEST)} has changed meanwhile: run prune again")
             # Releases first: a release that is there is whole.
-            if dropped:
-                bucket.delete(*map(release_key, dropped))
-            if unneeded:
-                bucket.delete(*(one.key for one in unneeded))
+            going = [*map(release_key, dropped), *(one.key for one in unneeded)]
+            for start in range(0, len(going), _AT_ONCE):
+                mark.check()
+                bucket.delete(*going[start : start + _AT_ONCE])
     size = sum(one.bytes for one in unneeded)
     return PruneReport([one.name for one in kept], dropped, len(unneeded), size)
 

@@ -2,16 +2,18 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deepfood.artifacts import MANIFEST, sync_folder, write_atomically
+from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named
 from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
+from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
 from deepfood.release.record import BLOBS, Release, parse_address
 from deepfood.release.shelf import Shelf
@@ -30,7 +32,7 @@ class Origin(BaseModel):
     def of(cls, folder: Path) -> "Origin | None":
         """Where a folder was pulled from, None where it was not."""
         try:
-            return cls.model_validate_json((folder / ORIGIN).read_bytes())
+            return cls.model_validate_json(read_file(folder / ORIGIN))
         except (OSError, ValidationError):
             return None
 
@@ -55,7 +57,7 @@ def pull(
     started = time.monotonic()
     url, name = parse_address(address)
     shelf = Shelf.open(url, settings)
-    out = out.absolute()
+    out = out.resolve()  # where it is a link, that stays
     before = out.with_name(f".{out.name}.before")
     with disk_full_named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -71,11 +73,13 @@ def pull(
         staging = out.with_name(f".{out.name}.pulling")
         fetching = fill(shelf, release, staging, out, photos=photos, quiet=quiet)
         shutil.rmtree(before, ignore_errors=True)
-        if out.exists():
-            out.rename(before)
-        staging.rename(out)
+        if not (out.exists() and exchange(staging, out)):
+            if out.exists():
+                out.rename(before)
+            staging.rename(out)
         sync_folder(out.parent)
-        shutil.rmtree(before, ignore_errors=True)
+        for old in (before, staging):
+            shutil.rmtree(old, ignore_errors=True)
     received = fetching.received_bytes, fetching.received_blobs
     return PullReport(release, out, *received, time.monotonic() - started)
 
@@ -111,12 +115,17 @@ def _check_unchanged(out: Path) -> None:
     if origin is None:
         what = "an artefact of your own" if (out / MANIFEST).is_file() else "something else"
         raise SettingError(f"--out {out} holds {what}: name a new folder, or one pulled before")
-    for name, stored in origin.release.files.items():
-        path = out / name
-        log = path.with_name(f"{path.name}-wal")
+    for name in changed_since(out, origin.release):
+        raise SettingError(
+            f"--out {out} was changed since it was pulled ({name}): name another folder, so that "
+            "this is not lost"
+        )
+
+
+def changed_since(folder: Path, release: Release) -> Iterator[str]:
+    """Names of the files in a folder that are not what was pulled into it, every byte compared."""
+    for name, stored in release.files.items():
+        log = folder / f"{name}-wal"
         written = log.is_file() and log.stat().st_size > 0
-        if written or not same_file(path, stored):
-            raise SettingError(
-                f"--out {out} was changed since it was pulled ({name}): name another folder, so "
-                "that this is not lost"
-            )
+        if written or not same_file(folder / name, stored):
+            yield name

@@ -59,12 +59,12 @@ def push(
     Raises SettingError, ArtifactError, StorageError; then no release has come into being.
     """
     started = time.monotonic()
-    shelf = Shelf.open(url, settings)
+    shelf = Shelf.open(url, settings, make=True)
     if name is not None:
         check_name(name)
     with (
         frozen(artefact, settings.photos_root) as source,
-        marked(shelf.bucket, "push", refuse="prune") as mark,
+        marked(shelf.bucket, "push") as mark,
     ):
         wanted = source.photos if photos else []
         total = sum(part.bytes for part in source.parts) + sum(one.bytes for one in wanted)
@@ -81,8 +81,8 @@ def push(
         else:
             mark.check()
             shelf.publish(release)
-    if promote:
-        shelf.promote(release.name)
+        if promote:
+            shelf.make_latest(release.name, mark)
     seconds = time.monotonic() - started
     sent = sending.sent_bytes, sending.sent_blobs
     return PushReport(release, pushed, promote, *sent, sending.unreadable, seconds)

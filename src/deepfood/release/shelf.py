@@ -1,7 +1,13 @@
 """The Shelf: the releases below one prefix, and which of them is the latest."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from deepfood.artifacts import MANIFEST
 from deepfood.config import Settings
 from deepfood.errors import StorageError, StorageMissingError
+from deepfood.release.marks import Mark, marked
 from deepfood.release.record import (
     LATEST,
     RELEASES,
@@ -9,10 +15,24 @@ from deepfood.release.record import (
     Release,
     blob_key,
     check_name,
+    parse_address,
     parse_photo_lines,
     release_key,
 )
-from deepfood.storage import Bucket
+from deepfood.storage import Bucket, is_remote
+
+#: How often `latest` is read again where others have moved it meanwhile.
+_TRIES = 20
+
+
+def is_release(place: Path | str) -> bool:
+    """Whether `PREFIX[@RELEASE]` names a release: in a bucket, or in a folder of releases."""
+    if is_remote(place):
+        return True
+    prefix = str(place)
+    if not Path(prefix).exists():
+        prefix = parse_address(prefix)[0]
+    return Path(prefix, RELEASES).is_dir() and not Path(prefix, MANIFEST).exists()
 
 
 class Shelf:
@@ -22,8 +42,9 @@ class Shelf:
         self.bucket = bucket
 
     @classmethod
-    def open(cls, url: str, settings: Settings) -> "Shelf":
-        return cls(Bucket.open(url, settings))
+    def open(cls, url: str, settings: Settings, *, make: bool = False) -> "Shelf":
+        """Open the releases below a prefix; a folder is made with `make`. Raises SettingError."""
+        return cls(Bucket.open(url, settings, make=make))
 
     def names(self) -> list[str]:
         """Names of all releases, sorted; names that deepfood gives sort by time."""
@@ -56,9 +77,12 @@ class Shelf:
     def latest(self) -> Latest | None:
         """What `latest` says, None where nothing was ever pushed."""
         try:
-            return Latest.parse(self.bucket.read(LATEST), self.bucket.place(LATEST))
+            return self._parsed(self.bucket.read(LATEST))
         except StorageMissingError:
             return None
+
+    def _parsed(self, latest: bytes) -> Latest:
+        return Latest.parse(latest, self.bucket.place(LATEST))
 
     def resolve(self, name: str | None) -> str:
         """The name of a release, None being the latest."""
@@ -90,21 +114,61 @@ class Shelf:
             )
 
     def promote(self, name: str) -> Latest:
-        """Make a release the latest, in one step."""
-        now = self.latest()
-        if now and now.release == name:
-            return now
-        self.read(name)
-        moved = Latest(release=name, before=now and now.release)
-        text = moved.model_dump_json().encode() + b"\n"
-        self.bucket.write(LATEST, text, content_type="application/json")
-        return moved
+        """Make a release the latest, in one step; it is an error while somebody prunes."""
+        with marked(self.bucket, "promote") as mark:
+            return self.make_latest(name, mark)
+
+    def make_latest(self, name: str, mark: Mark) -> Latest:
+        """`promote`, for who has a mark already."""
+
+        def moved(text: bytes | None) -> Latest:
+            now = None
+            with suppress(StorageError):  # of one that is damaged nothing is known
+                now = None if text is None else self._parsed(text)
+            if now is not None and now.release == name:
+                return now
+            self.read(name)
+            return Latest(release=name, before=now and now.release)
+
+        return self._move(moved, mark)
 
     def rollback(self) -> Latest:
         """Go back to the release that was the latest before; a second time goes forward again."""
-        now = self.latest()
-        if now is None or now.before is None:
-            raise StorageError(
-                f"no release was the latest of {self.bucket.url} before: deepfood promote names one"
-            )
-        return self.promote(now.before)
+
+        def moved(text: bytes | None) -> Latest:
+            now = None if text is None else self._parsed(text)
+            if now is None or now.before is None:
+                raise StorageError(
+                    f"no release was the latest of {self.bucket.url} before: deepfood promote "
+                    "names one"
+                )
+            self.read(now.before)
+            return Latest(release=now.before, before=now.release)
+
+        with marked(self.bucket, "promote") as mark:
+            return self._move(moved, mark)
+
+    def _move(self, moved: Callable[[bytes | None], Latest], mark: Mark) -> Latest:
+        """Write what `moved` makes of `latest`, if that is still what it was made of."""
+        tried = set()
+        for _ in range(_TRIES):
+            text, tag = None, None
+            with suppress(StorageMissingError):
+                text, tag = self.bucket.read_tagged(LATEST)
+            if text and text in tried:  # it was written, and only the answer got lost
+                return self._parsed(text)
+            wanted = moved(text)
+            written = wanted.model_dump_json().encode() + b"\n"
+            if text == written:
+                return wanted
+            tried.add(written)
+            mark.check()
+            if self.bucket.write(
+                LATEST,
+                written,
+                content_type="application/json",
+                if_absent=text is None,
+                if_match=tag,
+            ):
+                return wanted
+        raise StorageError(f"{self.bucket.place(LATEST)} is being changed by others: try again")

@@ -1,5 +1,7 @@
 """What the API answers, in the fields that clients see."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from deepfood.gallery import Verdict
@@ -71,6 +73,13 @@ class SearchOut(BaseModel):
     total: int
     next: str | None
     notes: list[str]
+
+
+class ReadyOut(BaseModel):
+    """The gallery can be searched, and has so many photos."""
+
+    status: Literal["ready"] = "ready"
+    photos: int
 
 
 class UrlsOut(BaseModel):

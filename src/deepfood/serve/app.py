@@ -1,6 +1,7 @@
 """The HTTP face of the service: routes, answers, and the resources that live as long as it does."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,9 +15,18 @@ from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
+from deepfood.errors import DeepfoodError
 from deepfood.photo import Limits
 from deepfood.serve import changes, explain, logs
-from deepfood.serve.answers import FactsOut, GalleryOut, LabelOut, PhotoOut, SearchOut, UrlsOut
+from deepfood.serve.answers import (
+    FactsOut,
+    GalleryOut,
+    LabelOut,
+    PhotoOut,
+    ReadyOut,
+    SearchOut,
+    UrlsOut,
+)
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.door import Door
@@ -25,6 +35,7 @@ from deepfood.serve.fetch import Fetcher
 from deepfood.serve.guard import SecurityHeaders, add_guards, max_body_bytes
 from deepfood.serve.line import Line, compute, read, turned_away
 from deepfood.serve.measure import trace_with
+from deepfood.serve.methods import HeadAsGet
 from deepfood.serve.observe import Observe
 from deepfood.serve.problems import PROBLEMS, add_problem_handlers, document_problems
 from deepfood.serve.query import read_original_form, read_question
@@ -32,6 +43,9 @@ from deepfood.serve.question import Question
 from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 from deepfood.serve.tracing import Trace, open_tracer
+from deepfood.serve.workers import end_with_parent
+
+_log = logging.getLogger(__name__)
 
 #: One page asks for some dozens of thumbnails at once, and shows what it is refused as broken.
 _QUEUED_READS = 1024
@@ -66,7 +80,7 @@ def create_app(
     `fetcher` gets photos by URL, as the settings say unless one is given.
     """
     if fetcher is None:
-        limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+        limits = Limits.of(settings)
         fetcher = Fetcher(settings.query_url_hosts.split(), limits)
 
     @asynccontextmanager
@@ -77,13 +91,15 @@ def create_app(
         app.state.photo_host = service.links.host() if service.links else ""
         upkeep.start()
         # As many photos are decoded at once as there are cores to do it (and memory for). Who waits
-        # for a turn to write keeps none of them from searching, and a crowd that searches does not
-        # keep the page from showing photos.
+        # for a turn to write keeps none of them from searching, nor does who waits for a heat map,
+        # of which one is made at a time; and a crowd that searches does not keep the page from
+        # showing photos.
         queued, timeout_s = settings.max_queued, settings.request_timeout_s
         with (
             Line("search", service.embedder.threads + 1, queued, timeout_s) as computing,
+            Line("explain", 1, queued, timeout_s) as explaining,
             Line("read", 2, _QUEUED_READS, timeout_s) as reading,
-            Line("write", 1, queued, timeout_s) as writing,
+            Line("write", 1, queued, timeout_s, finishes=True) as writing,
             drained(settings.drain_s) as drain,
         ):
             yield {
@@ -92,6 +108,7 @@ def create_app(
                 "drain": drain,
                 "fetcher": fetcher,
                 "computing": computing,
+                "explaining": explaining,
                 "reading": reading,
                 "writing": writing,
             }
@@ -106,14 +123,17 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # methods.py does, without the client's word for where this is
     )
     app.state.settings = settings
     add_problem_handlers(app)
-    app.include_router(router)
-    app.include_router(explain.router)
-    app.include_router(changes.router)
+    routers = (router, explain.router, changes.router)
+    for one in routers:
+        app.include_router(one)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.state.routes = [*app.routes, *(route for one in routers for route in one.routes)]
     document_problems(app)
+    app.add_middleware(HeadAsGet)
     add_guards(app, settings)
     app.add_middleware(Observe)
     if settings.traces:
@@ -129,6 +149,8 @@ def app_for_worker() -> FastAPI:
     """What each worker process of `deepfood serve --workers` starts from."""
     settings = load_settings()
     logs.configure(settings)
+    logs.tell_of_crashes()
+    end_with_parent()
     return create_app(settings, open_service)
 
 
@@ -233,14 +255,19 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", tags=["operation"], responses={503: PROBLEMS[503]})
-async def readyz(request: Request) -> dict[str, str]:
+async def readyz(request: Request) -> ReadyOut:
     """The gallery is open and can be searched; before that, nothing answers here.
 
-    503 once the process was told to end, while it still answers (`drain_s`).
+    503 while it cannot be read, and once the process was told to end, while it still answers
+    (`drain_s`).
     """
     if request.state.drain.under_way:
         raise turned_away("the service is ending")
-    return {"status": "ready", "photos": str(_service(request).gallery.count)}
+    try:
+        return ReadyOut(photos=_service(request).gallery.count)
+    except DeepfoodError as error:
+        _log.error("not ready: %s", error)
+        raise turned_away("the gallery cannot be read") from error
 
 
 @router.get("/", include_in_schema=False)

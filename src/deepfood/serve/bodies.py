@@ -1,16 +1,60 @@
 """What bodies of requests hold, as JSON and as forms: fields, bounds, and OpenAPI of them."""
 
-from typing import Annotated, Any
+import difflib
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, ErrorDetails
+from starlette.exceptions import HTTPException
 
+from deepfood.gallery.values import Type
 from deepfood.serve.question import DEFAULT_K
 
 #: A label or name.
 Text = Annotated[str, Field(max_length=1000)]
 
+#: What people call a photo's field who have not looked it up.
+_FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
 
-class SearchRequest(BaseModel):
+
+class _Body(BaseModel):
+    """A JSON object. null is as good as not given, but where it says something (`TAKEN_AWAY`)."""
+
+    model_config = ConfigDict(extra="forbid")
+    TAKEN_AWAY: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        dropped = set(cls.model_fields) - cls.TAKEN_AWAY
+        return {name: one for name, one in values.items() if one is not None or name not in dropped}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        null = {"type": "null"}
+        for name in set(schema["properties"]) - set(schema.get("required", ())):
+            kind = schema["properties"][name]
+            about = {key: kind.pop(key) for key in ("title", "default") if key in kind}
+            kinds = kind.get("anyOf", [kind])
+            kinds = kinds if null in kinds else [*kinds, null]
+            schema["properties"][name] = {**about, "anyOf": kinds}
+        return schema
+
+
+class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, or `id`, a photo of the gallery, or lists of them.
 
     `url` is where the service fetches a photo, of hosts that its settings list.
@@ -21,7 +65,6 @@ class SearchRequest(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "example": {"id": "f6a80395f97a4582df3b", "where": "price < 12", "k": 9},
         },
@@ -58,10 +101,8 @@ SEARCH_FORM = {
 }
 
 
-class AddRequest(BaseModel):
+class AddRequest(_Body):
     """What is said of a photo that is added; `photo` is a base64 data URL."""
-
-    model_config = ConfigDict(extra="forbid")
 
     photo: str
     label: Text | None = None
@@ -81,23 +122,34 @@ ADD_FORM = {
 }
 
 
-class ChangeRequest(BaseModel):
-    """What to say of a photo from now on. null, or an empty text, takes away what was said."""
+class ChangeRequest(_Body):
+    """What to say of a photo from now on; what is not given stays as it is.
+
+    null, or an empty text, takes a label or name away. In `attributes`, null makes one unknown.
+    """
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"example": {"label": "Soups", "attributes": {"price": 4.5}}},
     )
+    TAKEN_AWAY = frozenset({"label", "name"})
 
     label: Text | None = None
     name: Text | None = None
     attributes: dict[str, Any] = {}
 
 
-class ExplainRequest(BaseModel):
-    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found."""
+class AttributeRequest(_Body):
+    """An attribute to be declared. Of one of safety, unknown values never pass a filter."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "price", "type": "number"}})
+
+    name: str
+    type: Type
+    safety: bool = False
+
+
+class ExplainRequest(_Body):
+    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found."""
 
     photo: str | None = None
     id: str | None = None
@@ -120,3 +172,46 @@ def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
     """What OpenAPI says of a body that a route reads by itself: a schema a content type."""
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
     return {"requestBody": {"required": True, "content": content}}
+
+
+Wanted = TypeVar("Wanted", bound=_Body)
+
+
+def checked(kind: type[Wanted], values: Any) -> Wanted:
+    """The body that `values` make. Raises HTTPException 422 that names the field at fault."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        said = _fault(error.errors(include_url=False), kind.model_fields)
+        raise HTTPException(422, said) from error
+
+
+def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -> str:
+    """What to say to who sent a field that is not among those `known`."""
+    said = f"there is no field `{name[:40]}`"
+    if "photo" in known and (is_file or name.lower() in _FOR_A_PHOTO):
+        return f"{said}: send the photo as `photo`"
+    if near := difflib.get_close_matches(name.lower(), known, 1):
+        return f"{said}: do you mean `{near[0]}`?"
+    return f"{said}; there are {', '.join(f'`{one}`' for one in known)}"
+
+
+def _fault(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
+    first = errors[0]
+    if not first["loc"]:
+        return "the body should be a JSON object"
+    field = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return unknown_field(field, known)
+    # Of a field that may be of several types, each says what it expected; the nearest one goes in.
+    of_field = [one for one in errors if one["loc"][0] == field]
+    depth = max(len(one["loc"]) for one in of_field)
+    nearest = [one for one in of_field if len(one["loc"]) == depth]
+    place = ".".join([field, *(str(part) for part in nearest[0]["loc"] if isinstance(part, int))])
+    if nearest[0]["type"] == "missing":
+        return f"give `{place}`"
+    expected = [one["msg"].partition(", unable")[0] for one in nearest]
+    if not expected[0].startswith("Input should be "):
+        return f"`{place}`: {expected[0]}"
+    said = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
+    return f"`{place}` should be {said.replace('a valid dictionary', 'a JSON object')}"

@@ -1,4 +1,4 @@
-"""The routes that change the gallery, behind a key: add, change and remove a photo, and reload.
+"""The routes that change the gallery, behind a key: its photos and attributes, and reload.
 
 A change is on the disk when its answer is sent, and every process finds it at its next search.
 """
@@ -9,27 +9,30 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.exceptions import HTTPException
 
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
-from deepfood.errors import ModelMismatchError
+from deepfood.errors import ModelMismatchError, UndeclaredError
 from deepfood.galleries import writing
+from deepfood.gallery.declared import Definition
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
-from deepfood.serve.answers import FactsOut, GalleryOut
-from deepfood.serve.bodies import ADD_FORM, AddRequest, ChangeRequest, accepts
+from deepfood.serve.answers import AttributeOut, FactsOut, GalleryOut
+from deepfood.serve.bodies import ADD_FORM, AddRequest, AttributeRequest, ChangeRequest, accepts
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.keys import with_key
 from deepfood.serve.line import compute, in_turn, read
 from deepfood.serve.problems import CHANGE_PROBLEMS
-from deepfood.serve.query import NewPhoto, read_change, read_new_photo
+from deepfood.serve.query import NewPhoto, read_change, read_json, read_new_photo
 from deepfood.serve.released import refuse_to_change_a_release
-from deepfood.serve.say import facts_of, gallery_of
+from deepfood.serve.say import attribute_of, facts_of, gallery_of
 from deepfood.serve.service import SearchService
 
 T = TypeVar("T")
+Changed = TypeVar("Changed")
 
 #: How long a change waits for its turn to write; builds take longer, and then it is a 503.
 WAIT_S = 5.0
@@ -55,13 +58,13 @@ async def add_photo(request: Request, response: Response) -> FactsOut:
     current: Current = request.state.current
     deadline = time.monotonic() + WAIT_S
     try:
-        photo_id, outcome = await _add(request, current.service, new, deadline)
+        facts, outcome = await _add(request, current.service, new, deadline)
     except ModelMismatchError:  # the gallery has been made anew, with another Model
         service = await read(request, current.follow)
-        photo_id, outcome = await _add(request, service, new, deadline)
+        facts, outcome = await _add(request, service, new, deadline)
     response.status_code = 201 if outcome == "added" else 200
-    response.headers["Location"] = f"/api/v1/photos/{photo_id}"
-    return await read(request, facts_of, request, photo_id)
+    response.headers["Location"] = f"/api/v1/photos/{facts.id}"
+    return facts
 
 
 @router.patch(
@@ -85,14 +88,44 @@ async def change_photo(request: Request, photo_id: str) -> FactsOut:
             attributes=change.attributes,
         )
 
-    await _change_existing(request, photo_id, write)
-    return await read(request, facts_of, request, photo_id)
+    return await _change_existing(request, photo_id, write, lambda: facts_of(request, photo_id))
 
 
 @router.delete("/api/v1/photos/{photo_id}", status_code=204, dependencies=_OWN_ONLY)
 async def remove_photo(request: Request, photo_id: str) -> None:
     """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
-    await _change_existing(request, photo_id, lambda writer: writer.remove([photo_id]))
+    await _change_existing(
+        request, photo_id, lambda writer: writer.remove([photo_id]), lambda: None
+    )
+
+
+@router.post(
+    "/api/v1/attributes",
+    status_code=201,
+    dependencies=_OWN_ONLY,
+    responses={200: {"model": AttributeOut, "description": "it was declared already"}},
+    openapi_extra=accepts({"application/json": AttributeRequest.model_json_schema()}),
+)
+async def declare_attribute(request: Request, response: Response) -> AttributeOut:
+    """Declare an attribute; its type stays, and one of safety stays one."""
+    wanted = await read_json(request, AttributeRequest)
+    columns = {wanted.name: Definition(wanted.type, wanted.safety)}
+    told, new = await _write_now(
+        request,
+        lambda writer: writer.declare(columns),
+        lambda new: (attribute_of(request, wanted.name), new),
+    )
+    response.status_code = 201 if new else 200
+    return told
+
+
+@router.delete("/api/v1/attributes/{name}", status_code=204, dependencies=_OWN_ONLY)
+async def drop_attribute(request: Request, name: str) -> None:
+    """Drop an attribute that no photo has a value of."""
+    try:
+        await _write_now(request, lambda writer: writer.drop_attribute(name), lambda _: None)
+    except UndeclaredError as error:
+        raise HTTPException(404, str(error)) from error
 
 
 @router.post("/api/v1/admin/reload")
@@ -104,10 +137,15 @@ async def reload(request: Request) -> GalleryOut:
 
 async def _add(
     request: Request, service: SearchService, new: NewPhoto, deadline: float
-) -> tuple[str, Outcome]:
+) -> tuple[FactsOut, Outcome]:
     one = await compute(request, _embedded, service, new)
-    written = await _write(request, service, lambda writer: writer.add([one]), deadline)
-    return one.photo.id, written[0]
+    return await _write(
+        request,
+        service,
+        lambda writer: writer.add([one])[0],
+        lambda outcome: (facts_of(request, one.photo.id), outcome),
+        deadline,
+    )
 
 
 def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
@@ -118,29 +156,48 @@ def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:
 
 
 async def _change_existing(
-    request: Request, photo_id: str, change: Callable[[ChangedGallery], object]
-) -> None:
+    request: Request,
+    photo_id: str,
+    change: Callable[[ChangedGallery], object],
+    answer: Callable[[], T],
+) -> T:
     service: SearchService = request.state.current.service
     # By its id only: a writer takes file names too.
     await read(request, service.gallery.photo, photo_id)
-    await _write(request, service, change, time.monotonic() + WAIT_S, embeds=False)
+    return await _write_now(request, change, lambda _: answer())
+
+
+async def _write_now(
+    request: Request, change: Callable[[ChangedGallery], Changed], answer: Callable[[Changed], T]
+) -> T:
+    """Make a change that embeds nothing."""
+    service: SearchService = request.state.current.service
+    deadline = time.monotonic() + WAIT_S
+    return await _write(request, service, change, answer, deadline, embeds=False)
 
 
 async def _write(
     request: Request,
     service: SearchService,
-    change: Callable[[ChangedGallery], T],
+    change: Callable[[ChangedGallery], Changed],
+    answer: Callable[[Changed], T],
     deadline: float,
     *,
     embeds: bool = True,
 ) -> T:
-    """Make a change, one after the other in this process. Raises ArtifactBusyError."""
+    """Make a change, one after the other in this process, and say what it came to.
+
+    Both in one turn, or a change that was made could be answered as failed, since no turn to read
+    came in time. Raises ArtifactBusyError.
+    """
 
     def write() -> T:
         model = service.embedder.model if embeds else None
         wait_s = max(0.0, deadline - time.monotonic())
         settings = request.app.state.settings
-        with writing(service.gallery, settings, model, wait_s=wait_s) as writer:
-            return change(writer)
+        by = request.state.key_name
+        with writing(service.gallery, settings, model, wait_s=wait_s, by=by) as writer:
+            changed = change(writer)
+        return answer(changed)
 
     return await in_turn(request, write)

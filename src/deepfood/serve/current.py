@@ -7,6 +7,8 @@ import threading
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, DeepfoodError
 from deepfood.gallery import Gallery
+from deepfood.gallery.fold import Fold, is_long
+from deepfood.gallery.journal import Journal
 from deepfood.gallery.reindex import reindex, wants_reindex
 from deepfood.gallery.renew import compact, leaves_work, wants_compact
 from deepfood.release.cached import CachedReleases
@@ -82,6 +84,9 @@ class Current:
                     compact(gallery.folder, model, quiet=True)
         elif wants_reindex(now):
             reindex(gallery.folder, quiet=True)
+        journal = Journal(gallery.folder)
+        if is_long(journal, now.store.state().head):
+            Fold.of(journal).write_checkpoint(journal)
 
 
 class Upkeep(threading.Thread):

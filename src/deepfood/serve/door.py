@@ -65,8 +65,12 @@ class Door:
         head, body = _PAGE if wants_page(accept, path.decode("latin-1")) else _JSON
         body = body.replace(_NO_ID, _ID % this)
         more = b"" if kept else b"connection: close\r\n"
-        if (origin := given.get(b"origin")) in self._origins:
-            more += b"access-control-allow-origin: %b\r\nvary: Origin\r\n" % origin
+        origin = given.get(b"origin")
+        if origin and self._origins & {origin, b"*"}:
+            if b"*" in self._origins:
+                more += b"access-control-allow-origin: *\r\n"
+            else:
+                more += b"access-control-allow-origin: %b\r\nvary: Origin\r\n" % origin
             more += b"access-control-expose-headers: %b\r\n" % ", ".join(EXPOSED).encode()
         parts = (head, this, len(body), more, body)
         return b"%bx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b" % parts

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from deepfood.heatmap import Floats, Match, draw_heat
+from deepfood.serve import line
 from deepfood.serve.bodies import EXPLAIN_FORM, ExplainRequest, accepts
 from deepfood.serve.guard import max_body_bytes
-from deepfood.serve.line import compute
 from deepfood.serve.problems import PROBLEMS
 from deepfood.serve.query import Pair, read_pair
 from deepfood.serve.service import SearchService
@@ -58,7 +58,7 @@ router = APIRouter()
 async def explain(request: Request) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""
     pair = await read_pair(request, max_body_bytes(request.app.state.settings))
-    return await compute(request, _explain, request.state.current.service, pair)
+    return await line.explain(request, _explain, request.state.current.service, pair)
 
 
 def _explain(service: SearchService, pair: Pair) -> ExplainOut:

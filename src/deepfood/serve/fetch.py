@@ -9,7 +9,7 @@ checked. No later answer of a name server can lead it elsewhere. Redirects begin
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpcore
@@ -52,13 +52,16 @@ class Fetcher:
             network_backend=_PublicOnly(frozenset(inside)),
         )
 
-    async def get(self, url: str) -> bytes:
-        """The bytes at `url`. Raises QueryError, or PhotoTooLargeError."""
+    async def get(self, url: str, take: Callable[[int], None] | None = None) -> bytes:
+        """The bytes at `url`. Raises QueryError, or PhotoTooLargeError.
+
+        `take` is told of the number of bytes each time some come, and may raise to refuse them.
+        """
         if not self._origins:
             raise QueryError("this service takes no URLs: send the photo itself")
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._followed(url)
+                return await self._followed(url, take)
         except TimeoutError:
             raise QueryError(f"the URL did not answer within {self._timeout_s:g} seconds") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError):
@@ -68,7 +71,7 @@ class Fetcher:
     async def close(self) -> None:
         await self._pool.aclose()
 
-    async def _followed(self, url: str) -> bytes:
+    async def _followed(self, url: str, take: Callable[[int], None] | None) -> bytes:
         at = self._checked(url)
         for _ in range(1 + _MAX_REDIRECTS):
             headers: dict[bytes | str, bytes | str] = {
@@ -83,7 +86,7 @@ class Fetcher:
                     continue
                 if response.status != 200:
                     raise QueryError(f"the URL answers {response.status}")
-                return await self._body(response)
+                return await self._body(response, take)
         raise QueryError(f"the URL redirects more than {_MAX_REDIRECTS} times")
 
     def _checked(self, url: str) -> httpx.URL:
@@ -111,9 +114,11 @@ class Fetcher:
                     break
         raise QueryError("the URL redirects to no address")
 
-    async def _body(self, response: httpcore.Response) -> bytes:
+    async def _body(self, response: httpcore.Response, take: Callable[[int], None] | None) -> bytes:
         data = bytearray()
         async for piece in response.aiter_stream():
+            if take is not None:
+                take(len(piece))
             data += piece
             if len(data) > self._limits.max_bytes:
                 raise PhotoTooLargeError(

@@ -122,16 +122,17 @@ class AllowedHosts:
 class BodyLimit:
     """Answer 413 to a body over `max_bytes`: by its declared length, or once that many came.
 
-    Answer 503 where the bodies of all requests under way would be more than `max_at_once` bytes. A
-    request that has the only body is always let in. Bytes count when they come, not when they are
-    announced, which costs nobody anything, until their request is answered.
+    Answer 503 where all requests under way would hold more than `max_at_once` bytes. A request that
+    is the only one to hold any is always let in. Bytes count when they come, not when they are
+    announced, which costs nobody anything, until their request is answered. `scope["held"]` is the
+    request's Held, for what it gets in other ways than its body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_at_once: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._max_at_once = max_at_once
-        self._held = 0
+        self.max_at_once = max_at_once
+        self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -143,6 +144,7 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self._max_bytes:
             await problem(request, 413, detail)(scope, receive, send)
             return
+        held = scope["held"] = Held(self)
         received = 0
 
         async def receive_counted() -> Message:
@@ -150,18 +152,31 @@ class BodyLimit:
             message = await receive()
             came = len(message.get("body", b""))
             received += came
-            self._held += came
             # Closing is the only way to stop a sender who has more.
             if received > self._max_bytes:
                 raise HTTPException(413, detail, headers={"Connection": "close"})
-            if came and received < self._held > self._max_at_once:
-                measure.REFUSED.labels("uploads").inc()
-                refusal = turned_away("too much is being uploaded: try again in a moment")
-                refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
-                raise refusal
+            held.take(came)
             return message
 
         try:
             await self._app(scope, receive_counted, send)
         finally:
-            self._held -= received
+            self.held -= held.bytes
+
+
+class Held:
+    """The bytes that one request holds."""
+
+    def __init__(self, limit: BodyLimit) -> None:
+        self._limit = limit
+        self.bytes = 0
+
+    def take(self, count: int) -> None:
+        """Hold more. Raises HTTPException 503 where that is too much beside the other requests."""
+        self.bytes += count
+        self._limit.held += count
+        if count and self.bytes < self._limit.held > self._limit.max_at_once:
+            measure.REFUSED.labels("uploads").inc()
+            refusal = turned_away("too much is being uploaded: try again in a moment")
+            refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
+            raise refusal

@@ -9,6 +9,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+#: Of a key's hash, what the journal names who made a change by.
+_SHOWN_DIGITS = 12
+
 _bearer = HTTPBearer(auto_error=False, description="A key that `deepfood api-key` made.")
 
 
@@ -26,7 +29,9 @@ def hash_of(key: str) -> str:
 def with_key(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> None:
-    """Raise HTTPException 403 where no key is set, 401 where the request brings none of them."""
+    """Note which key the request brings, for the journal.
+
+    Raises HTTPException 403 where no key is set, 401 where the request brings none of them."""
     hashes = request.app.state.settings.api_key_hashes.split()
     if not hashes:
         raise HTTPException(
@@ -42,3 +47,4 @@ def with_key(
             "send a key of this gallery: Authorization: Bearer KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.state.key_name = f"key {brought[:_SHOWN_DIGITS]}"

@@ -24,14 +24,24 @@ class Line:
     """`threads` do the work of requests, and `max_queued` more requests wait for one of them.
 
     What waits is dropped when its client goes away, or `timeout_s` after it joined the line. What
-    a thread has begun it ends, for threads cannot be stopped, and counts until then.
+    a thread has begun it ends, for threads cannot be stopped, and counts until then. With
+    `finishes`, whoever asked is told how that ended, however long it takes, and not that it failed.
     """
 
-    def __init__(self, name: str, threads: int, max_queued: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        max_queued: int,
+        timeout_s: float,
+        *,
+        finishes: bool = False,
+    ) -> None:
         self._pool = ThreadPoolExecutor(threads, name)
         self._in_line = measure.IN_LINE.labels(name)
         self._places = threads + max_queued
         self._timeout_s = timeout_s
+        self._finishes = finishes
         self._taken = 0
         self._counting = threading.Lock()  # work ends in its own thread
 
@@ -64,6 +74,11 @@ class Line:
             if work.cancel():
                 measure.REFUSED.labels("time").inc()
                 raise turned_away(f"no turn came within {self._timeout_s:g} seconds: try again")
+            if self._finishes:
+                await asyncio.wait(waited_for, return_when="FIRST_COMPLETED")
+                if gone.done() and not answer.done():
+                    gone.result()
+                return answer.result()
             raise HTTPException(504, f"this takes more than {self._timeout_s:g} seconds")
         finally:
             gone.cancel()
@@ -87,6 +102,12 @@ class Line:
 async def compute(request: Request, function: Callable[..., T], *arguments: object) -> T:
     """Run what decodes, embeds or searches, as `Line.run` says."""
     line: Line = request.state.computing
+    return await line.run(request, function, *arguments)
+
+
+async def explain(request: Request, function: Callable[..., T], *arguments: object) -> T:
+    """Run what makes heat maps, one at a time."""
+    line: Line = request.state.explaining
     return await line.run(request, function, *arguments)
 
 

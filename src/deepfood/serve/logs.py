@@ -3,9 +3,11 @@
 No line can be forged by what a client sends: each of its characters that does not print is escaped.
 """
 
+import faulthandler
 import json
 import logging
 import os
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +31,12 @@ def configure(settings: Settings) -> None:
     for name in ("deepfood", "uvicorn"):
         logging.getLogger(name).setLevel(settings.log_level.upper())
     logging.captureWarnings(True)
+
+
+def tell_of_crashes() -> None:
+    """Let a crash in a library, such as SIGBUS, say where it was: nothing of ours can, after it."""
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
 
 
 class JsonLines(logging.Formatter):

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from deepfood.errors import (
     ArtifactBusyError,
+    ArtifactMissingError,
     DatasetError,
     DeepfoodError,
     DiskFullError,
@@ -29,6 +30,7 @@ from deepfood.errors import (
 )
 from deepfood.serve.logs import request_id
 from deepfood.serve.measure import ERRORS
+from deepfood.serve.methods import methods_at, without_slash
 
 #: The first class that fits decides; anything else of ours is our fault.
 _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
@@ -39,6 +41,7 @@ _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (PhotoError, 422),
     (DatasetError, 422),  # what a client says of a photo
     (ArtifactBusyError, 503),
+    (ArtifactMissingError, 503),  # deleted, or on a disk that is away
     (StorageError, 503),
     (EngineError, 503),
     (DiskFullError, 507),
@@ -47,7 +50,7 @@ FAULT = "the service has a fault; its log says more"
 #: What is our own fault is logged, not told: it may name paths of this machine.
 _SAID = {
     500: FAULT,
-    503: "the gallery is being written, or its photos cannot be read just now: try again",
+    503: "the gallery is being written, or it or its photos cannot be read just now: try again",
     507: "the server's disk is full, and nothing was changed",
 }
 #: Seconds after which it is worth trying again.
@@ -150,9 +153,14 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail)
         if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+            if elsewhere := without_slash(request):
+                return elsewhere
             detail = f"there is nothing at {request.url.path}"
         answer = problem(request, error.status_code, detail)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:  # FastAPI names the methods of one route only
+            allowed = methods_at(request.app.state.routes, request.url.path)
+            answer.headers["Allow"] = ", ".join(sorted(allowed))
         return answer
 
     @app.exception_handler(RequestValidationError)

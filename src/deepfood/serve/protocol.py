@@ -9,6 +9,9 @@ from deepfood.config import Settings
 from deepfood.serve import measure
 from deepfood.serve.door import Door
 
+#: Seconds for requests under way once the service stops to listen.
+GRACE_S = 10
+
 
 class Config(uvicorn.Config):
     """uvicorn's configuration for our settings. It is pickled, to reach worker processes."""
@@ -25,13 +28,14 @@ class Config(uvicorn.Config):
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies.split(),
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=GRACE_S,
             # uvicorn kills a worker that is silent for so long, also while it still imports what it
             # needs; with its 5 s, none ever starts on a machine that is busy enough.
             timeout_worker_healthcheck=60,
         )
         self.body_timeout_s = settings.body_timeout_s
         self.max_connections = settings.max_connections
+        self.drain_s = settings.drain_s
 
 
 class _TurnedAway:
@@ -46,6 +50,9 @@ class _TurnedAway:
 
 _TURNED_AWAY = _TurnedAway()
 
+#: A client that takes less of its answer within `body_timeout_s` is taken for one that never will.
+_LEAST_TAKEN = 16 * 1024
+
 
 class Protocol(HttpToolsProtocol):
     """One connection, closed when a request does not come in within `body_timeout_s`.
@@ -54,10 +61,14 @@ class Protocol(HttpToolsProtocol):
     now and then would take all connections. The time runs from a connection's start, and then from
     the first byte after a request, until the request's last byte; no matter whether it has been
     answered, for what comes after an early answer is read too, and thrown away.
+
+    A client that does not read its answer would hold its connection for ever as well, since even
+    closing waits until all is sent. So it is cut off where next to nothing is taken for as long.
     """
 
     config: Config
     _clock: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -96,7 +107,37 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._watch(0)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def _watch(self, unsent: int) -> None:
+        """See that a client takes what is unsent of its answers, from now on."""
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        if unsent:
+            wait_s = self.config.body_timeout_s
+            self._sending = self.loop.call_later(wait_s, self._not_taken, unsent)
+
+    def _not_taken(self, before: int) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if before - unsent < min(before, _LEAST_TAKEN):
+            measure.REFUSED.labels("unread").inc()
+            self.transport.abort()
+        else:
+            self._watch(unsent)
 
     def _start(self) -> None:
         self._clock = self.loop.call_later(self.config.body_timeout_s, self._late)

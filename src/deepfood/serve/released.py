@@ -11,12 +11,13 @@ from deepfood.gallery import Photo
 from deepfood.milvus.address import is_milvus
 from deepfood.release.pull import Origin
 from deepfood.release.record import blob_key
+from deepfood.release.shelf import is_release
 from deepfood.storage import Bucket, is_remote
 
 
 def is_released(settings: Settings) -> bool:
-    """Whether what is served is a release in a bucket."""
-    return settings.gallery is not None and is_remote(settings.gallery)
+    """Whether what is served is a release."""
+    return settings.gallery is not None and is_release(settings.gallery)
 
 
 async def refuse_to_change_a_release(request: Request) -> None:
@@ -36,11 +37,11 @@ class PhotoLinks:
 
     @classmethod
     def of(cls, gallery: Path | str, settings: Settings) -> "PhotoLinks | None":
-        """None where photos are proxied, or are in no bucket."""
+        """None where photos are proxied, or are in no bucket of S3."""
         if settings.photo_links == "proxied" or is_milvus(gallery):
             return None
         origin = Origin.of(Path(gallery))
-        if origin is None or origin.release.photos is None:
+        if origin is None or origin.release.photos is None or not is_remote(origin.url):
             return None
         return cls(Bucket.open(origin.url, settings), settings.presigned_s)
 

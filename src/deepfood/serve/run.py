@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from deepfood.config import Settings, available_cores, export_settings
 from deepfood.errors import PortTakenError, SettingError
+from deepfood.photo import Limits
 from deepfood.serve import logs
 from deepfood.serve.app import create_app
+from deepfood.serve.cursors import new_cursor_key
 from deepfood.serve.measure import metrics_served
 from deepfood.serve.protocol import Config
 from deepfood.serve.service import open_service
+from deepfood.serve.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +61,13 @@ def _faults_told(host: str, port: int) -> Iterator[None]:
 def run(settings: Settings, bound: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves.
 
-    And PortTakenError, where another server has begun to listen on the same address meanwhile.
+    And PortTakenError, where another server has begun to listen on the same address meanwhile;
+    DeepfoodError, where worker processes cannot start.
     """
     logs.configure(settings)
+    logs.tell_of_crashes()
+    if not settings.cursor_key:  # one for all workers, and for each gallery that is opened
+        settings = settings.model_copy(update={"cursor_key": new_cursor_key()})
     with metrics_served(settings):
         _run(settings, bound)
     _say(settings, "ended")
@@ -87,18 +93,15 @@ def _run(settings: Settings, bound: socket.socket) -> None:
         else:
             service.close()
             threads = settings.threads or max(1, available_cores() // settings.workers)
-            export_settings(settings.model_copy(update={"threads": threads}))
+            share = {
+                "threads": threads,
+                "max_decoding_bytes": Limits.of(settings).max_decoding_bytes // settings.workers,
+            }
+            export_settings(settings.model_copy(update=share))
             config = Config("deepfood.serve.app:app_for_worker", settings)
-            _Workers(config, sockets=[bound]).run()
+            Workers(config, sockets=[bound]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
-
-
-class _Workers(Multiprocess):
-    def terminate_all(self) -> None:
-        super().terminate_all()
-        for one in self.sockets:
-            one.close()  # or clients would be let in when no worker listens, and never answered
 
 
 def _say(settings: Settings, text: str) -> None:

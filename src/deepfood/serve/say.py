@@ -6,7 +6,7 @@ from fastapi import Request
 
 from deepfood.config import Settings
 from deepfood.gallery import Hit, Photo
-from deepfood.gallery.values import Value
+from deepfood.gallery.values import Value, attribute_name
 from deepfood.serve.answers import AlikeOut, AttributeOut, FactsOut, GalleryOut, HitOut, PhotoOut
 from deepfood.serve.service import SearchService
 
@@ -56,6 +56,14 @@ def gallery_of(request: Request) -> GalleryOut:
         crop=service.embedder.model.manifest.preprocess.crop,
         attributes=[AttributeOut(**asdict(one)) for one in gallery.columns()],
     )
+
+
+def attribute_of(request: Request, name: str) -> AttributeOut:
+    """An attribute that has just been declared."""
+    gallery = request.state.current.service.gallery
+    gallery.follow()  # what was known of a gallery on Milvus may be a second old
+    columns = {one.name: one for one in gallery.columns()}
+    return AttributeOut(**asdict(columns[attribute_name(name)]))
 
 
 def url(request: Request, path: str) -> str:

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
+from deepfood.serve.cursors import Cursors
 from deepfood.serve.measure import stage
 from deepfood.serve.question import Question
 from deepfood.serve.released import PhotoLinks, is_released
@@ -35,6 +37,7 @@ class SearchService:
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
         self.max_k = settings.max_k
+        self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -50,6 +53,7 @@ class SearchService:
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
         where = parse_filter(question.where) if question.where is not None else None
+        after = None if question.cursor is None else self._cursors.checked(question.cursor)
         query = self._vector(question)
         without = (*question.ids, *question.not_ids)
         with stage("search"):
@@ -59,9 +63,12 @@ class SearchService:
                 where=where,
                 diverse=question.diversity,
                 grouped=question.group_duplicates,
-                after=question.cursor,
+                after=after,
                 without=without,
             )
+        if found.next is not None:
+            found = replace(found, next=self._cursors.signed(found.next))
+        with stage("search"):
             return self._judged(question, query, found), found
 
     def _judged(self, question: Question, query: Vector, found: Found) -> Answer:

@@ -1,6 +1,5 @@
 """Fetch one file over HTTP: whole, checked, and kept only then."""
 
-import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import httpx
 
 from deepfood.artifacts import sync_folder
+from deepfood.beside import beside
 from deepfood.errors import DownloadError, disk_full_named
 from deepfood.progress import bar
 
@@ -21,24 +21,21 @@ def fetch(url: str, to: Path, *, headers: dict[str, str] | None = None) -> None:
     Length is checked, and the SHA-256 where the server names it (as the hub does, in
     `X-Linked-ETag`). Raises DownloadError within TIMEOUT_S of the last byte, and DiskFullError.
     """
-    beside = to.with_name(f".{to.name}.part")
     try:
         with disk_full_named(to):
             to.parent.mkdir(parents=True, exist_ok=True)
-            _stream(url, beside, headers or {})
-            beside.replace(to)
-            sync_folder(to.parent)
+            with beside(to) as new:
+                _stream(url, new, headers or {}, to.name)
+                new.replace(to)
+                sync_folder(to.parent)
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise DownloadError(f"{url} cannot be fetched: {reason}") from error
     except httpx.InvalidURL as error:
         raise DownloadError(f"{url!r} is no address: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
-def _stream(url: str, path: Path, headers: dict[str, str]) -> None:
+def _stream(url: str, path: Path, headers: dict[str, str], name: str) -> None:
     digest = hashlib.sha256()
     # Compressed, the length would be that of other bytes.
     headers = {**headers, "accept-encoding": "identity"}
@@ -57,7 +54,7 @@ def _stream(url: str, path: Path, headers: dict[str, str]) -> None:
         total = int(answer.headers.get("content-length", 0))
         with (
             path.open("wb") as file,
-            bar(f"fetching {path.name[1:-5]}", "B", total, unit_scale=True) as progress,
+            bar(f"fetching {name}", "B", total, unit_scale=True) as progress,
         ):
             for piece in answer.iter_bytes():
                 file.write(piece)

@@ -51,7 +51,7 @@ def write_report(
     found: Examination, folder: Path, settings: Settings, *, seed: int, quiet: bool
 ) -> Path:
     """Write report.html, its path; after `prepare_report`. Raises SettingError, DiskFullError."""
-    limits = Limits(settings.max_photo_bytes, settings.max_photo_pixels)
+    limits = Limits.of(settings)
     page = _page(found, limits, seed=seed, quiet=quiet)
     write_result(folder / REPORT, page.encode("utf-8", "backslashreplace"))
     return folder / REPORT

@@ -1,0 +1,79 @@
+"""Files that are being written, beside those that they are to replace, under names of their own.
+
+Such a file is `.NAME.TOKEN.new`, the token at random, so that any number of processes may write the
+same file at once. Who writes it holds its lock, which the system releases when that process ends:
+so what a killed one left is told from what another writes just now, and removed.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_SUFFIX = ".new"
+
+
+def name_beside(path: Path) -> Path:
+    """A name in the folder of `path` that nobody else has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}")
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, to be written and renamed over it within the block.
+
+    Afterwards it is gone, whether it was renamed or not; what killed processes left beside `path`
+    is removed first. Raises OSError where the folder cannot be written.
+    """
+    _remove_abandoned(path)
+    new, handle = _created(path)
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _created(path: Path) -> tuple[Path, int | None]:
+    """A new file, and the handle that holds its lock, None where the system has no such locks."""
+    while True:
+        new = name_beside(path)
+        handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if sys.platform == "win32":
+            os.close(handle)
+            return new, None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody took it for abandoned before it was locked
+            os.close(handle)
+            continue
+        except OSError:  # a file system without locks: nobody else gets one there either
+            return new, handle
+        if os.fstat(handle).st_nlink:  # else as above
+            return new, handle
+        os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what is beside `path`, and whose lock nobody holds."""
+    if sys.platform == "win32":
+        return
+    with os.scandir(path.parent) as entries:
+        names = [one.name for one in entries]
+    for name in names:
+        if not (name.startswith(f".{path.name}.") and name.endswith(_SUFFIX)):
+            continue
+        found = path.with_name(name)
+        with contextlib.suppress(OSError):  # gone by now, somebody else's, or being written
+            handle = os.open(found, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.unlink()
+            finally:
+                os.close(handle)

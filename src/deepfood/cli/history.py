@@ -1,0 +1,54 @@
+"""`deepfood history`: what people said of a gallery's photos, when and who; and taking it back."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from deepfood.cli.app import WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
+from deepfood.config import load_settings
+
+#: Characters of a change's details that a line shows.
+_SHOWN = 160
+
+
+@app.command()
+def history(
+    gallery: ChangedGalleryArgument,
+    photo: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Of this photo only, by its id.")
+    ] = None,
+    undo: Annotated[
+        int | None, typer.Option("--undo", metavar="N", help="Take change number N back.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Every change that people made to a gallery: what, when, and who. Nothing is ever erased.
+
+    A change that is taken back is a change too, and stays in the history.
+    """
+    from deepfood.galleries import history_of, writer_of
+
+    settings = load_settings()
+    if undo is not None:
+        with writer_of(gallery, settings, wait_s=WAIT_S) as writer:
+            photos = writer.undo(undo)
+        if as_json:
+            ids = [one.id for one in photos]
+            print_json({"gallery": str(gallery), "undone": undo, "photos": ids})
+        else:
+            about = count(photos, "photo is", "photos are")
+            print(f"change {undo} is taken back: {about} as before it; others with the next build")
+        return
+    events = list(history_of(gallery, settings, photo))
+    if as_json:
+        print_json({"gallery": str(gallery), "changes": [asdict(one) for one in events]})
+        return
+    for one in events:
+        what = f"takes back {one.undoes}" if one.undoes else one.do
+        about = one.photos[0] if len(one.photos) == 1 else count(one.photos, "photo", "photos")
+        details = json.dumps(one.about, ensure_ascii=False) if one.about else ""
+        details = f"{details[:_SHOWN]}…" if len(details) > _SHOWN else details
+        print(f"{one.number:>6}  {one.at}  {one.by:<12} {what:<8} {about}  {details}")
+    print(f"{gallery}: {count(events, 'change', 'changes')}")

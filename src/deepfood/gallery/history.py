@@ -1,0 +1,108 @@
+"""What changed in a gallery, when and by whom, and taking a change back: read from its journal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfood.data.photo_file import ID_DIGITS, photo_id
+from deepfood.errors import QueryError
+from deepfood.gallery.fold import Fold, Said, edits_of, touched
+from deepfood.gallery.journal import Journal, Record
+
+#: Of a record, what is told by photo, or of no interest to people.
+_OF_PHOTOS = ("photos", "row", "crcs", "undoes", "table", "source_table")
+#: Kinds of records that can be taken back.
+_TAKEN_BACK = ("update", "import", "remove", "restore")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change: its number, when (UTC, ISO 8601), by whom, what was done, and to which photos.
+
+    `about` are the details as the journal has them; `undoes` is the number of the change that this
+    one takes back, or None.
+    """
+
+    number: int
+    at: str
+    by: str
+    do: str
+    photos: tuple[str, ...]
+    about: dict[str, Any]
+    undoes: int | None = None
+
+
+def history(folder: Path, photo: str | None = None) -> Iterator[Event]:
+    """Every change of a gallery, or of one photo of it by its id, the oldest first.
+
+    Raises ArtifactCorruptError where the journal is damaged, QueryError for what is no id.
+    """
+    if photo is not None and len(photo) != ID_DIGITS:
+        raise QueryError(f"{photo[:40]!r} is no photo's id, which has {ID_DIGITS} hex digits")
+    journal = Journal(folder)
+    for record in journal.records():
+        if record.do == "begin":
+            continue
+        hashes = sorted(touched(record, journal))
+        if photo is None or any(sha256.startswith(photo) for sha256 in hashes):
+            yield _event(record, journal, hashes, photo)
+
+
+def _event(record: Record, journal: Journal, hashes: list[str], photo: str | None) -> Event:
+    about = {name: value for name, value in record.what.items() if name not in _OF_PHOTOS}
+    if photo is not None or len(hashes) == 1:
+        each = edits_of(record, journal) if record.do == "import" else record.what["photos"]
+        about["changes"] = [
+            {name: value for name, value in one.items() if name != "sha256"}
+            for one in each
+            if photo is None or one["sha256"].startswith(photo)
+        ]
+    return Event(
+        record.number,
+        record.at,
+        record.by,
+        record.do,
+        tuple(photo_id(one) for one in hashes),
+        about,
+        record.what.get("undoes"),
+    )
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What taking a change back comes to: of each photo, by SHA-256, what was said before it."""
+
+    number: int
+    before: dict[str, Said]
+    #: Labels and names that the photos had before, of those for which an edit noted them.
+    texts: dict[str, dict[str, str | None]]
+
+
+def undo_of(journal: Journal, number: int) -> Undo:
+    """Raises QueryError where it cannot be taken back, or something else was said since."""
+    record = next((one for one in journal.records() if one.number == number), None)
+    if record is None:
+        raise QueryError(f"there is no change number {number}: deepfood history lists them")
+    if record.do not in _TAKEN_BACK:
+        way = {
+            "add": "deepfood remove takes its photos out",
+            "declare": "deepfood attributes --drop",
+        }
+        hint = f": {way[record.do]} does it" if record.do in way else ""
+        raise QueryError(f"change {number} ({record.do}) cannot be taken back{hint}")
+    hashes = touched(record, journal)
+    before, after, now = Fold.of(journal, number - 1), Fold.of(journal, number), Fold.of(journal)
+    for sha256 in sorted(hashes):
+        if now[sha256] != after[sha256]:
+            raise QueryError(
+                f"something else was said of photo {photo_id(sha256)} after change {number}: take "
+                "that back first"
+            )
+        if before[sha256].added is not None and now[sha256].added is None:
+            raise QueryError(
+                f"the bytes of photo {photo_id(sha256)}, which was added, were deleted when it was "
+                "removed: add it again"
+            )
+    texts = {one["sha256"]: one["was"] for one in record.what.get("photos", ()) if "was" in one}
+    return Undo(number, {sha256: before[sha256] for sha256 in hashes}, texts)

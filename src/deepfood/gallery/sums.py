@@ -1,0 +1,55 @@
+"""Sums of checksums: a row that is missing has none of its own to tell.
+
+`sums` has one of each table of which nothing else says how many rows there are, and `values_sum`
+of a photo's row that of its attributes' values. Triggers keep them, of the writer's connection
+only: whoever changes the tables behind its back leaves sums that do not fit.
+"""
+
+import sqlite3
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS sums (name TEXT PRIMARY KEY, sum INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO sums VALUES ('skipped', 0), ('absent', 0);
+"""
+
+_SUMMED = ("skipped", "absent")
+
+_SUM = """
+CREATE TEMP TRIGGER IF NOT EXISTS sum_{table}_{event} AFTER {event} ON main.{table} BEGIN
+    UPDATE sums SET sum = sum {sign} ({row}.checksum + 1) WHERE name = '{table}';
+END;
+"""
+_VALUES_SUM = """
+CREATE TEMP TRIGGER IF NOT EXISTS sum_{table}_{event} AFTER {event} ON main.{table} BEGIN
+    UPDATE photos SET values_sum = values_sum {sign} ({row}.checksum + 1) WHERE row = {row}.row;
+END;
+"""
+_EVENTS = (
+    {"event": "INSERT", "sign": "+", "row": "new"},
+    {"event": "DELETE", "sign": "-", "row": "old"},
+)
+
+
+def keep_sums(db: sqlite3.Connection) -> None:
+    """From now on, whatever this connection does."""
+    db.execute("PRAGMA recursive_triggers = ON")  # for the rows that INSERT OR REPLACE replaces
+    for event in _EVENTS:
+        for table in _SUMMED:
+            db.execute(_SUM.format(table=table, **event))
+        db.execute(_VALUES_SUM.format(table="attribute_values", **event))
+
+
+def sum_fits(db: sqlite3.Connection, table: str) -> bool:
+    """Whether a table has all its rows, and their checksums are those that were written."""
+    (found,) = db.execute(f"SELECT COALESCE(SUM(checksum + 1), 0) FROM {table}").fetchone()  # noqa: S608
+    kept = db.execute("SELECT sum FROM sums WHERE name = ?", (table,)).fetchone()
+    return kept is not None and kept[0] == found
+
+
+def sum_again(db: sqlite3.Connection) -> None:
+    """Sums of what there is, in the caller's transaction. For repair, once it is known to be so."""
+    for table in _SUMMED:
+        db.execute(
+            f"INSERT OR REPLACE INTO sums SELECT ?, COALESCE(SUM(checksum + 1), 0) FROM {table}",  # noqa: S608
+            (table,),
+        )

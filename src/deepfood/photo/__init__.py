@@ -1,0 +1,167 @@
+"""The one way from bytes to pixels: training, building, searching and serving all come through it.
+
+`read_pixels` gives what a Model sees, `read_picture` the whole of it for training to cut from,
+`thumbnail` what a person sees. All open the bytes by content (never by file name), check the limits
+before decoding, decode JPEGs at the smallest DCT scale that is large enough, shrink band by band,
+and then convert colours and apply EXIF orientation. Of several pictures in a file (animation,
+pages, MPO) the first counts, and only it must be whole.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from deepfood.errors import PhotoBrokenError
+from deepfood.photo.color import to_srgb
+from deepfood.photo.flat import joined, shrink
+from deepfood.photo.formats import FORMAT_NAMES, MEDIA_TYPES, SUFFIXES
+from deepfood.photo.limits import Limits
+from deepfood.photo.opening import opened
+from deepfood.photo_box import Box
+
+__all__ = [
+    "FORMAT_NAMES",
+    "MEDIA_TYPES",
+    "SUFFIXES",
+    "Header",
+    "Limits",
+    "Pixels",
+    "Preprocess",
+    "from_data_url",
+    "read_header",
+    "read_picture",
+    "read_pixels",
+    "thumbnail",
+]
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Preprocess(BaseModel):
+    """How a Model wants its photos; part of the Model's manifest and of its fingerprint.
+
+    The photo's centred square, `crop` of its shorter side, is resized to `size` x `size` pixels;
+    the network then gets `(value / 255 - mean) / std` for each of red, green and blue.
+    This is torchvision's Resize(size / crop) and CenterCrop(size) in one step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=8, le=4096)]
+    crop: Annotated[float, Field(gt=0, le=1)]
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[
+        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
+    ]
+
+
+def read_pixels(
+    data: bytes, preprocess: Preprocess, limits: Limits, box: Box | None = None
+) -> Pixels:
+    """The pixels a Model sees: uint8 [size, size, 3], RGB, 0 to 255.
+
+    With a `box` that region counts as the photo. Raises PhotoTooLargeError, PhotoUnsupportedError
+    or PhotoBrokenError.
+    """
+    size = preprocess.size
+    with opened(data, limits) as photo:
+        shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
+        if box is not None:
+            shorter = box.whole_shorter(shorter, photo.size, photo.orientation)
+        with photo.decoded(int(shorter), limits):
+            x, y, width, height = (0, 0, *photo.size)
+            if box is not None:
+                x, y, width, height = box.pixels(photo.size, photo.orientation)
+            side = min(width, height) * preprocess.crop
+            # Whole pixels, so that a photo already at the right size is cropped and not resampled.
+            left, top = x + round((width - side) / 2), y + round((height - side) / 2)
+            square = (left, top, min(left + side, x + width), min(top + side, y + height))
+            how = _RESAMPLING[preprocess.interpolation]
+            small = shrink(photo.bands(), photo.size[1], (size, size), how, square)
+        return np.asarray(_upright(to_srgb(small, photo.icc, photo.cicp), photo.orientation))
+
+
+def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
+    """The whole photo as an upright RGB picture, for training, which cuts pieces out of it.
+
+    Its shorter side has `shorter` pixels or more, where the photo has as many; a JPEG is decoded
+    no larger than that needs. Raises like `read_pixels`.
+    """
+    with opened(data, limits) as photo, photo.decoded(shorter, limits):
+        whole = joined(photo.bands(), photo.size)
+        return _upright(to_srgb(whole, photo.icc, photo.cicp), photo.orientation)
+
+
+def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:
+    """A JPEG of the whole photo, its longest side at most `longest` pixels; no metadata in it."""
+    with opened(data, limits) as photo:
+        width, height = photo.size
+        # The shorter side after shrinking bounds the scale that decoding may use.
+        with photo.decoded(max(1, longest * min(width, height) // max(width, height)), limits):
+            width, height = photo.size
+            scale = min(1, longest / max(width, height))
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            whole = (0, 0, width, height)
+            flat = shrink(photo.bands(), height, size, Image.Resampling.BICUBIC, whole)
+        small = _upright(to_srgb(flat, photo.icc, photo.cicp), photo.orientation)
+        small.info.clear()
+        out = io.BytesIO()
+        small.save(out, "JPEG", quality=82, optimize=True)
+        return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a photo says of itself before decoding; width and height as shown, upright."""
+
+    media_type: str
+    width: int
+    height: int
+
+
+def read_header(data: bytes, limits: Limits) -> Header:
+    """Format and size of a photo, without decoding its pixels. Raises like `read_pixels`."""
+    with opened(data, limits) as photo:
+        width, height = photo.size
+        if photo.orientation >= 5:
+            width, height = height, width
+        return Header(MEDIA_TYPES[photo.format], width, height)
+
+
+def from_data_url(url: str) -> bytes:
+    """The bytes in a `data:image/...;base64,...` URL. Raises PhotoBrokenError."""
+    head, comma, body = url.partition(",")
+    if not comma or not head.lower().startswith("data:") or ";base64" not in head.lower():
+        raise PhotoBrokenError("the photo is no base64 data URL: expected data:image/jpeg;base64,…")
+    # A form that was not encoded turns "+" into a space; padding may be left off.
+    body = "".join(body.split("\n")).replace("\r", "").replace(" ", "+").rstrip("=")
+    try:
+        return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
+    except ValueError as error:  # binascii.Error is one, and so is a letter beyond ASCII
+        raise PhotoBrokenError(f"the photo's data URL is not base64: {error}") from error
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    how = _UPRIGHT.get(orientation)
+    return image if how is None else image.transpose(how)

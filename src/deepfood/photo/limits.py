@@ -1,0 +1,88 @@
+"""What photos may cost: bytes, pixels, and the memory of all that are decoded at the same time."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from deepfood.config import Settings, available_memory
+from deepfood.errors import PhotoTooLargeError
+
+#: The share of memory that decoding may take where the setting `max_decoding_bytes` is 0.
+_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a photo may cost: file size in bytes, width times height, and bytes while it is decoded.
+
+    `max_decoding_bytes` is for all photos that this process decodes at the same time, together: one
+    that would take more alone is refused, and others wait until there is room.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    max_decoding_bytes: int = 2**40
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What the settings say."""
+        decoding = settings.max_decoding_bytes or available_memory() // _SHARE
+        return cls(settings.max_photo_bytes, settings.max_photo_pixels, decoding)
+
+    def check_bytes(self, count: int) -> None:
+        """Raise PhotoTooLargeError for a file of `count` bytes if that is more than allowed."""
+        if count > self.max_bytes:
+            raise PhotoTooLargeError(
+                f"the photo has {count:,} bytes, and the limit max_photo_bytes is "
+                f"{self.max_bytes:,}"
+            )
+
+    def check_pixels(self, width: int, height: int) -> None:
+        """Raise PhotoTooLargeError for a photo of this size if it has more pixels than allowed."""
+        if width * height > self.max_pixels:
+            raise PhotoTooLargeError(
+                f"the photo has {width} x {height} pixels, and the limit max_photo_pixels is "
+                f"{self.max_pixels:,}"
+            )
+
+    @contextmanager
+    def decoding(self, cost: int) -> Iterator[None]:
+        """Hold room for `cost` bytes, once there is some; first come, first served.
+
+        Raises PhotoTooLargeError where there will never be enough.
+        """
+        if cost > self.max_decoding_bytes:
+            raise PhotoTooLargeError(
+                f"the photo would take {cost:,} bytes in decoding, and the limit "
+                f"max_decoding_bytes is {self.max_decoding_bytes:,}: make it smaller"
+            )
+        _room.take(cost, self.max_decoding_bytes)
+        try:
+            yield
+        finally:
+            _room.give_back(cost)
+
+
+class _Room:
+    """How many bytes of this process's memory are in use for decoding."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        self._taken = 0
+
+    def take(self, cost: int, most: int) -> None:
+        # Whoever waits for room holds the turn: a large photo is not passed by small ones for ever.
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._taken + cost <= most)
+            self._taken += cost
+
+    def give_back(self, cost: int) -> None:
+        with self._changed:
+            self._taken -= cost
+            self._changed.notify_all()
+
+
+_room = _Room()

@@ -1,0 +1,60 @@
+"""What a push compares while it copies, so that no release holds what was altered.
+
+Opening a gallery reads the vectors of small ones only; a release gets new hashes of whatever it is
+made of, and would make an altered byte look whole for ever.
+"""
+
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.store import Store
+from deepfood.gallery.verify import catalogue_faults
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def tell(self) -> int: ...
+
+
+class CheckedVectors:
+    """A file of vectors, read from its start; each row's CRC-32 is compared as it passes.
+
+    Reading raises ArtifactCorruptError for the first row that is altered.
+    """
+
+    def __init__(self, file: Readable, row_bytes: int, store: Store, gallery: Path) -> None:
+        self._file = file
+        self._row_bytes = row_bytes
+        self._crcs = dict(zip(*(column.tolist() for column in store.crcs()), strict=True))
+        self._gallery = gallery
+        self._row = 0
+        self._begun = b""
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        passing = self._begun + data
+        whole = len(passing) // self._row_bytes * self._row_bytes
+        for start in range(0, whole, self._row_bytes):
+            crc = zlib.crc32(passing[start : start + self._row_bytes])
+            if self._crcs.get(self._row, crc) != crc:  # a hole's vector may be anything
+                raise _altered(self._gallery, f"the vector of row {self._row} is altered")
+            self._row += 1
+        self._begun = passing[whole:]
+        return data
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def check_catalogue(store: Store, gallery: Path) -> None:
+    """Raise ArtifactCorruptError for the first thing in a catalogue that was altered."""
+    for fault in catalogue_faults(store):
+        raise _altered(gallery, fault.what)
+
+
+def _altered(gallery: Path, what: str) -> ArtifactCorruptError:
+    return ArtifactCorruptError(
+        f"{gallery} is damaged: {what}; run deepfood verify {gallery} --repair, and push again"
+    )

@@ -1,0 +1,134 @@
+"""The worker processes of `deepfood serve --workers`, and the parent that looks after them."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from deepfood.errors import DeepfoodError
+from deepfood.serve.protocol import GRACE_S, Config
+
+_log = logging.getLogger(__name__)
+
+#: Seconds until a worker that could not start is started again, while others serve.
+_START_AGAIN_S = 5.0
+#: And for which one that was told to end may take longer than its requests.
+_TO_END_S = 5.0
+
+#: What most often is behind a signal that ends a process.
+_CAUSES = {
+    "SIGBUS": "a file of the gallery or the Model was overwritten or cut off where it lies, "
+    "or its disk fails (put another in its place by renaming it, and run deepfood verify)",
+    "SIGSEGV": "a library found too little memory, or has a fault",
+    "SIGABRT": "a library found too little memory, or has a fault",
+    "SIGKILL": "somebody killed it, or the system did as memory ran out",
+}
+
+
+class Workers(Multiprocess):
+    """uvicorn's parent process, which starts another worker where one ends or hangs.
+
+    uvicorn's own waits for a worker that is stopped or hangs, for its answer and at the end, and
+    hears no signal meanwhile. And it ends all of them where one cannot start.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._ends_within_s = config.drain_s + GRACE_S + _TO_END_S
+        self._pinged: dict[Process, float] = {}
+        self._start_again: dict[Process, float] = {}
+        self._failed = False
+
+    def run(self) -> None:
+        """Serve until told to end. Raises DeepfoodError where no worker can start."""
+        super().run()
+        if self._failed:
+            raise DeepfoodError("no worker could start: the lines above say why")
+
+    def keep_subprocess_alive(self) -> None:
+        if self.should_exit.is_set():
+            return
+        for place, worker in enumerate(self.processes):
+            if worker.process.is_alive() and self._answers(worker):
+                continue
+            if worker.exitcode == STARTUP_FAILURE and not self._is_time(worker):
+                if not any(one.process.is_alive() for one in self.processes):
+                    self._failed = True
+                    self.should_exit.set()
+                    return
+                continue
+            worker.process.join(1)  # one that is just dying tells of what, a moment later
+            why = _end_of(worker.exitcode)
+            worker.kill()
+            worker.process.join()
+            self._pinged.pop(worker, None)
+            self._start_again.pop(worker, None)
+            _log.error("worker %d %s: another takes its place", worker.pid, why)
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        for worker in self.processes:
+            if os.name == "posix" and worker.process.is_alive() and worker.pid is not None:
+                os.kill(worker.pid, signal.SIGCONT)  # one that is stopped would never hear of it
+        for one in self.sockets:
+            one.close()  # or clients would be let in when no worker listens, and never answered
+
+    def join_all(self) -> None:
+        ends = time.monotonic() + self._ends_within_s
+        for worker in self.processes:
+            worker.process.join(max(0.0, ends - time.monotonic()))
+            if worker.process.is_alive():
+                _log.warning("worker %d does not end, and is killed", worker.pid)
+                worker.process.kill()
+                worker.process.join()
+
+    def _answers(self, worker: Process) -> bool:
+        """Whether a worker has answered in the last `timeout_worker_healthcheck` seconds."""
+        now = time.monotonic()
+        since = self._pinged.setdefault(worker, now)
+        try:
+            if since == now:
+                worker.parent_conn.send(b"ping")
+            elif worker.parent_conn.poll(0):
+                worker.parent_conn.recv()
+                del self._pinged[worker]
+                return True
+        except (OSError, EOFError):
+            return False
+        return now - since < self.config.timeout_worker_healthcheck
+
+    def _is_time(self, worker: Process) -> bool:
+        """Whether a worker that could not start is to be started again."""
+        now = time.monotonic()
+        return now > self._start_again.setdefault(worker, now + _START_AGAIN_S)
+
+
+def _end_of(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "does not answer, stopped or hanging"
+    if exitcode >= 0:
+        return "could not start" if exitcode == STARTUP_FAILURE else f"ended with {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"ended by {name}; {_CAUSES.get(name, 'somebody sent it')}"
+
+
+def end_with_parent() -> None:
+    """Let this worker end when its parent does, however: alone it would hold the port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        _log.error("the parent process is gone: this worker ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -1,0 +1,101 @@
+"""Declared and dropped attributes, through every way there is of making a generation."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deepfood.embed import Embedder
+from deepfood.errors import DatasetError
+from deepfood.gallery import Gallery, GalleryWriter
+from deepfood.gallery.declared import Definition
+from deepfood.gallery.journal import Journal
+from deepfood.gallery.renew import compact, reembed
+from deepfood.gallery.rollback import rollback
+from deepfood.gallery.successor import Successor
+from deepfood.gallery.verify import gallery_problems
+from plates import build, tiny_embedder, write_photos
+
+FIRST = "plate-00000.jpg"
+NOW = {"kept": ("boolean", True), "colour": ("number", False), "size": ("text", False)}
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, embedder: Embedder) -> Path:
+    build(write_photos(tmp_path / "photos", 5), tmp_path / "gallery", embedder)
+    return tmp_path / "gallery"
+
+
+def columns(gallery: Path) -> dict[str, tuple[str, bool]]:
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    with Gallery.open(gallery) as opened:
+        return {one.name: (one.type, one.safety) for one in opened.columns()}
+
+
+def values(gallery: Path) -> dict[str, object]:
+    with Gallery.open(gallery) as opened:
+        ((row, _),) = opened.store.named(FIRST)
+        return dict(opened.store.attributes.read(row))
+
+
+def test_an_attribute_that_was_dropped_stays_away(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    other = tiny_embedder(tmp_path / "other", pool=16)
+    with GalleryWriter.open(gallery) as writer:
+        writer.declare(
+            {
+                "colour": Definition("text", safety=True),
+                "size": Definition("text", safety=True),
+                "gone": Definition("list"),
+                "kept": Definition("boolean", safety=True),
+            }
+        )
+        writer.update(FIRST, attributes={"colour": "red", "size": "XL"})
+    journal = Journal(gallery)
+    with closing(Successor.open(tmp_path / "next", embedder.dimension, "f32")) as following:
+        following.follow_said(journal)
+        with GalleryWriter.open(gallery) as writer:
+            writer.update(FIRST, attributes={"colour": None, "size": None})
+            for name in ("colour", "size", "gone"):
+                writer.drop_attribute(name)
+            writer.declare({"colour": Definition("number"), "size": Definition("text")})
+            writer.update(FIRST, attributes={"colour": 5})
+        following.follow_said(journal)
+        declared = following.attributes.declared()
+        assert {name: (one.type, one.safety) for name, one in declared.items()} == NOW
+    for step in (
+        lambda: None,
+        lambda: reembed(gallery, other, quiet=True),
+        lambda: compact(gallery, other.model, quiet=True),
+        lambda: rollback(gallery, lambda model: other, quiet=True),
+        lambda: build(tmp_path / "photos", gallery, embedder),
+        lambda: rollback(gallery, lambda model: other, quiet=True),
+    ):
+        step()
+        assert columns(gallery) == NOW
+        assert values(gallery) == {"colour": 5}
+
+
+def test_a_value_of_a_photo_that_is_away_keeps_its_attribute(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    photo = tmp_path / "photos" / FIRST
+    with GalleryWriter.open(gallery) as writer:
+        writer.declare({"allergens": Definition("list")})
+        writer.update(FIRST, attributes={"allergens": ["milk"]})
+    away = photo.rename(tmp_path / FIRST)
+    build(tmp_path / "photos", gallery, embedder)
+    with (
+        GalleryWriter.open(gallery) as writer,
+        pytest.raises(DatasetError, match="known of 1 photos"),
+    ):
+        writer.drop_attribute("allergens")
+    away.rename(photo)
+    build(tmp_path / "photos", gallery, embedder)
+    assert values(gallery) == {"allergens": ["milk"]}

@@ -1,0 +1,313 @@
+"""What people said belongs to a photo's content: no build loses it, and changes can be traced."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepfood.embed import Embedder
+from deepfood.errors import ArtifactCorruptError, DatasetError, QueryError
+from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.gallery.build import Consent
+from deepfood.gallery.history import history
+from deepfood.gallery.import_attributes import import_attributes
+from deepfood.gallery.rollback import rollback
+from deepfood.gallery.verify import gallery_problems
+from deepfood.index import IndexSpec
+from live import run_here
+from plates import build, jpeg, sha256, tiny_embedder, write_photos
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, embedder: Embedder) -> Path:
+    """Twelve photos, of which all have allergens, and plate 3 a label and a price."""
+    write_photos(tmp_path / "photos", 12)
+    out = tmp_path / "gallery"
+    build(tmp_path / "photos", out, embedder, IndexSpec(kind="exact"))
+    lines = [f"{sha256(jpeg(seed))},peanut\n" for seed in range(12)]
+    table = tmp_path / "allergens.csv"
+    table.write_text("sha256,allergens\n" + "".join(lines))
+    import_attributes(out, table, {}, frozenset())
+    table.write_text(f"sha256,price,halal\n{sha256(jpeg(3))},12,yes\n")
+    import_attributes(out, table, {}, frozenset({"halal"}))
+    with GalleryWriter.open(out) as writer:
+        writer.update("plate-00003.jpg", label="soup")
+    return out
+
+
+def said_of(gallery: Path, seed: int) -> tuple[str | None, str | None, dict[str, Any]]:
+    with Gallery.open(gallery) as opened:
+        photo, values = opened.facts(sha256(jpeg(seed))[:20])
+        return photo.label, photo.name, values
+
+
+ALL = ("soup", None, {"allergens": ["peanut"], "price": 12, "halal": True})
+
+
+def touch_all(photos: Path) -> None:
+    for path in photos.iterdir():
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 7_000_000_000))
+
+
+def rename_all(photos: Path) -> None:
+    for path in list(photos.iterdir()):
+        path.rename(path.with_name(f"renamed-{path.name}"))
+
+
+@pytest.mark.parametrize("how", [touch_all, rename_all], ids=["touched", "renamed"])
+def test_photos_that_are_embedded_again_keep_what_was_said(
+    how: Any, gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    how(tmp_path / "photos")
+    assert build(tmp_path / "photos", gallery, embedder).embedded == 12
+    assert said_of(gallery, 3) == ALL
+    with Gallery.open(gallery) as opened:
+        declared = opened.store.attributes.declared()
+        assert {name: one.safety for name, one in declared.items()} == {
+            "allergens": True,
+            "price": False,
+            "halal": True,
+        }
+
+
+def test_another_storage_and_back_keeps_what_was_said(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    from deepfood.data.photos import list_photos
+
+    for storage in ("i8", "f32"):
+        source = list_photos(tmp_path / "photos")
+        build_gallery(source, gallery, embedder, IndexSpec(kind="exact"), storage, quiet=True)
+        assert said_of(gallery, 3) == ALL
+
+
+def test_a_folder_that_is_away_for_one_build_loses_nothing(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    photos = tmp_path / "photos"
+    aside = tmp_path / "aside.jpg"
+    (photos / "plate-00003.jpg").rename(aside)
+    (photos / "plate-00004.jpg").write_bytes(b"")  # a sync that has just begun
+    report = build(photos, gallery, embedder)
+    assert sorted(report.gone) == ["plate-00003.jpg", "plate-00004.jpg"]
+    assert report.count == 10
+    assert sorted(describe(gallery)["gone"]) == ["plate-00003.jpg", "plate-00004.jpg"]
+    aside.rename(photos / "another-name.jpg")
+    (photos / "plate-00004.jpg").write_bytes(jpeg(4))
+    report = build(photos, gallery, embedder)
+    assert (report.gone, report.count) == ((), 12)
+    assert said_of(gallery, 3) == ALL
+    assert said_of(gallery, 4)[2] == {"allergens": ["peanut"]}
+    assert list(gallery_problems(gallery, quiet=True)) == []
+
+
+def test_a_photo_that_comes_back_by_hand_has_what_was_said(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    from deepfood.gallery.add import add_photos
+
+    (tmp_path / "photos/plate-00003.jpg").unlink()
+    build(tmp_path / "photos", gallery, embedder)
+    add_photos(gallery, [write_photos(tmp_path / "new", 1, start=3)], embedder, quiet=True)
+    assert said_of(gallery, 3) == ALL
+
+
+def describe(gallery: Path) -> dict[str, Any]:
+    from deepfood.info import describe as facts
+
+    return facts(gallery)
+
+
+def test_a_build_that_would_lose_more_than_half_stops_before_it_changes_anything(
+    gallery: Path, tmp_path: Path, embedder: Embedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, away = tmp_path / "photos", tmp_path / "away"
+    away.mkdir()
+    for seed in range(7):
+        (photos / f"plate-{seed:05d}.jpg").rename(away / f"plate-{seed:05d}.jpg")
+    before = (gallery / "manifest.json").read_bytes()
+    with pytest.raises(DatasetError, match=r"7 of the 12 .*nothing was changed.*--allow-loss"):
+        build(photos, gallery, embedder)
+    assert (gallery / "manifest.json").read_bytes() == before
+    assert said_of(gallery, 3) == ALL
+    command = ("build", photos, "--out", gallery, "--model", tmp_path / "model")
+    assert run_here(*command) == 2
+    assert "--allow-loss" in capsys.readouterr().err
+    assert run_here(*command, "--allow-loss") == 0
+    assert "7 photos are gone" in capsys.readouterr().out
+    assert rollback(gallery, lambda model: embedder, quiet=True).count == 12
+    assert said_of(gallery, 3) == ALL
+
+
+def test_another_source_is_refused_unless_asked_for_and_rollback_goes_back(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    from deepfood.data.photos import list_photos
+
+    other = write_photos(tmp_path / "other", 5, start=50)
+    with pytest.raises(DatasetError, match="--replace"):
+        build(other, gallery, embedder)
+    assert Gallery.open(gallery).count == 12
+    consent = Consent(replace=True)
+    spec = IndexSpec(kind="exact")
+    report = build_gallery(list_photos(other), gallery, embedder, spec, consent=consent, quiet=True)
+    assert (report.count, len(report.gone)) == (5, 12)
+    back = rollback(gallery, lambda model: embedder, quiet=True)
+    assert back.count == 12
+    assert said_of(gallery, 3) == ALL
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert build(tmp_path / "photos", gallery, embedder, spec).up_to_date
+
+
+def test_a_name_set_by_hand_leaves_the_label_to_the_source(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "gallery"
+    write_photos(photos / "soup", 3)
+    write_photos(photos / "pie", 3, start=10)
+    build(photos, out, embedder)
+    with GalleryWriter.open(out) as writer:
+        writer.update("soup/plate-00000.jpg", photo_name="Minestrone")
+    (photos / "soup").rename(photos / "stew")
+    build(photos, out, embedder)
+    assert said_of(out, 0) == ("stew", "Minestrone", {})
+
+
+def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 4), tmp_path / "gallery"
+
+    def table(*lines: str) -> Any:
+        text = "\n".join(["photo,label,price,allergens", *lines, ""])
+        (photos / "photos.csv").write_text(text)
+        return build(photos, out, embedder)
+
+    first = [f"plate-0000{seed}.jpg,soup,{seed},milk" for seed in range(4)]
+    assert table(*first).attributes == ("allergens", "price")
+    assert said_of(out, 2) == ("soup", None, {"price": 2, "allergens": ["milk"]})
+    assert table(*first).up_to_date
+    with GalleryWriter.open(out) as writer:
+        writer.update("plate-00002.jpg", attributes={"price": 99, "allergens": ["egg"]})
+    changed = [*first[:2], "plate-00002.jpg,soup,2,milk;nuts", first[3]]
+    assert table(*changed).attributes == ("allergens",)
+    assert said_of(out, 2)[2] == {"price": 99, "allergens": ["milk", "nuts"]}
+    assert list(gallery_problems(out, quiet=True)) == []
+
+
+def test_history_tells_what_changed_when_and_who(
+    gallery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with GalleryWriter.open(gallery, by="key 0123") as writer:
+        writer.update("plate-00005.jpg", label="pie")
+        writer.remove(["plate-00006.jpg"])
+    every = list(history(gallery))
+    assert [one.do for one in every] == ["import", "import", "update", "update", "remove"]
+    assert [one.by for one in every[-2:]] == ["key 0123"] * 2
+    of_one = list(history(gallery, sha256(jpeg(5))[:20]))
+    assert [one.do for one in of_one] == ["import", "update"]
+    assert of_one[-1].about["changes"][0]["label"] == "pie"
+    assert of_one[0].about["changes"] == [{"attributes": {"allergens": ["peanut"]}}]
+    assert run_here("history", gallery, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["changes"]
+    assert [one["do"] for one in told] == [one.do for one in every]
+    assert run_here("history", gallery) == 0
+    assert "key 0123" in capsys.readouterr().out
+    with pytest.raises(QueryError, match="no photo's id"):
+        list(history(gallery, "../x"))
+
+
+def test_changes_are_taken_back_one_after_the_other(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    with GalleryWriter.open(gallery) as writer:
+        writer.update("plate-00003.jpg", label="stew", attributes={"price": None})
+        writer.remove(["plate-00006.jpg"])
+    label, removal = [one.number for one in history(gallery)][-2:]
+    with GalleryWriter.open(gallery) as writer:
+        (photo,) = writer.undo(label)
+        assert (photo.label, photo.label_edited) == ("soup", True)
+        with pytest.raises(QueryError, match="something else was said"):
+            writer.undo(label)
+        assert writer.undo(removal) == []
+        with pytest.raises(QueryError, match="no change number 999"):
+            writer.undo(999)
+    assert said_of(gallery, 3) == ALL
+    assert build(tmp_path / "photos", gallery, embedder).count == 12
+    assert said_of(gallery, 6)[2] == {"allergens": ["peanut"]}
+    # The very first edit too: the label is the source's again, which the journal noted.
+    first = next(one.number for one in history(gallery) if one.do == "update")
+    undone = [one.undoes for one in history(gallery) if one.undoes]
+    assert undone == [label, removal]
+    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="something else"):
+        writer.undo(first - 1)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+
+
+def test_a_row_that_is_missing_ends_a_search_with_an_error(
+    gallery: Path, embedder: Embedder
+) -> None:
+    with Gallery.open(gallery, embedder.model) as opened:
+        catalogue = GalleryManifest.read(gallery).folder(gallery) / "catalogue.sqlite"
+        with contextlib.closing(sqlite3.connect(catalogue)) as db, db:
+            db.execute("DELETE FROM photos WHERE row = 3")
+        query = embedder.embed(jpeg(3))
+        for ask in (opened.search, opened.find):
+            with pytest.raises(ArtifactCorruptError, match="verify --repair"):
+                ask(query, 3)
+    with pytest.raises(ArtifactCorruptError, match="verify --repair"):
+        Gallery.open(gallery, embedder.model)
+
+
+def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    segment = next((gallery / "journal").glob("records-*"))
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:-1]))
+    for use in (
+        lambda: Gallery.open(gallery),
+        lambda: build(tmp_path / "photos", gallery, embedder),
+        lambda: GalleryWriter.open(gallery).__enter__(),
+    ):
+        with pytest.raises(ArtifactCorruptError, match=r"record 4 was acknowledged.*--repair"):
+            use()
+    assert run_here("verify", gallery, "--repair", "--model", tmp_path / "model") == 0
+    assert said_of(gallery, 3) == ALL
+    assert list(history(gallery))[-1].do == "restore"
+
+
+def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    generation = GalleryManifest.read(gallery).folder(gallery)
+    kept = tmp_path / "kept"
+    shutil.copytree(generation, kept)
+    from deepfood.gallery.add import add_photos
+
+    add_photos(gallery, [write_photos(tmp_path / "new", 2, start=40)], embedder, quiet=True)
+    with GalleryWriter.open(gallery) as writer:
+        writer.remove(["plate-00001.jpg"])
+        writer.update("plate-00002.jpg", label="late")
+    for name in ("catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"):
+        (generation / name).unlink(missing_ok=True)
+        if (kept / name).exists():
+            shutil.copy(kept / name, generation / name)
+    with Gallery.open(gallery, embedder.model) as opened:
+        files = {photo.file for photo in opened.store.photos()}
+        assert opened.count == 13
+        assert opened.search(embedder.embed(jpeg(41)), 1)[0].score > 0.999
+    assert {"plate-00040.jpg", "plate-00041.jpg"} < files
+    assert "plate-00001.jpg" not in files
+    assert said_of(gallery, 2)[0] == "late"
+    assert list(gallery_problems(gallery, quiet=True)) == []

@@ -1,0 +1,106 @@
+"""Releases in a folder do all that those in a bucket do; and paths that are not there say so."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+from shelves import out_of, settings
+
+from deepfood.gallery.add import add_photos
+from deepfood.release.push import push
+from deepfood.release.shelf import Shelf, is_release
+from live import run_here, serving
+from plates import build, jpeg, sha256, tiny_embedder, write_photos
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`one` with 3 photos, `two` with 4, which is the latest; nothing but the releases is left."""
+    monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    embedder = tiny_embedder(tmp_path / "model")
+    gallery, shelf = tmp_path / "gallery", tmp_path / "share" / "food"
+    build(write_photos(tmp_path / "photos", 3), gallery, embedder)
+    push(gallery, str(shelf), settings(), name="one", quiet=True)
+    add_photos(gallery, [write_photos(tmp_path / "new", 1, start=50)], embedder, quiet=True)
+    push(gallery, str(shelf), settings(), name="two", quiet=True)
+    for folder in ("photos", "new", "gallery"):
+        shutil.rmtree(tmp_path / folder)
+    (tmp_path / "query.jpg").write_bytes(jpeg(50))
+    return shelf
+
+
+def test_a_release_is_told_from_a_gallery_and_from_nothing(shelf: Path, tmp_path: Path) -> None:
+    for place in (shelf, f"{shelf}@one", "share/food", "s3://bucket/prefix", Path("s3://b/p")):
+        assert is_release(place), place
+    gallery = tmp_path / "one@two"
+    build(write_photos(tmp_path / "photos", 3), gallery, tiny_embedder(tmp_path / "model"))
+    for place in (gallery, tmp_path, "nowhere", "nowhere@one", shelf / "blobs"):
+        assert not is_release(place), place
+
+
+def test_commands_take_a_folder_of_releases(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address, count in ((shelf, 4), ("share/food", 4), (f"{shelf}@one", 3)):
+        assert run_here("info", address, "--json") == 0
+        assert out_of(capsys)["count"] == count  # type: ignore[index]
+        assert run_here("verify", address, "--json") == 0
+        assert out_of(capsys) == {"artifact": str(address), "ok": True, "problems": []}
+    assert run_here("search", "share/food", "query.jpg", "-k", "1") == 0
+    assert "  plate-00050.jpg  " in capsys.readouterr().out
+    assert run_here("rollback", "share/food") == 0
+    capsys.readouterr()
+    assert run_here("info", "share/food", "--json") == 0
+    assert out_of(capsys)["count"] == 3  # type: ignore[index]
+    for command in (
+        ("remove", "share/food", "plate-00000.jpg"),
+        ("verify", "share/food", "--repair"),
+        ("push", "share/food", "elsewhere"),
+    ):
+        assert run_here(*command) == 2
+        assert "never changes" in capsys.readouterr().err
+    assert run_here("rollback", "share/food@one") == 2
+    assert "deepfood promote share/food@one makes that the latest" in capsys.readouterr().err
+
+
+def test_a_folder_of_releases_is_served_and_followed(shelf: Path) -> None:
+    with serving(shelf, follow_s=0.2, photo_links="presigned") as server:
+        photo = {"photo": jpeg(50)}
+        hit = httpx.post(f"{server.url}/api/v1/search", files=photo).json()["hits"][0]
+        assert hit["id"] == sha256(jpeg(50))[:20]
+        assert httpx.get(f"{server.url}/photos/{hit['id']}").content == jpeg(50)
+        Shelf.open(str(shelf), settings()).promote("one")
+        while httpx.get(f"{server.url}/readyz").json()["photos"] != "3":
+            assert server.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("search", "share/fod", "query.jpg"), "there is {top}/share/food"),
+        (("info", "shar/food"), "there is {top}/share"),
+        (("info", "share/food@three"), "there is no release three"),
+        (("verify", "nowhere/at/all"), "there is only {top}"),
+        (("serve", "share/foo", "--port", "0"), "there is {top}/share/food"),
+        (("pull", "share/fod", "--out", "new"), "there is {top}/share/food"),
+        (("releases", "shares"), "there is {top}/share"),
+        (("rollback", "share/fodo"), "there is {top}/share/food"),
+        (("search", "share/food", "quary.jpg"), "there is {top}/query.jpg"),
+        (("build", "querys", "--out", "new"), "there is {top}/query.jpg"),
+    ],
+)
+def test_a_path_that_is_not_there_says_so_with_the_nearest(
+    command: tuple[str, ...],
+    said: str,
+    shelf: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_here(*command) == 2
+    told = capsys.readouterr().err.splitlines()
+    [line] = [one for one in told if one.startswith("deepfood: ")]
+    assert said.format(top=tmp_path) in line
+    assert not (tmp_path / "share/fod").exists()
+    assert not (tmp_path / "new").exists()

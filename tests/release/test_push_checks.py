@@ -1,0 +1,111 @@
+"""What was altered is never pushed: a release would make it look whole for ever."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from shelves import photos_of, settings, small_chunks
+
+from deepfood.data.photos import list_photos
+from deepfood.embed import Embedder
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery import GalleryManifest, GalleryWriter, build_gallery
+from deepfood.gallery.add import add_photos
+from deepfood.index import IndexSpec
+from deepfood.release.pull import pull
+from deepfood.release.push import push
+from deepfood.release.shelf import Shelf
+from live import run_here
+from plates import tiny_embedder, write_photos
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+@pytest.fixture(params=["f32", "i8"])
+def gallery(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) -> Path:
+    photos = write_photos(tmp_path / "photos", 12)
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    out = tmp_path / "gallery"
+    source = list_photos(photos)
+    build_gallery(source, out, embedder, IndexSpec(), storage=request.param, quiet=True)
+    with GalleryWriter.open(out) as writer:
+        writer.remove(["plate-00002.jpg"])
+        writer.update("plate-00003.jpg", attributes={"allergens": ["peanut"]})
+    return out
+
+
+@pytest.fixture(autouse=True)
+def beyond_what_opening_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a gallery of many photos; and files travel in pieces that begin within rows."""
+    monkeypatch.setattr("deepfood.gallery.snapshot.CHECK_ON_OPEN_BYTES", 0)
+    small_chunks(monkeypatch, 1000)
+
+
+def push_to(folder: Path, gallery: Path) -> Shelf:
+    shelf = Shelf.open(str(folder), settings(), make=True)
+    push(gallery, shelf.bucket.url, settings(), quiet=True)
+    return shelf
+
+
+def generation(gallery: Path) -> Path:
+    return GalleryManifest.read(gallery).folder(gallery)
+
+
+def flip(gallery: Path, row: int) -> None:
+    """Flip a bit in the last byte of a row's vector."""
+    [path] = generation(gallery).glob("vectors.*")
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 12 * (row + 1) - 1] ^= 1
+    path.write_bytes(contents)
+
+
+@pytest.mark.parametrize("row", [0, 7, 11])
+def test_an_altered_vector_is_not_pushed_and_named(
+    row: int, gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(gallery, row)
+    shelf = tmp_path / "shelf"
+    assert run_here("push", gallery, shelf) == 2
+    said = capsys.readouterr().err
+    assert f"the vector of row {row} is altered" in said
+    assert f"deepfood verify {gallery} --repair, and push again" in said
+    assert Shelf.open(str(shelf), settings()).names() == []
+    assert run_here("verify", gallery, "--repair") == 0
+    push_to(shelf, gallery)
+    pull(str(shelf), tmp_path / "pulled", settings(), quiet=True)
+    assert photos_of(tmp_path / "pulled") == photos_of(gallery)
+
+
+def test_the_vector_of_a_removed_photo_may_be_anything(gallery: Path, tmp_path: Path) -> None:
+    flip(gallery, 2)
+    assert len(push_to(tmp_path / "shelf", gallery).names()) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE photos SET label = 'soup' WHERE row = 4", r"row 4 of catalogue\.sqlite"),
+        ("UPDATE photos SET vector_crc = 0 WHERE row = 4", r"row 4 of catalogue\.sqlite"),
+        ("UPDATE attributes SET safety = 0", "the attribute allergens is altered"),
+        ("UPDATE attribute_values SET value = '[]'", "the attribute allergens of row 3 is altered"),
+        ("DELETE FROM attribute_keys", "the attribute allergens of row 3 is altered"),
+        ("UPDATE skipped SET reason = 'none'", r"the skipped file broken\.jpg is altered"),
+        ("DELETE FROM photos WHERE row = 5", "contradicts itself about row 5"),
+        ("DELETE FROM changes", "contradicts itself about row 2"),
+        ("INSERT INTO changes (row, kind) VALUES (6, 'remove')", "contradicts itself about row 6"),
+        ("UPDATE state SET value = 12 WHERE name = 'next_row'", "contradicts itself about row 12"),
+    ],
+)
+def test_an_altered_catalogue_is_not_pushed(
+    statement: str, said: str, gallery: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    add_photos(gallery, [write_photos(tmp_path / "new", 1, start=50)], embedder, quiet=True)
+    with closing(sqlite3.connect(generation(gallery) / "catalogue.sqlite")) as db, db:
+        assert db.execute(statement).rowcount > 0
+    with pytest.raises(ArtifactCorruptError, match=said):
+        push_to(tmp_path / "shelf", gallery)
+    assert Shelf.open(str(tmp_path / "shelf"), settings()).names() == []
