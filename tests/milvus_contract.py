@@ -260,6 +260,31 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
     assert engine.build().up_to_date
 
 
+def test_who_says_something_at_the_same_time_does_not_write_over_it(new_gallery: Engine) -> None:
+    engine = new_gallery
+    address, (photo, gone) = MilvusAddress.parse(engine.place), engine.open().sample(2, 0)
+    with MilvusWriter.open(address, engine.settings) as writer:
+        write = writer.write
+        others: list[Callable[[MilvusWriter], object]] = []
+
+        def late(rows: Any) -> None:
+            """Written by another in between reading and writing."""
+            if others:
+                with MilvusWriter.open(address, engine.settings) as other:
+                    others.pop(0)(other)
+            write(rows)
+
+        writer.write = late  # type: ignore[method-assign]
+        others.append(lambda other: other.update(photo.id, label="theirs", attributes={"price": 1}))
+        writer.update(photo.id, photo_name="ours")
+        others.append(lambda other: other.remove([gone.id]))
+        writer.update(gone.id, label="ours")
+    after, values = said(engine)[photo.id]
+    assert (after.label, after.name, values) == ("theirs", "ours", {"price": 1})
+    assert gone.id not in said(engine)
+    assert engine.problems() == []
+
+
 def test_photos_embedded_for_the_generation_before_are_refused(
     new_gallery: Engine, tmp_path: Path
 ) -> None:

@@ -5,7 +5,6 @@ The journal is read again until nothing new is in it: what is said meanwhile is 
 
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,35 +15,16 @@ from deepfood.gallery.catch_up import PASSES, Lost
 from deepfood.gallery.entry import Photo
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.values import Value
-from deepfood.milvus.about import Column
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.journal import MilvusJournal, Reading
 from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.told import Told, columns_of, told
 from deepfood.milvus.written import BATCH, Row
 
 Vector = npt.NDArray[np.float32]
 #: Of each photo its unit vector, or the reason that there is none.
 Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
-Told = tuple[Photo, Mapping[str, Value]]
-
-
-def told(photo: Photo, fold: Fold) -> Told | None:
-    """What a fold says of a photo that is there, and its attributes; None where it was removed."""
-    said = fold[photo.sha256]
-    if said.removed is not None:
-        return None
-    if said.added is not None:
-        return said.photo(photo.sha256), said.attributes
-    return said.of(replace(photo, label_edited=False, name_edited=False)), said.attributes
-
-
-def columns_of(fold: Fold) -> dict[str, Column]:
-    """The declared attributes, as a manifest has them."""
-    return {
-        name: Column(type=one.type, safety=one.safety) for name, one in fold.definitions.items()
-    }
 
 
 def photos_in(gallery: MilvusGallery) -> dict[str, Told]:

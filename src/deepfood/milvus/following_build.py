@@ -21,8 +21,9 @@ from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
 from deepfood.gallery.source_table import import_of, news_of, table_of
 from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent
-from deepfood.milvus.follow import Follower, Told, photos_in
+from deepfood.milvus.follow import Follower, photos_in
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.told import Told
 from deepfood.progress import bar
 
 #: A batch is written when it has so many photos, or when its first has waited so long.

@@ -66,6 +66,8 @@ class MilvusJournal:
         self._by = by
         self._newest = _session_begins()
         self._sum = BEGINNING.sum
+        #: Records that this has appended.
+        self.own: set[Place] = set()
 
     @property
     def is_there(self) -> bool:
@@ -87,10 +89,22 @@ class MilvusJournal:
         )  # where it fails: it may be there
         self._about.put_text(row, _RECORDS, place.version, f"{total} {body}", [head])
         self._newest, self._sum = place, total
+        self.own.add(place)
 
     def records(self) -> Iterator[Record]:
         """All records, in their order, each checked. Raises ArtifactCorruptError."""
         yield from _numbered(self._checked(0).values(), 0)
+
+    def recent(self, since: int) -> dict[Place, Record]:
+        """Those of this version and later, in their order, not checked by their chains.
+
+        All that was acknowledged is seen.
+        """
+        where = f'key == "{_RECORDS}" and version >= {since}'
+        texts = dict(_texts(self._about.rows(where, _FIELDS, "Strong")))
+        return {
+            place: _parsed(text)[0] for place, text in sorted(texts.items()) if text is not None
+        }
 
     def read(self, before: Reading | None = None) -> Reading:
         """What all records come to. Raises ArtifactCorruptError where the journal is damaged.
@@ -178,7 +192,7 @@ class MilvusJournal:
             for row in self._about.every(_HEADS, after + 1, ["id", "text"])
         }
         sessions: dict[str, dict[int, tuple[Place, str | None]]] = {one: {} for one in heads}
-        for place, text in self._texts(after):
+        for place, text in _texts(self._about.every(_RECORDS, after + 1, _FIELDS)):
             sessions.setdefault(place.session, {})[place.number] = place, text
         sums = self._sums_before(min(one.values())[0] for one in sessions.values() if one)
         found: dict[Place, Record] = {}
@@ -196,17 +210,6 @@ class MilvusJournal:
                     )
                 found[at], before = record, record.sum
         return dict(sorted(found.items()))
-
-    def _texts(self, after: int) -> Iterator[tuple[Place, str | None]]:
-        """The text of each record, or None where a part of it is missing."""
-        parts: dict[tuple[Place, int], dict[int, str]] = {}
-        for row in self._about.every(_RECORDS, after + 1, _FIELDS):
-            _, session, number, _ = str(row["id"]).split("/")
-            place = Place(int(row["version"]), session, int(number))
-            parts.setdefault((place, int(row["parts"])), {})[row["part"]] = row["text"]
-        for (place, wanted), texts in parts.items():
-            whole = len(texts) == wanted
-            yield place, "".join(texts[part] for part in sorted(texts)) if whole else None
 
     def _sums_before(self, places: Iterable[Place]) -> dict[str, str]:
         """By session, the sum of the record before its first one here, where there is one."""
@@ -234,11 +237,30 @@ def _record_of(text: str, place: Place, before: str) -> Record | None:
     total, _, body = text.partition(" ")
     if _sum(before, body) != total:
         return None
+    record, written = _parsed(text)
+    return record if written == place else None
+
+
+def _parsed(text: str) -> tuple[Record, Place]:
+    """A record, and where it says that it is."""
+    total, _, body = text.partition(" ")
     what = json.loads(body)
-    number, at, by, do, *written = (what.pop(name) for name in ("n", "at", "by", "do", "w", "v"))
-    if (place.number, place.session, place.version) != (number, *written):
-        return None
-    return Record(number, at, by, do, what, total)
+    number, at, by, do, session, version = (
+        what.pop(name) for name in ("n", "at", "by", "do", "w", "v")
+    )
+    return Record(number, at, by, do, what, total), Place(version, session, number)
+
+
+def _texts(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Place, str | None]]:
+    """The text of each record, or None where a part of it is missing."""
+    parts: dict[tuple[Place, int], dict[int, str]] = {}
+    for row in rows:
+        _, session, number, _ = str(row["id"]).split("/")
+        place = Place(int(row["version"]), session, int(number))
+        parts.setdefault((place, int(row["parts"])), {})[row["part"]] = row["text"]
+    for (place, wanted), texts in parts.items():
+        whole = len(texts) == wanted
+        yield place, "".join(texts[part] for part in sorted(texts)) if whole else None
 
 
 def _numbered(records: Iterable[Record], before: int) -> Iterator[Record]:

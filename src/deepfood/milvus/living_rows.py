@@ -1,22 +1,29 @@
 """The rows of the generation that lives, for who changes them while another may take over."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self, TypeVar
 
+import numpy as np
+
 from deepfood.config import Settings
+from deepfood.data.photo_file import photo_id
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError
-from deepfood.gallery.journal import Kind
+from deepfood.gallery.fold import Fold, touched
+from deepfood.gallery.journal import Kind, Record
 from deepfood.gallery.recover import user
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.generations import living
-from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.journal import MilvusJournal, Place
 from deepfood.milvus.photos import StoredPhotos
-from deepfood.milvus.schema import PHOTO_ROW, WRITTEN
+from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.told import said_by, told
 from deepfood.milvus.turn import Turn
 from deepfood.milvus.written import BATCH, WrittenRows
 from deepfood.model import Model
@@ -25,6 +32,8 @@ T = TypeVar("T")
 
 WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
 _ASKED_EACH_S = 0.1
+#: How far apart records may be whose rows are written at the same time, clocks included.
+_TOGETHER_NS = 30 * 10**9
 
 
 class LivingRows:
@@ -124,9 +133,50 @@ class LivingRows:
         there are several replicas, those that it did not come to may be a time tick behind it
         (measured: 0.2 s).
         """
+        begun = time.time_ns()
         done = self.steadily(change)
-        self._rows.named(self._changed[-BATCH:], ["id"])
+        if ids := set(self._changed):
+            with ThreadPoolExecutor(1) as pool:  # two reads that wait for the same
+                seen = pool.submit(self._rows.named, self._changed[-BATCH:], ["id"])
+                recent = self.journal.recent(begun - _TOGETHER_NS)
+                seen.result()
+            while self._make_up(ids, recent):
+                recent = self.journal.recent(begun - _TOGETHER_NS)
         return done
+
+    def _make_up(self, ids: Collection[str], recent: Mapping[Place, Record]) -> bool:
+        """Have photos say what others said of them at the same time; whether one did not yet.
+
+        Who writes a row has read it before, and may write over what another wrote in between. The
+        journal has both, and who comes last finds it there.
+        """
+        by_photo: dict[str, list[Record]] = {}
+        of_others: set[str] = set()
+        for place, record in recent.items():
+            for sha256 in touched(record, self.journal):
+                by_photo.setdefault(sha256, []).append(record)
+                if place not in self.journal.own:
+                    of_others.add(sha256)
+        together = {photo_id(one): by_photo[one] for one in of_others if photo_id(one) in ids}
+        return bool(together) and self.steadily(partial(self._say_again, together))
+
+    def _say_again(self, records: Mapping[str, Sequence[Record]]) -> bool:
+        """Apply records to rows, by id, that may have them already; whether there was one not."""
+        changed, gone = [], []
+        for one, row in self.rows(list(records)).items():
+            before, fold = (photo_of(row), attributes_of(row)), Fold()
+            fold.put(row["sha256"], said_by(*before))
+            for record in records[one]:
+                fold.apply(record, self.journal)
+            now = told(before[0], fold)
+            if now is None:
+                gone.append(one)
+            elif now != before:
+                vector = np.array(row["vector"], np.float32)
+                changed.append(row_of(now[0], vector, now[1], row[WRITTEN]))
+        self.write(changed)
+        self.delete(gone)
+        return bool(changed or gone)
 
     def record(self, do: Kind, what: Mapping[str, Any]) -> None:
         """Have it in the journal, once for all tries of a change, before any row is changed."""

@@ -25,7 +25,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.changes import Changes
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.follow import Follower, columns_of
+from deepfood.milvus.follow import Follower
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import (
     collection_of,
@@ -36,6 +36,7 @@ from deepfood.milvus.generations import (
 )
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.successor import Successor, lost_before
+from deepfood.milvus.told import columns_of
 from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.milvus.written import WrittenRows

@@ -19,9 +19,10 @@ from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.successor import UNREADABLE
 from deepfood.milvus.changes import Changes
-from deepfood.milvus.follow import Vectors, told
+from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.told import told
 from deepfood.milvus.written import BATCH, Row, WrittenRows
 from deepfood.progress import bar
 

@@ -11,12 +11,12 @@ from deepfood.data.read_ahead import reading_ahead
 from deepfood.errors import ArtifactCorruptError, ArtifactError, PhotoNotFoundError
 from deepfood.gallery.fold import Fold
 from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.follow import columns_of, told
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
+from deepfood.milvus.told import columns_of, told
 from deepfood.progress import bar
 
 #: How far a unit vector's length may be off.

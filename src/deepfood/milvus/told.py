@@ -1,0 +1,35 @@
+"""What rows are to say, by a fold of the journal."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from deepfood.gallery.entry import Photo
+from deepfood.gallery.fold import Fold, Said
+from deepfood.gallery.values import Value
+from deepfood.milvus.about import Column
+
+Told = tuple[Photo, Mapping[str, Value]]
+
+
+def told(photo: Photo, fold: Fold) -> Told | None:
+    """What a fold says of a photo that is there, and its attributes; None where it was removed."""
+    said = fold[photo.sha256]
+    if said.removed is not None:
+        return None
+    if said.added is not None:
+        return said.photo(photo.sha256), said.attributes
+    return said.of(replace(photo, label_edited=False, name_edited=False)), said.attributes
+
+
+def columns_of(fold: Fold) -> dict[str, Column]:
+    """The declared attributes, as a manifest has them."""
+    return {
+        name: Column(type=one.type, safety=one.safety) for name, one in fold.definitions.items()
+    }
+
+
+def said_by(photo: Photo, attributes: Mapping[str, Value]) -> Said:
+    """What was said of a photo, by its row."""
+    by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
+    texts = {name: getattr(photo, name) for name in by_hand}
+    return Said(**texts, by_hand=by_hand, attributes=attributes)
