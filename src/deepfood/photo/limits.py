@@ -1,5 +1,7 @@
 """What photos may cost: bytes, pixels, and the memory of all that are decoded at the same time."""
 
+import ctypes
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +65,24 @@ class Limits:
             yield
         finally:
             _room.give_back(cost)
+
+
+#: glibc's mallopt(3): M_MMAP_THRESHOLD, and the bytes from which memory is mapped.
+_GLIBC_MAPPED_FROM = (-3, 2**20)
+
+
+def _give_back_freed_memory() -> None:
+    """Tell glibc's malloc to give back at once what a large photo took.
+
+    It would learn from the first one to keep such memory, for each thread its own, and many threads
+    would hold more of it than they may use at the same time. Other C libraries are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(*_GLIBC_MAPPED_FROM)
+
+
+_give_back_freed_memory()
 
 
 class _Room:
