@@ -14,7 +14,7 @@ from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
 
 #: Of the files' kinds and of the tables' rows and columns, so many are drawn.
-DRAWN = 8
+DRAWN = 6
 RECORDS = "journal/records-000000000001.jsonl"
 
 
