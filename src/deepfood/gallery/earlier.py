@@ -20,9 +20,20 @@ from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.store import CATALOGUE, unusable
 from deepfood.gallery.values import SAFETY, Type, Value, attribute_name, check_name
 
+_FACTS = (
+    "sha256",
+    "file",
+    "label",
+    "name",
+    "media_type",
+    "width",
+    "height",
+    "bytes",
+    "modified_ns",
+)
 _ROWS = (
-    "SELECT row, sha256, file, label, name, media_type, width, height, bytes, modified_ns, added, "
-    "edited, vector_crc, checksum FROM photos ORDER BY row"
+    f"SELECT row, {', '.join(_FACTS)}, added, edited, vector_crc, checksum FROM photos "  # noqa: S608
+    "ORDER BY row"
 )
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: What JSON gives for a value, by the type of its attribute.
@@ -113,8 +124,9 @@ def _read_rows(db: sqlite3.Connection, found: Earlier) -> None:
     for row, *said, crc, check in db.execute(_ROWS):
         there.add(row)
         *facts, added, edited = said
-        by_hand = bool(edited)
-        photo = Photo(*facts, added=bool(added), label_edited=by_hand, name_edited=by_hand)
+        by_hand = {"label_edited": bool(edited), "name_edited": bool(edited)}
+        about = dict(zip(_FACTS, facts, strict=True))
+        photo = Photo(**about, added=bool(added), **by_hand)
         whole = _crc(row, crc, *said) == check
         if row in removed:
             found.faults.append(f"row {row} was removed, and is there: it is taken out")
