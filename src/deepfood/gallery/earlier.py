@@ -17,13 +17,24 @@ from typing import Any, get_args
 from deepfood.errors import ArtifactMissingError, DatasetError
 from deepfood.gallery.connections import unusable
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.entry import Photo, Skipped, photo_from
+from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.store import CATALOGUE
 from deepfood.gallery.values import SAFETY, Type, Value, attribute_name, check_name
 
+_FACTS = (
+    "sha256",
+    "file",
+    "label",
+    "name",
+    "media_type",
+    "width",
+    "height",
+    "bytes",
+    "modified_ns",
+)
 _ROWS = (
-    "SELECT row, sha256, file, label, name, media_type, width, height, bytes, modified_ns, added, "
-    "edited, vector_crc, checksum FROM photos ORDER BY row"
+    f"SELECT row, {', '.join(_FACTS)}, added, edited, vector_crc, checksum FROM photos "  # noqa: S608
+    "ORDER BY row"
 )
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: What JSON gives for a value, by the type of its attribute.
@@ -114,7 +125,9 @@ def _read_rows(db: sqlite3.Connection, found: Earlier) -> None:
     for row, *said, crc, check in db.execute(_ROWS):
         there.add(row)
         *facts, added, edited = said
-        photo = photo_from((*facts, added, edited, edited))  # the one flag was for both texts
+        by_hand = {"label_edited": bool(edited), "name_edited": bool(edited)}
+        about = dict(zip(_FACTS, facts, strict=True))
+        photo = Photo(**about, added=bool(added), **by_hand)
         whole = _crc(row, crc, *said) == check
         if row in removed:
             found.faults.append(f"row {row} was removed, and is there: it is taken out")
