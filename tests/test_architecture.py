@@ -29,7 +29,7 @@ ROOMS = [
     "train",
     "serve",
 ]
-ROOMS += ["deploy", "info", "cli"]
+ROOMS += ["deploy", "info", "cli", "__main__"]
 GROUND_FLOOR = {
     "errors",
     "extras",

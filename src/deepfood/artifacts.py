@@ -35,6 +35,8 @@ from deepfood.errors import (
 )
 
 MANIFEST = "manifest.json"
+#: Unfinished work of a build, which the next build goes on with.
+BUILDING = "building"
 
 #: Opening checks the contents of artefacts up to this size; beyond it only sizes, to open in time.
 #: `deepfood verify` always reads every byte.
@@ -203,6 +205,8 @@ def _read_manifest(folder: Path, wanted: str) -> bytes:
     try:
         return read_file(path)
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / BUILDING).is_dir():
+            raise ArtifactMissingError(f"{folder} is unfinished: run the build again") from None
         why = f"it has no {MANIFEST}" if folder.exists() else f"it is not there; {nearest(folder)}"
         raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
     except OSError as error:

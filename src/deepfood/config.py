@@ -26,6 +26,8 @@ from deepfood.errors import SettingError
 PREFIX = "DEEPFOOD_"
 CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
 CONFIG_FILE = "deepfood.toml"
+#: Of the Makefile's scripts.
+_OTHER_VARIABLES = ("DEEPFOOD_SKIP_BROWSER", "DEEPFOOD_CLUSTER_PARTS")
 
 
 #: Several values, with blanks between.
@@ -158,6 +160,26 @@ def load_settings(**flags: Any) -> Settings:
         raise SettingError(f"{named or CONFIG_FILE}: {error}") from error
 
 
+def origins() -> dict[str, str]:
+    """Where `load_settings` without flags has each value from: the environment, a file, default."""
+    path = os.environ.get(CONFIG_VARIABLE, CONFIG_FILE)
+    in_file = TomlConfigSettingsSource(Settings, Path(path))()
+    variables = {name.lower(): name for name in os.environ}
+    found = {}
+    for name in Settings.model_fields:
+        variable = variables.get((PREFIX + name).lower())
+        where = f"file {path}" if name in in_file else "default"
+        found[name] = f"environment {variable}" if variable else where
+    return found
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings, and are none."""
+    known = {CONFIG_VARIABLE, *_OTHER_VARIABLES, *(PREFIX + one for one in Settings.model_fields)}
+    known = {name.upper() for name in known}
+    return sorted(one for one in os.environ if one.startswith(PREFIX) and one not in known)
+
+
 def export_settings(settings: Settings) -> None:
     """Put the settings into the environment, for worker processes that start from nothing else."""
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
@@ -173,6 +195,11 @@ def quiet_ray() -> None:
     """Before ray is imported: it would tell its makers of each use, and users of its insides."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+
+def asked_by_shell() -> bool:
+    """Whether this process is only to say what may come next on the command line (Tab)."""
+    return "_DEEPFOOD_COMPLETE" in os.environ
 
 
 def find_program(name: str) -> str | None:

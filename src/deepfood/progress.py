@@ -7,14 +7,13 @@ from tqdm import tqdm
 
 
 def bar(what: str, unit: str, total: int, *, done: int = 0, quiet: bool = False, **how: Any) -> Any:
-    """A tqdm bar; where standard error is a log and no terminal, a line every 10 seconds."""
+    """A tqdm bar; drawn on a terminal only."""
     return tqdm(
         desc=what,
         unit=unit,
         total=total,
         initial=done,
-        disable=quiet,
+        disable=quiet or not sys.stderr.isatty(),
         dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 10,
         **how,
     )

@@ -15,8 +15,8 @@ import pytest
 
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactBusyError, DatasetError
-from deepfood.gallery import Gallery, build_gallery
+from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetError
+from deepfood.gallery import Gallery, build_gallery, gallery_model
 from deepfood.gallery.lock import only_writer
 from deepfood.index import IndexSpec
 from deepfood.model import open_model
@@ -327,7 +327,10 @@ def test_a_stopped_build_goes_on_where_it_was(
     process.send_signal(how)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (-9 if how is signal.SIGKILL else 130), said
+    assert (b"the same command goes on where it was" in said) == (how is signal.SIGINT)
     assert not (out / "manifest.json").exists()
+    with pytest.raises(ArtifactMissingError, match="unfinished: run the build again"):
+        gallery_model(out)
 
     embedder = Embedder(open_model(), LIMITS)
     report = build(photos, out, embedder)

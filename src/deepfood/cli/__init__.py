@@ -21,6 +21,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     release,
     search,
     serve,
+    settings,
     train,
 )
 from deepfood.cli.app import app, main

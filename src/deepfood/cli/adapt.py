@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, app, print_json
+from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
 from deepfood.extras import missing_extra
 
@@ -17,7 +17,7 @@ DatasetArgument = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the new Model.")]
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def adapt(
     dataset: DatasetArgument,
     out: OutOption,

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from deepfood.cli.app import (
+    CHANGE,
     WAIT_S,
     ChangedGalleryArgument,
+    GalleryModelOption,
     Json,
-    ModelOption,
     app,
     count,
     print_json,
@@ -30,16 +31,16 @@ Attributes = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGE)
 def add(
     gallery: ChangedGalleryArgument,
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTOS...", help="Photos, folders or CSVs.")
+        list[Path], typer.Argument(metavar="PHOTOS", help="Photos, folders or CSVs.")
     ],
     label: LabelOption = None,
     name: NameOption = None,
     attributes: Attributes = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
     """Add photos, without a rebuild. Exit status 1 where some are no usable photos.
@@ -91,11 +92,11 @@ def add(
     raise typer.Exit(1 if done.left_out else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGE)
 def remove(
     gallery: ChangedGalleryArgument,
     photos: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Photos' ids, or their file names.")
+        list[str], typer.Argument(metavar="ID", help="Photos' ids, or their file names.")
     ],
     as_json: Json = False,
 ) -> None:
@@ -113,7 +114,7 @@ def remove(
         print(f"{gallery}: {count(gone, 'photo', 'photos')} removed")
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGE)
 def update(
     gallery: ChangedGalleryArgument,
     photo: PhotoName,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from deepfood import __version__
 from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
-from deepfood.config import load_settings
+from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
     DatasetError,
     DeepfoodError,
@@ -28,12 +29,50 @@ if TYPE_CHECKING:
     from deepfood.data.passed_over import PassedOver
     from deepfood.photo import Limits
 
+#: The groups of commands in `--help`.
+START = "Start"
+SEARCH = "Search"
+CHANGE = "Change"
+LEARN = "Learn"
+PUBLISH = "Publish"
+LOOK_AFTER = "Look after"
+_GROUPS = (START, SEARCH, CHANGE, LEARN, PUBLISH, LOOK_AFTER)
+
+#: Stopped commands that go on where they were; others begin anew.
+_GOES_ON = {"build", "add", "demo", "embed", "adapt", "train", "reembed", "compact", "push"}
+_GOES_ON |= {"pull", "data get"}
+
+
+class StoppedError(Exception):
+    """Ctrl-C, with what to say about the command that it stopped."""
+
+
+class Commands(TyperGroup):
+    """Tells `main` of Ctrl-C, of which typer would leave a bare exit status; orders the groups."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, those of a group together."""
+        groups = {name: getattr(one, "rich_help_panel", "") for name, one in self.commands.items()}
+        return sorted(groups, key=lambda name: (*_GROUPS, groups[name]).index(groups[name]))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the arguments name. Raises StoppedError."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            name = f"{ctx.command_path} {ctx.invoked_subcommand}".removeprefix("deepfood ")
+            how = "goes on where it was" if name in _GOES_ON else "begins anew"
+            raise StoppedError(f"stopped; the same command {how}") from error
+
+
 app = typer.Typer(
     name="deepfood",
+    cls=Commands,
     help="Photo search for food: find dishes that look like this photo.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode="markdown",  # the brackets of [@RELEASE] would be lost in Rich's own
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 #: How long a command waits for another writer's commit; a build takes longer.
@@ -46,6 +85,8 @@ def _local(text: str) -> Path:
     """A folder, or a release, which is pulled into the cache."""
     if not is_release(text):
         return _no_engine(text)
+    if asked_by_shell():  # what may come next; nothing is fetched for that
+        return Path(text)
     from deepfood.release.cached import cached
 
     return cached(text, load_settings())
@@ -79,15 +120,21 @@ def _changed(text: str) -> Path:
     return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _own(text)
 
 
-ModelOption = Annotated[
-    Path | None,
-    typer.Option(
+def _model_option(default: str) -> Any:
+    return typer.Option(
         "--model",
         metavar="MODEL",
         parser=_local,
         help="A Model: a folder or s3://…",
-        show_default="the one that ships",
-    ),
+        show_default=default,
+    )
+
+
+ModelOption = Annotated[Path | None, _model_option("the one that ships")]
+#: Of commands that work on a gallery, which has a copy of its own.
+GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
+BuildModelOption = Annotated[
+    Path | None, _model_option("the gallery's own; of a new one the one that ships")
 ]
 GalleryArgument = Annotated[
     Path,
@@ -129,14 +176,14 @@ def main() -> None:
     try:
         code = ended_apart()
         if code is None:
-            code = app(standalone_mode=False)
+            code = app(prog_name="deepfood", standalone_mode=False)
     except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         print(f"deepfood: {_in_a_line(error)}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("\ndeepfood: stopped; the same command goes on where it was", file=sys.stderr)
+    except (KeyboardInterrupt, StoppedError) as error:
+        print(f"\ndeepfood: {str(error) or 'stopped'}", file=sys.stderr)
         code = 130
     except typer.Abort:
         code = 130
@@ -184,7 +231,11 @@ def options(
         ),
     ] = False,
 ) -> None:
-    pass
+    if unknown := unknown_variables():
+        print(
+            f"deepfood: no such setting: {', '.join(unknown)} (see deepfood settings)",
+            file=sys.stderr,
+        )
 
 
 def count(things: Sized, one: str, many: str) -> str:

@@ -7,10 +7,12 @@ from typing import Annotated, Any, get_args
 import typer
 
 from deepfood.cli.app import (
+    CHANGE,
+    SEARCH,
     WAIT_S,
     ChangedGalleryArgument,
+    GalleryModelOption,
     Json,
-    ModelOption,
     PhotosRoot,
     SearchedGalleryArgument,
     app,
@@ -25,11 +27,11 @@ _CELL_PIXELS = 220
 _MOST_CELLS = 200
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGE)
 def attributes(
     gallery: ChangedGalleryArgument,
     table: Annotated[
-        Path | None, typer.Argument(metavar="[TABLE]", help="A CSV, or JSON lines (.jsonl).")
+        Path | None, typer.Argument(metavar="TABLE", help="A CSV, or JSON lines (.jsonl).")
     ] = None,
     types: Annotated[
         list[str] | None,
@@ -130,7 +132,7 @@ def _declarations(types: dict[str, Any], safety: list[str]) -> dict[str, Any]:
     return columns
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def dedupe(
     gallery: SearchedGalleryArgument,
     threshold: Annotated[
@@ -140,7 +142,7 @@ def dedupe(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture of them to write, PNG.")] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood.cli.app import (
+    START,
+    BuildModelOption,
     Json,
-    ModelOption,
     PhotosArgument,
     app,
     count,
@@ -29,13 +30,13 @@ IndexOption = Annotated[
 _SHOWN = 20
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def build(
     photos: PhotosArgument,
     out: Annotated[
         str, typer.Option("--out", help="Folder for the gallery, or milvus://host:port/name.")
     ],
-    model: ModelOption = None,
+    model: BuildModelOption = None,
     index: IndexOption = None,
     annoy_trees: Annotated[int | None, typer.Option(help="Trees of the annoy index.")] = None,
     annoy_search_k: Annotated[

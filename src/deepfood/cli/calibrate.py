@@ -5,17 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import ChangedGalleryArgument, Json, ModelOption, app, print_json
+from deepfood.cli.app import (
+    LEARN,
+    ChangedGalleryArgument,
+    GalleryModelOption,
+    Json,
+    app,
+    print_json,
+)
 from deepfood.config import load_settings
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def calibrate(
     gallery: ChangedGalleryArgument,
     queries: Annotated[
         Path, typer.Argument(metavar="QUERIES", help="Labelled photos: a folder, or a CSV.")
     ],
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
     """Learn how sure answers are from labelled photos that the gallery does not hold.

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, app, count, print_json
+from deepfood.cli.app import START, Commands, Json, app, count, print_json
 from deepfood.config import Settings, load_settings
 
 data_app = typer.Typer(
-    help="Fetch photos, put datasets together, check them.", no_args_is_help=True
+    cls=Commands, help="Fetch photos, put datasets together, check them.", no_args_is_help=True
 )
-app.add_typer(data_app, name="data")
+app.add_typer(data_app, name="data", rich_help_panel=START)
 
 #: How many lines of a kind a command prints; `--json` has all.
 _SHOWN = 20
@@ -50,7 +50,7 @@ def data_get(
 @data_app.command("combine")
 def data_combine(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Folders or CSVs of photos.")
+        list[Path], typer.Argument(metavar="SOURCE", help="Folders or CSVs of photos.")
     ],
     to: Annotated[Path, typer.Option("--to", help="Folder for the combined dataset.")],
     as_json: Json = False,

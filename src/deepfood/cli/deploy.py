@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import Json, app, print_json
+from deepfood.cli.app import PUBLISH, Commands, Json, app, print_json
 from deepfood.errors import SettingError
 from deepfood.extras import missing_extra
 
-_app = typer.Typer(no_args_is_help=True, help="Put the service on a cloud.")
-app.add_typer(_app, name="deploy")
+_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Put the service on a cloud.")
+app.add_typer(_app, name="deploy", rich_help_panel=PUBLISH)
 
 
 @_app.command("eb")

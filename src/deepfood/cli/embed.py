@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, PhotosArgument, app, count, print_json
+from deepfood.cli.app import SEARCH, Json, ModelOption, PhotosArgument, app, count, print_json
 from deepfood.config import load_settings
 
 #: How many photos that were left out are named; `--json` has all.
 _SHOWN = 20
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def embed(
     photos: PhotosArgument,
     out: Annotated[Path, typer.Option("--out", help="A file for the vectors, NAME.npz.")],

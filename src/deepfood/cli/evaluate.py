@@ -5,17 +5,24 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, SearchedGalleryArgument, app, print_json
+from deepfood.cli.app import (
+    LEARN,
+    GalleryModelOption,
+    Json,
+    SearchedGalleryArgument,
+    app,
+    print_json,
+)
 from deepfood.config import Settings, load_settings
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def evaluate(
     gallery: SearchedGalleryArgument,
     queries: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[QUERIES]",
+            metavar="QUERIES",
             help="Labelled photos to ask with; without, the gallery's own, each left out in turn.",
         ),
     ] = None,
@@ -32,7 +39,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Only guess the labels of iFood's test photos, as a CSV for Kaggle."),
     ] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     photos_root: Annotated[
         Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
     ] = None,

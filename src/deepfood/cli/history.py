@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
+from deepfood.cli.app import CHANGE, WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
 from deepfood.config import load_settings
 
 #: Characters of a change's details that a line shows.
 _SHOWN = 160
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGE)
 def history(
     gallery: ChangedGalleryArgument,
     photo: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Of this photo only, by its id.")
+        str | None, typer.Argument(metavar="ID", help="Of this photo only, by its id.")
     ] = None,
     undo: Annotated[
         int | None, typer.Option("--undo", metavar="N", help="Take change number N back.")

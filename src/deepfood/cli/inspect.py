@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from deepfood.cli.app import (
+    LOOK_AFTER,
     ArtifactArgument,
+    GalleryModelOption,
     Json,
-    ModelOption,
     anywhere,
     app,
     count,
@@ -18,7 +19,7 @@ from deepfood.cli.calibrate import calibration_line
 from deepfood.config import load_settings
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK_AFTER)
 def info(
     artifact: ArtifactArgument,
     as_json: Json = False,
@@ -41,7 +42,7 @@ def info(
         print(f"  left out: {one['file']}: {one['reason']}")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK_AFTER)
 def verify(
     artifact: Annotated[
         str,
@@ -53,7 +54,7 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend a gallery as far as its photos are still there.")
     ] = False,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
     """Read every byte and compare. Exit status 1 where something is (still) wrong.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood.cli.app import (
+    SEARCH,
+    GalleryModelOption,
     Json,
-    ModelOption,
     PhotosRoot,
     SearchedGalleryArgument,
     app,
@@ -28,7 +29,7 @@ _PAGE_TOP = 8
 _NAMED = 5
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def features(
     gallery: SearchedGalleryArgument,
     feature: Annotated[
@@ -45,7 +46,7 @@ def features(
     out: Annotated[
         Path | None, typer.Option(help="Picture to write, PNG; with --all a page, HTML.")
     ] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
@@ -108,7 +109,7 @@ def features(
         print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def explain(
     gallery: SearchedGalleryArgument,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo searched with.")],
@@ -119,7 +120,7 @@ def explain(
         int | None, typer.Option(min=1, help="The hit to compare it with.", show_default="1")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write, PNG.")] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from deepfood.cli.adapt import OutOption, print_compared
-from deepfood.cli.app import Json, ModelOption, app, print_json
+from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
 from deepfood.extras import missing_extra
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def quantize(
     photos: Annotated[
         Path,

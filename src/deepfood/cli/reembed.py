@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfood.cli.app import (
+    LOOK_AFTER,
     ChangedGalleryArgument,
     Json,
     app,
@@ -35,7 +36,7 @@ DropUnreadable = Annotated[
 _SHOWN = 20
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK_AFTER)
 def reembed(
     gallery: ChangedGalleryArgument,
     model: Annotated[Path, typer.Option("--model", help="The new Model's folder.")],
@@ -79,7 +80,7 @@ def reembed(
         _print_report(gallery, done, "embedded")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK_AFTER)
 def rollback(
     gallery: Annotated[
         str,
@@ -139,7 +140,7 @@ def _rollback_gallery(
         _print_report(gallery, done, "embedded")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK_AFTER)
 def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
     """Drop the holes that removed photos left, while the gallery is searched and changed."""
     from deepfood.gallery import gallery_model

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, OwnArtifactArgument, app, print_json
+from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, app, print_json
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Address = Annotated[
 _SHOWN = 20
 
 
-@app.command()
+@app.command(rich_help_panel=PUBLISH)
 def push(
     artifact: OwnArtifactArgument,
     prefix: Prefix,
@@ -72,7 +72,7 @@ def push(
             print(f"  {file}")
 
 
-@app.command()
+@app.command(rich_help_panel=PUBLISH)
 def pull(
     address: Address,
     out: Annotated[Path, typer.Option("--out", help="A new folder, or one pulled before.")],
@@ -97,7 +97,7 @@ def pull(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=PUBLISH)
 def releases(prefix: Prefix, as_json: Json = False) -> None:
     """Which releases there are, the oldest first."""
     from deepfood.release.shelf import Shelf
@@ -116,7 +116,7 @@ def releases(prefix: Prefix, as_json: Json = False) -> None:
         )
 
 
-@app.command()
+@app.command(rich_help_panel=PUBLISH)
 def promote(address: Address, as_json: Json = False) -> None:
     """Make a release the latest: who follows the prefix takes it up."""
     from deepfood.errors import SettingError
@@ -129,7 +129,7 @@ def promote(address: Address, as_json: Json = False) -> None:
     print_latest(prefix, Shelf.open(prefix, load_settings()).promote(name), as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=PUBLISH)
 def prune(
     prefix: Prefix,
     keep: Annotated[int, typer.Option(help="How many of the newest releases stay.")],

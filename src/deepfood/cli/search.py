@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, SearchedGalleryArgument, app, print_json, read_photo
+from deepfood.cli.app import (
+    SEARCH,
+    GalleryModelOption,
+    Json,
+    SearchedGalleryArgument,
+    app,
+    print_json,
+    read_photo,
+)
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -21,11 +29,11 @@ _VERDICTS = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def search(
     gallery: SearchedGalleryArgument,
     photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photos to search for.")
+        list[Path] | None, typer.Argument(metavar="PHOTO", help="Photos to search for.")
     ] = None,
     like: Annotated[
         list[str] | None, typer.Option(help="A photo of the gallery to search for, by its id.")
@@ -47,7 +55,7 @@ def search(
     after: Annotated[
         str | None, typer.Option(help="The page after: `next` of the page before.")
     ] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
     """Find the photos most like this one, or like several."""

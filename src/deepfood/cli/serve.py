@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import Json, ModelOption, app, print_json
+from deepfood.cli.app import PUBLISH, START, GalleryModelOption, Json, app, print_json
 from deepfood.cli.build import build_and_report
 from deepfood.config import load_settings
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     folder: Annotated[Path, typer.Option(help="Where its photos and gallery are kept.")] = Path(
         "demo"
@@ -31,15 +31,15 @@ def demo(
     run(settings, bound)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def serve(
     gallery: Annotated[
         str | None,
         typer.Argument(
-            metavar="[GALLERY]", help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
+            metavar="GALLERY", help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
         ),
     ] = None,
-    model: ModelOption = None,
+    model: GalleryModelOption = None,
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on; 0 takes any.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes to serve with.")] = None,
@@ -57,7 +57,7 @@ def serve(
         run(settings, bound)
 
 
-@app.command("api-key")
+@app.command("api-key", rich_help_panel=PUBLISH)
 def api_key(as_json: Json = False) -> None:
     """Make a key for changing a gallery over HTTP, and the hash of it for the settings."""
     from deepfood.serve.keys import new_key

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deepfood.cli.adapt import print_compared
-from deepfood.cli.app import Json, app, print_json
+from deepfood.cli.app import LEARN, Json, app, print_json
 from deepfood.config import available_cores, load_settings
 from deepfood.extras import missing_extra
 
@@ -18,7 +18,7 @@ _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recal
 _SHOWN = 20
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def train(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Labelled photos: a folder, or a CSV.")

@@ -19,10 +19,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from deepfood.config import find_program
 from deepfood.errors import DiskFullError, DownloadError
+from deepfood.progress import bar
 
 #: What a package may unpack to, in all and in one file; the pinned ones need 15 MB and 1.1 MB.
 MAX_UNPACKED_BYTES = 64 * 2**20
@@ -95,7 +94,7 @@ def _run(command: list[str], package: Package, folder: Path, timeout_s: float) -
             f"npm ({command[0]}) does not start: {error.strerror}; install Node.js again"
         ) from error
     # npm tells nothing of its progress to another program: show the time, on a terminal live.
-    with process, tqdm(desc=title, bar_format="{desc} {elapsed}", file=sys.stderr) as clock:
+    with process, bar(title, "", 0, bar_format="{desc} {elapsed}") as clock:
         try:
             while True:
                 try:

@@ -3,12 +3,11 @@
 import shutil
 from pathlib import Path
 
+from deepfood.artifacts import BUILDING as BUILDING
 from deepfood.gallery.manifest import MODELS, GalleryManifest, is_generation
 
 #: What `verify --repair` could not put to use, and does not delete.
 LOST_FOUND = "lost+found"
-#: Unfinished work of a build, which the next build goes on with.
-BUILDING = "building"
 
 
 def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:

@@ -1,0 +1,5 @@
+"""`python -m deepfood`: the command line."""
+
+from deepfood.cli import main
+
+main()
