@@ -124,9 +124,10 @@ def _read_rows(db: sqlite3.Connection, found: Earlier) -> None:
     for row, *said, crc, check in db.execute(_ROWS):
         there.add(row)
         *facts, added, edited = said
-        by_hand = {"label_edited": bool(edited), "name_edited": bool(edited)}
-        about = dict(zip(_FACTS, facts, strict=True))
-        photo = Photo(**about, added=bool(added), **by_hand)
+        about: dict[str, Any] = dict(zip(_FACTS, facts, strict=True))
+        for flag, value in (("added", added), ("label_edited", edited), ("name_edited", edited)):
+            about[flag] = bool(value)
+        photo = Photo(**about)
         whole = _crc(row, crc, *said) == check
         if row in removed:
             found.faults.append(f"row {row} was removed, and is there: it is taken out")
