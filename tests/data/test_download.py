@@ -55,8 +55,13 @@ def leftovers(to: Path) -> list[str]:
 
 @pytest.mark.parametrize("pinned", [{}, {"sha256": SHA256}, {"md5": MD5.upper()}])
 def test_a_file_comes_whole_and_only_once(
-    pinned: dict[str, str], server: FileServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pinned: dict[str, str],
+    server: FileServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # bars are drawn on terminals only
     to = tmp_path / "new" / "f.bin"
     assert fetch(server, to, quiet=False, **pinned) == to
     assert to.read_bytes() == BODY

