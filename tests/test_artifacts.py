@@ -123,7 +123,7 @@ def test_what_is_no_manifest_is_refused_in_a_line(
     put(tmp_path / MANIFEST)
     for reading in (ModelManifest.read, GalleryManifest.read, kind_of, describe):
         with pytest.raises(
-            ArtifactMissingError, match=r"manifest\.json cannot be read: .*"
+            ArtifactCorruptError, match=r"manifest\.json cannot be read: .*"
         ) as told:
             reading(tmp_path)
         assert "\n" not in str(told.value)

@@ -66,9 +66,8 @@ class SearchService:
                 after=after,
                 without=without,
             )
-        if found.next is not None:
-            found = replace(found, next=self._cursors.signed(found.next))
-        with stage("search"):
+            if found.next is not None:
+                found = replace(found, next=self._cursors.signed(found.next))
             return self._judged(question, query, found), found
 
     def _judged(self, question: Question, query: Vector, found: Found) -> Answer:
