@@ -72,7 +72,7 @@ def test_a_folder_of_releases_is_served_and_followed(shelf: Path) -> None:
         assert hit["id"] == sha256(jpeg(50))[:20]
         assert httpx.get(f"{server.url}/photos/{hit['id']}").content == jpeg(50)
         Shelf.open(str(shelf), settings()).promote("one")
-        while httpx.get(f"{server.url}/readyz").json()["photos"] != "3":
+        while httpx.get(f"{server.url}/readyz").json()["photos"] != 3:
             assert server.process.poll() is None
 
 
