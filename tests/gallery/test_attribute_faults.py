@@ -1,6 +1,7 @@
 """Altered attributes are found, never believed, and written again from the journal."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
+from deepfood.gallery.attribute_faults import attribute_faults
+from deepfood.gallery.attributes import SCHEMA, Attributes
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.find import find_in
@@ -190,3 +193,16 @@ def test_the_next_generation_has_what_was_said_and_not_what_was_altered(
     assert list(gallery_problems(gallery, quiet=True)) == []
     assert said(gallery, 0) == SAID[0]
     assert said(gallery, 1) == SAID[1]
+
+
+@pytest.mark.parametrize("number", [None, b"x", "one"])
+def test_what_damage_has_made_no_number_of_is_a_fault_and_no_crash(number: object) -> None:
+    loose = SCHEMA
+    for rule in (" NOT NULL", " STRICT, WITHOUT ROWID", " STRICT"):
+        loose = loose.replace(rule, "")
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as db:
+        db.executescript("CREATE TABLE photos (row, sha256, file, label, name);" + loose)
+        db.execute("INSERT INTO attribute_values VALUES (0, ?, '3', 1)", (number,))
+        db.execute("INSERT INTO attribute_values VALUES (?, 1, ?, 1)", (number, number))
+        faults = list(attribute_faults(Attributes(db, threading.RLock())))
+    assert len(faults) == 2

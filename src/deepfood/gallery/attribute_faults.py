@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from deepfood.gallery.attributes import Attributes, crc_of
 from deepfood.gallery.values import Key, keys_of
@@ -16,7 +16,7 @@ def attribute_faults(attributes: Attributes) -> Iterator[str]:
             names[number] = name
             if crc_of(number, name, type_, safety) != check:
                 yield f"the attribute {name} is altered"
-        for number in sorted(_numbers(attributes)):
+        for number in in_order(_numbers(attributes)):
             name = names.get(number, f"number {number}")
             for row in _altered_rows(attributes, number):
                 yield f"the attribute {name} of row {row} is altered"
@@ -35,14 +35,14 @@ def _altered_rows(attributes: Attributes, number: int) -> list[int]:
     db = attributes.db
     keys: dict[int, set[Key]] = defaultdict(set)
     for row, key in db.execute(
-        "SELECT row, key FROM attribute_keys WHERE attribute = ?", (number,)
+        "SELECT row, key FROM attribute_keys WHERE attribute IS ?", (number,)
     ):
         keys[row].add(key)
     altered = set()
     photos = {row for (row,) in db.execute("SELECT row FROM photos")}
     defined = db.execute("SELECT 1 FROM attributes WHERE id = ?", (number,)).fetchone()
     for row, text, check in db.execute(
-        "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?", (number,)
+        "SELECT row, value, checksum FROM attribute_values WHERE attribute IS ?", (number,)
     ):
         found = keys.pop(row, set())
         if (
@@ -52,4 +52,9 @@ def _altered_rows(attributes: Attributes, number: int) -> list[int]:
             or found != set(keys_of(json.loads(text)))
         ):
             altered.add(row)
-    return sorted(altered | keys.keys())  # keys that are left over have no value
+    return in_order(altered | keys.keys())  # keys that are left over have no value
+
+
+def in_order(numbers: Iterable[int]) -> list[int]:
+    """Sorted; what damage has made no number of comes last."""
+    return sorted(numbers, key=lambda one: (0, one) if isinstance(one, int) else (1, 0))
