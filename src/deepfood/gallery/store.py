@@ -115,6 +115,8 @@ class Store:
         self._db = connection
         self._lock = threading.RLock()
         self._altered_vectors: set[int] | None = None
+        #: The row of `state` that was found whole last, and what it says.
+        self._known_state: tuple[tuple[Any, ...], State] = ((), State())
         # A filter over a million photos may take a second, and nobody else should wait for it.
         if filtering is None:
             self.attributes = Attributes(connection, self._lock)
@@ -164,9 +166,13 @@ class Store:
         """Takes microseconds. Raises ArtifactCorruptError where it is not what was written."""
         found = self._all("SELECT next_row, seq, record, record_sum, checksum FROM state")
         if len(found) == 1:
+            known, state = self._known_state
+            if found[0] == known:  # asked before each search, and most times the same
+                return state
             next_row, seq, number, total, check = found[0]
             state = State(next_row, seq, Head(number, total))
             if state.checksum() == check:
+                self._known_state = found[0], state
                 return state
         raise self._altered("what its table `state` says")
 
