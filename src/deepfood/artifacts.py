@@ -195,9 +195,16 @@ def _checked(text: bytes, folder: Path | str) -> tuple[_Head, bytes]:
 
 
 def _damaged(folder: Path | str, why: str) -> ArtifactCorruptError:
-    return ArtifactCorruptError(
-        f"{folder}/{MANIFEST} is damaged: {why}; restore it from a copy or make it again"
-    )
+    way_out = _REPAIR if _has_copy(Path(folder)) else "restore it from a copy or make it again"
+    return ArtifactCorruptError(f"{folder}/{MANIFEST} is damaged: {why}; {way_out}")
+
+
+_REPAIR = "run deepfood verify --repair"
+
+
+def _has_copy(folder: Path) -> bool:
+    """Whether it can be repaired: a gallery keeps a copy of its manifest in each generation."""
+    return any(folder.glob(f"*/{MANIFEST}"))
 
 
 def _read_manifest(folder: Path, wanted: str) -> bytes:
@@ -207,7 +214,9 @@ def _read_manifest(folder: Path, wanted: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         if (folder / BUILDING).is_dir():
             raise ArtifactMissingError(f"{folder} is unfinished: run the build again") from None
-        why = f"it has no {MANIFEST}" if folder.exists() else f"it is not there; {nearest(folder)}"
+        why = f"it is not there; {nearest(folder)}"
+        if folder.exists():
+            why = f"it has no {MANIFEST}" + (f"; {_REPAIR}" if _has_copy(folder) else "")
         raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"

@@ -15,6 +15,7 @@ import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
 from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
 
 NOBODY = 65534
@@ -104,6 +105,19 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
             command(gallery)
     with in_time(), contextlib.suppress(DeepfoodError):  # or a build has made it anew
         assert state_of(gallery).keys() >= whole.state.keys()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_who_meets_no_manifest_or_a_damaged_one_is_told_what_mends_it(
+    damage: Callable[[Path], object], whole: Whole, gallery: Path
+) -> None:
+    damage(gallery / "manifest.json")
+    for command in (*_commands(whole), *_changes(whole)):
+        with pytest.raises(ArtifactError, match="run deepfood verify --repair"):
+            command(gallery)
+    repair(gallery, [], lambda _: whole.embedder, quiet=True)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert state_of(gallery) == whole.state
 
 
 def _commands(whole: Whole) -> list[Callable[[Path], object]]:

@@ -133,7 +133,9 @@ def build_gallery(
             opened.enter_context(contextlib.closing(old))
             check_head(old, journal)
         elif living and not journal.is_there and not consent.discard:
-            raise ArtifactCorruptError(f"{journal.folder} is missing: {_WAY_OUT}")
+            raise ArtifactCorruptError(
+                f"{journal.folder} is missing: run deepfood verify --repair, {_WAY_OUT}"
+            )
         if not journal.is_there:
             journal.append("begin", user(), {"format": 1})
         fold = Fold.of(journal)
@@ -244,17 +246,14 @@ def _living(out: Path, consent: Consent) -> GalleryManifest | None:
     except ArtifactMissingError as error:
         if not manifest_copies(out) or consent.discard:
             return None
-        raise ArtifactMissingError(f"{error}: {_WAY_OUT}") from error
+        raise ArtifactMissingError(f"{error}, {_WAY_OUT}") from error
     except ArtifactCorruptError as error:
         if consent.discard:
             return None
-        raise ArtifactCorruptError(f"{error}: {_WAY_OUT}") from error
+        raise ArtifactCorruptError(f"{error}, {_WAY_OUT}") from error
 
 
-_WAY_OUT = (
-    "run deepfood verify --repair, or build with --discard, which embeds all photos again and "
-    "keeps what was said of them"
-)
+_WAY_OUT = "or build with --discard, which embeds all photos again and keeps what was said of them"
 
 
 def _next_generation(out: Path, living: GalleryManifest | None) -> int:
