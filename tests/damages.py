@@ -10,7 +10,7 @@ import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -521,7 +521,7 @@ def trial(whole: Whole, damage: Damage, room: Path, commands: set[str] | None = 
         if commands is None or name in commands:
             answer = run(name, lambda ask=ask, copy=copy: ask(whole, copy))
             if answer is not None and answer != whole.answers[name]:
-                few = name.startswith("search ") and _fewer(answer, whole.answers[name])
+                few = _FEWER.get(name.partition(" ")[0], _other)(answer, whole.answers[name])
                 found.outcomes[name] = "too few" if few else "believed"
                 found.notes.append(f"{name}: {_difference(answer, whole.answers[name])}")
     for name, change in WRITERS.items():
@@ -535,10 +535,26 @@ def trial(whole: Whole, damage: Damage, room: Path, commands: set[str] | None = 
     return found
 
 
-def _fewer(answer: Any, wanted: Any) -> bool:
+def _fewer_hits(answer: Any, wanted: Any) -> bool:
     return all(
         all(hit in right for hit in some) for some, right in zip(answer, wanted, strict=True)
     )
+
+
+def _fewer_examples(answer: Any, wanted: Any) -> bool:
+    """The photos and the attributes are right, and an attribute lacks some of its examples."""
+    (columns, photos), (right_columns, right_photos) = answer, wanted
+    return photos == right_photos and all(
+        replace(one, examples=right.examples) == right and {*one.examples} <= {*right.examples}
+        for one, right in zip(columns, right_columns, strict=True)
+    )
+
+
+def _other(answer: Any, wanted: Any) -> bool:
+    return False
+
+
+_FEWER = {"search": _fewer_hits, "facts": _fewer_examples}
 
 
 def _difference(answer: Any, wanted: Any) -> str:

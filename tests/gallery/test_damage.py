@@ -3,6 +3,7 @@
 import random
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,34 @@ def test_a_damaged_table(seed: int, whole: Whole, tmp_path: Path) -> None:
     damage = random.Random(seed).choice(some)
     found = trial(whole, damage, tmp_path / "room")
     assert found.wrong == [], (str(damage), found.notes)
+
+
+@dataclass(frozen=True)
+class InTheSchema(Damage):
+    """One byte of the SQL by which the catalogue knows its table of attributes."""
+
+    @property
+    def byte(self) -> tuple[bytes, bytes]:
+        return {"utf-8": (b"safety INTEGER", b"\xf3"), "quote": (b" name TEXT NOT NULL U", b'"')}[
+            self.kind
+        ]
+
+    def do(self, folder: Path) -> None:
+        path = folder / self.target
+        text, byte = self.byte
+        at = path.read_bytes().index(text)
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(byte)
+
+
+@pytest.mark.parametrize("kind", ["utf-8", "quote"])
+def test_a_damaged_schema_is_told_in_a_line(kind: str, whole: Whole, tmp_path: Path) -> None:
+    catalogue = GalleryManifest.read(whole.folder).folder(whole.folder) / "catalogue.sqlite"
+    damage = InTheSchema(str(catalogue.relative_to(whole.folder)), kind, 0)
+    found = trial(whole, damage, tmp_path / "room")
+    assert found.wrong == [], found.notes
+    assert found.outcomes["facts"] == "refused"
 
 
 def mended(whole: Whole, folder: Path) -> list[str]:

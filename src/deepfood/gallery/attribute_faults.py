@@ -12,7 +12,10 @@ def attribute_faults(attributes: Attributes) -> Iterator[str]:
     """A line about every definition, value and key that is not what was written."""
     with attributes.asking():
         names: dict[int, str] = {}
-        for number, name, type_, safety, check in attributes.db.execute("SELECT * FROM attributes"):
+        definitions = attributes.db.execute(
+            "SELECT id, name, type, safety, checksum FROM attributes"
+        )
+        for number, name, type_, safety, check in definitions:
             names[number] = name
             if crc_of(number, name, type_, safety) != check:
                 yield f"the attribute {name} is altered"

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.columns import Attribute, Columns
+from deepfood.gallery.connections import in_one_line
 from deepfood.gallery.declared import Declared, Definition, settled, values_said
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
@@ -107,7 +108,8 @@ class Attributes:
                 yield
             except sqlite3.DatabaseError as error:
                 raise ArtifactCorruptError(
-                    f"the attributes cannot be read ({error}): run deepfood verify --repair"
+                    f"the attributes cannot be read ({in_one_line(error)}): "
+                    "run deepfood verify --repair"
                 ) from error
 
     @contextmanager

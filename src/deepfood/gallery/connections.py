@@ -24,14 +24,20 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
 
     A file that this user may not read is perhaps whole.
     """
+    why = in_one_line(error)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ArtifactBusyError(f"another process is writing {path} ({error}): try again")
+        return ArtifactBusyError(f"another process is writing {path} ({why}): try again")
     if code in _NOT_OURS:
-        return ArtifactError(f"{path} cannot be opened ({error}): is it yours to read and write?")
+        return ArtifactError(f"{path} cannot be opened ({why}): is it yours to read and write?")
     return ArtifactCorruptError(
-        f"{path} is no usable catalogue ({error}): run deepfood verify --repair, or build again"
+        f"{path} is no usable catalogue ({why}): run deepfood verify --repair, or build again"
     )
+
+
+def in_one_line(error: sqlite3.Error) -> str:
+    """SQLite's words; about a damaged schema they quote its SQL, line by line."""
+    return " ".join(str(error).split())
 
 
 def close_all(*connections: sqlite3.Connection | None) -> None:

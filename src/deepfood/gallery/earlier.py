@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from deepfood.errors import ArtifactMissingError, DatasetError
-from deepfood.gallery.connections import unusable
+from deepfood.gallery.connections import in_one_line, unusable
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.store import CATALOGUE
@@ -115,7 +115,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as error:
         kind = type(unusable(path, error))
         raise kind(
-            f"{path} cannot be read ({error}): build the gallery into another folder"
+            f"{path} cannot be read ({in_one_line(error)}): build the gallery into another folder"
         ) from error
 
 
@@ -162,7 +162,9 @@ def _is_possible(photo: Photo, crc: int) -> bool:
 
 def _read_attributes(db: sqlite3.Connection, found: Earlier) -> None:
     names: dict[int, str] = {}
-    for *said, check in db.execute("SELECT * FROM attributes ORDER BY id"):
+    for *said, check in db.execute(
+        "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
+    ):
         number, name, type_, safety = said
         if _crc(*said) != check:
             definition = _guessed(db, number, name, type_)

@@ -12,8 +12,11 @@ _LOOKED_AT = 500
 
 
 def examples_of(attributes: Attributes, one: Attribute) -> list[Value]:
-    """A number's least and most value, else up to 3 that are frequent."""
-    with attributes.lock:
+    """A number's least and most value, else up to 3 that are frequent.
+
+    Raises ArtifactCorruptError where SQLite cannot read the catalogue.
+    """
+    with attributes.asking():
         if one.type == "number":
             sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
             ends = [

@@ -336,7 +336,7 @@ class Store:
     def integrity_problems(self) -> list[str]:
         """What SQLite itself finds wrong."""
         found = self._all("PRAGMA integrity_check")
-        return [said for (said,) in found if said != "ok"]
+        return [" ".join(said.split()) for (said,) in found if said != "ok"]
 
     def sound_rows(self) -> Iterator[tuple[int, Photo]]:
         """Rows and photos that are as they were written, vectors and all, by row."""
@@ -406,7 +406,8 @@ class Store:
         return self._skipped("ORDER BY file")
 
     def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
-        for *said, check in self._all(f"SELECT * FROM skipped {where}", *values):  # noqa: S608
+        columns = "file, reason, bytes, modified_ns, same_as, checksum"
+        for *said, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
             one = Skipped(*said)
             yield one, checksum(one) == check
 
