@@ -28,7 +28,7 @@ ROOMS = [
     "train",
     "serve",
 ]
-ROOMS += ["deploy", "info", "cli", "__main__"]
+ROOMS += ["deploy", "info", "api", "cli", "__main__"]
 GROUND_FLOOR = {
     "errors",
     "extras",

@@ -47,8 +47,8 @@ class Question(TypedDict, total=False):
     not_photos: Sequence[PhotoLike]
     not_ids: Sequence[str]
     k: int
-    where: str
-    box: tuple[float, float, float, float]
+    where: str | None
+    box: tuple[float, float, float, float] | None
     diversity: float
     group_duplicates: bool
     cursor: str | None
@@ -74,20 +74,17 @@ def search(
     photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
 ) -> Call[SearchResult]:
     """Raises QueryError where there is nothing to search for, and PhotoError."""
-    several: Any = [] if photos is None else photos
-    if not isinstance(several, list | tuple):
-        several = [several]
-    files = [("photo", _file(one)) for one in several]
-    if not files and not question.get("ids"):
-        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
-    files += [("not_photo", _file(one)) for one in question.get("not_photos", ())]
+    files = [("photo", photo_file(one)) for one in photos_of(photos, question)]
+    files += [("not_photo", photo_file(one)) for one in question.get("not_photos", ())]
     data: dict[str, Any] = {}
     for name, value in question.items():
+        if value is None or name == "not_photos":
+            continue
         if name in ("ids", "not_ids"):
             data[name.removesuffix("s")] = list(value)  # type: ignore[call-overload]
         elif name == "box":
             data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
-        elif name != "not_photos" and value is not None:
+        else:
             data[name] = str(value)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
@@ -103,7 +100,7 @@ def add(
     data = {key: value for key, value in said.items() if value is not None}
     if attributes:
         data["attributes"] = json.dumps(attributes)
-    body = {"files": [("photo", _file(photo))], "data": data}
+    body = {"files": [("photo", photo_file(photo))], "data": data}
     return Call("POST", "/api/v1/photos", _reader(PhotoFacts), changes=True, body=body)
 
 
@@ -164,7 +161,19 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{quote(name, safe='')}"
 
 
-def _file(photo: PhotoLike) -> tuple[str, bytes]:
+def photos_of(
+    photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
+) -> list[PhotoLike]:
+    """The photos to search with. Raises QueryError where there are none, and no ids either."""
+    several: Any = [] if photos is None else photos
+    if not isinstance(several, list | tuple):
+        several = [several]
+    if not several and not question.get("ids"):
+        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
+    return list(several)
+
+
+def photo_file(photo: PhotoLike) -> tuple[str, bytes]:
     """The name and bytes to upload. Raises PhotoError for a file that cannot be read."""
     if isinstance(photo, bytes):
         return "photo", photo
