@@ -1,4 +1,4 @@
-"""`import deepfood`: what it gives, that it gives it late, and that a search is what a client's is."""
+"""`import deepfood`: the names that it gives, when they are loaded, and what they do."""
 
 import inspect
 import re
@@ -56,7 +56,7 @@ def test_a_type_checker_knows_the_names_and_only_these(tmp_path: Path) -> None:
         "    gallery.search('a.jpg', kk=3)\n"
         "deepfood.open_galery('g')\n"
     )
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(program)]
+    command = [sys.executable, "-m", "mypy", "--strict", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=DOCS.parents[1])
     faults = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert len(faults) == 2, done.stdout
