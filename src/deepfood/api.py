@@ -30,12 +30,12 @@ from deepfood.photo_box import Box
 from deepfood.release.cached import cached
 from deepfood.release.shelf import is_release, refuse_release
 from deepfood.serve.question import Question as Asked
-from deepfood.serve.service import SearchService, open_service
 from deepfood_client.calls import PhotoLike, Question, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
     from deepfood.milvus.about import MilvusManifest
+    from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
     from deepfood.train.recipe import Recipe
     from deepfood.train.run import Trained
@@ -71,7 +71,7 @@ class Gallery:
     number of its photos.
     """
 
-    def __init__(self, service: SearchService) -> None:
+    def __init__(self, service: "SearchService") -> None:
         self._service = service
 
     def search(
@@ -161,6 +161,8 @@ def open_gallery(gallery: Place, settings: Settings | None = None) -> Gallery:
 
     Raises ArtifactError, StorageError, EngineError or MissingExtraError.
     """
+    from deepfood.serve.service import open_service  # which loads what speaks HTTP
+
     settings = settings or load_settings()
     return Gallery(open_service(settings.model_copy(update={"gallery": os.fspath(gallery)})))
 
