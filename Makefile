@@ -50,22 +50,22 @@ $(VENV)/bin/python:
 		|| { echo "deepfood needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.core: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood into $(VENV), once"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable .
 	@touch $@
 
-$(VENV)/.rehearse: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.rehearse: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood and what its rehearsal needs into $(VENV), once"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[rehearse]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[rehearse]'
 	@touch $@ $(VENV)/.core
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood and what its tests need into $(VENV), once"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[test,check]'
 	@touch $@ $(VENV)/.core
 
-$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.bench: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing what the benchmarks need into $(VENV), torch among it, once"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[bench]'
 	@touch $@ $(VENV)/.core

@@ -38,7 +38,7 @@ def measure(photos: PhotoSet, work: Path, rounds: int) -> Section:
             later = server.rss_mb
     sizes = _sizes(work / "core")
     rows: list[tuple[Any, ...]] = [
-        ("core install (fresh venv, pip install .)", sum(sizes.values()), "MB"),
+        ("core install (fresh venv, pip install ./client .)", sum(sizes.values()), "MB"),
         *((f"… {name}", size, "MB") for name, size in list(sizes.items())[:_LARGEST]),
         ("server, memory after start", at_start, "MB"),
         (f"server, memory after {_SEARCHES} searches", later, "MB"),
@@ -52,7 +52,9 @@ def measure(photos: PhotoSet, work: Path, rounds: int) -> Section:
 def _fresh_install(venv: Path) -> str:
     python = str(venv / "bin" / "python")
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(_ROOT)], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", str(_ROOT / "client"), str(_ROOT)], check=True
+    )
     return python
 
 

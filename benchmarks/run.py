@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--photos FOLDER] [--only NAME ...] [--json FILE]
 
-Needs `pip install '.[bench]'` and an otherwise idle machine. Prints markdown, for
+Needs `pip install ./client '.[bench]'` and an otherwise idle machine. Prints markdown, for
 docs/performance.md. Without --only, runs everything but `footprint`, which makes a fresh virtual
 environment, `changing`, `ray`, and `cluster`, which installs and starts a Milvus cluster (as root,
 or with user namespaces). `neighbours` takes an hour a size at a million vectors (--sizes).

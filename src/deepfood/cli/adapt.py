@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
-from deepfood.extras import missing_extra
 
 DatasetArgument = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder of class folders, or a CSV.")
@@ -44,27 +44,13 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Fit a head to your labels on a frozen Model. Exit status 1 where that makes it worse."""
-    from deepfood.data.photos import list_photos
-    from deepfood.data.splits import split_photos
-    from deepfood.embed import open_embedder
-    from deepfood.errors import SettingError
-
-    try:
-        from deepfood.train.adapt import adapt as fit
-        from deepfood.train.losses import LOSSES
-    except ImportError as error:
-        raise missing_extra(f"adapt needs {error.name}", "train") from error
-    if loss not in LOSSES:
-        raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
-    settings = load_settings(model=model)
-    splits = split_photos(list_photos(dataset), val_share=val_share, seed=seed)
-    report = fit(
-        splits,
-        open_embedder(settings),
+    report = deepfood.adapt_model(
+        dataset,
         out,
-        settings.cache.expanduser(),
-        loss=loss,  # type: ignore[arg-type]  # one of LOSSES, checked above
+        load_settings(model=model),
+        loss=loss,
         seed=seed,
+        val_share=val_share,
         even_if_worse=even_if_worse,
         quiet=as_json,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.app import (
     CHANGE,
     WAIT_S,
@@ -48,11 +49,9 @@ def add(
     Labels and names are those given here, or what the folder or CSV says, as for a build. Further
     columns of a CSV are attributes, and are declared.
     """
-    from deepfood.galleries import add_to
-
     values = _attributes(attributes)
     settings = load_settings(model=model)
-    done = add_to(
+    done = deepfood.add_photos(
         gallery,
         photos,
         settings,
@@ -104,10 +103,7 @@ def remove(
 
     The bytes of photos that were added are deleted; your own files are not touched.
     """
-    from deepfood.galleries import writer_of
-
-    with writer_of(gallery, load_settings(), wait_s=WAIT_S) as writer:
-        gone = writer.remove(photos)
+    gone = deepfood.remove_photos(gallery, photos, load_settings(), wait_s=WAIT_S)
     if as_json:
         print_json({"gallery": str(gallery), "removed": [_facts(photo) for photo in gone]})
     else:
@@ -125,13 +121,19 @@ def update(
 ) -> None:
     """Change what is said of a photo; a later build keeps it."""
     from deepfood.errors import SettingError
-    from deepfood.galleries import writer_of
 
     if label is None and name is None and attributes is None:
         raise SettingError("nothing to change: give --label, --name or --attributes")
     values = _attributes(attributes)
-    with writer_of(gallery, load_settings(), wait_s=WAIT_S) as writer:
-        changed = writer.update(photo, label=label, photo_name=name, attributes=values)
+    changed = deepfood.update_photo(
+        gallery,
+        photo,
+        load_settings(),
+        label=label,
+        name=name,
+        attributes=values,
+        wait_s=WAIT_S,
+    )
     if as_json:
         print_json({"gallery": str(gallery), **_facts(changed)})
     else:

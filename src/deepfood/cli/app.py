@@ -16,18 +16,15 @@ from deepfood import __version__
 from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
 from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
-    DatasetError,
     DeepfoodError,
     SettingError,
-    nearest,
     said_by_system,
 )
 from deepfood.milvus.address import MilvusAddress, is_milvus
-from deepfood.release.shelf import is_release
+from deepfood.release.shelf import is_release, refuse_release
 
 if TYPE_CHECKING:
     from deepfood.data.passed_over import PassedOver
-    from deepfood.photo import Limits
 
 #: The groups of commands in `--help`.
 START = "Start"
@@ -94,10 +91,7 @@ def _local(text: str) -> Path:
 
 def _own(text: str) -> Path:
     """A folder that the command may change."""
-    if is_release(text):
-        raise SettingError(
-            f"{text} is a release, which never changes: deepfood pull it, change that, and push"
-        )
+    refuse_release(text)
     return _no_engine(text)
 
 
@@ -258,17 +252,3 @@ def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def read_photo(photo: Path, limits: "Limits") -> bytes:
-    """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
-    try:
-        limits.check_bytes(photo.stat().st_size)
-        with photo.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
-        limits.check_bytes(len(data))
-        return data
-    except FileNotFoundError:
-        raise DatasetError(f"there is no {photo}: {nearest(photo)}") from None
-    except OSError as error:
-        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.app import (
     START,
     BuildModelOption,
@@ -72,7 +73,6 @@ def build(
     What people said of photos is never decided by a build: see `deepfood history`.
     """
     from deepfood.data.photos import list_photos
-    from deepfood.gallery.build import Consent
 
     settings = load_settings(
         model=model,
@@ -82,9 +82,16 @@ def build(
         storage=storage,
         engine=engine,
     )
-    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
     source = list_photos(photos)
-    report = build_and_report(source, out, settings, consent=consent, quiet=as_json)
+    report = build_and_report(
+        source,
+        out,
+        settings,
+        replace=replace,
+        allow_loss=allow_loss,
+        discard=discard,
+        quiet=as_json,
+    )
     if as_json:
         print_json(
             {
@@ -110,13 +117,10 @@ def build_and_report(
     out: Path | str,
     settings: Settings,
     *,
-    consent: Any = None,
     quiet: bool = False,
+    **consent: bool,
 ) -> Any:
-    from deepfood.galleries import build
-    from deepfood.gallery.build import NOTHING_ASKED
-
-    report = build(source, out, settings, consent=consent or NOTHING_ASKED, quiet=quiet)
+    report = deepfood.build_gallery(source, out, settings, quiet=quiet, **consent)
     if not quiet:
         _print_report(report, out)
         print_passed_over(source.passed_over)

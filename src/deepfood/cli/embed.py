@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import deepfood
 from deepfood.cli.app import SEARCH, Json, ModelOption, PhotosArgument, app, count, print_json
 from deepfood.config import load_settings
 
@@ -23,15 +24,13 @@ def embed(
 ) -> None:
     """Write vectors, ids, files and labels of photos as arrays of numpy. Stopped, it goes on."""
     from deepfood.data.photos import list_photos
-    from deepfood.embed import open_embedder
-    from deepfood.gallery.embedded import embed_dataset
     from deepfood.gallery.vectors_file import check_vectors_file, write_vectors
 
     settings = load_settings(model=model)
     check_vectors_file(out)
-    source, embedder = list_photos(photos), open_embedder(settings)
+    source, embedder = list_photos(photos), deepfood.open_embedder(settings)
     started = time.monotonic()
-    found = embed_dataset(source, embedder, settings.cache.expanduser(), quiet=as_json)
+    found = deepfood.embed_photos(source, settings, embedder=embedder, quiet=as_json)
     write_vectors(found, out)
     seconds = time.monotonic() - started
     known = len(source.files) - found.embedded

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import deepfood
 from deepfood.cli.app import (
     LEARN,
     GalleryModelOption,
@@ -57,14 +58,15 @@ def evaluate(
             )
         _submit(gallery, queries, submission, settings, k=k, as_json=as_json)
         return
-    from deepfood.evaluate.examine import examine
     from deepfood.evaluate.report import prepare_report, write_report
     from deepfood.evaluate.summary import as_json as everything
     from deepfood.evaluate.summary import as_lines
 
     if report is not None:
         prepare_report(report)
-    found = examine(gallery, queries, settings, other=compare, k=k, seed=seed, quiet=as_json)
+    found = deepfood.evaluate_gallery(
+        gallery, queries, settings, compare=compare, k=k, seed=seed, quiet=as_json
+    )
     about = everything(found)
     if report is not None:
         page = write_report(found, report, settings, seed=seed, quiet=as_json)

@@ -15,7 +15,6 @@ from deepfood.cli.app import (
     app,
     count,
     print_json,
-    read_photo,
 )
 from deepfood.config import load_settings
 
@@ -125,6 +124,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show which regions of a photo and of one found for it make the two alike."""
+    from deepfood.api import read_photo
     from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import QueryError, SettingError
     from deepfood.heatmap import draw_pair, scale_in_words

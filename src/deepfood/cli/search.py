@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.app import (
     SEARCH,
     GalleryModelOption,
@@ -13,13 +14,11 @@ from deepfood.cli.app import (
     SearchedGalleryArgument,
     app,
     print_json,
-    read_photo,
 )
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.gallery import Hit
-    from deepfood.photo_box import Box
 
 #: What a verdict says before the label that the neighbours vote for.
 _VERDICTS = {
@@ -60,8 +59,6 @@ def search(
 ) -> None:
     """Find the photos most like this one, or like several."""
     from deepfood.errors import SettingError
-    from deepfood.serve.question import Question
-    from deepfood.serve.service import open_service
 
     photos, like = photos or [], like or []
     if not photos and not like:
@@ -69,47 +66,43 @@ def search(
     if box is not None and len(photos) + len(like) > 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _box(box) if box is not None else None
-    settings = load_settings(gallery=gallery, model=model)
+    settings = load_settings(model=model)
     if not settings.cursor_key:  # the next page is asked for by another process, of this user
         settings = settings.model_copy(update={"cursor_key": "command line"})
-    service = open_service(settings)
-    limits = service.embedder.limits
-    answer, found = service.search(
-        Question(
-            photos=tuple(read_photo(photo, limits) for photo in photos),
-            ids=tuple(like),
-            not_photos=tuple(read_photo(photo, limits) for photo in unwanted or []),
-            k=k,
-            where=where,
-            box=region,
-            cursor=after,
-            diversity=diverse,
-            group_duplicates=group,
-        )
+    opened = deepfood.open_gallery(gallery, settings)
+    found = opened.search(
+        photos,
+        ids=like,
+        not_photos=unwanted or [],
+        k=k,
+        where=where,
+        box=region,
+        cursor=after,
+        diversity=diverse,
+        group_duplicates=group,
     )
     if as_json:
         hits = [
             {
                 **_hit(hit),
-                "attributes": found.attributes.get(hit.photo.id, {}),
-                "alike": [_hit(one) for one in alike],
+                "attributes": hit.attributes,
+                "alike": [_hit(one) for one in hit.alike],
             }
-            for hit, alike in zip(answer.hits, found.alike, strict=True)
+            for hit in found.hits
         ]
-        about = {"total": found.total, "notes": found.notes, "next": found.next}
-        print_json({**asdict(answer), "hits": hits, **about})
+        print_json({**asdict(found), "hits": hits})
         return
-    if answer.verdict and answer.label:
-        print(f"{_VERDICTS[answer.verdict]} {answer.label.label}")
-    for hit, alike in zip(answer.hits, found.alike, strict=True):
-        sure = f"{hit.same_dish or '':8}  " if answer.verdict else ""
+    if found.verdict and found.label:
+        print(f"{_VERDICTS[found.verdict]} {found.label.label}")
+    for hit in found.hits:
+        sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {sure}{service.gallery.where(hit.photo)}  {what}")
-        for one in alike:
-            print(f"        alike: {service.gallery.where(one.photo)}")
+        print(f"{hit.score:6.3f}  {sure}{opened.where(hit.photo)}  {what}")
+        for one in hit.alike:
+            print(f"        alike: {opened.where(one.photo)}")
     passing = " that pass the filter" if where is not None else ""
     total = "1 photo" if found.total == 1 else f"{found.total:,} photos"
-    print(f"{len(answer.hits)} of {total}{passing}")
+    print(f"{len(found.hits)} of {total}{passing}")
     for note in found.notes:
         print(f"note: {note}")
 
@@ -124,12 +117,11 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _box(text: str) -> "Box":
+def _box(text: str) -> tuple[float, float, float, float]:
     from deepfood.errors import SettingError
-    from deepfood.photo_box import Box
 
     try:
         x, y, width, height = map(float, text.split(","))
     except ValueError:
         raise SettingError(f"--box {text}: give x,y,width,height as shares, 0 to 1") from None
-    return Box(x, y, width, height)
+    return x, y, width, height

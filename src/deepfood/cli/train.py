@@ -1,19 +1,15 @@
 """`deepfood train`: fine-tune a backbone on labelled photos."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.adapt import print_compared
 from deepfood.cli.app import LEARN, Json, app, print_json
-from deepfood.config import available_cores, load_settings
-from deepfood.extras import missing_extra
 
-#: What an epoch's line says, in this order.
-_FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
 #: How many broken photos are named.
 _SHOWN = 20
 
@@ -72,18 +68,17 @@ def train(
 
     Exit status 1 where it finds less on the validation photos than before training.
     """
-    from deepfood.data.photos import list_photos
-    from deepfood.data.splits import split_photos
-    from deepfood.photo import Limits
 
-    try:
-        from deepfood.train.recipe import recipe_named
-        from deepfood.train.run import Task, train_model
-    except ImportError as error:
-        raise missing_extra(f"train needs {error.name}", "train") from error
+    def say(line: str) -> None:
+        if not as_json:
+            print(line, flush=True)
 
-    settings = load_settings()
-    chosen = recipe_named(recipe).but(
+    done = deepfood.train_model(
+        dataset,
+        out,
+        backbone=backbone,
+        weights=weights,
+        recipe=recipe,
         loss=loss,
         epochs=epochs,
         batch=batch,
@@ -92,37 +87,15 @@ def train(
         seed=seed,
         precision=precision,
         patience=patience,
-    )
-    source = list_photos(dataset)
-    kept = source.root.kept_in(settings.cache.expanduser() / "photos")  # each epoch reads them all
-    splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
-
-    def say(line: str) -> None:
-        if not as_json:
-            print(line, flush=True)
-
-    def say_epoch(record: dict[str, float], best: bool) -> None:
-        say(epoch_line(record, chosen.epochs, best))
-
-    for note in splits.notes:
-        say(f"note: {note}")
-    task = Task(
-        splits,
-        out,
-        backbone=backbone,
-        weights=weights,
-        recipe=chosen,
-        limits=Limits.of(settings),
-        cache=settings.cache.expanduser(),
-        pictures_bytes=settings.pictures_bytes,
+        val_share=val_share,
         device=device,
-        workers=workers or available_cores(),
-        checkpoint_s=checkpoint_every,
+        workers=workers,
+        checkpoint_every_s=checkpoint_every,
         fresh=fresh,
         even_if_worse=even_if_worse,
+        say=say,
         quiet=as_json,
     )
-    done = train_model(task, say=say, on_epoch=say_epoch)
     if done.manifest is None and done.refused is None:  # another process reports
         return
     if as_json:
@@ -130,19 +103,13 @@ def train(
         written = {"written": done.refused is None, "refused": done.refused}
         print_json({"model": str(out), **written, **about})
     else:
-        _print_end(done, out, len(splits.val))
+        _print_end(done, out)
     if done.refused:
         print(f"deepfood: {done.refused}", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def epoch_line(record: dict[str, float], epochs: int, best: bool) -> str:
-    figures = "  ".join(f"{name} {record[name]:.3f}" for name in _FIGURES)
-    seconds = f"{record['seconds']:.0f} s"
-    return f"epoch {record['epoch']:.0f}/{epochs}  {figures}  {seconds}{'  best' if best else ''}"
-
-
-def _print_end(done: Any, out: Path, val_photos: int) -> None:
+def _print_end(done: Any, out: Path) -> None:
     if done.broken:
         print(f"{len(done.broken)} photos could not be read, others stood in for them:")
         for file, reason in list(done.broken.items())[:_SHOWN]:
@@ -150,7 +117,7 @@ def _print_end(done: Any, out: Path, val_photos: int) -> None:
     early = ", stopped early" if done.stopped_early else ""
     best = done.records[done.best_epoch - 1]
     if done.compared:
-        print_compared(done.compared, val_photos)
+        print_compared(done.compared, done.val_photos)
     if done.refused:
         return
     print(

@@ -3,10 +3,11 @@
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from deepfood.data.photo_file import photo_id
+from deepfood.gallery.values import Value
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
     `probability` is that of having the query's label, where `judge` could tell; `same_dish` says
-    it in a word.
+    it in a word. `attributes` are what is known of the photo, and `alike` its near-duplicates where
+    these were grouped: a finished search has them.
     """
 
     photo: Photo
     score: float
     probability: float | None = None
     same_dish: SameDish | None = None
+    attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    alike: tuple["Hit", ...] = ()
 
 
 @dataclass(frozen=True)

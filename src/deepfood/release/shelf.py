@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepfood.artifacts import MANIFEST
 from deepfood.config import Settings
-from deepfood.errors import StorageError, StorageMissingError
+from deepfood.errors import SettingError, StorageError, StorageMissingError
 from deepfood.release.marks import Mark, marked
 from deepfood.release.record import (
     LATEST,
@@ -33,6 +33,14 @@ def is_release(place: Path | str) -> bool:
     if not Path(prefix).exists():
         prefix = parse_address(prefix)[0]
     return Path(prefix, RELEASES).is_dir() and not Path(prefix, MANIFEST).exists()
+
+
+def refuse_release(place: str) -> None:
+    """Raise SettingError for a place that names a release, which never changes."""
+    if is_release(place):
+        raise SettingError(
+            f"{place} is a release, which never changes: deepfood pull it, change that, and push"
+        )
 
 
 class Shelf:

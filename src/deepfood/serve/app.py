@@ -18,15 +18,7 @@ from deepfood.config import Settings, load_settings
 from deepfood.errors import DeepfoodError
 from deepfood.photo import Limits
 from deepfood.serve import changes, explain, logs
-from deepfood.serve.answers import (
-    FactsOut,
-    GalleryOut,
-    LabelOut,
-    PhotoOut,
-    ReadyOut,
-    SearchOut,
-    UrlsOut,
-)
+from deepfood.serve.answers import ReadyOut, UrlsOut
 from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.door import Door
@@ -44,6 +36,7 @@ from deepfood.serve.say import facts_of, gallery_of, hit_of, photo_of, url
 from deepfood.serve.service import SearchService, open_service
 from deepfood.serve.tracing import Trace, open_tracer
 from deepfood.serve.workers import end_with_parent
+from deepfood_client.models import GalleryFacts, LabelGuess, Photo, PhotoFacts, SearchResult
 
 _log = logging.getLogger(__name__)
 
@@ -168,19 +161,19 @@ router = APIRouter()
         }
     ),
 )
-async def search(request: Request) -> SearchOut:
+async def search(request: Request) -> SearchResult:
     """Find the photos most like those sent, or more like some of the gallery."""
     question = await read_question(request, max_body_bytes(_settings(request)))
     answer, found = await compute(request, _service(request).search, question)
     hits = zip(answer.hits, found.alike, strict=True)
-    return SearchOut(
+    return SearchResult(
         hits=[
             hit_of(request, hit, alike, found.attributes.get(hit.photo.id, {}))
             for hit, alike in hits
         ],
         verdict=answer.verdict,
         in_gallery=answer.in_gallery,
-        label=answer.label and LabelOut(**asdict(answer.label)),
+        label=answer.label and LabelGuess(**asdict(answer.label)),
         total=found.total,
         next=found.next,
         notes=list(found.notes),
@@ -201,7 +194,7 @@ async def search_as_the_original(request: Request) -> UrlsOut:
 
 
 @router.get("/api/v1/gallery", tags=["gallery"])
-async def gallery(request: Request) -> GalleryOut:
+async def gallery(request: Request) -> GalleryFacts:
     """What is searched here."""
     return await read(request, gallery_of, request)
 
@@ -209,7 +202,7 @@ async def gallery(request: Request) -> GalleryOut:
 @router.get("/api/v1/samples", tags=["gallery"])
 async def samples(
     request: Request, count: Annotated[int, Query(ge=1, le=48)] = 12, seed: int | None = None
-) -> list[PhotoOut]:
+) -> list[Photo]:
     """Photos of the gallery drawn at random, to start from."""
     seed = secrets.randbits(32) if seed is None else seed
     drawn = await read(request, _service(request).gallery.sample, count, seed)
@@ -217,7 +210,7 @@ async def samples(
 
 
 @router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: PROBLEMS[404]})
-async def photo_facts(request: Request, photo_id: str) -> FactsOut:
+async def photo_facts(request: Request, photo_id: str) -> PhotoFacts:
     """What the gallery says of one photo."""
     return await read(request, facts_of, request, photo_id)
 

@@ -19,7 +19,6 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
-from deepfood.serve.answers import AttributeOut, FactsOut, GalleryOut
 from deepfood.serve.bodies import ADD_FORM, AddRequest, AttributeRequest, ChangeRequest, accepts
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
@@ -30,6 +29,7 @@ from deepfood.serve.query import NewPhoto, read_change, read_json, read_new_phot
 from deepfood.serve.released import refuse_to_change_a_release
 from deepfood.serve.say import attribute_of, facts_of, gallery_of
 from deepfood.serve.service import SearchService
+from deepfood_client.models import Attribute, GalleryFacts, PhotoFacts
 
 T = TypeVar("T")
 Changed = TypeVar("Changed")
@@ -47,12 +47,12 @@ router = APIRouter(tags=["changes"], dependencies=[Depends(with_key)], responses
     "/api/v1/photos",
     status_code=201,
     dependencies=_OWN_ONLY,
-    responses={200: {"model": FactsOut, "description": "the gallery has this photo already"}},
+    responses={200: {"model": PhotoFacts, "description": "the gallery has this photo already"}},
     openapi_extra=accepts(
         {"multipart/form-data": ADD_FORM, "application/json": AddRequest.model_json_schema()}
     ),
 )
-async def add_photo(request: Request, response: Response) -> FactsOut:
+async def add_photo(request: Request, response: Response) -> PhotoFacts:
     """Add a photo. The same photo twice is one; then only what is said of it now counts."""
     new = await read_new_photo(request, max_body_bytes(request.app.state.settings))
     current: Current = request.state.current
@@ -72,7 +72,7 @@ async def add_photo(request: Request, response: Response) -> FactsOut:
     dependencies=_OWN_ONLY,
     openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
 )
-async def change_photo(request: Request, photo_id: str) -> FactsOut:
+async def change_photo(request: Request, photo_id: str) -> PhotoFacts:
     """Change what is said of a photo: only what is given."""
     change = await read_change(request)
 
@@ -103,10 +103,10 @@ async def remove_photo(request: Request, photo_id: str) -> None:
     "/api/v1/attributes",
     status_code=201,
     dependencies=_OWN_ONLY,
-    responses={200: {"model": AttributeOut, "description": "it was declared already"}},
+    responses={200: {"model": Attribute, "description": "it was declared already"}},
     openapi_extra=accepts({"application/json": AttributeRequest.model_json_schema()}),
 )
-async def declare_attribute(request: Request, response: Response) -> AttributeOut:
+async def declare_attribute(request: Request, response: Response) -> Attribute:
     """Declare an attribute; its type stays, and one of safety stays one."""
     wanted = await read_json(request, AttributeRequest)
     columns = {wanted.name: Definition(wanted.type, wanted.safety)}
@@ -129,7 +129,7 @@ async def drop_attribute(request: Request, name: str) -> None:
 
 
 @router.post("/api/v1/admin/reload")
-async def reload(request: Request) -> GalleryOut:
+async def reload(request: Request) -> GalleryFacts:
     """Take up a new generation or Model now; this process would do so within a second anyway."""
     await read(request, request.state.current.follow)
     return await read(request, gallery_of, request)
@@ -137,7 +137,7 @@ async def reload(request: Request) -> GalleryOut:
 
 async def _add(
     request: Request, service: SearchService, new: NewPhoto, deadline: float
-) -> tuple[FactsOut, Outcome]:
+) -> tuple[PhotoFacts, Outcome]:
     one = await compute(request, _embedded, service, new)
     return await _write(
         request,

@@ -7,12 +7,12 @@ from fastapi import Request
 from deepfood.config import Settings
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery.values import Value, attribute_name
-from deepfood.serve.answers import AlikeOut, AttributeOut, FactsOut, GalleryOut, HitOut, PhotoOut
 from deepfood.serve.service import SearchService
+from deepfood_client import models
 
 
-def photo_of(request: Request, photo: Photo) -> PhotoOut:
-    return PhotoOut(
+def photo_of(request: Request, photo: Photo) -> models.Photo:
+    return models.Photo(
         id=photo.id,
         label=photo.label,
         name=photo.name,
@@ -23,10 +23,15 @@ def photo_of(request: Request, photo: Photo) -> PhotoOut:
     )
 
 
-def hit_of(request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, Value]) -> HitOut:
+def hit_of(
+    request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, Value]
+) -> models.Hit:
     about = photo_of(request, hit.photo).model_dump()
-    near = [AlikeOut(score=one.score, **photo_of(request, one.photo).model_dump()) for one in alike]
-    return HitOut(
+    near = [
+        models.NearDuplicate(score=one.score, **photo_of(request, one.photo).model_dump())
+        for one in alike
+    ]
+    return models.Hit(
         score=hit.score,
         probability=hit.probability,
         same_dish=hit.same_dish,
@@ -36,34 +41,34 @@ def hit_of(request: Request, hit: Hit, alike: list[Hit], attributes: dict[str, V
     )
 
 
-def facts_of(request: Request, photo_id: str) -> FactsOut:
+def facts_of(request: Request, photo_id: str) -> models.PhotoFacts:
     """Raises PhotoNotFoundError."""
     service: SearchService = request.state.current.service
     photo, attributes = service.gallery.facts(photo_id)
-    return FactsOut(attributes=attributes, **photo_of(request, photo).model_dump())
+    return models.PhotoFacts(attributes=attributes, **photo_of(request, photo).model_dump())
 
 
-def gallery_of(request: Request) -> GalleryOut:
+def gallery_of(request: Request) -> models.GalleryFacts:
     service: SearchService = request.state.current.service
     gallery = service.gallery
     about = gallery.manifest
-    return GalleryOut(
+    return models.GalleryFacts(
         photos=gallery.count,
         labels=gallery.labels,
         index=about.index.kind,
         model=about.model_name,
         dimension=about.dimension,
         crop=service.embedder.model.manifest.preprocess.crop,
-        attributes=[AttributeOut(**asdict(one)) for one in gallery.columns()],
+        attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
     )
 
 
-def attribute_of(request: Request, name: str) -> AttributeOut:
+def attribute_of(request: Request, name: str) -> models.Attribute:
     """An attribute that has just been declared."""
     gallery = request.state.current.service.gallery
     gallery.follow()  # what was known of a gallery on Milvus may be a second old
     columns = {one.name: one for one in gallery.columns()}
-    return AttributeOut(**asdict(columns[attribute_name(name)]))
+    return models.Attribute(**asdict(columns[attribute_name(name)]))
 
 
 def url(request: Request, path: str) -> str:

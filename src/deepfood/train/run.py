@@ -31,6 +31,9 @@ from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 
+#: What an epoch's line says, in this order.
+_FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -72,10 +75,18 @@ class Trained:
     stopped_early: bool
     broken: dict[str, str]
     seconds: float
+    val_photos: int
 
 
 Say = Callable[[str], None]
 OnEpoch = Callable[[EpochRecord, bool], None]
+
+
+def epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
+    """An epoch's figures in a line for people."""
+    figures = "  ".join(f"{name} {record[name]:.3f}" for name in _FIGURES)
+    seconds = f"{record['seconds']:.0f} s"
+    return f"epoch {record['epoch']:.0f}/{epochs}  {figures}  {seconds}{'  best' if best else ''}"
 
 
 def train_model(
@@ -130,6 +141,7 @@ def train_model(
         training.stopped_early,
         broken,
         round(seconds, 3),
+        len(task.splits.val),
     )
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deepfood.client import AsyncClient, Client, Found, results
 from deepfood.errors import (
     DeepfoodError,
     KeyRefusedError,
@@ -25,8 +24,8 @@ from deepfood.errors import (
     ServiceError,
     UndeclaredError,
 )
-from deepfood.serve import answers
 from deepfood.serve.keys import new_key
+from deepfood_client import AsyncClient, Client, SearchResult
 from live import SmallGallery, serving
 from samples import photo
 
@@ -117,7 +116,7 @@ def test_a_problem_is_the_error_that_it_would_be_here(url: str, food: Client) ->
 def test_the_async_client_does_the_same(
     url: str, food: Client, small_gallery: SmallGallery
 ) -> None:
-    async def ask() -> tuple[list[Found], list[Found]]:
+    async def ask() -> tuple[list[SearchResult], list[SearchResult]]:
         async with AsyncClient(url, timeout_s=120) as client:
             several = await asyncio.gather(*[client.search(p) for p in small_gallery.photos[:4]])
             with pytest.raises(PhotoNotFoundError):
@@ -134,21 +133,6 @@ def test_both_clients_have_the_same_methods() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert methods(Client) == methods(AsyncClient)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (results.Photo, answers.PhotoOut),
-        (results.Facts, answers.FactsOut),
-        (results.Hit, answers.HitOut),
-        (results.Found, answers.SearchOut),
-        (results.GalleryFacts, answers.GalleryOut),
-        (results.Attribute, answers.AttributeOut),
-    ],
-)
-def test_results_have_the_fields_that_the_server_sends(ours: type, theirs: type) -> None:
-    assert set(ours.model_fields) == set(theirs.model_fields)  # type: ignore[attr-defined]
 
 
 # What is sent again, and what is not

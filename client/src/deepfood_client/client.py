@@ -7,10 +7,10 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from deepfood.client import calls
-from deepfood.client.answers import error_of, wait_before_again
-from deepfood.client.calls import Call, PhotoLike, Question
-from deepfood.client.results import Attribute, Facts, Found, GalleryFacts, Photo
+from deepfood_client import calls
+from deepfood_client.calls import Call, PhotoLike, Question
+from deepfood_client.failures import error_of, wait_before_again
+from deepfood_client.models import Attribute, GalleryFacts, Photo, PhotoFacts, SearchResult
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Client:
         self,
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
-    ) -> Found:
+    ) -> SearchResult:
         """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
         return self._send(calls.search(photo, question))
 
@@ -56,7 +56,7 @@ class Client:
         self,
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
-    ) -> Iterator[Found]:
+    ) -> Iterator[SearchResult]:
         """The answers to one question, page by page, to the last."""
         while True:
             found = self.search(photo, **question)
@@ -72,11 +72,11 @@ class Client:
         label: str | None = None,
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
-    ) -> Facts:
+    ) -> PhotoFacts:
         """Add a photo, or say more of one that the gallery has."""
         return self._send(calls.add(photo, label, name, attributes))
 
-    def update(self, photo_id: str, **said: Any) -> Facts:
+    def update(self, photo_id: str, **said: Any) -> PhotoFacts:
         """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
         return self._send(calls.update(photo_id, said))
 
@@ -98,7 +98,7 @@ class Client:
         """Photos drawn at random; the same for the same seed."""
         return self._send(calls.samples(count, seed))
 
-    def facts(self, photo_id: str) -> Facts:
+    def facts(self, photo_id: str) -> PhotoFacts:
         return self._send(calls.facts(photo_id))
 
     def photo(self, photo_id: str) -> bytes:
@@ -154,7 +154,7 @@ class AsyncClient:
         self,
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
-    ) -> Found:
+    ) -> SearchResult:
         """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
         return await self._send(calls.search(photo, question))
 
@@ -162,7 +162,7 @@ class AsyncClient:
         self,
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
-    ) -> AsyncIterator[Found]:
+    ) -> AsyncIterator[SearchResult]:
         """The answers to one question, page by page, to the last."""
         while True:
             found = await self.search(photo, **question)
@@ -178,11 +178,11 @@ class AsyncClient:
         label: str | None = None,
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
-    ) -> Facts:
+    ) -> PhotoFacts:
         """Add a photo, or say more of one that the gallery has."""
         return await self._send(calls.add(photo, label, name, attributes))
 
-    async def update(self, photo_id: str, **said: Any) -> Facts:
+    async def update(self, photo_id: str, **said: Any) -> PhotoFacts:
         """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
         return await self._send(calls.update(photo_id, said))
 
@@ -204,7 +204,7 @@ class AsyncClient:
         """Photos drawn at random; the same for the same seed."""
         return await self._send(calls.samples(count, seed))
 
-    async def facts(self, photo_id: str) -> Facts:
+    async def facts(self, photo_id: str) -> PhotoFacts:
         return await self._send(calls.facts(photo_id))
 
     async def photo(self, photo_id: str) -> bytes:

@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Union
+from typing import Any, BinaryIO, Generic, Protocol, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from deepfood.client.results import Attribute, Facts, Found, GalleryFacts, Photo
-from deepfood.errors import (
+from deepfood_client.errors import (
     DeepfoodError,
     PhotoError,
     PhotoNotFoundError,
@@ -21,14 +20,21 @@ from deepfood.errors import (
     ServiceError,
     UndeclaredError,
 )
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from deepfood_client.models import Attribute, GalleryFacts, Photo, PhotoFacts, SearchResult
 
 T = TypeVar("T")
 
-#: A file's path, a file's bytes, or a picture of Pillow.
-PhotoLike = Union[str, os.PathLike[str], bytes, "Image"]
+
+class Picture(Protocol):
+    """An image of Pillow, which need not be installed."""
+
+    @property
+    def mode(self) -> str: ...
+    def save(self, fp: BinaryIO, format: str, **options: Any) -> None: ...  # noqa: A002
+
+
+#: A file's path, a file's bytes, or an image of Pillow.
+PhotoLike = str | os.PathLike[str] | bytes | Picture
 
 
 class Question(TypedDict, total=False):
@@ -41,8 +47,8 @@ class Question(TypedDict, total=False):
     not_photos: Sequence[PhotoLike]
     not_ids: Sequence[str]
     k: int
-    where: str
-    box: tuple[float, float, float, float]
+    where: str | None
+    box: tuple[float, float, float, float] | None
     diversity: float
     group_duplicates: bool
     cursor: str | None
@@ -64,25 +70,24 @@ class Call(Generic[T]):
     missing: type[DeepfoodError] = PhotoNotFoundError
 
 
-def search(photos: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[Found]:
+def search(
+    photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
+) -> Call[SearchResult]:
     """Raises QueryError where there is nothing to search for, and PhotoError."""
-    several: Any = [] if photos is None else photos
-    if not isinstance(several, list | tuple):
-        several = [several]
-    files = [("photo", _file(one)) for one in several]
-    if not files and not question.get("ids"):
-        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
-    files += [("not_photo", _file(one)) for one in question.get("not_photos", ())]
+    files = [("photo", photo_file(one)) for one in photos_of(photos, question)]
+    files += [("not_photo", photo_file(one)) for one in question.get("not_photos", ())]
     data: dict[str, Any] = {}
     for name, value in question.items():
+        if value is None or name == "not_photos":
+            continue
         if name in ("ids", "not_ids"):
             data[name.removesuffix("s")] = list(value)  # type: ignore[call-overload]
         elif name == "box":
             data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
-        elif name != "not_photos" and value is not None:
+        else:
             data[name] = str(value)
     body = {"data": data, "files": files or None}
-    return Call("POST", "/api/v1/search", _reader(Found), body=body)
+    return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
 
 
 def add(
@@ -90,17 +95,19 @@ def add(
     label: str | None,
     name: str | None,
     attributes: dict[str, Any] | None,
-) -> Call[Facts]:
+) -> Call[PhotoFacts]:
     said = {"label": label, "name": name}
     data = {key: value for key, value in said.items() if value is not None}
     if attributes:
         data["attributes"] = json.dumps(attributes)
-    body = {"files": [("photo", _file(photo))], "data": data}
-    return Call("POST", "/api/v1/photos", _reader(Facts), changes=True, body=body)
+    body = {"files": [("photo", photo_file(photo))], "data": data}
+    return Call("POST", "/api/v1/photos", _reader(PhotoFacts), changes=True, body=body)
 
 
-def update(photo_id: str, said: dict[str, Any]) -> Call[Facts]:
-    return Call("PATCH", _path("/api/v1/photos", photo_id), _reader(Facts), True, {"json": said})
+def update(photo_id: str, said: dict[str, Any]) -> Call[PhotoFacts]:
+    return Call(
+        "PATCH", _path("/api/v1/photos", photo_id), _reader(PhotoFacts), True, {"json": said}
+    )
 
 
 def remove(photo_id: str) -> Call[None]:
@@ -126,8 +133,8 @@ def samples(count: int, seed: int | None) -> Call[list[Photo]]:
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
-def facts(photo_id: str) -> Call[Facts]:
-    return Call("GET", _path("/api/v1/photos", photo_id), _reader(Facts))
+def facts(photo_id: str) -> Call[PhotoFacts]:
+    return Call("GET", _path("/api/v1/photos", photo_id), _reader(PhotoFacts))
 
 
 def file(folder: str, photo_id: str) -> Call[bytes]:
@@ -154,7 +161,19 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{quote(name, safe='')}"
 
 
-def _file(photo: PhotoLike) -> tuple[str, bytes]:
+def photos_of(
+    photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
+) -> list[PhotoLike]:
+    """The photos to search with. Raises QueryError where there are none, and no ids either."""
+    several: Any = [] if photos is None else photos
+    if not isinstance(several, list | tuple):
+        several = [several]
+    if not several and not question.get("ids"):
+        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
+    return list(several)
+
+
+def photo_file(photo: PhotoLike) -> tuple[str, bytes]:
     """The name and bytes to upload. Raises PhotoError for a file that cannot be read."""
     if isinstance(photo, bytes):
         return "photo", photo

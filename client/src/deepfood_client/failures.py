@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from deepfood.client.calls import Call
-from deepfood.errors import (
+from deepfood_client.calls import Call
+from deepfood_client.errors import (
     DeepfoodError,
     KeyRefusedError,
     PhotoTooLargeError,

@@ -1,0 +1,111 @@
+"""What a server answers, typed and frozen: its API is defined by these models.
+
+Fields that a newer server adds are ignored.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+#: What is known of a photo under an attribute's name.
+Value = str | float | bool | list[str]
+#: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.
+Verdict = Literal["match", "maybe", "none"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Photo(_Model):
+    """A photo of the gallery, `width` and `height` in pixels.
+
+    `url` is the original file, `thumbnail_url` a small JPEG.
+    """
+
+    id: str
+    label: str | None
+    name: str | None
+    width: int
+    height: int
+    url: str
+    thumbnail_url: str
+
+
+class PhotoFacts(Photo):
+    """A photo with the attributes that are known of it: text, numbers, true, false, lists."""
+
+    attributes: dict[str, Value]
+
+
+class NearDuplicate(Photo):
+    """A near-duplicate of a hit; `score` is its cosine similarity to the query, -1 to 1."""
+
+    score: float
+
+
+class Hit(Photo):
+    """A photo that was found; `score` is its cosine similarity to the query, -1 to 1.
+
+    `probability`, 0 to 1, is that of being the same dish (having its label), if the gallery has
+    it, and `same_dish` says it in a word: `likely` from the setting match_probability on,
+    `unlikely` below none_probability or where the verdict is `none`. Both are null where the photo
+    has no label or the answer has no verdict. `attributes` are those that are known of it; `alike`
+    are its near-duplicates, where `group_duplicates` was asked for.
+    """
+
+    score: float
+    probability: float | None
+    same_dish: Literal["likely", "perhaps", "unlikely"] | None
+    attributes: dict[str, Value] = {}
+    alike: tuple[NearDuplicate, ...] = ()
+
+
+class LabelGuess(_Model):
+    """The label that the nearest photos vote for; `probability`, 0 to 1, of it being right."""
+
+    label: str
+    probability: float
+
+
+class SearchResult(_Model):
+    """A page of hits, the most similar first, and what is known of the one photo asked with.
+
+    `verdict`, `in_gallery` (the probability that the gallery has the dish at all) and `label` are
+    null where the gallery is not calibrated, for several photos together, and for a photo of the
+    gallery that has a label: its own label is what is known of it. `total` counts all photos asked
+    for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
+    page, null on the last one. `notes` say what a filter left out, for people to read.
+    """
+
+    hits: tuple[Hit, ...]
+    verdict: Verdict | None
+    in_gallery: float | None
+    label: LabelGuess | None
+    total: int
+    next: str | None
+    notes: tuple[str, ...]
+
+
+class Attribute(_Model):
+    """A column that filters may ask for. Of a safety attribute, unknown values never pass.
+
+    `examples` are some of its values; of numbers, the least and the most.
+    """
+
+    name: str
+    type: Literal["text", "number", "boolean", "list"]
+    safety: bool
+    examples: tuple[str | float | bool, ...]
+
+
+class GalleryFacts(_Model):
+    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
+
+    photos: int
+    labels: int
+    index: str
+    model: str
+    dimension: int
+    crop: float
+    attributes: tuple[Attribute, ...]

@@ -1,0 +1,462 @@
+"""The public Python API, which `import deepfood` gives: what the commands do, as functions.
+
+A place is what the commands take: a folder, a release `s3://bucket/prefix[@RELEASE]` or in a folder
+of releases, or `milvus://host:port/name`. `settings` are those of `load_settings`; None reads them
+from the environment and deepfood.toml, as a command does. Every error is a DeepfoodError.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+
+from deepfood import embed, galleries
+from deepfood.config import Settings, available_cores, load_settings
+from deepfood.data.photos import PhotoSource, list_photos
+from deepfood.data.splits import split_photos
+from deepfood.embed import Embedder, Vector
+from deepfood.errors import DatasetError, SettingError, nearest
+from deepfood.extras import missing_extra
+from deepfood.gallery import BuildReport, Hit, LabelGuess, Photo, Verdict
+from deepfood.gallery.add import AddReport
+from deepfood.gallery.build import Consent
+from deepfood.gallery.embedded import Embedded, embed_dataset
+from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.values import Value
+from deepfood.photo import Limits
+from deepfood.photo_box import Box
+from deepfood.release.cached import cached
+from deepfood.release.shelf import is_release, refuse_release
+from deepfood.serve.question import Question as Asked
+from deepfood_client.calls import PhotoLike, Question, photo_file, photos_of
+
+if TYPE_CHECKING:
+    from deepfood.evaluate.examine import Examination
+    from deepfood.milvus.about import MilvusManifest
+    from deepfood.serve.service import SearchService
+    from deepfood.train.adapt import AdaptReport
+    from deepfood.train.recipe import Recipe
+    from deepfood.train.run import Trained
+
+Place = str | os.PathLike[str]
+#: Photos to read: what `list_photos` takes, or what it gave.
+Photos = Place | PhotoSource
+
+#: How long a change waits for another writer's commit; a build takes longer.
+WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A page of hits, the most similar first, and what is known of the one photo asked with.
+
+    The fields are those of `deepfood_client.SearchResult`, which says more of them.
+    """
+
+    hits: tuple[Hit, ...]
+    verdict: Verdict | None
+    in_gallery: float | None
+    label: LabelGuess | None
+    total: int
+    next: str | None
+    notes: tuple[str, ...]
+
+
+class Gallery:
+    """An open gallery, wherever it is; many threads may use one. `open_gallery` opens it.
+
+    It follows its place: what others add or remove counts from the next search on. `len()` is the
+    number of its photos.
+    """
+
+    def __init__(self, service: "SearchService") -> None:
+        self._service = service
+
+    def search(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> SearchResult:
+        """The photos most like those given: paths, bytes, Pillow images, or `ids`.
+
+        What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
+        DatasetError for a path that cannot be read, and QueryError.
+        """
+        answer, found = self._service.search(self._asked(photo, question))
+        hits = tuple(
+            replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
+            for hit, alike in zip(answer.hits, found.alike, strict=True)
+        )
+        about = (answer.verdict, answer.in_gallery, answer.label)
+        return SearchResult(hits, *about, found.total, found.next, found.notes)
+
+    def pages(
+        self,
+        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        **question: Unpack[Question],
+    ) -> Iterator[SearchResult]:
+        """The results of one search, page by page, to the last."""
+        while True:
+            found = self.search(photo, **question)
+            yield found
+            if found.next is None:
+                return
+            question["cursor"] = found.next
+
+    def photo(self, photo_id: str) -> Photo:
+        """Raises PhotoNotFoundError."""
+        return self._service.gallery.photo(photo_id)
+
+    def attributes(self, photo_id: str) -> dict[str, Value]:
+        """What is known of a photo, by the attributes' names. Raises PhotoNotFoundError."""
+        return self._service.gallery.facts(photo_id)[1]
+
+    def vector(self, photo_id: str) -> Vector:
+        """The unit vector of a photo, float32 [dimension]. Raises PhotoNotFoundError."""
+        return self._service.gallery.vector(photo_id)
+
+    def read(self, photo: Photo) -> bytes:
+        """The photo's file. Raises PhotoNotFoundError where it is gone or has changed."""
+        return self._service.gallery.read(photo)
+
+    def where(self, photo: Photo) -> str:
+        """The path or address of the photo's file."""
+        return self._service.gallery.where(photo)
+
+    def __len__(self) -> int:
+        return self._service.gallery.count
+
+    def close(self) -> None:
+        self._service.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _asked(self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Asked:
+        photos = photos_of(photo, question)
+        limits = self._service.embedder.limits
+        box = question.get("box")
+        defaults = Asked()
+        return Asked(
+            photos=tuple(_bytes_of(one, limits) for one in photos),
+            ids=tuple(question.get("ids", ())),
+            not_photos=tuple(_bytes_of(one, limits) for one in question.get("not_photos", ())),
+            not_ids=tuple(question.get("not_ids", ())),
+            k=question.get("k", defaults.k),
+            where=question.get("where"),
+            box=Box(*box) if box is not None else None,
+            cursor=question.get("cursor"),
+            diversity=question.get("diversity", defaults.diversity),
+            group_duplicates=question.get("group_duplicates", defaults.group_duplicates),
+        )
+
+
+def open_gallery(gallery: Place, settings: Settings | None = None) -> Gallery:
+    """Open a gallery to search, with the Model that it was made with or the one in `settings`.
+
+    Raises ArtifactError, StorageError, EngineError or MissingExtraError.
+    """
+    from deepfood.serve.service import open_service  # which loads what speaks HTTP
+
+    settings = settings or load_settings()
+    return Gallery(open_service(settings.model_copy(update={"gallery": os.fspath(gallery)})))
+
+
+def build_gallery(
+    photos: Photos,
+    out: Place,
+    settings: Settings | None = None,
+    *,
+    replace: bool = False,
+    allow_loss: bool = False,
+    discard: bool = False,
+    quiet: bool = True,
+) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
+    """Make `out` a gallery of `photos`, or bring it up to date; a stopped build goes on.
+
+    `replace` allows photos of another place than the gallery's, `allow_loss` that more than half
+    of its photos go, `discard` to begin anew where its manifest cannot be read. Raises
+    DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
+    """
+    return galleries.build(
+        _source(photos),
+        os.fspath(out),
+        settings or load_settings(),
+        consent=Consent(replace=replace, allow_loss=allow_loss, discard=discard),
+        quiet=quiet,
+    )
+
+
+def add_photos(
+    gallery: Place,
+    photos: Sequence[Place],
+    settings: Settings | None = None,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
+    wait_s: float = WAIT_S,
+    quiet: bool = True,
+) -> AddReport:
+    """Add photos to a gallery, from files, folders and tables; they are found at once.
+
+    `label`, `name` and `attributes`, where given, are set for all of them. Another writer is
+    waited for `wait_s` seconds. Raises DatasetError or ArtifactError, ArtifactBusyError among them.
+    """
+    return galleries.add_to(
+        _changed(gallery),
+        [os.fspath(one) for one in photos],
+        settings or load_settings(),
+        label=label,
+        name=name,
+        attributes=attributes,
+        wait_s=wait_s,
+        quiet=quiet,
+    )
+
+
+def update_photo(
+    gallery: Place,
+    photo: str,
+    settings: Settings | None = None,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
+    wait_s: float = WAIT_S,
+) -> Photo:
+    """Change the label, name or attributes of a photo, named by its id or file; None leaves them.
+
+    "" takes a label or name away, None the value of an attribute. Raises PhotoNotFoundError,
+    DatasetError or ArtifactError.
+    """
+    place = _changed(gallery)
+    with galleries.writer_of(place, settings or load_settings(), wait_s=wait_s) as writer:
+        return writer.update(photo, label=label, photo_name=name, attributes=attributes)
+
+
+def remove_photos(
+    gallery: Place,
+    photos: Sequence[str],
+    settings: Settings | None = None,
+    *,
+    wait_s: float = WAIT_S,
+) -> list[Photo]:
+    """Remove photos, named by ids or files; none of them where one is not there.
+
+    Raises PhotoNotFoundError or ArtifactError.
+    """
+    place = _changed(gallery)
+    with galleries.writer_of(place, settings or load_settings(), wait_s=wait_s) as writer:
+        return writer.remove(photos)
+
+
+def open_embedder(settings: Settings | None = None) -> Embedder:
+    """Open the Model in `settings`, or the one that ships. Raises ArtifactError or SettingError."""
+    return embed.open_embedder(settings or load_settings())
+
+
+def embed_photos(
+    photos: Photos,
+    settings: Settings | None = None,
+    *,
+    embedder: Embedder | None = None,
+    quiet: bool = True,
+) -> Embedded:
+    """The unit vectors of photos, float32 [n, dimension], with their files and hashes.
+
+    They are kept in the cache, so that a photo is embedded once. `embedder` is one that is open
+    already. Raises DatasetError where no photo is usable.
+    """
+    settings = settings or load_settings()
+    source = _source(photos)
+    embedder = embedder or open_embedder(settings)
+    return embed_dataset(source, embedder, settings.cache.expanduser(), quiet=quiet)
+
+
+def adapt_model(
+    dataset: Photos,
+    out: Place,
+    settings: Settings | None = None,
+    *,
+    loss: str = "supcon",
+    seed: int = 0,
+    val_share: float = 0.1,
+    even_if_worse: bool = False,
+    quiet: bool = True,
+) -> "AdaptReport":
+    """Fit a head to the labels of `dataset` on the frozen Model in `settings`, as a Model in `out`.
+
+    No Model is written that is worse on the held-out photos, `val_share` of each label, unless
+    `even_if_worse`: the report's `refused` says why. Raises DatasetError, SettingError or
+    MissingExtraError.
+    """
+    with _train_extra("adapt"):
+        from deepfood.train.adapt import adapt
+        from deepfood.train.losses import LOSSES
+    if loss not in LOSSES:
+        raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
+    settings = settings or load_settings()
+    return adapt(
+        split_photos(_source(dataset), val_share=val_share, seed=seed),
+        open_embedder(settings),
+        Path(out),
+        settings.cache.expanduser(),
+        loss=loss,  # type: ignore[arg-type]  # one of LOSSES, checked above
+        seed=seed,
+        even_if_worse=even_if_worse,
+        quiet=quiet,
+    )
+
+
+class RecipeChanges(TypedDict, total=False):
+    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` says what each is."""
+
+    loss: str | None
+    epochs: int | None
+    batch: int | None
+    lr: float | None
+    image_size: int | None
+    precision: str | None
+    patience: int | None
+
+
+def train_model(
+    dataset: Photos,
+    out: Place,
+    settings: Settings | None = None,
+    *,
+    backbone: str = "resnet34.tv_in1k",
+    weights: str = "auto",
+    recipe: str = "deepfood",
+    seed: int = 0,
+    val_share: float = 0.1,
+    device: str = "auto",
+    workers: int | None = None,
+    checkpoint_every_s: float = 300.0,
+    fresh: bool = False,
+    even_if_worse: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    quiet: bool = True,
+    **changes: Unpack[RecipeChanges],
+) -> "Trained":
+    """Fine-tune a network of timm on a labelled dataset and write its best epoch as a Model.
+
+    Training that was stopped goes on from `out`, unless `fresh`. `changes` are numbers of the
+    recipe (`epochs=3`), `say` gets lines for people, one an epoch among them.
+    Without `even_if_worse` no Model is written that finds less on the validation photos than
+    before: see `Trained.refused`. Raises TrainingError, DatasetError, SettingError or
+    MissingExtraError.
+    """
+    with _train_extra("train"):
+        from deepfood.train import run
+        from deepfood.train.recipe import recipe_named
+    settings = settings or load_settings()
+    chosen: Recipe = recipe_named(recipe).but(seed=seed, **changes)
+    cache = settings.cache.expanduser()
+    source = _source(dataset)
+    kept = source.root.kept_in(cache / "photos")  # each epoch reads them all
+    splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
+    for note in splits.notes:
+        say(f"note: {note}")
+    task = run.Task(
+        splits,
+        Path(out),
+        backbone=backbone,
+        weights=weights,
+        recipe=chosen,
+        limits=Limits.of(settings),
+        cache=cache,
+        pictures_bytes=settings.pictures_bytes,
+        device=device,
+        workers=workers or available_cores(),
+        checkpoint_s=checkpoint_every_s,
+        fresh=fresh,
+        even_if_worse=even_if_worse,
+        quiet=quiet,
+    )
+
+    def say_epoch(record: dict[str, float], best: bool) -> None:
+        say(run.epoch_line(record, chosen.epochs, best))
+
+    return run.train_model(task, say=say, on_epoch=say_epoch)
+
+
+def evaluate_gallery(
+    gallery: Place,
+    queries: Place | None = None,
+    settings: Settings | None = None,
+    *,
+    compare: Place | None = None,
+    k: int = 9,
+    seed: int = 0,
+    quiet: bool = True,
+) -> "Examination":
+    """How well a gallery finds and tells dishes, with confidence intervals.
+
+    It is asked with the labelled photos `queries`, or with its own, each left out in turn.
+    `compare` is a second gallery of the same photos, or a Model. Raises DatasetError or
+    ArtifactError.
+    """
+    from deepfood.evaluate.examine import examine
+
+    settings = settings or load_settings()
+    return examine(
+        _local(gallery, settings),
+        queries if queries is None else os.fspath(queries),
+        settings,
+        other=compare if compare is None else _local(compare, settings),
+        k=k,
+        seed=seed,
+        quiet=quiet,
+    )
+
+
+def read_photo(photo: Path, limits: Limits) -> bytes:
+    """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
+    try:
+        limits.check_bytes(photo.stat().st_size)
+        with photo.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
+        limits.check_bytes(len(data))
+        return data
+    except FileNotFoundError:
+        raise DatasetError(f"there is no {photo}: {nearest(photo)}") from None
+    except OSError as error:
+        raise DatasetError(f"{photo} cannot be read: {error.strerror}") from error
+
+
+def _bytes_of(photo: PhotoLike, limits: Limits) -> bytes:
+    if isinstance(photo, str | os.PathLike):
+        return read_photo(Path(photo), limits)
+    return photo_file(photo)[1]
+
+
+def _source(photos: Photos) -> PhotoSource:
+    return photos if isinstance(photos, PhotoSource) else list_photos(os.fspath(photos))
+
+
+def _local(place: Place, settings: Settings) -> Path:
+    """The place itself; of a release, its copy in the cache."""
+    text = os.fspath(place)
+    return cached(text, settings) if is_release(text) else Path(text)
+
+
+def _changed(place: Place) -> Path:
+    """A place that can be changed. Raises SettingError for a release."""
+    refuse_release(os.fspath(place))
+    return Path(place)
+
+
+@contextmanager
+def _train_extra(command: str) -> Iterator[None]:
+    """Turn an import that fails into the error that names the extra."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(f"{command} needs {error.name}", "train") from error
