@@ -200,16 +200,24 @@ def python_page() -> str:
     """Each public name of the package and of its client, as mkdocstrings shows its docstring."""
     lines = ["# Python API", ""]
     lines += ["What is listed here is public: [what that means](compatibility.md).", ""]
+    shown: set[str] = set()  # what the package takes from its client is shown once
     for module in (deepfood, deepfood.client):
-        names = [name for name in getattr(module, "__all__", ()) if not name.startswith("_")]
-        if names:
-            lines += [f"## {module.__name__}", ""]
-        for name in names:
+        objects = []
+        for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
             home = getattr(thing, "__module__", module.__name__)
-            lines += [f"::: {home}.{getattr(thing, '__qualname__', name)}", ""]
+            objects.append(f"{home}.{getattr(thing, '__qualname__', name)}")
+        objects = [one for one in objects if one not in shown and not _is_private(one)]
+        shown.update(objects)
+        if objects:
+            lines += [f"## {module.__name__}", ""]
+            lines += [line for one in objects for line in (f"::: {one}", "")]
     lines += ["## deepfood.errors", "", "```text", deepfood.errors.__doc__ or "", "```", ""]
     return "\n".join(lines)
+
+
+def _is_private(path: str) -> bool:
+    return path.rpartition(".")[2].startswith("_")
 
 
 # Markdown
