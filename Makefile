@@ -23,13 +23,17 @@ test-cluster: $(VENV)/.test
 	DEEPFOOD_CLUSTER_PARTS=$(CURDIR)/.venv-cluster unshare --map-root-user --net \
 		sh -c 'ip link set lo up && exec $(BIN)/pytest tests_cluster'
 
-## What CI runs: format, lint, types, secrets, tests
+## What CI runs: format, lint, types, workflows, secrets, tests
 check: lint test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/jactionlint
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/pre-commit validate-config
 	@git ls-files -z -- . ':!*.onnx' | PATH=$(BIN):$$PATH xargs -0 -r detect-secrets-hook --no-verify \
 		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plates import write_photos
 
@@ -96,3 +97,7 @@ def test_the_installed_wheel_builds_and_searches(installed: Path, tmp_path: Path
     found = run(deepfood, "search", tmp_path / "gallery", photo, "-k", 1, "--json", cwd=tmp_path)
     (hit,) = json.loads(found)["hits"]
     assert hit["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_citation_names_this_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == VERSION
