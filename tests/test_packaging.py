@@ -101,3 +101,14 @@ def test_the_installed_wheel_builds_and_searches(installed: Path, tmp_path: Path
 
 def test_the_citation_names_this_version() -> None:
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == VERSION
+
+
+def test_every_supported_python_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: 3."
+    supported = [f"3.{one.removeprefix(prefix)}" for one in project["classifiers"] if prefix in one]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"] == supported
+    assert project["requires-python"] == f">={supported[0]}"
+    page = (ROOT / "docs/compatibility.md").read_text(encoding="utf-8")
+    assert f"{supported[0]} to {supported[-1]}" in page
