@@ -6,7 +6,7 @@ PORT   ?= 8000
 WORKERS ?= 2
 BIN     = $(VENV)/bin
 
-.PHONY: demo test test-cluster check lint bench rehearse clean
+.PHONY: demo test test-cluster check lint docs bench rehearse clean
 
 ## The main job on real photos: fetch 542 of them, build a gallery, serve the page
 demo: $(VENV)/.core
@@ -23,15 +23,23 @@ test-cluster: $(VENV)/.test
 	DEEPFOOD_CLUSTER_PARTS=$(CURDIR)/.venv-cluster unshare --map-root-user --net \
 		sh -c 'ip link set lo up && exec $(BIN)/pytest tests_cluster'
 
-## What CI runs: format, lint, types, secrets, tests
+## What CI runs: format, lint, types, workflows, secrets, tests
 check: lint test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/jactionlint
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/pre-commit validate-config
 	@git ls-files -z -- . ':!*.onnx' | PATH=$(BIN):$$PATH xargs -0 -r detect-secrets-hook --no-verify \
 		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+
+## The documentation site, into site/; open site/index.html
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 ## deepfood against the reference pipeline, in the same run (installs torch)
 bench: $(VENV)/.bench
@@ -43,7 +51,7 @@ rehearse: $(VENV)/.rehearse
 	$(BIN)/python deploy/rehearse demo/ifct2017
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -60,10 +68,15 @@ $(VENV)/.rehearse: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[rehearse]'
 	@touch $@ $(VENV)/.core
 
+$(VENV)/.docs: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
+	@echo "installing deepfood and what its documentation site needs into $(VENV), once"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[docs]'
+	@touch $@ $(VENV)/.core
+
 $(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood and what its tests need into $(VENV), once"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[test,check]'
-	@touch $@ $(VENV)/.core
+	@touch $@ $(VENV)/.core $(VENV)/.docs
 
 $(VENV)/.bench: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing what the benchmarks need into $(VENV), torch among it, once"

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from deepfood.artifacts import Manifest
 from deepfood.cli import app
 from deepfood.config import Settings
+from deepfood.gallery import GalleryManifest
+from deepfood.milvus.about import MilvusManifest
+from deepfood.release.record import Release
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOT_DOCS = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+DOCS = [*ROOT_DOCS, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> dict[str, set[str]]:
@@ -45,13 +50,6 @@ def test_commands_and_options_named_in_the_documents_exist(path: Path) -> None:
         assert options <= known[name], f"{path.name}: deepfood {line}"
 
 
-def test_every_command_is_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in commands():
-        if name not in ("data", "deploy"):  # groups
-            assert f"deepfood {name}" in text
-
-
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
@@ -71,11 +69,28 @@ def test_environment_variables_and_make_targets_exist(path: Path) -> None:
     assert set(re.findall(r"(?:`|^\s*)make ([a-z]+)", text, re.MULTILINE)) <= targets
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ROOT_DOCS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
+    """Those below `docs/` are checked when the site is built (test_site.py)."""
     for link in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         if "://" not in link:
             assert (path.parent / link).exists(), f"{path.name} links to {link}"
+
+
+def test_the_formats_that_are_read_are_those_documented() -> None:
+    text = (ROOT / "docs/compatibility.md").read_text(encoding="utf-8")
+    rows = {
+        name: (written, read)
+        for name, written, read in re.findall(
+            r"^\| ([\w ]+) \| (\d) \| (\d[^|]*) \|", text, re.MULTILINE
+        )
+    }
+    newest = str(Manifest.format_supported)
+    assert rows["Model"] == (newest, f"1, {newest}")
+    assert rows["gallery in a folder"][0] == newest
+    assert rows["gallery in a folder"][1].startswith(f"{GalleryManifest.format_oldest};")
+    assert rows["gallery on Milvus"] == (str(MilvusManifest.model_fields["format"].default),) * 2
+    assert rows["release in a bucket"] == (str(Release.format_supported),) * 2
 
 
 def test_every_test_that_the_security_page_names_exists() -> None:

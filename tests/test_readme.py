@@ -1,4 +1,4 @@
-"""The README's examples, run in its order on a small gallery, as a new user's shell would."""
+"""The examples of the README and of the pages for beginners, run on a small gallery, in a shell."""
 
 import json
 import os
@@ -14,12 +14,22 @@ import pytest
 from live import serving
 from plates import jpeg, write_dishes
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README, PHOTOS, PROGRAMS, RELEASES = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/photos.md", "docs/programs.md", "docs/releases.md")
+)
 
 
-def blocks(language: str, having: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [block for block in found if having in block]
+def photos_of(shell: "Shell") -> list[Path]:
+    return sorted((shell.folder / "photos").rglob("*.jpg"))
+
+
+def the_block(text: str, language: str, having: str) -> str:
+    """The one block of `text` that holds `having`."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in found if having in block]
+    return str(block)
 
 
 class Shell:
@@ -45,7 +55,7 @@ class Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -55,7 +65,8 @@ class Shell:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """With the gallery that the README builds first."""
     one = Shell(tmp_path_factory.mktemp("readme"))
-    (block,) = blocks("sh", "deepfood build ~/photos")
+    block = the_block(README, "sh", "deepfood serve gallery")
+    assert block == the_block(PHOTOS, "sh", "deepfood serve gallery")
     lines = block.splitlines()
     assert [line.split()[1] for line in lines] == ["build", "serve", "search"]
     one.run(lines[0])
@@ -76,9 +87,11 @@ def here(block: str, url: str) -> str:
     return block.replace("http://127.0.0.1:8000", url.rstrip("/"))
 
 
-def test_the_python_example_runs(shell: Shell, served: tuple[str, str]) -> None:
-    (block,) = blocks("python", "Client(")
-    (shell.folder / "example.py").write_text(here(block, served[0]))
+def test_the_python_examples_run(shell: Shell, served: tuple[str, str]) -> None:
+    example = shell.folder / "example.py"
+    example.write_text(here(the_block(README, "python", "Client("), served[0]))
+    assert len(shell.run(f'"{sys.executable}" example.py').splitlines()) == 5
+    example.write_text(here(the_block(PROGRAMS, "python", "Client("), served[0]))
     said = shell.run(f'"{sys.executable}" example.py').splitlines()
     assert len(said) == 6, "five hits and a page"
     assert int(said[5]) == 23, "all but the one asked with"
@@ -87,13 +100,14 @@ def test_the_python_example_runs(shell: Shell, served: tuple[str, str]) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_requests_with_curl_run(shell: Shell, served: tuple[str, str]) -> None:
     url, key = served
-    (search,) = blocks("sh", "api/v1/search")
+    search = the_block(PROGRAMS, "sh", "api/v1/search")
+    assert search == the_block(README, "sh", "api/v1/search")
     hits = json.loads(shell.run(here(search, url)))["hits"]
     assert len(hits) == 5
-    (shown,) = blocks("json", '"hits"')
+    shown = the_block(PROGRAMS, "json", '"hits"')
     fields = set(re.findall(r'"(\w+)":', shown)) - {"hits"}
     assert fields <= set(hits[0])
-    (change,) = blocks("sh", "Bearer $KEY")
+    change = the_block(PROGRAMS, "sh", "Bearer $KEY")
     script = here(change, url).replace("/photos/ID", f"/photos/{hits[0]['id']}")
     shell.run(script.replace("curl ", "curl --fail-with-body -sS "), KEY=key)
     # Declared, one added and one removed.
@@ -101,8 +115,34 @@ def test_the_requests_with_curl_run(shell: Shell, served: tuple[str, str]) -> No
     assert "price" in shell.run("deepfood attributes gallery")
 
 
+def test_a_gallery_is_changed_without_a_rebuild(shell: Shell) -> None:
+    script = the_block(PHOTOS, "sh", "deepfood add gallery")
+    shell.run("cp -R gallery changed")
+    before = json.loads(shell.run("deepfood info changed --json"))["count"]
+    (shell.folder / "soup.jpg").write_bytes(jpeg(998))
+    shell.run(script.replace(" gallery", " changed"))
+    assert json.loads(shell.run("deepfood info changed --json"))["count"] == before + 1
+
+
+def test_the_filter_passes_what_it_says(shell: Shell) -> None:
+    script = the_block(README, "sh", "--where")
+    rows = [f"{path.relative_to(shell.folder / 'photos')},4,Thai" for path in photos_of(shell)[:3]]
+    (shell.folder / "dishes.csv").write_text("\n".join(["file,price,cuisine", *rows, ""]))
+    shell.run("cp -R gallery filtered")
+    assert "3 of 3 photos" in shell.run(script.replace(" gallery", " filtered"))
+
+
+def test_labels_are_learned_and_the_gallery_pushed(shell: Shell) -> None:
+    script = the_block(README, "sh", "deepfood adapt")
+    photos = write_dishes(shell.folder / "more", 12)
+    for command, name in (("~/photos", str(photos)), (" gallery", " learned")):
+        script = script.replace(command, name)
+    shell.run(script.replace("s3://bucket", str(shell.folder / "shelf")))
+    assert len(json.loads(shell.run("deepfood releases shelf/food --json"))["releases"]) == 1
+
+
 def test_releases_go_into_a_folder_as_into_a_bucket(shell: Shell) -> None:
-    (block,) = blocks("sh", "deepfood push gallery")
+    block = the_block(RELEASES, "sh", "deepfood push gallery")
     lines = block.replace("s3://bucket", str(shell.folder / "bucket")).splitlines()
     assert [line.split()[1] for line in lines] == ["push", "serve", "rollback"]
     shell.run(lines[0])
