@@ -190,7 +190,8 @@ def test_limits_count_for_files_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "low"), [("max_bytes", 10_000), ("max_pixels", 10_000), ("max_decoding_bytes", 3 * 10**7)]
+    ("limit", "low"),
+    [("max_bytes", 10_000), ("max_pixels", 10_000), ("max_decoding_bytes", 3 * 10**7)],
 )
 def test_what_a_limit_refused_is_tried_again_when_it_is_raised(
     limit: str, low: int, tmp_path: Path
