@@ -23,6 +23,7 @@ import numpy as np
 import uvloop
 
 import deepfood.embed
+from deepfood import runtimes
 from deepfood.cli import main as deepfood_main
 from deepfood.config import available_cores
 from deepfood.model import Model
@@ -38,7 +39,7 @@ Infer = Callable[[Any], Any]
 
 def batched(model: Model, precision: str, threads: int, streams: int) -> tuple[Infer, str]:
     """In place of the Embedder's own way to OpenVINO."""
-    import openvino as ov
+    ov = runtimes.openvino()
 
     core, cores = ov.Core(), available_cores()
     precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"

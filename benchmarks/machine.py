@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfood import runtimes
 from deepfood.config import available_cores
 from report import Table
 
@@ -36,7 +37,7 @@ def facts() -> Table:
 
 def matmul_gflops(precision: str, *, size: int = 1024, runs: int = 50) -> float:
     """GFLOP/s of one large matrix product on all cores: what a network could reach at best."""
-    import openvino as ov
+    ov = runtimes.openvino()
     from openvino import opset13 as op
 
     matrix = np.random.default_rng(0).random((size, size), np.float32)

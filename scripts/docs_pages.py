@@ -16,7 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import deepfood
-import deepfood.client
+import deepfood_client
 import deepfood.errors
 from deepfood.cli import app
 from deepfood.config import Settings
@@ -201,7 +201,7 @@ def python_page() -> str:
     lines = ["# Python API", ""]
     lines += ["What is listed here is public: [what that means](compatibility.md).", ""]
     shown: set[str] = set()  # what the package takes from its client is shown once
-    for module in (deepfood, deepfood.client):
+    for module in (deepfood, deepfood_client):
         objects = []
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)

@@ -39,6 +39,7 @@ GROUND_FLOOR = {
     "photo",
     "photo_box",
     "progress",
+    "runtimes",
     "caption",
     "storage",
     "storage_errors",
@@ -83,6 +84,12 @@ def test_only_config_reads_the_environment_and_nothing_unpickles(path: Path) -> 
         assert not re.search(r"\benviron(b?)\b|getenv", text)
     assert not {"pickle", "marshal", "shelve"} & imported(path)
     assert "allow_pickle=True" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_runtimes_are_imported_where_they_are_kept_quiet(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imported(path)}
+    assert room_of(path) == "runtimes" or not packages & {"openvino", "onnxruntime"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import deepfood.client
+import deepfood_client
 from test_docs import commands
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_every_operation_and_object_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
-    names = {*getattr(deepfood, "__all__", ()), *deepfood.client.__all__}
+    names = {*getattr(deepfood, "__all__", ()), *deepfood_client.__all__}
     page = (site / "python-api.html").read_text(encoding="utf-8")
     headings = {unescape(one) for one in re.findall(r"doc-object-name[^>]*>([^<]+)<", page)}
     assert {name for name in names if not name.startswith("_")} <= headings

@@ -197,6 +197,11 @@ def quiet_ray() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 
+def quiet_onnxruntime() -> None:
+    """Before onnxruntime is imported: it would tell its makers of each use."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 def asked_by_shell() -> bool:
     """Whether this process is only to say what may come next on the command line (Tab)."""
     return "_DEEPFOOD_COMPLETE" in os.environ

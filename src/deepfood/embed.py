@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from deepfood import runtimes
 from deepfood.config import Settings, available_cores
 from deepfood.errors import ArtifactCorruptError, SettingError
 from deepfood.extras import missing_extra
@@ -104,14 +105,14 @@ _Start = Callable[[Model, Precision, int, int], tuple[Infer, str]]
 
 def _choose_runtime(wanted: Runtime) -> tuple[str, _Start]:
     """The first runtime that is installed, OpenVINO before ONNX Runtime, or the one asked for."""
-    starts: dict[str, tuple[str, _Start]] = {
-        "openvino": ("openvino", _start_openvino),
-        "onnxruntime": ("onnxruntime", _start_onnxruntime),
+    starts: dict[str, tuple[Callable[[], Any], _Start]] = {
+        "openvino": (runtimes.openvino, _start_openvino),
+        "onnxruntime": (runtimes.onnxruntime, _start_onnxruntime),
     }
-    for name, (module, start) in starts.items():
+    for name, (imported, start) in starts.items():
         if wanted in ("auto", name):
             try:
-                __import__(module)
+                imported()
             except ImportError:
                 continue
             return name, start
@@ -125,8 +126,7 @@ def _choose_runtime(wanted: Runtime) -> tuple[str, _Start]:
 def _start_openvino(
     model: Model, precision: Precision, threads: int, streams: int
 ) -> tuple[Infer, str]:
-    import openvino as ov
-
+    ov = runtimes.openvino()
     core = ov.Core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not has_bf16:
@@ -173,8 +173,7 @@ def _start_openvino(
 
 def openvino_graph(core: Any, model: Model, photos: int = 1) -> Any:
     """The network, uint8 [photos, size, size, 3] to float32 [photos, dimension]."""
-    import openvino as ov
-
+    ov = runtimes.openvino()
     preprocess = model.manifest.preprocess
     network = core.read_model(model.onnx)
     network.reshape([photos, 3, preprocess.size, preprocess.size])
@@ -192,8 +191,7 @@ def openvino_graph(core: Any, model: Model, photos: int = 1) -> Any:
 def _start_onnxruntime(
     model: Model, precision: Precision, threads: int, streams: int
 ) -> tuple[Infer, str]:
-    import onnxruntime as ort
-
+    ort = runtimes.onnxruntime()
     if precision == "bf16":
         raise SettingError("precision bf16 needs the openvino runtime; onnxruntime computes in f32")
     options = ort.SessionOptions()

@@ -1,6 +1,7 @@
 """Building: what goes in comes out, nothing is done twice, nothing stops it."""
 
 import csv
+import dataclasses
 import os
 import re
 import signal
@@ -17,11 +18,13 @@ from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetError
 from deepfood.gallery import Gallery, build_gallery, gallery_model
+from deepfood.gallery.build import BuildReport
 from deepfood.gallery.lock import only_writer
+from deepfood.gallery.manifest import GalleryManifest
 from deepfood.index import IndexSpec
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_pixels
-from plates import LIMITS, build, jpeg, sha256, tiny_embedder, write_photos
+from plates import LIMITS, build, jpeg, plate, sha256, tiny_embedder, write_photos
 from samples import PHOTOS, bombs, not_photos
 
 #: Several pictures in one file: only the first must be whole, and half of the file holds it.
@@ -148,6 +151,11 @@ def test_an_unreadable_file_is_recorded(tmp_path: Path, embedder: Embedder) -> N
     (photos / "plate-00000.jpg").chmod(0)
     report = build(photos, tmp_path / "gallery", embedder)
     assert "cannot be read" in report.skipped[0].reason
+    assert build(photos, tmp_path / "gallery", embedder).up_to_date
+    # Whoever may read a file does not show in its time of change.
+    (photos / "plate-00000.jpg").chmod(0o644)
+    report = build(photos, tmp_path / "gallery", embedder)
+    assert (report.count, report.embedded, report.skipped) == (2, 1, ())
 
 
 def test_each_format_and_each_defect_as_a_file(tmp_path: Path, embedder: Embedder) -> None:
@@ -179,6 +187,36 @@ def test_limits_count_for_files_too(tmp_path: Path) -> None:
     report = build(photos, tmp_path / "g", small)
     assert [one.file for one in report.skipped] == ["large.jpg"]
     assert "max_photo_pixels" in report.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("limit", "low"),
+    [("max_bytes", 10_000), ("max_pixels", 10_000), ("max_decoding_bytes", 3 * 10**7)],
+)
+def test_what_a_limit_refused_is_tried_again_when_it_is_raised(
+    limit: str, low: int, tmp_path: Path
+) -> None:
+    photos = write_photos(tmp_path / "photos", 2)
+    out = tmp_path / "gallery"
+    plate(5, (2400, 1800)).save(photos / "large.png")
+    (photos / "text.jpg").write_text("hello")
+
+    def built(value: int) -> BuildReport[GalleryManifest]:
+        base = Limits(max_bytes=10**7, max_pixels=10**7)
+        limits = dataclasses.replace(base, **{limit: value})
+        return build(photos, out, tiny_embedder(tmp_path / "m", limits=limits))
+
+    assert sorted(one.file for one in built(low).skipped) == ["large.png", "text.jpg"]
+    assert built(low).up_to_date
+    assert built(low // 2).up_to_date  # it can only be refused again
+    # Still too low: it is looked at, and the reason says so.
+    (again,) = (one for one in built(low + 1).skipped if one.file == "large.png")
+    assert f"{low + 1:,}" in again.reason
+    assert built(low + 1).up_to_date
+    report = built(10**8)
+    assert [one.file for one in report.skipped] == ["text.jpg"]
+    assert (report.count, report.embedded) == (3, 1)
+    assert built(low).up_to_date  # what is there stays
 
 
 @pytest.mark.parametrize("what", ["empty folder", "no photos", "only bad", "nowhere", "bad csv"])

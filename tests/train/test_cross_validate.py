@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import JUDGED, measure
-from deepfood.train.cross_validate import Vectors, choose_head, deal, judge, sample_evenly
+from deepfood.train.cross_validate import Trial, Vectors, choose_head, deal, judge, sample_evenly
 
 labels_of_photos = st.lists(st.integers(0, 4), min_size=1, max_size=40).map(np.array)
 
@@ -97,10 +97,28 @@ def test_a_head_is_not_chosen_for_mAP_alone() -> None:
     kept = choose_head(vectors, labels, "supcon", seed=0, quiet=True)
     free = choose_head(vectors, labels, "supcon", seed=0, even_if_worse=True, quiet=True)
     assert free.best.mean_ap > kept.best.mean_ap > kept.base["mAP"]
-    assert free.best.fall > 0.02
+    assert free.best.fall > 0.01
     assert kept.best.fall < free.best.fall / 4
-    fallen = max(free.base[name] - free.best.figures[name] for name in JUDGED)
-    assert free.best.fall == pytest.approx(fallen)
+
+
+def test_a_fall_that_may_be_chance_is_none() -> None:
+    """What a label shows is faint, and a photo that is found or lost now and then is chance."""
+    rng = np.random.default_rng(8)
+    labels = np.arange(120) % 3
+    vectors = unit(rng.normal(size=(120, 12)) + 0.9 * np.eye(3, 12)[labels])
+    found = choose_head(vectors, labels, "supcon", seed=0, quiet=True)
+
+    def drop(trial: Trial) -> float:
+        return max(found.base[name] - trial.figures[name] for name in JUDGED)
+
+    by_chance = [one for one in found.trials if drop(one) > 0 and one.fall == 0]
+    certain = [one for one in found.trials if one.fall > 0]
+    assert by_chance
+    assert all(one.fall < drop(one) for one in certain)
+    # Of all that lose nothing for certain, the best, up to what a smaller embedding may cost.
+    highest = max(one.mean_ap for one in found.trials if one.fall == 0)
+    assert found.best.fall == 0
+    assert found.best.mean_ap >= highest - 0.002
 
 
 def test_chance_is_the_share_of_a_label_in_the_gallery() -> None:

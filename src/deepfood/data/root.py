@@ -26,6 +26,9 @@ from deepfood.errors import DatasetError, PhotoError, PhotoMissingError
 #: Called with a photo's size in bytes before it is read; raises PhotoError to refuse it.
 CheckBytes = Callable[[int], object]
 
+#: How the reason begins where a file is there and the system does not let it be read.
+UNREADABLE_FILE = "the file cannot be read"
+
 
 class Root(ABC):
     """A place that photos are below. `str(root)` is what a gallery's manifest calls it."""
@@ -194,14 +197,14 @@ class Folder(Root):
             check_bytes(path.stat().st_size)
             return path.read_bytes()
         except OSError as error:
-            raise PhotoError(f"the file cannot be read: {error.strerror or error}") from error
+            raise PhotoError(f"{UNREADABLE_FILE}: {error.strerror or error}") from error
 
     def head(self, file: str, count: int) -> bytes:
         try:
             with (self.path / file).open("rb") as opened:
                 return opened.read(count)
         except (OSError, ValueError) as error:
-            raise PhotoError(f"the file cannot be read: {error}") from error
+            raise PhotoError(f"{UNREADABLE_FILE}: {error}") from error
 
     def usable(self, file: str) -> Path:
         """The path of a regular file inside the folder. Raises PhotoError."""
@@ -213,7 +216,7 @@ class Folder(Root):
         except (FileNotFoundError, NotADirectoryError):
             raise PhotoMissingError("there is no such file") from None
         except OSError as error:
-            raise PhotoError(f"the file cannot be read: {error.strerror}") from error
+            raise PhotoError(f"{UNREADABLE_FILE}: {error.strerror}") from error
         if not stat.S_ISREG(mode):  # a named pipe would keep us waiting for ever
             raise PhotoMissingError("it is no regular file")
         return path

@@ -50,6 +50,7 @@ from deepfood.gallery.recover import check_head, user
 from deepfood.gallery.source_table import news_of, table_of, take_in
 from deepfood.gallery.store import Store
 from deepfood.index import IndexSpec, Storage
+from deepfood.photo import Limits
 
 #: A gallery's, wherever it is.
 Manifest = TypeVar("Manifest")
@@ -150,7 +151,9 @@ def build_gallery(
                 if (
                     not notes
                     and not news
-                    and _is_current(out, living, old, fold, source, known, spec, storage)
+                    and _is_current(
+                        out, living, old, fold, source, known, embedder.limits, spec, storage
+                    )
                 ):
                     remove_leftovers(out, living)
                     shutil.rmtree(out / BUILDING, ignore_errors=True)
@@ -165,7 +168,8 @@ def build_gallery(
         stores.insert(0, building)
 
         known = known_or_removed(stores, fold)
-        todo = [file for file in source.files if not is_known(source, file, known)]
+        limits = embedder.limits
+        todo = [file for file in source.files if not is_known(source, file, known, limits)]
         reused = len(source.files) - len(todo)
         if todo:
             embed_photos(
@@ -338,6 +342,7 @@ def _is_current(
     fold: Fold,
     source: PhotoSource,
     known: dict[str, Known],
+    limits: Limits,
     spec: IndexSpec,
     storage: Storage,
 ) -> bool:
@@ -356,7 +361,8 @@ def _is_current(
     files = {file.stored for file in source.files}
     left = known_files([store]).keys() - files
     return not left and all(
-        is_known(source, file, known) and known[file.stored].agrees(file) for file in source.files
+        is_known(source, file, known, limits) and known[file.stored].agrees(file)
+        for file in source.files
     )
 
 

@@ -74,7 +74,7 @@ def embed_dataset(
         contextlib.closing(_open_store(folder, embedder.dimension)) as store,
     ):
         known = known_files([store])
-        todo = [file for file in wanted if not is_known(source, file, known)]
+        todo = [file for file in wanted if not is_known(source, file, known, embedder.limits)]
         if todo:
             done = len(wanted) - len(todo)
             embed_photos(source, todo, embedder, store, done=done, quiet=quiet)

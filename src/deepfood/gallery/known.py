@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.root import UNREADABLE_FILE
+from deepfood.errors import PhotoError
 from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.store import Store
+from deepfood.photo import Limits
 
 
 class Entry(Protocol):
@@ -61,9 +64,26 @@ def known_files(stores: list[Store]) -> dict[str, Known]:
     return known
 
 
-def is_known(source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry]) -> bool:
-    """Whether the file is known and unchanged: same size, same time of change."""
+def is_known(
+    source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry], limits: Limits
+) -> bool:
+    """Whether the file is known and unchanged: same size, same time of change.
+
+    One that was left out for what does not lie in it is known only while that is still so.
+    """
     one = known.get(file.stored)
-    return one is not None and (
-        (one.entry.bytes, one.entry.modified_ns) == source.root.stamp(file.file)
-    )
+    if one is None or (one.entry.bytes, one.entry.modified_ns) != source.root.stamp(file.file):
+        return False
+    if not isinstance(one.entry, Skipped):
+        return True
+    if one.entry.reason.startswith(UNREADABLE_FILE):
+        return not _can_be_read(source, file)
+    return limits.still_refuses(one.entry.reason)
+
+
+def _can_be_read(source: PhotoSource, file: PhotoFile) -> bool:
+    try:
+        source.root.head(file.file, 1)
+    except PhotoError:
+        return False
+    return True

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepfood import runtimes
 from deepfood.embed import normaliser
 from deepfood.errors import NoHeatMapError
 from deepfood.extras import install_command
@@ -32,7 +33,7 @@ class SplitNetwork:
 
     def __init__(self, model: Model, threads: int) -> None:
         try:
-            import openvino as ov
+            ov = runtimes.openvino()
         except ImportError:
             raise NoHeatMapError(
                 f"heat maps need OpenVINO, which is not installed here: {install_command()}"

@@ -82,7 +82,9 @@ class FollowingBuild:
         if living:
             before = there if living is work.gallery else photos_in(living)
         known = _known_files(there, work.gallery.left_out(), fold)
-        todo = [file for file in source.files if not is_known(source, file, known)]
+        todo = [
+            file for file in source.files if not is_known(source, file, known, self.embedder.limits)
+        ]
         self._refuse_loss(work, before, known, todo)
         self.embedded, self.reused = len(todo), len(source.files) - len(todo)
         files = {sha256: photo.file for sha256, (photo, _) in there.items()}

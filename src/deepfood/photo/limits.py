@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from deepfood.errors import PhotoTooLargeError
 
 #: The share of memory that decoding may take where the setting `max_decoding_bytes` is 0.
 _SHARE = 4
+#: How a refusal names the limit that it is for: see `Limits._named`.
+_NAMED = re.compile(r"the limit (max_photo_bytes|max_photo_pixels|max_decoding_bytes) is ([\d,]+)")
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,35 @@ class Limits:
         """Raise PhotoTooLargeError for a file of `count` bytes if that is more than allowed."""
         if count > self.max_bytes:
             raise PhotoTooLargeError(
-                f"the photo has {count:,} bytes, and the limit max_photo_bytes is "
-                f"{self.max_bytes:,}"
+                f"the photo has {count:,} bytes, and {self._named('max_photo_bytes')}"
             )
 
     def check_pixels(self, width: int, height: int) -> None:
         """Raise PhotoTooLargeError for a photo of this size if it has more pixels than allowed."""
         if width * height > self.max_pixels:
             raise PhotoTooLargeError(
-                f"the photo has {width} x {height} pixels, and the limit max_photo_pixels is "
-                f"{self.max_pixels:,}"
+                f"the photo has {width} x {height} pixels, and {self._named('max_photo_pixels')}"
             )
+
+    def still_refuses(self, reason: str) -> bool:
+        """Whether a photo that was refused for `reason`, a PhotoError's text, would be again.
+
+        A limit may have been raised since; what is wrong with a photo itself stays so.
+        """
+        named = _NAMED.search(reason)
+        return named is None or self._by_name[named[1]] <= int(named[2].replace(",", ""))
+
+    @property
+    def _by_name(self) -> dict[str, int]:
+        """The limits by the names of their settings."""
+        return {
+            "max_photo_bytes": self.max_bytes,
+            "max_photo_pixels": self.max_pixels,
+            "max_decoding_bytes": self.max_decoding_bytes,
+        }
+
+    def _named(self, setting: str) -> str:
+        return f"the limit {setting} is {self._by_name[setting]:,}"
 
     @contextmanager
     def decoding(self, cost: int) -> Iterator[None]:
@@ -57,8 +78,8 @@ class Limits:
         """
         if cost > self.max_decoding_bytes:
             raise PhotoTooLargeError(
-                f"the photo would take {cost:,} bytes in decoding, and the limit "
-                f"max_decoding_bytes is {self.max_decoding_bytes:,}: make it smaller"
+                f"the photo would take {cost:,} bytes in decoding, and "
+                f"{self._named('max_decoding_bytes')}: make it smaller"
             )
         _room.take(cost, self.max_decoding_bytes)
         try:

@@ -149,7 +149,8 @@ def _number(names: tuple[str, ...], label: str | None) -> int:
 
 
 def _refusal(worse: str | None) -> str | None:
-    return worse and f"{worse}; no Model was written (--even-if-worse writes it)"
+    way_out = "no Model was written (--even-if-worse goes by mAP alone, and writes what that gives)"
+    return worse and f"{worse}; {way_out}"
 
 
 def _what_is_worse(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:

@@ -3,8 +3,8 @@
 The photos of each label are dealt over the folds (stratified); the photos of a fold are queries,
 those of the others the gallery, which is also what the head is fitted on: what a user's gallery and
 the photos that will be asked of it are to each other. The best head has the highest mAP of those
-that make no other figure worse: what gathers the photos of a label can hide the few that were right
-before.
+that make no figure certainly worse: what gathers the photos of a label can hide the few that were
+right before. A fall that may be chance is none.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from deepfood.errors import DatasetError
-from deepfood.evaluate.metrics import JUDGED, K
+from deepfood.evaluate.metrics import JUDGED, K, bootstrap_means
 from deepfood.gallery.vote import VOTERS, vote
 from deepfood.progress import bar
 from deepfood.train.head import Choice, Discriminant, Labels, Vectors, apply_head, fit_head
@@ -41,7 +41,8 @@ _SIZE_TOLERANCE = 0.002
 class Trial:
     """A head that was tried: `figures` are means over the queries of all folds, by name of JUDGED.
 
-    `fall` is how far one of them is below that of the unchanged embeddings; 0 where none is.
+    `fall` is how far one of them is certainly below that of the unchanged embeddings, by the 95 %
+    interval of the difference; 0 where none is.
     """
 
     choice: Choice
@@ -135,7 +136,7 @@ def choose_head(
                 for part in parts:
                     values.append(part.result())
                     progress.update()
-                trials[choice] = _trial(choice, np.concatenate(values), base)
+                trials[choice] = _trial(choice, np.concatenate(values), base, seed)
             return max((trials[choice] for choice in choices), key=worth)
 
         def worth(trial: Trial) -> tuple[float, float]:
@@ -238,10 +239,11 @@ def judge(
     return values
 
 
-def _trial(choice: Choice, values: Floats, base: Floats) -> Trial:
+def _trial(choice: Choice, values: Floats, base: Floats, seed: int) -> Trial:
     """`values` and `base` float64 [q, 6] are of the same queries."""
-    figures, before = _means(values), _means(base)
-    return Trial(choice, figures, max(0.0, *(before[name] - figures[name] for name in JUDGED)))
+    differences = (values - base)[np.isfinite(base).all(axis=1)]
+    highest = np.quantile(bootstrap_means(differences, seed=seed), 0.975, axis=0)
+    return Trial(choice, _means(values), max(0.0, *(-highest).tolist()))
 
 
 def _means(values: Floats) -> dict[str, float]:

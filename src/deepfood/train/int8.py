@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime import quantization
 
+from deepfood import runtimes
 from deepfood.errors import SettingError, disk_full_named
 from deepfood.train.fuse import fuse_head, take_off_head
+
+quantization = runtimes.quantization()
 
 #: Where a network spends its time, and what int8 makes faster.
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -66,7 +68,7 @@ def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) 
     return whole if head is None else fuse_head(whole, head)
 
 
-class _Inputs(quantization.CalibrationDataReader):  # type: ignore[misc]
+class _Inputs(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
     """One input after another, as ONNX Runtime asks for them."""
 
     def __init__(self, name: str, inputs: Iterator[npt.NDArray[np.float32]]) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
-from deepfood import __version__
+from deepfood import __version__, runtimes
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
@@ -261,7 +260,7 @@ def _record(base: Model, report: QuantizeReport, seed: int) -> dict[str, Any]:
         "decided_by": report.decided_by,
         "max_drop": report.max_drop,
         "held_out": {name: asdict(one) for name, one in report.compared.items()},
-        "versions": {"deepfood": __version__, "onnxruntime": onnxruntime.__version__},
+        "versions": {"deepfood": __version__, "onnxruntime": runtimes.onnxruntime().__version__},
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))  # tuples as lists, as a manifest has it
     return plain

@@ -123,7 +123,8 @@ def train_model(
             if worse and not task.even_if_worse:
                 refused = (
                     f"it finds less on the validation photos than before training: {worse}; no "
-                    "Model was written (the same command with --even-if-worse writes it)"
+                    "Model was written: train for more epochs or with another --lr (the same "
+                    "command with --even-if-worse writes this one)"
                 )
             else:
                 notes += [f"worse than before training: {worse}"] if worse else []

@@ -1,0 +1,94 @@
+"""What part of a photo the Model should see: how well each finds, on photos that are not square.
+
+    python benchmarks/crops.py FOLDER [--ratio 1.3] [--model MODEL]
+
+Takes the photos of a folder of class folders whose longer side is at least `ratio` times the
+shorter one. Each asks for the others, exactly, by cosine similarity. Prints the mean of each figure
+and, after the first line, its difference to the Model's own crop with the 95 % bootstrap interval.
+"""
+
+import argparse
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deepfood.config import load_settings
+from deepfood.embed import Embedder, open_embedder
+from deepfood.evaluate.metrics import confidence_interval, measure
+from deepfood.photo import SUFFIXES, Pixels, read_header, read_picture, read_pixels
+
+FIGURES = ("precision@1", "precision@9", "mAP", "recall@5")
+
+Seen = Callable[[bytes], Pixels]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What part of a photo the Model should see.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ratio", type=float, default=1.3)
+    parser.add_argument("--model", type=Path)
+    options = parser.parse_args()
+    embedder = open_embedder(
+        load_settings(model=options.model, runtime="onnxruntime", precision="f32")
+    )
+    photos, names, ratios = [], [], []
+    for file in sorted(p for p in options.folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        data = file.read_bytes()
+        header = read_header(data, embedder.limits)
+        ratio = max(header.width, header.height) / min(header.width, header.height)
+        if ratio >= options.ratio:
+            photos.append(data)
+            names.append(file.parent.name)
+            ratios.append(ratio)
+    labels = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    middle = np.median(ratios)
+    print(f"{len(photos)} photos, {min(ratios):.2f} to {max(ratios):.2f}, median {middle:.2f}")
+    print(f"| | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
+    first = None
+    with ThreadPoolExecutor(embedder.threads + 1) as pool:
+        for name, seen in _ways(embedder).items():
+            vectors = np.stack(
+                list(pool.map(lambda one, see=seen: embedder.infer(see(one)), photos))
+            )
+            found = measure(
+                vectors, labels, vectors, labels, own_rows=np.arange(len(labels))
+            ).metrics
+            first = first or found
+            cells = []
+            for figure in FIGURES:
+                differences = found[figure] - first[figure]
+                low, high = confidence_interval(differences)
+                told = f" ({low:+.3f} to {high:+.3f})" if found is not first else ""
+                cells.append(f"{np.nanmean(found[figure]):.3f}{told}")
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _ways(embedder: Embedder) -> dict[str, Seen]:
+    as_it_is, limits = embedder.preprocess, embedder.limits
+    size = as_it_is.size
+    square = as_it_is.model_copy(update={"crop": 1.0})
+
+    def squashed(data: bytes) -> Pixels:
+        whole = read_picture(data, size, limits)
+        return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+
+    def padded(data: bytes) -> Pixels:
+        whole = read_picture(data, size, limits)
+        whole.thumbnail((size, size), Image.Resampling.BILINEAR)
+        canvas = Image.new("RGB", (size, size), (128, 128, 128))
+        canvas.paste(whole, ((size - whole.width) // 2, (size - whole.height) // 2))
+        return np.asarray(canvas)
+
+    return {
+        f"middle square, crop {as_it_is.crop:g}": lambda data: read_pixels(data, as_it_is, limits),
+        "middle square, crop 1": lambda data: read_pixels(data, square, limits),
+        "the whole photo, squashed into a square": squashed,
+        "the whole photo, padded with grey": padded,
+    }
+
+
+if __name__ == "__main__":
+    main()
