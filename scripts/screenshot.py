@@ -19,14 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="where the demo runs")
     parser.add_argument("out", type=Path, help="the JPEG to write")
-    parser.add_argument("--like", default=GOOD_PHOTO, help="id of the photo to search with")
+    parser.add_argument("--id", default=GOOD_PHOTO, help="id of the photo to search with")
     given = parser.parse_args()
 
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 840}, color_scheme="light")
-        page.goto(f"{given.url.rstrip('/')}/?like={given.like}")
+        page.goto(f"{given.url.rstrip('/')}/?id={given.id}")
         page.locator("#hits .percent").nth(8).wait_for()
         page.wait_for_load_state("networkidle")
         for quality in range(90, 30, -5):

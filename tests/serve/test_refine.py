@@ -154,9 +154,9 @@ def test_a_wrong_filter_is_said_below_the_field_and_changes_nothing(page: Page) 
 
 def test_a_wrong_filter_in_the_address_and_none_that_pass(page: Page) -> None:
     like = page.locator("#hits .like").first.get_attribute("data-id")
-    page.goto(f"/?like={like}&where=calories+%3C+3")
+    page.goto(f"/?id={like}&where=calories+%3C+3")
     expect(page.get_by_role("alert")).to_contain_text("There is no attribute 'calories'")
-    page.goto(f"/?like={like}&where=price+%3C+0")
+    page.goto(f"/?id={like}&where=price+%3C+0")
     expect(page.locator("#summary")).to_have_text("No photo passes the filter")
     expect(page.locator("#where")).to_have_value("price < 0")
 
@@ -190,14 +190,14 @@ def test_near_duplicates_are_one_and_can_be_opened(page: Page) -> None:
     page.locator("#show").select_option("grouped")
     expect(page.locator("#hits .twin")).to_have_count(2)
     expect(page.locator("#show")).to_be_focused()
-    assert "show=grouped" in page.url
+    assert page.url.endswith("?group_duplicates=true")
     page.get_by_role("button", name="Show more").click()
     expect_hits(page, "Photos like yours", count=27)
     twin = page.locator("#hits .twin").first
     title = twin.get_by_role("img").get_attribute("alt").replace("More like", "Photos like")
     twin.click()
     expect_hits(page, title)
-    assert re.search(r"\?like=[0-9a-f]{20}&show=grouped$", page.url)
+    assert re.search(r"\?id=[0-9a-f]{20}&group_duplicates=true$", page.url)
     page.go_back()
     expect_hits(page, "Photos like yours", count=27)
     expect(page.locator("#show")).to_have_value("grouped")

@@ -32,14 +32,15 @@ PhotoLike = Union[str, os.PathLike[str], bytes, "Image"]
 
 
 class Question(TypedDict, total=False):
-    """What a search may be asked besides its photos; docs of POST /api/v1/search say each.
+    """What a search may be asked besides its `photo`; docs of POST /api/v1/search say each.
 
-    `ids` and `not_ids` are photos of the gallery; `box` is left, top, width and height as shares.
+    `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike.
+    `box` is left, top, width and height as shares.
     """
 
-    ids: Sequence[str]
-    not_photos: Sequence[PhotoLike]
-    not_ids: Sequence[str]
+    id: str | Sequence[str]
+    not_photo: PhotoLike | Sequence[PhotoLike]
+    not_id: str | Sequence[str]
     k: int
     where: str
     box: tuple[float, float, float, float]
@@ -64,22 +65,19 @@ class Call(Generic[T]):
     missing: type[DeepfoodError] = PhotoNotFoundError
 
 
-def search(photos: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[Found]:
+def search(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[Found]:
     """Raises QueryError where there is nothing to search for, and PhotoError."""
-    several: Any = [] if photos is None else photos
-    if not isinstance(several, list | tuple):
-        several = [several]
-    files = [("photo", _file(one)) for one in several]
-    if not files and not question.get("ids"):
-        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
-    files += [("not_photo", _file(one)) for one in question.get("not_photos", ())]
+    files = [("photo", _file(one)) for one in _each(photo)]
+    if not files and not _each(question.get("id")):
+        raise QueryError("nothing to search for: give a photo, or the id of one of the gallery")
+    files += [("not_photo", _file(one)) for one in _each(question.get("not_photo"))]
     data: dict[str, Any] = {}
     for name, value in question.items():
-        if name in ("ids", "not_ids"):
-            data[name.removesuffix("s")] = list(value)  # type: ignore[call-overload]
+        if name in ("id", "not_id"):
+            data[name] = _each(value)
         elif name == "box":
             data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
-        elif name != "not_photos" and value is not None:
+        elif name != "not_photo" and value is not None:
             data[name] = str(value)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(Found), body=body)
@@ -121,8 +119,8 @@ def gallery() -> Call[GalleryFacts]:
     return Call("GET", "/api/v1/gallery", _reader(GalleryFacts))
 
 
-def samples(count: int, seed: int | None) -> Call[list[Photo]]:
-    asked = {"count": count} | ({} if seed is None else {"seed": seed})
+def samples(k: int, seed: int | None) -> Call[list[Photo]]:
+    asked = {"k": k} | ({} if seed is None else {"seed": seed})
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
@@ -148,6 +146,13 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
             ) from error
 
     return read
+
+
+def _each(one_or_several: Any) -> list[Any]:
+    if one_or_several is None:
+        return []
+    several = isinstance(one_or_several, list | tuple)
+    return list(one_or_several) if several else [one_or_several]
 
 
 def _path(folder: str, name: str) -> str:

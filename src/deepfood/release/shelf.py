@@ -36,7 +36,7 @@ def is_release(place: Path | str) -> bool:
 
 
 class Shelf:
-    """Releases of one artefact; every method raises StorageError."""
+    """Releases of one artifact; every method raises StorageError."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
