@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -231,6 +233,22 @@ def test_a_link_of_an_upload_keeps_the_filter(page: Page, photos: Path) -> None:
     other.locator("#sample-list .like").first.click()
     expect(other.locator("#where")).to_have_value("price < 3")
     expect(other.locator("#hits .card")).not_to_have_count(0)
+
+
+def test_the_address_asks_in_the_words_of_the_api(page: Page, url: str) -> None:
+    apply(page, "price < 30")
+    expect(page.locator("#summary")).to_contain_text("that pass the filter")
+    page.locator("#show").select_option("varied")
+    expect(page).to_have_url(re.compile("diversity="))
+    expect_hits(page, "Photos like yours")
+    title = f"Photos like {page.locator('#hits .name').nth(1).inner_text()}"
+    page.locator("#hits .like").nth(1).click()
+    expect_hits(page, title)
+    asked = dict(parse_qsl(urlsplit(page.url).query))
+    assert asked.keys() == {"id", "where", "group_duplicates", "diversity"}
+    hits = httpx.post(f"{url}/api/v1/search", data=asked).json()["hits"]
+    shown = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    assert shown == [hit["id"] for hit in hits]
 
 
 @pytest.mark.parametrize("width", [360, 1280])
