@@ -47,7 +47,7 @@ bench: $(VENV)/.bench
 
 ## Build the image of deploy/Dockerfile and try it, as root on Debian; no Docker engine is needed
 rehearse: $(VENV)/.rehearse
-	$(BIN)/deepfood data get ifct2017 --to demo/ifct2017
+	$(BIN)/deepfood data get ifct2017 --out demo/ifct2017
 	$(BIN)/python deploy/rehearse demo/ifct2017
 
 clean:

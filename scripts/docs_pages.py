@@ -16,8 +16,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import deepfood
-import deepfood_client
 import deepfood.errors
+import deepfood_client
 from deepfood.cli import app
 from deepfood.config import Settings
 from deepfood.serve.app import create_app

@@ -190,7 +190,7 @@ def _filter_reader(where: str) -> Callable[[Whole, Path], object]:
 
 def _info(whole: Whole, folder: Path) -> object:
     about = describe(folder)
-    keys = ("count", "labels", "index", "model_fingerprint", "calibration", "left_out")
+    keys = ("photos", "labels", "index", "model_fingerprint", "calibration", "left_out")
     return {key: about[key] for key in keys}
 
 

@@ -246,8 +246,8 @@ def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
     for attributes, told in (
         ({"price": 3, "cuisin": "thai"}, "no attribute 'cuisin': is 'cuisine' meant"),
         ({"alergens": ["milk"]}, "no attribute 'alergens': is 'allergens' meant"),
-        ({"colour": "red"}, "there are .*--declare colour:text"),
-        ({"colour": None}, "--declare colour:TYPE"),
+        ({"colour": "red"}, "there are .*--declare colour=text"),
+        ({"colour": None}, "--declare colour=TYPE"),
         ({"price": 3, "Price": 4}, "price is given twice"),
     ):
         with engine.writing() as writer, pytest.raises(DatasetError, match=told):
@@ -460,14 +460,14 @@ def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
         writer.add([one])
     seen, cursor = [hit.photo.id for hit in first.hits], first.next
     while cursor:
-        found = gallery.find(query, 7, after=cursor)
+        found = gallery.find(query, 7, cursor=cursor)
         seen += [hit.photo.id for hit in found.hits]
         cursor = found.next
     with engine.writing() as writer:
         writer.remove([one.photo.id])
     assert seen == whole
     with pytest.raises(QueryError, match="another search"):
-        gallery.find(gallery.vector(whole[3]), 7, after=first.next)
+        gallery.find(gallery.vector(whole[3]), 7, cursor=first.next)
 
 
 def test_variety_groups_and_photos_to_leave_out(engine: Engine):
@@ -478,13 +478,13 @@ def test_variety_groups_and_photos_to_leave_out(engine: Engine):
     assert photo.id not in {hit.photo.id for hit in found.hits}
     assert len(found.hits) == 5
     assert found.total == gallery.count - 1
-    varied = gallery.find(query, 5, diverse=0.9)
+    varied = gallery.find(query, 5, diversity=0.9)
     scores = [hit.score for hit in varied.hits]
     assert scores == sorted(scores, reverse=True)
     assert varied.total == gallery.count
     assert varied.hits[0].photo.id == photo.id
     assert {h.photo.id for h in varied.hits} != {h.photo.id for h in gallery.find(query, 5).hits}
-    grouped = gallery.find(query, 3, grouped=True)
+    grouped = gallery.find(query, 3, group_duplicates=True)
     assert len(grouped.hits) == 3
     assert len(grouped.alike) == 3
     assert grouped.total == gallery.count
@@ -823,13 +823,13 @@ def test_the_photos_with_most_of_a_feature_are_shown(engine: Engine, tmp_path: P
     _, vectors, rows = gallery.photos()
     values = vectors.take(rows)[:, 7]
     grid, page = tmp_path / "grid.png", tmp_path / "page.html"
-    told = deepfood(engine, "features", engine.place, "--feature", 7, "--top", 5, "--out", grid)
+    told = deepfood(engine, "features", engine.place, "--feature", 7, "-k", 5, "--out", grid)
     np.testing.assert_allclose(
         [photo["value"] for photo in told["photos"]], np.sort(values)[::-1][:5], atol=1e-6
     )
     assert told["mean"] == pytest.approx(float(values.mean()), abs=1e-6)
     assert grid.read_bytes().startswith(b"\x89PNG")
-    told = deepfood(engine, "features", engine.place, "--all", "--top", 2, "--out", page)
+    told = deepfood(engine, "features", engine.place, "--all", "-k", 2, "--out", page)
     assert len(told["features"]) == gallery.manifest.dimension
     assert Path(gallery.place).name in page.read_text(encoding="utf-8")
 

@@ -47,7 +47,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def manifest_of(kind: str, folder: Path) -> tuple[type[Manifest], Path]:
-    """A small artefact of each kind."""
+    """A small artifact of each kind."""
     model = write_tiny_model(folder / "model")
     if kind == "model":
         return ModelManifest, model
@@ -147,7 +147,7 @@ def test_no_file_name_leads_outside(name: str) -> None:
         manifest = TypeAdapter(Manifest).validate_json(text)
     except ValidationError:
         return
-    root = Path("/artefact")
+    root = Path("/artifact")
     assert all((root / file).resolve().is_relative_to(root) for file in manifest.files)
 
 

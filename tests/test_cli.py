@@ -53,7 +53,7 @@ def test_search_as_json(small_gallery: SmallGallery) -> None:
 
 def test_info_and_verify(small_gallery: SmallGallery) -> None:
     about = json.loads(deepfood("info", small_gallery.folder, "--json").stdout)
-    assert (about["kind"], about["count"], about["index"]) == ("gallery", 24, "exact")
+    assert (about["kind"], about["photos"], about["index"]) == ("gallery", 24, "exact")
     assert about["left_out"] == []
     assert "24" in deepfood("info", small_gallery.folder).stdout
     done = deepfood("verify", small_gallery.folder, "--json")
@@ -89,7 +89,7 @@ def test_build_names_what_it_left_out(tmp_path: Path) -> None:
     assert "bad-20.jpg" not in done.stdout
     assert "bad-24.jpg" in deepfood("info", tmp_path / "g").stdout
     assert "up to date" in deepfood(*arguments).stdout
-    skipped = json.loads(deepfood(*arguments, "--json").stdout)["skipped"]
+    skipped = json.loads(deepfood(*arguments, "--json").stdout)["left_out"]
     assert len(skipped) == 26
 
 
@@ -133,8 +133,8 @@ def test_errors_are_one_line_that_names_the_value(
     assert "DEEPFOOD_GALLERY" in one_line(deepfood("serve", "--port", 0))
     assert "there is no" in one_line(deepfood("build", tmp_path / "no", "--out", tmp_path / "g"))
     assert "no photos in" in one_line(deepfood("build", model, "--out", tmp_path / "g"))
-    assert "is no artefact" in one_line(deepfood("info", tmp_path))
-    assert "'food102'" in one_line(deepfood("data", "get", "food102", "--to", tmp_path / "d"))
+    assert "is no artifact" in one_line(deepfood("info", tmp_path))
+    assert "'food102'" in one_line(deepfood("data", "get", "food102", "--out", tmp_path / "d"))
     assert "index = 'ivf'" in one_line(
         deepfood("build", photo.parent, "--out", tmp_path / "g", "--index", "ivf")
     )

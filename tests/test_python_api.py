@@ -87,9 +87,9 @@ def test_a_search_is_what_a_client_gets(small_gallery: SmallGallery, server_url:
         seen = gallery.search(Image.open(path), k=1).hits[0]
         assert seen.photo == best.photo
         for question in (
-            {"ids": [best.photo.id], "k": 3},
-            {"ids": [best.photo.id], "group_duplicates": True, "k": 5},
-            {"ids": [best.photo.id], "where": "label = 'Curries'", "box": (0.1, 0.1, 0.5, 0.5)},
+            {"id": best.photo.id, "k": 3},
+            {"id": best.photo.id, "group_duplicates": True, "k": 5},
+            {"id": best.photo.id, "where": "label = 'Curries'", "box": (0.1, 0.1, 0.5, 0.5)},
         ):
             mine = gallery.search(**question)  # type: ignore[arg-type]
             theirs = food.search(**question)  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ def test_the_requests_with_curl_run(shell: Shell, served: tuple[str, str]) -> No
     script = here(change, url).replace("/photos/ID", f"/photos/{hits[0]['id']}")
     shell.run(script.replace("curl ", "curl --fail-with-body -sS "), KEY=key)
     # Declared, one added and one removed.
-    assert json.loads(shell.run("deepfood info gallery --json"))["count"] == 24
+    assert json.loads(shell.run("deepfood info gallery --json"))["photos"] == 24
     assert "price" in shell.run("deepfood attributes gallery")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import deepfood
 import deepfood_client
 from test_docs import commands
 

@@ -1,6 +1,6 @@
 """deepfood: photo search for food.
 
-Two artefacts and everything between them: a Model turns a photo into a unit vector, a Gallery
+Two artifacts and everything between them: a Model turns a photo into a unit vector, a Gallery
 holds the vectors of many photos and finds the nearest. The names below are the public Python API
 (`docs/python.md`); `docs/architecture.md` is the map of the rest.
 """

@@ -30,7 +30,7 @@ from deepfood.photo_box import Box
 from deepfood.release.cached import cached
 from deepfood.release.shelf import is_release, refuse_release
 from deepfood.serve.question import Question as Asked
-from deepfood_client.calls import PhotoLike, Question, photo_file, photos_of
+from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
@@ -79,7 +79,7 @@ class Gallery:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow images, or `ids`.
+        """The photos most like those given: paths, bytes, Pillow images, or an `id`.
 
         What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
         DatasetError for a path that cannot be read, and QueryError.
@@ -144,9 +144,9 @@ class Gallery:
         defaults = Asked()
         return Asked(
             photos=tuple(_bytes_of(one, limits) for one in photos),
-            ids=tuple(question.get("ids", ())),
-            not_photos=tuple(_bytes_of(one, limits) for one in question.get("not_photos", ())),
-            not_ids=tuple(question.get("not_ids", ())),
+            ids=tuple(each(question.get("id"))),
+            not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
+            not_ids=tuple(each(question.get("not_id"))),
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,
@@ -337,7 +337,7 @@ def train_model(
     seed: int = 0,
     val_share: float = 0.1,
     device: str = "auto",
-    workers: int | None = None,
+    threads: int | None = None,
     checkpoint_every_s: float = 300.0,
     fresh: bool = False,
     even_if_worse: bool = False,
@@ -374,7 +374,7 @@ def train_model(
         cache=cache,
         pictures_bytes=settings.pictures_bytes,
         device=device,
-        workers=workers or available_cores(),
+        workers=threads or available_cores(),
         checkpoint_s=checkpoint_every_s,
         fresh=fresh,
         even_if_worse=even_if_worse,

@@ -1,8 +1,8 @@
-"""Artefacts: a folder with `manifest.json`, which lists every file with its size and SHA-256.
+"""Artifacts: a folder with `manifest.json`, which lists every file with its size and SHA-256.
 
 The manifest is the commit point: files are written first, under names no reader looks at, then
 the manifest replaces its predecessor in one atomic rename. A crash at any moment leaves the old
-artefact or the new one, never a mixture.
+artifact or the new one, never a mixture.
 
 The manifest's last field is the SHA-256 of all bytes before it: one that was altered is never
 believed. Format 1 had no such field; such manifests are read, and written as format 2 (those of
@@ -38,7 +38,7 @@ MANIFEST = "manifest.json"
 #: Unfinished work of a build, which the next build goes on with.
 BUILDING = "building"
 
-#: Opening checks the contents of artefacts up to this size; beyond it only sizes, to open in time.
+#: Opening checks the contents of artifacts up to this size; beyond it only sizes, to open in time.
 #: `deepfood verify` always reads every byte.
 CHECK_ON_OPEN_BYTES = 256 * 2**20
 
@@ -55,14 +55,14 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _inside(name: str) -> str:
-    """A file name in a manifest is a relative path that stays inside the artefact's folder."""
+    """A file name in a manifest is a relative path that stays inside the artifact's folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or set(name) & set("\\\0"):
-        raise ValueError(f"{name!r} points outside the artefact")
+        raise ValueError(f"{name!r} points outside the artifact")
     return name
 
 
-#: The name of a file of an artefact, whoever says it: it stays inside the artefact's folder.
+#: The name of a file of an artifact, whoever says it: it stays inside the artifact's folder.
 FileName = Annotated[str, AfterValidator(_inside)]
 
 
@@ -91,7 +91,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What every artefact says of itself. Model and Gallery add their own fields."""
+    """What every artifact says of itself. Model and Gallery add their own fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind_wanted: ClassVar[str]
@@ -114,7 +114,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def parse(cls, text: bytes, folder: Path | str) -> Self:
-        """What the manifest of the artefact `folder` says. Raises as `read` does."""
+        """What the manifest of the artifact `folder` says. Raises as `read` does."""
         head, body = _checked(text, folder)
         if head.kind != cls.kind_wanted:
             raise ArtifactFormatError(f"{folder} is a {head.kind}, not a {cls.kind_wanted}")
@@ -169,8 +169,8 @@ class _Head(BaseModel):
 
 
 def kind_of(folder: Path) -> str:
-    """What kind of artefact the folder is. Raises ArtifactMissingError or ArtifactCorruptError."""
-    return _checked(_read_manifest(folder, "artefact"), folder)[0].kind
+    """What kind of artifact the folder is. Raises ArtifactMissingError or ArtifactCorruptError."""
+    return _checked(_read_manifest(folder, "artifact"), folder)[0].kind
 
 
 def with_checksum(text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What `deepfood info` and `deepfood verify` say of an artefact, whichever kind it is."""
+"""What `deepfood info` and `deepfood verify` say of an artifact, whichever kind it is."""
 
 import contextlib
 from collections.abc import Iterator
@@ -40,14 +40,16 @@ def describe(folder: Path) -> dict[str, Any]:
         left_out = [asdict(one) for one in now.store.skipped()]
         about = now.manifest
         return {
-            **about.model_dump(mode="json", exclude={"files", "index", "index_by_size"}),
-            "count": now.count,
+            **about.model_dump(
+                mode="json", exclude={"files", "index", "index_by_size", "model_name"}
+            ),
+            "model": about.model_name,
+            "photos": now.count,
             "labels": len(labels),
             "holes": len(now.alive) - now.count,
             "index": about.index.kind,
             "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             "changes": now.store.state().head.number,
-            "skipped": len(left_out),
             "left_out": left_out,
             "gone": _gone(folder, about, now.store),
         }
@@ -69,13 +71,13 @@ def _gone(folder: Path, now: GalleryManifest, store: Store) -> list[str]:
 
 def _describe_on_milvus(place: Path) -> dict[str, Any]:
     with open_on_milvus(place, load_settings()) as gallery:
-        about = gallery.manifest.model_dump(mode="json", exclude={"index"})
+        about = gallery.manifest.model_dump(mode="json", exclude={"index", "model_name"})
         left_out = [asdict(one) for one in gallery.left_out()]
         return {
             **about,
-            "count": gallery.count,
+            "model": gallery.manifest.model_name,
+            "photos": gallery.count,
             "index": gallery.manifest.index.kind,
-            "skipped": len(left_out),
             "left_out": left_out,
         }
 

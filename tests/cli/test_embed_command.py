@@ -101,7 +101,7 @@ def test_bad_photos_are_reported(tmp_path: Path, model: Path) -> None:
     assert done.returncode == 0
     assert "2 files are left out:" in done.stdout
     assert "  text.jpg: " in done.stdout
-    skipped = json.loads(embed(photos, out, model, "--json").stdout)["skipped"]
+    skipped = json.loads(embed(photos, out, model, "--json").stdout)["left_out"]
     assert [one["file"] for one in skipped] == ["plate-00001.jpg", "text.jpg"]
     with np.load(out) as found:
         assert found["files"].tolist() == ["plate-00000.jpg", "plate-00002.jpg"]

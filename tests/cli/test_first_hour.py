@@ -48,7 +48,7 @@ def test_help_keeps_what_is_in_brackets_and_says_which_model_counts() -> None:
     assert "the gallery's own" in run("search", "-h").stdout
     assert "(the one that ships)" in run("embed", "-h").stdout
     shown = run("verify", "-h").stdout
-    assert "for a repair where the gallery's own copy of it is damaged." in " ".join(shown.split())
+    assert "only if the gallery's own copy of its Model is damaged." in " ".join(shown.split())
 
 
 def test_every_command_has_a_help_line_and_a_group() -> None:
@@ -62,7 +62,7 @@ def test_every_command_has_a_help_line_and_a_group() -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     assert completed("deepfood sea") == ["search"]
     assert completed("deepfood data c") == ["combine", "check"]
-    assert completed("deepfood search gallery --gro") == ["--group"]
+    assert completed("deepfood search gallery --gro") == ["--group-duplicates"]
 
 
 def test_completion_fetches_nothing(tiny_gallery: Path, tmp_path: Path) -> None:

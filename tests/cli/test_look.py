@@ -35,7 +35,7 @@ def fails(*arguments: object) -> str:
 
 def test_a_grid_of_one_feature(small_gallery: SmallGallery, tmp_path: Path) -> None:
     out = tmp_path / "grid.png"
-    done = deepfood("features", small_gallery.folder, "--feature", 10, "--top", 7, "--out", out)
+    done = deepfood("features", small_gallery.folder, "--feature", 10, "-k", 7, "--out", out)
     assert done.returncode == 0, done.stderr
     *rows, last = done.stdout.splitlines()
     values = [float(row.split()[0]) for row in rows]
@@ -48,7 +48,7 @@ def test_a_grid_of_one_feature(small_gallery: SmallGallery, tmp_path: Path) -> N
         assert 2 * 220 < image.height < 3 * 280
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 
-    lowest = deepfood("features", small_gallery.folder, "--feature", 10, "--bottom", "--json")
+    lowest = deepfood("features", small_gallery.folder, "--feature", 10, "--lowest", "--json")
     found = json.loads(lowest.stdout)
     assert found["feature"] == 10
     assert len(found["photos"]) == 10
@@ -64,7 +64,7 @@ def test_photos_that_are_gone_are_said_and_replaced(tmp_path: Path) -> None:
     for seed in range(6):
         (photos / f"{seed}.jpg").write_bytes(jpeg(seed))
     assert deepfood("build", photos, "--out", tmp_path / "g", "--model", model).returncode == 0
-    asked = ["features", tmp_path / "g", "--model", model, "--feature", 3, "--top", 2]
+    asked = ["features", tmp_path / "g", "--model", model, "--feature", 3, "-k", 2]
     before = json.loads(deepfood(*asked, "--json").stdout)["photos"]
     (photos / before[0]["file"]).write_bytes(jpeg(99))
     out = tmp_path / "grid.png"
@@ -84,7 +84,7 @@ def test_photos_that_are_gone_are_said_and_replaced(tmp_path: Path) -> None:
 
 def test_all_features_on_one_page(small_gallery: SmallGallery, tmp_path: Path) -> None:
     out = tmp_path / "features.html"
-    done = deepfood("features", small_gallery.folder, "--all", "--top", 3, "--out", out)
+    done = deepfood("features", small_gallery.folder, "--all", "-k", 3, "--out", out)
     assert done.returncode == 0, done.stderr
     page = out.read_text(encoding="utf-8")
     data = json.loads(
@@ -125,7 +125,7 @@ def test_explain_draws_and_counts(small_gallery: SmallGallery, tmp_path: Path) -
     with Image.open(io.BytesIO(out.read_bytes())) as image:
         assert image.format == "PNG"
     again = deepfood(
-        "explain", small_gallery.folder, photo, "--id", answer["hit"]["id"], "--out", out
+        "explain", small_gallery.folder, photo, "--hit", answer["hit"]["id"], "--out", out
     )
     assert again.returncode == 0, again.stderr
     assert f"{answer['score']:.3f}" in again.stdout
@@ -136,8 +136,8 @@ def test_explain_says_what_is_wrong(small_gallery: SmallGallery, tmp_path: Path)
     photo, json_out = small_gallery.photos[0], "--json"
     asked = ["explain", small_gallery.folder]
     assert "--rank 25: the gallery has 24" in fails(*asked, photo, "--rank", 25, json_out)
-    assert "there is no photo 'nope'" in fails(*asked, photo, "--id", "nope", json_out)
-    assert "not both" in fails(*asked, photo, "--id", "a", "--rank", 1, json_out)
+    assert "there is no photo 'nope'" in fails(*asked, photo, "--hit", "nope", json_out)
+    assert "not both" in fails(*asked, photo, "--hit", "a", "--rank", 1, json_out)
     assert "--out" in fails(*asked, photo)
     assert "there is no" in fails(*asked, tmp_path / "no.jpg", json_out)
     photos, model = tmp_path / "photos", write_tiny_model(tmp_path / "model")

@@ -94,16 +94,16 @@ def test_pages_are_one_list(root: Path) -> None:
         following = json.loads(page)["next"]
         if following is None:
             break
-        after = ["--after", following]
+        after = ["--cursor", following]
     assert pages == whole
     assert len(set(pages)) == 13
 
 
 def test_groups_and_variety(root: Path) -> None:
-    out = json.loads(ask(root, "--group", "-k", 3))["hits"]
+    out = json.loads(ask(root, "--group-duplicates", "-k", 3))["hits"]
     assert [one["file"] for one in out[0]["alike"]] == ["03-small.jpg"]
     assert "03-small.jpg" not in [hit["file"] for hit in out]
-    varied = files(ask(root, "--diverse", "0.9", "-k", 3))
+    varied = files(ask(root, "--diversity", "0.9", "-k", 3))
     assert varied[0] == "03.jpg"
     assert "03-small.jpg" not in varied
     assert files(ask(root, "-k", 2)) == ["03.jpg", "03-small.jpg"]
@@ -113,16 +113,16 @@ def test_like_this_and_not_like_that(root: Path) -> None:
     photos = root / "photos"
     both = files(ask(root, photos / "07.jpg", "-k", 3))
     assert {"03.jpg", "07.jpg"} < set(both)
-    without = files(ask(root, photos / "07.jpg", "--not", photos / "03-small.jpg", "-k", 1))
+    without = files(ask(root, photos / "07.jpg", "--not-photo", photos / "03-small.jpg", "-k", 1))
     assert without == ["07.jpg"]
 
 
 def test_like_a_photo_of_the_gallery_and_attributes_given_with_it(root: Path) -> None:
     photos, gallery, model = root / "photos", root / "gallery", (MODEL, root / "model")
     found = json.loads(ask(root, "-k", 1))["hits"][0]["id"]
-    like = json.loads(said("search", gallery, "--like", found, *model, "-k", 1, "--json"))
+    like = json.loads(said("search", gallery, "--id", found, *model, "-k", 1, "--json"))
     assert [hit["file"] for hit in like["hits"]] == ["03-small.jpg"]  # itself is left out
-    assert "give a PHOTO, or --like ID" in fails("search", gallery)
+    assert "give a PHOTO, or --id ID" in fails("search", gallery)
     priced = ("add", gallery, photos / "11.jpg", *model, "--attributes")
     assert "1 updated" in said(*priced, '{"price": 77}')
     assert files(ask(root, "--where", "price > 70")) == ["11.jpg"]
@@ -173,7 +173,7 @@ def test_a_bad_table_changes_nothing(root: Path) -> None:
 def test_attributes_are_declared_and_dropped(root: Path) -> None:
     gallery = root / "gallery"
     before = said("attributes", gallery, "--json")
-    options = ("--declare", "Vegan:boolean", "--declare", "origin:text", "--safety", "vegan")
+    options = ("--declare", "Vegan=boolean", "--declare", "origin=text", "--safety", "vegan")
     listed = json.loads(said("attributes", gallery, *options, "--json"))["attributes"]
     assert listed[-2:] == [
         {"name": "vegan", "type": "boolean", "safety": True, "known": 0},
@@ -183,11 +183,11 @@ def test_attributes_are_declared_and_dropped(root: Path) -> None:
     assert "no attribute 'orgin': is 'origin' meant?" in told
     assert "price is known of 12 photos" in fails("attributes", gallery, "--drop", "price")
     assert "is 'origin' meant?" in fails("attributes", gallery, "--drop", "orgin")
-    assert "write NAME:text, number" in fails("attributes", gallery, "--declare", "a=text")
-    assert "cannot become a text" in fails("attributes", gallery, "--declare", "vegan:text")
+    assert "write NAME=text, number" in fails("attributes", gallery, "--declare", "a:text")
+    assert "cannot become a text" in fails("attributes", gallery, "--declare", "vegan=text")
     assert "--declare it as well" in fails("attributes", gallery, *options, "--safety", "halal")
     table = root / "dishes.csv"
-    assert "one at a time" in fails("attributes", gallery, table, "--declare", "a:text")
+    assert "one at a time" in fails("attributes", gallery, table, "--declare", "a=text")
     assert "--safety goes with" in fails("attributes", gallery, "--safety", "price")
     said("attributes", gallery, "--drop", "vegan", "--drop", "origin")
     assert said("attributes", gallery, "--json") == before

@@ -59,7 +59,7 @@ def test_a_photo_in_every_form_finds_itself(food: Client, small_gallery: SmallGa
         assert (seen.id, seen.score) == (best.id, pytest.approx(1, abs=0.01))
     assert food.photo(best.id) == path.read_bytes()
     assert Image.open(io.BytesIO(food.thumbnail(best.id))).format == "JPEG"
-    assert best.id not in {hit.id for hit in food.search(ids=[best.id]).hits}
+    assert best.id not in {hit.id for hit in food.search(id=best.id).hits}
     part = food.search(path, box=(0.5, 0.5, 0.5, 0.5), k=1)
     assert part.hits[0].score < 0.9999
     with pytest.raises(ValueError, match="frozen"):

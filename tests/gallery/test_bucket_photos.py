@@ -246,7 +246,7 @@ def test_commands_and_the_service_over_a_bucket(
     model, gallery = write_tiny_model(tmp_path / "model"), tmp_path / "gallery"
     assert run_here("build", url, "--out", gallery, "--model", model) == 0
     assert run_here("evaluate", gallery, url) == 0
-    assert run_here("data", "combine", url, "--to", tmp_path / "all") == 0
+    assert run_here("data", "combine", url, "--out", tmp_path / "all") == 0
     assert run_here("verify", gallery) == 0
     assert run_here("verify", gallery, "--photos-root", f"{s3_bucket}/nowhere") == 1
     assert "Traceback" not in capsys.readouterr().err

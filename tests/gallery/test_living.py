@@ -265,8 +265,8 @@ def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(done.stdout)["label"] is None
     assert "nothing to change" in deepfood("update", gallery, photo_id).stderr
     priced = ("update", gallery, photo_id, "--attributes", '{"price": 4}')
-    assert "--declare price:number" in deepfood(*priced).stderr
-    assert deepfood("attributes", gallery, "--declare", "price:number").returncode == 0
+    assert "--declare price=number" in deepfood(*priced).stderr
+    assert deepfood("attributes", gallery, "--declare", "price=number").returncode == 0
     done = deepfood(*priced)
     assert done.returncode == 0, done.stderr
     listed = json.loads(deepfood("attributes", gallery, "--json").stdout)["attributes"]
@@ -276,7 +276,7 @@ def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "Hot pot" in found.stdout, "searched with the gallery's own copy of its Model"
     assert "1 photo removed" in deepfood("remove", gallery, photo_id).stdout
     assert "Hot pot" not in deepfood("search", gallery, new / "plate-00100.jpg", "-k", 1).stdout
-    assert json.loads(deepfood("info", gallery, "--json").stdout)["count"] == 13
+    assert json.loads(deepfood("info", gallery, "--json").stdout)["photos"] == 13
 
 
 _LIMITED = """

@@ -45,7 +45,7 @@ def test_commands_take_a_folder_of_releases(
 ) -> None:
     for address, count in ((shelf, 4), ("share/food", 4), (f"{shelf}@one", 3)):
         assert run_here("info", address, "--json") == 0
-        assert out_of(capsys)["count"] == count  # type: ignore[index]
+        assert out_of(capsys)["photos"] == count  # type: ignore[index]
         assert run_here("verify", address, "--json") == 0
         assert out_of(capsys) == {"artifact": str(address), "ok": True, "problems": []}
     assert run_here("search", "share/food", "query.jpg", "-k", "1") == 0
@@ -53,7 +53,7 @@ def test_commands_take_a_folder_of_releases(
     assert run_here("rollback", "share/food") == 0
     capsys.readouterr()
     assert run_here("info", "share/food", "--json") == 0
-    assert out_of(capsys)["count"] == 3  # type: ignore[index]
+    assert out_of(capsys)["photos"] == 3  # type: ignore[index]
     for command in (
         ("remove", "share/food", "plate-00000.jpg"),
         ("verify", "share/food", "--repair"),

@@ -45,8 +45,8 @@ def shelf(s3_bucket: str) -> Shelf:
     return Shelf.open(f"{s3_bucket}/food", settings())
 
 
-def push_to(shelf: Shelf, artefact: Path, **how: object):
-    return push(artefact, shelf.bucket.url, settings(), quiet=True, **how)
+def push_to(shelf: Shelf, artifact: Path, **how: object):
+    return push(artifact, shelf.bucket.url, settings(), quiet=True, **how)
 
 
 def pull_from(shelf: Shelf, out: Path, release: str = "", **how: object):
@@ -202,7 +202,7 @@ def test_releases_promote_and_rollback(
     assert run_here("releases", url, "--json") == 0
     said = out_of(capsys)
     assert said["latest"] == {"release": "two", "before": "one"}  # type: ignore[index]
-    assert [(r["name"], r["photo_count"]) for r in said["releases"]] == [("one", 12), ("two", 13)]  # type: ignore[index]
+    assert [(r["name"], r["photos"]) for r in said["releases"]] == [("one", 12), ("two", 13)]  # type: ignore[index]
     for back in ("one", "two"):
         assert run_here("rollback", url) == 0
         assert shelf.latest().release == back  # type: ignore[union-attr]
@@ -230,7 +230,7 @@ def test_commands_read_a_release_and_never_change_it(
         assert run_here("search", address, query, "-k", "1", "--json") == 0
         assert out_of(capsys)["hits"][0]["file"] == "plate-00003.jpg"  # type: ignore[index]
         assert run_here("info", address, "--json") == 0
-        assert out_of(capsys)["count"] == 12  # type: ignore[index]
+        assert out_of(capsys)["photos"] == 12  # type: ignore[index]
         assert run_here("verify", address) == 0
         capsys.readouterr()
     capsys.readouterr()
@@ -409,7 +409,7 @@ def test_a_damaged_blob_is_noticed(shelf: Shelf, gallery: Path, tmp_path: Path) 
     pull_from(shelf, tmp_path / "pulled")
 
 
-def test_a_damaged_artefact_is_not_pushed(shelf: Shelf, embedder: Embedder) -> None:
+def test_a_damaged_artifact_is_not_pushed(shelf: Shelf, embedder: Embedder) -> None:
     onnx = embedder.model.onnx
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"?")
     with pytest.raises(ArtifactError, match=r"model\.onnx"):
@@ -421,7 +421,7 @@ def test_pull_overwrites_nothing_of_ones_own(
     shelf: Shelf, gallery: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
     push_to(shelf, gallery)
-    with pytest.raises(SettingError, match="an artefact of your own"):
+    with pytest.raises(SettingError, match="an artifact of your own"):
         pull_from(shelf, gallery)
     with pytest.raises(SettingError, match="something else"):
         pull_from(shelf, tmp_path / "photos")

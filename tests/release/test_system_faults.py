@@ -121,7 +121,7 @@ def a_file(path: Path) -> None:
         ("pull", pipe, "shelf/releases/one.json", "is no regular file: move it away"),
         ("pull", a_file, "shelf", "it is a file"),
         ("pull over", pipe, "pulled/manifest.json", "was changed since it was pulled"),
-        ("pull over", endless, "pulled/release.json", "holds an artefact of your own"),
+        ("pull over", endless, "pulled/release.json", "holds an artifact of your own"),
         ("releases", forbidden, "shelf/releases", "Permission denied: this user may not"),
         ("releases", a_file, "shelf/releases", "is no folder: move it away"),
         ("promote", a_folder, "shelf/latest", "is no regular file: move it away"),

@@ -118,9 +118,9 @@ def test_what_the_gallery_says_of_itself(client: httpx.Client) -> None:
     about = client.get("/api/v1/gallery").json()
     assert about["photos"] == 24
     assert about["index"] == "exact"
-    samples = client.get("/api/v1/samples", params={"count": 5, "seed": 3}).json()
+    samples = client.get("/api/v1/samples", params={"k": 5, "seed": 3}).json()
     assert len({one["id"] for one in samples}) == 5
-    assert samples == client.get("/api/v1/samples", params={"count": 5, "seed": 3}).json()
+    assert samples == client.get("/api/v1/samples", params={"k": 5, "seed": 3}).json()
     facts = client.get(f"/api/v1/photos/{samples[0]['id']}").json()
     assert facts == {**samples[0], "attributes": {}}
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
@@ -140,8 +140,8 @@ def test_the_openapi_document_names_every_route(client: httpx.Client) -> None:
     assert set(document["paths"]) >= {
         "/search",
         "/api/v1/search",
-        "/photos/{photo_id}",
-        "/thumbnails/{photo_id}",
+        "/photos/{id}",
+        "/thumbnails/{id}",
         "/healthz",
         "/readyz",
     }

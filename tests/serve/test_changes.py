@@ -77,14 +77,14 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
             many = servers.enter_context(serving(root / "gallery", "--workers", "2"))
             single = servers.enter_context(serving(root / "gallery"))
         run_deepfood(
-            *("attributes", root / "gallery", "--declare", "price:number"),
+            *("attributes", root / "gallery", "--declare", "price=number"),
             *(
                 "--declare",
-                "diet:list",
+                "diet=list",
                 "--declare",
-                "spicy:boolean",
+                "spicy=boolean",
                 "--declare",
-                "allergens:list",
+                "allergens=list",
             ),
         )
         yield Living(root / "gallery", many, single)
@@ -169,7 +169,7 @@ def test_an_attribute_is_declared_before_it_is_said(living: Living) -> None:
     before = httpx.get(f"{living.single.url}/api/v1/gallery").json()["attributes"]
     told = problem(say(pirce=5), 422)
     assert "no attribute 'pirce': is 'price' meant?" in told
-    assert "--declare pirce:number, or POST /api/v1/attributes" in told
+    assert "--declare pirce=number, or POST /api/v1/attributes" in told
     assert "is 'allergens' meant?" in problem(say(price=5, alergens=["milk"]), 422)
     assert "is 'spicy' meant?" in problem(
         add(living.many.url, jpeg(104), attributes='{"spicey":1}'), 422

@@ -61,7 +61,7 @@ def test_both_photos_come_back_under_their_heat(
         assert cells.shape == (7, 7)
         assert cells.sum() == pytest.approx(answer["score"], abs=1e-4)
         strongest = max(strongest, float(np.abs(cells).max()))
-        assert side["square"] == 0.875
+        assert side["crop"] == 0.875
         head, _, body = side["picture"].partition(",")
         assert head == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(body))) as image:
@@ -150,7 +150,7 @@ def test_a_model_without_heat_maps_and_a_photo_that_is_gone_say_so(tmp_path: Pat
         serving(tmp_path / "g", "--model", str(model)) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
-        first, second = (one["id"] for one in client.get("/api/v1/samples?count=2").json())
+        first, second = (one["id"] for one in client.get("/api/v1/samples?k=2").json())
         answer = client.post(ADDRESS, json={"id": first, "hit": second})
         assert "the Model tiny has no heat maps" in problem(answer, 422)
         for path in photos.iterdir():

@@ -162,13 +162,13 @@ def test_null_is_as_good_as_not_given_for_every_optional_field(url: str) -> None
         ("/api/v1/search", "post"): {"id": found},
         ("/api/v1/explain", "post"): {"id": found, "hit": found},
         ("/api/v1/photos", "post"): {"photo": data_url(jpeg(1))},
-        ("/api/v1/photos/{photo_id}", "patch"): {"name": "Plate"},
+        ("/api/v1/photos/{id}", "patch"): {"name": "Plate"},
     }
     for (path, method), body in given.items():
         content = document["paths"][path][method]["requestBody"]["content"]
         properties = content["application/json"]["schema"]["properties"]
         optional = set(properties) - set(content["application/json"]["schema"].get("required", ()))
-        to = url + path.format(photo_id=found)
+        to = url + path.format(id=found)
 
         def ask(sent: dict[str, Any], method: str = method, to: str = to) -> tuple[int, Any]:
             answer = httpx.request(method, to, json=sent, headers=BEARER)

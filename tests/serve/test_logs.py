@@ -76,8 +76,8 @@ def test_a_request_is_a_line_of_json(client: httpx.Client, server: Server) -> No
 @pytest.mark.parametrize(
     ("path", "route", "status", "level"),
     [
-        ("/photos/0123456789abcdef0123", "/photos/{photo_id}", 404, "info"),
-        ("/api/v1/photos/0123456789abcdef0123", "/api/v1/photos/{photo_id}", 404, "info"),
+        ("/photos/0123456789abcdef0123", "/photos/{id}", 404, "info"),
+        ("/api/v1/photos/0123456789abcdef0123", "/api/v1/photos/{id}", 404, "info"),
         ("/static/app.js", "/static", 200, "info"),
         ("/static/nothing.js", "/static", 404, "info"),
         ("/search", "/search", 405, "info"),
@@ -127,7 +127,7 @@ def test_what_clients_send_is_not_logged(client: httpx.Client, server: Server) -
     key = {"Authorization": f"Bearer {SECRET}"}
     asked = [
         client.get(f"/{SECRET}?{SECRET}={SECRET}", headers={"Cookie": SECRET, "Referer": SECRET}),
-        client.get("/api/v1/samples", params={"count": 1, "key": SECRET}),
+        client.get("/api/v1/samples", params={"k": 1, "key": SECRET}),
         client.get(f"/photos/{SECRET}", headers={"User-Agent": SECRET}),
         client.post("/api/v1/search", files={"photo": (SECRET, SECRET.encode())}),
         client.post("/api/v1/search", json={"photo": SECRET, "where": f"{SECRET} < 1"}),

@@ -25,7 +25,7 @@ def behind(tiny_gallery: Path) -> Iterator[str]:
 
 
 def test_head_is_get_without_its_body(url: str) -> None:
-    photo = httpx.get(f"{url}/api/v1/samples?count=1").json()[0]["id"]
+    photo = httpx.get(f"{url}/api/v1/samples?k=1").json()[0]["id"]
     addresses = ["", "healthz", "readyz", "docs", "openapi.json", "static/app.js", "nowhere"]
     addresses += ["api/v1/gallery", f"photos/{photo}", f"thumbnails/{photo}", "photos/none"]
     for address in addresses:

@@ -93,7 +93,7 @@ def hit_names(page: Page) -> list[str]:
 
 def sample(page: Page, name: str) -> str:
     """The id of the gallery's photo of that name."""
-    photos = page.request.get("/api/v1/samples?count=48").json()
+    photos = page.request.get("/api/v1/samples?k=48").json()
     return next(str(photo["id"]) for photo in photos if photo["name"] == name)
 
 
@@ -163,14 +163,14 @@ def test_back_and_forward_walk_through_the_searches(
     uploaded = hit_names(page)
     page.locator("#hits .like").nth(2).click()
     expect_hits(page, f"Photos like {uploaded[2]}")
-    assert re.search(r"/\?like=[0-9a-f]{20}$", page.url)
+    assert re.search(r"/\?id=[0-9a-f]{20}$", page.url)
     alike = hit_names(page)
     assert alike != uploaded
 
     page.go_back()
     expect_hits(page, "Photos like yours")
     assert hit_names(page) == uploaded
-    assert "like" not in page.url
+    assert "id=" not in page.url
     page.go_forward()
     expect_hits(page, f"Photos like {uploaded[2]}")
     assert hit_names(page) == alike
@@ -191,7 +191,7 @@ def test_two_uploads_are_kept_apart(page: Page, small_gallery: SmallGallery) -> 
 
 def test_a_search_survives_reload_and_can_be_shared(page: Page, context: BrowserContext) -> None:
     photo_id = sample(page, "Борщ")
-    page.goto(f"/?like={photo_id}")
+    page.goto(f"/?id={photo_id}")
     expect_hits(page, "Photos like Борщ")
     page.get_by_role("button", name="Show more").click()
     expect_hits(page, "Photos like Борщ", count=len(DISHES) - 1)
@@ -234,7 +234,7 @@ def test_an_upload_stays_in_this_tab(page: Page, small_gallery: SmallGallery) ->
     )
     page.locator("#show").evaluate("e => { e.closest('details').open = true }")
     page.locator("#show").select_option("varied")  # the same photo, in another place of the history
-    expect(page).to_have_url(re.compile("show=varied"))
+    expect(page).to_have_url(re.compile("diversity="))
     expect_hits(page, "Photos like yours")
     page.reload()
     expect_hits(page, "Photos like yours")
@@ -357,7 +357,7 @@ def test_why_a_photo_was_found_is_shown_for_an_upload(
 
 
 def test_why_works_for_a_photo_of_the_gallery_with_the_keyboard(page: Page) -> None:
-    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.goto(f"/?id={sample(page, 'Tomato soup')}")
     expect_hits(page, "Photos like Tomato soup")
     button = page.locator("#hits .ask").first
     button.focus()
@@ -397,7 +397,7 @@ def test_why_of_a_photo_that_the_browser_cannot_show(page: Page) -> None:
 def test_why_that_fails_is_told_kindly_and_can_be_asked_again(page: Page, watch: Watch) -> None:
     watch.expect("status of 422")
     watch.expect("net::ERR_FAILED")
-    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.goto(f"/?id={sample(page, 'Tomato soup')}")
     expect_hits(page, "Photos like Tomato soup")
     said = {"type": "about:blank", "title": "x", "status": 422, "detail": "the Model has no map"}
     page.route("**/api/v1/explain", lambda route: route.fulfill(status=422, json=said), times=1)
@@ -415,7 +415,7 @@ def test_why_that_fails_is_told_kindly_and_can_be_asked_again(page: Page, watch:
 
 
 def test_an_answer_that_comes_too_late_is_not_shown(page: Page) -> None:
-    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.goto(f"/?id={sample(page, 'Tomato soup')}")
     expect_hits(page, "Photos like Tomato soup")
     held: list[Route] = []
     page.route("**/api/v1/explain", lambda route: held.append(route), times=1)
@@ -430,7 +430,7 @@ def test_an_answer_that_comes_too_late_is_not_shown(page: Page) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_why_fits_the_screen(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
-    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.goto(f"/?id={sample(page, 'Tomato soup')}")
     expect_hits(page, "Photos like Tomato soup")
     ask_why(page)
     expect(page.locator("#why-legend")).to_be_visible()
@@ -449,7 +449,7 @@ def test_why_fits_the_screen(page: Page, width: int) -> None:
 
 def test_an_unknown_photo_in_the_address_is_told_kindly(page: Page, watch: Watch) -> None:
     watch.expect("status of 404")
-    page.goto(f"/?like={UNKNOWN_ID}")
+    page.goto(f"/?id={UNKNOWN_ID}")
     expect(page.get_by_role("heading", level=1)).to_have_text("That did not work")
     expect(page.locator("#problem-text")).to_contain_text(UNKNOWN_ID)
     expect(page.get_by_role("status")).to_contain_text(UNKNOWN_ID)
@@ -644,7 +644,7 @@ def test_axe_finds_nothing(page: Page, watch: Watch, scheme: str) -> None:
     expect(page.locator("#why-legend")).to_be_visible()
     faults["why"] = axe(page)
     watch.expect("status of 404")
-    page.goto(f"/?like={UNKNOWN_ID}")
+    page.goto(f"/?id={UNKNOWN_ID}")
     expect(page.locator("#problem")).to_be_visible()
     faults["problem"] = axe(page)
     page.goto("/docs")
@@ -668,19 +668,19 @@ def test_nothing_scrolls_sideways(page: Page, watch: Watch, width: int) -> None:
     assert no_sideways_scroll(page)
     assert small_targets(page) == []
     long = page.locator("#sample-list .like", has_text="Grandmother")
-    page.goto(f"/?like={sample(page, LONG_NAME)}")
+    page.goto(f"/?id={sample(page, LONG_NAME)}")
     expect(page.locator("#hits .percent")).to_have_count(9)
     assert no_sideways_scroll(page)
     assert small_targets(page) == []
     assert long.count() == 0
-    for path in (f"/?like={UNKNOWN_ID}", "/docs", "/nothing/" + "here" * 100):
+    for path in (f"/?id={UNKNOWN_ID}", "/docs", "/nothing/" + "here" * 100):
         page.goto(path)
         expect(page.locator("h1")).to_have_count(1 if path[1] != "?" else 2)
         assert no_sideways_scroll(page), path
 
 
 def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
-    page.goto(f"/?like={sample(page, 'Tomato soup')}")
+    page.goto(f"/?id={sample(page, 'Tomato soup')}")
     page.get_by_role("button", name="Show more").click()
     expect(page.locator("#hits .percent")).to_have_count(len(DISHES) - 1)
     sizes = page.evaluate(
@@ -789,9 +789,9 @@ def test_a_dish_it_knows_is_named(dish_page: Page, dish_gallery: Path) -> None:
     expect_hits(page, "Photos like yours", count=27)
     expect(verdict).to_have_text(sentence)  # however many photos are shown
     page.locator("#refine summary").click()
-    for show in ("varied", "grouped"):  # and whichever are
-        page.locator("#show").select_option(show)
-        expect(page).to_have_url(re.compile(f"show={show}"))
+    for show, address in (("varied", "&diversity="), ("grouped", "group_duplicates=true$")):
+        page.locator("#show").select_option(show)  # and whichever are
+        expect(page).to_have_url(re.compile(address))
         expect_hits(page, "Photos like yours")
         expect(verdict).to_have_text(sentence)
         expect(page.locator("#hits .same-dish").first).to_have_text("likely the same dish")

@@ -109,7 +109,7 @@ def test_labels_come_from_the_routes_alone(measured: Measured) -> None:
             client.get(f"/static/{number}")
             client.get(f"/wp-{number}", params={"q": number})
             client.request("PROPFIND", f"/{number}")
-    missing = ("deepfood_request_seconds_count", "GET", "/photos/{photo_id}", "404")
+    missing = ("deepfood_request_seconds_count", "GET", "/photos/{id}", "404")
     measured.wait_for(lambda now: now.get(missing, 0) >= 20)
     seen = {key[1:] for key in measured.read() if key[0] == "deepfood_request_seconds_count"}
     assert {route for _, route, _ in seen} <= {*paths, "/static", "/openapi.json", "unmatched"}

@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -154,9 +156,9 @@ def test_a_wrong_filter_is_said_below_the_field_and_changes_nothing(page: Page) 
 
 def test_a_wrong_filter_in_the_address_and_none_that_pass(page: Page) -> None:
     like = page.locator("#hits .like").first.get_attribute("data-id")
-    page.goto(f"/?like={like}&where=calories+%3C+3")
+    page.goto(f"/?id={like}&where=calories+%3C+3")
     expect(page.get_by_role("alert")).to_contain_text("There is no attribute 'calories'")
-    page.goto(f"/?like={like}&where=price+%3C+0")
+    page.goto(f"/?id={like}&where=price+%3C+0")
     expect(page.locator("#summary")).to_have_text("No photo passes the filter")
     expect(page.locator("#where")).to_have_value("price < 0")
 
@@ -190,14 +192,14 @@ def test_near_duplicates_are_one_and_can_be_opened(page: Page) -> None:
     page.locator("#show").select_option("grouped")
     expect(page.locator("#hits .twin")).to_have_count(2)
     expect(page.locator("#show")).to_be_focused()
-    assert "show=grouped" in page.url
+    assert page.url.endswith("?group_duplicates=true")
     page.get_by_role("button", name="Show more").click()
     expect_hits(page, "Photos like yours", count=27)
     twin = page.locator("#hits .twin").first
     title = twin.get_by_role("img").get_attribute("alt").replace("More like", "Photos like")
     twin.click()
     expect_hits(page, title)
-    assert re.search(r"\?like=[0-9a-f]{20}&show=grouped$", page.url)
+    assert re.search(r"\?id=[0-9a-f]{20}&group_duplicates=true$", page.url)
     page.go_back()
     expect_hits(page, "Photos like yours", count=27)
     expect(page.locator("#show")).to_have_value("grouped")
@@ -232,6 +234,22 @@ def test_a_link_of_an_upload_keeps_the_filter(page: Page, photos: Path) -> None:
     other.locator("#sample-list .like").first.click()
     expect(other.locator("#where")).to_have_value("price < 3")
     expect(other.locator("#hits .card")).not_to_have_count(0)
+
+
+def test_the_address_asks_in_the_words_of_the_api(page: Page, url: str) -> None:
+    apply(page, "price < 30")
+    expect(page.locator("#summary")).to_contain_text("that pass the filter")
+    page.locator("#show").select_option("varied")
+    expect(page).to_have_url(re.compile("diversity="))
+    expect_hits(page, "Photos like yours")
+    title = f"Photos like {page.locator('#hits .name').nth(1).inner_text()}"
+    page.locator("#hits .like").nth(1).click()
+    expect_hits(page, title)
+    asked = dict(parse_qsl(urlsplit(page.url).query))
+    assert asked.keys() == {"id", "where", "group_duplicates", "diversity"}
+    hits = httpx.post(f"{url}/api/v1/search", data=asked).json()["hits"]
+    shown = page.locator("#hits .like").evaluate_all("all => all.map((e) => e.dataset.id)")
+    assert shown == [hit["id"] for hit in hits]
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -93,7 +93,7 @@ def test_a_search_is_a_span_with_its_parts_in_it(
         assert request.start_time_unix_nano <= part.start_time_unix_nano
         assert part.end_time_unix_nano <= request.end_time_unix_nano
     (failed,) = collector.of_trace(bad, 1).values()
-    assert failed.name == "GET /photos/{photo_id}"
+    assert failed.name == "GET /photos/{id}"
     assert failed.status.code == Status.STATUS_CODE_UNSET  # a 404 is no fault of the server
     assert collector.services == {"deepfood"}
     assert not any(SECRET.encode() in span.SerializeToString() for span in collector.spans)

@@ -122,7 +122,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_numbers(
     command = [sys.executable, "-m", "deepfood.cli", "train", dishes, "--out", out]
     command += ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32"]
     command += ["--batch", "8", "--epochs", "3", "--patience", "0", "--val-share", "0.2"]
-    command += ["--checkpoint-every", "0", "--workers", "2", "--device", "cpu"]
+    command += ["--checkpoint-every", "0", "--threads", "2", "--device", "cpu"]
     last = out / TRAINING / LAST
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -232,11 +232,11 @@ def arguments(dishes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return ["quantize", dishes, "--model", base, "--out", tmp_path / "int8"]
 
 
-def test_the_command_refuses_in_one_line_and_status_2(
+def test_the_command_refuses_in_one_line_and_status_1(
     arguments: list[object], tmp_path: Path
 ) -> None:
     refused = deepfood(*arguments, "--json")
-    assert refused.returncode == 2
+    assert refused.returncode == 1
     assert refused.stderr.startswith("deepfood: the int8 Model finds less")
     assert refused.stderr.count("\n") == 1
     assert json.loads(refused.stdout)["written"] is False

@@ -38,14 +38,15 @@ PhotoLike = str | os.PathLike[str] | bytes | Picture
 
 
 class Question(TypedDict, total=False):
-    """What a search may be asked besides its photos; docs of POST /api/v1/search say each.
+    """What a search may be asked besides its `photo`; docs of POST /api/v1/search say each.
 
-    `ids` and `not_ids` are photos of the gallery; `box` is left, top, width and height as shares.
+    `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike.
+    `box` is left, top, width and height as shares.
     """
 
-    ids: Sequence[str]
-    not_photos: Sequence[PhotoLike]
-    not_ids: Sequence[str]
+    id: str | Sequence[str]
+    not_photo: PhotoLike | Sequence[PhotoLike]
+    not_id: str | Sequence[str]
     k: int
     where: str | None
     box: tuple[float, float, float, float] | None
@@ -70,18 +71,16 @@ class Call(Generic[T]):
     missing: type[DeepfoodError] = PhotoNotFoundError
 
 
-def search(
-    photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
-) -> Call[SearchResult]:
+def search(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[SearchResult]:
     """Raises QueryError where there is nothing to search for, and PhotoError."""
-    files = [("photo", photo_file(one)) for one in photos_of(photos, question)]
-    files += [("not_photo", photo_file(one)) for one in question.get("not_photos", ())]
+    files = [("photo", photo_file(one)) for one in photos_of(photo, question)]
+    files += [("not_photo", photo_file(one)) for one in each(question.get("not_photo"))]
     data: dict[str, Any] = {}
     for name, value in question.items():
-        if value is None or name == "not_photos":
+        if name in ("id", "not_id"):
+            data[name] = each(value)
+        elif value is None or name == "not_photo":
             continue
-        if name in ("ids", "not_ids"):
-            data[name.removesuffix("s")] = list(value)  # type: ignore[call-overload]
         elif name == "box":
             data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
         else:
@@ -128,8 +127,8 @@ def gallery() -> Call[GalleryFacts]:
     return Call("GET", "/api/v1/gallery", _reader(GalleryFacts))
 
 
-def samples(count: int, seed: int | None) -> Call[list[Photo]]:
-    asked = {"count": count} | ({} if seed is None else {"seed": seed})
+def samples(k: int, seed: int | None) -> Call[list[Photo]]:
+    asked = {"k": k} | ({} if seed is None else {"seed": seed})
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
@@ -157,20 +156,24 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
     return read
 
 
+def each(one_or_several: Any) -> list[Any]:
+    """What may be given alone, or several in a list; None is none."""
+    if one_or_several is None:
+        return []
+    several = isinstance(one_or_several, list | tuple)
+    return list(one_or_several) if several else [one_or_several]
+
+
 def _path(folder: str, name: str) -> str:
     return f"{folder}/{quote(name, safe='')}"
 
 
-def photos_of(
-    photos: PhotoLike | Sequence[PhotoLike] | None, question: Question
-) -> list[PhotoLike]:
-    """The photos to search with. Raises QueryError where there are none, and no ids either."""
-    several: Any = [] if photos is None else photos
-    if not isinstance(several, list | tuple):
-        several = [several]
-    if not several and not question.get("ids"):
-        raise QueryError("nothing to search for: give a photo, or ids of the gallery's own")
-    return list(several)
+def photos_of(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> list[PhotoLike]:
+    """The photos to search with. Raises QueryError where there are none, and no id either."""
+    photos = each(photo)
+    if not photos and not each(question.get("id")):
+        raise QueryError("nothing to search for: give a photo, or the id of one of the gallery")
+    return photos
 
 
 def photo_file(photo: PhotoLike) -> tuple[str, bytes]:

@@ -49,7 +49,7 @@ class Client:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
+        """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
         return self._send(calls.search(photo, question))
 
     def pages(
@@ -94,9 +94,9 @@ class Client:
     def gallery(self) -> GalleryFacts:
         return self._send(calls.gallery())
 
-    def samples(self, count: int = 12, seed: int | None = None) -> list[Photo]:
+    def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
-        return self._send(calls.samples(count, seed))
+        return self._send(calls.samples(k, seed))
 
     def facts(self, photo_id: str) -> PhotoFacts:
         return self._send(calls.facts(photo_id))
@@ -155,7 +155,7 @@ class AsyncClient:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow's pictures, or `ids`."""
+        """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
         return await self._send(calls.search(photo, question))
 
     async def pages(
@@ -200,9 +200,9 @@ class AsyncClient:
     async def gallery(self) -> GalleryFacts:
         return await self._send(calls.gallery())
 
-    async def samples(self, count: int = 12, seed: int | None = None) -> list[Photo]:
+    async def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
-        return await self._send(calls.samples(count, seed))
+        return await self._send(calls.samples(k, seed))
 
     async def facts(self, photo_id: str) -> PhotoFacts:
         return await self._send(calls.facts(photo_id))

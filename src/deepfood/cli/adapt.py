@@ -12,9 +12,14 @@ from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
 
 DatasetArgument = Annotated[
-    Path, typer.Argument(metavar="DATASET", help="A folder of class folders, or a CSV.")
+    Path,
+    typer.Argument(
+        metavar="DATASET",
+        readable=False,
+        help="Labelled photos: a folder of class folders, or a CSV.",
+    ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for the new Model.")]
+OutOption = Annotated[Path, typer.Option("--out", readable=False, help="Folder for the new Model.")]
 
 
 @app.command(rich_help_panel=LEARN)
@@ -25,25 +30,29 @@ def adapt(
     loss: Annotated[
         str,
         typer.Option(
-            help="supcon, cosine-margin, softmax, proxy-anchor, multi-similarity or triplet."
+            help="Loss: supcon, cosine-margin, softmax, proxy-anchor, multi-similarity or triplet."
         ),
     ] = "supcon",
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     val_share: Annotated[
         float,
         typer.Option(
-            min=0.01, max=0.9, help="Held out of each label, where the dataset names no val."
+            min=0.01, max=0.9, help="Share of each label to validate on, if there is no val split."
         ),
     ] = 0.1,
     even_if_worse: Annotated[
         bool,
         typer.Option(
-            "--even-if-worse", help="Go by mAP alone, and write it whatever else gets worse."
+            "--even-if-worse",
+            help="Choose by mAP alone, and write the Model even if other figures get worse.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a head to your labels on a frozen Model. Exit status 1 where that makes it worse."""
+    """Learn your labels in seconds: fit a small head on a frozen Model.
+
+    Exit status 1, and no Model is written, if it would find less than the given one.
+    """
     report = deepfood.adapt_model(
         dataset,
         out,

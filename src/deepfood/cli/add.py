@@ -23,12 +23,15 @@ from deepfood.cli.app import (
 )
 from deepfood.config import load_settings
 
-LabelOption = Annotated[str | None, typer.Option("--label", help='Its label; "" for none.')]
-NameOption = Annotated[str | None, typer.Option("--name", help='What it is called; "" for none.')]
-PhotoName = Annotated[str, typer.Argument(metavar="ID", help="A photo's id, or its file name.")]
+LabelOption = Annotated[
+    str | None, typer.Option("--label", help='Label of the photos; "" for none.')
+]
+NameOption = Annotated[str | None, typer.Option("--name", help='Name of the photos; "" for none.')]
+PhotoName = Annotated[str, typer.Argument(metavar="ID", help="The photo's id or file name.")]
 
 Attributes = Annotated[
-    str | None, typer.Option(help='As a JSON object: {"price": 4}; null makes one unknown.')
+    str | None,
+    typer.Option(metavar="JSON", help='Attributes: {"price": 4}. A null takes a value away.'),
 ]
 
 
@@ -36,7 +39,8 @@ Attributes = Annotated[
 def add(
     gallery: ChangedGalleryArgument,
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTOS", help="Photos, folders or CSVs.")
+        list[Path],
+        typer.Argument(metavar="PHOTOS", readable=False, help="Photos, folders or CSVs."),
     ],
     label: LabelOption = None,
     name: NameOption = None,
@@ -44,10 +48,10 @@ def add(
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Add photos, without a rebuild. Exit status 1 where some are no usable photos.
+    """Add photos to a gallery; they are found at once, without a rebuild.
 
-    Labels and names are those given here, or what the folder or CSV says, as for a build. Further
-    columns of a CSV are attributes, and are declared.
+    Labels and names come from the options, else from the folder or CSV, as in a build. Further
+    columns of a CSV become attributes. Exit status 1 if some files could not be used.
     """
     values = _attributes(attributes)
     settings = load_settings(model=model)
@@ -94,14 +98,13 @@ def add(
 @app.command(rich_help_panel=CHANGE)
 def remove(
     gallery: ChangedGalleryArgument,
-    photos: Annotated[
-        list[str], typer.Argument(metavar="ID", help="Photos' ids, or their file names.")
-    ],
+    photos: Annotated[list[str], typer.Argument(metavar="ID", help="Ids or file names of photos.")],
     as_json: Json = False,
 ) -> None:
-    """Remove photos, without a rebuild; none, where one of them is not there.
+    """Remove photos from a gallery, without a rebuild.
 
-    The bytes of photos that were added are deleted; your own files are not touched.
+    If one of them is not in the gallery, none is removed. Copies that `deepfood add` made are
+    deleted; your own files are not touched.
     """
     gone = deepfood.remove_photos(gallery, photos, load_settings(), wait_s=WAIT_S)
     if as_json:
@@ -119,7 +122,7 @@ def update(
     attributes: Attributes = None,
     as_json: Json = False,
 ) -> None:
-    """Change what is said of a photo; a later build keeps it."""
+    """Change the label, name or attributes of a photo. Later builds keep the change."""
     from deepfood.errors import SettingError
 
     if label is None and name is None and attributes is None:

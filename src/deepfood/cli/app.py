@@ -65,7 +65,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="deepfood",
     cls=Commands,
-    help="Photo search for food: find dishes that look like this photo.",
+    help="Photo search for food: find the photos that look like yours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # the brackets of [@RELEASE] would be lost in Rich's own
@@ -119,7 +119,7 @@ def _model_option(default: str) -> Any:
         "--model",
         metavar="MODEL",
         parser=_local,
-        help="A Model: a folder or s3://…",
+        help="A Model: a folder, or s3://bucket/prefix[@RELEASE].",
         show_default=default,
     )
 
@@ -128,12 +128,14 @@ ModelOption = Annotated[Path | None, _model_option("the one that ships")]
 #: Of commands that work on a gallery, which has a copy of its own.
 GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
 BuildModelOption = Annotated[
-    Path | None, _model_option("the gallery's own; of a new one the one that ships")
+    Path | None, _model_option("the gallery's own; for a new gallery the one that ships")
 ]
 GalleryArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="GALLERY", parser=_local, help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
+        metavar="GALLERY",
+        parser=_local,
+        help="A gallery: a folder, or s3://bucket/prefix[@RELEASE].",
     ),
 ]
 SearchedGalleryArgument = Annotated[
@@ -141,26 +143,39 @@ SearchedGalleryArgument = Annotated[
     typer.Argument(
         metavar="GALLERY",
         parser=anywhere,
-        help="A gallery: a folder, s3://bucket/prefix[@RELEASE], or milvus://host:port/name",
+        help="A gallery: a folder, s3://bucket/prefix[@RELEASE] or milvus://host:port/name.",
     ),
 ]
 ChangedGalleryArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="GALLERY", parser=_changed, help="A gallery: a folder, or milvus://host:port/name"
+        metavar="GALLERY", parser=_changed, help="A gallery: a folder, or milvus://host:port/name."
     ),
 ]
 ArtifactArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="ARTIFACT", parser=anywhere, help="A gallery or a Model, also s3://…, milvus://…"
+        metavar="ARTIFACT",
+        parser=anywhere,
+        help="A gallery or a Model: a folder, s3://bucket/prefix[@RELEASE] or milvus://…",
     ),
 ]
 OwnArtifactArgument = Annotated[
-    Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model.")
+    Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model: a folder.")
 ]
-PhotosArgument = Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder, or a CSV.")]
-PhotosRoot = Annotated[Path | None, typer.Option(help="Where the photos are, if they have moved.")]
+PhotosArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PHOTOS", readable=False, help="A folder of photos, a CSV, or s3://bucket/prefix."
+    ),
+]
+PhotosRoot = Annotated[
+    Path | None,
+    typer.Option(
+        readable=False,
+        help="Where the gallery's photos are now, if they have moved since the build.",
+    ),
+]
 
 
 def main() -> None:
@@ -217,11 +232,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version.", is_eager=True, callback=_print_version
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
         ),
     ] = False,
 ) -> None:

@@ -31,28 +31,43 @@ _MOST_CELLS = 200
 def attributes(
     gallery: ChangedGalleryArgument,
     table: Annotated[
-        Path | None, typer.Argument(metavar="TABLE", help="A CSV, or JSON lines (.jsonl).")
+        Path | None,
+        typer.Argument(
+            metavar="TABLE", readable=False, help="A table to import: CSV, or JSON lines (.jsonl)."
+        ),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="NAME=text, number, boolean or list; else as the data shows."),
+        typer.Option(
+            "--type",
+            metavar="NAME=TYPE",
+            help="Type of a column of TABLE: text, number, boolean or list. Repeatable.",
+            show_default="as the values show",
+        ),
     ] = None,
     safety: Annotated[
-        list[str] | None, typer.Option(help="An attribute that must be known to pass a filter.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Treat an attribute as one of safety: a photo passes a filter on it only if its "
+            "value is known. Repeatable.",
+        ),
     ] = None,
     declare: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME:TYPE", help="Declare an attribute: text, number, boolean, list."
+            metavar="NAME=TYPE", help="Declare an attribute, with types as for --type. Repeatable."
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Drop an attribute that no photo has a value of."),
+        typer.Option(
+            metavar="NAME", help="Drop an attribute that no photo has a value of. Repeatable."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring in attributes of photos from a table, declare or drop some, or list those there are."""
+    """List a gallery's attributes; import them from a table; declare or drop one."""
     from deepfood.errors import SettingError
     from deepfood.galleries import import_attributes, known_counts, open_to_read, writer_of
 
@@ -63,8 +78,8 @@ def attributes(
     if safety and table is None and not declare:
         raise SettingError("--safety goes with a TABLE to bring in, or with --declare")
     report, settings = None, load_settings()
-    given = _typed("--type", "=", types)
-    columns = _declarations(_typed("--declare", ":", declare), safety or [])
+    given = _typed("--type", types)
+    columns = _declarations(_typed("--declare", declare), safety or [])
     if table:
         report = import_attributes(gallery, table, given, frozenset(safety or []), settings)
     if columns or drop:
@@ -102,16 +117,16 @@ def attributes(
         print(f"{one.name:17}  {one.type:8} known of {known[one.name]:,} photos{safe}")
 
 
-def _typed(option: str, sign: str, pairs: list[str] | None) -> dict[str, Any]:
+def _typed(option: str, pairs: list[str] | None) -> dict[str, Any]:
     """The type of each name. Raises SettingError."""
     from deepfood.errors import SettingError
     from deepfood.gallery.values import Type
 
     given: dict[str, Any] = {}
     for pair in pairs or []:
-        name, _, type_ = pair.partition(sign)
+        name, _, type_ = pair.partition("=")
         if type_ not in get_args(Type):
-            raise SettingError(f"{option} {pair}: write NAME{sign}text, number, boolean or list")
+            raise SettingError(f"{option} {pair}: write NAME=text, number, boolean or list")
         given[name] = type_
     return given
 
@@ -138,15 +153,20 @@ def dedupe(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, help="Cosine similarity of near-duplicates.", show_default="0.9"
+            min=-1,
+            max=1,
+            help="Cosine similarity from which two photos are near-duplicates.",
+            show_default="0.9",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Picture of them to write, PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Write a picture of the groups, PNG.")
+    ] = None,
     model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """List groups of photos that are nearly the same picture; the largest of each comes first."""
+    """List groups of photos that are nearly the same picture, the largest picture first."""
     from deepfood.galleries import compared, open_gallery
     from deepfood.gallery.duplicates import duplicate_groups
     from deepfood.gallery.queries import NEAR_DUPLICATE

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from deepfood.data.photos import PhotoSource
 
 IndexOption = Annotated[
-    str | None, typer.Option("--index", help="exact, annoy, hnsw or auto.", show_default="auto")
+    str | None,
+    typer.Option("--index", help="Kind of index: exact, annoy, hnsw or auto.", show_default="auto"),
 ]
 
 #: How many files that were left out a build names.
@@ -35,42 +36,52 @@ _SHOWN = 20
 def build(
     photos: PhotosArgument,
     out: Annotated[
-        str, typer.Option("--out", help="Folder for the gallery, or milvus://host:port/name.")
+        str,
+        typer.Option(
+            "--out", help="Where to make the gallery: a folder, or milvus://host:port/name."
+        ),
     ],
     model: BuildModelOption = None,
     index: IndexOption = None,
-    annoy_trees: Annotated[int | None, typer.Option(help="Trees of the annoy index.")] = None,
+    annoy_trees: Annotated[
+        int | None, typer.Option(help="Number of trees of an annoy index.")
+    ] = None,
     annoy_search_k: Annotated[
-        int | None, typer.Option(help="Nodes annoy looks at; -1: trees times k.")
+        int | None, typer.Option(help="Nodes that annoy visits for a search; -1: trees times k.")
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="f32, f16 or i8: how vectors are stored.", show_default="f32"),
+        typer.Option(help="How vectors are stored: f32, f16 or i8.", show_default="f32"),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="local or ray: who embeds the photos.", show_default="local"),
+        typer.Option(
+            help="Where photos are embedded: local, or ray for many machines.", show_default="local"
+        ),
     ] = None,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Let PHOTOS replace the photos of another place."),
+        typer.Option("--replace", help="Allow another folder than the gallery was built from."),
     ] = False,
     allow_loss: Annotated[
         bool,
-        typer.Option("--allow-loss", help="Let more than half of the gallery's photos go."),
+        typer.Option(
+            "--allow-loss", help="Allow the gallery to lose more than half of its photos."
+        ),
     ] = False,
     discard: Annotated[
         bool,
         typer.Option(
             "--discard",
-            help="Embed all photos again where the manifest cannot be read; what was said stays.",
+            help="Start anew if the gallery's manifest cannot be read. Changes by hand are kept.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Embed and index photos. Stopped, it goes on where it was; changed photos are found.
+    """Build a gallery from photos, or bring one up to date.
 
-    What people said of photos is never decided by a build: see `deepfood history`.
+    Only new and changed photos are embedded. If interrupted, run it again to continue. Labels,
+    names and attributes set by hand are kept: see `deepfood history`.
     """
     from deepfood.data.photos import list_photos
 
@@ -101,7 +112,7 @@ def build(
                 "reused": report.reused,
                 "gone": list(report.gone),
                 "notes": list(report.notes),
-                "skipped": [asdict(one) for one in report.skipped],
+                "left_out": [asdict(one) for one in report.skipped],
                 "rows_without_photo": source.rows_without_photo,
                 "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,

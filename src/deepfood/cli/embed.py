@@ -18,11 +18,14 @@ _SHOWN = 20
 @app.command(rich_help_panel=SEARCH)
 def embed(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option("--out", help="A file for the vectors, NAME.npz.")],
+    out: Annotated[Path, typer.Option("--out", readable=False, help="File to write, NAME.npz.")],
     model: ModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Write vectors, ids, files and labels of photos as arrays of numpy. Stopped, it goes on."""
+    """Write the vectors of photos to a file of numpy arrays, for your own programs.
+
+    The file also holds ids, files and labels. If interrupted, run it again to continue.
+    """
     from deepfood.data.photos import list_photos
     from deepfood.gallery.vectors_file import check_vectors_file, write_vectors
 
@@ -44,7 +47,7 @@ def embed(
                 "model_fingerprint": embedder.model.fingerprint,
                 "embedded": found.embedded,
                 "reused": known,
-                "skipped": [asdict(one) for one in found.skipped],
+                "left_out": [asdict(one) for one in found.skipped],
                 "seconds": round(seconds, 3),
             }
         )

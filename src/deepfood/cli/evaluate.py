@@ -10,6 +10,7 @@ from deepfood.cli.app import (
     LEARN,
     GalleryModelOption,
     Json,
+    PhotosRoot,
     SearchedGalleryArgument,
     app,
     print_json,
@@ -24,29 +25,39 @@ def evaluate(
         Path | None,
         typer.Argument(
             metavar="QUERIES",
-            help="Labelled photos to ask with; without, the gallery's own, each left out in turn.",
+            readable=False,
+            help="Labelled photos to search with: a folder, or a CSV.",
+            show_default="the gallery's own, each left out in turn",
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Folder for report.html, to look at.")
+        Path | None,
+        typer.Option("--report", readable=False, help="Write a report to this folder, as HTML."),
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option("--compare", help="A second gallery of the same photos, or a Model."),
+        typer.Option(
+            "--compare",
+            readable=False,
+            help="Compare with a second gallery of the same photos, or with another Model.",
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbours that count.")] = 9,
-    seed: Annotated[int, typer.Option(min=0, help="For everything that is drawn.")] = 0,
+    k: Annotated[
+        int, typer.Option("-k", min=1, max=1000, help="How many nearest photos to judge by.")
+    ] = 9,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     submission: Annotated[
         Path | None,
-        typer.Option(help="Only guess the labels of iFood's test photos, as a CSV for Kaggle."),
+        typer.Option(
+            readable=False,
+            help="Only guess the labels of iFood's test photos, and write a CSV for Kaggle.",
+        ),
     ] = None,
     model: GalleryModelOption = None,
-    photos_root: Annotated[
-        Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
-    ] = None,
+    photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how well a gallery finds and tells dishes, with confidence intervals."""
+    """Measure how good a gallery's answers are, with confidence intervals."""
     from deepfood.errors import SettingError
 
     settings = load_settings(model=model, photos_root=photos_root)

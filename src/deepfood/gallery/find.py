@@ -41,23 +41,23 @@ def find_in(
     k: int,
     *,
     where: Filter | None = None,
-    diverse: float = 0.0,
-    grouped: bool = False,
-    after: str | None = None,
+    diversity: float = 0.0,
+    group_duplicates: bool = False,
+    cursor: str | None = None,
     without: Sequence[str] = (),
 ) -> Found:
     """The k photos nearest to a unit vector, float32 [dim], that pass the filter `where`.
 
-    `diverse` of 0 to 1 trades similarity for variety; `grouped` shows near-duplicates as one;
-    `after` is the `next` of the page before; `without` are ids of photos to leave out. Raises
+    `diversity` of 0 to 1 trades similarity for variety; `group_duplicates` shows near-duplicates as
+    one; `cursor` is the `next` of the page before; `without` are ids of photos to leave out. Raises
     QueryError, also for pages of a varied or grouped answer, whose order is not that of the scores.
     """
-    check_question(k, after, diverse, grouped)
+    check_question(k, cursor, diversity, group_duplicates)
     question = asked(query, str(where or ""), *without)
     while True:
         now = gallery.refresh()
-        cursor = Cursor.parse(after, question, now.manifest.generation) if after else None
-        allowed, notes = _allowed(now, where, cursor, without)
+        start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
+        allowed, notes = _allowed(now, where, start, without)
 
         def search(
             count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
@@ -65,14 +65,14 @@ def find_in(
             return now.index.search(query, count, allowed)
 
         following = None
-        if grouped or diverse != 0:
-            groups, scores = _varied(now, search, k, diverse, grouped)
+        if group_duplicates or diversity != 0:
+            groups, scores = _varied(now, search, k, diversity, group_duplicates)
         else:
-            best, scores, more = page(search, k, cursor)
+            best, scores, more = page(search, k, start)
             groups = [[int(row)] for row in best]
             if more:
-                seen = (cursor.seen if cursor else 0) + k
-                count = cursor.rows if cursor else len(now.vectors)
+                seen = (start.seen if start else 0) + k
+                count = start.rows if start else len(now.vectors)
                 last = float(scores[-1]), int(best[-1])
                 following = Cursor(now.manifest.generation, count, *last, seen).text(question)
         rows = [row for members in groups for row in members]
@@ -92,7 +92,7 @@ def find_in(
 
 
 def _allowed(
-    now: Snapshot, where: Filter | None, cursor: Cursor | None, without: Sequence[str]
+    now: Snapshot, where: Filter | None, start: Cursor | None, without: Sequence[str]
 ) -> tuple[npt.NDArray[np.bool_] | None, tuple[str, ...]]:
     """Which rows to search, None for all, and what there is to say of those left out."""
     allowed, rows = now.allowed, len(now.vectors)
@@ -100,11 +100,11 @@ def _allowed(
     if where is not None:
         selection = where.select(now.store.attributes, rows)
         allowed, notes = selection.mask & now.alive, selection.notes
-    later = cursor is not None and cursor.rows < rows
+    later = start is not None and start.rows < rows
     if later or without:
         allowed = np.ones(rows, np.bool_) if allowed is None else allowed.copy()
-        if cursor is not None:
-            allowed[cursor.rows :] = False
+        if start is not None:
+            allowed[start.rows :] = False
         for photo_id in without:
             found = now.store.find(photo_id)
             if found is not None and found[0] < rows:
@@ -113,10 +113,10 @@ def _allowed(
 
 
 def _varied(
-    now: Snapshot, search: Search, k: int, diverse: float, grouped: bool
+    now: Snapshot, search: Search, k: int, diversity: float, group_duplicates: bool
 ) -> tuple[list[list[int]], Scores]:
     """Groups of rows in the order to show them, and the scores of all of these rows."""
-    groups, best, scores = varied(search, now.vectors.take, k, diverse, grouped)
+    groups, best, scores = varied(search, now.vectors.take, k, diversity, group_duplicates)
     flat = [place for places in groups for place in places]
     return [[int(best[place]) for place in places] for places in groups], scores[flat]
 

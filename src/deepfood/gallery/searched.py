@@ -98,9 +98,9 @@ class SearchedGallery(Protocol):
         k: int,
         *,
         where: Filter | None = None,
-        diverse: float = 0.0,
-        grouped: bool = False,
-        after: str | None = None,
+        diversity: float = 0.0,
+        group_duplicates: bool = False,
+        cursor: str | None = None,
         without: Sequence[str] = (),
     ) -> Found: ...
     def vector(self, photo_id: str) -> Vector: ...

@@ -17,11 +17,11 @@ _POOL = 5
 _LARGEST_POOL = 2000
 
 
-def check_question(k: int, after: str | None, diverse: float, grouped: bool) -> None:
+def check_question(k: int, cursor: str | None, diversity: float, group_duplicates: bool) -> None:
     """Raise QueryError for k < 1, and for a further page of a choice that is not the nearest."""
     if k < 1:
         raise QueryError(f"k = {k}: ask for at least 1 photo")
-    if after is not None and (grouped or diverse != 0):
+    if cursor is not None and (group_duplicates or diversity != 0):
         raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
 
 
@@ -29,8 +29,8 @@ def varied(
     search: Callable[[int], tuple[Hits, Vectors]],
     vectors_of: Callable[[Hits], Vectors],
     k: int,
-    diverse: float,
-    grouped: bool,
+    diversity: float,
+    group_duplicates: bool,
 ) -> tuple[list[list[int]], Hits, Vectors]:
     """Groups of places among the hits, the most similar first; the hits, and their scores.
 
@@ -43,11 +43,13 @@ def varied(
         pool = min(pool, max(_LARGEST_POOL, k))
         hits, scores = search(pool)
         vectors = vectors_of(hits)
-        groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(hits))]
-        enough = len(groups) >= k * (_POOL if diverse else 1)
+        groups = (
+            group(vectors, NEAR_DUPLICATE) if group_duplicates else [[i] for i in range(len(hits))]
+        )
+        enough = len(groups) >= k * (_POOL if diversity else 1)
         if enough or len(hits) < pool or pool >= _LARGEST_POOL:
             break
         pool *= 4
     firsts = [members[0] for members in groups]
-    chosen = diversify(vectors[firsts], scores[firsts], k, diverse)
+    chosen = diversify(vectors[firsts], scores[firsts], k, diversity)
     return [groups[i] for i in np.sort(chosen)], hits, scores

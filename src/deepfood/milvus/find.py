@@ -31,21 +31,21 @@ def find_in(
     k: int,
     *,
     where: Filter | None = None,
-    diverse: float = 0.0,
-    grouped: bool = False,
-    after: str | None = None,
+    diversity: float = 0.0,
+    group_duplicates: bool = False,
+    cursor: str | None = None,
     without: Sequence[str] = (),
 ) -> Found:
     """As `deepfood.gallery.find.find_in`, which says what all of it means."""
-    check_question(k, after, diverse, grouped)
+    check_question(k, cursor, diversity, group_duplicates)
     generation = gallery.refresh()
     manifest, now = generation.manifest, generation.rows
     question = asked(query, str(where or ""), *without)
-    cursor = Cursor.parse(after, question, manifest.generation) if after else None
+    start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     expression = expression_of(where, manifest.columns) if where else None
     parts = [f"({expression.passes})"] if expression else []
-    first_page = cursor.rows if cursor else time.time_ns()
-    if cursor:
+    first_page = start.rows if start else time.time_ns()
+    if start:
         parts.append(f"{WRITTEN} <= {first_page}")
     if ids := [one for one in without if is_id(one)]:
         parts.append(f"not (id in [{quoted(ids)}])")
@@ -64,7 +64,7 @@ def find_in(
                 )
         return [hit_of(row) for row in rows]
 
-    if grouped or diverse != 0:
+    if group_duplicates or diversity != 0:
 
         def pool(count: int) -> tuple[list[Hit], Vectors]:
             hits = nearest(count)
@@ -73,7 +73,7 @@ def find_in(
         def vectors_of(hits: list[Hit]) -> Vectors:
             return now.vectors([hit.photo.id for hit in hits], len(query))
 
-        groups, hits, _ = varied(pool, vectors_of, k, diverse, grouped)
+        groups, hits, _ = varied(pool, vectors_of, k, diversity, group_duplicates)
         shown = [[hits[i] for i in places] for places in groups]
         return _found(attributes, shown, notes, None, now.count(allowed))
     found: dict[int, Hit] = {}
@@ -87,13 +87,13 @@ def find_in(
         order = np.lexsort((numbers, -scores))
         return numbers[order], scores[order]
 
-    rows, scores, more = page(search, k, cursor)
+    rows, scores, more = page(search, k, start)
     following = None
     if more:
-        seen = (cursor.seen if cursor else 0) + k
+        seen = (start.seen if start else 0) + k
         last = float(scores[-1]), int(rows[-1])
         following = Cursor(manifest.generation, first_page, *last, seen).text(question)
-    complete = following is None and cursor is None
+    complete = following is None and start is None
     total = len(rows) if complete else now.count(allowed)
     return _found(attributes, [[found[int(row)]] for row in rows], notes, following, total)
 

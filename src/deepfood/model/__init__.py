@@ -1,4 +1,4 @@
-"""The Model artefact: opening one, the one that ships, and making new ones from a network."""
+"""The Model artifact: opening one, the one that ships, and making new ones from a network."""
 
 from deepfood.model.artifact import Model, ModelManifest, open_model
 

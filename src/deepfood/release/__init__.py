@@ -1,1 +1,1 @@
-"""Releases: artefacts in a bucket, whole or not at all, of which only what changed travels."""
+"""Releases: artifacts in a bucket, whole or not at all, of which only what changed travels."""

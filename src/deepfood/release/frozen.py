@@ -21,7 +21,7 @@ from deepfood.release.checked import CheckedVectors, Readable, check_catalogue, 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the artefact: the first `bytes` of what is open; `sha256` where that is known."""
+    """A file of the artifact: the first `bytes` of what is open; `sha256` where that is known."""
 
     name: str
     file: Readable
@@ -44,7 +44,7 @@ class Frozen:
 
 @contextlib.contextmanager
 def frozen(folder: Path, photos_root: Path | None = None) -> Iterator[Frozen]:
-    """Open all files of an artefact. Raises ArtifactError."""
+    """Open all files of an artifact. Raises ArtifactError."""
     with contextlib.ExitStack() as stack:
         if kind_of(folder) == "model":
             yield _model(folder, stack)

@@ -113,7 +113,7 @@ def _check_unchanged(out: Path) -> None:
         return
     origin = Origin.of(out)
     if origin is None:
-        what = "an artefact of your own" if (out / MANIFEST).is_file() else "something else"
+        what = "an artifact of your own" if (out / MANIFEST).is_file() else "something else"
         raise SettingError(f"--out {out} holds {what}: name a new folder, or one pulled before")
     for name in changed_since(out, origin.release):
         raise SettingError(

@@ -45,7 +45,7 @@ class PushReport:
 
 
 def push(
-    artefact: Path,
+    artifact: Path,
     url: str,
     settings: Settings,
     *,
@@ -63,7 +63,7 @@ def push(
     if name is not None:
         check_name(name)
     with (
-        frozen(artefact, settings.photos_root) as source,
+        frozen(artifact, settings.photos_root) as source,
         marked(shelf.bucket, "push") as mark,
     ):
         wanted = source.photos if photos else []

@@ -44,7 +44,7 @@ def refuse_release(place: str) -> None:
 
 
 class Shelf:
-    """Releases of one artefact; every method raises StorageError."""
+    """Releases of one artifact; every method raises StorageError."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket

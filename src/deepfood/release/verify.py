@@ -20,7 +20,7 @@ def release_problems(address: str, settings: Settings, *, quiet: bool = False) -
     """One line for each fault of the release that is named, or is the latest; none: it is whole.
 
     What its files are made of and all photos are read from the bucket, and compared; then the
-    artefact is checked that they make. Raises StorageError where the bucket, or the release's own
+    artifact is checked that they make. Raises StorageError where the bucket, or the release's own
     record, cannot be read.
     """
     url, name = parse_address(address)
@@ -29,7 +29,7 @@ def release_problems(address: str, settings: Settings, *, quiet: bool = False) -
     problems = _blob_problems(shelf, _chunks(release), quiet=quiet)
     if not problems:
         folder = CachedReleases(address, settings, quiet=quiet).compared(release)
-        return list(_artefact_problems(folder, settings, quiet=quiet))
+        return list(_artifact_problems(folder, settings, quiet=quiet))
     try:
         problems += _blob_problems(shelf, shelf.photos(release), quiet=quiet)
     except StorageError as error:
@@ -70,8 +70,8 @@ def _blob_problems(shelf: Shelf, blobs: dict[str, int], *, quiet: bool) -> list[
     return sorted(problems)
 
 
-def _artefact_problems(folder: Path, settings: Settings, *, quiet: bool) -> Iterator[str]:
-    """What is wrong with the artefact; photos that travelled are read from the bucket."""
+def _artifact_problems(folder: Path, settings: Settings, *, quiet: bool) -> Iterator[str]:
+    """What is wrong with the artifact; photos that travelled are read from the bucket."""
     try:
         if kind_of(folder) == "model":
             yield from ModelManifest.read(folder).problems(folder, contents=True)

@@ -19,7 +19,7 @@ from deepfood.errors import DeepfoodError
 from deepfood.photo import Limits
 from deepfood.serve import changes, explain, logs
 from deepfood.serve.answers import ReadyOut, UrlsOut
-from deepfood.serve.bodies import SEARCH_FORM, SearchRequest, accepts
+from deepfood.serve.bodies import SEARCH_FORM, PhotoId, SearchRequest, accepts
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.door import Door
 from deepfood.serve.drain import LastAnswers, drained
@@ -201,24 +201,24 @@ async def gallery(request: Request) -> GalleryFacts:
 
 @router.get("/api/v1/samples", tags=["gallery"])
 async def samples(
-    request: Request, count: Annotated[int, Query(ge=1, le=48)] = 12, seed: int | None = None
+    request: Request, k: Annotated[int, Query(ge=1, le=48)] = 12, seed: int | None = None
 ) -> list[Photo]:
     """Photos of the gallery drawn at random, to start from."""
     seed = secrets.randbits(32) if seed is None else seed
-    drawn = await read(request, _service(request).gallery.sample, count, seed)
+    drawn = await read(request, _service(request).gallery.sample, k, seed)
     return [photo_of(request, photo) for photo in drawn]
 
 
-@router.get("/api/v1/photos/{photo_id}", tags=["gallery"], responses={404: PROBLEMS[404]})
-async def photo_facts(request: Request, photo_id: str) -> PhotoFacts:
+@router.get("/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]})
+async def photo_facts(request: Request, photo_id: PhotoId) -> PhotoFacts:
     """What the gallery says of one photo."""
     return await read(request, facts_of, request, photo_id)
 
 
 @router.get(
-    "/photos/{photo_id}", tags=["gallery"], response_class=Response, responses={404: PROBLEMS[404]}
+    "/photos/{id}", tags=["gallery"], response_class=Response, responses={404: PROBLEMS[404]}
 )
-async def photo_file(request: Request, photo_id: str) -> Response:
+async def photo_file(request: Request, photo_id: PhotoId) -> Response:
     """The photo as it was indexed, byte for byte."""
     service = _service(request)
     if link := await read(request, service.link, photo_id):
@@ -230,12 +230,12 @@ async def photo_file(request: Request, photo_id: str) -> Response:
 
 
 @router.get(
-    "/thumbnails/{photo_id}",
+    "/thumbnails/{id}",
     tags=["gallery"],
     response_class=Response,
     responses={404: PROBLEMS[404]},
 )
-async def photo_thumbnail(request: Request, photo_id: str) -> Response:
+async def photo_thumbnail(request: Request, photo_id: PhotoId) -> Response:
     """A small JPEG of the photo."""
     data = await read(request, _service(request).thumbnail, photo_id)
     return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from fastapi import Path
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +18,9 @@ from starlette.exceptions import HTTPException
 
 from deepfood.gallery.values import Type
 from deepfood.serve.question import DEFAULT_K
+
+#: A photo's id, in a path.
+PhotoId = Annotated[str, Path(alias="id")]
 
 #: A label or name.
 Text = Annotated[str, Field(max_length=1000)]

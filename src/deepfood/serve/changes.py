@@ -19,7 +19,14 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
 from deepfood.gallery.searched import ChangedGallery
 from deepfood.gallery.writer import Outcome
-from deepfood.serve.bodies import ADD_FORM, AddRequest, AttributeRequest, ChangeRequest, accepts
+from deepfood.serve.bodies import (
+    ADD_FORM,
+    AddRequest,
+    AttributeRequest,
+    ChangeRequest,
+    PhotoId,
+    accepts,
+)
 from deepfood.serve.current import Current
 from deepfood.serve.guard import max_body_bytes
 from deepfood.serve.keys import with_key
@@ -68,11 +75,11 @@ async def add_photo(request: Request, response: Response) -> PhotoFacts:
 
 
 @router.patch(
-    "/api/v1/photos/{photo_id}",
+    "/api/v1/photos/{id}",
     dependencies=_OWN_ONLY,
     openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
 )
-async def change_photo(request: Request, photo_id: str) -> PhotoFacts:
+async def change_photo(request: Request, photo_id: PhotoId) -> PhotoFacts:
     """Change what is said of a photo: only what is given."""
     change = await read_change(request)
 
@@ -91,8 +98,8 @@ async def change_photo(request: Request, photo_id: str) -> PhotoFacts:
     return await _change_existing(request, photo_id, write, lambda: facts_of(request, photo_id))
 
 
-@router.delete("/api/v1/photos/{photo_id}", status_code=204, dependencies=_OWN_ONLY)
-async def remove_photo(request: Request, photo_id: str) -> None:
+@router.delete("/api/v1/photos/{id}", status_code=204, dependencies=_OWN_ONLY)
+async def remove_photo(request: Request, photo_id: PhotoId) -> None:
     """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
     await _change_existing(
         request, photo_id, lambda writer: writer.remove([photo_id]), lambda: None

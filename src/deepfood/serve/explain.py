@@ -23,13 +23,13 @@ class HeatOut(BaseModel):
     """One photo of the pair.
 
     `picture` is a JPEG data URL: the photo in grey under its heat. `contributions` are rows of
-    cells, left to right, over the centred square that the Model looks at, which is `square` of the
+    cells, left to right, over the centred square that the Model looks at, which is `crop` of the
     photo's shorter side; they add up to the score.
     """
 
     picture: str
     contributions: list[list[float]]
-    square: float
+    crop: float
 
 
 class ExplainOut(BaseModel):
@@ -83,5 +83,5 @@ def _heat(service: SearchService, photo: bytes, match: Match, heat: Floats) -> H
     return HeatOut(
         picture="data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"),
         contributions=heat.tolist(),
-        square=explainer.preprocess.crop,
+        crop=explainer.preprocess.crop,
     )

@@ -53,7 +53,7 @@ class SearchService:
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
         where = parse_filter(question.where) if question.where is not None else None
-        after = None if question.cursor is None else self._cursors.checked(question.cursor)
+        cursor = None if question.cursor is None else self._cursors.checked(question.cursor)
         query = self._vector(question)
         without = (*question.ids, *question.not_ids)
         with stage("search"):
@@ -61,9 +61,9 @@ class SearchService:
                 query,
                 question.k,
                 where=where,
-                diverse=question.diversity,
-                grouped=question.group_duplicates,
-                after=after,
+                diversity=question.diversity,
+                group_duplicates=question.group_duplicates,
+                cursor=cursor,
                 without=without,
             )
             if found.next is not None:

@@ -1,10 +1,10 @@
 // The web page: a photo goes to POST /api/v1/search, and what comes back is shown.
 //
-// A search is either {upload: number}, a photo that the visitor gave, or {like: id}, a photo of the
-// gallery; with `where` and `show` of refine.js, and `k`, how many hits are wanted. Where the visitor
-// is lives in the browser's history: `?like=<id>&where=<filter>&show=<order>` in the address, the rest
-// in history.state, an uploaded photo too: this tab keeps it, and a link of it does not. Everything
-// that changes it ends in show(), and show() draws what is there.
+// A search is either {upload: number}, a photo that the visitor gave, or {id}, a photo of the gallery;
+// with `where` and `show` of refine.js, and `k`, how many hits are wanted. Where the visitor is lives in
+// the browser's history: `?id=…&where=…&group_duplicates=…&diversity=…` in the address, the API's own
+// names; the rest in history.state, an uploaded photo too: this tab keeps it, and a link of it does not.
+// Everything that changes it ends in show(), and show() draws what is there.
 
 import { offerColumns, onRefined, sayFault, showRefined } from "./refine.js";
 import { closeWhy, openWhy } from "./why.js";
@@ -12,7 +12,7 @@ import { closeWhy, openWhy } from "./why.js";
 const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
 const MORE = 18; // and what "Show more" adds
 const LARGEST = 45; // asked for at once, after a reload or where an answer has no pages
-const ORDERS = { grouped: { group_duplicates: true }, varied: { group_duplicates: true, diversity: 0.4 } };
+const ORDERS = { varied: { group_duplicates: true, diversity: 0.4 }, grouped: { group_duplicates: true } };
 const TWINS = 3; // near-duplicates shown with a hit
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
 const SMALL_BYTES = 300 * 1024;
@@ -42,8 +42,8 @@ let crop = 0; // the share of a photo's shorter side that the Model sees, once i
 /** What the address and history say that we look at: null is the start page. */
 function wanted() {
   const { upload, k = FIRST } = history.state ?? {};
-  const like = new URLSearchParams(location.search).get("like");
-  if (like) return { like, k, ...refined() };
+  const id = new URLSearchParams(location.search).get("id");
+  if (id) return { id, k, ...refined() };
   if (upload) return { upload, k, ...refined() };
   return null;
 }
@@ -51,12 +51,14 @@ function wanted() {
 /** The filter and the order that the address asks for, whatever photo is searched with. */
 function refined() {
   const said = new URLSearchParams(location.search);
-  return { where: said.get("where") ?? "", show: said.get("show") in ORDERS ? said.get("show") : "" };
+  const says = ([name, value]) => said.get(name) === String(value);
+  const show = Object.keys(ORDERS).find((order) => Object.entries(ORDERS[order]).every(says));
+  return { where: said.get("where") ?? "", show: show ?? "" };
 }
 
 /** The address of a search; of an upload, only the server's visitor knows the photo. */
-function address({ like, where, show }) {
-  const said = Object.entries({ like, where, show }).filter(([, value]) => value);
+function address({ id, where, show }) {
+  const said = Object.entries({ id, where, ...ORDERS[show] }).filter(([, value]) => value);
   return said.length ? `?${new URLSearchParams(said)}` : location.pathname;
 }
 
@@ -71,7 +73,6 @@ function visit(search, focus = true) {
 const visitStart = () => visit(null);
 /** Another photo, under the filter and in the order of the page. */
 const visitPhoto = (photo) => visit({ ...refined(), ...photo });
-const visitLike = (id) => visitPhoto({ like: id });
 
 function visitUpload(file) {
   const number = Date.now();
@@ -142,7 +143,7 @@ function showNotice(text) {
 
 async function loadSamples() {
   try {
-    const samples = await ask("api/v1/samples?count=12");
+    const samples = await ask("api/v1/samples?k=12");
     $("sample-list").replaceChildren(...samples.map((photo) => card(photo)));
     $("samples").hidden = samples.length === 0;
   } catch (problem) {
@@ -253,18 +254,18 @@ async function nextPage(search, known, signal) {
 
 async function request(search, page, signal) {
   const said = { ...ORDERS[search.show], ...(search.where && { where: search.where }), ...page };
-  const body = search.like ? await likeQuery(search, said, signal) : await uploadQuery(search, said, signal);
+  const body = search.id ? await idQuery(search, said, signal) : await uploadQuery(search, said, signal);
   return ask("api/v1/search", { method: "POST", signal, ...body });
 }
 
-async function likeQuery({ like }, said, signal) {
-  if (!photos.has(like)) {
-    photos.set(like, await ask(`api/v1/photos/${encodeURIComponent(like)}`, { signal }));
-    drawQuery({ like });
+async function idQuery({ id }, said, signal) {
+  if (!photos.has(id)) {
+    photos.set(id, await ask(`api/v1/photos/${encodeURIComponent(id)}`, { signal }));
+    drawQuery({ id });
   }
   return {
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ id: like, ...said }),
+    body: JSON.stringify({ id, ...said }),
   };
 }
 
@@ -283,8 +284,8 @@ async function uploadQuery({ upload }, said, signal) {
   return { body };
 }
 
-function drawQuery({ like, upload }) {
-  const photo = photos.get(like);
+function drawQuery({ id, upload }) {
+  const photo = photos.get(id);
   const image = $("query-photo");
   const source = upload ? uploads.get(upload).url : photo && `thumbnails/${photo.id}`;
   $("query").classList.toggle("without-photo", !source);
@@ -328,7 +329,7 @@ function drawAnswer(search, { hits, verdict, label, total, notes, more }, fewer)
   $("notes").textContent = notes.map((note) => `${capital(note)}.`).join(" ");
   $("notes").hidden = notes.length === 0;
   $("more").hidden = !more;
-  const like = search.upload ? "your photo" : nameOf(photos.get(search.like));
+  const like = search.upload ? "your photo" : nameOf(photos.get(search.id));
   const parts = [
     verdict && $("verdict").textContent,
     fewer && `${added.length} more.`,
@@ -344,7 +345,7 @@ function drawVerdict(search, verdict, label) {
   $("verdict").hidden = !verdict;
   if (!verdict) return;
   if (verdict === "none") {
-    const nothing = `Probably nothing ${search.like ? "else " : ""}like it in this gallery`;
+    const nothing = `Probably nothing ${search.id ? "else " : ""}like it in this gallery`;
     $("verdict").textContent = `${nothing}: the nearest photos are shown anyway.`;
     return;
   }
@@ -384,16 +385,16 @@ function backToFewer(fewer) {
 
 /** Show which regions make a hit and the photo searched with alike. */
 function askWhy(hit) {
-  const { like, upload } = shown;
+  const { id, upload } = shown;
   const query = upload
     ? { name: "Your photo", url: uploads.get(upload).url }
-    : { name: nameOf(photos.get(like)), url: `thumbnails/${like}` };
+    : { name: nameOf(photos.get(id)), url: `thumbnails/${id}` };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
   openWhy({ query, hit: found }, (signal) => {
     const body = new FormData();
     body.append("hit", hit);
     if (upload) body.append("photo", uploads.get(upload).blob, "photo");
-    else body.append("id", like);
+    else body.append("id", id);
     return ask("api/v1/explain", { method: "POST", signal, body });
   });
 }
@@ -405,7 +406,7 @@ function card(photo) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
-  part("like").href = address({ ...refined(), like: photo.id });
+  part("like").href = address({ ...refined(), id: photo.id });
   part("like").dataset.id = photo.id;
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
@@ -455,7 +456,7 @@ function twinLink(photo) {
   const link = element("a", "");
   const image = element("img", "");
   link.className = "twin";
-  link.href = address({ ...refined(), like: photo.id });
+  link.href = address({ ...refined(), id: photo.id });
   link.dataset.id = photo.id;
   image.src = `thumbnails/${photo.id}`;
   image.alt = `More like ${nameOf(photo)}`;
@@ -466,7 +467,7 @@ function twinLink(photo) {
 const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
 const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.id.slice(0, 6)}`;
 const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);
-const key = ({ like, upload, where, show }) => JSON.stringify([like, upload, where, show]);
+const key = ({ id, upload, where, show }) => JSON.stringify([id, upload, where, show]);
 const sameSearch = (a, b) => key(a) === key(b);
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
@@ -565,7 +566,7 @@ for (const id of ["sample-list", "hits"]) {
     const link = event.target.closest(".like, .twin");
     if (!link) return;
     event.preventDefault();
-    visitLike(link.dataset.id);
+    visitPhoto({ id: link.dataset.id });
   });
 }
 

@@ -12,7 +12,7 @@ async function getJson(address) {
 async function fillExamples() {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
   replaceInExamples("ORIGIN", base);
-  const [photo] = await getJson("api/v1/samples?count=1&seed=1");
+  const [photo] = await getJson("api/v1/samples?k=1&seed=1");
   if (!photo) return;
   replaceInExamples("PHOTO_ID", photo.id);
   const answer = {
