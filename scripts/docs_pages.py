@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import typer.main
@@ -205,8 +206,9 @@ def python_page() -> str:
         objects = []
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
-            home = getattr(thing, "__module__", module.__name__)
-            objects.append(f"{home}.{getattr(thing, '__qualname__', name)}")
+            made_here = isinstance(thing, type | FunctionType)  # else a value, such as a union
+            home = thing.__module__ if made_here else module.__name__
+            objects.append(f"{home}.{thing.__qualname__ if made_here else name}")
         objects = [one for one in objects if one not in shown and not _is_private(one)]
         shown.update(objects)
         if objects:

@@ -36,9 +36,10 @@ def run(*command: object, **places: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist, and the wheel that is built from it."""
+    """The sdist, and the wheel that is built from it; the same of the client."""
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
+    for project in (ROOT, ROOT / "client"):
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, project)
     return out
 
 
@@ -68,13 +69,15 @@ def test_the_sdist_holds_what_git_tracks(dist: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a fresh environment with the wheel; what it depends on comes from this one."""
+    """The `bin` of a fresh environment with both wheels; what they need comes from this one."""
     fresh = tmp_path_factory.mktemp("fresh")
     venv.create(fresh, with_pip=False)
     python = fresh / "bin/python"
-    wheel = dist / f"deepfood-{VERSION}-py3-none-any.whl"
+    wheels = [
+        dist / f"{name}-{VERSION}-py3-none-any.whl" for name in ("deepfood", "deepfood_client")
+    ]
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-    run(*pip, "--no-index", "--no-deps", "--disable-pip-version-check", wheel)
+    run(*pip, "--no-index", "--no-deps", "--disable-pip-version-check", *wheels)
     (site,) = json.loads(
         run(python, "-c", "import json, site; print(json.dumps(site.getsitepackages()))")
     )

@@ -12,6 +12,7 @@ from typer.models import ParameterInfo
 
 from deepfood.cli import app
 from deepfood.config import Settings
+from deepfood.serve.answers import UrlsOut
 from deepfood.serve.app import create_app
 from deepfood.serve.service import open_service
 from deepfood_client import Client
@@ -180,7 +181,7 @@ def test_the_originals_search_stays_as_it_was(document: dict[str, Any]) -> None:
     fields = bodies(document, "/search")
     assert fields == {"application/x-www-form-urlencoded": {"image"}}
     assert set(document["paths"]["/search"]) == {"post"}
-    assert set(answers.UrlsOut.model_fields) == {"urls"}
+    assert set(UrlsOut.model_fields) == {"urls"}
 
 
 def test_an_explanation_is_asked_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
