@@ -134,8 +134,8 @@ class _Mender:
             done += self._mend_store(faults)
         except ArtifactError as error:
             done.append(f"the catalogue is left as it is: {error}")
-        if "index" in wanted:
-            done.append(self._write_index())
+        if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
+            done.append(self._write_index())  # else of altered vectors: in the next round
         return done
 
     def _salvage(self) -> list[str]:
