@@ -20,6 +20,7 @@ from deepfood.errors import (
     DeepfoodError,
     SettingError,
     nearest,
+    own_limit_behind,
     said_by_system,
 )
 from deepfood.milvus.address import MilvusAddress, is_milvus
@@ -194,6 +195,8 @@ def main() -> None:
             show()
         elif is_too_little_memory(error) and "--debug" not in sys.argv:
             print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
+        elif (limit := own_limit_behind(error)) and "--debug" not in sys.argv:
+            print(f"deepfood: {said_by_system(limit)}", file=sys.stderr)
         else:
             raise
         code = 2
