@@ -15,6 +15,7 @@ import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
 from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.gallery.repair import repair
 from deepfood.gallery.verify import gallery_problems
 
 NOBODY = 65534
@@ -90,6 +91,26 @@ def test_what_may_not_be_read_is_refused_and_nothing_is_lost(
             path.chmod(mode)
     assert list(gallery_problems(gallery, quiet=True)) == [] or FILES[name]
     assert state_of(gallery).keys() >= whole.state.keys()
+
+
+@pytest.mark.parametrize("name", [name for name, spared in FILES.items() if not spared])
+def test_repair_leaves_what_may_not_be_read_as_it_is(
+    name: str, whole: Whole, gallery: Path
+) -> None:
+    path = next(gallery.glob(name))
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        with as_another_user(gallery), contextlib.suppress(DeepfoodError):
+            _, left = repair(
+                gallery, [whole.embedder.model], lambda model: whole.embedder, quiet=True
+            )
+            assert left != []
+    finally:
+        path.chmod(mode)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert state_of(gallery) == whole.state
+    assert not (gallery / "lost+found").exists()
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])
