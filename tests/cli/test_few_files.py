@@ -70,7 +70,7 @@ def test_each_command_says_so_in_a_line(command: str, tmp_path: Path, embedder: 
             assert code == 2 or (command, code) == ("repair", 1), said
             assert "Traceback" not in said
             assert said.count("\n") == (code == 2), said
-            assert code == 1 or any(text in said for text in ("oo many open files", "ulimit"))
+            assert code == 1 or any(text in said for text in ("oo many open files", "ulimit")), said
     assert ran.stdout.count("\n") == 3
     assert json.loads(ran.stdout.splitlines()[0])[0] != 0, "one more file is too few"
     assert list(gallery_problems(tmp_path / "gallery", quiet=True)) == []
