@@ -156,7 +156,14 @@ class Manifest(BaseModel):
         Without `contents`, or where there is too much to read, it goes by the files' sizes.
         """
         small = sum(record.bytes for record in self.files.values()) <= CHECK_ON_OPEN_BYTES
-        for problem in self.problems(folder, contents=contents and small):
+        self._check(folder, contents=contents and small)
+
+    def check_every_byte(self, folder: Path) -> None:
+        """As `check_on_open`, however much there is: for who makes something new of the files."""
+        self._check(folder, contents=True)
+
+    def _check(self, folder: Path, *, contents: bool) -> None:
+        for problem in self.problems(folder, contents=contents):
             error = ArtifactMissingError if problem.endswith("missing") else ArtifactCorruptError
             raise error(f"{folder} is damaged: {problem}; restore it from a copy or make it again")
 

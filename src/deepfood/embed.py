@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from deepfood import runtimes
 from deepfood.config import Settings, available_cores
-from deepfood.errors import ArtifactCorruptError, SettingError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, SettingError
 from deepfood.extras import missing_extra
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
@@ -232,5 +232,11 @@ def _check_output(model: Model, shape: Any) -> None:
         )
 
 
-def _unusable(model: Model, error: Exception) -> ArtifactCorruptError:
-    return ArtifactCorruptError(f"{model.onnx} cannot be loaded: {' '.join(str(error).split())}")
+def _unusable(model: Model, error: Exception) -> ArtifactError:
+    why = " ".join(str(error).split())
+    if why.endswith("Available frontends:"):  # none: the Model is not at fault
+        return ArtifactError(
+            f"{model.onnx} cannot be loaded: OpenVINO could not open its own libraries: let more "
+            "files be open (ulimit -n), or install it again"
+        )
+    return ArtifactCorruptError(f"{model.onnx} cannot be loaded: {why}")

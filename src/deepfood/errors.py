@@ -222,6 +222,26 @@ _WAYS_OUT = {
 }
 
 
+#: What says something of this process or machine, and nothing of the file that was to be opened.
+_OWN_LIMITS = (errno.EMFILE, errno.ENFILE)
+
+
+def is_own_limit(error: OSError) -> bool:
+    """Whether too many files are open: of the file itself nothing is known then."""
+    return error.errno in _OWN_LIMITS
+
+
+def own_limit_behind(error: BaseException) -> OSError | None:
+    """Such an error behind one of a library, which may have it in words only; else None."""
+    behind: BaseException | None = error
+    while behind is not None:
+        for code in _OWN_LIMITS:
+            if os.strerror(code) in str(behind):
+                return OSError(code, os.strerror(code))
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
 def said_by_system(error: OSError, *, named: bool = True) -> str:
     """What the operating system refused, on which path (if `named`), the way out: one line."""
     said = error.strerror or str(error) or type(error).__name__

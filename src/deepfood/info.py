@@ -10,7 +10,7 @@ from deepfood.artifacts import kind_of
 from deepfood.config import Settings, load_settings
 from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
-from deepfood.galleries import open_on_milvus
+from deepfood.galleries import expect_pymilvus, open_on_milvus
 from deepfood.gallery import Gallery, GalleryManifest
 from deepfood.gallery.entry import REMOVED
 from deepfood.gallery.manifest import MODELS, AnyGalleryManifest, manifest_copies
@@ -102,7 +102,7 @@ def repair_gallery(
 ) -> tuple[list[str], list[str]]:
     """Mend a gallery: what was done, and what is still wrong. Raises an ArtifactError."""
     if is_milvus(folder):
-        raise SettingError(f"{folder}: a gallery on Milvus is mended by building it again")
+        return _repair_on_milvus(MilvusAddress.parse(folder), settings, quiet=quiet)
     copies = manifest_copies(folder)  # the manifest itself may be what is damaged
     if not copies and kind_of(folder) == "model":
         raise ArtifactFormatError(
@@ -121,3 +121,17 @@ def repair_gallery(
         settings.photos_root,
         quiet=quiet,
     )
+
+
+def _repair_on_milvus(
+    address: MilvusAddress, settings: Settings, *, quiet: bool
+) -> tuple[list[str], list[str]]:
+    """Bring one of an earlier format to that of today."""
+    expect_pymilvus()
+    from deepfood.milvus.upgrade import upgrade_on_milvus
+    from deepfood.milvus.verify import problems_on_milvus
+
+    done = upgrade_on_milvus(address, settings, quiet=quiet)
+    if not done:
+        raise SettingError(f"{address}: a gallery on Milvus is mended by building it again")
+    return done, list(problems_on_milvus(address, settings, quiet=quiet))

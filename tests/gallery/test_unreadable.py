@@ -93,6 +93,26 @@ def test_what_may_not_be_read_is_refused_and_nothing_is_lost(
     assert state_of(gallery).keys() >= whole.state.keys()
 
 
+@pytest.mark.parametrize("name", [name for name, spared in FILES.items() if not spared])
+def test_repair_leaves_what_may_not_be_read_as_it_is(
+    name: str, whole: Whole, gallery: Path
+) -> None:
+    path = next(gallery.glob(name))
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        with as_another_user(gallery), contextlib.suppress(DeepfoodError):
+            _, left = repair(
+                gallery, [whole.embedder.model], lambda model: whole.embedder, quiet=True
+            )
+            assert left != []
+    finally:
+        path.chmod(mode)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    assert state_of(gallery) == whole.state
+    assert not (gallery / "lost+found").exists()
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     name: str, whole: Whole, gallery: Path

@@ -18,6 +18,7 @@ from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
     DeepfoodError,
     SettingError,
+    own_limit_behind,
     said_by_system,
 )
 from deepfood.milvus.address import MilvusAddress, is_milvus
@@ -203,6 +204,8 @@ def main() -> None:
             show()
         elif is_too_little_memory(error) and "--debug" not in sys.argv:
             print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
+        elif (limit := own_limit_behind(error)) and "--debug" not in sys.argv:
+            print(f"deepfood: {said_by_system(limit)}", file=sys.stderr)
         else:
             raise
         code = 2

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, ClassVar, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from deepfood.data.passed_over import Tally, why_not_file, why_not_folder
-from deepfood.errors import DatasetError, PhotoError, PhotoMissingError
+from deepfood.errors import DatasetError, PhotoError, PhotoMissingError, is_own_limit
 
 #: Called with a photo's size in bytes before it is read; raises PhotoError to refuse it.
 CheckBytes = Callable[[int], object]
@@ -119,6 +119,14 @@ def path_inside(root: Path, file: str) -> Path | None:
     return path if path.is_relative_to(root.resolve()) else None
 
 
+def _refused(error: OSError | ValueError) -> NoReturn:
+    """Raise PhotoError, but OSError where too many files are open: that breaks no photo."""
+    if isinstance(error, OSError) and is_own_limit(error):
+        raise error
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    raise PhotoError(f"{UNREADABLE_FILE}: {why}") from error
+
+
 _FILE_URL = "file://"
 
 
@@ -197,14 +205,14 @@ class Folder(Root):
             check_bytes(path.stat().st_size)
             return path.read_bytes()
         except OSError as error:
-            raise PhotoError(f"{UNREADABLE_FILE}: {error.strerror or error}") from error
+            _refused(error)
 
     def head(self, file: str, count: int) -> bytes:
         try:
             with (self.path / file).open("rb") as opened:
                 return opened.read(count)
         except (OSError, ValueError) as error:
-            raise PhotoError(f"{UNREADABLE_FILE}: {error}") from error
+            _refused(error)
 
     def usable(self, file: str) -> Path:
         """The path of a regular file inside the folder. Raises PhotoError."""
@@ -216,7 +224,7 @@ class Folder(Root):
         except (FileNotFoundError, NotADirectoryError):
             raise PhotoMissingError("there is no such file") from None
         except OSError as error:
-            raise PhotoError(f"{UNREADABLE_FILE}: {error.strerror}") from error
+            _refused(error)
         if not stat.S_ISREG(mode):  # a named pipe would keep us waiting for ever
             raise PhotoMissingError("it is no regular file")
         return path
@@ -232,7 +240,9 @@ class Folder(Root):
     def names(self, below: str) -> list[str]:
         try:
             return [entry.name for entry in os.scandir(self.path / below)]
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and is_own_limit(error):
+                raise
             return []
 
     def inside(self, path: str) -> str | None:

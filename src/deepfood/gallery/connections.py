@@ -29,7 +29,10 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ArtifactBusyError(f"another process is writing {path} ({why}): try again")
     if code in _NOT_OURS:
-        return ArtifactError(f"{path} cannot be opened ({why}): is it yours to read and write?")
+        return ArtifactError(
+            f"{path} cannot be opened ({why}): is it yours to read and write, "
+            "and may so many files be open (ulimit -n)?"
+        )
     return ArtifactCorruptError(
         f"{path} is no usable catalogue ({why}): run deepfood verify --repair, or build again"
     )

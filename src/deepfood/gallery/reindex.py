@@ -16,7 +16,7 @@ from deepfood.gallery.assemble import index_files
 from deepfood.gallery.leftovers import old_indexes, remove_old_indexes
 from deepfood.gallery.lock import only_writer
 from deepfood.gallery.manifest import GalleryManifest, index_path
-from deepfood.gallery.snapshot import Snapshot
+from deepfood.gallery.snapshot import Snapshot, check_vectors
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.progress import bar
 
@@ -42,7 +42,9 @@ def wants_reindex(now: Snapshot) -> bool:
 def reindex(folder: Path, *, quiet: bool = False) -> bool:
     """Write an index of all rows there are now, and commit it; False where somebody else does.
 
-    Nobody waits meanwhile: only the commit takes the lock. Raises ArtifactError, DiskFullError.
+    Nobody waits meanwhile: only the commit takes the lock. Vectors, and the index that is grown,
+    are compared with their checksums however large they are, since what is made of them gets a new
+    one. Raises ArtifactError, DiskFullError.
     """
     try:
         lock = FileLock(folder / _LOCK).acquire(blocking=False)
@@ -62,12 +64,16 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
             return True
         path = index_path(manifest.folder(folder), spec, covered)
         beside = name_beside(path)
+        grows = spec.kind == manifest.index.kind and manifest.covered < covered
         if kind.suffix:
+            check_vectors(now.store, now.vectors)
+            if grows:
+                manifest.check_every_byte(folder)
             with (
                 disk_full_named(folder),
                 bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
             ):
-                if spec.kind == manifest.index.kind and manifest.covered < covered:
+                if grows:
                     old = manifest.index_path(folder)
                     kind.grow(old, now.vectors, beside, spec, progress.update)
                 else:

@@ -20,6 +20,7 @@ from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactBusyError,
+    ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
     DatasetError,
@@ -226,7 +227,10 @@ class _Renewal:
         return RenewReport(manifest, count, made + more, lost, seconds, True)
 
     def _open(self, living: GalleryManifest) -> Successor:
-        """The unfinished work of an earlier run, if it was with the same Model and storage."""
+        """The unfinished work of an earlier run, if it was with the same Model and storage.
+
+        It may have lain here for days: what was altered meanwhile is made again.
+        """
         folder, dimension = self.folder, self.model.manifest.dimension
         wanted = f"{self.model.fingerprint} {dimension} {living.storage}"
         killed = generation_folder(folder, living.next_generation)
@@ -234,15 +238,15 @@ class _Renewal:
             with only_writer(folder, WAIT_S):  # an earlier run was killed just before its commit
                 killed.rename(self.work)
         mark = self.work / _MARK
-        if not mark.is_file() or mark.read_text(encoding="ascii") != wanted:
-            shutil.rmtree(self.work, ignore_errors=True)
-            with (
-                disk_full_named(folder),
-                contextlib.closing(Successor.open(self.work, dimension, living.storage)) as new,
-            ):
-                new.one_photo_for_each_content()
-                mark.write_text(wanted, encoding="ascii")
-        return Successor.open(self.work, dimension, living.storage)
+        if mark.is_file() and mark.read_text(encoding="ascii") == wanted:
+            with contextlib.suppress(ArtifactCorruptError, ArtifactMissingError):
+                return _known_whole(Successor.open(self.work, dimension, living.storage))
+        shutil.rmtree(self.work, ignore_errors=True)
+        successor = Successor.open(self.work, dimension, living.storage)
+        with disk_full_named(folder):
+            successor.one_photo_for_each_content()
+            mark.write_text(wanted, encoding="ascii")
+        return successor
 
     def _index(self, successor: Successor, living: GalleryManifest) -> GalleryManifest:
         """Write an index of the rows that there are; the manifest that names it."""
@@ -297,3 +301,14 @@ class _Renewal:
         (home / _MARK).unlink()
         remove_leftovers(folder, manifest)
         return manifest
+
+
+def _known_whole(successor: Successor) -> Successor:
+    """With holes where vectors are altered. Raises ArtifactCorruptError for an altered row."""
+    try:
+        successor.check_rows()
+        successor.make_holes(successor.altered_vectors(successor.vectors()))
+    except BaseException:
+        successor.close()
+        raise
+    return successor

@@ -22,6 +22,7 @@ from deepfood.errors import (
     ArtifactFormatError,
     ArtifactMissingError,
     PhotoError,
+    said_by_system,
 )
 from deepfood.gallery.altered_rows import as_written
 from deepfood.gallery.assemble import index_files
@@ -134,8 +135,10 @@ class _Mender:
             done += self._mend_store(faults)
         except ArtifactError as error:
             done.append(f"the catalogue is left as it is: {error}")
-        if "index" in wanted:
-            done.append(self._write_index())
+        except OSError as error:
+            done.append(f"the catalogue is left as it is: {said_by_system(error)}")
+        if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
+            done.append(self._write_index())  # else of altered vectors: in the next round
         return done
 
     def _salvage(self) -> list[str]:

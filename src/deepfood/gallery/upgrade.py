@@ -9,10 +9,11 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file, sync_folder
@@ -20,20 +21,21 @@ from deepfood.data.locate import root_named
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactError, DeepfoodError, disk_full_named
 from deepfood.gallery.earlier import Earlier, EarlierRow, copy_earlier, read_earlier
-from deepfood.gallery.entry import REMOVED, Skipped
+from deepfood.gallery.entry import REMOVED, Photo, Skipped
 from deepfood.gallery.fold import Fold, facts_of
 from deepfood.gallery.following_store import FollowingStore
-from deepfood.gallery.journal import Journal
+from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.leftovers import keep_aside, remove_leftovers
 from deepfood.gallery.manifest import AnyGalleryManifest, GalleryManifest, generation_folder
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.recover import user
 from deepfood.gallery.store import CATALOGUE
+from deepfood.gallery.values import Value
 
 #: Where the journal is written.
 UPGRADING = "upgrading"
 #: Photos in one record.
-_BATCH = 500
+BATCH = 500
 
 
 def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
@@ -50,7 +52,9 @@ def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
     with disk_full_named(folder):
         earlier = read_earlier(old.folder(folder))
         _look_for_added(earlier, PhotoFiles(folder))
-        contents, gone = _contents_of_removed(earlier, root_named(photos_root or old.photos_root))
+        there = {one.photo.sha256 for one in earlier.rows.values()}
+        root = root_named(photos_root or old.photos_root)
+        contents, gone = contents_of_removed(earlier.skipped, there, root)
         skipped = [
             replace(one, same_as=contents.get(one.file, one.same_as)) for one in earlier.skipped
         ]
@@ -82,14 +86,15 @@ def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
             earlier.rows[row] = replace(one, photo=replace(one.photo, added=added))
 
 
-def _contents_of_removed(earlier: Earlier, root: Root) -> tuple[dict[str, str], list[str]]:
+def contents_of_removed(
+    skipped: Iterable[Skipped], there: Container[str], root: Root
+) -> tuple[dict[str, str], list[str]]:
     """SHA-256 of removed files, by name, as they were not kept; and a line about each not found.
 
-    One whose content came back, under another name or because it was added, is in neither.
+    One whose content is `there`, under another name or because it was added, is in neither.
     """
-    living = {one.photo.sha256 for one in earlier.rows.values()}
     found, gone = {}, []
-    for one in earlier.skipped:
+    for one in skipped:
         if one.reason != REMOVED:
             continue
         try:
@@ -102,7 +107,7 @@ def _contents_of_removed(earlier: Earlier, root: Root) -> tuple[dict[str, str], 
                 f"{one.file} was removed, and is not below {root} as it was then: it stays out by "
                 "its name alone"
             )
-        elif (sha256 := hashlib.sha256(data).hexdigest()) not in living:
+        elif (sha256 := hashlib.sha256(data).hexdigest()) not in there:
             found[one.file] = sha256
     return found, gone
 
@@ -119,14 +124,29 @@ def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped
         facts = [facts_of(rows[row].photo, {}) for row in run]
         crcs = [rows[row].crc for row in run]
         journal.append("add", by, {"photos": facts, "row": run[0], "crcs": crcs})
-    if earlier.values:
-        values = {rows[row].photo.sha256: some for row, some in earlier.values.items()}
-        table = journal.write_table(values)
-        about = {"table": table, "count": len(values), "attributes": definitions}
-        journal.append("import", by, about)
+    values = {rows[row].photo.sha256: some for row, some in earlier.values.items()}
+    photos = [one.photo for one in rows.values()]
+    for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+        journal.append(do, by, what)
+
+
+def said_of(
+    photos: Iterable[Photo],
+    definitions: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Mapping[str, Value]],
+    removed: Iterable[Skipped],
+    write_table: Callable[[Mapping[str, Mapping[str, Value]]], str],
+) -> Iterator[tuple[Kind, Mapping[str, Any]]]:
+    """Records of what people said: of attributes (by SHA-256), texts set by hand, and removals.
+
+    `removed` has the content of each file that was removed. Format 1 had one flag for both texts.
+    """
+    if values:
+        table = write_table(values)
+        yield "import", {"table": table, "count": len(values), "attributes": definitions}
     edits = [
         {"sha256": photo.sha256, "label": photo.label, "name": photo.name}
-        for photo in (one.photo for one in rows.values())
+        for photo in photos
         if photo.label_edited
     ]
     removals = [
@@ -139,10 +159,10 @@ def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped
         }
         for one in removed
     ]
-    for start in range(0, len(edits), _BATCH):
-        journal.append("update", by, {"photos": edits[start : start + _BATCH]})
-    for start in range(0, len(removals), _BATCH):
-        journal.append("remove", by, {"photos": removals[start : start + _BATCH]})
+    for start in range(0, len(edits), BATCH):
+        yield "update", {"photos": edits[start : start + BATCH]}
+    for start in range(0, len(removals), BATCH):
+        yield "remove", {"photos": removals[start : start + BATCH]}
 
 
 def _write_generation(
@@ -234,7 +254,7 @@ def _runs(rows: Iterable[int]) -> Iterator[list[int]]:
     """Consecutive rows, so many at a time."""
     run: list[int] = []
     for row in rows:
-        if run and (row != run[-1] + 1 or len(run) == _BATCH):
+        if run and (row != run[-1] + 1 or len(run) == BATCH):
             yield run
             run = []
         run.append(row)

@@ -15,7 +15,13 @@ from deepfood.data.locate import root_named
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
-from deepfood.errors import ArtifactError, PhotoError, PhotoMissingError
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactMissingError,
+    PhotoError,
+    PhotoMissingError,
+)
 from deepfood.gallery.attribute_faults import attribute_faults
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.entry import Photo
@@ -93,7 +99,7 @@ def find_faults(
         if not journal.is_there:
             yield Fault(f"the journal: {journal.folder} is missing", "journal")
     except ArtifactError as error:
-        yield Fault(f"the journal: {said_shortly(error)}", "journal")
+        yield Fault(f"the journal: {said_shortly(error)}", _if_damaged(error, "journal"))
     yield from _checkpoint_faults(journal)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
@@ -155,12 +161,12 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         try:
             store.check_sum(table)
         except ArtifactError as error:
-            yield Fault(said_shortly(error), "sums")
+            yield Fault(said_shortly(error), _if_damaged(error, "sums"))
     try:
         store.check_ends()
         _, removed = store.changed_since(0)
     except ArtifactError as error:
-        yield Fault(said_shortly(error), "state")
+        yield Fault(said_shortly(error), _if_damaged(error, "state"))
         return
     holes, next_row = set(removed), store.next_row()
     for row in sorted(set(range(next_row)) - rows - holes):
@@ -178,12 +184,14 @@ def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
             for _ in journal.read_table(sha256):
                 pass
         except ArtifactError as error:
-            yield Fault(said_shortly(error), "aside", path=journal.table(sha256))
+            mend = _if_damaged(error, "aside")
+            yield Fault(said_shortly(error), mend, path=journal.table(sha256))
     for path in checkpoints(journal):
         try:
             next(journal.records(Fold.read(path).head), None)
         except ArtifactError as error:
-            yield Fault(f"the checkpoint {path.name}: {said_shortly(error)}", "drop", path=path)
+            what = f"the checkpoint {path.name}: {said_shortly(error)}"
+            yield Fault(what, _if_damaged(error, "drop"), path=path)
 
 
 def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
@@ -195,7 +203,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             return
     except ArtifactError as error:
         if store_is_sound(store):
-            yield Fault(said_shortly(error), "journal")
+            yield Fault(said_shortly(error), _if_damaged(error, "journal"))
         return
     try:
         declared = store.attributes.declared()
@@ -231,6 +239,11 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             if kept is None and not store.has(sha256):
                 what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
                 yield Fault(what, "said")
+
+
+def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
+    """How to mend it; None for what the system does not let us read, which is perhaps whole."""
+    return mend if isinstance(error, ArtifactCorruptError | ArtifactMissingError) else None
 
 
 def said_shortly(error: ArtifactError) -> str:

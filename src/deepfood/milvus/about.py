@@ -10,13 +10,14 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfood.config import Settings
 from deepfood.errors import (
     ArtifactCorruptError,
+    ArtifactFormatError,
     ArtifactMissingError,
     EngineError,
     ModelMismatchError,
@@ -48,12 +49,16 @@ class Column(BaseModel):
     safety: bool
 
 
+#: Of galleries of today. Those of format 1 had no journal.
+FORMAT = 2
+
+
 class MilvusManifest(BaseModel):
     """What the local gallery's manifest says, as far as it has a meaning here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
     generation: Annotated[int, Field(ge=1)]
     photos_root: str
     #: Where the bytes of photos that were added are kept: `s3://…`, or a folder that all reach.
@@ -197,15 +202,7 @@ class About:
 
     def rows(self, where: str, fields: Sequence[str], consistency: str) -> list[dict[str, Any]]:
         """Few rows, in one request."""
-        return list(
-            self._connection.ask(
-                "query",
-                collection_name=self.collection,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level=consistency,
-            )
-        )
+        return self._connection.query(self.collection, where, fields, consistency)
 
     def delete(self, ids: Sequence[str]) -> None:
         self._connection.ask("delete", collection_name=self.collection, ids=list(ids))
@@ -213,8 +210,18 @@ class About:
     def forget(self, key: str) -> None:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')
 
-    def manifest(self, collection: str, consistency: str = "Strong") -> MilvusManifest:
-        """The manifest of a generation's collection. Raises an ArtifactError."""
+    def forget_all(self, start: str) -> None:
+        """As `forget`, of all keys that begin so."""
+        where = f'key like "{start}%"'
+        self._connection.ask("delete", collection_name=self.collection, filter=where)
+
+    def manifest(
+        self, collection: str, consistency: str = "Strong", *, oldest: int = FORMAT
+    ) -> MilvusManifest:
+        """The manifest of a generation's collection.
+
+        Raises an ArtifactError, ArtifactFormatError for a format before `oldest`.
+        """
         key = f"{collection}/manifest"
         text = self.read(key, consistency)
         if text is None and consistency != "Strong":  # one written just now may not be seen by all
@@ -224,12 +231,19 @@ class About:
                 f"{self._connection.address} has no manifest of {collection}: build it again"
             )
         try:
-            return MilvusManifest.model_validate_json(text)
+            manifest = MilvusManifest.model_validate_json(text)
         except ValidationError as error:
             raise ArtifactCorruptError(
                 f"the manifest of {collection} at {self._connection.address} is damaged or of "
                 f"another deepfood: {error.errors(include_url=False)[0]['msg']}"
             ) from error
+        if manifest.format < oldest:
+            place = self._connection.address
+            raise ArtifactFormatError(
+                f"{place} was made by an earlier deepfood: deepfood verify --repair {place} "
+                "brings it to the format of today, with nothing lost and nothing embedded again"
+            )
+        return manifest
 
     def write_manifest(self, collection: str, manifest: MilvusManifest) -> None:
         """Searches see it when this returns."""

@@ -84,6 +84,31 @@ class Connection:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
+    def query(
+        self,
+        collection: str,
+        where: str,
+        fields: Sequence[str],
+        consistency: str | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Few rows for which `where` holds, in one request; `limit` of them at most.
+
+        They are as new as `consistency` says, None being what searches are content with. Raises
+        EngineError.
+        """
+        more = {} if limit is None else {"limit": limit}
+        return list(
+            self.ask(
+                "query",
+                collection_name=collection,
+                filter=where,
+                output_fields=list(fields),
+                consistency_level=consistency or self.consistency,
+                **more,
+            )
+        )
+
     def every(
         self, collection: str, where: str, fields: Sequence[str], page: int = _PAGE
     ) -> Iterator[dict[str, Any]]:

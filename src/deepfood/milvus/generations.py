@@ -115,7 +115,7 @@ def drop_others(connection: Connection, about: About, keep: Collection[int]) -> 
     for generation in _generations(connection, name):
         collection = collection_of(name, generation)
         try:
-            fingerprint = about.manifest(collection).model_fingerprint
+            fingerprint = about.manifest(collection, oldest=1).model_fingerprint
         except ArtifactError:
             fingerprint = ""
         (kept if generation in keep else models).add(fingerprint)

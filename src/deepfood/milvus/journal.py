@@ -73,6 +73,12 @@ class MilvusJournal:
     def is_there(self) -> bool:
         return bool(self._about.rows(f'key == "{_HEADS}"', ["count(*)"], "Strong")[0]["count(*)"])
 
+    def forget(self) -> None:
+        """Delete all of it. For who makes it anew."""
+        for key in (_HEADS, _RECORDS, _CHECKPOINT):
+            self._about.forget(key)
+        self._about.forget_all(f"{_TABLES}/")
+
     def append(self, do: Kind, what: Mapping[str, Any]) -> None:
         """Write a record; it is in Milvus' log when this returns. Raises EngineError."""
         newest = self._newest

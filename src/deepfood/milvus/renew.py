@@ -225,7 +225,8 @@ def _before(living: MilvusGallery) -> str:
     before = living.manifest.before
     if before is None:
         raise ArtifactMissingError(
-            f"{living.place} has no generation before: deepfood reembed keeps one"
+            f"{living.place} has no generation before: a build or reembed with another Model keeps "
+            "one, and a build with the same Model changes the gallery in its place"
         )
     return collection_of(living.address.name, before)
 

@@ -86,17 +86,7 @@ class Rows:
         return self._connection.every(self.collection, where, fields)
 
     def query(self, where: str, fields: Sequence[str], limit: int | None = None) -> list[Row]:
-        more = {} if limit is None else {"limit": limit}
-        return list(
-            self._connection.ask(
-                "query",
-                collection_name=self.collection,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level=self._connection.consistency,
-                **more,
-            )
-        )
+        return self._connection.query(self.collection, where, fields, limit=limit)
 
 
 def hit_of(row: Row) -> Hit:

@@ -109,6 +109,54 @@ class MilvusWriter(LivingRows):
             Absent(self._about).forget(list(absent))
         return outcomes
 
+    def update(
+        self,
+        name: str,
+        *,
+        label: str | None = None,
+        photo_name: str | None = None,
+        attributes: Mapping[str, object] | None = None,
+    ) -> Photo:
+        """Say something else of a photo, by id or file name; "" takes a label or name away.
+
+        None leaves it as it is; as an attribute's value it makes that unknown. Raises QueryError,
+        or DatasetError for an attribute that cannot be used.
+        """
+
+        def change() -> Photo:
+            values = values_said(self.manifest.columns, attributes or {})
+            before = self._named(name)
+            photo = photo_of(before)
+            after = edited(photo, edit_given(label, photo_name))
+            row = _said(before, after, values)
+            self.record("update", {"photos": [edit_of(photo, after, values)]})
+            self.write([row])
+            return after
+
+        return self.visibly(change)
+
+    def remove(self, names: Sequence[str]) -> list[Photo]:
+        """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
+        found: dict[str, Photo] = {}
+
+        def change() -> None:
+            for name in names:
+                try:
+                    found[name] = photo_of(self._named(name))
+                except PhotoNotFoundError:
+                    if name not in found:  # else it is done again, and was there at first
+                        raise
+            photos = {photo.id: photo for photo in found.values()}
+            self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
+            self.delete(list(photos))
+
+        self.visibly(change)
+        photos = {photo.id: photo for photo in found.values()}
+        for photo in photos.values():
+            if photo.added:
+                self.stored.forget(photo)
+        return list(photos.values())
+
     def undo(self, number: int) -> list[Photo]:
         """Take back a change, by its number in `history`; the photos that it was about.
 
@@ -136,83 +184,19 @@ class MilvusWriter(LivingRows):
 
         return self.visibly(change)
 
-    def remove(self, names: Sequence[str]) -> list[Photo]:
-        """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
-        found: dict[str, Photo] = {}
-
-        def change() -> None:
-            for name in names:
-                try:
-                    found[name] = photo_of(self._named(name))
-                except PhotoNotFoundError:
-                    if name not in found:  # else it is done again, and was there at first
-                        raise
-            photos = {photo.id: photo for photo in found.values()}
-            self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
-            self.delete(list(photos))
-
-        self.visibly(change)
-        photos = {photo.id: photo for photo in found.values()}
-        for photo in photos.values():
-            if photo.added:
-                self.stored.forget(photo)
-        return list(photos.values())
-
-    def update(
-        self,
-        name: str,
-        *,
-        label: str | None = None,
-        photo_name: str | None = None,
-        attributes: Mapping[str, object] | None = None,
-    ) -> Photo:
-        """Say something else of a photo, by id or file name; "" takes a label or name away.
-
-        None leaves it as it is; as an attribute's value it makes that unknown. Raises QueryError,
-        or DatasetError for an attribute that cannot be used.
-        """
-
-        def change() -> Photo:
-            values = values_said(self.manifest.columns, attributes or {})
-            before = self._named(name)
-            photo = photo_of(before)
-            after = edited(photo, edit_given(label, photo_name))
-            row = _said(before, after, values)
-            self.record("update", {"photos": [edit_of(photo, after, values)]})
-            self.write([row])
-            return after
-
-        return self.visibly(change)
-
-    def import_values(
-        self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
-    ) -> None:
-        """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
-
-        None makes one unknown; photos that are not there are passed over. A thousand photos are
-        written at a time: where that is stopped, the next build goes on with it. Raises
-        DatasetError.
-        """
-
-        def record() -> None:
-            after = _settled(self.manifest.columns, columns)
-            table = self.journal.write_table(values)
-            definitions = {name: one.model_dump() for name, one in after.items()}
-            what = {"table": table, "count": len(values), "attributes": definitions}
-            self.record("import", what)
-            # Before any value: one of safety never passes a filter as if it were another.
-            self._commit_columns(after)
-
-        self.steadily(record)
-        by_id = {photo_id(sha256): said for sha256, said in values.items()}
-        every = list(by_id)
-
-        def write(some: Sequence[str]) -> None:
-            rows = self.rows(some)
-            self.write([_said(row, photo_of(row), by_id[one]) for one, row in rows.items()])
-
-        for start in range(0, len(every), BATCH):
-            self.visibly(partial(write, every[start : start + BATCH]))
+    def _named(self, name: str) -> dict[str, Any]:
+        """The row of a photo, by id or by file name. Raises QueryError."""
+        rows = list(self.rows([name] if is_id(name) else []).values())
+        if not rows:
+            where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
+            alike = self._rows.where(where, WHOLE_ROW)
+            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
+        if not rows:
+            raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
+        if len(rows) > 1:
+            found = ", ".join(sorted(str(row["id"]) for row in rows))
+            raise QueryError(f"{len(rows)} photos are called {name!r}: name one by its id: {found}")
+        return rows[0]
 
     def declared(self) -> Mapping[str, Declared]:
         """The attributes that are declared, by name."""
@@ -246,11 +230,11 @@ class MilvusWriter(LivingRows):
             nonlocal gone
             before = self.manifest.columns
             if name in before:
-                check_unused(name, self._known(name))
+                check_unused(name, self._known_count(name))
                 self.commit({"columns": {one: before[one] for one in before if one != name}})
                 gone = True
                 try:  # another writer may have given a value just before
-                    check_unused(name, self._known(name))
+                    check_unused(name, self._known_count(name))
                 except DatasetError:
                     self.commit({"columns": before})
                     raise
@@ -260,36 +244,52 @@ class MilvusWriter(LivingRows):
 
         self.steadily(change)
 
+    def import_values(
+        self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
+    ) -> None:
+        """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
+
+        None makes one unknown; photos that are not there are passed over. A thousand photos are
+        written at a time: where that is stopped, the next build goes on with it. Raises
+        DatasetError.
+        """
+
+        def record() -> None:
+            after = _settled(self.manifest.columns, columns)
+            table = self.journal.write_table(values)
+            definitions = {name: one.model_dump() for name, one in after.items()}
+            what = {"table": table, "count": len(values), "attributes": definitions}
+            self.record("import", what)
+            # Before any value: one of safety never passes a filter as if it were another.
+            self._commit_columns(after)
+
+        self.steadily(record)
+        by_id = {photo_id(sha256): said for sha256, said in values.items()}
+        every = list(by_id)
+
+        def write(some: Sequence[str]) -> None:
+            rows = self.rows(some)
+            self.write([_said(row, photo_of(row), by_id[one]) for one, row in rows.items()])
+
+        for start in range(0, len(every), BATCH):
+            self.visibly(partial(write, every[start : start + BATCH]))
+
     def _commit_columns(self, columns: Mapping[str, Column]) -> None:
         after = {**self.manifest.columns, **columns}
         if after != self.manifest.columns:
             self.commit({"columns": after})
 
-    def _known(self, name: str) -> int:
+    def _known_count(self, name: str) -> int:
         """Of how many photos an attribute is known, of those that are not here now too."""
         here = int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
         return here + Absent(self._about).known(name)
-
-    def _named(self, name: str) -> dict[str, Any]:
-        """The row of a photo, by id or by file name. Raises QueryError."""
-        rows = list(self.rows([name] if is_id(name) else []).values())
-        if not rows:
-            where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
-            alike = self._rows.where(where, WHOLE_ROW)
-            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
-        if not rows:
-            raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
-        if len(rows) > 1:
-            found = ", ".join(sorted(str(row["id"]) for row in rows))
-            raise QueryError(f"{len(rows)} photos are called {name!r}: name one by its id: {found}")
-        return rows[0]
 
 
 def _said(
     before: Mapping[str, Any], photo: Photo, values: Mapping[str, Value | None]
 ) -> dict[str, Any]:
     """The row of a photo of which something else is said now."""
-    attributes = _known({**attributes_of(before), **values})
+    attributes = _without_unknown({**attributes_of(before), **values})
     vector = np.array(before["vector"], np.float32)
     return row_of(photo, vector, attributes, before[WRITTEN])
 
@@ -299,5 +299,5 @@ def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -
     return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 
 
-def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:
+def _without_unknown(values: Mapping[str, Value | None]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if value is not None}

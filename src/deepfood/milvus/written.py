@@ -36,15 +36,7 @@ class WrittenRows:
         return found
 
     def where(self, where: str, fields: Sequence[str]) -> list[Row]:
-        return list(
-            self._connection.ask(
-                "query",
-                collection_name=self.collection,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level="Strong",
-            )
-        )
+        return self._connection.query(self.collection, where, fields, "Strong")
 
     def every(self, fields: Sequence[str]) -> Iterator[Row]:
         """All rows, in the order of their ids."""

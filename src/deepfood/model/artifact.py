@@ -79,13 +79,13 @@ class Model:
 
 
 def open_model(folder: Path | None = None) -> Model:
-    """Open a Model and check its files; None is the one that ships with deepfood.
+    """Open a Model and check every byte of it; None is the one that ships with deepfood.
 
     Raises ArtifactMissingError, ArtifactCorruptError or ArtifactFormatError.
     """
     folder = folder or DEFAULT_MODEL
     manifest = ModelManifest.read(folder)
-    manifest.check_on_open(folder)
+    manifest.check_every_byte(folder)  # whatever it embeds is kept with a checksum
     return Model(folder, manifest)
 
 

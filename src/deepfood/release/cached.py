@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from filelock import FileLock
 
-from deepfood.artifacts import read_file, sync_folder, write_atomically
+from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import (
     ArtifactError,
@@ -22,6 +22,7 @@ from deepfood.errors import (
     StorageError,
     disk_full_named,
 )
+from deepfood.release.fetch import same_file
 from deepfood.release.pull import Origin, changed_since, fill
 from deepfood.release.record import LATEST, Release, check_name, parse_address
 from deepfood.release.shelf import Shelf
@@ -47,7 +48,9 @@ class CachedReleases:
 
     def __init__(self, address: str, settings: Settings, *, quiet: bool = False) -> None:
         url, self.name = parse_address(address)
-        self._room = _room(Shelf.open(url, settings), settings)
+        shelf = Shelf.open(url, settings)
+        self._url = shelf.bucket.url
+        self._room = _room(shelf, settings)
         self._quiet = quiet
         self._before: str | None = None
         if self.name is None and self.last() is not None:
@@ -85,31 +88,55 @@ class CachedReleases:
             write_atomically(self._room / LATEST, folder.name.encode())
 
     def last(self) -> Path | None:
-        """The release that was noted last."""
+        """The release that was noted last, if it is still there, and whole at first sight."""
         try:
             name = check_name(read_file(self._room / LATEST).decode("ascii", "replace"))
         except (OSError, SettingError):
             return None
-        return self._room / name if (self._room / name).is_dir() else None
+        return self._room / name if self._is_there(name) else None
 
     def compared(self, release: Release) -> Path:
         """The folder of a release, pulled if need be: again, where a byte of it is another."""
         folder = self._pulled(release.name)
         origin = Origin.of(folder)
         if origin is None or origin.release != release or any(changed_since(folder, release)):
-            with self._only_one(), TemporaryDirectory(dir=self._room) as away:
-                folder.rename(Path(away, folder.name))
+            with self._only_one():
+                self._put_away(folder)
             folder = self._pulled(release.name)
         return folder
 
     def _only_one(self) -> FileLock:
         return FileLock(self._room / ".lock")
 
+    def _is_there(self, name: str) -> bool:
+        """Whether the cache has a release, as far as is quickly told: `compared` reads all of it.
+
+        That is by where it says that it was pulled from, the sizes of its files, and its manifests.
+        """
+        folder = self._room / name
+        origin = Origin.of(folder)
+        if origin is None or (origin.url, origin.release.name) != (self._url, name):
+            return False
+        try:
+            return all(
+                (folder / file).stat().st_size == stored.bytes
+                and (Path(file).name != MANIFEST or same_file(folder / file, stored))
+                for file, stored in origin.release.files.items()
+            )
+        except OSError:
+            return False
+
+    def _put_away(self, folder: Path) -> None:
+        """Under the lock. Who has the release open keeps its files."""
+        with TemporaryDirectory(dir=self._room) as away, suppress(FileNotFoundError):
+            folder.rename(Path(away, folder.name))
+
     def _pulled(self, name: str) -> Path:
         folder = self._room / name
-        if not folder.is_dir():
+        if not self._is_there(name):
             with self._only_one():
-                if not folder.is_dir():  # else another process was first
+                if not self._is_there(name):  # else another process was first
+                    self._put_away(folder)  # damaged, or another's
                     staging = self._room / f".{name}.pulling"
                     release = self._shelf.read(name)
                     present = self.last() or staging

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import open_file
-from deepfood.errors import StorageError
+from deepfood.errors import StorageError, is_own_limit
 from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.progress import bar
 from deepfood.release.parallel import Parallel
@@ -96,7 +96,9 @@ def same_file(path: Path, stored: Stored) -> bool:
         with open_file(path) as file:
             same = hashlib.file_digest(file, "sha256").hexdigest() == stored.sha256
             return same and file.tell() == stored.bytes
-    except OSError:
+    except OSError as error:
+        if is_own_limit(error):
+            raise
         return False
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named
+from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named, is_own_limit
 from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
@@ -33,7 +33,9 @@ class Origin(BaseModel):
         """Where a folder was pulled from, None where it was not."""
         try:
             return cls.model_validate_json(read_file(folder / ORIGIN))
-        except (OSError, ValidationError):
+        except (OSError, ValidationError) as error:
+            if isinstance(error, OSError) and is_own_limit(error):
+                raise
             return None
 
 

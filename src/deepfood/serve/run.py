@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
@@ -22,6 +22,9 @@ from deepfood.serve.service import open_service
 from deepfood.serve.workers import Workers
 
 _log = logging.getLogger(__name__)
+
+#: Files and connections that a server can open once it serves, at least.
+_LEAST_FILES = 64
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,6 +78,7 @@ def run(settings: Settings, bound: socket.socket) -> None:
 
 def _run(settings: Settings, bound: socket.socket) -> None:
     service = open_service(settings)  # with several workers: to find faults before they start
+    _expect_free_files()
     count = service.gallery.count
     # Not before, or a proxy would send requests here that wait for the gallery. Linux lets two that
     # start at once bind one address, for the sake of SO_REUSEADDR; the later one fails here.
@@ -102,6 +106,13 @@ def _run(settings: Settings, bound: socket.socket) -> None:
             Workers(config, sockets=[bound]).run()
     except KeyboardInterrupt:
         pass  # uvicorn has already finished the requests under way
+
+
+def _expect_free_files() -> None:
+    """Raise OSError where too few files may be open: uvloop then ends the process (SIGABRT)."""
+    with ExitStack() as opened:
+        for _ in range(_LEAST_FILES):
+            opened.enter_context(open(os.devnull, "rb"))  # noqa: PTH123
 
 
 def _say(settings: Settings, text: str) -> None:

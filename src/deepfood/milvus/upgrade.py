@@ -1,0 +1,168 @@
+"""Bring a gallery of format 1, made before there was a journal, to the format of today.
+
+What people said is read from the rows of the living generation and written as a journal, and a next
+generation gets the same rows, vectors and all; moving the alias comes last. Who kills this before
+leaves the gallery as it was, and the same command begins again.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deepfood.config import Settings
+from deepfood.data.locate import root_named
+from deepfood.errors import ArtifactMissingError, EngineError
+from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.fold import facts_of
+from deepfood.gallery.recover import user
+from deepfood.gallery.upgrade import BATCH as PHOTOS_IN_A_RECORD
+from deepfood.gallery.upgrade import contents_of_removed, said_of
+from deepfood.gallery.values import Value
+from deepfood.milvus.about import FORMAT, About, MilvusManifest
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.connection import Connection
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.generations import (
+    drop_others,
+    finish_index,
+    generation_for,
+    go_live,
+    living,
+)
+from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.model_copy import fetch_model
+from deepfood.milvus.rows import Row
+from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.turn import HeldTurn
+from deepfood.milvus.written import BATCH, WrittenRows
+from deepfood.progress import bar
+
+#: The field of a row that said of label and name, in one, whether they were set by hand.
+_EDITED = "edited"
+
+
+def upgrade_on_milvus(
+    address: MilvusAddress, settings: Settings, *, quiet: bool = False
+) -> list[str]:
+    """What was done, a line each; nothing to a gallery of today. Writers wait meanwhile.
+
+    Raises an ArtifactError or EngineError; the gallery is then as it was.
+    """
+    with contextlib.closing(Connection.strong(address, settings)) as connection:
+        about = About(connection)
+        collection = living(connection)
+        if collection is None:
+            raise ArtifactMissingError(f"there is no gallery {address}")
+        if about.manifest(collection, oldest=1).format == FORMAT:
+            return []
+        with HeldTurn.take(about) as turn, turn.swapping():
+            old = about.manifest(collection, oldest=1)
+            about_rows = connection.ask("describe_collection", collection_name=collection)
+            if _EDITED not in {field["name"] for field in about_rows["fields"]}:
+                return _call_format_2(about, collection, old)
+            upgrade = _Upgrade(connection, settings, collection, old, quiet=quiet)
+            new, lines = upgrade.fill()
+            turn.check()
+            go_live(connection, new)
+        drop_others(connection, about, {about.manifest(new).generation})
+        return lines
+
+
+def _call_format_2(about: About, collection: str, old: MilvusManifest) -> list[str]:
+    """Of a gallery that has a journal, and was made before that was a format of its own."""
+    update = {"format": FORMAT, "before": None}  # the one before may be as old as can be
+    about.write_manifest(collection, old.model_copy(update=update))
+    return ["the gallery has the format of today: only its manifest was written"]
+
+
+class _Upgrade:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        collection: str,
+        old: MilvusManifest,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._connection, self._settings, self._quiet = connection, settings, quiet
+        self._about = About(connection)
+        self._collection, self._old = collection, old
+
+    def fill(self) -> tuple[str, list[str]]:
+        """Write journal and next generation; its collection, and what there is to say of it."""
+        about, connection, old = self._about, self._connection, self._old
+        connection.load(self._collection)
+        drop_others(connection, about, {old.generation, old.before or 0})  # what a kill has left
+        photos, values = [], {}
+        for photo, attributes, _ in self._rows([]):
+            photos.append(photo)
+            if attributes:
+                values[photo.sha256] = attributes
+        left_out = self._left_out()
+        root = root_named(self._settings.photos_root or old.photos_root)
+        contents, lines = contents_of_removed(left_out, {one.sha256 for one in photos}, root)
+        left_out = [replace(one, same_as=contents.get(one.file, one.same_as)) for one in left_out]
+        self._write_journal(photos, values, [one for one in left_out if one.file in contents])
+        model = fetch_model(about, old.model_fingerprint, self._settings)
+        new, made = generation_for(connection, about, model, old.photos_root, self._settings)
+        self._copy_rows(new, len(photos))
+        finish_index(connection, new, quiet=self._quiet)
+        gallery = MilvusGallery(connection, self._settings, new)
+        if gallery.count != len(photos):
+            raise EngineError(f"{new} has {gallery.count} rows, and {len(photos)} were written")
+        gallery.note_left_out(left_out)
+        changed = {"format": FORMAT, "generation": made.generation, "index": made.index}
+        about.write_manifest(new, old.model_copy(update={**changed, "before": None}))
+        if old.before:
+            lines.append(
+                "the generation before is forgotten: one cannot go back to an earlier format"
+            )
+        return new, [*lines, f"the gallery has the format of today: {len(photos)} photos as before"]
+
+    def _rows(self, more: list[str]) -> Iterator[tuple[Photo, dict[str, Value], Row]]:
+        """Photo, attributes, and the row itself, with `more` of its fields."""
+        fields = [*PHOTO_ROW, _EDITED, *more]
+        for row in self._connection.every(self._collection, "", fields):
+            row["said"]["by_hand"] = ["label", "name"] if row[_EDITED] else []
+            yield photo_of(row), attributes_of(row), row
+
+    def _left_out(self) -> list[Skipped]:
+        """What the last build could not use, and what was removed before and since."""
+        text = self._about.read(f"{self._collection}/left_out")
+        since = self._about.every(f"{self._collection}/removed")
+        return [
+            *(Skipped(**one) for one in json.loads(text or "[]")),
+            *(Skipped(**json.loads(row["text"])) for row in since),
+        ]
+
+    def _write_journal(
+        self, photos: list[Photo], values: dict[str, dict[str, Value]], removed: list[Skipped]
+    ) -> None:
+        journal = MilvusJournal(self._about, user())
+        journal.forget()  # of an upgrade that was killed: all of it is in the rows
+        journal.append("begin", {"format": 1})
+        definitions = {name: one.model_dump() for name, one in self._old.columns.items()}
+        if definitions:
+            journal.append("declare", {"attributes": definitions})
+        added = [facts_of(photo, {}) for photo in photos if photo.added]
+        for start in range(0, len(added), PHOTOS_IN_A_RECORD):
+            journal.append("add", {"photos": added[start : start + PHOTOS_IN_A_RECORD]})
+        for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+            journal.append(do, what)
+
+    def _copy_rows(self, collection: str, count: int) -> None:
+        rows, some = WrittenRows(self._connection, collection), list[dict[str, Any]]()
+        with bar("copying", " photos", count, quiet=self._quiet) as progress:
+            for photo, attributes, row in self._rows(["vector", WRITTEN]):
+                vector = np.array(row["vector"], np.float32)
+                some.append(row_of(photo, vector, attributes, row[WRITTEN]))
+                progress.update()
+                if len(some) == BATCH:
+                    rows.write(some)
+                    some = []
+            rows.write(some)

@@ -1,0 +1,105 @@
+"""The cache of releases is not believed: what is damaged there, or another's, is fetched again."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shelves import settings
+
+from deepfood.errors import StorageError
+from deepfood.gallery import Gallery
+from deepfood.gallery.add import add_photos
+from deepfood.release.cached import CachedReleases, cached
+from deepfood.release.pull import Origin, changed_since
+from deepfood.release.push import push
+from live import run_here
+from plates import build, tiny_embedder, write_photos
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Releases `one`, of 3 photos, and `two`, of 4."""
+    monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
+    embedder = tiny_embedder(tmp_path / "model")
+    gallery, shelf = tmp_path / "gallery", tmp_path / "shelf"
+    build(write_photos(tmp_path / "photos", 3), gallery, embedder)
+    push(gallery, str(shelf), settings(), name="one", quiet=True)
+    add_photos(gallery, [write_photos(tmp_path / "new", 1, start=50)], embedder, quiet=True)
+    push(gallery, str(shelf), settings(), name="two", quiet=True)
+    return shelf
+
+
+def flip(path: Path) -> None:
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def file_of(folder: Path, pattern: str) -> Path:
+    return next(folder.glob(pattern))
+
+
+def replace_by_other(folder: Path) -> None:
+    other = cached(str(folder.parents[3] / "shelf@one"), settings())
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+
+
+def replace_by_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"no folder")
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "manifest": lambda folder: flip(folder / "manifest.json"),
+    "manifest-of-model": lambda folder: flip(file_of(folder, "models/*/manifest.json")),
+    "short-vectors": lambda folder: cut(file_of(folder, "generation-*/vectors.f32")),
+    "no-catalogue": lambda folder: file_of(folder, "generation-*/catalogue.sqlite").unlink(),
+    "no-journal": lambda folder: shutil.rmtree(folder / "journal"),
+    "no-origin": lambda folder: (folder / "release.json").unlink(),
+    "another-release": replace_by_other,
+    "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir())[0],
+    "a-file": replace_by_file,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_release_in_the_cache_is_fetched_again(shelf: Path, damage: str) -> None:
+    folder = cached(str(shelf), settings())
+    before = folder.stat().st_ino
+    assert cached(str(shelf), settings()).stat().st_ino == before, "whole, it is left as it is"
+    DAMAGES[damage](folder)
+    assert cached(str(shelf), settings()) == folder
+    origin = Origin.of(folder)
+    assert origin is not None
+    assert origin.release.name == "two"
+    assert list(changed_since(folder, origin.release)) == []
+    with Gallery.open(folder) as gallery:
+        assert gallery.count == 4
+
+
+def test_a_byte_that_is_seen_by_reading_all_is_found_by_verify(shelf: Path) -> None:
+    folder = cached(str(shelf), settings())
+    flip(file_of(folder, "generation-*/vectors.f32"))
+    assert run_here("verify", shelf) == 0
+    origin = Origin.of(folder)
+    assert origin is not None
+    assert list(changed_since(folder, origin.release)) == []
+
+
+def test_a_damaged_release_stands_in_for_none(shelf: Path, tmp_path: Path) -> None:
+    releases = CachedReleases(str(shelf), settings(), quiet=True)
+    folder = releases.wanted()
+    releases.good(folder)
+    assert releases.last() == folder
+    (shelf / "latest").unlink()
+    assert cached(str(shelf), settings()) == folder, "whole, it does"
+    cut(file_of(folder, "generation-*/vectors.f32"))
+    assert releases.last() is None
+    with pytest.raises(StorageError):
+        cached(str(shelf), settings())
