@@ -11,13 +11,13 @@ A value that was never given is unknown. That is not "no", not 0 and not the emp
 import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.columns import Attribute, Columns
 from deepfood.gallery.declared import Declared, Definition, settled, values_said
+from deepfood.gallery.entry import crc_of
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
@@ -321,12 +321,6 @@ class Attributes:
         with self._at_one_moment(), stopped_in_time(self.db):
             self._masks.refresh()
             yield Columns(self.declared(), self._masks)
-
-
-def crc_of(*said: int | str) -> int:
-    """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
-    # What a damaged page has in place of a text or a number may be bytes.
-    return zlib.crc32(json.dumps(said, default=repr).encode())
 
 
 def written(value: Value) -> str:
