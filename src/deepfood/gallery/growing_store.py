@@ -165,13 +165,16 @@ class GrowingStore(Store):
         start = work.state.next_row
         rows = range(start, start + len(photos))
         known: dict[int, Values] = {}
+        entries = []
+        some_absent = self._all("SELECT 1 FROM absent LIMIT 1")
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
-            said = self.absent(photo.sha256)
+            said = self.absent(photo.sha256) if some_absent else None
             if said is not None:  # it is back
                 photo, values = said.of(photo), {**said.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
-            _insert_photo(work.db, row, photo, crc)
+            entries.append(_entry(row, photo, crc))
             known[row] = values
+        work.db.executemany(_INSERT, entries)
         self.attributes.put_clean(known)
         # A file that was skipped before, and has been mended since.
         mended = ((photo.file,) for photo in photos if not photo.added)
@@ -319,7 +322,7 @@ class GrowingStore(Store):
                 "SELECT values_sum FROM photos WHERE row = ?", (row,)
             ).fetchone()
             work.db.execute("DELETE FROM photos WHERE row = ?", (row,))
-            _insert_photo(work.db, row, photo, zlib.crc32(stored), total)
+            work.db.execute(_INSERT, _entry(row, photo, zlib.crc32(stored), total))
             work.note("update", [row])
 
     def make_holes(self, rows: Sequence[int]) -> None:
@@ -439,14 +442,10 @@ def _definition(one: Declared) -> dict[str, object]:
     return {"type": one.type, "safety": one.safety}
 
 
-def _insert_photo(
-    db: sqlite3.Connection, row: int, photo: Photo, crc: int, values_sum: int = 0
-) -> None:
+def _entry(row: int, photo: Photo, crc: int, values_sum: int = 0) -> tuple[Any, ...]:
+    """What `_INSERT` inserts."""
     said = values_of(photo)
-    db.execute(
-        _INSERT,
-        (row, *said, crc, crc_of(row, crc, *said), values_sum),
-    )
+    return row, *said, crc, crc_of(row, crc, *said), values_sum
 
 
 def _update_photo(db: sqlite3.Connection, row: int, photo: Photo) -> None:
