@@ -56,7 +56,7 @@ class VectorFile:
     @classmethod
     def open(cls, path: Path, dimension: int, storage: Storage, count: int) -> Self:
         """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
-        row = check_rows(path, dimension, storage, count)
+        row = _checked_row_type(path, dimension, storage, count)
         if count == 0:  # nothing to map
             return cls(np.empty(0, row), dimension, storage)
         try:
@@ -113,8 +113,20 @@ class VectorFile:
         return _crcs(self._stored[start:stop])
 
 
-def check_rows(path: Path, dimension: int, storage: Storage, count: int) -> np.dtype[np.void]:
-    """What a row of a file of vectors is; raises as `VectorFile.open` does, by the file's size."""
+def check_rows(path: Path, dimension: int, storage: Storage, count: int) -> None:
+    """Raise what `VectorFile.open` does, without mapping the file."""
+    _checked_row_type(path, dimension, storage, count)
+    if count:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _checked_row_type(
+    path: Path, dimension: int, storage: Storage, count: int
+) -> np.dtype[np.void]:
+    """What a row is, once the file's size is that of `count` of them at least."""
     row = _row_type(dimension, storage)
     try:
         size = path.stat().st_size
