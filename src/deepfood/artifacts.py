@@ -261,10 +261,9 @@ def open_file(path: Path) -> BufferedReader:
 def read_file(path: Path, limit_bytes: int = SMALL_BYTES) -> bytes:
     """The contents of a regular file of `limit_bytes` at most. Raises OSError."""
     with open_file(path) as file:
-        contents = file.read(limit_bytes + 1)
-    if len(contents) > limit_bytes:
-        raise OSError(errno.EINVAL, f"it has more than {limit_bytes} bytes", str(path))
-    return contents
+        if os.fstat(file.fileno()).st_size > limit_bytes:
+            raise OSError(errno.EINVAL, f"it has more than {limit_bytes} bytes", str(path))
+        return file.read()
 
 
 def write_atomically(path: Path, contents: bytes) -> None:

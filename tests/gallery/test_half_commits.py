@@ -90,3 +90,30 @@ def test_a_record_whose_commit_fails_is_taken_back(
     assert state_of(copy) == whole.state
     assert list(gallery_problems(copy, quiet=True)) == []
     assert WRITERS[change](whole, copy) == wanted == state_of(copy)
+
+
+def test_who_appends_goes_on_from_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+    one, other = Journal(tmp_path), Journal(tmp_path)
+    one.append("begin", "a", {"format": 1})
+    one.close()
+    one.head()  # which `append` need not read again, unless the journal is longer now
+    other.append("drop", "b", {"attribute": "price"})
+    other.close()
+    one.append("drop", "a", {"attribute": "vegan"})
+    one.close()
+
+    assert [record.number for record in Journal(tmp_path).records()] == [1, 2, 3]
+
+
+def test_an_unfinished_line_is_cut_off_by_who_has_looked_at_the_head(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("begin", "a", {"format": 1})
+    journal.close()
+    ((_, path),) = journal.segments()
+    with path.open("ab") as file:
+        file.write(b"0123456789abcdef")
+    journal.head()
+    journal.append("drop", "a", {"attribute": "vegan"})
+    journal.close()
+
+    assert [record.do for record in Journal(tmp_path).records()] == ["begin", "drop"]

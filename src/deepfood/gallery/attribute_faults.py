@@ -4,7 +4,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from deepfood.gallery.attributes import Attributes, crc_of
+from deepfood.gallery.attributes import Attributes
+from deepfood.gallery.entry import crc_of
 from deepfood.gallery.values import Key, keys_of
 
 

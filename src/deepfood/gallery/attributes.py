@@ -11,14 +11,15 @@ A value that was never given is unknown. That is not "no", not 0 and not the emp
 import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.columns import Attribute, Columns
 from deepfood.gallery.connections import in_one_line
 from deepfood.gallery.declared import Declared, Definition, settled, values_said
+from deepfood.gallery.entry import crc_of
 from deepfood.gallery.masks import Masks, stopped_in_time
 from deepfood.gallery.values import (
     SAFETY,
@@ -44,6 +45,16 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
     PRIMARY KEY (attribute, key, row)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
+"""
+
+#: All that is said of some rows, and the definitions: one statement, so all of one moment, whoever
+#: writes meanwhile.
+_SAID_OF_ROWS = """
+SELECT 'definition', id, name, type, safety, checksum FROM attributes
+UNION ALL SELECT 'sum', row, values_sum, NULL, NULL, NULL FROM photos
+    WHERE row IN (SELECT value FROM json_each(?1))
+UNION ALL SELECT * FROM (SELECT 'value', row, attribute, value, checksum, NULL FROM attribute_values
+    WHERE row IN (SELECT value FROM json_each(?1)) ORDER BY attribute)
 """
 
 #: Tables that hold something of an attribute, and the column with its number.
@@ -135,16 +146,7 @@ class Attributes:
             rows = self.db.execute(
                 "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
             ).fetchall()
-        for *definition, check in rows:
-            if crc_of(*definition) != check:
-                raise ArtifactCorruptError(
-                    f"the definition of the attribute {definition[1]!r} has been altered: run "
-                    "deepfood verify --repair"
-                )
-        return {
-            name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
-            for number, name, type_, safety, _ in rows
-        }
+        return _declared_in(rows)
 
     def known_counts(self) -> dict[str, int]:
         """Of how many photos each attribute is known."""
@@ -243,21 +245,13 @@ class Attributes:
         """
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
         some = (json.dumps(list(found)),)
-        with self._at_one_moment():
-            names = {one.id: name for name, one in self.declared().items()}
-            lacking = dict(
-                self.db.execute(
-                    "SELECT row, values_sum FROM photos "
-                    "WHERE row IN (SELECT value FROM json_each(?))",
-                    some,
-                ).fetchall()
-            )
-            values = self.db.execute(
-                "SELECT row, attribute, value, checksum FROM attribute_values "
-                "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY attribute",
-                some,
-            ).fetchall()
-        for row, number, value, check in values:
+        with self.asking():
+            parts: dict[str, list[tuple[Any, ...]]] = {"definition": [], "sum": [], "value": []}
+            for part, *rest in self.db.execute(_SAID_OF_ROWS, some):
+                parts[part].append(tuple(rest))
+        names = {one.id: name for name, one in _declared_in(parts["definition"]).items()}
+        lacking = {row: total for row, total, *_ in parts["sum"]}
+        for row, number, value, check, _ in parts["value"]:
             if number in names and crc_of(row, number, value) == check:
                 found[row][names[number]] = json.loads(value)
                 lacking[row] = lacking.get(row, 0) - check - 1
@@ -325,10 +319,18 @@ class Attributes:
             yield Columns(self.declared(), self._masks)
 
 
-def crc_of(*said: int | str) -> int:
-    """CRC-32 of a definition or a value, kept beside it: an altered one is found by it."""
-    # What a damaged page has in place of a text or a number may be bytes.
-    return zlib.crc32(json.dumps(said, default=repr).encode())
+def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
+    """Rows of the table `attributes`, compared with their checksums. As `Attributes.declared`."""
+    for *definition, check in rows:
+        if crc_of(*definition) != check:
+            raise ArtifactCorruptError(
+                f"the definition of the attribute {definition[1]!r} has been altered: run "
+                "deepfood verify --repair"
+            )
+    return {
+        name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+        for number, name, type_, safety, _ in rows
+    }
 
 
 def written(value: Value) -> str:

@@ -76,6 +76,9 @@ class Skipped:
 REMOVED = "it was removed from the gallery"
 
 PHOTO_FIELDS = tuple(field.name for field in fields(Photo))
+#: One encoder for all: `json.dumps` makes one each time. What a damaged page has in place of a text
+#: or a number may be bytes.
+_as_json = json.JSONEncoder(default=repr, check_circular=False).encode
 _FLAGS = sum(field.type is bool for field in fields(Photo))
 
 
@@ -102,6 +105,15 @@ def photo_from(values: tuple[Any, ...]) -> Photo:
 
 def checksum(entry: Photo | Skipped, *more: int) -> int:
     """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
-    # In the order of the fields; dataclasses.astuple copies deeply, in ten times the time.
-    values = [int(value) if isinstance(value, bool) else value for value in vars(entry).values()]
-    return zlib.crc32(json.dumps([*more, *values], default=repr).encode())
+    return crc_of(*more, *values_of(entry))
+
+
+def values_of(entry: Photo | Skipped) -> tuple[Any, ...]:
+    """Its fields in order, as SQLite has them: bools are numbers."""
+    # dataclasses.astuple copies deeply, in ten times the time.
+    return tuple(int(value) if isinstance(value, bool) else value for value in vars(entry).values())
+
+
+def crc_of(*said: int | str | None) -> int:
+    """CRC-32 of what a row of the catalogue says, kept in it: an altered one is found by it."""
+    return zlib.crc32(_as_json(said).encode())

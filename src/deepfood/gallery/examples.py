@@ -3,8 +3,9 @@
 import json
 from collections import Counter
 
-from deepfood.gallery.attributes import Attributes, crc_of
+from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.columns import Attribute
+from deepfood.gallery.entry import crc_of
 from deepfood.gallery.values import Value
 
 #: Photos that examples of an attribute come from.

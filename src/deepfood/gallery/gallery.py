@@ -121,7 +121,8 @@ class Gallery:
                     manifest = GalleryManifest.read(self.folder)
                     if self._supersedes(manifest):
                         break
-                    newer = Snapshot.of(self.folder, stamp, manifest, contents=False)
+                    store = open_store(self.folder, manifest)
+                    newer = Snapshot.of(self.folder, stamp, manifest, store, contents=False)
                 except ArtifactError:
                     if stamp_of(self.folder) == stamp:  # else a new generation came in between
                         raise

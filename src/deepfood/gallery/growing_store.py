@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,21 +20,31 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.errors import ArtifactError, disk_full_named
-from deepfood.gallery.attributes import crc_of
 from deepfood.gallery.connections import unusable
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
-from deepfood.gallery.entry import PHOTO_FIELDS, REMOVED, Photo, Skipped, checksum
+from deepfood.gallery.entry import (
+    PHOTO_FIELDS,
+    REMOVED,
+    Photo,
+    Skipped,
+    checksum,
+    crc_of,
+    values_of,
+)
 from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
 from deepfood.gallery.history import Undo
 from deepfood.gallery.journal import Journal, Kind
 from deepfood.gallery.store import CATALOGUE, SCHEMA, State, Store
 from deepfood.gallery.sums import keep_sums, sum_again
 from deepfood.gallery.values import Value, attribute_name
-from deepfood.index import Storage, VectorFile, append_vectors
+from deepfood.index import Storage, VectorFile, append_vectors, check_rows
 
 Change = Literal["add", "remove", "update"]
 Given = Mapping[str, object]
 Values = Mapping[str, Value | None]
+
+_COLUMNS = ("row", *PHOTO_FIELDS, "vector_crc", "checksum", "values_sum")
+_INSERT = f"INSERT INTO photos ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 
 @dataclass
@@ -102,9 +112,7 @@ class GrowingStore(Store):
         store = cls(folder, dimension, storage, connection)
         store.journal, store.by = journal, by
         nothing = np.empty((0, dimension), np.float32)
-        rows = store.next_row()
-        if not lengthen:
-            store.check_ends()
+        rows = store.next_row() if lengthen else store.check_ends().next_row
         if lengthen:
             store.vectors_path.touch()
             row_bytes = VectorFile.open(store.vectors_path, dimension, storage, 0).row_bytes
@@ -114,7 +122,7 @@ class GrowingStore(Store):
         elif journal is None:
             append_vectors(store.vectors_path, dimension, storage, rows, nothing)
         else:  # vectors beyond the last row may be those of records that are taken in next
-            VectorFile.open(store.vectors_path, dimension, storage, rows)
+            check_rows(store.vectors_path, dimension, storage, rows)
         return store
 
     def append(
@@ -157,13 +165,16 @@ class GrowingStore(Store):
         start = work.state.next_row
         rows = range(start, start + len(photos))
         known: dict[int, Values] = {}
+        entries = []
+        some_absent = self._all("SELECT 1 FROM absent LIMIT 1")
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
-            said = self.absent(photo.sha256)
+            said = self.absent(photo.sha256) if some_absent else None
             if said is not None:  # it is back
                 photo, values = said.of(photo), {**said.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
-            _insert_photo(work.db, row, photo, crc)
+            entries.append(_entry(row, photo, crc))
             known[row] = values
+        work.db.executemany(_INSERT, entries)
         self.attributes.put_clean(known)
         # A file that was skipped before, and has been mended since.
         mended = ((photo.file,) for photo in photos if not photo.added)
@@ -311,7 +322,7 @@ class GrowingStore(Store):
                 "SELECT values_sum FROM photos WHERE row = ?", (row,)
             ).fetchone()
             work.db.execute("DELETE FROM photos WHERE row = ?", (row,))
-            _insert_photo(work.db, row, photo, zlib.crc32(stored), total)
+            work.db.execute(_INSERT, _entry(row, photo, zlib.crc32(stored), total))
             work.note("update", [row])
 
     def make_holes(self, rows: Sequence[int]) -> None:
@@ -431,26 +442,22 @@ def _definition(one: Declared) -> dict[str, object]:
     return {"type": one.type, "safety": one.safety}
 
 
-def _insert_photo(
-    db: sqlite3.Connection, row: int, photo: Photo, crc: int, values_sum: int = 0
-) -> None:
-    columns = ("row", *PHOTO_FIELDS, "vector_crc", "checksum", "values_sum")
-    db.execute(
-        f"INSERT INTO photos ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
-        (row, *astuple(photo), crc, checksum(photo, row, crc), values_sum),
-    )
+def _entry(row: int, photo: Photo, crc: int, values_sum: int = 0) -> tuple[Any, ...]:
+    """What `_INSERT` inserts."""
+    said = values_of(photo)
+    return row, *said, crc, crc_of(row, crc, *said), values_sum
 
 
 def _update_photo(db: sqlite3.Connection, row: int, photo: Photo) -> None:
     """Write a photo over a row; its vector stays, and so does the CRC-32 of that."""
     (crc,) = db.execute("SELECT vector_crc FROM photos WHERE row = ?", (row,)).fetchone()
     changed = ", ".join(f"{name} = ?" for name in (*PHOTO_FIELDS, "checksum"))
-    values = (*astuple(photo), checksum(photo, row, crc), row)
+    values = (*values_of(photo), checksum(photo, row, crc), row)
     db.execute(f"UPDATE photos SET {changed} WHERE row = ?", values)  # noqa: S608
 
 
 def _write_skipped(db: sqlite3.Connection, skipped: Iterable[Skipped]) -> None:
     db.executemany(
         "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?, ?)",
-        ((*astuple(one), checksum(one)) for one in skipped),
+        ((*values_of(one), checksum(one)) for one in skipped),
     )

@@ -66,6 +66,24 @@ class Record:
         return Head(self.number, self.sum)
 
 
+class _End(NamedTuple):
+    """Where the next record goes: behind the newest whole one, in the last segment if there is any.
+
+    `torn` bytes of an unfinished line follow there. `stamp` tells whether the segment has changed.
+    """
+
+    head: Head
+    path: Path | None = None
+    torn: int = 0
+    stamp: tuple[int, ...] = ()
+
+    @property
+    def still_so(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.path is not None and _stamp(self.path.stat()) == self.stamp
+        return False
+
+
 class Journal:
     """The journal of one gallery. Reading takes no lock; `append` is for the one writer."""
 
@@ -73,6 +91,8 @@ class Journal:
         self.folder = gallery / JOURNAL
         self._file: BinaryIO | None = None
         self._head = BEGINNING
+        #: As `head` read it last: who appends next need not read it again.
+        self._end = _End(BEGINNING)
         #: Of each record that `settle` has not been told of: what was before it, and where it is.
         self._unsettled: list[tuple[Head, Path, int]] = []
 
@@ -87,10 +107,15 @@ class Journal:
 
     def head(self) -> Head:
         """The newest whole record. Raises ArtifactCorruptError where it cannot be believed."""
-        segments = self.segments()
-        for place in range(len(segments) - 1, -1, -1):
-            first, path = segments[place]
-            lines, _ = _last_lines(path)
+        self._end = self._read_end()
+        return self._end.head
+
+    def _read_end(self) -> _End:
+        end = _End(BEGINNING)
+        for first, path in reversed(self.segments()):
+            lines, torn, stamp = _last_lines(path)
+            if end.path is None:
+                end = _End(BEGINNING, path, torn, stamp)
             if not lines:  # begun, and killed before its first record
                 continue
             number, total = _parse(lines[-1], path).number, lines[-1][:_SUM_DIGITS].decode()
@@ -100,8 +125,8 @@ class Journal:
                 before = self._sum_before(first)
             if _sum(before, lines[-1][_SUM_DIGITS + 1 :]) != total:
                 raise _damaged(path, number)
-            return Head(number, total)
-        return BEGINNING
+            return end._replace(head=Head(number, total))
+        return end
 
     def records(self, after: Head = BEGINNING) -> Iterator[Record]:
         """Whole records after one, each checked against the one before.
@@ -278,18 +303,17 @@ class Journal:
     def _open(self) -> None:
         """Take up the newest record, and cut off an unfinished line that a killed writer left."""
         with disk_full_named(self.folder), _written(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._head = self.head()
-            segments = self.segments()
-            path = segments[-1][1] if segments else self._segment(1)
-            fresh = not path.exists()
-            self._file = path.open("a+b")
-            if fresh:
+            end = self._end if self._end.still_so else self._read_end()
+            self._end = _End(BEGINNING)
+            if end.path is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._head = end.head
+            self._file = (end.path or self._segment(1)).open("a+b")
+            if end.path is None:
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
-            _, torn = _last_lines(path)
-            if torn:
-                self._file.truncate(self._file.seek(0, os.SEEK_END) - torn)
+            if end.torn:
+                self._file.truncate(self._file.seek(0, os.SEEK_END) - end.torn)
             self._file.seek(0, os.SEEK_END)
 
     def _roomy(self, number: int) -> tuple[BinaryIO, Path]:
@@ -307,7 +331,7 @@ class Journal:
     def _sum_before(self, first: int) -> str:
         """The sum of the last record before the segment that begins with number `first`."""
         for _, path in reversed([one for one in self.segments() if one[0] < first]):
-            lines, _ = _last_lines(path)
+            lines, _, _ = _last_lines(path)
             if lines:
                 return lines[-1][:_SUM_DIGITS].decode("ascii", "replace")
         return BEGINNING.sum
@@ -380,9 +404,15 @@ def _damaged(path: Path, number: int) -> ArtifactCorruptError:
     )
 
 
-def _last_lines(path: Path) -> tuple[list[bytes], int]:
-    """The last two whole lines of a file, or fewer; and how many bytes follow them."""
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from what it was before."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _last_lines(path: Path) -> tuple[list[bytes], int, tuple[int, ...]]:
+    """The last two whole lines of a file, or fewer; how many bytes follow them; and its stamp."""
     with reading(path) as file:
+        stamp = _stamp(os.fstat(file.fileno()))
         size = file.seek(0, os.SEEK_END)
         wanted = _TAIL_BYTES
         while True:
@@ -394,5 +424,5 @@ def _last_lines(path: Path) -> tuple[list[bytes], int]:
             if start:
                 lines = lines[1:]  # the first may be cut off
             if len(lines) >= 2 or not start:
-                return lines[-2:], len(torn)
+                return lines[-2:], len(torn), stamp
             wanted *= 4

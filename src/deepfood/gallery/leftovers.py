@@ -45,8 +45,9 @@ def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
     folder = manifest.folder(out)
     return [
         path
-        for path in (*folder.glob("index-*"), *folder.glob(".index-*"))
-        if path.relative_to(out).as_posix() not in manifest.files
+        for path in folder.iterdir()
+        if path.name.startswith(("index-", ".index-"))
+        and path.relative_to(out).as_posix() not in manifest.files
     ]
 
 

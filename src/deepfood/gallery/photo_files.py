@@ -99,8 +99,14 @@ class PhotoFiles:
 
     def write(self, contents: Iterable[bytes]) -> None:
         """Write photos, durable on return. Raises DiskFullError; what was written then stays."""
+        several = list(contents)
+        if len(several) == 1:  # threads take longer to start
+            with disk_full_named(self.folder):
+                for folder in self._write(several[0]):
+                    sync_folder(folder)
+            return
         with disk_full_named(self.folder), ThreadPoolExecutor(_WRITERS) as pool:
-            changed = {folder for some in pool.map(self._write, contents) for folder in some}
+            changed = {folder for some in pool.map(self._write, several) for folder in some}
             list(pool.map(sync_folder, changed))
 
     def _write(self, data: bytes) -> set[Path]:
@@ -124,6 +130,8 @@ class PhotoFiles:
         Raises ArtifactCorruptError where a file has no row, and the catalogue has been damaged: it
         is perhaps one whose row was lost.
         """
+        if not self._unfinished.exists():
+            return
         noted = [one for one in self.unfinished() if len(one) == _SHA256_DIGITS]
         if any(self.path(one).exists() and not store.keeps(one) for one in noted):
             store.check_rows()

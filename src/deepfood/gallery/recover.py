@@ -6,6 +6,7 @@ contains is damaged, and nothing is done by it.
 """
 
 import contextlib
+import functools
 import getpass
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,10 +47,10 @@ def open_to_change(
 
 def replay(store: FollowingStore, journal: Journal, embed: Embed) -> int:
     """Take in the records that a catalogue lacks; how many these were. Raises an ArtifactError."""
-    head = check_head(store, journal)
-    if head == store.state().head:
+    known, head = _heads(store, journal)
+    if head == known:
         return 0
-    records = list(journal.records(store.state().head))
+    records = list(journal.records(known))
     removed: dict[str, int] = {}
     for record in records:
         if record.do == "remove":
@@ -62,13 +63,18 @@ def replay(store: FollowingStore, journal: Journal, embed: Embed) -> int:
 
 def check_head(store: Store, journal: Journal) -> Head:
     """The journal's head. Raises ArtifactCorruptError where it lacks what the catalogue has."""
+    return _heads(store, journal)[1]
+
+
+def _heads(store: Store, journal: Journal) -> tuple[Head, Head]:
+    """The catalogue's head, and the journal's, which is checked."""
     known, head = store.state().head, journal.head()
     if head.number < known.number or (head.number == known.number and head != known):
         raise ArtifactCorruptError(
             f"{journal.folder} is damaged: it ends at record {head.number}, and record "
             f"{known.number} was acknowledged: run deepfood verify --repair"
         )
-    return head
+    return known, head
 
 
 def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store) -> None:
@@ -77,7 +83,8 @@ def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store)
     Raises ArtifactCorruptError where they cannot be.
     """
     journal = Journal(folder)
-    if check_head(store, journal) == store.state().head:
+    known, head = _heads(store, journal)
+    if head == known:
         return
     try:
         with only_writer(folder):
@@ -101,6 +108,7 @@ def no_vectors(photos: Sequence[Photo]) -> NoReturn:
     )
 
 
+@functools.cache
 def user() -> str:
     """The system's user, for the journal."""
     try:

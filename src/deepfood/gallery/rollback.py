@@ -48,7 +48,9 @@ def rollback(
     with only_renewal(folder), _replaced_told(folder):
         before = _before(folder)
         model = open_model(before.model_folder(folder))
-        Snapshot.of(folder, stamp_of(folder), before, contents=True).store.close()  # is it whole?
+        store = open_store(folder, before)
+        with contextlib.closing(store):  # is it whole?
+            Snapshot.of(folder, stamp_of(folder), before, store, contents=True)
 
         def embed(photos: Sequence[Photo]) -> list[Vector | None]:
             nonlocal made

@@ -9,9 +9,8 @@ from typing import Any
 
 from deepfood.artifacts import sync_folder, write_atomically
 from deepfood.errors import ArtifactCorruptError, ArtifactError
-from deepfood.gallery.attributes import crc_of
 from deepfood.gallery.connections import unusable
-from deepfood.gallery.entry import REMOVED, Photo
+from deepfood.gallery.entry import REMOVED, Photo, crc_of
 from deepfood.gallery.fold import Fold, Said, facts_of, text_of
 from deepfood.gallery.journal import BEGINNING, JOURNAL, Journal, Record
 from deepfood.gallery.leftovers import LOST_FOUND

@@ -42,18 +42,23 @@ class Snapshot:
             stamp = stamp_of(folder)
             try:
                 manifest = GalleryManifest.read(folder)
-                with contextlib.closing(open_store(folder, manifest)) as store:
+                store = open_store(folder, manifest)
+                with contextlib.ExitStack() as opened:
+                    opened.callback(store.close)
                     catch_up_with_journal(folder, manifest, store)
-                return cls.of(folder, stamp, manifest, contents=contents)
+                    snapshot = cls.of(folder, stamp, manifest, store, contents=contents)
+                    opened.pop_all()
+                    return snapshot
             except ArtifactError:
                 if stamp_of(folder) == stamp:  # else what it named may be gone by now
                     raise
 
     @classmethod
-    def of(cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, *, contents: bool) -> Self:
-        """Open what a manifest names. Raises ArtifactError."""
+    def of(
+        cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, store: Store, *, contents: bool
+    ) -> Self:
+        """Open what a manifest names, beside its Store. Raises ArtifactError."""
         manifest.check_on_open(folder, contents=contents)
-        store = open_store(folder, manifest)
         state, holes = store.holes()
         vectors = store.vectors(state.next_row)
         if contents and len(vectors) * vectors.row_bytes <= CHECK_ON_OPEN_BYTES:

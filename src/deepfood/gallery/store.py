@@ -26,9 +26,9 @@ from deepfood.errors import (
     disk_full_named,
 )
 from deepfood.gallery.attributes import SCHEMA as ATTRIBUTES_SCHEMA
-from deepfood.gallery.attributes import Attributes, crc_of
+from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.connections import close_all, connect_to_read, unusable
-from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, checksum, photo_from
+from deepfood.gallery.entry import PHOTO_FIELDS, Photo, Skipped, crc_of, photo_from
 from deepfood.gallery.fold import Said, said_from
 from deepfood.gallery.journal import BEGINNING, Head
 from deepfood.gallery.sums import SCHEMA as SUMS_SCHEMA
@@ -72,6 +72,7 @@ SCHEMA += ATTRIBUTES_SCHEMA
 SCHEMA += SUMS_SCHEMA
 
 _PHOTO = ", ".join(PHOTO_FIELDS)
+_STATE = "next_row, seq, record, record_sum, checksum"
 _NAMES = "SELECT row, sha256, file FROM photos"
 _CRC_CHUNK = 4096
 #: Variables in one statement; SQLite allows more.
@@ -164,7 +165,9 @@ class Store:
 
     def state(self) -> State:
         """Takes microseconds. Raises ArtifactCorruptError where it is not what was written."""
-        found = self._all("SELECT next_row, seq, record, record_sum, checksum FROM state")
+        return self._state_in(self._all(f"SELECT {_STATE} FROM state"))  # noqa: S608
+
+    def _state_in(self, found: list[tuple[Any, ...]]) -> State:
         if len(found) == 1:
             known, state = self._known_state
             if found[0] == known:  # asked before each search, and most times the same
@@ -213,15 +216,17 @@ class Store:
                 raise self._altered("the list of its rows, or of its changes,")
         return state, holes
 
-    def check_ends(self) -> None:
-        """Raise ArtifactCorruptError where there are rows or changes beyond the last."""
-        with self._at_one_moment():
-            state = self.state()
-            ((row, seq),) = self._all(
-                "SELECT (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes)"
-            )
+    def check_ends(self) -> State:
+        """The state. Raises ArtifactCorruptError where rows or changes are beyond the last."""
+        found = self._all(
+            f"SELECT {_STATE}, (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes) "  # noqa: S608
+            "FROM state"
+        )
+        state = self._state_in([one[:-2] for one in found])
+        row, seq = found[0][-2:]
         if (row is not None and row >= state.next_row) or (seq or 0) != state.seq:
             raise self._altered("how many rows or changes there are")
+        return state
 
     def check_rows(self) -> None:
         """Raise ArtifactCorruptError where a row of a photo is altered, or missing."""
@@ -317,10 +322,10 @@ class Store:
         """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
         found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
         try:
-            table = np.array(found, np.int64).reshape(-1, 2)
+            table = np.fromiter(found, [("row", np.int64), ("crc", np.int64)], len(found))
         except (ValueError, TypeError, OverflowError):
             raise self._altered("a CRC-32 of a vector") from None
-        return table[:, 0], table[:, 1].astype(np.uint32)
+        return table["row"], table["crc"].astype(np.uint32)
 
     def hashes(self) -> set[str]:
         """SHA-256 of every photo."""
@@ -356,9 +361,8 @@ class Store:
                 with suppress(ArtifactCorruptError):
                     found += self._all(f"{sql} WHERE row = ?", row)
         for row, *said, crc, check in found:
-            photo = photo_from(tuple(said))
-            if checksum(photo, row, crc) == check:
-                yield row, photo, crc
+            if crc_of(row, crc, *said) == check:
+                yield row, photo_from(tuple(said)), crc
 
     def sound_skipped(self) -> Iterator[Skipped]:
         """Skipped files of which the catalogue says what was written."""
@@ -408,14 +412,12 @@ class Store:
     def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
         columns = "file, reason, bytes, modified_ns, same_as, checksum"
         for *said, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
-            one = Skipped(*said)
-            yield one, checksum(one) == check
+            yield Skipped(*said), crc_of(*said) == check
 
     def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
         sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
         for row, *said, crc, check in self._all(sql, *values):
-            photo = photo_from(tuple(said))
-            yield row, photo, checksum(photo, row, crc) == check
+            yield row, photo_from(tuple(said)), crc_of(row, crc, *said) == check
 
     def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
         for row, photo, whole in self._read(where, *values):
@@ -460,12 +462,12 @@ class Store:
 def _altered_rows(
     vectors: VectorFile, rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint32]
 ) -> list[int]:
-    """Those of some rows whose vectors do not have the CRC-32 that is wanted."""
-    known = rows < len(vectors)  # else added since
-    rows, wanted = rows[known], wanted[known]
+    """Those of some rows, in order, whose vectors do not have the CRC-32 that is wanted."""
+    starts = range(0, len(vectors), _CRC_CHUNK)
+    places = np.searchsorted(rows, [*starts, len(vectors)]).tolist()  # rows beyond: added since
     found: list[int] = []
-    for start in range(0, len(vectors), _CRC_CHUNK):
-        here = (rows >= start) & (rows < start + _CRC_CHUNK)
+    for start, first, last in zip(starts, places, places[1:], strict=False):
+        here = rows[first:last]
         crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
-        found += rows[here][crcs[rows[here] - start] != wanted[here]].tolist()
+        found += here[crcs[here - start] != wanted[first:last]].tolist()
     return found

@@ -28,15 +28,17 @@ _EVENTS = (
     {"event": "INSERT", "sign": "+", "row": "new"},
     {"event": "DELETE", "sign": "-", "row": "old"},
 )
+_TRIGGERS = "".join(
+    trigger.format(table=table, **event)
+    for event in _EVENTS
+    for trigger, table in ((_SUM, "skipped"), (_SUM, "absent"), (_VALUES_SUM, "attribute_values"))
+)
 
 
 def keep_sums(db: sqlite3.Connection) -> None:
     """From now on, whatever this connection does."""
     db.execute("PRAGMA recursive_triggers = ON")  # for the rows that INSERT OR REPLACE replaces
-    for event in _EVENTS:
-        for table in _SUMMED:
-            db.execute(_SUM.format(table=table, **event))
-        db.execute(_VALUES_SUM.format(table="attribute_values", **event))
+    db.executescript(_TRIGGERS)
 
 
 def sum_fits(db: sqlite3.Connection, table: str) -> bool:

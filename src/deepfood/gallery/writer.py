@@ -24,6 +24,7 @@ from deepfood.gallery.photo_files import PhotoFiles
 from deepfood.gallery.read_photos import EmbeddedPhoto
 from deepfood.gallery.recover import open_to_change
 from deepfood.gallery.reindex import drop_unfinished
+from deepfood.gallery.snapshot import stamp_of
 from deepfood.model import Model
 
 Outcome = Literal["added", "updated", "unchanged"]
@@ -49,9 +50,11 @@ class GalleryWriter:
         each change, the system's user where it is empty. Raises ArtifactBusyError where
         another writer is still at it after `wait_s` seconds, or another ArtifactError.
         """
-        GalleryManifest.read(folder)  # before the lock, which would make its file
+        stamp = stamp_of(folder)
+        manifest = GalleryManifest.read(folder)  # before the lock, which would make its file
         with only_writer(folder, wait_s):
-            manifest = GalleryManifest.read(folder)
+            if stamp_of(folder) != stamp:
+                manifest = GalleryManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
             with open_to_change(folder, manifest, by) as store:

@@ -4,7 +4,7 @@ from deepfood.index.annoy import AnnoyIndex
 from deepfood.index.contract import Index, IndexSpec, Kind, Mask
 from deepfood.index.exact import ExactIndex
 from deepfood.index.hnsw import HnswIndex
-from deepfood.index.vectors import Storage, VectorFile, append_vectors
+from deepfood.index.vectors import Storage, VectorFile, append_vectors, check_rows
 
 __all__ = [
     "INDEXES",
@@ -15,6 +15,7 @@ __all__ = [
     "Storage",
     "VectorFile",
     "append_vectors",
+    "check_rows",
 ]
 
 INDEXES: dict[str, type[Index]] = {

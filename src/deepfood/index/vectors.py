@@ -56,17 +56,7 @@ class VectorFile:
     @classmethod
     def open(cls, path: Path, dimension: int, storage: Storage, count: int) -> Self:
         """Map `count` rows. Raises ArtifactMissingError; ArtifactCorruptError if it has fewer."""
-        row = _row_type(dimension, storage)
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise ArtifactMissingError(f"{path} is missing") from None
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-        if size < count * row.itemsize:
-            raise ArtifactCorruptError(
-                f"{path} has {size} bytes, and {count} vectors want {count * row.itemsize}"
-            )
+        row = _checked_row_type(path, dimension, storage, count)
         if count == 0:  # nothing to map
             return cls(np.empty(0, row), dimension, storage)
         try:
@@ -123,6 +113,34 @@ class VectorFile:
         return _crcs(self._stored[start:stop])
 
 
+def check_rows(path: Path, dimension: int, storage: Storage, count: int) -> None:
+    """Raise what `VectorFile.open` does, without mapping the file."""
+    _checked_row_type(path, dimension, storage, count)
+    if count:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _checked_row_type(
+    path: Path, dimension: int, storage: Storage, count: int
+) -> np.dtype[np.void]:
+    """What a row is, once the file's size is that of `count` of them at least."""
+    row = _row_type(dimension, storage)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ArtifactMissingError(f"{path} is missing") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    if size < count * row.itemsize:
+        raise ArtifactCorruptError(
+            f"{path} has {size} bytes, and {count} vectors want {count * row.itemsize}"
+        )
+    return row
+
+
 def append_vectors(
     path: Path, dimension: int, storage: Storage, start: int, vectors: Vectors
 ) -> Crcs:
@@ -169,4 +187,5 @@ def clipped(scores: Vectors) -> Vectors:
 
 
 def _crcs(stored: npt.NDArray[np.void]) -> Crcs:
-    return np.fromiter((zlib.crc32(row.tobytes()) for row in stored), np.uint32, len(stored))
+    rows = np.ascontiguousarray(stored).view(np.uint8).reshape(len(stored), stored.itemsize)
+    return np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(stored))
