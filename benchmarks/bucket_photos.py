@@ -19,9 +19,9 @@ from deepfood.config import load_settings
 from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import open_embedder
-from deepfood.gallery import build_gallery
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
+from deepfood.local.verify import gallery_problems
 from deepfood.storage import Bucket
 from far_away import far_away
 

@@ -20,9 +20,9 @@ import numpy as np
 from changing_writer import DIMENSION, made_up_photo, made_up_vector
 from contenders import embedder
 from deepfood.data.photos import list_photos
-from deepfood.gallery import Gallery, GalleryWriter, build_gallery
-from deepfood.gallery.reindex import reindex
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryWriter, build_gallery
+from deepfood.local.reindex import reindex
 from deepfood.model import open_model
 from photos import PhotoSet
 from report import Section, Table

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfood.gallery import GalleryWriter
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.local import GalleryWriter
 from vectors import Vectors, made_up_few
 
 DIMENSION = 1280

@@ -26,8 +26,8 @@ from contenders import embedder
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.errors import PhotoError
-from deepfood.gallery import build_gallery
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_header, read_pixels, thumbnail
 from report import Bound, Section, Table

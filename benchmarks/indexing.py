@@ -15,8 +15,8 @@ import floor
 from contenders import DEFAULT, RESNET34, embedder, resnet34_model
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.gallery import build_gallery
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import open_model
 from photos import PhotoSet
 from reference import Reference, batches_ahead, plain_batches

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.growing_store import GrowingStore
-from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local.checkpoints import fold_of, write_checkpoint
+from deepfood.local.growing_store import GrowingStore
 
 DIMENSION = 64
 CHUNK = 10_000
@@ -98,9 +98,8 @@ def add(folder: Path, count: int, rng: np.random.Generator, number: "iter[int]")
 def say(folder: Path) -> None:
     """Five attributes of every photo, as one import; and reading the journal back."""
     from deepfood.gallery.declared import Definition
-    from deepfood.gallery.fold import Fold
-    from deepfood.gallery.journal import Journal
-    from deepfood.gallery.recover import open_to_change
+    from deepfood.local.journal import Journal
+    from deepfood.local.recover import open_to_change
 
     columns = {
         "price": Definition("number"),
@@ -123,12 +122,12 @@ def say(folder: Path) -> None:
     journal = Journal(folder)
     size = sum(path.stat().st_size for path in journal.folder.rglob("*") if path.is_file())
     print(f"the journal: {size / 2**20:.0f} MB")
-    (took,) = seconds(lambda: Fold.of(journal), 1)
+    (took,) = seconds(lambda: fold_of(journal), 1)
     print(f"folding it: {took:.1f} s")
-    fold = Fold.of(journal)
-    (took,) = seconds(lambda: fold.write_checkpoint(journal), 1)
+    fold = fold_of(journal)
+    (took,) = seconds(lambda: write_checkpoint(fold, journal), 1)
     print(f"writing a checkpoint: {took:.1f} s")
-    (took,) = seconds(lambda: Fold.of(journal), 1)
+    (took,) = seconds(lambda: fold_of(journal), 1)
     print(f"folding it from the checkpoint: {took:.1f} s")
 
 

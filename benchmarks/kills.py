@@ -27,14 +27,14 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import damages
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.import_attributes import import_attributes
-from deepfood.gallery.reindex import reindex
-from deepfood.gallery.renew import compact, reembed
-from deepfood.gallery.rollback import rollback
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import compact, reembed
+from deepfood.local.rollback import rollback
+from deepfood.local.verify import gallery_problems
 from deepfood.model import Model, open_model
 from plates import LIMITS, jpeg
 

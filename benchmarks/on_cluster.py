@@ -27,11 +27,11 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.root import Folder
 from deepfood.embed import Embedder
 from deepfood.errors import EngineError
-from deepfood.gallery import Gallery, GalleryWriter, build_gallery
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.embedding import Reading
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.gallery.protocol import SearchedGallery
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryWriter, build_gallery
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery

@@ -12,10 +12,10 @@ from contenders import embedder
 from deepfood.config import load_settings
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.embed import Embedder
-from deepfood.gallery import build_gallery
-from deepfood.gallery.entry import Skipped
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
+from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import open_model
 from deepfood.on_ray import on_ray
 from photos import PhotoSet

@@ -24,12 +24,12 @@ import numpy as np
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import open_embedder
-from deepfood.gallery import build_gallery
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.growing_store import GrowingStore
-from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.reindex import reindex
+from deepfood.gallery.photo import Photo
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
+from deepfood.local.growing_store import GrowingStore
+from deepfood.local.manifest import GalleryManifest
+from deepfood.local.reindex import reindex
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from vectors import made_up_few

@@ -14,8 +14,8 @@ from typing import Any
 
 from contenders import DEFAULT, RESNET34, embedder, resnet34_model
 from deepfood.data.photos import list_photos
-from deepfood.gallery import build_gallery
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import open_model
 from photos import PhotoSet
 from report import Bound, Section, Table, interleave

@@ -18,18 +18,18 @@ from deepfood.config import Settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DeepfoodError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.build import Consent
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.import_attributes import import_attributes
-from deepfood.gallery.reindex import reindex
-from deepfood.gallery.renew import compact, reembed
-from deepfood.gallery.repair import repair
-from deepfood.gallery.rollback import rollback
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec, Kind, Storage
 from deepfood.info import describe
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import compact, reembed
+from deepfood.local.repair import repair
+from deepfood.local.rollback import rollback
+from deepfood.local.verify import gallery_problems
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from plates import jpeg, sha256, tiny_embedder

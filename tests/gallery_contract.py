@@ -31,12 +31,12 @@ from deepfood.errors import (
 )
 from deepfood.galleries import add_to, build, history_of, import_attributes, open_gallery, writer_of
 from deepfood.gallery.answer import nearest_labelled
-from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
-from deepfood.gallery.searched import ChangedGallery, ColumnFacts, SearchedGallery
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
+from deepfood.gallery.reports import Consent
 from deepfood.gallery.vote import VOTERS
 from deepfood.info import problems_of
 from deepfood.milvus.address import is_milvus

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfood.gallery import Gallery
+from deepfood.local import Gallery
 from gallery_writing import DIMENSION
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfood.gallery import GalleryWriter
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.reindex import reindex
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.local import GalleryWriter
+from deepfood.local.reindex import reindex
 from plates import sha256
 
 DIMENSION = 192

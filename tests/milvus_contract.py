@@ -24,9 +24,9 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismatchError
 from deepfood.evaluate.examine import examine
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.entry import Photo, edited
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.fold import edit_of, facts_of, removal_of
+from deepfood.gallery.photo import Photo, edited
 from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus

@@ -16,8 +16,9 @@ from deepfood.artifacts import MANIFEST, FileRecord, with_checksum
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.gallery import BuildReport, build_gallery
+from deepfood.gallery import BuildReport
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess

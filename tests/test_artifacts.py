@@ -30,8 +30,8 @@ from deepfood.errors import (
     ArtifactMissingError,
     SettingError,
 )
-from deepfood.gallery import GalleryManifest
 from deepfood.info import describe, problems_of
+from deepfood.local import GalleryManifest
 from deepfood.model import ModelManifest
 from plates import build, tiny_embedder, write_photos, write_tiny_model
 

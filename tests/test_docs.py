@@ -11,7 +11,7 @@ import typer.main
 from deepfood.artifacts import Manifest
 from deepfood.cli import app
 from deepfood.config import Settings
-from deepfood.gallery import GalleryManifest
+from deepfood.local import GalleryManifest
 from deepfood.milvus.about import MilvusManifest
 from deepfood.release.record import Release
 

@@ -17,7 +17,7 @@ import uvicorn
 from deepfood.cli import main
 from deepfood.config import Settings, load_settings
 from deepfood.embed import Embedder
-from deepfood.gallery import Gallery
+from deepfood.local import Gallery
 from deepfood.model import open_model
 from deepfood.photo import Pixels
 from deepfood.serve.app import create_app

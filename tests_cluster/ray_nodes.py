@@ -9,8 +9,8 @@ from ray.cluster_utils import Cluster
 
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
-from deepfood.gallery.entry import Skipped
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
+from deepfood.gallery.embedding import Reading
+from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 
 
 @contextmanager

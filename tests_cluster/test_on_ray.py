@@ -17,11 +17,11 @@ from deepfood.data.bucket import BucketRoot
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import EngineError, StorageError
-from deepfood.gallery import build_gallery
-from deepfood.gallery.entry import Skipped
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
-from deepfood.gallery.store import CATALOGUE, Store
+from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
+from deepfood.local.store import CATALOGUE, Store
 from deepfood.model import open_model
 from deepfood.on_ray import on_ray
 from deepfood.storage import Bucket

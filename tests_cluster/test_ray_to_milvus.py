@@ -15,7 +15,8 @@ from deepfood.config import Settings, load_settings
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import open_embedder
-from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
+from deepfood.gallery.embedding import read_photos
+from deepfood.gallery.photo import EmbeddedPhoto
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery

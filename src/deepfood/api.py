@@ -21,10 +21,10 @@ from deepfood.errors import DatasetError, SettingError, nearest
 from deepfood.extras import missing_extra
 from deepfood.gallery import BuildReport, Hit, LabelGuess, Photo, Verdict
 from deepfood.gallery.add import AddReport
-from deepfood.gallery.build import Consent
-from deepfood.gallery.embedded import Embedded, embed_dataset
-from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
+from deepfood.local.embedding_cache import Embedded, embed_dataset
+from deepfood.local.manifest import GalleryManifest
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.release.cached import cached

@@ -10,8 +10,16 @@ from deepfood.data.photos import PhotoSource
 from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactMissingError
 from deepfood.extras import missing_extra
-from deepfood.gallery import (
-    BuildReport,
+from deepfood.gallery import BuildReport
+from deepfood.gallery.add import AddReport, add_batches
+from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.history import Event, history
+from deepfood.gallery.protocol import ChangedGallery, Compared, EveryPhoto, SearchedGallery
+from deepfood.gallery.reports import NOTHING_ASKED, Consent
+from deepfood.gallery.values import Type
+from deepfood.index import IndexSpec
+from deepfood.local import (
     Gallery,
     GalleryManifest,
     GalleryWriter,
@@ -19,22 +27,11 @@ from deepfood.gallery import (
     gallery_model,
     is_gallery,
 )
-from deepfood.gallery.add import AddReport, add_batches, add_photos
-from deepfood.gallery.attribute_table import Table
-from deepfood.gallery.build import NOTHING_ASKED, Consent
-from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.history import Event, history
-from deepfood.gallery.import_attributes import import_attributes as import_into_folder
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.recalibrate import recalibrate as recalibrate_folder
-from deepfood.gallery.searched import (
-    ChangedGallery,
-    Compared,
-    EveryPhoto,
-    SearchedGallery,
-)
-from deepfood.gallery.values import Type
-from deepfood.index import IndexSpec
+from deepfood.local.add import add_photos
+from deepfood.local.embedding_cache import held_out_photos
+from deepfood.local.import_attributes import import_attributes as import_into_folder
+from deepfood.local.journal import Journal
+from deepfood.local.recalibrate import recalibrate as recalibrate_folder
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.milvus.fetched import Neighbours
 from deepfood.model import Model, open_model
@@ -200,13 +197,13 @@ def recalibrate(
     gallery, model = open_gallery(place, settings)
     gallery.close()
     embedder = open_embedder(settings, model)
+    asked = held_out_photos(source, embedder, settings.cache.expanduser(), quiet=quiet)
     if not is_milvus(place):
-        cache = settings.cache.expanduser()
-        return recalibrate_folder(Path(place), source, embedder, cache, quiet=quiet)
+        return recalibrate_folder(Path(place), asked, embedder.model, quiet=quiet)
     from deepfood.milvus.calibrated import recalibrate_on_milvus
 
     address = MilvusAddress.parse(place)
-    return recalibrate_on_milvus(address, source, embedder, settings, quiet=quiet)
+    return recalibrate_on_milvus(address, asked, embedder.model, settings, quiet=quiet)
 
 
 def import_attributes(

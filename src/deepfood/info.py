@@ -11,13 +11,13 @@ from deepfood.config import Settings, load_settings
 from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import expect_pymilvus, open_on_milvus
-from deepfood.gallery import Gallery, GalleryManifest
-from deepfood.gallery.entry import REMOVED
-from deepfood.gallery.manifest import MODELS, AnyGalleryManifest, manifest_copies
-from deepfood.gallery.repair import repair
-from deepfood.gallery.snapshot import open_store
-from deepfood.gallery.store import Store
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery.photo import REMOVED
+from deepfood.local import Gallery, GalleryManifest
+from deepfood.local.manifest import MODELS, AnyGalleryManifest, manifest_copies
+from deepfood.local.repair import repair
+from deepfood.local.snapshot import open_store
+from deepfood.local.store import Store
+from deepfood.local.verify import gallery_problems
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import DEFAULT_MODEL

@@ -28,8 +28,8 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import DeepfoodError, EngineError
 from deepfood.extras import missing_extra
-from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading, read_photos
+from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Photo, Skipped
 from deepfood.model import Model, open_model
 
 #: Photos that a worker takes at once, at most. A machine that dies costs no more than that again.

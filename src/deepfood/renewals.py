@@ -11,12 +11,13 @@ import numpy.typing as npt
 from deepfood.config import Settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.galleries import expect_pymilvus, open_on_milvus
-from deepfood.gallery import Gallery, GalleryManifest
-from deepfood.gallery.renew import RenewReport, open_work
-from deepfood.gallery.renew import reembed as reembed_folder
-from deepfood.gallery.rollback import forget as forget_in_folder
-from deepfood.gallery.rollback import rollback as rollback_folder
-from deepfood.gallery.searched import SearchedGallery, SearchedVectors
+from deepfood.gallery.protocol import SearchedGallery, SearchedVectors
+from deepfood.gallery.reports import RenewReport
+from deepfood.local import Gallery, GalleryManifest
+from deepfood.local.renew import open_work
+from deepfood.local.renew import reembed as reembed_folder
+from deepfood.local.rollback import forget as forget_in_folder
+from deepfood.local.rollback import rollback as rollback_folder
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import Model
 

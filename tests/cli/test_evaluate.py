@@ -15,7 +15,7 @@ import pytest
 from deepfood.evaluate.compare import Comparison
 from deepfood.evaluate.spread import Difference, Figure
 from deepfood.extras import install_command
-from deepfood.gallery import Gallery
+from deepfood.local import Gallery
 from deepfood.model import open_model
 from live import run_here
 from plates import trained_copy, write_dishes, write_tiny_model

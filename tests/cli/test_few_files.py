@@ -14,8 +14,8 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import own_limit_behind
-from deepfood.gallery import Gallery
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local import Gallery
+from deepfood.local.verify import gallery_problems
 from plates import build, tiny_embedder, write_photos
 
 COMMANDS = {

@@ -12,7 +12,7 @@ from browser import axe, needs_browser, no_sideways_scroll, open_browser, small_
 from deepfood.evaluate.feature_page import feature_page
 from deepfood.evaluate.features import Feature, rank_features
 from deepfood.evaluate.thumbs import Thumbs
-from deepfood.gallery import Gallery
+from deepfood.local import Gallery
 from deepfood.model import open_model
 from live import SmallGallery
 from plates import LIMITS

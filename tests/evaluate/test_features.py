@@ -14,10 +14,11 @@ from deepfood.embed import Embedder
 from deepfood.errors import QueryError
 from deepfood.evaluate import features
 from deepfood.evaluate.features import Feature, Ranked, rank_features
-from deepfood.gallery import Gallery, Photo
-from deepfood.gallery.writer import GalleryWriter
+from deepfood.gallery import Photo
 from deepfood.index import VectorFile
 from deepfood.index.vectors import append_vectors
+from deepfood.local import Gallery
+from deepfood.local.writer import GalleryWriter
 from deepfood.model import Model, open_model
 from plates import LIMITS, build, jpeg, write_tiny_model
 

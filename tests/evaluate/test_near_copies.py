@@ -11,7 +11,7 @@ from deepfood.evaluate.examine import examine
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.summary import as_json, as_lines
 from deepfood.evaluate.trial import labelled_photos
-from deepfood.gallery import Gallery
+from deepfood.local import Gallery
 from dishes import write_leaky
 from plates import LIMITS, build, write_tiny_model
 

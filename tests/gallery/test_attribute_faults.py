@@ -9,17 +9,17 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
-from deepfood.gallery.attribute_faults import attribute_faults
-from deepfood.gallery.attributes import SCHEMA, Attributes
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import find_in
-from deepfood.gallery.renew import compact
-from deepfood.gallery.repair import repair
 from deepfood.gallery.values import type_of
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local.attribute_faults import attribute_faults
+from deepfood.local.attributes import SCHEMA, Attributes
+from deepfood.local.find import find_in
+from deepfood.local.renew import compact
+from deepfood.local.repair import repair
+from deepfood.local.verify import gallery_problems
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
 #: What is said of the photos 0 and 1; of photo 2 nothing is.

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
 from deepfood.gallery.attribute_table import Table, read_table
-from deepfood.gallery.attributes import Attributes
 from deepfood.gallery.declared import MOST_ATTRIBUTES, Definition
-from deepfood.gallery.entry import Photo
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.growing_store import GrowingStore
 from deepfood.gallery.named_photos import NamedPhotos
-from deepfood.gallery.store import SCHEMA
-from deepfood.gallery.sums import keep_sums
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import folded, number_of
+from deepfood.local.attributes import Attributes
+from deepfood.local.growing_store import GrowingStore
+from deepfood.local.select import select
+from deepfood.local.store import SCHEMA
+from deepfood.local.sums import keep_sums
 
 PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
 
@@ -65,7 +66,7 @@ def test_values_come_back_as_they_were_written(attributes: Attributes) -> None:
     attributes.forget(0)
     assert attributes.read(0) == {}
     for text in ("price IS KNOWN", "price = 9.5", "price = 12", 'allergens HAS "milk"'):
-        assert not parse_filter(text).select(attributes, 2).mask.any()
+        assert not select(parse_filter(text), attributes, 2).mask.any()
 
 
 def test_definitions_are_read_once_however_many_attributes_there_are(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_csv_with_types_from_its_first_values(attributes: Attributes, tmp_path
     # An allergen that was known and is empty now is unknown, and not none.
     import_table(attributes, table(tmp_path, "id,allergens\nA1,\nb2,milk\n"), PHOTOS)
     assert "allergens" not in attributes.read(0)
-    selection = parse_filter('NOT allergens HAS "peanut"').select(attributes, 2)
+    selection = select(parse_filter('NOT allergens HAS "peanut"'), attributes, 2)
     assert (selection.mask.tolist(), selection.unknown) == ([False, True], 1)
 
 

@@ -15,12 +15,13 @@ from deepfood.data.photos import list_photos
 from deepfood.data.root import CheckBytes
 from deepfood.embed import Embedder
 from deepfood.errors import PhotoNotFoundError, StorageError
-from deepfood.gallery import BuildReport, Gallery, build_gallery
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.renew import reembed
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery import BuildReport
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.embedding_cache import embed_dataset
+from deepfood.local.renew import reembed
+from deepfood.local.verify import gallery_problems
 from live import run_here, serving
 from photo_bucket import bucket, upload
 from plates import jpeg, sha256, tiny_embedder, write_photos, write_tiny_model

@@ -17,11 +17,11 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetError
-from deepfood.gallery import Gallery, build_gallery, gallery_model
-from deepfood.gallery.build import BuildReport
-from deepfood.gallery.lock import only_writer
-from deepfood.gallery.manifest import GalleryManifest
+from deepfood.gallery.reports import BuildReport
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, build_gallery, gallery_model
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import GalleryManifest
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_pixels
 from plates import LIMITS, build, jpeg, plate, sha256, tiny_embedder, write_photos

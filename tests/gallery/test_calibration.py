@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfood.data.photos import list_photos
+from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactBusyError,
@@ -19,8 +19,7 @@ from deepfood.errors import (
     ArtifactMissingError,
     DatasetError,
 )
-from deepfood.gallery import Answer, Gallery, GalleryManifest, Hit, Photo, judge
-from deepfood.gallery.build import only_writer
+from deepfood.gallery import Answer, Hit, Photo, judge
 from deepfood.gallery.calibration import (
     _CHUNK_ROWS,
     MAX_QUERIES,
@@ -31,10 +30,13 @@ from deepfood.gallery.calibration import (
     calibrate,
 )
 from deepfood.gallery.logistic import Logistic, calibration_error
-from deepfood.gallery.recalibrate import recalibrate
 from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
+from deepfood.local import Gallery, GalleryManifest
+from deepfood.local.build import only_writer
+from deepfood.local.embedding_cache import held_out_photos
+from deepfood.local.recalibrate import recalibrate
 from deepfood.model import open_model
 from plates import (
     LIMITS,
@@ -47,6 +49,11 @@ from plates import (
 )
 
 NOTHING: frozenset[str] = frozenset()
+
+
+def recalibrated(folder: Path, source: PhotoSource, embedder: Embedder, cache: Path) -> Calibration:
+    asked = held_out_photos(source, embedder, cache, quiet=True)
+    return recalibrate(folder, asked, embedder.model, quiet=True)
 
 
 def cloud(each: int, labels: int = 6, *, spread: float = 0.5, seed: int = 0) -> Labelled:
@@ -451,20 +458,20 @@ def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
 
     before = (out / "manifest.json").read_bytes()
     with pytest.raises(DatasetError, match="60 are in the gallery"):
-        recalibrate(out, list_photos(dishes), trained, tmp_path / "cache", quiet=True)
+        recalibrated(out, list_photos(dishes), trained, tmp_path / "cache")
     bare = list_photos(write_photos(tmp_path / "bare", 2))
     with pytest.raises(DatasetError, match="no labels"):
-        recalibrate(out, bare, trained, tmp_path / "cache", quiet=True)
+        recalibrated(out, bare, trained, tmp_path / "cache")
     with only_writer(out), pytest.raises(ArtifactBusyError):
-        recalibrate(out, list_photos(dishes), trained, tmp_path / "cache", quiet=True)
+        recalibrated(out, list_photos(dishes), trained, tmp_path / "cache")
     nowhere = tmp_path / "nowhere"
     with pytest.raises(ArtifactMissingError):
-        recalibrate(nowhere, list_photos(dishes), trained, tmp_path / "cache", quiet=True)
+        recalibrated(nowhere, list_photos(dishes), trained, tmp_path / "cache")
     assert not nowhere.exists()
     assert (out / "manifest.json").read_bytes() == before
 
     others = list_photos(write_dishes(tmp_path / "others", 20, start=500))
-    found = recalibrate(out, others, trained, tmp_path / "cache", quiet=True)
+    found = recalibrated(out, others, trained, tmp_path / "cache")
     assert (found.queries, found.queries_from) == (80, "held-out photos")
     kept = GalleryManifest.read(out)
     assert (kept.calibration, kept.uncalibrated) == (found, None)
@@ -482,7 +489,7 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
     # The embeddings are cached first; then no file may grow beyond 100 bytes when the manifest
     # must.
     others = write_dishes(tmp_path / "others", 20, start=500)
-    recalibrate(tmp_path / "g", list_photos(others), embedder, tmp_path / "cache", quiet=True)
+    recalibrated(tmp_path / "g", list_photos(others), embedder, tmp_path / "cache")
     assert (tmp_path / "g/manifest.json").read_bytes() != before
     (tmp_path / "g/manifest.json").write_bytes(before)
     code = (

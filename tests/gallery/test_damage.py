@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from damages import FILE_KINDS, TABLES, Damage, Whole, damages, make_whole, state_of, trial
-from deepfood.gallery import GalleryManifest
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.repair import repair
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local import GalleryManifest
+from deepfood.local.journal import Journal
+from deepfood.local.repair import repair
+from deepfood.local.verify import gallery_problems
 
 #: Of the files' kinds and of the tables' rows and columns, so many are drawn.
 DRAWN = 6
@@ -156,7 +156,7 @@ def test_records_that_only_the_journal_has_count(whole: Whole, tmp_path: Path) -
 
 
 def _photos(folder: Path) -> list:  # type: ignore[type-arg]
-    from deepfood.gallery import Gallery
+    from deepfood.local import Gallery
 
     with Gallery.open(folder) as gallery:
         return list(gallery.store.photos())

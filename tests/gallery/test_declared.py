@@ -7,13 +7,13 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
-from deepfood.gallery import Gallery, GalleryWriter
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.renew import compact, reembed
-from deepfood.gallery.rollback import rollback
-from deepfood.gallery.successor import Successor
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local import Gallery, GalleryWriter
+from deepfood.local.journal import Journal
+from deepfood.local.renew import compact, reembed
+from deepfood.local.rollback import rollback
+from deepfood.local.successor import Successor
+from deepfood.local.verify import gallery_problems
 from plates import build, tiny_embedder, write_photos
 
 FIRST = "plate-00000.jpg"

@@ -11,8 +11,8 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
-from deepfood.gallery.embedded import Embedded, embed_dataset
-from deepfood.gallery.store import CATALOGUE
+from deepfood.local.embedding_cache import Embedded, embed_dataset
+from deepfood.local.store import CATALOGUE
 from deepfood.photo import Pixels
 from plates import LIMITS, jpeg, sha256, tiny_embedder, write_photos
 

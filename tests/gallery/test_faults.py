@@ -19,9 +19,9 @@ from deepfood.errors import (
     PhotoNotFoundError,
     QueryError,
 )
-from deepfood.gallery import Gallery
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery
+from deepfood.local.verify import gallery_problems
 from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
 

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import QueryError
-from deepfood.gallery.attributes import SCHEMA, Attributes
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, Known, Not, Or
 from deepfood.gallery.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_SCANS, parse_filter
 from deepfood.gallery.values import folded
+from deepfood.local.attributes import SCHEMA, Attributes
+from deepfood.local.select import select
 
 PHOTOS = """CREATE TABLE photos (
     row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, label TEXT, name TEXT
@@ -39,7 +40,7 @@ def catalogue(photos: Sequence[dict[str, Any] | None]) -> Attributes:
 
 
 def rows_of(text: str, photos: Sequence[dict[str, Any] | None]) -> list[int]:
-    mask = parse_filter(text).select(catalogue(photos), len(photos)).mask
+    mask = select(parse_filter(text), catalogue(photos), len(photos)).mask
     return np.flatnonzero(mask).tolist()
 
 
@@ -145,7 +146,7 @@ def test_a_filter_selects_what_an_obvious_evaluation_selects(
         wanted.append(found is True and not unsafe)
         unknown += found is not False and unsafe
     for rows in (len(many), len(many) + 3, max(0, len(many) - 2)):  # cold, then from memory
-        selection = one.select(attributes, rows)
+        selection = select(one, attributes, rows)
         assert selection.mask.dtype == np.bool_
         assert selection.mask.tolist() == (wanted + [False] * 3)[:rows]
         if rows >= len(many):
@@ -175,7 +176,7 @@ tokens = st.sampled_from([*WORDS.split(), *ODD])
 @example("x" * 10**6)
 def test_no_text_does_worse_than_a_query_error(text: str) -> None:
     try:
-        parse_filter(text).select(catalogue([{"price": 1.0}]), 1)
+        select(parse_filter(text), catalogue([{"price": 1.0}]), 1)
     except QueryError as error:
         said = str(error)
     else:
@@ -222,12 +223,12 @@ def test_filters_as_people_write_them(text: str, rows: list[int]) -> None:
 def test_the_answer_says_what_was_left_out_and_what_may_be_misspelled() -> None:
     attributes = catalogue(DISHES)
     asked = parse_filter('cuisine = "thai" AND NOT allergens HAS "peanut"')
-    selection = asked.select(attributes, len(DISHES))
+    selection = select(asked, attributes, len(DISHES))
     assert selection.unknown == 1
     assert selection.notes == ("1 photo is left out: allergens not known",)
-    misspelled = parse_filter('NOT allergens HAS "peenut"').select(attributes, len(DISHES))
+    misspelled = select(parse_filter('NOT allergens HAS "peenut"'), attributes, len(DISHES))
     assert 'no photo has allergens HAS "peenut": is it spelled' in misspelled.notes[1]
-    assert parse_filter("price IS UNKNOWN").select(attributes, len(DISHES)).notes == ()
+    assert select(parse_filter("price IS UNKNOWN"), attributes, len(DISHES)).notes == ()
 
 
 def test_a_change_is_seen_at_once_also_one_of_another_connection(tmp_path: Any) -> None:
@@ -244,12 +245,12 @@ def test_a_change_is_seen_at_once_also_one_of_another_connection(tmp_path: Any) 
     reads = Attributes(reader, threading.RLock())
     asked = parse_filter('NOT allergens HAS "peanut"')
     for attributes in (reads, writes):
-        assert asked.select(attributes, 1).mask.tolist() == [True]
+        assert select(asked, attributes, 1).mask.tolist() == [True]
     writes.write(0, {"allergens": ["peanut"]})
-    assert asked.select(writes, 1).mask.tolist() == [False]  # its own, not yet committed
-    assert asked.select(reads, 1).mask.tolist() == [True]
+    assert select(asked, writes, 1).mask.tolist() == [False]  # its own, not yet committed
+    assert select(asked, reads, 1).mask.tolist() == [True]
     writer.commit()
-    assert asked.select(reads, 1).mask.tolist() == [False]
+    assert select(asked, reads, 1).mask.tolist() == [False]
     writer.close()
     reader.close()
 
@@ -277,7 +278,7 @@ def test_a_change_is_seen_at_once_also_one_of_another_connection(tmp_path: Any) 
 )
 def test_errors_show_the_place_and_the_way_out(text: str, said: str) -> None:
     with pytest.raises(QueryError) as caught:
-        parse_filter(text).select(catalogue(DISHES), len(DISHES))
+        select(parse_filter(text), catalogue(DISHES), len(DISHES))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -286,7 +287,7 @@ def test_nothing_of_a_filter_becomes_sql() -> None:
     attributes = catalogue(DISHES)
     for text in ("'; DROP TABLE photos; --", "x' OR '1'='1", '") OR 1=1 --'):
         asked = Compare("cuisine", "=", text)
-        assert not parse_filter(str(asked)).select(attributes, len(DISHES)).mask.any()
+        assert not select(parse_filter(str(asked)), attributes, len(DISHES)).mask.any()
     assert rows_of("price IS KNOWN", DISHES) == [0, 1, 2, 3]
 
 
@@ -300,10 +301,10 @@ def test_a_filter_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch
     attributes.db.commit()
     where = parse_filter("price < 3000 AND price != 5")
     with monkeypatch.context() as patched:
-        patched.setattr("deepfood.gallery.masks.FILTER_CPU_S", 0.0)
+        patched.setattr("deepfood.local.masks.FILTER_CPU_S", 0.0)
         with pytest.raises(QueryError, match=r"more than 0 s of work .* use fewer comparisons"):
-            where.select(attributes, len(rows))
+            select(where, attributes, len(rows))
         assert not attributes.db.in_transaction  # so that the next one sees what is new
         # Nothing else on the connection is stopped.
         assert attributes.db.execute("SELECT SUM(row) FROM photos").fetchone() == (sum(rows),)
-    assert np.count_nonzero(where.select(attributes, len(rows)).mask) == 2999
+    assert np.count_nonzero(select(where, attributes, len(rows)).mask) == 2999

@@ -10,8 +10,8 @@ import pytest
 
 from damages import WRITERS, State, Whole, make_whole, state_of
 from deepfood.errors import DiskFullError
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local.journal import Journal
+from deepfood.local.verify import gallery_problems
 
 CHANGES = ("add", "remove", "update", "attributes")
 

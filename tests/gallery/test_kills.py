@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfood.gallery import Gallery, GalleryWriter
-from deepfood.gallery.photo_files import PhotoFiles
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryWriter
+from deepfood.local.photo_files import PhotoFiles
+from deepfood.local.verify import gallery_problems
 from gallery_writing import made_photo, vector_of
 from plates import build, tiny_embedder, write_photos
 

@@ -9,13 +9,13 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery import Gallery, GalleryManifest
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.reindex import reindex
-from deepfood.gallery.renew import RENEWING, reembed
-from deepfood.gallery.repair import repair
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest
+from deepfood.local.add import add_photos
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import RENEWING, reembed
+from deepfood.local.repair import repair
+from deepfood.local.verify import gallery_problems
 from deepfood.model import open_model
 from plates import Counting, build, tiny_embedder, write_photos
 
@@ -25,7 +25,7 @@ COUNT = 30
 @pytest.fixture(autouse=True)
 def as_with_many_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepfood.artifacts.CHECK_ON_OPEN_BYTES", 0)
-    monkeypatch.setattr("deepfood.gallery.snapshot.CHECK_ON_OPEN_BYTES", 0)
+    monkeypatch.setattr("deepfood.local.snapshot.CHECK_ON_OPEN_BYTES", 0)
 
 
 @pytest.fixture

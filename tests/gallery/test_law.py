@@ -30,14 +30,14 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoNotFoundError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.build import Consent
-from deepfood.gallery.import_attributes import import_attributes
-from deepfood.gallery.read_photos import embed_photo
-from deepfood.gallery.renew import compact, reembed
-from deepfood.gallery.rollback import rollback
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec, Storage
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.renew import compact, reembed
+from deepfood.local.rollback import rollback
+from deepfood.local.verify import gallery_problems
 from deepfood.release.pull import pull
 from deepfood.release.push import push
 from plates import jpeg, sha256, tiny_embedder

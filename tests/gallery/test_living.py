@@ -9,11 +9,11 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactError, PhotoNotFoundError, QueryError
-from deepfood.gallery import Gallery, GalleryWriter, gallery_model
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.reindex import reindex
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryWriter, gallery_model
+from deepfood.local.add import add_photos
+from deepfood.local.reindex import reindex
+from deepfood.local.verify import gallery_problems
 from live import run_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 from test_cli import deepfood
@@ -101,7 +101,7 @@ def test_a_long_tail_is_taken_into_the_index(
 ) -> None:
     out = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", 10), out, embedder, IndexSpec(kind="hnsw"))
-    monkeypatch.setattr("deepfood.gallery.reindex.TAIL_ROWS", 4)
+    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 4)
     add_photos(out, [write_photos(tmp_path / "few", 4, start=100)], embedder, quiet=True)
     with Gallery.open(out) as opened:
         assert opened.manifest.covered == 10

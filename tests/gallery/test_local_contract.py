@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deepfood.config import load_settings
-from deepfood.gallery import Gallery, GalleryWriter
+from deepfood.local import Gallery, GalleryWriter
 from gallery_contract import *  # noqa: F403
 from gallery_contract import COLUMNS, Engine
 from plates import build, tiny_embedder, write_photos

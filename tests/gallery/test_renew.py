@@ -16,16 +16,16 @@ from deepfood.errors import (
     DatasetError,
     ModelMismatchError,
 )
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.add import add_photos
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import find_in
-from deepfood.gallery.renew import RENEWING, compact, only_renewal, open_work, reembed
-from deepfood.gallery.rollback import forget, rollback
 from deepfood.gallery.values import type_of
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.find import find_in
+from deepfood.local.renew import RENEWING, compact, only_renewal, open_work, reembed
+from deepfood.local.rollback import forget, rollback
+from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
 from plates import Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
 
@@ -133,7 +133,7 @@ def test_what_was_changed_since_goes_back_and_forth(
 def test_going_back_leaves_no_long_tail(
     gallery: Path, tmp_path: Path, old: Embedder, new: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepfood.gallery.reindex.TAIL_ROWS", 2)
+    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 2)
     reembed(gallery, new, quiet=True)
     add(gallery, new, tmp_path / "more", 1, 2, 3)
     rollback(gallery, lambda model: old, quiet=True)

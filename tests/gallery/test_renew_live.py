@@ -14,10 +14,10 @@ import pytest
 
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactError
-from deepfood.gallery import Gallery, build_gallery
-from deepfood.gallery.renew import open_work
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec, Storage
+from deepfood.local import Gallery, build_gallery
+from deepfood.local.renew import open_work
+from deepfood.local.verify import gallery_problems
 from deepfood.model import open_model
 from live import run_deepfood, serving
 from load import Load, wait_for

@@ -12,15 +12,15 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, DatasetError, QueryError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.history import history
-from deepfood.gallery.import_attributes import import_attributes
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.rollback import rollback
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.journal import Journal
+from deepfood.local.rollback import rollback
+from deepfood.local.verify import gallery_problems
 from live import run_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
@@ -116,7 +116,7 @@ def test_a_folder_that_is_away_for_one_build_loses_nothing(
 def test_a_photo_that_comes_back_by_hand_has_what_was_said(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    from deepfood.gallery.add import add_photos
+    from deepfood.local.add import add_photos
 
     (tmp_path / "photos/plate-00003.jpg").unlink()
     build(tmp_path / "photos", gallery, embedder)
@@ -303,7 +303,7 @@ def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(
     generation = GalleryManifest.read(gallery).folder(gallery)
     kept = tmp_path / "kept"
     shutil.copytree(generation, kept)
-    from deepfood.gallery.add import add_photos
+    from deepfood.local.add import add_photos
 
     add_photos(gallery, [write_photos(tmp_path / "new", 2, start=40)], embedder, quiet=True)
     with GalleryWriter.open(gallery) as writer:

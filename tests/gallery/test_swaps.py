@@ -15,11 +15,11 @@ import pytest
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
-from deepfood.gallery.read_photos import EmbeddedPhoto
-from deepfood.gallery.reindex import reindex
-from deepfood.gallery.renew import compact
+from deepfood.gallery.photo import EmbeddedPhoto
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import compact
 from gallery_writing import made_photo
 from plates import build, jpeg, tiny_embedder, write_photos
 

@@ -15,8 +15,8 @@ import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
 from deepfood.errors import ArtifactError, DeepfoodError
-from deepfood.gallery.repair import repair
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local.repair import repair
+from deepfood.local.verify import gallery_problems
 
 NOBODY = 65534
 

@@ -16,19 +16,19 @@ import pytest
 from deepfood.artifacts import MANIFEST
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactFormatError
-from deepfood.gallery import Gallery, GalleryManifest, GalleryWriter
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.entry import REMOVED
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.fold import Fold
-from deepfood.gallery.import_attributes import import_attributes
-from deepfood.gallery.journal import JOURNAL, Journal
-from deepfood.gallery.leftovers import LOST_FOUND
-from deepfood.gallery.repair import repair
-from deepfood.gallery.store import CATALOGUE
-from deepfood.gallery.upgrade import UPGRADING
-from deepfood.gallery.verify import gallery_problems
+from deepfood.gallery.photo import REMOVED
 from deepfood.index import IndexSpec
+from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local.add import add_photos
+from deepfood.local.checkpoints import fold_of
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.journal import JOURNAL, Journal
+from deepfood.local.leftovers import LOST_FOUND
+from deepfood.local.repair import repair
+from deepfood.local.store import CATALOGUE
+from deepfood.local.upgrade import UPGRADING
+from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
@@ -200,7 +200,7 @@ def test_all_that_was_said_is_there_and_a_build_keeps_it(
         f"the gallery has the format of today: {PHOTOS - 1} photos as they were"
     ]
     assert all_said(gallery) == before
-    fold = Fold.of(Journal(gallery))
+    fold = fold_of(Journal(gallery))
     removed = {sha256(jpeg(5)), sha256(jpeg(6))}
     assert {one for one in fold if fold[one].removed} == removed
     assert not (gallery / UPGRADING).exists()

@@ -12,11 +12,11 @@ import pytest
 from deepfood.config import Settings
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery import Gallery
-from deepfood.gallery.add import add_photos
-from deepfood.gallery.verify import gallery_problems
 from deepfood.index import IndexSpec
 from deepfood.info import repair_gallery
+from deepfood.local import Gallery
+from deepfood.local.add import add_photos
+from deepfood.local.verify import gallery_problems
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
 ADDED = sha256(jpeg(100))
@@ -169,7 +169,7 @@ def test_vectors_of_another_kind_of_storage_are_mended_too(
     tmp_path: Path, embedder: Embedder
 ) -> None:
     from deepfood.data.photos import list_photos
-    from deepfood.gallery import build_gallery
+    from deepfood.local import build_gallery
 
     photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "g"
     for storage in ("f16", "i8"):

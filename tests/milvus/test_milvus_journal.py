@@ -13,7 +13,8 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactCorruptError, EngineError
 from deepfood.gallery.fold import Fold, text_of
-from deepfood.gallery.journal import Journal
+from deepfood.local.checkpoints import fold_of
+from deepfood.local.journal import Journal
 from deepfood.milvus import journal as module
 from deepfood.milvus.about import About
 from deepfood.milvus.absent import Absent
@@ -86,8 +87,8 @@ def test_records_of_all_writers_come_to_what_a_folders_come_to(
         local.append(do, "ann", what)
     reader = MilvusJournal(about)
     fold = reader.read().fold
-    assert all_said(fold) == all_said(Fold.of(local))
-    assert fold.definitions == Fold.of(local).definitions
+    assert all_said(fold) == all_said(fold_of(local))
+    assert fold.definitions == fold_of(local).definitions
     found = list(reader.records())
     assert [(one.number, one.do, one.what) for one in found] == [
         (one.number, one.do, one.what) for one in local.records()

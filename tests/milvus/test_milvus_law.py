@@ -29,9 +29,9 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.errors import DatasetError
 from deepfood.galleries import build, open_gallery, writer_of
-from deepfood.gallery.build import Consent
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.read_photos import embed_photo
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.reports import Consent
 from deepfood.renewals import reembed, rollback
 from plates import jpeg, sha256, tiny_embedder
 

@@ -15,7 +15,7 @@ from pymilvus import CollectionSchema, DataType, FieldSchema
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactFormatError, EngineError
-from deepfood.gallery.entry import REMOVED, Skipped
+from deepfood.gallery.photo import REMOVED, Skipped
 from deepfood.milvus.about import About
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.address import MilvusAddress

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from deepfood.config import Settings, load_settings
-from deepfood.gallery import Gallery
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local import Gallery
+from deepfood.local.verify import gallery_problems
 from deepfood.release import fetch, push, record
 
 

@@ -8,8 +8,8 @@ import pytest
 from shelves import settings
 
 from deepfood.errors import StorageError
-from deepfood.gallery import Gallery
-from deepfood.gallery.add import add_photos
+from deepfood.local import Gallery
+from deepfood.local.add import add_photos
 from deepfood.release.cached import CachedReleases, cached
 from deepfood.release.pull import Origin, changed_since
 from deepfood.release.push import push

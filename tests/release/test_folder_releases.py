@@ -7,7 +7,7 @@ import httpx
 import pytest
 from shelves import out_of, settings
 
-from deepfood.gallery.add import add_photos
+from deepfood.local.add import add_photos
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf, is_release
 from live import run_here, serving

@@ -10,12 +10,12 @@ from shelves import photos_of, settings, small_chunks
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, ArtifactError
-from deepfood.gallery import GalleryManifest, GalleryWriter, build_gallery
-from deepfood.gallery.add import add_photos
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.fold import Fold
-from deepfood.gallery.journal import Journal
 from deepfood.index import IndexSpec
+from deepfood.local import GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.checkpoints import fold_of, write_checkpoint
+from deepfood.local.journal import Journal
 from deepfood.release.frozen import frozen
 from deepfood.release.pull import pull
 from deepfood.release.push import push
@@ -46,7 +46,7 @@ def gallery(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) 
 @pytest.fixture(autouse=True)
 def beyond_what_opening_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a gallery of many photos; and files travel in pieces that begin within rows."""
-    monkeypatch.setattr("deepfood.gallery.snapshot.CHECK_ON_OPEN_BYTES", 0)
+    monkeypatch.setattr("deepfood.local.snapshot.CHECK_ON_OPEN_BYTES", 0)
     small_chunks(monkeypatch, 1000)
 
 
@@ -121,7 +121,7 @@ def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None
     journal = Journal(gallery)
     with GalleryWriter.open(gallery) as writer:
         writer.update("plate-00004.jpg", photo_name="Soup")
-    Fold.of(journal).write_checkpoint(journal)
+    write_checkpoint(fold_of(journal), journal)
     with GalleryWriter.open(gallery) as writer:
         writer.update("plate-00004.jpg", photo_name="Leek soup")
     for path in sorted(journal.folder.iterdir()):
@@ -133,4 +133,4 @@ def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None
         path.write_bytes(whole)
     pushed = push_to(tmp_path / "shelf", gallery)
     pull(pushed.bucket.url, tmp_path / "pulled", settings(), quiet=True)
-    assert Fold.of(Journal(tmp_path / "pulled")).head == Fold.of(journal).head
+    assert fold_of(Journal(tmp_path / "pulled")).head == fold_of(journal).head

@@ -16,8 +16,8 @@ from shelves import assert_whole, out_of, photos_of, settings, small_chunks
 
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, SettingError, StorageError, StorageMissingError
-from deepfood.gallery import Gallery, GalleryWriter
-from deepfood.gallery.add import add_photos
+from deepfood.local import Gallery, GalleryWriter
+from deepfood.local.add import add_photos
 from deepfood.release import marks
 from deepfood.release.prune import prune
 from deepfood.release.pull import Origin, pull
@@ -171,7 +171,7 @@ def test_a_gallery_is_pushed_while_a_writer_changes_it(
 
 
 def _problems(gallery: Path) -> list[str]:
-    from deepfood.gallery.verify import gallery_problems
+    from deepfood.local.verify import gallery_problems
 
     return list(gallery_problems(gallery, quiet=True))
 

@@ -18,7 +18,7 @@ from shelves import settings
 from deepfood.artifacts import MANIFEST, with_checksum
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactError, StorageError
-from deepfood.gallery.add import add_photos
+from deepfood.local.add import add_photos
 from deepfood.release.push import push
 from deepfood.release.record import LATEST, Latest, Release, Stored, blob_key, release_key
 from deepfood.release.shelf import Shelf

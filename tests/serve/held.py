@@ -10,7 +10,7 @@ import uvicorn
 
 from deepfood.config import Settings, load_settings
 from deepfood.gallery import Answer
-from deepfood.gallery.find import Found
+from deepfood.gallery.protocol import Found
 from deepfood.serve.app import create_app
 from deepfood.serve.fetch import Fetcher
 from deepfood.serve.protocol import Config

@@ -13,8 +13,9 @@ from PIL import Image
 
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
-from deepfood.gallery import Hit, build_gallery, judge
+from deepfood.gallery import Hit, judge
 from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.photo_box import Box
 from deepfood.serve.question import Question
 from deepfood.serve.service import SearchService, open_service

@@ -20,9 +20,9 @@ from held import held_server
 from test_api import problem
 
 from deepfood.config import load_settings
-from deepfood.gallery import GalleryWriter
-from deepfood.gallery.lock import only_writer
-from deepfood.gallery.renew import only_renewal
+from deepfood.local import GalleryWriter
+from deepfood.local.lock import only_writer
+from deepfood.local.renew import only_renewal
 from deepfood.serve.current import Current, Upkeep
 from deepfood.serve.keys import new_key
 from deepfood.serve.service import open_service
@@ -404,7 +404,7 @@ def test_a_reload_takes_up_a_new_model_at_once(built: Path) -> None:
 
 
 def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfood.gallery.renew.LEAST_HOLES", 2)
+    monkeypatch.setattr("deepfood.local.renew.LEAST_HOLES", 2)
     service = open_service(load_settings(gallery=built))
     current = Current(load_settings(gallery=built, compact_share=0.3), service)
     never = Current(load_settings(gallery=built, compact_share=0), service)
@@ -441,7 +441,7 @@ def test_a_long_tail_gets_into_the_index_by_itself(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(built.parent, "model", "--index", "hnsw")
-    monkeypatch.setattr("deepfood.gallery.reindex.TAIL_ROWS", 2)
+    monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 2)
     settings = load_settings(gallery=built)
     current = Current(settings, open_service(settings))
     upkeep = Upkeep(current, settings)

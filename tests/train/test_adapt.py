@@ -21,9 +21,9 @@ from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
-from deepfood.gallery import Gallery
-from deepfood.gallery.embedded import embed_dataset
 from deepfood.info import problems_of
+from deepfood.local import Gallery
+from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import open_model
 from deepfood.train.adapt import AdaptReport, adapt, check_out
 from deepfood.train.head import Vectors, apply_head, fit_head

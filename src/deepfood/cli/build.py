@@ -140,7 +140,7 @@ def build_and_report(
 
 
 def _print_report(report: Any, out: Path | str) -> None:
-    from deepfood.gallery.entry import REMOVED
+    from deepfood.gallery.photo import REMOVED
 
     about = report.manifest
     if report.up_to_date:

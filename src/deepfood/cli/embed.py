@@ -27,7 +27,7 @@ def embed(
     The file also holds ids, files and labels. If interrupted, run it again to continue.
     """
     from deepfood.data.photos import list_photos
-    from deepfood.gallery.vectors_file import check_vectors_file, write_vectors
+    from deepfood.local.npz import check_vectors_file, write_vectors
 
     settings = load_settings(model=model)
     check_vectors_file(out)

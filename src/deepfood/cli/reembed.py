@@ -22,7 +22,7 @@ from deepfood.release.record import parse_address
 from deepfood.release.shelf import Shelf, is_release
 
 if TYPE_CHECKING:
-    from deepfood.gallery.renew import RenewReport
+    from deepfood.gallery.reports import RenewReport
     from deepfood.model import Model
 
 DropUnreadable = Annotated[
@@ -145,8 +145,8 @@ def _rollback_gallery(
 @app.command(rich_help_panel=LOOK_AFTER)
 def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
     """Free the space of removed photos, while the gallery can be searched and changed."""
-    from deepfood.gallery import gallery_model
-    from deepfood.gallery.renew import compact as work
+    from deepfood.local import gallery_model
+    from deepfood.local.renew import compact as work
 
     if is_milvus(gallery):
         raise SettingError(f"{gallery}: Milvus drops removed photos by itself")

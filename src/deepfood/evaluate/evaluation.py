@@ -11,7 +11,7 @@ from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
 from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
 from deepfood.gallery.logistic import Bools, Logistic
-from deepfood.gallery.searched import EveryPhoto, SearchedGallery
+from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 
 #: Queries that the index is asked, beside the exact search.
 _INDEX_QUERIES = 500

@@ -24,7 +24,7 @@ from deepfood.evaluate.trial import (
     trained_on_note,
 )
 from deepfood.galleries import open_gallery, open_to_read, own_model
-from deepfood.gallery.embedded import embed_dataset
+from deepfood.local.embedding_cache import embed_dataset
 from deepfood.milvus.address import is_milvus
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits

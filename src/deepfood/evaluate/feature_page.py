@@ -9,7 +9,7 @@ from typing import Any
 
 from deepfood.evaluate.features import Feature
 from deepfood.evaluate.thumbs import Thumbs
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.protocol import SearchedGallery
 
 #: The pictures' share of the page, as data URLs: what a phone still opens without complaint.
 MAX_PICTURE_BYTES = 16 * 2**20

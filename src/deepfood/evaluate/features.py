@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery import Photo
-from deepfood.gallery.searched import SearchedGallery, SearchedVectors
+from deepfood.gallery.protocol import SearchedGallery, SearchedVectors
 from deepfood.progress import bar
 
 Numbers = npt.NDArray[np.int64]

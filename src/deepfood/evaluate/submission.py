@@ -20,8 +20,8 @@ from deepfood.embed import open_embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
 from deepfood.evaluate.trial import Photos, labelled_photos
-from deepfood.gallery import Gallery, gallery_model
-from deepfood.gallery.embedded import embed_dataset
+from deepfood.local import Gallery, gallery_model
+from deepfood.local.embedding_cache import embed_dataset
 
 CLASS_LIST = "class_list.txt"
 GUESSES = 3

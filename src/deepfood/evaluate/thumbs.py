@@ -4,7 +4,7 @@ import base64
 
 from deepfood.errors import PhotoError, PhotoNotFoundError
 from deepfood.gallery import Photo
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.protocol import SearchedGallery
 from deepfood.photo import Limits, thumbnail
 
 

@@ -15,8 +15,8 @@ from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
-from deepfood.gallery.embedded import embed_dataset
-from deepfood.gallery.searched import EveryPhoto, SearchedGallery
+from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
+from deepfood.local.embedding_cache import embed_dataset
 
 #: More queries than these make the figures no truer; leave-one-out draws so many.
 MAX_QUERIES = 10_000

@@ -1,24 +1,10 @@
-"""The Gallery artifact: build one from photos, search it, check it."""
+"""What every gallery is, whatever engine holds it: photos, journal, filters, queries, answers.
+
+`protocol` says what an engine must do; `deepfood.local` and `deepfood.milvus` are the two.
+"""
 
 from deepfood.gallery.answer import Answer, LabelGuess, Verdict, judge
-from deepfood.gallery.build import BuildReport, build_gallery
-from deepfood.gallery.entry import Hit, Photo
-from deepfood.gallery.gallery import Gallery
-from deepfood.gallery.manifest import GalleryManifest, gallery_model, is_gallery
-from deepfood.gallery.writer import GalleryWriter
+from deepfood.gallery.photo import Hit, Photo
+from deepfood.gallery.reports import BuildReport
 
-__all__ = [
-    "Answer",
-    "BuildReport",
-    "Gallery",
-    "GalleryManifest",
-    "GalleryWriter",
-    "Hit",
-    "LabelGuess",
-    "Photo",
-    "Verdict",
-    "build_gallery",
-    "gallery_model",
-    "is_gallery",
-    "judge",
-]
+__all__ = ["Answer", "BuildReport", "Hit", "LabelGuess", "Photo", "Verdict", "judge"]

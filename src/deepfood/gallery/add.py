@@ -13,14 +13,10 @@ from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
 from deepfood.errors import ModelMismatchError
 from deepfood.gallery.attribute_table import attributes_of
-from deepfood.gallery.entry import Photo, Skipped
-from deepfood.gallery.manifest import GalleryManifest
-from deepfood.gallery.read_photos import EmbeddedPhoto, read_photos
-from deepfood.gallery.reindex import reindex, wants_reindex
-from deepfood.gallery.searched import ChangedGallery
-from deepfood.gallery.snapshot import Snapshot
+from deepfood.gallery.embedding import read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, Skipped
+from deepfood.gallery.protocol import ChangedGallery
 from deepfood.gallery.values import Value
-from deepfood.gallery.writer import GalleryWriter, Outcome
 from deepfood.progress import bar
 
 #: A batch is committed when it has so many photos, or when its first has waited so long.
@@ -42,43 +38,6 @@ class AddReport:
     rows_without_photo: int = 0
     passed_over: list[PassedOver] = field(default_factory=list)
     seconds: float = 0.0
-
-
-def add_photos(
-    gallery: Path,
-    paths: Sequence[Path | str],
-    embedder: Embedder,
-    *,
-    label: str | None = None,
-    name: str | None = None,
-    attributes: Mapping[str, object] | None = None,
-    wait_s: float = 0,
-    quiet: bool = False,
-) -> AddReport:
-    """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
-
-    `label`, `name` and `attributes`, where given, are said of all of them, above what a CSV says. A
-    CSV's further columns are declared and said of its photos. Raises DatasetError (for attributes
-    that are not declared or of another type too), DiskFullError or ArtifactError (ArtifactBusyError
-    after `wait_s` seconds for each batch).
-    """
-    started = time.monotonic()
-    GalleryManifest.read(gallery).check_model(gallery, embedder.model)
-    report = add_batches(
-        lambda: GalleryWriter.open(gallery, embedder.model, wait_s=wait_s),
-        paths,
-        embedder,
-        label=label,
-        name=name,
-        attributes=attributes,
-        quiet=quiet,
-    )
-    now = Snapshot.open(gallery, contents=False)
-    now.store.close()
-    if wants_reindex(now):
-        reindex(gallery, quiet=quiet)
-    report.seconds = time.monotonic() - started
-    return report
 
 
 def add_batches(

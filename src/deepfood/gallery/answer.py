@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from deepfood.embed import Vector
 from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.entry import Hit, SameDish
 from deepfood.gallery.filter_tree import Known
-from deepfood.gallery.searched import SearchedGallery, Vector
+from deepfood.gallery.photo import Hit, SameDish
+from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.vote import VOTERS, vote_share
 
 #: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.

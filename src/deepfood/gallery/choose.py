@@ -1,18 +1,26 @@
 """Which of a source's files, and of the photos that were added, a new generation holds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import PhotoSource
-from deepfood.errors import DatasetError
-from deepfood.gallery.entry import REMOVED, Photo, Skipped
+from deepfood.data.root import UNREADABLE_FILE
+from deepfood.errors import DatasetError, PhotoError
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.known import Entry, Known, known_files
-from deepfood.gallery.store import Store
+from deepfood.gallery.photo import REMOVED, Photo, Skipped
+from deepfood.photo.limits import Limits
 
 #: Why a photo that was added is not in a new generation.
 BYTES_GONE = "the gallery's copy of its bytes is gone or damaged: add it again"
+
+
+class Entry(Protocol):
+    """What is known of a file."""
+
+    @property
+    def entry(self) -> Photo | Skipped: ...
 
 
 K = TypeVar("K", bound=Entry)
@@ -24,36 +32,6 @@ class Choice(Generic[K]):
 
     photos: list[tuple[Photo, K]]
     skipped: list[Skipped]
-
-
-def known_or_removed(stores: list[Store], fold: Fold) -> dict[str, Known]:
-    """What earlier work says of files, by stored name, and which were removed by hand."""
-    known: dict[str, Known] = {}
-    for sha256 in fold:
-        if removed := fold[sha256].removed:
-            file, size, modified_ns = (removed[key] for key in ("file", "bytes", "modified_ns"))
-            known[file] = Known(stores[0], -1, Skipped(file, REMOVED, size, modified_ns, sha256))
-    for file, one in known_files(stores).items():
-        # One that was removed and is wanted again is looked at again.
-        entry = one.entry
-        came_back = (
-            isinstance(entry, Skipped)
-            and entry.reason == REMOVED
-            and entry.same_as is not None  # of an earlier format, and told by its name alone
-            and fold[entry.same_as].removed is None
-        )
-        if not came_back:
-            known[file] = one
-    return known
-
-
-def by_content(stores: Iterable[Store]) -> dict[str, Known]:
-    """Where each photo's vector is, by SHA-256."""
-    return {
-        photo.sha256: Known(store, row, photo)
-        for store in stores
-        for row, photo in store.sound_rows()
-    }
 
 
 def choose_photos(
@@ -107,3 +85,28 @@ def choose_photos(
 
 def _left_out(file: str, size: int, modified_ns: int, reason: str, same_as: str) -> Skipped:
     return Skipped(file, reason, size, modified_ns, same_as)
+
+
+def is_known(
+    source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry], limits: Limits
+) -> bool:
+    """Whether the file is known and unchanged: same size, same time of change.
+
+    One that was left out for what does not lie in it is known only while that is still so.
+    """
+    one = known.get(file.stored)
+    if one is None or (one.entry.bytes, one.entry.modified_ns) != source.root.stamp(file.file):
+        return False
+    if not isinstance(one.entry, Skipped):
+        return True
+    if one.entry.reason.startswith(UNREADABLE_FILE):
+        return not _can_be_read(source, file)
+    return limits.still_refuses(one.entry.reason)
+
+
+def _can_be_read(source: PhotoSource, file: PhotoFile) -> bool:
+    try:
+        source.root.head(file.file, 1)
+    except PhotoError:
+        return False
+    return True

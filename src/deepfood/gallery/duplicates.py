@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.searched import Compared, EveryPhoto
+from deepfood.gallery.photo import Photo
+from deepfood.gallery.protocol import Compared, EveryPhoto
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[int], object]

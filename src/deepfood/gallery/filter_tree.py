@@ -10,15 +10,31 @@ import json
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from deepfood.errors import FilterError
-from deepfood.gallery.attributes import Attributes
-from deepfood.gallery.columns import Columns
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.masks import Mask
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import BUILT_IN, Key, Type, Value, folded, keys_of
+
+#: Of each row whether something is so, bool [rows].
+Mask = npt.NDArray[np.bool_]
+
+
+class Columns(Protocol):
+    """The columns of a gallery at one moment, as an engine that filters by masks knows them."""
+
+    def type_of(self, name: str) -> Type:
+        """The type of an attribute or built-in column. Raises FilterError where there is none."""
+
+    def known(self, name: str, rows: int) -> Mask:
+        """The rows whose `name` is known."""
+
+    def compared(self, name: str, operator: str, keys: tuple[Key, ...], rows: int) -> Mask:
+        """The rows where `name` is so compared with a key, or for `in` is one of them."""
+
 
 #: Where the filter is true, and where it may be: true or unknown.
 Kleene = tuple[Mask, Mask]
@@ -33,46 +49,8 @@ _COMPARE = {
 }
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The photos that a filter lets pass: `mask` bool [rows].
-
-    `unknown` of those left out might pass, had they a value of the safety attributes asked for;
-    `notes` say so, in sentences for people.
-    """
-
-    mask: Mask
-    unknown: int
-    notes: tuple[str, ...]
-
-
 class Filter:
     """A parsed filter; `str` writes it in the language it was parsed from."""
-
-    def select(self, attributes: Attributes, rows: int) -> Selection:
-        """The photos that pass, among rows 0 to `rows`.
-
-        Raises FilterError for an attribute that there is none of, or a comparison that its type
-        does not have; QueryError where it takes too long.
-        """
-        with attributes.snapshot() as now:
-            comparisons = [one for one in self.leaves() if not isinstance(one, Known)]
-            for leaf in self.leaves():
-                leaf.check(now)
-            true, possible = self.evaluate(now, rows)
-            living = now.living(rows)
-            safety = sorted({leaf.name for leaf in comparisons if now.is_safety(leaf.name)})
-            safe = np.ones(rows, np.bool_)
-            for name in safety:
-                safe &= now.known(name, rows)
-            unknown = int(np.count_nonzero(possible & living & ~safe))
-            notes = []
-            if unknown:
-                notes.append(left_out_note(unknown, safety))
-            for leaf in comparisons:
-                if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
-                    notes.append(spelling_note(leaf))
-            return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))
 
     def evaluate(self, now: Columns, rows: int) -> Kleene:
         raise NotImplementedError

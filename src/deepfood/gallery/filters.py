@@ -20,14 +20,13 @@ from deepfood.gallery.filter_tree import (
     Literal,
     Not,
     Or,
-    Selection,
 )
 from deepfood.gallery.values import attribute_name
 
 if TYPE_CHECKING:
     from lark import Lark
 
-__all__ = ["Filter", "Selection", "parse_filter"]
+__all__ = ["Filter", "parse_filter"]
 
 #: What strangers may ask for: over a million photos each comparison not seen yet takes a while.
 MAX_CHARACTERS = 4096

@@ -3,24 +3,19 @@
 Everything else in a gallery can be made again from the photos, the Model and this.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol, Self
 
-from deepfood.artifacts import replacing
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.entry import Photo, edited
-from deepfood.gallery.journal import BEGINNING, Head, Journal, Record, reading
+from deepfood.gallery.photo import Photo, edited
+from deepfood.gallery.record import BEGINNING, Head, Record
 from deepfood.gallery.values import Type, Value
 
-_CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
 #: So many records after a checkpoint are worth a new one.
 TAIL_RECORDS = 10_000
 #: Facts of a photo that was added, as its record has them beside its SHA-256.
@@ -31,7 +26,7 @@ class AnyJournal(Protocol):
     """A journal, wherever it is, as far as it is read."""
 
     def records(self) -> Iterator[Record]:
-        """All of them. Raises ArtifactCorruptError."""
+        """All of them, in order. Raises ArtifactCorruptError."""
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """As `Journal` says. Raises ArtifactCorruptError."""
@@ -105,27 +100,6 @@ class Fold:
         self.source_table: str | None = None
         #: Lines of a checkpoint stay text until somebody asks: a million photos fit in memory.
         self._said: dict[str, Said | str] = {}
-
-    @classmethod
-    def of(cls, journal: Journal, upto: int | None = None) -> Self:
-        """Of all records, or of those up to number `upto`.
-
-        Raises ArtifactCorruptError where the journal is damaged.
-        """
-        for path in reversed(checkpoints(journal)):
-            if upto is None or number_of(path) <= upto:
-                # A cache: an earlier one, or all records, say the same.
-                with contextlib.suppress(ArtifactCorruptError):
-                    return cls.read(path).followed(journal, upto)
-        return cls().followed(journal, upto)
-
-    def followed(self, journal: Journal, upto: int | None = None) -> Self:
-        """With the records after `head`, all of them or up to number `upto`."""
-        for record in journal.records(self.head):
-            if upto is not None and record.number > upto:
-                break
-            self.apply(record, journal)
-        return self
 
     def __len__(self) -> int:
         return len(self._said)
@@ -223,14 +197,6 @@ class Fold:
         else:
             self._said[sha256] = said
 
-    def write_checkpoint(self, journal: Journal) -> None:
-        """Keep this fold, so that the next one begins here; the one before the last is deleted."""
-        path = journal.folder / f"checkpoint-{self.head.number:012d}.jsonl"
-        with replacing(path) as file:
-            file.writelines(self.lines())
-        for old in checkpoints(journal)[:-2]:
-            old.unlink(missing_ok=True)
-
     def lines(self) -> Iterator[bytes]:
         """This fold, for `from_lines`; the last line is the SHA-256 of those before."""
         definitions = {name: asdict(one) for name, one in self.definitions.items()}
@@ -246,15 +212,6 @@ class Fold:
     def _line(self, sha256: str) -> str:
         said = self._said[sha256]
         return f"{sha256} {said if isinstance(said, str) else text_of(said)}"
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """A checkpoint. Raises ArtifactCorruptError."""
-        with reading(path) as file:
-            fold = cls.from_lines(file.read(), path)
-        if fold.head.number != number_of(path):
-            raise ArtifactCorruptError(f"{path} is damaged: it is of another record")
-        return fold
 
     @classmethod
     def from_lines(cls, data: bytes, place: object) -> Self:
@@ -291,29 +248,6 @@ def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]
     else:
         for sha256, values in journal.read_table(record.what["table"]):
             yield {"sha256": sha256, "attributes": values}
-
-
-def checkpoints(journal: Journal) -> list[Path]:
-    """The checkpoints that are there, the oldest first."""
-    return [path for path in journal.listed() if _CHECKPOINT.fullmatch(path.name)]
-
-
-def is_long(journal: Journal, head: Head) -> bool:
-    """Whether so many records came after the last checkpoint that another is worth its writing."""
-    there = checkpoints(journal)
-    return head.number - (number_of(there[-1]) if there else 0) >= TAIL_RECORDS
-
-
-def checkpoint_if_long(journal: Journal, fold: Fold) -> None:
-    if is_long(journal, fold.head):
-        fold.write_checkpoint(journal)
-
-
-def number_of(path: Path) -> int:
-    """The number of the last record that a checkpoint contains."""
-    found = _CHECKPOINT.fullmatch(path.name)
-    assert found is not None
-    return int(found[1])
 
 
 def text_of(said: Said) -> str:

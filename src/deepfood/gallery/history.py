@@ -7,7 +7,7 @@ from typing import Any
 from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import QueryError
 from deepfood.gallery.fold import AnyJournal, Fold, Said, edits_of, touched
-from deepfood.gallery.journal import Record
+from deepfood.gallery.record import Record
 from deepfood.gallery.values import Type
 
 #: Of a record, what is told by photo, or of no interest to people.

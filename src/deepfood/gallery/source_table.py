@@ -10,10 +10,9 @@ from typing import Any, Protocol
 from deepfood.data.photos import PhotoSource
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
-from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.choose import Entry
 from deepfood.gallery.fold import AnyJournal, Fold
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.known import Entry
+from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.values import Value
 
 #: By SHA-256, the values of a photo by attribute; None makes one unknown.
@@ -80,15 +79,6 @@ def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) ->
         "attributes": declared,
         "source_table": journal.write_table(whole),
     }
-
-
-def take_in(
-    table: Table[str], news: Cells, whole: Cells, fold: Fold, journal: Journal, by: str
-) -> None:
-    """Have the journal, and its fold, say what is new."""
-    journal.append("import", by, import_of(table, news, whole, journal))
-    for record in journal.records(fold.head):
-        fold.apply(record, journal)
 
 
 def _hashes(source: PhotoSource, known: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -244,3 +244,9 @@ def _short(value: object) -> str:
     except (RecursionError, ValueError):  # an int of thousands of digits, a list in a list in ...
         said = f"a {type(value).__name__}"
     return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+
+
+def names_of(declared: Mapping[str, object]) -> str:
+    """The columns that there are, for an error's way out."""
+    own = ", ".join(list(declared)[:20])
+    return f"there are {', '.join(BUILT_IN)}{', ' + own if own else ''}"

@@ -13,10 +13,9 @@ from typing import Any
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import Embedder, Vector
-from deepfood.gallery.build import NOTHING_ASKED, BuildReport, Consent
-from deepfood.gallery.catch_up import embed_photos_of
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.read_photos import Reading, read_photos
+from deepfood.gallery.embedding import Reading, embed_photos_of, read_photos
+from deepfood.gallery.photo import Photo
+from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated

@@ -5,11 +5,8 @@ from typing import Any
 import numpy as np
 
 from deepfood.config import Settings
-from deepfood.data.photos import PhotoSource
-from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
-from deepfood.gallery.recalibrate import calibrate_on
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
@@ -37,17 +34,16 @@ def labelled_photos(gallery: MilvusGallery) -> Labelled:
 
 def recalibrate_on_milvus(
     address: MilvusAddress,
-    source: PhotoSource,
-    embedder: Embedder,
+    asked: Labelled,
+    model: Model,
     settings: Settings,
     *,
     quiet: bool = False,
 ) -> Calibration:
     """As the local gallery's `recalibrate`. Raises what that does, and EngineError."""
-    with MilvusGallery.open(address, settings, embedder.model) as gallery:
-        own, cache = labelled_photos(gallery), settings.cache.expanduser()
-        found = calibrate_on(own, source, embedder, cache, quiet=quiet)
-    with MilvusWriter.open(address, settings, embedder.model) as writer:
+    with MilvusGallery.open(address, settings, model) as gallery:
+        found = calibrate(labelled_photos(gallery), model.trained_on, asked, quiet=quiet)
+    with MilvusWriter.open(address, settings, model) as writer:
         writer.steadily(lambda: writer.commit({"calibration": found, "uncalibrated": None}))
     return found
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.gallery.searched import EveryPhoto, SearchedGallery
+from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 
 Vectors = npt.NDArray[np.float32]
 

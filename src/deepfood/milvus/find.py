@@ -2,31 +2,29 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.cursor import Cursor, asked, page
-from deepfood.gallery.entry import Hit
 from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
-from deepfood.gallery.find import Found
+from deepfood.gallery.photo import Hit
+from deepfood.gallery.protocol import Found
+from deepfood.gallery.queries import check_question, varied
 from deepfood.gallery.values import Value
-from deepfood.gallery.varied import check_question, varied
+from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.rows import Rows, hit_of, is_id, quoted
 from deepfood.milvus.schema import WRITTEN, attributes_of, photo_of
-
-if TYPE_CHECKING:
-    from deepfood.milvus.gallery import MilvusGallery
 
 Vectors = npt.NDArray[np.float32]
 
 
 def find_in(
-    gallery: "MilvusGallery",
+    manifest: MilvusManifest,
+    now: Rows,
     query: Vectors,
     k: int,
     *,
@@ -36,10 +34,8 @@ def find_in(
     cursor: str | None = None,
     without: Sequence[str] = (),
 ) -> Found:
-    """As `deepfood.gallery.find.find_in`, which says what all of it means."""
+    """As `MilvusGallery.find`, of one generation; `Wanted` says what can be asked."""
     check_question(k, cursor, diversity, group_duplicates)
-    generation = gallery.refresh()
-    manifest, now = generation.manifest, generation.rows
     question = asked(query, str(where or ""), *without)
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     expression = expression_of(where, manifest.columns) if where else None

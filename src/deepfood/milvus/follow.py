@@ -8,13 +8,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.data.photo_file import photo_id
-from deepfood.gallery.catch_up import PASSES, Lost
-from deepfood.gallery.entry import Photo
+from deepfood.embed import Vector
+from deepfood.gallery.embedding import PASSES, Lost
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.journal import MilvusJournal, Reading
 from deepfood.milvus.living_rows import LivingRows
@@ -22,7 +21,6 @@ from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, 
 from deepfood.milvus.told import Told, columns_of, told
 from deepfood.milvus.written import BATCH, Row
 
-Vector = npt.NDArray[np.float32]
 #: Of each photo its unit vector, or the reason that there is none.
 Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
 

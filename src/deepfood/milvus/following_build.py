@@ -12,12 +12,11 @@ from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.gallery.attribute_table import Table
-from deepfood.gallery.build import BuildReport, Consent
-from deepfood.gallery.choose import Choice, choose_photos
-from deepfood.gallery.entry import REMOVED, Photo, Skipped
+from deepfood.gallery.choose import Choice, choose_photos, is_known
+from deepfood.gallery.embedding import Reading
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.known import is_known
-from deepfood.gallery.read_photos import EmbeddedPhoto, Reading
+from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
+from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.gallery.source_table import import_of, news_of, table_of
 from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
-from deepfood.gallery.entry import Hit, Photo, Skipped
-from deepfood.gallery.journal import Record
-from deepfood.gallery.searched import ColumnFacts, EveryPhoto
+from deepfood.gallery.photo import Hit, Photo, Skipped
+from deepfood.gallery.protocol import ColumnFacts, EveryPhoto, Found, Wanted
+from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
@@ -205,8 +205,10 @@ class MilvusGallery:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
         return self.rows.hits(query, k)
 
-    #: As the local gallery's.
-    find = find_in
+    def find(self, query: Vectors, k: int, **wanted: Unpack[Wanted]) -> Found:
+        """As the local gallery's."""
+        now = self.refresh()
+        return find_in(now.manifest, now.rows, query, k, **wanted)
 
     def vector(self, photo_id: str) -> Vectors:
         """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""

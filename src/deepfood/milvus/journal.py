@@ -1,4 +1,4 @@
-"""The journal of a gallery on Milvus: the records of gallery/journal.py, as rows of NAME_about.
+"""The journal of a gallery on Milvus: the records of local/journal.py, as rows of NAME_about.
 
 Many write at once, and there are no locks. So each session of a writer has a chain of its own: a
 record has the session's name (`w`), its number there (`n`), its version (`v`), and the sum of the
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.fold import TAIL_RECORDS, Fold, touched
-from deepfood.gallery.journal import BEGINNING, Kind, Record
+from deepfood.gallery.record import BEGINNING, Kind, Record
 from deepfood.milvus.about import About
 
 _RECORDS, _HEADS = "journal", "journal-head"

@@ -13,8 +13,7 @@ from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError
 from deepfood.gallery.fold import Fold, touched
-from deepfood.gallery.journal import Kind, Record
-from deepfood.gallery.recover import user
+from deepfood.gallery.record import Kind, Record, user
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.changes import Changes

@@ -8,8 +8,7 @@ from deepfood.config import Settings
 from deepfood.data.bucket import BucketRoot
 from deepfood.data.locate import root_named
 from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
-from deepfood.gallery.entry import Photo
-from deepfood.gallery.photo_files import of_size
+from deepfood.gallery.photo import Photo, of_size
 from deepfood.milvus.about import MilvusManifest
 from deepfood.storage import Bucket, is_remote
 

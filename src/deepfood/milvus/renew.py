@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from deepfood.config import Settings
-from deepfood.embed import Embedder
+from deepfood.embed import Embedder, Vector
 from deepfood.errors import ArtifactMissingError, DatasetError
-from deepfood.gallery.catch_up import PASSES, Lost, Vector, embed_photos_of, refuse_lost
-from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.renew import RenewReport
-from deepfood.gallery.successor import unreadable
+from deepfood.gallery.photo import Photo, Skipped, unreadable
+from deepfood.gallery.reports import RenewReport
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
-from deepfood.gallery.entry import Hit
+from deepfood.gallery.photo import Hit
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.schema import METRIC, PHOTO_ROW, photo_of
 

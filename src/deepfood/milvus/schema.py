@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
 
 from deepfood.config import Settings
+from deepfood.embed import Vector
 from deepfood.errors import DatasetError
-from deepfood.gallery.entry import Photo
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import BUILT_IN, Value, folded, keys_of
-
-Vector = npt.NDArray[np.float32]
 
 METRIC = "IP"  # of unit vectors: the cosine similarity
 _TEXT, _INT, _FLAG = DataType.VARCHAR, DataType.INT64, DataType.BOOL

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
+from deepfood.embed import Vector
 from deepfood.errors import EngineError
-from deepfood.gallery.catch_up import Lost
-from deepfood.gallery.entry import Photo, Skipped
+from deepfood.gallery.embedding import Lost
 from deepfood.gallery.fold import Fold
-from deepfood.gallery.successor import UNREADABLE
+from deepfood.gallery.photo import UNREADABLE, Photo, Skipped
 from deepfood.milvus.changes import Changes
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
@@ -26,7 +25,6 @@ from deepfood.milvus.told import told
 from deepfood.milvus.written import BATCH, Row, WrittenRows
 from deepfood.progress import bar
 
-Vector = npt.NDArray[np.float32]
 Pair = tuple[Row | None, Row | None]
 
 #: A batch of embedded photos is written when it has so many, or after so long.

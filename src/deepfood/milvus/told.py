@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deepfood.gallery.entry import Photo
 from deepfood.gallery.fold import Fold, Said
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import Column
 

@@ -16,11 +16,11 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.data.locate import root_named
 from deepfood.errors import ArtifactMissingError, EngineError
-from deepfood.gallery.entry import Photo, Skipped
 from deepfood.gallery.fold import facts_of
-from deepfood.gallery.recover import user
-from deepfood.gallery.upgrade import BATCH as PHOTOS_IN_A_RECORD
-from deepfood.gallery.upgrade import contents_of_removed, said_of
+from deepfood.gallery.format1 import BATCH as PHOTOS_IN_A_RECORD
+from deepfood.gallery.format1 import contents_of_removed, said_of
+from deepfood.gallery.photo import Photo, Skipped
+from deepfood.gallery.record import user
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import FORMAT, About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress

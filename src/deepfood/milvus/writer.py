@@ -27,13 +27,11 @@ from deepfood.gallery.declared import (
     settled,
     values_said,
 )
-from deepfood.gallery.entry import Photo, edited, relabelled
 from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, text_of
 from deepfood.gallery.history import undo_of
 from deepfood.gallery.named_photos import named_alike
-from deepfood.gallery.read_photos import EmbeddedPhoto
+from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.gallery.values import Value, attribute_name, folded
-from deepfood.gallery.writer import Outcome, edit_given
 from deepfood.milvus.about import Column
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.expressions import known

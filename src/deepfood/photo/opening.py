@@ -14,7 +14,7 @@ from deepfood.errors import (
 from deepfood.photo.formats import FORMAT_NAMES, begins_like
 from deepfood.photo.limits import Limits
 from deepfood.photo.open_photo import OpenPhoto, PillowPhoto
-from deepfood.photo.tiff import open_tiff
+from deepfood.photo.tiff_samples import open_tiff
 
 
 @contextmanager

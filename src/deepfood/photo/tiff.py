@@ -12,10 +12,8 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from PIL import UnidentifiedImageError
 
 from deepfood.errors import PhotoBrokenError
-from deepfood.photo.open_photo import OpenPhoto, PillowPhoto
 
 NEW_SUBFILE_TYPE, OLD_SUBFILE_TYPE = 254, 255
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -89,23 +87,9 @@ class Page:
         return bytes(data)
 
 
-def open_tiff(data: bytes) -> OpenPhoto:
-    """The photo in a TIFF. Raises PhotoBrokenError, or PhotoUnsupportedError with the reason."""
-    from deepfood.photo.tiff_samples import TiffSamples
-
-    page = photo_page(data)
-    if max(page.array(BITS), default=1) <= 8:
-        try:
-            as_it_is = page.orientation == 1 and page.offset == _first_offset(data)
-            return PillowPhoto(data if as_it_is else page.alone(), page.orientation)
-        except UnidentifiedImageError:
-            pass
-    return TiffSamples(page)
-
-
 def photo_page(data: bytes) -> Page:
     """The first page that is no smaller version of another: cameras put a thumbnail first."""
-    pages = _pages(data, _first_offset(data))
+    pages = _pages(data, first_offset(data))
     first = next(pages)
     if first.is_photo:
         return first
@@ -117,7 +101,7 @@ def photo_page(data: bytes) -> Page:
     return first
 
 
-def _first_offset(data: bytes) -> int:
+def first_offset(data: bytes) -> int:
     at, size = (8, 8) if 43 in data[2:4] else (4, 4)
     return int.from_bytes(data[at : at + size], "little" if data[:2] == b"II" else "big")
 

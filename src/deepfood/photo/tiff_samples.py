@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from deepfood.errors import PhotoBrokenError
 from deepfood.photo import tiff
 from deepfood.photo.flat import flatten
 from deepfood.photo.limits import Limits
-from deepfood.photo.open_photo import OpenPhoto
+from deepfood.photo.open_photo import OpenPhoto, PillowPhoto
 from deepfood.photo.tiff_chunks import Chunks, Packed, Samples, unsupported
 
 _WHITE_IS_ZERO, _LAB = 0, 8
@@ -128,3 +128,15 @@ def _eight_bits(samples: Samples, white: float) -> Packed:
     scaled = np.nan_to_num(scaled, posinf=0, neginf=0)
     rounded: Packed = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return rounded
+
+
+def open_tiff(data: bytes) -> OpenPhoto:
+    """The photo in a TIFF. Raises PhotoBrokenError, or PhotoUnsupportedError with the reason."""
+    page = tiff.photo_page(data)
+    if max(page.array(tiff.BITS), default=1) <= 8:
+        try:
+            as_it_is = page.orientation == 1 and page.offset == tiff.first_offset(data)
+            return PillowPhoto(data if as_it_is else page.alone(), page.orientation)
+        except UnidentifiedImageError:
+            pass
+    return TiffSamples(page)

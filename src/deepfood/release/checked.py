@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.fold import Fold, checkpoints, touched
-from deepfood.gallery.journal import BEGINNING, Head, Journal
-from deepfood.gallery.store import Store
-from deepfood.gallery.verify import catalogue_faults, said_shortly
+from deepfood.gallery.fold import touched
+from deepfood.gallery.record import BEGINNING, Head
+from deepfood.local.checkpoints import checkpoints, read_checkpoint
+from deepfood.local.journal import Journal
+from deepfood.local.store import Store
+from deepfood.local.verify import catalogue_faults, said_shortly
 
 
 class Readable(Protocol):
@@ -61,7 +63,7 @@ def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
     newest = BEGINNING
     try:
         for path in checkpoints(journal):
-            Fold.read(path)
+            read_checkpoint(path)
         for record in journal.records():
             if newest.number == head.number:
                 break

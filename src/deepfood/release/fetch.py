@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfood.artifacts import open_file
 from deepfood.errors import StorageError, is_own_limit
-from deepfood.gallery.photo_files import PhotoFiles
+from deepfood.local.photo_files import PhotoFiles
 from deepfood.progress import bar
 from deepfood.release.parallel import Parallel
 from deepfood.release.record import CHUNK_BYTES, Release, Stored, blob_key

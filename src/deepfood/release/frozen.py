@@ -10,11 +10,12 @@ from typing import Literal
 
 from deepfood.artifacts import MANIFEST, Manifest, kind_of, open_file
 from deepfood.errors import ArtifactError, ArtifactMissingError
-from deepfood.gallery import Gallery, GalleryManifest, Photo
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.snapshot import stamp_of
-from deepfood.gallery.store import CATALOGUE, Store
+from deepfood.gallery import Photo
 from deepfood.index import VectorFile
+from deepfood.local import Gallery, GalleryManifest
+from deepfood.local.journal import Journal
+from deepfood.local.snapshot import stamp_of
+from deepfood.local.store import CATALOGUE, Store
 from deepfood.model import ModelManifest, open_model
 from deepfood.release.checked import CheckedVectors, Readable, check_catalogue, check_journal
 

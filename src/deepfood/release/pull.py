@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named, is_own_limit
-from deepfood.gallery.photo_files import PHOTOS, PHOTOS_AT
+from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
 from deepfood.release.record import BLOBS, Release, parse_address

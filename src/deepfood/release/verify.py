@@ -7,7 +7,7 @@ from pathlib import Path
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, StorageError, StorageMissingError
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local.verify import gallery_problems
 from deepfood.model import ModelManifest
 from deepfood.progress import bar
 from deepfood.release.cached import CachedReleases

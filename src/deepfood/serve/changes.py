@@ -16,9 +16,9 @@ from deepfood.data.tables import clean_label
 from deepfood.errors import ModelMismatchError, UndeclaredError
 from deepfood.galleries import writing
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.read_photos import EmbeddedPhoto, embed_photo
-from deepfood.gallery.searched import ChangedGallery
-from deepfood.gallery.writer import Outcome
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.photo import EmbeddedPhoto, Outcome
+from deepfood.gallery.protocol import ChangedGallery
 from deepfood.serve.bodies import (
     ADD_FORM,
     AddRequest,

@@ -6,11 +6,11 @@ import threading
 
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, DeepfoodError
-from deepfood.gallery import Gallery
-from deepfood.gallery.fold import Fold, is_long
-from deepfood.gallery.journal import Journal
-from deepfood.gallery.reindex import reindex, wants_reindex
-from deepfood.gallery.renew import compact, leaves_work, wants_compact
+from deepfood.local import Gallery
+from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
+from deepfood.local.journal import Journal
+from deepfood.local.reindex import reindex, wants_reindex
+from deepfood.local.renew import compact, leaves_work, wants_compact
 from deepfood.release.cached import CachedReleases
 from deepfood.serve.measure import FOLLOWED, gallery_seen
 from deepfood.serve.released import is_released
@@ -86,7 +86,7 @@ class Current:
             reindex(gallery.folder, quiet=True)
         journal = Journal(gallery.folder)
         if is_long(journal, now.store.state().head):
-            Fold.of(journal).write_checkpoint(journal)
+            write_checkpoint(fold_of(journal), journal)
 
 
 class Upkeep(threading.Thread):

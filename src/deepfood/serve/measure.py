@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from deepfood.config import Settings, export_metrics_folder
 from deepfood.errors import SettingError
-from deepfood.gallery.searched import SearchedGallery
+from deepfood.gallery.protocol import SearchedGallery
 
 _HERE = CollectorRegistry()
 

@@ -15,9 +15,8 @@ from deepfood.galleries import open_gallery
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.find import Found
+from deepfood.gallery.protocol import Found, SearchedGallery
 from deepfood.gallery.queries import combine
-from deepfood.gallery.searched import SearchedGallery
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail

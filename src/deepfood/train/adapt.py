@@ -21,7 +21,7 @@ from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
 from deepfood.evaluate.metrics import JUDGED
-from deepfood.gallery.embedded import Embedded, embed_dataset
+from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.train.compared import Comparison, compare, what_fell

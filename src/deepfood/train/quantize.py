@@ -22,7 +22,7 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
 from deepfood.evaluate.metrics import JUDGED, K, confidence_interval, measure
-from deepfood.gallery.embedded import Embedded, embed_dataset
+from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels

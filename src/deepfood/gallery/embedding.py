@@ -1,0 +1,113 @@
+"""Read and embed photos on all cores. Each worker takes one photo all the way."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from threading import BoundedSemaphore
+
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.read_ahead import reading_ahead
+from deepfood.embed import Embedder, Vector
+from deepfood.errors import DatasetError, PhotoError, PhotoNotFoundError
+from deepfood.gallery.photo import EmbeddedPhoto, Photo, Skipped
+from deepfood.gallery.protocol import SearchedGallery
+from deepfood.photo import read_header
+
+#: Who reads and embeds files: `read_photos`, or one that gives the same from elsewhere.
+Reading = Callable[
+    [PhotoSource, Iterable[PhotoFile], Embedder],
+    AbstractContextManager[Iterator[EmbeddedPhoto | Skipped]],
+]
+
+
+@contextmanager
+def read_photos(
+    source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
+) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
+    """Each file as a photo or as skipped, in order; a few are under way at any time.
+
+    Where reads take long, further threads wait for them, each with one photo in memory at most.
+    """
+    workers = embedder.threads + 1
+    embedding = BoundedSemaphore(workers)
+
+    def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
+        return _read_one(source, file, embedder, embedding)
+
+    reading = source.root.reads_ahead
+    with reading_ahead(work, files, workers=workers, reading=reading) as results:
+        yield results
+
+
+def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPhoto:
+    """A photo of bytes that come from nowhere in particular. Raises PhotoError."""
+    embedder.limits.check_bytes(len(data))
+    header = read_header(data, embedder.limits)
+    photo = Photo(
+        sha256=hashlib.sha256(data).hexdigest(),
+        file=about.file,
+        label=about.label,
+        name=about.name,
+        media_type=header.media_type,
+        width=header.width,
+        height=header.height,
+        bytes=len(data),
+        modified_ns=time.time_ns(),
+    )
+    return EmbeddedPhoto(photo, embedder.embed(data), data)
+
+
+def _read_one(
+    source: PhotoSource, file: PhotoFile, embedder: Embedder, embedding: BoundedSemaphore
+) -> EmbeddedPhoto | Skipped:
+    size, modified_ns = source.root.stamp(file.file)
+    if file.stored != file.file:
+        return Skipped(file.stored, "the file's name is not valid Unicode", size, modified_ns)
+    try:
+        data = source.root.read(file.file, embedder.limits.check_bytes)
+        with embedding:
+            one = embed_photo(data, file, embedder)
+    except PhotoError as error:
+        return Skipped(file.stored, str(error), size, modified_ns)
+    return replace(one, photo=replace(one.photo, modified_ns=modified_ns))
+
+
+#: Photos that are added while others are embedded are embedded in a further pass.
+PASSES = 5
+
+#: Photos that have no vector, and why.
+Lost = list[tuple[Photo, str]]
+
+
+def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
+    """Raise DatasetError where photos are lost that were not to be."""
+    if lost and not drop_unreadable:
+        photo, reason = lost[0]
+        raise DatasetError(
+            f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
+            f"{reason}: bring them back (--photos-root says where they are now), or let them go "
+            "with --drop-unreadable"
+        )
+
+
+def embed_photos_of(
+    gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
+) -> Iterator[Vector | str]:
+    """Read and embed photos of a gallery, in order, on all cores."""
+    workers = embedder.threads + 1
+    embedding = BoundedSemaphore(workers)
+
+    def work(photo: Photo) -> Vector | str:
+        try:
+            data = gallery.read(photo)
+            with embedding:
+                return embedder.embed(data)
+        except PhotoNotFoundError:
+            return "its file is gone or has changed"
+        except PhotoError as error:
+            return str(error)
+
+    with reading_ahead(work, photos, workers=workers, reading=gallery.reads_ahead) as vectors:
+        yield from vectors

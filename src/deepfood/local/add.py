@@ -1,0 +1,49 @@
+"""Add photos from files to a gallery in a folder, and take a long tail into its index."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepfood.embed import Embedder
+from deepfood.gallery.add import AddReport, add_batches
+from deepfood.local.manifest import GalleryManifest
+from deepfood.local.reindex import reindex, wants_reindex
+from deepfood.local.snapshot import Snapshot
+from deepfood.local.writer import GalleryWriter
+
+
+def add_photos(
+    gallery: Path,
+    paths: Sequence[Path | str],
+    embedder: Embedder,
+    *,
+    label: str | None = None,
+    name: str | None = None,
+    attributes: Mapping[str, object] | None = None,
+    wait_s: float = 0,
+    quiet: bool = False,
+) -> AddReport:
+    """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
+
+    `label`, `name` and `attributes`, where given, are said of all of them, above what a CSV says. A
+    CSV's further columns are declared and said of its photos. Raises DatasetError (for attributes
+    that are not declared or of another type too), DiskFullError or ArtifactError (ArtifactBusyError
+    after `wait_s` seconds for each batch).
+    """
+    started = time.monotonic()
+    GalleryManifest.read(gallery).check_model(gallery, embedder.model)
+    report = add_batches(
+        lambda: GalleryWriter.open(gallery, embedder.model, wait_s=wait_s),
+        paths,
+        embedder,
+        label=label,
+        name=name,
+        attributes=attributes,
+        quiet=quiet,
+    )
+    now = Snapshot.open(gallery, contents=False)
+    now.store.close()
+    if wants_reindex(now):
+        reindex(gallery, quiet=quiet)
+    report.seconds = time.monotonic() - started
+    return report

@@ -1,0 +1,119 @@
+"""From embedded photos to a gallery: a new generation in the source's order, indexed, committed."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.artifacts import FileRecord, sync_folder
+from deepfood.data.root import Root
+from deepfood.errors import DatasetError, disk_full_named
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
+from deepfood.gallery.choose import Choice
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.photo import Photo
+from deepfood.index import INDEXES, IndexSpec, Storage
+from deepfood.local.following_store import FollowingStore
+from deepfood.local.known import Known
+from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.local.store import Store
+from deepfood.model import Model
+from deepfood.progress import bar
+
+_CHUNK = 4096
+
+
+def assemble(
+    out: Path,
+    generation: int,
+    photos_root: Root,
+    model: Model,
+    choice: Choice[Known],
+    fold: Fold,
+    spec: IndexSpec,
+    storage: Storage,
+    *,
+    before: GalleryManifest | None,
+    quiet: bool,
+) -> GalleryManifest:
+    """Write a generation of the chosen photos, at least one, and make it the gallery.
+
+    `fold` is what people said; `before` is the generation that one can then go back to.
+    """
+    chosen = choice.photos
+    folder = generation_folder(out, generation)
+    shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed before its commit
+    dimension = model.manifest.dimension
+    by_size = spec.kind == "auto"
+    spec = spec.for_count(len(chosen))
+    path = index_path(folder, spec, len(chosen))
+    keep_model(out, model)
+    with disk_full_named(out):
+        with contextlib.closing(FollowingStore.open(folder, dimension, storage)) as store:
+            store.one_photo_for_each_content()
+            for photos, vectors in _in_chunks(chosen):
+                store.append(photos, vectors)
+            store.append([], np.empty((0, dimension), np.float32), choice.skipped)
+            store.take_up(fold)
+            kind = INDEXES[spec.kind]
+            nothing = quiet or kind.suffix is None
+            with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
+                kind.build(store.vectors(), path, spec, progress.update)
+            calibration, why_not = calibrate_store(store, model, quiet=quiet)
+        manifest = GalleryManifest(
+            generation=generation,
+            photos_root=str(photos_root),
+            dimension=dimension,
+            storage=storage,
+            model_name=model.manifest.name,
+            model_fingerprint=model.fingerprint,
+            index=spec,
+            covered=len(chosen),
+            index_by_size=by_size,
+            calibration=calibration,
+            uncalibrated=why_not,
+            files=index_files(out, path) if kind.suffix else {},
+            before=before,
+        )
+        sync_folder(folder)
+        manifest.write(out)
+    return manifest
+
+
+def index_files(gallery: Path, path: Path) -> dict[str, FileRecord]:
+    """What the manifest lists: the index's file."""
+    return {path.relative_to(gallery).as_posix(): FileRecord.of(path)}
+
+
+def calibrate_store(
+    store: Store, model: Model, *, quiet: bool
+) -> tuple[Calibration | None, str | None]:
+    """The calibration with the photos that are there, or why there is none."""
+    vectors, photos = store.vectors(), dict(store.rows())
+    at = [photos.get(row) for row in range(len(vectors))]  # a hole has no label, and is left out
+    labelled = Labelled(
+        vectors,
+        [photo.label if photo else None for photo in at],
+        [photo.id if photo else "" for photo in at],
+    )
+    try:
+        return calibrate(labelled, model.trained_on, quiet=quiet), None
+    except DatasetError as error:
+        return None, str(error)
+
+
+def _in_chunks(
+    chosen: Sequence[tuple[Photo, Known]],
+) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
+    """Photos with their vectors, gathered from wherever they were embedded."""
+    last: dict[Store, int] = {}
+    for _, one in chosen:
+        last[one.store] = max(one.row, last.get(one.store, -1))
+    mapped = {store: store.vectors(row + 1) for store, row in last.items()}
+    for start in range(0, len(chosen), _CHUNK):
+        chunk = chosen[start : start + _CHUNK]
+        vectors = [mapped[one.store].take(np.array([one.row]))[0] for _, one in chunk]
+        yield [photo for photo, _ in chunk], np.stack(vectors)

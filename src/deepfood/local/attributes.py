@@ -1,0 +1,338 @@
+"""Attributes: typed columns of the user's own beside the photos, kept in the gallery's SQLite.
+
+`attribute_values` holds what each photo's values are, as JSON. `attribute_keys` is what filters are
+answered from: (attribute, key, row) is its primary key, so that a comparison reads one range of it
+and nothing else. Both are written in the caller's transaction, with the photo's own row. What is
+said has checksums, and keys follow from values: attribute_faults.py finds what is altered.
+
+A value that was never given is unknown. That is not "no", not 0 and not the empty list.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.declared import Declared, Definition, settled, values_said
+from deepfood.gallery.photo import crc_of
+from deepfood.gallery.values import (
+    SAFETY,
+    Type,
+    Value,
+    folded,
+    keys_of,
+)
+from deepfood.local.columns import Attribute, Columns
+from deepfood.local.connections import in_one_line
+from deepfood.local.masks import Masks, stopped_in_time
+
+#: Executed by the Store, after the table `photos` is there.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS attributes (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+    safety INTEGER NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS attribute_values (
+    row INTEGER NOT NULL, attribute INTEGER NOT NULL, value TEXT NOT NULL,
+    checksum INTEGER NOT NULL, PRIMARY KEY (row, attribute)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS attribute_known ON attribute_values (attribute, row);
+CREATE TABLE IF NOT EXISTS attribute_keys (
+    attribute INTEGER NOT NULL, key ANY NOT NULL, row INTEGER NOT NULL,
+    PRIMARY KEY (attribute, key, row)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
+"""
+
+#: All that is said of some rows, and the definitions: one statement, so all of one moment, whoever
+#: writes meanwhile.
+_SAID_OF_ROWS = """
+SELECT 'definition', id, name, type, safety, checksum FROM attributes
+UNION ALL SELECT 'sum', row, values_sum, NULL, NULL, NULL FROM photos
+    WHERE row IN (SELECT value FROM json_each(?1))
+UNION ALL SELECT * FROM (SELECT 'value', row, attribute, value, checksum, NULL FROM attribute_values
+    WHERE row IN (SELECT value FROM json_each(?1)) ORDER BY attribute)
+"""
+
+#: Tables that hold something of an attribute, and the column with its number.
+_OF_ATTRIBUTE = (
+    ("attributes", "id"),
+    ("attribute_values", "attribute"),
+    ("attribute_keys", "attribute"),
+)
+
+
+class Attributes:
+    """The attributes of a gallery's photos, by row. Safe to use from many threads.
+
+    `lock` guards the connection and must be one that its holder may take again (RLock). A gallery
+    that is searched should give Attributes a connection of its own: a filter over a million photos
+    may hold it for a second.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
+        self.db = connection
+        self.lock = lock
+        connection.create_function(
+            "folded", 1, lambda text: None if text is None else folded(text), deterministic=True
+        )
+        self._masks = Masks(connection)
+
+    def declare(
+        self,
+        name: str,
+        type_: Type,
+        safety: bool = False,
+        known: dict[str, Attribute] | None = None,
+    ) -> Attribute:
+        """Declare a column, or find it as it was declared before; `settled` says what it becomes.
+
+        In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
+        declares many. Raises DatasetError.
+        """
+        with self.asking():
+            declared = self.declared() if known is None else known
+            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
+            before = declared.get(name)
+            number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
+            wanted = Attribute(number, name, one.type, one.safety)
+            if wanted != before:
+                self.define(wanted)
+                declared[name] = wanted
+            return wanted
+
+    def define(self, one: Attribute) -> None:
+        """Write a definition, in the caller's transaction."""
+        said = (one.id, one.name, one.type, int(one.safety))
+        self.db.execute(
+            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
+        )
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
+        with self.lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise ArtifactCorruptError(
+                    f"the attributes cannot be read ({in_one_line(error)}): "
+                    "run deepfood verify --repair"
+                ) from error
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self.asking():
+            own = not self.db.in_transaction
+            if own:
+                self.db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self.db.execute("COMMIT")
+
+    def declared(self) -> dict[str, Attribute]:
+        """All attributes by name, in the order in which they were declared.
+
+        Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
+        it is one of safety.
+        """
+        with self.asking():
+            rows = self.db.execute(
+                "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
+            ).fetchall()
+        return _declared_in(rows)
+
+    def known_counts(self) -> dict[str, int]:
+        """Of how many photos each attribute is known."""
+        with self.asking():
+            return dict(
+                self.db.execute(
+                    "SELECT name, (SELECT COUNT(*) FROM attribute_values WHERE attribute = id) "
+                    "FROM attributes ORDER BY id"
+                ).fetchall()
+            )
+
+    def cleaned(self, each: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
+        """The values of some photos as they are kept; None makes one unknown. As `values_said`."""
+        if not any(each):
+            return [{} for _ in each]
+        known = self.declared()
+        return [values_said(known, values) for values in each]
+
+    def write(self, row: int, values: Mapping[str, object]) -> None:
+        """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
+        self.put_clean({row: self.cleaned([values])[0]})
+
+    def put_clean(self, values: Mapping[int, Mapping[str, Value | None]]) -> None:
+        """Set values by row that `cleaned` gave, in the caller's transaction."""
+        if any(values.values()):
+            declared = self.declared()
+            for row, some in values.items():
+                for name, value in some.items():
+                    self.put(row, declared[name], value)
+
+    def write_many(
+        self,
+        name: str,
+        values: Sequence[tuple[int, Value | None]],
+        known: Mapping[str, Attribute] | None = None,
+    ) -> None:
+        """Set one attribute of many photos to values that `checked` gave, each photo once.
+
+        In the caller's transaction, as `write`.
+        """
+        with self.asking():
+            attribute = (self.declared() if known is None else known)[name]
+            there = {
+                row
+                for (row,) in self.db.execute(
+                    "SELECT row FROM attribute_values WHERE attribute = ?", (attribute.id,)
+                )
+            }
+            for row, value in values:
+                if row in there:
+                    self.put(row, attribute, value)
+            fresh = sorted((r, v) for r, v in values if r not in there and v is not None)
+            self._insert(attribute, fresh)
+
+    def import_values(
+        self,
+        definitions: Mapping[str, Declared],
+        values: Mapping[str, Sequence[tuple[int, Value | None]]],
+    ) -> None:
+        """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        known = self.declared()
+        for name, one in definitions.items():
+            self.declare(name, one.type, one.safety, known)
+        for name, some in values.items():
+            self.write_many(name, some, known)
+
+    def drop(self, name: str) -> None:
+        """Remove a column and all its values, in the caller's transaction."""
+        one = self.declared().get(name)
+        if one is not None:
+            for table, column in _OF_ATTRIBUTE:
+                self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (one.id,))  # noqa: S608
+
+    def read(self, row: int) -> dict[str, Value]:
+        """The known values of a photo, by name."""
+        return self.read_many([row])[row]
+
+    def read_many(self, rows: Sequence[int]) -> dict[int, dict[str, Value]]:
+        """The known values of some photos, by row and name.
+
+        Raises ArtifactCorruptError where one is altered or missing.
+        """
+        found, altered = self.as_they_stand(rows)
+        if altered:
+            raise ArtifactCorruptError(
+                f"the attributes of row {min(altered)} have been altered: run deepfood verify "
+                "--repair"
+            )
+        return found
+
+    def as_they_stand(
+        self, rows: Sequence[int]
+    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+        """As `read_many`, of those that are as they were written; and the rows of which some are
+        not, with what their sum lacks.
+        """
+        found: dict[int, dict[str, Value]] = {row: {} for row in rows}
+        some = (json.dumps(list(found)),)
+        with self.asking():
+            parts: dict[str, list[tuple[Any, ...]]] = {"definition": [], "sum": [], "value": []}
+            for part, *rest in self.db.execute(_SAID_OF_ROWS, some):
+                parts[part].append(tuple(rest))
+        names = {one.id: name for name, one in _declared_in(parts["definition"]).items()}
+        lacking = {row: total for row, total, *_ in parts["sum"]}
+        for row, number, value, check, _ in parts["value"]:
+            if number in names and crc_of(row, number, value) == check:
+                found[row][names[number]] = json.loads(value)
+                lacking[row] = lacking.get(row, 0) - check - 1
+        return found, {row: left for row, left in lacking.items() if left}
+
+    def forget(self, row: int) -> None:
+        """Remove all values of a photo, in the caller's transaction."""
+        with self.asking():
+            for (number,) in self.db.execute(
+                "SELECT attribute FROM attribute_values WHERE row = ?", (row,)
+            ).fetchall():
+                self._remove(row, number)
+
+    def put(self, row: int, attribute: Attribute, value: Value | None) -> None:
+        """Set a value that `checked` gave, in the caller's transaction."""
+        self._remove(row, attribute.id)
+        if value is not None:
+            self._insert(attribute, [(row, value)])
+
+    def _remove(self, row: int, number: int) -> None:
+        before = self.db.execute(
+            "SELECT value, checksum FROM attribute_values WHERE row = ? AND attribute = ?",
+            (row, number),
+        ).fetchone()
+        if before is None:
+            return
+        value, check = before
+        if crc_of(row, number, value) == check:
+            self.db.executemany(
+                "DELETE FROM attribute_keys WHERE attribute = ? AND key = ? AND row = ?",
+                [(number, key, row) for key in keys_of(json.loads(value))],
+            )
+        else:  # what keys an altered value has, nothing tells: this looks at all of them
+            self.db.execute(
+                "DELETE FROM attribute_keys WHERE attribute = ? AND row = ?", (number, row)
+            )
+        self.db.execute(
+            "DELETE FROM attribute_values WHERE row = ? AND attribute = ?", (row, number)
+        )
+
+    def _insert(self, attribute: Attribute, values: Sequence[tuple[int, Value]]) -> None:
+        self.db.executemany(
+            "INSERT OR REPLACE INTO attribute_values VALUES (?, ?, ?, ?)",
+            (
+                (row, attribute.id, text, crc_of(row, attribute.id, text))
+                for row, value in values
+                for text in [written(value)]
+            ),
+        )
+        self.db.executemany(
+            "INSERT INTO attribute_keys VALUES (?, ?, ?)",
+            ((attribute.id, key, row) for row, value in values for key in keys_of(value)),
+        )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Columns]:
+        """The attributes as they are at one moment, whoever writes meanwhile.
+
+        Without, a photo's allergens could be known by the time that they are looked for, and not
+        have been known when the others with peanuts were. Raises QueryError where what is asked
+        takes longer than FILTER_CPU_S.
+        """
+        with self._at_one_moment(), stopped_in_time(self.db):
+            self._masks.refresh()
+            yield Columns(self.declared(), self._masks)
+
+
+def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
+    """Rows of the table `attributes`, compared with their checksums. As `Attributes.declared`."""
+    for *definition, check in rows:
+        if crc_of(*definition) != check:
+            raise ArtifactCorruptError(
+                f"the definition of the attribute {definition[1]!r} has been altered: run "
+                "deepfood verify --repair"
+            )
+    return {
+        name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+        for number, name, type_, safety, _ in rows
+    }
+
+
+def written(value: Value) -> str:
+    """A value as it is stored."""
+    return json.dumps(value, ensure_ascii=False)

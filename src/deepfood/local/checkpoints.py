@@ -1,0 +1,76 @@
+"""The fold of a journal in files, and the checkpoints that shorten the way to it."""
+
+import contextlib
+import re
+from pathlib import Path
+
+from deepfood.artifacts import replacing
+from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.fold import TAIL_RECORDS, Fold
+from deepfood.gallery.record import Head
+from deepfood.local.journal import Journal, reading
+
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
+
+
+def fold_of(journal: Journal, upto: int | None = None) -> Fold:
+    """The fold of all records, or of those up to number `upto`.
+
+    Raises ArtifactCorruptError where the journal is damaged.
+    """
+    for path in reversed(checkpoints(journal)):
+        if upto is None or _number_of(path) <= upto:
+            # A cache: an earlier one, or all records, come to the same.
+            with contextlib.suppress(ArtifactCorruptError):
+                return followed(read_checkpoint(path), journal, upto)
+    return followed(Fold(), journal, upto)
+
+
+def followed(fold: Fold, journal: Journal, upto: int | None = None) -> Fold:
+    """The fold, with the records after its head: all of them, or up to number `upto`."""
+    for record in journal.records(fold.head):
+        if upto is not None and record.number > upto:
+            break
+        fold.apply(record, journal)
+    return fold
+
+
+def read_checkpoint(path: Path) -> Fold:
+    """Raises ArtifactCorruptError."""
+    with reading(path) as file:
+        fold = Fold.from_lines(file.read(), path)
+    if fold.head.number != _number_of(path):
+        raise ArtifactCorruptError(f"{path} is damaged: it is of another record")
+    return fold
+
+
+def write_checkpoint(fold: Fold, journal: Journal) -> None:
+    """Keep the fold, so that the next one begins here; all but the last two are deleted."""
+    path = journal.folder / f"checkpoint-{fold.head.number:012d}.jsonl"
+    with replacing(path) as file:
+        file.writelines(fold.lines())
+    for old in checkpoints(journal)[:-2]:
+        old.unlink(missing_ok=True)
+
+
+def checkpoints(journal: Journal) -> list[Path]:
+    """The checkpoints that are there, the oldest first."""
+    return [path for path in journal.listed() if _CHECKPOINT.fullmatch(path.name)]
+
+
+def is_long(journal: Journal, head: Head) -> bool:
+    """Whether so many records came after the last checkpoint that another is worth its writing."""
+    there = checkpoints(journal)
+    return head.number - (_number_of(there[-1]) if there else 0) >= TAIL_RECORDS
+
+
+def checkpoint_if_long(journal: Journal, fold: Fold) -> None:
+    if is_long(journal, fold.head):
+        write_checkpoint(fold, journal)
+
+
+def _number_of(path: Path) -> int:
+    """The number of the last record that a checkpoint contains."""
+    found = _CHECKPOINT.fullmatch(path.name)
+    assert found is not None
+    return int(found[1])

@@ -1,0 +1,162 @@
+"""Embeddings of a dataset's photos, kept on disk, so that no photo is embedded twice.
+
+`adapt`, `evaluate` and `embed` work on these: a first run reads every photo, the next ones only
+what is new or changed. The cache is a Store like a gallery's, one for each Model, number format and
+photo folder. A damaged one is made again.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from deepfood.data.photo_file import photo_id
+from deepfood.data.photos import PhotoFile, PhotoSource
+from deepfood.data.splits import TEST, VAL
+from deepfood.embed import Embedder
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, disk_full_named
+from deepfood.gallery.calibration import Labelled
+from deepfood.gallery.choose import is_known
+from deepfood.gallery.photo import Skipped
+from deepfood.local.embed_photos import embed_photos
+from deepfood.local.growing_store import GrowingStore
+from deepfood.local.known import known_files
+from deepfood.local.snapshot import check_vectors
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The usable photos in the order asked for, and unit vectors float32 [n, dim], a row each.
+
+    `sha256` are the hashes of the photos' files. `embedded` of all files were embedded this time,
+    the others were known.
+    """
+
+    files: tuple[PhotoFile, ...]
+    sha256: tuple[str, ...]
+    vectors: npt.NDArray[np.float32]
+    skipped: tuple[Skipped, ...]
+    embedded: int = 0
+
+    def select(self, files: Sequence[PhotoFile]) -> "Embedded":
+        """Those of `files` that are here, in the order of `files`; nothing of the skipped."""
+        rows = {photo.file: row for row, photo in enumerate(self.files)}
+        kept = [file for file in files if file.file in rows]
+        at = [rows[file.file] for file in kept]
+        return Embedded(tuple(kept), tuple(self.sha256[i] for i in at), self.vectors[at], ())
+
+
+def embed_dataset(
+    source: PhotoSource,
+    embedder: Embedder,
+    cache: Path,
+    *,
+    files: Sequence[PhotoFile] | None = None,
+    quiet: bool = False,
+) -> Embedded:
+    """Embed `files` (all of `source` where None), or take them from below the folder `cache`.
+
+    Raises DatasetError where no photo is usable, SettingError where `cache` can be no folder, and
+    DiskFullError.
+    """
+    wanted = source.files if files is None else tuple(files)
+    folder = _folder(cache, source, embedder)
+    try:
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"setting cache = {cache}: {error.strerror}; name a folder that can be written"
+        ) from error
+    with (
+        FileLock(folder / "lock"),
+        contextlib.closing(_open_store(folder, embedder.dimension)) as store,
+    ):
+        known = known_files([store])
+        todo = [file for file in wanted if not is_known(source, file, known, embedder.limits)]
+        if todo:
+            done = len(wanted) - len(todo)
+            embed_photos(source, todo, embedder, store, done=done, quiet=quiet)
+            known = known_files([store])
+        vectors = store.vectors()
+        usable, hashes, rows, skipped = [], [], [], []
+        for file in wanted:
+            one = known[file.stored]
+            if isinstance(one.entry, Skipped):
+                skipped.append(one.entry)
+            else:
+                usable.append(file)
+                hashes.append(one.entry.sha256)
+                rows.append(one.row)
+        if not usable:
+            raise DatasetError(
+                f"none of the {len(skipped)} photos in {source.root} is usable; the first, "
+                f"{skipped[0].file}: {skipped[0].reason}"
+                if skipped
+                else f"there are no photos in {source.root}"
+            )
+        return Embedded(
+            tuple(usable),
+            tuple(hashes),
+            vectors.take(np.array(rows, np.int64)),
+            tuple(skipped),
+            len(todo),
+        )
+
+
+def _folder(cache: Path, source: PhotoSource, embedder: Embedder) -> Path:
+    whose = f"{embedder.model.fingerprint}:{embedder.precision}:{source.root}"
+    key = hashlib.sha256(whose.encode("utf-8", "surrogateescape")).hexdigest()
+    return cache / "embeddings" / key[:32]
+
+
+def _open_store(folder: Path, dimension: int) -> GrowingStore:
+    """The cache's Store, empty where it was damaged: all that is in it can be made again."""
+    try:
+        store = GrowingStore.open(folder, dimension, "f32")
+        try:
+            known_files([store])
+            check_vectors(store, store.vectors())
+        except ArtifactCorruptError:
+            store.close()
+            raise
+    except ArtifactCorruptError:
+        for pattern in ("catalogue.sqlite*", "vectors.*"):
+            for path in folder.glob(pattern):
+                path.unlink()
+        return GrowingStore.open(folder, dimension, "f32")
+    return store
+
+
+def held_out_photos(
+    source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool = False
+) -> Labelled:
+    """The labelled photos of `source` to calibrate with, embedded.
+
+    Those of the test split, of the validation split where there is none, or all. Raises
+    DatasetError where none has a label.
+    """
+    photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
+    return Labelled(
+        photos.vectors,
+        [file.label for file in photos.files],
+        [photo_id(sha256) for sha256 in photos.sha256],
+    )
+
+
+def _held_out(source: PhotoSource) -> list[PhotoFile]:
+    labelled = [file for file in source.files if file.label]
+    if not labelled:
+        raise DatasetError(
+            f"{source.root} has no labels: put each label's photos into a folder of its name, or "
+            "give a CSV with the columns photo and label"
+        )
+    for split in (TEST, VAL):
+        if held_out := [file for file in labelled if file.split == split]:
+            return held_out
+    return labelled

@@ -1,0 +1,36 @@
+"""What the values of an attribute are like, to show them."""
+
+import json
+from collections import Counter
+
+from deepfood.gallery.photo import crc_of
+from deepfood.gallery.values import Value
+from deepfood.local.attributes import Attributes
+from deepfood.local.columns import Attribute
+
+#: Photos that examples of an attribute come from.
+_LOOKED_AT = 500
+
+
+def examples_of(attributes: Attributes, one: Attribute) -> list[Value]:
+    """A number's least and most value, else up to 3 that are frequent.
+
+    Raises ArtifactCorruptError where SQLite cannot read the catalogue.
+    """
+    with attributes.asking():
+        if one.type == "number":
+            sql = "SELECT {}(key) FROM attribute_keys WHERE attribute = ?"
+            ends = [
+                attributes.db.execute(sql.format(end), (one.id,)).fetchone()[0]
+                for end in ("MIN", "MAX")
+            ]
+            return sorted({end for end in ends if end is not None})
+        first = attributes.db.execute(
+            "SELECT row, value, checksum FROM attribute_values WHERE attribute = ? LIMIT ?",
+            (one.id, _LOOKED_AT),
+        ).fetchall()
+    values = [
+        json.loads(value) for row, value, check in first if crc_of(row, one.id, value) == check
+    ]
+    flat = [item for value in values for item in (value if one.type == "list" else [value])]
+    return [value for value, _ in Counter(flat).most_common(3)]

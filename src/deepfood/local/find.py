@@ -1,0 +1,100 @@
+"""A search with all that can be asked of it: a filter, variety, groups, pages."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
+from deepfood.gallery.filters import Filter
+from deepfood.gallery.photo import Hit, Photo
+from deepfood.gallery.protocol import Found
+from deepfood.gallery.queries import check_question, varied
+from deepfood.local.select import select
+from deepfood.local.snapshot import Snapshot
+
+
+def find_in(
+    refresh: Callable[[], Snapshot],
+    query: npt.NDArray[np.float32],
+    k: int,
+    *,
+    where: Filter | None = None,
+    diversity: float = 0.0,
+    group_duplicates: bool = False,
+    cursor: str | None = None,
+    without: Sequence[str] = (),
+) -> Found:
+    """As `Gallery.find`, of the snapshots that `refresh` gives; `Wanted` says what can be asked."""
+    check_question(k, cursor, diversity, group_duplicates)
+    question = asked(query, str(where or ""), *without)
+    while True:
+        now = refresh()
+        start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
+        allowed, notes = _allowed(now, where, start, without)
+
+        def search(
+            count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
+        ) -> tuple[Rows, Scores]:
+            return now.index.search(query, count, allowed)
+
+        following = None
+        if group_duplicates or diversity != 0:
+            groups, scores = _varied(now, search, k, diversity, group_duplicates)
+        else:
+            best, scores, more = page(search, k, start)
+            groups = [[int(row)] for row in best]
+            if more:
+                seen = (start.seen if start else 0) + k
+                count = start.rows if start else len(now.vectors)
+                last = float(scores[-1]), int(best[-1])
+                following = Cursor(now.manifest.generation, count, *last, seen).text(question)
+        rows = [row for members in groups for row in members]
+        photos, known = now.store.at(rows), now.store.attributes.read_many(rows)
+        # What a filter lets pass is asked of indexes; what is shown passes by its own values too.
+        if len(photos) == len(scores) and (
+            where is None or all(where.holds(photos[row], known[row]) for row in rows)
+        ):
+            shown = _hits(photos, groups, scores)
+            hits, alike = [one[0] for one in shown], [one[1:] for one in shown]
+            attributes = {
+                hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
+            }
+            total = now.count if allowed is None else int(np.count_nonzero(allowed))
+            return Found(hits, alike, attributes, notes, following, total)
+        now.expect_changed()  # photos were removed meanwhile, or have other values
+
+
+def _allowed(
+    now: Snapshot, where: Filter | None, start: Cursor | None, without: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Which rows to search, None for all, and what there is to say of those left out."""
+    allowed, rows = now.allowed, len(now.vectors)
+    notes: tuple[str, ...] = ()
+    if where is not None:
+        selection = select(where, now.store.attributes, rows)
+        allowed, notes = selection.mask & now.alive, selection.notes
+    later = start is not None and start.rows < rows
+    if later or without:
+        allowed = np.ones(rows, np.bool_) if allowed is None else allowed.copy()
+        if start is not None:
+            allowed[start.rows :] = False
+        for photo_id in without:
+            found = now.store.find(photo_id)
+            if found is not None and found[0] < rows:
+                allowed[found[0]] = False
+    return allowed, notes
+
+
+def _varied(
+    now: Snapshot, search: Search, k: int, diversity: float, group_duplicates: bool
+) -> tuple[list[list[int]], Scores]:
+    """Groups of rows in the order to show them, and the scores of all of these rows."""
+    groups, best, scores = varied(search, now.vectors.take, k, diversity, group_duplicates)
+    flat = [place for places in groups for place in places]
+    return [[int(best[place]) for place in places] for places in groups], scores[flat]
+
+
+def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:
+    each = iter(scores)
+    return [[Hit(photos[row], float(next(each))) for row in members] for members in groups]

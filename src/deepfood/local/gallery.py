@@ -1,0 +1,218 @@
+"""A Gallery that is searched while it changes: it looks for what is new before each search."""
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Self, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.data.locate import root_named
+from deepfood.data.root import Root
+from deepfood.errors import (
+    PhotoError,
+    PhotoNotFoundError,
+)
+from deepfood.gallery.photo import Hit, Photo, of_size
+from deepfood.gallery.protocol import ColumnFacts, Found, Wanted
+from deepfood.gallery.values import Value
+from deepfood.index import VectorFile
+from deepfood.local.examples import examples_of
+from deepfood.local.find import find_in
+from deepfood.local.follower import Follower
+from deepfood.local.manifest import GalleryManifest
+from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
+from deepfood.local.snapshot import Snapshot
+from deepfood.local.store import Store
+from deepfood.model import Model
+
+
+class Gallery:
+    """Search by vector or by id; safe to use from many threads, beside a writer and other readers.
+
+    Each call sees what was acknowledged before it. A new index or generation is opened beside the
+    searches, which go on with the old one as long as it says the same. A generation made with
+    another Model is not taken on, for the queries come from the old one: `superseded` is then True.
+    """
+
+    def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | str | None) -> None:
+        self.folder = folder
+        self._follower = Follower(folder, snapshot)
+        self._photos_root = photos_root
+        self._root = root_named(photos_root or snapshot.manifest.photos_root)
+        self._files = PhotoFiles(folder)
+        self._labels = (-1, -1, 0)
+
+    @classmethod
+    def open(
+        cls, folder: Path, model: Model | None = None, photos_root: Path | str | None = None
+    ) -> Self:
+        """Open a gallery, with the Model that its queries are embedded with if it is searched.
+
+        `photos_root` says where the photos are now, if not where they were when it was built.
+        Raises an ArtifactError: missing, corrupt, of a newer format, or ModelMismatchError.
+        """
+        if model is not None:
+            GalleryManifest.read(folder).check_model(folder, model)
+        return cls(folder, Snapshot.open(folder), photos_root)
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def refresh(self) -> Snapshot:
+        """What there is to see now; a few microseconds where nothing has changed."""
+        return self._follower.refresh()
+
+    def follow(self) -> Snapshot:
+        """As `refresh`, and waits until what the manifest names now is open."""
+        return self._follower.follow()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the gallery has another Model by now."""
+        return self._follower.superseded
+
+    @property
+    def manifest(self) -> GalleryManifest:
+        return self.refresh().manifest
+
+    @property
+    def store(self) -> Store:
+        return self.refresh().store
+
+    @property
+    def photos_root(self) -> Root:
+        named = self._follower.snapshot.manifest.photos_root
+        if self._photos_root is None and str(self._root) != named:  # built again, from elsewhere
+            self._root = root_named(named)
+        return self._root
+
+    @property
+    def reads_ahead(self) -> int:
+        """How many of its photos are worth reading at once, beside those that are worked on."""
+        return reads_ahead(self._files, self.photos_root)
+
+    @property
+    def place(self) -> str:
+        """As a user names it."""
+        return str(self.folder)
+
+    def columns(self) -> list[ColumnFacts]:
+        """The attributes that are declared."""
+        known = self.store.attributes
+        return [
+            ColumnFacts(one.name, one.type, one.safety, examples_of(known, one))
+            for one in known.declared().values()
+        ]
+
+    @property
+    def count(self) -> int:
+        """How many photos there are."""
+        return self.refresh().count
+
+    @property
+    def labels(self) -> int:
+        """How many different labels there are; counted once for each change."""
+        now = self.refresh()
+        counted = self._labels
+        if counted[:2] != (now.manifest.generation, now.seq):
+            self._labels = counted = (now.manifest.generation, now.seq, now.store.labels())
+        return counted[2]
+
+    def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
+        """All photos, the vectors, and of each photo its row in them, int64 [count]."""
+        return self.refresh().photos()
+
+    def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
+
+        Raises QueryError for k < 1.
+        """
+        while True:
+            now = self.refresh()
+            rows, scores = now.index.search(query, k, now.allowed)
+            photos = now.store.at(rows)
+            if len(photos) == len(rows):
+                return [
+                    Hit(photos[int(row)], float(score))
+                    for row, score in zip(rows, scores, strict=True)
+                ]
+            now.expect_changed()  # one was removed meanwhile
+
+    def search_like(self, photo_id: str, k: int) -> list[Hit]:
+        """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
+        hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
+        return [hit for hit in hits if hit.photo.id != photo_id][:k]
+
+    def find(self, query: npt.NDArray[np.float32], k: int, **wanted: Unpack[Wanted]) -> Found:
+        """The k photos nearest to a unit vector, float32 [dimension], of those that are `wanted`.
+
+        Raises QueryError, also for pages of a varied or grouped answer, whose order is not that of
+        the scores.
+        """
+        return find_in(self.refresh, query, k, **wanted)
+
+    def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
+        """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""
+        now = self.refresh()
+        row, _ = _find(now.store, photo_id)
+        if row >= len(now.vectors):  # added in between
+            now = now.caught_up()
+        vector: npt.NDArray[np.float32] = now.vectors.take(np.array([row]))[0]
+        return vector
+
+    def photo(self, photo_id: str) -> Photo:
+        """Raises PhotoNotFoundError."""
+        return _find(self.store, photo_id)[1]
+
+    def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
+        """A photo and its attributes, those that are known. Raises PhotoNotFoundError."""
+        store = self.store
+        row, photo = _find(store, photo_id)
+        return photo, store.attributes.read(row)
+
+    def where(self, photo: Photo) -> str:
+        """Its file's path or s3:// URL; of a pulled one, which lies by its content, its name."""
+        if self._files.is_pulled:
+            return photo.file
+        root, file = place_of(photo, self._files, self.photos_root)
+        return root.where(file)
+
+    def read(self, photo: Photo) -> bytes:
+        """The photo's file, if it still is what was embedded.
+
+        The content is compared with the catalogue, so nothing but the gallery's photos can ever be
+        read this way. Raises PhotoNotFoundError where the file is gone or has changed.
+        """
+        root, file = place_of(photo, self._files, self.photos_root)
+        try:
+            data = root.read(file, of_size(photo))
+        except PhotoError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            raise PhotoNotFoundError(
+                f"photo {photo.id} is no longer what the gallery was built from: build it again"
+            )
+        return data
+
+    def sample(self, count: int, seed: int) -> list[Photo]:
+        """Photos drawn at random, the same for the same seed; all where there are fewer."""
+        now = self.refresh()
+        rows = np.flatnonzero(now.alive).tolist()
+        drawn = random.Random(seed).sample(rows, min(count, len(rows)))  # noqa: S311
+        photos = now.store.at(drawn)
+        return [photos[row] for row in drawn if row in photos]
+
+
+def _find(store: Store, photo_id: str) -> tuple[int, Photo]:
+    found = store.find(photo_id)
+    if found is None:
+        raise PhotoNotFoundError(f"there is no photo {photo_id[:40]!r} in this gallery")
+    return found

@@ -1,0 +1,464 @@
+"""A Store that is written: rows are appended, removed and updated, durable when a call returns.
+
+First the vectors, flushed to disk, then their catalogue rows in one transaction, whose record is
+flushed to the journal before it is committed. A crash before that leaves vectors that no row
+claims; the next append writes over them. A crash after it leaves a record that the catalogue
+lacks, as a power cut may leave several: `replay` takes them in.
+"""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.data.photo_file import ID_DIGITS
+from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.gallery.declared import Declared, check_unused, no_attribute
+from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
+from deepfood.gallery.history import Undo
+from deepfood.gallery.photo import (
+    PHOTO_FIELDS,
+    REMOVED,
+    Photo,
+    Skipped,
+    checksum,
+    crc_of,
+    values_of,
+)
+from deepfood.gallery.record import Kind
+from deepfood.gallery.values import Value, attribute_name
+from deepfood.index import Storage, VectorFile, append_vectors, check_rows
+from deepfood.local.connections import unusable
+from deepfood.local.journal import Journal
+from deepfood.local.store import CATALOGUE, SCHEMA, State, Store
+from deepfood.local.sums import keep_sums, sum_again
+
+Change = Literal["add", "remove", "update"]
+Given = Mapping[str, object]
+Values = Mapping[str, Value | None]
+
+_COLUMNS = ("row", *PHOTO_FIELDS, "vector_crc", "checksum", "values_sum")
+_INSERT = f"INSERT INTO photos ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+
+
+@dataclass
+class Work:
+    """A transaction: the state as it will be, and the records that it gives the journal."""
+
+    db: sqlite3.Connection
+    before: State
+    state: State
+    records: list[tuple[Kind, Mapping[str, Any]]]
+
+    def note(self, change: Change, rows: Iterable[int]) -> None:
+        """Note changed rows for those who read meanwhile."""
+        notes = [(seq, row, change) for seq, row in enumerate(rows, self.state.seq + 1)]
+        self.db.executemany(
+            "INSERT INTO changes VALUES (?, ?, ?, ?)", ((*one, crc_of(*one)) for one in notes)
+        )
+        self.state = self.state._replace(seq=self.state.seq + len(notes))
+
+
+class GrowingStore(Store):
+    """A Store with one writer. Every method raises DiskFullError, and has then done nothing.
+
+    With a `journal` each change of what people said is a record of it, written in the name of `by`.
+    """
+
+    journal: Journal | None = None
+    by: str = ""
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        dimension: int,
+        storage: Storage,
+        *,
+        journal: Journal | None = None,
+        by: str = "",
+        lengthen: bool = False,
+    ) -> Self:
+        """Open or create; cuts off what a crash left unfinished.
+
+        `lengthen` puts zeros where vectors are missing, so that they can be mended. Raises
+        ArtifactCorruptError where vectors are missing, or the catalogue is unusable.
+        """
+        path = folder / CATALOGUE
+        try:
+            with disk_full_named(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                fresh = not path.exists()
+                connection = sqlite3.connect(path, check_same_thread=False)
+                # WAL: readers go on while this writes. FULL: what is committed is on the disk; with
+                # a journal that has it there already, the catalogue may follow later.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {'NORMAL' if journal else 'FULL'}")
+                if fresh or not _has_tables(connection):
+                    connection.executescript(SCHEMA)
+                    with connection:
+                        _write_state(connection, State())
+                keep_sums(connection)
+        except sqlite3.DatabaseError as error:
+            raise unusable(path, error) from error
+        except PermissionError as error:
+            raise ArtifactError(f"{path} cannot be written: {error.strerror}") from error
+        store = cls(folder, dimension, storage, connection)
+        store.journal, store.by = journal, by
+        nothing = np.empty((0, dimension), np.float32)
+        rows = store.next_row() if lengthen else store.check_ends().next_row
+        if lengthen:
+            store.vectors_path.touch()
+            row_bytes = VectorFile.open(store.vectors_path, dimension, storage, 0).row_bytes
+            wanted = rows * row_bytes
+            if store.vectors_path.stat().st_size < wanted:
+                os.truncate(store.vectors_path, wanted)
+        elif journal is None:
+            append_vectors(store.vectors_path, dimension, storage, rows, nothing)
+        else:  # vectors beyond the last row may be those of records that are taken in next
+            check_rows(store.vectors_path, dimension, storage, rows)
+        return store
+
+    def append(
+        self,
+        photos: Sequence[Photo],
+        vectors: npt.NDArray[np.float32],
+        skipped: Iterable[Skipped] = (),
+        *,
+        attributes: Sequence[Given] = (),
+        announce: bool = False,
+    ) -> None:
+        """Add photos with their vectors, float32 [len(photos), dimension], and skipped files.
+
+        `attributes` are those of each photo, or of none. `announce` notes the photos in `changes`,
+        for those who read meanwhile. Raises DatasetError for a value that cannot be used.
+        """
+        start = self.next_row()
+        crcs: list[int] = []
+        if photos:
+            path = self.vectors_path
+            crcs = append_vectors(path, self.dimension, self.storage, start, vectors).tolist()
+        with self._transaction() as work:
+            clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
+            if self.journal is not None:
+                facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
+                work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
+            self.insert(work, photos, crcs, clean, announce=announce)
+            _write_skipped(work.db, skipped)
+
+    def insert(
+        self,
+        work: Work,
+        photos: Sequence[Photo],
+        crcs: Sequence[int],
+        attributes: Sequence[Values],
+        *,
+        announce: bool,
+    ) -> None:
+        """Catalogue rows of vectors that are in the file behind the last row already."""
+        start = work.state.next_row
+        rows = range(start, start + len(photos))
+        known: dict[int, Values] = {}
+        entries = []
+        some_absent = self._all("SELECT 1 FROM absent LIMIT 1")
+        for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
+            said = self.absent(photo.sha256) if some_absent else None
+            if said is not None:  # it is back
+                photo, values = said.of(photo), {**said.attributes, **values}
+                work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
+            entries.append(_entry(row, photo, crc))
+            known[row] = values
+        work.db.executemany(_INSERT, entries)
+        self.attributes.put_clean(known)
+        # A file that was skipped before, and has been mended since.
+        mended = ((photo.file,) for photo in photos if not photo.added)
+        work.db.executemany("DELETE FROM skipped WHERE file = ?", mended)
+        # One that was removed, and has been added again.
+        work.db.executemany(
+            "DELETE FROM skipped WHERE same_as = ? AND reason = ?",
+            ((photo.sha256, REMOVED) for photo in photos if photo.added),
+        )
+        work.state = work.state._replace(next_row=rows.stop)
+        if announce:
+            work.note("add", rows)
+
+    def one_photo_for_each_content(self) -> None:
+        """Refuse the same bytes twice from now on, as galleries do."""
+        with self._transaction() as work:
+            work.db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_photo ON photos (sha256)")
+
+    def remove(self, photos: Mapping[int, Photo]) -> None:
+        """Make holes of these rows. Files of the source are noted as removed, also their copies."""
+        with self._transaction() as work:
+            if self.journal is not None and photos:
+                removals = [removal_of(photo) for photo in photos.values()]
+                work.records.append(("remove", {"photos": removals}))
+            self._remove(work, photos)
+
+    def _remove(self, work: Work, photos: Mapping[int, Photo]) -> None:
+        db = work.db
+        db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in photos))
+        for row in photos:
+            self.attributes.forget(row)
+        for photo in photos.values():
+            removed = [replace(one, reason=REMOVED) for one in self.copies_of(photo)]
+            if not photo.added:
+                about = (photo.file, REMOVED, photo.bytes, photo.modified_ns, photo.sha256)
+                removed.append(Skipped(*about))
+            _write_skipped(db, removed)
+        work.note("remove", photos)
+
+    def update(
+        self, photos: Mapping[int, Photo], attributes: Mapping[int, Given] | None = None
+    ) -> None:
+        """Write what is now said of these rows, which must be there; of attributes, those given.
+
+        Raises DatasetError for a value that cannot be used.
+        """
+        with self._transaction() as work:
+            given = attributes or {}
+            clean = dict(zip(given, self.attributes.cleaned(list(given.values())), strict=True))
+            before = self.at(photos)  # as it was written: its checksum is made anew
+            if self.journal is not None:
+                edits = [
+                    edit_of(before[row], photo, clean.get(row, {})) for row, photo in photos.items()
+                ]
+                work.records.append(("update", {"photos": edits}))
+            self._update(work, photos, clean)
+
+    def _update(
+        self, work: Work, photos: Mapping[int, Photo], attributes: Mapping[int, Values]
+    ) -> None:
+        for row, photo in photos.items():
+            _update_photo(work.db, row, photo)
+        self.attributes.put_clean(attributes)
+        work.note("update", photos)
+
+    def import_values(
+        self,
+        definitions: Mapping[str, Declared],
+        values: Mapping[str, Sequence[tuple[int, Value | None]]],
+    ) -> None:
+        """Set whole columns, as a table gives them: by attribute, values that `checked` gave."""
+        with self._transaction() as work:
+            if self.journal is not None:
+                work.records.append(self._import_record(self.journal, definitions, values))
+            self.attributes.import_values(definitions, values)
+
+    def _import_record(
+        self,
+        journal: Journal,
+        definitions: Mapping[str, Declared],
+        values: Mapping[str, Sequence[tuple[int, Value | None]]],
+    ) -> tuple[Kind, Mapping[str, Any]]:
+        rows = {row for some in values.values() for row, _ in some}
+        photos = self.at(rows)  # as they were written: the record names them
+        by_photo: dict[str, dict[str, Value | None]] = {}
+        for name, some in values.items():
+            for row, value in some:
+                by_photo.setdefault(photos[row].sha256, {})[name] = value
+        table = journal.write_table(by_photo)
+        declared = {name: _definition(one) for name, one in definitions.items()}
+        return "import", {"table": table, "count": len(by_photo), "attributes": declared}
+
+    def declare(self, columns: Mapping[str, Declared]) -> list[str]:
+        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
+        with self._transaction() as work:
+            before = self.attributes.declared()
+            after = dict(before)
+            for name, one in columns.items():
+                self.attributes.declare(name, one.type, one.safety, after)
+            changed = {n: _definition(one) for n, one in after.items() if before.get(n) != one}
+            if changed and self.journal is not None:
+                work.records.append(("declare", {"attributes": changed}))
+            return [name for name in changed if name not in before]
+
+    def drop_attribute(self, name: str) -> None:
+        """Drop an attribute that no photo has a value of, also none that is not here now.
+
+        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        """
+        name = attribute_name(name)
+        with self._transaction() as work:
+            declared = self.attributes.declared()
+            if name not in declared:
+                raise no_attribute(declared, name)
+            absent = sum(name in said.attributes for said in self.every_absent())
+            check_unused(name, self.attributes.known_counts()[name] + absent)
+            self.attributes.drop(name)
+            if self.journal is not None:
+                work.records.append(("drop", {"attribute": name}))
+
+    def _find(self, sha256: str) -> tuple[int, Photo] | None:
+        return self.find(sha256[:ID_DIGITS])
+
+    def crc_of_vector(self, vector: npt.NDArray[np.float32]) -> int:
+        """The CRC-32 of a vector as its file would have it."""
+        return zlib.crc32(self._stored(vector))
+
+    def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
+        """Whether a row's stored vector is this one, to the last bit."""
+        stored = self._stored(vector)
+        with self.vectors_path.open("rb") as file:
+            file.seek(row * len(stored))
+            return file.read(len(stored)) == stored
+
+    def mend(self, row: int, photo: Photo, vector: npt.NDArray[np.float32]) -> None:
+        """Write a row's vector over what is there, and its catalogue row."""
+        stored = self._stored(vector)
+        with disk_full_named(self.folder), self.vectors_path.open("r+b") as file:
+            file.seek(row * len(stored))
+            file.write(stored)
+            file.flush()
+            os.fsync(file.fileno())
+        with self._transaction() as work:
+            (total,) = work.db.execute(
+                "SELECT values_sum FROM photos WHERE row = ?", (row,)
+            ).fetchone()
+            work.db.execute("DELETE FROM photos WHERE row = ?", (row,))
+            work.db.execute(_INSERT, _entry(row, photo, zlib.crc32(stored), total))
+            work.note("update", [row])
+
+    def make_holes(self, rows: Sequence[int]) -> None:
+        """Take rows out that are not what they should be, or not there at all."""
+        with self._transaction() as work:
+            work.db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in rows))
+            for row in rows:
+                self.attributes.forget(row)
+            work.note("remove", rows)
+
+    def sum_again(self) -> None:
+        """For repair: what there is of skipped files and absent photos is all that there is."""
+        with self._transaction() as work:
+            sum_again(work.db)
+
+    def note_skipped(self, skipped: Iterable[Skipped]) -> None:
+        with self._transaction() as work:
+            _write_skipped(work.db, skipped)
+
+    def forget_skipped(self, file: str) -> None:
+        with self._transaction() as work:
+            work.db.execute("DELETE FROM skipped WHERE file = ?", (file,))
+
+    def rebuild_indexes(self) -> None:
+        """The catalogue's own indexes, from its tables."""
+        with self._transaction() as work:
+            work.db.execute("REINDEX")
+            work.db.execute("DELETE FROM state")  # its row may have another number
+            _write_state(work.db, work.state)
+
+    def _stored(self, vector: npt.NDArray[np.float32]) -> bytes:
+        """A vector as its file has it."""
+        beside = self.vectors_path.with_name(".vector.new")
+        append_vectors(beside, self.dimension, self.storage, 0, vector[np.newaxis])
+        stored = beside.read_bytes()
+        beside.unlink()
+        return stored
+
+    def take_back(self, undo: Undo) -> list[Photo]:
+        """Have photos say again what was said before a change; those that are here.
+
+        A photo that was removed comes back with the next build.
+        """
+        there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
+        with self._transaction() as work:
+            said = [
+                {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+                for sha256, one in undo.before.items()
+            ]
+            work.records.append(("restore", {"photos": said, "undoes": undo.number}))
+            for one in said:
+                self.restore(work, one)
+        return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
+
+    def restore(self, work: Work, one: Mapping[str, Any]) -> None:
+        """What a `restore` says of one photo, in a transaction."""
+        sha256, said = one["sha256"], said_from(one["said"])
+        work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
+        found = self._find(sha256)
+        if found is None:
+            if said.by_hand or said.attributes:
+                self.keep_absent(work, sha256, said)
+            return
+        row, photo = found
+        unset = replace(photo, **one.get("texts", {}), label_edited=False, name_edited=False)
+        values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
+        self._update(work, {row: said.of(unset)}, {row: values})
+
+    def keep_absent(self, work: Work, sha256: str, said: Said) -> None:
+        """Keep what is said of a photo that is not here, in a transaction."""
+        text = text_of(replace(said, added=None, removed=None))
+        work.db.execute(
+            "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        with disk_full_named(self.folder), self._lock, self._read_errors():
+            yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Work]:
+        """What is done inside is done whole or not at all, and so are its records."""
+        with self._locked() as db:
+            db.execute("BEGIN IMMEDIATE")
+            before = self.state()
+            work = Work(db, before, before, [])
+            try:
+                yield work
+                for do, what in work.records:
+                    assert self.journal is not None
+                    head = self.journal.append(do, self.by, what)
+                    work.state = work.state._replace(head=head)
+                if work.state != before:
+                    _write_state(db, work.state)
+                db.commit()
+            except BaseException:
+                db.rollback()
+                if self.journal is not None:
+                    self.journal.take_back()
+                raise
+            if self.journal is not None:
+                self.journal.settle()
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _write_state(db: sqlite3.Connection, state: State) -> None:
+    values = (state.next_row, state.seq, *state.head, state.checksum())
+    db.execute("INSERT OR REPLACE INTO state VALUES (0, ?, ?, ?, ?, ?)", values)
+
+
+def _definition(one: Declared) -> dict[str, object]:
+    """An attribute's definition as a record has it."""
+    return {"type": one.type, "safety": one.safety}
+
+
+def _entry(row: int, photo: Photo, crc: int, values_sum: int = 0) -> tuple[Any, ...]:
+    """What `_INSERT` inserts."""
+    said = values_of(photo)
+    return row, *said, crc, crc_of(row, crc, *said), values_sum
+
+
+def _update_photo(db: sqlite3.Connection, row: int, photo: Photo) -> None:
+    """Write a photo over a row; its vector stays, and so does the CRC-32 of that."""
+    (crc,) = db.execute("SELECT vector_crc FROM photos WHERE row = ?", (row,)).fetchone()
+    changed = ", ".join(f"{name} = ?" for name in (*PHOTO_FIELDS, "checksum"))
+    values = (*values_of(photo), checksum(photo, row, crc), row)
+    db.execute(f"UPDATE photos SET {changed} WHERE row = ?", values)  # noqa: S608
+
+
+def _write_skipped(db: sqlite3.Connection, skipped: Iterable[Skipped]) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?, ?)",
+        ((*values_of(one), checksum(one)) for one in skipped),
+    )

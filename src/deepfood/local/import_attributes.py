@@ -1,0 +1,29 @@
+"""Bring a table of attributes into a gallery that is there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepfood.gallery.attribute_table import Table, read_table
+from deepfood.gallery.named_photos import NamedPhotos
+from deepfood.gallery.values import Type
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import GalleryManifest
+from deepfood.local.recover import open_to_change
+
+
+def import_attributes(
+    folder: Path, table: Path, types: Mapping[str, Type], safety: frozenset[str]
+) -> Table[int]:
+    """Set the attributes of the gallery's photos from a table, all of it or nothing.
+
+    Raises DatasetError with the place in the table, ArtifactError, or DiskFullError.
+    """
+    GalleryManifest.read(folder)  # before the lock, which would make its file
+    with only_writer(folder):
+        manifest = GalleryManifest.read(folder)
+        with open_to_change(folder, manifest) as store:
+            declared = store.attributes.declared()
+            photos = NamedPhotos[int](store.names(), manifest.photos_root)
+            found = read_table(declared, table, photos, types=types, safety=safety)
+            store.import_values(found.declared, found.values)
+            return found

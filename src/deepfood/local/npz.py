@@ -1,0 +1,46 @@
+"""Vectors in one file, for other programs: numpy's npz, plain arrays that load without pickle.
+
+vectors  float32 [n, dim]  unit vectors
+ids      <U20 [n]          by content: the same file twice has the same id twice
+files    <U.. [n]          below the folder of photos, with /
+labels   <U.. [n]          "" where a photo has none
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from deepfood.artifacts import replacing
+from deepfood.data.photo_file import ID_DIGITS, photo_id
+from deepfood.errors import SettingError, disk_full_named
+from deepfood.local.embedding_cache import Embedded
+
+SUFFIX = ".npz"
+
+
+def check_vectors_file(out: Path) -> None:
+    """Refuse a place that cannot become such a file, before any work. Raises SettingError."""
+    if out.suffix != SUFFIX:
+        raise SettingError(f"--out {out}: the file's name must end in {SUFFIX}")
+    if out.is_dir():
+        raise SettingError(f"--out {out} is a folder: name a file in it")
+    there = next(path for path in out.absolute().parents if path.exists())
+    if not there.is_dir():
+        raise SettingError(f"--out {out}: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise SettingError(f"--out {out}: {there} cannot be written")
+
+
+def write_vectors(found: Embedded, out: Path) -> None:
+    """Write `out` in one step, over an earlier one. Raises DiskFullError; that one is then kept."""
+    with disk_full_named(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        np.savez(
+            file,
+            vectors=found.vectors,
+            ids=np.array([photo_id(sha256) for sha256 in found.sha256], f"U{ID_DIGITS}"),
+            files=np.array([photo.file for photo in found.files], np.str_),
+            labels=np.array([photo.label or "" for photo in found.files], np.str_),
+        )

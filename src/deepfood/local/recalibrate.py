@@ -1,0 +1,27 @@
+"""Calibrate a gallery that is there already, on photos that it does not hold."""
+
+from pathlib import Path
+
+from deepfood.gallery.calibration import Calibration, Labelled, calibrate
+from deepfood.local.gallery import Gallery
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import GalleryManifest
+from deepfood.model import Model
+
+
+def recalibrate(folder: Path, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
+    """Calibrate the gallery on the photos `asked`, and commit its manifest.
+
+    Raises DatasetError where they are too few, an ArtifactError, or DiskFullError; the gallery then
+    stays as it was.
+    """
+    GalleryManifest.read(folder)  # before the lock, which would make the folder
+    with only_writer(folder), Gallery.open(folder, model) as gallery:
+        known, vectors, rows = gallery.photos()
+        own = Labelled(
+            vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
+        )
+        calibration = calibrate(own, model.trained_on, asked, quiet=quiet)
+        changed = {"calibration": calibration, "uncalibrated": None}
+        gallery.manifest.model_copy(update=changed).write(folder)
+    return calibration

@@ -1,0 +1,107 @@
+"""The catalogue and the journal, brought together again after a crash or a power cut.
+
+A change is in the journal before it is in the catalogue, so the catalogue may lack the newest
+records: whoever opens a gallery next takes them in. A journal that lacks what the catalogue
+contains is damaged, and nothing is done by it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, ArtifactError
+from deepfood.gallery.photo import Photo
+from deepfood.gallery.record import Head, user
+from deepfood.local.following_store import Embed, FollowingStore
+from deepfood.local.journal import Journal
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import GalleryManifest
+from deepfood.local.store import Store
+
+
+@contextlib.contextmanager
+def open_to_change(
+    folder: Path, manifest: GalleryManifest, by: str = ""
+) -> Iterator[FollowingStore]:
+    """The living Store with its journal, for the holder of the lock; caught up with the journal.
+
+    Raises an ArtifactError.
+    """
+    journal = Journal(folder)
+    store = FollowingStore.open(
+        manifest.folder(folder),
+        manifest.dimension,
+        manifest.storage,
+        journal=journal,
+        by=by or user(),
+    )
+    try:
+        replay(store, journal, no_vectors)
+        yield store
+    finally:
+        store.close()
+        journal.close()
+
+
+def replay(store: FollowingStore, journal: Journal, embed: Embed) -> int:
+    """Take in the records that a catalogue lacks; how many these were. Raises an ArtifactError."""
+    known, head = _heads(store, journal)
+    if head == known:
+        return 0
+    records = list(journal.records(known))
+    removed: dict[str, int] = {}
+    for record in records:
+        if record.do == "remove":
+            removed |= {one["sha256"]: record.number for one in record.what["photos"]}
+    for record in records:
+        gone = {sha256 for sha256, number in removed.items() if number > record.number}
+        store.apply(record, journal, embed, gone)
+    return len(records)
+
+
+def check_head(store: Store, journal: Journal) -> Head:
+    """The journal's head. Raises ArtifactCorruptError where it lacks what the catalogue has."""
+    return _heads(store, journal)[1]
+
+
+def _heads(store: Store, journal: Journal) -> tuple[Head, Head]:
+    """The catalogue's head, and the journal's, which is checked."""
+    known, head = store.state().head, journal.head()
+    if head.number < known.number or (head.number == known.number and head != known):
+        raise ArtifactCorruptError(
+            f"{journal.folder} is damaged: it ends at record {head.number}, and record "
+            f"{known.number} was acknowledged: run deepfood verify --repair"
+        )
+    return known, head
+
+
+def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store) -> None:
+    """For who opens a gallery to read: have the records taken in that its catalogue lacks.
+
+    Raises ArtifactCorruptError where they cannot be.
+    """
+    journal = Journal(folder)
+    known, head = _heads(store, journal)
+    if head == known:
+        return
+    try:
+        with only_writer(folder):
+            if GalleryManifest.read(folder).generation == manifest.generation:
+                with open_to_change(folder, manifest):
+                    pass
+    except ArtifactBusyError:
+        return  # a writer is at it
+    except ArtifactError as error:
+        lacking = journal.head().number - store.state().head.number
+        raise ArtifactCorruptError(
+            f"{store.folder} lacks the {lacking} newest changes of its journal, and they cannot be "
+            f"taken in from here ({error})"
+        ) from error
+
+
+def no_vectors(photos: Sequence[Photo]) -> NoReturn:
+    raise ArtifactCorruptError(
+        f"the vectors of {len(photos)} photos that were added are missing: run deepfood verify "
+        "--repair"
+    )

@@ -1,0 +1,112 @@
+"""Take the tail into the index: in the background, beside a writer and readers.
+
+Rows that were added since the index was written, its tail, are scanned at each search. When there
+are many, a new file of the index is written, which covers them too, and committed.
+"""
+
+import contextlib
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deepfood.artifacts import sync_folder
+from deepfood.beside import name_beside
+from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.index import INDEXES, IndexSpec
+from deepfood.local.assemble import index_files
+from deepfood.local.leftovers import old_indexes, remove_old_indexes
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import GalleryManifest, index_path
+from deepfood.local.snapshot import Snapshot, check_vectors
+from deepfood.progress import bar
+
+#: Scanning so many rows takes about a millisecond; for large galleries it is a 200th of all.
+TAIL_ROWS, TAIL_SHARE = 1000, 1 / 200
+
+_LOCK = ".reindex.lock"
+#: How long a commit waits for a writer; a build may take longer, and then makes an index anyway.
+_WAIT_S = 30.0
+
+
+def wants_reindex(now: Snapshot) -> bool:
+    """Whether the tail is so long that searching gets slow."""
+    spec = _spec(now)
+    if spec.kind != now.manifest.index.kind:
+        return True
+    tail = len(now.vectors) - now.manifest.covered
+    return INDEXES[spec.kind].suffix is not None and tail > max(
+        TAIL_ROWS, TAIL_SHARE * now.manifest.covered
+    )
+
+
+def reindex(folder: Path, *, quiet: bool = False) -> bool:
+    """Write an index of all rows there are now, and commit it; False where somebody else does.
+
+    Nobody waits meanwhile: only the commit takes the lock. Vectors, and the index that is grown,
+    are compared with their checksums however large they are, since what is made of them gets a new
+    one. Raises ArtifactError, DiskFullError.
+    """
+    try:
+        lock = FileLock(folder / _LOCK).acquire(blocking=False)
+    except Timeout:
+        return False
+    except PermissionError as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
+    with lock:
+        now = Snapshot.open(folder, contents=False)
+        manifest, spec = now.manifest, _spec(now)
+        kind = INDEXES[spec.kind]
+        covered = len(now.vectors)
+        if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
+            # The file would have the name of the one that is in use, and perhaps another content:
+            # killed before the commit, it would leave a manifest that says otherwise.
+            now.store.close()
+            return True
+        path = index_path(manifest.folder(folder), spec, covered)
+        beside = name_beside(path)
+        grows = spec.kind == manifest.index.kind and manifest.covered < covered
+        if kind.suffix:
+            check_vectors(now.store, now.vectors)
+            if grows:
+                manifest.check_every_byte(folder)
+            with (
+                disk_full_named(folder),
+                bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
+            ):
+                if grows:
+                    old = manifest.index_path(folder)
+                    kind.grow(old, now.vectors, beside, spec, progress.update)
+                else:
+                    kind.build(now.vectors, beside, spec, progress.update)
+                beside.replace(path)
+                sync_folder(path.parent)
+        now.store.close()
+        with only_writer(folder, _WAIT_S):
+            latest = GalleryManifest.read(folder)
+            if latest.generation != manifest.generation:
+                path.unlink(missing_ok=True)  # a build has come in between, with its own index
+                return False
+            files = index_files(folder, path) if kind.suffix else {}
+            changed = {"index": spec, "covered": covered, "files": files}
+            latest.model_copy(update=changed).write(folder)
+            remove_old_indexes(folder, latest.model_copy(update=changed))
+    return True
+
+
+def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
+    """Delete files of an index that was killed before its commit; one that is at work is left be.
+
+    For who has the writer's lock: `manifest` is the living one.
+    """
+    if not old_indexes(folder, manifest):
+        return
+    with contextlib.suppress(Timeout), FileLock(folder / _LOCK).acquire(blocking=False):
+        remove_old_indexes(folder, manifest)
+
+
+def _spec(now: Snapshot) -> IndexSpec:
+    """The index that so many photos want."""
+    spec = now.manifest.index
+    if now.manifest.index_by_size:
+        spec = spec.model_copy(update={"kind": "auto"})
+    return spec.for_count(now.count)

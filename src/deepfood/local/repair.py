@@ -1,0 +1,287 @@
+"""Mend what `verify` finds wrong, as far as journal and photos are still there to do it from.
+
+Nothing is deleted that is not there twice: what cannot be put to use is moved to `lost+found/`.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.artifacts import MANIFEST, kind_of, sync_folder, write_atomically
+from deepfood.data.locate import root_named
+from deepfood.data.photos import PhotoFile
+from deepfood.data.root import Root
+from deepfood.embed import Embedder
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactFormatError,
+    ArtifactMissingError,
+    PhotoError,
+    said_by_system,
+)
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.gallery.record import user
+from deepfood.index import INDEXES
+from deepfood.local.altered_rows import as_written
+from deepfood.local.assemble import index_files
+from deepfood.local.checkpoints import fold_of
+from deepfood.local.following_store import FollowingStore
+from deepfood.local.journal import Journal
+from deepfood.local.leftovers import keep_aside, remove_old_indexes
+from deepfood.local.lock import only_writer
+from deepfood.local.manifest import (
+    AnyGalleryManifest,
+    GalleryManifest,
+    index_path,
+    keep_model,
+    manifest_copies,
+)
+from deepfood.local.photo_files import PhotoFiles, place_of
+from deepfood.local.salvage import count_anew, salvage
+from deepfood.local.store import CATALOGUE, Store
+from deepfood.local.upgrade import upgrade
+from deepfood.local.verify import Fault, find_faults
+from deepfood.model import Model
+from deepfood.progress import bar
+
+#: What one round mends may show what was hidden behind it.
+_ROUNDS = 4
+
+
+def repair(
+    folder: Path,
+    models: list[Model],
+    open_embedder: Callable[[Model], Embedder],
+    photos_root: Path | str | None = None,
+    *,
+    quiet: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Mend the gallery: what was done, a line each, and what is still wrong.
+
+    One of an earlier format is first brought to that of today.
+
+    A missing Model is taken from `models`, if it is among them; `open_embedder` is called only
+    where a photo must be embedded again. Raises ArtifactBusyError where it is being written.
+    """
+    with only_writer(folder):
+        done = [*_manifest_again(folder), *upgrade(folder, photos_root)]
+        faults: list[Fault] = []
+        for _ in range(_ROUNDS):
+            before, faults = faults, list(find_faults(folder, photos_root, quiet=quiet))
+            if not faults or faults == before:
+                break
+            manifest = GalleryManifest.read(folder)
+            mender = _Mender(folder, manifest, photos_root, models, open_embedder, quiet)
+            done += mender.mend(faults)
+        return done, [fault.what for fault in faults]
+
+
+def _manifest_again(folder: Path) -> list[str]:
+    """Put the copy of a manifest into its place where that cannot be read."""
+    try:
+        AnyGalleryManifest.read(folder)
+    except (ArtifactMissingError, ArtifactCorruptError, ArtifactFormatError) as error:
+        if isinstance(error, ArtifactFormatError) and kind_of(folder) == "gallery":
+            raise  # of a newer deepfood
+        for copy in reversed(manifest_copies(folder)):
+            try:
+                GalleryManifest.read(copy)
+            except ArtifactError:
+                continue
+            write_atomically(folder / MANIFEST, (copy / MANIFEST).read_bytes())
+            return ["the manifest is written again, from its copy"]
+        raise
+    return []
+
+
+class _Mender:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: GalleryManifest,
+        photos_root: Path | str | None,
+        models: list[Model],
+        open_embedder: Callable[[Model], Embedder],
+        quiet: bool,
+    ) -> None:
+        self._folder, self._manifest, self._quiet = folder, manifest, quiet
+        self._files = PhotoFiles(folder)
+        self._root: Root = root_named(photos_root or manifest.photos_root)
+        self._model = next(
+            (one for one in models if one.fingerprint == manifest.model_fingerprint), None
+        )
+        self._open_embedder = open_embedder
+        self._embedder: Embedder | None = None
+        self._journal = Journal(folder)
+
+    def mend(self, faults: Sequence[Fault]) -> list[str]:
+        """What was done about them, a line each."""
+        wanted = {fault.mend for fault in faults}
+        done: list[str] = []
+        if "model" in wanted and self._model is not None:
+            keep_model(self._folder, self._model)
+            done.append("the copy of the Model is made again")
+        try:
+            if "state" in wanted:
+                done.append(count_anew(self._manifest.folder(self._folder) / CATALOGUE))
+            if "journal" in wanted:
+                done += self._salvage()
+            done += self._mend_store(faults)
+        except ArtifactError as error:
+            done.append(f"the catalogue is left as it is: {error}")
+        except OSError as error:
+            done.append(f"the catalogue is left as it is: {said_by_system(error)}")
+        if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
+            done.append(self._write_index())  # else of altered vectors: in the next round
+        return done
+
+    def _salvage(self) -> list[str]:
+        manifest = self._manifest
+        try:
+            store = Store.open(manifest.folder(self._folder), manifest.dimension, manifest.storage)
+        except (ArtifactCorruptError, ArtifactMissingError):
+            return salvage(self._folder, None, user())
+        with contextlib.closing(store):
+            return salvage(self._folder, store, user())
+
+    def _mend_store(self, faults: Sequence[Fault]) -> list[str]:
+        manifest = self._manifest
+        inside = manifest.folder(self._folder)
+        store = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)
+        try:
+            done: list[str] = []
+            seen: set[int] = set()
+            for fault in faults:
+                if line := self._mend_one(store, fault, seen):
+                    done.append(line)
+            if {"said", "aside", "journal", "state", "row", "sums"} & {
+                fault.mend for fault in faults
+            }:
+                store.follow_journal(fold_of(self._journal), self._embed_added)
+                done.append("the catalogue says again what the journal says")
+            done += [
+                self._keep_aside(fault.path)
+                for fault in faults
+                if fault.mend == "aside" and fault.path.exists() and not store.has(fault.path.name)
+            ]
+            with contextlib.suppress(ArtifactCorruptError):
+                self._files.clean_up(store)
+            return done
+        finally:
+            store.close()
+
+    def _mend_one(self, store: FollowingStore, fault: Fault, seen: set[int]) -> str | None:
+        if fault.mend == "catalogue":
+            store.rebuild_indexes()
+            return "the catalogue's own indexes are built again"
+        if fault.mend == "hole":
+            store.make_holes([fault.row])
+            return f"row {fault.row} is taken out; build again to find its photo anew"
+        if fault.mend == "skipped":
+            store.forget_skipped(fault.file)
+            return f"{fault.file} is forgotten; the next build looks at it again"
+        if fault.mend == "sums":
+            store.sum_again()
+            return "the catalogue's sums are made again; the next build looks at all files again"
+        if fault.mend == "drop":
+            _drop(fault.path)
+            return f"{fault.path.name} is deleted"
+        if fault.mend in ("row", "vector") and fault.row not in seen:
+            seen.add(fault.row)
+            return self._look_again(store, fault.row)
+        return None
+
+    def _look_again(self, store: FollowingStore, row: int) -> str | None:
+        """Embed a row's photo again, and write its vector and what the catalogue says of it."""
+        entry = store.entry_as_it_stands(row)
+        if entry is None:
+            return None
+        for added in (True, False):
+            one = self._embedded(replace(entry.photo, added=added))
+            if one is None:
+                continue
+            if one.photo.sha256 == entry.photo.sha256 or store.has_vector(row, one.vector):
+                photo = as_written(entry, one, store)
+                if photo is None and one.photo.added:  # the journal has its label and name
+                    photo = one.photo
+                if photo is None:
+                    store.make_holes([row])
+                    return f"row {row} ({one.photo.file}) is taken out; build again to find it anew"
+                store.mend(row, photo, one.vector)
+                return f"row {row} ({photo.file}) is embedded again"
+        return None
+
+    def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
+        """The vectors of photos that were added. Raises ArtifactCorruptError."""
+        vectors = []
+        for photo in photos:
+            one = self._embedded(photo)
+            if one is None or one.photo.sha256 != photo.sha256:
+                raise ArtifactCorruptError(
+                    f"the added photo {photo.file} ({photo.id}) cannot be embedded: its bytes, or "
+                    "the gallery's Model, are gone"
+                )
+            vectors.append(one.vector)
+        return vectors
+
+    def _embedded(self, before: Photo) -> EmbeddedPhoto | None:
+        if self._embedder is None and self._model is not None:
+            self._embedder = self._open_embedder(self._model)
+        if self._embedder is None:
+            return None
+        try:
+            about = PhotoFile(before.file, before.label, before.name)
+            root, file = place_of(before, self._files, self._root)
+            _, modified_ns = (0, before.modified_ns) if before.added else root.stamp(file)
+            data = root.read(file, self._embedder.limits.check_bytes)
+            one = embed_photo(data, about, self._embedder)
+        except PhotoError:
+            return None
+        photo = replace(
+            one.photo,
+            modified_ns=modified_ns,
+            added=before.added,
+            label_edited=before.label_edited,
+            name_edited=before.name_edited,
+        )
+        return replace(one, photo=photo)
+
+    def _keep_aside(self, path: Path) -> str:
+        return f"{path.name} is kept in {keep_aside(self._folder, path)}: it is of no use"
+
+    def _write_index(self) -> str:
+        """Build the index of all rows from the vectors, and commit it."""
+        folder, manifest = self._folder, self._manifest
+        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
+        vectors = store.vectors()
+        store.close()
+        kind = INDEXES[manifest.index.kind]
+        path = index_path(manifest.folder(folder), manifest.index, len(vectors))
+        if kind.suffix:
+            with bar(
+                f"indexing ({kind.kind})", " vectors", len(vectors), quiet=self._quiet
+            ) as progress:
+                beside = path.with_name(f".{path.name}.new")
+                kind.build(vectors, beside, manifest.index, progress.update)
+                beside.replace(path)
+                sync_folder(path.parent)
+        files = index_files(folder, path) if kind.suffix else {}
+        manifest = manifest.model_copy(update={"covered": len(vectors), "files": files})
+        manifest.write(folder)
+        remove_old_indexes(folder, manifest)
+        return "the index is built again"
+
+
+def _drop(path: Path) -> None:
+    if path.is_dir():
+        for inside in sorted(path.rglob("*"), reverse=True):
+            inside.rmdir() if inside.is_dir() else inside.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)

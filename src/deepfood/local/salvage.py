@@ -1,0 +1,229 @@
+"""What is left of a damaged journal, or of a catalogue's own counts, made whole again."""
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepfood.artifacts import sync_folder, write_atomically
+from deepfood.errors import ArtifactCorruptError, ArtifactError
+from deepfood.gallery.fold import Fold, Said, facts_of, text_of
+from deepfood.gallery.photo import REMOVED, Photo, crc_of
+from deepfood.gallery.record import BEGINNING, Record
+from deepfood.local.checkpoints import followed
+from deepfood.local.connections import unusable
+from deepfood.local.journal import JOURNAL, Journal
+from deepfood.local.leftovers import LOST_FOUND
+from deepfood.local.store import State, Store
+from deepfood.local.sums import sum_again
+
+#: Where a journal is made again.
+SALVAGING = "salvaging"
+#: Photos in one record.
+_BATCH = 500
+
+
+def salvage(folder: Path, store: Store | None, by: str) -> list[str]:
+    """Make a damaged journal whole from its readable records and the catalogue.
+
+    Its whole beginning stays. The damaged one is kept in lost+found, and what its rest came to is
+    written anew: by its readable records, and where the catalogue is sound, by what that says.
+    `store` is None where there is no catalogue any more. What was done, a line each.
+    """
+    _put_back(folder)
+    journal = Journal(folder)
+    whole, after = Fold(), Fold()
+    with contextlib.suppress(ArtifactCorruptError):
+        followed(whole, journal)
+    lines, newer = [], list[Record]()
+    known = store.state().head.number if store else 0
+    for one in journal.readable():
+        if isinstance(one, str):
+            lines.append(one)
+        elif one.number > known and store:
+            newer.append(one)
+        else:
+            lines += _apply(after, one, journal)
+    if store is None and not after.head.number:
+        raise ArtifactCorruptError(
+            f"neither {journal.folder} nor the catalogue can be read: restore one from a copy"
+        )
+    if store is not None:
+        _believe(store, after)
+    for record in newer:
+        lines += _apply(after, record, journal)
+    new = _begun_again(folder, journal, whole.head.number, by)
+    with contextlib.closing(new):
+        _write_rest(new, whole, after, by)
+    kept = _keep_aside(folder, journal)
+    _put_back(folder)
+    return [*lines, f"the journal is whole again; the damaged one is kept in {kept}"]
+
+
+def _apply(fold: Fold, record: Record, journal: Journal) -> list[str]:
+    try:
+        fold.apply(record, journal)
+    except ArtifactError as error:
+        return [f"record {record.number} of the journal: {error}"]
+    return []
+
+
+def _believe(store: Store, fold: Fold) -> None:
+    """Have a fold say what the catalogue says, wherever that is as it was written."""
+    try:
+        declared = store.attributes.declared()
+    except ArtifactCorruptError:
+        return
+    for name, one in declared.items():
+        fold.declare(name, one.type, one.safety)
+    there = set()
+    for row, photo in store.sound_rows():
+        there.add(photo.sha256)
+        values, altered = store.attributes.as_they_stand([row])
+        if not altered:
+            fold.put(photo.sha256, _said(photo, values[row], fold[photo.sha256]))
+    for left_out in store.sound_skipped():
+        sha256 = left_out.same_as
+        if left_out.reason == REMOVED and sha256 and fold[sha256].removed is None:
+            fold.put(sha256, _removed(vars(left_out)))
+    if not _is_complete(store):
+        return
+    for name in fold.definitions.keys() - declared:
+        fold.drop(name)
+    for sha256 in {*fold, *store.absent_hashes()} - there:
+        said, absent = fold[sha256], store.absent(sha256)
+        if absent is not None:
+            fold.put(sha256, absent)
+        elif said.added is not None:  # the record of its removal is lost
+            fold.put(sha256, _removed(said.added))
+
+
+def _removed(about: Mapping[str, Any]) -> Said:
+    return Said(removed={name: about[name] for name in ("file", "bytes", "modified_ns")})
+
+
+def _is_complete(store: Store) -> bool:
+    """Whether what a catalogue lacks was never there, or was taken away."""
+    try:
+        store.holes()
+        store.check_sum("absent")
+        return all(whole for _, _, whole in store.rows_as_they_stand())
+    except ArtifactCorruptError:
+        return False
+
+
+def _said(photo: Photo, values: dict[str, Any], before: Said) -> Said:
+    by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
+    edit = {name: getattr(photo, name) for name in by_hand}
+    added = None
+    if photo.added:
+        facts = facts_of(photo, {})
+        added = {name: facts[name] for name in facts if name != "sha256"}
+        if before.added is not None:  # as it was added, not as it was edited since
+            added = dict(before.added)
+    return Said(by_hand=by_hand, attributes=values, added=added, **edit)
+
+
+def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
+    """A new journal in `salvaging/`, with the records up to number `last`, and all tables."""
+    shutil.rmtree(folder / SALVAGING, ignore_errors=True)
+    new = Journal(folder / SALVAGING)
+    (new.folder / "tables").mkdir(parents=True)
+    for first, path in journal.segments():
+        if first > last:
+            break
+        lines = path.read_bytes().splitlines(keepends=True)[: last - first + 1]
+        write_atomically(new.folder / path.name, b"".join(lines))
+    for sha256 in journal.tables():
+        with contextlib.suppress(ArtifactError):
+            for _ in journal.read_table(sha256):
+                pass
+            shutil.copyfile(journal.table(sha256), new.table(sha256))
+    if not last:
+        new.append("begin", by, {"format": 1})
+    return new
+
+
+def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
+    """Records of all that is so `after`, and is not said by the `whole` beginning."""
+    declared = {
+        name: {"type": one.type, "safety": one.safety}
+        for name, one in after.definitions.items()
+        if whole.definitions.get(name) != one
+    }
+    if declared:
+        new.append("declare", by, {"attributes": declared})
+    for name in whole.definitions.keys() - after.definitions:
+        new.append("drop", by, {"attribute": name})
+        whole.drop(name)
+    table = after.source_table
+    if table not in (None, whole.source_table) and table in new.tables():
+        what = {"table": table, "count": 0, "attributes": {}, "source_table": table}
+        new.append("import", by, what)
+        whole.apply(Record(0, "", by, "import", what), new)
+    changed = [
+        sha256 for sha256 in dict.fromkeys([*whole, *after]) if whole[sha256] != after[sha256]
+    ]
+    for start in range(0, len(changed), _BATCH):
+        photos = [
+            {"sha256": sha256, "said": text_of(after[sha256])}
+            for sha256 in changed[start : start + _BATCH]
+        ]
+        new.append("restore", by, {"photos": photos})
+
+
+def _keep_aside(folder: Path, journal: Journal) -> Path:
+    """Move the damaged journal, as it is, to lost+found."""
+    home, number = folder / LOST_FOUND / JOURNAL, 1
+    while home.exists():
+        home, number = home.with_name(f"{JOURNAL}.{number}"), number + 1
+    home.parent.mkdir(exist_ok=True)
+    if journal.folder.exists():
+        journal.folder.rename(home)
+    return home.relative_to(folder)
+
+
+def _put_back(folder: Path) -> None:
+    """Let the new journal take the place of the old one, once that was moved away."""
+    new = Journal(folder / SALVAGING)
+    if new.is_there and not (folder / JOURNAL).exists():
+        new.folder.rename(folder / JOURNAL)
+        sync_folder(folder)
+    shutil.rmtree(folder / SALVAGING, ignore_errors=True)
+
+
+def count_anew(catalogue: Path) -> str:
+    """Write a catalogue's state and list of changes anew, from its rows.
+
+    The newest record that it contains is not known then: the journal is followed from scratch.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(catalogue)) as db, db:
+            rows = {row for (row,) in db.execute("SELECT row FROM photos")}
+            (seen,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM changes").fetchone()
+            next_row = max([*rows, -1]) + 1
+            notes = list(_notes(rows, next_row, seen))
+            db.execute("DELETE FROM changes")
+            db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", notes)
+            state = State(next_row, len(notes), BEGINNING)
+            db.execute("DELETE FROM state")
+            db.execute(
+                "INSERT INTO state VALUES (0, ?, ?, ?, ?, ?)",
+                (state.next_row, state.seq, *state.head, state.checksum()),
+            )
+            sum_again(db)
+    except sqlite3.DatabaseError as error:
+        raise unusable(catalogue, error) from error
+    return "the catalogue's rows and changes are counted again"
+
+
+def _notes(rows: set[int], next_row: int, seen: int) -> Iterator[tuple[int, int, str, int]]:
+    """A removal for each hole, and so many notes more that readers notice that there is news."""
+    holes = sorted(set(range(next_row)) - rows)
+    changes = [(row, "remove") for row in holes]
+    anyone = min(rows, default=0)
+    changes += [(anyone, "update")] * (seen + 1 if rows else 0)
+    for seq, (row, kind) in enumerate(changes, 1):
+        yield seq, row, kind, crc_of(seq, row, kind)

@@ -1,0 +1,47 @@
+"""The rows that a filter lets pass, as masks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfood.gallery.filter_tree import Filter, Known, Mask, left_out_note, spelling_note
+from deepfood.local.attributes import Attributes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The photos that a filter lets pass: `mask` bool [rows].
+
+    `unknown` of those left out might pass, had they a value of the safety attributes asked for;
+    `notes` say so, in sentences for people.
+    """
+
+    mask: Mask
+    unknown: int
+    notes: tuple[str, ...]
+
+
+def select(where: Filter, attributes: Attributes, rows: int) -> Selection:
+    """The photos that pass, among rows 0 to `rows`.
+
+    Raises FilterError for an attribute that there is none of, or a comparison that its type
+    does not have; QueryError where it takes too long.
+    """
+    with attributes.snapshot() as now:
+        comparisons = [one for one in where.leaves() if not isinstance(one, Known)]
+        for leaf in where.leaves():
+            leaf.check(now)
+        true, possible = where.evaluate(now, rows)
+        living = now.living(rows)
+        safety = sorted({leaf.name for leaf in comparisons if now.is_safety(leaf.name)})
+        safe = np.ones(rows, np.bool_)
+        for name in safety:
+            safe &= now.known(name, rows)
+        unknown = int(np.count_nonzero(possible & living & ~safe))
+        notes = []
+        if unknown:
+            notes.append(left_out_note(unknown, safety))
+        for leaf in comparisons:
+            if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
+                notes.append(spelling_note(leaf))
+        return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))

@@ -1,0 +1,473 @@
+"""The Store: vectors in one file, and a catalogue in SQLite that says what each row is.
+
+A row is a photo's place in the vectors, and is never used twice. A removed photo leaves a hole: its
+catalogue row is gone, and its vector stays until the next generation. Whatever changes is noted in
+`changes`, so that who reads can catch up. The table `state` has one row, with a checksum: how many
+rows and changes there are, and the newest record of the journal that the catalogue contains.
+Vectors beyond its `next_row` are of photos that were never acknowledged.
+"""
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.data.photo_file import ID_DIGITS
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactMissingError,
+    disk_full_named,
+)
+from deepfood.gallery.fold import Said, said_from
+from deepfood.gallery.photo import PHOTO_FIELDS, Photo, Skipped, crc_of, photo_from
+from deepfood.gallery.record import BEGINNING, Head
+from deepfood.index import Storage, VectorFile
+from deepfood.local.attributes import SCHEMA as ATTRIBUTES_SCHEMA
+from deepfood.local.attributes import Attributes
+from deepfood.local.connections import close_all, connect_to_read, unusable
+from deepfood.local.sums import SCHEMA as SUMS_SCHEMA
+from deepfood.local.sums import sum_fits
+
+CATALOGUE = "catalogue.sqlite"
+
+#: `changes` has nothing of what a build put in: who reads begins with all of that. `absent` has
+#: what was said of photos that are not here now, and counts again once they are back.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS photos (
+    row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, label TEXT, name TEXT,
+    media_type TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, added INTEGER NOT NULL,
+    label_edited INTEGER NOT NULL, name_edited INTEGER NOT NULL,
+    vector_crc INTEGER NOT NULL, checksum INTEGER NOT NULL, values_sum INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS photos_sha256 ON photos (sha256);
+CREATE INDEX IF NOT EXISTS photos_file ON photos (file);
+CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
+CREATE TABLE IF NOT EXISTS skipped (
+    file TEXT PRIMARY KEY, reason TEXT NOT NULL, bytes INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL, same_as TEXT, checksum INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS skipped_same_as ON skipped (same_as);
+CREATE TABLE IF NOT EXISTS changes (
+    seq INTEGER PRIMARY KEY, row INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('add', 'remove', 'update')), checksum INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS removals ON changes (seq, row) WHERE kind = 'remove';
+CREATE TABLE IF NOT EXISTS state (
+    id INTEGER PRIMARY KEY CHECK (id = 0), next_row INTEGER NOT NULL, seq INTEGER NOT NULL,
+    record INTEGER NOT NULL, record_sum TEXT NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS absent (
+    sha256 TEXT PRIMARY KEY, said TEXT NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+"""
+SCHEMA += ATTRIBUTES_SCHEMA
+SCHEMA += SUMS_SCHEMA
+
+_PHOTO = ", ".join(PHOTO_FIELDS)
+_STATE = "next_row, seq, record, record_sum, checksum"
+_NAMES = "SELECT row, sha256, file FROM photos"
+_CRC_CHUNK = 4096
+#: Variables in one statement; SQLite allows more.
+_CHUNK = 500
+
+
+class State(NamedTuple):
+    """How many rows there are, the number of the newest change, and the newest record."""
+
+    next_row: int = 0
+    seq: int = 0
+    head: Head = BEGINNING
+
+    def checksum(self) -> int:
+        return crc_of(self.next_row, self.seq, *self.head)
+
+
+class Entry(NamedTuple):
+    """A row of `photos` as it stands."""
+
+    row: int
+    photo: Photo
+    vector_crc: int
+    checksum: int
+
+
+class Store:
+    """Vectors [rows, dimension] and their catalogue in one folder, to read; for many threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        dimension: int,
+        storage: Storage,
+        connection: sqlite3.Connection,
+        filtering: sqlite3.Connection | None = None,
+    ) -> None:
+        self.folder = folder
+        self.dimension = dimension
+        self.storage = storage
+        self._db = connection
+        self._lock = threading.RLock()
+        self._altered_vectors: set[int] | None = None
+        #: The row of `state` that was found whole last, and what it says.
+        self._known_state: tuple[tuple[Any, ...], State] = ((), State())
+        # A filter over a million photos may take a second, and nobody else should wait for it.
+        if filtering is None:
+            self.attributes = Attributes(connection, self._lock)
+        else:
+            self.attributes = Attributes(filtering, threading.RLock())
+        # Whoever uses an old generation last closes it, in whichever thread that is.
+        self._close = weakref.finalize(self, close_all, connection, filtering)
+
+    @classmethod
+    def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
+        """Open to read only; the folder may lie on a read-only disk, or be written meanwhile."""
+        path = folder / CATALOGUE
+        try:
+            if not path.is_file():
+                raise ArtifactMissingError(f"{path} is missing")
+            with disk_full_named(folder):  # its -shm needs some room, also to read
+                reading, filtering = connect_to_read(path), connect_to_read(path)
+                return cls(folder, dimension, storage, reading, filtering)
+        except sqlite3.DatabaseError as error:
+            raise unusable(path, error) from error
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+    def close(self) -> None:
+        with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
+            self._close()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the catalogue, as it is at one moment, into another folder. Raises DiskFullError."""
+        with disk_full_named(folder), self._lock:
+            copy = sqlite3.connect(folder / CATALOGUE)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+
+    @property
+    def vectors_path(self) -> Path:
+        return self.folder / f"vectors.{self.storage}"
+
+    def vectors(self, rows: int | None = None) -> VectorFile:
+        """The vectors of all rows, those of holes among them, memory-mapped and read-only."""
+        rows = self.next_row() if rows is None else rows
+        return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
+
+    def state(self) -> State:
+        """Takes microseconds. Raises ArtifactCorruptError where it is not what was written."""
+        return self._state_in(self._all(f"SELECT {_STATE} FROM state"))  # noqa: S608
+
+    def _state_in(self, found: list[tuple[Any, ...]]) -> State:
+        if len(found) == 1:
+            known, state = self._known_state
+            if found[0] == known:  # asked before each search, and most times the same
+                return state
+            next_row, seq, number, total, check = found[0]
+            state = State(next_row, seq, Head(number, total))
+            if state.checksum() == check:
+                self._known_state = found[0], state
+                return state
+        raise self._altered("what its table `state` says")
+
+    def next_row(self) -> int:
+        """How many rows there are, holes included: the row that the next photo gets."""
+        return self.state().next_row
+
+    def seq(self) -> int:
+        """The number of the newest change, 0 for none."""
+        return self.state().seq
+
+    def changed_since(self, seq: int) -> tuple[State, list[int]]:
+        """The state now, and the rows that became holes by changes after number `seq`.
+
+        Raises ArtifactCorruptError where a change is altered or missing.
+        """
+        with self._at_one_moment():
+            state = self.state()
+            found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
+        whole = all(
+            crc_of(*change) == check and change[1] < state.next_row for *change, check in found
+        )
+        if not whole or len(found) != state.seq - seq:
+            raise self._altered("its list of changes")
+        return state, [row for _, row, kind, _ in found if kind == "remove"]
+
+    def holes(self) -> tuple[State, list[int]]:
+        """The state now, and all rows that hold no photo any more.
+
+        Raises ArtifactCorruptError where rows and changes do not agree.
+        """
+        with self._at_one_moment():
+            state = self.state()
+            found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE kind = 'remove'")
+            holes = [row for _, row, _, _ in found]
+            whole = all(crc_of(*change) == check for *change, check in found)
+            if not whole or self.count() + len(set(holes)) != state.next_row:
+                raise self._altered("the list of its rows, or of its changes,")
+        return state, holes
+
+    def check_ends(self) -> State:
+        """The state. Raises ArtifactCorruptError where rows or changes are beyond the last."""
+        found = self._all(
+            f"SELECT {_STATE}, (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes) "  # noqa: S608
+            "FROM state"
+        )
+        state = self._state_in([one[:-2] for one in found])
+        row, seq = found[0][-2:]
+        if (row is not None and row >= state.next_row) or (seq or 0) != state.seq:
+            raise self._altered("how many rows or changes there are")
+        return state
+
+    def check_rows(self) -> None:
+        """Raise ArtifactCorruptError where a row of a photo is altered, or missing."""
+        self.holes()
+        for _ in self.rows():
+            pass
+
+    def absent(self, sha256: str) -> Said | None:
+        """What was said of a photo that is not here, or None."""
+        for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
+            if crc_of(sha256, text) != check:
+                raise self._altered(f"what it says of the absent photo {sha256[:ID_DIGITS]}")
+            return said_from(text)
+        return None
+
+    def absent_hashes(self) -> set[str]:
+        """SHA-256 of the photos of which `absent` tells."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM absent")}
+
+    def every_absent(self) -> Iterator[Said]:
+        """What was said of each photo that is not here."""
+        for sha256 in self.absent_hashes():
+            if said := self.absent(sha256):
+                yield said
+
+    def at(self, rows: Iterable[int]) -> dict[int, Photo]:
+        """The photos of some rows; holes are left out."""
+        wanted = [int(row) for row in rows]
+        found: dict[int, Photo] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            marks = ", ".join("?" * len(some))
+            found.update(self._photos(f"WHERE row IN ({marks})", *some))
+        return found
+
+    def find(self, photo_id: str) -> tuple[int, Photo] | None:
+        """Row and photo of an id, or None."""
+        if len(photo_id) != ID_DIGITS:
+            return None
+        # A range over the index, so that what the caller sent is only ever compared.
+        found = self._photos("WHERE sha256 >= ? AND sha256 < ?", photo_id, photo_id + "g")
+        return next(found, None)
+
+    def keeps(self, sha256: str) -> bool:
+        """Whether a photo with these bytes was added, so that the gallery must keep them."""
+        return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ? AND added", sha256))
+
+    def has(self, sha256: str) -> bool:
+        """Whether there is a photo with these bytes."""
+        return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ?", sha256))
+
+    def named(self, file: str) -> list[tuple[int, Photo]]:
+        """Rows and photos of a file name."""
+        return list(self._photos("WHERE file = ?", file))
+
+    def rows(self) -> Iterator[tuple[int, Photo]]:
+        """All rows that are no holes, and their photos, in order."""
+        return self._photos("ORDER BY row")
+
+    def photos(self) -> Iterator[Photo]:
+        """All photos by row."""
+        return (photo for _, photo in self.rows())
+
+    def names(self) -> list[tuple[int, str, str]]:
+        """Row, SHA-256 and file of each photo."""
+        return [(row, sha256, file) for row, sha256, file in self._all(_NAMES)]
+
+    def skipped(self) -> list[Skipped]:
+        """All files left out, by name. Raises ArtifactCorruptError where one is altered."""
+        with self._at_one_moment():
+            self.check_sum("skipped")
+            found = list(self.skipped_as_they_stand())
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def copies_of(self, photo: Photo) -> list[Skipped]:
+        """Files left out because they have the same content as a photo."""
+        found = list(self._skipped("WHERE same_as = ?", photo.sha256))
+        for one, whole in found:
+            if not whole:
+                raise self._altered(f"what it says of the skipped file {one.file}")
+        return [one for one, _ in found]
+
+    def check_sum(self, table: Literal["skipped", "absent"]) -> None:
+        """Raise ArtifactCorruptError where rows of a table are missing or altered."""
+        with self._at_one_moment(), self._read_errors():
+            if not sum_fits(self._db, table):
+                raise self._altered(f"its table `{table}`")
+
+    def crcs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
+        found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
+        try:
+            table = np.fromiter(found, [("row", np.int64), ("crc", np.int64)], len(found))
+        except (ValueError, TypeError, OverflowError):
+            raise self._altered("a CRC-32 of a vector") from None
+        return table["row"], table["crc"].astype(np.uint32)
+
+    def hashes(self) -> set[str]:
+        """SHA-256 of every photo."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM photos")}
+
+    def count(self) -> int:
+        return int(self._one("SELECT COUNT(*) FROM photos"))
+
+    def labels(self) -> int:
+        """How many different labels there are."""
+        return int(self._one("SELECT COUNT(DISTINCT label) FROM photos"))
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite itself finds wrong."""
+        found = self._all("PRAGMA integrity_check")
+        return [" ".join(said.split()) for (said,) in found if said != "ok"]
+
+    def sound_rows(self) -> Iterator[tuple[int, Photo]]:
+        """Rows and photos that are as they were written, vectors and all, by row."""
+        if self._altered_vectors is None:
+            self._altered_vectors = self._find_altered_vectors()
+        altered = self._altered_vectors
+        return ((row, photo) for row, photo, _ in self._sound_entries() if row not in altered)
+
+    def _sound_entries(self) -> Iterator[tuple[int, Photo, int]]:
+        """Row, photo and its vector's CRC-32 of rows that are as they were written."""
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos"  # noqa: S608
+        try:
+            found = self._all(f"{sql} ORDER BY row")
+        except ArtifactCorruptError:  # a page of it cannot be read: those of others can
+            found = []
+            for row in range(self.next_row()):
+                with suppress(ArtifactCorruptError):
+                    found += self._all(f"{sql} WHERE row = ?", row)
+        for row, *said, crc, check in found:
+            if crc_of(row, crc, *said) == check:
+                yield row, photo_from(tuple(said)), crc
+
+    def sound_skipped(self) -> Iterator[Skipped]:
+        """Skipped files of which the catalogue says what was written."""
+        with suppress(ArtifactCorruptError):
+            yield from (one for one, whole in self.skipped_as_they_stand() if whole)
+
+    def altered_vectors(self, vectors: VectorFile) -> list[int]:
+        """Those of these vectors' rows that are not what the catalogue says."""
+        return _altered_rows(vectors, *self.crcs())
+
+    def _find_altered_vectors(self) -> set[int]:
+        """Of a store that may be damaged: rows whose vectors are altered, or not there."""
+        found = {row: crc for row, _, crc in self._sound_entries()}
+        rows = np.fromiter(found, np.int64, len(found))
+        crcs = np.fromiter(found.values(), np.int64, len(found)).astype(np.uint32)
+        last = int(rows.max(initial=-1)) + 1
+        try:
+            size = self.vectors_path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if not size:
+            return set(found)
+        row_bytes = VectorFile.open(self.vectors_path, self.dimension, self.storage, 0).row_bytes
+        there = min(size // row_bytes, last)
+        vectors = VectorFile.open(self.vectors_path, self.dimension, self.storage, there)
+        return {*_altered_rows(vectors, rows, crcs), *range(there, last)}
+
+    def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
+        """Row, photo, and whether the row is as it was written; altered ones are read too."""
+        return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
+
+    def entry_as_it_stands(self, row: int) -> Entry | None:
+        """A row, whether it is as it was written or not."""
+        sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
+        for *said, crc, check in self._all(sql, row):
+            return Entry(row, photo_from(tuple(said)), crc, check)
+        return None
+
+    def every_label(self) -> set[str]:
+        """The labels of all rows, also of altered ones."""
+        return {one for (one,) in self._all("SELECT DISTINCT label FROM photos") if one}
+
+    def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
+        """Skipped files, and whether what is said of them is as it was written."""
+        return self._skipped("ORDER BY file")
+
+    def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
+        columns = "file, reason, bytes, modified_ns, same_as, checksum"
+        for *said, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
+            yield Skipped(*said), crc_of(*said) == check
+
+    def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
+        sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
+        for row, *said, crc, check in self._all(sql, *values):
+            yield row, photo_from(tuple(said)), crc_of(row, crc, *said) == check
+
+    def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
+        for row, photo, whole in self._read(where, *values):
+            if not whole:
+                raise self._altered(f"row {row}")
+            yield row, photo
+
+    def _altered(self, what: str) -> ArtifactCorruptError:
+        return ArtifactCorruptError(
+            f"{self.folder / CATALOGUE} is damaged: {what} has been altered: run deepfood verify "
+            "--repair"
+        )
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Whoever writes meanwhile, all questions inside are answered from one state."""
+        with self._lock, self._read_errors():
+            own = not self._db.in_transaction
+            if own:
+                self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if own:
+                    self._db.execute("COMMIT")
+
+    def _one(self, statement: str) -> Any:
+        return self._all(statement)[0][0]
+
+    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, self._read_errors():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _read_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise unusable(self.folder / CATALOGUE, error) from error
+
+
+def _altered_rows(
+    vectors: VectorFile, rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint32]
+) -> list[int]:
+    """Those of some rows, in order, whose vectors do not have the CRC-32 that is wanted."""
+    starts = range(0, len(vectors), _CRC_CHUNK)
+    places = np.searchsorted(rows, [*starts, len(vectors)]).tolist()  # rows beyond: added since
+    found: list[int] = []
+    for start, first, last in zip(starts, places, places[1:], strict=False):
+        here = rows[first:last]
+        crcs = vectors.crc(start, min(start + _CRC_CHUNK, len(vectors)))
+        found += here[crcs[here - start] != wanted[first:last]].tolist()
+    return found

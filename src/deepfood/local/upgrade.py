@@ -1,0 +1,197 @@
+"""Bring a gallery of format 1, made before there was a journal, to the format of today.
+
+What people said is read from its catalogue and written as a journal, and a new generation takes the
+same rows: vectors and index are the same files under a second name. The manifest comes last. Who
+kills this before finds the gallery as it was, and the same command begins again.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
+
+from deepfood import __version__
+from deepfood.artifacts import sha256_of_file, sync_folder
+from deepfood.data.locate import root_named
+from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.gallery.fold import Fold, facts_of
+from deepfood.gallery.format1 import BATCH, contents_of_removed, said_of
+from deepfood.gallery.photo import Skipped
+from deepfood.gallery.record import user
+from deepfood.local.checkpoints import fold_of
+from deepfood.local.earlier import Earlier, EarlierRow, copy_earlier, read_earlier
+from deepfood.local.following_store import FollowingStore
+from deepfood.local.journal import Journal
+from deepfood.local.leftovers import keep_aside, remove_leftovers
+from deepfood.local.manifest import AnyGalleryManifest, GalleryManifest, generation_folder
+from deepfood.local.photo_files import PhotoFiles
+from deepfood.local.store import CATALOGUE
+
+#: Where the journal is written.
+UPGRADING = "upgrading"
+
+
+def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
+    """For the holder of the lock: what was done, a line each; nothing to a gallery of today.
+
+    Raises an ArtifactError where manifest or catalogue cannot be read, or DiskFullError; the
+    gallery is then as it was.
+    """
+    work = folder / UPGRADING
+    shutil.rmtree(work, ignore_errors=True)
+    old = AnyGalleryManifest.read(folder)
+    if old.format_version >= GalleryManifest.format_oldest:
+        return []
+    with disk_full_named(folder):
+        earlier = read_earlier(old.folder(folder))
+        _look_for_added(earlier, PhotoFiles(folder))
+        there = {one.photo.sha256 for one in earlier.rows.values()}
+        root = root_named(photos_root or old.photos_root)
+        contents, gone = contents_of_removed(earlier.skipped, there, root)
+        skipped = [
+            replace(one, same_as=contents.get(one.file, one.same_as)) for one in earlier.skipped
+        ]
+        with contextlib.closing(Journal(work)) as journal:
+            _write_journal(journal, earlier, [one for one in skipped if one.file in contents])
+        manifest = _write_generation(folder, old, earlier, skipped, fold_of(journal))
+        lines = [*earlier.faults, *gone, *_put_in_place(folder, journal)]
+        if earlier.faults:
+            copy_earlier(old.folder(folder), work / CATALOGUE)
+            kept = keep_aside(folder, work / CATALOGUE)
+            lines.append(f"the earlier catalogue is kept in {kept}")
+        manifest.write(folder)
+    remove_leftovers(folder, manifest)
+    shutil.rmtree(work, ignore_errors=True)
+    if old.before:
+        lines.append(
+            f"the generation before, of the Model {old.before.model_name}, is forgotten: one "
+            "cannot go back to an earlier format"
+        )
+    return [*lines, f"the gallery has the format of today: {len(earlier.rows)} photos as they were"]
+
+
+def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
+    """Whether a photo was added an altered row cannot tell: its bytes in the gallery do."""
+    for row, one in earlier.rows.items():
+        if not one.whole:
+            path, sha256 = files.path(one.photo.sha256), one.photo.sha256
+            added = path.is_file() and sha256_of_file(path) == sha256
+            earlier.rows[row] = replace(one, photo=replace(one.photo, added=added))
+
+
+def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped]) -> None:
+    """All that people said, as far as the earlier catalogue tells it."""
+    by = user()
+    journal.append("begin", by, {"format": 1})
+    definitions = {name: vars(one) for name, one in earlier.definitions.items()}
+    if definitions:
+        journal.append("declare", by, {"attributes": definitions})
+    rows = earlier.rows
+    for run in _runs(row for row, one in rows.items() if one.photo.added):
+        facts = [facts_of(rows[row].photo, {}) for row in run]
+        crcs = [rows[row].crc for row in run]
+        journal.append("add", by, {"photos": facts, "row": run[0], "crcs": crcs})
+    values = {rows[row].photo.sha256: some for row, some in earlier.values.items()}
+    photos = [one.photo for one in rows.values()]
+    for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+        journal.append(do, by, what)
+
+
+def _write_generation(
+    folder: Path, old: GalleryManifest, earlier: Earlier, skipped: Sequence[Skipped], fold: Fold
+) -> GalleryManifest:
+    """The next generation, of the same rows; its manifest, which is not written yet."""
+    generation = old.next_generation
+    new = generation_folder(folder, generation)
+    shutil.rmtree(new, ignore_errors=True)  # of an upgrade that was killed
+    with contextlib.closing(_UpgradedStore.open(new, old.dimension, old.storage)) as store:
+        store.one_photo_for_each_content()
+        store.take_over(earlier.rows, earlier.next_row, earlier.holes)
+        store.note_skipped(skipped)
+        store.take_up(fold)
+        vectors = store.vectors_path
+    _share(old.folder(folder) / vectors.name, vectors)
+    files = {}
+    for name, record in old.files.items():
+        path = new / PurePosixPath(name).name
+        _share(folder / name, path)
+        files[path.relative_to(folder).as_posix()] = record
+    sync_folder(new)
+    now = {
+        "format_version": GalleryManifest.format_supported,
+        "deepfood_version": __version__,
+        "generation": generation,
+        "files": files,
+        "took_over": None,
+        "before": None,
+    }
+    return GalleryManifest.model_validate({**old.model_dump(), **now})
+
+
+def _share(path: Path, to: Path) -> None:
+    """Have a file under a second name too, or copy it; where it is missing, `to` is empty."""
+    if not path.is_file():
+        return
+    to.unlink(missing_ok=True)
+    try:
+        to.hardlink_to(path)
+    except OSError:  # a file system without
+        shutil.copyfile(path, to)
+        with to.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _put_in_place(folder: Path, journal: Journal) -> list[str]:
+    """Move the journal to where it is read; one that is there is of an upgrade that was killed."""
+    there, lines = Journal(folder), []
+    if there.folder.exists():
+        if _say_the_same(there, journal):
+            there.folder.rename(journal.folder.with_name("earlier"))
+        else:
+            kept = keep_aside(folder, there.folder)
+            lines.append(f"a journal that was there already is kept in {kept}")
+    journal.folder.rename(there.folder)
+    sync_folder(folder)
+    return lines
+
+
+def _say_the_same(one: Journal, other: Journal) -> bool:
+    pairs = zip_longest(one.records(), other.records())
+    try:
+        return all(a and b and (a.do, a.what) == (b.do, b.what) for a, b in pairs)
+    except ArtifactError:
+        return False
+
+
+class _UpgradedStore(FollowingStore):
+    def take_over(
+        self, rows: Mapping[int, EarlierRow], next_row: int, holes: Iterable[int]
+    ) -> None:
+        """Write rows where they are; what was altered is still found, and mended by `repair`."""
+        with self._transaction() as work:
+            for run in _runs(rows):
+                some = [rows[row] for row in run]
+                work.state = work.state._replace(next_row=run[0])
+                crcs = [one.crc for one in some]
+                self.insert(
+                    work, [one.photo for one in some], crcs, [{}] * len(some), announce=False
+                )
+            altered = ((row,) for row, one in rows.items() if not one.whole)
+            work.db.executemany("UPDATE photos SET checksum = -1 WHERE row = ?", altered)
+            work.state = work.state._replace(next_row=next_row)
+            work.note("remove", holes)
+
+
+def _runs(rows: Iterable[int]) -> Iterator[list[int]]:
+    """Consecutive rows, so many at a time."""
+    run: list[int] = []
+    for row in rows:
+        if run and (row != run[-1] + 1 or len(run) == BATCH):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run

@@ -1,0 +1,366 @@
+"""Check a gallery to the last byte: journal, catalogue, vectors, index, Model, photos, leftovers.
+
+The journal is what people said; the catalogue must say the same, and be whole in itself.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from deepfood.data.locate import root_named
+from deepfood.data.photo_file import ID_DIGITS
+from deepfood.data.read_ahead import reading_ahead
+from deepfood.data.root import Root
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    ArtifactMissingError,
+    PhotoError,
+    PhotoMissingError,
+)
+from deepfood.gallery.declared import Definition
+from deepfood.gallery.fold import Fold
+from deepfood.gallery.photo import Photo
+from deepfood.index import INDEXES, VectorFile
+from deepfood.local.attribute_faults import attribute_faults
+from deepfood.local.checkpoints import checkpoints, followed, read_checkpoint
+from deepfood.local.journal import Journal
+from deepfood.local.leftovers import leftovers
+from deepfood.local.manifest import GalleryManifest, model_problems
+from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
+from deepfood.local.recover import check_head
+from deepfood.local.store import Store
+from deepfood.progress import bar
+
+#: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
+#: again; salvage the journal; count rows and changes anew; look at the photo of a row again; make
+#: a row a hole; forget a skipped file; have the catalogue say what the journal says; delete a
+#: path; keep a file aside that belongs to nothing.
+Mend = Literal[
+    "index",
+    "model",
+    "catalogue",
+    "journal",
+    "state",
+    "row",
+    "vector",
+    "hole",
+    "skipped",
+    "sums",
+    "said",
+    "drop",
+    "aside",
+]
+
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, in a line, and what can be done about it; None where nothing can, here."""
+
+    what: str
+    mend: Mend | None = None
+    row: int = -1
+    path: Path = Path()
+    file: str = ""
+
+
+def gallery_problems(
+    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
+) -> Iterator[str]:
+    """One line for each fault found; none means that the gallery is whole.
+
+    Raises an ArtifactError where there is no readable manifest to check against.
+    """
+    return (fault.what for fault in find_faults(folder, photos_root, quiet=quiet))
+
+
+def find_faults(
+    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
+) -> Iterator[Fault]:
+    """Every fault. What a writer does meanwhile is none, nor what the next one cleans up."""
+    manifest = GalleryManifest.read(folder)
+    for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
+        yield Fault(f"the copy of the Model: {problem}", "model")
+    for problem in manifest.problems(folder, contents=True):
+        yield Fault(problem, "index")
+    if INDEXES[manifest.index.kind].suffix and not manifest.files:
+        yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
+    if manifest.before:
+        yield from _faults_before(folder, manifest.before)
+    journal, fold = Journal(folder), None
+    try:
+        fold = followed(Fold(), journal)  # every record, also where a checkpoint tells of them
+        if not journal.is_there:
+            yield Fault(f"the journal: {journal.folder} is missing", "journal")
+    except ArtifactError as error:
+        yield Fault(f"the journal: {said_shortly(error)}", _if_damaged(error, "journal"))
+    yield from _checkpoint_faults(journal)
+    try:
+        store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
+    except ArtifactError as error:
+        yield Fault(f"{error}: build the gallery again")
+        return
+    try:
+        yield from catalogue_faults(store)
+        if fold is not None:
+            yield from _faults_beside_journal(store, journal, fold)
+        yield from _vector_faults(store, manifest)
+        root = root_named(photos_root or manifest.photos_root)
+        yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
+        yield from _orphans(folder, manifest, store)
+    except ArtifactError as error:  # what is not damaged cannot be told from what is
+        yield Fault(f"{error}: build the gallery again")
+    finally:
+        store.close()
+
+
+def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
+    """What would keep one from going back; nothing that lives is harmed by it."""
+    problems = [
+        *model_problems(before.model_folder(folder), before.model_fingerprint),
+        *before.problems(folder, contents=True),
+    ]
+    try:
+        store = Store.open(before.folder(folder), before.dimension, before.storage)
+        with contextlib.closing(store):
+            problems += [fault.what for fault in catalogue_faults(store)]
+            if altered := store.altered_vectors(store.vectors()):
+                problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
+    except ArtifactError as error:
+        problems.append(str(error))
+    for problem in problems:
+        yield Fault(f"the generation before: {problem}: deepfood rollback --forget deletes it")
+
+
+def catalogue_faults(store: Store) -> Iterator[Fault]:
+    """What is wrong within a catalogue, by its own checksums."""
+    yield from _row_faults(store)
+    for altered in attribute_faults(store.attributes):
+        yield Fault(altered, "said")
+
+
+def _row_faults(store: Store) -> Iterator[Fault]:
+    for problem in store.integrity_problems():
+        yield Fault(f"the catalogue: {problem}", "catalogue")
+    rows = set()
+    for row, photo, whole in store.rows_as_they_stand():
+        rows.add(row)
+        if not whole:
+            yield Fault(f"row {row} of the catalogue ({photo.file}) is altered", "row", row)
+    for one, whole in store.skipped_as_they_stand():
+        if not whole:
+            what = f"what the catalogue says of the skipped file {one.file} is altered"
+            yield Fault(what, "skipped", file=one.file)
+    for table in ("skipped", "absent"):
+        try:
+            store.check_sum(table)
+        except ArtifactError as error:
+            yield Fault(said_shortly(error), _if_damaged(error, "sums"))
+    try:
+        store.check_ends()
+        _, removed = store.changed_since(0)
+    except ArtifactError as error:
+        yield Fault(said_shortly(error), _if_damaged(error, "state"))
+        return
+    holes, next_row = set(removed), store.next_row()
+    for row in sorted(set(range(next_row)) - rows - holes):
+        yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
+    for row in sorted(rows & holes):
+        yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
+    for row in sorted(row for row in rows if row >= next_row):
+        yield Fault(f"row {row} of the catalogue is beyond the last, {next_row}", "hole", row)
+
+
+def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
+    """Checkpoints, which must be of a record that is there, and tables that builds compare with."""
+    for sha256 in journal.tables():
+        try:
+            for _ in journal.read_table(sha256):
+                pass
+        except ArtifactError as error:
+            mend = _if_damaged(error, "aside")
+            yield Fault(said_shortly(error), mend, path=journal.table(sha256))
+    for path in checkpoints(journal):
+        try:
+            next(journal.records(read_checkpoint(path).head), None)
+        except ArtifactError as error:
+            what = f"the checkpoint {path.name}: {said_shortly(error)}"
+            yield Fault(what, _if_damaged(error, "drop"), path=path)
+
+
+def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
+    """Where the catalogue does not say what the journal says."""
+    try:
+        if check_head(store, journal) != store.state().head:
+            lacking = journal.head().number - store.state().head.number
+            yield Fault(f"the catalogue lacks the {lacking} newest changes", "said")
+            return
+    except ArtifactError as error:
+        if store_is_sound(store):
+            yield Fault(said_shortly(error), _if_damaged(error, "journal"))
+        return
+    try:
+        declared = store.attributes.declared()
+    except ArtifactError:
+        return  # altered, as was said
+    definitions = {name: Definition(one.type, one.safety) for name, one in declared.items()}
+    if definitions != fold.definitions:
+        yield Fault("the catalogue has other attributes than the journal", "said")
+    seen = set()
+    for batch in _batches(store.sound_rows()):
+        known, altered = store.attributes.as_they_stand([row for row, _ in batch])
+        for row in altered:
+            yield Fault(f"an attribute of row {row} is altered or missing", "said")
+        for row, photo in batch:
+            said = fold[photo.sha256]
+            seen.add(photo.sha256)
+            by_hand = photo.label_edited, photo.name_edited
+            same = by_hand == ("label" in said.by_hand, "name" in said.by_hand)
+            same &= said.of(photo) == photo
+            if not same or (row not in altered and known[row] != said.attributes):
+                what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
+                yield Fault(what, "said")
+            if said.removed is not None or photo.added != (said.added is not None):
+                what = f"row {row} ({photo.file}) was added or removed otherwise than it says"
+                yield Fault(what, "said")
+    for sha256 in fold:
+        said = fold[sha256]
+        if sha256 not in seen and not said.removed and (said.by_hand or said.attributes):
+            try:
+                kept = store.absent(sha256)
+            except ArtifactError:
+                kept = None
+            if kept is None and not store.has(sha256):
+                what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
+                yield Fault(what, "said")
+
+
+def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
+    """How to mend it; None for what the system does not let us read, which is perhaps whole."""
+    return mend if isinstance(error, ArtifactCorruptError | ArtifactMissingError) else None
+
+
+def said_shortly(error: ArtifactError) -> str:
+    """What is wrong, without the advice to have it found by `verify`."""
+    return str(error).partition(": run deepfood verify")[0]
+
+
+def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Photo]]]:
+    each = iter(rows)
+    while batch := list(islice(each, _BATCH)):
+        yield batch
+
+
+def store_is_sound(store: Store) -> bool:
+    """Whether what the catalogue says of its own state can be believed."""
+    try:
+        store.state()
+    except ArtifactError:
+        return False
+    return True
+
+
+def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
+    path, count = store.vectors_path, _rows_of(store)
+    row_bytes = (
+        VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
+    )
+    there = path.stat().st_size // row_bytes if row_bytes else 0
+    lacking = [row for row, _, _ in store.rows_as_they_stand() if there <= row < count]
+    for row in lacking:
+        yield Fault(f"the vector of row {row} is missing from {path.name}", "vector", row)
+    if there:
+        rows = min(there, count)
+        vectors = VectorFile.open(path, store.dimension, store.storage, rows)
+        for row in store.altered_vectors(vectors):
+            yield Fault(f"the vector of row {row} is altered", "vector", row)
+    if manifest.covered > count:
+        what = f"the index covers {manifest.covered} rows, and there are {count}"
+        yield Fault(what, "index")
+
+
+def _rows_of(store: Store) -> int:
+    """How many rows there are, as far as anybody can tell."""
+    try:
+        return store.next_row()
+    except ArtifactError:
+        rows, _ = store.crcs()
+        return int(rows.max(initial=-1)) + 1
+
+
+def _photo_faults(
+    store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
+) -> Iterator[Fault]:
+    """In the catalogue's order. Threads wait for a bucket, each with one photo in memory."""
+    places = [
+        _Place(row, photo, *place_of(photo, files, photos_root))
+        for row, photo, whole in store.rows_as_they_stand()
+        if whole
+    ]
+    reading = reads_ahead(files, photos_root)
+    with (
+        bar("checking", " photos", len(places), quiet=quiet) as progress,
+        reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
+    ):
+        for place, fault in zip(places, found, strict=True):
+            if fault and any(store.rows_as_they_stand(place.row)):
+                yield fault
+            progress.update()
+
+
+class _Place(NamedTuple):
+    """A row's photo, and where its bytes are."""
+
+    row: int
+    photo: Photo
+    root: Root
+    file: str
+
+
+def _photo_fault(place: _Place) -> Fault | None:
+    photo = place.photo
+    where, since = (
+        ("the gallery", "it was added")
+        if photo.added
+        else (str(place.root), "the gallery was built")
+    )
+    changed = Fault(f"photo {photo.file} ({photo.id}) has changed since {since}")
+
+    def check_bytes(count: int) -> None:
+        if count != photo.bytes:
+            raise _OtherSizeError
+
+    try:
+        data = place.root.read(place.file, check_bytes)
+    except _OtherSizeError:
+        return changed
+    except PhotoMissingError:
+        return Fault(f"photo {photo.file} ({photo.id}) is missing from {where}")
+    except PhotoError as error:
+        return Fault(f"photo {photo.file} ({photo.id}): {error}")
+    return None if hashlib.sha256(data).hexdigest() == photo.sha256 else changed
+
+
+class _OtherSizeError(PhotoError):
+    pass
+
+
+def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[Fault]:
+    for path in leftovers(folder, manifest):
+        yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
+    files = PhotoFiles(folder)
+    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+        return
+    there = list(files.all())
+    passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
+    for path in there:
+        if path.name not in passing and path.is_file() and not store.has(path.name):
+            what = f"{path.relative_to(folder)} is no photo of the gallery"
+            yield Fault(what, "aside", path=path)
