@@ -6,12 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
-
-from filelock import FileLock
 
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
@@ -22,6 +20,7 @@ from deepfood.errors import (
     StorageError,
     disk_full_named,
 )
+from deepfood.locks import held
 from deepfood.release.fetch import same_file
 from deepfood.release.pull import Origin, changed_since, fill
 from deepfood.release.record import LATEST, Release, check_name, parse_address
@@ -105,8 +104,8 @@ class CachedReleases:
             folder = self._pulled(release.name)
         return folder
 
-    def _only_one(self) -> FileLock:
-        return FileLock(self._room / ".lock")
+    def _only_one(self) -> AbstractContextManager[None]:
+        return held(self._room / ".lock")
 
     def _is_there(self, name: str) -> bool:
         """Whether the cache has a release, as far as is quickly told: `compared` reads all of it.
