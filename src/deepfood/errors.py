@@ -87,9 +87,9 @@ __all__ = [
     "StorageMissingError",
     "TrainingError",
     "UndeclaredError",
-    "disk_full_named",
     "nearest",
-    "said_by_system",
+    "raising_disk_full",
+    "system_error_text",
 ]
 
 
@@ -187,7 +187,7 @@ _NO_SPACE_TEXTS = ("disk is full", "No space left on device", "File too large")
 
 
 @contextmanager
-def disk_full_named(where: Path) -> Iterator[None]:
+def raising_disk_full(where: Path) -> Iterator[None]:
     """Turn "no space left", whoever says it, into a DiskFullError that names `where`."""
     try:
         yield
@@ -242,7 +242,7 @@ def own_limit_behind(error: BaseException) -> OSError | None:
     return None
 
 
-def said_by_system(error: OSError, *, named: bool = True) -> str:
+def system_error_text(error: OSError, *, named: bool = True) -> str:
     """What the operating system refused, on which path (if `named`), the way out: one line."""
     said = error.strerror or str(error) or type(error).__name__
     if error.errno in _NO_SPACE:

@@ -19,7 +19,7 @@ from deepfood.errors import (
     DeepfoodError,
     SettingError,
     own_limit_behind,
-    said_by_system,
+    system_error_text,
 )
 from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.release.shelf import is_release, refuse_release
@@ -205,7 +205,7 @@ def main() -> None:
         elif is_too_little_memory(error) and "--debug" not in sys.argv:
             print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
         elif (limit := own_limit_behind(error)) and "--debug" not in sys.argv:
-            print(f"deepfood: {said_by_system(limit)}", file=sys.stderr)
+            print(f"deepfood: {system_error_text(limit)}", file=sys.stderr)
         else:
             raise
         code = 2
@@ -214,7 +214,7 @@ def main() -> None:
 
 def _in_a_line(error: Exception) -> str:
     if isinstance(error, OSError):
-        return said_by_system(error)
+        return system_error_text(error)
     if isinstance(error, sqlite3.Error):
         return (
             f"SQLite says of a catalogue: {error}; look at the rights on its folder, the disk, and "

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfood.embed import Vector
 from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.filter_tree import Known
+from deepfood.gallery.filter_tree import IsKnown
 from deepfood.gallery.photo import Hit, SameDish
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.vote import VOTERS, vote_share
@@ -16,7 +16,7 @@ from deepfood.gallery.vote import VOTERS, vote_share
 #: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.
 Verdict = Literal["match", "maybe", "none"]
 
-_LABELLED = Known("label", True)
+_LABELLED = IsKnown("label", True)
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,11 @@ _GIVE = f"give {', '.join(_PHOTO_KEYS[:-1])} or {_PHOTO_KEYS[-1]}"
 _OF_COMBINE = frozenset({"source", "original"})
 
 #: What a photo goes by: its row, its id, or its file.
-P = TypeVar("P")
+PhotoKey = TypeVar("PhotoKey")
 
 
 @dataclass(frozen=True)
-class Table(Generic[P]):
+class Table(Generic[PhotoKey]):
     """What a table says: the attributes that it has and their values, of `photos`.
 
     `passed_over` are columns that are no attributes, and `rows_without_photo` counts the rows that
@@ -58,14 +58,14 @@ class Table(Generic[P]):
     """
 
     declared: dict[str, Definition]
-    values: dict[str, list[tuple[P, Value | None]]]
-    photos: tuple[P, ...] = ()
+    values: dict[str, list[tuple[PhotoKey, Value | None]]]
+    photos: tuple[PhotoKey, ...] = ()
     passed_over: tuple[str, ...] = ()
     rows_without_photo: int = 0
 
-    def by_photo(self) -> dict[P, dict[str, Value | None]]:
+    def by_photo(self) -> dict[PhotoKey, dict[str, Value | None]]:
         """The values of each photo, by name; None is unknown."""
-        found: dict[P, dict[str, Value | None]] = {photo: {} for photo in self.photos}
+        found: dict[PhotoKey, dict[str, Value | None]] = {photo: {} for photo in self.photos}
         for name, said in self.values.items():
             for photo, value in said:
                 found[photo][name] = value
@@ -82,17 +82,17 @@ class _Line:
 
 
 #: From a line to its photo, None where it names none. Raises DatasetError.
-PhotoOf = Callable[[_Line], P | None]
+PhotoOf = Callable[[_Line], PhotoKey | None]
 
 
 def read_table(
     declared: Mapping[str, Declared],
     path: Path,
-    photos: NamedPhotos[P],
+    photos: NamedPhotos[PhotoKey],
     *,
     types: Mapping[str, Type] | None = None,
     safety: frozenset[str] = frozenset(),
-) -> Table[P]:
+) -> Table[PhotoKey]:
     """What a table says of a gallery's photos.
 
     A column's type is the one that it was declared with, else the one in `types`, else what its
@@ -100,7 +100,7 @@ def read_table(
     value unknown. Raises DatasetError.
     """
 
-    def photo_of(line: _Line) -> P | None:
+    def photo_of(line: _Line) -> PhotoKey | None:
         for key in ("id", "sha256"):
             if line.values.get(key) is not None:
                 name = str(line.values[key])
@@ -158,20 +158,20 @@ def attributes_of(
 
 def _read(
     lines: Iterable[_Line],
-    photo_of: PhotoOf[P],
+    photo_of: PhotoOf[PhotoKey],
     place: str,
     declared: Mapping[str, Declared],
     types: Mapping[str, Type] | None,
     safety: frozenset[str],
     is_passed_over: Callable[[str], bool],
-) -> Table[P]:
+) -> Table[PhotoKey]:
     """What lines say of photos; `place` is what their table is called."""
     given = {attribute_name(name): type_ for name, type_ in (types or {}).items()}
     safety = frozenset(map(attribute_name, safety))
     safe = safety | SAFETY | {name for name, one in declared.items() if one.safety}
     known: dict[str, Type] = {name: one.type for name, one in declared.items()}
-    columns: dict[str, list[tuple[P, Value | None]]] = {}
-    seen: dict[P, tuple[str, int]] = {}
+    columns: dict[str, list[tuple[PhotoKey, Value | None]]] = {}
+    seen: dict[PhotoKey, tuple[str, int]] = {}
     passed_over: dict[str, None] = {}
     inferred: set[str] = set()
     without = 0

@@ -16,33 +16,33 @@ from deepfood.photo.limits import Limits
 BYTES_GONE = "the gallery's copy of its bytes is gone or damaged: add it again"
 
 
-class Entry(Protocol):
+class FileEntry(Protocol):
     """What is known of a file."""
 
     @property
     def entry(self) -> Photo | Skipped: ...
 
 
-K = TypeVar("K", bound=Entry)
+EntryT = TypeVar("EntryT", bound=FileEntry)
 
 
 @dataclass(frozen=True)
-class Choice(Generic[K]):
+class Choice(Generic[EntryT]):
     """Photos and where their vectors are, and files that are left out."""
 
-    photos: list[tuple[Photo, K]]
+    photos: list[tuple[Photo, EntryT]]
     skipped: list[Skipped]
 
 
 def choose_photos(
-    source: PhotoSource, known: Mapping[str, K], fold: Fold, vectors: Mapping[str, K]
-) -> Choice[K]:
+    source: PhotoSource, known: Mapping[str, EntryT], fold: Fold, vectors: Mapping[str, EntryT]
+) -> Choice[EntryT]:
     """Each content once, under the first file that has it; the other files are skipped.
 
     What people said of a photo goes with its content. Added photos come last, and a file with the
     same content as one of them is a copy of it. Raises DatasetError where no photo is usable.
     """
-    chosen: list[tuple[Photo, K]] = []
+    chosen: list[tuple[Photo, EntryT]] = []
     skipped: list[Skipped] = []
     added: dict[str, Photo] = {}
     for sha256, photo in fold.added():
@@ -88,7 +88,7 @@ def _left_out(file: str, size: int, modified_ns: int, reason: str, same_as: str)
 
 
 def is_known(
-    source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry], limits: Limits
+    source: PhotoSource, file: PhotoFile, known: Mapping[str, FileEntry], limits: Limits
 ) -> bool:
     """Whether the file is known and unchanged: same size, same time of change.
 

@@ -43,13 +43,13 @@ class Cursor:
     row: int
     seen: int
 
-    def text(self, asked: bytes) -> str:
-        """As text for a URL, with a checksum that ties it to what was asked."""
+    def text(self, digest: bytes) -> str:
+        """As text for a URL, with a checksum that ties it to its query."""
         form = _FORM.pack(_VERSION, self.generation, self.rows, self.score, self.row, self.seen)
-        return base64.urlsafe_b64encode(form + _digest(form, asked)).decode()
+        return base64.urlsafe_b64encode(form + _checksum(form, digest)).decode()
 
     @classmethod
-    def parse(cls, text: str, asked: bytes, generation: int) -> Self:
+    def parse(cls, text: str, digest: bytes, generation: int) -> Self:
         """Raises QueryError for what is no cursor, or that of another question or generation.
 
         The checksum finds mistakes; the service signs a cursor besides. It gives no right to
@@ -61,14 +61,14 @@ class Cursor:
             version, of_generation, rows, score, row, seen = _FORM.unpack(form)
         except (UnicodeEncodeError, binascii.Error, struct.error):
             raise QueryError(f"{text[:40]!r} is no cursor: begin with the first page") from None
-        if version != _VERSION or data[_FORM.size :] != _digest(form, asked):
+        if version != _VERSION or data[_FORM.size :] != _checksum(form, digest):
             raise QueryError("the cursor belongs to another search: begin with the first page")
         if of_generation != generation:
             raise QueryError("the gallery was built anew since: begin with the first page")
         return cls(of_generation, rows, score, row, seen)
 
 
-def asked(query: Scores, *more: str) -> bytes:
+def query_digest(query: Scores, *more: str) -> bytes:
     """What a cursor is tied to: the query's vector, float32 [dim], and the filter."""
     return hashlib.sha256(
         b"\0".join([query.tobytes(), *(part.encode("utf-8", "replace") for part in more)])
@@ -99,5 +99,5 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
         wanted = min(2 * wanted, _MOST_ASKED)
 
 
-def _digest(form: bytes, what: bytes) -> bytes:
+def _checksum(form: bytes, what: bytes) -> bytes:
     return hashlib.blake2b(form + what, digest_size=_DIGEST_BYTES).digest()

@@ -23,7 +23,7 @@ from deepfood.gallery.values import (
 #: Attributes that a gallery can have, and that can be said of a photo at a time: each search reads
 #: the definitions, and a writer keeps all others waiting.
 MOST_ATTRIBUTES = 1_000
-MOST_SAID = 256
+MOST_AT_ONCE = 256
 #: Names that an error lists.
 _LISTED = 20
 _LONGEST_NAME = 64
@@ -74,7 +74,7 @@ def settled(
     return found
 
 
-def values_said(
+def clean_values(
     declared: Mapping[str, Declared], given: Mapping[str, object]
 ) -> dict[str, Value | None]:
     """The values given of one photo, cleaned, by the names that are kept; None is unknown.
@@ -82,7 +82,7 @@ def values_said(
     Raises UndeclaredError for an attribute that is not declared, and DatasetError for a value of
     another type than its own.
     """
-    check_said(given)
+    check_attribute_count(given)
     ready: dict[str, Value | None] = {}
     for said, value in given.items():
         name = attribute_name(said)
@@ -98,11 +98,11 @@ def values_said(
     return ready
 
 
-def check_said(values: Sized) -> None:
+def check_attribute_count(values: Sized) -> None:
     """Raise DatasetError where too many attributes are said of a photo at once."""
-    if len(values) > MOST_SAID:
+    if len(values) > MOST_AT_ONCE:
         raise DatasetError(
-            f"{len(values):,} attributes at once: say at most {MOST_SAID} of a photo at a time"
+            f"{len(values):,} attributes at once: say at most {MOST_AT_ONCE} of a photo at a time"
         )
 
 

@@ -38,7 +38,7 @@ class Columns(Protocol):
 
 #: Where the filter is true, and where it may be: true or unknown.
 Kleene = tuple[Mask, Mask]
-Literal = str | float | bool
+Constant = str | float | bool
 _COMPARE = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -171,7 +171,7 @@ class Compare(Leaf):
 
     name: str
     operator: str
-    value: Literal
+    value: Constant
 
     def check_type(self, type_: Type) -> None:
         _check_value(self.name, type_, self.value)
@@ -194,7 +194,7 @@ class Among(Leaf):
     """`cuisine IN ("thai", "lao")`"""
 
     name: str
-    values: tuple[Literal, ...]
+    values: tuple[Constant, ...]
 
     def check_type(self, type_: Type) -> None:
         for value in self.values:
@@ -233,7 +233,7 @@ class Has(Leaf):
 
 
 @dataclass(frozen=True)
-class Known(Leaf):
+class IsKnown(Leaf):
     """`price IS KNOWN`, which is true or false and never unknown."""
 
     name: str
@@ -251,7 +251,7 @@ class Known(Leaf):
         return f"{self.name} IS {'KNOWN' if self.known else 'UNKNOWN'}"
 
 
-def _check_value(name: str, type_: Type, value: Literal) -> None:
+def _check_value(name: str, type_: Type, value: Constant) -> None:
     if type_ == "list":
         raise FilterError(f'{name} is a list: ask with {name} HAS "…"')
     given = {str: "text", bool: "boolean"}.get(type(value), "number")
@@ -260,7 +260,7 @@ def _check_value(name: str, type_: Type, value: Literal) -> None:
         raise FilterError(f"{name} is a {type_}: compare it with {example[type_]}")
 
 
-def _key(value: Literal) -> Key:
+def _key(value: Constant) -> Key:
     if isinstance(value, str):
         return folded(value)
     return int(value) if isinstance(value, bool) else float(value)
@@ -270,7 +270,7 @@ def _enclosed(part: Filter) -> str:
     return f"({part})" if isinstance(part, And | Or) else str(part)
 
 
-def _written(value: Literal) -> str:
+def _written(value: Constant) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'

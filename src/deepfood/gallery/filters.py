@@ -14,10 +14,10 @@ from deepfood.gallery.filter_tree import (
     Among,
     And,
     Compare,
+    Constant,
     Filter,
     Has,
-    Known,
-    Literal,
+    IsKnown,
     Not,
     Or,
 )
@@ -80,14 +80,14 @@ def _parser() -> "Lark":
         compared = Compare
         has = Has
 
-        def among(self, name: str, *values: Literal) -> Filter:
+        def among(self, name: str, *values: Constant) -> Filter:
             return Among(name, values)
 
         def known(self, name: str) -> Filter:
-            return Known(name, True)
+            return IsKnown(name, True)
 
         def unknown(self, name: str) -> Filter:
-            return Known(name, False)
+            return IsKnown(name, False)
 
         def NAME(self, token: str) -> str:  # noqa: N802  (named as in the grammar)
             return attribute_name(token)

@@ -33,7 +33,7 @@ class AnyJournal(Protocol):
 
 
 @dataclass(frozen=True)
-class Said:
+class ManualEdits:
     """What people said of one photo, whether the gallery holds it now or not.
 
     `label` and `name` count where they are in `by_hand`, also when they are None. `added` has the
@@ -64,7 +64,7 @@ class Said:
         return replace(self, attributes=known)
 
 
-def facts_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, Any]:
+def addition_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, Any]:
     """A photo as a record of kind `add` has it."""
     facts = {"sha256": photo.sha256, **{name: getattr(photo, name) for name in _ADDED}}
     return {**facts, "attributes": dict(attributes)} if attributes else facts
@@ -99,7 +99,7 @@ class Fold:
         #: The table that the last build took in, as the journal keeps it.
         self.source_table: str | None = None
         #: Lines of a checkpoint stay text until somebody asks: a million photos fit in memory.
-        self._said: dict[str, Said | str] = {}
+        self._said: dict[str, ManualEdits | str] = {}
 
     def __len__(self) -> int:
         return len(self._said)
@@ -108,12 +108,12 @@ class Fold:
         """SHA-256 of each photo of which something was said."""
         return iter(list(self._said))
 
-    def __getitem__(self, sha256: str) -> Said:
+    def __getitem__(self, sha256: str) -> ManualEdits:
         said = self._said.get(sha256)
         if said is None:
             return _NOTHING
         if isinstance(said, str):
-            said = self._said[sha256] = said_from(said)
+            said = self._said[sha256] = edits_from_json(said)
         return said
 
     def __contains__(self, sha256: object) -> bool:
@@ -145,10 +145,10 @@ class Fold:
                     sha256 = one["sha256"]
                     self._said.pop(sha256, None)
                     kept = {name: value for name, value in one.items() if name != "sha256"}
-                    self._said[sha256] = Said(removed=kept)
+                    self._said[sha256] = ManualEdits(removed=kept)
             case "restore":
                 for one in what["photos"]:
-                    self.put(one["sha256"], said_from(one["said"]))
+                    self.put(one["sha256"], edits_from_json(one["said"]))
             case "update":
                 for one in what["photos"]:
                     self.edit(dict(one))
@@ -190,7 +190,7 @@ class Fold:
             if name in self[sha256].attributes:
                 self.put(sha256, self[sha256].with_values({name: None}))
 
-    def put(self, sha256: str, said: Said) -> None:
+    def put(self, sha256: str, said: ManualEdits) -> None:
         """Have this said of a photo, whatever was before."""
         if said == _NOTHING:
             self._said.pop(sha256, None)
@@ -211,7 +211,7 @@ class Fold:
 
     def _line(self, sha256: str) -> str:
         said = self._said[sha256]
-        return f"{sha256} {said if isinstance(said, str) else text_of(said)}"
+        return f"{sha256} {said if isinstance(said, str) else edits_to_json(said)}"
 
     @classmethod
     def from_lines(cls, data: bytes, place: object) -> Self:
@@ -231,7 +231,7 @@ class Fold:
         return fold
 
 
-_NOTHING = Said()
+_NOTHING = ManualEdits()
 
 
 def touched(record: Record, journal: AnyJournal) -> set[str]:
@@ -241,7 +241,7 @@ def touched(record: Record, journal: AnyJournal) -> set[str]:
     return {one["sha256"] for one in record.what.get("photos", ())}
 
 
-def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
+def edits_in(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
     """What an `update` or `import` sets of each photo: see `edit_of`."""
     if record.do == "update":
         yield from record.what["photos"]
@@ -250,12 +250,12 @@ def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]
             yield {"sha256": sha256, "attributes": values}
 
 
-def text_of(said: Said) -> str:
-    """What was said of a photo, as JSON; `said_from` reads it."""
+def edits_to_json(said: ManualEdits) -> str:
+    """What was said of a photo, as JSON; `edits_from_json` reads it."""
     kept = {name: value for name, value in vars(said).items() if value}
     return json.dumps(kept, ensure_ascii=False)
 
 
-def said_from(text: str) -> Said:
+def edits_from_json(text: str) -> ManualEdits:
     values = json.loads(text)
-    return Said(**{**values, "by_hand": tuple(values.get("by_hand", ()))})
+    return ManualEdits(**{**values, "by_hand": tuple(values.get("by_hand", ()))})

@@ -40,7 +40,7 @@ def contents_of_removed(
     return found, gone
 
 
-def said_of(
+def records_of_format1(
     photos: Iterable[Photo],
     definitions: Mapping[str, Mapping[str, Any]],
     values: Mapping[str, Mapping[str, Value]],

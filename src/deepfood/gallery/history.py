@@ -6,7 +6,7 @@ from typing import Any
 
 from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import QueryError
-from deepfood.gallery.fold import AnyJournal, Fold, Said, edits_of, touched
+from deepfood.gallery.fold import AnyJournal, Fold, ManualEdits, edits_in, touched
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Type
 
@@ -51,7 +51,7 @@ def history(journal: AnyJournal, photo: str | None = None) -> Iterator[Event]:
 def _event(record: Record, journal: AnyJournal, hashes: list[str], photo: str | None) -> Event:
     about = {name: value for name, value in record.what.items() if name not in _OF_PHOTOS}
     if photo is not None or len(hashes) == 1:
-        each = edits_of(record, journal) if record.do == "import" else record.what["photos"]
+        each = edits_in(record, journal) if record.do == "import" else record.what["photos"]
         about["changes"] = [
             {name: value for name, value in one.items() if name != "sha256"}
             for one in each
@@ -73,7 +73,7 @@ class Undo:
     """What taking a change back comes to: of each photo, by SHA-256, what was said before it."""
 
     number: int
-    before: dict[str, Said]
+    before: dict[str, ManualEdits]
     #: Labels and names that the photos had before, of those for which an edit noted them.
     texts: dict[str, dict[str, str | None]]
 
@@ -81,8 +81,8 @@ class Undo:
 def undo_of(journal: AnyJournal, number: int) -> Undo:
     """Raises QueryError where it cannot be taken back, or something else was said since."""
     record, now = None, Fold()
-    before: dict[str, Said] = {}
-    after: dict[str, Said] = {}
+    before: dict[str, ManualEdits] = {}
+    after: dict[str, ManualEdits] = {}
     types: dict[str, Type] = {}
     for one in journal.records():
         hashes = touched(one, journal) if one.number == number else ()

@@ -15,15 +15,15 @@ from deepfood.data.tables import is_absolute, photo_path
 from deepfood.errors import DatasetError
 
 #: What a photo goes by: its row, or its id.
-P = TypeVar("P")
-Found = TypeVar("Found")
+PhotoKey = TypeVar("PhotoKey")
+Match = TypeVar("Match")
 
 _SHOWN = 80
 #: Ids that an error lists.
 _IDS = 9
 
 
-def named_alike(named: Callable[[str], list[Found]], file: str) -> list[Found]:
+def named_alike(named: Callable[[str], list[Match]], file: str) -> list[Match]:
     """What `named` gives for a file's name, else for the same name in NFC, else in NFD."""
     for spelled in dict.fromkeys([file, *(unicodedata.normalize(f, file) for f in ("NFC", "NFD"))]):
         if found := named(spelled):
@@ -31,13 +31,13 @@ def named_alike(named: Callable[[str], list[Found]], file: str) -> list[Found]:
     return []
 
 
-class NamedPhotos(Generic[P]):
+class NamedPhotos(Generic[PhotoKey]):
     """Finds photos for a table, which names many of them."""
 
-    def __init__(self, photos: Iterable[tuple[P, str, str]], photos_root: str) -> None:
+    def __init__(self, photos: Iterable[tuple[PhotoKey, str, str]], photos_root: str) -> None:
         """`photos` gives each photo, its SHA-256 and its file; `photos_root` is where these are."""
         self._root = photos_root
-        self._by_sha256: dict[str, P] = {}
+        self._by_sha256: dict[str, PhotoKey] = {}
         self._sha256_of_id: dict[str, str] = {}
         self._sha256_of_file: dict[str, str] = {}
         #: Photos that were added may be called as others are.
@@ -52,7 +52,7 @@ class NamedPhotos(Generic[P]):
             elif not file.isascii():
                 self._spellings[unicodedata.normalize("NFC", file)].append(file)
 
-    def find(self, key: str, name: str) -> P:
+    def find(self, key: str, name: str) -> PhotoKey:
         """The photo that `name` is the `id`, `sha256` or `file` of. Raises DatasetError."""
         if key == "id":
             sha256 = self._sha256_of_id.get(name.lower())

@@ -26,7 +26,7 @@ class ColumnFacts:
     examples: list[Value]
 
 
-class AboutGallery(Protocol):
+class SearchedManifest(Protocol):
     """What a manifest says."""
 
     @property
@@ -66,7 +66,7 @@ EveryPhoto = tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Found:
+class FindResult:
     """Hits, the best first, and of each its near-duplicates (empty unless asked for).
 
     `attributes` are what is known of each hit, by its photo's id; `notes` say what a filter left
@@ -82,7 +82,7 @@ class Found:
     total: int
 
 
-class Wanted(TypedDict, total=False):
+class FindOptions(TypedDict, total=False):
     """What a search asks for besides being near.
 
     `where` is a filter that photos must pass; `diversity` of 0 to 1 trades similarity for variety;
@@ -103,7 +103,7 @@ class SearchedGallery(Protocol):
     @property
     def superseded(self) -> bool: ...
     @property
-    def manifest(self) -> AboutGallery: ...
+    def manifest(self) -> SearchedManifest: ...
     @property
     def place(self) -> str: ...
     @property
@@ -118,7 +118,7 @@ class SearchedGallery(Protocol):
     def follow(self) -> object: ...
     def close(self) -> None: ...
     def search(self, query: Vector, k: int) -> list[Hit]: ...
-    def find(self, query: Vector, k: int, **wanted: Unpack[Wanted]) -> Found: ...
+    def find(self, query: Vector, k: int, **wanted: Unpack[FindOptions]) -> FindResult: ...
     def vector(self, photo_id: str) -> Vector: ...
     def photo(self, photo_id: str) -> Photo: ...
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]: ...

@@ -7,11 +7,11 @@ from deepfood.gallery.embedding import Lost
 from deepfood.gallery.photo import Skipped
 
 #: A gallery's, wherever it is.
-Manifest = TypeVar("Manifest")
+ManifestT = TypeVar("ManifestT")
 
 
 @dataclass(frozen=True)
-class BuildReport(Generic[Manifest]):
+class BuildReport(Generic[ManifestT]):
     """What a build did. `embedded` files were read now, `reused` ones had been before.
 
     `gone` are files of photos that the gallery held before and holds no longer, though nobody
@@ -19,7 +19,7 @@ class BuildReport(Generic[Manifest]):
     are columns of the source's table that said something new.
     """
 
-    manifest: Manifest
+    manifest: ManifestT
     count: int
     labels: int
     embedded: int
@@ -49,13 +49,13 @@ NOTHING_ASKED = Consent()
 
 
 @dataclass(frozen=True)
-class RenewReport(Generic[Manifest]):
+class RenewReport(Generic[ManifestT]):
     """`made` vectors were embedded (or copied) now; `lost` photos are let go.
 
     `swapped` is False where only the work was done, or there was nothing to do.
     """
 
-    manifest: Manifest
+    manifest: ManifestT
     count: int
     made: int
     lost: Lost

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from deepfood.data.photos import PhotoSource
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
-from deepfood.gallery.choose import Entry
+from deepfood.gallery.choose import FileEntry
 from deepfood.gallery.fold import AnyJournal, Fold
 from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.values import Value
@@ -37,7 +37,7 @@ def table_of(source: PhotoSource, fold: Fold) -> Table[str] | None:
 def news_of(
     table: Table[str],
     source: PhotoSource,
-    known: Mapping[str, Entry],
+    known: Mapping[str, FileEntry],
     fold: Fold,
     journal: AnyJournal,
 ) -> tuple[Cells, Cells]:
@@ -81,7 +81,7 @@ def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) ->
     }
 
 
-def _hashes(source: PhotoSource, known: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+def _hashes(source: PhotoSource, known: Mapping[str, FileEntry]) -> Iterable[tuple[str, str]]:
     for file in source.files:
         one = known.get(file.stored)
         if one is not None and isinstance(one.entry, Photo):

@@ -7,14 +7,14 @@ from typing import Any
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo, checksum
 from deepfood.local.growing_store import GrowingStore
-from deepfood.local.store import Entry
+from deepfood.local.store import RowEntry
 
 #: What the bytes of a photo tell.
 _OF_BYTES = ("sha256", "media_type", "width", "height", "bytes", "modified_ns")
 _FLAGS = ("added", "label_edited", "name_edited")
 
 
-def as_written(entry: Entry, again: EmbeddedPhoto, store: GrowingStore) -> Photo | None:
+def as_written(entry: RowEntry, again: EmbeddedPhoto, store: GrowingStore) -> Photo | None:
     """The photo of a row as it was written, or None where that cannot be told.
 
     `again` is the photo as it is read now. Whatever has the row's checksum is what was written.

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.root import Root
-from deepfood.errors import DatasetError, disk_full_named
+from deepfood.errors import DatasetError, raising_disk_full
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.choose import Choice
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
-from deepfood.local.known import Known
+from deepfood.local.known import KnownFile
 from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
 from deepfood.local.store import Store
 from deepfood.model import Model
@@ -31,7 +31,7 @@ def assemble(
     generation: int,
     photos_root: Root,
     model: Model,
-    choice: Choice[Known],
+    choice: Choice[KnownFile],
     fold: Fold,
     spec: IndexSpec,
     storage: Storage,
@@ -51,7 +51,7 @@ def assemble(
     spec = spec.for_count(len(chosen))
     path = index_path(folder, spec, len(chosen))
     keep_model(out, model)
-    with disk_full_named(out):
+    with raising_disk_full(out):
         with contextlib.closing(FollowingStore.open(folder, dimension, storage)) as store:
             store.one_photo_for_each_content()
             for photos, vectors in _in_chunks(chosen):
@@ -106,7 +106,7 @@ def calibrate_store(
 
 
 def _in_chunks(
-    chosen: Sequence[tuple[Photo, Known]],
+    chosen: Sequence[tuple[Photo, KnownFile]],
 ) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
     """Photos with their vectors, gathered from wherever they were embedded."""
     last: dict[Store, int] = {}

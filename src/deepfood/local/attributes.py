@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.declared import Declared, Definition, settled, values_said
+from deepfood.gallery.declared import Declared, Definition, clean_values, settled
 from deepfood.gallery.photo import crc_of
 from deepfood.gallery.values import (
     SAFETY,
@@ -124,7 +124,7 @@ class Attributes:
                 ) from error
 
     @contextmanager
-    def _at_one_moment(self) -> Iterator[None]:
+    def _read_transaction(self) -> Iterator[None]:
         """Whoever writes meanwhile, all questions inside are answered from one state."""
         with self.asking():
             own = not self.db.in_transaction
@@ -159,11 +159,11 @@ class Attributes:
             )
 
     def cleaned(self, each: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
-        """The values of some photos as they are kept; None makes one unknown. As `values_said`."""
+        """The values of some photos as they are kept; None makes one unknown. As `clean_values`."""
         if not any(each):
             return [{} for _ in each]
         known = self.declared()
-        return [values_said(known, values) for values in each]
+        return [clean_values(known, values) for values in each]
 
     def write(self, row: int, values: Mapping[str, object]) -> None:
         """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
@@ -314,7 +314,7 @@ class Attributes:
         have been known when the others with peanuts were. Raises QueryError where what is asked
         takes longer than FILTER_CPU_S.
         """
-        with self._at_one_moment(), stopped_in_time(self.db):
+        with self._read_transaction(), stopped_in_time(self.db):
             self._masks.refresh()
             yield Columns(self.declared(), self._masks)
 

@@ -22,7 +22,7 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactMissingError,
     DatasetError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
@@ -38,7 +38,7 @@ from deepfood.local.checkpoints import checkpoint_if_long, fold_of
 from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.known import Known, by_content, known_files, known_or_removed
+from deepfood.local.known import KnownFile, by_content, known_files, known_or_removed
 from deepfood.local.leftovers import BUILDING, LOST_FOUND, remove_leftovers
 from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.manifest import (
@@ -79,7 +79,7 @@ def build_gallery(
     """
     started = time.monotonic()
     _refuse_other_folders(out)
-    with disk_full_named(out):
+    with raising_disk_full(out):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out, WAIT_S), contextlib.ExitStack() as opened:
         living, files, journal = _living(out, consent), PhotoFiles(out), Journal(out)
@@ -268,7 +268,7 @@ def _is_reusable(living: GalleryManifest, embedder: Embedder, storage: Storage) 
     )
 
 
-def _gone(old: Store | None, choice: Choice[Known], fold: Fold) -> tuple[str, ...]:
+def _gone(old: Store | None, choice: Choice[KnownFile], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
     if old is None:
         return ()
@@ -286,7 +286,7 @@ def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
     mark = folder / "model"
     if not mark.is_file() or mark.read_text() != embedder.model.fingerprint:
         shutil.rmtree(folder, ignore_errors=True)
-        with disk_full_named(out):
+        with raising_disk_full(out):
             folder.mkdir()
             mark.write_text(embedder.model.fingerprint)
     try:
@@ -302,7 +302,7 @@ def _is_current(
     store: Store,
     fold: Fold,
     source: PhotoSource,
-    known: dict[str, Known],
+    known: dict[str, KnownFile],
     limits: Limits,
     spec: IndexSpec,
     storage: Storage,

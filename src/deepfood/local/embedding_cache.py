@@ -19,7 +19,7 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, raising_disk_full
 from deepfood.gallery.calibration import Labelled
 from deepfood.gallery.choose import is_known
 from deepfood.gallery.photo import Skipped
@@ -67,7 +67,7 @@ def embed_dataset(
     wanted = source.files if files is None else tuple(files)
     folder = _folder(cache, source, embedder)
     try:
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(

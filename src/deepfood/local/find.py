@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
+from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, page, query_digest
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo
-from deepfood.gallery.protocol import Found
+from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.queries import check_question, varied
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
@@ -24,10 +24,10 @@ def find_in(
     group_duplicates: bool = False,
     cursor: str | None = None,
     without: Sequence[str] = (),
-) -> Found:
-    """As `Gallery.find`, of the snapshots that `refresh` gives; `Wanted` says what can be asked."""
+) -> FindResult:
+    """Search the snapshots that `refresh` returns. Options: see `FindOptions`."""
     check_question(k, cursor, diversity, group_duplicates)
-    question = asked(query, str(where or ""), *without)
+    question = query_digest(query, str(where or ""), *without)
     while True:
         now = refresh()
         start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
@@ -61,7 +61,7 @@ def find_in(
                 hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
             }
             total = now.count if allowed is None else int(np.count_nonzero(allowed))
-            return Found(hits, alike, attributes, notes, following, total)
+            return FindResult(hits, alike, attributes, notes, following, total)
         now.expect_changed()  # photos were removed meanwhile, or have other values
 
 

@@ -130,5 +130,5 @@ class Follower:
         if now.store.seq() == now.seq:
             return now
         with self._replacing:
-            self._snapshot = now = self._snapshot.caught_up()
+            self._snapshot = now = self._snapshot.with_new_changes()
             return now

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactError
-from deepfood.gallery.fold import Fold, edits_of, touched
+from deepfood.gallery.fold import Fold, edits_in, touched
 from deepfood.gallery.photo import Photo, edited
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile, append_vectors
-from deepfood.local.growing_store import GrowingStore, Values, Work
+from deepfood.local.growing_store import GrowingStore, Transaction, Values
 from deepfood.local.journal import Journal
 from deepfood.local.sums import sum_again
 
@@ -58,7 +58,7 @@ class FollowingStore(GrowingStore):
         lacking, crcs, _ = self._embed_behind(lacking, embed)
         with self._transaction() as work:
             self._remove(work, removed)
-            _forget_said(work.db)
+            _delete_edits(work.db)
             nothing: list[Values] = [{} for _ in lacking]
             self.insert(work, lacking, crcs, nothing, announce=True)
             changed = {}
@@ -74,10 +74,10 @@ class FollowingStore(GrowingStore):
             self._update(work, changed, {})
         self.take_up(fold)
 
-    def forget_said(self) -> None:
+    def forget_edits(self) -> None:
         """Forget all attributes, and what was said of photos that are not here."""
         with self._transaction() as work:
-            _forget_said(work.db)
+            _delete_edits(work.db)
 
     def take_up_some(self, fold: Fold, hashes: Iterable[str], after: int) -> None:
         """As `take_up`, of some photos, and of those in row `after` and later."""
@@ -130,7 +130,7 @@ class FollowingStore(GrowingStore):
                     for one in record.what["photos"]:
                         self.restore(work, one)
                 case "update" | "import":
-                    self._apply_update(work, edits_of(record, journal))
+                    self._apply_update(work, edits_in(record, journal))
             for sha256 in touched(record, journal):
                 said = others[sha256]
                 if self.has(sha256) or not (said.by_hand or said.attributes):
@@ -139,7 +139,9 @@ class FollowingStore(GrowingStore):
                     self.keep_absent(work, sha256, said)
             work.state = work.state._replace(head=record.head)
 
-    def _apply_add(self, work: Work, record: Record, embed: Embed, gone: Container[str]) -> None:
+    def _apply_add(
+        self, work: Transaction, record: Record, embed: Embed, gone: Container[str]
+    ) -> None:
         photos, values = [], []
         for facts in record.what["photos"]:
             fields = {name: facts[name] for name in facts if name != "attributes"}
@@ -191,7 +193,7 @@ class FollowingStore(GrowingStore):
             return None
         return crcs if vectors.crc(start).tolist() == crcs else None
 
-    def _apply_update(self, work: Work, edits: Iterable[Mapping[str, Any]]) -> None:
+    def _apply_update(self, work: Transaction, edits: Iterable[Mapping[str, Any]]) -> None:
         photos: dict[int, Photo] = {}
         values: dict[int, Values] = {}
         for edit in edits:
@@ -201,7 +203,7 @@ class FollowingStore(GrowingStore):
         self._update(work, photos, values)
 
 
-def _forget_said(db: sqlite3.Connection) -> None:
+def _delete_edits(db: sqlite3.Connection) -> None:
     for table in ("attributes", "attribute_values", "attribute_keys", "absent"):
         db.execute(f"DELETE FROM {table}")  # noqa: S608
     db.execute("UPDATE photos SET values_sum = 0")

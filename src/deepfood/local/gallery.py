@@ -15,7 +15,7 @@ from deepfood.errors import (
     PhotoNotFoundError,
 )
 from deepfood.gallery.photo import Hit, Photo, of_size
-from deepfood.gallery.protocol import ColumnFacts, Found, Wanted
+from deepfood.gallery.protocol import ColumnFacts, FindOptions, FindResult
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
 from deepfood.local.examples import examples_of
@@ -151,7 +151,9 @@ class Gallery:
         hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
         return [hit for hit in hits if hit.photo.id != photo_id][:k]
 
-    def find(self, query: npt.NDArray[np.float32], k: int, **wanted: Unpack[Wanted]) -> Found:
+    def find(
+        self, query: npt.NDArray[np.float32], k: int, **wanted: Unpack[FindOptions]
+    ) -> FindResult:
         """The k photos nearest to a unit vector, float32 [dimension], of those that are `wanted`.
 
         Raises QueryError, also for pages of a varied or grouped answer, whose order is not that of
@@ -164,7 +166,7 @@ class Gallery:
         now = self.refresh()
         row, _ = _find(now.store, photo_id)
         if row >= len(now.vectors):  # added in between
-            now = now.caught_up()
+            now = now.with_new_changes()
         vector: npt.NDArray[np.float32] = now.vectors.take(np.array([row]))[0]
         return vector
 

@@ -19,9 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
-from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
-from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
+from deepfood.gallery.fold import (
+    ManualEdits,
+    addition_of,
+    edit_of,
+    edits_from_json,
+    edits_to_json,
+    removal_of,
+)
 from deepfood.gallery.history import Undo
 from deepfood.gallery.photo import (
     PHOTO_FIELDS,
@@ -40,7 +47,7 @@ from deepfood.local.journal import Journal
 from deepfood.local.store import CATALOGUE, SCHEMA, State, Store
 from deepfood.local.sums import keep_sums, sum_again
 
-Change = Literal["add", "remove", "update"]
+ChangeKind = Literal["add", "remove", "update"]
 Given = Mapping[str, object]
 Values = Mapping[str, Value | None]
 
@@ -49,7 +56,7 @@ _INSERT = f"INSERT INTO photos ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * 
 
 
 @dataclass
-class Work:
+class Transaction:
     """A transaction: the state as it will be, and the records that it gives the journal."""
 
     db: sqlite3.Connection
@@ -57,7 +64,7 @@ class Work:
     state: State
     records: list[tuple[Kind, Mapping[str, Any]]]
 
-    def note(self, change: Change, rows: Iterable[int]) -> None:
+    def note(self, change: ChangeKind, rows: Iterable[int]) -> None:
         """Note changed rows for those who read meanwhile."""
         notes = [(seq, row, change) for seq, row in enumerate(rows, self.state.seq + 1)]
         self.db.executemany(
@@ -93,7 +100,7 @@ class GrowingStore(Store):
         """
         path = folder / CATALOGUE
         try:
-            with disk_full_named(folder):
+            with raising_disk_full(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 fresh = not path.exists()
                 connection = sqlite3.connect(path, check_same_thread=False)
@@ -148,14 +155,14 @@ class GrowingStore(Store):
         with self._transaction() as work:
             clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
             if self.journal is not None:
-                facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
+                facts = [addition_of(*one) for one in zip(photos, clean, strict=True)]
                 work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
             self.insert(work, photos, crcs, clean, announce=announce)
             _write_skipped(work.db, skipped)
 
     def insert(
         self,
-        work: Work,
+        work: Transaction,
         photos: Sequence[Photo],
         crcs: Sequence[int],
         attributes: Sequence[Values],
@@ -202,7 +209,7 @@ class GrowingStore(Store):
                 work.records.append(("remove", {"photos": removals}))
             self._remove(work, photos)
 
-    def _remove(self, work: Work, photos: Mapping[int, Photo]) -> None:
+    def _remove(self, work: Transaction, photos: Mapping[int, Photo]) -> None:
         db = work.db
         db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in photos))
         for row in photos:
@@ -234,7 +241,7 @@ class GrowingStore(Store):
             self._update(work, photos, clean)
 
     def _update(
-        self, work: Work, photos: Mapping[int, Photo], attributes: Mapping[int, Values]
+        self, work: Transaction, photos: Mapping[int, Photo], attributes: Mapping[int, Values]
     ) -> None:
         for row, photo in photos.items():
             _update_photo(work.db, row, photo)
@@ -313,7 +320,7 @@ class GrowingStore(Store):
     def mend(self, row: int, photo: Photo, vector: npt.NDArray[np.float32]) -> None:
         """Write a row's vector over what is there, and its catalogue row."""
         stored = self._stored(vector)
-        with disk_full_named(self.folder), self.vectors_path.open("r+b") as file:
+        with raising_disk_full(self.folder), self.vectors_path.open("r+b") as file:
             file.seek(row * len(stored))
             file.write(stored)
             file.flush()
@@ -370,7 +377,7 @@ class GrowingStore(Store):
         there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
         with self._transaction() as work:
             said = [
-                {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+                {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
                 for sha256, one in undo.before.items()
             ]
             work.records.append(("restore", {"photos": said, "undoes": undo.number}))
@@ -378,9 +385,9 @@ class GrowingStore(Store):
                 self.restore(work, one)
         return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
 
-    def restore(self, work: Work, one: Mapping[str, Any]) -> None:
+    def restore(self, work: Transaction, one: Mapping[str, Any]) -> None:
         """What a `restore` says of one photo, in a transaction."""
-        sha256, said = one["sha256"], said_from(one["said"])
+        sha256, said = one["sha256"], edits_from_json(one["said"])
         work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
         found = self._find(sha256)
         if found is None:
@@ -392,25 +399,25 @@ class GrowingStore(Store):
         values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
         self._update(work, {row: said.of(unset)}, {row: values})
 
-    def keep_absent(self, work: Work, sha256: str, said: Said) -> None:
+    def keep_absent(self, work: Transaction, sha256: str, said: ManualEdits) -> None:
         """Keep what is said of a photo that is not here, in a transaction."""
-        text = text_of(replace(said, added=None, removed=None))
+        text = edits_to_json(replace(said, added=None, removed=None))
         work.db.execute(
             "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
         )
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
-        with disk_full_named(self.folder), self._lock, self._read_errors():
+        with raising_disk_full(self.folder), self._lock, self._read_errors():
             yield self._db
 
     @contextmanager
-    def _transaction(self) -> Iterator[Work]:
+    def _transaction(self) -> Iterator[Transaction]:
         """What is done inside is done whole or not at all, and so are its records."""
         with self._locked() as db:
             db.execute("BEGIN IMMEDIATE")
             before = self.state()
-            work = Work(db, before, before, [])
+            work = Transaction(db, before, before, [])
             try:
                 yield work
                 for do, what in work.records:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from deepfood.artifacts import sync_folder, write_atomically
-from deepfood.errors import ArtifactCorruptError, ArtifactError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, ArtifactError, raising_disk_full
 from deepfood.gallery.record import BEGINNING, SUM_DIGITS, Head, Kind, Record
 
 JOURNAL = "journal"
@@ -210,7 +210,7 @@ class Journal:
             {"n": number, "at": at, "by": by, "do": do, **what}, ensure_ascii=False
         ).encode()
         head = Head(number, _sum(self._head.sum, text))
-        with disk_full_named(self.folder), _written(self.folder):
+        with raising_disk_full(self.folder), _written(self.folder):
             file, path = self._roomy(number)
             start = file.tell()
             try:
@@ -247,7 +247,7 @@ class Journal:
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in values.items())
         content = "".join(lines).encode()
         sha256 = hashlib.sha256(content).hexdigest()
-        with disk_full_named(self.folder):
+        with raising_disk_full(self.folder):
             self.table(sha256).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.table(sha256), content)
         return sha256
@@ -274,7 +274,7 @@ class Journal:
 
     def _open(self) -> None:
         """Take up the newest record, and cut off an unfinished line that a killed writer left."""
-        with disk_full_named(self.folder), _written(self.folder):
+        with raising_disk_full(self.folder), _written(self.folder):
             end = self._end if self._end.still_so else self._read_end()
             self._end = _End(BEGINNING)
             if end.path is None:

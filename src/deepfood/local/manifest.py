@@ -10,7 +10,7 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactFormatError,
     ModelMismatchError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.calibration import Calibration
 from deepfood.index import INDEXES, IndexSpec, Storage
@@ -157,7 +157,7 @@ def keep_model(gallery: Path, model: Model) -> None:
     to = _model_folder(gallery, model.fingerprint)
     if not any(model_problems(to, model.fingerprint)):
         return
-    with disk_full_named(gallery):
+    with raising_disk_full(gallery):
         to.mkdir(parents=True, exist_ok=True)
         for name in model.manifest.files:
             write_atomically(to / name, (model.folder / name).read_bytes())

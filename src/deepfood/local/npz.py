@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfood.artifacts import replacing
 from deepfood.data.photo_file import ID_DIGITS, photo_id
-from deepfood.errors import SettingError, disk_full_named
+from deepfood.errors import SettingError, raising_disk_full
 from deepfood.local.embedding_cache import Embedded
 
 SUFFIX = ".npz"
@@ -34,7 +34,7 @@ def check_vectors_file(out: Path) -> None:
 
 def write_vectors(found: Embedded, out: Path) -> None:
     """Write `out` in one step, over an earlier one. Raises DiskFullError; that one is then kept."""
-    with disk_full_named(out):
+    with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as file:
         np.savez(

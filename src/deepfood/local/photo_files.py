@@ -21,7 +21,7 @@ from pathlib import Path
 from deepfood.artifacts import read_file, sync_folder
 from deepfood.data.locate import root_named
 from deepfood.data.root import Folder, Root
-from deepfood.errors import disk_full_named
+from deepfood.errors import raising_disk_full
 from deepfood.gallery.photo import Photo
 from deepfood.local.store import Store
 
@@ -83,7 +83,7 @@ class PhotoFiles:
 
     def begin(self, hashes: Iterable[str]) -> None:
         """Note photos whose files and rows are about to come or to go; `finish` ends it."""
-        with disk_full_named(self.folder):
+        with raising_disk_full(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._unfinished.write_text("".join(f"{one}\n" for one in hashes), encoding="ascii")
 
@@ -91,11 +91,11 @@ class PhotoFiles:
         """Write photos, durable on return. Raises DiskFullError; what was written then stays."""
         several = list(contents)
         if len(several) == 1:  # threads take longer to start
-            with disk_full_named(self.folder):
+            with raising_disk_full(self.folder):
                 for folder in self._write(several[0]):
                     sync_folder(folder)
             return
-        with disk_full_named(self.folder), ThreadPoolExecutor(_WRITERS) as pool:
+        with raising_disk_full(self.folder), ThreadPoolExecutor(_WRITERS) as pool:
             changed = {folder for some in pool.map(self._write, several) for folder in some}
             list(pool.map(sync_folder, changed))
 

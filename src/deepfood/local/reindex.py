@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
-from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.local.assemble import index_files
 from deepfood.local.leftovers import old_indexes, remove_old_indexes
@@ -70,7 +70,7 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
             if grows:
                 manifest.check_every_byte(folder)
             with (
-                disk_full_named(folder),
+                raising_disk_full(folder),
                 bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
             ):
                 if grows:

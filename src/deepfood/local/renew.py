@@ -23,7 +23,7 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactMissingError,
     DatasetError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
 from deepfood.gallery.photo import Photo
@@ -112,7 +112,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[G
 def only_renewal(folder: Path) -> Iterator[None]:
     """Whoever renews a gallery, or goes back, is the only one. Raises ArtifactBusyError."""
     try:
-        with disk_full_named(folder), FileLock(folder / _LOCK).acquire(blocking=False):
+        with raising_disk_full(folder), FileLock(folder / _LOCK).acquire(blocking=False):
             yield
     except PermissionError as error:
         raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
@@ -176,14 +176,14 @@ class _Renewal:
                 refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
                 if not successor.count():
                     raise DatasetError(f"{folder} has no photos: build it, or add some")
-                successor.follow_said(journal)
+                successor.follow_edits(journal)
                 manifest = self._index(successor, living)
                 if not same_model:
                     calibration, why_not = calibrate_store(successor, model, quiet=self.quiet)
                     made_again = {"calibration": calibration, "uncalibrated": why_not}
                     manifest = manifest.model_copy(update=made_again)
                 made += fill(1)[0]  # what was added while that took its time
-                successor.follow_said(journal)
+                successor.follow_edits(journal)
                 with only_writer(folder, WAIT_S):
                     more, lost = fill(2)
                     refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
@@ -191,7 +191,7 @@ class _Renewal:
                     with contextlib.closing(open_store(folder, living)) as store:
                         check_head(store, journal)
                         successor.follow(store, journal, [photo for photo, _ in lost])
-                    checkpoint_if_long(journal, successor.follow_said(journal))
+                    checkpoint_if_long(journal, successor.follow_edits(journal))
                     count, took_over = successor.count(), (living.generation, successor.seq())
                     successor.close()
                     before = living.before if same_model else living.alone
@@ -217,7 +217,7 @@ class _Renewal:
                 return _known_whole(Successor.open(self.work, dimension, living.storage))
         shutil.rmtree(self.work, ignore_errors=True)
         successor = Successor.open(self.work, dimension, living.storage)
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             successor.one_photo_for_each_content()
             mark.write_text(wanted, encoding="ascii")
         return successor
@@ -236,7 +236,7 @@ class _Renewal:
         files = {}
         if kind.suffix:
             with (
-                disk_full_named(self.folder),
+                raising_disk_full(self.folder),
                 bar(f"indexing ({spec.kind})", " vectors", covered, quiet=self.quiet) as progress,
             ):
                 kind.build(vectors, path, spec, progress.update)
@@ -266,7 +266,7 @@ class _Renewal:
         home = manifest.folder(folder)
         files = {f"{home.name}/{name}": record for name, record in manifest.files.items()}
         manifest = manifest.model_copy(update={"files": files})
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             sync_folder(self.work)
             shutil.rmtree(home, ignore_errors=True)  # of a build that was killed
             self.work.rename(home)

@@ -22,7 +22,7 @@ from deepfood.errors import (
     ArtifactFormatError,
     ArtifactMissingError,
     PhotoError,
-    said_by_system,
+    system_error_text,
 )
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
@@ -136,7 +136,7 @@ class _Mender:
         except ArtifactError as error:
             done.append(f"the catalogue is left as it is: {error}")
         except OSError as error:
-            done.append(f"the catalogue is left as it is: {said_by_system(error)}")
+            done.append(f"the catalogue is left as it is: {system_error_text(error)}")
         if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
             done.append(self._write_index())  # else of altered vectors: in the next round
         return done

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepfood.artifacts import sync_folder, write_atomically
 from deepfood.errors import ArtifactCorruptError, ArtifactError
-from deepfood.gallery.fold import Fold, Said, facts_of, text_of
+from deepfood.gallery.fold import Fold, ManualEdits, addition_of, edits_to_json
 from deepfood.gallery.photo import REMOVED, Photo, crc_of
 from deepfood.gallery.record import BEGINNING, Record
 from deepfood.local.checkpoints import followed
@@ -51,7 +51,7 @@ def salvage(folder: Path, store: Store | None, by: str) -> list[str]:
             f"neither {journal.folder} nor the catalogue can be read: restore one from a copy"
         )
     if store is not None:
-        _believe(store, after)
+        _take_from_catalogue(store, after)
     for record in newer:
         lines += _apply(after, record, journal)
     new = _begun_again(folder, journal, whole.head.number, by)
@@ -70,7 +70,7 @@ def _apply(fold: Fold, record: Record, journal: Journal) -> list[str]:
     return []
 
 
-def _believe(store: Store, fold: Fold) -> None:
+def _take_from_catalogue(store: Store, fold: Fold) -> None:
     """Have a fold say what the catalogue says, wherever that is as it was written."""
     try:
         declared = store.attributes.declared()
@@ -100,8 +100,8 @@ def _believe(store: Store, fold: Fold) -> None:
             fold.put(sha256, _removed(said.added))
 
 
-def _removed(about: Mapping[str, Any]) -> Said:
-    return Said(removed={name: about[name] for name in ("file", "bytes", "modified_ns")})
+def _removed(about: Mapping[str, Any]) -> ManualEdits:
+    return ManualEdits(removed={name: about[name] for name in ("file", "bytes", "modified_ns")})
 
 
 def _is_complete(store: Store) -> bool:
@@ -114,16 +114,16 @@ def _is_complete(store: Store) -> bool:
         return False
 
 
-def _said(photo: Photo, values: dict[str, Any], before: Said) -> Said:
+def _said(photo: Photo, values: dict[str, Any], before: ManualEdits) -> ManualEdits:
     by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
     edit = {name: getattr(photo, name) for name in by_hand}
     added = None
     if photo.added:
-        facts = facts_of(photo, {})
+        facts = addition_of(photo, {})
         added = {name: facts[name] for name in facts if name != "sha256"}
         if before.added is not None:  # as it was added, not as it was edited since
             added = dict(before.added)
-    return Said(by_hand=by_hand, attributes=values, added=added, **edit)
+    return ManualEdits(by_hand=by_hand, attributes=values, added=added, **edit)
 
 
 def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
@@ -168,7 +168,7 @@ def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
     ]
     for start in range(0, len(changed), _BATCH):
         photos = [
-            {"sha256": sha256, "said": text_of(after[sha256])}
+            {"sha256": sha256, "said": edits_to_json(after[sha256])}
             for sha256 in changed[start : start + _BATCH]
         ]
         new.append("restore", by, {"photos": photos})

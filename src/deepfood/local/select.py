@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.gallery.filter_tree import Filter, Known, Mask, left_out_note, spelling_note
+from deepfood.gallery.filter_tree import Filter, IsKnown, Mask, left_out_note, spelling_note
 from deepfood.local.attributes import Attributes
 
 
@@ -28,7 +28,7 @@ def select(where: Filter, attributes: Attributes, rows: int) -> Selection:
     does not have; QueryError where it takes too long.
     """
     with attributes.snapshot() as now:
-        comparisons = [one for one in where.leaves() if not isinstance(one, Known)]
+        comparisons = [one for one in where.leaves() if not isinstance(one, IsKnown)]
         for leaf in where.leaves():
             leaf.check(now)
         true, possible = where.evaluate(now, rows)

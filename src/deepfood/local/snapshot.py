@@ -75,7 +75,7 @@ class Snapshot:
         count = int(np.count_nonzero(alive))
         return cls(stamp, manifest, store, vectors, alive, count, index, state.seq)
 
-    def caught_up(self) -> "Snapshot":
+    def with_new_changes(self) -> "Snapshot":
         """With the changes that were committed since."""
         state, holes = self.store.changed_since(self.seq)
         if state.seq == self.seq:

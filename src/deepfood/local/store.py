@@ -23,9 +23,9 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
-    disk_full_named,
+    raising_disk_full,
 )
-from deepfood.gallery.fold import Said, said_from
+from deepfood.gallery.fold import ManualEdits, edits_from_json
 from deepfood.gallery.photo import PHOTO_FIELDS, Photo, Skipped, crc_of, photo_from
 from deepfood.gallery.record import BEGINNING, Head
 from deepfood.index import Storage, VectorFile
@@ -90,7 +90,7 @@ class State(NamedTuple):
         return crc_of(self.next_row, self.seq, *self.head)
 
 
-class Entry(NamedTuple):
+class RowEntry(NamedTuple):
     """A row of `photos` as it stands."""
 
     row: int
@@ -133,7 +133,7 @@ class Store:
         try:
             if not path.is_file():
                 raise ArtifactMissingError(f"{path} is missing")
-            with disk_full_named(folder):  # its -shm needs some room, also to read
+            with raising_disk_full(folder):  # its -shm needs some room, also to read
                 reading, filtering = connect_to_read(path), connect_to_read(path)
                 return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
@@ -147,7 +147,7 @@ class Store:
 
     def copy_to(self, folder: Path) -> None:
         """Copy the catalogue, as it is at one moment, into another folder. Raises DiskFullError."""
-        with disk_full_named(folder), self._lock:
+        with raising_disk_full(folder), self._lock:
             copy = sqlite3.connect(folder / CATALOGUE)
             try:
                 self._db.backup(copy)
@@ -192,7 +192,7 @@ class Store:
 
         Raises ArtifactCorruptError where a change is altered or missing.
         """
-        with self._at_one_moment():
+        with self._read_transaction():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
         whole = all(
@@ -207,7 +207,7 @@ class Store:
 
         Raises ArtifactCorruptError where rows and changes do not agree.
         """
-        with self._at_one_moment():
+        with self._read_transaction():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE kind = 'remove'")
             holes = [row for _, row, _, _ in found]
@@ -234,19 +234,19 @@ class Store:
         for _ in self.rows():
             pass
 
-    def absent(self, sha256: str) -> Said | None:
+    def absent(self, sha256: str) -> ManualEdits | None:
         """What was said of a photo that is not here, or None."""
         for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
             if crc_of(sha256, text) != check:
                 raise self._altered(f"what it says of the absent photo {sha256[:ID_DIGITS]}")
-            return said_from(text)
+            return edits_from_json(text)
         return None
 
     def absent_hashes(self) -> set[str]:
         """SHA-256 of the photos of which `absent` tells."""
         return {sha256 for (sha256,) in self._all("SELECT sha256 FROM absent")}
 
-    def every_absent(self) -> Iterator[Said]:
+    def every_absent(self) -> Iterator[ManualEdits]:
         """What was said of each photo that is not here."""
         for sha256 in self.absent_hashes():
             if said := self.absent(sha256):
@@ -296,7 +296,7 @@ class Store:
 
     def skipped(self) -> list[Skipped]:
         """All files left out, by name. Raises ArtifactCorruptError where one is altered."""
-        with self._at_one_moment():
+        with self._read_transaction():
             self.check_sum("skipped")
             found = list(self.skipped_as_they_stand())
         for one, whole in found:
@@ -314,7 +314,7 @@ class Store:
 
     def check_sum(self, table: Literal["skipped", "absent"]) -> None:
         """Raise ArtifactCorruptError where rows of a table are missing or altered."""
-        with self._at_one_moment(), self._read_errors():
+        with self._read_transaction(), self._read_errors():
             if not sum_fits(self._db, table):
                 raise self._altered(f"its table `{table}`")
 
@@ -394,11 +394,11 @@ class Store:
         """Row, photo, and whether the row is as it was written; altered ones are read too."""
         return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
 
-    def entry_as_it_stands(self, row: int) -> Entry | None:
+    def entry_as_it_stands(self, row: int) -> RowEntry | None:
         """A row, whether it is as it was written or not."""
         sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
         for *said, crc, check in self._all(sql, row):
-            return Entry(row, photo_from(tuple(said)), crc, check)
+            return RowEntry(row, photo_from(tuple(said)), crc, check)
         return None
 
     def every_label(self) -> set[str]:
@@ -432,7 +432,7 @@ class Store:
         )
 
     @contextmanager
-    def _at_one_moment(self) -> Iterator[None]:
+    def _read_transaction(self) -> Iterator[None]:
         """Whoever writes meanwhile, all questions inside are answered from one state."""
         with self._lock, self._read_errors():
             own = not self._db.in_transaction

@@ -84,17 +84,17 @@ class Successor(FollowingStore):
                 "NOT EXISTS (SELECT 1 FROM main.photos m WHERE m.sha256 = s.same_as)",
                 (UNREADABLE,),
             )
-        self.follow_said(journal)
+        self.follow_edits(journal)
         self.note_skipped(unreadable(photo) for photo in lost)
 
-    def follow_said(self, journal: Journal) -> Fold:
+    def follow_edits(self, journal: Journal) -> Fold:
         """Take over the attributes that the journal has; after the first time, only what is new.
 
         Returns the journal's fold. Raises ArtifactCorruptError where it is damaged.
         """
         if self._fold is None:
             self._fold = fold_of(journal)
-            self.forget_said()
+            self.forget_edits()
             self.take_up(self._fold)
         else:
             news: set[str] = set()

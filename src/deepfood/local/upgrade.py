@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file, sync_folder
 from deepfood.data.locate import root_named
-from deepfood.errors import ArtifactError, disk_full_named
-from deepfood.gallery.fold import Fold, facts_of
-from deepfood.gallery.format1 import BATCH, contents_of_removed, said_of
+from deepfood.errors import ArtifactError, raising_disk_full
+from deepfood.gallery.fold import Fold, addition_of
+from deepfood.gallery.format1 import BATCH, contents_of_removed, records_of_format1
 from deepfood.gallery.photo import Skipped
 from deepfood.gallery.record import user
 from deepfood.local.checkpoints import fold_of
@@ -45,7 +45,7 @@ def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
     old = AnyGalleryManifest.read(folder)
     if old.format_version >= GalleryManifest.format_oldest:
         return []
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         earlier = read_earlier(old.folder(folder))
         _look_for_added(earlier, PhotoFiles(folder))
         there = {one.photo.sha256 for one in earlier.rows.values()}
@@ -91,12 +91,12 @@ def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped
         journal.append("declare", by, {"attributes": definitions})
     rows = earlier.rows
     for run in _runs(row for row, one in rows.items() if one.photo.added):
-        facts = [facts_of(rows[row].photo, {}) for row in run]
+        facts = [addition_of(rows[row].photo, {}) for row in run]
         crcs = [rows[row].crc for row in run]
         journal.append("add", by, {"photos": facts, "row": run[0], "crcs": crcs})
     values = {rows[row].photo.sha256: some for row, some in earlier.values.items()}
     photos = [one.photo for one in rows.values()]
-    for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+    for do, what in records_of_format1(photos, definitions, values, removed, journal.write_table):
         journal.append(do, by, what)
 
 

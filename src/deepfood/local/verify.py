@@ -100,7 +100,7 @@ def find_faults(
         if not journal.is_there:
             yield Fault(f"the journal: {journal.folder} is missing", "journal")
     except ArtifactError as error:
-        yield Fault(f"the journal: {said_shortly(error)}", _if_damaged(error, "journal"))
+        yield Fault(f"the journal: {short_error_text(error)}", _if_damaged(error, "journal"))
     yield from _checkpoint_faults(journal)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
@@ -162,12 +162,12 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         try:
             store.check_sum(table)
         except ArtifactError as error:
-            yield Fault(said_shortly(error), _if_damaged(error, "sums"))
+            yield Fault(short_error_text(error), _if_damaged(error, "sums"))
     try:
         store.check_ends()
         _, removed = store.changed_since(0)
     except ArtifactError as error:
-        yield Fault(said_shortly(error), _if_damaged(error, "state"))
+        yield Fault(short_error_text(error), _if_damaged(error, "state"))
         return
     holes, next_row = set(removed), store.next_row()
     for row in sorted(set(range(next_row)) - rows - holes):
@@ -186,12 +186,12 @@ def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
                 pass
         except ArtifactError as error:
             mend = _if_damaged(error, "aside")
-            yield Fault(said_shortly(error), mend, path=journal.table(sha256))
+            yield Fault(short_error_text(error), mend, path=journal.table(sha256))
     for path in checkpoints(journal):
         try:
             next(journal.records(read_checkpoint(path).head), None)
         except ArtifactError as error:
-            what = f"the checkpoint {path.name}: {said_shortly(error)}"
+            what = f"the checkpoint {path.name}: {short_error_text(error)}"
             yield Fault(what, _if_damaged(error, "drop"), path=path)
 
 
@@ -204,7 +204,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             return
     except ArtifactError as error:
         if store_is_sound(store):
-            yield Fault(said_shortly(error), _if_damaged(error, "journal"))
+            yield Fault(short_error_text(error), _if_damaged(error, "journal"))
         return
     try:
         declared = store.attributes.declared()
@@ -247,7 +247,7 @@ def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
     return mend if isinstance(error, ArtifactCorruptError | ArtifactMissingError) else None
 
 
-def said_shortly(error: ArtifactError) -> str:
+def short_error_text(error: ArtifactError) -> str:
     """What is wrong, without the advice to have it found by `verify`."""
     return str(error).partition(": run deepfood verify")[0]
 

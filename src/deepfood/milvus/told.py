@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deepfood.gallery.fold import Fold, Said
+from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import Column
@@ -28,8 +28,8 @@ def columns_of(fold: Fold) -> dict[str, Column]:
     }
 
 
-def said_by(photo: Photo, attributes: Mapping[str, Value]) -> Said:
+def said_by(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
     """What was said of a photo, by its row."""
     by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
     texts = {name: getattr(photo, name) for name in by_hand}
-    return Said(**texts, by_hand=by_hand, attributes=attributes)
+    return ManualEdits(**texts, by_hand=by_hand, attributes=attributes)

@@ -23,11 +23,11 @@ from deepfood.errors import (
 from deepfood.gallery.declared import (
     Declared,
     check_unused,
+    clean_values,
     no_attribute,
     settled,
-    values_said,
 )
-from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, text_of
+from deepfood.gallery.fold import ManualEdits, addition_of, edit_of, edits_to_json, removal_of
 from deepfood.gallery.history import undo_of
 from deepfood.gallery.named_photos import named_alike
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
@@ -73,7 +73,7 @@ class MilvusWriter(LivingRows):
 
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         columns = self.manifest.columns
-        ready = [(one, values_said(columns, one.attributes)) for one in new]
+        ready = [(one, clean_values(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
         absent = Absent(self._about).read(missing)
@@ -86,8 +86,8 @@ class MilvusWriter(LivingRows):
             if before is None:
                 photo = replace(one.photo, added=True)
                 self.stored.keep(photo, one.data)
-                added.append(facts_of(photo, values))
-                said = absent.get(photo.id, Said()).with_values(values)  # it is back
+                added.append(addition_of(photo, values))
+                said = absent.get(photo.id, ManualEdits()).with_values(values)  # it is back
                 rows[photo.id] = row_of(said.of(photo), one.vector, said.attributes, time.time_ns())
                 outcomes.append("added")
                 continue
@@ -122,7 +122,7 @@ class MilvusWriter(LivingRows):
         """
 
         def change() -> Photo:
-            values = values_said(self.manifest.columns, attributes or {})
+            values = clean_values(self.manifest.columns, attributes or {})
             before = self._named(name)
             photo = photo_of(before)
             after = edited(photo, edit_given(label, photo_name))
@@ -163,7 +163,7 @@ class MilvusWriter(LivingRows):
         """
         undo = undo_of(self.journal, number)
         said = [
-            {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+            {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
             for sha256, one in undo.before.items()
         ]
 

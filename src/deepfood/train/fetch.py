@@ -8,7 +8,7 @@ import httpx
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import beside
-from deepfood.errors import DownloadError, disk_full_named
+from deepfood.errors import DownloadError, raising_disk_full
 from deepfood.progress import bar
 
 #: Seconds to connect, and for each piece to arrive.
@@ -22,7 +22,7 @@ def fetch(url: str, to: Path, *, headers: dict[str, str] | None = None) -> None:
     `X-Linked-ETag`). Raises DownloadError within TIMEOUT_S of the last byte, and DiskFullError.
     """
     try:
-        with disk_full_named(to):
+        with raising_disk_full(to):
             to.parent.mkdir(parents=True, exist_ok=True)
             with beside(to) as new:
                 _stream(url, new, headers or {}, to.name)

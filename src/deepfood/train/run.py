@@ -12,7 +12,7 @@ import torch
 from deepfood.artifacts import MANIFEST, kind_of
 from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
-from deepfood.errors import ArtifactBusyError, ArtifactFormatError, disk_full_named
+from deepfood.errors import ArtifactBusyError, ArtifactFormatError, raising_disk_full
 from deepfood.locks import held
 from deepfood.model import ModelManifest
 from deepfood.photo import Limits
@@ -254,7 +254,7 @@ def _locked(folder: Path, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with held(folder / "lock", ArtifactBusyError(f"{folder} is in use by another training")):
         yield
