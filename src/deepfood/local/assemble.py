@@ -17,7 +17,7 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
-from deepfood.local.known import KnownFile
+from deepfood.local.known import EmbeddedFile
 from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
 from deepfood.local.store import Store
 from deepfood.model import Model
@@ -31,7 +31,7 @@ def assemble(
     generation: int,
     photos_root: Root,
     model: Model,
-    choice: Choice[KnownFile],
+    choice: Choice[EmbeddedFile],
     fold: Fold,
     spec: IndexSpec,
     storage: Storage,
@@ -106,7 +106,7 @@ def calibrate_store(
 
 
 def _in_chunks(
-    chosen: Sequence[tuple[Photo, KnownFile]],
+    chosen: Sequence[tuple[Photo, EmbeddedFile]],
 ) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
     """Photos with their vectors, gathered from wherever they were embedded."""
     last: dict[Store, int] = {}

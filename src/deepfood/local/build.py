@@ -38,7 +38,7 @@ from deepfood.local.checkpoints import checkpoint_if_long, fold_of
 from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.known import KnownFile, by_content, known_files, known_or_removed
+from deepfood.local.known import EmbeddedFile, by_content, known_files, known_or_removed
 from deepfood.local.leftovers import BUILDING, LOST_FOUND, remove_leftovers
 from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.manifest import (
@@ -268,7 +268,7 @@ def _is_reusable(living: GalleryManifest, embedder: Embedder, storage: Storage) 
     )
 
 
-def _gone(old: Store | None, choice: Choice[KnownFile], fold: Fold) -> tuple[str, ...]:
+def _gone(old: Store | None, choice: Choice[EmbeddedFile], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
     if old is None:
         return ()
@@ -302,7 +302,7 @@ def _is_current(
     store: Store,
     fold: Fold,
     source: PhotoSource,
-    known: dict[str, KnownFile],
+    known: dict[str, EmbeddedFile],
     limits: Limits,
     spec: IndexSpec,
     storage: Storage,

@@ -10,7 +10,7 @@ from deepfood.local.store import Store
 
 
 @dataclass(frozen=True)
-class KnownFile:
+class EmbeddedFile:
     """A file's vector (row `row` of `store`) and catalogue entry, or the reason it has none."""
 
     store: Store
@@ -33,34 +33,34 @@ class KnownFile:
         )
 
 
-def known_files(stores: list[Store]) -> dict[str, KnownFile]:
+def known_files(stores: list[Store]) -> dict[str, EmbeddedFile]:
     """By stored file name; what an earlier store in the list says comes before the later ones."""
-    known: dict[str, KnownFile] = {}
+    known: dict[str, EmbeddedFile] = {}
     for store in reversed(stores):
         by_content: dict[str, tuple[int, Photo]] = {}
         for row, photo in store.sound_rows():
             if not photo.added:
-                known[photo.file] = KnownFile(store, row, photo)
+                known[photo.file] = EmbeddedFile(store, row, photo)
             by_content[photo.sha256] = (row, photo)
         for skipped in store.sound_skipped():
             if skipped.same_as in by_content:
                 row, photo = by_content[skipped.same_as]
                 # The same bytes as a photo that is there: its vector serves this file too.
-                known[skipped.file] = KnownFile(
+                known[skipped.file] = EmbeddedFile(
                     store, row, replace(photo, modified_ns=skipped.modified_ns)
                 )
             else:
-                known[skipped.file] = KnownFile(store, -1, skipped)
+                known[skipped.file] = EmbeddedFile(store, -1, skipped)
     return known
 
 
-def known_or_removed(stores: list[Store], fold: Fold) -> dict[str, KnownFile]:
+def known_or_removed(stores: list[Store], fold: Fold) -> dict[str, EmbeddedFile]:
     """What earlier work says of files, by stored name, and which were removed by hand."""
-    known: dict[str, KnownFile] = {}
+    known: dict[str, EmbeddedFile] = {}
     for sha256 in fold:
         if removed := fold[sha256].removed:
             file, size, modified_ns = (removed[key] for key in ("file", "bytes", "modified_ns"))
-            known[file] = KnownFile(
+            known[file] = EmbeddedFile(
                 stores[0], -1, Skipped(file, REMOVED, size, modified_ns, sha256)
             )
     for file, one in known_files(stores).items():
@@ -77,10 +77,10 @@ def known_or_removed(stores: list[Store], fold: Fold) -> dict[str, KnownFile]:
     return known
 
 
-def by_content(stores: Iterable[Store]) -> dict[str, KnownFile]:
+def by_content(stores: Iterable[Store]) -> dict[str, EmbeddedFile]:
     """Where each photo's vector is, by SHA-256."""
     return {
-        photo.sha256: KnownFile(store, row, photo)
+        photo.sha256: EmbeddedFile(store, row, photo)
         for store in stores
         for row, photo in store.sound_rows()
     }
