@@ -301,7 +301,7 @@ def test_a_filter_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch
     attributes.db.commit()
     where = parse_filter("price < 3000 AND price != 5")
     with monkeypatch.context() as patched:
-        patched.setattr("deepfood.local.masks.FILTER_CPU_S", 0.0)
+        patched.setattr("deepfood.local.columns.FILTER_CPU_S", 0.0)
         with pytest.raises(QueryError, match=r"more than 0 s of work .* use fewer comparisons"):
             select(where, attributes, len(rows))
         assert not attributes.db.in_transaction  # so that the next one sees what is new

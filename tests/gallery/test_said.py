@@ -207,6 +207,22 @@ def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
     assert list(gallery_problems(out, quiet=True)) == []
 
 
+def test_a_build_with_a_changed_table_keeps_the_generation_before(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 4), tmp_path / "gallery"
+    for price in (1, 5):
+        rows = [f"plate-0000{seed}.jpg,{price}\n" for seed in range(4)]
+        (photos / "photos.csv").write_text("".join(["photo,price\n", *rows]))
+        build(photos, out, embedder)
+    before = GalleryManifest.read(out).before
+    assert before is not None
+    assert before.generation == 1
+    assert rollback(out, lambda model: embedder, quiet=True).count == 4
+    assert GalleryManifest.read(out).generation == 1
+    assert edits_to(out, 2)[2] == {"price": 5}, "what people said is kept"
+
+
 def test_history_tells_what_changed_when_and_who(
     gallery: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,9 +176,9 @@ class GrowingStore(Store):
         entries = []
         some_absent = self._all("SELECT 1 FROM absent LIMIT 1")
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
-            said = self.absent(photo.sha256) if some_absent else None
-            if said is not None:  # it is back
-                photo, values = said.of(photo), {**said.attributes, **values}
+            edits = self.absent(photo.sha256) if some_absent else None
+            if edits is not None:  # it is back
+                photo, values = edits.apply_to(photo), {**edits.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
             entries.append(_entry(row, photo, crc))
             known[row] = values
@@ -297,7 +297,7 @@ class GrowingStore(Store):
             declared = self.attributes.declared()
             if name not in declared:
                 raise no_attribute(declared, name)
-            absent = sum(name in said.attributes for said in self.every_absent())
+            absent = sum(name in edits.attributes for edits in self.every_absent())
             check_unused(name, self.attributes.known_counts()[name] + absent)
             self.attributes.drop(name)
             if self.journal is not None:
@@ -376,32 +376,32 @@ class GrowingStore(Store):
         """
         there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
         with self._transaction() as work:
-            said = [
+            photos = [
                 {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
                 for sha256, one in undo.before.items()
             ]
-            work.records.append(("restore", {"photos": said, "undoes": undo.number}))
-            for one in said:
+            work.records.append(("restore", {"photos": photos, "undoes": undo.number}))
+            for one in photos:
                 self.restore(work, one)
         return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
 
     def restore(self, work: Transaction, one: Mapping[str, Any]) -> None:
         """What a `restore` says of one photo, in a transaction."""
-        sha256, said = one["sha256"], edits_from_json(one["said"])
+        sha256, edits = one["sha256"], edits_from_json(one["said"])
         work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
         found = self._find(sha256)
         if found is None:
-            if said.by_hand or said.attributes:
-                self.keep_absent(work, sha256, said)
+            if edits.outlasts_photo:
+                self.keep_absent(work, sha256, edits)
             return
         row, photo = found
         unset = replace(photo, **one.get("texts", {}), label_edited=False, name_edited=False)
-        values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
-        self._update(work, {row: said.of(unset)}, {row: values})
+        values = dict.fromkeys(self.attributes.read(row)) | dict(edits.attributes)
+        self._update(work, {row: edits.apply_to(unset)}, {row: values})
 
-    def keep_absent(self, work: Transaction, sha256: str, said: ManualEdits) -> None:
+    def keep_absent(self, work: Transaction, sha256: str, edits: ManualEdits) -> None:
         """Keep what is said of a photo that is not here, in a transaction."""
-        text = edits_to_json(replace(said, added=None, removed=None))
+        text = edits_to_json(replace(edits, added=None, removed=None))
         work.db.execute(
             "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
         )
@@ -452,8 +452,8 @@ def _definition(one: Declared) -> dict[str, object]:
 
 def _entry(row: int, photo: Photo, crc: int, values_sum: int = 0) -> tuple[Any, ...]:
     """What `_INSERT` inserts."""
-    said = values_of(photo)
-    return row, *said, crc, crc_of(row, crc, *said), values_sum
+    fields = values_of(photo)
+    return row, *fields, crc, crc_of(row, crc, *fields), values_sum
 
 
 def _update_photo(db: sqlite3.Connection, row: int, photo: Photo) -> None:

@@ -1,5 +1,6 @@
-"""The gallery's manifest, the names of its parts on disk, and its own copy of its Model."""
+"""The gallery's manifest, the names of its parts on disk, its copy of its Model, and leftovers."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -17,6 +18,8 @@ from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model, ModelManifest, open_model
 
 MODELS = "models"
+#: What `verify --repair` could not use, and does not delete.
+LOST_FOUND = "lost+found"
 
 _GENERATION = "generation-"
 
@@ -173,3 +176,55 @@ def model_problems(copy: Path, fingerprint: str) -> list[str]:
     if manifest.fingerprint != fingerprint:
         return [f"{copy} is a copy of another Model"]
     return list(manifest.problems(copy, contents=True))
+
+
+def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
+    """Delete what no reader needs: earlier generations, their Models and indexes.
+
+    A server that still reads them keeps its files open.
+    """
+    for path in leftovers(out, manifest):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
+    """What belongs neither to the living generation nor to the one before."""
+    kept = [manifest, *([manifest.before] if manifest.before else [])]
+    folders = [one.folder(out) for one in kept]
+    models = [one.model_folder(out) for one in kept]
+    found = [path for path in out.iterdir() if is_generation(path) and path not in folders]
+    found += [path for path in (out / MODELS).glob("*") if path not in models]
+    for one in kept:
+        found += old_indexes(out, one)
+    return sorted(found)
+
+
+def remove_old_indexes(out: Path, manifest: GalleryManifest) -> None:
+    """Delete the index files that the living one has replaced."""
+    for path in old_indexes(out, manifest):
+        path.unlink(missing_ok=True)
+
+
+def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
+    """Index files in a generation's folder that its manifest does not name."""
+    folder = manifest.folder(out)
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name.startswith(("index-", ".index-"))
+        and path.relative_to(out).as_posix() not in manifest.files
+    ]
+
+
+def keep_aside(folder: Path, path: Path) -> Path:
+    """Move a file or folder to the gallery's lost+found, under a free name. Returns where it is."""
+    home = folder / LOST_FOUND
+    home.mkdir(exist_ok=True)
+    to, number = home / path.name, 1
+    while to.exists():
+        to, number = home / f"{path.name}.{number}", number + 1
+    shutil.move(path, to)
+    return to.relative_to(folder)

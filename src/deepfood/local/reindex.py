@@ -14,9 +14,13 @@ from deepfood.beside import name_beside
 from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.local.assemble import index_files
-from deepfood.local.leftovers import old_indexes, remove_old_indexes
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest, index_path
+from deepfood.local.manifest import (
+    GalleryManifest,
+    index_path,
+    old_indexes,
+    remove_old_indexes,
+)
 from deepfood.local.snapshot import Snapshot, check_vectors
 from deepfood.progress import bar
 

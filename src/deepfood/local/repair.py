@@ -33,14 +33,15 @@ from deepfood.local.assemble import index_files
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import keep_aside, remove_old_indexes
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
     AnyGalleryManifest,
     GalleryManifest,
     index_path,
+    keep_aside,
     keep_model,
     manifest_copies,
+    remove_old_indexes,
 )
 from deepfood.local.photo_files import PhotoFiles, place_of
 from deepfood.local.salvage import count_anew, salvage

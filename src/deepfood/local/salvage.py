@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from deepfood.gallery.record import BEGINNING, Record
 from deepfood.local.checkpoints import followed
 from deepfood.local.connections import unusable
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.leftovers import LOST_FOUND
+from deepfood.local.manifest import LOST_FOUND
 from deepfood.local.store import State, Store
 from deepfood.local.sums import sum_again
 
@@ -83,7 +84,7 @@ def _take_from_catalogue(store: Store, fold: Fold) -> None:
         there.add(photo.sha256)
         values, altered = store.attributes.as_they_stand([row])
         if not altered:
-            fold.put(photo.sha256, _said(photo, values[row], fold[photo.sha256]))
+            fold.put(photo.sha256, _edits(photo, values[row], fold[photo.sha256]))
     for left_out in store.sound_skipped():
         sha256 = left_out.same_as
         if left_out.reason == REMOVED and sha256 and fold[sha256].removed is None:
@@ -93,11 +94,11 @@ def _take_from_catalogue(store: Store, fold: Fold) -> None:
     for name in fold.definitions.keys() - declared:
         fold.drop(name)
     for sha256 in {*fold, *store.absent_hashes()} - there:
-        said, absent = fold[sha256], store.absent(sha256)
+        edits, absent = fold[sha256], store.absent(sha256)
         if absent is not None:
             fold.put(sha256, absent)
-        elif said.added is not None:  # the record of its removal is lost
-            fold.put(sha256, _removed(said.added))
+        elif edits.added is not None:  # the record of its removal is lost
+            fold.put(sha256, _removed(edits.added))
 
 
 def _removed(about: Mapping[str, Any]) -> ManualEdits:
@@ -114,16 +115,15 @@ def _is_complete(store: Store) -> bool:
         return False
 
 
-def _said(photo: Photo, values: dict[str, Any], before: ManualEdits) -> ManualEdits:
-    by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
-    edit = {name: getattr(photo, name) for name in by_hand}
+def _edits(photo: Photo, values: dict[str, Any], before: ManualEdits) -> ManualEdits:
+    """The edits that a sound row shows; `before` are those that the readable records show."""
     added = None
     if photo.added:
         facts = addition_of(photo, {})
         added = {name: facts[name] for name in facts if name != "sha256"}
         if before.added is not None:  # as it was added, not as it was edited since
             added = dict(before.added)
-    return ManualEdits(by_hand=by_hand, attributes=values, added=added, **edit)
+    return replace(ManualEdits.from_photo(photo, values), added=added)
 
 
 def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
@@ -147,7 +147,7 @@ def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
 
 
 def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
-    """Records of all that is so `after`, and is not said by the `whole` beginning."""
+    """Records of all that is so `after`, and is not edits by the `whole` beginning."""
     declared = {
         name: {"type": one.type, "safety": one.safety}
         for name, one in after.definitions.items()

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.gallery.filter_tree import Filter, IsKnown, Mask, left_out_note, spelling_note
+from deepfood.gallery.filter_tree import Filter, IsKnown, left_out_note, spelling_note
+from deepfood.index import Mask
 from deepfood.local.attributes import Attributes
 
 

@@ -249,8 +249,8 @@ class Store:
     def every_absent(self) -> Iterator[ManualEdits]:
         """What was said of each photo that is not here."""
         for sha256 in self.absent_hashes():
-            if said := self.absent(sha256):
-                yield said
+            if edits := self.absent(sha256):
+                yield edits
 
     def at(self, rows: Iterable[int]) -> dict[int, Photo]:
         """The photos of some rows; holes are left out."""
@@ -341,7 +341,7 @@ class Store:
     def integrity_problems(self) -> list[str]:
         """What SQLite itself finds wrong."""
         found = self._all("PRAGMA integrity_check")
-        return [" ".join(said.split()) for (said,) in found if said != "ok"]
+        return [" ".join(line.split()) for (line,) in found if line != "ok"]
 
     def sound_rows(self) -> Iterator[tuple[int, Photo]]:
         """Rows and photos that are as they were written, vectors and all, by row."""
@@ -360,9 +360,9 @@ class Store:
             for row in range(self.next_row()):
                 with suppress(ArtifactCorruptError):
                     found += self._all(f"{sql} WHERE row = ?", row)
-        for row, *said, crc, check in found:
-            if crc_of(row, crc, *said) == check:
-                yield row, photo_from(tuple(said)), crc
+        for row, *fields, crc, check in found:
+            if crc_of(row, crc, *fields) == check:
+                yield row, photo_from(tuple(fields)), crc
 
     def sound_skipped(self) -> Iterator[Skipped]:
         """Skipped files of which the catalogue says what was written."""
@@ -397,8 +397,8 @@ class Store:
     def entry_as_it_stands(self, row: int) -> RowEntry | None:
         """A row, whether it is as it was written or not."""
         sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
-        for *said, crc, check in self._all(sql, row):
-            return RowEntry(row, photo_from(tuple(said)), crc, check)
+        for *fields, crc, check in self._all(sql, row):
+            return RowEntry(row, photo_from(tuple(fields)), crc, check)
         return None
 
     def every_label(self) -> set[str]:
@@ -411,13 +411,13 @@ class Store:
 
     def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
         columns = "file, reason, bytes, modified_ns, same_as, checksum"
-        for *said, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
-            yield Skipped(*said), crc_of(*said) == check
+        for *fields, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
+            yield Skipped(*fields), crc_of(*fields) == check
 
     def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
         sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
-        for row, *said, crc, check in self._all(sql, *values):
-            yield row, photo_from(tuple(said)), crc_of(row, crc, *said) == check
+        for row, *fields, crc, check in self._all(sql, *values):
+            yield row, photo_from(tuple(fields)), crc_of(row, crc, *fields) == check
 
     def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
         for row, photo, whole in self._read(where, *values):

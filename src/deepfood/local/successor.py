@@ -60,11 +60,11 @@ class Successor(FollowingStore):
             changed = dict(
                 db.execute(f"SELECT m.row, l.row {_IN_BOTH} WHERE {_CHANGED}").fetchall()
             )
-        said = living.at([*(row for (row,) in lacking), *changed.values()])
+        photos = living.at([*(row for (row,) in lacking), *changed.values()])
         return Differences(
-            [said[row] for (row,) in lacking if row in said],
+            [photos[row] for (row,) in lacking if row in photos],
             [row for (row,) in gone],
-            {mine: said[row] for mine, row in changed.items() if row in said},
+            {mine: photos[row] for mine, row in changed.items() if row in photos},
         )
 
     def follow(self, living: Store, journal: Journal, lost: Sequence[Photo] = ()) -> None:
@@ -94,14 +94,13 @@ class Successor(FollowingStore):
         """
         if self._fold is None:
             self._fold = fold_of(journal)
-            self.forget_edits()
-            self.take_up(self._fold)
+            self.apply_fold(self._fold)
         else:
             news: set[str] = set()
             for record in journal.records(self._fold.head):
                 self._fold.apply(record, journal)
                 news |= touched(record, journal)
-            self.take_up_some(self._fold, news, self._followed)
+            self.apply_fold(self._fold, news, self._followed)
         self._followed = self.next_row()
         return self._fold
 

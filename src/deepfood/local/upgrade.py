@@ -25,8 +25,13 @@ from deepfood.local.checkpoints import fold_of
 from deepfood.local.earlier import Earlier, EarlierRow, copy_earlier, read_earlier
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import keep_aside, remove_leftovers
-from deepfood.local.manifest import AnyGalleryManifest, GalleryManifest, generation_folder
+from deepfood.local.manifest import (
+    AnyGalleryManifest,
+    GalleryManifest,
+    generation_folder,
+    keep_aside,
+    remove_leftovers,
+)
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.store import CATALOGUE
 
@@ -111,7 +116,7 @@ def _write_generation(
         store.one_photo_for_each_content()
         store.take_over(earlier.rows, earlier.next_row, earlier.holes)
         store.note_skipped(skipped)
-        store.take_up(fold)
+        store.apply_fold(fold)
         vectors = store.vectors_path
     _share(old.folder(folder) / vectors.name, vectors)
     files = {}

@@ -23,14 +23,17 @@ from deepfood.errors import (
     PhotoMissingError,
 )
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.fold import Fold
+from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, VectorFile
 from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.checkpoints import checkpoints, followed, read_checkpoint
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import leftovers
-from deepfood.local.manifest import GalleryManifest, model_problems
+from deepfood.local.manifest import (
+    GalleryManifest,
+    leftovers,
+    model_problems,
+)
 from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
 from deepfood.local.recover import check_head
 from deepfood.local.store import Store
@@ -219,20 +222,19 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
         for row in altered:
             yield Fault(f"an attribute of row {row} is altered or missing", "said")
         for row, photo in batch:
-            said = fold[photo.sha256]
+            edits = fold[photo.sha256]
             seen.add(photo.sha256)
-            by_hand = photo.label_edited, photo.name_edited
-            same = by_hand == ("label" in said.by_hand, "name" in said.by_hand)
-            same &= said.of(photo) == photo
-            if not same or (row not in altered and known[row] != said.attributes):
+            same = {*ManualEdits.from_photo(photo).by_hand} == {*edits.by_hand}
+            same &= edits.apply_to(photo) == photo
+            if not same or (row not in altered and known[row] != edits.attributes):
                 what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
                 yield Fault(what, "said")
-            if said.removed is not None or photo.added != (said.added is not None):
+            if edits.removed is not None or photo.added != (edits.added is not None):
                 what = f"row {row} ({photo.file}) was added or removed otherwise than it says"
                 yield Fault(what, "said")
     for sha256 in fold:
-        said = fold[sha256]
-        if sha256 not in seen and not said.removed and (said.by_hand or said.attributes):
+        edits = fold[sha256]
+        if sha256 not in seen and not edits.removed and edits.outlasts_photo:
             try:
                 kept = store.absent(sha256)
             except ArtifactError:

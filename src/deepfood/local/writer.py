@@ -83,9 +83,9 @@ class GalleryWriter:
                     known[row] = after
                     values[row] = {**values.get(row, {}), **one.attributes}
             elif sha256 in coming:
-                before, said = coming[sha256].photo, coming[sha256].attributes
+                before, given = coming[sha256].photo, coming[sha256].attributes
                 after = relabelled(before, one.photo)
-                coming[sha256] = replace(one, photo=after, attributes={**said, **one.attributes})
+                coming[sha256] = replace(one, photo=after, attributes={**given, **one.attributes})
                 same = after == before and not one.attributes
                 outcomes.append("unchanged" if same else "updated")
             else:

@@ -41,7 +41,7 @@ class Absent:
         wanted: dict[str, str] = {}
         for sha256 in fold:
             said = fold[sha256]
-            if sha256 not in there and said.removed is None and (said.by_hand or said.attributes):
+            if sha256 not in there and said.removed is None and said.outlasts_photo:
                 wanted[f"{_KEY}/{photo_id(sha256)}"] = edits_to_json(said)
         now = {str(row["id"]): row["text"] for row in self._about.every(_KEY, 0, ["id", "text"])}
         self._write({one: text for one, text in wanted.items() if now.get(one) != text})

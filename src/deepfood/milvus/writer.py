@@ -88,7 +88,9 @@ class MilvusWriter(LivingRows):
                 self.stored.keep(photo, one.data)
                 added.append(addition_of(photo, values))
                 said = absent.get(photo.id, ManualEdits()).with_values(values)  # it is back
-                rows[photo.id] = row_of(said.of(photo), one.vector, said.attributes, time.time_ns())
+                rows[photo.id] = row_of(
+                    said.apply_to(photo), one.vector, said.attributes, time.time_ns()
+                )
                 outcomes.append("added")
                 continue
             photo = photo_of(before)
@@ -174,7 +176,7 @@ class MilvusWriter(LivingRows):
             for row in rows.values():
                 was, photo = undo.before[row["sha256"]], photo_of(row)
                 texts: dict[str, Any] = {**undo.texts.get(photo.sha256, {})}
-                now = was.of(replace(photo, **texts, label_edited=False, name_edited=False))
+                now = was.apply_to(replace(photo, **texts, label_edited=False, name_edited=False))
                 vector = np.array(row["vector"], np.float32)
                 after.append((now, row_of(now, vector, was.attributes, row[WRITTEN])))
             self.write([row for _, row in after])
