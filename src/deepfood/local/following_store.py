@@ -1,4 +1,4 @@
-"""A Store that is brought to say what the journal says: by a fold of it, or record by record."""
+"""A Store that follows the journal: by a fold of it, or record by record."""
 
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from deepfood.local.growing_store import GrowingStore, Transaction, Values
 from deepfood.local.journal import Journal
 from deepfood.local.sums import sum_again
 
-#: The unit vectors, float32 [dimension], of photos that were added, or None where there is none.
+#: Returns the unit vectors, float32 [dimension], of added photos, None for a photo without one.
 #: Raises an ArtifactError.
 Embed = Callable[[Sequence[Photo]], Sequence[npt.NDArray[np.float32] | None]]
 
 
 class FollowingStore(GrowingStore):
-    """Every method raises DiskFullError, and has then done nothing."""
+    """Every method may raise DiskFullError; it has then changed nothing."""
 
     def apply_fold(self, fold: Fold, changed: Iterable[str] | None = None, after: int = 0) -> None:
         """Write the attributes of a fold for the photos here, and keep its edits of absent ones.
@@ -78,9 +78,9 @@ class FollowingStore(GrowingStore):
             self.attributes.write_many(name, column)
 
     def follow_journal(self, fold: Fold, embed: Embed) -> None:
-        """Have the catalogue say what a fold says, whatever it says now; the rows must be sound.
+        """Bring the catalogue to a fold, for repair. The rows must be sound.
 
-        `embed` gives the vectors of photos that were added and are not here. For repair.
+        `embed` returns the vectors of added photos that are not here.
         """
         removed = {row: photo for row, photo in self.rows() if fold[photo.sha256].removed}
         lacking = [photo for sha256, photo in fold.added() if not self.has(sha256)]
@@ -106,9 +106,9 @@ class FollowingStore(GrowingStore):
     def apply(
         self, record: Record, journal: Journal, embed: Embed, gone: Container[str] = ()
     ) -> None:
-        """Take in the next record of a journal. Raises ArtifactError where a vector is lacking.
+        """Apply the next record of a journal. Raises ArtifactError where a vector is missing.
 
-        `gone` are photos that a later record removes: their bytes may be deleted by now.
+        `gone` are photos that a later record removes: their bytes may be deleted already.
         """
         with self._transaction() as work:
             absent = Fold()  # the edits of photos that are not here
@@ -168,9 +168,9 @@ class FollowingStore(GrowingStore):
     def _embed_behind(
         self, photos: Sequence[Photo], embed: Embed
     ) -> tuple[list[Photo], list[int], list[int]]:
-        """Write the vectors of photos behind the last row, of those that have one.
+        """Append the vectors of photos behind the last row, of those that have one.
 
-        Which these are, the CRC-32 of their vectors, and their places in `photos`.
+        Returns these photos, the CRC-32 of their vectors, and their places in `photos`.
         """
         found = list(enumerate(embed(photos)))
         there = [place for place, vector in found if vector is not None]
@@ -185,7 +185,7 @@ class FollowingStore(GrowingStore):
         return [photos[place] for place in there], crcs.tolist(), there
 
     def _crcs_in_place(self, record: Record, photos: Sequence[Photo]) -> list[int] | None:
-        """The CRC-32 of each photo's vector, if the vectors are in the file behind the last row."""
+        """The CRC-32 of each vector, if the file has them behind the last row already."""
         start, crcs = self.next_row(), list(record.what["crcs"])
         if record.what["row"] != start or any(self.has(photo.sha256) for photo in photos):
             return None

@@ -1,4 +1,4 @@
-"""The lock that makes a writer the only one; whoever only reads never asks for it."""
+"""The write lock of a gallery. Readers never take it."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Take the tail into the index: in the background, beside a writer and readers.
+"""Index the tail, in the background, beside a writer and readers.
 
-Rows that were added since the index was written, its tail, are scanned at each search. When there
-are many, a new file of the index is written, which covers them too, and committed.
+Rows that were added after the index was written form its tail, which each search scans. When there
+are many, a new index that covers them is written and committed.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from deepfood.local.manifest import (
 from deepfood.local.snapshot import Snapshot, check_vectors
 from deepfood.progress import bar
 
-#: Scanning so many rows takes about a millisecond; for large galleries it is a 200th of all.
+#: A tail of this many rows is scanned in about a millisecond; in large galleries, a 200th of all.
 TAIL_ROWS, TAIL_SHARE = 1000, 1 / 200
 
 _LOCK = ".reindex.lock"
-#: How long a commit waits for a writer; a build may take longer, and then makes an index anyway.
+#: How long a commit waits for a writer. A build may take longer, and makes a new index anyway.
 _WAIT_S = 30.0
 
 
 def wants_reindex(now: Snapshot) -> bool:
-    """Whether the tail is so long that searching gets slow."""
+    """Whether the tail is long enough to slow searches down."""
     spec = _spec(now)
     if spec.kind != now.manifest.index.kind:
         return True
@@ -44,11 +44,11 @@ def wants_reindex(now: Snapshot) -> bool:
 
 
 def reindex(folder: Path, *, quiet: bool = False) -> bool:
-    """Write an index of all rows there are now, and commit it; False where somebody else does.
+    """Write an index of all rows, and commit it. False where another process does so.
 
-    Nobody waits meanwhile: only the commit takes the lock. Vectors, and the index that is grown,
-    are compared with their checksums however large they are, since what is made of them gets a new
-    one. Raises ArtifactError, DiskFullError.
+    Only the commit takes the write lock. Vectors, and an index that is extended, are compared with
+    their checksums whatever their size, as the result gets a new checksum. Raises ArtifactError,
+    DiskFullError.
     """
     try:
         lock = FileLock(folder / _LOCK).acquire(blocking=False)
@@ -62,8 +62,8 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
         kind = INDEXES[spec.kind]
         covered = len(now.vectors)
         if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
-            # The file would have the name of the one that is in use, and perhaps another content:
-            # killed before the commit, it would leave a manifest that says otherwise.
+            # The file would replace the one in use, perhaps with other bytes: killed before the
+            # commit, that would leave a manifest with another checksum.
             now.store.close()
             return True
         path = index_path(manifest.folder(folder), spec, covered)
@@ -88,7 +88,7 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
         with only_writer(folder, _WAIT_S):
             latest = GalleryManifest.read(folder)
             if latest.generation != manifest.generation:
-                path.unlink(missing_ok=True)  # a build has come in between, with its own index
+                path.unlink(missing_ok=True)  # a build was faster, with its own index
                 return False
             files = index_files(folder, path) if kind.suffix else {}
             changed = {"index": spec, "covered": covered, "files": files}
@@ -98,9 +98,9 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
 
 
 def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
-    """Delete files of an index that was killed before its commit; one that is at work is left be.
+    """Delete index files of a process that was killed before its commit.
 
-    For who has the writer's lock: `manifest` is the living one.
+    For the holder of the write lock; `manifest` is the living one.
     """
     if not old_indexes(folder, manifest):
         return
@@ -109,7 +109,7 @@ def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
 
 
 def _spec(now: Snapshot) -> IndexSpec:
-    """The index that so many photos want."""
+    """The index that fits the number of photos."""
     spec = now.manifest.index
     if now.manifest.index_by_size:
         spec = spec.model_copy(update={"kind": "auto"})

@@ -28,7 +28,7 @@ from deepfood.local.manifest import (
 from deepfood.local.recover import replay
 from deepfood.local.reindex import reindex, wants_reindex
 from deepfood.local.renew import WAIT_S, only_renewal
-from deepfood.local.snapshot import Snapshot, open_store, stamp_of
+from deepfood.local.snapshot import Snapshot, manifest_stamp, open_store
 from deepfood.model import Model, open_model
 
 
@@ -100,7 +100,7 @@ def _check_whole(folder: Path, before: GalleryManifest) -> None:
     """Raise an ArtifactError where the generation before is damaged."""
     store = open_store(folder, before)
     with contextlib.closing(store):
-        Snapshot.of(folder, stamp_of(folder), before, store, contents=True)
+        Snapshot.of(folder, manifest_stamp(folder), before, store, contents=True)
 
 
 def _swap(folder: Path, store: FollowingStore) -> GalleryManifest:

@@ -23,7 +23,7 @@ from deepfood.local.manifest import GalleryManifest
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.recover import open_to_change
 from deepfood.local.reindex import drop_unfinished
-from deepfood.local.snapshot import stamp_of
+from deepfood.local.snapshot import manifest_stamp
 from deepfood.model import Model
 
 
@@ -47,10 +47,10 @@ class GalleryWriter:
         each change, the system's user where it is empty. Raises ArtifactBusyError where
         another writer is still at it after `wait_s` seconds, or another ArtifactError.
         """
-        stamp = stamp_of(folder)
+        stamp = manifest_stamp(folder)
         manifest = GalleryManifest.read(folder)  # before the lock, which would make its file
         with only_writer(folder, wait_s):
-            if stamp_of(folder) != stamp:
+            if manifest_stamp(folder) != stamp:
                 manifest = GalleryManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
