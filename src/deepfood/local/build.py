@@ -1,12 +1,12 @@
-"""Build a gallery: list -> embed -> assemble -> index -> commit. Interrupted builds go on.
+"""Build a gallery: list -> embed -> assemble -> index -> commit. An interrupted build is resumed.
 
-Embedding, the long part, is written to `building/`, a Store that only grows: a build that was
-stopped, or killed, finds there what it had finished. Assembling copies the vectors in the source's
-order into a new generation beside the living one; the manifest's rename makes it the gallery.
+The embeddings are written to `building/`, a Store that only grows, where the next build finds what
+a stopped one had finished. Then their vectors are copied, in the order of the source, into a new
+generation beside the living one; the rename of the manifest makes it the gallery.
 
-A gallery follows its source. What people said of its photos is in the journal, by content, and a
-build never decides it: photos that were added stay, as do labels, names and attributes, and a
-photo that was removed stays out. The generation before is kept, for `rollback`.
+A gallery follows its source. Manual edits are in the journal, by content, and a build applies them:
+added photos, labels, names and attributes stay, and removed photos stay out. The generation before
+is kept for `rollback`.
 """
 
 import contextlib
@@ -76,13 +76,13 @@ def build_gallery(
     reading: Reading = read_photos,
     quiet: bool = False,
 ) -> BuildReport[GalleryManifest]:
-    """Make `out` a gallery of `source`; photos that were embedded before are not embedded again.
+    """Make `out` a gallery of `source`. Photos that were embedded before are not embedded again.
 
-    `reading` says who embeds them. A file that is no usable photo is recorded with its reason and
-    never stops the build. Raises DatasetError where no photo is usable, `out` holds something
-    else, or photos would be lost without `consent`; ArtifactBusyError where another process is
-    writing `out`, another ArtifactError where its journal is damaged, DiskFullError, and what
-    `reading` does.
+    `reading` embeds them. A file that is no usable photo is recorded with the reason, and does not
+    stop the build. Raises DatasetError where no photo is usable, `out` holds something else, or
+    photos would be lost without `consent`; ArtifactBusyError where another process is writing
+    `out`; another ArtifactError where its journal is damaged; DiskFullError; and what `reading`
+    raises.
     """
     started = time.monotonic()
     target = _Target(source, out, embedder, spec, storage)
@@ -177,11 +177,11 @@ class _Work:
 
 
 def _refuse_other_folders(out: Path) -> None:
-    """Never write into a folder that holds something else."""
+    """Raise DatasetError where the folder holds something else than a gallery."""
     if out.exists() and not out.is_dir():
         raise DatasetError(f"{out} is a file: give a folder for the gallery")
     with contextlib.suppress(ArtifactError):
-        if is_gallery(out):  # also one of an earlier format, which had no journal
+        if is_gallery(out):  # also of format 1, which had no journal
             return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
     if out.is_dir() and not (out / JOURNAL).is_dir():
@@ -195,7 +195,7 @@ def _refuse_other_folders(out: Path) -> None:
 
 
 def _living_manifest(out: Path, consent: Consent) -> GalleryManifest | None:
-    """The manifest. Raises an ArtifactError where there was one, and it cannot be read."""
+    """The manifest, None where there was none. Raises an ArtifactError where it is unreadable."""
     try:
         return GalleryManifest.read(out)
     except ArtifactMissingError as error:
@@ -212,17 +212,17 @@ _WAY_OUT = "or build with --discard, which embeds all photos again and keeps wha
 
 
 def _next_generation(out: Path, living: GalleryManifest | None) -> int:
-    """Later than any that is there, also where the manifest is not."""
+    """A number above all existing generations, with or without a manifest."""
     there = [int(path.name[-6:]) for path in out.iterdir() if is_generation(path)]
     return max([*there, living.next_generation - 1 if living else 0]) + 1
 
 
 @contextlib.contextmanager
 def _open_living(target: _Target, journal: Journal, consent: Consent) -> Iterator[_Living]:
-    """The gallery that is there, if any, its Store open.
+    """Open the existing gallery, if any.
 
     Raises DatasetError for one of another source, ArtifactCorruptError for a damaged journal, and
-    ArtifactError where the catalogue may not be read: it is perhaps whole.
+    ArtifactError where the catalogue may not be read: it may be intact.
     """
     out, root = target.out, target.source.root
     manifest = _living_manifest(out, consent)
@@ -359,7 +359,7 @@ def _gone(sound: SoundRows | None, choice: Choice[EmbeddedFile], fold: Fold) -> 
 
 
 def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
-    """The unfinished work of an earlier build, if it was made with the same Model."""
+    """Open the work of an unfinished build with the same Model, else begin anew."""
     folder = out / BUILDING
     mark = folder / "model"
     if not mark.is_file() or mark.read_text() != embedder.model.fingerprint:
@@ -382,7 +382,7 @@ def _is_current(
     table: Table[str] | None,
     journal: Journal,
 ) -> bool:
-    """Whether building would give what is there already."""
+    """Whether a build would change nothing."""
     source, out, manifest, store = target.source, target.out, living.manifest, sound.store
     assert manifest is not None
     known = known_or_removed([sound], fold)

@@ -1,6 +1,6 @@
-"""Check a gallery to the last byte: journal, catalogue, vectors, index, Model, photos, leftovers.
+"""Check every byte of a gallery: journal, catalogue, vectors, index, Model, photos, leftovers.
 
-The journal is what people said; the catalogue must say the same, and be whole in itself.
+The catalogue must match its own checksums, and agree with the journal.
 """
 
 import contextlib
@@ -39,10 +39,11 @@ from deepfood.local.recover import check_head
 from deepfood.local.store import Store
 from deepfood.progress import bar
 
-#: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
-#: again; salvage the journal; count rows and changes anew; look at the photo of a row again; make
-#: a row a hole; forget a skipped file; have the catalogue say what the journal says; delete a
-#: path; keep a file aside that belongs to nothing.
+#: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
+#: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
+#: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
+#: recompute `sums`; apply the journal to the catalogue (`said`); delete a path (`drop`); move a
+#: file to lost+found (`aside`).
 Mend = Literal[
     "index",
     "model",
@@ -65,7 +66,7 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, in a line, and what can be done about it; None where nothing can, here."""
+    """A fault, in a line, and its repair; None where there is none."""
 
     what: str
     mend: Mend | None = None
@@ -77,9 +78,9 @@ class Fault:
 def gallery_problems(
     folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[str]:
-    """One line for each fault found; none means that the gallery is whole.
+    """One line for each fault; no line means that the gallery is intact.
 
-    Raises an ArtifactError where there is no readable manifest to check against.
+    Raises an ArtifactError where the manifest cannot be read.
     """
     return (fault.what for fault in find_faults(folder, photos_root, quiet=quiet))
 
@@ -87,7 +88,7 @@ def gallery_problems(
 def find_faults(
     folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[Fault]:
-    """Every fault. What a writer does meanwhile is none, nor what the next one cleans up."""
+    """Every fault. Work in progress, and what the next writer cleans up, is none."""
     manifest = GalleryManifest.read(folder)
     for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
         yield Fault(f"the copy of the Model: {problem}", "model")
@@ -99,7 +100,7 @@ def find_faults(
         yield from _faults_before(folder, manifest.before)
     journal, fold = Journal(folder), None
     try:
-        fold = followed(Fold(), journal)  # every record, also where a checkpoint tells of them
+        fold = followed(Fold(), journal)  # every record, without checkpoints
         if not journal.is_there:
             yield Fault(f"the journal: {journal.folder} is missing", "journal")
     except ArtifactError as error:
@@ -118,14 +119,14 @@ def find_faults(
         root = root_named(photos_root or manifest.photos_root)
         yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
         yield from _orphans(folder, manifest, store)
-    except ArtifactError as error:  # what is not damaged cannot be told from what is
+    except ArtifactError as error:  # nothing more can be checked
         yield Fault(f"{error}: build the gallery again")
     finally:
         store.close()
 
 
 def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
-    """What would keep one from going back; nothing that lives is harmed by it."""
+    """Faults that prevent a rollback. They do not harm the living generation."""
     problems = [
         *model_problems(before.model_folder(folder), before.model_fingerprint),
         *before.problems(folder, contents=True),
@@ -143,7 +144,7 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
 
 
 def catalogue_faults(store: Store) -> Iterator[Fault]:
-    """What is wrong within a catalogue, by its own checksums."""
+    """Faults of a catalogue by its own checksums."""
     yield from _row_faults(store)
     for altered in attribute_faults(store.attributes):
         yield Fault(altered, "said")
@@ -182,7 +183,7 @@ def _row_faults(store: Store) -> Iterator[Fault]:
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
-    """Checkpoints, which must be of a record that is there, and tables that builds compare with."""
+    """Faults of checkpoints, which must belong to an existing record, and of tables."""
     for sha256 in journal.tables():
         try:
             for _ in journal.read_table(sha256):
@@ -199,7 +200,7 @@ def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
 
 
 def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
-    """Where the catalogue does not say what the journal says."""
+    """Where catalogue and journal disagree."""
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
@@ -212,7 +213,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
     try:
         declared = store.attributes.declared()
     except ArtifactError:
-        return  # altered, as was said
+        return  # altered, which is reported above
     definitions = {name: Definition(one.type, one.safety) for name, one in declared.items()}
     if definitions != fold.definitions:
         yield Fault("the catalogue has other attributes than the journal", "said")
@@ -245,12 +246,12 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
 
 
 def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
-    """How to mend it; None for what the system does not let us read, which is perhaps whole."""
+    """The repair; None where the system refused to read, as the file may be intact."""
     return mend if isinstance(error, ArtifactCorruptError | ArtifactMissingError) else None
 
 
 def short_error_text(error: ArtifactError) -> str:
-    """What is wrong, without the advice to have it found by `verify`."""
+    """The message without the advice to run `verify`."""
     return str(error).partition(": run deepfood verify")[0]
 
 
@@ -261,7 +262,7 @@ def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Phot
 
 
 def store_is_sound(store: Store) -> bool:
-    """Whether what the catalogue says of its own state can be believed."""
+    """Whether the state of the catalogue matches its checksum."""
     try:
         store.state()
     except ArtifactError:
@@ -289,7 +290,7 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
 
 
 def _rows_of(store: Store) -> int:
-    """How many rows there are, as far as anybody can tell."""
+    """The number of rows, or the best guess."""
     try:
         return store.next_row()
     except ArtifactError:
@@ -300,7 +301,7 @@ def _rows_of(store: Store) -> int:
 def _photo_faults(
     store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
 ) -> Iterator[Fault]:
-    """In the catalogue's order. Threads wait for a bucket, each with one photo in memory."""
+    """Faults of photos, in the order of rows. Threads read ahead, each with one photo."""
     places = [
         _Place(row, photo, *place_of(photo, files, photos_root))
         for row, photo, whole in store.rows_as_they_stand()
@@ -318,7 +319,7 @@ def _photo_faults(
 
 
 class _Place(NamedTuple):
-    """A row's photo, and where its bytes are."""
+    """The photo of a row, and where its bytes are."""
 
     row: int
     photo: Photo
@@ -358,10 +359,10 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
-    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+    if files.is_pulled:  # it may keep photos of other releases
         return
     there = list(files.all())
-    passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
+    passing = files.unfinished()  # read before the rows: see PhotoFiles
     for path in there:
         if path.name not in passing and path.is_file() and not store.has(path.name):
             what = f"{path.relative_to(folder)} is no photo of the gallery"
