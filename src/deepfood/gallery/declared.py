@@ -118,7 +118,7 @@ def check_room(declared: Sized, more: int = 1) -> None:
 def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> DatasetError:
     """The error for a value of an undeclared attribute. It says how to declare one."""
     try:
-        check_name(name)  # else nobody can declare it
+        check_name(name)  # else it cannot be declared
     except DatasetError as error:
         return error
     try:

@@ -208,7 +208,7 @@ def _living_manifest(out: Path, consent: Consent) -> GalleryManifest | None:
         raise ArtifactCorruptError(f"{error}, {_WAY_OUT}") from error
 
 
-_WAY_OUT = "or build with --discard, which embeds all photos again and keeps what was said of them"
+_WAY_OUT = "or build with --discard, which embeds all photos again and keeps all manual edits"
 
 
 def _next_generation(out: Path, living: GalleryManifest | None) -> int:
@@ -309,7 +309,7 @@ def _refuse_loss(target: _Target, living: _Living, gone: tuple[str, ...], consen
         raise DatasetError(
             f"{len(gone)} of the {count} photos of {target.out} are no longer in "
             f"{target.source.root}, the first is {gone[0]}; nothing was changed: bring them back, "
-            "or let them go with --allow-loss (what was said of them is kept)"
+            "or let them go with --allow-loss (their manual edits are kept)"
         )
 
 

@@ -90,7 +90,7 @@ def read_earlier(folder: Path) -> Earlier:
                 found.skipped.append(Skipped(*fields))
             else:
                 found.faults.append(
-                    f"what is said of the skipped file {fields[0]} is altered, and forgotten; the "
+                    f"the entry of the skipped file {fields[0]} is altered, and forgotten; the "
                     "next build looks at it again"
                 )
     return found

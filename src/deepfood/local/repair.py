@@ -160,7 +160,7 @@ class _Mender:
             for fault in faults:
                 if line := self._mend_one(store, fault, seen):
                     done.append(line)
-            if {"said", "aside", "journal", "state", "row", "sums"} & {
+            if {"edits", "aside", "journal", "state", "row", "sums"} & {
                 fault.mend for fault in faults
             }:
                 store.follow_journal(fold_of(self._journal), self._embed_added)

@@ -177,7 +177,7 @@ class Store:
             if state.checksum() == check:
                 self._known_state = found[0], state
                 return state
-        raise self._altered("what its table `state` says")
+        raise self._altered("its table `state`")
 
     def next_row(self) -> int:
         """The number of rows, holes included: the row of the next photo."""
@@ -238,7 +238,7 @@ class Store:
         """The edits of a photo that is not here, or None."""
         for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
             if crc_of(sha256, text) != check:
-                raise self._altered(f"what it says of the absent photo {sha256[:ID_DIGITS]}")
+                raise self._altered(f"the entry of the absent photo {sha256[:ID_DIGITS]}")
             return edits_from_json(text)
         return None
 
@@ -301,7 +301,7 @@ class Store:
             found = list(self.skipped_as_they_stand())
         for one, whole in found:
             if not whole:
-                raise self._altered(f"what it says of the skipped file {one.file}")
+                raise self._altered(f"the entry of the skipped file {one.file}")
         return [one for one, _ in found]
 
     def copies_of(self, photo: Photo) -> list[Skipped]:
@@ -309,7 +309,7 @@ class Store:
         found = list(self._skipped("WHERE same_as = ?", photo.sha256))
         for one, whole in found:
             if not whole:
-                raise self._altered(f"what it says of the skipped file {one.file}")
+                raise self._altered(f"the entry of the skipped file {one.file}")
         return [one for one, _ in found]
 
     def check_sum(self, table: Literal["skipped", "absent"]) -> None:

@@ -42,7 +42,7 @@ from deepfood.progress import bar
 #: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
-#: recompute `sums`; apply the journal to the catalogue (`said`); delete a path (`drop`); move a
+#: recompute `sums`; apply the journal to the catalogue (`edits`); delete a path (`drop`); move a
 #: file to lost+found (`aside`).
 Mend = Literal[
     "index",
@@ -55,7 +55,7 @@ Mend = Literal[
     "hole",
     "skipped",
     "sums",
-    "said",
+    "edits",
     "drop",
     "aside",
 ]
@@ -147,7 +147,7 @@ def catalogue_faults(store: Store) -> Iterator[Fault]:
     """Faults of a catalogue by its own checksums."""
     yield from _row_faults(store)
     for altered in attribute_faults(store.attributes):
-        yield Fault(altered, "said")
+        yield Fault(altered, "edits")
 
 
 def _row_faults(store: Store) -> Iterator[Fault]:
@@ -160,7 +160,7 @@ def _row_faults(store: Store) -> Iterator[Fault]:
             yield Fault(f"row {row} of the catalogue ({photo.file}) is altered", "row", row)
     for one, whole in store.skipped_as_they_stand():
         if not whole:
-            what = f"what the catalogue says of the skipped file {one.file} is altered"
+            what = f"the entry of the skipped file {one.file} is altered"
             yield Fault(what, "skipped", file=one.file)
     for table in ("skipped", "absent"):
         try:
@@ -204,7 +204,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
-            yield Fault(f"the catalogue lacks the {lacking} newest changes", "said")
+            yield Fault(f"the catalogue lacks the {lacking} newest changes", "edits")
             return
     except ArtifactError as error:
         if store_is_sound(store):
@@ -216,23 +216,25 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
         return  # altered, which is reported above
     definitions = {name: Definition(one.type, one.safety) for name, one in declared.items()}
     if definitions != fold.definitions:
-        yield Fault("the catalogue has other attributes than the journal", "said")
+        yield Fault("the catalogue has other attributes than the journal", "edits")
     seen = set()
     for batch in _batches(store.sound_rows()):
         known, altered = store.attributes.as_they_stand([row for row, _ in batch])
         for row in altered:
-            yield Fault(f"an attribute of row {row} is altered or missing", "said")
+            yield Fault(f"an attribute of row {row} is altered or missing", "edits")
         for row, photo in batch:
             edits = fold[photo.sha256]
             seen.add(photo.sha256)
             same = {*ManualEdits.from_photo(photo).by_hand} == {*edits.by_hand}
             same &= edits.apply_to(photo) == photo
             if not same or (row not in altered and known[row] != edits.attributes):
-                what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
-                yield Fault(what, "said")
+                what = f"catalogue and journal disagree on row {row} ({photo.file})"
+                yield Fault(what, "edits")
             if edits.removed is not None or photo.added != (edits.added is not None):
-                what = f"row {row} ({photo.file}) was added or removed otherwise than it says"
-                yield Fault(what, "said")
+                what = (
+                    f"catalogue and journal disagree on whether row {row} ({photo.file}) was added"
+                )
+                yield Fault(what, "edits")
     for sha256 in fold:
         edits = fold[sha256]
         if sha256 not in seen and not edits.removed and edits.outlasts_photo:
@@ -241,8 +243,8 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
             except ArtifactError:
                 kept = None
             if kept is None and not store.has(sha256):
-                what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
-                yield Fault(what, "said")
+                what = f"the manual edits of the absent photo {sha256[:ID_DIGITS]} are missing"
+                yield Fault(what, "edits")
 
 
 def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
