@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deepfood.data.root import Folder
-from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, evaluate_trial
+from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.novelty import auroc, false_positives, novelty
 from deepfood.evaluate.reliability import cross_fitted, reliability
 from deepfood.evaluate.spread import difference, group_rows, mean_figures, resample, share
-from deepfood.evaluate.trial import LabelledPhotos, make_trial
+from deepfood.evaluate.trial import Photos, make_trial
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery import judge as answer_of
 from deepfood.gallery.calibration import Labelled, calibrate
@@ -180,13 +180,11 @@ def test_what_is_judged_is_what_would_be_served() -> None:
     vectors[np.arange(300), numbers] += 2.5
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     ids = tuple(f"{row:020x}" for row in range(300))
-    photos = LabelledPhotos(
-        Folder(Path("photos")), ids, ids, tuple("abc"[n] for n in numbers), vectors
-    )
+    photos = Photos(Folder(Path("photos")), ids, ids, tuple("abc"[n] for n in numbers), vectors)
     trial = make_trial(photos, photos, "all", left_out_in_turn=True)
     curves = calibrate(Labelled(vectors, photos.labels, ids), frozenset(), quiet=True)
-    served = evaluate_trial(trial, "m", k=9, seed=0, served=curves.hit)
-    fitted = evaluate_trial(trial, "m", k=9, seed=0)
+    served = judge(trial, "m", k=9, seed=0, served=curves.hit)
+    fitted = judge(trial, "m", k=9, seed=0)
     assert (served.curve, fitted.curve) == (SERVED, CROSS_FITTED)
     assert fitted.brier.value == pytest.approx(served.brier.value, abs=0.005)
     assert fitted.novelty.auroc.value == pytest.approx(curves.auroc, abs=0.03)

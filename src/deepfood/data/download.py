@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deepfood.data.http_get import Refused, Response, get, shown
+from deepfood.data.http_get import Answer, Refused, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
@@ -163,7 +163,7 @@ def _attempt(job: _Job, progress: Any) -> None:
         raise httpx.RemoteProtocolError(f"{part.size:,} of {answer.total:,} bytes came")
 
 
-def _check_room(job: _Job, answer: Response) -> None:
+def _check_room(job: _Job, answer: Answer) -> None:
     """Raise DownloadError or DiskFullError before a byte of too much is fetched."""
     if answer.total is None:
         return

@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818  (an answer, turned into an error that n
 
 
 @dataclass(frozen=True)
-class Response:
+class Answer:
     """A file, or the rest of one from byte `begin`, as the server sends it.
 
     `total` is the whole file's length in bytes, `version` a validator for If-Range, and `stated`
@@ -56,7 +56,7 @@ class Response:
 @contextmanager
 def get(
     url: str, own: Mapping[str, str], others: Mapping[str, str], *, timeout_s: float
-) -> Iterator[Response]:
+) -> Iterator[Answer]:
     """Request `url`. The headers `own` go to its host alone, `others` to where it redirects too.
 
     Raises Refused for a status that brings no file, httpx.HTTPError where the connection fails, and
@@ -118,7 +118,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _answer(url: str, response: httpx.Response) -> Response:
+def _answer(url: str, response: httpx.Response) -> Answer:
     headers = response.headers
     length = headers.get("Content-Length", "")
     total = int(length) if length.isascii() and length.isdigit() else None
@@ -130,7 +130,7 @@ def _answer(url: str, response: httpx.Response) -> Response:
         begin, total = int(parts[1]), None if parts[2] == "*" else int(parts[2])
     elif not response.is_success:
         raise Refused(url, response)
-    return Response(response, begin, total, _version(headers), _stated(headers))
+    return Answer(response, begin, total, _version(headers), _stated(headers))
 
 
 def _version(headers: httpx.Headers) -> str | None:

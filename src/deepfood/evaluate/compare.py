@@ -9,7 +9,7 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.metrics import JUDGED, Labels
 from deepfood.evaluate.spread import Difference, difference
-from deepfood.evaluate.trial import LabelledPhotos
+from deepfood.evaluate.trial import Photos
 from deepfood.model import Model
 
 #: The metric that pictures of the differences go by, and p below which a difference is sure.
@@ -54,8 +54,8 @@ def _said(name: str, one: Difference) -> str:
 
 
 def without_seen(
-    photos: LabelledPhotos, other: LabelledPhotos, models: Iterable[Model]
-) -> tuple[LabelledPhotos, LabelledPhotos, list[str]]:
+    photos: Photos, other: Photos, models: Iterable[Model]
+) -> tuple[Photos, Photos, list[str]]:
     """Queries as either sees them, in one order, without those that a Model was trained on.
 
     Also notes how many are left out. Raises DatasetError where that leaves none.
@@ -79,7 +79,7 @@ def without_seen(
     return photos.select(rows), other.select(rows), notes
 
 
-def align(photos: LabelledPhotos, other: LabelledPhotos) -> tuple[LabelledPhotos, LabelledPhotos]:
+def align(photos: Photos, other: Photos) -> tuple[Photos, Photos]:
     """What both have, by content, in the order and with the labels of `photos`.
 
     Raises DatasetError where that is nothing.

@@ -45,7 +45,7 @@ class Evaluation:
     novelty: Novelty
 
 
-def evaluate_trial(
+def judge(
     trial: Trial, model: str, *, k: int, seed: int, served: Logistic | None = None
 ) -> Evaluation:
     """Ask every query and measure the answers; `model` names what made the vectors.

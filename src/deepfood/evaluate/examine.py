@@ -11,11 +11,11 @@ from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
-from deepfood.evaluate.evaluation import Evaluation, evaluate_trial, index_recall
+from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.spread import Figure
 from deepfood.evaluate.trial import (
-    LabelledPhotos,
+    Photos,
     as_source,
     labelled_photos,
     leave_one_out,
@@ -89,33 +89,27 @@ def examine(
         calibration = gallery.manifest.calibration
         # Two are compared by curves that are fitted alike: the other may have none of its own.
         served = calibration.hit if calibration and other is None else None
-        evaluation = evaluate_trial(trial, name, k=k, seed=seed, served=served)
+        evaluation = judge(trial, name, k=k, seed=seed, served=served)
         recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:
         trial = make_trial(other_photos, other_asked, origin, left_out_in_turn=own)
-        beside = evaluate_trial(trial, other_model.manifest.name, k=k, seed=seed)
+        beside = judge(trial, other_model.manifest.name, k=k, seed=seed)
         comparison = compare(evaluation, beside, seed=seed)
     return Examination(folder, kind, recall, evaluation, comparison, other)
 
 
 def _seen_by_other(
-    other: Path,
-    photos: LabelledPhotos,
-    asked: LabelledPhotos,
-    model: Model,
-    settings: Settings,
-    *,
-    quiet: bool,
-) -> tuple[LabelledPhotos, LabelledPhotos]:
+    other: Path, photos: Photos, asked: Photos, model: Model, settings: Settings, *, quiet: bool
+) -> tuple[Photos, Photos]:
     """The gallery's photos and the queries with the other's vectors."""
     own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
     if _is_gallery(other):
         with contextlib.closing(open_to_read(other, settings)) as gallery:
             manifest = gallery.manifest
             rows, vectors, at = gallery.photos()
-        there = LabelledPhotos(
+        there = Photos(
             photos.root,
             tuple(photo.file for photo in rows),
             tuple(photo.id for photo in rows),
@@ -140,11 +134,9 @@ def _is_gallery(other: Path) -> bool:
     return is_milvus(other) or kind_of(other) == "gallery"
 
 
-def _embedded(
-    photos: LabelledPhotos, embedder: Embedder, cache: Path, *, quiet: bool
-) -> LabelledPhotos:
+def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -> Photos:
     found = embed_dataset(as_source(photos), embedder, cache, quiet=quiet)
-    return LabelledPhotos(
+    return Photos(
         photos.root,
         tuple(photo.stored for photo in found.files),
         tuple(photo_id(sha256) for sha256 in found.sha256),

@@ -7,13 +7,13 @@ from deepfood.data.each_photo import Unreadable
 from deepfood.data.leakage import NEAR_PHOTOS, not_looked_for
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.twins import near_pairs, take_prints
-from deepfood.evaluate.trial import LabelledPhotos
+from deepfood.evaluate.trial import Photos
 from deepfood.photo import Limits
 
 
 def near_copy_notes(
-    asked: LabelledPhotos,
-    gallery: LabelledPhotos,
+    asked: Photos,
+    gallery: Photos,
     limits: Limits,
     *,
     quiet: bool,

@@ -23,7 +23,7 @@ MAX_QUERIES = 10_000
 
 
 @dataclass(frozen=True)
-class LabelledPhotos:
+class Photos:
     """Labelled photos below `root`: file, id and label of each; vectors float32 [n, dim]."""
 
     root: Root
@@ -32,8 +32,8 @@ class LabelledPhotos:
     labels: tuple[str, ...]
     vectors: Vectors
 
-    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "LabelledPhotos":
-        return LabelledPhotos(
+    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "Photos":
+        return Photos(
             self.root,
             tuple(self.files[row] for row in rows),
             tuple(self.ids[row] for row in rows),
@@ -56,9 +56,9 @@ class Trial:
     lines for the user. `strangers` never have a row of their own.
     """
 
-    gallery: LabelledPhotos
-    queries: LabelledPhotos
-    strangers: LabelledPhotos
+    gallery: Photos
+    queries: Photos
+    strangers: Photos
     own_rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
     queries_from: str
@@ -72,14 +72,12 @@ class Trial:
     def query_labels(self) -> Labels:
         return self._numbers(self.queries)
 
-    def _numbers(self, photos: LabelledPhotos) -> Labels:
+    def _numbers(self, photos: Photos) -> Labels:
         number = {name: i for i, name in enumerate(self.names)}
         return np.array([number[label] for label in photos.labels], np.int64)
 
 
-def labelled_photos(
-    gallery: SearchedGallery, every: EveryPhoto
-) -> tuple[LabelledPhotos, list[str]]:
+def labelled_photos(gallery: SearchedGallery, every: EveryPhoto) -> tuple[Photos, list[str]]:
     """The labelled ones of a gallery's photos, and notes on what was left out.
 
     Raises DatasetError.
@@ -94,7 +92,7 @@ def labelled_photos(
     notes = []
     if bare := len(photos) - len(rows):
         notes.append(f"{bare} photos of the gallery have no label: left out")
-    found = LabelledPhotos(
+    found = Photos(
         gallery.photos_root,
         tuple(photos[row].file for row in rows),
         tuple(photos[row].id for row in rows),
@@ -106,7 +104,7 @@ def labelled_photos(
 
 def query_photos(
     source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool
-) -> tuple[LabelledPhotos, str, list[str]]:
+) -> tuple[Photos, str, list[str]]:
     """The labelled photos of a dataset's test split, else of its val split, else all; embedded.
 
     Also says in words which they are, and notes what was left out. Raises DatasetError.
@@ -133,7 +131,7 @@ def query_photos(
             f"{len(embedded.skipped)} query photos cannot be read: left out; the first, "
             f"{first.file}: {first.reason}"
         )
-    photos = LabelledPhotos(
+    photos = Photos(
         source.root,
         tuple(photo.stored for photo in embedded.files),
         tuple(photo_id(sha256) for sha256 in embedded.sha256),
@@ -147,7 +145,7 @@ def query_photos(
     return photos, origin, notes
 
 
-def leave_one_out(gallery: LabelledPhotos, seed: int) -> tuple[LabelledPhotos, str]:
+def leave_one_out(gallery: Photos, seed: int) -> tuple[Photos, str]:
     """The gallery's own photos as queries, each left out of its own ranking."""
     count = len(gallery.ids)
     if count <= MAX_QUERIES:
@@ -159,8 +157,8 @@ def leave_one_out(gallery: LabelledPhotos, seed: int) -> tuple[LabelledPhotos, s
 
 
 def make_trial(
-    gallery: LabelledPhotos,
-    queries: LabelledPhotos,
+    gallery: Photos,
+    queries: Photos,
     queries_from: str,
     notes: Sequence[str] = (),
     *,
@@ -200,7 +198,7 @@ def make_trial(
     return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(said))
 
 
-def trained_on_note(queries: LabelledPhotos, trained_on: frozenset[str], model: str) -> list[str]:
+def trained_on_note(queries: Photos, trained_on: frozenset[str], model: str) -> list[str]:
     """A warning where the Model has seen the queries, with their labels, before."""
     seen = sum(photo_id in trained_on for photo_id in queries.ids)
     if not seen:
@@ -212,7 +210,7 @@ def trained_on_note(queries: LabelledPhotos, trained_on: frozenset[str], model: 
     return [note]
 
 
-def as_source(photos: LabelledPhotos) -> PhotoSource:
+def as_source(photos: Photos) -> PhotoSource:
     """The photos as a dataset, to embed them with another Model."""
     return PhotoSource(
         photos.root,

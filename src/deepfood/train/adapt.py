@@ -24,7 +24,7 @@ from deepfood.evaluate.metrics import JUDGED
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, write_model
-from deepfood.train.compared import MetricChange, compare, what_fell
+from deepfood.train.compared import Comparison, compare, what_fell
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
@@ -43,7 +43,7 @@ class AdaptReport:
     train_photos: int
     val_photos: int
     labels: tuple[str, ...]
-    compared: dict[str, MetricChange]
+    compared: dict[str, Comparison]
     refused: str | None
     notes: tuple[str, ...] = field(default=())
 
@@ -153,7 +153,7 @@ def _refusal(worse: str | None) -> str | None:
     return worse and f"{worse}; {way_out}"
 
 
-def _what_is_worse(tried: CrossValidation, compared: dict[str, MetricChange]) -> str | None:
+def _what_is_worse(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
     if fallen := what_fell(compared):
         return f"the adapted Model is worse on the validation photos: {fallen}"
     best, base = tried.best.figures, tried.base
@@ -177,7 +177,7 @@ def _notes(
     embedded: Embedded,
     val: Embedded,
     base: Model,
-    compared: dict[str, MetricChange],
+    compared: dict[str, Comparison],
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)

@@ -10,7 +10,7 @@ from deepfood.train.head import Labels, Vectors
 
 
 @dataclass(frozen=True)
-class MetricChange:
+class Comparison:
     """A metric's means, and the 95 % bootstrap interval of the paired difference."""
 
     before: float
@@ -32,7 +32,7 @@ def compare(
     *,
     seed: int,
     own_rows: Labels | None = None,
-) -> dict[str, MetricChange]:
+) -> dict[str, Comparison]:
     """Compare two embeddings, each (queries, gallery), of the same photos: by name of JUDGED."""
     found = [
         measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
@@ -43,13 +43,13 @@ def compare(
 
 def compare_figures(
     before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
-) -> dict[str, MetricChange]:
+) -> dict[str, Comparison]:
     """Compare figures of the same queries, float64 [q] each, NaN for none: by name of JUDGED."""
     compared = {}
     for name in JUDGED:
         both = np.isfinite(before[name]) & np.isfinite(after[name])
         differences = (after[name] - before[name])[both]
-        compared[name] = MetricChange(
+        compared[name] = Comparison(
             before=float(before[name][both].mean()),
             after=float(after[name][both].mean()),
             difference=float(differences.mean()),
@@ -58,7 +58,7 @@ def compare_figures(
     return compared
 
 
-def what_fell(compared: Mapping[str, MetricChange]) -> str:
+def what_fell(compared: Mapping[str, Comparison]) -> str:
     """The figures that are worse, with their values: the first of JUDGED if it fell at all."""
     return ", ".join(
         f"{name} {one.after:.3f} (before: {one.before:.3f})"

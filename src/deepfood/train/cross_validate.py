@@ -19,7 +19,7 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import JUDGED, K, bootstrap_means
 from deepfood.gallery.vote import VOTERS, vote
 from deepfood.progress import bar
-from deepfood.train.head import Discriminant, HeadOptions, Labels, Vectors, apply_head, fit_head
+from deepfood.train.head import Choice, Discriminant, Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
 
 Floats = npt.NDArray[np.float64]
@@ -38,14 +38,14 @@ _SIZE_TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
-class TriedHead:
+class Trial:
     """A head that was tried: `figures` are means over the queries of all folds, by name of JUDGED.
 
     `fall` is how far one of them is certainly below that of the unchanged embeddings, by the 95 %
     interval of the difference; 0 where none is.
     """
 
-    choice: HeadOptions
+    choice: Choice
     figures: dict[str, float]
     fall: float
 
@@ -68,8 +68,8 @@ class CrossValidation:
     base: dict[str, float]
     chance: float
     chance_error: float
-    best: TriedHead
-    trials: tuple[TriedHead, ...]
+    best: Trial
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,11 @@ def choose_head(
     ):
         folds = list(pool.map(lambda one: _fold(vectors, labels, number_of == one), range(count)))
         base = np.concatenate(
-            [
-                query_figures(one.queries, one.query_labels, one.gallery, one.gallery_labels)
-                for one in folds
-            ]
+            [judge(one.queries, one.query_labels, one.gallery, one.gallery_labels) for one in folds]
         )
-        trials: dict[HeadOptions, TriedHead] = {}
+        trials: dict[Choice, Trial] = {}
 
-        def try_heads(choices: list[HeadOptions]) -> TriedHead:
+        def try_heads(choices: list[Choice]) -> Trial:
             """The best of them, the first of equals."""
             new = [choice for choice in choices if choice not in trials]
             jobs = {
@@ -142,7 +139,7 @@ def choose_head(
                 trials[choice] = _trial(choice, np.concatenate(values), base, seed)
             return max((trials[choice] for choice in choices), key=worth)
 
-        def worth(trial: TriedHead) -> tuple[float, float]:
+        def worth(trial: Trial) -> tuple[float, float]:
             return (0.0 if even_if_worse else -trial.fall, trial.mean_ap)
 
         best = _search(try_heads, worth, sizes)
@@ -161,13 +158,13 @@ def choose_head(
 
 
 def _search(
-    try_heads: Callable[[list[HeadOptions]], TriedHead],
-    worth: Callable[[TriedHead], tuple[float, float]],
+    try_heads: Callable[[list[Choice]], Trial],
+    worth: Callable[[Trial], tuple[float, float]],
     sizes: list[int],
-) -> TriedHead:
+) -> Trial:
     """One number after another, each at its best before the next: a fraction of a whole grid."""
     middle = max([size for size in sizes if size <= 256], default=sizes[0])
-    best = try_heads([HeadOptions(value, RESIDUALS[1], middle) for value in SHRINKAGES])
+    best = try_heads([Choice(value, RESIDUALS[1], middle) for value in SHRINKAGES])
     best = try_heads([replace(best.choice, residual=value) for value in RESIDUALS])
     best = try_heads([replace(best.choice, shrinkage=value) for value in SHRINKAGES])
     sized = [try_heads([replace(best.choice, size=size)]) for size in sizes]
@@ -211,7 +208,7 @@ def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels
     return np.sort(order[:most])
 
 
-def query_figures(
+def judge(
     queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
 ) -> Floats:
     """The figures of each query in the order of JUDGED, float64 [q, 6].
@@ -242,11 +239,11 @@ def query_figures(
     return values
 
 
-def _trial(choice: HeadOptions, values: Floats, base: Floats, seed: int) -> TriedHead:
+def _trial(choice: Choice, values: Floats, base: Floats, seed: int) -> Trial:
     """`values` and `base` float64 [q, 6] are of the same queries."""
     differences = (values - base)[np.isfinite(base).all(axis=1)]
     highest = np.quantile(bootstrap_means(differences, seed=seed), 0.975, axis=0)
-    return TriedHead(choice, _means(values), max(0.0, *(-highest).tolist()))
+    return Trial(choice, _means(values), max(0.0, *(-highest).tolist()))
 
 
 def _means(values: Floats) -> dict[str, float]:
@@ -273,11 +270,11 @@ def _fold(vectors: Vectors, labels: Labels, asked: npt.NDArray[np.bool]) -> _Fol
     )
 
 
-def _try(fold: _Fold, choice: HeadOptions, loss: LossName, seed: int) -> Floats:
+def _try(fold: _Fold, choice: Choice, loss: LossName, seed: int) -> Floats:
     weights = fit_head(
         fold.gallery, fold.fitted_labels, choice, loss, seed=seed, statistics=fold.statistics
     )
-    return query_figures(
+    return judge(
         apply_head(fold.queries, weights),
         fold.query_labels,
         apply_head(fold.gallery, weights),

@@ -9,7 +9,7 @@ import torch
 from deepfood.data.read_ahead import in_order
 from deepfood.photo import Preprocess
 from deepfood.train.augment import augment
-from deepfood.train.training_photos import Batch
+from deepfood.train.photos import Batch
 
 #: Batches that a CPU augments before they are wanted, the one that is wanted next among them.
 _AHEAD_BATCHES = 3

@@ -34,7 +34,7 @@ _SEEDING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class HeadOptions:
+class Choice:
     """What is free in a head.
 
     `shrinkage` (above 0) is added to the variance within labels in every direction, as a multiple
@@ -84,7 +84,7 @@ class Discriminant:
         projected: torch.Tensor = white - torch.outer(axis, axis @ white)
         return projected
 
-    def axes(self, choice: HeadOptions, white: torch.Tensor) -> torch.Tensor:
+    def axes(self, choice: Choice, white: torch.Tensor) -> torch.Tensor:
         """The discriminants, float64 [dim, rank], for vectors that went through `white`.
 
         The photos' mean squared length along them is 1.
@@ -97,7 +97,7 @@ class Discriminant:
         scaled: torch.Tensor = axes / length.clamp(min=torch.finfo(length.dtype).tiny)
         return scaled
 
-    def given(self, choice: HeadOptions, rank: int) -> torch.Tensor:
+    def given(self, choice: Choice, rank: int) -> torch.Tensor:
         """The given embedding in the numbers that the discriminants leave, float64 [dim, size]."""
         others = choice.size - rank
         kept = self.principal[:, :others]
@@ -109,7 +109,7 @@ class Discriminant:
 def fit_head(
     vectors: Vectors,
     labels: Labels,
-    choice: HeadOptions,
+    choice: Choice,
     loss: LossName,
     *,
     seed: int,
@@ -144,7 +144,7 @@ def _refine(
     given: torch.Tensor,
     targets: torch.Tensor,
     start: torch.Tensor,
-    choice: HeadOptions,
+    choice: Choice,
     loss: LossName,
     seed: int,
 ) -> torch.Tensor:

@@ -20,17 +20,17 @@ from deepfood.progress import bar
 from deepfood.train import checkpoint
 from deepfood.train.averages import Averages
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
-from deepfood.train.compared import MetricChange, compare_figures
+from deepfood.train.compared import Comparison, compare_figures
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
 from deepfood.train.late import LateNumbers
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
+from deepfood.train.photos import Photos
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng
 from deepfood.train.stand import EpochRecord, Progress
-from deepfood.train.training_photos import TrainingPhotos
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
@@ -47,8 +47,8 @@ class Training:
     def __init__(
         self,
         learner: Learner,
-        train: TrainingPhotos,
-        val: TrainingPhotos,
+        train: Photos,
+        val: Photos,
         recipe: Recipe,
         hardware: Hardware,
         folder: Path,
@@ -241,7 +241,7 @@ class Training:
         if self.hardware.first:
             self._save_judged(GIVEN, figures)
 
-    def compared(self) -> dict[str, MetricChange] | None:
+    def compared(self) -> dict[str, Comparison] | None:
         """The best epoch beside the network as it was given; None where that knew nothing."""
         given = checkpoint.load(self.folder / GIVEN, self.who)
         best = checkpoint.load(self.folder / BEST, self.who)

@@ -18,17 +18,17 @@ from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.compared import MetricChange, what_fell
+from deepfood.train.compared import Comparison, what_fell
 from deepfood.train.finish import write_trained
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
 from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
+from deepfood.train.photos import Photos
 from deepfood.train.picture_cache import open_caches
 from deepfood.train.recipe import Recipe
 from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
-from deepfood.train.training_photos import TrainingPhotos
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 
 #: What an epoch's line says, in this order.
@@ -68,7 +68,7 @@ class Trained:
     """
 
     manifest: ModelManifest | None
-    compared: dict[str, MetricChange] | None
+    compared: dict[str, Comparison] | None
     refused: str | None
     records: list[EpochRecord]
     best_epoch: int
@@ -181,7 +181,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             open_caches(task.cache / "pictures", splits.source, preprocess, task.pictures_bytes)
         )
         train, val = (
-            TrainingPhotos(
+            Photos(
                 splits.source,
                 files,
                 splits.labels,

@@ -37,7 +37,7 @@ class Batch:
     labels: torch.Tensor
 
 
-class TrainingPhotos:
+class Photos:
     """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
 
     `broken` are the photos that could not be read so far, by file, and why; `learned` those that
