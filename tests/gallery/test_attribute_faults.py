@@ -16,7 +16,6 @@ from deepfood.index import IndexSpec
 from deepfood.local import Gallery, GalleryManifest, GalleryWriter
 from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.attributes import SCHEMA, Attributes
-from deepfood.local.find import find_in
 from deepfood.local.renew import compact
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
@@ -63,7 +62,7 @@ def said(gallery: Path, number: int) -> dict[str, object]:
 
 def passing(gallery: Path, embedder: Embedder, where: str) -> set[str]:
     with Gallery.open(gallery) as opened:
-        hits = find_in(opened, embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
+        hits = opened.find(embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
     return {hit.photo.file for hit in hits}
 
 

@@ -22,7 +22,6 @@ from deepfood.gallery.values import type_of
 from deepfood.index import IndexSpec, Storage
 from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.local.add import add_photos
-from deepfood.local.find import find_in
 from deepfood.local.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.local.rollback import forget, rollback
 from deepfood.local.verify import gallery_problems
@@ -199,7 +198,7 @@ def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: 
 
     def found(where: str) -> set[str]:
         with Gallery.open(gallery) as opened:
-            hits = find_in(opened, opened.vector(some), COUNT, where=parse_filter(where)).hits
+            hits = opened.find(opened.vector(some), COUNT, where=parse_filter(where)).hits
         return {hit.photo.file for hit in hits}
 
     with Gallery.open(gallery) as opened:

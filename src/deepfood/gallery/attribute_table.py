@@ -22,7 +22,7 @@ from deepfood.data.tables import (
     read_rows,
 )
 from deepfood.errors import DatasetError
-from deepfood.gallery.declared import Declared, Definition, settled
+from deepfood.gallery.declared import Declared, Definition, resolved_definitions
 from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import (
     SAFETY,
@@ -186,7 +186,13 @@ def _read(
     columns.expect_named(place)
     definitions = columns.definitions()
     values = {name: columns.values[name] for name in definitions}
-    return Table(settled(declared, definitions), values, tuple(seen), tuple(passed_over), without)
+    return Table(
+        resolved_definitions(declared, definitions),
+        values,
+        tuple(seen),
+        tuple(passed_over),
+        without,
+    )
 
 
 class _ColumnReader(Generic[PhotoKey]):

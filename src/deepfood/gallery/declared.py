@@ -46,7 +46,7 @@ class Definition:
     safety: bool = False
 
 
-def settled(
+def resolved_definitions(
     declared: Mapping[str, Declared], wanted: Mapping[str, Declared]
 ) -> dict[str, Definition]:
     """The definitions of the attributes `wanted` once they are declared, by normalised name.

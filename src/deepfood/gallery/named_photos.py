@@ -23,7 +23,7 @@ _SHOWN = 80
 _IDS = 9
 
 
-def named_alike(named: Callable[[str], list[Match]], file: str) -> list[Match]:
+def find_by_name(named: Callable[[str], list[Match]], file: str) -> list[Match]:
     """What `named` returns for a file name, else for the same name in NFC, else in NFD."""
     for spelled in dict.fromkeys([file, *(unicodedata.normalize(f, file) for f in ("NFC", "NFD"))]):
         if found := named(spelled):

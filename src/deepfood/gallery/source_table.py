@@ -34,7 +34,7 @@ def table_of(source: PhotoSource, fold: Fold) -> Table[str] | None:
     return table if table.declared else None
 
 
-def news_of(
+def changed_cells(
     table: Table[str],
     source: PhotoSource,
     known: Mapping[str, FileEntry],

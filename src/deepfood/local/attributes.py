@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.declared import Declared, Definition, clean_values, settled
+from deepfood.gallery.declared import Declared, Definition, clean_values, resolved_definitions
 from deepfood.gallery.photo import crc_of
 from deepfood.gallery.values import (
     SAFETY,
@@ -85,14 +85,16 @@ class Attributes:
         safety: bool = False,
         known: dict[str, Attribute] | None = None,
     ) -> Attribute:
-        """Declare a column as `settled` defines it, in the caller's transaction.
+        """Declare a column as `resolved_definitions` defines it, in the caller's transaction.
 
         `known` is the result of `declared`, which this keeps up to date: for many declarations.
         Raises DatasetError.
         """
         with self.asking():
             declared = self.declared() if known is None else known
-            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
+            ((name, one),) = resolved_definitions(
+                declared, {name: Definition(type_, safety)}
+            ).items()
             before = declared.get(name)
             number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
             wanted = Attribute(number, name, one.type, one.safety)
@@ -225,7 +227,7 @@ class Attributes:
 
         Raises ArtifactCorruptError where one is altered or missing.
         """
-        found, altered = self.as_they_stand(rows)
+        found, altered = self.read_sound(rows)
         if altered:
             raise ArtifactCorruptError(
                 f"the attributes of row {min(altered)} have been altered: run deepfood verify "
@@ -233,9 +235,7 @@ class Attributes:
             )
         return found
 
-    def as_they_stand(
-        self, rows: Sequence[int]
-    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+    def read_sound(self, rows: Sequence[int]) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
         """As `read_many`, without altered values; and the rows that have altered or missing ones.
 
         Each of these comes with what its sum lacks.

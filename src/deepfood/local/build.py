@@ -32,7 +32,7 @@ from deepfood.gallery.embedding import Reading, read_photos
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
-from deepfood.gallery.source_table import import_of, news_of, table_of
+from deepfood.gallery.source_table import changed_cells, import_of, table_of
 from deepfood.index import IndexSpec, Storage
 from deepfood.local.assemble import assemble
 from deepfood.local.checkpoints import checkpoint_if_long, fold_of
@@ -294,7 +294,7 @@ def _import_changed(
     """Import the cells of the source's table that changed; the names of their columns."""
     if table is None:
         return ()
-    changed, whole = news_of(table, source, known, fold, journal)
+    changed, whole = changed_cells(table, source, known, fold, journal)
     if changed:
         journal.append("import", user(), import_of(table, changed, whole, journal))
         for record in journal.records(fold.head):
@@ -393,7 +393,7 @@ def _is_current(
         or manifest.index != target.spec.for_count(store.count())
         or (manifest.calibration is None and manifest.uncalibrated is None)  # of an earlier version
         or store.state().head != fold.head
-        or (table and news_of(table, source, known, fold, journal)[0])
+        or (table and changed_cells(table, source, known, fold, journal)[0])
         or known_files([sound]).keys() - {file.stored for file in source.files}
         or not all(
             is_known(source, file, known, target.embedder.limits)

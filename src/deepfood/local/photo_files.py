@@ -122,7 +122,7 @@ class PhotoFiles:
         if not self._unfinished.exists():
             return
         noted = [one for one in self.unfinished() if len(one) == _SHA256_DIGITS]
-        if any(self.path(one).exists() and not store.keeps(one) for one in noted):
+        if any(self.path(one).exists() and not store.has_added(one) for one in noted):
             store.check_rows()
         self.finish(store)
 
@@ -136,7 +136,7 @@ class PhotoFiles:
             path = self.path(sha256)
             path.with_name(f".{path.name}.new").unlink(missing_ok=True)
             # A crash may have cut off a line; its file does not exist yet.
-            if len(sha256) == _SHA256_DIGITS and not store.keeps(sha256):
+            if len(sha256) == _SHA256_DIGITS and not store.has_added(sha256):
                 path.unlink(missing_ok=True)
         self._unfinished.unlink()
 

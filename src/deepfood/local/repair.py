@@ -199,7 +199,7 @@ class _Mender:
 
     def _look_again(self, store: FollowingStore, row: int) -> str | None:
         """Embed the photo of a row again, and write its vector and row."""
-        entry = store.entry_as_it_stands(row)
+        entry = store.row_entry(row)
         if entry is None:
             return None
         for added in (True, False):

@@ -82,7 +82,7 @@ def _take_from_catalogue(store: Store, fold: Fold) -> None:
     there = set()
     for row, photo in store.sound_rows():
         there.add(photo.sha256)
-        values, altered = store.attributes.as_they_stand([row])
+        values, altered = store.attributes.read_sound([row])
         if not altered:
             fold.put(photo.sha256, _edits(photo, values[row], fold[photo.sha256]))
     for left_out in store.sound_skipped():
@@ -110,7 +110,7 @@ def _is_complete(store: Store) -> bool:
     try:
         store.holes()
         store.check_sum("absent")
-        return all(whole for _, _, whole in store.rows_as_they_stand())
+        return all(whole for _, _, whole in store.all_rows())
     except ArtifactCorruptError:
         return False
 

@@ -270,7 +270,7 @@ class Store:
         found = self._photos("WHERE sha256 >= ? AND sha256 < ?", photo_id, photo_id + "g")
         return next(found, None)
 
-    def keeps(self, sha256: str) -> bool:
+    def has_added(self, sha256: str) -> bool:
         """Whether an added photo has this content, so that the gallery must keep its bytes."""
         return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ? AND added", sha256))
 
@@ -298,7 +298,7 @@ class Store:
         """All skipped files, by name. Raises ArtifactCorruptError where one is altered."""
         with self._read_transaction():
             self.check_sum("skipped")
-            found = list(self.skipped_as_they_stand())
+            found = list(self.all_skipped())
         for one, whole in found:
             if not whole:
                 raise self._altered(f"the entry of the skipped file {one.file}")
@@ -367,7 +367,7 @@ class Store:
     def sound_skipped(self) -> Iterator[Skipped]:
         """Skipped files that match their checksums."""
         with suppress(ArtifactCorruptError):
-            yield from (one for one, whole in self.skipped_as_they_stand() if whole)
+            yield from (one for one, whole in self.all_skipped() if whole)
 
     def altered_vectors(self, vectors: VectorFile) -> list[int]:
         """The rows of these vectors that do not match their CRC-32."""
@@ -390,11 +390,11 @@ class Store:
         vectors = VectorFile.open(self.vectors_path, self.dimension, self.storage, there)
         return {*_altered_rows(vectors, rows, crcs), *range(there, last)}
 
-    def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
+    def all_rows(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
         """Row, photo and whether the row is sound; altered rows are included."""
         return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
 
-    def entry_as_it_stands(self, row: int) -> RowEntry | None:
+    def row_entry(self, row: int) -> RowEntry | None:
         """A row, sound or not."""
         sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
         for *fields, crc, check in self._all(sql, row):
@@ -405,7 +405,7 @@ class Store:
         """The labels of all rows, altered ones included."""
         return {one for (one,) in self._all("SELECT DISTINCT label FROM photos") if one}
 
-    def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
+    def all_skipped(self) -> Iterator[tuple[Skipped, bool]]:
         """Skipped files, and whether each entry is sound."""
         return self._skipped("ORDER BY file")
 

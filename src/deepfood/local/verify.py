@@ -154,11 +154,11 @@ def _row_faults(store: Store) -> Iterator[Fault]:
     for problem in store.integrity_problems():
         yield Fault(f"the catalogue: {problem}", "catalogue")
     rows = set()
-    for row, photo, whole in store.rows_as_they_stand():
+    for row, photo, whole in store.all_rows():
         rows.add(row)
         if not whole:
             yield Fault(f"row {row} of the catalogue ({photo.file}) is altered", "row", row)
-    for one, whole in store.skipped_as_they_stand():
+    for one, whole in store.all_skipped():
         if not whole:
             what = f"the entry of the skipped file {one.file} is altered"
             yield Fault(what, "skipped", file=one.file)
@@ -219,7 +219,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
         yield Fault("the catalogue has other attributes than the journal", "edits")
     seen = set()
     for batch in _batches(store.sound_rows()):
-        known, altered = store.attributes.as_they_stand([row for row, _ in batch])
+        known, altered = store.attributes.read_sound([row for row, _ in batch])
         for row in altered:
             yield Fault(f"an attribute of row {row} is altered or missing", "edits")
         for row, photo in batch:
@@ -278,7 +278,7 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
         VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
     )
     there = path.stat().st_size // row_bytes if row_bytes else 0
-    lacking = [row for row, _, _ in store.rows_as_they_stand() if there <= row < count]
+    lacking = [row for row, _, _ in store.all_rows() if there <= row < count]
     for row in lacking:
         yield Fault(f"the vector of row {row} is missing from {path.name}", "vector", row)
     if there:
@@ -306,7 +306,7 @@ def _photo_faults(
     """Faults of photos, in the order of rows. Threads read ahead, each with one photo."""
     places = [
         _Place(row, photo, *place_of(photo, files, photos_root))
-        for row, photo, whole in store.rows_as_they_stand()
+        for row, photo, whole in store.all_rows()
         if whole
     ]
     reading = reads_ahead(files, photos_root)
@@ -315,7 +315,7 @@ def _photo_faults(
         reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
     ):
         for place, fault in zip(places, found, strict=True):
-            if fault and any(store.rows_as_they_stand(place.row)):
+            if fault and any(store.all_rows(place.row)):
                 yield fault
             progress.update()
 

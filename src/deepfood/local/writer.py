@@ -15,7 +15,7 @@ import numpy as np
 from deepfood.errors import PhotoNotFoundError, QueryError
 from deepfood.gallery.declared import Declared
 from deepfood.gallery.history import undo_of
-from deepfood.gallery.named_photos import named_alike
+from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.lock import only_writer
@@ -166,7 +166,7 @@ class GalleryWriter:
 
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
-        several = [found] if found else named_alike(self._store.named, name)
+        several = [found] if found else find_by_name(self._store.named, name)
         if not several:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(several) > 1:

@@ -16,7 +16,7 @@ from deepfood.gallery.embedding import Reading, batched_in_time
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
-from deepfood.gallery.source_table import import_of, news_of, table_of
+from deepfood.gallery.source_table import changed_cells, import_of, table_of
 from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.follow import Follower, photos_in
@@ -144,7 +144,7 @@ class FollowingBuild:
     ) -> tuple[str, ...]:
         """Have the journal say what the source's table says anew; the attributes of that."""
         journal = work.journal
-        news, whole = news_of(table, self.source, known, work.fold, journal)
+        news, whole = changed_cells(table, self.source, known, work.fold, journal)
         if news:
             journal.append("import", import_of(table, news, whole, journal))
         return tuple(sorted({name for values in news.values() for name in values}))

@@ -25,11 +25,11 @@ from deepfood.gallery.declared import (
     check_unused,
     clean_values,
     no_attribute,
-    settled,
+    resolved_definitions,
 )
 from deepfood.gallery.fold import ManualEdits, addition_of, edit_of, edits_to_json, removal_of
 from deepfood.gallery.history import undo_of
-from deepfood.gallery.named_photos import named_alike
+from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.gallery.values import Value, attribute_name, folded
 from deepfood.milvus.about import Column
@@ -190,7 +190,7 @@ class MilvusWriter(LivingRows):
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
             alike = self._rows.where(where, WHOLE_ROW)
-            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
+            rows = find_by_name(lambda file: [row for row in alike if row["file"] == file], name)
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(rows) > 1:
@@ -295,7 +295,7 @@ def _said(
 
 
 def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -> dict[str, Column]:
-    found = settled(declared, wanted)
+    found = resolved_definitions(declared, wanted)
     return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 
 
