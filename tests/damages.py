@@ -21,9 +21,9 @@ from deepfood.errors import DeepfoodError
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec, Kind, Storage
-from deepfood.info import describe
 from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.local.add import add_photos
+from deepfood.local.describe import describe
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.reindex import reindex
 from deepfood.local.renew import compact, reembed

@@ -22,6 +22,7 @@ from deepfood.config import Settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
+from deepfood.engine import engine_at
 from deepfood.errors import (
     ArtifactMissingError,
     DatasetError,
@@ -29,18 +30,17 @@ from deepfood.errors import (
     QueryError,
     UndeclaredError,
 )
-from deepfood.galleries import add_to, build, history_of, import_attributes, open_gallery, writer_of
 from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.engine import Engine as DeepfoodEngine
+from deepfood.gallery.engine import ForAll
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.vote import VOTERS
-from deepfood.info import problems_of
-from deepfood.milvus.address import is_milvus
-from deepfood.renewals import forget_before, reembed, rollback
+from deepfood.place import Place
 from live import run_here
 from plates import Counting, tiny_embedder, write_dishes
 
@@ -54,11 +54,15 @@ class Engine:
     writing: Callable[[], AbstractContextManager[ChangedGallery]]
     photos: Path
     embedder: Embedder
-    place: Path
+    place: Path | str
     settings: Settings
 
+    @property
+    def at(self) -> DeepfoodEngine:
+        return engine_at(self.place, self.settings)
+
     def problems(self) -> list[str]:
-        return list(problems_of(self.place, quiet=True))
+        return list(self.at.problems(quiet=True))
 
 
 def new_photo(
@@ -308,7 +312,7 @@ def test_names_find_each_other_however_their_letters_are_encoded(
 
     def price(name: str, value: int) -> None:
         table.write_text(f"file,price\n{name},{value}\n", encoding="utf-8")
-        import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+        engine.at.import_attributes(table, {}, frozenset())
 
     def prices(*photos: EmbeddedPhoto) -> list[object]:
         return [engine.open().facts(one.photo.id)[1].get("price") for one in photos]
@@ -348,7 +352,7 @@ def test_a_table_names_photos_that_are_there_once(engine: Engine, tmp_path: Path
         now = said(engine)
         table.write_text(text, encoding="utf-8")
         with pytest.raises(DatasetError) as caught:
-            import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+            engine.at.import_attributes(table, {}, frozenset())
         assert said(engine) == now
         return str(caught.value)
 
@@ -385,7 +389,7 @@ def test_one_table_names_photos_and_says_what_is_known_of_them(
     )
     table.write_text(heading + rows + "643.jpg,,,cheap,,,,,\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="line 6, column price: 'cheap' is no number"):
-        add_to(engine.place, [table], engine.settings, quiet=True)
+        engine.at.add([table], ForAll(), quiet=True)
     assert gallery_columns(engine) == before
     assert said(engine) == now
 
@@ -537,25 +541,29 @@ def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: En
 class Own:
     """A gallery of the engine's kind, of twelve labelled photos, for one test alone."""
 
-    place: Path
+    place: Path | str
     photos: Path
     settings: Settings
     embedder: Embedder
 
+    @property
+    def at(self) -> DeepfoodEngine:
+        return engine_at(self.place, self.settings)
+
     def build(self, **asked: bool) -> Any:
         source, consent = list_photos(self.photos), Consent(**asked)
-        return build(source, self.place, self.settings, consent=consent, quiet=True)
+        return self.at.build(source, consent=consent, quiet=True)
 
     def writing(self) -> AbstractContextManager[ChangedGallery]:
-        return writer_of(self.place, self.settings)
+        return self.at.writer()
 
     def open(self) -> SearchedGallery:
-        return open_gallery(self.place, self.settings)[0]
+        return self.at.open()[0]
 
 
 @pytest.fixture
 def own(engine: Engine, tmp_path: Path) -> Own:
-    on_milvus = is_milvus(engine.place)
+    on_milvus = Place.parse(engine.place).kind == "milvus"
     place = Path(f"{engine.place}_{secrets.token_hex(4)}") if on_milvus else tmp_path / "gallery"
     changed = {"model": engine.embedder.model.folder, "photos_store": str(tmp_path / "store")}
     settings = engine.settings.model_copy(update=changed)
@@ -596,7 +604,7 @@ def test_what_was_said_stays_with_the_content(own: Own, tmp_path: Path) -> None:
         after = without_file(said(own))
         assert after == {one: now[one] for one in after}
         assert gallery_columns(own)["allergens"].safety
-        assert not list(problems_of(own.place, quiet=True))
+        assert not list(own.at.problems(quiet=True))
 
     touch_all(own)  # all are embedded again
     report = own.build()
@@ -668,18 +676,18 @@ def test_who_edits_the_name_alone_leaves_the_label_to_the_source(own: Own) -> No
 def test_the_history_tells_who_changed_what_and_takes_it_back(own: Own) -> None:
     photo, other = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.id)[:2]
     now = said(own)
-    with writer_of(own.place, own.settings, by="ann") as writer:
+    with own.at.writer(by="ann") as writer:
         writer.declare({"price": Definition("number")})
         writer.update(photo.id, label="wrong", attributes={"price": 1})
         writer.remove([other.id])
-    *_, declared, update, removal = history_of(own.place, own.settings)
+    *_, declared, update, removal = own.at.history()
     told = [(one.do, one.by, one.photos) for one in (declared, update, removal)]
     assert told == [
         ("declare", "ann", ()),
         ("update", "ann", (photo.id,)),
         ("remove", "ann", (other.id,)),
     ]
-    (only,) = history_of(own.place, own.settings, photo.id)
+    (only,) = own.at.history(photo.id)
     assert only.about["changes"][0]["label"] == "wrong"
     with own.writing() as writer:
         for one in (update, removal):
@@ -689,7 +697,7 @@ def test_the_history_tells_who_changed_what_and_takes_it_back(own: Own) -> None:
     assert said(own)[photo.id] == now[photo.id]
     own.build()
     assert said(own) == now
-    assert [one.undoes for one in history_of(own.place, own.settings)][-2:] == [
+    assert [one.undoes for one in own.at.history()][-2:] == [
         update.number,
         removal.number,
     ]
@@ -703,7 +711,7 @@ def test_the_table_of_a_build_says_what_is_news_in_it(own: Own) -> None:
         table = own.photos / "table.csv"
         table.write_text("\n".join(["file,label,price", *rows]) + "\n", encoding="utf-8")
         source = list_photos(table)
-        return build(source, own.place, own.settings, consent=Consent(replace=True), quiet=True)
+        return own.at.build(source, consent=Consent(replace=True), quiet=True)
 
     assert built(rows).attributes == ("price",)
     assert [said(own)[photo.id][1]["price"] for photo in photos] == list(range(12))
@@ -785,7 +793,7 @@ def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path
     now = said(engine)
     table.write_text(f"id,spice\n{one.id},9\n{other.id},hot\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="line 3, column spice"):
-        import_attributes(engine.place, table, {}, frozenset(), engine.settings)
+        engine.at.import_attributes(table, {}, frozenset())
     assert said(engine) == now
     # An empty cell makes it unknown.
     table.write_text(f"id,spice,diet\n{one.id},,\n", encoding="utf-8")
@@ -795,7 +803,7 @@ def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path
 
 
 def gallery_columns(engine: "Engine | Own") -> dict[str, ColumnFacts]:
-    with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
+    with closing(engine.at.open()[0]) as gallery:
         return {column.name: column for column in gallery.columns()}
 
 
@@ -842,7 +850,7 @@ def other(tmp_path: Path) -> Embedder:
 
 def said(engine: "Engine | Own") -> dict[str, Any]:
     """All that is said of each photo."""
-    with closing(open_gallery(engine.place, engine.settings)[0]) as gallery:
+    with closing(engine.at.open()[0]) as gallery:
         found = gallery.find(gallery.vector(gallery.sample(1, 0)[0].id), 1000)
         assert len(found.hits) == gallery.count
         return {
@@ -853,7 +861,7 @@ def said(engine: "Engine | Own") -> dict[str, Any]:
 def check_made_with(engine: Engine, embedder: Embedder) -> None:
     """It is whole, and each photo has this Model's vector, by which one is found."""
     assert engine.problems() == []
-    gallery, model = open_gallery(engine.place, engine.settings)
+    gallery, model = engine.at.open()
     with closing(gallery):
         assert model.fingerprint == embedder.model.fingerprint
         photos, vectors, rows = gallery.photos()
@@ -883,7 +891,7 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
                 with engine.writing() as writer:
                     writer.update(built[4].id, label="late", attributes={"cuisine": "thai"})
 
-    done = reembed(engine.place, Busy(other), engine.settings, quiet=True)  # type: ignore[arg-type]
+    done = engine.at.reembed(Busy(other), quiet=True)  # type: ignore[arg-type]
     assert (done.count, done.lost, done.swapped) == (len(photos), [], True)
     check_made_with(engine, other)
     now = said(engine)
@@ -898,7 +906,7 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
         assert now[photo.id][0].label == label
         assert now[photo.id][1]["cuisine"] == cuisine
     assert now[added[1].photo.id][1]["price"] == 7
-    again = reembed(engine.place, other, engine.settings, quiet=True)
+    again = engine.at.reembed(other, quiet=True)
     assert (again.made, again.swapped) == (0, False)
 
     # Back: what was changed since goes along, and only what was added is embedded.
@@ -908,7 +916,7 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
         writer.remove([built[2].id])
         writer.update(built[3].id, label="casserole", attributes={"cuisine": "thai"})
     now = said(engine)
-    assert rollback(engine.place, engine.settings, quiet=True).made == 1
+    assert engine.at.rollback(quiet=True).made == 1
     assert said(engine) == now
     check_made_with(engine, engine.embedder)
 
@@ -917,7 +925,7 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
         writer.remove([new.photo.id, *(one.photo.id for one in added)])
     now = said(engine)
     for embedder in (other, engine.embedder):
-        assert rollback(engine.place, engine.settings, quiet=True).made == 0
+        assert engine.at.rollback(quiet=True).made == 0
         assert said(engine) == now
         check_made_with(engine, embedder)
     assert engine.build().embedded == 0  # they stay out, whatever becomes of their files
@@ -940,59 +948,59 @@ def test_a_stopped_change_of_model_goes_on(engine: Engine, tmp_path: Path) -> No
     before = said(engine)
     stopped = Counting(other, stop_at=15)
     with pytest.raises(KeyboardInterrupt):
-        reembed(engine.place, stopped, engine.settings, quiet=True)  # type: ignore[arg-type]
+        engine.at.reembed(stopped, quiet=True)  # type: ignore[arg-type]
     check_made_with(engine, engine.embedder)
     going_on = Counting(other)
-    tried = reembed(engine.place, going_on, engine.settings, swap=False, quiet=True)  # type: ignore[arg-type]
+    tried = engine.at.reembed(going_on, swap=False, quiet=True)  # type: ignore[arg-type]
     assert tried.made == going_on.asked <= len(before) - 15 + 2 * other.threads + 1
     assert not tried.swapped
     check_made_with(engine, engine.embedder)
-    done = reembed(engine.place, other, engine.settings, quiet=True)
+    done = engine.at.reembed(other, quiet=True)
     assert (done.made, done.swapped) == (0, True)
     assert said(engine) == before
     check_made_with(engine, other)
-    rollback(engine.place, engine.settings, quiet=True)
+    engine.at.rollback(quiet=True)
     check_made_with(engine, engine.embedder)
 
 
 def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Embedder) -> None:
     with suppress(ArtifactMissingError):
-        forget_before(engine.place, engine.settings)
+        engine.at.forget_before()
     photo = next(one for one in engine.open().photos()[0] if not one.added)
     path = engine.photos / photo.file
     data, before = path.read_bytes(), said(engine)
     path.unlink()
     try:
         with pytest.raises(DatasetError, match=f"1 photos of .* the first, {photo.file}"):
-            reembed(engine.place, other, engine.settings, quiet=True)
+            engine.at.reembed(other, quiet=True)
         assert said(engine) == before
-        done = reembed(engine.place, other, engine.settings, drop_unreadable=True, quiet=True)
+        done = engine.at.reembed(other, drop_unreadable=True, quiet=True)
         assert [(one.id, done.made) for one, _ in done.lost] == [(photo.id, 0)]
         assert said(engine).keys() == before.keys() - {photo.id}
     finally:
         path.write_bytes(data)
     # Nobody removed it: where its vector still is, it comes back.
-    rollback(engine.place, engine.settings, quiet=True)
+    engine.at.rollback(quiet=True)
     assert said(engine) == before
     check_made_with(engine, engine.embedder)
 
 
 def test_going_back_can_be_forgotten(engine: Engine) -> None:
     with suppress(ArtifactMissingError):  # where this test runs alone
-        forget_before(engine.place, engine.settings)
-    for refused in (rollback, forget_before):
+        engine.at.forget_before()
+    for refused in (engine.at.rollback, engine.at.forget_before):
         with pytest.raises(ArtifactMissingError, match="no generation before"):
-            refused(engine.place, engine.settings)
+            refused()
     check_made_with(engine, engine.embedder)
 
 
 def test_a_reader_of_the_generation_before_goes_on(engine: Engine, other: Embedder) -> None:
-    reader, _ = open_gallery(engine.place, engine.settings)
+    reader, _ = engine.at.open()
     with closing(reader):
         query = reader.vector(reader.sample(1, 0)[0].id)
         hits = reader.search(query, 9)
-        reembed(engine.place, other, engine.settings, quiet=True)
+        engine.at.reembed(other, quiet=True)
         reader.follow()
         assert reader.superseded
         assert reader.search(query, 9) == hits
-        rollback(engine.place, engine.settings, quiet=True)
+        engine.at.rollback(quiet=True)

@@ -39,7 +39,7 @@ from deepfood.milvus.schema import photo_of, row_of
 from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import open_model
-from deepfood.renewals import forget_before, reembed, rollback
+from deepfood.place import Place
 from gallery_contract import Engine, check_made_with, deepfood, new_photo, said
 from live import run_deepfood, run_here, serving
 from load import Load, wait_for
@@ -99,7 +99,7 @@ def test_an_evaluation_fetches_the_photos_once(
         with engine.writing() as writer:
             writer.update(photo.id, label="even" if number % 2 else "odd")
     del asked[:]
-    found = examine(address, None, settings, k=3, seed=0, quiet=True)
+    found = examine(Place.parse(engine.place), None, settings, k=3, seed=0, quiet=True)
     assert found.index_recall.value == 1
     assert len(found.evaluation.trial.queries.ids) == engine.open().count
     assert asked.count("query_iterator") == 1
@@ -172,16 +172,16 @@ def test_generations_before_the_last_but_one_are_dropped(
     engine = new_gallery
     models = [tiny_embedder(tmp_path / f"pool-{pool}", pool=pool) for pool in (16, 32, 4)]
     # Begun and never ended.
-    reembed(engine.place, models[2], engine.settings, swap=False, quiet=True)
+    engine.at.reembed(models[2], swap=False, quiet=True)
     assert collections_of(engine) == {"_about", "_g000001", "_g000002"}
     for embedder in models[:2]:
-        reembed(engine.place, embedder, engine.settings, quiet=True)
+        engine.at.reembed(embedder, quiet=True)
     assert collections_of(engine) == {"_about", "_g000003", "_g000004"}
     assert models_of(engine) == 2
     check_made_with(engine, models[1])
-    rollback(engine.place, engine.settings, quiet=True)
+    engine.at.rollback(quiet=True)
     check_made_with(engine, models[0])
-    forget_before(engine.place, engine.settings)
+    engine.at.forget_before()
     assert collections_of(engine) == {"_about", "_g000003"}
     assert models_of(engine) == 1
     check_made_with(engine, models[0])
@@ -201,7 +201,7 @@ def test_a_change_counts_only_in_the_generation_that_lives(
             def again() -> Any:
                 if not made_in:
                     made_in.append(writer.manifest.generation)
-                    reembed(engine.place, other, engine.settings, quiet=True)
+                    engine.at.reembed(other, quiet=True)
                 made_in.append(writer.manifest.generation)
                 return change()
 
@@ -218,7 +218,7 @@ def test_a_change_counts_only_in_the_generation_that_lives(
 
         def killed() -> None:
             (row,) = writer.rows([gone.id]).values()
-            rollback(engine.place, engine.settings, quiet=True)
+            engine.at.rollback(quiet=True)
             never = edited(photo_of(row), {"label": "killed"})
             writer.record("update", {"photos": [edit_of(photo_of(row), never, {})]})
             writer.write([row_of(never, np.array(row["vector"]), {}, row["written_ns"])])
@@ -229,7 +229,7 @@ def test_a_change_counts_only_in_the_generation_that_lives(
     now = said(engine)
     assert now[gone.id][0].label == gone.label
     assert any("not what the journal says" in line for line in engine.problems())
-    rollback(engine.place, engine.settings, quiet=True)
+    engine.at.rollback(quiet=True)
     check_made_with(engine, other)
     after = said(engine)
     assert after.pop(gone.id)[0].label == "killed"
@@ -292,7 +292,7 @@ def test_photos_embedded_for_the_generation_before_are_refused(
     address, model = MilvusAddress.parse(engine.place), engine.embedder.model
     with MilvusWriter.open(address, engine.settings, model) as writer:
         assert writer.add([new_photo(engine, 901)]) == ["added"]
-        reembed(engine.place, other, engine.settings, quiet=True)
+        engine.at.reembed(other, quiet=True)
         with pytest.raises(ModelMismatchError, match="was made with the Model"):
             writer.add([new_photo(engine, 902)])
     check_made_with(engine, other)
@@ -333,9 +333,9 @@ def test_one_next_generation_at_a_time(
         about = About(connection)
         with HeldTurn.take(about):
             for work in (
-                lambda: reembed(engine.place, other, engine.settings, quiet=True),
-                lambda: rollback(engine.place, engine.settings, quiet=True),
-                lambda: forget_before(engine.place, engine.settings),
+                lambda: engine.at.reembed(other, quiet=True),
+                lambda: engine.at.rollback(quiet=True),
+                lambda: engine.at.forget_before(),
             ):
                 with pytest.raises(ArtifactBusyError, match="makes a next generation"):
                     work()
@@ -345,7 +345,7 @@ def test_one_next_generation_at_a_time(
         with HeldTurn.take(about) as silent:
             monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 30)
             monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 5)
-            assert reembed(engine.place, other, engine.settings, quiet=True).swapped
+            assert engine.at.reembed(other, quiet=True).swapped
             with pytest.raises(ArtifactBusyError, match="it goes on"):
                 silent.check()
         check_made_with(engine, other)
@@ -358,9 +358,9 @@ def test_a_turn_that_was_cut_off_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr("deepfood.milvus.turn._TRUSTED_S", 0.0)
         with pytest.raises(ArtifactBusyError, match="the engine was away"):
-            reembed(engine.place, other, engine.settings, quiet=True)
+            engine.at.reembed(other, quiet=True)
     check_made_with(engine, engine.embedder)
-    assert reembed(engine.place, other, engine.settings, quiet=True).made == 0
+    assert engine.at.reembed(other, quiet=True).made == 0
     check_made_with(engine, other)
 
 
@@ -396,7 +396,7 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
     with engine.writing() as writer:
         writer.update(changed.id, label="since", attributes={"price": 5})
     kept = said(engine)[changed.id]
-    assert rollback(engine.place, engine.settings, quiet=True).made == 0
+    assert engine.at.rollback(quiet=True).made == 0
     assert said(engine) == {**now, changed.id: kept}
     check_made_with(engine, engine.embedder)
 
@@ -463,7 +463,7 @@ def test_calibrate_and_explain(new_gallery: Engine, tmp_path: Path) -> None:
     assert found["queries"] == calibration.queries == 80
     photo = next(queries.rglob("*.jpg"))
     conv = Embedder(open_model(write_conv_model(tmp_path / "conv")), LIMITS)
-    reembed(engine.place, conv, engine.settings, quiet=True)
+    engine.at.reembed(conv, quiet=True)
     told = deepfood(engine, "explain", engine.place, photo, "--out", tmp_path / "why.png")
     assert told["hit"]["id"] in said(engine)
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")

@@ -40,6 +40,6 @@ def milvus_engine(
             writing=lambda: MilvusWriter.open(address, settings),
             photos=photos,
             embedder=embedder,
-            place=Path(str(address)),
+            place=str(address),
             settings=settings,
         )

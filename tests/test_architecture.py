@@ -27,8 +27,8 @@ ROOMS = [
     "local",
     "release",
     "milvus",
-    "galleries",
-    "renewals",
+    "place",
+    "engine",
     "evaluate",
     "train",
     "serve",
@@ -38,7 +38,7 @@ ROOMS = [
     "cli",
     "__main__",
 ]
-#: The two engines: what both need is in `gallery`.
+#: The two engines: what both need is in `gallery`, and only `engine` knows both.
 APART = {"local": "milvus", "milvus": "local"}
 GROUND_FLOOR = {
     "errors",

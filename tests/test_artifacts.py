@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from deepfood.artifacts import (
     write_result,
 )
 from deepfood.beside import beside
+from deepfood.config import load_settings
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
@@ -33,7 +35,12 @@ from deepfood.errors import (
 from deepfood.info import describe, problems_of
 from deepfood.local import GalleryManifest
 from deepfood.model import ModelManifest
+from deepfood.place import Place
 from plates import build, tiny_embedder, write_photos, write_tiny_model
+
+
+def described(folder: Path) -> dict[str, Any]:
+    return describe(Place.parse(folder), load_settings())
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -42,8 +49,8 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     manifest.write(folder)
     assert ModelManifest.read(folder) == manifest
     assert kind_of(folder) == "model"
-    assert describe(folder)["fingerprint"] == manifest.fingerprint
-    assert list(problems_of(folder)) == []
+    assert described(folder)["fingerprint"] == manifest.fingerprint
+    assert list(problems_of(Place.parse(folder), load_settings())) == []
 
 
 def manifest_of(kind: str, folder: Path) -> tuple[type[Manifest], Path]:
@@ -70,7 +77,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(kind: str, tmp_path: Path) -> 
         with pytest.raises(ArtifactCorruptError):
             manifest.parse(whole[:end], folder)
     path.write_bytes(whole.replace(b'"dimension": ', b'"dimension": 1'))
-    for reading in (manifest.read, kind_of, describe):
+    for reading in (manifest.read, kind_of, described):
         with pytest.raises(ArtifactCorruptError, match="do not have its checksum"):
             reading(folder)
 
@@ -91,7 +98,7 @@ def test_a_model_of_the_first_format_is_read(tmp_path: Path) -> None:
     first_format_of(folder / MANIFEST, manifest)
     early = manifest.read(folder)
     assert early == now.model_copy(update={"format_version": 1})
-    assert list(problems_of(folder)) == []
+    assert list(problems_of(Place.parse(folder), load_settings())) == []
     early.write(folder)
     assert manifest.read(folder) == now
 
@@ -121,7 +128,7 @@ def test_what_is_no_manifest_is_refused_in_a_line(
     put: Callable[[Path], None], tmp_path: Path
 ) -> None:
     put(tmp_path / MANIFEST)
-    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, describe):
+    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, described):
         with pytest.raises(
             ArtifactCorruptError, match=r"manifest\.json cannot be read: .*"
         ) as told:
@@ -136,7 +143,9 @@ def test_verify_finds_a_flipped_byte_in_a_model(tmp_path: Path) -> None:
     contents = bytearray((folder / "model.onnx").read_bytes())
     contents[20] ^= 1
     (folder / "model.onnx").write_bytes(contents)
-    assert list(problems_of(folder)) == ["model.onnx differs from its SHA-256 in the manifest"]
+    assert list(problems_of(Place.parse(folder), load_settings())) == [
+        "model.onnx differs from its SHA-256 in the manifest"
+    ]
 
 
 @given(st.text(max_size=30))
@@ -159,12 +168,12 @@ def test_names_that_lead_outside_are_refused(name: str) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissingError, match=r"it has no manifest\.json"):
-        describe(tmp_path)
+        described(tmp_path)
     (tmp_path / "gallery").mkdir()
     with pytest.raises(ArtifactMissingError, match=f"not there; there is {tmp_path}/gallery;"):
-        describe(tmp_path / "galery" / "food")
+        described(tmp_path / "galery" / "food")
     with pytest.raises(ArtifactMissingError, match=f"not there; there is only {tmp_path};"):
-        describe(tmp_path / "nowhere")
+        described(tmp_path / "nowhere")
 
 
 def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:

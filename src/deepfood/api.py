@@ -10,39 +10,39 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from deepfood import embed, galleries
+from deepfood import embed
 from deepfood.config import Settings, available_cores, load_settings
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.data.splits import split_photos
 from deepfood.embed import Embedder, Vector
+from deepfood.engine import engine_at
 from deepfood.errors import DatasetError, SettingError, nearest
 from deepfood.extras import missing_extra
 from deepfood.gallery import BuildReport, Hit, LabelGuess, Photo, Verdict
 from deepfood.gallery.add import AddReport
+from deepfood.gallery.engine import ForAll
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
 from deepfood.local.embedding_cache import Embedded, embed_dataset
-from deepfood.local.manifest import GalleryManifest
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
+from deepfood.place import Place
 from deepfood.release.cached import cached
-from deepfood.release.shelf import is_release, refuse_release
 from deepfood.serve.question import Question as Asked
 from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
-    from deepfood.milvus.about import MilvusManifest
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
     from deepfood.train.recipe import Recipe
     from deepfood.train.run import Trained
 
-Place = str | os.PathLike[str]
+PlaceLike = str | os.PathLike[str]
 #: Photos to read: what `list_photos` takes, or what it gave.
-Photos = Place | PhotoSource
+Photos = PlaceLike | PhotoSource
 
 #: How long a change waits for another writer's commit; a build takes longer.
 WAIT_S = 5.0
@@ -156,7 +156,7 @@ class Gallery:
         )
 
 
-def open_gallery(gallery: Place, settings: Settings | None = None) -> Gallery:
+def open_gallery(gallery: PlaceLike, settings: Settings | None = None) -> Gallery:
     """Open a gallery to search, with the Model that it was made with or the one in `settings`.
 
     Raises ArtifactError, StorageError, EngineError or MissingExtraError.
@@ -169,32 +169,28 @@ def open_gallery(gallery: Place, settings: Settings | None = None) -> Gallery:
 
 def build_gallery(
     photos: Photos,
-    out: Place,
+    out: PlaceLike,
     settings: Settings | None = None,
     *,
     replace: bool = False,
     allow_loss: bool = False,
     discard: bool = False,
     quiet: bool = True,
-) -> "BuildReport[GalleryManifest] | BuildReport[MilvusManifest]":
+) -> BuildReport[Any]:
     """Make `out` a gallery of `photos`, or bring it up to date; a stopped build goes on.
 
     `replace` allows photos of another place than the gallery's, `allow_loss` that more than half
     of its photos go, `discard` to begin anew where its manifest cannot be read. Raises
     DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
     """
-    return galleries.build(
-        _source(photos),
-        os.fspath(out),
-        settings or load_settings(),
-        consent=Consent(replace=replace, allow_loss=allow_loss, discard=discard),
-        quiet=quiet,
-    )
+    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
+    engine = engine_at(out, settings or load_settings())
+    return engine.build(_source(photos), consent=consent, quiet=quiet)
 
 
 def add_photos(
-    gallery: Place,
-    photos: Sequence[Place],
+    gallery: PlaceLike,
+    photos: Sequence[PlaceLike],
     settings: Settings | None = None,
     *,
     label: str | None = None,
@@ -208,20 +204,13 @@ def add_photos(
     `label`, `name` and `attributes`, where given, are set for all of them. Another writer is
     waited for `wait_s` seconds. Raises DatasetError or ArtifactError, ArtifactBusyError among them.
     """
-    return galleries.add_to(
-        _changed(gallery),
-        [os.fspath(one) for one in photos],
-        settings or load_settings(),
-        label=label,
-        name=name,
-        attributes=attributes,
-        wait_s=wait_s,
-        quiet=quiet,
-    )
+    engine = engine_at(gallery, settings or load_settings())
+    paths = [os.fspath(one) for one in photos]
+    return engine.add(paths, ForAll(label, name, attributes), wait_s=wait_s, quiet=quiet)
 
 
 def update_photo(
-    gallery: Place,
+    gallery: PlaceLike,
     photo: str,
     settings: Settings | None = None,
     *,
@@ -235,13 +224,12 @@ def update_photo(
     "" takes a label or name away, None the value of an attribute. Raises PhotoNotFoundError,
     DatasetError or ArtifactError.
     """
-    place = _changed(gallery)
-    with galleries.writer_of(place, settings or load_settings(), wait_s=wait_s) as writer:
+    with engine_at(gallery, settings or load_settings()).writer(wait_s=wait_s) as writer:
         return writer.update(photo, label=label, photo_name=name, attributes=attributes)
 
 
 def remove_photos(
-    gallery: Place,
+    gallery: PlaceLike,
     photos: Sequence[str],
     settings: Settings | None = None,
     *,
@@ -251,8 +239,7 @@ def remove_photos(
 
     Raises PhotoNotFoundError or ArtifactError.
     """
-    place = _changed(gallery)
-    with galleries.writer_of(place, settings or load_settings(), wait_s=wait_s) as writer:
+    with engine_at(gallery, settings or load_settings()).writer(wait_s=wait_s) as writer:
         return writer.remove(photos)
 
 
@@ -281,7 +268,7 @@ def embed_photos(
 
 def adapt_model(
     dataset: Photos,
-    out: Place,
+    out: PlaceLike,
     settings: Settings | None = None,
     *,
     loss: str = "supcon",
@@ -328,7 +315,7 @@ class RecipeChanges(TypedDict, total=False):
 
 def train_model(
     dataset: Photos,
-    out: Place,
+    out: PlaceLike,
     settings: Settings | None = None,
     *,
     backbone: str = "resnet34.tv_in1k",
@@ -388,11 +375,11 @@ def train_model(
 
 
 def evaluate_gallery(
-    gallery: Place,
-    queries: Place | None = None,
+    gallery: PlaceLike,
+    queries: PlaceLike | None = None,
     settings: Settings | None = None,
     *,
-    compare: Place | None = None,
+    compare: PlaceLike | None = None,
     k: int = 9,
     seed: int = 0,
     quiet: bool = True,
@@ -407,10 +394,10 @@ def evaluate_gallery(
 
     settings = settings or load_settings()
     return examine(
-        _local(gallery, settings),
+        _read(gallery, settings),
         queries if queries is None else os.fspath(queries),
         settings,
-        other=compare if compare is None else _local(compare, settings),
+        other=compare if compare is None else _read(compare, settings),
         k=k,
         seed=seed,
         quiet=quiet,
@@ -441,16 +428,10 @@ def _source(photos: Photos) -> PhotoSource:
     return photos if isinstance(photos, PhotoSource) else list_photos(os.fspath(photos))
 
 
-def _local(place: Place, settings: Settings) -> Path:
-    """The place itself; of a release, its copy in the cache."""
-    text = os.fspath(place)
-    return cached(text, settings) if is_release(text) else Path(text)
-
-
-def _changed(place: Place) -> Path:
-    """A place that can be changed. Raises SettingError for a release."""
-    refuse_release(os.fspath(place))
-    return Path(place)
+def _read(place: PlaceLike, settings: Settings) -> Place:
+    """A place that is only read: of a release, its copy in the cache."""
+    found = Place.parse(place)
+    return Place.parse(cached(found.text, settings)) if found.kind == "release" else found
 
 
 @contextmanager

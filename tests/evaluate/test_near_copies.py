@@ -12,6 +12,7 @@ from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.summary import as_json, as_lines
 from deepfood.evaluate.trial import labelled_photos
 from deepfood.local import Gallery
+from deepfood.place import Place
 from dishes import write_leaky
 from plates import LIMITS, build, write_tiny_model
 
@@ -28,7 +29,7 @@ def leaky(tmp_path: Path) -> Path:
 
 
 def notes(gallery: Path, queries: Path | None, settings: Settings) -> list[str]:
-    found = examine(gallery, queries, settings, k=3, seed=0, quiet=True)
+    found = examine(Place.parse(gallery), queries, settings, k=3, seed=0, quiet=True)
     said: list[str] = as_json(found)["notes"]
     lines = list(as_lines(found))
     assert all(f"note: {note}" in lines for note in said)

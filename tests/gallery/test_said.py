@@ -125,7 +125,7 @@ def test_a_photo_that_comes_back_by_hand_has_what_was_said(
 
 
 def describe(gallery: Path) -> dict[str, Any]:
-    from deepfood.info import describe as facts
+    from deepfood.local.describe import describe as facts
 
     return facts(gallery)
 

@@ -17,6 +17,7 @@ from deepfood.info import repair_gallery
 from deepfood.local import Gallery
 from deepfood.local.add import add_photos
 from deepfood.local.verify import gallery_problems
+from deepfood.place import Place
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
 ADDED = sha256(jpeg(100))
@@ -42,7 +43,7 @@ def problems(gallery: Path) -> list[str]:
 
 
 def mend(gallery: Path, model: Path | None = None) -> tuple[list[str], list[str]]:
-    return repair_gallery(gallery, Settings(model=model), quiet=True)
+    return repair_gallery(Place.parse(gallery), Settings(model=model), quiet=True)
 
 
 def sql(gallery: Path, statement: str) -> None:

@@ -27,12 +27,12 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from deepfood.config import load_settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
+from deepfood.engine import engine_at
 from deepfood.errors import DatasetError
-from deepfood.galleries import build, open_gallery, writer_of
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.engine import Engine
 from deepfood.gallery.reports import Consent
-from deepfood.renewals import reembed, rollback
 from plates import jpeg, sha256, tiny_embedder
 
 BYTES = [jpeg(seed, (64, 64)) for seed in range(8)]
@@ -119,6 +119,10 @@ class MilvusLaw(RuleBasedStateMachine):
         elif here.exists() and not there.exists() and len({f.parent for f in self._files()}) > 1:
             here.rename(there)
 
+    @property
+    def at(self) -> Engine:
+        return engine_at(self.place, self.kept)
+
     @rule()
     def build(self) -> None:
         wanted, there = self._from_source(), self._now()
@@ -143,7 +147,7 @@ class MilvusLaw(RuleBasedStateMachine):
         if wanted or self._added():
             other = self._other()
             if compared:  # it has been begun
-                reembed(self.place, other, self.kept, drop_unreadable=True, swap=False, quiet=True)
+                self.at.reembed(other, drop_unreadable=True, swap=False, quiet=True)
             asked = self.kept.model_copy(update={"model": other.model.folder})
             self._build(asked, allow_loss=True)
             self.built, self.before = wanted, self.built
@@ -151,7 +155,7 @@ class MilvusLaw(RuleBasedStateMachine):
     @rule()
     def embed_with_the_other_model(self) -> None:
         try:
-            reembed(self.place, self._other(), self.kept, drop_unreadable=True, quiet=True)
+            self.at.reembed(self._other(), drop_unreadable=True, quiet=True)
         except DatasetError as error:
             if "no photos" not in str(error):
                 raise
@@ -165,16 +169,16 @@ class MilvusLaw(RuleBasedStateMachine):
         assert self.before is not None
         left = {one: label for one, label in self.before.items() if not self._of(one).removed}
         if left or self._added():
-            rollback(self.place, self.kept, quiet=True)
+            self.at.rollback(quiet=True)
             self.built, self.before = left, self.built
 
     @rule(seed=seeds, label=st.sampled_from([None, "given"]), price=prices)
     def add(self, seed: int, label: str | None, price: float | None) -> None:
-        gallery, model = open_gallery(self.place, self.kept)
+        gallery, model = self.at.open()
         gallery.close()
         embedder = next(one for one in self.models if one.model.fingerprint == model.fingerprint)
         one = embed_photo(BYTES[seed], PhotoFile(f"new-{seed}.jpg", label), embedder)
-        with writer_of(self.place, self.kept, model) as writer:
+        with self.at.writer(model) as writer:
             (outcome,) = writer.add([replace(one, attributes={"price": price})])
         said = self._of(HASHES[seed])
         if outcome == "added":
@@ -216,7 +220,7 @@ class MilvusLaw(RuleBasedStateMachine):
             }
 
     def _found(self) -> dict[str, tuple[str | None, str | None, dict[str, Any], bool]]:
-        with closing(open_gallery(self.place, self.kept)[0]) as gallery:
+        with closing(self.at.open()[0]) as gallery:
             found = {}
             for photo in gallery.photos()[0]:
                 values = gallery.facts(photo.id)[1]
@@ -253,16 +257,16 @@ class MilvusLaw(RuleBasedStateMachine):
         return found
 
     def _other(self) -> Any:
-        with closing(open_gallery(self.place, self.kept)[0]) as gallery:
+        with closing(self.at.open()[0]) as gallery:
             now = gallery.manifest.model_fingerprint
         return next(one for one in self.models if one.model.fingerprint != now)
 
     def _writing(self) -> Any:
-        return writer_of(self.place, self.kept)
+        return self.at.writer()
 
     def _build(self, asked: Any, **consent: bool) -> Any:
         source = list_photos(self.photos)
-        return build(source, self.place, asked, consent=Consent(**consent), quiet=True)
+        return engine_at(self.place, asked).build(source, consent=Consent(**consent), quiet=True)
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.photos.rglob("*.jpg") if path.is_file())

@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from deepfood.config import load_settings
 from deepfood.data.photo_file import PhotoSource
 from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
@@ -25,6 +26,7 @@ from deepfood.info import problems_of
 from deepfood.local import Gallery
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import open_model
+from deepfood.place import Place
 from deepfood.train.adapt import AdaptReport, adapt, check_out
 from deepfood.train.head import Vectors, apply_head, fit_head
 from deepfood.train.losses import LOSSES
@@ -108,7 +110,7 @@ def test_the_network_gives_what_numpy_gives(adapted: Adapted) -> None:
 
 
 def test_the_model_is_whole_and_searches(adapted: Adapted, tmp_path: Path) -> None:
-    assert list(problems_of(adapted.out, None, quiet=True)) == []
+    assert list(problems_of(Place.parse(adapted.out), load_settings(), quiet=True)) == []
     build(adapted.photos, tmp_path / "gallery", adapted.embedder)
     with Gallery.open(tmp_path / "gallery", adapted.embedder.model) as gallery:
         right = 0

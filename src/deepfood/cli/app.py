@@ -17,12 +17,10 @@ from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_me
 from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
     DeepfoodError,
-    SettingError,
     own_limit_behind,
     system_error_text,
 )
-from deepfood.milvus.address import MilvusAddress, is_milvus
-from deepfood.release.shelf import is_release, refuse_release
+from deepfood.place import Place
 
 if TYPE_CHECKING:
     from deepfood.data.passed_over import PassedOver
@@ -79,10 +77,11 @@ WAIT_S = 5.0
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def _local(text: str) -> Path:
-    """A folder, or a release, which is pulled into the cache."""
-    if not is_release(text):
-        return _no_engine(text)
+def _model_place(text: str) -> Path:
+    """A Model's folder; a release is pulled into the cache."""
+    place = Place.parse(text)
+    if place.kind != "release":
+        return place.expect_folder()
     if asked_by_shell():  # what may come next; nothing is fetched for that
         return Path(text)
     from deepfood.release.cached import cached
@@ -90,36 +89,19 @@ def _local(text: str) -> Path:
     return cached(text, load_settings())
 
 
-def _own(text: str) -> Path:
-    """A folder that the command may change."""
-    refuse_release(text)
-    return _no_engine(text)
+def _own_folder(text: str) -> Path:
+    return Place.parse(text).expect_folder()
 
 
-def _no_engine(text: str) -> Path:
-    if is_milvus(text):
-        raise SettingError(
-            f"{text} is a gallery on Milvus, and this command works on folders only: "
-            "docs/scaling.md says what to do instead"
-        )
-    return Path(text)
-
-
-def anywhere(text: str) -> Path:
-    """As `_local`; a gallery on Milvus stays where it is."""
-    return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _local(text)
-
-
-def _changed(text: str) -> Path:
-    """As `_own`; a gallery on Milvus can be changed as well."""
-    return Path(str(MilvusAddress.parse(text))) if is_milvus(text) else _own(text)
+def _changed(text: str) -> Place:
+    return Place.parse(text).refuse_release()
 
 
 def _model_option(default: str) -> Any:
     return typer.Option(
         "--model",
         metavar="MODEL",
-        parser=_local,
+        parser=_model_place,
         help="A Model: a folder, or s3://bucket/prefix[@RELEASE].",
         show_default=default,
     )
@@ -131,38 +113,31 @@ GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
 BuildModelOption = Annotated[
     Path | None, _model_option("the gallery's own; for a new gallery the one that ships")
 ]
-GalleryArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="GALLERY",
-        parser=_local,
-        help="A gallery: a folder, or s3://bucket/prefix[@RELEASE].",
-    ),
-]
 SearchedGalleryArgument = Annotated[
-    Path,
+    Place,
     typer.Argument(
         metavar="GALLERY",
-        parser=anywhere,
+        parser=Place.parse,
         help="A gallery: a folder, s3://bucket/prefix[@RELEASE] or milvus://host:port/name.",
     ),
 ]
 ChangedGalleryArgument = Annotated[
-    Path,
+    Place,
     typer.Argument(
         metavar="GALLERY", parser=_changed, help="A gallery: a folder, or milvus://host:port/name."
     ),
 ]
 ArtifactArgument = Annotated[
-    Path,
+    Place,
     typer.Argument(
         metavar="ARTIFACT",
-        parser=anywhere,
+        parser=Place.parse,
         help="A gallery or a Model: a folder, s3://bucket/prefix[@RELEASE] or milvus://…",
     ),
 ]
 OwnArtifactArgument = Annotated[
-    Path, typer.Argument(metavar="ARTIFACT", parser=_own, help="A gallery or a Model: a folder.")
+    Path,
+    typer.Argument(metavar="ARTIFACT", parser=_own_folder, help="A gallery or a Model: a folder."),
 ]
 PhotosArgument = Annotated[
     Path,

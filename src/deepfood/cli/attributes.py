@@ -68,8 +68,8 @@ def attributes(
     as_json: Json = False,
 ) -> None:
     """List a gallery's attributes; import them from a table; declare or drop one."""
+    from deepfood.engine import engine_at
     from deepfood.errors import SettingError
-    from deepfood.galleries import import_attributes, known_counts, open_to_read, writer_of
 
     if bool(table) + bool(declare) + bool(drop) > 1:
         raise SettingError("give a TABLE, --declare or --drop: one at a time")
@@ -77,19 +77,19 @@ def attributes(
         raise SettingError("--type goes with a TABLE to bring in")
     if safety and table is None and not declare:
         raise SettingError("--safety goes with a TABLE to bring in, or with --declare")
-    report, settings = None, load_settings()
+    report, engine = None, engine_at(gallery, load_settings())
     given = _typed("--type", types)
     columns = _declarations(_typed("--declare", declare), safety or [])
     if table:
-        report = import_attributes(gallery, table, given, frozenset(safety or []), settings)
+        report = engine.import_attributes(table, given, frozenset(safety or []))
     if columns or drop:
-        with writer_of(gallery, settings, wait_s=WAIT_S) as writer:
+        with engine.writer(wait_s=WAIT_S) as writer:
             if columns:
                 writer.declare(columns)
             for name in drop or []:
                 writer.drop_attribute(name)
-    with contextlib.closing(open_to_read(gallery, settings)) as opened:
-        declared, known = opened.columns(), known_counts(opened)
+    with contextlib.closing(engine.open_to_read()) as opened:
+        declared, known = opened.columns(), opened.known_counts()
     if as_json:
         listed = [
             {"name": one.name, "type": one.type, "safety": one.safety, "known": known[one.name]}
@@ -167,15 +167,15 @@ def dedupe(
     as_json: Json = False,
 ) -> None:
     """List groups of photos that are nearly the same picture, the largest picture first."""
-    from deepfood.galleries import compared, open_gallery
+    from deepfood.engine import engine_at
     from deepfood.gallery.duplicates import duplicate_groups
     from deepfood.gallery.queries import NEAR_DUPLICATE
     from deepfood.progress import bar
 
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limit = NEAR_DUPLICATE if threshold is None else threshold
-    with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
-        every, index = compared(opened)
+    with contextlib.closing(engine_at(gallery, settings).open()[0]) as opened:
+        every, index = opened.compared()
         with bar("Comparing", "photo", len(every[0]), quiet=as_json) as progress:
             groups = duplicate_groups(index, every, limit, progress.update)
         if out and groups:

@@ -36,10 +36,18 @@ def calibrate(
     trained on them: use this then.
     """
     from deepfood.data.photos import list_photos
-    from deepfood.galleries import recalibrate
+    from deepfood.embed import open_embedder
+    from deepfood.engine import engine_at
+    from deepfood.local.embedding_cache import held_out_photos
 
     settings = load_settings(model=model)
-    found = recalibrate(gallery, list_photos(queries), settings, quiet=as_json)
+    engine = engine_at(gallery, settings)
+    opened, model_ = engine.open()
+    opened.close()
+    cache = settings.cache.expanduser()
+    embedder = open_embedder(settings, model_)
+    asked = held_out_photos(list_photos(queries), embedder, cache, quiet=as_json)
+    found = engine.recalibrate(asked, embedder.model, quiet=as_json)
     about = found.model_dump(mode="json")
     if as_json:
         print_json({"gallery": str(gallery), **about})

@@ -16,6 +16,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.config import Settings, load_settings
+from deepfood.place import Place
 
 
 @app.command(rich_help_panel=LEARN)
@@ -92,7 +93,7 @@ def evaluate(
 
 
 def _submit(
-    gallery: Path, queries: Path, out: Path, settings: Settings, *, k: int, as_json: bool
+    gallery: Place, queries: Path, out: Path, settings: Settings, *, k: int, as_json: bool
 ) -> None:
     from deepfood.evaluate.submission import write_submission
 

@@ -29,11 +29,11 @@ def history(
 
     Nothing is ever erased: taking a change back is another change.
     """
-    from deepfood.galleries import history_of, writer_of
+    from deepfood.engine import engine_at
 
-    settings = load_settings()
+    engine = engine_at(gallery, load_settings())
     if undo is not None:
-        with writer_of(gallery, settings, wait_s=WAIT_S) as writer:
+        with engine.writer(wait_s=WAIT_S) as writer:
             photos = writer.undo(undo)
         if as_json:
             ids = [one.id for one in photos]
@@ -42,7 +42,7 @@ def history(
             about = count(photos, "photo is", "photos are")
             print(f"change {undo} is taken back: {about} as before it; others with the next build")
         return
-    events = list(history_of(gallery, settings, photo))
+    events = list(engine.history(photo))
     if as_json:
         print_json({"gallery": str(gallery), "changes": [asdict(one) for one in events]})
         return

@@ -10,7 +10,6 @@ from deepfood.cli.app import (
     GalleryModelOption,
     Json,
     PhotosRoot,
-    anywhere,
     app,
     count,
     print_json,
@@ -27,7 +26,7 @@ def info(
     """Describe a gallery or Model: sizes, index, Model, and the files that were left out."""
     from deepfood.info import describe
 
-    about = describe(artifact)
+    about = describe(artifact, load_settings())
     if as_json:
         print_json(about)
         return
@@ -43,13 +42,7 @@ def info(
 
 @app.command(rich_help_panel=LOOK_AFTER)
 def verify(
-    artifact: Annotated[
-        str,
-        typer.Argument(
-            metavar="ARTIFACT",
-            help="A gallery or a Model: a folder, s3://bucket/prefix[@RELEASE] or milvus://…",
-        ),
-    ],
+    artifact: ArtifactArgument,
     photos_root: PhotosRoot = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend a gallery, as far as its photos still exist.")
@@ -62,25 +55,16 @@ def verify(
     A release is checked where it is stored, with its photos. A repair needs `--model` only if
     the gallery's own copy of its Model is damaged. Exit status 1 if anything is (still) wrong.
     """
-    from deepfood.errors import SettingError
     from deepfood.info import problems_of, repair_gallery
-    from deepfood.release.shelf import is_release
-    from deepfood.release.verify import release_problems
 
     done: list[str] = []
     settings = load_settings(model=model, photos_root=photos_root)
-    if is_release(artifact):
-        if repair:
-            raise SettingError(
-                "a release never changes: mend the gallery that it was pushed from, and push"
-            )
-        problems = release_problems(artifact, settings, quiet=as_json)
-    elif repair:
-        done, problems = repair_gallery(anywhere(artifact), settings, quiet=as_json)
+    if repair:
+        done, problems = repair_gallery(artifact, settings, quiet=as_json)
     else:
-        problems = list(problems_of(anywhere(artifact), settings.photos_root, quiet=as_json))
+        problems = list(problems_of(artifact, settings, quiet=as_json))
     if as_json:
-        about = {"artifact": artifact, "ok": not problems, "problems": problems}
+        about = {"artifact": str(artifact), "ok": not problems, "problems": problems}
         print_json({**about, "mended": done} if repair else about)
     else:
         for line in done:

@@ -57,11 +57,11 @@ def features(
 ) -> None:
     """Show the photos with the highest values of one feature of the vectors, or of each."""
     from deepfood.artifacts import check_can_write, write_result
+    from deepfood.engine import engine_at
     from deepfood.errors import DatasetError, SettingError
     from deepfood.evaluate.feature_page import feature_page
     from deepfood.evaluate.features import rank_features
     from deepfood.evaluate.thumbs import Thumbs
-    from deepfood.galleries import open_gallery
     from deepfood.photo import Limits
 
     if (feature is None) != every:
@@ -73,7 +73,7 @@ def features(
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     limits = Limits.of(settings)
     k = k or (_PAGE_K if every else 10)
-    with contextlib.closing(open_gallery(gallery, settings)[0]) as opened:
+    with contextlib.closing(engine_at(gallery, settings).open()[0]) as opened:
         thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
         numbers = range(opened.manifest.dimension) if every else [feature or 0]
         ranked = rank_features(

@@ -17,9 +17,9 @@ from deepfood.cli.app import (
 from deepfood.cli.release import print_latest
 from deepfood.config import Settings, load_settings
 from deepfood.errors import SettingError, nearest
-from deepfood.milvus.address import MilvusAddress, is_milvus
+from deepfood.place import Place
 from deepfood.release.record import parse_address
-from deepfood.release.shelf import Shelf, is_release
+from deepfood.release.shelf import Shelf
 
 if TYPE_CHECKING:
     from deepfood.gallery.reports import RenewReport
@@ -56,14 +56,12 @@ def reembed(
     again to continue.
     """
     from deepfood.embed import open_embedder
-    from deepfood.renewals import reembed as work
+    from deepfood.engine import engine_at
 
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
-    done = work(
-        gallery,
+    done = engine_at(gallery, settings).reembed(
         embedder,
-        settings,
         drop_unreadable=drop_unreadable,
         swap=not compare,
         quiet=as_json,
@@ -84,9 +82,11 @@ def reembed(
 @app.command(rich_help_panel=LOOK_AFTER)
 def rollback(
     gallery: Annotated[
-        str,
+        Place,
         typer.Argument(
-            metavar="GALLERY", help="A gallery: a folder, s3://bucket/prefix or milvus://…"
+            metavar="GALLERY",
+            parser=Place.parse,
+            help="A gallery: a folder, s3://bucket/prefix or milvus://…",
         ),
     ],
     forget: Annotated[
@@ -102,62 +102,54 @@ def rollback(
     In a bucket, make the previous release the latest again. A second rollback goes forward
     again.
     """
-    if is_release(gallery):
-        if forget:
-            raise SettingError(f"{gallery}: deepfood prune deletes releases, not --forget")
-        prefix, name = parse_address(gallery)
-        if name is not None:
-            raise SettingError(
-                f"{gallery}: deepfood promote {gallery} makes that the latest; rollback takes "
-                f"{prefix} alone, and goes back to what was the latest before"
-            )
-        shelf = Shelf.open(gallery, load_settings())
-        print_latest(gallery, shelf.rollback(), as_json=as_json)
-        return
-    if is_milvus(gallery):
-        gallery = str(MilvusAddress.parse(gallery))
-    elif not Path(gallery).exists():
-        raise SettingError(f"there is no {gallery}: {nearest(Path(gallery))}")
-    _rollback_gallery(Path(gallery), forget, drop_unreadable, photos_root, as_json=as_json)
-
-
-def _rollback_gallery(
-    gallery: Path, forget: bool, drop_unreadable: bool, photos_root: Path | None, *, as_json: bool
-) -> None:
-    from deepfood.renewals import forget_before
-    from deepfood.renewals import rollback as work
+    from deepfood.engine import engine_at
 
     settings = load_settings(photos_root=photos_root)
+    if gallery.kind == "release":
+        _rollback_releases(gallery.text, settings, forget=forget, as_json=as_json)
+        return
+    if gallery.kind == "folder" and not Path(gallery.text).exists():
+        raise SettingError(f"there is no {gallery}: {nearest(Path(gallery.text))}")
+    engine = engine_at(gallery, settings)
     if forget:
-        forget_before(gallery, settings)
+        engine.forget_before()
         if as_json:
             print_json({"gallery": str(gallery), "forgotten": True})
         else:
             print(f"{gallery}: the generation before is deleted")
         return
-    done = work(gallery, settings, drop_unreadable=drop_unreadable, quiet=as_json)
+    done = engine.rollback(drop_unreadable=drop_unreadable, quiet=as_json)
     if as_json:
         print_json(_facts(gallery, done))
     else:
         _print_report(gallery, done, "embedded")
 
 
+def _rollback_releases(address: str, settings: Settings, *, forget: bool, as_json: bool) -> None:
+    if forget:
+        raise SettingError(f"{address}: deepfood prune deletes releases, not --forget")
+    prefix, name = parse_address(address)
+    if name is not None:
+        raise SettingError(
+            f"{address}: deepfood promote {address} makes that the latest; rollback takes "
+            f"{prefix} alone, and goes back to what was the latest before"
+        )
+    print_latest(address, Shelf.open(address, settings).rollback(), as_json=as_json)
+
+
 @app.command(rich_help_panel=LOOK_AFTER)
 def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
     """Free the space of removed photos, while the gallery can be searched and changed."""
-    from deepfood.local import gallery_model
-    from deepfood.local.renew import compact as work
+    from deepfood.engine import engine_at
 
-    if is_milvus(gallery):
-        raise SettingError(f"{gallery}: Milvus drops removed photos by itself")
-    done = work(gallery, gallery_model(gallery), quiet=as_json)
+    done = engine_at(gallery, load_settings()).compact(quiet=as_json)
     if as_json:
         print_json(_facts(gallery, done))
     else:
         _print_report(gallery, done, "copied")
 
 
-def _compared(gallery: Path, model: "Model", settings: Settings, *, quiet: bool) -> dict[str, Any]:
+def _compared(gallery: Place, model: "Model", settings: Settings, *, quiet: bool) -> dict[str, Any]:
     from deepfood.errors import DatasetError
     from deepfood.evaluate.succession import compare_successor
 
@@ -192,7 +184,7 @@ def _compared(gallery: Path, model: "Model", settings: Settings, *, quiet: bool)
     }
 
 
-def _facts(gallery: Path, done: "RenewReport[Any]") -> dict[str, Any]:
+def _facts(gallery: Place, done: "RenewReport[Any]") -> dict[str, Any]:
     return {
         "gallery": str(gallery),
         "swapped": done.swapped,
@@ -205,7 +197,7 @@ def _facts(gallery: Path, done: "RenewReport[Any]") -> dict[str, Any]:
     }
 
 
-def _print_report(gallery: Path, done: "RenewReport[Any]", what: str) -> None:
+def _print_report(gallery: Place, done: "RenewReport[Any]", what: str) -> None:
     about = done.manifest
     kept = "" if done.swapped else "; nothing else changed"
     print(

@@ -9,6 +9,7 @@ from deepfood.config import Settings
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
+from deepfood.engine import engine_at
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
@@ -23,40 +24,39 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
-from deepfood.galleries import open_gallery, open_to_read, own_model
 from deepfood.local.embedding_cache import embed_dataset
-from deepfood.milvus.address import is_milvus
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits
+from deepfood.place import Place
 
 
 @dataclass(frozen=True)
 class Examination:
     """What `deepfood evaluate` found; `comparison.first` is `evaluation`."""
 
-    gallery: Path
+    gallery: Place
     index_kind: str
     index_recall: Figure
     evaluation: Evaluation
     comparison: Comparison | None
-    other: Path | None
+    other: Place | None
 
 
 def examine(
-    folder: Path,
+    place: Place,
     queries: Path | str | None,
     settings: Settings,
     *,
-    other: Path | None = None,
+    other: Place | None = None,
     k: int,
     seed: int,
     quiet: bool,
 ) -> Examination:
-    """Ask the gallery in `folder` with labelled photos, or with its own, each left out in turn.
+    """Ask the gallery at `place` with labelled photos, or with its own, each left out in turn.
 
     `other` is a second gallery or a Model to compare with. Raises DatasetError, ArtifactError.
     """
-    opened, model = open_gallery(folder, settings)
+    opened, model = engine_at(place, settings).open()
     with contextlib.closing(opened) as gallery:
         every = gallery.photos()  # once: from an engine they come over the network
         photos, notes = labelled_photos(gallery, every)
@@ -68,7 +68,7 @@ def examine(
             asked, origin, more = query_photos(list_photos(queries), embedder, cache, quiet=quiet)
             notes += more
         if other is not None:
-            other_model = own_model(other, settings) if _is_gallery(other) else open_model(other)
+            other_model = _model_of(other, settings)
             second = _seen_by_other(other, photos, asked, model, settings, quiet=quiet)
             counts = len(photos.ids), len(asked.ids)
             photos, other_photos = align(photos, second[0])
@@ -97,16 +97,16 @@ def examine(
         trial = make_trial(other_photos, other_asked, origin, left_out_in_turn=own)
         beside = judge(trial, other_model.manifest.name, k=k, seed=seed)
         comparison = compare(evaluation, beside, seed=seed)
-    return Examination(folder, kind, recall, evaluation, comparison, other)
+    return Examination(place, kind, recall, evaluation, comparison, other)
 
 
 def _seen_by_other(
-    other: Path, photos: Photos, asked: Photos, model: Model, settings: Settings, *, quiet: bool
+    other: Place, photos: Photos, asked: Photos, model: Model, settings: Settings, *, quiet: bool
 ) -> tuple[Photos, Photos]:
     """The gallery's photos and the queries with the other's vectors."""
     own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
     if _is_gallery(other):
-        with contextlib.closing(open_to_read(other, settings)) as gallery:
+        with contextlib.closing(engine_at(other, settings).open_to_read()) as gallery:
             manifest = gallery.manifest
             rows, vectors, at = gallery.photos()
         there = Photos(
@@ -124,14 +124,20 @@ def _seen_by_other(
                 "queries too: compare with that Model's folder instead, --compare MODEL"
             )
         return there, asked
-    embedder = open_embedder(settings.model_copy(update={"model": other}))
+    embedder = open_embedder(settings.model_copy(update={"model": Path(other.text)}))
     cache = settings.cache.expanduser()
     there = _embedded(photos, embedder, cache, quiet=quiet)
     return there, there if own else _embedded(asked, embedder, cache, quiet=quiet)
 
 
-def _is_gallery(other: Path) -> bool:
-    return is_milvus(other) or kind_of(other) == "gallery"
+def _model_of(other: Place, settings: Settings) -> Model:
+    if _is_gallery(other):
+        return engine_at(other, settings).own_model()
+    return open_model(Path(other.text))
+
+
+def _is_gallery(other: Place) -> bool:
+    return other.kind == "milvus" or kind_of(Path(other.text)) == "gallery"
 
 
 def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -> Photos:

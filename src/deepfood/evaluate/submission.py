@@ -6,6 +6,7 @@
 The ids of the labels are those of the data's `class_list.txt`, a line "id name" each.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,11 +18,12 @@ from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.root import Root
 from deepfood.data.splits import TEST
 from deepfood.embed import open_embedder
+from deepfood.engine import engine_at
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
 from deepfood.evaluate.trial import Photos, labelled_photos
-from deepfood.local import Gallery, gallery_model
 from deepfood.local.embedding_cache import embed_dataset
+from deepfood.place import Place
 
 CLASS_LIST = "class_list.txt"
 GUESSES = 3
@@ -36,7 +38,7 @@ class Submission:
 
 
 def write_submission(
-    folder: Path, dataset: Path | str, out: Path, settings: Settings, *, k: int, quiet: bool
+    place: Place, dataset: Path | str, out: Path, settings: Settings, *, k: int, quiet: bool
 ) -> Submission:
     """Guess the labels of the dataset's test photos by the vote of their k nearest in a gallery.
 
@@ -47,17 +49,18 @@ def write_submission(
     source = list_photos(dataset)
     asked = _test_photos(source)
     ids = read_class_list(source.root)
-    embedder = open_embedder(settings, gallery_model(folder, settings.model))
-    with Gallery.open(folder, embedder.model, settings.photos_root) as gallery:
+    opened, model = engine_at(place, settings).open()
+    with contextlib.closing(opened) as gallery:
+        embedder = open_embedder(settings, model)
         photos, _ = labelled_photos(gallery, gallery.photos())
         names = sorted(set(photos.labels))
         if strange := [name for name in names if name not in ids]:
             raise DatasetError(
-                f"{len(strange)} labels of {folder}, {strange[0]!r} among them, are not in "
+                f"{len(strange)} labels of {place}, {strange[0]!r} among them, are not in "
                 f"{source.root.where(CLASS_LIST)}: build the gallery from the same dataset"
             )
         if len(names) < GUESSES:
-            raise DatasetError(f"{folder} has {len(names)} labels, and each photo gets {GUESSES}")
+            raise DatasetError(f"{place} has {len(names)} labels, and each photo gets {GUESSES}")
         cache = settings.cache.expanduser()
         embedded = embed_dataset(source, embedder, cache, files=asked, quiet=quiet)
         number = {name: i for i, name in enumerate(names)}

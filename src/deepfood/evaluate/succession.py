@@ -1,34 +1,34 @@
 """A gallery's Model against the one that it is being embedded with, on the gallery's labels."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from deepfood.config import Settings
+from deepfood.engine import engine_at
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.evaluation import Evaluation, judge
 from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
-from deepfood.galleries import own_model
 from deepfood.model import Model
-from deepfood.renewals import beside
+from deepfood.place import Place
 
 
 def compare_successor(
-    place: Path | str, model: Model, settings: Settings, *, k: int, seed: int
+    place: Place, model: Model, settings: Settings, *, k: int, seed: int
 ) -> Comparison:
     """Ask with the gallery's own photos, each left out in turn, in the vectors of either Model.
 
     The second is what `reembed` has embedded so far. Raises DatasetError where the gallery has no
     labels, or none that neither Model was trained on, and ArtifactMissingError.
     """
-    before = own_model(place, settings)
-    with beside(place, model, settings) as (gallery, ids, vectors, at):
-        photos, _ = labelled_photos(gallery, gallery.photos())
-        rows = dict(zip(ids, at.tolist(), strict=True))
+    engine = engine_at(place, settings)
+    before = engine.own_model()
+    with engine.beside(model) as beside:
+        photos, _ = labelled_photos(beside.gallery, beside.gallery.photos())
+        rows = dict(zip(beside.ids, beside.rows.tolist(), strict=True))
         with_both = [row for row, one in enumerate(photos.ids) if one in rows]
         there = photos.select(with_both)
-        taken = vectors.take(np.array([rows[one] for one in there.ids], np.int64))
+        taken = beside.vectors.take(np.array([rows[one] for one in there.ids], np.int64))
     asked, origin = leave_one_out(photos, seed)
 
     def judged(own: Photos, queries: Photos, model: str) -> Evaluation:

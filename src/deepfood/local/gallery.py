@@ -15,7 +15,13 @@ from deepfood.errors import (
     PhotoNotFoundError,
 )
 from deepfood.gallery.photo import Hit, Photo, of_size
-from deepfood.gallery.protocol import ColumnFacts, FindOptions, FindResult
+from deepfood.gallery.protocol import (
+    ColumnFacts,
+    Compared,
+    EveryPhoto,
+    FindOptions,
+    FindResult,
+)
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
 from deepfood.local.examples import examples_of
@@ -112,6 +118,10 @@ class Gallery:
             for one in known.declared().values()
         ]
 
+    def known_counts(self) -> dict[str, int]:
+        """Of how many photos each attribute is known."""
+        return self.store.attributes.known_counts()
+
     @property
     def count(self) -> int:
         """The number of photos."""
@@ -129,6 +139,11 @@ class Gallery:
     def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
         """All photos, the vectors, and the row of each photo in them, int64 [count]."""
         return self.refresh().photos()
+
+    def compared(self) -> tuple[EveryPhoto, Compared]:
+        """As `photos`, and what finds rows of these vectors near one."""
+        now = self.refresh()
+        return now.photos(), now.index
 
     def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all if there are fewer.

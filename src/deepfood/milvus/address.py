@@ -6,15 +6,10 @@ from typing import Self
 
 from deepfood.errors import SettingError
 
-_ADDRESS = re.compile(r"milvus(s?):/{1,2}([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/(.*)")
+_ADDRESS = re.compile(r"milvus(s?)://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/(.*)")
 #: Keys of what is said of a gallery begin with its name, and have 128 characters.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _PORT = 19530
-
-
-def is_milvus(text: object) -> bool:
-    """Whether it names a gallery on Milvus, also where a Path has folded its slashes."""
-    return bool(re.match(r"milvuss?:/", str(text)))
 
 
 @dataclass(frozen=True)
@@ -23,6 +18,11 @@ class MilvusAddress:
 
     uri: str
     name: str
+
+    @staticmethod
+    def is_meant(text: str) -> bool:
+        """Whether it is to be such an address, right or wrong."""
+        return text.startswith(("milvus:/", "milvuss:/"))
 
     @classmethod
     def parse(cls, text: object) -> Self:

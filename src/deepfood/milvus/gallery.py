@@ -15,14 +15,20 @@ from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.photo import Hit, Photo, Skipped
-from deepfood.gallery.protocol import ColumnFacts, EveryPhoto, FindOptions, FindResult
+from deepfood.gallery.protocol import (
+    ColumnFacts,
+    Compared,
+    EveryPhoto,
+    FindOptions,
+    FindResult,
+)
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.expressions import known
-from deepfood.milvus.fetched import HeldVectors
+from deepfood.milvus.fetched import HeldVectors, Neighbours
 from deepfood.milvus.find import find_in
 from deepfood.milvus.generations import begun_with, living
 from deepfood.milvus.journal import MilvusJournal
@@ -195,6 +201,11 @@ class MilvusGallery:
     def reads_ahead(self) -> int:
         """As the local gallery's."""
         return self.stored.reads_ahead
+
+    def compared(self) -> tuple[EveryPhoto, Compared]:
+        """As the local gallery's; all photos are fetched."""
+        every = self.photos()
+        return every, Neighbours(self, every)
 
     def search(self, query: Vectors, k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.

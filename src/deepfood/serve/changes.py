@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
+from deepfood.engine import engine_at
 from deepfood.errors import ModelMismatchError, UndeclaredError
-from deepfood.galleries import writing
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome
@@ -203,7 +203,8 @@ async def _write(
         wait_s = max(0.0, deadline - time.monotonic())
         settings = request.app.state.settings
         by = request.state.key_name
-        with writing(service.gallery, settings, model, wait_s=wait_s, by=by) as writer:
+        engine = engine_at(service.gallery.place, settings)
+        with engine.writer(model, wait_s=wait_s, by=by) as writer:
             changed = change(writer)
         return answer(changed)
 

@@ -1,16 +1,11 @@
 """The service as it is now, and the thread that keeps it so."""
 
-import contextlib
 import logging
 import threading
 
 from deepfood.config import Settings
-from deepfood.errors import ArtifactBusyError, DeepfoodError
-from deepfood.local import Gallery
-from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
-from deepfood.local.journal import Journal
-from deepfood.local.reindex import reindex, wants_reindex
-from deepfood.local.renew import compact, leaves_work, wants_compact
+from deepfood.engine import engine_at
+from deepfood.errors import DeepfoodError
 from deepfood.release.cached import CachedReleases
 from deepfood.serve.measure import FOLLOWED, gallery_seen
 from deepfood.serve.released import is_released
@@ -75,18 +70,7 @@ class Current:
         if is_released(self._settings):
             return
         gallery, model = service.gallery, service.embedder.model
-        if not isinstance(gallery, Gallery):  # Milvus keeps its own house
-            return
-        now = gallery.refresh()
-        if wants_compact(now, self._settings.compact_share):
-            if not leaves_work(gallery.folder, model):
-                with contextlib.suppress(ArtifactBusyError):
-                    compact(gallery.folder, model, quiet=True)
-        elif wants_reindex(now):
-            reindex(gallery.folder, quiet=True)
-        journal = Journal(gallery.folder)
-        if is_long(journal, now.store.state().head):
-            write_checkpoint(fold_of(journal), journal)
+        engine_at(gallery.place, self._settings).look_after(gallery, model)
 
 
 class Upkeep(threading.Thread):

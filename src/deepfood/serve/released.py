@@ -8,7 +8,6 @@ from starlette.exceptions import HTTPException
 
 from deepfood.config import Settings
 from deepfood.gallery import Photo
-from deepfood.milvus.address import is_milvus
 from deepfood.release.pull import Origin
 from deepfood.release.record import blob_key
 from deepfood.release.shelf import is_release
@@ -38,7 +37,7 @@ class PhotoLinks:
     @classmethod
     def of(cls, gallery: Path | str, settings: Settings) -> "PhotoLinks | None":
         """None where photos are proxied, or are in no bucket of S3."""
-        if settings.photo_links == "proxied" or is_milvus(gallery):
+        if settings.photo_links == "proxied":
             return None
         origin = Origin.of(Path(gallery))
         if origin is None or origin.release.photos is None or not is_remote(origin.url):

@@ -10,8 +10,8 @@ import numpy as np
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, open_embedder
+from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError, QueryError, SettingError
-from deepfood.galleries import open_gallery
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.filters import parse_filter
@@ -172,7 +172,7 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
 
     def opening(place: Path) -> SearchService:
-        gallery, model = open_gallery(place, settings)
+        gallery, model = engine_at(place, settings).open()
         if before and before.embedder.model.fingerprint == model.fingerprint:
             embedder = before.embedder
         else:

@@ -1,0 +1,196 @@
+"""The engine of galleries in folders of this machine."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfood.artifacts import kind_of
+from deepfood.config import Settings
+from deepfood.data.photos import PhotoSource
+from deepfood.embed import Embedder, open_embedder
+from deepfood.errors import ArtifactBusyError, ArtifactError, ArtifactFormatError
+from deepfood.gallery.add import AddReport
+from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.calibration import Calibration, Labelled
+from deepfood.gallery.engine import Beside, ForAll
+from deepfood.gallery.history import Event, history
+from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
+from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
+from deepfood.gallery.values import Type
+from deepfood.index import IndexSpec
+from deepfood.local.add import add_photos
+from deepfood.local.build import build_gallery
+from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
+from deepfood.local.describe import describe
+from deepfood.local.gallery import Gallery
+from deepfood.local.import_attributes import import_attributes
+from deepfood.local.journal import Journal
+from deepfood.local.manifest import (
+    MODELS,
+    AnyGalleryManifest,
+    GalleryManifest,
+    gallery_model,
+    is_gallery,
+    manifest_copies,
+)
+from deepfood.local.recalibrate import recalibrate
+from deepfood.local.reindex import reindex, wants_reindex
+from deepfood.local.renew import compact, leaves_work, open_work, reembed, wants_compact
+from deepfood.local.repair import repair
+from deepfood.local.rollback import forget, rollback
+from deepfood.local.verify import gallery_problems
+from deepfood.local.writer import GalleryWriter
+from deepfood.model import Model, open_model
+from deepfood.model.artifact import DEFAULT_MODEL
+from deepfood.on_ray import reading_for
+
+
+class LocalEngine:
+    """The gallery in a folder; `Engine` says what each method does."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self._settings = settings
+
+    def open(self) -> tuple[SearchedGallery, Model]:
+        model = gallery_model(self.folder, self._settings.model)
+        return Gallery.open(self.folder, model, self._settings.photos_root), model
+
+    def open_to_read(self) -> SearchedGallery:
+        return Gallery.open(self.folder)
+
+    def own_model(self) -> Model:
+        return gallery_model(self.folder)
+
+    def writer(
+        self, model: Model | None = None, *, wait_s: float = 0, by: str = ""
+    ) -> AbstractContextManager[ChangedGallery]:
+        return GalleryWriter.open(self.folder, model, wait_s=wait_s, by=by)
+
+    def history(self, photo: str | None = None) -> Iterator[Event]:
+        GalleryManifest.read(self.folder)
+        return history(Journal(self.folder), photo)
+
+    def build(
+        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+    ) -> BuildReport[GalleryManifest]:
+        settings = self._settings
+        keep = settings.model is None and not consent.discard and is_gallery(self.folder)
+        return build_gallery(
+            source,
+            self.folder,
+            open_embedder(settings, gallery_model(self.folder) if keep else None),
+            IndexSpec.of(settings),
+            settings.storage,
+            consent=consent,
+            reading=reading_for(settings),
+            quiet=quiet,
+        )
+
+    def add(
+        self,
+        paths: Sequence[Path | str],
+        for_all: ForAll,
+        *,
+        wait_s: float = 0,
+        quiet: bool = False,
+    ) -> AddReport:
+        model = gallery_model(self.folder, self._settings.model)
+        embedder = open_embedder(self._settings, model)
+        return add_photos(self.folder, paths, embedder, wait_s=wait_s, quiet=quiet, **vars(for_all))
+
+    def import_attributes(
+        self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
+    ) -> Table[int]:
+        return import_attributes(self.folder, table, types, safety)
+
+    def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
+        return recalibrate(self.folder, asked, model, quiet=quiet)
+
+    def reembed(
+        self,
+        embedder: Embedder,
+        *,
+        drop_unreadable: bool = False,
+        swap: bool = True,
+        quiet: bool = False,
+    ) -> RenewReport[GalleryManifest]:
+        return reembed(
+            self.folder,
+            embedder,
+            photos_root=self._settings.photos_root,
+            drop_unreadable=drop_unreadable,
+            swap=swap,
+            quiet=quiet,
+        )
+
+    @contextmanager
+    def beside(self, model: Model) -> Iterator[Beside]:
+        with Gallery.open(self.folder) as gallery, closing(open_work(self.folder)) as work:
+            found = [(photo.id, row) for row, photo in work.rows()]
+            rows = np.array([row for _, row in found], np.int64)
+            yield Beside(gallery, [photo for photo, _ in found], work.vectors(), rows)
+
+    def rollback(
+        self, *, drop_unreadable: bool = False, quiet: bool = False
+    ) -> RenewReport[GalleryManifest]:
+        return rollback(
+            self.folder,
+            lambda model: open_embedder(self._settings, model),
+            photos_root=self._settings.photos_root,
+            drop_unreadable=drop_unreadable,
+            quiet=quiet,
+        )
+
+    def forget_before(self) -> None:
+        forget(self.folder)
+
+    def compact(self, *, quiet: bool = False) -> RenewReport[GalleryManifest]:
+        return compact(self.folder, gallery_model(self.folder), quiet=quiet)
+
+    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
+        """Drop holes where they are many, take a long tail into the index, shorten the journal.
+
+        What somebody else is at, or has begun and not ended, is left to them.
+        """
+        assert isinstance(gallery, Gallery)
+        now = gallery.refresh()
+        if wants_compact(now, self._settings.compact_share):
+            if not leaves_work(self.folder, model):
+                with contextlib.suppress(ArtifactBusyError):
+                    compact(self.folder, model, quiet=True)
+        elif wants_reindex(now):
+            reindex(self.folder, quiet=True)
+        journal = Journal(self.folder)
+        if is_long(journal, now.store.state().head):
+            write_checkpoint(fold_of(journal), journal)
+
+    def describe(self) -> dict[str, Any]:
+        return describe(self.folder)
+
+    def problems(self, *, quiet: bool = False) -> Iterator[str]:
+        return gallery_problems(self.folder, self._settings.photos_root, quiet=quiet)
+
+    def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
+        if not manifest_copies(self.folder):  # the manifest itself may be what is damaged
+            if kind_of(self.folder) == "model":
+                raise ArtifactFormatError(
+                    f"{self.folder} is a model, and only galleries are mended: make it anew"
+                )
+            AnyGalleryManifest.read(self.folder)
+        models = []
+        own = sorted((self.folder / MODELS).glob("*"))
+        for where in (self._settings.model, *own, DEFAULT_MODEL):
+            with contextlib.suppress(ArtifactError):
+                models.append(open_model(where))
+        return repair(
+            self.folder,
+            models,
+            lambda model: open_embedder(self._settings, model),
+            self._settings.photos_root,
+            quiet=quiet,
+        )

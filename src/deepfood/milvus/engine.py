@@ -1,0 +1,182 @@
+"""The engine of galleries on Milvus. All but this and `address` need pymilvus."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deepfood.config import Settings
+from deepfood.data.photos import PhotoSource
+from deepfood.embed import Embedder, open_embedder
+from deepfood.errors import ArtifactMissingError, SettingError
+from deepfood.gallery.add import AddReport, add_batches
+from deepfood.gallery.attribute_table import Table
+from deepfood.gallery.calibration import Calibration, Labelled
+from deepfood.gallery.engine import Beside, ForAll
+from deepfood.gallery.history import Event, history
+from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
+from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
+from deepfood.gallery.values import Type
+from deepfood.milvus.about import MilvusManifest
+from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.build import build_on_milvus
+from deepfood.milvus.calibrated import recalibrate_on_milvus
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.import_attributes import import_on_milvus
+from deepfood.milvus.model_copy import fetch_model
+from deepfood.milvus.renew import forget_on_milvus, reembed_on_milvus, rollback_on_milvus
+from deepfood.milvus.upgrade import upgrade_on_milvus
+from deepfood.milvus.verify import problems_on_milvus
+from deepfood.milvus.writer import MilvusWriter
+from deepfood.model import Model, open_model
+from deepfood.on_ray import reading_for
+
+
+class MilvusEngine:
+    """The gallery in a collection of Milvus; `Engine` says what each method does."""
+
+    def __init__(self, address: MilvusAddress, settings: Settings) -> None:
+        self._address = address
+        self._settings = settings
+
+    def open(self) -> tuple[SearchedGallery, Model]:
+        gallery = self.open_to_read()
+        return gallery, self._model_of(gallery, self._settings.model)
+
+    def open_to_read(self) -> MilvusGallery:
+        return MilvusGallery.open(self._address, self._settings)
+
+    def own_model(self) -> Model:
+        with self.open_to_read() as gallery:
+            return self._model_of(gallery, None)
+
+    def writer(
+        self, model: Model | None = None, *, wait_s: float = 0, by: str = ""
+    ) -> AbstractContextManager[ChangedGallery]:
+        """Many may write at once, so nobody is waited for."""
+        return MilvusWriter.open(self._address, self._settings, model, by=by)
+
+    def history(self, photo: str | None = None) -> Iterator[Event]:
+        with self.open_to_read() as gallery:
+            yield from history(gallery.journal, photo)
+
+    def build(
+        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+    ) -> BuildReport[MilvusManifest]:
+        return build_on_milvus(
+            source,
+            self._address,
+            open_embedder(self._settings, self._living_model()),
+            self._settings,
+            consent=consent,
+            reading=reading_for(self._settings),
+            quiet=quiet,
+        )
+
+    def add(
+        self,
+        paths: Sequence[Path | str],
+        for_all: ForAll,
+        *,
+        wait_s: float = 0,
+        quiet: bool = False,
+    ) -> AddReport:
+        gallery, model = self.open()
+        gallery.close()
+        embedder = open_embedder(self._settings, model)
+        return add_batches(
+            lambda: self.writer(model), paths, embedder, quiet=quiet, **vars(for_all)
+        )
+
+    def import_attributes(
+        self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
+    ) -> Table[str]:
+        return import_on_milvus(self._address, table, types, safety, self._settings)
+
+    def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
+        return recalibrate_on_milvus(self._address, asked, model, self._settings, quiet=quiet)
+
+    def reembed(
+        self,
+        embedder: Embedder,
+        *,
+        drop_unreadable: bool = False,
+        swap: bool = True,
+        quiet: bool = False,
+    ) -> RenewReport[MilvusManifest]:
+        return reembed_on_milvus(
+            self._address,
+            embedder,
+            self._settings,
+            drop_unreadable=drop_unreadable,
+            swap=swap,
+            quiet=quiet,
+        )
+
+    @contextmanager
+    def beside(self, model: Model) -> Iterator[Beside]:
+        with self.open_to_read() as living:
+            photos, vectors, rows = living.generation_with(model).photos()
+            yield Beside(living, [photo.id for photo in photos], vectors, rows)
+
+    def rollback(
+        self, *, drop_unreadable: bool = False, quiet: bool = False
+    ) -> RenewReport[MilvusManifest]:
+        return rollback_on_milvus(
+            self._address,
+            lambda model: open_embedder(self._settings, model),
+            self._settings,
+            drop_unreadable=drop_unreadable,
+            quiet=quiet,
+        )
+
+    def forget_before(self) -> None:
+        forget_on_milvus(self._address, self._settings)
+
+    def compact(self, *, quiet: bool = False) -> RenewReport[MilvusManifest]:
+        raise SettingError(f"{self._address}: Milvus drops removed photos by itself")
+
+    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
+        """Milvus keeps its own house."""
+
+    def describe(self) -> dict[str, Any]:
+        with self.open_to_read() as gallery:
+            about = gallery.manifest.model_dump(mode="json", exclude={"index", "model_name"})
+            return {
+                **about,
+                "model": gallery.manifest.model_name,
+                "photos": gallery.count,
+                "index": gallery.manifest.index.kind,
+                "left_out": [asdict(one) for one in gallery.left_out()],
+            }
+
+    def problems(self, *, quiet: bool = False) -> Iterator[str]:
+        return problems_on_milvus(self._address, self._settings, quiet=quiet)
+
+    def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
+        """Bring a gallery of an earlier format to that of today."""
+        done = upgrade_on_milvus(self._address, self._settings, quiet=quiet)
+        if not done:
+            raise SettingError(
+                f"{self._address}: a gallery on Milvus is mended by building it again"
+            )
+        return done, list(self.problems(quiet=quiet))
+
+    def _living_model(self) -> Model | None:
+        """The Model of a gallery that is there, unless the settings name one."""
+        if self._settings.model is not None:
+            return None
+        try:
+            return self.own_model()
+        except ArtifactMissingError:
+            return None
+
+    def _model_of(self, gallery: MilvusGallery, named: Path | None) -> Model:
+        if named is not None:
+            model = open_model(named)
+        else:
+            fingerprint = gallery.manifest.model_fingerprint
+            model = fetch_model(gallery.about, fingerprint, self._settings)
+        gallery.check_model(model)
+        return model

@@ -1,0 +1,55 @@
+"""Where a gallery or Model is, as users name it: a folder, a release, or a collection of Milvus."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from deepfood.errors import SettingError
+from deepfood.milvus.address import MilvusAddress
+from deepfood.release.shelf import is_release
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place, and which kind of engine answers for it."""
+
+    kind: Literal["folder", "release", "milvus"]
+    text: str
+
+    @classmethod
+    def parse(cls, text: "str | os.PathLike[str] | Place") -> "Place":
+        """A folder's path, `PREFIX[@RELEASE]` or `milvus://HOST:PORT/NAME`.
+
+        Raises SettingError for an address of Milvus that is none.
+        """
+        if isinstance(text, Place):
+            return text
+        text = os.fspath(text)
+        if MilvusAddress.is_meant(text):
+            return cls("milvus", str(MilvusAddress.parse(text)))
+        return cls("release" if is_release(text) else "folder", text)
+
+    def expect_folder(self) -> Path:
+        """Its path. Raises SettingError where it is no folder."""
+        if self.kind == "milvus":
+            raise SettingError(
+                f"{self} is a gallery on Milvus, and this command works on folders only: "
+                "docs/scaling.md says what to do instead"
+            )
+        self.refuse_release()
+        return Path(self.text)
+
+    def refuse_release(self) -> Self:
+        """Raise SettingError for a release, which cannot be changed."""
+        if self.kind == "release":
+            raise SettingError(
+                f"{self} is a release, which never changes: deepfood pull it, change that, and push"
+            )
+        return self
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __fspath__(self) -> str:
+        return self.text
