@@ -25,7 +25,7 @@ from deepfood.errors import ArtifactBusyError, ArtifactMissingError, ModelMismat
 from deepfood.evaluate.examine import examine
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.fold import edit_of, facts_of, removal_of
+from deepfood.gallery.fold import addition_of, edit_of, removal_of
 from deepfood.gallery.photo import Photo, edited
 from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
@@ -246,7 +246,7 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
         journal = MilvusJournal(About(connection), "killed")
         StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[attr-defined]
         journal.append("declare", {"attributes": {"weight": {"type": "number", "safety": False}}})
-        journal.append("add", {"photos": [facts_of(added.photo, {"weight": 3})]})
+        journal.append("add", {"photos": [addition_of(added.photo, {"weight": 3})]})
         journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})
         journal.append("remove", {"photos": [removal_of(removed)]})
     found = engine.problems()

@@ -30,8 +30,8 @@ from deepfood.errors import (
     ArtifactFormatError,
     ArtifactMissingError,
     SettingError,
-    disk_full_named,
     nearest,
+    raising_disk_full,
 )
 
 MANIFEST = "manifest.json"
@@ -279,7 +279,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     It is written beside `path`, flushed to disk and renamed over it, and the folder is flushed;
     when something fails, `path` stays as it was. Raises DiskFullError.
     """
-    with disk_full_named(path), beside(path) as new:
+    with raising_disk_full(path), beside(path) as new:
         with new.open("wb") as file:
             yield file
             file.flush()

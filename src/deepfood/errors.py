@@ -87,9 +87,9 @@ __all__ = [
     "StorageMissingError",
     "TrainingError",
     "UndeclaredError",
-    "disk_full_named",
     "nearest",
-    "said_by_system",
+    "raising_disk_full",
+    "system_error_text",
 ]
 
 
@@ -182,17 +182,17 @@ class PortTakenError(DeepfoodError):
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-#: SQLite says "disk I/O error" of what it cannot read, too.
+#: SQLite also reports "disk I/O error" for a failed read.
 _NO_SPACE_IN_SQLITE = {"SQLITE_FULL"} | {
     f"SQLITE_IOERR_{what}" for what in ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE", "SHMSIZE")
 }
-#: faiss and Annoy say it in words only.
+#: faiss and Annoy report it in their message only.
 _NO_SPACE_TEXTS = ("disk is full", "No space left on device", "File too large")
 
 
 @contextmanager
-def disk_full_named(where: Path) -> Iterator[None]:
-    """Turn "no space left", whoever says it, into a DiskFullError that names `where`."""
+def raising_disk_full(where: Path) -> Iterator[None]:
+    """Turn any "no space left" error into a DiskFullError that names `where`."""
     try:
         yield
     except Exception as error:
@@ -226,17 +226,17 @@ _WAYS_OUT = {
 }
 
 
-#: What says something of this process or machine, and nothing of the file that was to be opened.
+#: Limits of this process or machine: they say nothing about the file that was opened.
 _OWN_LIMITS = (errno.EMFILE, errno.ENFILE)
 
 
 def is_own_limit(error: OSError) -> bool:
-    """Whether too many files are open: of the file itself nothing is known then."""
+    """Whether too many files are open, so that nothing is known about this one."""
     return error.errno in _OWN_LIMITS
 
 
 def own_limit_behind(error: BaseException) -> OSError | None:
-    """Such an error behind one of a library, which may have it in words only; else None."""
+    """The limit that a library's error comes from, by its chain or message; else None."""
     behind: BaseException | None = error
     while behind is not None:
         for code in _OWN_LIMITS:
@@ -246,20 +246,20 @@ def own_limit_behind(error: BaseException) -> OSError | None:
     return None
 
 
-def said_by_system(error: OSError, *, named: bool = True) -> str:
-    """What the operating system refused, on which path (if `named`), the way out: one line."""
-    said = error.strerror or str(error) or type(error).__name__
+def system_error_text(error: OSError, *, named: bool = True) -> str:
+    """One line: the path (if `named`), what the system refused, and the way out."""
+    text = error.strerror or str(error) or type(error).__name__
     if error.errno in _NO_SPACE:
-        said += ": free some space, and run the same command again"
+        text += ": free some space, and run the same command again"
     elif error.errno in _WAYS_OUT:
-        said += f": {_WAYS_OUT[error.errno]}"
+        text += f": {_WAYS_OUT[error.errno]}"
     if named and isinstance(error.filename, str | bytes):
-        return f"{os.fsdecode(error.filename)}: {said}"
-    return said
+        return f"{os.fsdecode(error.filename)}: {text}"
+    return text
 
 
 def nearest(path: Path) -> str:
-    """Of a path that is not there: how much of it is, and a name there that is much like it."""
+    """For a missing path: the part of it that exists, and a similar name there."""
     path = path.absolute()
     above = next(parent for parent in path.parents if parent.exists())
     missing = path.relative_to(above).parts[0]

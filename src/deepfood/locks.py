@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deepfood.errors import DeepfoodError, disk_full_named
+from deepfood.errors import DeepfoodError, raising_disk_full
 
 if sys.platform != "win32":
     import fcntl
@@ -34,7 +34,7 @@ def held(path: Path, busy: DeepfoodError | None = None, wait_s: float = 0) -> It
     """
     end = time.monotonic() + wait_s
     while True:
-        with disk_full_named(path.parent):
+        with raising_disk_full(path.parent):
             release = _try(path)
         if release is not None:
             break

@@ -23,7 +23,7 @@ from deepfood.errors import (
     StorageError,
     StorageMissingError,
     nearest,
-    said_by_system,
+    system_error_text,
 )
 from deepfood.locks import held
 from deepfood.storage_errors import ENVIRONMENT, way_out
@@ -214,7 +214,7 @@ class Bucket:
 
     def _error(self, key: str, error: Exception) -> StorageError:
         if isinstance(error, OSError) and error.errno:
-            return StorageError(f"{self.place(key)}: {said_by_system(error, named=False)}")
+            return StorageError(f"{self.place(key)}: {system_error_text(error, named=False)}")
         return StorageError(f"{self.place(key)}: {way_out(str(error), is_remote(self.url))}")
 
 

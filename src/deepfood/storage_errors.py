@@ -3,7 +3,7 @@
 import os
 import re
 
-from deepfood.errors import said_by_system
+from deepfood.errors import system_error_text
 
 ENVIRONMENT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 #: What S3 says with its error codes, and the way out.
@@ -33,7 +33,7 @@ def way_out(said: str, remote: bool) -> str:
         number = re.search(r"\(os error (\d+)\)", said)
         if number is None:
             return first_line(said)
-        return said_by_system(OSError(int(number[1]), os.strerror(int(number[1]))))
+        return system_error_text(OSError(int(number[1]), os.strerror(int(number[1]))))
     code = re.search(r"(?:<Code>|\(code: )(\w+)", said)
     if code:
         message = re.search(r"<Message>([^<]*)</Message>", said)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepfood.evaluate.spread import difference, group_rows, mean_figures, resample, share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deepfood.data.root import Folder
+from deepfood.evaluate.confidence import difference, group_rows, mean_figures, resample, share
 from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.novelty import false_positives, novelty

@@ -59,14 +59,14 @@ def test_an_attribute_that_was_dropped_stays_away(
         writer.update(FIRST, attributes={"colour": "red", "size": "XL"})
     journal = Journal(gallery)
     with closing(Successor.open(tmp_path / "next", embedder.dimension, "f32")) as following:
-        following.follow_said(journal)
+        following.follow_edits(journal)
         with GalleryWriter.open(gallery) as writer:
             writer.update(FIRST, attributes={"colour": None, "size": None})
             for name in ("colour", "size", "gone"):
                 writer.drop_attribute(name)
             writer.declare({"colour": Definition("number"), "size": Definition("text")})
             writer.update(FIRST, attributes={"colour": 5})
-        following.follow_said(journal)
+        following.follow_edits(journal)
         declared = following.attributes.declared()
         assert {name: (one.type, one.safety) for name, one in declared.items()} == NOW
     for step in (

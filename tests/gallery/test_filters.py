@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import QueryError
-from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, Known, Not, Or
+from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Not, Or
 from deepfood.gallery.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_SCANS, parse_filter
 from deepfood.gallery.values import folded
 from deepfood.local.attributes import SCHEMA, Attributes
@@ -61,7 +61,7 @@ def truth(one: Filter, photo: dict[str, Any]) -> Truth:
             return decisive
         return None if None in parts else not decisive
     value = photo.get(one.name)
-    if isinstance(one, Known):
+    if isinstance(one, IsKnown):
         return (value is not None) == one.known
     if value is None:
         return None
@@ -90,7 +90,7 @@ def compares(one: Filter, name: str) -> bool:
         return any(compares(part, name) for part in one.parts)
     if isinstance(one, Not):
         return compares(one.part, name)
-    return one.name == name and not isinstance(one, Known)
+    return one.name == name and not isinstance(one, IsKnown)
 
 
 # Random filters and photos
@@ -109,7 +109,7 @@ leaves = st.one_of(
     st.builds(Among, st.just("cuisine"), st.lists(words, min_size=1, max_size=3).map(tuple)),
     st.builds(Among, st.just("price"), st.lists(numbers, min_size=1, max_size=3).map(tuple)),
     st.builds(Has, st.just("allergens"), words),
-    st.builds(Known, names, st.booleans()),
+    st.builds(IsKnown, names, st.booleans()),
 )
 filters = st.recursive(
     leaves,
@@ -301,7 +301,7 @@ def test_a_filter_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch
     attributes.db.commit()
     where = parse_filter("price < 3000 AND price != 5")
     with monkeypatch.context() as patched:
-        patched.setattr("deepfood.local.masks.FILTER_CPU_S", 0.0)
+        patched.setattr("deepfood.local.columns.FILTER_CPU_S", 0.0)
         with pytest.raises(QueryError, match=r"more than 0 s of work .* use fewer comparisons"):
             select(where, attributes, len(rows))
         assert not attributes.db.in_transaction  # so that the next one sees what is new

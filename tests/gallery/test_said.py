@@ -47,7 +47,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     return out
 
 
-def said_of(gallery: Path, seed: int) -> tuple[str | None, str | None, dict[str, Any]]:
+def edits_to(gallery: Path, seed: int) -> tuple[str | None, str | None, dict[str, Any]]:
     with Gallery.open(gallery) as opened:
         photo, values = opened.facts(sha256(jpeg(seed))[:20])
         return photo.label, photo.name, values
@@ -72,7 +72,7 @@ def test_photos_that_are_embedded_again_keep_what_was_said(
 ) -> None:
     how(tmp_path / "photos")
     assert build(tmp_path / "photos", gallery, embedder).embedded == 12
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
     with Gallery.open(gallery) as opened:
         declared = opened.store.attributes.declared()
         assert {name: one.safety for name, one in declared.items()} == {
@@ -90,7 +90,7 @@ def test_another_storage_and_back_keeps_what_was_said(
     for storage in ("i8", "f32"):
         source = list_photos(tmp_path / "photos")
         build_gallery(source, gallery, embedder, IndexSpec(kind="exact"), storage, quiet=True)
-        assert said_of(gallery, 3) == ALL
+        assert edits_to(gallery, 3) == ALL
 
 
 def test_a_folder_that_is_away_for_one_build_loses_nothing(
@@ -108,8 +108,8 @@ def test_a_folder_that_is_away_for_one_build_loses_nothing(
     (photos / "plate-00004.jpg").write_bytes(jpeg(4))
     report = build(photos, gallery, embedder)
     assert (report.gone, report.count) == ((), 12)
-    assert said_of(gallery, 3) == ALL
-    assert said_of(gallery, 4)[2] == {"allergens": ["peanut"]}
+    assert edits_to(gallery, 3) == ALL
+    assert edits_to(gallery, 4)[2] == {"allergens": ["peanut"]}
     assert list(gallery_problems(gallery, quiet=True)) == []
 
 
@@ -121,7 +121,7 @@ def test_a_photo_that_comes_back_by_hand_has_what_was_said(
     (tmp_path / "photos/plate-00003.jpg").unlink()
     build(tmp_path / "photos", gallery, embedder)
     add_photos(gallery, [write_photos(tmp_path / "new", 1, start=3)], embedder, quiet=True)
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
 
 
 def describe(gallery: Path) -> dict[str, Any]:
@@ -141,14 +141,14 @@ def test_a_build_that_would_lose_more_than_half_stops_before_it_changes_anything
     with pytest.raises(DatasetError, match=r"7 of the 12 .*nothing was changed.*--allow-loss"):
         build(photos, gallery, embedder)
     assert (gallery / "manifest.json").read_bytes() == before
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
     command = ("build", photos, "--out", gallery, "--model", tmp_path / "model")
     assert run_here(*command) == 2
     assert "--allow-loss" in capsys.readouterr().err
     assert run_here(*command, "--allow-loss") == 0
     assert "7 photos are gone" in capsys.readouterr().out
     assert rollback(gallery, lambda model: embedder, quiet=True).count == 12
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
 
 
 def test_another_source_is_refused_unless_asked_for_and_rollback_goes_back(
@@ -166,7 +166,7 @@ def test_another_source_is_refused_unless_asked_for_and_rollback_goes_back(
     assert (report.count, len(report.gone)) == (5, 12)
     back = rollback(gallery, lambda model: embedder, quiet=True)
     assert back.count == 12
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
     assert list(gallery_problems(gallery, quiet=True)) == []
     assert build(tmp_path / "photos", gallery, embedder, spec).up_to_date
 
@@ -182,7 +182,7 @@ def test_a_name_set_by_hand_leaves_the_label_to_the_source(
         writer.update("soup/plate-00000.jpg", photo_name="Minestrone")
     (photos / "soup").rename(photos / "stew")
     build(photos, out, embedder)
-    assert said_of(out, 0) == ("stew", "Minestrone", {})
+    assert edits_to(out, 0) == ("stew", "Minestrone", {})
 
 
 def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
@@ -197,14 +197,30 @@ def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
 
     first = [f"plate-0000{seed}.jpg,soup,{seed},milk" for seed in range(4)]
     assert table(*first).attributes == ("allergens", "price")
-    assert said_of(out, 2) == ("soup", None, {"price": 2, "allergens": ["milk"]})
+    assert edits_to(out, 2) == ("soup", None, {"price": 2, "allergens": ["milk"]})
     assert table(*first).up_to_date
     with GalleryWriter.open(out) as writer:
         writer.update("plate-00002.jpg", attributes={"price": 99, "allergens": ["egg"]})
     changed = [*first[:2], "plate-00002.jpg,soup,2,milk;nuts", first[3]]
     assert table(*changed).attributes == ("allergens",)
-    assert said_of(out, 2)[2] == {"price": 99, "allergens": ["milk", "nuts"]}
+    assert edits_to(out, 2)[2] == {"price": 99, "allergens": ["milk", "nuts"]}
     assert list(gallery_problems(out, quiet=True)) == []
+
+
+def test_a_build_with_a_changed_table_keeps_the_generation_before(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 4), tmp_path / "gallery"
+    for price in (1, 5):
+        rows = [f"plate-0000{seed}.jpg,{price}\n" for seed in range(4)]
+        (photos / "photos.csv").write_text("".join(["photo,price\n", *rows]))
+        build(photos, out, embedder)
+    before = GalleryManifest.read(out).before
+    assert before is not None
+    assert before.generation == 1
+    assert rollback(out, lambda model: embedder, quiet=True).count == 4
+    assert GalleryManifest.read(out).generation == 1
+    assert edits_to(out, 2)[2] == {"price": 5}, "what people said is kept"
 
 
 def test_history_tells_what_changed_when_and_who(
@@ -244,9 +260,9 @@ def test_changes_are_taken_back_one_after_the_other(
         assert writer.undo(removal) == []
         with pytest.raises(QueryError, match="no change number 999"):
             writer.undo(999)
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
     assert build(tmp_path / "photos", gallery, embedder).count == 12
-    assert said_of(gallery, 6)[2] == {"allergens": ["peanut"]}
+    assert edits_to(gallery, 6)[2] == {"allergens": ["peanut"]}
     with GalleryWriter.open(gallery) as writer:
         writer.declare({"spicy": Definition("boolean")})
         writer.update("plate-00007.jpg", attributes={"spicy": True})
@@ -293,7 +309,7 @@ def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
         with pytest.raises(ArtifactCorruptError, match=r"record 4 was acknowledged.*--repair"):
             use()
     assert run_here("verify", gallery, "--repair", "--model", tmp_path / "model") == 0
-    assert said_of(gallery, 3) == ALL
+    assert edits_to(gallery, 3) == ALL
     assert list(history(Journal(gallery)))[-1].do == "restore"
 
 
@@ -319,5 +335,5 @@ def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(
         assert opened.search(embedder.embed(jpeg(41)), 1)[0].score > 0.999
     assert {"plate-00040.jpg", "plate-00041.jpg"} < files
     assert "plate-00001.jpg" not in files
-    assert said_of(gallery, 2)[0] == "late"
+    assert edits_to(gallery, 2)[0] == "late"
     assert list(gallery_problems(gallery, quiet=True)) == []

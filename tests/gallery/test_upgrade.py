@@ -24,7 +24,7 @@ from deepfood.local.add import add_photos
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.leftovers import LOST_FOUND
+from deepfood.local.manifest import LOST_FOUND
 from deepfood.local.repair import repair
 from deepfood.local.store import CATALOGUE
 from deepfood.local.upgrade import UPGRADING
@@ -322,8 +322,8 @@ def test_what_was_altered_is_told_and_kept_aside(
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from deepfood.gallery.repair import repair
-from deepfood.gallery.verify import gallery_problems
+from deepfood.local.repair import repair
+from deepfood.local.verify import gallery_problems
 
 gallery, step = Path(sys.argv[1]), int(sys.argv[2])
 WATCHED = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.truncate", "shutil.rmtree",

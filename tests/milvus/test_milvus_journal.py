@@ -12,7 +12,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactCorruptError, EngineError
-from deepfood.gallery.fold import Fold, text_of
+from deepfood.gallery.fold import Fold, edits_to_json
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.journal import Journal
 from deepfood.milvus import journal as module
@@ -59,7 +59,7 @@ def write_row(about: About, key: str, row: dict[str, Any], **changed: Any) -> No
 
 
 def all_said(fold: Fold) -> dict[str, str]:
-    return {sha256: text_of(fold[sha256]) for sha256 in fold}
+    return {sha256: edits_to_json(fold[sha256]) for sha256 in fold}
 
 
 def test_records_of_all_writers_come_to_what_a_folders_come_to(
@@ -200,7 +200,7 @@ def test_a_checkpoint_bounds_what_is_read(about: About, monkeypatch: pytest.Monk
     after = MilvusJournal(about).read()
     assert len(after.records) == 1
     assert after.fold.head.number == 11
-    assert all_said(after.fold) == {**all_said(before.fold), C: text_of(after.fold[C])}
+    assert all_said(after.fold) == {**all_said(before.fold), C: edits_to_json(after.fold[C])}
     assert MilvusJournal(about).read(before).news == {C}
     # One that is damaged, or that a record came too late for, is passed over.
     for row in rows_of(about, "journal-checkpoint"):

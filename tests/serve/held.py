@@ -10,7 +10,7 @@ import uvicorn
 
 from deepfood.config import Settings, load_settings
 from deepfood.gallery import Answer
-from deepfood.gallery.protocol import Found
+from deepfood.gallery.protocol import FindResult
 from deepfood.serve.app import create_app
 from deepfood.serve.fetch import Fetcher
 from deepfood.serve.protocol import Config
@@ -26,7 +26,7 @@ class HeldService(SearchService):
     begun = 0
     ended = 0
 
-    def search(self, question: Question) -> tuple[Answer, Found]:
+    def search(self, question: Question) -> tuple[Answer, FindResult]:
         self.begun += 1
         try:
             assert self.gate.wait(30)

@@ -18,7 +18,7 @@ from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
     DeepfoodError,
     own_limit_behind,
-    said_by_system,
+    system_error_text,
 )
 from deepfood.place import Place
 
@@ -180,7 +180,7 @@ def main() -> None:
         elif is_too_little_memory(error) and "--debug" not in sys.argv:
             print(f"deepfood: {too_little_memory(_one_line(error))}", file=sys.stderr)
         elif (limit := own_limit_behind(error)) and "--debug" not in sys.argv:
-            print(f"deepfood: {said_by_system(limit)}", file=sys.stderr)
+            print(f"deepfood: {system_error_text(limit)}", file=sys.stderr)
         else:
             raise
         code = 2
@@ -189,7 +189,7 @@ def main() -> None:
 
 def _in_a_line(error: Exception) -> str:
     if isinstance(error, OSError):
-        return said_by_system(error)
+        return system_error_text(error)
     if isinstance(error, sqlite3.Error):
         return (
             f"SQLite says of a catalogue: {error}; look at the rights on its folder, the disk, and "

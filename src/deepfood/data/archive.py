@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from deepfood.errors import DownloadError, disk_full_named
+from deepfood.errors import DownloadError, raising_disk_full
 from deepfood.progress import bar
 
 #: What an archive may unpack to; Food-101 has 101,000 photos in 5 GB, iFood-2019 159,000 in 3 GB.
@@ -41,7 +41,7 @@ def unpack(
     (outside the folder, a link, a device, encrypted, the same name twice); and DiskFullError.
     """
     staging = folder.with_name(f".{folder.name}.unpacking")
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepfood.artifacts import write_atomically
 from deepfood.data.archive import unpack
 from deepfood.data.photos import list_photos
-from deepfood.errors import DatasetError, DownloadError, disk_full_named
+from deepfood.errors import DatasetError, DownloadError, raising_disk_full
 from deepfood.locks import held
 
 SOURCE = "SOURCE.md"
@@ -46,7 +46,7 @@ def get_archived(to: Path, one: Archived, fetch: Callable[[Path], Path], *, quie
     else, or cannot be written), DownloadError or DiskFullError.
     """
     try:
-        with disk_full_named(to):
+        with raising_disk_full(to):
             if _heading(to) == one.heading:
                 return to
             _refuse_other_folders(to, one)

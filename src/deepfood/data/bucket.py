@@ -18,7 +18,7 @@ from typing import IO, ClassVar
 from deepfood.beside import name_beside
 from deepfood.data.passed_over import Tally, why_not_file, why_not_folder
 from deepfood.data.root import CheckBytes, Root, stamp_ns
-from deepfood.errors import PhotoMissingError, StorageMissingError, disk_full_named
+from deepfood.errors import PhotoMissingError, StorageMissingError, raising_disk_full
 from deepfood.storage import Bucket, Entry
 
 #: S3 has no longer keys, in bytes.
@@ -92,7 +92,7 @@ class BucketRoot(Root):
                 check_bytes(len(data))
                 return data
         data = self._fetch(file, check_bytes)
-        with disk_full_named(self._keep):
+        with raising_disk_full(self._keep):
             kept.parent.mkdir(parents=True, exist_ok=True)
             beside = name_beside(kept)
             beside.write_bytes(hashlib.sha256(data).digest() + data)

@@ -22,7 +22,7 @@ from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import PhotoFile, photo_id
 from deepfood.data.photos import CATALOGUE, list_photos
 from deepfood.data.root import Folder, Root
-from deepfood.errors import DatasetError, disk_full_named
+from deepfood.errors import DatasetError, raising_disk_full
 from deepfood.locks import held
 from deepfood.photo import Limits, read_header
 
@@ -132,7 +132,7 @@ def _name(data: bytes, limits: Limits) -> str:
 
 def _place(root: Root, file: str, data: bytes, target: Path) -> None:
     """Make `target` a link to the photo, or a copy; whole already, it is left alone."""
-    with disk_full_named(target):
+    with raising_disk_full(target):
         if target.is_file() and target.stat().st_size == len(data):
             return
         target.unlink(missing_ok=True)  # a power cut left it empty
@@ -177,7 +177,7 @@ def _writing(to: Path) -> Iterator[None]:
     busy = DatasetError(f"another process is combining into {to}: wait for it to finish")
     with contextlib.ExitStack() as stack:
         try:
-            with disk_full_named(to):
+            with raising_disk_full(to):
                 to.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(to / _LOCK, busy))
         except OSError as error:

@@ -21,7 +21,7 @@ import httpx
 
 from deepfood.data.http_get import Answer, Refused, get, shown
 from deepfood.data.part_file import PartFile
-from deepfood.errors import DiskFullError, DownloadError, disk_full_named
+from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
 from deepfood.progress import bar
 
@@ -63,7 +63,7 @@ def download(
     """
     pinned = {name: value for name, value in (("sha256", sha256), ("md5", md5)) if value}
     try:
-        with disk_full_named(to), _only_one(to, what, wait):
+        with raising_disk_full(to), _only_one(to, what, wait):
             if to.is_file() and _difference(to, pinned, what, quiet) is None:
                 return to
             job = _Job(

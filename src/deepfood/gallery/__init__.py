@@ -1,6 +1,7 @@
-"""What every gallery is, whatever engine holds it: photos, journal, filters, queries, answers.
+"""The parts of a gallery that no engine is needed for: photos, journal, filters, queries, answers.
 
-`protocol` says what an engine must do; `deepfood.local` and `deepfood.milvus` are the two.
+`protocol` defines what an engine implements. The two engines are `deepfood.local` and
+`deepfood.milvus`.
 """
 
 from deepfood.gallery.answer import Answer, LabelGuess, Verdict, judge

@@ -13,23 +13,23 @@ from deepfood.data.tables import clean_label
 from deepfood.embed import Embedder
 from deepfood.errors import ModelMismatchError
 from deepfood.gallery.attribute_table import attributes_of
-from deepfood.gallery.embedding import read_photos
+from deepfood.gallery.embedding import batched_in_time, read_photos
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, Skipped
 from deepfood.gallery.protocol import ChangedGallery
 from deepfood.gallery.values import Value
 from deepfood.progress import bar
 
-#: A batch is committed when it has so many photos, or when its first has waited so long.
+#: A batch is committed once it has this many photos, or its first has waited this long.
 _BATCH_PHOTOS = 256
 _BATCH_S = 1.0
 
 
 @dataclass
 class AddReport:
-    """Each photo and what was done with it, and the files that are no usable photos.
+    """Each photo with its outcome, and the files that are no usable photos.
 
-    `attributes` are those that came with tables, and `rows_without_photo` counts rows of these that
-    name no photo. `passed_over` is what the folders hold that was not even tried.
+    `attributes` are those that tables brought. `rows_without_photo` counts table rows that name no
+    photo. `passed_over` lists what the folders hold that is no candidate.
     """
 
     photos: list[tuple[Photo, Outcome]] = field(default_factory=list)
@@ -50,40 +50,35 @@ def add_batches(
     attributes: Mapping[str, object] | None = None,
     quiet: bool = False,
 ) -> AddReport:
-    """As `add_photos`, each batch with a writer of its own."""
+    """As `add_photos`. Each batch opens a writer of its own."""
     started = time.monotonic()
     sources = [_source(path) for path in paths]
     report = AddReport(passed_over=[one for source in sources for one in source.passed_over])
     total = sum(len(source.files) for source in sources)
     of_tables = _declare_those_of(sources, writing, report)
-    batch: list[EmbeddedPhoto] = []
-    first = started
 
-    def commit() -> None:
+    def commit(photos: list[EmbeddedPhoto]) -> None:
         try:
             with writing() as writer:
-                outcomes = writer.add(batch)
+                outcomes = writer.add(photos)
         except ModelMismatchError as error:
             raise ModelMismatchError(
                 f"the gallery has got another Model meanwhile: {len(report.photos)} of {total} "
                 "photos are added, run the same command again for the others"
             ) from error
-        report.photos += zip((one.photo for one in batch), outcomes, strict=True)
-        batch.clear()
+        report.photos += zip((one.photo for one in photos), outcomes, strict=True)
 
     with bar("adding", " photos", total, quiet=quiet) as progress:
-        for result in _embedded(sources, of_tables, embedder):
-            if isinstance(result, Skipped):
-                report.left_out.append(result)
-            else:
-                first = first if batch else time.monotonic()
-                batch.append(_said(result, label, name, attributes or {}))
-            progress.update()
-            waited = time.monotonic() - first
-            if batch and (len(batch) >= _BATCH_PHOTOS or waited > _BATCH_S):
-                commit()
-        if batch:
-            commit()
+        results = _embedded(sources, of_tables, embedder)
+        for batch in batched_in_time(results, _BATCH_PHOTOS, _BATCH_S, progress.update):
+            report.left_out += [one for one in batch if isinstance(one, Skipped)]
+            photos = [
+                _edited(one, label, name, attributes or {})
+                for one in batch
+                if isinstance(one, EmbeddedPhoto)
+            ]
+            if photos:
+                commit(photos)
     report.seconds = time.monotonic() - started
     return report
 
@@ -95,7 +90,7 @@ def _source(path: Path | str) -> PhotoSource:
     return PhotoSource(root.resolve(), (PhotoFile(file),))
 
 
-#: What tables say of photos, by their files.
+#: The attributes that a table gives photos, by file.
 _OfTable = Mapping[str, Mapping[str, Value | None]]
 
 
@@ -104,7 +99,7 @@ def _declare_those_of(
     writing: Callable[[], AbstractContextManager[ChangedGallery]],
     report: AddReport,
 ) -> list[_OfTable]:
-    """Declare the attributes that tables have; what each source's says. Raises DatasetError."""
+    """Declare the attributes of the tables; the values, by source. Raises DatasetError."""
     found: list[_OfTable] = [{} for _ in sources]
     for number, source in enumerate(sources):
         report.rows_without_photo += source.rows_without_photo
@@ -130,13 +125,13 @@ def _embedded(
             for file, result in zip(source.files, results, strict=True):
                 if isinstance(result, Skipped):
                     yield result
-                else:  # an empty cell takes nothing away, as an empty label does not
-                    said = of_table.get(file.file, {}).items()
-                    known = {name: value for name, value in said if value is not None}
+                else:  # an empty cell removes no value, as an empty label removes none
+                    cells = of_table.get(file.file, {}).items()
+                    known = {name: value for name, value in cells if value is not None}
                     yield replace(result, attributes=known)
 
 
-def _said(
+def _edited(
     one: EmbeddedPhoto, label: str | None, name: str | None, attributes: Mapping[str, object]
 ) -> EmbeddedPhoto:
     photo = one.photo

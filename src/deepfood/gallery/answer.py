@@ -1,4 +1,4 @@
-"""What a photo's neighbours say: whether its dish is there, which it is, and how sure that is."""
+"""Judge an answer by the neighbours: is the dish in the gallery, which is it, and how sure?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,15 +8,15 @@ import numpy as np
 
 from deepfood.embed import Vector
 from deepfood.gallery.calibration import Calibration
-from deepfood.gallery.filter_tree import Known
+from deepfood.gallery.filter_tree import IsKnown
 from deepfood.gallery.photo import Hit, SameDish
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.vote import VOTERS, vote_share
 
-#: `match`: the dish is surely there; `maybe`; `none`: nothing like it is in the gallery.
+#: `match`: the dish is in the gallery; `maybe`: perhaps; `none`: the gallery has nothing like it.
 Verdict = Literal["match", "maybe", "none"]
 
-_LABELLED = Known("label", True)
+_LABELLED = IsKnown("label", True)
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class LabelGuess:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits, and what is known of the photo asked with; all but the hits None where nothing is.
+    """The hits, and what they tell about the query photo; all else is None without a calibration.
 
-    `in_gallery` is the probability that the gallery has the dish; the hits' and the label's are
-    those that they are right if it has.
+    `in_gallery` is the probability that the gallery has the dish. The probabilities of the hits and
+    of the label hold if it has.
     """
 
     hits: list[Hit]
@@ -42,9 +42,9 @@ class Answer:
 def nearest_labelled(
     gallery: SearchedGallery, query: Vector, without: Sequence[str] = ()
 ) -> list[Hit]:
-    """The photos that vote on a unit vector, float32 [dim]: the VOTERS nearest that have a label.
+    """The photos that vote on a unit vector, float32 [dim]: the VOTERS nearest ones with a label.
 
-    A calibration is fitted on the same, so that its probabilities hold however few have one.
+    A calibration is fitted on the same ones, so its probabilities hold however few photos have one.
     """
     return gallery.find(query, VOTERS, where=_LABELLED, without=without).hits
 
@@ -57,11 +57,11 @@ def judge(
     match_probability: float,
     none_probability: float,
 ) -> Answer:
-    """Give the hits their probabilities, guess the label and decide.
+    """Give the hits their probabilities, guess the label and decide on the verdict.
 
-    `voters` are what `nearest_labelled` gives, whatever was asked for; without any nothing is
-    known. `none` where the dish is in the gallery with less than `none_probability`; else `match`
-    where the label or a voter is right with `match_probability` or more.
+    `voters` are the photos of `nearest_labelled`; without any, nothing is guessed. The verdict is
+    `none` if the gallery has the dish with less than `none_probability`, else `match` if the label
+    or a voter is right with at least `match_probability`, else `maybe`.
     """
     if not voters:
         return Answer(list(hits))

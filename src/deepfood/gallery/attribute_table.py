@@ -1,7 +1,7 @@
-"""Attributes from a table: a CSV with a heading, or JSON lines, a photo a row.
+"""Read attributes from a table: a CSV with a heading, or JSON lines, one photo a row.
 
-The whole table is read and checked before anything is written: it is taken as it is, or refused
-with file, line, column and value.
+The whole table is read and checked before anything is written. An error names file, line, column
+and value.
 """
 
 import json
@@ -22,7 +22,7 @@ from deepfood.data.tables import (
     read_rows,
 )
 from deepfood.errors import DatasetError
-from deepfood.gallery.declared import Declared, Definition, settled
+from deepfood.gallery.declared import Declared, Definition, resolved_definitions
 from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import (
     SAFETY,
@@ -37,70 +37,70 @@ from deepfood.gallery.values import (
     value_of_json,
 )
 
-#: What a row may name its photo by; the first that it has is used.
+#: Columns that may name a photo; the first one that a row has is used.
 _PHOTO_KEYS = ("id", "sha256", *PHOTO_COLUMNS)
-#: Columns that `deepfood build` reads, so that one table can serve both.
+#: Columns that `deepfood build` reads, so that one table serves both.
 _OF_BUILD = frozenset({"label", "name", "split"})
 _GIVE = f"give {', '.join(_PHOTO_KEYS[:-1])} or {_PHOTO_KEYS[-1]}"
 #: Columns that `deepfood data combine` writes.
 _OF_COMBINE = frozenset({"source", "original"})
 
-#: What a photo goes by: its row, its id, or its file.
-P = TypeVar("P")
+#: Identifies a photo: its row, its id, or its file.
+PhotoKey = TypeVar("PhotoKey")
 
 
 @dataclass(frozen=True)
-class Table(Generic[P]):
-    """What a table says: the attributes that it has and their values, of `photos`.
+class Table(Generic[PhotoKey]):
+    """The attributes in a table, and their values for `photos`.
 
-    `passed_over` are columns that are no attributes, and `rows_without_photo` counts the rows that
+    `passed_over` lists columns that are no attributes. `rows_without_photo` counts the rows that
     name no photo.
     """
 
     declared: dict[str, Definition]
-    values: dict[str, list[tuple[P, Value | None]]]
-    photos: tuple[P, ...] = ()
+    values: dict[str, list[tuple[PhotoKey, Value | None]]]
+    photos: tuple[PhotoKey, ...] = ()
     passed_over: tuple[str, ...] = ()
     rows_without_photo: int = 0
 
-    def by_photo(self) -> dict[P, dict[str, Value | None]]:
+    def by_photo(self) -> dict[PhotoKey, dict[str, Value | None]]:
         """The values of each photo, by name; None is unknown."""
-        found: dict[P, dict[str, Value | None]] = {photo: {} for photo in self.photos}
-        for name, said in self.values.items():
-            for photo, value in said:
+        found: dict[PhotoKey, dict[str, Value | None]] = {photo: {} for photo in self.photos}
+        for name, column in self.values.items():
+            for photo, value in column:
                 found[photo][name] = value
         return found
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A row's values by name, None where it gives none; `cells` of a CSV are still text."""
+    """The values of a row by name, None for an empty cell. Those of a CSV are still text."""
 
     values: dict[str, Any]
     where: str
     from_csv: bool
 
 
-#: From a line to its photo, None where it names none. Raises DatasetError.
-PhotoOf = Callable[[_Line], P | None]
+#: Finds the photo of a line; None where it names none. Raises DatasetError.
+PhotoOf = Callable[[_Line], PhotoKey | None]
 
 
 def read_table(
     declared: Mapping[str, Declared],
     path: Path,
-    photos: NamedPhotos[P],
+    photos: NamedPhotos[PhotoKey],
     *,
     types: Mapping[str, Type] | None = None,
     safety: frozenset[str] = frozenset(),
-) -> Table[P]:
-    """What a table says of a gallery's photos.
+) -> Table[PhotoKey]:
+    """Read the attributes that a table gives a gallery's photos.
 
-    A column's type is the one that it was declared with, else the one in `types`, else what its
-    first value shows; columns in `safety` become safety attributes. An empty cell, or null, makes a
-    value unknown. Raises DatasetError.
+    A column has its declared type, else the one in `types`, else that of its first value. Those in
+    `safety` become safety attributes. An empty cell, or null, makes a value unknown. Raises
+    DatasetError.
     """
 
-    def photo_of(line: _Line) -> P | None:
+    def photo_of(line: _Line) -> PhotoKey | None:
         for key in ("id", "sha256"):
             if line.values.get(key) is not None:
                 name = str(line.values[key])
@@ -138,10 +138,10 @@ def attributes_of(
     types: Mapping[str, Type] | None = None,
     safety: frozenset[str] = frozenset(),
 ) -> Table[str]:
-    """What the table that named a source's photos says of them besides, by their files.
+    """Read the attributes in the table that named a source's photos, by file.
 
-    That is nothing for a source without a table. As `read_table`, but that columns which can be no
-    attributes are passed over. Raises DatasetError.
+    Empty for a source without a table. As `read_table`, but columns that cannot be attributes are
+    passed over. Raises DatasetError.
     """
     if source.table is None:
         return Table({}, {})
@@ -158,72 +158,105 @@ def attributes_of(
 
 def _read(
     lines: Iterable[_Line],
-    photo_of: PhotoOf[P],
+    photo_of: PhotoOf[PhotoKey],
     place: str,
     declared: Mapping[str, Declared],
     types: Mapping[str, Type] | None,
     safety: frozenset[str],
     is_passed_over: Callable[[str], bool],
-) -> Table[P]:
-    """What lines say of photos; `place` is what their table is called."""
-    given = {attribute_name(name): type_ for name, type_ in (types or {}).items()}
-    safety = frozenset(map(attribute_name, safety))
-    safe = safety | SAFETY | {name for name, one in declared.items() if one.safety}
-    known: dict[str, Type] = {name: one.type for name, one in declared.items()}
-    columns: dict[str, list[tuple[P, Value | None]]] = {}
-    seen: dict[P, tuple[str, int]] = {}
+) -> Table[PhotoKey]:
+    """Read a table line by line; `place` names it in errors."""
+    columns = _ColumnReader[PhotoKey](declared, types or {}, safety)
+    seen: dict[PhotoKey, tuple[str, int]] = {}
     passed_over: dict[str, None] = {}
-    inferred: set[str] = set()
     without = 0
     for line in lines:
         photo = photo_of(line)
         if photo is None:
             without += 1
             continue
-        said = {name: value for name, value in line.values.items() if not is_passed_over(name)}
-        passed_over.update(dict.fromkeys(name for name in line.values if name not in said))
-        where, before = seen.setdefault(photo, (line.where, hash(repr(said))))
-        if where != line.where:
-            if before != hash(repr(said)):
-                raise DatasetError(f"{line.where}: the photo is at {where} already")
-            continue
-        for name, value in said.items():
-            try:
-                if name not in columns:
-                    check_name(name)
-                column = columns.setdefault(name, [])
-                if value is None:
-                    column.append((photo, None))
-                    continue
-                if name not in known:
-                    show = type_of_cell if line.from_csv else type_of
-                    known[name] = given.get(name) or show(name, value)
-                    inferred |= {name} - given.keys()
-                read = value_of_cell if line.from_csv else value_of_json
-                column.append((photo, read(value, known[name], safety=name in safe)))
-            except DatasetError as error:
-                hint = ""
-                if name in inferred and known[name] not in ("text", "list"):
-                    hint = (
-                        f" (its first value is a {known[name]}: declared as text, by --type "
-                        f"{name}=text or --declare {name}=text, it takes any)"
-                    )
-                raise DatasetError(f"{line.where}, column {name}: {error}{hint}") from None
-    for name in {**given, **dict.fromkeys(safety)}:
-        if name not in columns:
-            raise DatasetError(f"{place} has no column {name!r}")
-    # A column without a single value, whose type nobody gave, says nothing.
-    wanted = {
-        name: Definition(given.get(name) or known[name], name in safe)
-        for name in columns
-        if name in given or name in known
-    }
-    values = {name: columns[name] for name in wanted}
-    return Table(settled(declared, wanted), values, tuple(seen), tuple(passed_over), without)
+        cells = {name: value for name, value in line.values.items() if not is_passed_over(name)}
+        passed_over.update(dict.fromkeys(name for name in line.values if name not in cells))
+        where, before = seen.setdefault(photo, (line.where, hash(repr(cells))))
+        if where == line.where:
+            for name, value in cells.items():
+                columns.add(photo, name, value, line)
+        elif before != hash(repr(cells)):
+            raise DatasetError(f"{line.where}: the photo is at {where} already")
+    columns.expect_named(place)
+    definitions = columns.definitions()
+    values = {name: columns.values[name] for name in definitions}
+    return Table(
+        resolved_definitions(declared, definitions),
+        values,
+        tuple(seen),
+        tuple(passed_over),
+        without,
+    )
+
+
+class _ColumnReader(Generic[PhotoKey]):
+    """Reads the cells of a table into columns of one type each.
+
+    A column has its declared type, else the one in `types`, else that of its first value.
+    """
+
+    def __init__(
+        self, declared: Mapping[str, Declared], types: Mapping[str, Type], safety: frozenset[str]
+    ) -> None:
+        self.values: dict[str, list[tuple[PhotoKey, Value | None]]] = {}
+        self._given = {attribute_name(name): type_ for name, type_ in types.items()}
+        self._named = dict.fromkeys([*self._given, *map(attribute_name, safety)])
+        self._safety = {*map(attribute_name, safety), *SAFETY}
+        self._safety |= {name for name, one in declared.items() if one.safety}
+        self._types: dict[str, Type] = {name: one.type for name, one in declared.items()}
+        self._inferred: set[str] = set()
+
+    def add(self, photo: PhotoKey, name: str, value: Any, line: _Line) -> None:
+        """Read one cell. Raises DatasetError, which names line and column."""
+        try:
+            if name not in self.values:
+                check_name(name)
+                self.values[name] = []
+            read = None if value is None else self._read(name, value, line)
+        except DatasetError as error:
+            raise DatasetError(f"{line.where}, column {name}: {error}{self._hint(name)}") from None
+        self.values[name].append((photo, read))
+
+    def expect_named(self, place: str) -> None:
+        """Raise DatasetError where the table lacks a column that was asked for by name."""
+        for name in self._named:
+            if name not in self.values:
+                raise DatasetError(f"{place} has no column {name!r}")
+
+    def definitions(self) -> dict[str, Definition]:
+        """The columns of a known type. An empty column whose type nobody gave is left out."""
+        return {
+            name: Definition(self._given.get(name) or self._types[name], name in self._safety)
+            for name in self.values
+            if name in self._given or name in self._types
+        }
+
+    def _read(self, name: str, value: Any, line: _Line) -> Value:
+        if name not in self._types:
+            infer = type_of_cell if line.from_csv else type_of
+            self._types[name] = self._given.get(name) or infer(name, value)
+            self._inferred |= {name} - self._given.keys()
+        read = value_of_cell if line.from_csv else value_of_json
+        return read(value, self._types[name], safety=name in self._safety)
+
+    def _hint(self, name: str) -> str:
+        """What to do where an inferred type is too narrow."""
+        if name not in self._inferred or self._types[name] in ("text", "list"):
+            return ""
+        return (
+            f" (its first value is a {self._types[name]}: declared as text, by --type {name}=text "
+            f"or --declare {name}=text, it takes any)"
+        )
 
 
 def _is_no_attribute(name: str) -> bool:
-    """Whether a build passes a column over: nobody has said that it is to be an attribute."""
+    """Whether a build passes a column over, as nobody asked for it to be an attribute."""
     if name in _OF_BUILD or name in _OF_COMBINE or name in _PHOTO_KEYS:
         return True
     try:
@@ -234,7 +267,7 @@ def _is_no_attribute(name: str) -> bool:
 
 
 def _csv_lines(root: Root, file: str, keys: Collection[str]) -> Iterator[_Line]:
-    """The rows of a CSV that names photos in one of the columns `keys`, at least."""
+    """The rows of a CSV with at least one of the columns `keys`, which name photos."""
     rows = read_rows(root, file)
     head = next(rows, None)
     if head is None:

@@ -1,7 +1,7 @@
-"""From similarity to probability: fitted on labelled photos, kept in the manifest as a few numbers.
+"""Turn similarities into probabilities, by curves that are fitted on labelled photos.
 
-A Calibration is three logistic curves. Beside a similarity they look at the weighted vote of the
-nearest labelled photos (vote.py), which tells far more than the similarity alone:
+A Calibration is three logistic curves, kept in the manifest. Beside a similarity they use the
+weighted vote of the nearest labelled photos (vote.py), which tells more than similarity alone:
 
 - `hit`: a hit's similarity and its label's share of the vote -> the probability that its label is
   right, if the gallery has that dish at all;
@@ -17,20 +17,18 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
 from deepfood.gallery.vote import VOTERS, Labels, vote_share
 from deepfood.index import VectorFile
 from deepfood.progress import bar
 
-Vectors = npt.NDArray[np.float32]
-
-#: More alike than this is the same picture, saved again: it tells nothing of new photos.
+#: More similar than this is the same picture, saved again, which says nothing about new photos.
 SAME_PHOTO = 0.999
-#: More make the curves no better: they have two or three numbers each.
+#: More queries do not improve curves of two or three parameters.
 MAX_QUERIES = 2000
 MIN_QUERIES = 50
 
@@ -53,10 +51,11 @@ def _of_two_scores(curve: Logistic) -> Logistic:
 
 
 class Calibration(BaseModel):
-    """The curves, and how good they are on photos that they were not fitted to.
+    """The curves, and their quality on photos that they were not fitted on.
 
-    `hit_ece` and `label_ece` are expected calibration errors, `auroc` tells dishes of the gallery
-    from left-out ones; all are measured on one half of the queries with the curves of the other.
+    `hit_ece` and `label_ece` are expected calibration errors. `auroc` measures how well dishes of
+    the gallery are told from left-out ones. All are measured on one half of the queries with curves
+    of the other half.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +63,7 @@ class Calibration(BaseModel):
     hit: Annotated[Logistic, AfterValidator(_of_two_scores)]
     label: Annotated[Logistic, AfterValidator(_of_one_score)]
     in_gallery: Annotated[Logistic, AfterValidator(_of_two_scores)]
-    #: Whether the queries were photos of the gallery itself, each left out of it, or others.
+    #: Whether the queries were the gallery's own photos, each left out in turn, or others.
     queries_from: Source
     queries: Annotated[int, Field(ge=1)]
     hit_ece: Share
@@ -75,7 +74,7 @@ class Calibration(BaseModel):
 
 @dataclass(frozen=True)
 class Labelled:
-    """Photos to calibrate with: vectors float32 [n, dim], and of each its label and its id."""
+    """Photos to calibrate with: vectors float32 [n, dim], labels and ids."""
 
     vectors: Vectors | VectorFile
     labels: Sequence[str | None]
@@ -98,10 +97,10 @@ def calibrate(
 ) -> Calibration:
     """Fit the curves with queries from `held_out`, or with the gallery's own photos one by one.
 
-    A query never finds itself nor the same picture saved again, and is never one of `trained_on`,
-    ids of the photos that the Model was trained on: those come out more alike than new ones will.
-    Photos of the gallery are not held out. Raises DatasetError, which says what is missing, where
-    there is too little to calibrate with.
+    A query never finds itself or the same picture saved again. Photos in `trained_on` (ids of those
+    that the Model was trained on) are no queries: they are more similar than new photos will be.
+    Held-out photos that are in the gallery are no queries either. Raises DatasetError, which says
+    what is missing, where there are too few photos.
     """
     number = {name: i for i, name in enumerate(sorted({name for name in gallery.labels if name}))}
     if len(number) < 2:

@@ -1,4 +1,4 @@
-"""Which of a source's files, and of the photos that were added, a new generation holds."""
+"""Choose which files of a source, and which added photos, a new generation holds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,37 +12,37 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, Photo, Skipped
 from deepfood.photo.limits import Limits
 
-#: Why a photo that was added is not in a new generation.
+#: The reason why an added photo is not in a new generation.
 BYTES_GONE = "the gallery's copy of its bytes is gone or damaged: add it again"
 
 
-class Entry(Protocol):
-    """What is known of a file."""
+class FileEntry(Protocol):
+    """The catalogue entry of a file."""
 
     @property
     def entry(self) -> Photo | Skipped: ...
 
 
-K = TypeVar("K", bound=Entry)
+EntryT = TypeVar("EntryT", bound=FileEntry)
 
 
 @dataclass(frozen=True)
-class Choice(Generic[K]):
-    """Photos and where their vectors are, and files that are left out."""
+class Choice(Generic[EntryT]):
+    """The chosen photos with the place of their vectors, and the files that are left out."""
 
-    photos: list[tuple[Photo, K]]
+    photos: list[tuple[Photo, EntryT]]
     skipped: list[Skipped]
 
 
 def choose_photos(
-    source: PhotoSource, known: Mapping[str, K], fold: Fold, vectors: Mapping[str, K]
-) -> Choice[K]:
-    """Each content once, under the first file that has it; the other files are skipped.
+    source: PhotoSource, known: Mapping[str, EntryT], fold: Fold, vectors: Mapping[str, EntryT]
+) -> Choice[EntryT]:
+    """Choose each content once, under its first file; further files with it are skipped.
 
-    What people said of a photo goes with its content. Added photos come last, and a file with the
-    same content as one of them is a copy of it. Raises DatasetError where no photo is usable.
+    Manual edits follow the content. Added photos come last; a file of the source with the same
+    content is a copy of one. Raises DatasetError where no photo is usable.
     """
-    chosen: list[tuple[Photo, K]] = []
+    chosen: list[tuple[Photo, EntryT]] = []
     skipped: list[Skipped] = []
     added: dict[str, Photo] = {}
     for sha256, photo in fold.added():
@@ -65,13 +65,13 @@ def choose_photos(
             label_edited=False,
             name_edited=False,
         )
-        said = fold[photo.sha256]
+        edits = fold[photo.sha256]
         original = first.setdefault(photo.sha256, photo.file)
         about = (photo.file, photo.bytes, photo.modified_ns)
-        if said.removed is not None:
+        if edits.removed is not None:
             skipped.append(_left_out(*about, REMOVED, photo.sha256))
         elif original is photo.file:
-            chosen.append((said.of(photo), one))
+            chosen.append((edits.apply_to(photo), one))
         else:
             skipped.append(_left_out(*about, f"the same photo as {original}", photo.sha256))
     chosen += [(photo, vectors[sha256]) for sha256, photo in added.items()]
@@ -88,11 +88,12 @@ def _left_out(file: str, size: int, modified_ns: int, reason: str, same_as: str)
 
 
 def is_known(
-    source: PhotoSource, file: PhotoFile, known: Mapping[str, Entry], limits: Limits
+    source: PhotoSource, file: PhotoFile, known: Mapping[str, FileEntry], limits: Limits
 ) -> bool:
-    """Whether the file is known and unchanged: same size, same time of change.
+    """Whether the file is known and unchanged: same size, same modification time.
 
-    One that was left out for what does not lie in it is known only while that is still so.
+    A file that was skipped for a reason outside of it (a limit, missing permission) counts as known
+    only while that reason holds.
     """
     one = known.get(file.stored)
     if one is None or (one.entry.bytes, one.entry.modified_ns) != source.root.stamp(file.file):

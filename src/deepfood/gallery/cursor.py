@@ -1,9 +1,8 @@
-"""Pages of an answer that neither overlap nor skip while the gallery changes.
+"""Keyset pagination: pages neither overlap nor skip hits while the gallery changes.
 
-A cursor names the last hit of its page, by score and row, and how many rows there were when the
-first page was made. The next page is what comes after that hit among those rows: photos added
-meanwhile have higher rows and wait for a new search, photos removed are missed by nobody, and a row
-is never given to another photo within a generation. (Known as keyset pagination.)
+A cursor holds the last hit of its page, by score and row, and the number of rows at the time of the
+first page. The next page continues after that hit among those rows. Photos added since have higher
+rows and are left to a new search. A row is never reused within a generation.
 """
 
 import base64
@@ -18,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
+from deepfood.index.vectors import Rows
 
-Rows = npt.NDArray[np.int64]
+#: Cosine similarities, float32 [n].
 Scores = npt.NDArray[np.float32]
 Search = Callable[[int], tuple[Rows, Scores]]
 
-#: Pages end here: each costs as much as all before it.
+#: Pages end here, since each costs as much as all before it.
 MOST_SEEN = 10_000
-#: And a page is looked for among so many.
+#: The most candidates that are looked at for a page.
 _MOST_ASKED = 4 * MOST_SEEN
 
 _FORM = struct.Struct("<BIQfQI")
@@ -43,17 +43,17 @@ class Cursor:
     row: int
     seen: int
 
-    def text(self, asked: bytes) -> str:
-        """As text for a URL, with a checksum that ties it to what was asked."""
+    def text(self, digest: bytes) -> str:
+        """The cursor as text for a URL, with a checksum that ties it to its query."""
         form = _FORM.pack(_VERSION, self.generation, self.rows, self.score, self.row, self.seen)
-        return base64.urlsafe_b64encode(form + _digest(form, asked)).decode()
+        return base64.urlsafe_b64encode(form + _checksum(form, digest)).decode()
 
     @classmethod
-    def parse(cls, text: str, asked: bytes, generation: int) -> Self:
-        """Raises QueryError for what is no cursor, or that of another question or generation.
+    def parse(cls, text: str, digest: bytes, generation: int) -> Self:
+        """Raise QueryError for no cursor, or one of another query or generation.
 
-        The checksum finds mistakes; the service signs a cursor besides. It gives no right to
-        anything that the same search without it does not show.
+        The checksum finds mistakes only. The service signs its cursors too. A cursor shows nothing
+        that the same search without it would not show.
         """
         try:
             data = base64.urlsafe_b64decode(text.encode("ascii"))
@@ -61,25 +61,25 @@ class Cursor:
             version, of_generation, rows, score, row, seen = _FORM.unpack(form)
         except (UnicodeEncodeError, binascii.Error, struct.error):
             raise QueryError(f"{text[:40]!r} is no cursor: begin with the first page") from None
-        if version != _VERSION or data[_FORM.size :] != _digest(form, asked):
+        if version != _VERSION or data[_FORM.size :] != _checksum(form, digest):
             raise QueryError("the cursor belongs to another search: begin with the first page")
         if of_generation != generation:
             raise QueryError("the gallery was built anew since: begin with the first page")
         return cls(of_generation, rows, score, row, seen)
 
 
-def asked(query: Scores, *more: str) -> bytes:
-    """What a cursor is tied to: the query's vector, float32 [dim], and the filter."""
+def query_digest(query: Scores, *more: str) -> bytes:
+    """What a cursor is tied to: SHA-256 of the vector, float32 [dim], and the filter."""
     return hashlib.sha256(
         b"\0".join([query.tobytes(), *(part.encode("utf-8", "replace") for part in more)])
     ).digest()
 
 
 def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bool]:
-    """The next k hits after a cursor, and whether there are more.
+    """The next k hits after a cursor, and whether more follow.
 
-    `search(n)` gives the n nearest rows, int64, and their scores, the best first, equal ones by
-    row; fewer only where there are no more. Raises QueryError beyond MOST_SEEN.
+    `search(n)` returns the n nearest rows, int64, and their scores, best first, ties by row; fewer
+    if there are no more. Raises QueryError beyond MOST_SEEN.
     """
     seen = after.seen if after else 0
     if seen + k > MOST_SEEN:
@@ -93,11 +93,11 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
             rows, scores = rows[later], scores[later]
         if len(rows) > k or complete:
             return rows[:k], scores[:k], len(rows) > k
-        # Photos of earlier pages can pass a filter now that did not then.
+        # Photos that pass a filter now, but did not before, can belong to earlier pages.
         if wanted == _MOST_ASKED:
             raise QueryError("the gallery has changed too much since: begin with the first page")
         wanted = min(2 * wanted, _MOST_ASKED)
 
 
-def _digest(form: bytes, what: bytes) -> bytes:
+def _checksum(form: bytes, what: bytes) -> bytes:
     return hashlib.blake2b(form + what, digest_size=_DIGEST_BYTES).digest()

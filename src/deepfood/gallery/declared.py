@@ -1,7 +1,7 @@
-"""Attributes are declared before anything is said of them: one rule for every kind of gallery.
+"""Attributes must be declared before they are set, in every kind of gallery.
 
-A name that is not declared is refused, with the one that is likely meant: else each misspelling
-would become a column. Whoever wants a new one declares it, or brings in a table that has it.
+An undeclared name is refused, and the error suggests a similar one: otherwise each misspelling
+would become a column. A new attribute is declared by hand, or by importing a table that has it.
 """
 
 import difflib
@@ -20,17 +20,17 @@ from deepfood.gallery.values import (
     type_of,
 )
 
-#: Attributes that a gallery can have, and that can be said of a photo at a time: each search reads
-#: the definitions, and a writer keeps all others waiting.
+#: The most attributes of a gallery, and the most set on a photo at once: each search reads the
+#: definitions, and a writer blocks all others.
 MOST_ATTRIBUTES = 1_000
-MOST_SAID = 256
+MOST_AT_ONCE = 256
 #: Names that an error lists.
 _LISTED = 20
 _LONGEST_NAME = 64
 
 
 class Declared(Protocol):
-    """What is known of an attribute that is there."""
+    """A declared attribute, as an engine keeps it."""
 
     @property
     def type(self) -> Type: ...
@@ -40,20 +40,20 @@ class Declared(Protocol):
 
 @dataclass(frozen=True)
 class Definition:
-    """A declared attribute. Of a safety attribute, unknown values never pass a filter."""
+    """A declared attribute. Unknown values of a safety attribute never pass a filter."""
 
     type: Type
     safety: bool = False
 
 
-def settled(
+def resolved_definitions(
     declared: Mapping[str, Declared], wanted: Mapping[str, Declared]
 ) -> dict[str, Definition]:
-    """What the attributes `wanted` are once they are declared, by the names that are kept.
+    """The definitions of the attributes `wanted` once they are declared, by normalised name.
 
-    An attribute that is there stays as it is, but can become one of safety, which is never taken
-    back; `allergens` and `diet` always are, and are lists. Raises DatasetError for a name that
-    cannot be used, and for a change of type.
+    An existing attribute keeps its type. It can become a safety attribute, and stays one;
+    `allergens` and `diet` always are, and are lists. Raises DatasetError for an invalid name or a
+    change of type.
     """
     found: dict[str, Definition] = {}
     for given, one in wanted.items():
@@ -74,18 +74,18 @@ def settled(
     return found
 
 
-def values_said(
+def clean_values(
     declared: Mapping[str, Declared], given: Mapping[str, object]
 ) -> dict[str, Value | None]:
-    """The values given of one photo, cleaned, by the names that are kept; None is unknown.
+    """The values given for one photo, cleaned, by normalised name; None means unknown.
 
-    Raises UndeclaredError for an attribute that is not declared, and DatasetError for a value of
-    another type than its own.
+    Raises UndeclaredError for an undeclared attribute, and DatasetError for a value of the wrong
+    type.
     """
-    check_said(given)
+    check_attribute_count(given)
     ready: dict[str, Value | None] = {}
-    for said, value in given.items():
-        name = attribute_name(said)
+    for written, value in given.items():
+        name = attribute_name(written)
         if name in ready:
             raise DatasetError(f"{name} is given twice")
         one = declared.get(name)
@@ -98,16 +98,16 @@ def values_said(
     return ready
 
 
-def check_said(values: Sized) -> None:
-    """Raise DatasetError where too many attributes are said of a photo at once."""
-    if len(values) > MOST_SAID:
+def check_attribute_count(values: Sized) -> None:
+    """Raise DatasetError where too many attributes are set on a photo at once."""
+    if len(values) > MOST_AT_ONCE:
         raise DatasetError(
-            f"{len(values):,} attributes at once: say at most {MOST_SAID} of a photo at a time"
+            f"{len(values):,} attributes at once: say at most {MOST_AT_ONCE} of a photo at a time"
         )
 
 
 def check_room(declared: Sized, more: int = 1) -> None:
-    """Raise DatasetError where a gallery cannot have more attributes."""
+    """Raise DatasetError where a gallery would have too many attributes."""
     if len(declared) + more > MOST_ATTRIBUTES:
         raise DatasetError(
             f"a gallery can have {MOST_ATTRIBUTES:,} attributes, and this would make "
@@ -116,9 +116,9 @@ def check_room(declared: Sized, more: int = 1) -> None:
 
 
 def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> DatasetError:
-    """The error of a value for an attribute that is not declared; it says how one is."""
+    """The error for a value of an undeclared attribute. It says how to declare one."""
     try:
-        check_name(name)  # else nobody can declare it
+        check_name(name)  # else it cannot be declared
     except DatasetError as error:
         return error
     try:
@@ -132,7 +132,7 @@ def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> Da
 
 
 def no_attribute(declared: Mapping[str, Declared], name: str) -> UndeclaredError:
-    """The error of a name that is not declared; it says which is likely meant."""
+    """The error for an undeclared name. It suggests the most similar one."""
     shown = name[:_LONGEST_NAME]
     near = difflib.get_close_matches(shown, [*declared, *sorted(SAFETY - {shown})], n=1)
     if near:
@@ -145,7 +145,7 @@ def no_attribute(declared: Mapping[str, Declared], name: str) -> UndeclaredError
 
 
 def check_unused(name: str, photos: int) -> None:
-    """Raise DatasetError where an attribute is known of photos: it cannot be dropped then."""
+    """Raise DatasetError where photos have a value, so that the attribute cannot be dropped."""
     if photos:
         raise DatasetError(
             f"the attribute {name} is known of {photos:,} photos, and only one that no photo has "

@@ -1,32 +1,29 @@
 """Near-duplicates in a gallery: the same picture, scaled, cropped or saved again."""
 
 from collections import defaultdict
-from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.protocol import Compared, EveryPhoto
+from deepfood.index.contract import Progress
+from deepfood.index.vectors import Rows
 
-Rows = npt.NDArray[np.int64]
-Progress = Callable[[int], object]
-
-#: Up to so many photos every pair is compared; beyond, each photo with its nearest.
+#: Up to this many photos every pair is compared; beyond, each photo with its nearest ones.
 EXACT_UP_TO = 50_000
 _BLOCK_ROWS = 1024
-#: Neighbours looked at in a large gallery; a photo with more copies is joined through some of them.
+#: Neighbours considered in a large gallery; a photo with more copies is joined through some.
 _NEIGHBOURS = 16
 
 
 def duplicate_groups(
     index: Compared, every: EveryPhoto, threshold: float, progress: Progress
 ) -> list[list[tuple[Photo, float]]]:
-    """Groups of near-duplicates among all photos of a gallery, which `index` has the vectors of.
+    """Groups of near-duplicates among all photos of a gallery; `index` has their vectors.
 
-    In each the largest comes first, and all with their cosine similarity to it. Raises what
-    `near_duplicates` does.
+    The largest photo of a group comes first; each has its cosine similarity to it. Raises what
+    `near_duplicates` raises.
     """
     photos, vectors, rows = every
     by_row = dict(zip(rows.tolist(), photos, strict=True))
@@ -74,7 +71,7 @@ def _join_all_pairs(
         for other in range(start, len(rows), _BLOCK_ROWS):
             others = index.vectors.take(rows[other : other + _BLOCK_ROWS])
             alike = block @ others.T >= threshold
-            # Photos joined already are passed over, or a folder of one photo takes for ever.
+            # Joined photos are skipped, as a folder of copies of one photo would take hours.
             roots = np.array([_root(parents, other + j) for j in range(len(others))])
             for i in np.flatnonzero(alike.any(axis=1)):
                 own = _root(parents, start + int(i))

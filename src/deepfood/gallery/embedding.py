@@ -1,4 +1,4 @@
-"""Read and embed photos on all cores. Each worker takes one photo all the way."""
+"""Read and embed photos on all cores, one photo a worker; batches of finished work."""
 
 import hashlib
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from threading import BoundedSemaphore
+from typing import TypeVar
 
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.read_ahead import reading_ahead
@@ -15,7 +16,7 @@ from deepfood.gallery.photo import EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.photo import read_header
 
-#: Who reads and embeds files: `read_photos`, or one that gives the same from elsewhere.
+#: Reads and embeds files: `read_photos`, or a function that returns the same from elsewhere.
 Reading = Callable[
     [PhotoSource, Iterable[PhotoFile], Embedder],
     AbstractContextManager[Iterator[EmbeddedPhoto | Skipped]],
@@ -26,9 +27,9 @@ Reading = Callable[
 def read_photos(
     source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
 ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
-    """Each file as a photo or as skipped, in order; a few are under way at any time.
+    """Yield each file as an embedded photo or as skipped, in order.
 
-    Where reads take long, further threads wait for them, each with one photo in memory at most.
+    Where reads are slow, further threads wait for them, each with at most one photo in memory.
     """
     workers = embedder.threads + 1
     embedding = BoundedSemaphore(workers)
@@ -42,7 +43,7 @@ def read_photos(
 
 
 def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPhoto:
-    """A photo of bytes that come from nowhere in particular. Raises PhotoError."""
+    """Embed the bytes of a photo; `about` names it. Raises PhotoError."""
     embedder.limits.check_bytes(len(data))
     header = read_header(data, embedder.limits)
     photo = Photo(
@@ -57,6 +58,39 @@ def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPh
         modified_ns=time.time_ns(),
     )
     return EmbeddedPhoto(photo, embedder.embed(data), data)
+
+
+T = TypeVar("T")
+
+
+def batched_in_time(
+    items: Iterable[T], count: int, seconds: float, progress: Callable[[], object]
+) -> Iterator[list[T]]:
+    """Group items into batches of at most `count`, as they come; calls `progress` for each item.
+
+    A batch also ends once its first item has waited `seconds`. Where `items` raises, the unfinished
+    batch comes before the error, so that what is finished is kept.
+    """
+    each = iter(items)
+    batch: list[T] = []
+    first = 0.0
+    while True:
+        try:
+            item = next(each)
+            progress()
+        except StopIteration:
+            break
+        except BaseException:
+            if batch:
+                yield batch
+            raise
+        first = first if batch else time.monotonic()
+        batch.append(item)
+        if len(batch) >= count or time.monotonic() - first > seconds:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _read_one(
@@ -74,15 +108,15 @@ def _read_one(
     return replace(one, photo=replace(one.photo, modified_ns=modified_ns))
 
 
-#: Photos that are added while others are embedded are embedded in a further pass.
+#: How often photos that were added meanwhile are embedded in a further pass.
 PASSES = 5
 
-#: Photos that have no vector, and why.
+#: Photos without a vector, and the reason.
 Lost = list[tuple[Photo, str]]
 
 
 def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
-    """Raise DatasetError where photos are lost that were not to be."""
+    """Raise DatasetError where photos are lost, unless they may be dropped."""
     if lost and not drop_unreadable:
         photo, reason = lost[0]
         raise DatasetError(
@@ -95,7 +129,7 @@ def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
 def embed_photos_of(
     gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
 ) -> Iterator[Vector | str]:
-    """Read and embed photos of a gallery, in order, on all cores."""
+    """Read and embed photos of a gallery, in order: a vector, or the reason for having none."""
     workers = embedder.threads + 1
     embedding = BoundedSemaphore(workers)
 

@@ -1,9 +1,9 @@
-"""What a filter is once parsed: a small tree, and the photos that it lets pass.
+"""A parsed filter: a small tree that selects photos.
 
-It answers with three values: true, false, unknown (Kleene's strong logic; S. C. Kleene,
-Introduction to Metamathematics, 1952, section 64). Only true passes. A safety attribute is
-stricter: a photo whose value is unknown is left out wherever in the filter the attribute is
-compared, also beside an OR that would be true without it, and the answer says how many were.
+It evaluates to true, false or unknown (Kleene's strong logic; S. C. Kleene, Introduction to
+Metamathematics, 1952, section 64). Only true passes. Safety attributes are stricter: a photo with
+an unknown value is left out wherever the filter compares that attribute, even beside an OR that is
+true without it, and the answer says how many were left out.
 """
 
 import json
@@ -12,19 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from deepfood.errors import FilterError
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import BUILT_IN, Key, Type, Value, folded, keys_of
-
-#: Of each row whether something is so, bool [rows].
-Mask = npt.NDArray[np.bool_]
+from deepfood.index import Mask
 
 
-class Columns(Protocol):
-    """The columns of a gallery at one moment, as an engine that filters by masks knows them."""
+class FilterColumns(Protocol):
+    """The columns of a gallery at one moment, for an engine that filters by masks."""
 
     def type_of(self, name: str) -> Type:
         """The type of an attribute or built-in column. Raises FilterError where there is none."""
@@ -33,12 +28,12 @@ class Columns(Protocol):
         """The rows whose `name` is known."""
 
     def compared(self, name: str, operator: str, keys: tuple[Key, ...], rows: int) -> Mask:
-        """The rows where `name` is so compared with a key, or for `in` is one of them."""
+        """The rows where the comparison with a key holds; for `in`, with any of the keys."""
 
 
-#: Where the filter is true, and where it may be: true or unknown.
+#: Where the filter is true, and where it is possible: true or unknown.
 Kleene = tuple[Mask, Mask]
-Literal = str | float | bool
+Constant = str | float | bool
 _COMPARE = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -50,23 +45,23 @@ _COMPARE = {
 
 
 class Filter:
-    """A parsed filter; `str` writes it in the language it was parsed from."""
+    """A parsed filter. `str` returns it in the filter language."""
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         raise NotImplementedError
 
     def holds(self, photo: Photo, values: Mapping[str, Value]) -> bool:
-        """Whether one photo passes, by the values that are known of it."""
+        """Whether a photo with these known values passes."""
         known: dict[str, Value] = dict(values)
         known |= {name: text for name in BUILT_IN if (text := getattr(photo, name)) is not None}
         return self.truth(known) is True
 
     def truth(self, known: Mapping[str, Value]) -> bool | None:
-        """The same of one photo, by its known values and texts; None is unknown."""
+        """The truth for one photo by its known values and texts; None means unknown."""
         raise NotImplementedError
 
     def leaves(self) -> Iterator["Leaf"]:
-        """Its comparisons, from left to right."""
+        """The comparisons, from left to right."""
         raise NotImplementedError
 
 
@@ -74,7 +69,7 @@ class Filter:
 class And(Filter):
     parts: tuple[Filter, ...]
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         true, possible = self.parts[0].evaluate(now, rows)
         for part in self.parts[1:]:
             other_true, other_possible = part.evaluate(now, rows)
@@ -97,7 +92,7 @@ class And(Filter):
 class Or(Filter):
     parts: tuple[Filter, ...]
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         true, possible = self.parts[0].evaluate(now, rows)
         for part in self.parts[1:]:
             other_true, other_possible = part.evaluate(now, rows)
@@ -122,7 +117,7 @@ class Or(Filter):
 class Not(Filter):
     part: Filter
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         true, possible = self.part.evaluate(now, rows)
         return ~possible, ~true
 
@@ -138,19 +133,19 @@ class Not(Filter):
 
 
 class Leaf(Filter):
-    """A filter about one attribute."""
+    """A comparison of one attribute."""
 
     name: str
 
     def leaves(self) -> Iterator["Leaf"]:
         yield self
 
-    def check(self, now: Columns) -> None:
-        """Raise FilterError where the attribute is none, or not one for this comparison."""
+    def check(self, now: FilterColumns) -> None:
+        """Raise FilterError for a missing attribute, or one of the wrong type."""
         self.check_type(now.type_of(self.name))
 
     def check_type(self, type_: Type) -> None:
-        """Raise FilterError where an attribute of this type is not compared like this."""
+        """Raise FilterError where this comparison does not fit the type."""
 
     def truth(self, known: Mapping[str, Value]) -> bool | None:
         if self.name not in known:
@@ -158,27 +153,27 @@ class Leaf(Filter):
         return any(map(self.compares, keys_of(known[self.name])))
 
     def compares(self, key: Key) -> bool:
-        """Whether it is true of a value with this key."""
+        """Whether the comparison holds for a value with this key."""
         raise NotImplementedError
 
-    def _kleene(self, true: Mask, now: Columns) -> Kleene:
+    def _kleene(self, true: Mask, now: FilterColumns) -> Kleene:
         return true, true | ~now.known(self.name, len(true))
 
 
 @dataclass(frozen=True)
 class Compare(Leaf):
-    """`price < 12`; text by its folded form, in the order of its characters' numbers."""
+    """`price < 12`. Text is compared by its folded form, in code point order."""
 
     name: str
     operator: str
-    value: Literal
+    value: Constant
 
     def check_type(self, type_: Type) -> None:
         _check_value(self.name, type_, self.value)
         if type_ == "boolean" and self.operator not in ("=", "!="):
             raise FilterError(f"{self.name} is true or false: compare it with = or !=")
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         keys = (_key(self.value),)
         return self._kleene(now.compared(self.name, self.operator, keys, rows), now)
 
@@ -194,13 +189,13 @@ class Among(Leaf):
     """`cuisine IN ("thai", "lao")`"""
 
     name: str
-    values: tuple[Literal, ...]
+    values: tuple[Constant, ...]
 
     def check_type(self, type_: Type) -> None:
         for value in self.values:
             _check_value(self.name, type_, value)
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         keys = tuple(map(_key, self.values))
         return self._kleene(now.compared(self.name, "in", keys, rows), now)
 
@@ -213,7 +208,7 @@ class Among(Leaf):
 
 @dataclass(frozen=True)
 class Has(Leaf):
-    """`allergens HAS "peanut"`: a list with that item, the whole item."""
+    """`allergens HAS "peanut"`: a list with exactly that item."""
 
     name: str
     value: str
@@ -222,7 +217,7 @@ class Has(Leaf):
         if type_ != "list":
             raise FilterError(f"{self.name} is a {type_} and no list: compare it with =")
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         return self._kleene(now.compared(self.name, "=", (_key(self.value),), rows), now)
 
     def compares(self, key: Key) -> bool:
@@ -233,13 +228,13 @@ class Has(Leaf):
 
 
 @dataclass(frozen=True)
-class Known(Leaf):
+class IsKnown(Leaf):
     """`price IS KNOWN`, which is true or false and never unknown."""
 
     name: str
     known: bool
 
-    def evaluate(self, now: Columns, rows: int) -> Kleene:
+    def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
         mask = now.known(self.name, rows)
         mask = mask if self.known else ~mask
         return mask, mask
@@ -251,7 +246,7 @@ class Known(Leaf):
         return f"{self.name} IS {'KNOWN' if self.known else 'UNKNOWN'}"
 
 
-def _check_value(name: str, type_: Type, value: Literal) -> None:
+def _check_value(name: str, type_: Type, value: Constant) -> None:
     if type_ == "list":
         raise FilterError(f'{name} is a list: ask with {name} HAS "…"')
     given = {str: "text", bool: "boolean"}.get(type(value), "number")
@@ -260,7 +255,7 @@ def _check_value(name: str, type_: Type, value: Literal) -> None:
         raise FilterError(f"{name} is a {type_}: compare it with {example[type_]}")
 
 
-def _key(value: Literal) -> Key:
+def _key(value: Constant) -> Key:
     if isinstance(value, str):
         return folded(value)
     return int(value) if isinstance(value, bool) else float(value)
@@ -270,7 +265,7 @@ def _enclosed(part: Filter) -> str:
     return f"({part})" if isinstance(part, And | Or) else str(part)
 
 
-def _written(value: Literal) -> str:
+def _written(value: Constant) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -278,11 +273,11 @@ def _written(value: Literal) -> str:
 
 
 def left_out_note(unknown: int, safety: Sequence[str]) -> str:
-    """What an answer says of photos of which these safety attributes are not known."""
+    """The note about photos that lack a value of these safety attributes."""
     photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
     return f"{photos} left out: {' or '.join(safety)} not known"
 
 
 def spelling_note(comparison: object) -> str:
-    """What an answer says of a safety attribute's value that no photo has."""
+    """The note about a value of a safety attribute that no photo has."""
     return f"no photo has {comparison}: is it spelled as in this gallery?"

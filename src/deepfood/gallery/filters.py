@@ -1,7 +1,7 @@
 """Filters: `cuisine = "thai" AND price < 12 AND NOT allergens HAS "peanut"`.
 
-Parsed by a real grammar, filter.lark; docs/filters.md explains the language. What is parsed never
-becomes a part of SQL: filter_tree.py asks for it with parameters.
+The grammar is filter.lark; docs/filters.md explains the language. No part of a filter becomes part
+of an SQL statement: values are passed as parameters.
 """
 
 import math
@@ -14,10 +14,10 @@ from deepfood.gallery.filter_tree import (
     Among,
     And,
     Compare,
+    Constant,
     Filter,
     Has,
-    Known,
-    Literal,
+    IsKnown,
     Not,
     Or,
 )
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Filter", "parse_filter"]
 
-#: What strangers may ask for: over a million photos each comparison not seen yet takes a while.
+#: Limits for strangers: each new comparison over a million photos takes a while.
 MAX_CHARACTERS = 4096
 MAX_DEPTH = 32
 MAX_COMPARISONS = 32
-#: Comparisons of `name` and `file`, which read every photo: half a second of a million each.
+#: Comparisons of `name` and `file` read every photo: half a second each for a million.
 MAX_SCANS = 4
 
-#: How much of a filter is shown on either side of an error.
+#: Characters of a filter that are shown on either side of an error.
 _AROUND = 30
 
 
 def parse_filter(text: str) -> Filter:
-    """The filter that `text` writes. Raises FilterError, in one line that shows the place."""
+    """Parse a filter. Raises FilterError, whose one line shows the position."""
     from lark.exceptions import UnexpectedInput, UnexpectedToken
 
     if len(text) > MAX_CHARACTERS:
@@ -53,7 +53,7 @@ def parse_filter(text: str) -> Filter:
         at = error.pos_in_stream
         if at is None or (isinstance(error, UnexpectedToken) and error.token.type == "$END"):
             at = len(text)
-        # Read again up to there: what the error itself expects depends on what came instead.
+        # Parse again up to there: what the error expects depends on the token that came instead.
         before = _parser().parse_interactive(text[:at])
         before.exhaust_lexer()
         expected = before.accepts()  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ def parse_filter(text: str) -> Filter:
 
 @cache
 def _parser() -> "Lark":
-    """The parser: LALR(1), which builds the tree without recursion and in linear time."""
+    """An LALR(1) parser, which builds the tree in linear time and without recursion."""
     from lark import Lark, Transformer, v_args
 
     @v_args(inline=True)
@@ -80,14 +80,14 @@ def _parser() -> "Lark":
         compared = Compare
         has = Has
 
-        def among(self, name: str, *values: Literal) -> Filter:
+        def among(self, name: str, *values: Constant) -> Filter:
             return Among(name, values)
 
         def known(self, name: str) -> Filter:
-            return Known(name, True)
+            return IsKnown(name, True)
 
         def unknown(self, name: str) -> Filter:
-            return Known(name, False)
+            return IsKnown(name, False)
 
         def NAME(self, token: str) -> str:  # noqa: N802  (named as in the grammar)
             return attribute_name(token)
@@ -112,7 +112,7 @@ def _parser() -> "Lark":
     return Lark(grammar, parser="lalr", transformer=Build())
 
 
-#: The grammar's terminals in the words of the person who writes a filter, in this order.
+#: What the grammar's terminals are called in errors, in this order.
 _EXPECTED = {
     "NAME": "an attribute",
     "_NOT": "NOT",
@@ -141,12 +141,12 @@ def _place(text: str, at: int, wanted: set[str]) -> str:
         for c in f"{'…' if at > _AROUND else ''}{before}⟨here⟩{after}"
         f"{'…' if at + _AROUND < len(text) else ''}"
     )
-    expected = ", ".join(said for name, said in _EXPECTED.items() if name in wanted)
+    expected = ", ".join(word for name, word in _EXPECTED.items() if name in wanted)
     return f"the filter is wrong at character {at + 1}: {shown} (expected: {expected})"
 
 
 def _check_size(root: Filter) -> None:
-    """Raise FilterError for a filter that is too deep to walk, or that asks for too much."""
+    """Raise FilterError for a filter that is nested too deep or is too expensive."""
     comparisons = scans = 0
     todo = [(root, 1)]
     while todo:

@@ -1,6 +1,6 @@
-"""The fold of a journal: what is so once all its records are applied, by the photos' content.
+"""The fold of a journal: the state that its records lead to, by the content of the photos.
 
-Everything else in a gallery can be made again from the photos, the Model and this.
+Everything else in a gallery can be derived from the photos, the Model and the fold.
 """
 
 import hashlib
@@ -16,29 +16,29 @@ from deepfood.gallery.photo import Photo, edited
 from deepfood.gallery.record import BEGINNING, Head, Record
 from deepfood.gallery.values import Type, Value
 
-#: So many records after a checkpoint are worth a new one.
+#: A new checkpoint is written after this many records.
 TAIL_RECORDS = 10_000
-#: Facts of a photo that was added, as its record has them beside its SHA-256.
+#: The fields of an added photo that its record holds beside its SHA-256.
 _ADDED = ("file", "label", "name", "media_type", "width", "height", "bytes", "modified_ns")
 
 
 class AnyJournal(Protocol):
-    """A journal, wherever it is, as far as it is read."""
+    """What is read of a journal, in a folder or on Milvus."""
 
     def records(self) -> Iterator[Record]:
-        """All of them, in order. Raises ArtifactCorruptError."""
+        """All records, in order. Raises ArtifactCorruptError."""
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """As `Journal` says. Raises ArtifactCorruptError."""
+        """SHA-256 and values of each photo in an imported table. Raises ArtifactCorruptError."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What people said of one photo, whether the gallery holds it now or not.
+class ManualEdits:
+    """What people set, added or removed for one photo, whether the gallery holds it now or not.
 
-    `label` and `name` count where they are in `by_hand`, also when they are None. `added` has the
-    facts of a photo that was added; `removed` the file (and its `bytes` and `modified_ns`) of one
-    that was removed, and is left out until it is added again.
+    `by_hand` lists which of `label` and `name` were set; None is a valid value. `added` holds the
+    fields of a photo that was added. `removed` holds the file of one that was removed (with its
+    `bytes` and `modified_ns`): it stays out until it is added again.
     """
 
     label: str | None = None
@@ -48,32 +48,44 @@ class Said:
     added: Mapping[str, Any] | None = None
     removed: Mapping[str, Any] | None = None
 
-    def of(self, photo: Photo) -> Photo:
-        """The photo, with the label and name that were set by hand."""
+    @classmethod
+    def from_photo(cls, photo: Photo, attributes: Mapping[str, Value] | None = None) -> Self:
+        """What a catalogue row and its attributes say was set by hand."""
+        by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
+        texts = {name: getattr(photo, name) for name in by_hand}
+        return cls(**texts, by_hand=by_hand, attributes=attributes or {})
+
+    @property
+    def outlasts_photo(self) -> bool:
+        """Whether there are texts or attributes to keep while the photo is not in the gallery."""
+        return bool(self.by_hand or self.attributes)
+
+    def apply_to(self, photo: Photo) -> Photo:
+        """The photo with the label and name that were set by hand."""
         return edited(photo, {name: getattr(self, name) for name in self.by_hand})
 
-    def photo(self, sha256: str) -> Photo:
-        """The photo that was added."""
+    def added_photo(self, sha256: str) -> Photo:
+        """The photo that was added, edited."""
         assert self.added is not None
-        return self.of(Photo(sha256, **self.added, added=True))
+        return self.apply_to(Photo(sha256, **self.added, added=True))
 
     def with_values(self, values: Mapping[str, Value | None]) -> Self:
-        """None makes one unknown."""
+        """With more attribute values; None makes an attribute unknown."""
         after = {**self.attributes, **values}
         known = {name: value for name, value in after.items() if value is not None}
         return replace(self, attributes=known)
 
 
-def facts_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, Any]:
-    """A photo as a record of kind `add` has it."""
+def addition_of(photo: Photo, attributes: Mapping[str, Value | None]) -> dict[str, Any]:
+    """A photo as stored in a record of kind `add`."""
     facts = {"sha256": photo.sha256, **{name: getattr(photo, name) for name in _ADDED}}
     return {**facts, "attributes": dict(attributes)} if attributes else facts
 
 
 def edit_of(before: Photo, after: Photo, values: Mapping[str, Value | None]) -> dict[str, Any]:
-    """What an `update` changes, as its record has it: only what is set by hand.
+    """A change as stored in a record of kind `update`: only what is set by hand.
 
-    `was` has the texts before, which a photo's source may have given: for who takes it back.
+    `was` holds the earlier texts, which may come from the photo's source: `undo` needs them.
     """
     edit: dict[str, Any] = {"sha256": after.sha256}
     for name in ("label", "name"):
@@ -85,49 +97,49 @@ def edit_of(before: Photo, after: Photo, values: Mapping[str, Value | None]) -> 
 
 
 def removal_of(photo: Photo) -> dict[str, Any]:
-    """A photo as a record of kind `remove` has it."""
+    """A photo as stored in a record of kind `remove`."""
     names = ("sha256", "file", "bytes", "modified_ns", "added")
     return {name: getattr(photo, name) for name in names}
 
 
 class Fold:
-    """Definitions by name, and what was said of each photo by SHA-256, up to the record `head`."""
+    """Attribute definitions by name and manual edits by SHA-256, up to the record `head`."""
 
     def __init__(self) -> None:
         self.head: Head = BEGINNING
         self.definitions: dict[str, Definition] = {}
-        #: The table that the last build took in, as the journal keeps it.
+        #: SHA-256 of the table that the last build imported.
         self.source_table: str | None = None
-        #: Lines of a checkpoint stay text until somebody asks: a million photos fit in memory.
-        self._said: dict[str, Said | str] = {}
+        #: Lines of a checkpoint are parsed on access only, so that a million photos fit in memory.
+        self._edits: dict[str, ManualEdits | str] = {}
 
     def __len__(self) -> int:
-        return len(self._said)
+        return len(self._edits)
 
     def __iter__(self) -> Iterator[str]:
-        """SHA-256 of each photo of which something was said."""
-        return iter(list(self._said))
+        """SHA-256 of each photo that has manual edits."""
+        return iter(list(self._edits))
 
-    def __getitem__(self, sha256: str) -> Said:
-        said = self._said.get(sha256)
-        if said is None:
+    def __getitem__(self, sha256: str) -> ManualEdits:
+        edits = self._edits.get(sha256)
+        if edits is None:
             return _NOTHING
-        if isinstance(said, str):
-            said = self._said[sha256] = said_from(said)
-        return said
+        if isinstance(edits, str):
+            edits = self._edits[sha256] = edits_from_json(edits)
+        return edits
 
     def __contains__(self, sha256: object) -> bool:
-        return sha256 in self._said
+        return sha256 in self._edits
 
     def added(self) -> Iterator[tuple[str, Photo]]:
-        """The photos that were added and not removed, in the order in which they were added."""
+        """SHA-256 and photo of those added and not removed, in the order of their addition."""
         for sha256 in self:
-            said = self[sha256]
-            if said.added is not None:
-                yield sha256, said.photo(sha256)
+            edits = self[sha256]
+            if edits.added is not None:
+                yield sha256, edits.added_photo(sha256)
 
     def apply(self, record: Record, journal: AnyJournal) -> None:
-        """Add the next record, of this journal."""
+        """Apply the next record of the journal."""
         what = record.what
         match record.do:
             case "begin":
@@ -143,17 +155,19 @@ class Fold:
             case "remove":
                 for one in what["photos"]:
                     sha256 = one["sha256"]
-                    self._said.pop(sha256, None)
+                    self._edits.pop(sha256, None)
                     kept = {name: value for name, value in one.items() if name != "sha256"}
-                    self._said[sha256] = Said(removed=kept)
+                    self._edits[sha256] = ManualEdits(removed=kept)
             case "restore":
                 for one in what["photos"]:
-                    self.put(one["sha256"], said_from(one["said"]))
+                    self.put(one["sha256"], edits_from_json(one["said"]))
             case "update":
                 for one in what["photos"]:
                     self.edit(dict(one))
             case "import":
-                table = list(journal.read_table(what["table"]))  # all of it, or nothing
+                table = list(
+                    journal.read_table(what["table"])
+                )  # read whole before anything is applied
                 for name, one in what["attributes"].items():
                     self.declare(name, one["type"], one["safety"])
                 for sha256, values in table:
@@ -172,33 +186,33 @@ class Fold:
 
     def edit(self, one: dict[str, Any]) -> None:
         sha256 = one["sha256"]
-        said = self[sha256].with_values(one.get("attributes", {}))
+        edits = self[sha256].with_values(one.get("attributes", {}))
         set_now = {name: one[name] for name in ("label", "name") if name in one}
-        by_hand = tuple(name for name in ("label", "name") if name in {*said.by_hand, *set_now})
-        self.put(sha256, replace(said, **set_now, by_hand=by_hand))
+        by_hand = tuple(name for name in ("label", "name") if name in {*edits.by_hand, *set_now})
+        self.put(sha256, replace(edits, **set_now, by_hand=by_hand))
 
     def _add(self, one: dict[str, Any]) -> None:
         sha256, values = one.pop("sha256"), one.pop("attributes", {})
         before = self[sha256]
-        said = replace(before, removed=None) if before.removed is None else _NOTHING
-        self.put(sha256, replace(said, added=one).with_values(values))
+        edits = replace(before, removed=None) if before.removed is None else _NOTHING
+        self.put(sha256, replace(edits, added=one).with_values(values))
 
     def drop(self, name: str) -> None:
-        """Take an attribute away, and all its values."""
+        """Drop an attribute and all its values."""
         self.definitions.pop(name, None)
         for sha256 in self:
             if name in self[sha256].attributes:
                 self.put(sha256, self[sha256].with_values({name: None}))
 
-    def put(self, sha256: str, said: Said) -> None:
-        """Have this said of a photo, whatever was before."""
-        if said == _NOTHING:
-            self._said.pop(sha256, None)
+    def put(self, sha256: str, edits: ManualEdits) -> None:
+        """Replace the edits of a photo."""
+        if edits == _NOTHING:
+            self._edits.pop(sha256, None)
         else:
-            self._said[sha256] = said
+            self._edits[sha256] = edits
 
     def lines(self) -> Iterator[bytes]:
-        """This fold, for `from_lines`; the last line is the SHA-256 of those before."""
+        """This fold as lines of a checkpoint. The last is the SHA-256 of all before it."""
         definitions = {name: asdict(one) for name, one in self.definitions.items()}
         digest = hashlib.sha256()
         head = {"head": self.head, "source_table": self.source_table}
@@ -210,12 +224,12 @@ class Fold:
         yield f"{digest.hexdigest()}\n".encode()
 
     def _line(self, sha256: str) -> str:
-        said = self._said[sha256]
-        return f"{sha256} {said if isinstance(said, str) else text_of(said)}"
+        edits = self._edits[sha256]
+        return f"{sha256} {edits if isinstance(edits, str) else edits_to_json(edits)}"
 
     @classmethod
     def from_lines(cls, data: bytes, place: object) -> Self:
-        """What `lines` gave, found at `place`. Raises ArtifactCorruptError."""
+        """Parse what `lines` wrote; `place` is for errors. Raises ArtifactCorruptError."""
         try:
             lines = data.decode().split("\n")[:-1]
             body = "".join(f"{line}\n" for line in lines[:-1])
@@ -225,24 +239,24 @@ class Fold:
             fold.head, fold.source_table = Head(*head["head"]), head["source_table"]
             for name, one in head["definitions"].items():
                 fold.definitions[name] = Definition(**one)
-            fold._said = {line[:64]: line[65:] for line in lines[1:-1]}
+            fold._edits = {line[:64]: line[65:] for line in lines[1:-1]}
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ArtifactCorruptError(f"{place} is damaged: {error}") from error
         return fold
 
 
-_NOTHING = Said()
+_NOTHING = ManualEdits()
 
 
 def touched(record: Record, journal: AnyJournal) -> set[str]:
-    """SHA-256 of the photos that a record is about."""
+    """SHA-256 of the photos that a record changes."""
     if record.do == "import":
         return {sha256 for sha256, _ in journal.read_table(record.what["table"])}
     return {one["sha256"] for one in record.what.get("photos", ())}
 
 
-def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
-    """What an `update` or `import` sets of each photo: see `edit_of`."""
+def edits_in(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]:
+    """The edits in an `update` or `import`, one a photo: see `edit_of`."""
     if record.do == "update":
         yield from record.what["photos"]
     else:
@@ -250,12 +264,13 @@ def edits_of(record: Record, journal: AnyJournal) -> Iterator[Mapping[str, Any]]
             yield {"sha256": sha256, "attributes": values}
 
 
-def text_of(said: Said) -> str:
-    """What was said of a photo, as JSON; `said_from` reads it."""
-    kept = {name: value for name, value in vars(said).items() if value}
+def edits_to_json(edits: ManualEdits) -> str:
+    """Serialize the edits of a photo."""
+    kept = {name: value for name, value in vars(edits).items() if value}
     return json.dumps(kept, ensure_ascii=False)
 
 
-def said_from(text: str) -> Said:
+def edits_from_json(text: str) -> ManualEdits:
+    """Parse what `edits_to_json` wrote."""
     values = json.loads(text)
-    return Said(**{**values, "by_hand": tuple(values.get("by_hand", ()))})
+    return ManualEdits(**{**values, "by_hand": tuple(values.get("by_hand", ()))})

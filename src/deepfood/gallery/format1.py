@@ -1,4 +1,4 @@
-"""What a gallery of format 1, made before there was a journal, says: as records of a journal."""
+"""Turn a gallery of format 1, which had no journal, into records of a journal."""
 
 import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -17,9 +17,10 @@ BATCH = 500
 def contents_of_removed(
     skipped: Iterable[Skipped], there: Container[str], root: Root
 ) -> tuple[dict[str, str], list[str]]:
-    """SHA-256 of removed files, by name, as they were not kept; and a line about each not found.
+    """SHA-256 of removed files, by name, and a line about each that is not found.
 
-    One whose content is `there`, under another name or because it was added, is in neither.
+    Format 1 did not store it. A file whose content is `there`, under another name or as an added
+    photo, is in neither.
     """
     found, gone = {}, []
     for one in skipped:
@@ -40,16 +41,16 @@ def contents_of_removed(
     return found, gone
 
 
-def said_of(
+def records_of_format1(
     photos: Iterable[Photo],
     definitions: Mapping[str, Mapping[str, Any]],
     values: Mapping[str, Mapping[str, Value]],
     removed: Iterable[Skipped],
     write_table: Callable[[Mapping[str, Mapping[str, Value]]], str],
 ) -> Iterator[tuple[Kind, Mapping[str, Any]]]:
-    """Records of what people said: of attributes (by SHA-256), texts set by hand, and removals.
+    """Records of attributes (by SHA-256), texts set by hand, and removals.
 
-    `removed` has the content of each file that was removed. Format 1 had one flag for both texts.
+    `removed` holds the content of each removed file. Format 1 had one flag for both texts.
     """
     if values:
         table = write_table(values)

@@ -1,4 +1,4 @@
-"""What changed in a gallery, when and by whom, and taking a change back: read from its journal."""
+"""The history of a gallery, read from its journal, and what undoing a change restores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from typing import Any
 
 from deepfood.data.photo_file import ID_DIGITS, photo_id
 from deepfood.errors import QueryError
-from deepfood.gallery.fold import AnyJournal, Fold, Said, edits_of, touched
+from deepfood.gallery.fold import AnyJournal, Fold, ManualEdits, edits_in, touched
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Type
 
-#: Of a record, what is told by photo, or of no interest to people.
+#: Fields of a record that are shown by photo, or not at all.
 _OF_PHOTOS = ("photos", "row", "crcs", "undoes", "table", "source_table")
-#: Kinds of records that can be taken back.
-_TAKEN_BACK = ("update", "import", "remove", "restore")
+#: Kinds of records that can be undone.
+_UNDOABLE = ("update", "import", "remove", "restore")
 
 
 @dataclass(frozen=True)
 class Event:
     """One change: its number, when (UTC, ISO 8601), by whom, what was done, and to which photos.
 
-    `about` are the details as the journal has them; `undoes` is the number of the change that this
-    one takes back, or None.
+    `about` holds the details as in the journal. `undoes` is the number of the change that this one
+    undoes, or None.
     """
 
     number: int
@@ -34,9 +34,9 @@ class Event:
 
 
 def history(journal: AnyJournal, photo: str | None = None) -> Iterator[Event]:
-    """Every change that a journal has, or those of one photo by its id, the oldest first.
+    """All changes in a journal, or those of one photo by its id, the oldest first.
 
-    Raises ArtifactCorruptError where the journal is damaged, QueryError for what is no id.
+    Raises ArtifactCorruptError for a damaged journal, QueryError for a malformed id.
     """
     if photo is not None and len(photo) != ID_DIGITS:
         raise QueryError(f"{photo[:40]!r} is no photo's id, which has {ID_DIGITS} hex digits")
@@ -51,7 +51,7 @@ def history(journal: AnyJournal, photo: str | None = None) -> Iterator[Event]:
 def _event(record: Record, journal: AnyJournal, hashes: list[str], photo: str | None) -> Event:
     about = {name: value for name, value in record.what.items() if name not in _OF_PHOTOS}
     if photo is not None or len(hashes) == 1:
-        each = edits_of(record, journal) if record.do == "import" else record.what["photos"]
+        each = edits_in(record, journal) if record.do == "import" else record.what["photos"]
         about["changes"] = [
             {name: value for name, value in one.items() if name != "sha256"}
             for one in each
@@ -70,19 +70,19 @@ def _event(record: Record, journal: AnyJournal, hashes: list[str], photo: str | 
 
 @dataclass(frozen=True)
 class Undo:
-    """What taking a change back comes to: of each photo, by SHA-256, what was said before it."""
+    """How to undo a change: the edits of each photo before it, by SHA-256."""
 
     number: int
-    before: dict[str, Said]
-    #: Labels and names that the photos had before, of those for which an edit noted them.
+    before: dict[str, ManualEdits]
+    #: The earlier labels and names, for photos whose edit recorded them.
     texts: dict[str, dict[str, str | None]]
 
 
 def undo_of(journal: AnyJournal, number: int) -> Undo:
-    """Raises QueryError where it cannot be taken back, or something else was said since."""
+    """Raise QueryError where the change cannot be undone, or a newer one is in the way."""
     record, now = None, Fold()
-    before: dict[str, Said] = {}
-    after: dict[str, Said] = {}
+    before: dict[str, ManualEdits] = {}
+    after: dict[str, ManualEdits] = {}
     types: dict[str, Type] = {}
     for one in journal.records():
         hashes = touched(one, journal) if one.number == number else ()
@@ -94,7 +94,7 @@ def undo_of(journal: AnyJournal, number: int) -> Undo:
             record, after = one, {sha256: now[sha256] for sha256 in hashes}
     if record is None:
         raise QueryError(f"there is no change number {number}: deepfood history lists them")
-    if record.do not in _TAKEN_BACK:
+    if record.do not in _UNDOABLE:
         way = {
             "add": ": deepfood remove takes its photos out",
             "declare": ": deepfood attributes --drop takes a column away",

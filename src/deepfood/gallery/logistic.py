@@ -1,4 +1,4 @@
-"""Curves from scores to a probability, and how good such probabilities are."""
+"""Logistic curves from scores to probabilities, and measures of how good these are."""
 
 from typing import Annotated, Self
 
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-#: On the slopes for standardised scores, so that they stay finite where no score tells apart.
+#: L2 penalty on the slopes of standardised scores: keeps them finite for separable data.
 _RIDGE = 1e-3
 BINS = 15
 
 
 class Logistic(BaseModel):
-    """Probability = 1 / (1 + exp(-(slopes . scores + offset))); it never falls as a score rises.
+    """Probability = 1 / (1 + exp(-(slopes . scores + offset))), monotone in each score.
 
     Platt, "Probabilistic Outputs for Support Vector Machines" (1999), with one score or more.
     """
@@ -33,7 +33,7 @@ class Logistic(BaseModel):
     def fit(cls, scores: Floats, right: Bools) -> Self:
         """Maximum likelihood with Platt's smoothed targets; `scores` [n, d] finite, `right` [n].
 
-        n >= 1. A score that would lower the probability as it rises is left out (its slope is 0).
+        n >= 1. A score that would lower the probability is left out: its slope is 0.
         """
         count = int(right.sum())
         target = np.where(right, (count + 1) / (count + 2), 1 / (len(right) - count + 2))

@@ -1,7 +1,7 @@
-"""The photos of a gallery by what people call them: an id, a SHA-256, or a file's name.
+"""Find the photos of a gallery by id, SHA-256 or file name.
 
-A name is written in Unicode's NFC nearly everywhere, and in NFD by some Macs: either finds the
-other, and where both are there each finds itself.
+File names are in Unicode's NFC nearly everywhere, and in NFD on some Macs: either form finds the
+other. Where both exist, each finds itself.
 """
 
 import unicodedata
@@ -14,33 +14,33 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.tables import is_absolute, photo_path
 from deepfood.errors import DatasetError
 
-#: What a photo goes by: its row, or its id.
-P = TypeVar("P")
-Found = TypeVar("Found")
+#: Identifies a photo: its row, or its id.
+PhotoKey = TypeVar("PhotoKey")
+Match = TypeVar("Match")
 
 _SHOWN = 80
 #: Ids that an error lists.
 _IDS = 9
 
 
-def named_alike(named: Callable[[str], list[Found]], file: str) -> list[Found]:
-    """What `named` gives for a file's name, else for the same name in NFC, else in NFD."""
+def find_by_name(named: Callable[[str], list[Match]], file: str) -> list[Match]:
+    """What `named` returns for a file name, else for the same name in NFC, else in NFD."""
     for spelled in dict.fromkeys([file, *(unicodedata.normalize(f, file) for f in ("NFC", "NFD"))]):
         if found := named(spelled):
             return found
     return []
 
 
-class NamedPhotos(Generic[P]):
-    """Finds photos for a table, which names many of them."""
+class NamedPhotos(Generic[PhotoKey]):
+    """Finds the photos that a table names."""
 
-    def __init__(self, photos: Iterable[tuple[P, str, str]], photos_root: str) -> None:
-        """`photos` gives each photo, its SHA-256 and its file; `photos_root` is where these are."""
+    def __init__(self, photos: Iterable[tuple[PhotoKey, str, str]], photos_root: str) -> None:
+        """`photos` yields each photo, its SHA-256 and its file below `photos_root`."""
         self._root = photos_root
-        self._by_sha256: dict[str, P] = {}
+        self._by_sha256: dict[str, PhotoKey] = {}
         self._sha256_of_id: dict[str, str] = {}
         self._sha256_of_file: dict[str, str] = {}
-        #: Photos that were added may be called as others are.
+        #: Added photos may share the name of others.
         self._of_several: dict[str, list[str]] = {}
         self._spellings: dict[str, list[str]] = defaultdict(list)
         for photo, sha256, file in photos:
@@ -52,8 +52,8 @@ class NamedPhotos(Generic[P]):
             elif not file.isascii():
                 self._spellings[unicodedata.normalize("NFC", file)].append(file)
 
-    def find(self, key: str, name: str) -> P:
-        """The photo that `name` is the `id`, `sha256` or `file` of. Raises DatasetError."""
+    def find(self, key: str, name: str) -> PhotoKey:
+        """The photo whose `id`, `sha256` or `file` (by `key`) is `name`. Raises DatasetError."""
         if key == "id":
             sha256 = self._sha256_of_id.get(name.lower())
         elif key == "sha256":

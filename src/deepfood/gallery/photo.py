@@ -1,4 +1,4 @@
-"""What the catalogue says of a file: that it is a photo of the gallery, or why it is none."""
+"""Catalogue entries: a photo of the gallery, or a file that is none and why."""
 
 import json
 import zlib
@@ -15,10 +15,10 @@ from deepfood.gallery.values import Value
 
 @dataclass(frozen=True)
 class Photo:
-    """A catalogue row. `width` and `height` are as shown, upright.
+    """A catalogue row. `width` and `height` are those of the upright picture.
 
-    `file` is below the photos' root; for a photo that was added it is only what it was called, and
-    its bytes are kept in the gallery. `label_edited` and `name_edited`: set by hand, by a person.
+    `file` is below the photos' root. For an added photo it is only a name, and the gallery keeps
+    the bytes. `label_edited` and `name_edited` tell that a person set the text.
     """
 
     sha256: str
@@ -36,11 +36,11 @@ class Photo:
 
     @property
     def id(self) -> str:
-        """Names the photo by its content: the same on every machine and in every gallery."""
+        """Identifies the content: the same on every machine and in every gallery."""
         return photo_id(self.sha256)
 
 
-#: How likely a hit shows the same dish as the query, in words: see `judge`.
+#: How likely a hit shows the dish of the query, in a word: see `judge`.
 SameDish = Literal["likely", "perhaps", "unlikely"]
 
 
@@ -48,9 +48,9 @@ SameDish = Literal["likely", "perhaps", "unlikely"]
 class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
-    `probability` is that of having the query's label, where `judge` could tell; `same_dish` says
-    it in a word. `attributes` are what is known of the photo, and `alike` its near-duplicates where
-    these were grouped: a finished search has them.
+    `probability` is that of having the query's label, where `judge` could tell; `same_dish` is the
+    same in a word. A finished search adds the known `attributes`, and in `alike` the
+    near-duplicates if these were grouped.
     """
 
     photo: Photo
@@ -63,9 +63,9 @@ class Hit:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is not in the gallery, and why.
+    """A file that is not in the gallery, and the reason.
 
-    `same_as` is the SHA-256 of the gallery's photo with the very same content, where that is why.
+    `same_as` is the SHA-256 of the photo with the same content, where that is the reason.
     """
 
     file: str
@@ -75,18 +75,18 @@ class Skipped:
     same_as: str | None = None
 
 
-#: Why a file of the source that was removed from the gallery is not in it.
+#: The reason for a file of the source that was removed from the gallery.
 REMOVED = "it was removed from the gallery"
 
 PHOTO_FIELDS = tuple(field.name for field in fields(Photo))
-#: One encoder for all: `json.dumps` makes one each time. What a damaged page has in place of a text
-#: or a number may be bytes.
+#: One encoder for all rows, as `json.dumps` makes one per call. Damaged pages may hold bytes, hence
+#: `repr`.
 _as_json = json.JSONEncoder(default=repr, check_circular=False).encode
 _FLAGS = sum(field.type is bool for field in fields(Photo))
 
 
 def edited(photo: Photo, edit: Mapping[str, Any]) -> Photo:
-    """The photo with its `label` and `name` set by hand, those of the two that `edit` has."""
+    """The photo with the `label` and `name` in `edit`, if any, set by hand."""
     if "label" in edit:
         photo = replace(photo, label=edit["label"], label_edited=True)
     if "name" in edit:
@@ -95,55 +95,55 @@ def edited(photo: Photo, edit: Mapping[str, Any]) -> Photo:
 
 
 def relabelled(before: Photo, given: Photo) -> Photo:
-    """`before` with the label and name that are given by hand now."""
+    """`before` with the label and name of `given`, where these are new."""
     now = {"label": given.label, "name": given.name}
     old = {"label": before.label, "name": before.name}
     return edited(before, {key: now[key] for key in now if now[key] and now[key] != old[key]})
 
 
 def photo_from(values: tuple[Any, ...]) -> Photo:
-    """A Photo of what SQLite gives for PHOTO_FIELDS; it knows no bool."""
+    """A Photo of the PHOTO_FIELDS of a row; SQLite has no bool."""
     return Photo(*values[:-_FLAGS], *map(bool, values[-_FLAGS:]))
 
 
 def checksum(entry: Photo | Skipped, *more: int) -> int:
-    """CRC-32 of all that a catalogue row says, kept in the row: an altered row is found by it."""
+    """CRC-32 of a catalogue row, stored in it, so that an altered row is found."""
     return crc_of(*more, *values_of(entry))
 
 
 def values_of(entry: Photo | Skipped) -> tuple[Any, ...]:
-    """Its fields in order, as SQLite has them: bools are numbers."""
+    """The fields in order, as SQLite stores them: bools are numbers."""
     # dataclasses.astuple copies deeply, in ten times the time.
     return tuple(int(value) if isinstance(value, bool) else value for value in vars(entry).values())
 
 
-def crc_of(*said: int | str | None) -> int:
-    """CRC-32 of what a row of the catalogue says, kept in it: an altered one is found by it."""
-    return zlib.crc32(_as_json(said).encode())
+def crc_of(*fields: int | str | None) -> int:
+    """CRC-32 of the fields of any row, stored in it, so that an altered row is found."""
+    return zlib.crc32(_as_json(fields).encode())
 
 
 Outcome = Literal["added", "updated", "unchanged"]
 
 
 def edit_given(label: str | None, name: str | None) -> dict[str, str | None]:
-    """What is set by hand: None leaves a text as it is, and "" takes it away."""
+    """The texts to set by hand: None keeps a text, and "" removes it."""
     given = {"label": label, "name": name}
     return {key: text or None for key, text in given.items() if text is not None}
 
 
-#: Why a photo of the living gallery has no vector of the new Model.
+#: The reason for a photo without a vector of the new Model.
 UNREADABLE = "its photo could not be read when the gallery was embedded again"
 
 
 def unreadable(photo: Photo) -> Skipped:
-    """What is noted of a photo that has no vector of the new Model."""
-    # The size and time of a file that cannot be seen: a build looks at it again once it can be.
+    """The entry of a photo without a vector of the new Model."""
+    # Size and time of no file: the next build looks at it again once it can be read.
     file = f"photos/{photo.sha256}" if photo.added else photo.file
     return Skipped(file, UNREADABLE, -1, -1, same_as=photo.sha256)
 
 
 def of_size(photo: Photo) -> CheckBytes:
-    """Refuses a file of another size than what was embedded had, before it is read."""
+    """Check the size of a file before it is read. Raises PhotoError if it has changed."""
 
     def check(size: int) -> None:
         if size != photo.bytes:
@@ -154,9 +154,9 @@ def of_size(photo: Photo) -> CheckBytes:
 
 @dataclass(frozen=True)
 class EmbeddedPhoto:
-    """What the catalogue will say of a photo, its unit vector float32 [dim], and its bytes.
+    """A photo, its unit vector float32 [dim], and its bytes.
 
-    `attributes` are those given by hand; None as a value makes one unknown.
+    `attributes` are given by hand; None makes one unknown.
     """
 
     photo: Photo

@@ -1,4 +1,4 @@
-"""What whoever searches may ask of a gallery, wherever it is: on this machine, or on Milvus."""
+"""The protocols that a gallery implements, in a folder or on Milvus."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from deepfood.index import IndexSpec
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A declared attribute, and a few values to show what it is like."""
+    """A declared attribute, with a few values as examples."""
 
     name: str
     type: Type
@@ -26,8 +26,8 @@ class ColumnFacts:
     examples: list[Value]
 
 
-class AboutGallery(Protocol):
-    """What a manifest says."""
+class SearchedManifest(Protocol):
+    """The fields that the manifests of both engines have."""
 
     @property
     def generation(self) -> int: ...
@@ -52,7 +52,7 @@ class SearchedVectors(Protocol):
 
 
 class Compared(Protocol):
-    """Finds rows near a vector, int64 [k], and their scores; `Index` says what it does."""
+    """Finds the rows nearest to a vector, int64 [k], and their scores: see `Index`."""
 
     @property
     def vectors(self) -> SearchedVectors: ...
@@ -66,12 +66,12 @@ EveryPhoto = tuple[list[Photo], SearchedVectors, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """Hits, the best first, and of each its near-duplicates (empty unless asked for).
+class FindResult:
+    """Hits, best first, and the near-duplicates of each (empty unless asked for).
 
-    `attributes` are what is known of each hit, by its photo's id; `notes` say what a filter left
-    out; `next` is the cursor of the next page, None on the last; `total` counts all photos that
-    were asked for, on this page or not.
+    `attributes` are the known ones of each hit, by photo id. `notes` say what a filter left out.
+    `next` is the cursor of the next page, None on the last one. `total` counts the photos that pass
+    the filter, on any page.
     """
 
     hits: list[Hit]
@@ -82,12 +82,12 @@ class Found:
     total: int
 
 
-class Wanted(TypedDict, total=False):
-    """What a search asks for besides being near.
+class FindOptions(TypedDict, total=False):
+    """The options of a search.
 
-    `where` is a filter that photos must pass; `diversity` of 0 to 1 trades similarity for variety;
-    `group_duplicates` shows near-duplicates as one; `cursor` is the `next` of the page before;
-    `without` are ids of photos to leave out.
+    `where` is a filter that photos must pass. `diversity`, 0 to 1, trades similarity for variety.
+    `group_duplicates` shows near-duplicates as one hit. `cursor` is the `next` of the previous
+    page. `without` lists ids of photos to leave out.
     """
 
     where: Filter | None
@@ -98,12 +98,12 @@ class Wanted(TypedDict, total=False):
 
 
 class SearchedGallery(Protocol):
-    """`Gallery` says what each of these does."""
+    """A gallery that is searched; `local.Gallery` documents each method."""
 
     @property
     def superseded(self) -> bool: ...
     @property
-    def manifest(self) -> AboutGallery: ...
+    def manifest(self) -> SearchedManifest: ...
     @property
     def place(self) -> str: ...
     @property
@@ -119,7 +119,7 @@ class SearchedGallery(Protocol):
     def follow(self) -> object: ...
     def close(self) -> None: ...
     def search(self, query: Vector, k: int) -> list[Hit]: ...
-    def find(self, query: Vector, k: int, **wanted: Unpack[Wanted]) -> Found: ...
+    def find(self, query: Vector, k: int, **wanted: Unpack[FindOptions]) -> FindResult: ...
     def vector(self, photo_id: str) -> Vector: ...
     def photo(self, photo_id: str) -> Photo: ...
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]: ...
@@ -131,7 +131,7 @@ class SearchedGallery(Protocol):
 
 
 class ChangedGallery(Protocol):
-    """`GalleryWriter` says what each of these does."""
+    """A gallery that is changed; `local.GalleryWriter` documents each method."""
 
     def declared(self) -> Mapping[str, Declared]: ...
     def declare(self, columns: Mapping[str, Declared]) -> list[str]: ...

@@ -1,4 +1,4 @@
-"""Richer queries as plain functions over vectors: like this and not like that, variety, groups."""
+"""Queries as functions over vectors: several photos, unwanted ones, variety, groups."""
 
 from collections.abc import Callable, Sized
 from typing import TypeVar
@@ -6,19 +6,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.embed import Vectors
 from deepfood.errors import QueryError
 
-Vectors = npt.NDArray[np.float32]
 Order = npt.NDArray[np.int64]
 Hits = TypeVar("Hits", bound=Sized)
 
-#: An unwanted photo counts half as much as a wanted one. Rocchio's own choice for text was a
-#: quarter; a photo that somebody shows as unwanted says more than a document that was not relevant.
+#: An unwanted photo counts half as much as a wanted one. Rocchio chose a quarter for text; a photo
+#: that somebody marks as unwanted says more than a document that was not relevant.
 UNWANTED_WEIGHT = 0.5
-#: Cosine similarity from which two photos are taken for the same picture (docs/filters.md).
+#: Cosine similarity from which two photos count as the same picture (docs/filters.md).
 NEAR_DUPLICATE = 0.9
 
-#: Hits looked at for each one shown, where variety or groups are wanted; and the most at all.
+#: Hits that are considered for each one shown with variety or groups, and the most in all.
 _POOL = 5
 _LARGEST_POOL = 2000
 
@@ -26,9 +26,9 @@ _LARGEST_POOL = 2000
 def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
     """The unit vector, float32 [dim], of a query by several photos, each a unit vector [n, dim].
 
-    The mean of those wanted, less UNWANTED_WEIGHT times the mean of those unwanted (J. J. Rocchio,
-    Relevance feedback in information retrieval, 1971). One wanted photo alone gives its own vector,
-    bit for bit. Raises QueryError where nothing is wanted, or where nothing is left of it.
+    The mean of the wanted ones, less UNWANTED_WEIGHT times the mean of the unwanted ones (J. J.
+    Rocchio, Relevance feedback in information retrieval, 1971). A single wanted photo gives its own
+    vector, bit for bit. Raises QueryError where nothing is wanted, or the photos cancel out.
     """
     if len(wanted) == 0:
         raise QueryError("the query has no photo that is wanted: give one at least")
@@ -46,10 +46,10 @@ def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
 def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Order:
     """Which k of n hits to show, and in what order, so that they differ: int64 [min(k, n)].
 
-    Maximal marginal relevance (J. Carbonell and J. Goldstein, SIGIR 1998): always the hit next with
-    the largest `(1 - diversity) * score - diversity * (similarity to the nearest one chosen)`.
+    Maximal marginal relevance (J. Carbonell and J. Goldstein, SIGIR 1998): the next hit is the one
+    with the largest `(1 - diversity) * score - diversity * (similarity to the nearest one chosen)`.
     `vectors` are unit vectors [n, dim], `scores` [n] theirs to the query; 0 keeps the order of the
-    scores, 1 looks at variety only. Raises QueryError for a `diversity` beyond 0 to 1.
+    scores, 1 counts variety only. Raises QueryError for a `diversity` beyond 0 to 1.
     """
     if not 0 <= diversity <= 1:
         raise QueryError(f"diversity {diversity}: give 0 (most similar) to 1 (most varied)")
@@ -68,10 +68,10 @@ def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Or
 
 
 def group(vectors: Vectors, threshold: float = NEAR_DUPLICATE) -> list[list[int]]:
-    """Hits put together that are near-duplicates: their places, unit vectors [n, dim] in order.
+    """Group near-duplicates among hits, unit vectors [n, dim] in order; groups of their places.
 
-    A hit joins the first group whose first hit is as similar as `threshold`, else it begins one. So
-    every hit of a group looks like its first, and a chain of small changes does not grow.
+    A hit joins the first group whose first hit is at least `threshold` similar, else it starts a
+    new one. So every hit resembles the first of its group, and no chain of small changes grows.
     """
     groups: list[list[int]] = []
     for place in range(len(vectors)):
@@ -85,7 +85,7 @@ def group(vectors: Vectors, threshold: float = NEAR_DUPLICATE) -> list[list[int]
 
 
 def check_question(k: int, cursor: str | None, diversity: float, group_duplicates: bool) -> None:
-    """Raise QueryError for k < 1, and for a further page of a choice that is not the nearest."""
+    """Raise QueryError for k < 1, and for pages of a varied or grouped answer."""
     if k < 1:
         raise QueryError(f"k = {k}: ask for at least 1 photo")
     if cursor is not None and (group_duplicates or diversity != 0):
@@ -99,11 +99,11 @@ def varied(
     diversity: float,
     group_duplicates: bool,
 ) -> tuple[list[list[int]], Hits, Vectors]:
-    """Groups of places among the hits, the most similar first; the hits, and their scores.
+    """Groups of places among the hits, the most similar first; the hits and their scores.
 
-    `search(n)` gives the n nearest, the best first, and their scores, float32 [n]; `vectors_of`
-    their vectors, float32 [n, dim]. The first of a group is shown for it. Variety decides which are
-    shown, not in what order.
+    `search(n)` returns the n nearest, best first, and their scores, float32 [n]; `vectors_of` their
+    vectors, float32 [n, dim]. The first of a group represents it. Variety decides which groups are
+    shown, not their order.
     """
     pool = k * _POOL
     while True:

@@ -1,4 +1,4 @@
-"""A record of the journal: one change, by whom and when, whatever engine keeps it."""
+"""A record of the journal: one change, by whom and when, for both engines."""
 
 import functools
 import getpass
@@ -12,7 +12,7 @@ SUM_DIGITS = 32
 
 
 class Head(NamedTuple):
-    """A record, told by its number and its sum; number 0 is before the first."""
+    """Identifies a record by its number and sum. Number 0 is before the first."""
 
     number: int
     sum: str
@@ -39,7 +39,7 @@ class Record:
 
 @functools.cache
 def user() -> str:
-    """The system's user, for the journal."""
+    """The name of the system's user."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # no name for this number

@@ -1,4 +1,4 @@
-"""What a build, and what a change of Model, did to a gallery."""
+"""Reports of a build and of a change of Model."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -6,20 +6,19 @@ from typing import Generic, TypeVar
 from deepfood.gallery.embedding import Lost
 from deepfood.gallery.photo import Skipped
 
-#: A gallery's, wherever it is.
-Manifest = TypeVar("Manifest")
+#: The manifest class of an engine.
+ManifestT = TypeVar("ManifestT")
 
 
 @dataclass(frozen=True)
-class BuildReport(Generic[Manifest]):
-    """What a build did. `embedded` files were read now, `reused` ones had been before.
+class BuildReport(Generic[ManifestT]):
+    """What a build did. `embedded` files were embedded now, `reused` ones earlier.
 
-    `gone` are files of photos that the gallery held before and holds no longer, though nobody
-    removed them; what was said of them is kept. `notes` are lines for people. `attributes`
-    are columns of the source's table that said something new.
+    `gone` are files of photos that the source lost and nobody removed; their manual edits are
+    kept. `notes` are lines for people. `attributes` are table columns with new cells.
     """
 
-    manifest: Manifest
+    manifest: ManifestT
     count: int
     labels: int
     embedded: int
@@ -34,10 +33,10 @@ class BuildReport(Generic[Manifest]):
 
 @dataclass(frozen=True)
 class Consent:
-    """What a build may do that loses photos: only what was asked for by name.
+    """Permission for a build to lose photos.
 
-    `replace` a gallery by one of another source; drop more than half of its photos
-    (`allow_loss`); `discard` a manifest, catalogue and vectors that cannot be read.
+    `replace`: the gallery may get another source. `allow_loss`: more than half of its photos may
+    go. `discard`: a manifest, catalogue and vectors that cannot be read may go.
     """
 
     replace: bool = False
@@ -49,13 +48,13 @@ NOTHING_ASKED = Consent()
 
 
 @dataclass(frozen=True)
-class RenewReport(Generic[Manifest]):
-    """`made` vectors were embedded (or copied) now; `lost` photos are let go.
+class RenewReport(Generic[ManifestT]):
+    """`made` vectors were embedded or copied now; `lost` photos are dropped.
 
-    `swapped` is False where only the work was done, or there was nothing to do.
+    `swapped` is False where the vectors were only prepared, or nothing was to be done.
     """
 
-    manifest: Manifest
+    manifest: ManifestT
     count: int
     made: int
     lost: Lost

@@ -1,7 +1,7 @@
-"""What the table of a build says of its photos, taken into the journal as far as it is news.
+"""Import the attributes in a build's table into the journal, as far as they are new.
 
-A table is compared with the one that the build before took in. Only cells that have changed since
-are said again, so what people said by hand in between stays.
+A table is compared with the one that the previous build imported. Only changed cells are imported,
+so that manual edits made in between stay.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,40 +10,40 @@ from typing import Any, Protocol
 from deepfood.data.photos import PhotoSource
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
-from deepfood.gallery.choose import Entry
+from deepfood.gallery.choose import FileEntry
 from deepfood.gallery.fold import AnyJournal, Fold
 from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.values import Value
 
-#: By SHA-256, the values of a photo by attribute; None makes one unknown.
+#: Values by attribute, for each photo by SHA-256; None makes one unknown.
 Cells = dict[str, dict[str, Value | None]]
 
 
 class Written(Protocol):
-    """A journal, wherever it is, that keeps tables."""
+    """A journal that keeps tables, in a folder or on Milvus."""
 
     def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
-        """As `Journal` says."""
+        """Keep values by photo; the SHA-256 of the table."""
 
 
 def table_of(source: PhotoSource, fold: Fold) -> Table[str] | None:
-    """The attributes that a source's table has, None where it has none. Raises DatasetError."""
+    """The table of a source, None where it has no attributes. Raises DatasetError."""
     if source.table is None:
         return None
     table = attributes_of(source, fold.definitions)
     return table if table.declared else None
 
 
-def news_of(
+def changed_cells(
     table: Table[str],
     source: PhotoSource,
-    known: Mapping[str, Entry],
+    known: Mapping[str, FileEntry],
     fold: Fold,
     journal: AnyJournal,
 ) -> tuple[Cells, Cells]:
-    """The cells that have changed since the last build, and all cells, by the photos' content.
+    """The cells that changed since the last build, and all cells, by SHA-256 of the photo.
 
-    A cell that was never there and is empty says nothing.
+    An empty cell that was empty or absent before is not a change.
     """
     hashes = dict(_hashes(source, known))
     whole: Cells = {}
@@ -54,7 +54,7 @@ def news_of(
     if fold.source_table is not None:
         try:
             before = dict(journal.read_table(fold.source_table))
-        except ArtifactCorruptError:  # what people have said since must not be overwritten
+        except ArtifactCorruptError:  # later manual edits must not be overwritten
             before = {
                 sha256: {n: value for n, value in values.items() if n in fold[sha256].attributes}
                 for sha256, values in whole.items()
@@ -69,7 +69,7 @@ def news_of(
 
 
 def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) -> dict[str, Any]:
-    """What is new, as a record of kind `import` has it."""
+    """The body of a record of kind `import` with the new cells."""
     declared = {
         name: {"type": one.type, "safety": one.safety} for name, one in table.declared.items()
     }
@@ -81,7 +81,7 @@ def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) ->
     }
 
 
-def _hashes(source: PhotoSource, known: Mapping[str, Entry]) -> Iterable[tuple[str, str]]:
+def _hashes(source: PhotoSource, known: Mapping[str, FileEntry]) -> Iterable[tuple[str, str]]:
     for file in source.files:
         one = known.get(file.stored)
         if one is not None and isinstance(one.entry, Photo):

@@ -1,7 +1,7 @@
-"""What an attribute's value may be, how it is read from a table's cell, and what it is compared by.
+"""Attribute values: their types, how they are parsed from cells, and the keys they are compared by.
 
-Text is compared by its *folded* form: without regard to case, to blanks around and between words,
-or to how a letter is encoded. Accents count: "creme" is not "crème".
+Text is compared by its *folded* form, which ignores case, surplus blanks and the encoding of
+letters. Accents count: "creme" is not "crème".
 """
 
 import json
@@ -19,9 +19,9 @@ Type = Literal["text", "number", "boolean", "list"]
 Value = str | float | bool | list[str]
 Key = str | float | int
 
-#: Attributes that people's health depends on: never guessed, and unknown is never "no".
+#: Attributes that people's health depends on: they are never guessed, and unknown is not "no".
 SAFETY = frozenset({"allergens", "diet"})
-#: Columns that are lists without being told.
+#: Columns that are always lists.
 _LISTS = SAFETY | {"ingredients"}
 #: Words of the filter language, and columns that every photo has.
 _TAKEN = frozenset({"and", "or", "not", "has", "in", "is", "known", "unknown", "true", "false"})
@@ -30,17 +30,17 @@ _KEYS = frozenset({*BUILT_IN, "id", "sha256", "row", "photo", "split"})
 
 _NAME = re.compile(r"[^\W\d]\w{0,63}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-#: What a number would lose at its beginning, as a code or a telephone number has it.
+#: A prefix that a number would lose, as in codes and telephone numbers.
 _PADDED = re.compile(r"\+|-?0\d")
 _SEPARATORS = re.compile(r"[;,|]")
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
-#: What people write where they do not know. In a safety attribute it must not pass for knowledge.
+#: What people write for "unknown". A safety attribute must not take it for a value.
 _NOT_KNOWN = frozenset(
     {"?", "-", "unknown", "not known", "n/a", "na", "null", "nan", "tbd", "tbc", "unsure", "maybe"}
 )
-#: Whole numbers beyond are not all numbers of float64.
+#: float64 does not hold all integers beyond.
 _MOST = 2**53
-#: As many are kept of any number.
+#: Significant digits that float64 keeps of any number.
 _SURE_DIGITS = 15
 _MOST_CHARACTERS = 10_000
 _SHOWN = 40
@@ -48,7 +48,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class WrittenNumber:
-    """A number as JSON lines write it: its column decides whether it is a number or text."""
+    """A number as written in JSON lines. The column decides whether it is a number or text."""
 
     text: str
 
@@ -57,7 +57,7 @@ class WrittenNumber:
 
 
 def folded(text: str) -> str:
-    """The form by which text is compared: Unicode's caseless match, blanks collapsed."""
+    """The form by which text is compared: Unicode caseless matching, blanks collapsed."""
     if text.isascii():
         return " ".join(text.lower().split())
     once = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())
@@ -65,12 +65,12 @@ def folded(text: str) -> str:
 
 
 def attribute_name(text: str) -> str:
-    """An attribute's name as it is kept: NFC, in lower case. It may be one that cannot be used."""
+    """Normalise an attribute's name: NFC, lower case. The result may be invalid."""
     return unicodedata.normalize("NFC", text.strip().lower())
 
 
 def check_name(name: str) -> None:
-    """Raise DatasetError unless an attribute can be called `name`."""
+    """Raise DatasetError unless `name` is a valid attribute name."""
     if not _NAME.fullmatch(name):
         raise DatasetError(
             f"no attribute can be called {_short(name)}: letters, digits and _, at most 64, "
@@ -81,7 +81,7 @@ def check_name(name: str) -> None:
 
 
 def type_of(name: str, value: object) -> Type:
-    """The type that the first value of a column shows. Raises DatasetError where it shows none."""
+    """Infer a type from the first value of a column. Raises DatasetError."""
     if name in _LISTS or isinstance(value, list):
         return "list"
     if isinstance(value, bool):
@@ -96,7 +96,7 @@ def type_of(name: str, value: object) -> Type:
 
 
 def type_of_cell(name: str, cell: str) -> Type:
-    """The type that the first cell of a CSV's column shows: `007` and the like are text."""
+    """Infer a type from the first cell of a CSV column: `007` and the like are text."""
     if name in _LISTS or cell.startswith("["):
         return "list"
     if cell.lower() in _BOOLEANS:
@@ -105,7 +105,7 @@ def type_of_cell(name: str, cell: str) -> Type:
 
 
 def number_of(text: str) -> int | float:
-    """The number that a text writes. Raises DatasetError where it would not be kept as it stands.
+    """Parse a number. Raises DatasetError where the text could not be restored from it.
 
     Codes are no numbers: `007` would lose its zeros, `+49` its sign, and a long id its last digits.
     """
@@ -124,7 +124,7 @@ def number_of(text: str) -> int | float:
     mantissa, _, exponent = text.lower().partition("e")
     digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
     if digits and (exponent or len(text) > _SURE_DIGITS):
-        # The text is how the number is written: in the shortest way, or with as many digits.
+        # The text must equal the number in its shortest form, or with as many digits.
         ways = (repr(number), f"{number:.{len(digits) - 1}e}")
         if number == 0 or Decimal(text) not in map(Decimal, ways):
             raise _too_long(text)
@@ -144,10 +144,10 @@ def _int_if_whole(number: float) -> int | float:
 
 
 def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
-    """What a cell that is not empty says. Raises DatasetError where it is not of that type.
+    """Parse a non-empty cell. Raises DatasetError where it is not of that type.
 
-    A list is written with `;`, `,` or `|` between its items, or as a JSON array; `[]` is the
-    empty list, which says that there are none.
+    A list has `;`, `,` or `|` between its items, or is a JSON array; `[]` is the empty list, which
+    means "none".
     """
     if wanted == "number":
         return number_of(cell)
@@ -166,7 +166,7 @@ def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
 
 
 def value_of_json(value: object, wanted: Type, *, safety: bool) -> Value:
-    """What a value of JSON lines says, as `checked`; as text, a number is its digits."""
+    """Convert a value of JSON lines, as `checked`; a number becomes text by its digits."""
     if isinstance(value, WrittenNumber):
         if wanted == "number":
             return number_of(value.text)
@@ -176,10 +176,10 @@ def value_of_json(value: object, wanted: Type, *, safety: bool) -> Value:
 
 
 def checked(value: object, wanted: Type, *, safety: bool) -> Value:
-    """The value, cleaned, if it is of the type wanted. Raises DatasetError where it is not.
+    """Clean a value of the type `wanted`. Raises DatasetError where it is of another.
 
-    A text given for a list is split as a cell is. A safety attribute refuses "n/a" and its like,
-    and items with a separator left in them, which would hide what they name.
+    Text for a list is split as a cell is. A safety attribute refuses "n/a" and the like, and items
+    that still contain a separator, which would hide what they name.
     """
     if wanted == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, int) and abs(value) > _MOST:
@@ -225,7 +225,7 @@ def _text(text: str, *, safety: bool) -> str:
 
 
 def keys_of(value: Value) -> Sequence[Key]:
-    """What a value is found by: its folded text or texts, the number, 0 or 1."""
+    """The keys a value is compared by: its folded text or texts, the number, 0 or 1."""
     if isinstance(value, list):
         return sorted({folded(one) for one in value})
     if isinstance(value, str):
@@ -234,19 +234,20 @@ def keys_of(value: Value) -> Sequence[Key]:
 
 
 def _too_long(number: object) -> DatasetError:
-    said = f"{_short(number)} has more digits than a number keeps: a column of text keeps them"
-    return DatasetError(said)
+    return DatasetError(
+        f"{_short(number)} has more digits than a number keeps: a column of text keeps them"
+    )
 
 
 def _short(value: object) -> str:
     try:
-        said = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+        shown = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except (RecursionError, ValueError):  # an int of thousands of digits, a list in a list in ...
-        said = f"a {type(value).__name__}"
-    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def names_of(declared: Mapping[str, object]) -> str:
-    """The columns that there are, for an error's way out."""
+    """The existing columns, as the end of an error message."""
     own = ", ".join(list(declared)[:20])
     return f"there are {', '.join(BUILT_IN)}{', ' + own if own else ''}"

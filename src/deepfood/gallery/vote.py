@@ -1,4 +1,4 @@
-"""The weighted vote of the neighbours: which label a photo has, and how much of the vote it got.
+"""The weighted vote of the neighbours: a photo's label, and the share of the vote that it got.
 
 As in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination" (2018).
 """
@@ -9,7 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-#: How many of the nearest labelled photos vote: as many as the web page shows first.
+#: The number of nearest labelled photos that vote: as many as the web page shows first.
 VOTERS = 9
 #: Softmax temperature of the vote, from Wu et al.
 VOTE_TEMPERATURE = 0.07
@@ -19,13 +19,13 @@ def vote(labels: Labels, scores: Floats, count: int = 3) -> Labels:
     """The `count` labels, int64 [q, count], with the largest weight among the neighbours.
 
     `labels` int64 [q, k] and `scores` float64 [q, k] are the neighbours' (-1 is no label and casts
-    no vote); a neighbour weighs exp(score / VOTE_TEMPERATURE). -1 fills up where there are fewer.
+    no vote); a neighbour weighs exp(score / VOTE_TEMPERATURE). -1 where there are fewer.
     """
     return vote_with_shares(labels, scores, count)[0]
 
 
 def vote_with_shares(labels: Labels, scores: Floats, count: int = 3) -> tuple[Labels, Floats]:
-    """As `vote`, and of each label its share of all weight, float64 [q, count]; 0 fills up."""
+    """As `vote`, with the share of each label, float64 [q, count]; 0 where there are fewer."""
     guesses = np.full((len(labels), count), -1)
     shares = np.zeros((len(labels), count))
     for row, (own_labels, own_scores) in enumerate(zip(labels, scores, strict=True)):
@@ -42,7 +42,7 @@ def vote_with_shares(labels: Labels, scores: Floats, count: int = 3) -> tuple[La
 
 
 def vote_share(labels: Labels, voters: Labels, scores: Floats) -> Floats:
-    """Of each label, int64 [q, m], its share of the vote that `voters` cast: float64 [q, m].
+    """The share of the vote for each label, int64 [q, m], that `voters` cast: float64 [q, m].
 
     `voters` int64 [q, k] and `scores` float64 [q, k] are the neighbours', as in `vote`; shares are
     0 where nobody votes.

@@ -26,15 +26,15 @@ Progress = Callable[[int], object]
 #: Below this many vectors an exact scan answers fast enough that an index does not pay.
 EXACT_BELOW = 20_000
 
-#: So many rows are scored in the time that an index takes to find one candidate more, and so many
-#: candidates it looks at anyway.
+#: Rows that are scored in the time in which an index finds one more candidate, and the number of
+#: candidates that it looks at in any case.
 _ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
 
-#: Above this share of rows allowed, all are scored.
+#: All rows are scored where more than this share of them is allowed.
 _MOST = 0.3
 
 
-#: By name, so that what a setting is by default is written in one place.
+#: The defaults of the settings by name, so that each is written in one place.
 _DEFAULT = {name: field.default for name, field in Settings.model_fields.items()}
 
 
@@ -118,7 +118,7 @@ class Index(ABC):
         """About `count` of the rows below `covered` that are nearest to `query`, distinct."""
 
     def nearest(self, query: Vectors, count: int, allowed: Mask | None) -> tuple[Rows, Vectors]:
-        """Those of about `count` candidates that are allowed, scored and ordered as by `search`."""
+        """Those of about `count` candidates that are allowed, scored and ordered by `search`."""
         rows = self.candidates(query, count)
         if allowed is not None:
             rows = rows[allowed[rows]]
@@ -151,7 +151,7 @@ class Index(ABC):
                 allowed = None
             count = matching
         k = min(k, count)
-        found = self._nearest_enough(query, k, allowed, count) if k else None
+        found = self._search_index(query, k, allowed, count) if k else None
         if found is None:
             return best(k, *self._scan(query, allowed, 0))
         if self.covered == len(self.vectors):
@@ -159,25 +159,35 @@ class Index(ABC):
         rows, scores = self._scan(query, allowed, self.covered)
         return best(k, np.concatenate([found[0], rows]), np.concatenate([found[1], scores]))
 
-    def _nearest_enough(
+    def _search_index(
         self, query: Vectors, k: int, allowed: Mask | None, count: int
     ) -> tuple[Rows, Vectors] | None:
-        """The k nearest allowed rows; None where scoring all `count` of them is no slower.
+        """The k nearest of `count` allowed rows, by the index; None where scoring all is faster.
 
-        The index knows nothing of what is allowed. It is asked for so many rows that k allowed
-        ones are among them if the filter has nothing to do with the query; where it has (pizzas
-        near a photo of sushi), for ever more.
+        The index knows nothing of `allowed`, so it is asked for more than k rows, and for four
+        times as many whenever fewer than k allowed ones are among them.
         """
-        wanted = k
-        if allowed is not None:
-            rarity = len(self.vectors) / max(count, 1)
-            wanted = math.ceil((k + 3 * math.sqrt(k)) * rarity)
-        while max(_LEAST_CANDIDATES, wanted) * _ROWS_PER_CANDIDATE < min(count, self.covered):
+        wanted = k if allowed is None else self._wanted_for(k, count)
+        while not self._scan_is_faster(wanted, count):
             rows, scores = self.nearest(query, wanted, allowed)
             if len(rows) >= k:
                 return rows[:k], scores[:k]
             wanted *= 4
         return None
+
+    def _wanted_for(self, k: int, count: int) -> int:
+        """How many of the nearest rows have k allowed ones among them, if `count` are allowed.
+
+        This holds for a filter that is independent of the query. Where it is not (pizzas near a
+        photo of sushi), there are fewer.
+        """
+        rarity = len(self.vectors) / max(count, 1)
+        return math.ceil((k + 3 * math.sqrt(k)) * rarity)
+
+    def _scan_is_faster(self, wanted: int, count: int) -> bool:
+        """Whether scoring `count` rows takes no longer than finding `wanted` candidates."""
+        candidates = max(_LEAST_CANDIDATES, wanted)
+        return candidates * _ROWS_PER_CANDIDATE >= min(count, self.covered)
 
     def _scan(self, query: Vectors, allowed: Mask | None, start: int) -> tuple[Rows, Vectors]:
         """The allowed rows from `start` on, and their similarities."""

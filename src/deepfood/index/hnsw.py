@@ -36,7 +36,7 @@ class HnswIndex(Index):
         self._graph = graph
         self._ef_search = ef_search
         self._parameters = _looking_at(ef_search)
-        #: What scores what it finds from the stored vectors, all inside faiss, where that can be.
+        #: Finds rows and scores them from the stored vectors inside faiss; None if it cannot.
         self._scored = _scoring(graph, vectors)
         self._scored_parameters = self._scored_with(self._parameters)
 
@@ -83,11 +83,9 @@ class HnswIndex(Index):
         few = count <= self._ef_search
         parameters = self._scored_parameters if few else self._scored_with(_looking_at(count))
         rows, scores = self._ask(self._scored, query, count, parameters)
-        listed = scores.tolist()
-        # faiss does not order equal ones by row, and rounding takes some out of -1 to 1. Seldom.
-        if listed and (listed[0] > 1 or listed[-1] < -1 or len(set(listed)) < len(listed)):
-            return best(count, rows, clipped(scores))
-        return rows, scores
+        if _is_ordered(scores):
+            return rows, scores
+        return best(count, rows, clipped(scores))
 
     def _scored_with(self, parameters: Any) -> Any:
         if self._scored is self._graph:
@@ -105,6 +103,15 @@ class HnswIndex(Index):
         if count and rows[-1] < 0:  # -1 stands for none, and comes last
             return rows[rows >= 0], scores[rows >= 0]
         return rows, scores
+
+
+def _is_ordered(scores: Vectors) -> bool:
+    """Whether scores by faiss are as `search` gives them, which nearly all are.
+
+    faiss does not order equal ones by row, and rounding can take one out of -1 to 1.
+    """
+    listed = scores.tolist()
+    return not listed or (listed[0] <= 1 and listed[-1] >= -1 and len(set(listed)) == len(listed))
 
 
 def _looking_at(candidates: int) -> Any:

@@ -22,7 +22,7 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.index.scan import BYTE_OFFSET, dots, dots_of_rows, flat_index
 
@@ -152,7 +152,7 @@ def append_vectors(
     """
     stored = _encoded(np.ascontiguousarray(vectors, np.float32), dimension, storage)
     at = start * stored.dtype.itemsize
-    with disk_full_named(path.parent), path.open("ab") as file:
+    with raising_disk_full(path.parent), path.open("ab") as file:
         if file.tell() < at:
             raise ArtifactCorruptError(
                 f"{path} has {file.tell()} bytes, and {start} vectors want {at}"

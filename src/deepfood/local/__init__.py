@@ -1,6 +1,6 @@
-"""Galleries in folders of this machine: a catalogue, files of vectors, an index and a journal.
+"""The engine for galleries in folders: a catalogue, a file of vectors, an index and a journal.
 
-`gallery` is searched, `writer` changes it, `build` makes it from photos.
+`build` makes a gallery from photos, `gallery` searches it, `writer` changes it.
 """
 
 from deepfood.local.build import build_gallery

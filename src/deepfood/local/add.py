@@ -1,4 +1,4 @@
-"""Add photos from files to a gallery in a folder, and take a long tail into its index."""
+"""Add photos from files to a gallery in a folder, and index them where they are many."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ def add_photos(
     wait_s: float = 0,
     quiet: bool = False,
 ) -> AddReport:
-    """Add the photos that files, folders and CSVs name; what was committed stays if it is stopped.
+    """Add the photos that files, folders and CSVs name. Committed batches stay if it is stopped.
 
-    `label`, `name` and `attributes`, where given, are said of all of them, above what a CSV says. A
-    CSV's further columns are declared and said of its photos. Raises DatasetError (for attributes
-    that are not declared or of another type too), DiskFullError or ArtifactError (ArtifactBusyError
-    after `wait_s` seconds for each batch).
+    `label`, `name` and `attributes`, where given, apply to all photos and take precedence over a
+    CSV. Further columns of a CSV are declared as attributes. Raises DatasetError (also for
+    attributes that are undeclared or of another type), DiskFullError or ArtifactError
+    (ArtifactBusyError after `wait_s` seconds for each batch).
     """
     started = time.monotonic()
     GalleryManifest.read(gallery).check_model(gallery, embedder.model)

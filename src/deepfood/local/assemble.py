@@ -1,4 +1,4 @@
-"""From embedded photos to a gallery: a new generation in the source's order, indexed, committed."""
+"""Assemble embedded photos to a new generation: in the source's order, indexed and committed."""
 
 import contextlib
 import shutil
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.root import Root
-from deepfood.errors import DatasetError, disk_full_named
+from deepfood.errors import DatasetError, raising_disk_full
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.gallery.choose import Choice
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
-from deepfood.local.known import Known
+from deepfood.local.known import EmbeddedFile
 from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
 from deepfood.local.store import Store
 from deepfood.model import Model
@@ -31,7 +31,7 @@ def assemble(
     generation: int,
     photos_root: Root,
     model: Model,
-    choice: Choice[Known],
+    choice: Choice[EmbeddedFile],
     fold: Fold,
     spec: IndexSpec,
     storage: Storage,
@@ -39,25 +39,25 @@ def assemble(
     before: GalleryManifest | None,
     quiet: bool,
 ) -> GalleryManifest:
-    """Write a generation of the chosen photos, at least one, and make it the gallery.
+    """Write a generation of the chosen photos, at least one, and commit it.
 
-    `fold` is what people said; `before` is the generation that one can then go back to.
+    `fold` holds the manual edits. `before` is the generation to which `rollback` returns.
     """
     chosen = choice.photos
     folder = generation_folder(out, generation)
-    shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed before its commit
+    shutil.rmtree(folder, ignore_errors=True)  # left by a build that was killed before its commit
     dimension = model.manifest.dimension
     by_size = spec.kind == "auto"
     spec = spec.for_count(len(chosen))
     path = index_path(folder, spec, len(chosen))
     keep_model(out, model)
-    with disk_full_named(out):
+    with raising_disk_full(out):
         with contextlib.closing(FollowingStore.open(folder, dimension, storage)) as store:
             store.one_photo_for_each_content()
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
             store.append([], np.empty((0, dimension), np.float32), choice.skipped)
-            store.take_up(fold)
+            store.apply_fold(fold)
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
@@ -84,16 +84,16 @@ def assemble(
 
 
 def index_files(gallery: Path, path: Path) -> dict[str, FileRecord]:
-    """What the manifest lists: the index's file."""
+    """The files that the manifest lists: the index."""
     return {path.relative_to(gallery).as_posix(): FileRecord.of(path)}
 
 
 def calibrate_store(
     store: Store, model: Model, *, quiet: bool
 ) -> tuple[Calibration | None, str | None]:
-    """The calibration with the photos that are there, or why there is none."""
+    """Calibrate on the photos in a Store; None and the reason where they are too few."""
     vectors, photos = store.vectors(), dict(store.rows())
-    at = [photos.get(row) for row in range(len(vectors))]  # a hole has no label, and is left out
+    at = [photos.get(row) for row in range(len(vectors))]  # a hole has no label, and is ignored
     labelled = Labelled(
         vectors,
         [photo.label if photo else None for photo in at],
@@ -106,9 +106,9 @@ def calibrate_store(
 
 
 def _in_chunks(
-    chosen: Sequence[tuple[Photo, Known]],
+    chosen: Sequence[tuple[Photo, EmbeddedFile]],
 ) -> Iterator[tuple[list[Photo], npt.NDArray[np.float32]]]:
-    """Photos with their vectors, gathered from wherever they were embedded."""
+    """The photos in chunks, with their vectors from the Stores that hold them."""
     last: dict[Store, int] = {}
     for _, one in chosen:
         last[one.store] = max(one.row, last.get(one.store, -1))

@@ -1,4 +1,4 @@
-"""Attributes that are not what was written: found by their checksums, and by their keys."""
+"""Find altered attributes by their checksums and keys."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from deepfood.local.attributes import Attributes
 
 
 def attribute_faults(attributes: Attributes) -> Iterator[str]:
-    """A line about every definition, value and key that is not what was written."""
+    """A line about each altered definition, value and key."""
     with attributes.asking():
         names: dict[int, str] = {}
         definitions = attributes.db.execute(
@@ -20,7 +20,7 @@ def attribute_faults(attributes: Attributes) -> Iterator[str]:
             names[number] = name
             if crc_of(number, name, type_, safety) != check:
                 yield f"the attribute {name} is altered"
-        for number in in_order(_numbers(attributes)):
+        for number in sorted_numbers(_numbers(attributes)):
             name = names.get(number, f"number {number}")
             for row in _altered_rows(attributes, number):
                 yield f"the attribute {name} of row {row} is altered"
@@ -35,7 +35,7 @@ def _numbers(attributes: Attributes) -> set[int]:
 
 
 def _altered_rows(attributes: Attributes, number: int) -> list[int]:
-    """The rows whose value of an attribute, or the keys of it, are not what was written."""
+    """The rows where the value of an attribute, or its keys, are altered."""
     db = attributes.db
     keys: dict[int, set[Key]] = defaultdict(set)
     for row, key in db.execute(
@@ -56,9 +56,9 @@ def _altered_rows(attributes: Attributes, number: int) -> list[int]:
             or found != set(keys_of(json.loads(text)))
         ):
             altered.add(row)
-    return in_order(altered | keys.keys())  # keys that are left over have no value
+    return sorted_numbers(altered | keys.keys())  # keys that are left over have no value
 
 
-def in_order(numbers: Iterable[int]) -> list[int]:
-    """Sorted; what damage has made no number of comes last."""
+def sorted_numbers(numbers: Iterable[int]) -> list[int]:
+    """Sorted numbers; values that damage turned into something else come last."""
     return sorted(numbers, key=lambda one: (0, one) if isinstance(one, int) else (1, 0))

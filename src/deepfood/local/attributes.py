@@ -1,9 +1,9 @@
-"""Attributes: typed columns of the user's own beside the photos, kept in the gallery's SQLite.
+"""Attributes: typed columns that users add to the photos, kept in the gallery's SQLite.
 
-`attribute_values` holds what each photo's values are, as JSON. `attribute_keys` is what filters are
-answered from: (attribute, key, row) is its primary key, so that a comparison reads one range of it
-and nothing else. Both are written in the caller's transaction, with the photo's own row. What is
-said has checksums, and keys follow from values: attribute_faults.py finds what is altered.
+`attribute_values` holds the values of each photo, as JSON. `attribute_keys` serves the filters: its
+primary key is (attribute, key, row), so that a comparison reads one range of it. Both are written
+in the caller's transaction, together with the row of the photo. Values have checksums, and keys
+follow from values: attribute_faults.py finds altered ones.
 
 A value that was never given is unknown. That is not "no", not 0 and not the empty list.
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.declared import Declared, Definition, settled, values_said
+from deepfood.gallery.declared import Declared, Definition, clean_values, resolved_definitions
 from deepfood.gallery.photo import crc_of
 from deepfood.gallery.values import (
     SAFETY,
@@ -25,11 +25,10 @@ from deepfood.gallery.values import (
     folded,
     keys_of,
 )
-from deepfood.local.columns import Attribute, Columns
+from deepfood.local.columns import Attribute, Columns, Masks, stopped_in_time
 from deepfood.local.connections import in_one_line
-from deepfood.local.masks import Masks, stopped_in_time
 
-#: Executed by the Store, after the table `photos` is there.
+#: Executed by the Store after the table `photos` exists.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attributes (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
@@ -47,9 +46,8 @@ CREATE TABLE IF NOT EXISTS attribute_keys (
 CREATE INDEX IF NOT EXISTS photos_label ON photos (label);
 """
 
-#: All that is said of some rows, and the definitions: one statement, so all of one moment, whoever
-#: writes meanwhile.
-_SAID_OF_ROWS = """
+#: The attributes of some rows and all definitions, in one statement and so of one moment.
+_STORED_OF_ROWS = """
 SELECT 'definition', id, name, type, safety, checksum FROM attributes
 UNION ALL SELECT 'sum', row, values_sum, NULL, NULL, NULL FROM photos
     WHERE row IN (SELECT value FROM json_each(?1))
@@ -57,7 +55,7 @@ UNION ALL SELECT * FROM (SELECT 'value', row, attribute, value, checksum, NULL F
     WHERE row IN (SELECT value FROM json_each(?1)) ORDER BY attribute)
 """
 
-#: Tables that hold something of an attribute, and the column with its number.
+#: The tables with data of an attribute, and the column with its id.
 _OF_ATTRIBUTE = (
     ("attributes", "id"),
     ("attribute_values", "attribute"),
@@ -68,9 +66,8 @@ _OF_ATTRIBUTE = (
 class Attributes:
     """The attributes of a gallery's photos, by row. Safe to use from many threads.
 
-    `lock` guards the connection and must be one that its holder may take again (RLock). A gallery
-    that is searched should give Attributes a connection of its own: a filter over a million photos
-    may hold it for a second.
+    `lock` guards the connection. A gallery that is searched should use a separate connection for
+    Attributes, as a filter over a million photos may hold it for a second.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
@@ -88,14 +85,16 @@ class Attributes:
         safety: bool = False,
         known: dict[str, Attribute] | None = None,
     ) -> Attribute:
-        """Declare a column, or find it as it was declared before; `settled` says what it becomes.
+        """Declare a column as `resolved_definitions` defines it, in the caller's transaction.
 
-        In the caller's transaction. `known` is what `declared` gave, kept up to date, for who
-        declares many. Raises DatasetError.
+        `known` is the result of `declared`, which this keeps up to date: for many declarations.
+        Raises DatasetError.
         """
         with self.asking():
             declared = self.declared() if known is None else known
-            ((name, one),) = settled(declared, {name: Definition(type_, safety)}).items()
+            ((name, one),) = resolved_definitions(
+                declared, {name: Definition(type_, safety)}
+            ).items()
             before = declared.get(name)
             number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
             wanted = Attribute(number, name, one.type, one.safety)
@@ -106,14 +105,14 @@ class Attributes:
 
     def define(self, one: Attribute) -> None:
         """Write a definition, in the caller's transaction."""
-        said = (one.id, one.name, one.type, int(one.safety))
+        fields = (one.id, one.name, one.type, int(one.safety))
         self.db.execute(
-            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*said, crc_of(*said))
+            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)", (*fields, crc_of(*fields))
         )
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Holds the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
+        """Hold the lock. Raises ArtifactCorruptError where SQLite cannot read the catalogue."""
         with self.lock:
             try:
                 yield
@@ -124,8 +123,8 @@ class Attributes:
                 ) from error
 
     @contextmanager
-    def _at_one_moment(self) -> Iterator[None]:
-        """Whoever writes meanwhile, all questions inside are answered from one state."""
+    def _read_transaction(self) -> Iterator[None]:
+        """A read transaction: all queries inside see one state, whatever others write."""
         with self.asking():
             own = not self.db.in_transaction
             if own:
@@ -137,10 +136,9 @@ class Attributes:
                     self.db.execute("COMMIT")
 
     def declared(self) -> dict[str, Attribute]:
-        """All attributes by name, in the order in which they were declared.
+        """All attributes by name, in the order of their declaration.
 
-        Raises ArtifactCorruptError where one is not what was written: nobody knows then whether
-        it is one of safety.
+        Raises ArtifactCorruptError where one is altered: it might be a safety attribute.
         """
         with self.asking():
             rows = self.db.execute(
@@ -149,7 +147,7 @@ class Attributes:
         return _declared_in(rows)
 
     def known_counts(self) -> dict[str, int]:
-        """Of how many photos each attribute is known."""
+        """The number of photos with a value, by attribute."""
         with self.asking():
             return dict(
                 self.db.execute(
@@ -159,18 +157,18 @@ class Attributes:
             )
 
     def cleaned(self, each: Sequence[Mapping[str, object]]) -> list[dict[str, Value | None]]:
-        """The values of some photos as they are kept; None makes one unknown. As `values_said`."""
+        """The values of some photos, each cleaned by `clean_values`; None makes one unknown."""
         if not any(each):
             return [{} for _ in each]
         known = self.declared()
-        return [values_said(known, values) for values in each]
+        return [clean_values(known, values) for values in each]
 
     def write(self, row: int, values: Mapping[str, object]) -> None:
-        """Set values of a photo, in the caller's transaction. Raises what `cleaned` does."""
+        """Set values of a photo, in the caller's transaction. Raises what `cleaned` raises."""
         self.put_clean({row: self.cleaned([values])[0]})
 
     def put_clean(self, values: Mapping[int, Mapping[str, Value | None]]) -> None:
-        """Set values by row that `cleaned` gave, in the caller's transaction."""
+        """Set values by row, as `cleaned` returned them, in the caller's transaction."""
         if any(values.values()):
             declared = self.declared()
             for row, some in values.items():
@@ -183,7 +181,7 @@ class Attributes:
         values: Sequence[tuple[int, Value | None]],
         known: Mapping[str, Attribute] | None = None,
     ) -> None:
-        """Set one attribute of many photos to values that `checked` gave, each photo once.
+        """Set one attribute of many photos to cleaned values, each photo once.
 
         In the caller's transaction, as `write`.
         """
@@ -206,7 +204,7 @@ class Attributes:
         definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
-        """Set whole columns, in the caller's transaction, to values by row that `checked` gave."""
+        """Set whole columns to cleaned values by row, in the caller's transaction."""
         known = self.declared()
         for name, one in definitions.items():
             self.declare(name, one.type, one.safety, known)
@@ -229,7 +227,7 @@ class Attributes:
 
         Raises ArtifactCorruptError where one is altered or missing.
         """
-        found, altered = self.as_they_stand(rows)
+        found, altered = self.read_sound(rows)
         if altered:
             raise ArtifactCorruptError(
                 f"the attributes of row {min(altered)} have been altered: run deepfood verify "
@@ -237,17 +235,16 @@ class Attributes:
             )
         return found
 
-    def as_they_stand(
-        self, rows: Sequence[int]
-    ) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
-        """As `read_many`, of those that are as they were written; and the rows of which some are
-        not, with what their sum lacks.
+    def read_sound(self, rows: Sequence[int]) -> tuple[dict[int, dict[str, Value]], dict[int, int]]:
+        """As `read_many`, without altered values; and the rows that have altered or missing ones.
+
+        Each of these comes with what its sum lacks.
         """
         found: dict[int, dict[str, Value]] = {row: {} for row in rows}
         some = (json.dumps(list(found)),)
         with self.asking():
             parts: dict[str, list[tuple[Any, ...]]] = {"definition": [], "sum": [], "value": []}
-            for part, *rest in self.db.execute(_SAID_OF_ROWS, some):
+            for part, *rest in self.db.execute(_STORED_OF_ROWS, some):
                 parts[part].append(tuple(rest))
         names = {one.id: name for name, one in _declared_in(parts["definition"]).items()}
         lacking = {row: total for row, total, *_ in parts["sum"]}
@@ -266,7 +263,7 @@ class Attributes:
                 self._remove(row, number)
 
     def put(self, row: int, attribute: Attribute, value: Value | None) -> None:
-        """Set a value that `checked` gave, in the caller's transaction."""
+        """Set a cleaned value, in the caller's transaction."""
         self._remove(row, attribute.id)
         if value is not None:
             self._insert(attribute, [(row, value)])
@@ -284,7 +281,7 @@ class Attributes:
                 "DELETE FROM attribute_keys WHERE attribute = ? AND key = ? AND row = ?",
                 [(number, key, row) for key in keys_of(json.loads(value))],
             )
-        else:  # what keys an altered value has, nothing tells: this looks at all of them
+        else:  # the keys of an altered value are not known: this looks at all of them
             self.db.execute(
                 "DELETE FROM attribute_keys WHERE attribute = ? AND row = ?", (number, row)
             )
@@ -308,19 +305,18 @@ class Attributes:
 
     @contextmanager
     def snapshot(self) -> Iterator[Columns]:
-        """The attributes as they are at one moment, whoever writes meanwhile.
+        """The attributes at one moment, whatever others write meanwhile.
 
-        Without, a photo's allergens could be known by the time that they are looked for, and not
-        have been known when the others with peanuts were. Raises QueryError where what is asked
-        takes longer than FILTER_CPU_S.
+        Otherwise a filter could combine the allergens of a photo from before and after a change.
+        Raises QueryError where the queries take longer than FILTER_CPU_S.
         """
-        with self._at_one_moment(), stopped_in_time(self.db):
+        with self._read_transaction(), stopped_in_time(self.db):
             self._masks.refresh()
             yield Columns(self.declared(), self._masks)
 
 
 def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
-    """Rows of the table `attributes`, compared with their checksums. As `Attributes.declared`."""
+    """Parse rows of the table `attributes`, as `Attributes.declared`."""
     for *definition, check in rows:
         if crc_of(*definition) != check:
             raise ArtifactCorruptError(
@@ -334,5 +330,5 @@ def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
 
 
 def written(value: Value) -> str:
-    """A value as it is stored."""
+    """A value as it is stored, in JSON."""
     return json.dumps(value, ensure_ascii=False)

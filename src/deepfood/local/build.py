@@ -1,20 +1,22 @@
-"""Build a gallery: list -> embed -> assemble -> index -> commit. Interrupted builds go on.
+"""Build a gallery: list -> embed -> assemble -> index -> commit. An interrupted build is resumed.
 
-Embedding, the long part, is written to `building/`, a Store that only grows: a build that was
-stopped, or killed, finds there what it had finished. Assembling copies the vectors in the source's
-order into a new generation beside the living one; the manifest's rename makes it the gallery.
+The embeddings are written to `building/`, a Store that only grows, where the next build finds what
+a stopped one had finished. Then their vectors are copied, in the order of the source, into a new
+generation beside the living one; the rename of the manifest makes it the gallery.
 
-A gallery follows its source. What people said of its photos is in the journal, by content, and a
-build never decides it: photos that were added stay, as do labels, names and attributes, and a
-photo that was removed stays out. The generation before is kept, for `rollback`.
+A gallery follows its source. Manual edits are in the journal, by content, and a build applies them:
+added photos, labels, names and attributes stay, and removed photos stay out. The generation before
+is kept for `rollback`.
 """
 
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from deepfood.artifacts import BUILDING
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import (
@@ -22,7 +24,7 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactMissingError,
     DatasetError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
@@ -30,29 +32,34 @@ from deepfood.gallery.embedding import Reading, read_photos
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
-from deepfood.gallery.source_table import Cells, import_of, news_of, table_of
+from deepfood.gallery.source_table import changed_cells, import_of, table_of
 from deepfood.index import IndexSpec, Storage
 from deepfood.local.assemble import assemble
-from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.checkpoints import checkpoint_if_long, fold_of
 from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.known import Known, by_content, known_files, known_or_removed
-from deepfood.local.leftovers import BUILDING, LOST_FOUND, remove_leftovers
+from deepfood.local.known import (
+    EmbeddedFile,
+    SoundRows,
+    by_content,
+    known_files,
+    known_or_removed,
+)
 from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.manifest import (
+    LOST_FOUND,
     MODELS,
     GalleryManifest,
     is_gallery,
     is_generation,
     manifest_copies,
     model_problems,
+    remove_leftovers,
 )
 from deepfood.local.photo_files import PHOTOS, PhotoFiles
 from deepfood.local.recover import check_head
 from deepfood.local.store import Store
-from deepfood.photo import Limits
 
 #: How long a build waits for another writer.
 WAIT_S = 30.0
@@ -69,103 +76,45 @@ def build_gallery(
     reading: Reading = read_photos,
     quiet: bool = False,
 ) -> BuildReport[GalleryManifest]:
-    """Make `out` a gallery of `source`; photos that were embedded before are not embedded again.
+    """Make `out` a gallery of `source`. Photos that were embedded before are not embedded again.
 
-    `reading` says who embeds them. A file that is no usable photo is recorded with its reason and
-    never stops the build. Raises DatasetError where no photo is usable, `out` holds something
-    else, or photos would be lost without `consent`; ArtifactBusyError where another process is
-    writing `out`, another ArtifactError where its journal is damaged, DiskFullError, and what
-    `reading` does.
+    `reading` embeds them. A file that is no usable photo is recorded with the reason, and does not
+    stop the build. Raises DatasetError where no photo is usable, `out` holds something else, or
+    photos would be lost without `consent`; ArtifactBusyError where another process is writing
+    `out`; another ArtifactError where its journal is damaged; DiskFullError; and what `reading`
+    raises.
     """
     started = time.monotonic()
+    target = _Target(source, out, embedder, spec, storage)
     _refuse_other_folders(out)
-    with disk_full_named(out):
+    with raising_disk_full(out):
         out.mkdir(parents=True, exist_ok=True)
     with only_writer(out, WAIT_S), contextlib.ExitStack() as opened:
-        living, files, journal = _living(out, consent), PhotoFiles(out), Journal(out)
-        opened.callback(journal.close)
-        if living and living.photos_root != str(source.root) and not consent.replace:
-            raise DatasetError(
-                f"{out} was built from {living.photos_root}, and {source.root} is another place: "
-                "name a new gallery, or give --replace if the photos have moved or are to be "
-                "replaced"
-            )
-        old, notes = _open_living(out, living, consent)
-        if old:
-            opened.enter_context(contextlib.closing(old))
-            check_head(old, journal)
-        elif living and not journal.is_there and not consent.discard:
-            raise ArtifactCorruptError(
-                f"{journal.folder} is missing: run deepfood verify --repair, {_WAY_OUT}"
-            )
+        journal = opened.enter_context(contextlib.closing(Journal(out)))
+        living = opened.enter_context(_open_living(target, journal, consent))
         if not journal.is_there:
             journal.append("begin", user(), {"format": 1})
         fold = fold_of(journal)
-        table = table_of(source, fold)  # a fault in it is told before the work
-        stores: list[Store] = []
-        if living and old:
-            with contextlib.suppress(ArtifactCorruptError):
-                files.clean_up(old)
-            if _is_reusable(living, embedder, storage):
-                known = known_or_removed([old], fold)
-                news = table and news_of(table, source, known, fold, journal)[0]
-                if (
-                    not notes
-                    and not news
-                    and _is_current(
-                        out, living, old, fold, source, known, embedder.limits, spec, storage
-                    )
-                ):
-                    remove_leftovers(out, living)
-                    shutil.rmtree(out / BUILDING, ignore_errors=True)
-                    skipped = tuple(old.skipped())
-                    seconds = time.monotonic() - started
-                    every = len(source.files)
-                    return BuildReport(
-                        living, old.count(), old.labels(), 0, every, skipped, seconds, True
-                    )
-                stores.append(old)
+        table = table_of(source, fold)  # refused before the work, where it has an error
+        reusable = [living.sound] if living.sound and target.can_reuse(living.manifest) else []
+        if reusable and _is_current(target, living, reusable[0], fold, table, journal):
+            return _unchanged(target, living, started)
         building = opened.enter_context(contextlib.closing(_open_building(out, embedder)))
-        stores.insert(0, building)
-
-        known = known_or_removed(stores, fold)
-        limits = embedder.limits
-        todo = [file for file in source.files if not is_known(source, file, known, limits)]
-        reused = len(source.files) - len(todo)
-        if todo:
-            embed_photos(
-                source, todo, embedder, building, done=reused, quiet=quiet, reading=reading
-            )
-        lacking = {sha256 for sha256, _ in fold.added()} - by_content(stores).keys()
-        if lacking:
-            again = [PhotoFile(files.file(sha256)) for sha256 in sorted(lacking)]
-            added = PhotoSource(files.root.resolve(), tuple(again))
-            embed_photos(added, again, embedder, building, done=0, quiet=quiet)
-        known = known_or_removed(stores, fold)
-        choice = choose_photos(source, known, fold, by_content(stores))
-        gone = _gone(old, choice, fold)
-        if old and len(gone) * 2 > old.count() and not (consent.allow_loss or consent.replace):
-            raise DatasetError(
-                f"{len(gone)} of the {old.count()} photos of {out} are no longer in {source.root}, "
-                f"the first is {gone[0]}; nothing was changed: bring them back, or let them go "
-                "with --allow-loss (what was said of them is kept)"
-            )
-        said: tuple[str, ...] = ()
-        if table:
-            changed, whole = news_of(table, source, known, fold, journal)
-            if changed:
-                take_in(table, changed, whole, fold, journal, user())
-                said = tuple(sorted({name for values in changed.values() for name in values}))
+        work = _embed_missing(target, building, reusable, fold, reading=reading, quiet=quiet)
+        choice = choose_photos(source, work.known, fold, work.by_content)
+        gone = _gone(living.sound, choice, fold)
+        _refuse_loss(target, living, gone, consent)
+        changed = _import_changed(table, source, work.known, fold, journal)
         manifest = assemble(
             out,
-            _next_generation(out, living),
+            _next_generation(out, living.manifest),
             source.root,
             embedder.model,
             choice,
             fold,
             spec,
             storage,
-            before=_before(out, living, old, fold),
+            before=_before(out, living),
             quiet=quiet,
         )
         checkpoint_if_long(journal, fold)
@@ -173,25 +122,66 @@ def build_gallery(
         shutil.rmtree(out / BUILDING, ignore_errors=True)
         return BuildReport(
             manifest,
-            len(choice.photos),
-            len({photo.label for photo, _ in choice.photos if photo.label}),
-            len(todo) + len(lacking),
-            reused,
-            tuple(choice.skipped),
-            time.monotonic() - started,
-            False,
-            gone,
-            notes,
-            said,
+            count=len(choice.photos),
+            labels=len({photo.label for photo, _ in choice.photos if photo.label}),
+            embedded=work.embedded,
+            reused=work.reused,
+            skipped=tuple(choice.skipped),
+            seconds=time.monotonic() - started,
+            up_to_date=False,
+            gone=gone,
+            notes=living.notes,
+            attributes=changed,
         )
 
 
+@dataclass(frozen=True)
+class _Target:
+    """What is to be built, and with which Model."""
+
+    source: PhotoSource
+    out: Path
+    embedder: Embedder
+    spec: IndexSpec
+    storage: Storage
+
+    def can_reuse(self, living: GalleryManifest | None) -> bool:
+        """Whether the living gallery's vectors equal those embedded now, to the last bit."""
+        return (
+            living is not None
+            and living.model_fingerprint == self.embedder.model.fingerprint
+            and living.storage in (self.storage, "f32")
+        )
+
+
+@dataclass(frozen=True)
+class _Living:
+    """The gallery that a build finds.
+
+    `sound` is None where it has no usable catalogue; `notes` then say that all is embedded again.
+    """
+
+    manifest: GalleryManifest | None
+    sound: SoundRows | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The files known once all are embedded, where each content's vector is, and the counts."""
+
+    known: dict[str, EmbeddedFile]
+    by_content: dict[str, EmbeddedFile]
+    embedded: int
+    reused: int
+
+
 def _refuse_other_folders(out: Path) -> None:
-    """Never write into a folder that holds something else."""
+    """Raise DatasetError where the folder holds something else than a gallery."""
     if out.exists() and not out.is_dir():
         raise DatasetError(f"{out} is a file: give a folder for the gallery")
     with contextlib.suppress(ArtifactError):
-        if is_gallery(out):  # also one of an earlier format, which had no journal
+        if is_gallery(out):  # also of format 1, which had no journal
             return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
     if out.is_dir() and not (out / JOURNAL).is_dir():
@@ -204,8 +194,8 @@ def _refuse_other_folders(out: Path) -> None:
             )
 
 
-def _living(out: Path, consent: Consent) -> GalleryManifest | None:
-    """The manifest. Raises an ArtifactError where there was one, and it cannot be read."""
+def _living_manifest(out: Path, consent: Consent) -> GalleryManifest | None:
+    """The manifest, None where there was none. Raises an ArtifactError where it is unreadable."""
     try:
         return GalleryManifest.read(out)
     except ArtifactMissingError as error:
@@ -218,75 +208,163 @@ def _living(out: Path, consent: Consent) -> GalleryManifest | None:
         raise ArtifactCorruptError(f"{error}, {_WAY_OUT}") from error
 
 
-_WAY_OUT = "or build with --discard, which embeds all photos again and keeps what was said of them"
+_WAY_OUT = "or build with --discard, which embeds all photos again and keeps all manual edits"
 
 
 def _next_generation(out: Path, living: GalleryManifest | None) -> int:
-    """Later than any that is there, also where the manifest is not."""
+    """A number above all existing generations, with or without a manifest."""
     there = [int(path.name[-6:]) for path in out.iterdir() if is_generation(path)]
     return max([*there, living.next_generation - 1 if living else 0]) + 1
 
 
-def _open_living(
-    out: Path, living: GalleryManifest | None, consent: Consent
-) -> tuple[Store | None, tuple[str, ...]]:
-    """The living gallery's Store, or None and why its photos are all embedded again.
+@contextlib.contextmanager
+def _open_living(target: _Target, journal: Journal, consent: Consent) -> Iterator[_Living]:
+    """Open the existing gallery, if any.
 
-    Nothing that people said is lost with it. Raises ArtifactError where it is there, and may not be
-    read: it is perhaps whole.
+    Raises DatasetError for one of another source, ArtifactCorruptError for a damaged journal, and
+    ArtifactError where the catalogue may not be read: it may be intact.
     """
-    if living is None:
-        return None, ()
-    try:
-        store = Store.open(living.folder(out), living.dimension, living.storage)
-        list(store.sound_rows())
-    except (ArtifactCorruptError, ArtifactMissingError) as error:
-        return None, (f"all photos are embedded again: {error}",)
-    except ArtifactError:
-        if consent.discard:
-            return None, ()
-        raise
-    return store, ()
+    out, root = target.out, target.source.root
+    manifest = _living_manifest(out, consent)
+    if manifest and manifest.photos_root != str(root) and not consent.replace:
+        raise DatasetError(
+            f"{out} was built from {manifest.photos_root}, and {root} is another place: "
+            "name a new gallery, or give --replace if the photos have moved or are to be replaced"
+        )
+    with contextlib.ExitStack() as opened:
+        living = _Living(manifest, None)
+        if manifest:
+            try:
+                store = Store.open(manifest.folder(out), manifest.dimension, manifest.storage)
+                opened.callback(store.close)
+                living = _Living(manifest, SoundRows.of(store))
+            except (ArtifactCorruptError, ArtifactMissingError) as error:
+                living = _Living(manifest, None, (f"all photos are embedded again: {error}",))
+            except ArtifactError:
+                if not consent.discard:
+                    raise
+        if living.sound:
+            check_head(living.sound.store, journal)
+            with contextlib.suppress(ArtifactCorruptError):
+                PhotoFiles(out).clean_up(living.sound.store)
+        elif manifest and not journal.is_there and not consent.discard:
+            raise ArtifactCorruptError(
+                f"{journal.folder} is missing: run deepfood verify --repair, {_WAY_OUT}"
+            )
+        yield living
 
 
-def _before(
-    out: Path, living: GalleryManifest | None, old: Store | None, fold: Fold
-) -> GalleryManifest | None:
-    """The generation to go back to: the living one, or the one before it where that is damaged."""
-    if living is None:
-        return None
-    if old and _is_whole(old, fold) and not any(living.problems(out, contents=True)):
-        return living.alone
-    return living.before
+def _embed_missing(
+    target: _Target,
+    building: GrowingStore,
+    reusable: list[SoundRows],
+    fold: Fold,
+    *,
+    reading: Reading,
+    quiet: bool,
+) -> _Work:
+    """Embed into `building` every file, and every added photo, that has no vector yet."""
+    source, embedder = target.source, target.embedder
+    stores = [SoundRows.of(building), *reusable]
+    known = known_or_removed(stores, fold)
+    todo = [file for file in source.files if not is_known(source, file, known, embedder.limits)]
+    reused = len(source.files) - len(todo)
+    if todo:
+        embed_photos(source, todo, embedder, building, done=reused, quiet=quiet, reading=reading)
+        stores[0] = SoundRows.of(building)
+    lacking = {sha256 for sha256, _ in fold.added()} - by_content(stores).keys()
+    if lacking:
+        files = PhotoFiles(target.out)
+        copies = [PhotoFile(files.file(sha256)) for sha256 in sorted(lacking)]
+        added = PhotoSource(files.root.resolve(), tuple(copies))
+        embed_photos(added, copies, embedder, building, done=0, quiet=quiet)
+        stores[0] = SoundRows.of(building)
+    if todo or lacking:
+        known = known_or_removed(stores, fold)
+    return _Work(known, by_content(stores), len(todo) + len(lacking), reused)
 
 
-def _is_reusable(living: GalleryManifest, embedder: Embedder, storage: Storage) -> bool:
-    """Whether the living gallery's vectors are what would be embedded now, to the last bit."""
-    return living.model_fingerprint == embedder.model.fingerprint and living.storage in (
-        storage,
-        "f32",
+def _import_changed(
+    table: Table[str] | None,
+    source: PhotoSource,
+    known: dict[str, EmbeddedFile],
+    fold: Fold,
+    journal: Journal,
+) -> tuple[str, ...]:
+    """Import the cells of the source's table that changed; the names of their columns."""
+    if table is None:
+        return ()
+    changed, whole = changed_cells(table, source, known, fold, journal)
+    if changed:
+        journal.append("import", user(), import_of(table, changed, whole, journal))
+        for record in journal.records(fold.head):
+            fold.apply(record, journal)
+    return tuple(sorted({name for values in changed.values() for name in values}))
+
+
+def _refuse_loss(target: _Target, living: _Living, gone: tuple[str, ...], consent: Consent) -> None:
+    """Raise DatasetError where more than half of the photos would go without consent."""
+    count = living.sound.store.count() if living.sound else 0
+    if len(gone) * 2 > count and not (consent.allow_loss or consent.replace):
+        raise DatasetError(
+            f"{len(gone)} of the {count} photos of {target.out} are no longer in "
+            f"{target.source.root}, the first is {gone[0]}; nothing was changed: bring them back, "
+            "or let them go with --allow-loss (their manual edits are kept)"
+        )
+
+
+def _unchanged(target: _Target, living: _Living, started: float) -> BuildReport[GalleryManifest]:
+    """The report of a build that has nothing to do; what earlier ones left is deleted."""
+    assert living.manifest
+    assert living.sound
+    remove_leftovers(target.out, living.manifest)
+    shutil.rmtree(target.out / BUILDING, ignore_errors=True)
+    store = living.sound.store
+    return BuildReport(
+        living.manifest,
+        count=store.count(),
+        labels=store.labels(),
+        embedded=0,
+        reused=len(target.source.files),
+        skipped=tuple(store.skipped()),
+        seconds=time.monotonic() - started,
+        up_to_date=True,
     )
 
 
-def _gone(old: Store | None, choice: Choice[Known], fold: Fold) -> tuple[str, ...]:
+def _before(out: Path, living: _Living) -> GalleryManifest | None:
+    """The generation to go back to: the living one, or the one before it where that is damaged."""
+    manifest = living.manifest
+    if manifest is None:
+        return None
+    if (
+        living.sound
+        and living.sound.is_everything
+        and not any(manifest.problems(out, contents=True))
+    ):
+        return manifest.alone
+    return manifest.before
+
+
+def _gone(sound: SoundRows | None, choice: Choice[EmbeddedFile], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
-    if old is None:
+    if sound is None:
         return ()
     there = {photo.sha256 for photo, _ in choice.photos}
     return tuple(
         photo.file
-        for _, photo in old.sound_rows()
+        for _, photo in sound.photos
         if photo.sha256 not in there and fold[photo.sha256].removed is None
     )
 
 
 def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
-    """The unfinished work of an earlier build, if it was made with the same Model."""
+    """Open the work of an unfinished build with the same Model, else begin anew."""
     folder = out / BUILDING
     mark = folder / "model"
     if not mark.is_file() or mark.read_text() != embedder.model.fingerprint:
         shutil.rmtree(folder, ignore_errors=True)
-        with disk_full_named(out):
+        with raising_disk_full(out):
             folder.mkdir()
             mark.write_text(embedder.model.fingerprint)
     try:
@@ -297,54 +375,35 @@ def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
 
 
 def _is_current(
-    out: Path,
-    living: GalleryManifest,
-    store: Store,
+    target: _Target,
+    living: _Living,
+    sound: SoundRows,
     fold: Fold,
-    source: PhotoSource,
-    known: dict[str, Known],
-    limits: Limits,
-    spec: IndexSpec,
-    storage: Storage,
+    table: Table[str] | None,
+    journal: Journal,
 ) -> bool:
-    """Whether building would give what is there already; `store` is the living gallery's."""
+    """Whether a build would change nothing."""
+    source, out, manifest, store = target.source, target.out, living.manifest, sound.store
+    assert manifest is not None
+    known = known_or_removed([sound], fold)
     if (
-        living.photos_root != str(source.root)
-        or living.storage != storage
-        or living.index_by_size != (spec.kind == "auto")
-        or living.index != spec.for_count(store.count())
-        or any(living.problems(out, contents=True))
-        or model_problems(living.model_folder(out), living.model_fingerprint)
-        or (living.calibration is None and living.uncalibrated is None)  # of an earlier deepfood
-        or not _is_whole(store, fold)
+        manifest.photos_root != str(source.root)
+        or manifest.storage != target.storage
+        or manifest.index_by_size != (target.spec.kind == "auto")
+        or manifest.index != target.spec.for_count(store.count())
+        or (manifest.calibration is None and manifest.uncalibrated is None)  # of an earlier version
+        or store.state().head != fold.head
+        or (table and changed_cells(table, source, known, fold, journal)[0])
+        or known_files([sound]).keys() - {file.stored for file in source.files}
+        or not all(
+            is_known(source, file, known, target.embedder.limits)
+            and known[file.stored].agrees(file)
+            for file in source.files
+        )
     ):
         return False
-    files = {file.stored for file in source.files}
-    left = known_files([store]).keys() - files
-    return not left and all(
-        is_known(source, file, known, limits) and known[file.stored].agrees(file)
-        for file in source.files
+    return not (
+        any(manifest.problems(out, contents=True))
+        or model_problems(manifest.model_folder(out), manifest.model_fingerprint)
+        or not sound.is_everything
     )
-
-
-def _is_whole(store: Store, fold: Fold) -> bool:
-    """Whether all of the catalogue is as it was written, and up to date with the journal."""
-    try:
-        state, _ = store.holes()
-        store.check_ends()
-        store.check_sum("absent")
-        store.skipped()
-        sound: Sequence[object] = list(store.sound_rows())
-        whole = state.head == fold.head and len(sound) == store.count()
-        return whole and not any(attribute_faults(store.attributes))
-    except ArtifactCorruptError:
-        return False
-
-
-def take_in(
-    table: Table[str], news: Cells, whole: Cells, fold: Fold, journal: Journal, by: str
-) -> None:
-    """Have the journal, and its fold, say what is new."""
-    journal.append("import", by, import_of(table, news, whole, journal))
-    for record in journal.records(fold.head):
-        fold.apply(record, journal)

@@ -1,32 +1,28 @@
-"""Catch up: give a Successor a vector of every photo that lives, while photos come and go."""
+"""Give a Successor a vector of every living photo, while photos are added and removed."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deepfood.embed import Vector
-from deepfood.gallery.embedding import Lost
+from deepfood.gallery.embedding import Lost, batched_in_time
 from deepfood.gallery.photo import Photo
+from deepfood.local.embed_photos import FLUSH_PHOTOS, FLUSH_S
 from deepfood.local.gallery import Gallery
 from deepfood.local.snapshot import check_vectors
 from deepfood.local.successor import Successor
 from deepfood.model import Model
 from deepfood.progress import bar
 
-#: What is finished is made durable at least this often.
-_FLUSH_PHOTOS = 512
-_FLUSH_S = 2.0
-
-#: Of each photo its unit vector, or the reason that there is none.
-Vectors = Callable[[Gallery, Sequence[Photo]], Iterator[Vector | str]]
+#: Returns of each photo its unit vector, or the reason that there is none.
+VectorsOf = Callable[[Gallery, Sequence[Photo]], Iterator[Vector | str]]
 
 
 def catch_up(
     successor: Successor,
     folder: Path,
-    vectors: Vectors,
+    vectors: VectorsOf,
     *,
     what: str,
     passes: int,
@@ -35,10 +31,10 @@ def catch_up(
     photos_root: Path | str | None = None,
     quiet: bool,
 ) -> tuple[int, Lost]:
-    """Give the Successor a vector of each photo that lives, pass by pass.
+    """Give the Successor a vector of each living photo, in at most `passes` passes.
 
-    Returns how many were made, and the photos that have none. `model` is the living gallery's, for
-    vectors that are taken from there.
+    Returns how many were made, and the photos without one. `model` is that of the living gallery,
+    where vectors are copied from it.
     """
     made, lost = 0, dict[str, tuple[Photo, str]]()
     for _ in range(passes):
@@ -59,7 +55,7 @@ def catch_up(
 
 
 def copy_vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
-    """The living vectors of photos, decoded. Raises ArtifactCorruptError where one is altered."""
+    """The living gallery's vectors of photos. Raises ArtifactCorruptError where one is altered."""
     store = gallery.store
     vectors = store.vectors()
     check_vectors(store, vectors)
@@ -76,27 +72,17 @@ def _append(
     *,
     announce: bool,
 ) -> Lost:
-    """Append photos as their vectors come; whatever ends it early, what is done is kept."""
-    ready: list[tuple[Photo, Vector]] = []
+    """Append photos as their vectors come; those without one, and why."""
     failed: Lost = []
-
-    def flush() -> None:
-        if ready:
-            said, found = zip(*ready, strict=True)
-            successor.append(said, np.stack(found), announce=announce)
-            ready.clear()
-
-    flushed = time.monotonic()
-    try:
-        for photo, vector in zip(photos, vectors, strict=True):
+    pairs = zip(photos, vectors, strict=True)
+    for batch in batched_in_time(pairs, FLUSH_PHOTOS, FLUSH_S, progress):
+        done: list[tuple[Photo, Vector]] = []
+        for photo, vector in batch:
             if isinstance(vector, str):
                 failed.append((photo, vector))
             else:
-                ready.append((photo, vector))
-            progress()
-            if len(ready) >= _FLUSH_PHOTOS or time.monotonic() - flushed > _FLUSH_S:
-                flush()
-                flushed = time.monotonic()
-    finally:
-        flush()
+                done.append((photo, vector))
+        if done:
+            found = np.stack([vector for _, vector in done])
+            successor.append([photo for photo, _ in done], found, announce=announce)
     return failed

@@ -1,4 +1,4 @@
-"""The fold of a journal in files, and the checkpoints that shorten the way to it."""
+"""The fold of a journal in files, and checkpoints, which make it quick to read."""
 
 import contextlib
 import re
@@ -20,14 +20,14 @@ def fold_of(journal: Journal, upto: int | None = None) -> Fold:
     """
     for path in reversed(checkpoints(journal)):
         if upto is None or _number_of(path) <= upto:
-            # A cache: an earlier one, or all records, come to the same.
+            # Only a cache: an earlier checkpoint, or all records, give the same fold.
             with contextlib.suppress(ArtifactCorruptError):
                 return followed(read_checkpoint(path), journal, upto)
     return followed(Fold(), journal, upto)
 
 
 def followed(fold: Fold, journal: Journal, upto: int | None = None) -> Fold:
-    """The fold, with the records after its head: all of them, or up to number `upto`."""
+    """Apply the records after the head of a fold: all of them, or up to number `upto`."""
     for record in journal.records(fold.head):
         if upto is not None and record.number > upto:
             break
@@ -36,7 +36,7 @@ def followed(fold: Fold, journal: Journal, upto: int | None = None) -> Fold:
 
 
 def read_checkpoint(path: Path) -> Fold:
-    """Raises ArtifactCorruptError."""
+    """Read a checkpoint. Raises ArtifactCorruptError."""
     with reading(path) as file:
         fold = Fold.from_lines(file.read(), path)
     if fold.head.number != _number_of(path):
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> Fold:
 
 
 def write_checkpoint(fold: Fold, journal: Journal) -> None:
-    """Keep the fold, so that the next one begins here; all but the last two are deleted."""
+    """Write a checkpoint of the fold, and delete all but the last two."""
     path = journal.folder / f"checkpoint-{fold.head.number:012d}.jsonl"
     with replacing(path) as file:
         file.writelines(fold.lines())
@@ -54,12 +54,12 @@ def write_checkpoint(fold: Fold, journal: Journal) -> None:
 
 
 def checkpoints(journal: Journal) -> list[Path]:
-    """The checkpoints that are there, the oldest first."""
+    """The existing checkpoints, the oldest first."""
     return [path for path in journal.listed() if _CHECKPOINT.fullmatch(path.name)]
 
 
 def is_long(journal: Journal, head: Head) -> bool:
-    """Whether so many records came after the last checkpoint that another is worth its writing."""
+    """Whether enough records came after the last checkpoint for another one."""
     there = checkpoints(journal)
     return head.number - (_number_of(there[-1]) if there else 0) >= TAIL_RECORDS
 

@@ -1,4 +1,4 @@
-"""Connections to a catalogue in SQLite: opening one to read, and what its errors mean."""
+"""Open a catalogue in SQLite to read, and translate its errors."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, ArtifactError
 
-#: SQLite's words for a file that this user may not read, or that the disk does not give.
+#: Error codes for a file that this user may not read, or that the disk cannot deliver.
 _NOT_OURS = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
@@ -20,9 +20,9 @@ _NOT_OURS = frozenset(
 
 
 def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
-    """What is wrong with a catalogue: ArtifactCorruptError, but not where it cannot be looked at.
+    """The error for a catalogue that SQLite cannot use.
 
-    A file that this user may not read is perhaps whole.
+    ArtifactCorruptError, but not for a file that this user may not read: it may be intact.
     """
     why = in_one_line(error)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -39,7 +39,7 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
 
 
 def in_one_line(error: sqlite3.Error) -> str:
-    """SQLite's words; about a damaged schema they quote its SQL, line by line."""
+    """The message of an error in one line: those about a damaged schema quote its SQL."""
     return " ".join(str(error).split())
 
 
@@ -52,15 +52,15 @@ def close_all(*connections: sqlite3.Connection | None) -> None:
 def connect_to_read(path: Path) -> sqlite3.Connection:
     uri = path.resolve().as_uri()
     if os.access(path.parent, os.W_OK):
-        # May write: after a writer was killed, the first to come recovers what it had committed.
+        # Opened for writing: after a writer was killed, the first reader recovers its commits.
         connection = _connect(f"{uri}?mode=rw")
         connection.execute("PRAGMA query_only = ON")
         return connection
-    # A read-only disk: SQLite may not put its -shm there, and nobody writes.
+    # A read-only disk: SQLite cannot create its -shm there, and nobody writes.
     wal = path.with_name(f"{path.name}-wal")
     if not wal.is_file() or wal.stat().st_size == 0:
         return _connect(f"{uri}?immutable=1")
-    # What was acknowledged last is in the log only, which must be merged where one may write.
+    # The newest commits are in the log only, which must be merged in a writable place.
     with tempfile.TemporaryDirectory() as folder:
         for one in (path, wal):
             shutil.copy(one, folder)

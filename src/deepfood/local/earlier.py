@@ -1,6 +1,6 @@
-"""The catalogue of a gallery of format 1, which had no journal, to read: see upgrade.py.
+"""Read the catalogue of a gallery of format 1, which had no journal: see upgrade.py.
 
-Its schema is as it was then: one flag `edited` says that label and name were both set by hand, and
+The schema is that of format 1: one flag `edited` means that label and name were set by hand, and
 neither changes nor `state` have checksums.
 """
 
@@ -37,7 +37,7 @@ _ROWS = (
     "ORDER BY row"
 )
 _SHA256 = re.compile("[0-9a-f]{64}")
-#: What JSON gives for a value, by the type of its attribute.
+#: The Python types of a value read from JSON, by the type of its attribute.
 _OF_TYPE: dict[Type, tuple[type, ...]] = {
     "text": (str,),
     "number": (int, float),
@@ -48,7 +48,7 @@ _OF_TYPE: dict[Type, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class EarlierRow:
-    """A photo, its vector's CRC-32, and whether the row is as it was written."""
+    """A photo, its vector's CRC-32, and whether the row matches its checksum."""
 
     photo: Photo
     crc: int
@@ -57,7 +57,7 @@ class EarlierRow:
 
 @dataclass
 class Earlier:
-    """All that the catalogue says, and a line about each thing that is not what was written."""
+    """The contents of the catalogue, and a line about each altered part."""
 
     rows: dict[int, EarlierRow] = field(default_factory=dict)
     next_row: int = 0
@@ -73,31 +73,31 @@ class Earlier:
 
 
 def read_earlier(folder: Path) -> Earlier:
-    """What the catalogue of a generation says. Raises an ArtifactError where it cannot be read."""
+    """Read the catalogue of a generation. Raises an ArtifactError where it cannot be read."""
     found = Earlier()
     with _opened(folder / CATALOGUE) as db:
         found.faults += [
-            f"the earlier catalogue: {said}"
-            for (said,) in db.execute("PRAGMA integrity_check")
-            if said != "ok"
+            f"the earlier catalogue: {line}"
+            for (line,) in db.execute("PRAGMA integrity_check")
+            if line != "ok"
         ]
         _read_rows(db, found)
         _read_attributes(db, found)
-        for *said, check in db.execute(
+        for *fields, check in db.execute(
             "SELECT file, reason, bytes, modified_ns, same_as, checksum FROM skipped"
         ):
-            if _crc(*said) == check:
-                found.skipped.append(Skipped(*said))
+            if _crc(*fields) == check:
+                found.skipped.append(Skipped(*fields))
             else:
                 found.faults.append(
-                    f"what is said of the skipped file {said[0]} is altered, and forgotten; the "
+                    f"the entry of the skipped file {fields[0]} is altered, and forgotten; the "
                     "next build looks at it again"
                 )
     return found
 
 
 def copy_earlier(folder: Path, to: Path) -> None:
-    """Copy the catalogue of a generation as it is. Raises an ArtifactError."""
+    """Copy the catalogue of a generation unchanged. Raises an ArtifactError."""
     with _opened(folder / CATALOGUE) as db, contextlib.closing(sqlite3.connect(to)) as copy:
         db.backup(copy)
 
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise ArtifactMissingError(f"{path} is missing: build the gallery into another folder")
     try:
-        # May write: what a killed writer left in the log is taken in.
+        # Opened for writing, so that the log of a killed writer is merged.
         uri = f"{path.resolve().as_uri()}?mode=rw"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
             db.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -122,13 +122,13 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 def _read_rows(db: sqlite3.Connection, found: Earlier) -> None:
     removed = {row for (row,) in db.execute("SELECT row FROM changes WHERE kind = 'remove'")}
     there = set()
-    for row, *said, crc, check in db.execute(_ROWS):
+    for row, *fields, crc, check in db.execute(_ROWS):
         there.add(row)
-        *facts, added, edited = said
+        *facts, added, edited = fields
         about = dict(zip(_FACTS, facts, strict=True))
-        by_hand = bool(edited)  # the one flag was for both texts
+        by_hand = bool(edited)  # one flag for both texts
         photo = Photo(**about, added=bool(added), label_edited=by_hand, name_edited=by_hand)
-        whole = _crc(row, crc, *said) == check
+        whole = _crc(row, crc, *fields) == check
         if row in removed:
             found.faults.append(f"row {row} was removed, and is there: it is taken out")
         elif whole or _is_possible(photo, crc):
@@ -150,7 +150,7 @@ def _read_rows(db: sqlite3.Connection, found: Earlier) -> None:
 
 
 def _is_possible(photo: Photo, crc: int) -> bool:
-    """Whether an altered row still has a value of the right kind in each column."""
+    """Whether an altered row still has a value of the right type in each column."""
     texts = (photo.sha256, photo.file, photo.media_type, photo.label or "", photo.name or "")
     numbers = (photo.width, photo.height, photo.bytes, photo.modified_ns, crc)
     return (
@@ -162,11 +162,11 @@ def _is_possible(photo: Photo, crc: int) -> bool:
 
 def _read_attributes(db: sqlite3.Connection, found: Earlier) -> None:
     names: dict[int, str] = {}
-    for *said, check in db.execute(
+    for *fields, check in db.execute(
         "SELECT id, name, type, safety, checksum FROM attributes ORDER BY id"
     ):
-        number, name, type_, safety = said
-        if _crc(*said) != check:
+        number, name, type_, safety = fields
+        if _crc(*fields) != check:
             definition = _guessed(db, number, name, type_)
             outcome = "it is one of safety now" if definition else "and cannot be read"
             found.faults.append(f"the definition of the attribute {name} is altered: {outcome}")
@@ -193,7 +193,7 @@ def _read_attributes(db: sqlite3.Connection, found: Earlier) -> None:
 
 
 def _guessed(db: sqlite3.Connection, number: int, name: Any, type_: Any) -> Definition | None:
-    """An altered definition, of the type that its values have; nobody knows whether of safety."""
+    """An altered definition by the type of its values; as a safety attribute, to be safe."""
     for row, text, check in db.execute(
         "SELECT row, value, checksum FROM attribute_values WHERE attribute = ?", (number,)
     ):
@@ -209,6 +209,6 @@ def _guessed(db: sqlite3.Connection, number: int, name: Any, type_: Any) -> Defi
     return Definition(type_, True) if fits and (name not in SAFETY or type_ == "list") else None
 
 
-def _crc(*said: Any) -> int:
-    """The checksum of all that a row of any table said."""
-    return zlib.crc32(json.dumps(said, default=repr).encode())
+def _crc(*fields: Any) -> int:
+    """The checksum of the fields of any row."""
+    return zlib.crc32(json.dumps(fields, default=repr).encode())

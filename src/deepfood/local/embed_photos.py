@@ -1,20 +1,19 @@
-"""Embed the files of a source into a store, which keeps what is finished."""
+"""Embed the files of a source into a Store, which keeps what is finished."""
 
-import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.embed import Embedder, Vector
-from deepfood.gallery.embedding import Reading, read_photos
-from deepfood.gallery.photo import Photo, Skipped
+from deepfood.embed import Embedder
+from deepfood.gallery.embedding import Reading, batched_in_time, read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 from deepfood.local.growing_store import GrowingStore
 from deepfood.progress import bar
 
-#: Finished photos are made durable at least this often.
-_FLUSH_PHOTOS = 512
-
-_FLUSH_S = 2.0
+#: Finished photos are flushed to disk at least this often; `catch_up` does the same.
+FLUSH_PHOTOS, FLUSH_S = 512, 2.0
 
 
 def embed_photos(
@@ -29,32 +28,27 @@ def embed_photos(
 ) -> None:
     """Append every file of `todo` to `store`, as a photo or as skipped; `done` is for the bar.
 
-    `reading` stands in for `read_photos`; its results may come in any order. Whatever ends it
-    early, what was embedded by then is stored first.
+    `reading` replaces `read_photos`; its results may come in any order. Where it raises, what was
+    embedded by then is stored first.
     """
-    photos: list[Photo] = []
-    vectors: list[Vector] = []
-    skipped: list[Skipped] = []
-
-    def flush() -> None:
-        store.append(photos, np.array(vectors, np.float32), skipped)
-        for batch in (photos, vectors, skipped):
-            batch.clear()
-
-    flushed = time.monotonic()
     total = len(todo) + done
-    with bar("embedding", " photos", total, done=done, quiet=quiet) as progress:
-        try:
-            with (reading or read_photos)(source, todo, embedder) as results:
-                for result in results:
-                    if isinstance(result, Skipped):
-                        skipped.append(result)
-                    else:
-                        photos.append(result.photo)
-                        vectors.append(result.vector)
-                    progress.update()
-                    if len(photos) >= _FLUSH_PHOTOS or time.monotonic() - flushed > _FLUSH_S:
-                        flush()
-                        flushed = time.monotonic()
-        finally:
-            flush()
+    with (
+        bar("embedding", " photos", total, done=done, quiet=quiet) as progress,
+        (reading or read_photos)(source, todo, embedder) as results,
+    ):
+        light = _without_bytes(results)
+        for batch in batched_in_time(light, FLUSH_PHOTOS, FLUSH_S, progress.update):
+            photos = [one for one in batch if isinstance(one, EmbeddedPhoto)]
+            store.append(
+                [one.photo for one in photos],
+                np.array([one.vector for one in photos], np.float32),
+                [one for one in batch if isinstance(one, Skipped)],
+            )
+
+
+def _without_bytes(
+    results: Iterable[EmbeddedPhoto | Skipped],
+) -> Iterator[EmbeddedPhoto | Skipped]:
+    """The results without the photos' bytes, which would fill the memory."""
+    for one in results:
+        yield one if isinstance(one, Skipped) else replace(one, data=b"")

@@ -1,8 +1,8 @@
-"""Embeddings of a dataset's photos, kept on disk, so that no photo is embedded twice.
+"""Cache the embeddings of a dataset on disk, so that no photo is embedded twice.
 
-`adapt`, `evaluate` and `embed` work on these: a first run reads every photo, the next ones only
-what is new or changed. The cache is a Store like a gallery's, one for each Model, number format and
-photo folder. A damaged one is made again.
+`adapt`, `evaluate` and `embed` use it: the first run reads every photo, later runs read new and
+changed ones. The cache is a Store like a gallery's, one for each Model, precision and photo folder.
+A damaged one is made anew.
 """
 
 import contextlib
@@ -18,23 +18,23 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import TEST, VAL
 from deepfood.embed import Embedder
-from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, raising_disk_full
 from deepfood.gallery.calibration import Labelled
 from deepfood.gallery.choose import is_known
 from deepfood.gallery.photo import Skipped
 from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
-from deepfood.local.known import known_files
+from deepfood.local.known import SoundRows, known_files
 from deepfood.local.snapshot import check_vectors
 from deepfood.locks import held
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The usable photos in the order asked for, and unit vectors float32 [n, dim], a row each.
+    """The usable photos in the order of the request, and unit vectors float32 [n, dim].
 
-    `sha256` are the hashes of the photos' files. `embedded` of all files were embedded this time,
-    the others were known.
+    `sha256` are the hashes of their files. `embedded` counts the files embedded in this run; the
+    others were in the cache.
     """
 
     files: tuple[PhotoFile, ...]
@@ -44,7 +44,7 @@ class Embedded:
     embedded: int = 0
 
     def select(self, files: Sequence[PhotoFile]) -> "Embedded":
-        """Those of `files` that are here, in the order of `files`; nothing of the skipped."""
+        """The usable ones of `files`, in that order."""
         rows = {photo.file: row for row, photo in enumerate(self.files)}
         kept = [file for file in files if file.file in rows]
         at = [rows[file.file] for file in kept]
@@ -59,15 +59,15 @@ def embed_dataset(
     files: Sequence[PhotoFile] | None = None,
     quiet: bool = False,
 ) -> Embedded:
-    """Embed `files` (all of `source` where None), or take them from below the folder `cache`.
+    """Embed `files` (None: all of `source`), or read them from the cache below `cache`.
 
-    Raises DatasetError where no photo is usable, SettingError where `cache` can be no folder, and
+    Raises DatasetError where no photo is usable, SettingError where `cache` cannot be a folder, and
     DiskFullError.
     """
     wanted = source.files if files is None else tuple(files)
     folder = _folder(cache, source, embedder)
     try:
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(
@@ -77,12 +77,12 @@ def embed_dataset(
         held(folder / "lock"),
         contextlib.closing(_open_store(folder, embedder.dimension)) as store,
     ):
-        known = known_files([store])
+        known = known_files([SoundRows.of(store)])
         todo = [file for file in wanted if not is_known(source, file, known, embedder.limits)]
         if todo:
             done = len(wanted) - len(todo)
             embed_photos(source, todo, embedder, store, done=done, quiet=quiet)
-            known = known_files([store])
+            known = known_files([SoundRows.of(store)])
         vectors = store.vectors()
         usable, hashes, rows, skipped = [], [], [], []
         for file in wanted:
@@ -116,11 +116,11 @@ def _folder(cache: Path, source: PhotoSource, embedder: Embedder) -> Path:
 
 
 def _open_store(folder: Path, dimension: int) -> GrowingStore:
-    """The cache's Store, empty where it was damaged: all that is in it can be made again."""
+    """The Store of the cache, emptied if it is damaged: all in it can be made again."""
     try:
         store = GrowingStore.open(folder, dimension, "f32")
         try:
-            known_files([store])
+            known_files([SoundRows.of(store)])
             check_vectors(store, store.vectors())
         except ArtifactCorruptError:
             store.close()
@@ -136,10 +136,10 @@ def _open_store(folder: Path, dimension: int) -> GrowingStore:
 def held_out_photos(
     source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool = False
 ) -> Labelled:
-    """The labelled photos of `source` to calibrate with, embedded.
+    """Embed the labelled photos of `source` to calibrate with.
 
-    Those of the test split, of the validation split where there is none, or all. Raises
-    DatasetError where none has a label.
+    These are the test split, else the validation split, else all. Raises DatasetError where none
+    has a label.
     """
     photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
     return Labelled(

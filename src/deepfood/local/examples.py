@@ -1,4 +1,4 @@
-"""What the values of an attribute are like, to show them."""
+"""Examples of the values of an attribute."""
 
 import json
 from collections import Counter
@@ -8,12 +8,12 @@ from deepfood.gallery.values import Value
 from deepfood.local.attributes import Attributes
 from deepfood.local.columns import Attribute
 
-#: Photos that examples of an attribute come from.
+#: The number of photos that examples are taken from.
 _LOOKED_AT = 500
 
 
 def examples_of(attributes: Attributes, one: Attribute) -> list[Value]:
-    """A number's least and most value, else up to 3 that are frequent.
+    """The least and greatest number, else up to 3 frequent values.
 
     Raises ArtifactCorruptError where SQLite cannot read the catalogue.
     """

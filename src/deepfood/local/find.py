@@ -1,15 +1,16 @@
-"""A search with all that can be asked of it: a filter, variety, groups, pages."""
+"""A search with filter, variety, groups and pages."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.gallery.cursor import Cursor, Rows, Scores, Search, asked, page
+from deepfood.gallery.cursor import Cursor, Scores, Search, page, query_digest
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo
-from deepfood.gallery.protocol import Found
+from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.queries import check_question, varied
+from deepfood.index.vectors import Rows
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
 
@@ -24,10 +25,10 @@ def find_in(
     group_duplicates: bool = False,
     cursor: str | None = None,
     without: Sequence[str] = (),
-) -> Found:
-    """As `Gallery.find`, of the snapshots that `refresh` gives; `Wanted` says what can be asked."""
+) -> FindResult:
+    """Search the snapshots that `refresh` returns. Options: see `FindOptions`."""
     check_question(k, cursor, diversity, group_duplicates)
-    question = asked(query, str(where or ""), *without)
+    question = query_digest(query, str(where or ""), *without)
     while True:
         now = refresh()
         start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
@@ -51,7 +52,7 @@ def find_in(
                 following = Cursor(now.manifest.generation, count, *last, seen).text(question)
         rows = [row for members in groups for row in members]
         photos, known = now.store.at(rows), now.store.attributes.read_many(rows)
-        # What a filter lets pass is asked of indexes; what is shown passes by its own values too.
+        # Filters are answered from indexes; each hit must also pass by its own values.
         if len(photos) == len(scores) and (
             where is None or all(where.holds(photos[row], known[row]) for row in rows)
         ):
@@ -61,14 +62,14 @@ def find_in(
                 hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
             }
             total = now.count if allowed is None else int(np.count_nonzero(allowed))
-            return Found(hits, alike, attributes, notes, following, total)
+            return FindResult(hits, alike, attributes, notes, following, total)
         now.expect_changed()  # photos were removed meanwhile, or have other values
 
 
 def _allowed(
     now: Snapshot, where: Filter | None, start: Cursor | None, without: Sequence[str]
 ) -> tuple[npt.NDArray[np.bool_] | None, tuple[str, ...]]:
-    """Which rows to search, None for all, and what there is to say of those left out."""
+    """Which rows to search, None for all, and notes on those left out."""
     allowed, rows = now.allowed, len(now.vectors)
     notes: tuple[str, ...] = ()
     if where is not None:
@@ -89,7 +90,7 @@ def _allowed(
 def _varied(
     now: Snapshot, search: Search, k: int, diversity: float, group_duplicates: bool
 ) -> tuple[list[list[int]], Scores]:
-    """Groups of rows in the order to show them, and the scores of all of these rows."""
+    """Groups of rows in the order to show them, and the scores of these rows."""
     groups, best, scores = varied(search, now.vectors.take, k, diversity, group_duplicates)
     flat = [place for places in groups for place in places]
     return [[int(best[place]) for place in places] for places in groups], scores[flat]

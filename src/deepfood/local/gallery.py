@@ -1,4 +1,4 @@
-"""A Gallery that is searched while it changes: it looks for what is new before each search."""
+"""A Gallery that is searched while it changes: it looks for changes before each search."""
 
 import hashlib
 import random
@@ -15,7 +15,13 @@ from deepfood.errors import (
     PhotoNotFoundError,
 )
 from deepfood.gallery.photo import Hit, Photo, of_size
-from deepfood.gallery.protocol import ColumnFacts, Compared, EveryPhoto, Found, Wanted
+from deepfood.gallery.protocol import (
+    ColumnFacts,
+    Compared,
+    EveryPhoto,
+    FindOptions,
+    FindResult,
+)
 from deepfood.gallery.values import Value
 from deepfood.index import VectorFile
 from deepfood.local.examples import examples_of
@@ -29,11 +35,11 @@ from deepfood.model import Model
 
 
 class Gallery:
-    """Search by vector or by id; safe to use from many threads, beside a writer and other readers.
+    """Search by vector or by id. Safe to use from many threads, beside a writer and other readers.
 
-    Each call sees what was acknowledged before it. A new index or generation is opened beside the
-    searches, which go on with the old one as long as it says the same. A generation made with
-    another Model is not taken on, for the queries come from the old one: `superseded` is then True.
+    Each call sees every change that was acknowledged before it. A new index or generation is opened
+    in the background; searches use the old one for as long as both hold the same photos. One with
+    another Model is not opened, as queries come from the old one: `superseded` is then True.
     """
 
     def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | str | None) -> None:
@@ -48,9 +54,9 @@ class Gallery:
     def open(
         cls, folder: Path, model: Model | None = None, photos_root: Path | str | None = None
     ) -> Self:
-        """Open a gallery, with the Model that its queries are embedded with if it is searched.
+        """Open a gallery; `model` is the one that its queries are embedded with.
 
-        `photos_root` says where the photos are now, if not where they were when it was built.
+        `photos_root` is where the photos are now, if they have moved since the build.
         Raises an ArtifactError: missing, corrupt, of a newer format, or ModelMismatchError.
         """
         if model is not None:
@@ -67,16 +73,16 @@ class Gallery:
         self.close()
 
     def refresh(self) -> Snapshot:
-        """What there is to see now; a few microseconds where nothing has changed."""
+        """The current snapshot. Takes microseconds where nothing has changed."""
         return self._follower.refresh()
 
     def follow(self) -> Snapshot:
-        """As `refresh`, and waits until what the manifest names now is open."""
+        """As `refresh`, but wait until the snapshot that the manifest names is open."""
         return self._follower.follow()
 
     @property
     def superseded(self) -> bool:
-        """Whether the gallery has another Model by now."""
+        """Whether the gallery has another Model now."""
         return self._follower.superseded
 
     @property
@@ -96,16 +102,16 @@ class Gallery:
 
     @property
     def reads_ahead(self) -> int:
-        """How many of its photos are worth reading at once, beside those that are worked on."""
+        """How many photos are worth reading ahead of those being processed."""
         return reads_ahead(self._files, self.photos_root)
 
     @property
     def place(self) -> str:
-        """As a user names it."""
+        """The gallery as a user names it."""
         return str(self.folder)
 
     def columns(self) -> list[ColumnFacts]:
-        """The attributes that are declared."""
+        """The declared attributes, with examples."""
         known = self.store.attributes
         return [
             ColumnFacts(one.name, one.type, one.safety, examples_of(known, one))
@@ -118,12 +124,12 @@ class Gallery:
 
     @property
     def count(self) -> int:
-        """How many photos there are."""
+        """The number of photos."""
         return self.refresh().count
 
     @property
     def labels(self) -> int:
-        """How many different labels there are; counted once for each change."""
+        """The number of different labels. Counted once for each change."""
         now = self.refresh()
         counted = self._labels
         if counted[:2] != (now.manifest.generation, now.seq):
@@ -131,7 +137,7 @@ class Gallery:
         return counted[2]
 
     def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
-        """All photos, the vectors, and of each photo its row in them, int64 [count]."""
+        """All photos, the vectors, and the row of each photo in them, int64 [count]."""
         return self.refresh().photos()
 
     def compared(self) -> tuple[EveryPhoto, Compared]:
@@ -140,7 +146,7 @@ class Gallery:
         return now.photos(), now.index
 
     def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
-        """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
+        """The k photos nearest to a unit vector, float32 [dimension]; all if there are fewer.
 
         Raises QueryError for k < 1.
         """
@@ -156,24 +162,26 @@ class Gallery:
             now.expect_changed()  # one was removed meanwhile
 
     def search_like(self, photo_id: str, k: int) -> list[Hit]:
-        """The k photos nearest to one of the gallery, itself left out. Raises QueryError."""
+        """The k photos nearest to one of the gallery, without itself. Raises QueryError."""
         hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
         return [hit for hit in hits if hit.photo.id != photo_id][:k]
 
-    def find(self, query: npt.NDArray[np.float32], k: int, **wanted: Unpack[Wanted]) -> Found:
-        """The k photos nearest to a unit vector, float32 [dimension], of those that are `wanted`.
+    def find(
+        self, query: npt.NDArray[np.float32], k: int, **options: Unpack[FindOptions]
+    ) -> FindResult:
+        """The k photos nearest to a unit vector, float32 [dimension]; see `FindOptions`.
 
-        Raises QueryError, also for pages of a varied or grouped answer, whose order is not that of
-        the scores.
+        Raises QueryError, also for pages of a varied or grouped answer, which is not in the order
+        of the scores.
         """
-        return find_in(self.refresh, query, k, **wanted)
+        return find_in(self.refresh, query, k, **options)
 
     def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
-        """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""
+        """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
         now = self.refresh()
         row, _ = _find(now.store, photo_id)
         if row >= len(now.vectors):  # added in between
-            now = now.caught_up()
+            now = now.with_new_changes()
         vector: npt.NDArray[np.float32] = now.vectors.take(np.array([row]))[0]
         return vector
 
@@ -182,23 +190,23 @@ class Gallery:
         return _find(self.store, photo_id)[1]
 
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
-        """A photo and its attributes, those that are known. Raises PhotoNotFoundError."""
+        """A photo and its known attributes. Raises PhotoNotFoundError."""
         store = self.store
         row, photo = _find(store, photo_id)
         return photo, store.attributes.read(row)
 
     def where(self, photo: Photo) -> str:
-        """Its file's path or s3:// URL; of a pulled one, which lies by its content, its name."""
+        """The path or s3:// URL of its file; in a pulled gallery, its original name."""
         if self._files.is_pulled:
             return photo.file
         root, file = place_of(photo, self._files, self.photos_root)
         return root.where(file)
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's file, if it still is what was embedded.
+        """The bytes of a photo, if they still are those that were embedded.
 
-        The content is compared with the catalogue, so nothing but the gallery's photos can ever be
-        read this way. Raises PhotoNotFoundError where the file is gone or has changed.
+        The content is compared with the catalogue, so that nothing but the gallery's photos can be
+        read. Raises PhotoNotFoundError where the file is gone or has changed.
         """
         root, file = place_of(photo, self._files, self.photos_root)
         try:
@@ -212,7 +220,7 @@ class Gallery:
         return data
 
     def sample(self, count: int, seed: int) -> list[Photo]:
-        """Photos drawn at random, the same for the same seed; all where there are fewer."""
+        """Random photos, the same for the same seed; all if there are fewer."""
         now = self.refresh()
         rows = np.flatnonzero(now.alive).tolist()
         drawn = random.Random(seed).sample(rows, min(count, len(rows)))  # noqa: S311

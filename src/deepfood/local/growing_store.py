@@ -1,9 +1,9 @@
 """A Store that is written: rows are appended, removed and updated, durable when a call returns.
 
-First the vectors, flushed to disk, then their catalogue rows in one transaction, whose record is
-flushed to the journal before it is committed. A crash before that leaves vectors that no row
-claims; the next append writes over them. A crash after it leaves a record that the catalogue
-lacks, as a power cut may leave several: `replay` takes them in.
+Vectors are flushed to disk first. Then their rows are written in one transaction, whose record is
+flushed to the journal before the commit. A crash before that leaves vectors without a row, which
+the next append overwrites. A crash after it leaves a record that the catalogue lacks, and a power
+cut may leave several: `replay` applies them.
 """
 
 import os
@@ -19,9 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.data.photo_file import ID_DIGITS
-from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.gallery.declared import Declared, check_unused, no_attribute
-from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, said_from, text_of
+from deepfood.gallery.fold import (
+    ManualEdits,
+    addition_of,
+    edit_of,
+    edits_from_json,
+    edits_to_json,
+    removal_of,
+)
 from deepfood.gallery.history import Undo
 from deepfood.gallery.photo import (
     PHOTO_FIELDS,
@@ -40,7 +47,7 @@ from deepfood.local.journal import Journal
 from deepfood.local.store import CATALOGUE, SCHEMA, State, Store
 from deepfood.local.sums import keep_sums, sum_again
 
-Change = Literal["add", "remove", "update"]
+ChangeKind = Literal["add", "remove", "update"]
 Given = Mapping[str, object]
 Values = Mapping[str, Value | None]
 
@@ -49,16 +56,16 @@ _INSERT = f"INSERT INTO photos ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * 
 
 
 @dataclass
-class Work:
-    """A transaction: the state as it will be, and the records that it gives the journal."""
+class Transaction:
+    """A transaction: the state after it, and its records for the journal."""
 
     db: sqlite3.Connection
     before: State
     state: State
     records: list[tuple[Kind, Mapping[str, Any]]]
 
-    def note(self, change: Change, rows: Iterable[int]) -> None:
-        """Note changed rows for those who read meanwhile."""
+    def note(self, change: ChangeKind, rows: Iterable[int]) -> None:
+        """Note changed rows for readers."""
         notes = [(seq, row, change) for seq, row in enumerate(rows, self.state.seq + 1)]
         self.db.executemany(
             "INSERT INTO changes VALUES (?, ?, ?, ?)", ((*one, crc_of(*one)) for one in notes)
@@ -67,9 +74,9 @@ class Work:
 
 
 class GrowingStore(Store):
-    """A Store with one writer. Every method raises DiskFullError, and has then done nothing.
+    """A Store with one writer. Methods may raise DiskFullError, and have then changed nothing.
 
-    With a `journal` each change of what people said is a record of it, written in the name of `by`.
+    With a `journal`, each manual edit becomes a record in the name of `by`.
     """
 
     journal: Journal | None = None
@@ -86,19 +93,19 @@ class GrowingStore(Store):
         by: str = "",
         lengthen: bool = False,
     ) -> Self:
-        """Open or create; cuts off what a crash left unfinished.
+        """Open or create a Store, and cut off what a crash left unfinished.
 
-        `lengthen` puts zeros where vectors are missing, so that they can be mended. Raises
+        `lengthen` fills missing vectors with zeros, so that they can be repaired. Raises
         ArtifactCorruptError where vectors are missing, or the catalogue is unusable.
         """
         path = folder / CATALOGUE
         try:
-            with disk_full_named(folder):
+            with raising_disk_full(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 fresh = not path.exists()
                 connection = sqlite3.connect(path, check_same_thread=False)
-                # WAL: readers go on while this writes. FULL: what is committed is on the disk; with
-                # a journal that has it there already, the catalogue may follow later.
+                # WAL: readers are not blocked. FULL: commits are on the disk. With a journal they
+                # are in it already, so that the catalogue may follow later.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA synchronous = {'NORMAL' if journal else 'FULL'}")
                 if fresh or not _has_tables(connection):
@@ -122,7 +129,7 @@ class GrowingStore(Store):
                 os.truncate(store.vectors_path, wanted)
         elif journal is None:
             append_vectors(store.vectors_path, dimension, storage, rows, nothing)
-        else:  # vectors beyond the last row may be those of records that are taken in next
+        else:  # vectors beyond the last row may belong to records that are applied next
             check_rows(store.vectors_path, dimension, storage, rows)
         return store
 
@@ -137,8 +144,8 @@ class GrowingStore(Store):
     ) -> None:
         """Add photos with their vectors, float32 [len(photos), dimension], and skipped files.
 
-        `attributes` are those of each photo, or of none. `announce` notes the photos in `changes`,
-        for those who read meanwhile. Raises DatasetError for a value that cannot be used.
+        `attributes` are those of each photo, or empty. `announce` notes the photos in `changes`,
+        for readers. Raises DatasetError for an invalid value.
         """
         start = self.next_row()
         crcs: list[int] = []
@@ -148,39 +155,39 @@ class GrowingStore(Store):
         with self._transaction() as work:
             clean: Sequence[Values] = self.attributes.cleaned(attributes or [{} for _ in photos])
             if self.journal is not None:
-                facts = [facts_of(*one) for one in zip(photos, clean, strict=True)]
+                facts = [addition_of(*one) for one in zip(photos, clean, strict=True)]
                 work.records.append(("add", {"photos": facts, "row": start, "crcs": crcs}))
             self.insert(work, photos, crcs, clean, announce=announce)
             _write_skipped(work.db, skipped)
 
     def insert(
         self,
-        work: Work,
+        work: Transaction,
         photos: Sequence[Photo],
         crcs: Sequence[int],
         attributes: Sequence[Values],
         *,
         announce: bool,
     ) -> None:
-        """Catalogue rows of vectors that are in the file behind the last row already."""
+        """Write catalogue rows for vectors that are in the file behind the last row."""
         start = work.state.next_row
         rows = range(start, start + len(photos))
         known: dict[int, Values] = {}
         entries = []
         some_absent = self._all("SELECT 1 FROM absent LIMIT 1")
         for row, photo, crc, values in zip(rows, photos, crcs, attributes, strict=True):
-            said = self.absent(photo.sha256) if some_absent else None
-            if said is not None:  # it is back
-                photo, values = said.of(photo), {**said.attributes, **values}
+            edits = self.absent(photo.sha256) if some_absent else None
+            if edits is not None:  # it is back
+                photo, values = edits.apply_to(photo), {**edits.attributes, **values}
                 work.db.execute("DELETE FROM absent WHERE sha256 = ?", (photo.sha256,))
             entries.append(_entry(row, photo, crc))
             known[row] = values
         work.db.executemany(_INSERT, entries)
         self.attributes.put_clean(known)
-        # A file that was skipped before, and has been mended since.
+        # Files that were skipped before and are readable now.
         mended = ((photo.file,) for photo in photos if not photo.added)
         work.db.executemany("DELETE FROM skipped WHERE file = ?", mended)
-        # One that was removed, and has been added again.
+        # Photos that were removed and are added again.
         work.db.executemany(
             "DELETE FROM skipped WHERE same_as = ? AND reason = ?",
             ((photo.sha256, REMOVED) for photo in photos if photo.added),
@@ -190,19 +197,19 @@ class GrowingStore(Store):
             work.note("add", rows)
 
     def one_photo_for_each_content(self) -> None:
-        """Refuse the same bytes twice from now on, as galleries do."""
+        """Refuse the same content twice from now on, as galleries do."""
         with self._transaction() as work:
             work.db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_photo ON photos (sha256)")
 
     def remove(self, photos: Mapping[int, Photo]) -> None:
-        """Make holes of these rows. Files of the source are noted as removed, also their copies."""
+        """Make holes of these rows. Files of the source and their copies are noted as removed."""
         with self._transaction() as work:
             if self.journal is not None and photos:
                 removals = [removal_of(photo) for photo in photos.values()]
                 work.records.append(("remove", {"photos": removals}))
             self._remove(work, photos)
 
-    def _remove(self, work: Work, photos: Mapping[int, Photo]) -> None:
+    def _remove(self, work: Transaction, photos: Mapping[int, Photo]) -> None:
         db = work.db
         db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in photos))
         for row in photos:
@@ -218,14 +225,14 @@ class GrowingStore(Store):
     def update(
         self, photos: Mapping[int, Photo], attributes: Mapping[int, Given] | None = None
     ) -> None:
-        """Write what is now said of these rows, which must be there; of attributes, those given.
+        """Replace the photos of existing rows, and set the given attributes.
 
-        Raises DatasetError for a value that cannot be used.
+        Raises DatasetError for an invalid value.
         """
         with self._transaction() as work:
             given = attributes or {}
             clean = dict(zip(given, self.attributes.cleaned(list(given.values())), strict=True))
-            before = self.at(photos)  # as it was written: its checksum is made anew
+            before = self.at(photos)  # refuses altered rows, as the update makes a new checksum
             if self.journal is not None:
                 edits = [
                     edit_of(before[row], photo, clean.get(row, {})) for row, photo in photos.items()
@@ -234,7 +241,7 @@ class GrowingStore(Store):
             self._update(work, photos, clean)
 
     def _update(
-        self, work: Work, photos: Mapping[int, Photo], attributes: Mapping[int, Values]
+        self, work: Transaction, photos: Mapping[int, Photo], attributes: Mapping[int, Values]
     ) -> None:
         for row, photo in photos.items():
             _update_photo(work.db, row, photo)
@@ -246,7 +253,7 @@ class GrowingStore(Store):
         definitions: Mapping[str, Declared],
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
-        """Set whole columns, as a table gives them: by attribute, values that `checked` gave."""
+        """Set whole columns of cleaned values, by attribute."""
         with self._transaction() as work:
             if self.journal is not None:
                 work.records.append(self._import_record(self.journal, definitions, values))
@@ -259,7 +266,7 @@ class GrowingStore(Store):
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> tuple[Kind, Mapping[str, Any]]:
         rows = {row for some in values.values() for row, _ in some}
-        photos = self.at(rows)  # as they were written: the record names them
+        photos = self.at(rows)  # refuses altered rows, as the record names their content
         by_photo: dict[str, dict[str, Value | None]] = {}
         for name, some in values.items():
             for row, value in some:
@@ -269,7 +276,7 @@ class GrowingStore(Store):
         return "import", {"table": table, "count": len(by_photo), "attributes": declared}
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
-        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
+        """Declare attributes, all or none. Returns the new names. Raises DatasetError."""
         with self._transaction() as work:
             before = self.attributes.declared()
             after = dict(before)
@@ -281,16 +288,16 @@ class GrowingStore(Store):
             return [name for name in changed if name not in before]
 
     def drop_attribute(self, name: str) -> None:
-        """Drop an attribute that no photo has a value of, also none that is not here now.
+        """Drop an attribute that no photo, present or absent, has a value of.
 
-        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        Raises UndeclaredError for an unknown name, and DatasetError where a photo has a value.
         """
         name = attribute_name(name)
         with self._transaction() as work:
             declared = self.attributes.declared()
             if name not in declared:
                 raise no_attribute(declared, name)
-            absent = sum(name in said.attributes for said in self.every_absent())
+            absent = sum(name in edits.attributes for edits in self.every_absent())
             check_unused(name, self.attributes.known_counts()[name] + absent)
             self.attributes.drop(name)
             if self.journal is not None:
@@ -300,20 +307,20 @@ class GrowingStore(Store):
         return self.find(sha256[:ID_DIGITS])
 
     def crc_of_vector(self, vector: npt.NDArray[np.float32]) -> int:
-        """The CRC-32 of a vector as its file would have it."""
+        """The CRC-32 of a vector as it would be stored."""
         return zlib.crc32(self._stored(vector))
 
     def has_vector(self, row: int, vector: npt.NDArray[np.float32]) -> bool:
-        """Whether a row's stored vector is this one, to the last bit."""
+        """Whether the stored vector of a row equals this one, to the last bit."""
         stored = self._stored(vector)
         with self.vectors_path.open("rb") as file:
             file.seek(row * len(stored))
             return file.read(len(stored)) == stored
 
     def mend(self, row: int, photo: Photo, vector: npt.NDArray[np.float32]) -> None:
-        """Write a row's vector over what is there, and its catalogue row."""
+        """Overwrite the vector and the catalogue row of a row."""
         stored = self._stored(vector)
-        with disk_full_named(self.folder), self.vectors_path.open("r+b") as file:
+        with raising_disk_full(self.folder), self.vectors_path.open("r+b") as file:
             file.seek(row * len(stored))
             file.write(stored)
             file.flush()
@@ -327,7 +334,7 @@ class GrowingStore(Store):
             work.note("update", [row])
 
     def make_holes(self, rows: Sequence[int]) -> None:
-        """Take rows out that are not what they should be, or not there at all."""
+        """Take out rows that are altered or missing."""
         with self._transaction() as work:
             work.db.executemany("DELETE FROM photos WHERE row = ?", ((row,) for row in rows))
             for row in rows:
@@ -335,7 +342,7 @@ class GrowingStore(Store):
             work.note("remove", rows)
 
     def sum_again(self) -> None:
-        """For repair: what there is of skipped files and absent photos is all that there is."""
+        """For repair: accept the present rows of skipped files and absent photos as complete."""
         with self._transaction() as work:
             sum_again(work.db)
 
@@ -348,14 +355,14 @@ class GrowingStore(Store):
             work.db.execute("DELETE FROM skipped WHERE file = ?", (file,))
 
     def rebuild_indexes(self) -> None:
-        """The catalogue's own indexes, from its tables."""
+        """Rebuild the indexes of the catalogue from its tables."""
         with self._transaction() as work:
             work.db.execute("REINDEX")
-            work.db.execute("DELETE FROM state")  # its row may have another number
+            work.db.execute("DELETE FROM state")  # its row may have a wrong id
             _write_state(work.db, work.state)
 
     def _stored(self, vector: npt.NDArray[np.float32]) -> bytes:
-        """A vector as its file has it."""
+        """A vector as it is stored."""
         beside = self.vectors_path.with_name(".vector.new")
         append_vectors(beside, self.dimension, self.storage, 0, vector[np.newaxis])
         stored = beside.read_bytes()
@@ -363,54 +370,54 @@ class GrowingStore(Store):
         return stored
 
     def take_back(self, undo: Undo) -> list[Photo]:
-        """Have photos say again what was said before a change; those that are here.
+        """Restore the edits from before a change. Returns the photos that are here.
 
         A photo that was removed comes back with the next build.
         """
         there = {sha256: found for sha256 in undo.before if (found := self._find(sha256))}
         with self._transaction() as work:
-            said = [
-                {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+            photos = [
+                {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
                 for sha256, one in undo.before.items()
             ]
-            work.records.append(("restore", {"photos": said, "undoes": undo.number}))
-            for one in said:
+            work.records.append(("restore", {"photos": photos, "undoes": undo.number}))
+            for one in photos:
                 self.restore(work, one)
         return [found[1] for found in (self._find(sha256) for sha256 in there) if found]
 
-    def restore(self, work: Work, one: Mapping[str, Any]) -> None:
-        """What a `restore` says of one photo, in a transaction."""
-        sha256, said = one["sha256"], said_from(one["said"])
+    def restore(self, work: Transaction, one: Mapping[str, Any]) -> None:
+        """Apply a `restore` of one photo, in a transaction."""
+        sha256, edits = one["sha256"], edits_from_json(one["said"])
         work.db.execute("DELETE FROM skipped WHERE same_as = ? AND reason = ?", (sha256, REMOVED))
         found = self._find(sha256)
         if found is None:
-            if said.by_hand or said.attributes:
-                self.keep_absent(work, sha256, said)
+            if edits.outlasts_photo:
+                self.keep_absent(work, sha256, edits)
             return
         row, photo = found
         unset = replace(photo, **one.get("texts", {}), label_edited=False, name_edited=False)
-        values = dict.fromkeys(self.attributes.read(row)) | dict(said.attributes)
-        self._update(work, {row: said.of(unset)}, {row: values})
+        values = dict.fromkeys(self.attributes.read(row)) | dict(edits.attributes)
+        self._update(work, {row: edits.apply_to(unset)}, {row: values})
 
-    def keep_absent(self, work: Work, sha256: str, said: Said) -> None:
-        """Keep what is said of a photo that is not here, in a transaction."""
-        text = text_of(replace(said, added=None, removed=None))
+    def keep_absent(self, work: Transaction, sha256: str, edits: ManualEdits) -> None:
+        """Keep the edits of a photo that is not here, in a transaction."""
+        text = edits_to_json(replace(edits, added=None, removed=None))
         work.db.execute(
             "INSERT OR REPLACE INTO absent VALUES (?, ?, ?)", (sha256, text, crc_of(sha256, text))
         )
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
-        with disk_full_named(self.folder), self._lock, self._read_errors():
+        with raising_disk_full(self.folder), self._lock, self._read_errors():
             yield self._db
 
     @contextmanager
-    def _transaction(self) -> Iterator[Work]:
-        """What is done inside is done whole or not at all, and so are its records."""
+    def _transaction(self) -> Iterator[Transaction]:
+        """All changes inside are made, with their records, or none."""
         with self._locked() as db:
             db.execute("BEGIN IMMEDIATE")
             before = self.state()
-            work = Work(db, before, before, [])
+            work = Transaction(db, before, before, [])
             try:
                 yield work
                 for do, what in work.records:
@@ -439,18 +446,18 @@ def _write_state(db: sqlite3.Connection, state: State) -> None:
 
 
 def _definition(one: Declared) -> dict[str, object]:
-    """An attribute's definition as a record has it."""
+    """An attribute's definition as stored in a record."""
     return {"type": one.type, "safety": one.safety}
 
 
 def _entry(row: int, photo: Photo, crc: int, values_sum: int = 0) -> tuple[Any, ...]:
-    """What `_INSERT` inserts."""
-    said = values_of(photo)
-    return row, *said, crc, crc_of(row, crc, *said), values_sum
+    """The values for `_INSERT`."""
+    fields = values_of(photo)
+    return row, *fields, crc, crc_of(row, crc, *fields), values_sum
 
 
 def _update_photo(db: sqlite3.Connection, row: int, photo: Photo) -> None:
-    """Write a photo over a row; its vector stays, and so does the CRC-32 of that."""
+    """Replace the photo of a row. The vector and its CRC-32 stay."""
     (crc,) = db.execute("SELECT vector_crc FROM photos WHERE row = ?", (row,)).fetchone()
     changed = ", ".join(f"{name} = ?" for name in (*PHOTO_FIELDS, "checksum"))
     values = (*values_of(photo), checksum(photo, row, crc), row)

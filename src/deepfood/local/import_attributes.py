@@ -1,4 +1,4 @@
-"""Bring a table of attributes into a gallery that is there."""
+"""Import a table of attributes into a gallery."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ from deepfood.local.recover import open_to_change
 def import_attributes(
     folder: Path, table: Path, types: Mapping[str, Type], safety: frozenset[str]
 ) -> Table[int]:
-    """Set the attributes of the gallery's photos from a table, all of it or nothing.
+    """Set the attributes of the gallery's photos from a table, all of them or none.
 
     Raises DatasetError with the place in the table, ArtifactError, or DiskFullError.
     """
-    GalleryManifest.read(folder)  # before the lock, which would make its file
+    GalleryManifest.read(folder)  # before the lock, which would create its file
     with only_writer(folder):
         manifest = GalleryManifest.read(folder)
         with open_to_change(folder, manifest) as store:

@@ -1,14 +1,14 @@
-"""The journal: what people said of a gallery's photos, a record a change, append-only.
+"""The journal: an append-only file of all manual edits, one record a change.
 
 GALLERY/journal/
     records-000000000001.jsonl     records from that number on, a line each
-    checkpoint-000000001234.jsonl  what all records up to that number come to (see fold.py)
-    tables/SHA256.jsonl            values that were imported from a table; a record names them
+    checkpoint-000000001234.jsonl  the fold of all records up to that number (see fold.py)
+    tables/SHA256.jsonl            values imported from a table, named by a record
 
 A line is `SUM BODY`: BODY is JSON, and SUM the first 32 hex digits of SHA-256 over the SUM of the
-record before and BODY. So each record vouches for all before it. A record is flushed to disk before
-its change is acknowledged, and the catalogue notes the newest one that it contains (its *head*):
-one place tells of damage to the other. Only the holder of the gallery's write lock appends.
+previous record and BODY. So the records form a hash chain. A record is flushed to disk before its
+change is acknowledged, and the catalogue notes the newest one that it contains (its *head*): each
+reveals damage to the other. Only the holder of the gallery's write lock appends.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from deepfood.artifacts import sync_folder, write_atomically
-from deepfood.errors import ArtifactCorruptError, ArtifactError, disk_full_named
+from deepfood.errors import ArtifactCorruptError, ArtifactError, raising_disk_full
 from deepfood.gallery.record import BEGINNING, SUM_DIGITS, Head, Kind, Record
 
 JOURNAL = "journal"
@@ -33,15 +33,15 @@ _LINE = re.compile(rb"([0-9a-f]{32}) (\{.*\})")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
 _TABLE = re.compile(r"[0-9a-f]{64}\.jsonl")
 _SEGMENT = re.compile(r"records-([0-9]{12})\.jsonl")
-#: A segment that is longer is followed by a new one.
+#: A longer segment is followed by a new one.
 _SEGMENT_BYTES = 4 * 2**20
 _TAIL_BYTES = 64 * 2**10
 
 
 class _End(NamedTuple):
-    """Where the next record goes: behind the newest whole one, in the last segment if there is any.
+    """Where the next record goes: behind the newest complete one, in the last segment if any.
 
-    `torn` bytes of an unfinished line follow there. `stamp` tells whether the segment has changed.
+    `torn` bytes of an incomplete line follow it. `stamp` shows whether the segment has changed.
     """
 
     head: Head
@@ -57,15 +57,15 @@ class _End(NamedTuple):
 
 
 class Journal:
-    """The journal of one gallery. Reading takes no lock; `append` is for the one writer."""
+    """The journal of one gallery. Reading takes no lock; only the one writer may `append`."""
 
     def __init__(self, gallery: Path) -> None:
         self.folder = gallery / JOURNAL
         self._file: BinaryIO | None = None
         self._head = BEGINNING
-        #: As `head` read it last: who appends next need not read it again.
+        #: The result of the last `head`, so that the next append need not read it again.
         self._end = _End(BEGINNING)
-        #: Of each record that `settle` has not been told of: what was before it, and where it is.
+        #: The records appended since `settle`: the head before each, and its place.
         self._unsettled: list[tuple[Head, Path, int]] = []
 
     @property
@@ -78,7 +78,7 @@ class Journal:
         return sorted((int(name[1]), path) for name, path in found if name)
 
     def head(self) -> Head:
-        """The newest whole record. Raises ArtifactCorruptError where it cannot be believed."""
+        """The newest complete record. Raises ArtifactCorruptError where its sum is wrong."""
         self._end = self._read_end()
         return self._end.head
 
@@ -88,7 +88,7 @@ class Journal:
             lines, torn, stamp = _last_lines(path)
             if end.path is None:
                 end = _End(BEGINNING, path, torn, stamp)
-            if not lines:  # begun, and killed before its first record
+            if not lines:  # the writer was killed before its first record
                 continue
             number, total = _parse(lines[-1], path).number, lines[-1][:SUM_DIGITS].decode()
             if len(lines) > 1:
@@ -101,10 +101,10 @@ class Journal:
         return end
 
     def records(self, after: Head = BEGINNING) -> Iterator[Record]:
-        """Whole records after one, each checked against the one before.
+        """The complete records after one, each checked against the one before.
 
-        Raises ArtifactCorruptError at one that is damaged or missing. An unfinished line at the
-        very end, of a writer that was killed or is writing, is none.
+        Raises ArtifactCorruptError at a damaged or missing one. An incomplete line at the very end,
+        of a writer that was killed or is writing, is ignored.
         """
         segments = self.segments()
         places = [
@@ -134,9 +134,9 @@ class Journal:
             raise _damaged(self.folder, after.number)
 
     def readable(self) -> Iterator[Record | str]:
-        """For repair: every record that is whole by itself, and a line about each that is not.
+        """For repair: every record that is intact by itself, and a line about each that is not.
 
-        A record is vouched for by its own sum, or by that of the record after it.
+        A record is confirmed by its own sum, or by that of the next record.
         """
         before, expected = {BEGINNING.sum}, 1
         doubtful: tuple[Record, str] | None = None
@@ -172,7 +172,7 @@ class Journal:
             yield f"record {doubtful[0].number} of the journal has been altered"
 
     def _lines(self) -> Iterator[bytes]:
-        """All lines of all segments that can be read, without an unfinished last one."""
+        """All readable lines of all segments, without an incomplete last one."""
         for _, path in self.segments():
             with contextlib.suppress(ArtifactError), reading(path) as file:
                 for line in file:
@@ -180,9 +180,9 @@ class Journal:
                         yield line[:-1]
 
     def files_until(self, head: Head) -> Iterator[tuple[Path, int]]:
-        """The files that say all up to a record, and how many bytes of each.
+        """The files that hold all up to a record, and how many bytes of each.
 
-        For who copies a gallery that others may be changing. Raises ArtifactCorruptError.
+        For copying a gallery that others may change. Raises ArtifactCorruptError.
         """
         for sha256 in self.tables():
             yield self.table(sha256), self.table(sha256).stat().st_size
@@ -201,7 +201,7 @@ class Journal:
             yield path, size
 
     def append(self, do: Kind, by: str, what: Mapping[str, Any]) -> Head:
-        """Write a record, durable on return. Raises DiskFullError, and then there is none."""
+        """Write a record, durable on return. Raises DiskFullError, and has then written none."""
         if self._file is None:
             self._open()
         number = self._head.number + 1
@@ -210,7 +210,7 @@ class Journal:
             {"n": number, "at": at, "by": by, "do": do, **what}, ensure_ascii=False
         ).encode()
         head = Head(number, _sum(self._head.sum, text))
-        with disk_full_named(self.folder), _written(self.folder):
+        with raising_disk_full(self.folder), _written(self.folder):
             file, path = self._roomy(number)
             start = file.tell()
             try:
@@ -225,11 +225,11 @@ class Journal:
         return head
 
     def settle(self) -> None:
-        """What was appended is acknowledged now: it is not taken back any more."""
+        """Accept what was appended: `take_back` no longer removes it."""
         self._unsettled.clear()
 
     def take_back(self) -> None:
-        """Cut off what was appended since `settle`: its change could not be made."""
+        """Remove what was appended since `settle`, as its change could not be made."""
         while self._unsettled:
             self._head, path, start = self._unsettled.pop()
             with path.open("r+b") as file:
@@ -243,24 +243,24 @@ class Journal:
             self._file = None
 
     def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
-        """Keep values by photo, so that a record can name them by the SHA-256 that this returns."""
+        """Keep values by photo. Returns the SHA-256 by which a record names them."""
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in values.items())
         content = "".join(lines).encode()
         sha256 = hashlib.sha256(content).hexdigest()
-        with disk_full_named(self.folder):
+        with raising_disk_full(self.folder):
             self.table(sha256).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.table(sha256), content)
         return sha256
 
     def tables(self) -> list[str]:
-        """The SHA-256 of each table that is kept."""
+        """The SHA-256 of each kept table."""
         return [path.stem for path in self.listed("tables") if _TABLE.fullmatch(path.name)]
 
     def table(self, sha256: str) -> Path:
         return self.folder / "tables" / f"{sha256}.jsonl"
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """SHA-256 of each photo and the values that a table gave it, None for unknown."""
+        """SHA-256 and values of each photo in a table, None for unknown."""
         path = self.table(sha256)
         with reading(path) as file:
             content = file.read()
@@ -273,8 +273,8 @@ class Journal:
             yield photo, values
 
     def _open(self) -> None:
-        """Take up the newest record, and cut off an unfinished line that a killed writer left."""
-        with disk_full_named(self.folder), _written(self.folder):
+        """Open for appending, and cut off the incomplete line of a killed writer."""
+        with raising_disk_full(self.folder), _written(self.folder):
             end = self._end if self._end.still_so else self._read_end()
             self._end = _End(BEGINNING)
             if end.path is None:
@@ -289,7 +289,7 @@ class Journal:
             self._file.seek(0, os.SEEK_END)
 
     def _roomy(self, number: int) -> tuple[BinaryIO, Path]:
-        """The file that the next record goes to."""
+        """The file for the next record."""
         assert self._file is not None
         if self._file.tell() > _SEGMENT_BYTES:
             self._file.close()
@@ -301,7 +301,7 @@ class Journal:
         return self.folder / f"records-{number:012d}.jsonl"
 
     def _sum_before(self, first: int) -> str:
-        """The sum of the last record before the segment that begins with number `first`."""
+        """The sum of the last record before the segment that starts at number `first`."""
         for _, path in reversed([one for one in self.segments() if one[0] < first]):
             lines, _, _ = _last_lines(path)
             if lines:
@@ -309,7 +309,7 @@ class Journal:
         return BEGINNING.sum
 
     def listed(self, inside: str = "") -> list[Path]:
-        """Its files by name. Raises ArtifactError where this user may not look."""
+        """Its files by name. Raises ArtifactError where this user may not read the folder."""
         folder = self.folder / inside
         try:
             return sorted(folder.iterdir())
@@ -321,7 +321,7 @@ class Journal:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
-    """A file to read. Raises ArtifactCorruptError where there is none, or a pipe in its place.
+    """Open a file to read. Raises ArtifactCorruptError where it is missing or no regular file.
 
     Raises ArtifactError where this user may not read it.
     """
@@ -339,7 +339,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _written(folder: Path) -> Iterator[None]:
-    """Raises ArtifactError where the journal cannot be written; a full disk is told elsewhere."""
+    """Raise ArtifactError where the journal cannot be written. A full disk is not handled here."""
     try:
         yield
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
@@ -377,12 +377,12 @@ def _damaged(path: Path, number: int) -> ArtifactCorruptError:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What tells a file from what it was before."""
+    """Changes whenever the file changes."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _last_lines(path: Path) -> tuple[list[bytes], int, tuple[int, ...]]:
-    """The last two whole lines of a file, or fewer; how many bytes follow them; and its stamp."""
+    """The last two complete lines of a file, or fewer; the bytes after them; and its stamp."""
     with reading(path) as file:
         stamp = _stamp(os.fstat(file.fileno()))
         size = file.seek(0, os.SEEK_END)
@@ -394,7 +394,7 @@ def _last_lines(path: Path) -> tuple[list[bytes], int, tuple[int, ...]]:
             whole, newline, torn = data.rpartition(b"\n")
             lines = whole.split(b"\n") if newline else []
             if start:
-                lines = lines[1:]  # the first may be cut off
+                lines = lines[1:]  # the first may be incomplete
             if len(lines) >= 2 or not start:
                 return lines[-2:], len(torn), stamp
             wanted *= 4

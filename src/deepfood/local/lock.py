@@ -1,10 +1,10 @@
-"""The lock that makes a writer the only one; whoever only reads never asks for it."""
+"""The write lock of a gallery. Readers never take it."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepfood.errors import ArtifactBusyError, ArtifactError, disk_full_named
+from deepfood.errors import ArtifactBusyError, ArtifactError, raising_disk_full
 from deepfood.locks import held
 
 LOCK = ".lock"
@@ -22,7 +22,7 @@ def only_writer(gallery: Path, wait_s: float = 0) -> Iterator[None]:
     )
     with contextlib.ExitStack() as stack:
         try:
-            with disk_full_named(gallery):
+            with raising_disk_full(gallery):
                 stack.enter_context(held(gallery / LOCK, busy, wait_s))
         except OSError as error:
             raise ArtifactError(f"{gallery} cannot be written: {error.strerror}") from error

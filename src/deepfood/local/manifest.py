@@ -1,5 +1,6 @@
-"""The gallery's manifest, the names of its parts on disk, and its own copy of its Model."""
+"""The gallery's manifest, the names of its parts on disk, its copy of its Model, and leftovers."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -10,22 +11,24 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactFormatError,
     ModelMismatchError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.calibration import Calibration
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model, ModelManifest, open_model
 
 MODELS = "models"
+#: What `verify --repair` could not use, and does not delete.
+LOST_FOUND = "lost+found"
 
 _GENERATION = "generation-"
 
 
 class GalleryManifest(Manifest):
-    """Which generation lives, and what does not change in it but by a new manifest.
+    """Which generation lives, and the facts about it that only a new manifest changes.
 
-    How many photos there are is not said here: that is for the catalogue, which changes with each
-    photo. `files` lists the index's file, the only one that is written once and for all.
+    The number of photos is in the catalogue, which changes with each photo. `files` lists the file
+    of the index, the only file that is never changed in place.
     """
 
     kind_wanted: ClassVar[str] = "gallery"
@@ -39,23 +42,23 @@ class GalleryManifest(Manifest):
     storage: Storage
     model_name: str
     model_fingerprint: str
-    #: The index that is there, its kind named, and the rows that it covers: [0, covered).
+    #: The index, with its kind, and the rows that it covers: [0, covered).
     index: IndexSpec
     covered: Annotated[int, Field(ge=0)]
     #: Whether the kind of index follows the number of photos (`auto`).
     index_by_size: bool
-    #: How sure answers are, or a line that says why that is not known.
+    #: The calibration, or a line that says why there is none.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
-    #: The generation that said the same when this one took over, and the number of this one's
-    #: newest change then; a build says something else than the generation before it.
+    #: The generation that had the same photos when this one took over, and the number of this
+    #: one's newest change then. None after a build, which has other photos.
     took_over: tuple[int, int] | None = None
-    #: The generation before, of the last build or change of Model, to go back to.
+    #: The generation before the last build or change of Model, for `rollback`.
     before: "GalleryManifest | None" = None
 
     @classmethod
     def parse(cls, text: bytes, folder: Path | str) -> Self:
-        """As every manifest, but ArtifactFormatError also for a format that is no longer read."""
+        """Also raise ArtifactFormatError for a format that is too old to be read."""
         manifest = super().parse(text, folder)
         if manifest.format_version < cls.format_oldest:
             raise ArtifactFormatError(
@@ -65,7 +68,7 @@ class GalleryManifest(Manifest):
         return manifest
 
     def write(self, folder: Path) -> None:
-        """Commit, once a copy for `deepfood verify --repair` lies in the generation's folder."""
+        """Commit, after writing a copy for `verify --repair` to the generation's folder."""
         super().write(self.folder(folder))
         super().write(folder)
 
@@ -80,12 +83,12 @@ class GalleryManifest(Manifest):
 
     @property
     def alone(self) -> "GalleryManifest":
-        """Without the generation before."""
+        """This manifest without the generation before."""
         return self.model_copy(update={"before": None})
 
     @property
     def next_generation(self) -> int:
-        """The number of the next one: later than this one and the one before."""
+        """The number of the next generation, above this one and the one before."""
         return max(self.generation, self.before.generation if self.before else 0) + 1
 
     def check_model(self, gallery: Path, model: Model) -> None:
@@ -99,18 +102,18 @@ class GalleryManifest(Manifest):
 
 
 class AnyGalleryManifest(GalleryManifest):
-    """One of today, or of an earlier format: for who brings that to today's (upgrade.py)."""
+    """A manifest of the current or an earlier format, for upgrade.py."""
 
     format_oldest: ClassVar[int] = 1
 
 
 def is_gallery(folder: Path) -> bool:
-    """Whether a gallery is there already, whatever state it is in."""
+    """Whether the folder holds a gallery, in whatever state."""
     return (folder / MANIFEST).is_file() and kind_of(folder) == "gallery"
 
 
 def manifest_copies(gallery: Path) -> list[Path]:
-    """The folders of generations that keep a copy of their manifest, the newest copy last."""
+    """The generation folders with a copy of their manifest, the newest copy last."""
     found = [path.parent for path in gallery.glob(f"{_GENERATION}*/{MANIFEST}")]
     return sorted(found, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns)
 
@@ -124,7 +127,7 @@ def is_generation(path: Path) -> bool:
 
 
 def index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
-    """Where the index of the first `covered` rows lies; nothing does for a kind without a file."""
+    """The path of the index of the first `covered` rows; kinds without a file have none there."""
     return folder / f"index-{covered:09d}.{INDEXES[spec.kind].suffix}"
 
 
@@ -133,9 +136,9 @@ def _model_folder(gallery: Path, fingerprint: str) -> Path:
 
 
 def gallery_model(gallery: Path, named: Path | None = None) -> Model:
-    """The Model in the folder `named`, or where that is None the gallery's own copy of its Model.
+    """The Model in the folder `named`; None means the gallery's copy of its own Model.
 
-    Raises an ArtifactError; ModelMismatchError where the gallery was made with another one.
+    Raises an ArtifactError; ModelMismatchError where the gallery was made with another Model.
     """
     manifest = GalleryManifest.read(gallery)
     if named is None:
@@ -157,7 +160,7 @@ def keep_model(gallery: Path, model: Model) -> None:
     to = _model_folder(gallery, model.fingerprint)
     if not any(model_problems(to, model.fingerprint)):
         return
-    with disk_full_named(gallery):
+    with raising_disk_full(gallery):
         to.mkdir(parents=True, exist_ok=True)
         for name in model.manifest.files:
             write_atomically(to / name, (model.folder / name).read_bytes())
@@ -165,7 +168,7 @@ def keep_model(gallery: Path, model: Model) -> None:
 
 
 def model_problems(copy: Path, fingerprint: str) -> list[str]:
-    """What is wrong with a copy of a Model, a line each; every byte is read."""
+    """The faults of a copy of a Model, a line each. Every byte is read."""
     try:
         manifest = ModelManifest.read(copy)
     except ArtifactError as error:
@@ -173,3 +176,55 @@ def model_problems(copy: Path, fingerprint: str) -> list[str]:
     if manifest.fingerprint != fingerprint:
         return [f"{copy} is a copy of another Model"]
     return list(manifest.problems(copy, contents=True))
+
+
+def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
+    """Delete what no reader needs: earlier generations, their Models and indexes.
+
+    A server that still reads them keeps its files open.
+    """
+    for path in leftovers(out, manifest):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
+    """What belongs neither to the living generation nor to the one before."""
+    kept = [manifest, *([manifest.before] if manifest.before else [])]
+    folders = [one.folder(out) for one in kept]
+    models = [one.model_folder(out) for one in kept]
+    found = [path for path in out.iterdir() if is_generation(path) and path not in folders]
+    found += [path for path in (out / MODELS).glob("*") if path not in models]
+    for one in kept:
+        found += old_indexes(out, one)
+    return sorted(found)
+
+
+def remove_old_indexes(out: Path, manifest: GalleryManifest) -> None:
+    """Delete the index files that the living one has replaced."""
+    for path in old_indexes(out, manifest):
+        path.unlink(missing_ok=True)
+
+
+def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
+    """Index files in a generation's folder that its manifest does not name."""
+    folder = manifest.folder(out)
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name.startswith(("index-", ".index-"))
+        and path.relative_to(out).as_posix() not in manifest.files
+    ]
+
+
+def keep_aside(folder: Path, path: Path) -> Path:
+    """Move a file or folder to the gallery's lost+found, under a free name. Returns where it is."""
+    home = folder / LOST_FOUND
+    home.mkdir(exist_ok=True)
+    to, number = home / path.name, 1
+    while to.exists():
+        to, number = home / f"{path.name}.{number}", number + 1
+    shutil.move(path, to)
+    return to.relative_to(folder)

@@ -1,7 +1,7 @@
-"""Vectors in one file, for other programs: numpy's npz, plain arrays that load without pickle.
+"""Write vectors for other programs: numpy's npz, plain arrays that load without pickle.
 
 vectors  float32 [n, dim]  unit vectors
-ids      <U20 [n]          by content: the same file twice has the same id twice
+ids      <U20 [n]          by content: equal files have equal ids
 files    <U.. [n]          below the folder of photos, with /
 labels   <U.. [n]          "" where a photo has none
 """
@@ -13,14 +13,14 @@ import numpy as np
 
 from deepfood.artifacts import replacing
 from deepfood.data.photo_file import ID_DIGITS, photo_id
-from deepfood.errors import SettingError, disk_full_named
+from deepfood.errors import SettingError, raising_disk_full
 from deepfood.local.embedding_cache import Embedded
 
 SUFFIX = ".npz"
 
 
 def check_vectors_file(out: Path) -> None:
-    """Refuse a place that cannot become such a file, before any work. Raises SettingError."""
+    """Raise SettingError where `out` cannot be written, before any work."""
     if out.suffix != SUFFIX:
         raise SettingError(f"--out {out}: the file's name must end in {SUFFIX}")
     if out.is_dir():
@@ -33,8 +33,8 @@ def check_vectors_file(out: Path) -> None:
 
 
 def write_vectors(found: Embedded, out: Path) -> None:
-    """Write `out` in one step, over an earlier one. Raises DiskFullError; that one is then kept."""
-    with disk_full_named(out):
+    """Write `out` atomically. Raises DiskFullError, and then keeps an earlier file."""
+    with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as file:
         np.savez(

@@ -1,13 +1,12 @@
-"""Where a photo's bytes are, and the folder of those that were added, kept by their content.
+"""Where the bytes of a photo are, and the gallery's folder of added photos, named by content.
 
-`place_of` alone says where: reading, verifying, repairing and embedding again all ask it. A photo
-that was added lies in the gallery's own folder, every other one below the photos' root, on this
-machine or in a bucket. A gallery that was pulled may have every photo in its own folder; the others
-have stayed in the bucket that the file `photos-at` names, by their content too. Wherever bytes come
-from, they count only with the photo's SHA-256.
+`place_of` is the only function that decides where. An added photo lies in the gallery's own folder,
+every other one below the photos' root, on this machine or in a bucket. A pulled gallery may have
+every photo in its own folder; the rest stay in the bucket that the file `photos-at` names, also by
+content. Bytes are accepted only if they have the photo's SHA-256.
 
-A file is written before its catalogue row is committed, and deleted after its row is gone. So that
-a crash in between leaves no file without a row, `unfinished` names those that it might concern.
+A file is written before its catalogue row is committed, and deleted after its row is gone. The file
+`unfinished` names the photos in between, so that a crash leaves no file without a row.
 """
 
 import hashlib
@@ -21,25 +20,25 @@ from pathlib import Path
 from deepfood.artifacts import read_file, sync_folder
 from deepfood.data.locate import root_named
 from deepfood.data.root import Folder, Root
-from deepfood.errors import disk_full_named
+from deepfood.errors import raising_disk_full
 from deepfood.gallery.photo import Photo
 from deepfood.local.store import Store
 
 PHOTOS = "photos"
 
-#: In a gallery that was pulled: the prefix that its photos are below, empty where they are nowhere.
+#: In a pulled gallery: the prefix that its photos are below; empty if they are nowhere.
 PHOTOS_AT = "photos-at"
 
 _UNFINISHED = "unfinished"
 _SHA256_DIGITS = 64
 
-#: Photos written at once: the file system then makes several durable in one go, ten times as many
-#: a second as one after the other.
+#: Photos written at once. The file system then flushes several together, which is ten times as fast
+#: as one after the other.
 _WRITERS = 16
 
 
 def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root, str]:
-    """What a photo lies below, and its file there."""
+    """The Root of a photo, and its file below that."""
     file = files.file(photo.sha256)
     if files.is_pulled:
         if files.path(photo.sha256).is_file():
@@ -50,7 +49,7 @@ def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root
 
 
 def reads_ahead(files: "PhotoFiles", photos_root: Root) -> int:
-    """How many reads are worth having under way, wherever `place_of` says that photos lie."""
+    """How many photos are worth reading ahead from where `place_of` finds them."""
     remote = files.remote if files.is_pulled else None
     return (remote or photos_root).reads_ahead
 
@@ -70,7 +69,7 @@ class PhotoFiles:
 
     @cached_property
     def remote(self) -> Root | None:
-        """Where photos of a gallery that was pulled have stayed, None for nowhere."""
+        """Where the photos of a pulled gallery are; None for nowhere."""
         text = read_file(self._photos_at).decode(errors="replace")
         return root_named(text) if text else None
 
@@ -82,25 +81,25 @@ class PhotoFiles:
         return self.folder / self.file(sha256)
 
     def begin(self, hashes: Iterable[str]) -> None:
-        """Note photos whose files and rows are about to come or to go; `finish` ends it."""
-        with disk_full_named(self.folder):
+        """Note photos that are about to be written or deleted, until `finish`."""
+        with raising_disk_full(self.folder):
             self.folder.mkdir(exist_ok=True)
             self._unfinished.write_text("".join(f"{one}\n" for one in hashes), encoding="ascii")
 
     def write(self, contents: Iterable[bytes]) -> None:
-        """Write photos, durable on return. Raises DiskFullError; what was written then stays."""
+        """Write photos, durable on return. Raises DiskFullError, and keeps what was written."""
         several = list(contents)
         if len(several) == 1:  # threads take longer to start
-            with disk_full_named(self.folder):
+            with raising_disk_full(self.folder):
                 for folder in self._write(several[0]):
                     sync_folder(folder)
             return
-        with disk_full_named(self.folder), ThreadPoolExecutor(_WRITERS) as pool:
+        with raising_disk_full(self.folder), ThreadPoolExecutor(_WRITERS) as pool:
             changed = {folder for some in pool.map(self._write, several) for folder in some}
             list(pool.map(sync_folder, changed))
 
     def _write(self, data: bytes) -> set[Path]:
-        """Write one photo; the folders that must be synced for it to stay."""
+        """Write one photo. Returns the folders to sync."""
         path = self.path(hashlib.sha256(data).hexdigest())
         changed = {path.parent}
         with suppress(FileExistsError):
@@ -115,20 +114,20 @@ class PhotoFiles:
         return changed
 
     def clean_up(self, store: Store) -> None:
-        """`finish` what a killed writer began.
+        """`finish` for a killed writer.
 
-        Raises ArtifactCorruptError where a file has no row, and the catalogue has been damaged: it
-        is perhaps one whose row was lost.
+        Raises ArtifactCorruptError where a file has no row and the catalogue is damaged: the row
+        may have been lost.
         """
         if not self._unfinished.exists():
             return
         noted = [one for one in self.unfinished() if len(one) == _SHA256_DIGITS]
-        if any(self.path(one).exists() and not store.keeps(one) for one in noted):
+        if any(self.path(one).exists() and not store.has_added(one) for one in noted):
             store.check_rows()
         self.finish(store)
 
     def finish(self, store: Store) -> None:
-        """Delete the files of what `begin` noted that have no row."""
+        """Delete the noted files that have no row."""
         try:
             lines = read_file(self._unfinished).decode("ascii", "replace").split()
         except FileNotFoundError:
@@ -136,13 +135,13 @@ class PhotoFiles:
         for sha256 in lines:
             path = self.path(sha256)
             path.with_name(f".{path.name}.new").unlink(missing_ok=True)
-            # A line may be cut off, by a crash while it was written; no file of it is there yet.
-            if len(sha256) == _SHA256_DIGITS and not store.keeps(sha256):
+            # A crash may have cut off a line; its file does not exist yet.
+            if len(sha256) == _SHA256_DIGITS and not store.has_added(sha256):
                 path.unlink(missing_ok=True)
         self._unfinished.unlink()
 
     def unfinished(self) -> set[str]:
-        """Names of files that a writer has begun to write or to delete: they may have no row."""
+        """Names of files that are being written or deleted: they may have no row."""
         try:
             noted = read_file(self._unfinished).decode("ascii", "replace").split()
         except FileNotFoundError:
@@ -150,6 +149,6 @@ class PhotoFiles:
         return {*noted, *(f".{name}.new" for name in noted)}
 
     def all(self) -> Iterator[Path]:
-        """Every file that is there, by name, whether it belongs there or not."""
+        """Every file in the folder, by name, whether it belongs there or not."""
         found = sorted(self.folder.rglob("*"))
         return (path for path in found if path != self._unfinished and not path.is_dir())

@@ -1,4 +1,4 @@
-"""Calibrate a gallery that is there already, on photos that it does not hold."""
+"""Calibrate an existing gallery on photos that it does not hold."""
 
 from pathlib import Path
 
@@ -9,19 +9,21 @@ from deepfood.local.manifest import GalleryManifest
 from deepfood.model import Model
 
 
-def recalibrate(folder: Path, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
-    """Calibrate the gallery on the photos `asked`, and commit its manifest.
+def recalibrate(
+    folder: Path, held_out: Labelled, model: Model, *, quiet: bool = False
+) -> Calibration:
+    """Calibrate the gallery on the photos `held_out`, and commit its manifest.
 
-    Raises DatasetError where they are too few, an ArtifactError, or DiskFullError; the gallery then
+    Raises DatasetError where they are too few, an ArtifactError, or DiskFullError. The gallery then
     stays as it was.
     """
-    GalleryManifest.read(folder)  # before the lock, which would make the folder
+    GalleryManifest.read(folder)  # before the lock, which would create the folder
     with only_writer(folder), Gallery.open(folder, model) as gallery:
         known, vectors, rows = gallery.photos()
         own = Labelled(
             vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
         )
-        calibration = calibrate(own, model.trained_on, asked, quiet=quiet)
+        calibration = calibrate(own, model.trained_on, held_out, quiet=quiet)
         changed = {"calibration": calibration, "uncalibrated": None}
         gallery.manifest.model_copy(update=changed).write(folder)
     return calibration

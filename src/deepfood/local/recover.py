@@ -1,8 +1,8 @@
-"""The catalogue and the journal, brought together again after a crash or a power cut.
+"""Bring catalogue and journal together after a crash or a power cut.
 
-A change is in the journal before it is in the catalogue, so the catalogue may lack the newest
-records: whoever opens a gallery next takes them in. A journal that lacks what the catalogue
-contains is damaged, and nothing is done by it.
+A change is written to the journal before the catalogue, so the catalogue may lack the newest
+records: the next process that opens the gallery applies them. A journal that lacks what the
+catalogue contains is damaged, and is not applied.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from deepfood.local.store import Store
 def open_to_change(
     folder: Path, manifest: GalleryManifest, by: str = ""
 ) -> Iterator[FollowingStore]:
-    """The living Store with its journal, for the holder of the lock; caught up with the journal.
+    """Open the living Store, with all of its journal applied, for the holder of the write lock.
 
     Raises an ArtifactError.
     """
@@ -45,7 +45,7 @@ def open_to_change(
 
 
 def replay(store: FollowingStore, journal: Journal, embed: Embed) -> int:
-    """Take in the records that a catalogue lacks; how many these were. Raises an ArtifactError."""
+    """Apply the records that a catalogue lacks; how many these were. Raises an ArtifactError."""
     known, head = _heads(store, journal)
     if head == known:
         return 0
@@ -61,12 +61,12 @@ def replay(store: FollowingStore, journal: Journal, embed: Embed) -> int:
 
 
 def check_head(store: Store, journal: Journal) -> Head:
-    """The journal's head. Raises ArtifactCorruptError where it lacks what the catalogue has."""
+    """The journal's head. Raises ArtifactCorruptError where it is behind the catalogue."""
     return _heads(store, journal)[1]
 
 
 def _heads(store: Store, journal: Journal) -> tuple[Head, Head]:
-    """The catalogue's head, and the journal's, which is checked."""
+    """The heads of the catalogue and of the journal, which is checked."""
     known, head = store.state().head, journal.head()
     if head.number < known.number or (head.number == known.number and head != known):
         raise ArtifactCorruptError(
@@ -77,9 +77,9 @@ def _heads(store: Store, journal: Journal) -> tuple[Head, Head]:
 
 
 def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store) -> None:
-    """For who opens a gallery to read: have the records taken in that its catalogue lacks.
+    """Apply the records that the catalogue lacks, before a gallery is read.
 
-    Raises ArtifactCorruptError where they cannot be.
+    Raises ArtifactCorruptError where they cannot be applied.
     """
     journal = Journal(folder)
     known, head = _heads(store, journal)
@@ -91,7 +91,7 @@ def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store)
                 with open_to_change(folder, manifest):
                     pass
     except ArtifactBusyError:
-        return  # a writer is at it
+        return  # a writer is doing it
     except ArtifactError as error:
         lacking = journal.head().number - store.state().head.number
         raise ArtifactCorruptError(

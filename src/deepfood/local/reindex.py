@@ -1,7 +1,7 @@
-"""Take the tail into the index: in the background, beside a writer and readers.
+"""Index the tail, in the background, beside a writer and readers.
 
-Rows that were added since the index was written, its tail, are scanned at each search. When there
-are many, a new file of the index is written, which covers them too, and committed.
+Rows that were added after the index was written form its tail, which each search scans. When there
+are many, a new index that covers them is written and committed.
 """
 
 import contextlib
@@ -10,26 +10,30 @@ from pathlib import Path
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
-from deepfood.errors import ArtifactBusyError, ArtifactError, disk_full_named
+from deepfood.errors import ArtifactBusyError, ArtifactError, raising_disk_full
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.local.assemble import index_files
-from deepfood.local.leftovers import old_indexes, remove_old_indexes
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest, index_path
+from deepfood.local.manifest import (
+    GalleryManifest,
+    index_path,
+    old_indexes,
+    remove_old_indexes,
+)
 from deepfood.local.snapshot import Snapshot, check_vectors
 from deepfood.locks import held
 from deepfood.progress import bar
 
-#: Scanning so many rows takes about a millisecond; for large galleries it is a 200th of all.
+#: A tail of this many rows is scanned in about a millisecond; in large galleries, a 200th of all.
 TAIL_ROWS, TAIL_SHARE = 1000, 1 / 200
 
 _LOCK = ".reindex.lock"
-#: How long a commit waits for a writer; a build may take longer, and then makes an index anyway.
+#: How long a commit waits for a writer. A build may take longer, and makes a new index anyway.
 _WAIT_S = 30.0
 
 
 def wants_reindex(now: Snapshot) -> bool:
-    """Whether the tail is so long that searching gets slow."""
+    """Whether the tail is long enough to slow searches down."""
     spec = _spec(now)
     if spec.kind != now.manifest.index.kind:
         return True
@@ -40,11 +44,11 @@ def wants_reindex(now: Snapshot) -> bool:
 
 
 def reindex(folder: Path, *, quiet: bool = False) -> bool:
-    """Write an index of all rows there are now, and commit it; False where somebody else does.
+    """Write an index of all rows, and commit it. False where another process does so.
 
-    Nobody waits meanwhile: only the commit takes the lock. Vectors, and the index that is grown,
-    are compared with their checksums however large they are, since what is made of them gets a new
-    one. Raises ArtifactError, DiskFullError.
+    Only the commit takes the write lock. Vectors, and an index that is extended, are compared with
+    their checksums whatever their size, as the result gets a new checksum. Raises ArtifactError,
+    DiskFullError.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -84,7 +88,7 @@ def _reindex(folder: Path, quiet: bool) -> bool:
         if grows:
             manifest.check_every_byte(folder)
         with (
-            disk_full_named(folder),
+            raising_disk_full(folder),
             bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
         ):
             if grows:
@@ -108,9 +112,9 @@ def _reindex(folder: Path, quiet: bool) -> bool:
 
 
 def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
-    """Delete files of an index that was killed before its commit; one that is at work is left be.
+    """Delete index files of a process that was killed before its commit.
 
-    For who has the writer's lock: `manifest` is the living one.
+    For the holder of the write lock; `manifest` is the living one.
     """
     if not old_indexes(folder, manifest):
         return
@@ -119,7 +123,7 @@ def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
 
 
 def _spec(now: Snapshot) -> IndexSpec:
-    """The index that so many photos want."""
+    """The index that fits the number of photos."""
     spec = now.manifest.index
     if now.manifest.index_by_size:
         spec = spec.model_copy(update={"kind": "auto"})

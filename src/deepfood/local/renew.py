@@ -1,9 +1,9 @@
-"""A new generation of a gallery, made beside the living one: with another Model, or without holes.
+"""Make a new generation beside the living one: with another Model, or without holes.
 
-A Successor is filled in `renewing/` while the gallery is searched and changed; what is finished
-there stays when it is stopped or killed. Only the end takes the lock: what changed meanwhile is
-taken over, and the manifest's rename makes it the gallery. `reembed` keeps the generation before,
-so that `rollback` can go back to it.
+A Successor is filled in `renewing/` while the gallery is searched and changed. Finished work stays
+there if the process stops. Only the end takes the write lock: it takes over the last changes, and
+the rename of the manifest makes the Successor the gallery. `reembed` keeps the generation before,
+so that `rollback` can return to it.
 """
 
 import contextlib
@@ -21,20 +21,25 @@ from deepfood.errors import (
     ArtifactError,
     ArtifactMissingError,
     DatasetError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
 from deepfood.index import INDEXES, Storage
 from deepfood.local.assemble import calibrate_store
-from deepfood.local.catch_up import Vectors, catch_up, copy_vectors
+from deepfood.local.catch_up import VectorsOf, catch_up, copy_vectors
 from deepfood.local.checkpoints import checkpoint_if_long
 from deepfood.local.gallery import Gallery
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import remove_leftovers
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.local.manifest import (
+    GalleryManifest,
+    generation_folder,
+    index_path,
+    keep_model,
+    remove_leftovers,
+)
 from deepfood.local.recover import check_head
 from deepfood.local.snapshot import Snapshot, open_store
 from deepfood.local.store import Store
@@ -43,13 +48,13 @@ from deepfood.locks import held
 from deepfood.model import Model
 from deepfood.progress import bar
 
-#: Unfinished work, which the same command goes on with.
+#: Holds unfinished work, which the same command continues.
 RENEWING = "renewing"
-#: Names the Model and the storage that the work in a folder is for; gone once it is committed.
+#: Names the Model and storage of the work in its folder; deleted after the commit.
 _MARK = "renewing-with"
 _LOCK = ".renew.lock"
 
-#: Fewer holes are not worth the copying.
+#: `compact` pays off from so many holes.
 LEAST_HOLES = 1000
 
 #: How long a commit waits for a writer; a build may take longer.
@@ -67,9 +72,9 @@ def reembed(
 ) -> RenewReport[GalleryManifest]:
     """Embed the gallery's photos with another Model, and make the result the gallery.
 
-    Without `swap` only the work is done. A photo that cannot be read any more refuses the swap,
-    but with `drop_unreadable`. Raises DatasetError, an ArtifactError or DiskFullError; the gallery
-    stays as it was, and what was embedded is kept for the next time.
+    Without `swap` the vectors are only made and kept. An unreadable photo prevents the swap unless
+    `drop_unreadable` is set. Raises DatasetError, an ArtifactError or DiskFullError; the gallery
+    then stays as it was, and what was embedded is kept for the next run.
     """
     started = time.monotonic()
     living = GalleryManifest.read(folder)
@@ -81,30 +86,32 @@ def reembed(
     def vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(gallery, photos, embedder)
 
-    work = _Renewal(folder, model, vectors, "embedding", photos_root, quiet)
-    return work.run(swap=swap, same_model=False, drop_unreadable=drop_unreadable)
+    work = _Renewal(
+        folder, model, vectors, "embedding", same_model=False, photos_root=photos_root, quiet=quiet
+    )
+    return work.run(swap=swap, drop_unreadable=drop_unreadable)
 
 
 def wants_compact(now: Snapshot, share: float) -> bool:
-    """Whether more than this share of the rows are holes; never for 0."""
+    """Whether more than this share of the rows are holes; 0 means never."""
     rows = len(now.alive)
     holes = rows - now.count
     return bool(share and now.count) and holes >= LEAST_HOLES and holes > share * rows
 
 
 def leaves_work(folder: Path, model: Model) -> bool:
-    """Whether `compact` would delete what a stopped `reembed` has embedded so far."""
+    """Whether `compact` would delete the work of a stopped `reembed`."""
     mark = folder / RENEWING / _MARK
     return mark.is_file() and mark.read_text(encoding="ascii").split()[0] != model.fingerprint
 
 
 def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[GalleryManifest]:
-    """Drop the holes that removed photos left. `model` is the gallery's own.
+    """Drop the holes of removed photos. `model` is the gallery's own.
 
-    The generation before stays, if there is one. Raises what `reembed` raises.
+    The generation before stays. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, copy_vectors, "copying", None, quiet)
-    return work.run(swap=True, same_model=True, drop_unreadable=False)
+    work = _Renewal(folder, model, copy_vectors, "copying", same_model=True, quiet=quiet)
+    return work.run(swap=True, drop_unreadable=False)
 
 
 @contextlib.contextmanager
@@ -115,7 +122,7 @@ def only_renewal(folder: Path) -> Iterator[None]:
     )
     with contextlib.ExitStack() as stack:
         try:
-            with disk_full_named(folder):
+            with raising_disk_full(folder):
                 stack.enter_context(held(folder / _LOCK, busy))
         except PermissionError as error:
             raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
@@ -123,7 +130,7 @@ def only_renewal(folder: Path) -> Iterator[None]:
 
 
 def open_work(folder: Path) -> Store:
-    """What has been embedded so far, to read. Raises ArtifactMissingError where nothing has."""
+    """Open unfinished work to read. Raises ArtifactMissingError where there is none."""
     mark = folder / RENEWING / _MARK
     if not mark.is_file():
         raise ArtifactMissingError(f"{folder} is not being embedded again")
@@ -132,97 +139,109 @@ def open_work(folder: Path) -> Store:
 
 
 class _Renewal:
+    """One run of `reembed`, or of `compact`, which has the `same_model`."""
+
     def __init__(
         self,
         folder: Path,
         model: Model,
-        vectors: Vectors,
+        vectors: VectorsOf,
         what: str,
-        photos_root: Path | str | None,
+        *,
+        same_model: bool,
+        photos_root: Path | str | None = None,
         quiet: bool,
     ) -> None:
         self.folder = folder
         self.model = model
         self.work = folder / RENEWING
+        self.journal = Journal(folder)
         self.quiet = quiet
         self._vectors, self._what, self._photos_root = vectors, what, photos_root
+        self._same_model = same_model
 
-    def run(
-        self, *, swap: bool, same_model: bool, drop_unreadable: bool
-    ) -> RenewReport[GalleryManifest]:
+    def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[GalleryManifest]:
         started = time.monotonic()
-        folder, model, journal = self.folder, self.model, Journal(self.folder)
-
-        def fill(passes: int) -> tuple[int, Lost]:
-            return catch_up(
-                successor,
-                folder,
-                self._vectors,
-                what=self._what,
-                passes=passes,
-                model=model if same_model else None,
-                photos_root=self._photos_root,
-                quiet=self.quiet,
-            )
-
+        folder = self.folder
         with only_renewal(folder):
             living = GalleryManifest.read(folder)
             with contextlib.closing(self._open(living)) as successor:
-                made, lost = fill(PASSES)
+                made, lost = self._fill(successor, PASSES)
                 if not swap:
                     seconds = time.monotonic() - started
                     return RenewReport(living, successor.count(), made, lost, seconds, False)
                 refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
                 if not successor.count():
                     raise DatasetError(f"{folder} has no photos: build it, or add some")
-                successor.follow_said(journal)
-                manifest = self._index(successor, living)
-                if not same_model:
-                    calibration, why_not = calibrate_store(successor, model, quiet=self.quiet)
-                    made_again = {"calibration": calibration, "uncalibrated": why_not}
-                    manifest = manifest.model_copy(update=made_again)
-                made += fill(1)[0]  # what was added while that took its time
-                successor.follow_said(journal)
+                successor.follow_edits(self.journal)
+                manifest = self._calibrated(self._index(successor, living), successor)
+                made += self._fill(successor, 1)[0]  # what was added while that took its time
+                successor.follow_edits(self.journal)
                 with only_writer(folder, WAIT_S):
-                    more, lost = fill(2)
+                    more, lost = self._fill(successor, 2)
                     refuse_lost(folder, lost, drop_unreadable=drop_unreadable)
-                    living = GalleryManifest.read(folder)
-                    with contextlib.closing(open_store(folder, living)) as store:
-                        check_head(store, journal)
-                        successor.follow(store, journal, [photo for photo, _ in lost])
-                    checkpoint_if_long(journal, successor.follow_said(journal))
+                    living = self._follow_to_the_end(successor, lost)
                     count, took_over = successor.count(), (living.generation, successor.seq())
                     successor.close()
-                    before = living.before if same_model else living.alone
                     manifest = manifest.model_copy(update={"took_over": took_over})
-                    manifest = self._commit(manifest, living, before)
+                    manifest = self._commit(manifest, living)
         seconds = time.monotonic() - started
         return RenewReport(manifest, count, made + more, lost, seconds, True)
 
-    def _open(self, living: GalleryManifest) -> Successor:
-        """The unfinished work of an earlier run, if it was with the same Model and storage.
+    def _fill(self, successor: Successor, passes: int) -> tuple[int, Lost]:
+        """Make the vectors that the Successor lacks: how many, and the photos without one."""
+        return catch_up(
+            successor,
+            self.folder,
+            self._vectors,
+            what=self._what,
+            passes=passes,
+            model=self.model if self._same_model else None,
+            photos_root=self._photos_root,
+            quiet=self.quiet,
+        )
 
-        It may have lain here for days: what was altered meanwhile is made again.
+    def _follow_to_the_end(self, successor: Successor, lost: Lost) -> GalleryManifest:
+        """Take over all that the living gallery has, under the lock; its manifest."""
+        living = GalleryManifest.read(self.folder)
+        with contextlib.closing(open_store(self.folder, living)) as store:
+            check_head(store, self.journal)
+            successor.follow(store, self.journal, [photo for photo, _ in lost])
+        checkpoint_if_long(self.journal, successor.follow_edits(self.journal))
+        return living
+
+    def _calibrated(self, manifest: GalleryManifest, successor: Successor) -> GalleryManifest:
+        """The manifest with a calibration for the new Model."""
+        if self._same_model:
+            return manifest
+        calibration, why_not = calibrate_store(successor, self.model, quiet=self.quiet)
+        changed = {"calibration": calibration, "uncalibrated": why_not}
+        return manifest.model_copy(update=changed)
+
+    def _open(self, living: GalleryManifest) -> Successor:
+        """Open the work of an earlier run with the same Model and storage, else begin anew.
+
+        Rows that were altered meanwhile become holes, and are made again.
         """
         folder, dimension = self.folder, self.model.manifest.dimension
         wanted = f"{self.model.fingerprint} {dimension} {living.storage}"
         killed = generation_folder(folder, living.next_generation)
         if not self.work.exists() and (killed / _MARK).is_file():
-            with only_writer(folder, WAIT_S):  # an earlier run was killed just before its commit
+            with only_writer(folder, WAIT_S):  # the earlier run was killed just before its commit
                 killed.rename(self.work)
         mark = self.work / _MARK
         if mark.is_file() and mark.read_text(encoding="ascii") == wanted:
             with contextlib.suppress(ArtifactCorruptError, ArtifactMissingError):
-                return _known_whole(Successor.open(self.work, dimension, living.storage))
+                return _with_sound_rows(Successor.open(self.work, dimension, living.storage))
         shutil.rmtree(self.work, ignore_errors=True)
         successor = Successor.open(self.work, dimension, living.storage)
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             successor.one_photo_for_each_content()
             mark.write_text(wanted, encoding="ascii")
         return successor
 
     def _index(self, successor: Successor, living: GalleryManifest) -> GalleryManifest:
-        """Write an index of the rows that there are; the manifest that names it."""
+        """Index the rows that there are. Returns a manifest that names the index."""
         spec = living.index
         if living.index_by_size:
             spec = spec.model_copy(update={"kind": "auto"})
@@ -235,7 +254,7 @@ class _Renewal:
         files = {}
         if kind.suffix:
             with (
-                disk_full_named(self.folder),
+                raising_disk_full(self.folder),
                 bar(f"indexing ({spec.kind})", " vectors", covered, quiet=self.quiet) as progress,
             ):
                 kind.build(vectors, path, spec, progress.update)
@@ -251,21 +270,20 @@ class _Renewal:
         }
         return living.model_copy(update=changed)
 
-    def _commit(
-        self, manifest: GalleryManifest, living: GalleryManifest, before: GalleryManifest | None
-    ) -> GalleryManifest:
+    def _commit(self, manifest: GalleryManifest, living: GalleryManifest) -> GalleryManifest:
+        """Make the Successor the gallery, its manifest last."""
         folder = self.folder
         keep_model(folder, self.model)
         changed = {
             "generation": living.next_generation,
             "photos_root": living.photos_root,
-            "before": before,
+            "before": living.before if self._same_model else living.alone,
         }
         manifest = manifest.model_copy(update=changed)
         home = manifest.folder(folder)
         files = {f"{home.name}/{name}": record for name, record in manifest.files.items()}
         manifest = manifest.model_copy(update={"files": files})
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             sync_folder(self.work)
             shutil.rmtree(home, ignore_errors=True)  # of a build that was killed
             self.work.rename(home)
@@ -276,8 +294,8 @@ class _Renewal:
         return manifest
 
 
-def _known_whole(successor: Successor) -> Successor:
-    """With holes where vectors are altered. Raises ArtifactCorruptError for an altered row."""
+def _with_sound_rows(successor: Successor) -> Successor:
+    """Make holes of altered vectors. Raises ArtifactCorruptError for an altered row."""
     try:
         successor.check_rows()
         successor.make_holes(successor.altered_vectors(successor.vectors()))

@@ -1,6 +1,6 @@
-"""Mend what `verify` finds wrong, as far as journal and photos are still there to do it from.
+"""Repair what `verify` finds, as far as journal and photos allow.
 
-Nothing is deleted that is not there twice: what cannot be put to use is moved to `lost+found/`.
+Nothing is deleted that does not exist twice: what cannot be used is moved to `lost+found/`.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from deepfood.errors import (
     ArtifactFormatError,
     ArtifactMissingError,
     PhotoError,
-    said_by_system,
+    system_error_text,
 )
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
@@ -33,14 +33,15 @@ from deepfood.local.assemble import index_files
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import keep_aside, remove_old_indexes
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
     AnyGalleryManifest,
     GalleryManifest,
     index_path,
+    keep_aside,
     keep_model,
     manifest_copies,
+    remove_old_indexes,
 )
 from deepfood.local.photo_files import PhotoFiles, place_of
 from deepfood.local.salvage import count_anew, salvage
@@ -50,7 +51,7 @@ from deepfood.local.verify import Fault, find_faults
 from deepfood.model import Model
 from deepfood.progress import bar
 
-#: What one round mends may show what was hidden behind it.
+#: The repairs of one round may reveal further faults.
 _ROUNDS = 4
 
 
@@ -62,12 +63,11 @@ def repair(
     *,
     quiet: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """Mend the gallery: what was done, a line each, and what is still wrong.
+    """Repair the gallery. Returns what was done, a line each, and the remaining faults.
 
-    One of an earlier format is first brought to that of today.
-
-    A missing Model is taken from `models`, if it is among them; `open_embedder` is called only
-    where a photo must be embedded again. Raises ArtifactBusyError where it is being written.
+    A gallery of an earlier format is upgraded first. A missing Model is taken from `models`, if it
+    is there. `open_embedder` is called only where a photo must be embedded again. Raises
+    ArtifactBusyError where another process is writing.
     """
     with only_writer(folder):
         done = [*_manifest_again(folder), *upgrade(folder, photos_root)]
@@ -83,7 +83,7 @@ def repair(
 
 
 def _manifest_again(folder: Path) -> list[str]:
-    """Put the copy of a manifest into its place where that cannot be read."""
+    """Restore an unreadable manifest from its copy."""
     try:
         AnyGalleryManifest.read(folder)
     except (ArtifactMissingError, ArtifactCorruptError, ArtifactFormatError) as error:
@@ -121,7 +121,7 @@ class _Mender:
         self._journal = Journal(folder)
 
     def mend(self, faults: Sequence[Fault]) -> list[str]:
-        """What was done about them, a line each."""
+        """Repair faults. Returns what was done, a line each."""
         wanted = {fault.mend for fault in faults}
         done: list[str] = []
         if "model" in wanted and self._model is not None:
@@ -136,9 +136,9 @@ class _Mender:
         except ArtifactError as error:
             done.append(f"the catalogue is left as it is: {error}")
         except OSError as error:
-            done.append(f"the catalogue is left as it is: {said_by_system(error)}")
+            done.append(f"the catalogue is left as it is: {system_error_text(error)}")
         if "index" in wanted and not any(fault.mend == "vector" for fault in faults):
-            done.append(self._write_index())  # else of altered vectors: in the next round
+            done.append(self._write_index())  # else the next round, once the vectors are repaired
         return done
 
     def _salvage(self) -> list[str]:
@@ -160,7 +160,7 @@ class _Mender:
             for fault in faults:
                 if line := self._mend_one(store, fault, seen):
                     done.append(line)
-            if {"said", "aside", "journal", "state", "row", "sums"} & {
+            if {"edits", "aside", "journal", "state", "row", "sums"} & {
                 fault.mend for fault in faults
             }:
                 store.follow_journal(fold_of(self._journal), self._embed_added)
@@ -198,8 +198,8 @@ class _Mender:
         return None
 
     def _look_again(self, store: FollowingStore, row: int) -> str | None:
-        """Embed a row's photo again, and write its vector and what the catalogue says of it."""
-        entry = store.entry_as_it_stands(row)
+        """Embed the photo of a row again, and write its vector and row."""
+        entry = store.row_entry(row)
         if entry is None:
             return None
         for added in (True, False):
@@ -218,7 +218,7 @@ class _Mender:
         return None
 
     def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
-        """The vectors of photos that were added. Raises ArtifactCorruptError."""
+        """The vectors of added photos. Raises ArtifactCorruptError."""
         vectors = []
         for photo in photos:
             one = self._embedded(photo)
@@ -256,7 +256,7 @@ class _Mender:
         return f"{path.name} is kept in {keep_aside(self._folder, path)}: it is of no use"
 
     def _write_index(self) -> str:
-        """Build the index of all rows from the vectors, and commit it."""
+        """Build the index of all rows, and commit it."""
         folder, manifest = self._folder, self._manifest
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
         vectors = store.vectors()

@@ -1,36 +1,37 @@
-"""What is left of a damaged journal, or of a catalogue's own counts, made whole again."""
+"""Restore a damaged journal, or the state of a catalogue, from what is left."""
 
 import contextlib
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import sync_folder, write_atomically
 from deepfood.errors import ArtifactCorruptError, ArtifactError
-from deepfood.gallery.fold import Fold, Said, facts_of, text_of
+from deepfood.gallery.fold import Fold, ManualEdits, addition_of, edits_to_json
 from deepfood.gallery.photo import REMOVED, Photo, crc_of
 from deepfood.gallery.record import BEGINNING, Record
 from deepfood.local.checkpoints import followed
 from deepfood.local.connections import unusable
 from deepfood.local.journal import JOURNAL, Journal
-from deepfood.local.leftovers import LOST_FOUND
+from deepfood.local.manifest import LOST_FOUND
 from deepfood.local.store import State, Store
 from deepfood.local.sums import sum_again
 
-#: Where a journal is made again.
+#: The folder of a journal that is being restored.
 SALVAGING = "salvaging"
 #: Photos in one record.
 _BATCH = 500
 
 
 def salvage(folder: Path, store: Store | None, by: str) -> list[str]:
-    """Make a damaged journal whole from its readable records and the catalogue.
+    """Restore a damaged journal from its readable records and the catalogue.
 
-    Its whole beginning stays. The damaged one is kept in lost+found, and what its rest came to is
-    written anew: by its readable records, and where the catalogue is sound, by what that says.
-    `store` is None where there is no catalogue any more. What was done, a line each.
+    The records before the damage stay. The state after it is written as new records: by the
+    readable ones, and by the catalogue where that is sound. `store` is None where there is no
+    catalogue. The damaged journal is kept in lost+found. Returns what was done, a line each.
     """
     _put_back(folder)
     journal = Journal(folder)
@@ -51,7 +52,7 @@ def salvage(folder: Path, store: Store | None, by: str) -> list[str]:
             f"neither {journal.folder} nor the catalogue can be read: restore one from a copy"
         )
     if store is not None:
-        _believe(store, after)
+        _take_from_catalogue(store, after)
     for record in newer:
         lines += _apply(after, record, journal)
     new = _begun_again(folder, journal, whole.head.number, by)
@@ -70,8 +71,8 @@ def _apply(fold: Fold, record: Record, journal: Journal) -> list[str]:
     return []
 
 
-def _believe(store: Store, fold: Fold) -> None:
-    """Have a fold say what the catalogue says, wherever that is as it was written."""
+def _take_from_catalogue(store: Store, fold: Fold) -> None:
+    """Update a fold with the sound rows of the catalogue."""
     try:
         declared = store.attributes.declared()
     except ArtifactCorruptError:
@@ -81,9 +82,9 @@ def _believe(store: Store, fold: Fold) -> None:
     there = set()
     for row, photo in store.sound_rows():
         there.add(photo.sha256)
-        values, altered = store.attributes.as_they_stand([row])
+        values, altered = store.attributes.read_sound([row])
         if not altered:
-            fold.put(photo.sha256, _said(photo, values[row], fold[photo.sha256]))
+            fold.put(photo.sha256, _edits(photo, values[row], fold[photo.sha256]))
     for left_out in store.sound_skipped():
         sha256 = left_out.same_as
         if left_out.reason == REMOVED and sha256 and fold[sha256].removed is None:
@@ -93,41 +94,40 @@ def _believe(store: Store, fold: Fold) -> None:
     for name in fold.definitions.keys() - declared:
         fold.drop(name)
     for sha256 in {*fold, *store.absent_hashes()} - there:
-        said, absent = fold[sha256], store.absent(sha256)
+        edits, absent = fold[sha256], store.absent(sha256)
         if absent is not None:
             fold.put(sha256, absent)
-        elif said.added is not None:  # the record of its removal is lost
-            fold.put(sha256, _removed(said.added))
+        elif edits.added is not None:  # the record of its removal was lost
+            fold.put(sha256, _removed(edits.added))
 
 
-def _removed(about: Mapping[str, Any]) -> Said:
-    return Said(removed={name: about[name] for name in ("file", "bytes", "modified_ns")})
+def _removed(about: Mapping[str, Any]) -> ManualEdits:
+    return ManualEdits(removed={name: about[name] for name in ("file", "bytes", "modified_ns")})
 
 
 def _is_complete(store: Store) -> bool:
-    """Whether what a catalogue lacks was never there, or was taken away."""
+    """Whether no row of the catalogue is missing or altered."""
     try:
         store.holes()
         store.check_sum("absent")
-        return all(whole for _, _, whole in store.rows_as_they_stand())
+        return all(whole for _, _, whole in store.all_rows())
     except ArtifactCorruptError:
         return False
 
 
-def _said(photo: Photo, values: dict[str, Any], before: Said) -> Said:
-    by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
-    edit = {name: getattr(photo, name) for name in by_hand}
+def _edits(photo: Photo, values: dict[str, Any], before: ManualEdits) -> ManualEdits:
+    """The edits that a sound row shows; `before` are those that the readable records show."""
     added = None
     if photo.added:
-        facts = facts_of(photo, {})
+        facts = addition_of(photo, {})
         added = {name: facts[name] for name in facts if name != "sha256"}
         if before.added is not None:  # as it was added, not as it was edited since
             added = dict(before.added)
-    return Said(by_hand=by_hand, attributes=values, added=added, **edit)
+    return replace(ManualEdits.from_photo(photo, values), added=added)
 
 
 def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
-    """A new journal in `salvaging/`, with the records up to number `last`, and all tables."""
+    """A new journal in `salvaging/`, with the records up to number `last` and all tables."""
     shutil.rmtree(folder / SALVAGING, ignore_errors=True)
     new = Journal(folder / SALVAGING)
     (new.folder / "tables").mkdir(parents=True)
@@ -147,7 +147,7 @@ def _begun_again(folder: Path, journal: Journal, last: int, by: str) -> Journal:
 
 
 def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
-    """Records of all that is so `after`, and is not said by the `whole` beginning."""
+    """Append records that lead from the fold `whole` to the fold `after`."""
     declared = {
         name: {"type": one.type, "safety": one.safety}
         for name, one in after.definitions.items()
@@ -168,14 +168,14 @@ def _write_rest(new: Journal, whole: Fold, after: Fold, by: str) -> None:
     ]
     for start in range(0, len(changed), _BATCH):
         photos = [
-            {"sha256": sha256, "said": text_of(after[sha256])}
+            {"sha256": sha256, "said": edits_to_json(after[sha256])}
             for sha256 in changed[start : start + _BATCH]
         ]
         new.append("restore", by, {"photos": photos})
 
 
 def _keep_aside(folder: Path, journal: Journal) -> Path:
-    """Move the damaged journal, as it is, to lost+found."""
+    """Move the damaged journal to lost+found, unchanged."""
     home, number = folder / LOST_FOUND / JOURNAL, 1
     while home.exists():
         home, number = home.with_name(f"{JOURNAL}.{number}"), number + 1
@@ -186,7 +186,7 @@ def _keep_aside(folder: Path, journal: Journal) -> Path:
 
 
 def _put_back(folder: Path) -> None:
-    """Let the new journal take the place of the old one, once that was moved away."""
+    """Move the new journal into place, once the old one was moved away."""
     new = Journal(folder / SALVAGING)
     if new.is_there and not (folder / JOURNAL).exists():
         new.folder.rename(folder / JOURNAL)
@@ -195,9 +195,9 @@ def _put_back(folder: Path) -> None:
 
 
 def count_anew(catalogue: Path) -> str:
-    """Write a catalogue's state and list of changes anew, from its rows.
+    """Rewrite the state and the list of changes of a catalogue from its rows.
 
-    The newest record that it contains is not known then: the journal is followed from scratch.
+    The newest record that it contains is then unknown: the journal is applied from the start.
     """
     try:
         with contextlib.closing(sqlite3.connect(catalogue)) as db, db:
@@ -220,7 +220,7 @@ def count_anew(catalogue: Path) -> str:
 
 
 def _notes(rows: set[int], next_row: int, seen: int) -> Iterator[tuple[int, int, str, int]]:
-    """A removal for each hole, and so many notes more that readers notice that there is news."""
+    """A removal for each hole, and enough further notes for readers to notice a change."""
     holes = sorted(set(range(next_row)) - rows)
     changes = [(row, "remove") for row in holes]
     anyone = min(rows, default=0)

@@ -1,19 +1,20 @@
-"""The rows that a filter lets pass, as masks."""
+"""Select rows by a filter, as masks."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.gallery.filter_tree import Filter, Known, Mask, left_out_note, spelling_note
+from deepfood.gallery.filter_tree import Filter, IsKnown, left_out_note, spelling_note
+from deepfood.index import Mask
 from deepfood.local.attributes import Attributes
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The photos that a filter lets pass: `mask` bool [rows].
+    """The rows that pass a filter: `mask` bool [rows].
 
-    `unknown` of those left out might pass, had they a value of the safety attributes asked for;
-    `notes` say so, in sentences for people.
+    `unknown` counts those left out for want of a value of a safety attribute. `notes` say so, in
+    sentences for people.
     """
 
     mask: Mask
@@ -22,13 +23,13 @@ class Selection:
 
 
 def select(where: Filter, attributes: Attributes, rows: int) -> Selection:
-    """The photos that pass, among rows 0 to `rows`.
+    """Select among rows 0 to `rows`.
 
-    Raises FilterError for an attribute that there is none of, or a comparison that its type
-    does not have; QueryError where it takes too long.
+    Raises FilterError for an unknown attribute, or a comparison that does not fit its type;
+    QueryError where it takes too long.
     """
     with attributes.snapshot() as now:
-        comparisons = [one for one in where.leaves() if not isinstance(one, Known)]
+        comparisons = [one for one in where.leaves() if not isinstance(one, IsKnown)]
         for leaf in where.leaves():
             leaf.check(now)
         true, possible = where.evaluate(now, rows)

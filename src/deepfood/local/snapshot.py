@@ -1,4 +1,4 @@
-"""A Snapshot: what a reader sees of a gallery at one moment, for as long as a search takes."""
+"""A Snapshot: a consistent view of a gallery at one moment."""
 
 import contextlib
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ from deepfood.local.manifest import GalleryManifest
 from deepfood.local.recover import catch_up_with_journal
 from deepfood.local.store import Store
 
-Stamp = tuple[int, int, int]
+ManifestStamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One generation up to change number `seq`; `alive` bool [rows] is False for holes."""
+    """One generation up to change number `seq`. `alive` bool [rows] is False for holes."""
 
-    stamp: Stamp
+    stamp: ManifestStamp
     manifest: GalleryManifest
     store: Store
     vectors: VectorFile
@@ -34,12 +34,12 @@ class Snapshot:
 
     @classmethod
     def open(cls, folder: Path, *, contents: bool = True) -> Self:
-        """Open what the manifest names now, whoever replaces it meanwhile.
+        """Open the generation that the manifest names, also while it is being replaced.
 
-        `contents` reads every byte of a small gallery and compares. Raises ArtifactError.
+        `contents` checks every byte of a small gallery. Raises ArtifactError.
         """
         while True:
-            stamp = stamp_of(folder)
+            stamp = manifest_stamp(folder)
             try:
                 manifest = GalleryManifest.read(folder)
                 store = open_store(folder, manifest)
@@ -50,14 +50,20 @@ class Snapshot:
                     opened.pop_all()
                     return snapshot
             except ArtifactError:
-                if stamp_of(folder) == stamp:  # else what it named may be gone by now
+                if manifest_stamp(folder) == stamp:  # else the named generation may be gone
                     raise
 
     @classmethod
     def of(
-        cls, folder: Path, stamp: Stamp, manifest: GalleryManifest, store: Store, *, contents: bool
+        cls,
+        folder: Path,
+        stamp: ManifestStamp,
+        manifest: GalleryManifest,
+        store: Store,
+        *,
+        contents: bool,
     ) -> Self:
-        """Open what a manifest names, beside its Store. Raises ArtifactError."""
+        """Open the vectors and index of a manifest, whose Store is open. Raises ArtifactError."""
         manifest.check_on_open(folder, contents=contents)
         state, holes = store.holes()
         vectors = store.vectors(state.next_row)
@@ -75,8 +81,8 @@ class Snapshot:
         count = int(np.count_nonzero(alive))
         return cls(stamp, manifest, store, vectors, alive, count, index, state.seq)
 
-    def caught_up(self) -> "Snapshot":
-        """With the changes that were committed since."""
+    def with_new_changes(self) -> "Snapshot":
+        """This snapshot with the changes committed since."""
         state, holes = self.store.changed_since(self.seq)
         if state.seq == self.seq:
             return self
@@ -91,9 +97,9 @@ class Snapshot:
         return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=state.seq)
 
     def expect_changed(self) -> None:
-        """For who finds that rows and catalogue do not agree, and would look again.
+        """Call this where rows and catalogue disagree, before trying again.
 
-        Raises ArtifactCorruptError where nobody has changed the gallery since: it is damaged.
+        Raises ArtifactCorruptError where the gallery has not changed since: it is damaged.
         """
         if self.store.seq() == self.seq:
             raise ArtifactCorruptError(
@@ -102,23 +108,23 @@ class Snapshot:
             )
 
     def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
-        """All photos, the vectors, and of each photo its row in them, int64 [count]."""
+        """All photos, the vectors, and the row of each photo in them, int64 [count]."""
         known = {row: photo for row, photo in self.store.rows() if row < len(self.vectors)}
         return list(known.values()), self.vectors, np.fromiter(known, np.int64, len(known))
 
     @property
     def allowed(self) -> Mask | None:
-        """What to search: None for every row."""
+        """The rows to search; None for every row."""
         return None if self.count == len(self.alive) else self.alive
 
 
 def open_store(folder: Path, manifest: GalleryManifest) -> Store:
-    """The vectors and the catalogue that a manifest names, to read. Raises ArtifactError."""
+    """Open the Store that a manifest names, to read. Raises ArtifactError."""
     return Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
 
 
-def stamp_of(folder: Path) -> Stamp:
-    """What tells one manifest from the next, for the price of one system call."""
+def manifest_stamp(folder: Path) -> ManifestStamp:
+    """Identifies a version of the manifest, by one system call."""
     try:
         stat = (folder / MANIFEST).stat()
     except OSError:
@@ -127,7 +133,7 @@ def stamp_of(folder: Path) -> Stamp:
 
 
 def check_vectors(store: Store, vectors: VectorFile) -> None:
-    """Raise ArtifactCorruptError where a photo's vector is not what the catalogue says."""
+    """Raise ArtifactCorruptError where a vector does not match its CRC-32."""
     altered = store.altered_vectors(vectors)
     if len(altered):
         raise ArtifactCorruptError(

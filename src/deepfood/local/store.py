@@ -1,10 +1,10 @@
-"""The Store: vectors in one file, and a catalogue in SQLite that says what each row is.
+"""The Store: vectors in one file, and a catalogue of their photos in SQLite.
 
-A row is a photo's place in the vectors, and is never used twice. A removed photo leaves a hole: its
-catalogue row is gone, and its vector stays until the next generation. Whatever changes is noted in
-`changes`, so that who reads can catch up. The table `state` has one row, with a checksum: how many
-rows and changes there are, and the newest record of the journal that the catalogue contains.
-Vectors beyond its `next_row` are of photos that were never acknowledged.
+A row is the place of a photo in the vectors, and is never reused. A removed photo leaves a hole:
+its catalogue row is gone, and its vector stays until the next generation. The table `changes` notes
+every change, so that readers can catch up. The table `state` has one row, with a checksum: the
+number of rows and changes, and the newest record of the journal that the catalogue contains.
+Vectors beyond its `next_row` belong to photos that were never acknowledged.
 """
 
 import sqlite3
@@ -23,9 +23,9 @@ from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
     ArtifactMissingError,
-    disk_full_named,
+    raising_disk_full,
 )
-from deepfood.gallery.fold import Said, said_from
+from deepfood.gallery.fold import ManualEdits, edits_from_json
 from deepfood.gallery.photo import PHOTO_FIELDS, Photo, Skipped, crc_of, photo_from
 from deepfood.gallery.record import BEGINNING, Head
 from deepfood.index import Storage, VectorFile
@@ -37,8 +37,8 @@ from deepfood.local.sums import sum_fits
 
 CATALOGUE = "catalogue.sqlite"
 
-#: `changes` has nothing of what a build put in: who reads begins with all of that. `absent` has
-#: what was said of photos that are not here now, and counts again once they are back.
+#: `changes` does not list what a build wrote: readers start with all of that. `absent` keeps the
+#: edits of photos that are not here now, until they are back.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS photos (
     row INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, file TEXT NOT NULL, label TEXT, name TEXT,
@@ -75,12 +75,12 @@ _PHOTO = ", ".join(PHOTO_FIELDS)
 _STATE = "next_row, seq, record, record_sum, checksum"
 _NAMES = "SELECT row, sha256, file FROM photos"
 _CRC_CHUNK = 4096
-#: Variables in one statement; SQLite allows more.
+#: Variables in one statement: fewer than the limit of SQLite.
 _CHUNK = 500
 
 
 class State(NamedTuple):
-    """How many rows there are, the number of the newest change, and the newest record."""
+    """The number of rows, the number of the newest change, and the newest record."""
 
     next_row: int = 0
     seq: int = 0
@@ -90,8 +90,8 @@ class State(NamedTuple):
         return crc_of(self.next_row, self.seq, *self.head)
 
 
-class Entry(NamedTuple):
-    """A row of `photos` as it stands."""
+class RowEntry(NamedTuple):
+    """A row of `photos`, sound or not."""
 
     row: int
     photo: Photo
@@ -100,7 +100,7 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """Vectors [rows, dimension] and their catalogue in one folder, to read; for many threads."""
+    """Vectors [rows, dimension] and their catalogue, to read. Safe to use from many threads."""
 
     def __init__(
         self,
@@ -116,24 +116,24 @@ class Store:
         self._db = connection
         self._lock = threading.RLock()
         self._altered_vectors: set[int] | None = None
-        #: The row of `state` that was found whole last, and what it says.
+        #: The last sound row of `state`, parsed.
         self._known_state: tuple[tuple[Any, ...], State] = ((), State())
-        # A filter over a million photos may take a second, and nobody else should wait for it.
+        # A filter over a million photos may take a second, which must not block other queries.
         if filtering is None:
             self.attributes = Attributes(connection, self._lock)
         else:
             self.attributes = Attributes(filtering, threading.RLock())
-        # Whoever uses an old generation last closes it, in whichever thread that is.
+        # The last user of an old generation closes it, in whatever thread.
         self._close = weakref.finalize(self, close_all, connection, filtering)
 
     @classmethod
     def open(cls, folder: Path, dimension: int, storage: Storage) -> Self:
-        """Open to read only; the folder may lie on a read-only disk, or be written meanwhile."""
+        """Open to read only. The disk may be read-only; another process may be writing."""
         path = folder / CATALOGUE
         try:
             if not path.is_file():
                 raise ArtifactMissingError(f"{path} is missing")
-            with disk_full_named(folder):  # its -shm needs some room, also to read
+            with raising_disk_full(folder):  # readers too need room for its -shm
                 reading, filtering = connect_to_read(path), connect_to_read(path)
                 return cls(folder, dimension, storage, reading, filtering)
         except sqlite3.DatabaseError as error:
@@ -142,12 +142,12 @@ class Store:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
     def close(self) -> None:
-        with self._lock, self.attributes.lock:  # closed under a question, SQLite takes us along
+        with self._lock, self.attributes.lock:  # SQLite crashes if it is closed during a query
             self._close()
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the catalogue, as it is at one moment, into another folder. Raises DiskFullError."""
-        with disk_full_named(folder), self._lock:
+        """Copy the catalogue, at one moment, into another folder. Raises DiskFullError."""
+        with raising_disk_full(folder), self._lock:
             copy = sqlite3.connect(folder / CATALOGUE)
             try:
                 self._db.backup(copy)
@@ -159,28 +159,28 @@ class Store:
         return self.folder / f"vectors.{self.storage}"
 
     def vectors(self, rows: int | None = None) -> VectorFile:
-        """The vectors of all rows, those of holes among them, memory-mapped and read-only."""
+        """The vectors of all rows including holes, memory-mapped and read-only."""
         rows = self.next_row() if rows is None else rows
         return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
 
     def state(self) -> State:
-        """Takes microseconds. Raises ArtifactCorruptError where it is not what was written."""
+        """The current state, in microseconds. Raises ArtifactCorruptError where it is altered."""
         return self._state_in(self._all(f"SELECT {_STATE} FROM state"))  # noqa: S608
 
     def _state_in(self, found: list[tuple[Any, ...]]) -> State:
         if len(found) == 1:
             known, state = self._known_state
-            if found[0] == known:  # asked before each search, and most times the same
+            if found[0] == known:  # nearly always, and read before each search
                 return state
             next_row, seq, number, total, check = found[0]
             state = State(next_row, seq, Head(number, total))
             if state.checksum() == check:
                 self._known_state = found[0], state
                 return state
-        raise self._altered("what its table `state` says")
+        raise self._altered("its table `state`")
 
     def next_row(self) -> int:
-        """How many rows there are, holes included: the row that the next photo gets."""
+        """The number of rows, holes included: the row of the next photo."""
         return self.state().next_row
 
     def seq(self) -> int:
@@ -188,11 +188,11 @@ class Store:
         return self.state().seq
 
     def changed_since(self, seq: int) -> tuple[State, list[int]]:
-        """The state now, and the rows that became holes by changes after number `seq`.
+        """The state, and the rows that became holes by changes after number `seq`.
 
         Raises ArtifactCorruptError where a change is altered or missing.
         """
-        with self._at_one_moment():
+        with self._read_transaction():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE seq > ?", seq)
         whole = all(
@@ -203,11 +203,11 @@ class Store:
         return state, [row for _, row, kind, _ in found if kind == "remove"]
 
     def holes(self) -> tuple[State, list[int]]:
-        """The state now, and all rows that hold no photo any more.
+        """The state, and all rows that are holes.
 
-        Raises ArtifactCorruptError where rows and changes do not agree.
+        Raises ArtifactCorruptError where rows and changes disagree.
         """
-        with self._at_one_moment():
+        with self._read_transaction():
             state = self.state()
             found = self._all("SELECT seq, row, kind, checksum FROM changes WHERE kind = 'remove'")
             holes = [row for _, row, _, _ in found]
@@ -217,7 +217,7 @@ class Store:
         return state, holes
 
     def check_ends(self) -> State:
-        """The state. Raises ArtifactCorruptError where rows or changes are beyond the last."""
+        """The state. Raises ArtifactCorruptError for rows or changes beyond the last one."""
         found = self._all(
             f"SELECT {_STATE}, (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes) "  # noqa: S608
             "FROM state"
@@ -229,31 +229,31 @@ class Store:
         return state
 
     def check_rows(self) -> None:
-        """Raise ArtifactCorruptError where a row of a photo is altered, or missing."""
+        """Raise ArtifactCorruptError where a row of a photo is altered or missing."""
         self.holes()
         for _ in self.rows():
             pass
 
-    def absent(self, sha256: str) -> Said | None:
-        """What was said of a photo that is not here, or None."""
+    def absent(self, sha256: str) -> ManualEdits | None:
+        """The edits of a photo that is not here, or None."""
         for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
             if crc_of(sha256, text) != check:
-                raise self._altered(f"what it says of the absent photo {sha256[:ID_DIGITS]}")
-            return said_from(text)
+                raise self._altered(f"the entry of the absent photo {sha256[:ID_DIGITS]}")
+            return edits_from_json(text)
         return None
 
     def absent_hashes(self) -> set[str]:
-        """SHA-256 of the photos of which `absent` tells."""
+        """SHA-256 of the photos in `absent`."""
         return {sha256 for (sha256,) in self._all("SELECT sha256 FROM absent")}
 
-    def every_absent(self) -> Iterator[Said]:
-        """What was said of each photo that is not here."""
+    def every_absent(self) -> Iterator[ManualEdits]:
+        """The edits of each photo that is not here."""
         for sha256 in self.absent_hashes():
-            if said := self.absent(sha256):
-                yield said
+            if edits := self.absent(sha256):
+                yield edits
 
     def at(self, rows: Iterable[int]) -> dict[int, Photo]:
-        """The photos of some rows; holes are left out."""
+        """The photos of some rows, without holes."""
         wanted = [int(row) for row in rows]
         found: dict[int, Photo] = {}
         for start in range(0, len(wanted), _CHUNK):
@@ -263,27 +263,27 @@ class Store:
         return found
 
     def find(self, photo_id: str) -> tuple[int, Photo] | None:
-        """Row and photo of an id, or None."""
+        """Row and photo by id, or None."""
         if len(photo_id) != ID_DIGITS:
             return None
-        # A range over the index, so that what the caller sent is only ever compared.
+        # A range of the index, so that the text of the caller is only compared.
         found = self._photos("WHERE sha256 >= ? AND sha256 < ?", photo_id, photo_id + "g")
         return next(found, None)
 
-    def keeps(self, sha256: str) -> bool:
-        """Whether a photo with these bytes was added, so that the gallery must keep them."""
+    def has_added(self, sha256: str) -> bool:
+        """Whether an added photo has this content, so that the gallery must keep its bytes."""
         return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ? AND added", sha256))
 
     def has(self, sha256: str) -> bool:
-        """Whether there is a photo with these bytes."""
+        """Whether there is a photo with this content."""
         return bool(self._all("SELECT 1 FROM photos WHERE sha256 = ?", sha256))
 
     def named(self, file: str) -> list[tuple[int, Photo]]:
-        """Rows and photos of a file name."""
+        """Rows and photos by file name."""
         return list(self._photos("WHERE file = ?", file))
 
     def rows(self) -> Iterator[tuple[int, Photo]]:
-        """All rows that are no holes, and their photos, in order."""
+        """All rows with a photo, and these photos, in order."""
         return self._photos("ORDER BY row")
 
     def photos(self) -> Iterator[Photo]:
@@ -295,31 +295,31 @@ class Store:
         return [(row, sha256, file) for row, sha256, file in self._all(_NAMES)]
 
     def skipped(self) -> list[Skipped]:
-        """All files left out, by name. Raises ArtifactCorruptError where one is altered."""
-        with self._at_one_moment():
+        """All skipped files, by name. Raises ArtifactCorruptError where one is altered."""
+        with self._read_transaction():
             self.check_sum("skipped")
-            found = list(self.skipped_as_they_stand())
+            found = list(self.all_skipped())
         for one, whole in found:
             if not whole:
-                raise self._altered(f"what it says of the skipped file {one.file}")
+                raise self._altered(f"the entry of the skipped file {one.file}")
         return [one for one, _ in found]
 
     def copies_of(self, photo: Photo) -> list[Skipped]:
-        """Files left out because they have the same content as a photo."""
+        """The files that were skipped as copies of a photo."""
         found = list(self._skipped("WHERE same_as = ?", photo.sha256))
         for one, whole in found:
             if not whole:
-                raise self._altered(f"what it says of the skipped file {one.file}")
+                raise self._altered(f"the entry of the skipped file {one.file}")
         return [one for one, _ in found]
 
     def check_sum(self, table: Literal["skipped", "absent"]) -> None:
-        """Raise ArtifactCorruptError where rows of a table are missing or altered."""
-        with self._at_one_moment(), self._read_errors():
+        """Raise ArtifactCorruptError where rows of the table are missing or altered."""
+        with self._read_transaction(), self._read_errors():
             if not sum_fits(self._db, table):
                 raise self._altered(f"its table `{table}`")
 
     def crcs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-        """Of each row that is no hole, the CRC-32 that its vector's bytes should have."""
+        """The rows with a photo, and the CRC-32 of their vectors' bytes."""
         found = self._all("SELECT row, vector_crc FROM photos ORDER BY row")
         try:
             table = np.fromiter(found, [("row", np.int64), ("crc", np.int64)], len(found))
@@ -335,46 +335,46 @@ class Store:
         return int(self._one("SELECT COUNT(*) FROM photos"))
 
     def labels(self) -> int:
-        """How many different labels there are."""
+        """The number of different labels."""
         return int(self._one("SELECT COUNT(DISTINCT label) FROM photos"))
 
     def integrity_problems(self) -> list[str]:
-        """What SQLite itself finds wrong."""
+        """The faults that SQLite itself finds."""
         found = self._all("PRAGMA integrity_check")
-        return [" ".join(said.split()) for (said,) in found if said != "ok"]
+        return [" ".join(line.split()) for (line,) in found if line != "ok"]
 
     def sound_rows(self) -> Iterator[tuple[int, Photo]]:
-        """Rows and photos that are as they were written, vectors and all, by row."""
+        """Rows and photos that match their checksums, vectors included, by row."""
         if self._altered_vectors is None:
             self._altered_vectors = self._find_altered_vectors()
         altered = self._altered_vectors
         return ((row, photo) for row, photo, _ in self._sound_entries() if row not in altered)
 
     def _sound_entries(self) -> Iterator[tuple[int, Photo, int]]:
-        """Row, photo and its vector's CRC-32 of rows that are as they were written."""
+        """Row, photo and the vector's CRC-32 of rows that match their checksum."""
         sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos"  # noqa: S608
         try:
             found = self._all(f"{sql} ORDER BY row")
-        except ArtifactCorruptError:  # a page of it cannot be read: those of others can
+        except ArtifactCorruptError:  # one page cannot be read, but others can
             found = []
             for row in range(self.next_row()):
                 with suppress(ArtifactCorruptError):
                     found += self._all(f"{sql} WHERE row = ?", row)
-        for row, *said, crc, check in found:
-            if crc_of(row, crc, *said) == check:
-                yield row, photo_from(tuple(said)), crc
+        for row, *fields, crc, check in found:
+            if crc_of(row, crc, *fields) == check:
+                yield row, photo_from(tuple(fields)), crc
 
     def sound_skipped(self) -> Iterator[Skipped]:
-        """Skipped files of which the catalogue says what was written."""
+        """Skipped files that match their checksums."""
         with suppress(ArtifactCorruptError):
-            yield from (one for one, whole in self.skipped_as_they_stand() if whole)
+            yield from (one for one, whole in self.all_skipped() if whole)
 
     def altered_vectors(self, vectors: VectorFile) -> list[int]:
-        """Those of these vectors' rows that are not what the catalogue says."""
+        """The rows of these vectors that do not match their CRC-32."""
         return _altered_rows(vectors, *self.crcs())
 
     def _find_altered_vectors(self) -> set[int]:
-        """Of a store that may be damaged: rows whose vectors are altered, or not there."""
+        """Rows whose vectors are altered or missing, in a Store that may be damaged."""
         found = {row: crc for row, _, crc in self._sound_entries()}
         rows = np.fromiter(found, np.int64, len(found))
         crcs = np.fromiter(found.values(), np.int64, len(found)).astype(np.uint32)
@@ -390,34 +390,34 @@ class Store:
         vectors = VectorFile.open(self.vectors_path, self.dimension, self.storage, there)
         return {*_altered_rows(vectors, rows, crcs), *range(there, last)}
 
-    def rows_as_they_stand(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
-        """Row, photo, and whether the row is as it was written; altered ones are read too."""
+    def all_rows(self, row: int | None = None) -> Iterator[tuple[int, Photo, bool]]:
+        """Row, photo and whether the row is sound; altered rows are included."""
         return self._read("ORDER BY row") if row is None else self._read("WHERE row = ?", row)
 
-    def entry_as_it_stands(self, row: int) -> Entry | None:
-        """A row, whether it is as it was written or not."""
+    def row_entry(self, row: int) -> RowEntry | None:
+        """A row, sound or not."""
         sql = f"SELECT {_PHOTO}, vector_crc, checksum FROM photos WHERE row = ?"  # noqa: S608
-        for *said, crc, check in self._all(sql, row):
-            return Entry(row, photo_from(tuple(said)), crc, check)
+        for *fields, crc, check in self._all(sql, row):
+            return RowEntry(row, photo_from(tuple(fields)), crc, check)
         return None
 
     def every_label(self) -> set[str]:
-        """The labels of all rows, also of altered ones."""
+        """The labels of all rows, altered ones included."""
         return {one for (one,) in self._all("SELECT DISTINCT label FROM photos") if one}
 
-    def skipped_as_they_stand(self) -> Iterator[tuple[Skipped, bool]]:
-        """Skipped files, and whether what is said of them is as it was written."""
+    def all_skipped(self) -> Iterator[tuple[Skipped, bool]]:
+        """Skipped files, and whether each entry is sound."""
         return self._skipped("ORDER BY file")
 
     def _skipped(self, where: str, *values: object) -> Iterator[tuple[Skipped, bool]]:
         columns = "file, reason, bytes, modified_ns, same_as, checksum"
-        for *said, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
-            yield Skipped(*said), crc_of(*said) == check
+        for *fields, check in self._all(f"SELECT {columns} FROM skipped {where}", *values):  # noqa: S608
+            yield Skipped(*fields), crc_of(*fields) == check
 
     def _read(self, where: str, *values: object) -> Iterator[tuple[int, Photo, bool]]:
         sql = f"SELECT row, {_PHOTO}, vector_crc, checksum FROM photos {where}"  # noqa: S608
-        for row, *said, crc, check in self._all(sql, *values):
-            yield row, photo_from(tuple(said)), crc_of(row, crc, *said) == check
+        for row, *fields, crc, check in self._all(sql, *values):
+            yield row, photo_from(tuple(fields)), crc_of(row, crc, *fields) == check
 
     def _photos(self, where: str, *values: object) -> Iterator[tuple[int, Photo]]:
         for row, photo, whole in self._read(where, *values):
@@ -432,8 +432,8 @@ class Store:
         )
 
     @contextmanager
-    def _at_one_moment(self) -> Iterator[None]:
-        """Whoever writes meanwhile, all questions inside are answered from one state."""
+    def _read_transaction(self) -> Iterator[None]:
+        """A read transaction: all queries inside see one state, whatever others write."""
         with self._lock, self._read_errors():
             own = not self._db.in_transaction
             if own:
@@ -462,9 +462,9 @@ class Store:
 def _altered_rows(
     vectors: VectorFile, rows: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint32]
 ) -> list[int]:
-    """Those of some rows, in order, whose vectors do not have the CRC-32 that is wanted."""
+    """Those of some rows, in order, whose vectors lack the wanted CRC-32."""
     starts = range(0, len(vectors), _CRC_CHUNK)
-    places = np.searchsorted(rows, [*starts, len(vectors)]).tolist()  # rows beyond: added since
+    places = np.searchsorted(rows, [*starts, len(vectors)]).tolist()  # rows beyond were added since
     found: list[int] = []
     for start, first, last in zip(starts, places, places[1:], strict=False):
         here = rows[first:last]

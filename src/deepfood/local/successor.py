@@ -1,8 +1,8 @@
-"""A Successor: a Store that is to take the living one's place, with vectors of its own.
+"""A Successor: a Store with vectors of its own that will replace the living one.
 
-Which photos it holds follows from comparing it with the living catalogue by content (SHA-256). It
-does not matter when it was begun, how often it was stopped, or what came and went meanwhile. What
-people said of the photos comes from the journal.
+It is compared with the living catalogue by content (SHA-256), so that it does not matter when it
+was begun, how often it was stopped, or what was added and removed meanwhile. Manual edits come from
+the journal.
 """
 
 import sqlite3
@@ -19,14 +19,16 @@ from deepfood.local.store import CATALOGUE, Store
 
 _CHANGED = " OR ".join(f"m.{name} IS NOT l.{name}" for name in PHOTO_FIELDS)
 
-#: Photos of either, told by their content.
+#: Photos of both catalogues, joined by content.
 _IN_BOTH = "FROM main.photos m JOIN living.photos l USING (sha256)"
 
 
 @dataclass(frozen=True)
 class Differences:
-    """`lacking` are photos that only the living catalogue has; `gone` are rows of the Successor
-    that it has no longer, and `changed` those of which it says something else, and what.
+    """What the Successor must change to equal the living catalogue.
+
+    `lacking` are the photos to embed, `gone` the rows to remove, `changed` the rows to update, with
+    their new photos.
     """
 
     lacking: list[Photo]
@@ -35,16 +37,16 @@ class Differences:
 
 
 class Successor(FollowingStore):
-    """Every method raises DiskFullError, and has then done nothing."""
+    """Every method may raise DiskFullError; it has then changed nothing."""
 
     _fold: Fold | None = None
-    #: Rows below have the attributes that `_fold` has.
+    #: Rows below have the attributes of `_fold`.
     _followed = 0
 
     def differences(self, living: Store) -> Differences:
-        """What the living catalogue says and this one does not; photos by living row.
+        """Compare with the living catalogue; photos in the order of its rows.
 
-        Photos that were lost to the living gallery, not removed from it, are not `gone`.
+        Photos that the living gallery lost, as they could not be read, are not `gone`.
         """
         with self._beside(living) as db:
             lacking = db.execute(
@@ -60,20 +62,20 @@ class Successor(FollowingStore):
             changed = dict(
                 db.execute(f"SELECT m.row, l.row {_IN_BOTH} WHERE {_CHANGED}").fetchall()
             )
-        said = living.at([*(row for (row,) in lacking), *changed.values()])
+        photos = living.at([*(row for (row,) in lacking), *changed.values()])
         return Differences(
-            [said[row] for (row,) in lacking if row in said],
+            [photos[row] for (row,) in lacking if row in photos],
             [row for (row,) in gone],
-            {mine: said[row] for mine, row in changed.items() if row in said},
+            {mine: photos[row] for mine, row in changed.items() if row in photos},
         )
 
     def follow(self, living: Store, journal: Journal, lost: Sequence[Photo] = ()) -> None:
-        """Say what the living gallery says of photos that have a vector here, attributes and all.
+        """Take over the living catalogue for photos with a vector here, attributes included.
 
-        `lost` are those that have none because they could not be read: they are noted as skipped,
-        so that a Successor of this one knows that nobody removed them.
+        `lost` are the photos that could not be read. They are noted as skipped, so that a Successor
+        of this one knows that nobody removed them.
         """
-        living.skipped()  # altered, it would be copied as if it were whole
+        living.skipped()  # refuses an altered table, which would be copied below
         differences = self.differences(living)
         self.make_holes(differences.gone)
         self.update(differences.changed)
@@ -84,30 +86,29 @@ class Successor(FollowingStore):
                 "NOT EXISTS (SELECT 1 FROM main.photos m WHERE m.sha256 = s.same_as)",
                 (UNREADABLE,),
             )
-        self.follow_said(journal)
+        self.follow_edits(journal)
         self.note_skipped(unreadable(photo) for photo in lost)
 
-    def follow_said(self, journal: Journal) -> Fold:
-        """Take over the attributes that the journal has; after the first time, only what is new.
+    def follow_edits(self, journal: Journal) -> Fold:
+        """Apply the attributes in the journal; after the first call, only new ones.
 
         Returns the journal's fold. Raises ArtifactCorruptError where it is damaged.
         """
         if self._fold is None:
             self._fold = fold_of(journal)
-            self.forget_said()
-            self.take_up(self._fold)
+            self.apply_fold(self._fold)
         else:
             news: set[str] = set()
             for record in journal.records(self._fold.head):
                 self._fold.apply(record, journal)
                 news |= touched(record, journal)
-            self.take_up_some(self._fold, news, self._followed)
+            self.apply_fold(self._fold, news, self._followed)
         self._followed = self.next_row()
         return self._fold
 
     @contextmanager
     def _beside(self, living: Store) -> Iterator[sqlite3.Connection]:
-        """The connection, with the living catalogue as `living` beside its own, `main`."""
+        """The connection, with the living catalogue attached as `living`."""
         with self._locked() as db:
             db.execute("ATTACH ? AS living", (str(living.folder / CATALOGUE),))
             try:

@@ -1,8 +1,8 @@
-"""Sums of checksums: a row that is missing has none of its own to tell.
+"""Sums of checksums, which reveal missing rows.
 
-`sums` has one of each table of which nothing else says how many rows there are, and `values_sum`
-of a photo's row that of its attributes' values. Triggers keep them, of the writer's connection
-only: whoever changes the tables behind its back leaves sums that do not fit.
+`sums` has the sum of each table whose number of rows is stored nowhere else. `values_sum` in the
+row of a photo is the sum over its attributes. Triggers of the writer's connection update them, so
+that changes by other means leave sums that do not match.
 """
 
 import sqlite3
@@ -36,20 +36,20 @@ _TRIGGERS = "".join(
 
 
 def keep_sums(db: sqlite3.Connection) -> None:
-    """From now on, whatever this connection does."""
+    """Update the sums from now on, for all that this connection does."""
     db.execute("PRAGMA recursive_triggers = ON")  # for the rows that INSERT OR REPLACE replaces
     db.executescript(_TRIGGERS)
 
 
 def sum_fits(db: sqlite3.Connection, table: str) -> bool:
-    """Whether a table has all its rows, and their checksums are those that were written."""
+    """Whether the checksums of a table have the stored sum."""
     (found,) = db.execute(f"SELECT COALESCE(SUM(checksum + 1), 0) FROM {table}").fetchone()  # noqa: S608
     kept = db.execute("SELECT sum FROM sums WHERE name = ?", (table,)).fetchone()
     return kept is not None and kept[0] == found
 
 
 def sum_again(db: sqlite3.Connection) -> None:
-    """Sums of what there is, in the caller's transaction. For repair, once it is known to be so."""
+    """Recompute the sums, in the caller's transaction: for repair, and after a bulk delete."""
     for table in _SUMMED:
         db.execute(
             f"INSERT OR REPLACE INTO sums SELECT ?, COALESCE(SUM(checksum + 1), 0) FROM {table}",  # noqa: S608

@@ -1,8 +1,8 @@
-"""Bring a gallery of format 1, made before there was a journal, to the format of today.
+"""Upgrade a gallery of format 1, which had no journal, to the current format.
 
-What people said is read from its catalogue and written as a journal, and a new generation takes the
-same rows: vectors and index are the same files under a second name. The manifest comes last. Who
-kills this before finds the gallery as it was, and the same command begins again.
+Manual edits are read from the catalogue and written as a journal. A new generation gets the same
+rows; vectors and index are hard links to the same files. The manifest is written last: if the
+process is killed before, the gallery is unchanged, and the same command starts again.
 """
 
 import contextlib
@@ -16,36 +16,41 @@ from pathlib import Path, PurePosixPath
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file, sync_folder
 from deepfood.data.locate import root_named
-from deepfood.errors import ArtifactError, disk_full_named
-from deepfood.gallery.fold import Fold, facts_of
-from deepfood.gallery.format1 import BATCH, contents_of_removed, said_of
+from deepfood.errors import ArtifactError, raising_disk_full
+from deepfood.gallery.fold import Fold, addition_of
+from deepfood.gallery.format1 import BATCH, contents_of_removed, records_of_format1
 from deepfood.gallery.photo import Skipped
 from deepfood.gallery.record import user
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.earlier import Earlier, EarlierRow, copy_earlier, read_earlier
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import keep_aside, remove_leftovers
-from deepfood.local.manifest import AnyGalleryManifest, GalleryManifest, generation_folder
+from deepfood.local.manifest import (
+    AnyGalleryManifest,
+    GalleryManifest,
+    generation_folder,
+    keep_aside,
+    remove_leftovers,
+)
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.store import CATALOGUE
 
-#: Where the journal is written.
+#: The folder that the journal is written to.
 UPGRADING = "upgrading"
 
 
 def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
-    """For the holder of the lock: what was done, a line each; nothing to a gallery of today.
+    """Upgrade, for the holder of the write lock. Returns what was done, a line each.
 
-    Raises an ArtifactError where manifest or catalogue cannot be read, or DiskFullError; the
-    gallery is then as it was.
+    A gallery of the current format is left alone. Raises an ArtifactError where manifest or
+    catalogue cannot be read, or DiskFullError; the gallery is then unchanged.
     """
     work = folder / UPGRADING
     shutil.rmtree(work, ignore_errors=True)
     old = AnyGalleryManifest.read(folder)
     if old.format_version >= GalleryManifest.format_oldest:
         return []
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         earlier = read_earlier(old.folder(folder))
         _look_for_added(earlier, PhotoFiles(folder))
         there = {one.photo.sha256 for one in earlier.rows.values()}
@@ -74,7 +79,7 @@ def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
 
 
 def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
-    """Whether a photo was added an altered row cannot tell: its bytes in the gallery do."""
+    """Find out of altered rows, by the bytes in the gallery, whether their photo was added."""
     for row, one in earlier.rows.items():
         if not one.whole:
             path, sha256 = files.path(one.photo.sha256), one.photo.sha256
@@ -83,7 +88,7 @@ def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
 
 
 def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped]) -> None:
-    """All that people said, as far as the earlier catalogue tells it."""
+    """Write the manual edits in the earlier catalogue as a journal."""
     by = user()
     journal.append("begin", by, {"format": 1})
     definitions = {name: vars(one) for name, one in earlier.definitions.items()}
@@ -91,27 +96,27 @@ def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped
         journal.append("declare", by, {"attributes": definitions})
     rows = earlier.rows
     for run in _runs(row for row, one in rows.items() if one.photo.added):
-        facts = [facts_of(rows[row].photo, {}) for row in run]
+        facts = [addition_of(rows[row].photo, {}) for row in run]
         crcs = [rows[row].crc for row in run]
         journal.append("add", by, {"photos": facts, "row": run[0], "crcs": crcs})
     values = {rows[row].photo.sha256: some for row, some in earlier.values.items()}
     photos = [one.photo for one in rows.values()]
-    for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+    for do, what in records_of_format1(photos, definitions, values, removed, journal.write_table):
         journal.append(do, by, what)
 
 
 def _write_generation(
     folder: Path, old: GalleryManifest, earlier: Earlier, skipped: Sequence[Skipped], fold: Fold
 ) -> GalleryManifest:
-    """The next generation, of the same rows; its manifest, which is not written yet."""
+    """Write the next generation with the same rows. Returns its manifest, not written yet."""
     generation = old.next_generation
     new = generation_folder(folder, generation)
-    shutil.rmtree(new, ignore_errors=True)  # of an upgrade that was killed
+    shutil.rmtree(new, ignore_errors=True)  # left by an upgrade that was killed
     with contextlib.closing(_UpgradedStore.open(new, old.dimension, old.storage)) as store:
         store.one_photo_for_each_content()
         store.take_over(earlier.rows, earlier.next_row, earlier.holes)
         store.note_skipped(skipped)
-        store.take_up(fold)
+        store.apply_fold(fold)
         vectors = store.vectors_path
     _share(old.folder(folder) / vectors.name, vectors)
     files = {}
@@ -132,23 +137,23 @@ def _write_generation(
 
 
 def _share(path: Path, to: Path) -> None:
-    """Have a file under a second name too, or copy it; where it is missing, `to` is empty."""
+    """Hard-link a file, or copy it. Does nothing where it is missing."""
     if not path.is_file():
         return
     to.unlink(missing_ok=True)
     try:
         to.hardlink_to(path)
-    except OSError:  # a file system without
+    except OSError:  # a file system without hard links
         shutil.copyfile(path, to)
         with to.open("r+b") as file:
             os.fsync(file.fileno())
 
 
 def _put_in_place(folder: Path, journal: Journal) -> list[str]:
-    """Move the journal to where it is read; one that is there is of an upgrade that was killed."""
+    """Move the journal into place. One already there is from an upgrade that was killed."""
     there, lines = Journal(folder), []
     if there.folder.exists():
-        if _say_the_same(there, journal):
+        if _are_equal(there, journal):
             there.folder.rename(journal.folder.with_name("earlier"))
         else:
             kept = keep_aside(folder, there.folder)
@@ -158,7 +163,7 @@ def _put_in_place(folder: Path, journal: Journal) -> list[str]:
     return lines
 
 
-def _say_the_same(one: Journal, other: Journal) -> bool:
+def _are_equal(one: Journal, other: Journal) -> bool:
     pairs = zip_longest(one.records(), other.records())
     try:
         return all(a and b and (a.do, a.what) == (b.do, b.what) for a, b in pairs)
@@ -170,7 +175,7 @@ class _UpgradedStore(FollowingStore):
     def take_over(
         self, rows: Mapping[int, EarlierRow], next_row: int, holes: Iterable[int]
     ) -> None:
-        """Write rows where they are; what was altered is still found, and mended by `repair`."""
+        """Keep rows in place. Altered ones stay recognisable, for `repair`."""
         with self._transaction() as work:
             for run in _runs(rows):
                 some = [rows[row] for row in run]
@@ -186,7 +191,7 @@ class _UpgradedStore(FollowingStore):
 
 
 def _runs(rows: Iterable[int]) -> Iterator[list[int]]:
-    """Consecutive rows, so many at a time."""
+    """Runs of consecutive rows, of at most BATCH each."""
     run: list[int] = []
     for row in rows:
         if run and (row != run[-1] + 1 or len(run) == BATCH):

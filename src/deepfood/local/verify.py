@@ -1,6 +1,6 @@
-"""Check a gallery to the last byte: journal, catalogue, vectors, index, Model, photos, leftovers.
+"""Check every byte of a gallery: journal, catalogue, vectors, index, Model, photos, leftovers.
 
-The journal is what people said; the catalogue must say the same, and be whole in itself.
+The catalogue must match its own checksums, and agree with the journal.
 """
 
 import contextlib
@@ -23,23 +23,27 @@ from deepfood.errors import (
     PhotoMissingError,
 )
 from deepfood.gallery.declared import Definition
-from deepfood.gallery.fold import Fold
+from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, VectorFile
 from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.checkpoints import checkpoints, followed, read_checkpoint
 from deepfood.local.journal import Journal
-from deepfood.local.leftovers import leftovers
-from deepfood.local.manifest import GalleryManifest, model_problems
+from deepfood.local.manifest import (
+    GalleryManifest,
+    leftovers,
+    model_problems,
+)
 from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
 from deepfood.local.recover import check_head
 from deepfood.local.store import Store
 from deepfood.progress import bar
 
-#: What `repair` does about a fault: write the index, the Model or the catalogue's own indexes
-#: again; salvage the journal; count rows and changes anew; look at the photo of a row again; make
-#: a row a hole; forget a skipped file; have the catalogue say what the journal says; delete a
-#: path; keep a file aside that belongs to nothing.
+#: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
+#: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
+#: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
+#: recompute `sums`; apply the journal to the catalogue (`edits`); delete a path (`drop`); move a
+#: file to lost+found (`aside`).
 Mend = Literal[
     "index",
     "model",
@@ -51,7 +55,7 @@ Mend = Literal[
     "hole",
     "skipped",
     "sums",
-    "said",
+    "edits",
     "drop",
     "aside",
 ]
@@ -62,7 +66,7 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, in a line, and what can be done about it; None where nothing can, here."""
+    """A fault, in a line, and its repair; None where there is none."""
 
     what: str
     mend: Mend | None = None
@@ -74,9 +78,9 @@ class Fault:
 def gallery_problems(
     folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[str]:
-    """One line for each fault found; none means that the gallery is whole.
+    """One line for each fault; no line means that the gallery is intact.
 
-    Raises an ArtifactError where there is no readable manifest to check against.
+    Raises an ArtifactError where the manifest cannot be read.
     """
     return (fault.what for fault in find_faults(folder, photos_root, quiet=quiet))
 
@@ -84,7 +88,7 @@ def gallery_problems(
 def find_faults(
     folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
 ) -> Iterator[Fault]:
-    """Every fault. What a writer does meanwhile is none, nor what the next one cleans up."""
+    """Every fault. Work in progress, and what the next writer cleans up, is none."""
     manifest = GalleryManifest.read(folder)
     for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
         yield Fault(f"the copy of the Model: {problem}", "model")
@@ -96,11 +100,11 @@ def find_faults(
         yield from _faults_before(folder, manifest.before)
     journal, fold = Journal(folder), None
     try:
-        fold = followed(Fold(), journal)  # every record, also where a checkpoint tells of them
+        fold = followed(Fold(), journal)  # every record, without checkpoints
         if not journal.is_there:
             yield Fault(f"the journal: {journal.folder} is missing", "journal")
     except ArtifactError as error:
-        yield Fault(f"the journal: {said_shortly(error)}", _if_damaged(error, "journal"))
+        yield Fault(f"the journal: {short_error_text(error)}", _if_damaged(error, "journal"))
     yield from _checkpoint_faults(journal)
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
@@ -115,14 +119,14 @@ def find_faults(
         root = root_named(photos_root or manifest.photos_root)
         yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
         yield from _orphans(folder, manifest, store)
-    except ArtifactError as error:  # what is not damaged cannot be told from what is
+    except ArtifactError as error:  # nothing more can be checked
         yield Fault(f"{error}: build the gallery again")
     finally:
         store.close()
 
 
 def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
-    """What would keep one from going back; nothing that lives is harmed by it."""
+    """Faults that prevent a rollback. They do not harm the living generation."""
     problems = [
         *model_problems(before.model_folder(folder), before.model_fingerprint),
         *before.problems(folder, contents=True),
@@ -140,34 +144,34 @@ def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
 
 
 def catalogue_faults(store: Store) -> Iterator[Fault]:
-    """What is wrong within a catalogue, by its own checksums."""
+    """Faults of a catalogue by its own checksums."""
     yield from _row_faults(store)
     for altered in attribute_faults(store.attributes):
-        yield Fault(altered, "said")
+        yield Fault(altered, "edits")
 
 
 def _row_faults(store: Store) -> Iterator[Fault]:
     for problem in store.integrity_problems():
         yield Fault(f"the catalogue: {problem}", "catalogue")
     rows = set()
-    for row, photo, whole in store.rows_as_they_stand():
+    for row, photo, whole in store.all_rows():
         rows.add(row)
         if not whole:
             yield Fault(f"row {row} of the catalogue ({photo.file}) is altered", "row", row)
-    for one, whole in store.skipped_as_they_stand():
+    for one, whole in store.all_skipped():
         if not whole:
-            what = f"what the catalogue says of the skipped file {one.file} is altered"
+            what = f"the entry of the skipped file {one.file} is altered"
             yield Fault(what, "skipped", file=one.file)
     for table in ("skipped", "absent"):
         try:
             store.check_sum(table)
         except ArtifactError as error:
-            yield Fault(said_shortly(error), _if_damaged(error, "sums"))
+            yield Fault(short_error_text(error), _if_damaged(error, "sums"))
     try:
         store.check_ends()
         _, removed = store.changed_since(0)
     except ArtifactError as error:
-        yield Fault(said_shortly(error), _if_damaged(error, "state"))
+        yield Fault(short_error_text(error), _if_damaged(error, "state"))
         return
     holes, next_row = set(removed), store.next_row()
     for row in sorted(set(range(next_row)) - rows - holes):
@@ -179,76 +183,77 @@ def _row_faults(store: Store) -> Iterator[Fault]:
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
-    """Checkpoints, which must be of a record that is there, and tables that builds compare with."""
+    """Faults of checkpoints, which must belong to an existing record, and of tables."""
     for sha256 in journal.tables():
         try:
             for _ in journal.read_table(sha256):
                 pass
         except ArtifactError as error:
             mend = _if_damaged(error, "aside")
-            yield Fault(said_shortly(error), mend, path=journal.table(sha256))
+            yield Fault(short_error_text(error), mend, path=journal.table(sha256))
     for path in checkpoints(journal):
         try:
             next(journal.records(read_checkpoint(path).head), None)
         except ArtifactError as error:
-            what = f"the checkpoint {path.name}: {said_shortly(error)}"
+            what = f"the checkpoint {path.name}: {short_error_text(error)}"
             yield Fault(what, _if_damaged(error, "drop"), path=path)
 
 
 def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterator[Fault]:
-    """Where the catalogue does not say what the journal says."""
+    """Where catalogue and journal disagree."""
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
-            yield Fault(f"the catalogue lacks the {lacking} newest changes", "said")
+            yield Fault(f"the catalogue lacks the {lacking} newest changes", "edits")
             return
     except ArtifactError as error:
         if store_is_sound(store):
-            yield Fault(said_shortly(error), _if_damaged(error, "journal"))
+            yield Fault(short_error_text(error), _if_damaged(error, "journal"))
         return
     try:
         declared = store.attributes.declared()
     except ArtifactError:
-        return  # altered, as was said
+        return  # altered, which is reported above
     definitions = {name: Definition(one.type, one.safety) for name, one in declared.items()}
     if definitions != fold.definitions:
-        yield Fault("the catalogue has other attributes than the journal", "said")
+        yield Fault("the catalogue has other attributes than the journal", "edits")
     seen = set()
     for batch in _batches(store.sound_rows()):
-        known, altered = store.attributes.as_they_stand([row for row, _ in batch])
+        known, altered = store.attributes.read_sound([row for row, _ in batch])
         for row in altered:
-            yield Fault(f"an attribute of row {row} is altered or missing", "said")
+            yield Fault(f"an attribute of row {row} is altered or missing", "edits")
         for row, photo in batch:
-            said = fold[photo.sha256]
+            edits = fold[photo.sha256]
             seen.add(photo.sha256)
-            by_hand = photo.label_edited, photo.name_edited
-            same = by_hand == ("label" in said.by_hand, "name" in said.by_hand)
-            same &= said.of(photo) == photo
-            if not same or (row not in altered and known[row] != said.attributes):
-                what = f"the catalogue says otherwise than the journal of row {row} ({photo.file})"
-                yield Fault(what, "said")
-            if said.removed is not None or photo.added != (said.added is not None):
-                what = f"row {row} ({photo.file}) was added or removed otherwise than it says"
-                yield Fault(what, "said")
+            same = {*ManualEdits.from_photo(photo).by_hand} == {*edits.by_hand}
+            same &= edits.apply_to(photo) == photo
+            if not same or (row not in altered and known[row] != edits.attributes):
+                what = f"catalogue and journal disagree on row {row} ({photo.file})"
+                yield Fault(what, "edits")
+            if edits.removed is not None or photo.added != (edits.added is not None):
+                what = (
+                    f"catalogue and journal disagree on whether row {row} ({photo.file}) was added"
+                )
+                yield Fault(what, "edits")
     for sha256 in fold:
-        said = fold[sha256]
-        if sha256 not in seen and not said.removed and (said.by_hand or said.attributes):
+        edits = fold[sha256]
+        if sha256 not in seen and not edits.removed and edits.outlasts_photo:
             try:
                 kept = store.absent(sha256)
             except ArtifactError:
                 kept = None
             if kept is None and not store.has(sha256):
-                what = f"what was said of the absent photo {sha256[:ID_DIGITS]} is missing"
-                yield Fault(what, "said")
+                what = f"the manual edits of the absent photo {sha256[:ID_DIGITS]} are missing"
+                yield Fault(what, "edits")
 
 
 def _if_damaged(error: ArtifactError, mend: Mend) -> Mend | None:
-    """How to mend it; None for what the system does not let us read, which is perhaps whole."""
+    """The repair; None where the system refused to read, as the file may be intact."""
     return mend if isinstance(error, ArtifactCorruptError | ArtifactMissingError) else None
 
 
-def said_shortly(error: ArtifactError) -> str:
-    """What is wrong, without the advice to have it found by `verify`."""
+def short_error_text(error: ArtifactError) -> str:
+    """The message without the advice to run `verify`."""
     return str(error).partition(": run deepfood verify")[0]
 
 
@@ -259,7 +264,7 @@ def _batches(rows: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Phot
 
 
 def store_is_sound(store: Store) -> bool:
-    """Whether what the catalogue says of its own state can be believed."""
+    """Whether the state of the catalogue matches its checksum."""
     try:
         store.state()
     except ArtifactError:
@@ -273,7 +278,7 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
         VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
     )
     there = path.stat().st_size // row_bytes if row_bytes else 0
-    lacking = [row for row, _, _ in store.rows_as_they_stand() if there <= row < count]
+    lacking = [row for row, _, _ in store.all_rows() if there <= row < count]
     for row in lacking:
         yield Fault(f"the vector of row {row} is missing from {path.name}", "vector", row)
     if there:
@@ -287,7 +292,7 @@ def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
 
 
 def _rows_of(store: Store) -> int:
-    """How many rows there are, as far as anybody can tell."""
+    """The number of rows, or the best guess."""
     try:
         return store.next_row()
     except ArtifactError:
@@ -298,10 +303,10 @@ def _rows_of(store: Store) -> int:
 def _photo_faults(
     store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
 ) -> Iterator[Fault]:
-    """In the catalogue's order. Threads wait for a bucket, each with one photo in memory."""
+    """Faults of photos, in the order of rows. Threads read ahead, each with one photo."""
     places = [
         _Place(row, photo, *place_of(photo, files, photos_root))
-        for row, photo, whole in store.rows_as_they_stand()
+        for row, photo, whole in store.all_rows()
         if whole
     ]
     reading = reads_ahead(files, photos_root)
@@ -310,13 +315,13 @@ def _photo_faults(
         reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
     ):
         for place, fault in zip(places, found, strict=True):
-            if fault and any(store.rows_as_they_stand(place.row)):
+            if fault and any(store.all_rows(place.row)):
                 yield fault
             progress.update()
 
 
 class _Place(NamedTuple):
-    """A row's photo, and where its bytes are."""
+    """The photo of a row, and where its bytes are."""
 
     row: int
     photo: Photo
@@ -356,10 +361,10 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
-    if files.is_pulled:  # it keeps all photos that it was pulled with: others may have none
+    if files.is_pulled:  # it may keep photos of other releases
         return
     there = list(files.all())
-    passing = files.unfinished()  # before its rows are looked for: see PhotoFiles
+    passing = files.unfinished()  # read before the rows: see PhotoFiles
     for path in there:
         if path.name not in passing and path.is_file() and not store.has(path.name):
             what = f"{path.relative_to(folder)} is no photo of the gallery"

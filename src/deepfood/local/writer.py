@@ -1,7 +1,7 @@
-"""The GalleryWriter: photos are added, removed and updated in a gallery that is being searched.
+"""The GalleryWriter adds, removes and updates photos of a gallery that is being searched.
 
-A change is acknowledged when its call returns: it is on the disk then, and readers find it at their
-next search. A writer that is killed before that has changed nothing.
+A change is acknowledged when its call returns: it is then on the disk, and readers see it at their
+next search. A writer that is killed earlier has changed nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from deepfood.errors import PhotoNotFoundError, QueryError
 from deepfood.gallery.declared import Declared
 from deepfood.gallery.history import undo_of
-from deepfood.gallery.named_photos import named_alike
+from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.lock import only_writer
@@ -23,12 +23,12 @@ from deepfood.local.manifest import GalleryManifest
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.recover import open_to_change
 from deepfood.local.reindex import drop_unfinished
-from deepfood.local.snapshot import stamp_of
+from deepfood.local.snapshot import manifest_stamp
 from deepfood.model import Model
 
 
 class GalleryWriter:
-    """The one writer of a gallery; `open` waits for its turn."""
+    """The only writer of a gallery: `open` waits for the write lock."""
 
     def __init__(self, folder: Path, manifest: GalleryManifest, store: GrowingStore) -> None:
         self.folder = folder
@@ -41,33 +41,33 @@ class GalleryWriter:
     def open(
         cls, folder: Path, model: Model | None = None, *, wait_s: float = 0, by: str = ""
     ) -> Iterator[Self]:
-        """Open to write, for as short as may be: nobody else can meanwhile.
+        """Open to write. Keep it short, as nobody else can write meanwhile.
 
-        `model` is what made the vectors of photos to be added; `by` is who the journal names for
-        each change, the system's user where it is empty. Raises ArtifactBusyError where
-        another writer is still at it after `wait_s` seconds, or another ArtifactError.
+        `model` made the vectors of the photos to add. `by` is the author in the journal, by default
+        the system's user. Raises ArtifactBusyError where another writer is still active after
+        `wait_s` seconds, or another ArtifactError.
         """
-        stamp = stamp_of(folder)
-        manifest = GalleryManifest.read(folder)  # before the lock, which would make its file
+        stamp = manifest_stamp(folder)
+        manifest = GalleryManifest.read(folder)  # before the lock, which would create its file
         with only_writer(folder, wait_s):
-            if stamp_of(folder) != stamp:
+            if manifest_stamp(folder) != stamp:
                 manifest = GalleryManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
             with open_to_change(folder, manifest, by) as store:
                 writer = cls(folder, manifest, store)
-                writer._files.clean_up(store)  # what a killed writer began
+                writer._files.clean_up(store)  # left by a killed writer
                 drop_unfinished(folder, manifest)
                 yield writer
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        """Add photos; of one that is there already, only what is given by hand counts.
+        """Add photos. For a photo that exists already, only label, name and attributes count.
 
-        Raises DiskFullError, or DatasetError for attributes that cannot be used; then none of those
-        that are new has been added.
+        Raises DiskFullError, or DatasetError for invalid attributes; none of the new photos has
+        then been added.
         """
         outcomes: list[Outcome] = []
-        coming: dict[str, EmbeddedPhoto] = {}
+        fresh: dict[str, EmbeddedPhoto] = {}
         known: dict[int, Photo] = {}
         values: dict[int, Mapping[str, object]] = {}
         for one in new:
@@ -82,17 +82,17 @@ class GalleryWriter:
                 if not same:
                     known[row] = after
                     values[row] = {**values.get(row, {}), **one.attributes}
-            elif sha256 in coming:
-                before, said = coming[sha256].photo, coming[sha256].attributes
+            elif sha256 in fresh:
+                before, given = fresh[sha256].photo, fresh[sha256].attributes
                 after = relabelled(before, one.photo)
-                coming[sha256] = replace(one, photo=after, attributes={**said, **one.attributes})
+                fresh[sha256] = replace(one, photo=after, attributes={**given, **one.attributes})
                 same = after == before and not one.attributes
                 outcomes.append("unchanged" if same else "updated")
             else:
-                coming[sha256] = replace(one, photo=replace(one.photo, added=True))
+                fresh[sha256] = replace(one, photo=replace(one.photo, added=True))
                 outcomes.append("added")
-        if coming:
-            self._add(list(coming.values()))
+        if fresh:
+            self._add(list(fresh.values()))
         if known:
             self._store.update(known, values)
         return outcomes
@@ -112,7 +112,7 @@ class GalleryWriter:
             self._files.finish(self._store)
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
-        """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
+        """Remove photos, by id or file name. Raises QueryError, and has then removed none."""
         photos = dict(self._named(name) for name in names)
         added = [photo.sha256 for photo in photos.values() if photo.added]
         if added:
@@ -130,10 +130,10 @@ class GalleryWriter:
         photo_name: str | None = None,
         attributes: Mapping[str, object] | None = None,
     ) -> Photo:
-        """Say something else of a photo, by id or file name; "" takes a label or name away.
+        """Edit a photo, by id or file name. "" removes a label or name; None keeps it.
 
-        None leaves it as it is; as an attribute's value it makes that unknown. Raises QueryError,
-        or DatasetError for an attribute that cannot be used.
+        None as the value of an attribute makes it unknown. Raises QueryError, or DatasetError for
+        an invalid attribute.
         """
         row, before = self._named(name)
         after = edited(before, edit_given(label, photo_name))
@@ -141,13 +141,13 @@ class GalleryWriter:
         return after
 
     def declared(self) -> Mapping[str, Declared]:
-        """The attributes that are declared, by name."""
+        """The declared attributes, by name."""
         return self._store.attributes.declared()
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
-        """Declare attributes, all or none; the names of those that are new.
+        """Declare attributes, all or none. Returns the new names.
 
-        Raises DatasetError for a name that cannot be used and for a change of type.
+        Raises DatasetError for an invalid name or a change of type.
         """
         return self._store.declare(columns)
 
@@ -156,9 +156,9 @@ class GalleryWriter:
         self._store.drop_attribute(name)
 
     def undo(self, number: int) -> list[Photo]:
-        """Take back a change, by its number in `history`; the photos that it was about.
+        """Undo a change, by its number in `history`. Returns the photos it concerned.
 
-        Raises QueryError where it cannot be taken back.
+        Raises QueryError where it cannot be undone.
         """
         journal = self._store.journal
         assert journal is not None
@@ -166,7 +166,7 @@ class GalleryWriter:
 
     def _named(self, name: str) -> tuple[int, Photo]:
         found = self._store.find(name)
-        several = [found] if found else named_alike(self._store.named, name)
+        several = [found] if found else find_by_name(self._store.named, name)
         if not several:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(several) > 1:

@@ -6,7 +6,7 @@ A copy of what the journal says, so that adding a photo need not read the whole 
 from collections.abc import Container, Mapping, Sequence
 
 from deepfood.data.photo_file import photo_id
-from deepfood.gallery.fold import Fold, Said, said_from, text_of
+from deepfood.gallery.fold import Fold, ManualEdits, edits_from_json, edits_to_json
 from deepfood.milvus.about import About
 
 _KEY = "absent"
@@ -19,19 +19,19 @@ class Absent:
     def __init__(self, about: About) -> None:
         self._about = about
 
-    def read(self, ids: Sequence[str]) -> dict[str, Said]:
+    def read(self, ids: Sequence[str]) -> dict[str, ManualEdits]:
         """What was said of some photos, by id."""
-        found: dict[str, Said] = {}
+        found: dict[str, ManualEdits] = {}
         for start in range(0, len(ids), _AT_ONCE):
             where = ", ".join(f'"{_KEY}/{one}"' for one in ids[start : start + _AT_ONCE])
             for row in self._about.rows(f"id in [{where}]", ["id", "text"], "Bounded"):
-                found[str(row["id"]).partition("/")[2]] = said_from(row["text"])
+                found[str(row["id"]).partition("/")[2]] = edits_from_json(row["text"])
         return found
 
     def known(self, name: str) -> int:
         """Of how many photos an attribute is known."""
         every = self._about.every(_KEY, 0, ["id", "text"])
-        return sum(name in said_from(row["text"]).attributes for row in every)
+        return sum(name in edits_from_json(row["text"]).attributes for row in every)
 
     def forget(self, ids: Sequence[str]) -> None:
         self._about.delete([f"{_KEY}/{one}" for one in ids])
@@ -41,8 +41,8 @@ class Absent:
         wanted: dict[str, str] = {}
         for sha256 in fold:
             said = fold[sha256]
-            if sha256 not in there and said.removed is None and (said.by_hand or said.attributes):
-                wanted[f"{_KEY}/{photo_id(sha256)}"] = text_of(said)
+            if sha256 not in there and said.removed is None and said.outlasts_photo:
+                wanted[f"{_KEY}/{photo_id(sha256)}"] = edits_to_json(said)
         now = {str(row["id"]): row["text"] for row in self._about.every(_KEY, 0, ["id", "text"])}
         self._write({one: text for one, text in wanted.items() if now.get(one) != text})
         if gone := sorted(now.keys() - wanted):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deepfood.errors import QueryError
-from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, Known, Leaf, Not, Or
+from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.values import BUILT_IN, Key, Type, folded, names_of
 from deepfood.milvus.about import Column
 from deepfood.milvus.schema import KEYS, key_name, key_of
@@ -34,7 +34,7 @@ def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
     for leaf in leaves:
         leaf.check_type(_type_of(leaf.name, columns))
     true, possible = _kleene(where)
-    compared = [one for one in leaves if not isinstance(one, Known)]
+    compared = [one for one in leaves if not isinstance(one, IsKnown)]
     safety = sorted({one.name for one in compared if _is_safety(one.name, columns)})
     if not safety:
         return Expression(true, None, (), ())
@@ -59,7 +59,7 @@ def _kleene(where: Filter) -> tuple[str, str]:
         return f"not ({possible_inside})", f"not ({true_inside})"
     assert isinstance(where, Leaf)
     there = known(where.name)
-    if isinstance(where, Known):
+    if isinstance(where, IsKnown):
         said = there if where.known else f"not ({there})"
         return said, said
     # A comparison with what is not there is true for some operators: both must hold.

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.cursor import Cursor, asked, page
+from deepfood.gallery.cursor import Cursor, page, query_digest
 from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit
-from deepfood.gallery.protocol import Found
+from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.queries import check_question, varied
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import MilvusManifest
@@ -33,10 +33,10 @@ def find_in(
     group_duplicates: bool = False,
     cursor: str | None = None,
     without: Sequence[str] = (),
-) -> Found:
-    """As `MilvusGallery.find`, of one generation; `Wanted` says what can be asked."""
+) -> FindResult:
+    """As `MilvusGallery.find`, of one generation; `FindOptions` says what can be asked."""
     check_question(k, cursor, diversity, group_duplicates)
-    question = asked(query, str(where or ""), *without)
+    question = query_digest(query, str(where or ""), *without)
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     expression = expression_of(where, manifest.columns) if where else None
     parts = [f"({expression.passes})"] if expression else []
@@ -100,12 +100,12 @@ def _found(
     notes: tuple[str, ...],
     following: str | None,
     total: int,
-) -> Found:
+) -> FindResult:
     """Each group's best hit is shown, the others beside it."""
     hits = [members[0] for members in groups]
     alike = [list(members[1:]) for members in groups]
     said = {hit.photo.id: attributes[hit.photo.id] for hit in hits}
-    return Found(hits, alike, said, notes, following, total)
+    return FindResult(hits, alike, said, notes, following, total)
 
 
 def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Follower:
             lacking = {one for one in some if photo_id(one) not in rows}
             self._embed(
                 [
-                    self.fold[one].photo(one)
+                    self.fold[one].added_photo(one)
                     for one in sorted(lacking)
                     if self.fold[one].added is not None
                 ]

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
@@ -13,11 +12,11 @@ from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
-from deepfood.gallery.embedding import Reading
+from deepfood.gallery.embedding import Reading, batched_in_time
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
-from deepfood.gallery.source_table import import_of, news_of, table_of
+from deepfood.gallery.source_table import changed_cells, import_of, table_of
 from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.follow import Follower, photos_in
@@ -93,11 +92,11 @@ class FollowingBuild:
             ) as progress,
             self._reading(source, todo, self.embedder) as results,
         ):
-            for some in _batches(_noted(results, known, progress.update)):
+            for batch in batched_in_time(results, _BATCH_PHOTOS, _BATCH_S, progress.update):
                 # A photo that is there by another name is dealt with below.
                 new = [
                     one
-                    for one in some
+                    for one in _noted(batch, known)
                     if files.setdefault(one.photo.sha256, one.photo.file) == one.photo.file
                 ]
                 work.write_new(new)
@@ -145,7 +144,7 @@ class FollowingBuild:
     ) -> tuple[str, ...]:
         """Have the journal say what the source's table says anew; the attributes of that."""
         journal = work.journal
-        news, whole = news_of(table, self.source, known, work.fold, journal)
+        news, whole = changed_cells(table, self.source, known, work.fold, journal)
         if news:
             journal.append("import", import_of(table, news, whole, journal))
         return tuple(sorted({name for values in news.values() for name in values}))
@@ -234,26 +233,12 @@ def _gone(before: Mapping[str, Told], still: Iterable[str], fold: Fold) -> tuple
 
 
 def _noted(
-    results: Iterable[EmbeddedPhoto | Skipped], known: dict[str, KnownFile], update: Any
+    results: Iterable[EmbeddedPhoto | Skipped], known: dict[str, KnownFile]
 ) -> Iterator[EmbeddedPhoto]:
     """The photos among them; of each file it is noted what it is."""
     for result in results:
-        update()
         if isinstance(result, Skipped):
             known[result.file] = KnownFile(result)
         else:
             known[result.photo.file] = KnownFile(result.photo)
             yield result
-
-
-def _batches(photos: Iterable[EmbeddedPhoto]) -> Iterator[list[EmbeddedPhoto]]:
-    batch: list[EmbeddedPhoto] = []
-    first = 0.0
-    for one in photos:
-        first = first if batch else time.monotonic()
-        batch.append(one)
-        if len(batch) >= _BATCH_PHOTOS or time.monotonic() - first > _BATCH_S:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -15,7 +15,13 @@ from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.photo import Hit, Photo, Skipped
-from deepfood.gallery.protocol import ColumnFacts, Compared, EveryPhoto, Found, Wanted
+from deepfood.gallery.protocol import (
+    ColumnFacts,
+    Compared,
+    EveryPhoto,
+    FindOptions,
+    FindResult,
+)
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
@@ -210,7 +216,7 @@ class MilvusGallery:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
         return self.rows.hits(query, k)
 
-    def find(self, query: Vectors, k: int, **wanted: Unpack[Wanted]) -> Found:
+    def find(self, query: Vectors, k: int, **wanted: Unpack[FindOptions]) -> FindResult:
         """As the local gallery's."""
         now = self.refresh()
         return find_in(now.manifest, now.rows, query, k, **wanted)

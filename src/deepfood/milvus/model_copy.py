@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deepfood.artifacts import MANIFEST, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import ArtifactError, ArtifactMissingError, disk_full_named
+from deepfood.errors import ArtifactError, ArtifactMissingError, raising_disk_full
 from deepfood.milvus.about import About
 from deepfood.model import Model, ModelManifest, open_model
 
@@ -39,7 +39,7 @@ def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
             return model
     except ArtifactError:
         pass
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _read(about, fingerprint, MANIFEST)
         for name in ModelManifest.parse(manifest, about.collection).files:

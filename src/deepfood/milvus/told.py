@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deepfood.gallery.fold import Fold, Said
+from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import Column
@@ -17,8 +17,8 @@ def told(photo: Photo, fold: Fold) -> Told | None:
     if said.removed is not None:
         return None
     if said.added is not None:
-        return said.photo(photo.sha256), said.attributes
-    return said.of(replace(photo, label_edited=False, name_edited=False)), said.attributes
+        return said.added_photo(photo.sha256), said.attributes
+    return said.apply_to(replace(photo, label_edited=False, name_edited=False)), said.attributes
 
 
 def columns_of(fold: Fold) -> dict[str, Column]:
@@ -28,8 +28,6 @@ def columns_of(fold: Fold) -> dict[str, Column]:
     }
 
 
-def said_by(photo: Photo, attributes: Mapping[str, Value]) -> Said:
+def said_by(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
     """What was said of a photo, by its row."""
-    by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
-    texts = {name: getattr(photo, name) for name in by_hand}
-    return Said(**texts, by_hand=by_hand, attributes=attributes)
+    return ManualEdits.from_photo(photo, attributes)

@@ -16,9 +16,9 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.data.locate import root_named
 from deepfood.errors import ArtifactMissingError, EngineError
-from deepfood.gallery.fold import facts_of
+from deepfood.gallery.fold import addition_of
 from deepfood.gallery.format1 import BATCH as PHOTOS_IN_A_RECORD
-from deepfood.gallery.format1 import contents_of_removed, said_of
+from deepfood.gallery.format1 import contents_of_removed, records_of_format1
 from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.record import user
 from deepfood.gallery.values import Value
@@ -149,10 +149,12 @@ class _Upgrade:
         definitions = {name: one.model_dump() for name, one in self._old.columns.items()}
         if definitions:
             journal.append("declare", {"attributes": definitions})
-        added = [facts_of(photo, {}) for photo in photos if photo.added]
+        added = [addition_of(photo, {}) for photo in photos if photo.added]
         for start in range(0, len(added), PHOTOS_IN_A_RECORD):
             journal.append("add", {"photos": added[start : start + PHOTOS_IN_A_RECORD]})
-        for do, what in said_of(photos, definitions, values, removed, journal.write_table):
+        for do, what in records_of_format1(
+            photos, definitions, values, removed, journal.write_table
+        ):
             journal.append(do, what)
 
     def _copy_rows(self, collection: str, count: int) -> None:

@@ -23,13 +23,13 @@ from deepfood.errors import (
 from deepfood.gallery.declared import (
     Declared,
     check_unused,
+    clean_values,
     no_attribute,
-    settled,
-    values_said,
+    resolved_definitions,
 )
-from deepfood.gallery.fold import Said, edit_of, facts_of, removal_of, text_of
+from deepfood.gallery.fold import ManualEdits, addition_of, edit_of, edits_to_json, removal_of
 from deepfood.gallery.history import undo_of
-from deepfood.gallery.named_photos import named_alike
+from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.gallery.values import Value, attribute_name, folded
 from deepfood.milvus.about import Column
@@ -73,7 +73,7 @@ class MilvusWriter(LivingRows):
 
     def _add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
         columns = self.manifest.columns
-        ready = [(one, values_said(columns, one.attributes)) for one in new]
+        ready = [(one, clean_values(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
         absent = Absent(self._about).read(missing)
@@ -86,9 +86,11 @@ class MilvusWriter(LivingRows):
             if before is None:
                 photo = replace(one.photo, added=True)
                 self.stored.keep(photo, one.data)
-                added.append(facts_of(photo, values))
-                said = absent.get(photo.id, Said()).with_values(values)  # it is back
-                rows[photo.id] = row_of(said.of(photo), one.vector, said.attributes, time.time_ns())
+                added.append(addition_of(photo, values))
+                said = absent.get(photo.id, ManualEdits()).with_values(values)  # it is back
+                rows[photo.id] = row_of(
+                    said.apply_to(photo), one.vector, said.attributes, time.time_ns()
+                )
                 outcomes.append("added")
                 continue
             photo = photo_of(before)
@@ -122,7 +124,7 @@ class MilvusWriter(LivingRows):
         """
 
         def change() -> Photo:
-            values = values_said(self.manifest.columns, attributes or {})
+            values = clean_values(self.manifest.columns, attributes or {})
             before = self._named(name)
             photo = photo_of(before)
             after = edited(photo, edit_given(label, photo_name))
@@ -163,7 +165,7 @@ class MilvusWriter(LivingRows):
         """
         undo = undo_of(self.journal, number)
         said = [
-            {"sha256": sha256, "said": text_of(one), "texts": undo.texts.get(sha256, {})}
+            {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
             for sha256, one in undo.before.items()
         ]
 
@@ -174,7 +176,7 @@ class MilvusWriter(LivingRows):
             for row in rows.values():
                 was, photo = undo.before[row["sha256"]], photo_of(row)
                 texts: dict[str, Any] = {**undo.texts.get(photo.sha256, {})}
-                now = was.of(replace(photo, **texts, label_edited=False, name_edited=False))
+                now = was.apply_to(replace(photo, **texts, label_edited=False, name_edited=False))
                 vector = np.array(row["vector"], np.float32)
                 after.append((now, row_of(now, vector, was.attributes, row[WRITTEN])))
             self.write([row for _, row in after])
@@ -188,7 +190,7 @@ class MilvusWriter(LivingRows):
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
             alike = self._rows.where(where, WHOLE_ROW)
-            rows = named_alike(lambda file: [row for row in alike if row["file"] == file], name)
+            rows = find_by_name(lambda file: [row for row in alike if row["file"] == file], name)
         if not rows:
             raise PhotoNotFoundError(f"there is no photo {name[:200]!r} in this gallery")
         if len(rows) > 1:
@@ -293,7 +295,7 @@ def _said(
 
 
 def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -> dict[str, Column]:
-    found = settled(declared, wanted)
+    found = resolved_definitions(declared, wanted)
     return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from deepfood.artifacts import FileRecord, Manifest, write_atomically
-from deepfood.errors import ArtifactError, disk_full_named
+from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.photo import Preprocess
 
 ONNX = "model.onnx"
@@ -106,7 +106,7 @@ def write_model(
     ids = sorted(set(trained_on))
     if ids:
         contents[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         before = _files(folder)
         # A file that the manifest names is never written over. So the new Model is committed under

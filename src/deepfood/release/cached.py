@@ -18,7 +18,7 @@ from deepfood.errors import (
     DiskFullError,
     SettingError,
     StorageError,
-    disk_full_named,
+    raising_disk_full,
 )
 from deepfood.locks import held
 from deepfood.release.fetch import same_file
@@ -193,7 +193,7 @@ def _room(shelf: Shelf, settings: Settings) -> Path:
     """Where the releases of one prefix are kept."""
     named = hashlib.sha256(f"{settings.s3_endpoint} {shelf.bucket.url}".encode()).hexdigest()
     room = settings.cache.expanduser() / "releases" / named[:16]
-    with disk_full_named(room):
+    with raising_disk_full(room):
         room.mkdir(parents=True, exist_ok=True)
     return room
 

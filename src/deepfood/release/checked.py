@@ -14,7 +14,7 @@ from deepfood.gallery.record import BEGINNING, Head
 from deepfood.local.checkpoints import checkpoints, read_checkpoint
 from deepfood.local.journal import Journal
 from deepfood.local.store import Store
-from deepfood.local.verify import catalogue_faults, said_shortly
+from deepfood.local.verify import catalogue_faults, short_error_text
 
 
 class Readable(Protocol):
@@ -71,7 +71,7 @@ def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
             if record.do == "import":
                 touched(record, journal)  # reads its table
     except ArtifactCorruptError as error:
-        raise _altered(gallery, f"the journal: {said_shortly(error)}") from error
+        raise _altered(gallery, f"the journal: {short_error_text(error)}") from error
     if newest != head:
         raise _altered(gallery, f"the journal lacks record {head.number}, which the catalogue has")
 

@@ -14,7 +14,7 @@ from deepfood.gallery import Photo
 from deepfood.index import VectorFile
 from deepfood.local import Gallery, GalleryManifest
 from deepfood.local.journal import Journal
-from deepfood.local.snapshot import stamp_of
+from deepfood.local.snapshot import manifest_stamp
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.model import ModelManifest, open_model
 from deepfood.release.checked import CheckedVectors, Readable, check_catalogue, check_journal
@@ -52,15 +52,15 @@ def frozen(folder: Path, photos_root: Path | None = None) -> Iterator[Frozen]:
             return
         gallery = stack.enter_context(Gallery.open(folder, photos_root=photos_root))
         while True:
-            stamp = stamp_of(folder)
+            stamp = manifest_stamp(folder)
             opened = stack.enter_context(contextlib.ExitStack())
             try:
                 found = _gallery(gallery, opened)
             except (ArtifactError, FileNotFoundError):
-                if stamp_of(folder) == stamp:
+                if manifest_stamp(folder) == stamp:
                     raise
             else:
-                if stamp_of(folder) == stamp:
+                if manifest_stamp(folder) == stamp:
                     break
             opened.close()  # what the manifest named may be gone: once more
         yield found

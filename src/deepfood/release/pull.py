@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
-from deepfood.errors import ArtifactBusyError, SettingError, disk_full_named, is_own_limit
+from deepfood.errors import ArtifactBusyError, SettingError, is_own_limit, raising_disk_full
 from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.locks import held
 from deepfood.release.exchange import exchange
@@ -61,7 +61,7 @@ def pull(
     shelf = Shelf.open(url, settings)
     out = out.resolve()  # where it is a link, that stays
     before = out.with_name(f".{out.name}.before")
-    with disk_full_named(out):
+    with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     busy = ArtifactBusyError(f"another process is pulling into {out}: wait for it")
     with held(out.with_name(f".{out.name}.pull.lock"), busy):
@@ -89,7 +89,7 @@ def fill(
     """Make `staging` the release, every byte compared; `present` may have some of them."""
     wanted = shelf.photos(release) if photos else {}
     names = {*release.files, *(f"{PHOTOS}/{one[:2]}/{one}" for one in wanted)}
-    with disk_full_named(staging):
+    with raising_disk_full(staging):
         staging.mkdir(exist_ok=True)
         for path in [path for path in staging.rglob("*") if path.is_file() or path.is_symlink()]:
             if path.relative_to(staging).as_posix() not in names:  # of another release

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from deepfood.gallery.declared import check_said
+from deepfood.gallery.declared import check_attribute_count
 from deepfood.photo_box import Box
 from deepfood.serve.bodies import (
     AddRequest,
@@ -92,7 +92,7 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
         if given is None:
             raise HTTPException(422, "give `photo`")
         sent = given
-    check_said(said.attributes)
+    check_attribute_count(said.attributes)
     # Some clients send the path that the photo had with them.
     file = sent.file.replace("\\", "/").rpartition("/")[2]
     return NewPhoto(sent.data, file, said.label, said.name, said.attributes)
@@ -103,7 +103,7 @@ async def read_change(request: Request) -> ChangeRequest:
     change = await read_json(request, ChangeRequest)
     if not change.model_fields_set:
         raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
-    check_said(change.attributes)
+    check_attribute_count(change.attributes)
     return change
 
 

@@ -15,7 +15,7 @@ from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.protocol import Found, SearchedGallery
+from deepfood.gallery.protocol import FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.heatmap import MatchExplainer
@@ -43,7 +43,7 @@ class SearchService:
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
         self.links = PhotoLinks.of(gallery.place, settings)
 
-    def search(self, question: Question) -> tuple[Answer, Found]:
+    def search(self, question: Question) -> tuple[Answer, FindResult]:
         """The page of hits asked for, and what is known of the one photo that was asked with.
 
         Photos of the gallery that the question names are left out, and of one that has a label
@@ -69,7 +69,7 @@ class SearchService:
                 found = replace(found, next=self._cursors.signed(found.next))
             return self._judged(question, query, found), found
 
-    def _judged(self, question: Question, query: Vector, found: Found) -> Answer:
+    def _judged(self, question: Question, query: Vector, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
         if calibration is None or not question.shows_one_photo:
             return Answer(found.hits)

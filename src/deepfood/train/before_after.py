@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deepfood.evaluate.confidence import paired
 from deepfood.evaluate.metrics import JUDGED, Floats, measure
-from deepfood.evaluate.spread import paired
 from deepfood.train.head import Labels, Vectors
 
 

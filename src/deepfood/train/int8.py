@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from deepfood import runtimes
-from deepfood.errors import SettingError, disk_full_named
+from deepfood.errors import SettingError, raising_disk_full
 from deepfood.train.fuse import fuse_head, take_off_head
 
 quantization = runtimes.quantization()
@@ -44,7 +44,7 @@ def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) 
     gets would change every vector and save nothing. Raises DiskFullError.
     """
     trunk, head = take_off_head(network)
-    with tempfile.TemporaryDirectory(prefix="deepfood-") as name, disk_full_named(Path(name)):
+    with tempfile.TemporaryDirectory(prefix="deepfood-") as name, raising_disk_full(Path(name)):
         given, plain, small = (Path(name) / f"{one}.onnx" for one in ("given", "plain", "int8"))
         given.write_bytes(trunk)
         # Folds constants (weights are stored as fp16) and what follows each convolution.

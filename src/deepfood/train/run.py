@@ -12,24 +12,24 @@ import torch
 from deepfood.artifacts import MANIFEST, kind_of
 from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
-from deepfood.errors import ArtifactBusyError, ArtifactFormatError, disk_full_named
+from deepfood.errors import ArtifactBusyError, ArtifactFormatError, raising_disk_full
 from deepfood.locks import held
 from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.compared import Comparison, what_fell
-from deepfood.train.finish import write_trained
+from deepfood.train.before_after import Comparison, what_fell
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
 from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
 from deepfood.train.picture_cache import open_caches
+from deepfood.train.progress import EpochRecord
 from deepfood.train.recipe import Recipe
-from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
+from deepfood.train.write_model import write_trained
 
 #: What an epoch's line says, in this order.
 _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
@@ -254,7 +254,7 @@ def _locked(folder: Path, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    with disk_full_named(folder):
+    with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with held(folder / "lock", ArtifactBusyError(f"{folder} is in use by another training")):
         yield

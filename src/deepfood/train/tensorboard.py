@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deepfood.errors import disk_full_named
+from deepfood.errors import raising_disk_full
 from deepfood.train.checkpoint import TENSORBOARD
 
 
@@ -22,7 +22,7 @@ class Board:
             return cls(None)
         from torch.utils.tensorboard import SummaryWriter
 
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             board = cls(SummaryWriter(str(folder / TENSORBOARD), purge_step=max(1, len(records))))
         # A kill may have come after the last epoch's checkpoint and before its points.
         for record in records[-1:]:
@@ -32,7 +32,7 @@ class Board:
     def write(self, record: dict[str, float]) -> None:
         if self.writer is None:
             return
-        with disk_full_named(Path(self.writer.log_dir)):
+        with raising_disk_full(Path(self.writer.log_dir)):
             for name, value in record.items():
                 if name != "epoch":
                     self.writer.add_scalar(name.replace("@", "_at_"), value, int(record["epoch"]))
@@ -48,5 +48,5 @@ class Board:
         trace: TracebackType | None,
     ) -> None:
         if self.writer is not None:
-            with disk_full_named(Path(self.writer.log_dir)):
+            with raising_disk_full(Path(self.writer.log_dir)):
                 self.writer.close()

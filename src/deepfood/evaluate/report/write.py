@@ -10,7 +10,7 @@ from typing import Any
 from deepfood import __version__
 from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
-from deepfood.errors import SettingError, disk_full_named
+from deepfood.errors import SettingError, raising_disk_full
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.examine import Examination
 from deepfood.evaluate.report.embedding_map import map_points
@@ -39,7 +39,7 @@ def prepare_report(folder: Path) -> None:
         if importlib.util.find_spec(name) is None:
             raise missing_extra(f"the report needs {name}, which is not installed", "report")
     try:
-        with disk_full_named(folder):
+        with raising_disk_full(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"--report {folder} cannot be made: {error.strerror}") from error
