@@ -451,6 +451,6 @@ def test_clients_are_refused_until_the_gallery_is_open(monkeypatch: pytest.Monke
                 return Mock()
 
             monkeypatch.setattr("deepfood.serve.run.open_service", opened)
-            monkeypatch.setattr("deepfood.serve.logs.configure", Mock())
+            monkeypatch.setattr("deepfood.serve.telemetry.logs.configure", Mock())
             with pytest.raises(PortTakenError, match=f"port {port} on {host} is in use"):
                 run(load_settings(host=host, port=port), late)

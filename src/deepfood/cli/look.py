@@ -203,7 +203,7 @@ def explain(
         asked, file = _called(known), known.file
         question = Question(ids=(known.id,), k=rank or 1)
     if hit is None:
-        hits = service.search(question)[0].hits
+        hits = service.search(question).hits
         if len(hits) < question.k:
             raise QueryError(f"--rank {question.k}: the gallery has {len(hits)} photos to find")
         hit = hits[-1].photo.id

@@ -19,8 +19,9 @@ from deepfood.config import Settings, load_settings
 from deepfood.serve.question import DEFAULT_K
 
 if TYPE_CHECKING:
-    from deepfood.api import Gallery, SearchResult
+    from deepfood.api import Gallery
     from deepfood.gallery import Hit
+    from deepfood.serve.question import SearchResult
 
 #: What a verdict says before the label that the neighbours vote for.
 _VERDICTS = {
