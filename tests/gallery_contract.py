@@ -564,7 +564,8 @@ class Own:
 @pytest.fixture
 def own(engine: Engine, tmp_path: Path) -> Own:
     on_milvus = Place.parse(engine.place).kind == "milvus"
-    place = Path(f"{engine.place}_{secrets.token_hex(4)}") if on_milvus else tmp_path / "gallery"
+    beside = f"{engine.place}_{secrets.token_hex(4)}"
+    place: Path | str = beside if on_milvus else tmp_path / "gallery"
     changed = {"model": engine.embedder.model.folder, "photos_store": str(tmp_path / "store")}
     settings = engine.settings.model_copy(update=changed)
     made = Own(place, write_dishes(tmp_path / "photos", 3), settings, engine.embedder)
