@@ -27,13 +27,13 @@ from deepfood.model import open_model
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, TENSORBOARD, TRAINING
-from deepfood.train.finish import write_trained
 from deepfood.train.hardware import bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
 from deepfood.train.recipe import ORIGINAL
 from deepfood.train.run import Task, open_training, train_model
 from deepfood.train.tensorboard import Board
+from deepfood.train.write_model import write_trained
 from dishes import write_dishes
 
 Make = Callable[..., Task]
@@ -463,7 +463,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(tmp_path: Path) -> Non
 def test_the_best_checkpoint_is_gone(task: Make) -> None:
     with open_training(task(epochs=1)) as training:
         training.run(lambda record, best: None)
-        (training.folder / BEST).unlink()
+        (training.checkpoints.folder / BEST).unlink()
         with pytest.raises(TrainingError, match=r"best\.pt is gone: start again with --fresh"):
             training.best_weights()
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfood.evaluate.confidence import NOTHING, Figure, resample
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.reliability import cross_fitted
-from deepfood.evaluate.spread import NOTHING, Figure, resample
 from deepfood.gallery.logistic import Bools, Logistic, auroc
 
 _TRUE_POSITIVES = 0.95

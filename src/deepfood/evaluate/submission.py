@@ -19,7 +19,7 @@ from deepfood.data.splits import TEST
 from deepfood.embed import open_embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
-from deepfood.evaluate.trial import Photos, labelled_photos
+from deepfood.evaluate.trial import LabelledVectors, labelled_photos
 from deepfood.local import Gallery, gallery_model
 from deepfood.local.embedding_cache import embed_dataset
 
@@ -74,7 +74,7 @@ def write_submission(
     return Submission(len(asked), tuple(one.file for one in embedded.skipped))
 
 
-def guess(queries: Vectors, photos: Photos, labels: Labels, k: int) -> Labels:
+def guess(queries: Vectors, photos: LabelledVectors, labels: Labels, k: int) -> Labels:
     """Three different labels for each query, int64 [q, 3].
 
     First those that the k nearest vote for, then the labels that follow in the ranking.

@@ -151,7 +151,7 @@ class Index(ABC):
                 allowed = None
             count = matching
         k = min(k, count)
-        found = self._nearest_enough(query, k, allowed, count) if k else None
+        found = self._search_index(query, k, allowed, count) if k else None
         if found is None:
             return best(k, *self._scan(query, allowed, 0))
         if self.covered == len(self.vectors):
@@ -159,14 +159,14 @@ class Index(ABC):
         rows, scores = self._scan(query, allowed, self.covered)
         return best(k, np.concatenate([found[0], rows]), np.concatenate([found[1], scores]))
 
-    def _nearest_enough(
+    def _search_index(
         self, query: Vectors, k: int, allowed: Mask | None, count: int
     ) -> tuple[Rows, Vectors] | None:
         """The k nearest allowed rows; None where scoring all `count` of them is no slower.
 
-        The index knows nothing of what is allowed. It is asked for so many rows that k allowed
-        ones are among them if the filter has nothing to do with the query; where it has (pizzas
-        near a photo of sushi), for ever more.
+        The index ignores `allowed`, so it is asked for more than k rows: enough to hold k allowed
+        ones if the filter is independent of the query. If it is not (pizzas near a photo of sushi)
+        and too few come, it is asked for four times as many.
         """
         wanted = k
         if allowed is not None:
