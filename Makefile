@@ -6,7 +6,7 @@ PORT   ?= 8000
 WORKERS ?= 2
 BIN     = $(VENV)/bin
 
-.PHONY: demo test test-cluster check lint docs bench rehearse clean
+.PHONY: demo test quick coverage test-cluster check lint docs bench rehearse clean
 
 ## The main job on real photos: fetch 542 of them, build a gallery, serve the page
 demo: $(VENV)/.core
@@ -16,6 +16,17 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	@scripts/install-browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+## The tests of a minute: no browser, no S3 server, no torch, and no deepfood in processes of its own
+quick: $(VENV)/.test
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not browser and not s3 and not train and not slow" \
+		--ignore tests/train --ignore tests/milvus --ignore tests/deploy $(TESTS)
+
+## All tests, and which lines and branches they reach, in their processes too: open htmlcov/index.html
+coverage: $(VENV)/.test
+	@scripts/install-browser
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=html \
+		--cov-report=term:skip-covered $(TESTS)
 
 ## Galleries on a real Milvus cluster, in a network of its own (some minutes; needs root or user namespaces)
 test-cluster: $(VENV)/.test
@@ -30,6 +41,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
+	$(BIN)/mypy --config-file tests/mypy.ini tests/train/conftest.py
+	MYPYPATH=tests_cluster $(BIN)/mypy --config-file tests/mypy.ini tests_cluster
+	MYPYPATH=benchmarks $(BIN)/mypy --config-file tests/mypy.ini benchmarks
 	$(BIN)/jactionlint
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
@@ -51,7 +66,7 @@ rehearse: $(VENV)/.rehearse
 	$(BIN)/python deploy/rehearse demo/ifct2017
 
 clean:
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo site htmlcov .coverage
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -18,6 +18,8 @@ from seaweed import OWNER, Seaweed, seaweed, use_identity
 settings.register_profile("deepfood", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("deepfood")
 
+HERE = Path(__file__).parent
+
 #: The files that take longest, longest first: begun first, so that the workers end together.
 LONGEST = (
     "train/test_killed.py",
@@ -35,9 +37,28 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+#: What `make quick` leaves out, as far as a test's folder and fixtures tell; the rest is marked by
+#: hand. Fixtures that are slow run deepfood in processes of its own.
+FOLDERS = {"train": "train", "milvus": "slow", "deploy": "slow"}
+FIXTURES = {
+    "browser": "browser",
+    "s3_server": "s3",
+    "small_gallery": "slow",
+    "dish_gallery": "slow",
+    "tiny_gallery": "slow",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    order = {here / name: place for place, name in enumerate(LONGEST)}
+    """Set the markers that follow from a test's place and fixtures; the longest files first."""
+    order = {HERE / name: place for place, name in enumerate(LONGEST)}
+    for item in items:
+        for fixture, marker in FIXTURES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in FOLDERS:
+            item.add_marker(FOLDERS[folder])
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 

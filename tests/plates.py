@@ -86,6 +86,7 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", pool: int = 8) -> Path
         ),
         source="made by the tests",
         licence="Apache-2.0",
+        training={},
         files={ONNX: FileRecord.of(folder / ONNX)},
     ).write(folder)
     return folder

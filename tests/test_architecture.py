@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "deepfood"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -187,6 +189,7 @@ def test_only_the_command_line_exits_and_prints() -> None:
                 assert called not in ("print", "exit", "sys.exit", "os._exit", "quit"), path
 
 
+@pytest.mark.slow
 def test_serving_imports_no_torch() -> None:
     code = (
         "import sys, deepfood.cli, deepfood.serve.run, deepfood.info\n"

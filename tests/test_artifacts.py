@@ -194,6 +194,7 @@ for number in range(100):
 """
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_write_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     writers = [
@@ -216,6 +217,7 @@ with replacing(Path(sys.argv[1])) as file:
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_is_not(
     tmp_path: Path,
 ) -> None:
@@ -299,6 +301,7 @@ for n in range(1, 99):
 """
 
 
+@pytest.mark.slow
 def test_a_model_replaced_and_killed_at_any_moment_opens(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, tmp_path], capture_output=True, text=True, timeout=120

@@ -61,6 +61,7 @@ def test_info_and_verify(small_gallery: SmallGallery) -> None:
     assert json.loads(done.stdout)["ok"] is True
 
 
+@pytest.mark.slow
 def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     model = write_tiny_model(tmp_path / "model")
@@ -73,6 +74,7 @@ def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     assert "1 problem" in done.stdout
 
 
+@pytest.mark.slow
 def test_build_names_what_it_left_out(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     (photos / "copy.jpg").write_bytes(jpeg(1))
@@ -93,6 +95,7 @@ def test_build_names_what_it_left_out(tmp_path: Path) -> None:
     assert len(skipped) == 26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", ["exact", "annoy", "hnsw"])
 def test_the_index_can_be_chosen(index: str, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 12)
@@ -104,6 +107,7 @@ def test_the_index_can_be_chosen(index: str, tmp_path: Path) -> None:
     assert "plate-00003.jpg" in found.stdout
 
 
+@pytest.mark.slow
 def test_annoys_numbers_can_be_set(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 12)
     model = write_tiny_model(tmp_path / "model")
@@ -148,12 +152,14 @@ def test_k_larger_than_the_gallery_gives_all(small_gallery: SmallGallery) -> Non
     assert (len(lines), lines[-1]) == (25, "24 of 24 photos")
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = deepfood("--debug", "info", tmp_path)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 def test_wrong_arguments_exit_with_2_and_help() -> None:
     for arguments in (["nope"], ["build"], ["search"], ["build", "a", "--out", "b", "--no"]):
         done = deepfood(*arguments)
@@ -162,6 +168,7 @@ def test_wrong_arguments_exit_with_2_and_help() -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_every_command_has_help() -> None:
     said = deepfood("--help").stdout
     for command in ("demo", "data", "build", "search", "serve", "info", "verify"):
@@ -170,13 +177,14 @@ def test_every_command_has_help() -> None:
     assert deepfood("--version").stdout.strip()
 
 
+@pytest.mark.slow
 def test_two_builds_into_one_gallery_at_once(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 1500)
     model = write_tiny_model(tmp_path / "model")
     command = [sys.executable, "-m", "deepfood.cli", "build", str(photos)]
     command += ["--out", str(tmp_path / "g"), "--model", str(model), "--json"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "g/building").exists():
         assert time.monotonic() < deadline
         time.sleep(0.001)

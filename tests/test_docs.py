@@ -105,6 +105,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
+@pytest.mark.slow
 def test_nothing_names_a_machine_or_registry() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False

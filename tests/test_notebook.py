@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 from deepfood.serve.api.keys import new_key
 from live import serving
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "client.ipynb"
 
 

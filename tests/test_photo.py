@@ -427,6 +427,7 @@ def read_alone(data: bytes) -> tuple[float, str]:
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_before_it_is_decoded(name: str) -> None:
@@ -435,6 +436,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(name: str) -> None:
     assert grown_mib < 50
 
 
+@pytest.mark.slow
 @on_linux
 def test_a_sound_bomb_is_refused_before_it_is_decoded() -> None:
     data = samples.png_bomb(20_000)
@@ -444,6 +446,7 @@ def test_a_sound_bomb_is_refused_before_it_is_decoded() -> None:
     assert grown_mib < 50
 
 
+@pytest.mark.slow
 @on_linux
 def test_what_decoding_takes_is_seen_where_bombs_are_measured() -> None:
     grown_mib, said = read_alone(samples.png_bomb(8_000))
@@ -462,6 +465,7 @@ def large(mode: str) -> bytes:
     return encode(photo.convert(mode), "PNG", compress_level=1)
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize(("mode", "mib"), [("RGB", 61), ("RGBA", 61), ("LA", 61), ("P", 15)])
 def test_a_photo_is_in_memory_once_and_no_more(mode: str, mib: int) -> None:
@@ -613,6 +617,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
         read(data)
 
 
+@pytest.mark.slow
 def test_odd_metadata_neither_warns_nor_costs_the_photo_where_warnings_are_errors() -> None:
     # In its own process, because pytest replaces the warning filters of this one.
     data = encode(picture(), "JPEG", exif=samples.odd_exif(6))

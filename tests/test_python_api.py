@@ -18,6 +18,7 @@ from samples import photo
 DOCS = Path(__file__).parents[1] / "docs" / "python.md"
 
 
+@pytest.mark.slow
 def test_importing_deepfood_imports_nothing_else() -> None:
     code = (
         "import sys; before = set(sys.modules); import deepfood\n"
@@ -44,6 +45,7 @@ def test_every_public_name_is_listed_and_documented() -> None:
         deepfood.open_galery  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_the_names_and_only_these(tmp_path: Path) -> None:
     """A module's `__getattr__` would make every name right."""
     program = tmp_path / "program.py"

@@ -14,6 +14,8 @@ import pytest
 from live import serving
 from plates import jpeg, write_dishes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README, PHOTOS, PROGRAMS, RELEASES = (
     (ROOT / name).read_text(encoding="utf-8")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 #: Embeds a photo, and says what of OpenVINO's own reporting was imported.
 EMBED = """
 import sys

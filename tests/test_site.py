@@ -15,6 +15,8 @@ import deepfood
 import deepfood_client
 from test_docs import commands
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

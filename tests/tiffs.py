@@ -118,7 +118,7 @@ def join(
     word = struct.calcsize(f"={place}")
     body = bytearray(16 if big else 8)
     link = 8 if big else 4  # where the place of the next page is written
-    sub_places = []
+    sub_places: list[int] = []
     for tags, chunks in [*below, *pages]:
         is_below = len(sub_places) < len(below)
         starts = []

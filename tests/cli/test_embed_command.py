@@ -12,6 +12,8 @@ import pytest
 
 from plates import jpeg, sha256, tiny_embedder, write_photos
 
+pytestmark = pytest.mark.slow
+
 #: File size limit in bytes (0 for none), then the command line.
 _LIMITED = """
 import resource, signal, sys

@@ -18,6 +18,8 @@ from deepfood.local import Gallery
 from deepfood.local.verify import gallery_problems
 from plates import build, tiny_embedder, write_photos
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "search": ("search", "gallery", "photos/plate-00001.jpg"),
     "add": ("add", "gallery", "new"),

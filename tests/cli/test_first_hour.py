@@ -13,6 +13,8 @@ from deepfood.cli import app
 from deepfood.cli.app import Commands, StoppedError
 from live import run_deepfood
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

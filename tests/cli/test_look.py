@@ -15,6 +15,8 @@ from PIL import Image
 from live import SmallGallery
 from plates import jpeg, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

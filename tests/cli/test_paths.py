@@ -10,6 +10,8 @@ import pytest
 
 from plates import write_photos
 
+pytestmark = pytest.mark.slow
+
 #: Root may do all; without these rights it may do what the files' modes allow it.
 _AS_OTHERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 _AS_OTHERS += ["--inh-caps=-dac_override,-dac_read_search"]

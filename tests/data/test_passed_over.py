@@ -109,6 +109,7 @@ def as_nobody(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 def test_a_folder_that_may_not_be_read_costs_no_other(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "shut/2.jpg", "val/3.jpg")
@@ -145,6 +146,7 @@ def deepfood(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_build_add_and_data_check_tell_it(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "gallery"
     for number in range(4):
@@ -183,6 +185,7 @@ def test_a_time_of_our_days_is_kept_as_it_is() -> None:
     assert stamp_ns(1_700_000_000_123_456_789) == 1_700_000_000_123_456_789
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year_2400", [13_569_465_600])
 def test_a_file_of_the_year_2400_is_built_once(year_2400: int, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "gallery"
@@ -221,6 +224,7 @@ def test_a_path_that_is_no_unicode_is_text_and_back(latin_1: Path) -> None:
         assert path_of(text_of(Path(plain))) == Path(plain)
 
 
+@pytest.mark.slow
 def test_a_photo_folder_that_is_no_unicode_is_a_photo_folder(latin_1: Path) -> None:
     (latin_1 / "pie").mkdir()
     for number in range(3):

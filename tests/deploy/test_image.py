@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def pins(file: str) -> dict[str, Requirement]:
     """What is pinned, by name; each line must have a version and the hashes of its files."""
     text = (DEPLOY / file).read_text(encoding="utf-8")
-    found = {}
+    found: dict[str, Requirement] = {}
     for entry in re.sub(r"#.*", "", text).replace("\\\n", " ").splitlines():
         if entry.strip():
             requirement, *hashes = re.split(r"\s+--hash=", entry.strip())

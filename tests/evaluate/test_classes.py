@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 
 from deepfood.evaluate.classes import confusion_matrix, confusions, most_confused
 from deepfood.evaluate.metrics import Retrieval
-from deepfood.evaluate.trial import Photos, Trial
+from deepfood.evaluate.trial import LabelledVectors, Trial
 
 
 def trial_of(asked: list[int], guesses: list[int], labels: int) -> tuple[Trial, Retrieval]:
     """Queries of the labels `asked`, whose neighbours voted for `guesses`, -1 for none."""
     names = tuple(f"{number:06}" for number in range(labels))
 
-    def photos(own: list[int]) -> Photos:
+    def photos(own: list[int]) -> LabelledVectors:
         ids = tuple(str(row) for row in range(len(own)))
         vectors = np.zeros((len(own), 1), np.float32)
-        return Photos(Path("photos"), ids, ids, tuple(names[label] for label in own), vectors)
+        return LabelledVectors(
+            Path("photos"), ids, ids, tuple(names[label] for label in own), vectors
+        )
 
     nobody = np.full(len(asked), -1)
     empty = np.empty((len(asked), 0))

@@ -16,7 +16,7 @@ from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.novelty import false_positives, novelty
 from deepfood.evaluate.reliability import cross_fitted, reliability
-from deepfood.evaluate.trial import Photos, make_trial
+from deepfood.evaluate.trial import LabelledVectors, make_trial
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery import judge as answer_of
 from deepfood.gallery.calibration import Labelled, calibrate
@@ -181,7 +181,9 @@ def test_what_is_judged_is_what_would_be_served() -> None:
     vectors[np.arange(300), numbers] += 2.5
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     ids = tuple(f"{row:020x}" for row in range(300))
-    photos = Photos(Folder(Path("photos")), ids, ids, tuple("abc"[n] for n in numbers), vectors)
+    photos = LabelledVectors(
+        Folder(Path("photos")), ids, ids, tuple("abc"[n] for n in numbers), vectors
+    )
     trial = make_trial(photos, photos, "all", left_out_in_turn=True)
     curves = calibrate(Labelled(vectors, photos.labels, ids), frozenset(), quiet=True)
     served = judge(trial, "m", k=9, seed=0, served=curves.hit)

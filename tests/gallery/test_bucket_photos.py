@@ -130,7 +130,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             under_way += 1
             seen.append(under_way)
         try:
-            together.wait(30)  # broken, and the test with it, where fewer than eight are asked for
+            together.wait(300)  # broken, and the test with it, where fewer than eight are asked for
             return read(root, file, check_bytes)
         finally:
             with lock:

@@ -481,6 +481,7 @@ def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     assert build(dishes, out, trained).manifest == kept  # up to date: it stays
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
     dishes: Path, tmp_path: Path, embedder: Embedder
 ) -> None:

@@ -24,6 +24,8 @@ from deepfood.local import Gallery
 from deepfood.local.verify import gallery_problems
 from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def embedder(tmp_path: Path) -> Embedder:

@@ -23,6 +23,8 @@ from deepfood.local.verify import gallery_problems
 from gallery_writing import made_photo, vector_of
 from plates import build, tiny_embedder, write_photos
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 KILLS = 50
 

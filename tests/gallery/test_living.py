@@ -230,6 +230,7 @@ def read_only(gallery: Path) -> "object":
     subprocess.run(["umount", "-l", there], check=True)
 
 
+@pytest.mark.slow
 def test_a_gallery_on_a_read_only_disk_opens(read_only: Path, embedder: Embedder) -> None:
     with Gallery.open(read_only, embedder.model) as opened:
         assert opened.search(embedder.embed(jpeg(4)), 1)[0].photo.file == "plate-00004.jpg"
@@ -237,6 +238,7 @@ def test_a_gallery_on_a_read_only_disk_opens(read_only: Path, embedder: Embedder
         pass
 
 
+@pytest.mark.slow
 def test_a_log_on_a_read_only_disk_is_read_too(
     read_only: Path, gallery: Path, embedder: Embedder
 ) -> None:
@@ -248,6 +250,7 @@ def test_a_log_on_a_read_only_disk_is_read_too(
             assert "plate-00004.jpg" not in files_of(opened)
 
 
+@pytest.mark.slow
 def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(arguments, run_here(*arguments), *capsys.readouterr())
@@ -289,6 +292,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [500, 6000, 10_000, 40_000])
 def test_a_disk_that_fills_while_adding_loses_nothing(
     limit: int, gallery: Path, tmp_path: Path, embedder: Embedder

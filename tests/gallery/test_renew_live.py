@@ -23,6 +23,8 @@ from live import run_deepfood, serving
 from load import Load, wait_for
 from plates import build, jpeg, tiny_embedder, write_dishes, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "deepfood.cli"]
 
 

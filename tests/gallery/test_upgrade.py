@@ -359,6 +359,7 @@ while was_killed:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_the_same_command_ends_it(gallery: Path) -> None:
     before = all_said(gallery)

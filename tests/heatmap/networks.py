@@ -86,6 +86,7 @@ def write_model(
         ),
         source="made by the tests",
         licence="Apache-2.0",
+        training={},
         files={ONNX: FileRecord.of(folder / ONNX)},
     ).write(folder)
     return open_model(folder)

@@ -65,6 +65,7 @@ def test_commands_take_a_folder_of_releases(
     assert "deepfood promote share/food@one makes that the latest" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_of_releases_is_served_and_followed(shelf: Path) -> None:
     with serving(shelf, follow_s=0.2, photo_links="presigned") as server:
         photo = {"photo": jpeg(50)}

@@ -132,6 +132,7 @@ def test_a_pull_that_was_stopped_goes_on(
     assert_whole(tmp_path / "pulled")
 
 
+@pytest.mark.slow
 def test_a_gallery_is_pushed_while_a_writer_changes_it(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

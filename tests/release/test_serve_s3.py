@@ -27,6 +27,8 @@ from live import free_address, serving
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 from seaweed import OWNER, Seaweed, seaweed, use_identity
 
+pytestmark = pytest.mark.s3
+
 
 @dataclass
 class Kitchen:

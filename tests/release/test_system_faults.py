@@ -14,6 +14,8 @@ from deepfood.release.pull import pull
 from deepfood.release.push import push
 from plates import build, tiny_embedder, write_photos
 
+pytestmark = pytest.mark.slow
+
 #: Root may do all; without these rights it may do what the files' modes allow it.
 _AS_OTHERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 _AS_OTHERS += ["--inh-caps=-dac_override,-dac_read_search"]

@@ -12,6 +12,8 @@ from deepfood.release.shelf import Shelf
 from deepfood.release.verify import release_problems
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
+pytestmark = pytest.mark.s3
+
 
 @pytest.fixture(params=["s3", "folder"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:

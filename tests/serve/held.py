@@ -27,7 +27,7 @@ class HeldService(SearchService):
     def search(self, question: Question) -> SearchResult:
         self.begun += 1
         try:
-            assert self.gate.wait(30)
+            assert self.gate.wait(300)
             return super().search(question)
         finally:
             self.ended += 1

@@ -124,6 +124,7 @@ def partly(tmp_path_factory: pytest.TempPathFactory) -> SearchService:
     return open_service(load_settings(gallery=root / "g"))
 
 
+@pytest.mark.slow
 def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: SearchService) -> None:
     photos, vectors, rows = partly.gallery.photos()
     labelled = [place for place, photo in enumerate(photos) if photo.label]
@@ -165,6 +166,7 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
             )
 
 
+@pytest.mark.slow
 def test_a_photo_without_a_label_is_judged_though_the_gallery_has_it(partly: SearchService) -> None:
     bare = next(photo for photo in partly.gallery.store.photos() if not photo.label)
     answer = partly.search(Question(ids=(bare.id,)))

@@ -18,6 +18,8 @@ from schemathesis.specs.openapi.checks import (
 from deepfood.serve.api.keys import new_key
 from live import serving
 
+pytestmark = pytest.mark.slow
+
 KEY, HASH = new_key()
 CHECKS = [
     not_a_server_error,

@@ -45,6 +45,7 @@ def served(small_gallery: SmallGallery) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", EVERY)
 def test_a_query_asks_for_what_there_is(query: str, served: dict[str, set[str]]) -> None:
     names = set(re.findall(r"deepfood_\w+", query))
@@ -62,6 +63,7 @@ def test_a_query_parses(query: str) -> None:
     promql_parser.parse(query.replace("$__rate_interval", "5m"))
 
 
+@pytest.mark.slow
 def test_every_metric_is_on_the_dashboard(served: dict[str, set[str]]) -> None:
     shown = set(re.findall(r"deepfood_\w+", " ".join(QUERIES)))
     made = {name for name in served if not name.endswith(("_created", "_sum", "_count"))}

@@ -18,6 +18,8 @@ from deepfood.config import available_cores
 from live import Server, serving
 from plates import jpeg
 
+pytestmark = pytest.mark.slow
+
 DRAIN_S = 3
 
 

@@ -142,6 +142,7 @@ def test_many_at_once_get_their_own_answers(
             assert answer["score"] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_without_heat_maps_and_a_photo_that_is_gone_say_so(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     model = write_tiny_model(tmp_path / "model")

@@ -18,6 +18,8 @@ from deepfood.serve.api.keys import new_key
 from live import run_deepfood
 from plates import jpeg, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 KEY, HASH = new_key()
 BEARER = {"authorization": f"Bearer {KEY}"}
 

@@ -16,6 +16,8 @@ from test_api import problem
 from live import run_deepfood, serving
 from plates import jpeg, plate, write_photos, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

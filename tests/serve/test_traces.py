@@ -31,7 +31,7 @@ class Collector:
                 self.spans += scope.spans
 
     def of_trace(self, trace_id: str, count: int) -> dict[str, Span]:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             found = [span for span in self.spans if span.trace_id.hex() == trace_id]
             if len(found) == count:

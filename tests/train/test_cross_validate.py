@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import JUDGED, measure
-from deepfood.train.cross_validate import Trial, Vectors, choose_head, deal, judge, sample_evenly
+from deepfood.train.cross_validate import (
+    Candidate,
+    Vectors,
+    choose_head,
+    deal,
+    query_metrics,
+    sample_evenly,
+)
 
 labels_of_photos = st.lists(st.integers(0, 4), min_size=1, max_size=40).map(np.array)
 
@@ -59,7 +66,7 @@ def test_it_judges_as_evaluate_does() -> None:
     queries, gallery = unit(rng.normal(size=(30, 6))), unit(rng.normal(size=(50, 6)))
     query_labels, gallery_labels = rng.integers(0, 5, 30), rng.integers(0, 4, 50)
     wanted = measure(queries, query_labels, gallery, gallery_labels).metrics
-    found = judge(queries, query_labels, gallery, gallery_labels)
+    found = query_metrics(queries, query_labels, gallery, gallery_labels)
     assert np.isnan(found[query_labels == 4]).all()
     for column, name in enumerate(JUDGED):
         assert np.allclose(found[:, column], wanted[name], equal_nan=True), name
@@ -108,7 +115,7 @@ def test_a_fall_that_may_be_chance_is_none() -> None:
     vectors = unit(rng.normal(size=(120, 12)) + 0.9 * np.eye(3, 12)[labels])
     found = choose_head(vectors, labels, "supcon", seed=0, quiet=True)
 
-    def drop(trial: Trial) -> float:
+    def drop(trial: Candidate) -> float:
         return max(found.base[name] - trial.figures[name] for name in JUDGED)
 
     by_chance = [one for one in found.trials if drop(one) > 0 and one.fall == 0]

@@ -8,7 +8,7 @@ import torch
 from small import outcome
 
 from deepfood.errors import TrainingError
-from deepfood.train.async_scalars import LateNumbers
+from deepfood.train.async_scalars import AsyncScalars
 from deepfood.train.gradients import gradients
 from deepfood.train.recipe import DEEPFOOD, ORIGINAL
 from deepfood.train.run import Task, open_training
@@ -109,12 +109,12 @@ def test_a_memory_that_is_too_small_is_named(task: Make) -> None:
 
 def test_numbers_come_in_order_and_all_when_asked_for() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numbers, came = LateNumbers(device), []
+    numbers, came = AsyncScalars(device), []
     for number in range(5):
         numbers.add(torch.tensor(float(number), device=device))
-        came += numbers.come(all_of_them=False)
+        came += numbers.ready(all_of_them=False)
         assert len(came) + len(numbers) == number + 1
-    came += numbers.come(all_of_them=True)
+    came += numbers.ready(all_of_them=True)
     assert came == [0, 1, 2, 3, 4]
 
 

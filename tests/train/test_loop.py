@@ -463,7 +463,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(tmp_path: Path) -> Non
 def test_the_best_checkpoint_is_gone(task: Make) -> None:
     with open_training(task(epochs=1)) as training:
         training.run(lambda record, best: None)
-        (training.folder / BEST).unlink()
+        (training.checkpoints.folder / BEST).unlink()
         with pytest.raises(TrainingError, match=r"best\.pt is gone: start again with --fresh"):
             training.best_weights()
 

@@ -49,7 +49,7 @@ def test_mixed_batches_are_drawn_as_often_as_asked(task: Callable[..., Task]) ->
 
             training.parallel.forward = watch
             training.run(lambda record, best: None)
-            training.folder.joinpath("last.pt").unlink()
+            training.checkpoints.folder.joinpath("last.pt").unlink()
             seen.append(count)
     assert seen[0] > 0
     assert seen[1:] == [0, 0]

@@ -87,11 +87,11 @@ def eb(
         except ImportError as error:
             raise missing_extra("deploying needs boto3", "deploy") from error
         plan = []
-        tell = plan.append if as_json else print
+        report = plan.append if as_json else print
         if remove:
-            aws.remove(name, region, tell)
+            aws.remove(name, region, report)
         else:
-            url = aws.deploy(deployment, bundle, region, tell, platform)
+            url = aws.deploy(deployment, bundle, region, report, platform)
             if not as_json:
                 print(f"deepfood: {url}")
     if as_json:

@@ -23,7 +23,7 @@ _MARK = "title"
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveDataset:
     """What to fetch: `title` for messages and as SOURCE.md's first line, `about` for its rest.
 
     `inner` are archives inside the archive, each unpacked into a folder of its name.
@@ -39,7 +39,9 @@ class Archived:
         return f"# {self.title}, fetched by deepfood"
 
 
-def get_archived(to: Path, one: Archived, fetch: Callable[[Path], Path], *, quiet: bool) -> Path:
+def get_archive_dataset(
+    to: Path, one: ArchiveDataset, fetch: Callable[[Path], Path], *, quiet: bool
+) -> Path:
     """Make `to` the dataset and return it; whole already, it is left alone.
 
     `fetch` brings the archive to the path it is given. Raises DatasetError (`to` holds something
@@ -51,14 +53,16 @@ def get_archived(to: Path, one: Archived, fetch: Callable[[Path], Path], *, quie
                 return to
             _refuse_other_folders(to, one)
             with _only_one(to, one) as work:
-                _bring(to, one, fetch, work, quiet)
+                _download_and_unpack(to, one, fetch, work, quiet)
             shutil.rmtree(work)
     except OSError as error:
         raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
     return to
 
 
-def _bring(to: Path, one: Archived, fetch: Callable[[Path], Path], work: Path, quiet: bool) -> None:
+def _download_and_unpack(
+    to: Path, one: ArchiveDataset, fetch: Callable[[Path], Path], work: Path, quiet: bool
+) -> None:
     ready = work / "ready"
     if not ready.is_dir():
         archive, unpacked = work / one.archive, work / "unpacked"
@@ -98,7 +102,7 @@ def _heading(to: Path) -> str | None:
         return None
 
 
-def _refuse_other_folders(to: Path, one: Archived) -> None:
+def _refuse_other_folders(to: Path, one: ArchiveDataset) -> None:
     mark = to / _WORK / _MARK
     if not to.exists() or (mark.is_file() and mark.read_text("utf-8") == one.heading):
         return
@@ -110,7 +114,7 @@ def _refuse_other_folders(to: Path, one: Archived) -> None:
 
 
 @contextmanager
-def _only_one(to: Path, one: Archived) -> Iterator[Path]:
+def _only_one(to: Path, one: ArchiveDataset) -> Iterator[Path]:
     """The folder for unfinished work, marked as ours, held by this process alone."""
     work = to / _WORK
     work.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deepfood.data.http_get import Answer, Refused, get, shown
+from deepfood.data.http_get import FileResponse, Refused, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
@@ -76,7 +76,7 @@ def download(
                 timeout_s=timeout_s,
                 quiet=quiet,
             )
-            _bring(job, pinned, attempts, backoff_s)
+            _fetch_and_check(job, pinned, attempts, backoff_s)
     except OSError as error:
         raise DownloadError(
             f"{what} could not be downloaded: {to} cannot be written: {error.strerror or error}"
@@ -96,7 +96,7 @@ class _Job:
     quiet: bool
 
 
-def _bring(job: _Job, pinned: dict[str, str], attempts: int, backoff_s: float) -> None:
+def _fetch_and_check(job: _Job, pinned: dict[str, str], attempts: int, backoff_s: float) -> None:
     """Fetch, check and commit."""
     while True:
         resumed = job.part.size > 0
@@ -133,7 +133,7 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
                     ) from None
                 reason, wait_s = str(refused), refused.wait_s
             except httpx.HTTPError as error:
-                reason, wait_s = _in_words(error, job), 0.0
+                reason, wait_s = _error_text(error, job), 0.0
             failures = 1 if job.part.size - before >= _PROGRESS_BYTES else failures + 1
             if failures >= attempts:
                 kept = f" ({job.part.size:,} bytes of it are kept)" if job.part.size else ""
@@ -167,7 +167,7 @@ def _attempt(job: _Job, progress: Any) -> None:
         raise httpx.RemoteProtocolError(f"{part.size:,} of {answer.total:,} bytes came")
 
 
-def _check_room(job: _Job, answer: Answer) -> None:
+def _check_room(job: _Job, answer: FileResponse) -> None:
     """Raise DownloadError or DiskFullError before a byte of too much is fetched."""
     if answer.total is None:
         return
@@ -189,7 +189,7 @@ def _too_large(job: _Job, count: str) -> DownloadError:
     )
 
 
-def _in_words(error: httpx.HTTPError, job: _Job) -> str:
+def _error_text(error: httpx.HTTPError, job: _Job) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"{shown(job.url)} did not answer within {job.timeout_s:g} s"
     said = " ".join(str(error).split()) or type(error).__name__

@@ -1,8 +1,8 @@
-"""Photos that are there twice: the same, or nearly so.
+"""Duplicate photos: exact and near-duplicates.
 
-The same are files with the same bytes. Nearly the same are pictures whose difference hashes (N.
-Krawetz, "Kind of Like That", 2013), of 256 bits, differ in few bits: a copy that was saved again,
-made smaller or brighter, slightly cropped, or mirrored.
+Exact duplicates are files with the same bytes. Near-duplicates are pictures whose difference hashes
+(N. Krawetz, "Kind of Like That", 2013), of 256 bits, differ in few bits: a copy that was saved
+again, made smaller or brighter, slightly cropped, or mirrored.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ _HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Print:
-    """What tells a photo from others.
+class Fingerprint:
+    """What photos are compared by.
 
     `hashes` are those of the picture and of its mirror image; None if it is blank or was not
     looked at.
@@ -59,10 +59,10 @@ class Print:
     hashes: tuple[Hash, Hash] | None
 
 
-def take_prints(
+def fingerprints(
     photos: Sequence[Located], limits: Limits, *, quiet: bool
-) -> Iterator[Print | Unreadable]:
-    """The print of each photo, in order. Decodes them all: 2 ms a photo on one core."""
+) -> Iterator[Fingerprint | Unreadable]:
+    """The fingerprint of each photo, in order. Decodes them all: 2 ms a photo on one core."""
     results = each_photo(
         "comparing",
         photos,
@@ -71,11 +71,11 @@ def take_prints(
         quiet=quiet,
     )
     for (_, file), result in zip(photos, results, strict=True):
-        yield result if isinstance(result, Unreadable) else Print(file, *result)
+        yield result if isinstance(result, Unreadable) else Fingerprint(file, *result)
 
 
-def prints_of_copies(photos: Sequence[Located]) -> dict[int, Print]:
-    """Prints without hashes of those photos, by place, that have the very bytes of another.
+def fingerprints_of_copies(photos: Sequence[Located]) -> dict[int, Fingerprint]:
+    """The photos that have the same bytes as another, by position; their fingerprints lack hashes.
 
     Decodes nothing, and reads only files whose size and first 4 kB are those of another.
     """
@@ -93,7 +93,7 @@ def prints_of_copies(photos: Sequence[Located]) -> dict[int, Print]:
         for place in group:
             copies[_content(photos[place], place)].append(place)
     return {
-        place: Print(photos[place][1], content, None)
+        place: Fingerprint(photos[place][1], content, None)
         for content, places in copies.items()
         if len(places) > 1
         for place in places
@@ -101,9 +101,9 @@ def prints_of_copies(photos: Sequence[Located]) -> dict[int, Print]:
 
 
 def _key_of_photo(look: Callable[[Root, str], bytes]) -> Callable[[Located, int], bytes]:
-    """What `look` sees of a photo; of one that cannot be read its place, so that none is like it.
+    """What `look` reads of a photo; for an unreadable one its position, which equals no other key.
 
-    The work that the photos are for says what is wrong with it.
+    The error is reported later, by the work that the photos are read for.
     """
 
     def key(photo: Located, place: int) -> bytes:
@@ -150,7 +150,9 @@ def _bits(fields: npt.NDArray[np.float32]) -> Hash:
     return np.packbits(fields[:, 1:] > fields[:, :-1])
 
 
-def same_pairs(own: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[Print, Print]]:
+def same_pairs(
+    own: Sequence[Fingerprint], others: Sequence[Fingerprint]
+) -> Iterator[tuple[Fingerprint, Fingerprint]]:
     """Pairs with the same bytes."""
     by_content = defaultdict(list)
     for other in others:
@@ -160,7 +162,9 @@ def same_pairs(own: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[
             yield one, other
 
 
-def near_pairs(own: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[Print, Print]]:
+def near_pairs(
+    own: Sequence[Fingerprint], others: Sequence[Fingerprint]
+) -> Iterator[tuple[Fingerprint, Fingerprint]]:
     """Pairs of other bytes whose hashes are at most MAX_DISTANCE apart, mirrored ones included."""
     own = [one for one in own if one.hashes]
     others = [other for other in others if other.hashes]

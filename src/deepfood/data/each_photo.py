@@ -32,9 +32,9 @@ def each_photo(
     *,
     quiet: bool,
 ) -> Iterator[Result | Unreadable]:
-    """`work(bytes)` of each photo, (root, file), in order; Unreadable where it has none.
+    """`work(bytes)` for each photo, (root, file), in order; Unreadable where reading it fails.
 
-    A PhotoError of `work` makes a photo unreadable too.
+    A photo is also Unreadable where `work` raises PhotoError.
     """
 
     def one(photo: tuple[Root, PhotoFile]) -> Result | Unreadable:

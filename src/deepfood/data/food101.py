@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from deepfood.data.archive_dataset import Archived, get_archived
+from deepfood.data.archive_dataset import (
+    ArchiveDataset,
+    get_archive_dataset,
+)
 from deepfood.data.download import download
 
 URL = "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"
@@ -35,4 +38,6 @@ def get_food101(to: Path, *, url: str = URL, md5: str = MD5, quiet: bool = False
 **The photos are not part of deepfood and not under its licence.** They were fetched to this
 computer because you asked for them.
 """
-    return get_archived(to, Archived("Food-101", about, "food-101.tar.gz"), fetch, quiet=quiet)
+    return get_archive_dataset(
+        to, ArchiveDataset("Food-101", about, "food-101.tar.gz"), fetch, quiet=quiet
+    )

@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818  (an answer, turned into an error that n
 
 
 @dataclass(frozen=True)
-class Answer:
+class FileResponse:
     """A file, or the rest of one from byte `begin`, as the server sends it.
 
     `total` is the whole file's length in bytes, `version` a validator for If-Range, and `stated`
@@ -56,7 +56,7 @@ class Answer:
 @contextmanager
 def get(
     url: str, own: Mapping[str, str], others: Mapping[str, str], *, timeout_s: float
-) -> Iterator[Answer]:
+) -> Iterator[FileResponse]:
     """Request `url`. The headers `own` go to its host alone, `others` to where it redirects too.
 
     Raises Refused for a status that brings no file, httpx.HTTPError where the connection fails, and
@@ -120,7 +120,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> Answer:
+def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> FileResponse:
     headers = response.headers
     length = headers.get("Content-Length", "")
     total = int(length) if length.isascii() and length.isdigit() else None
@@ -132,7 +132,7 @@ def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> Answe
         begin, total = int(parts[1]), None if parts[2] == "*" else int(parts[2])
     elif not response.is_success:
         raise Refused(url, response)
-    return Answer(response, begin, total, _version(headers), stated | _stated(headers))
+    return FileResponse(response, begin, total, _version(headers), stated | _stated(headers))
 
 
 def _version(headers: httpx.Headers) -> str | None:

@@ -7,7 +7,10 @@ import base64
 from pathlib import Path
 
 from deepfood.config import kaggle_credentials
-from deepfood.data.archive_dataset import Archived, get_archived
+from deepfood.data.archive_dataset import (
+    ArchiveDataset,
+    get_archive_dataset,
+)
 from deepfood.data.download import download
 from deepfood.errors import DownloadError
 
@@ -68,5 +71,5 @@ def get_ifood2019(to: Path, *, url: str = URL, quiet: bool = False) -> Path:
 computer because you asked for them.
 """
     inner = tuple(f"{split}_set.zip" for split in ("train", "val", "test"))
-    one = Archived("iFood-2019", about, f"{COMPETITION}.zip", inner)
-    return get_archived(to, one, fetch, quiet=quiet)
+    one = ArchiveDataset("iFood-2019", about, f"{COMPETITION}.zip", inner)
+    return get_archive_dataset(to, one, fetch, quiet=quiet)

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from deepfood.data.duplicates import Print, near_pairs, prints_of_copies, same_pairs, take_prints
+from deepfood.data.duplicates import (
+    Fingerprint,
+    fingerprints,
+    fingerprints_of_copies,
+    near_pairs,
+    same_pairs,
+)
 from deepfood.data.each_photo import Unreadable
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.splits import Splits
@@ -45,9 +51,9 @@ def check_leakage(splits: Splits, limits: Limits, quiet: bool = False) -> Leakag
     """
     by_split = _by_split(splits)
     photos = [(splits.source.root, file) for files in by_split.values() for file in files]
-    taken = take_prints(photos, limits, quiet=quiet)
+    taken = fingerprints(photos, limits, quiet=quiet)
     unreadable: list[Unreadable] = []
-    prints: dict[str, list[Print]] = {}
+    prints: dict[str, list[Fingerprint]] = {}
     for split, files in by_split.items():
         prints[split] = []
         for one in islice(taken, len(files)):
@@ -70,7 +76,7 @@ def leak_notes(
     if count <= near_photos:
         return _notes(check_leakage(splits, limits, quiet).leaks)
     photos = [(splits.source.root, file) for files in by_split.values() for file in files]
-    copies = prints_of_copies(photos)
+    copies = fingerprints_of_copies(photos)
     prints, start = {}, 0
     for split, files in by_split.items():
         own = range(start, start + len(files))
@@ -91,7 +97,7 @@ def _by_split(splits: Splits) -> dict[str, tuple[PhotoFile, ...]]:
     return {TRAIN: splits.train, VAL: splits.val, TEST: splits.test}
 
 
-def _leaks(prints: Mapping[str, Sequence[Print]]) -> tuple[Leak, ...]:
+def _leaks(prints: Mapping[str, Sequence[Fingerprint]]) -> tuple[Leak, ...]:
     leaks = []
     for split, before in ((VAL, (TRAIN,)), (TEST, (TRAIN, VAL))):
         for other in before:

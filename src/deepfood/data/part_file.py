@@ -9,7 +9,7 @@ from typing import IO
 from pydantic import BaseModel, ValidationError
 
 from deepfood.artifacts import sync_folder, write_atomically
-from deepfood.data.http_get import Answer
+from deepfood.data.http_get import FileResponse
 
 
 class _State(BaseModel):
@@ -61,12 +61,12 @@ class PartFile:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._state.version}
 
-    def is_continued_by(self, answer: Answer) -> bool:
+    def is_continued_by(self, answer: FileResponse) -> bool:
         same = answer.version is None or answer.version == self._state.version
         return same and answer.begin == self.size > 0
 
     @contextmanager
-    def writing(self, answer: Answer) -> Iterator[IO[bytes]]:
+    def writing(self, answer: FileResponse) -> Iterator[IO[bytes]]:
         """Open it for what `answer` brings; from the start, the state is written first."""
         if answer.begin == 0:
             self.clear()

@@ -1,4 +1,4 @@
-"""What a search for photos passes over, counted with its reason."""
+"""Files and folders that a search for photos skips, counted by reason."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from deepfood.photo import SUFFIXES
 
-#: Folders that NAS, operating systems and archivers keep beside photos: thumbnails, what was thrown
-#: away, resource forks, what a check of the disk found. In lower case.
+#: Folders that NAS, operating systems and archivers keep beside photos: thumbnails, recycle bins,
+#: resource forks, files recovered by fsck. In lower case.
 _KEPT_BY_PROGRAMS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
     | {"$recycle.bin", "recycler", "system volume information", "__macosx", "lost+found"}
@@ -31,7 +31,7 @@ class PassedOver:
 
 
 class Tally:
-    """Gathers what is passed over."""
+    """Counts skipped files and folders by reason."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

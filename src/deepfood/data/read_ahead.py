@@ -1,4 +1,4 @@
-"""Work on many things in threads, in order, while further threads wait for what is read."""
+"""Map over many items in a thread pool, in order, with extra threads that wait for slow reads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +14,12 @@ Result = TypeVar("Result")
 def reading_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, reading: int
 ) -> Iterator[Iterator[Result]]:
-    """Like `map`, by so many workers and `reading` threads more; a few items are under way.
+    """Like `map`, in `workers` + `reading` threads, with a bounded number of items under way.
 
-    `reading` is a Root's `reads_ahead`. That no more than `workers` compute at a time, `function`
-    sees to itself.
+    `reading` is a Root's `reads_ahead`. `function` itself must let only `workers` compute at a
+    time.
     """
-    if workers + reading == 1:  # a thread to hand things to would take longer than it saves
+    if workers + reading == 1:  # handing items to another thread would cost more than it saves
         yield map(function, items)
         return
     pool = ThreadPoolExecutor(workers + reading, thread_name_prefix="photo")

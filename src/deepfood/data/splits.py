@@ -63,11 +63,11 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
             f"{source.root} has one label, {next(iter(counts))!r}: two or more are needed to learn "
             "what tells them apart"
         )
-    strangers = [p for p in val if p.label not in counts]
-    if strangers:
+    unlearnable = [p for p in val if p.label not in counts]
+    if unlearnable:
         notes.append(
-            f"{_some('validation photo', strangers)} left out: nothing to train on has their "
-            f"label ({_names(sorted({p.label or '' for p in strangers}))})"
+            f"{_some('validation photo', unlearnable)} left out: nothing to train on has their "
+            f"label ({_names(sorted({p.label or '' for p in unlearnable}))})"
         )
         val = [p for p in val if p.label in counts]
     if not val:

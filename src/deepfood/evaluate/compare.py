@@ -9,7 +9,7 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.confidence import Difference, difference
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.metrics import JUDGED, Labels
-from deepfood.evaluate.trial import Photos
+from deepfood.evaluate.trial import LabelledVectors
 from deepfood.model import Model
 
 #: The metric that pictures of the differences go by, and p below which a difference is sure.
@@ -31,14 +31,14 @@ class Comparison:
         if not judged:
             return "nothing to compare: no query has a right photo"
         sure = {name: one for name, one in judged.items() if one.p < _SURE}
-        better = [_said(name, one) for name, one in sure.items() if one.by.value > 0]
-        worse = [_said(name, one) for name, one in sure.items() if one.by.value < 0]
+        better = [_with_interval(name, one) for name, one in sure.items() if one.by.value > 0]
+        worse = [_with_interval(name, one) for name, one in sure.items() if one.by.value < 0]
         if better and worse:
             return f"B is better in {', '.join(better)}, and worse in {', '.join(worse)}"
         if better or worse:
             return f"{'B' if better else 'A'} is better: {', '.join(better or worse)}"
         first, decisive = next(iter(judged.items()))
-        return f"no clear difference between A and B: {_said(first, decisive)}"
+        return f"no clear difference between A and B: {_with_interval(first, decisive)}"
 
     def changed(self, count: int, *, better: bool) -> Labels:
         """At most `count` rows of the queries that B answers most better, or most worse, than A."""
@@ -48,14 +48,14 @@ class Comparison:
         return order[gain[order] > 0]
 
 
-def _said(name: str, one: Difference) -> str:
+def _with_interval(name: str, one: Difference) -> str:
     p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
     return f"{name} {one.by.value:+.3f} [{one.by.low:+.3f}, {one.by.high:+.3f}] ({p})"
 
 
 def without_seen(
-    photos: Photos, other: Photos, models: Iterable[Model]
-) -> tuple[Photos, Photos, list[str]]:
+    photos: LabelledVectors, other: LabelledVectors, models: Iterable[Model]
+) -> tuple[LabelledVectors, LabelledVectors, list[str]]:
     """Queries as either sees them, in one order, without those that a Model was trained on.
 
     Also notes how many are left out. Raises DatasetError where that leaves none.
@@ -79,7 +79,9 @@ def without_seen(
     return photos.select(rows), other.select(rows), notes
 
 
-def align(photos: Photos, other: Photos) -> tuple[Photos, Photos]:
+def align(
+    photos: LabelledVectors, other: LabelledVectors
+) -> tuple[LabelledVectors, LabelledVectors]:
     """What both have, by content, in the order and with the labels of `photos`.
 
     Raises DatasetError where that is nothing.

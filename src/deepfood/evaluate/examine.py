@@ -16,7 +16,7 @@ from deepfood.evaluate.confidence import Figure
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.trial import (
-    Photos,
+    LabelledVectors,
     as_source,
     labelled_photos,
     leave_one_out,
@@ -101,15 +101,21 @@ def examine(
 
 
 def _seen_by_other(
-    other: Place, photos: Photos, asked: Photos, model: Model, settings: Settings, *, quiet: bool
-) -> tuple[Photos, Photos]:
+    other: Place,
+    photos: LabelledVectors,
+    asked: LabelledVectors,
+    model: Model,
+    settings: Settings,
+    *,
+    quiet: bool,
+) -> tuple[LabelledVectors, LabelledVectors]:
     """The gallery's photos and the queries with the other's vectors."""
     own = asked.root == photos.root and set(asked.ids) <= set(photos.ids)
     if _is_gallery(other):
         with contextlib.closing(engine_at(other, settings).open_to_read()) as gallery:
             manifest = gallery.manifest
             rows, vectors, at = gallery.photos()
-        there = Photos(
+        there = LabelledVectors(
             photos.root,
             tuple(photo.file for photo in rows),
             tuple(photo.id for photo in rows),
@@ -140,9 +146,11 @@ def _is_gallery(other: Place) -> bool:
     return other.kind == "milvus" or kind_of(Path(other.text)) == "gallery"
 
 
-def _embedded(photos: Photos, embedder: Embedder, cache: Path, *, quiet: bool) -> Photos:
+def _embedded(
+    photos: LabelledVectors, embedder: Embedder, cache: Path, *, quiet: bool
+) -> LabelledVectors:
     found = embed_dataset(as_source(photos), embedder, cache, quiet=quiet)
-    return Photos(
+    return LabelledVectors(
         photos.root,
         tuple(photo.stored for photo in found.files),
         tuple(photo_id(sha256) for sha256 in found.sha256),

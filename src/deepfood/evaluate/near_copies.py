@@ -3,17 +3,17 @@
 The very same photo is found by its id, and left out of its own ranking (`trial.make_trial`).
 """
 
-from deepfood.data.duplicates import near_pairs, take_prints
+from deepfood.data.duplicates import fingerprints, near_pairs
 from deepfood.data.each_photo import Unreadable
 from deepfood.data.leakage import NEAR_PHOTOS, not_looked_for
 from deepfood.data.photo_file import PhotoFile
-from deepfood.evaluate.trial import Photos
+from deepfood.evaluate.trial import LabelledVectors
 from deepfood.photo import Limits
 
 
 def near_copy_notes(
-    asked: Photos,
-    gallery: Photos,
+    asked: LabelledVectors,
+    gallery: LabelledVectors,
     limits: Limits,
     *,
     quiet: bool,
@@ -30,7 +30,7 @@ def near_copy_notes(
     }
     if len(located) > near_photos:
         return [not_looked_for(len(located), near_photos)]
-    taken = take_prints(list(located.values()), limits, quiet=quiet)
+    taken = fingerprints(list(located.values()), limits, quiet=quiet)
     prints = dict(zip(located, taken, strict=True))
     own, others = (
         [

@@ -21,7 +21,7 @@ from deepfood.embed import open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
-from deepfood.evaluate.trial import Photos, labelled_photos
+from deepfood.evaluate.trial import LabelledVectors, labelled_photos
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.place import Place
 
@@ -77,7 +77,7 @@ def write_submission(
     return Submission(len(asked), tuple(one.file for one in embedded.skipped))
 
 
-def guess(queries: Vectors, photos: Photos, labels: Labels, k: int) -> Labels:
+def guess(queries: Vectors, photos: LabelledVectors, labels: Labels, k: int) -> Labels:
     """Three different labels for each query, int64 [q, 3].
 
     First those that the k nearest vote for, then the labels that follow in the ranking.

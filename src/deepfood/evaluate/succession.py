@@ -8,7 +8,12 @@ from deepfood.config import Settings
 from deepfood.engine import engine_at
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.evaluation import Evaluation, judge
-from deepfood.evaluate.trial import Photos, labelled_photos, leave_one_out, make_trial
+from deepfood.evaluate.trial import (
+    LabelledVectors,
+    labelled_photos,
+    leave_one_out,
+    make_trial,
+)
 from deepfood.model import Model
 from deepfood.place import Place
 
@@ -31,7 +36,7 @@ def compare_successor(
         taken = beside.vectors.take(np.array([rows[one] for one in there.ids], np.int64))
     asked, origin = leave_one_out(photos, seed)
 
-    def judged(own: Photos, queries: Photos, model: str) -> Evaluation:
+    def judged(own: LabelledVectors, queries: LabelledVectors, model: str) -> Evaluation:
         trial = make_trial(own, queries, origin, notes, left_out_in_turn=True)
         return judge(trial, model, k=k, seed=seed)
 

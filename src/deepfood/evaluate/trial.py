@@ -1,4 +1,4 @@
-"""What is put to the test: labelled query photos, and the labelled gallery that they search."""
+"""The test set of an evaluation: labelled queries, and the labelled gallery that they search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from deepfood.evaluate.metrics import Labels, Vectors
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 from deepfood.local.embedding_cache import embed_dataset
 
-#: More queries than these make the figures no truer; leave-one-out draws so many.
+#: More queries make the figures no more precise; leave-one-out samples this many.
 MAX_QUERIES = 10_000
 
 
 @dataclass(frozen=True)
-class Photos:
+class LabelledVectors:
     """Labelled photos below `root`: file, id and label of each; vectors float32 [n, dim]."""
 
     root: Root
@@ -32,8 +32,8 @@ class Photos:
     labels: tuple[str, ...]
     vectors: Vectors
 
-    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "Photos":
-        return Photos(
+    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "LabelledVectors":
+        return LabelledVectors(
             self.root,
             tuple(self.files[row] for row in rows),
             tuple(self.ids[row] for row in rows),
@@ -49,16 +49,16 @@ class Photos:
 
 @dataclass(frozen=True)
 class Trial:
-    """`queries`, whose labels the gallery has, and `strangers`, whose labels it does not have.
+    """`queries` have labels that the gallery has too; the labels of `strangers` it lacks.
 
-    `own_rows` int64 [q] is the gallery row with the query's very content, -1 where there is none:
+    `own_rows` int64 [q] is the gallery row with the query's own content, -1 where there is none:
     it is left out of that query's ranking. `names` are the gallery's labels, sorted; `notes` are
     lines for the user. `strangers` never have a row of their own.
     """
 
-    gallery: Photos
-    queries: Photos
-    strangers: Photos
+    gallery: LabelledVectors
+    queries: LabelledVectors
+    strangers: LabelledVectors
     own_rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
     queries_from: str
@@ -72,12 +72,14 @@ class Trial:
     def query_labels(self) -> Labels:
         return self._numbers(self.queries)
 
-    def _numbers(self, photos: Photos) -> Labels:
+    def _numbers(self, photos: LabelledVectors) -> Labels:
         number = {name: i for i, name in enumerate(self.names)}
         return np.array([number[label] for label in photos.labels], np.int64)
 
 
-def labelled_photos(gallery: SearchedGallery, every: EveryPhoto) -> tuple[Photos, list[str]]:
+def labelled_photos(
+    gallery: SearchedGallery, every: EveryPhoto
+) -> tuple[LabelledVectors, list[str]]:
     """The labelled ones of a gallery's photos, and notes on what was left out.
 
     Raises DatasetError.
@@ -92,7 +94,7 @@ def labelled_photos(gallery: SearchedGallery, every: EveryPhoto) -> tuple[Photos
     notes = []
     if bare := len(photos) - len(rows):
         notes.append(f"{bare} photos of the gallery have no label: left out")
-    found = Photos(
+    found = LabelledVectors(
         gallery.photos_root,
         tuple(photos[row].file for row in rows),
         tuple(photos[row].id for row in rows),
@@ -104,7 +106,7 @@ def labelled_photos(gallery: SearchedGallery, every: EveryPhoto) -> tuple[Photos
 
 def query_photos(
     source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool
-) -> tuple[Photos, str, list[str]]:
+) -> tuple[LabelledVectors, str, list[str]]:
     """The labelled photos of a dataset's test split, else of its val split, else all; embedded.
 
     Also says in words which they are, and notes what was left out. Raises DatasetError.
@@ -131,7 +133,7 @@ def query_photos(
             f"{len(embedded.skipped)} query photos cannot be read: left out; the first, "
             f"{first.file}: {first.reason}"
         )
-    photos = Photos(
+    photos = LabelledVectors(
         source.root,
         tuple(photo.stored for photo in embedded.files),
         tuple(photo_id(sha256) for sha256 in embedded.sha256),
@@ -145,7 +147,7 @@ def query_photos(
     return photos, origin, notes
 
 
-def leave_one_out(gallery: Photos, seed: int) -> tuple[Photos, str]:
+def leave_one_out(gallery: LabelledVectors, seed: int) -> tuple[LabelledVectors, str]:
     """The gallery's own photos as queries, each left out of its own ranking."""
     count = len(gallery.ids)
     if count <= MAX_QUERIES:
@@ -157,16 +159,16 @@ def leave_one_out(gallery: Photos, seed: int) -> tuple[Photos, str]:
 
 
 def make_trial(
-    gallery: Photos,
-    queries: Photos,
+    gallery: LabelledVectors,
+    queries: LabelledVectors,
     queries_from: str,
     notes: Sequence[str] = (),
     *,
     left_out_in_turn: bool = False,
 ) -> Trial:
-    """Tell strangers from queries, and find the queries that lie in the gallery.
+    """Split the queries by whether the gallery has their label; find those that are in the gallery.
 
-    `left_out_in_turn` says that the queries are meant to be the gallery's own photos.
+    `left_out_in_turn`: the queries are meant to be the gallery's own photos.
     Raises DatasetError where the gallery has none of the queries' labels.
     """
     said = list(notes)
@@ -181,7 +183,7 @@ def make_trial(
         )
     asked = queries if not strange else queries.select(known)
     own_rows = np.array([gallery.rows.get(photo_id, -1) for photo_id in asked.ids], np.int64)
-    # A copy of a stranger in the gallery has another label there: it says nothing of new dishes.
+    # If the gallery holds a stranger's copy, under another label, it says nothing of new dishes.
     strangers = queries.select([row for row in strange if queries.ids[row] not in gallery.rows])
     if strange:
         labels = sorted({queries.labels[row] for row in strange})
@@ -198,7 +200,7 @@ def make_trial(
     return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(said))
 
 
-def trained_on_note(queries: Photos, trained_on: frozenset[str], model: str) -> list[str]:
+def trained_on_note(queries: LabelledVectors, trained_on: frozenset[str], model: str) -> list[str]:
     """A warning where the Model has seen the queries, with their labels, before."""
     seen = sum(photo_id in trained_on for photo_id in queries.ids)
     if not seen:
@@ -210,7 +212,7 @@ def trained_on_note(queries: Photos, trained_on: frozenset[str], model: str) -> 
     return [note]
 
 
-def as_source(photos: Photos) -> PhotoSource:
+def as_source(photos: LabelledVectors) -> PhotoSource:
     """The photos as a dataset, to embed them with another Model."""
     return PhotoSource(
         photos.root,

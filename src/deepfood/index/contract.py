@@ -164,8 +164,9 @@ class Index(ABC):
     ) -> tuple[Rows, Vectors] | None:
         """The k nearest of `count` allowed rows, by the index; None where scoring all is faster.
 
-        The index knows nothing of `allowed`, so it is asked for more than k rows, and for four
-        times as many whenever fewer than k allowed ones are among them.
+        The index ignores `allowed`, so it is asked for more than k rows: enough to hold k allowed
+        ones if the filter is independent of the query. If it is not (pizzas near a photo of sushi)
+        and too few come, it is asked for four times as many.
         """
         wanted = k if allowed is None else self._wanted_for(k, count)
         while not self._scan_is_faster(wanted, count):

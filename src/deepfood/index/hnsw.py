@@ -35,10 +35,10 @@ class HnswIndex(Index):
         super().__init__(vectors, covered=graph.ntotal)
         self._graph = graph
         self._ef_search = ef_search
-        self._parameters = _looking_at(ef_search)
+        self._parameters = _with_ef_search(ef_search)
         #: Finds rows and scores them from the stored vectors inside faiss; None if it cannot.
         self._scored = _scoring(graph, vectors)
-        self._scored_parameters = self._scored_with(self._parameters)
+        self._scored_parameters = self._scored_parameters_for(self._parameters)
 
     @classmethod
     def build(cls, vectors: VectorFile, path: Path, spec: IndexSpec, progress: Progress) -> None:
@@ -74,29 +74,33 @@ class HnswIndex(Index):
 
     def candidates(self, query: Vectors, count: int) -> Rows:
         few = count <= self._ef_search
-        parameters = self._parameters if few else _looking_at(count)
-        return self._ask(self._graph, query, count, parameters)[0]
+        parameters = self._parameters if few else _with_ef_search(count)
+        return self._search_faiss(self._graph, query, count, parameters)[0]
 
     def nearest(self, query: Vectors, count: int, allowed: Mask | None) -> tuple[Rows, Vectors]:
         if allowed is not None or self._scored is None:
             return super().nearest(query, count, allowed)
         few = count <= self._ef_search
-        parameters = self._scored_parameters if few else self._scored_with(_looking_at(count))
-        rows, scores = self._ask(self._scored, query, count, parameters)
+        parameters = (
+            self._scored_parameters if few else self._scored_parameters_for(_with_ef_search(count))
+        )
+        rows, scores = self._search_faiss(self._scored, query, count, parameters)
         if _is_ordered(scores):
             return rows, scores
         return best(count, rows, clipped(scores))
 
-    def _scored_with(self, parameters: Any) -> Any:
+    def _scored_parameters_for(self, parameters: Any) -> Any:
         if self._scored is self._graph:
             return parameters
         return faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=parameters)
 
-    def _ask(self, index: Any, query: Vectors, count: int, parameters: Any) -> tuple[Rows, Vectors]:
+    def _search_faiss(
+        self, index: Any, query: Vectors, count: int, parameters: Any
+    ) -> tuple[Rows, Vectors]:
         count = min(count, self.covered)
         rows = np.empty(count, np.int64)
         scores = np.empty(count, np.float32)
-        # Else faiss wakes a thread for each core, and waits for them: one query is work for one.
+        # Otherwise faiss wakes a thread per core and waits for all: one query is work for one.
         faiss.omp_set_num_threads(1)
         # The bare call: faiss' own wrapper around it takes as long as scoring ten rows.
         index.search_c(1, _at(query), count, _at(scores), _at(rows), parameters)
@@ -114,7 +118,7 @@ def _is_ordered(scores: Vectors) -> bool:
     return not listed or (listed[0] <= 1 and listed[-1] >= -1 and len(set(listed)) == len(listed))
 
 
-def _looking_at(candidates: int) -> Any:
+def _with_ef_search(candidates: int) -> Any:
     return faiss.SearchParametersHNSW(efSearch=candidates)
 
 

@@ -1,12 +1,11 @@
 """What the service does, without HTTP: find photos like a photo, and give their files."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, open_embedder
@@ -40,7 +39,10 @@ class SearchService:
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
-        self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
+        self._thumbnails: LRUCache[str, bytes] = LRUCache(
+            settings.thumbnail_cache_bytes, getsizeof=len
+        )
+        self._thumbnails_lock = threading.Lock()
         self.links = PhotoLinks.of(gallery.place, settings)
 
     def search(self, question: Question) -> SearchResult:
@@ -136,40 +138,17 @@ class SearchService:
     def thumbnail(self, photo_id: str) -> bytes:
         """A small JPEG of a photo of the gallery, made when first asked for."""
         photo = self.gallery.photo(photo_id)
-        return self._thumbnails.get(
-            photo.id,
-            lambda: thumbnail(
-                self.gallery.read(photo), self._thumbnail_pixels, self.embedder.limits
-            ),
-        )
+        with self._thumbnails_lock:
+            kept = self._thumbnails.get(photo.id)
+        if kept is None:  # made outside the lock, so now and then twice
+            kept = thumbnail(self.gallery.read(photo), self._thumbnail_pixels, self.embedder.limits)
+            if len(kept) <= self._thumbnails.maxsize:
+                with self._thumbnails_lock:
+                    self._thumbnails[photo.id] = kept
+        return kept
 
     def close(self) -> None:
         self.gallery.close()
-
-
-class ByteCache:
-    """The most recently used byte strings, up to `max_bytes` of them in all."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The kept value, or that of `make`, which two threads may call for one key."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        value = make()
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = value
-                self._size += len(value)
-            while self._size > self._max_bytes:
-                self._size -= len(self._kept.popitem(last=False)[1])
-        return value
 
 
 def open_service(settings: Settings, before: SearchService | None = None) -> SearchService:

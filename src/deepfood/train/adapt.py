@@ -24,7 +24,7 @@ from deepfood.evaluate.metrics import JUDGED
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, write_model
-from deepfood.train.before_after import Comparison, compare, what_fell
+from deepfood.train.before_after import BeforeAfter, compare, regressions
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
@@ -43,7 +43,7 @@ class AdaptReport:
     train_photos: int
     val_photos: int
     labels: tuple[str, ...]
-    compared: dict[str, Comparison]
+    compared: dict[str, BeforeAfter]
     refused: str | None
     notes: tuple[str, ...] = field(default=())
 
@@ -153,8 +153,8 @@ def _refusal(worse: str | None) -> str | None:
     return worse and f"{worse}; {way_out}"
 
 
-def _what_is_worse(tried: CrossValidation, compared: dict[str, Comparison]) -> str | None:
-    if fallen := what_fell(compared):
+def _what_is_worse(tried: CrossValidation, compared: dict[str, BeforeAfter]) -> str | None:
+    if fallen := regressions(compared):
         return f"the adapted Model is worse on the validation photos: {fallen}"
     best, base = tried.best.figures, tried.base
     if best["mAP"] < base["mAP"]:
@@ -162,7 +162,7 @@ def _what_is_worse(tried: CrossValidation, compared: dict[str, Comparison]) -> s
             f"the best head is worse in cross-validation: mAP {best['mAP']:.3f} (before: "
             f"{base['mAP']:.3f})"
         )
-    # mAP alone would not tell: it rises where photos are heaped by label, whoever is near a heap.
+    # mAP alone is not enough: it also rises where photos only cluster by label, and queries do not.
     if best["precision@1"] < tried.chance + _ERRORS * tried.chance_error:
         return (
             f"in cross-validation the nearest photo has the right label for "
@@ -177,7 +177,7 @@ def _notes(
     embedded: Embedded,
     val: Embedded,
     base: Model,
-    compared: dict[str, Comparison],
+    compared: dict[str, BeforeAfter],
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)

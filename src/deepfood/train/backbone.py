@@ -73,10 +73,10 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
                 f"{backbone} needs {_shape(tensor)}: give weights of this backbone, or the name of "
                 "theirs with --backbone"
             )
-    strangers = sorted(set(given) - set(wanted) - own)
-    if strangers:
+    unexpected = sorted(set(given) - set(wanted) - own)
+    if unexpected:
         raise TrainingError(
-            f"{source}: tensor {strangers[0]!r} of shape {_shape(given[strangers[0]])} has "
+            f"{source}: tensor {unexpected[0]!r} of shape {_shape(given[unexpected[0]])} has "
             f"no place in {backbone}: these are weights of another backbone"
         )
     network.load_state_dict({name: given[name] for name in wanted if name not in own}, strict=False)

@@ -9,7 +9,7 @@ from deepfood.train.head import Labels, Vectors
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BeforeAfter:
     """A metric's means, and the 95 % bootstrap interval of the paired difference."""
 
     before: float
@@ -31,28 +31,28 @@ def compare(
     *,
     seed: int,
     own_rows: Labels | None = None,
-) -> dict[str, Comparison]:
+) -> dict[str, BeforeAfter]:
     """Compare two embeddings, each (queries, gallery), of the same photos: by name of JUDGED."""
     found = [
         measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
         for queries, gallery in (before, after)
     ]
-    return compare_figures(*found, seed=seed)
+    return compare_metrics(*found, seed=seed)
 
 
-def compare_figures(
+def compare_metrics(
     before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
-) -> dict[str, Comparison]:
+) -> dict[str, BeforeAfter]:
     """Compare figures of the same queries, float64 [q] each, NaN for none: by name of JUDGED."""
     found = {name: paired(before[name], after[name], seed=seed) for name in JUDGED}
     return {
-        name: Comparison(one.first, one.second, one.by.value, (one.by.low, one.by.high))
+        name: BeforeAfter(one.first, one.second, one.by.value, (one.by.low, one.by.high))
         for name, one in found.items()
         if one is not None
     }
 
 
-def what_fell(compared: Mapping[str, Comparison]) -> str:
+def regressions(compared: Mapping[str, BeforeAfter]) -> str:
     """The figures that are worse, with their values: the first of JUDGED if it fell at all."""
     return ", ".join(
         f"{name} {one.after:.3f} (before: {one.before:.3f})"

@@ -9,6 +9,7 @@ import hashlib
 import io
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,23 @@ def identity(
         "image size": preprocess.size,
         **{f"recipe's {name}": value for name, value in recipe.model_dump(mode="json").items()},
     }
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training in `folder`, written at least every `every_s` seconds."""
+
+    folder: Path
+    identity: Identity
+    every_s: float
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Replace one. Raises DiskFullError; the old one is kept."""
+        save(self.folder / name, {"identity": self.identity, **state})
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """One of them, on the CPU; None where there is none. Raises TrainingError."""
+        return load(self.folder / name, self.identity)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

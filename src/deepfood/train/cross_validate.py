@@ -38,7 +38,7 @@ _SIZE_TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """A head that was tried: `figures` are means over the queries of all folds, by name of JUDGED.
 
     `fall` is how far one of them is certainly below that of the unchanged embeddings, by the 95 %
@@ -68,8 +68,8 @@ class CrossValidation:
     base: dict[str, float]
     chance: float
     chance_error: float
-    best: Trial
-    trials: tuple[Trial, ...]
+    best: Candidate
+    trials: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,14 @@ def choose_head(
     ):
         folds = list(pool.map(lambda one: _fold(vectors, labels, number_of == one), range(count)))
         base = np.concatenate(
-            [judge(one.queries, one.query_labels, one.gallery, one.gallery_labels) for one in folds]
+            [
+                query_metrics(one.queries, one.query_labels, one.gallery, one.gallery_labels)
+                for one in folds
+            ]
         )
-        trials: dict[Choice, Trial] = {}
+        trials: dict[Choice, Candidate] = {}
 
-        def try_heads(choices: list[Choice]) -> Trial:
+        def try_heads(choices: list[Choice]) -> Candidate:
             """The best of them, the first of equals."""
             new = [choice for choice in choices if choice not in trials]
             jobs = {
@@ -139,11 +142,11 @@ def choose_head(
                 trials[choice] = _trial(choice, np.concatenate(values), base, seed)
             return max((trials[choice] for choice in choices), key=worth)
 
-        def worth(trial: Trial) -> tuple[float, float]:
+        def worth(trial: Candidate) -> tuple[float, float]:
             return (0.0 if even_if_worse else -trial.fall, trial.mean_ap)
 
         best = _search(try_heads, worth, sizes)
-    # Of an alien order of its gallery's photos, this share has the query's label in front.
+    # Chance precision@1: a random ranking puts a photo of the query's label first this often.
     shares = np.concatenate([_shares(fold) for fold in folds])
     shares = shares[shares > 0]
     return CrossValidation(
@@ -158,10 +161,10 @@ def choose_head(
 
 
 def _search(
-    try_heads: Callable[[list[Choice]], Trial],
-    worth: Callable[[Trial], tuple[float, float]],
+    try_heads: Callable[[list[Choice]], Candidate],
+    worth: Callable[[Candidate], tuple[float, float]],
     sizes: list[int],
-) -> Trial:
+) -> Candidate:
     """One number after another, each at its best before the next: a fraction of a whole grid."""
     middle = max([size for size in sizes if size <= 256], default=sizes[0])
     best = try_heads([Choice(value, RESIDUALS[1], middle) for value in SHRINKAGES])
@@ -208,7 +211,7 @@ def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels
     return np.sort(order[:most])
 
 
-def judge(
+def query_metrics(
     queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
 ) -> Floats:
     """The figures of each query in the order of JUDGED, float64 [q, 6].
@@ -239,11 +242,11 @@ def judge(
     return values
 
 
-def _trial(choice: Choice, values: Floats, base: Floats, seed: int) -> Trial:
+def _trial(choice: Choice, values: Floats, base: Floats, seed: int) -> Candidate:
     """`values` and `base` float64 [q, 6] are of the same queries."""
     differences = (values - base)[np.isfinite(base).all(axis=1)]
     highest = np.quantile(bootstrap_means(differences, seed=seed), 0.975, axis=0)
-    return Trial(choice, _means(values), max(0.0, *(-highest).tolist()))
+    return Candidate(choice, _means(values), max(0.0, *(-highest).tolist()))
 
 
 def _means(values: Floats) -> dict[str, float]:
@@ -274,7 +277,7 @@ def _try(fold: _Fold, choice: Choice, loss: LossName, seed: int) -> Floats:
     weights = fit_head(
         fold.gallery, fold.fitted_labels, choice, loss, seed=seed, statistics=fold.statistics
     )
-    return judge(
+    return query_metrics(
         apply_head(fold.queries, weights),
         fold.query_labels,
         apply_head(fold.gallery, weights),

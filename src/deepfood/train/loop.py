@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,20 +16,19 @@ import torch
 from deepfood.errors import TrainingError
 from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
-from deepfood.train import checkpoint
-from deepfood.train.async_scalars import LateNumbers
+from deepfood.train.async_scalars import AsyncScalars
 from deepfood.train.averages import Averages
-from deepfood.train.before_after import Comparison, compare_figures
-from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
+from deepfood.train.before_after import BeforeAfter, compare_metrics
+from deepfood.train.checkpoint import BEST, GIVEN, LAST, Checkpoints
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
-from deepfood.train.photos import Photos
+from deepfood.train.photos import PhotoDataset
 from deepfood.train.progress import EpochRecord, Progress
 from deepfood.train.recipe import Recipe
-from deepfood.train.sampling import epoch_table, step_rng
+from deepfood.train.sampling import epoch_table, step_rng, step_seed
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 
@@ -40,30 +38,26 @@ OnEpoch = Callable[[EpochRecord, bool], None]
 class Training:
     """One training: construct it, `resume` it, `run` it. Every process has one.
 
-    `who` is what its checkpoints are of, `origin` where the backbone's weights came from; `say`
-    gets what a user should know.
+    `origin` is where the backbone's weights came from; `say` gets what a user should know.
     """
 
     def __init__(
         self,
         learner: Learner,
-        train: Photos,
-        val: Photos,
+        train: PhotoDataset,
+        val: PhotoDataset,
         recipe: Recipe,
         hardware: Hardware,
-        folder: Path,
-        who: Identity,
+        checkpoints: Checkpoints,
         origin: Origin,
         *,
-        checkpoint_s: float,
         quiet: bool,
         say: Callable[[str], None],
     ) -> None:
         self.train, self.val = train, val
-        self.say = say
         self.recipe, self.hardware = recipe, hardware
-        self.folder, self.who, self.origin = folder, who, origin
-        self.checkpoint_s, self.quiet = checkpoint_s, quiet
+        self.checkpoints, self.origin = checkpoints, origin
+        self.quiet, self.say = quiet, say
         self.learner = learner.to(hardware.device)
         self.optimizer = create_optimizer(self.learner, recipe)
         self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
@@ -71,7 +65,7 @@ class Training:
         self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
         self.gallery = gallery_rows(train.labels, recipe.seed)
         self.progress = Progress()
-        self.losses = LateNumbers(hardware.device)
+        self.losses = AsyncScalars(hardware.device)
 
     @property
     def judged(self) -> Learner:
@@ -133,7 +127,7 @@ class Training:
                 shown.update(recipe.batch)
                 mean = at.loss_sum / max(1, at.step - len(self.losses))
                 shown.set_postfix_str(f"loss {mean:.3f}", refresh=False)
-                if time.monotonic() - saved > self.checkpoint_s and at.step < len(table):
+                if time.monotonic() - saved > self.checkpoints.every_s and at.step < len(table):
                     self._count_losses(all_of_them=True)
                     self._save(time.monotonic() - started)
                     saved = time.monotonic()
@@ -149,9 +143,11 @@ class Training:
 
     def best_weights(self) -> dict[str, torch.Tensor]:
         """The state dict of the best epoch's Learner, on the CPU."""
-        state = checkpoint.load(self.folder / BEST, self.who)
+        state = self.checkpoints.load(BEST)
         if state is None:
-            raise TrainingError(f"{self.folder / BEST} is gone: start again with --fresh")
+            raise TrainingError(
+                f"{self.checkpoints.folder / BEST} is gone: start again with --fresh"
+            )
         weights: dict[str, torch.Tensor] = state["learner"]
         return weights
 
@@ -167,7 +163,7 @@ class Training:
         loss = None
         while loss is None:
             # Dropout and the like draw from torch's generator: a seed for each step and process.
-            torch.manual_seed(hash((recipe.seed, at.updates, hardware.rank)))
+            torch.manual_seed(step_seed(recipe.seed, at.updates, hardware.rank))
             self.optimizer.zero_grad(set_to_none=True)
             try:
                 loss = gradients(
@@ -200,14 +196,14 @@ class Training:
     def _count_losses(self, *, all_of_them: bool = False) -> None:
         """Sum the losses that have come. Raises TrainingError for one that is no number."""
         at = self.progress
-        for mean in self.losses.come(all_of_them=all_of_them):
+        for mean in self.losses.ready(all_of_them=all_of_them):
             if not math.isfinite(mean):
                 instead = " or give --precision f32" if self.hardware.bf16 else ""
                 raise TrainingError(
                     f"the loss is {mean} at epoch {at.epoch + 1}, step "
                     f"{at.step - len(self.losses)}: lower --lr (it is {self.recipe.lr:g}){instead} "
                     "and start again with --fresh; the last good checkpoint is kept in "
-                    f"{self.folder}"
+                    f"{self.checkpoints.folder}"
                 )
             at.loss_sum += mean
 
@@ -241,17 +237,17 @@ class Training:
         if self.hardware.first:
             self._save_judged(GIVEN, figures)
 
-    def compared(self) -> dict[str, Comparison] | None:
+    def compared(self) -> dict[str, BeforeAfter] | None:
         """The best epoch beside the network as it was given; None where that knew nothing."""
-        given = checkpoint.load(self.folder / GIVEN, self.who)
-        best = checkpoint.load(self.folder / BEST, self.who)
+        given = self.checkpoints.load(GIVEN)
+        best = self.checkpoints.load(BEST)
         if given is None or best is None:
             return None
         before, after = (
             {name: values.numpy() for name, values in state["figures"].items()}
             for state in (given, best)
         )
-        return compare_figures(before, after, seed=self.recipe.seed)
+        return compare_metrics(before, after, seed=self.recipe.seed)
 
     def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
         return validate(
@@ -260,8 +256,7 @@ class Training:
 
     def _save_judged(self, name: str, figures: dict[str, Floats], **more: Any) -> None:
         tensors = {one: torch.from_numpy(values) for one, values in figures.items()}
-        state = {"identity": self.who, "figures": tensors, **more}
-        checkpoint.save(self.folder / name, state)
+        self.checkpoints.save(name, {"figures": tensors, **more})
 
     def _share_buffers(self) -> None:
         """What norms have counted in the first process is what is kept, so all judge by it."""
@@ -281,7 +276,6 @@ class Training:
             "learned": dict(self.train.learned),
         }
         state = {
-            "identity": self.who,
             "origin": asdict(self.origin),
             "progress": progress,
             "learner": self.learner.state_dict(),
@@ -289,7 +283,7 @@ class Training:
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.module.state_dict()
-        checkpoint.save(self.folder / LAST, state)
+        self.checkpoints.save(LAST, state)
 
 
 def _gathered(own: dict[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import Rows, photo_rng, view_rng
 from deepfood.train.views import Views, draw, plan
 
-#: Photos that may stand in for a broken one before the dataset counts as broken.
+#: PhotoDataset that may stand in for a broken one before the dataset counts as broken.
 _STAND_INS = 20
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -37,7 +37,7 @@ class Batch:
     labels: torch.Tensor
 
 
-class Photos:
+class PhotoDataset:
     """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
 
     `broken` are the photos that could not be read so far, by file, and why; `learned` those that

@@ -27,7 +27,7 @@ from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels
 from deepfood.train.adapt import check_out
-from deepfood.train.before_after import Comparison, compare
+from deepfood.train.before_after import BeforeAfter, compare
 from deepfood.train.cross_validate import sample_evenly
 from deepfood.train.head import Labels
 from deepfood.train.int8 import check_quantizable, quantize_network
@@ -56,7 +56,7 @@ class QuantizeReport:
     calibration_photos: int
     held_out_photos: int
     queries: int
-    compared: dict[str, Comparison]
+    compared: dict[str, BeforeAfter]
     decided_by: str
     max_drop: float
     bytes_before: int
@@ -173,7 +173,7 @@ def _inputs(
 
 def _compare(
     before: Embedded, after: Embedded, asking: Labels, seed: int
-) -> tuple[str, dict[str, Comparison]]:
+) -> tuple[str, dict[str, BeforeAfter]]:
     """The deciding metric and the comparison, the photos in rows `asking` as queries."""
     labels = _number_labels(before.files)
     alike = np.bincount(labels[labels >= 0], minlength=len(labels) + 1)[labels]
@@ -193,11 +193,11 @@ def _compare(
     kept = (found[0][:, :, np.newaxis] == found[1][:, np.newaxis, :]).any(axis=2).mean(axis=1)
     recall = float(kept.mean())
     return NEIGHBOURS, {
-        NEIGHBOURS: Comparison(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
+        NEIGHBOURS: BeforeAfter(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
     }
 
 
-def _why_refused(decided_by: str, compared: dict[str, Comparison], max_drop: float) -> str | None:
+def _why_refused(decided_by: str, compared: dict[str, BeforeAfter], max_drop: float) -> str | None:
     """The first figure that drops too far: the deciding one at all, others beyond doubt."""
     for name, one in compared.items():
         if -one.difference > max_drop and (name == decided_by or one.interval[1] < -max_drop):
@@ -210,7 +210,7 @@ def _why_refused(decided_by: str, compared: dict[str, Comparison], max_drop: flo
 
 
 def _notes(
-    embedded: Embedded, unseen: npt.NDArray[np.bool], one: Comparison, max_drop: float
+    embedded: Embedded, unseen: npt.NDArray[np.bool], one: BeforeAfter, max_drop: float
 ) -> Iterator[str]:
     for skipped in embedded.skipped:
         yield f"{skipped.file} left out: {skipped.reason}"

@@ -18,12 +18,12 @@ from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.before_after import Comparison, what_fell
+from deepfood.train.before_after import BeforeAfter, regressions
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
 from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
-from deepfood.train.photos import Photos
+from deepfood.train.photos import PhotoDataset
 from deepfood.train.picture_cache import open_caches
 from deepfood.train.progress import EpochRecord
 from deepfood.train.recipe import Recipe
@@ -68,7 +68,7 @@ class Trained:
     """
 
     manifest: ModelManifest | None
-    compared: dict[str, Comparison] | None
+    compared: dict[str, BeforeAfter] | None
     refused: str | None
     records: list[EpochRecord]
     best_epoch: int
@@ -107,7 +107,7 @@ def train_model(
         leaks = leak_notes(task.splits, task.limits, quiet=task.quiet) if first else []
         for note in leaks:
             say(f"note: {note}")
-        with Board.open(training.folder, first, at.records) as board:
+        with Board.open(training.checkpoints.folder, first, at.records) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
                 board.write(record)
@@ -118,7 +118,7 @@ def train_model(
         manifest = compared = refused = None
         if first:
             compared = training.compared()
-            worse = what_fell(compared) if compared else ""
+            worse = regressions(compared) if compared else ""
             notes = [*task.splits.notes, *leaks]
             if worse and not task.even_if_worse:
                 refused = (
@@ -156,16 +156,18 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
     if hardware.device.type == "cuda":
         recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
-    tell: Say = say if hardware.first else (lambda line: None)
+    if not hardware.first:
+        say = _silent
     folder = out / checkpoint.TRAINING
     with _locked(folder, hardware.first), ExitStack() as opened:
         torch.manual_seed(recipe.seed)
         network = create_backbone(task.backbone)
         preprocess = preprocess_of(network, recipe.image_size)
-        who = checkpoint.identity(splits, task.backbone, task.weights, preprocess, recipe)
+        identity = checkpoint.identity(splits, task.backbone, task.weights, preprocess, recipe)
+        checkpoints = checkpoint.Checkpoints(folder, identity, task.checkpoint_s)
         if hardware.first and task.fresh:
             checkpoint.forget(folder)
-        state = checkpoint.load(folder / checkpoint.LAST, who) if hardware.first else None
+        state = checkpoints.load(checkpoint.LAST) if hardware.first else None
         state = hardware.from_first(state)
         if state is None:
             # The first process of each machine fetches, the others find what it kept.
@@ -181,7 +183,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             open_caches(task.cache / "pictures", splits.source, preprocess, task.pictures_bytes)
         )
         train, val = (
-            Photos(
+            PhotoDataset(
                 splits.source,
                 files,
                 splits.labels,
@@ -206,18 +208,16 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             val,
             recipe,
             hardware,
-            folder,
-            who,
+            checkpoints,
             origin,
-            checkpoint_s=task.checkpoint_s,
             quiet=task.quiet,
-            say=tell,
+            say=say,
         )
         if state is not None:
             training.resume(state)
         elif origin != NO_WEIGHTS:
             training.judge_given()
-        _announce(tell, training, resumed=state is not None, dimension=dimension)
+        _announce(say, training, resumed=state is not None, dimension=dimension)
         yield training
 
 
@@ -247,6 +247,10 @@ def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) ->
         say("this training is finished; --fresh would train again")
     elif resumed:
         say(f"going on at epoch {at.epoch + 1}, step {at.step + 1}; --fresh would start again")
+
+
+def _silent(line: str) -> None:
+    """Only the first process speaks."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ Sampling = Literal["shuffled", "balanced", "paired"]
 Rows = npt.NDArray[np.int64]
 
 #: Streams of random numbers that must not be the same ones.
-_ORDER, _PHOTO, _STEP, _VIEW = 1, 2, 3, 4
+_ORDER, _PHOTO, _STEP, _VIEW, _DROPOUT = 1, 2, 3, 4, 5
 
 
 def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: int) -> Rows:
@@ -59,6 +59,12 @@ def view_rng(seed: int, epoch: int, step: int) -> np.random.Generator:
 def step_rng(seed: int, update: int, rank: int) -> np.random.Generator:
     """Random numbers for a step of one process."""
     return np.random.default_rng([seed, update, rank, _STEP])
+
+
+def step_seed(seed: int, update: int, rank: int) -> int:
+    """A seed for torch's generator (dropout and the like) in a step of one process."""
+    sequence = np.random.SeedSequence([seed, update, rank, _DROPOUT])
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def _in_turn(rows: Rows, rng: np.random.Generator) -> Iterator[int]:

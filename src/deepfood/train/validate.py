@@ -9,7 +9,7 @@ from deepfood.evaluate.metrics import JUDGED, Floats, measure
 from deepfood.train.feed import to_device
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner
-from deepfood.train.photos import Photos
+from deepfood.train.photos import PhotoDataset
 from deepfood.train.sampling import Rows
 
 #: The figure that the best epoch has most of: it rates the whole neighbourhood of a photo, which
@@ -38,8 +38,8 @@ def gallery_rows(labels: Rows, seed: int) -> Rows:
 
 def validate(
     learner: Learner,
-    train: Photos,
-    val: Photos,
+    train: PhotoDataset,
+    val: PhotoDataset,
     gallery: Rows,
     hardware: Hardware,
     *,
@@ -84,7 +84,12 @@ def validate(
 
 
 def embed(
-    learner: Learner, photos: Photos, rows: Sequence[int] | Rows, hardware: Hardware, *, batch: int
+    learner: Learner,
+    photos: PhotoDataset,
+    rows: Sequence[int] | Rows,
+    hardware: Hardware,
+    *,
+    batch: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings float32 [n, dimension] of `rows`, on the CPU, and bool [n]: was the photo read?
 

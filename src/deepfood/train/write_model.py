@@ -17,9 +17,9 @@ from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
-from deepfood.train.before_after import Comparison
+from deepfood.train.before_after import BeforeAfter
 from deepfood.train.loop import Training
-from deepfood.train.photos import Photos
+from deepfood.train.photos import PhotoDataset
 
 #: Figures of the card, in this order.
 _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
@@ -31,7 +31,7 @@ def write_trained(
     backbone: str,
     broken: dict[str, str],
     learned: Mapping[str, str],
-    compared: Mapping[str, Comparison] | None,
+    compared: Mapping[str, BeforeAfter] | None,
     notes: Sequence[str],
 ) -> ModelManifest:
     """Export the best epoch of `training` into `out`. Raises DiskFullError.
@@ -63,9 +63,9 @@ def write_trained(
 
 
 def _hashes(
-    train: Photos, broken: Container[str], learned: Mapping[str, str]
+    train: PhotoDataset, broken: Container[str], learned: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """SHA-256 of all photos that were learned from, and a note on those that nobody can tell of.
+    """SHA-256 of all photos that were learned from, and a note on those that are gone.
 
     What another process learned from before training was killed is not in `learned`: it is read.
     """
@@ -99,7 +99,7 @@ def training_record(
     training: Training,
     backbone: str,
     broken: dict[str, str],
-    compared: Mapping[str, Comparison] | None,
+    compared: Mapping[str, BeforeAfter] | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The manifest's `training`: everything to judge the figures by and to train it again."""

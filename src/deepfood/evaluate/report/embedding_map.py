@@ -11,7 +11,7 @@ import numpy as np
 
 from deepfood.evaluate.metrics import Floats, Vectors
 from deepfood.evaluate.report.pictures import Pictures
-from deepfood.evaluate.trial import Photos
+from deepfood.evaluate.trial import LabelledVectors
 from deepfood.progress import bar
 
 #: UMAP compares all pairs below 4,096 points; above, it compiles an approximation first: slow.
@@ -40,7 +40,9 @@ def place(vectors: Vectors, seed: int) -> Floats:
     return np.asarray(plan.fit_transform(np.asarray(vectors)), np.float64)
 
 
-def map_points(photos: Photos, pictures: Pictures, *, seed: int, quiet: bool) -> dict[str, Any]:
+def map_points(
+    photos: LabelledVectors, pictures: Pictures, *, seed: int, quiet: bool
+) -> dict[str, Any]:
     """Places, label, file and picture of up to MAX_POINTS photos, columns of equal length."""
     count = len(photos.ids)
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from deepfood.evaluate.compare import Comparison
 from deepfood.evaluate.evaluation import Evaluation, right_hits
 from deepfood.evaluate.metrics import Labels
 from deepfood.evaluate.report.pictures import Pictures
-from deepfood.evaluate.trial import Photos
+from deepfood.evaluate.trial import LabelledVectors
 
 SIDE = 112
 _MOST_NEIGHBOURS = 9
@@ -56,7 +56,7 @@ def asked(
     )
 
 
-def _shown(photos: Photos, row: int, pictures: Pictures) -> Shown:
+def _shown(photos: LabelledVectors, row: int, pictures: Pictures) -> Shown:
     return Shown(pictures.of(photos, row, SIDE), photos.labels[row], photos.files[row])
 
 

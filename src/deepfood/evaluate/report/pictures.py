@@ -5,7 +5,7 @@ import hashlib
 
 from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
-from deepfood.evaluate.trial import Photos
+from deepfood.evaluate.trial import LabelledVectors
 from deepfood.photo import Limits, thumbnail
 
 
@@ -21,7 +21,7 @@ class Pictures:
         self._left = budget_bytes
         self._made: dict[tuple[str, int], str | None] = {}
 
-    def of(self, photos: Photos, row: int, longest: int) -> str | None:
+    def of(self, photos: LabelledVectors, row: int, longest: int) -> str | None:
         """The photo in `row`, its longest side at most `longest` pixels, as a JPEG data URL."""
         key = (photos.ids[row], longest)
         if key not in self._made:
@@ -32,7 +32,7 @@ class Pictures:
         self._left -= len(url)
         return url
 
-    def _make(self, photos: Photos, row: int, longest: int) -> str | None:
+    def _make(self, photos: LabelledVectors, row: int, longest: int) -> str | None:
         try:
             data = photos.root.read(photos.files[row], self._limits.check_bytes)
             if photo_id(hashlib.sha256(data).hexdigest()) != photos.ids[row]:
