@@ -45,7 +45,7 @@ def file_server() -> Iterator[FileServer]:
             status = state.statuses.pop(0) if state.statuses else 200
             body = state.files.get(path)
             if path in state.redirects:
-                self.reply(302, {"Location": state.redirects[path]}, b"")
+                self.reply(302, {"Location": state.redirects[path], **state.headers}, b"")
             elif status != 200:
                 self.reply(status, {}, b"no")
             elif body is None:

@@ -92,7 +92,7 @@ def serving(gallery: Path, *options: str, **settings: object) -> Iterator[Server
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=300)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -164,10 +164,14 @@ def tiny_embedder(folder: Path, *, pool: int = 8, limits: Limits = LIMITS) -> Em
 
 
 class Counting:
-    """The Embedder, and how often it was asked; `stop_at` raises as Ctrl-C does."""
+    """The Embedder, and how often it was asked; `stop_at` raises as Ctrl-C does.
+
+    With `stop_at` photos come one after the other, so that it is known which ones came before.
+    """
 
     def __init__(self, embedder: Embedder, stop_at: int = 10**9) -> None:
-        self.model, self.threads = embedder.model, embedder.threads
+        self.model = embedder.model
+        self.threads = 0 if stop_at < 10**9 else embedder.threads
         self.dimension, self.limits = embedder.dimension, embedder.limits
         self._embedder, self._numbers, self._stop_at = embedder, itertools.count(1), stop_at
         self.asked = 0

@@ -38,6 +38,19 @@ ROOMS = [
     "cli",
     "__main__",
 ]
+#: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
+SERVE = [
+    "telemetry",
+    "edge",
+    "cursors",
+    "question",
+    "released",
+    "service",
+    "current",
+    "api",
+    "app",
+    "run",
+]
 #: The two engines: what both need is in `gallery`, and only `engine` knows both.
 APART = {"local": "milvus", "milvus": "local"}
 GROUND_FLOOR = {
@@ -98,6 +111,24 @@ def test_imports_run_one_way() -> None:
         rooms = {name.split(".")[1] for name in imported(path) if name.startswith("deepfood.")}
         if rooms - allowed:
             wrong[name_of(path)] = rooms - allowed
+    assert not wrong
+
+
+def test_the_service_imports_one_way() -> None:
+    places = {
+        path: path.relative_to(SOURCE / "serve").parts[0]
+        for path in MODULES
+        if room_of(path) == "serve"
+    }
+    assert {name.removesuffix(".py") for name in places.values()} == {*SERVE, "__init__"}
+    wrong = {}
+    for path, place in places.items():
+        if place == "__init__.py":
+            continue
+        allowed = SERVE[: SERVE.index(place.removesuffix(".py")) + 1]
+        parts = [name.split(".") for name in imported(path) if name.startswith("deepfood.serve.")]
+        if seen := {part[2] for part in parts} - {*allowed, "STATIC"}:
+            wrong[name_of(path)] = seen
     assert not wrong
 
 

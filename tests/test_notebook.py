@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from deepfood.serve.keys import new_key
+from deepfood.serve.api.keys import new_key
 from live import serving
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "client.ipynb"

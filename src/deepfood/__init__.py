@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from deepfood.api import (
         Gallery,
-        SearchResult,
         adapt_model,
         add_photos,
         build_gallery,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     )
     from deepfood.config import Settings, load_settings
     from deepfood.errors import DeepfoodError
+    from deepfood.serve.question import SearchResult
     from deepfood_client import AsyncClient, Client
 
     __version__: str
@@ -55,6 +55,7 @@ _MODULE_OF = {
     "AsyncClient": "deepfood_client",
     "Client": "deepfood_client",
     "DeepfoodError": "deepfood.errors",
+    "SearchResult": "deepfood.serve.question",
     "Settings": "deepfood.config",
     "load_settings": "deepfood.config",
 }

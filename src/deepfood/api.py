@@ -8,7 +8,7 @@ from the environment and deepfood.toml, as a command does. Every error is a Deep
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -20,7 +20,7 @@ from deepfood.embed import Embedder, Vector
 from deepfood.engine import engine_at
 from deepfood.errors import DatasetError, SettingError, nearest
 from deepfood.extras import missing_extra
-from deepfood.gallery import BuildReport, Hit, LabelGuess, Photo, Verdict
+from deepfood.gallery import BuildReport, Photo
 from deepfood.gallery.add import AddReport
 from deepfood.gallery.engine import ForAll
 from deepfood.gallery.reports import Consent
@@ -30,7 +30,8 @@ from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
 from deepfood.release.cached import cached
-from deepfood.serve.question import Question as Asked
+from deepfood.serve.question import Question as ServiceQuestion
+from deepfood.serve.question import SearchResult
 from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_of
 
 if TYPE_CHECKING:
@@ -46,22 +47,6 @@ Photos = PlaceLike | PhotoSource
 
 #: How long a change waits for another writer's commit; a build takes longer.
 WAIT_S = 5.0
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A page of hits, the most similar first, and what is known of the one photo asked with.
-
-    The fields are those of `deepfood_client.SearchResult`, which says more of them.
-    """
-
-    hits: tuple[Hit, ...]
-    verdict: Verdict | None
-    in_gallery: float | None
-    label: LabelGuess | None
-    total: int
-    next: str | None
-    notes: tuple[str, ...]
 
 
 class Gallery:
@@ -84,13 +69,7 @@ class Gallery:
         What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
         DatasetError for a path that cannot be read, and QueryError.
         """
-        answer, found = self._service.search(self._asked(photo, question))
-        hits = tuple(
-            replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
-            for hit, alike in zip(answer.hits, found.alike, strict=True)
-        )
-        about = (answer.verdict, answer.in_gallery, answer.label)
-        return SearchResult(hits, *about, found.total, found.next, found.notes)
+        return self._service.search(self._question(photo, question))
 
     def pages(
         self,
@@ -137,12 +116,14 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _asked(self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Asked:
+    def _question(
+        self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question
+    ) -> ServiceQuestion:
         photos = photos_of(photo, question)
         limits = self._service.embedder.limits
         box = question.get("box")
-        defaults = Asked()
-        return Asked(
+        defaults = ServiceQuestion()
+        return ServiceQuestion(
             photos=tuple(_bytes_of(one, limits) for one in photos),
             ids=tuple(each(question.get("id"))),
             not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),

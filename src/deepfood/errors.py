@@ -98,7 +98,11 @@ class SettingError(DeepfoodError):
 
 
 class DownloadError(DatasetError):
-    pass
+    """`status` is the HTTP status that refused the file, where one did."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PhotoMissingError(PhotoError):

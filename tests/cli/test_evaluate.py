@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deepfood.evaluate.compare import Comparison
-from deepfood.evaluate.spread import Difference, Figure
+from deepfood.evaluate.confidence import Difference, Figure
 from deepfood.extras import install_command
 from deepfood.local import Gallery
 from deepfood.model import open_model

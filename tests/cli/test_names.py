@@ -12,7 +12,7 @@ from typer.models import ParameterInfo
 
 from deepfood.cli import app
 from deepfood.config import Settings
-from deepfood.serve.answers import UrlsOut
+from deepfood.serve.api.responses import UrlsOut
 from deepfood.serve.app import create_app
 from deepfood.serve.service import open_service
 from deepfood_client import Client

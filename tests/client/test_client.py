@@ -24,7 +24,7 @@ from deepfood.errors import (
     ServiceError,
     UndeclaredError,
 )
-from deepfood.serve.keys import new_key
+from deepfood.serve.api.keys import new_key
 from deepfood_client import AsyncClient, Client, SearchResult
 from live import SmallGallery, serving
 from samples import photo

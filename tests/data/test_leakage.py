@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from deepfood.data.duplicates import prints_of_copies
 from deepfood.data.leakage import Leak, check_leakage, leak_notes, not_looked_for
 from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
-from deepfood.data.twins import prints_of_copies
 from dishes import write_leaky
 from plates import LIMITS
 

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deepfood.data.root import Folder
+from deepfood.evaluate.confidence import difference, group_rows, mean_figures, resample, share
 from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
 from deepfood.evaluate.metrics import Floats, Retrieval
-from deepfood.evaluate.novelty import auroc, false_positives, novelty
+from deepfood.evaluate.novelty import false_positives, novelty
 from deepfood.evaluate.reliability import cross_fitted, reliability
-from deepfood.evaluate.spread import difference, group_rows, mean_figures, resample, share
 from deepfood.evaluate.trial import Photos, make_trial
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery import judge as answer_of
 from deepfood.gallery.calibration import Labelled, calibrate
+from deepfood.gallery.logistic import auroc
 
 SCORES = hnp.arrays(np.float64, st.integers(1, 20), elements=st.integers(0, 6).map(float))
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -343,28 +342,50 @@ def test_a_folder_of_something_else_is_left_alone(
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """800 photos, and a gallery `fresh` of them beside, by the default Model."""
+    """60 photos, and a gallery `fresh` of them beside, by the default Model."""
     root = tmp_path_factory.mktemp("many")
-    photos = write_photos(root / "photos", 800)
+    photos = write_photos(root / "photos", 60)
     build(photos, root / "fresh", Embedder(open_model(), LIMITS))
     return photos
 
 
+#: `deepfood` that flushes every ten photos, and halts at the third after the second flush.
+HALTING = """
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+from deepfood.cli import main
+from deepfood.local import embed_photos
+
+done = 0
+
+@contextmanager
+def bar(*_, **__):
+    def update():
+        global done
+        done += 1
+        if done == 23:
+            print("halted", flush=True)
+            time.sleep(3600)
+    yield SimpleNamespace(update=update)
+
+embed_photos.bar = bar
+embed_photos._FLUSH_PHOTOS, embed_photos._FLUSH_S = 10, 3600
+main()
+"""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_build_goes_on_where_it_was(
     how: signal.Signals, many: Path, tmp_path: Path
 ) -> None:
-    # With the default Model on one core: slow enough to be stopped between two flushes.
     photos, out = many, tmp_path / "gallery"
-    command = [sys.executable, "-m", "deepfood.cli", "build", str(photos), "--out", str(out)]
-    environment = {**os.environ, "DEEPFOOD_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-    vectors = out / "building/vectors.f32"
-    deadline = time.monotonic() + 300
-    while not (vectors.is_file() and vectors.stat().st_size):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    time.sleep(0.4)  # the vectors of the first flush are there; now their rows are too
+    command = [sys.executable, "-c", HALTING, "build", str(photos), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"halted\n"
     process.send_signal(how)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (-9 if how is signal.SIGKILL else 130), said
@@ -375,8 +396,9 @@ def test_a_stopped_build_goes_on_where_it_was(
 
     embedder = Embedder(open_model(), LIMITS)
     report = build(photos, out, embedder)
-    assert report.reused > 0, "what was flushed before it stopped"
-    assert report.reused + report.embedded == 800
+    # Killed, it keeps what was flushed; stopped, what was embedded too.
+    assert report.reused == (20 if how is signal.SIGKILL else 23)
+    assert report.reused + report.embedded == 60
     assert vectors_of(out, embedder) == vectors_of(many.parent / "fresh", embedder)
     assert not (out / "building").exists()
 

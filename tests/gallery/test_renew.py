@@ -260,7 +260,7 @@ def test_stopped_work_goes_on(gallery: Path, new: Embedder) -> None:
         reembed(gallery, stopped, quiet=True)  # type: ignore[arg-type]
     with contextlib.closing(open_work(gallery)) as work:
         lacking = COUNT - work.count()
-    assert lacking <= 10 + 2 * new.threads  # those under way
+    assert lacking == COUNT - 20
     going_on = Counting(new)
     assert reembed(gallery, going_on, quiet=True).made == lacking  # type: ignore[arg-type]
     assert going_on.asked == lacking

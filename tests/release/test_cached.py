@@ -94,12 +94,12 @@ def test_a_byte_that_is_seen_by_reading_all_is_found_by_verify(shelf: Path) -> N
 
 def test_a_damaged_release_stands_in_for_none(shelf: Path, tmp_path: Path) -> None:
     releases = CachedReleases(str(shelf), settings(), quiet=True)
-    folder = releases.wanted()
-    releases.good(folder)
-    assert releases.last() == folder
+    folder = releases.resolve()
+    releases.mark_good(folder)
+    assert releases.last_good() == folder
     (shelf / "latest").unlink()
     assert cached(str(shelf), settings()) == folder, "whole, it does"
     cut(file_of(folder, "generation-*/vectors.f32"))
-    assert releases.last() is None
+    assert releases.last_good() is None
     with pytest.raises(StorageError):
         cached(str(shelf), settings())

@@ -9,12 +9,10 @@ from pathlib import Path
 import uvicorn
 
 from deepfood.config import Settings, load_settings
-from deepfood.gallery import Answer
-from deepfood.gallery.protocol import FindResult
+from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.app import create_app
-from deepfood.serve.fetch import Fetcher
-from deepfood.serve.protocol import Config
-from deepfood.serve.question import Question
+from deepfood.serve.edge.protocol import Config
+from deepfood.serve.question import Question, SearchResult
 from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
 
@@ -26,7 +24,7 @@ class HeldService(SearchService):
     begun = 0
     ended = 0
 
-    def search(self, question: Question) -> tuple[Answer, FindResult]:
+    def search(self, question: Question) -> SearchResult:
         self.begun += 1
         try:
             assert self.gate.wait(30)

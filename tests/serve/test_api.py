@@ -411,13 +411,15 @@ def test_answers_do_not_wait_for_nagle() -> None:
 def test_it_ends_cleanly_and_gives_its_port_back(
     how: signal.Signals, small_gallery: SmallGallery
 ) -> None:
-    with serving(small_gallery.folder) as server:
+    # An address that no other test listens on, and nobody can be given its port meanwhile.
+    host = f"127.0.{how.value}.{os.getpid() % 250 + 2}"
+    with serving(small_gallery.folder, "--host", host) as server:
         port = server.url.rpartition(":")[2]
         server.process.send_signal(how)
-        server.process.wait(timeout=60)
+        server.process.wait(timeout=300)
         assert server.process.returncode == 0
         assert "Traceback" not in server.log.read_text()
-        with serving(small_gallery.folder, "--port", port):
+        with serving(small_gallery.folder, "--host", host, "--port", port):
             pass
 
 
@@ -449,6 +451,6 @@ def test_clients_are_refused_until_the_gallery_is_open(monkeypatch: pytest.Monke
                 return Mock()
 
             monkeypatch.setattr("deepfood.serve.run.open_service", opened)
-            monkeypatch.setattr("deepfood.serve.logs.configure", Mock())
+            monkeypatch.setattr("deepfood.serve.telemetry.logs.configure", Mock())
             with pytest.raises(PortTakenError, match=f"port {port} on {host} is in use"):
                 run(load_settings(host=host, port=port), late)

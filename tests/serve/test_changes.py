@@ -23,8 +23,8 @@ from deepfood.config import load_settings
 from deepfood.local import GalleryWriter
 from deepfood.local.lock import only_writer
 from deepfood.local.renew import only_renewal
+from deepfood.serve.api.keys import new_key
 from deepfood.serve.current import Current, Upkeep
-from deepfood.serve.keys import new_key
 from deepfood.serve.service import open_service
 from live import Server, run_deepfood, serving
 from plates import jpeg, write_photos, write_tiny_model

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from deepfood.serve.keys import new_key
+from deepfood.serve.api.keys import new_key
 from live import serving
 
 KEY, HASH = new_key()

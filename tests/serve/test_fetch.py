@@ -22,7 +22,7 @@ from test_overload import connected, search_bytes, status
 from deepfood.config import load_settings
 from deepfood.errors import DeepfoodError, PhotoTooLargeError, QueryError, SettingError
 from deepfood.photo import Limits
-from deepfood.serve.fetch import Fetcher, is_public
+from deepfood.serve.api.url_fetcher import Fetcher, is_public
 from plates import jpeg
 
 MAX_BYTES = 100_000

@@ -14,7 +14,7 @@ from held import held_server
 from PIL import Image
 from test_api import data_url, problem
 
-from deepfood.serve.keys import new_key
+from deepfood.serve.api.keys import new_key
 from live import run_deepfood
 from plates import jpeg, write_photos, write_tiny_model
 

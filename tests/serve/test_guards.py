@@ -10,7 +10,7 @@ from test_api import problem
 
 from deepfood.config import load_settings
 from deepfood.errors import SettingError
-from deepfood.serve.rate import MAX_CLIENTS, Rate, client_of
+from deepfood.serve.edge.rate import MAX_CLIENTS, Rate, client_of
 
 PER_MINUTE = 3
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from deepfood.config import load_settings
 from deepfood.serve.app import create_app
-from deepfood.serve.guard import CONTENT_SECURITY_POLICY
-from deepfood.serve.logs import JsonLines, TextLines
+from deepfood.serve.edge.guard import CONTENT_SECURITY_POLICY
 from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
+from deepfood.serve.telemetry.logs import JsonLines, TextLines
 from live import Server, SmallGallery, serving
 from samples import photo
 

@@ -17,9 +17,9 @@ from held import HeldService, held_server
 from PIL import Image
 
 from deepfood.heatmap import Match, MatchExplainer
-from deepfood.serve.door import Door
-from deepfood.serve.drain import Drain
-from deepfood.serve.line import Line
+from deepfood.serve.edge.door import Door
+from deepfood.serve.edge.drain import Drain
+from deepfood.serve.edge.queue import WorkQueue
 from live import run_deepfood
 from plates import jpeg, write_tiny_model
 
@@ -163,12 +163,12 @@ def test_who_is_turned_away_keeps_the_connection_unless_told(busy: tuple[int, He
 
 def test_a_crowd_that_comes_at_once_is_let_in_as_far_as_there_is_room() -> None:
     async def crowd_at_once() -> None:
-        with Line("test", 1, QUEUED, 60) as line:
-            door = Door(line, Drain(), [])
+        with WorkQueue("test", 1, QUEUED, 60) as queue:
+            door = Door(queue, Drain(), [])
             for _ in range(2):  # those of the first turn have not joined the line
-                let_in = [door.lets_in(b"POST") for _ in range(10)]
+                let_in = [door.admits(b"POST") for _ in range(10)]
                 assert let_in == [True] * (1 + QUEUED) + [False] * (9 - QUEUED)
-                assert door.lets_in(b"GET")
+                assert door.admits(b"GET")
                 await asyncio.sleep(0)
 
     asyncio.run(crowd_at_once())
@@ -200,7 +200,7 @@ def test_who_is_turned_away_meets_nothing_but_the_door(
             assert page.headers["content-type"].startswith("text/html")
 
             def counted() -> int:
-                said = lines("deepfood.serve.door")
+                said = lines("deepfood.serve.edge.door")
                 assert len(said) < beyond
                 return sum(line.args[0] for line in said)  # type: ignore[index, misc]
 

@@ -11,8 +11,8 @@ from torchvision.transforms.v2 import functional as known
 
 from deepfood.photo import Preprocess
 from deepfood.train.augment import augment, crop_each, crop_together
-from deepfood.train.draws import KINDS, Change, Views, draw, plan
 from deepfood.train.recipe import DEEPFOOD, ORIGINAL
+from deepfood.train.views import KINDS, Change, Views, draw, plan
 from samples import picture
 
 SIDE = 64

@@ -8,8 +8,8 @@ import torch
 from small import outcome
 
 from deepfood.errors import TrainingError
+from deepfood.train.async_scalars import LateNumbers
 from deepfood.train.gradients import gradients
-from deepfood.train.late import LateNumbers
 from deepfood.train.recipe import DEEPFOOD, ORIGINAL
 from deepfood.train.run import Task, open_training
 

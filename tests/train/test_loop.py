@@ -27,13 +27,13 @@ from deepfood.model import open_model
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, TENSORBOARD, TRAINING
-from deepfood.train.finish import write_trained
 from deepfood.train.hardware import bf16_pays
 from deepfood.train.loop import Training
 from deepfood.train.losses import LOSSES
 from deepfood.train.recipe import ORIGINAL
 from deepfood.train.run import Task, open_training, train_model
 from deepfood.train.tensorboard import Board
+from deepfood.train.write_model import write_trained
 from dishes import write_dishes
 
 Make = Callable[..., Task]

@@ -1,6 +1,7 @@
 """`deepfood features` and `explain`: what the embedding has learned, why photos are alike."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,9 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.evaluate.features import Feature
+    from deepfood.evaluate.thumbs import Thumbs
     from deepfood.gallery import Photo
+    from deepfood.gallery.protocol import SearchedGallery
 
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112
@@ -56,11 +59,9 @@ def features(
     as_json: Json = False,
 ) -> None:
     """Show the photos with the highest values of one feature of the vectors, or of each."""
-    from deepfood.artifacts import check_can_write, write_result
+    from deepfood.artifacts import check_can_write
     from deepfood.engine import engine_at
-    from deepfood.errors import DatasetError, SettingError
-    from deepfood.evaluate.feature_page import feature_page
-    from deepfood.evaluate.features import rank_features
+    from deepfood.errors import SettingError
     from deepfood.evaluate.thumbs import Thumbs
     from deepfood.photo import Limits
 
@@ -71,47 +72,83 @@ def features(
     if out is not None:
         check_can_write(out)
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
-    limits = Limits.of(settings)
     k = k or (_PAGE_K if every else 10)
     with contextlib.closing(engine_at(gallery, settings).open()[0]) as opened:
-        thumbs = Thumbs(opened, limits, _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS)
-        numbers = range(opened.manifest.dimension) if every else [feature or 0]
-        ranked = rank_features(
-            opened,
-            numbers,
-            k,
-            lowest=lowest,
-            usable=thumbs.has if out else lambda photo: True,
-            quiet=as_json or not every,
-        )
-        if not any(one.photos for one in ranked):
-            first = thumbs.skipped[0]
-            raise DatasetError(
-                f"none of these photos can be shown; the first, {first['file']}: {first['reason']}"
-                " (moved photos are found with --photos-root)"
-            )
-        left_out = 0
-        if out and every:
-            page, left_out = feature_page(opened, ranked, thumbs, lowest=lowest)
-            write_result(out, page.encode())
-        elif out:
-            write_result(out, _grid_of(ranked[0], thumbs, lowest))
+        pixels = _PAGE_PHOTO_PIXELS if every else _CELL_PIXELS
+        thumbs = Thumbs(opened, Limits.of(settings), pixels)
+        numbers = range(opened.manifest.dimension) if feature is None else [feature]
+        quiet = as_json or not every
+        ranked = _ranked(opened, numbers, k, thumbs if out else None, lowest=lowest, quiet=quiet)
+        left_out = _write(out, opened, ranked, thumbs, every, lowest) if out else 0
     if as_json:
-        about: dict[str, Any] = {"not_shown": thumbs.skipped, "left_out": left_out}
         rows = [one.as_json() for one in ranked]
-        print_json({"features": rows, **about} if every else {**rows[0], **about})
+        notes: dict[str, Any] = {"not_shown": thumbs.skipped, "left_out": left_out}
+        print_json({"features": rows, **notes} if every else {**rows[0], **notes})
         return
-    for row in [] if every else ranked[0].photos:
+    if not every:
+        _print_photos(ranked[0])
+    _print_notes(thumbs, left_out)
+    if out:
+        print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
+
+
+def _ranked(
+    gallery: "SearchedGallery",
+    numbers: Sequence[int],
+    k: int,
+    thumbs: "Thumbs | None",
+    *,
+    lowest: bool,
+    quiet: bool,
+) -> list["Feature"]:
+    """The features with `k` photos each; with `thumbs` only those photos that can be shown."""
+    from deepfood.errors import DatasetError
+    from deepfood.evaluate.features import rank_features
+
+    usable = thumbs.has if thumbs else lambda photo: True
+    ranked = rank_features(gallery, numbers, k, lowest=lowest, usable=usable, quiet=quiet)
+    if thumbs and not any(one.photos for one in ranked):
+        first = thumbs.skipped[0]
+        raise DatasetError(
+            f"none of these photos can be shown; the first, {first['file']}: {first['reason']}"
+            " (moved photos are found with --photos-root)"
+        )
+    return ranked
+
+
+def _write(
+    out: Path,
+    gallery: "SearchedGallery",
+    ranked: list["Feature"],
+    thumbs: "Thumbs",
+    every: bool,
+    lowest: bool,
+) -> int:
+    """Write the page or the picture; how many photos were left out of it."""
+    from deepfood.artifacts import write_result
+    from deepfood.evaluate.feature_page import feature_page
+
+    if not every:
+        write_result(out, _grid_of(ranked[0], thumbs, lowest))
+        return 0
+    page, left_out = feature_page(gallery, ranked, thumbs, lowest=lowest)
+    write_result(out, page.encode())
+    return left_out
+
+
+def _print_photos(feature: "Feature") -> None:
+    for row in feature.photos:
         what = " · ".join(part for part in (row.photo.name, row.photo.label) if part)
         print(f"{row.value:7.4f}  {row.photo.file}  {what}".rstrip())
+
+
+def _print_notes(thumbs: "Thumbs", left_out: int) -> None:
     for one in thumbs.skipped[:_NAMED]:
         print(f"  not shown: {one['file']}: {one['reason']}")
     if len(thumbs.skipped) > _NAMED:
         print(f"  not shown: {len(thumbs.skipped) - _NAMED} more")
     if left_out:
         print(f"  {left_out:,} photos left out to keep the page small: ask for a smaller -k")
-    if out:
-        print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
 
 
 @app.command(rich_help_panel=SEARCH)
@@ -166,7 +203,7 @@ def explain(
         asked, file = _called(known), known.file
         question = Question(ids=(known.id,), k=rank or 1)
     if hit is None:
-        hits = service.search(question)[0].hits
+        hits = service.search(question).hits
         if len(hits) < question.k:
             raise QueryError(f"--rank {question.k}: the gallery has {len(hits)} photos to find")
         hit = hits[-1].photo.id

@@ -15,11 +15,13 @@ from deepfood.cli.app import (
     app,
     print_json,
 )
-from deepfood.config import load_settings
+from deepfood.config import Settings, load_settings
 from deepfood.serve.question import DEFAULT_K
 
 if TYPE_CHECKING:
+    from deepfood.api import Gallery
     from deepfood.gallery import Hit
+    from deepfood.serve.question import SearchResult
 
 #: What a verdict says before the label that the neighbours vote for.
 _VERDICTS = {
@@ -29,59 +31,71 @@ _VERDICTS = {
 }
 
 
+_Photos = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
+]
+_Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", metavar="ID", help="Search with a photo of the gallery. Repeatable."),
+]
+_NotPhotos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--not-photo",
+        metavar="PHOTO",
+        readable=False,
+        help="Find photos unlike this one. Repeatable.",
+    ),
+]
+_NotIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-id", metavar="ID", help="Find photos unlike this one of the gallery. Repeatable."
+    ),
+]
+_K = Annotated[int, typer.Option("-k", help="How many photos to find.")]
+_Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILTER",
+        help='Find only photos that pass, such as "price < 12": docs/filters.md.',
+    ),
+]
+_Box = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="Search with this part of the photo only, in shares of its width and height: "
+        "0,0,0.5,1 is the left half.",
+    ),
+]
+_Diversity = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="From 0, the most similar photos, to 1, the most varied."),
+]
+_GroupDuplicates = Annotated[
+    bool, typer.Option("--group-duplicates", help="Show near-duplicates as one hit.")
+]
+_Cursor = Annotated[
+    str | None,
+    typer.Option(help="Show the next page: `next` of this page, as --json prints it."),
+]
+
+
 @app.command(rich_help_panel=SEARCH)
 def search(
     gallery: SearchedGalleryArgument,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
-    ] = None,
-    ids: Annotated[
-        list[str] | None,
-        typer.Option("--id", metavar="ID", help="Search with a photo of the gallery. Repeatable."),
-    ] = None,
-    not_photos: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--not-photo",
-            metavar="PHOTO",
-            readable=False,
-            help="Find photos unlike this one. Repeatable.",
-        ),
-    ] = None,
-    not_ids: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--not-id", metavar="ID", help="Find photos unlike this one of the gallery. Repeatable."
-        ),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many photos to find.")] = DEFAULT_K,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILTER",
-            help='Find only photos that pass, such as "price < 12": docs/filters.md.',
-        ),
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,WIDTH,HEIGHT",
-            help="Search with this part of the photo only, in shares of its width and height: "
-            "0,0,0.5,1 is the left half.",
-        ),
-    ] = None,
-    diversity: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="From 0, the most similar photos, to 1, the most varied."),
-    ] = 0.0,
-    group_duplicates: Annotated[
-        bool, typer.Option("--group-duplicates", help="Show near-duplicates as one hit.")
-    ] = False,
-    cursor: Annotated[
-        str | None,
-        typer.Option(help="Show the next page: `next` of this page, as --json prints it."),
-    ] = None,
+    photos: _Photos = None,
+    ids: _Ids = None,
+    not_photos: _NotPhotos = None,
+    not_ids: _NotIds = None,
+    k: _K = DEFAULT_K,
+    where: _Where = None,
+    box: _Box = None,
+    diversity: _Diversity = 0.0,
+    group_duplicates: _GroupDuplicates = False,
+    cursor: _Cursor = None,
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
@@ -93,11 +107,8 @@ def search(
         raise SettingError("nothing to search for: give a PHOTO, or --id ID")
     if box is not None and len(photos) + len(ids) > 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
-    region = _box(box) if box is not None else None
-    settings = load_settings(model=model)
-    if not settings.cursor_key:  # the next page is asked for by another process, of this user
-        settings = settings.model_copy(update={"cursor_key": "command line"})
-    opened = deepfood.open_gallery(gallery, settings)
+    region = _parse_box(box) if box is not None else None
+    opened = deepfood.open_gallery(gallery, _settings(model))
     found = opened.search(
         photos,
         id=ids,
@@ -111,29 +122,40 @@ def search(
         group_duplicates=group_duplicates,
     )
     if as_json:
-        hits = [
-            {
-                **_hit(hit),
-                "attributes": hit.attributes,
-                "alike": [_hit(one) for one in hit.alike],
-            }
-            for hit in found.hits
-        ]
-        print_json({**asdict(found), "hits": hits})
-        return
+        print_json(_as_json(found))
+    else:
+        _print(opened, found, filtered=where is not None)
+
+
+def _settings(model: Path | None) -> Settings:
+    settings = load_settings(model=model)
+    if not settings.cursor_key:  # the next page is asked for by another process, of this user
+        settings = settings.model_copy(update={"cursor_key": "command line"})
+    return settings
+
+
+def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None:
     if found.verdict and found.label:
         print(f"{_VERDICTS[found.verdict]} {found.label.label}")
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
-        print(f"{hit.score:6.3f}  {sure}{opened.where(hit.photo)}  {what}")
+        print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
         for one in hit.alike:
-            print(f"        alike: {opened.where(one.photo)}")
-    passing = " that pass the filter" if where is not None else ""
+            print(f"        alike: {gallery.where(one.photo)}")
+    passing = " that pass the filter" if filtered else ""
     total = "1 photo" if found.total == 1 else f"{found.total:,} photos"
     print(f"{len(found.hits)} of {total}{passing}")
     for note in found.notes:
         print(f"note: {note}")
+
+
+def _as_json(found: "SearchResult") -> dict[str, Any]:
+    hits = [
+        {**_hit(hit), "attributes": hit.attributes, "alike": [_hit(one) for one in hit.alike]}
+        for hit in found.hits
+    ]
+    return {**asdict(found), "hits": hits}
 
 
 def _hit(hit: "Hit") -> dict[str, Any]:
@@ -146,7 +168,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _box(text: str) -> tuple[float, float, float, float]:
+def _parse_box(text: str) -> tuple[float, float, float, float]:
     from deepfood.errors import SettingError
 
     try:

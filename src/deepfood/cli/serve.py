@@ -63,7 +63,7 @@ def serve(
 @app.command("api-key", rich_help_panel=PUBLISH)
 def api_key(as_json: Json = False) -> None:
     """Make a key for changing a gallery over HTTP, and its hash for the settings."""
-    from deepfood.serve.keys import new_key
+    from deepfood.serve.api.keys import new_key
 
     key, hashed = new_key()
     if as_json:

@@ -46,6 +46,7 @@ def download(
     timeout_s: float = 60,
     attempts: int = 5,
     backoff_s: float = 1,
+    wait: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Make `to` the file at `url` and return it; whole already, it is left alone.
@@ -55,13 +56,14 @@ def download(
     file that is there and is not the pinned one is replaced. `headers` (credentials) go to the
     host of `url` alone, not to where it redirects. `hints` say the way out for an HTTP status.
     The server may be silent for `timeout_s`; it is asked up to `attempts` times in a row without
-    progress, with pauses of `backoff_s`, twice that and so on.
+    progress, with pauses of `backoff_s`, twice that and so on. Where another process is downloading
+    to the same file, this one waits for it with `wait`, and is refused without.
 
     Raises DownloadError, or DiskFullError; what has come is kept for the next call.
     """
     pinned = {name: value for name, value in (("sha256", sha256), ("md5", md5)) if value}
     try:
-        with raising_disk_full(to), _only_one(to, what):
+        with raising_disk_full(to), _only_one(to, what, wait):
             if to.is_file() and _difference(to, pinned, what, quiet) is None:
                 return to
             job = _Job(
@@ -126,7 +128,9 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
                     job.part.clear()
                 if not refused.may_pass:
                     hint = job.hints.get(refused.status, refused.way_out)
-                    raise DownloadError(f"{job.what} cannot be had: {refused}; {hint}") from None
+                    raise DownloadError(
+                        f"{job.what} cannot be had: {refused}; {hint}", refused.status
+                    ) from None
                 reason, wait_s = str(refused), refused.wait_s
             except httpx.HTTPError as error:
                 reason, wait_s = _in_words(error, job), 0.0
@@ -214,8 +218,8 @@ def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -
 
 
 @contextmanager
-def _only_one(to: Path, what: str) -> Iterator[None]:
+def _only_one(to: Path, what: str, wait: bool) -> Iterator[None]:
     to.parent.mkdir(parents=True, exist_ok=True)
     busy = DownloadError(f"another process is downloading {what} to {to}: wait for it to finish")
-    with held(to.with_name(f".{to.name}.lock"), busy):
+    with held(to.with_name(f".{to.name}.lock"), None if wait else busy):
         yield

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deepfood.data.archived import Archived, get_archived
+from deepfood.data.archive_dataset import Archived, get_archived
 from deepfood.data.download import download
 
 URL = "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"

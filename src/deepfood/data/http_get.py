@@ -64,6 +64,7 @@ def get(
     """
     plain = {"Accept-Encoding": "identity", "User-Agent": f"deepfood/{__version__}", **others}
     first = at = _parsed(url)
+    stated: dict[str, str] = {}
     with httpx.Client(timeout=timeout_s) as client:
         for _ in range(_MAX_REDIRECTS):
             headers = {**plain, **own} if _origin(at) == _origin(first) else plain
@@ -73,8 +74,9 @@ def get(
             except httpx.InvalidURL as error:  # httpx looks at where it is sent on to
                 raise DownloadError(f"{shown(url)} redirects to no address: refused") from error
             try:
+                stated |= _linked(response.headers)
                 if not response.has_redirect_location:
-                    yield _answer(url, response)
+                    yield _answer(url, response, stated)
                     return
                 at = _redirected(url, at, response)
             finally:
@@ -118,7 +120,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _answer(url: str, response: httpx.Response) -> Answer:
+def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> Answer:
     headers = response.headers
     length = headers.get("Content-Length", "")
     total = int(length) if length.isascii() and length.isdigit() else None
@@ -130,7 +132,7 @@ def _answer(url: str, response: httpx.Response) -> Answer:
         begin, total = int(parts[1]), None if parts[2] == "*" else int(parts[2])
     elif not response.is_success:
         raise Refused(url, response)
-    return Answer(response, begin, total, _version(headers), _stated(headers))
+    return Answer(response, begin, total, _version(headers), stated | _stated(headers))
 
 
 def _version(headers: httpx.Headers) -> str | None:
@@ -144,6 +146,12 @@ def _version(headers: httpx.Headers) -> str | None:
     except ValueError:
         return None
     return changed
+
+
+def _linked(headers: httpx.Headers) -> dict[str, str]:
+    """The SHA-256 that Hugging Face's hub gives for a file, on its redirect to where that lies."""
+    match = re.fullmatch(r'"?([0-9a-f]{64})"?', headers.get("X-Linked-ETag", ""))
+    return {"sha256": match[1]} if match else {}
 
 
 def _stated(headers: httpx.Headers) -> dict[str, str]:

@@ -7,7 +7,7 @@ import base64
 from pathlib import Path
 
 from deepfood.config import kaggle_credentials
-from deepfood.data.archived import Archived, get_archived
+from deepfood.data.archive_dataset import Archived, get_archived
 from deepfood.data.download import download
 from deepfood.errors import DownloadError
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from deepfood.data.duplicates import Print, near_pairs, prints_of_copies, same_pairs, take_prints
 from deepfood.data.each_photo import Unreadable
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.splits import Splits
-from deepfood.data.twins import Print, near_pairs, prints_of_copies, same_pairs, take_prints
 from deepfood.photo import Limits
 
 #: Above so many photos, a command with other work to do looks for no near copies.

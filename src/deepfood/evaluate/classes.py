@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfood.evaluate.confidence import Figure, group_rows, mean_figures, share
 from deepfood.evaluate.metrics import Floats, Labels, Retrieval
-from deepfood.evaluate.spread import Figure, group_rows, mean_figures, share
 from deepfood.evaluate.trial import Trial
 
 

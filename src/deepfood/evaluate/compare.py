@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepfood.errors import DatasetError
+from deepfood.evaluate.confidence import Difference, difference
 from deepfood.evaluate.evaluation import Evaluation
 from deepfood.evaluate.metrics import JUDGED, Labels
-from deepfood.evaluate.spread import Difference, difference
 from deepfood.evaluate.trial import Photos
 from deepfood.model import Model
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfood.evaluate.classes import ClassFigures, Confusion, class_figures, confusions
+from deepfood.evaluate.confidence import NOTHING, Figure, mean_figures
 from deepfood.evaluate.metrics import Floats, Retrieval, Vectors, measure
 from deepfood.evaluate.novelty import Novelty, novelty
 from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
-from deepfood.evaluate.spread import NOTHING, Figure, mean_figures
 from deepfood.evaluate.trial import Trial
 from deepfood.gallery.logistic import Bools, Logistic
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery

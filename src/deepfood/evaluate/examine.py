@@ -12,9 +12,9 @@ from deepfood.embed import Embedder, open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
+from deepfood.evaluate.confidence import Figure
 from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
 from deepfood.evaluate.near_copies import near_copy_notes
-from deepfood.evaluate.spread import Figure
 from deepfood.evaluate.trial import (
     Photos,
     as_source,

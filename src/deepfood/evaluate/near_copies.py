@@ -3,10 +3,10 @@
 The very same photo is found by its id, and left out of its own ranking (`trial.make_trial`).
 """
 
+from deepfood.data.duplicates import near_pairs, take_prints
 from deepfood.data.each_photo import Unreadable
 from deepfood.data.leakage import NEAR_PHOTOS, not_looked_for
 from deepfood.data.photo_file import PhotoFile
-from deepfood.data.twins import near_pairs, take_prints
 from deepfood.evaluate.trial import Photos
 from deepfood.photo import Limits
 

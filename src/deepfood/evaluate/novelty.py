@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfood.evaluate.confidence import NOTHING, Figure, resample
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.reliability import cross_fitted
-from deepfood.evaluate.spread import NOTHING, Figure, resample
-from deepfood.gallery.logistic import Bools, Logistic
+from deepfood.gallery.logistic import Bools, Logistic, auroc
 
 _TRUE_POSITIVES = 0.95
 
@@ -71,19 +71,6 @@ def _strangers_auroc(known: Floats, there: Bools, strangers: Floats, seed: int) 
     return resample(
         lambda rows, others: auroc(above[rows], below[others]), len(above), len(below), seed=seed
     )
-
-
-def auroc(positive: Floats, negative: Floats) -> float:
-    """The share of (positive, negative) pairs where the positive one is larger; ties count half.
-
-    By ranks (Mann and Whitney, 1947); NaN where either is empty.
-    """
-    if not len(positive) or not len(negative):
-        return float("nan")
-    below = np.sort(negative)
-    lower = np.searchsorted(below, positive, "left")
-    upper = np.searchsorted(below, positive, "right")
-    return float((lower + upper).sum() / (2 * len(positive) * len(negative)))
 
 
 def false_positives(positive: Floats, negative: Floats) -> float:

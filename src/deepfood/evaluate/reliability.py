@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.gallery.logistic import Bools, Floats, Logistic
+from deepfood.gallery.logistic import BINS, Bools, Floats, Logistic, bin_of, calibration_error
 
-BINS = 15
 _FOLDS = 5
 
 
@@ -42,7 +41,7 @@ def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Relia
     """
     if not len(probability):
         return Reliability((), float("nan"), float("nan"))
-    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    which = bin_of(probability, bins)
     found = []
     for number in np.unique(which):
         here = which == number
@@ -55,10 +54,9 @@ def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Relia
                 float(right[here].mean()),
             )
         )
-    gaps = sum(one.count * abs(one.probability - one.right) for one in found)
     return Reliability(
         tuple(found),
-        ece=gaps / len(probability),
+        ece=calibration_error(probability, right, bins),
         brier=float(np.mean((probability - right) ** 2)),
     )
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from deepfood.evaluate.confidence import Figure
 from deepfood.evaluate.evaluation import INDEX_RECALL, Evaluation
 from deepfood.evaluate.examine import Examination
-from deepfood.evaluate.spread import Figure
 
 _WORST, _CONFUSED = 10, 10
 

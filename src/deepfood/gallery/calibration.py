@@ -269,6 +269,8 @@ def _fit(queries: _Queries, rng: np.random.Generator, queries_from: Source) -> C
     def error(fitted: tuple[Floats, Bools], judged: tuple[Floats, Bools]) -> float:
         return calibration_error(Logistic.fit(*fitted)(judged[0]), judged[1])
 
+    sure = Logistic.fit(*fitted.in_gallery)(judged.in_gallery[0])
+    known = judged.in_gallery[1]
     return Calibration(
         hit=Logistic.fit(*everything.hit),
         label=Logistic.fit(*everything.label),
@@ -278,5 +280,5 @@ def _fit(queries: _Queries, rng: np.random.Generator, queries_from: Source) -> C
         hit_ece=error(fitted.hit, judged.hit),
         label_ece=error(fitted.label, judged.label),
         label_accuracy=float(everything.label[1].mean()),
-        auroc=auroc(Logistic.fit(*fitted.in_gallery)(judged.in_gallery[0]), judged.in_gallery[1]),
+        auroc=auroc(sure[known], sure[~known]),
     )

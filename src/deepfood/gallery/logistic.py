@@ -11,7 +11,7 @@ Bools = npt.NDArray[np.bool_]
 
 #: L2 penalty on the slopes of standardised scores: keeps them finite for separable data.
 _RIDGE = 1e-3
-_BINS = 15
+BINS = 15
 
 
 class Logistic(BaseModel):
@@ -84,19 +84,28 @@ def _sigmoid(logits: Floats) -> Floats:
     return 0.5 * (1 + np.tanh(logits / 2))
 
 
-def calibration_error(probabilities: Floats, right: Bools) -> float:
-    """Expected calibration error, 0 to 1, over 15 bins of equal width.
+def bin_of(probabilities: Floats, bins: int = BINS) -> npt.NDArray[np.int64]:
+    """Which of so many bins of equal width each probability lies in, from 0: int64 [n]."""
+    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+
+
+def calibration_error(probabilities: Floats, right: Bools, bins: int = BINS) -> float:
+    """Expected calibration error, 0 to 1, over bins of equal width.
 
     As in Guo et al., "On Calibration of Modern Neural Networks" (2017).
     """
-    bins = np.minimum((probabilities * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(bins, probabilities - right, _BINS)
+    gaps = np.bincount(bin_of(probabilities, bins), probabilities - right, bins)
     return float(np.abs(gaps).sum() / len(right))
 
 
-def auroc(probabilities: Floats, positive: Bools) -> float:
-    """Area under the ROC curve, a tie counting half. Both classes must be present."""
-    _, which, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]
-    yes = int(positive.sum())
-    return float((ranks[positive].sum() - yes * (yes + 1) / 2) / (yes * (len(positive) - yes)))
+def auroc(positive: Floats, negative: Floats) -> float:
+    """The share of (positive, negative) pairs where the positive one is larger; ties count half.
+
+    By ranks (Mann and Whitney, 1947); NaN where either is empty.
+    """
+    if not len(positive) or not len(negative):
+        return float("nan")
+    below = np.sort(negative)
+    lower = np.searchsorted(below, positive, "left")
+    upper = np.searchsorted(below, positive, "right")
+    return float((lower + upper).sum() / (2 * len(positive) * len(negative)))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
@@ -27,6 +26,7 @@ from deepfood.local.embed_photos import embed_photos
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.known import SoundRows, known_files
 from deepfood.local.snapshot import check_vectors
+from deepfood.locks import held
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def embed_dataset(
             f"setting cache = {cache}: {error.strerror}; name a folder that can be written"
         ) from error
     with (
-        FileLock(folder / "lock"),
+        held(folder / "lock"),
         contextlib.closing(_open_store(folder, embedder.dimension)) as store,
     ):
         known = known_files([SoundRows.of(store)])

@@ -5,13 +5,12 @@ are many, a new index that covers them is written and committed.
 """
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from deepfood.artifacts import sync_folder
 from deepfood.beside import name_beside
-from deepfood.errors import ArtifactError, raising_disk_full
+from deepfood.errors import ArtifactBusyError, ArtifactError, raising_disk_full
 from deepfood.index import INDEXES, IndexSpec
 from deepfood.local.assemble import index_files
 from deepfood.local.lock import only_writer
@@ -22,6 +21,7 @@ from deepfood.local.manifest import (
     remove_old_indexes,
 )
 from deepfood.local.snapshot import Snapshot, check_vectors
+from deepfood.locks import held
 from deepfood.progress import bar
 
 #: A tail of this many rows is scanned in about a millisecond; in large galleries, a 200th of all.
@@ -50,50 +50,64 @@ def reindex(folder: Path, *, quiet: bool = False) -> bool:
     their checksums whatever their size, as the result gets a new checksum. Raises ArtifactError,
     DiskFullError.
     """
-    try:
-        lock = FileLock(folder / _LOCK).acquire(blocking=False)
-    except Timeout:
-        return False
-    except PermissionError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
-    with lock:
-        now = Snapshot.open(folder, contents=False)
-        manifest, spec = now.manifest, _spec(now)
-        kind = INDEXES[spec.kind]
-        covered = len(now.vectors)
-        if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
-            # The file would replace the one in use, perhaps with other bytes: killed before the
-            # commit, that would leave a manifest with another checksum.
-            now.store.close()
-            return True
-        path = index_path(manifest.folder(folder), spec, covered)
-        beside = name_beside(path)
-        grows = spec.kind == manifest.index.kind and manifest.covered < covered
-        if kind.suffix:
-            check_vectors(now.store, now.vectors)
-            if grows:
-                manifest.check_every_byte(folder)
-            with (
-                raising_disk_full(folder),
-                bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
-            ):
-                if grows:
-                    old = manifest.index_path(folder)
-                    kind.grow(old, now.vectors, beside, spec, progress.update)
-                else:
-                    kind.build(now.vectors, beside, spec, progress.update)
-                beside.replace(path)
-                sync_folder(path.parent)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_only_reindex(folder))
+        except ArtifactBusyError:
+            return False
+        return _reindex(folder, quiet)
+
+
+@contextlib.contextmanager
+def _only_reindex(folder: Path) -> Iterator[None]:
+    """Raises ArtifactBusyError where another process writes an index, and ArtifactError."""
+    busy = ArtifactBusyError(f"another process is indexing {folder}")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder / _LOCK, busy))
+        except PermissionError as error:
+            raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
+        yield
+
+
+def _reindex(folder: Path, quiet: bool) -> bool:
+    now = Snapshot.open(folder, contents=False)
+    manifest, spec = now.manifest, _spec(now)
+    kind = INDEXES[spec.kind]
+    covered = len(now.vectors)
+    if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
+        # The file would have the name of the one that is in use, and perhaps another content:
+        # killed before the commit, it would leave a manifest that says otherwise.
         now.store.close()
-        with only_writer(folder, _WAIT_S):
-            latest = GalleryManifest.read(folder)
-            if latest.generation != manifest.generation:
-                path.unlink(missing_ok=True)  # a build was faster, with its own index
-                return False
-            files = index_files(folder, path) if kind.suffix else {}
-            changed = {"index": spec, "covered": covered, "files": files}
-            latest.model_copy(update=changed).write(folder)
-            remove_old_indexes(folder, latest.model_copy(update=changed))
+        return True
+    path = index_path(manifest.folder(folder), spec, covered)
+    beside = name_beside(path)
+    grows = spec.kind == manifest.index.kind and manifest.covered < covered
+    if kind.suffix:
+        check_vectors(now.store, now.vectors)
+        if grows:
+            manifest.check_every_byte(folder)
+        with (
+            raising_disk_full(folder),
+            bar(f"indexing ({spec.kind})", " vectors", covered, quiet=quiet) as progress,
+        ):
+            if grows:
+                old = manifest.index_path(folder)
+                kind.grow(old, now.vectors, beside, spec, progress.update)
+            else:
+                kind.build(now.vectors, beside, spec, progress.update)
+            beside.replace(path)
+            sync_folder(path.parent)
+    now.store.close()
+    with only_writer(folder, _WAIT_S):
+        latest = GalleryManifest.read(folder)
+        if latest.generation != manifest.generation:
+            path.unlink(missing_ok=True)  # a build has come in between, with its own index
+            return False
+        files = index_files(folder, path) if kind.suffix else {}
+        changed = {"index": spec, "covered": covered, "files": files}
+        latest.model_copy(update=changed).write(folder)
+        remove_old_indexes(folder, latest.model_copy(update=changed))
     return True
 
 
@@ -104,7 +118,7 @@ def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
     """
     if not old_indexes(folder, manifest):
         return
-    with contextlib.suppress(Timeout), FileLock(folder / _LOCK).acquire(blocking=False):
+    with contextlib.suppress(ArtifactBusyError), _only_reindex(folder):
         remove_old_indexes(folder, manifest)
 
 

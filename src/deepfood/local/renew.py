@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from filelock import FileLock, Timeout
-
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.embed import Embedder, Vector
 from deepfood.errors import (
@@ -46,6 +44,7 @@ from deepfood.local.recover import check_head
 from deepfood.local.snapshot import Snapshot, open_store
 from deepfood.local.store import Store
 from deepfood.local.successor import Successor
+from deepfood.locks import held
 from deepfood.model import Model
 from deepfood.progress import bar
 
@@ -117,17 +116,17 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[G
 
 @contextlib.contextmanager
 def only_renewal(folder: Path) -> Iterator[None]:
-    """Hold the lock for `reembed`, `compact` and `rollback`. Raises ArtifactBusyError."""
-    try:
-        with raising_disk_full(folder), FileLock(folder / _LOCK).acquire(blocking=False):
-            yield
-    except PermissionError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
-    except Timeout:
-        raise ArtifactBusyError(
-            f"another process is embedding {folder} again: wait for it, and run the same command "
-            "again"
-        ) from None
+    """Whoever renews a gallery, or goes back, is the only one. Raises ArtifactBusyError."""
+    busy = ArtifactBusyError(
+        f"another process is embedding {folder} again: wait for it, and run the same command again"
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            with raising_disk_full(folder):
+                stack.enter_context(held(folder / _LOCK, busy))
+        except PermissionError as error:
+            raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
+        yield
 
 
 def open_work(folder: Path) -> Store:

@@ -6,12 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
-
-from filelock import FileLock
 
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
@@ -22,6 +20,7 @@ from deepfood.errors import (
     StorageError,
     raising_disk_full,
 )
+from deepfood.locks import held
 from deepfood.release.fetch import same_file
 from deepfood.release.pull import Origin, changed_since, fill
 from deepfood.release.record import LATEST, Release, check_name, parse_address
@@ -53,12 +52,12 @@ class CachedReleases:
         self._room = _room(shelf, settings)
         self._quiet = quiet
         self._before: str | None = None
-        if self.name is None and self.last() is not None:
+        if self.name is None and self.last_good() is not None:
             retry_s = min(_WARM_RETRY_S, settings.s3_retry_s)
             settings = settings.model_copy(update={"s3_retry_s": retry_s})
         self._shelf = Shelf.open(url, settings)
 
-    def wanted(self) -> Path:
+    def resolve(self) -> Path:
         """The release that is named, or the latest; pulled if need be.
 
         Raises SettingError, StorageError, ArtifactFormatError, DiskFullError.
@@ -69,9 +68,9 @@ class CachedReleases:
         self._before = latest.before
         return self._pulled(latest.release)
 
-    def others(self) -> Iterator[Path]:
-        """What may stand in for the latest: what was good last, then the release before it."""
-        last = self.last()
+    def fallbacks(self) -> Iterator[Path]:
+        """What to open instead of the latest: the last good one, then the release before."""
+        last = self.last_good()
         if last is not None:
             yield last
         if self._before is not None and (last is None or last.name != self._before):
@@ -82,13 +81,13 @@ class CachedReleases:
             else:
                 yield before
 
-    def good(self, folder: Path) -> None:
-        """Note that a release could be opened, for when a later one cannot, or S3 is away."""
-        if self.name is None and self.last() != folder:
+    def mark_good(self, folder: Path) -> None:
+        """Note that a release could be opened, for when a later one cannot be, or S3 is away."""
+        if self.name is None and self.last_good() != folder:
             write_atomically(self._room / LATEST, folder.name.encode())
 
-    def last(self) -> Path | None:
-        """The release that was noted last, if it is still there, and whole at first sight."""
+    def last_good(self) -> Path | None:
+        """The release that was marked last, if it is still there and its files have their sizes."""
         try:
             name = check_name(read_file(self._room / LATEST).decode("ascii", "replace"))
         except (OSError, SettingError):
@@ -105,8 +104,8 @@ class CachedReleases:
             folder = self._pulled(release.name)
         return folder
 
-    def _only_one(self) -> FileLock:
-        return FileLock(self._room / ".lock")
+    def _only_one(self) -> AbstractContextManager[None]:
+        return held(self._room / ".lock")
 
     def _is_there(self, name: str) -> bool:
         """Whether the cache has a release, as far as is quickly told: `compared` reads all of it.
@@ -139,7 +138,7 @@ class CachedReleases:
                     self._put_away(folder)  # damaged, or another's
                     staging = self._room / f".{name}.pulling"
                     release = self._shelf.read(name)
-                    present = self.last() or staging
+                    present = self.last_good() or staging
                     fill(self._shelf, release, staging, present, photos=False, quiet=self._quiet)
                     staging.rename(folder)
                     sync_folder(self._room)
@@ -158,19 +157,19 @@ def open_cached(
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:
-        folder = releases.wanted()
+        folder = releases.resolve()
         opened = opening(folder)
     except _FAILURES as error:
         if releases.name is not None:
             raise
-        for folder in releases.others():
+        for folder in releases.fallbacks():
             with suppress(*_FAILURES):
                 opened = opening(folder)
                 _log.warning(_INSTEAD, error, folder.name)
                 break
         else:
             raise
-    releases.good(folder)
+    releases.mark_good(folder)
     return opened
 
 
@@ -181,9 +180,9 @@ def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:
-        return releases.wanted()
+        return releases.resolve()
     except StorageError as error:
-        last = releases.last()
+        last = releases.last_good()
         if releases.name is not None or last is None:
             raise
         _log.warning(_INSTEAD, error, last.name)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepfood.artifacts import MANIFEST, read_file, sync_folder, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactBusyError, SettingError, is_own_limit, raising_disk_full
 from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
+from deepfood.locks import held
 from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
 from deepfood.release.record import BLOBS, Release, parse_address
@@ -63,11 +63,8 @@ def pull(
     before = out.with_name(f".{out.name}.before")
     with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(out.with_name(f".{out.name}.pull.lock")).acquire(blocking=False)
-        except Timeout:
-            raise ArtifactBusyError(f"another process is pulling into {out}: wait for it") from None
-    with lock:
+    busy = ArtifactBusyError(f"another process is pulling into {out}: wait for it")
+    with held(out.with_name(f".{out.name}.pull.lock"), busy):
         if before.is_dir() and not out.exists():  # killed between the two renames
             before.rename(out)
         _check_unchanged(out)

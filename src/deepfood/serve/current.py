@@ -1,4 +1,4 @@
-"""The service as it is now, and the thread that keeps it so."""
+"""The service that answers now, and the thread that keeps it up to date."""
 
 import logging
 import threading
@@ -7,37 +7,36 @@ from deepfood.config import Settings
 from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError
 from deepfood.release.cached import CachedReleases
-from deepfood.serve.measure import FOLLOWED, gallery_seen
 from deepfood.serve.released import is_released
 from deepfood.serve.service import SearchService, open_service
+from deepfood.serve.telemetry.metrics import FOLLOWED, set_gallery
 
 _log = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
-#: After a failure, which the next second would only repeat.
+#: After a failure, which would repeat within the next second.
 _AFTER_FAILURE_S = 60.0
 
 
 class Current:
-    """Holds the service. When the gallery gets another Model, a new one takes its place.
+    """Holds the service, and replaces it when the gallery gets another Model.
 
-    Where a release is served, a new one takes its place for each release that becomes the latest.
-
-    Whoever still uses the old one goes on with the old generation, whose files are open.
+    Where a release is served, each release that becomes the latest replaces it too. Searches under
+    way go on with the old service, whose files stay open.
     """
 
     def __init__(self, settings: Settings, service: SearchService) -> None:
         self.service = service
         self._settings = settings
         self._following = threading.Lock()
-        gallery_seen(service.gallery)
-        if not is_released(settings):  # of those another than the latest may be open
+        set_gallery(service.gallery)
+        if not is_released(settings):  # a release other than the latest may be open
             FOLLOWED.set_to_current_time()
 
     def follow(self) -> SearchService:
-        """The service of the generation or release that lives now.
+        """Open the newest generation or release, if there is a newer one, and give its service.
 
-        Raises ArtifactError, StorageError; the service is then as it was.
+        Raises ArtifactError or StorageError, and keeps the service that it has.
         """
         with self._following:
             if is_released(self._settings):
@@ -45,26 +44,26 @@ class Current:
             else:
                 self.service.gallery.follow()
                 if self.service.gallery.superseded:
-                    # The Model that was named on the command line made the generation before.
+                    # The Model named on the command line is that of the generation before.
                     self.service = open_service(self._settings.model_copy(update={"model": None}))
-            gallery_seen(self.service.gallery)
+            set_gallery(self.service.gallery)
             FOLLOWED.set_to_current_time()
             return self.service
 
     def _follow_releases(self) -> None:
         assert self._settings.gallery is not None
         releases = CachedReleases(self._settings.gallery, self._settings, quiet=True)
-        folder = releases.wanted()
+        folder = releases.resolve()
         if str(folder) != self.service.gallery.place:
             at = self._settings.model_copy(update={"gallery": str(folder)})
             self.service = open_service(at, self.service)
-            releases.good(folder)
+            releases.mark_good(folder)
             _log.info("a new release is served: %s", folder.name)
 
     def keep_up(self) -> None:
-        """Follow the gallery, take a long tail into its index, drop its holes where they are many.
+        """Follow the gallery; index a long tail; compact it where many of its rows are holes.
 
-        What somebody else is at, or has begun and not ended, is left to them.
+        Work that another process does, or has begun, is left to it.
         """
         service = self.follow()
         if is_released(self._settings):
@@ -74,11 +73,10 @@ class Current:
 
 
 class Upkeep(threading.Thread):
-    """Follows the gallery each second, and keeps its index and its rows in good order.
+    """Follows the gallery each second, and maintains its index and rows.
 
-    A release never changes: only which of them is the latest does, and that is asked less often.
-
-    A daemon, for an index in the making need not be waited for when the process ends.
+    Of releases, it asks each `follow_s` which is the latest. It is a daemon thread, so that the
+    process can end while it builds an index.
     """
 
     def __init__(self, current: Current, settings: Settings) -> None:

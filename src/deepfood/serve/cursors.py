@@ -1,7 +1,7 @@
-"""Cursors as clients see them: those of the gallery, signed.
+"""The gallery's cursors, signed for clients.
 
-A cursor says how far a search has come. One that a client makes up could make the search begin
-anew at every page, so only those that this service has given are taken.
+A cursor says how far a search has come. A forged one could make the search start again at every
+page, so only cursors that this service has signed are accepted.
 """
 
 import base64
@@ -15,7 +15,7 @@ _SIGNATURE_BYTES = 12
 
 
 class Cursors:
-    """Signs with `key`, which all processes and servers of a gallery share; "" is a random one."""
+    """Signs with `key`, which all processes of a gallery share; "" makes a random one."""
 
     def __init__(self, key: str) -> None:
         self._key = (key or new_cursor_key()).encode()

@@ -1,7 +1,9 @@
-"""What is searched for: everything that a client can ask, read and bounded, without HTTP."""
+"""What a search asks for and what it finds, without HTTP."""
 
 from dataclasses import dataclass
 
+from deepfood.gallery.answer import LabelGuess, Verdict
+from deepfood.gallery.photo import Hit
 from deepfood.photo_box import Box
 
 #: Photos and ids in one question over HTTP, wanted and unwanted together.
@@ -11,10 +13,10 @@ DEFAULT_K = 9
 
 @dataclass(frozen=True)
 class Question:
-    """Photos, as bytes or as ids of the gallery's own, that the hits should be like or unlike.
+    """Photos, as bytes or as ids of the gallery, that the hits should be like or unlike.
 
-    `where` is a filter as text; `cursor` is the `next` of the page before; `box` is the part that
-    counts of the one photo wanted.
+    `where` is a filter as text; `cursor` is the `next` of the page before; `box` is the part of the
+    one wanted photo that counts.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -34,7 +36,7 @@ class Question:
 
     @property
     def shows_one_photo(self) -> bool:
-        """Whether it is about what one photo shows, which is what a calibration is fitted on."""
+        """Whether it asks with one photo alone, as those that a calibration is fitted on."""
         return self.examples == 1
 
     @property
@@ -42,3 +44,20 @@ class Question:
         """Whether the hits are simply the nearest photos of the gallery."""
         narrowed = self.where is not None or self.cursor is not None
         return not (narrowed or self.diversity or self.group_duplicates)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A page of hits, the most similar first, and what is known of the one photo asked with.
+
+    The hits have their attributes and near-duplicates. The fields are those of
+    `deepfood_client.SearchResult`, which says more of them.
+    """
+
+    hits: tuple[Hit, ...]
+    verdict: Verdict | None
+    in_gallery: float | None
+    label: LabelGuess | None
+    total: int
+    next: str | None
+    notes: tuple[str, ...]

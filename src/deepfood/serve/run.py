@@ -13,29 +13,29 @@ import uvicorn
 from deepfood.config import Settings, available_cores, export_settings
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.photo import Limits
-from deepfood.serve import logs
 from deepfood.serve.app import create_app
 from deepfood.serve.cursors import new_cursor_key
-from deepfood.serve.measure import metrics_served
-from deepfood.serve.protocol import Config
+from deepfood.serve.edge.protocol import Config
+from deepfood.serve.edge.workers import Workers
 from deepfood.serve.service import open_service
-from deepfood.serve.workers import Workers
+from deepfood.serve.telemetry import logs
+from deepfood.serve.telemetry.metrics import metrics_served
 
 _log = logging.getLogger(__name__)
 
-#: Files and connections that a server can open once it serves, at least.
+#: Files and connections that must at least be free once the server starts.
 _LEAST_FILES = 64
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address; clients are still refused, which `run` ends.
+    """Bind the address. Connections are refused until `run` listens.
 
     Raises PortTakenError, or SettingError for an address that is not ours.
     """
-    with _faults_told(host, port):
+    with _clear_errors(host, port):
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # The protocol must be named: asyncio turns Nagle's algorithm off only where it is TCP, and
-        # with it every answer on a kept connection waits 40 ms. socket.create_server leaves it 0.
+        # Nagle delays each answer on a kept connection by 40 ms. socket.create_server leaves it 0.
         bound = socket.socket(family, kind, socket.IPPROTO_TCP)
         try:
             if os.name == "posix":  # elsewhere this would let two servers share the port
@@ -49,7 +49,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _faults_told(host: str, port: int) -> Iterator[None]:
+def _clear_errors(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -62,35 +62,35 @@ def _faults_told(host: str, port: int) -> Iterator[None]:
 
 
 def run(settings: Settings, bound: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises what opening the gallery raises, before it serves.
+    """Serve until Ctrl-C or SIGTERM.
 
-    And PortTakenError, where another server has begun to listen on the same address meanwhile;
-    DeepfoodError, where worker processes cannot start.
+    Raises what opening the gallery raises, PortTakenError where another server listens on the
+    address by now, and DeepfoodError where worker processes cannot start.
     """
     logs.configure(settings)
-    logs.tell_of_crashes()
-    if not settings.cursor_key:  # one for all workers, and for each gallery that is opened
+    logs.log_crashes()
+    if not settings.cursor_key:  # shared by all workers and by each gallery that is opened
         settings = settings.model_copy(update={"cursor_key": new_cursor_key()})
     with metrics_served(settings):
         _run(settings, bound)
-    _say(settings, "ended")
+    _announce(settings, "ended")
 
 
 def _run(settings: Settings, bound: socket.socket) -> None:
-    service = open_service(settings)  # with several workers: to find faults before they start
+    service = open_service(settings)  # before any worker starts, to report errors once
     _expect_free_files()
     count = service.gallery.count
-    # Not before, or a proxy would send requests here that wait for the gallery. Linux lets two that
-    # start at once bind one address, for the sake of SO_REUSEADDR; the later one fails here.
-    with _faults_told(settings.host, settings.port):
+    # Not earlier, or a proxy would send requests that wait for the gallery. With SO_REUSEADDR,
+    # Linux lets two processes bind one address; the later one fails here.
+    with _clear_errors(settings.host, settings.port):
         bound.listen(2048)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     try:
-        # Inside, since whoever reads this line may press Ctrl-C before uvicorn listens for it.
-        # uvicorn repeats the signal that ended it; being told to end is no failure.
+        # Inside `try`: Ctrl-C may come before uvicorn handles it, and uvicorn raises the signal
+        # again that ended it. Neither is a failure.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        _say(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
+        _announce(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
             uvicorn.Server(config).run(sockets=[bound])
@@ -109,14 +109,14 @@ def _run(settings: Settings, bound: socket.socket) -> None:
 
 
 def _expect_free_files() -> None:
-    """Raise OSError where too few files may be open: uvloop then ends the process (SIGABRT)."""
+    """Raise OSError where too few files can be opened: uvloop would abort the process (SIGABRT)."""
     with ExitStack() as opened:
         for _ in range(_LEAST_FILES):
             opened.enter_context(open(os.devnull, "rb"))  # noqa: PTH123
 
 
-def _say(settings: Settings, text: str) -> None:
-    """To who started it; where programs read the log, as a line like the others."""
+def _announce(settings: Settings, text: str) -> None:
+    """Print a line, or log it where the log is JSON for programs."""
     if settings.log_format == "json":
         _log.info("%s", text)
     else:

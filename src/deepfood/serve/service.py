@@ -1,4 +1,4 @@
-"""What the service does, without HTTP: find photos like a photo, and hand photos out."""
+"""What the service does, without HTTP: find photos like a photo, and give their files."""
 
 import threading
 from collections import OrderedDict
@@ -23,13 +23,13 @@ from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
 from deepfood.serve.cursors import Cursors
-from deepfood.serve.measure import stage
-from deepfood.serve.question import Question
+from deepfood.serve.question import Question, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
+from deepfood.serve.telemetry.metrics import stage
 
 
 class SearchService:
-    """A gallery and the Embedder for its queries; every method may be called from many threads."""
+    """A gallery and the Embedder for its queries. All methods are thread-safe."""
 
     def __init__(self, gallery: SearchedGallery, embedder: Embedder, settings: Settings) -> None:
         self.gallery = gallery
@@ -43,11 +43,11 @@ class SearchService:
         self._thumbnails = ByteCache(settings.thumbnail_cache_bytes)
         self.links = PhotoLinks.of(gallery.place, settings)
 
-    def search(self, question: Question) -> tuple[Answer, FindResult]:
-        """The page of hits asked for, and what is known of the one photo that was asked with.
+    def search(self, question: Question) -> SearchResult:
+        """The page of hits asked for, and what is known of the one photo asked with.
 
-        Photos of the gallery that the question names are left out, and of one that has a label
-        nothing is guessed. Raises PhotoError or QueryError.
+        Photos of the gallery that the question names are left out of the hits. Nothing is guessed
+        of one that has a label. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
@@ -65,11 +65,22 @@ class SearchService:
                 cursor=cursor,
                 without=without,
             )
-            if found.next is not None:
-                found = replace(found, next=self._cursors.signed(found.next))
-            return self._judged(question, query, found), found
+            answer = self._answer(question, query, found)
+        hits = (
+            replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
+            for hit, alike in zip(answer.hits, found.alike, strict=True)
+        )
+        return SearchResult(
+            hits=tuple(hits),
+            verdict=answer.verdict,
+            in_gallery=answer.in_gallery,
+            label=answer.label,
+            total=found.total,
+            next=None if found.next is None else self._cursors.signed(found.next),
+            notes=found.notes,
+        )
 
-    def _judged(self, question: Question, query: Vector, found: FindResult) -> Answer:
+    def _answer(self, question: Question, query: Vector, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
         if calibration is None or not question.shows_one_photo:
             return Answer(found.hits)
@@ -87,7 +98,7 @@ class SearchService:
         )
 
     def _vector(self, question: Question) -> Vector:
-        """What is searched for, as a unit vector, float32 [dim]."""
+        """The unit vector to search for, float32 [dim]."""
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
         wanted = [self._embed(data, question.box) for data in question.photos]
@@ -116,7 +127,7 @@ class SearchService:
         return photo, self.gallery.read(photo)
 
     def link(self, photo_id: str) -> str | None:
-        """Where the bucket itself gives a photo, None where this service does.
+        """The photo's address in the bucket; None where this service sends the photo itself.
 
         Raises PhotoNotFoundError, StorageError.
         """
@@ -146,7 +157,7 @@ class ByteCache:
         self._lock = threading.Lock()
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The kept value, or what `make` gives (called outside the lock, so perhaps twice)."""
+        """The kept value, or that of `make`, which two threads may call for one key."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -164,14 +175,14 @@ class ByteCache:
 def open_service(settings: Settings, before: SearchService | None = None) -> SearchService:
     """Open Model and gallery as the settings say.
 
-    The Embedder of `before` is used again where it has the same Model. Where the latest release
-    cannot be opened, the last good one is. Raises SettingError, ArtifactError, StorageError,
-    DiskFullError or EngineError.
+    The Embedder of `before` is reused where it has the same Model. Where the latest release cannot
+    be opened, the last good one is opened instead. Raises SettingError, ArtifactError,
+    StorageError, DiskFullError or EngineError.
     """
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
 
-    def opening(place: Path) -> SearchService:
+    def open_at(place: Path) -> SearchService:
         gallery, model = engine_at(place, settings).open()
         if before and before.embedder.model.fingerprint == model.fingerprint:
             embedder = before.embedder
@@ -184,5 +195,5 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
         return SearchService(gallery, embedder, settings)
 
     if is_released(settings):
-        return open_cached(settings.gallery, settings, opening, quiet=True)
-    return opening(Path(settings.gallery))
+        return open_cached(settings.gallery, settings, open_at, quiet=True)
+    return open_at(Path(settings.gallery))

@@ -24,7 +24,7 @@ from deepfood.evaluate.metrics import JUDGED
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, write_model
-from deepfood.train.compared import Comparison, compare, what_fell
+from deepfood.train.before_after import Comparison, compare, what_fell
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from deepfood.photo import Preprocess
-from deepfood.train.draws import KINDS, Change, Views
+from deepfood.train.views import KINDS, Change, Views
 
 #: How strong a change is at most: RandAugment's M, as a share.
 _STRENGTH = 0.5

@@ -18,19 +18,19 @@ from deepfood.errors import TrainingError
 from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train import checkpoint
+from deepfood.train.async_scalars import LateNumbers
 from deepfood.train.averages import Averages
+from deepfood.train.before_after import Comparison, compare_figures
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Identity
-from deepfood.train.compared import Comparison, compare_figures
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
-from deepfood.train.late import LateNumbers
 from deepfood.train.learner import Learner, create_optimizer, set_lr
 from deepfood.train.mix import cutmix
 from deepfood.train.photos import Photos
+from deepfood.train.progress import EpochRecord, Progress
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng
-from deepfood.train.stand import EpochRecord, Progress
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 from deepfood.train.weights import Origin
 

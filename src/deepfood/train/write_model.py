@@ -17,7 +17,7 @@ from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
-from deepfood.train.compared import Comparison
+from deepfood.train.before_after import Comparison
 from deepfood.train.loop import Training
 from deepfood.train.photos import Photos
 

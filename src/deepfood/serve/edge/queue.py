@@ -1,4 +1,4 @@
-"""A line of work: a few threads, a bounded queue before them, and nothing done for nobody."""
+"""A bounded queue before a small thread pool; it drops work whose client has left."""
 
 import asyncio
 import contextvars
@@ -7,25 +7,24 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
-from fastapi import Request
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
-from deepfood.serve import measure
+from deepfood.serve.telemetry import metrics
 
 T = TypeVar("T")
 
-#: Seconds after which a client that was turned away may try again; a full queue is gone by then.
+#: Seconds after which a refused client may try again; a full queue is gone by then.
 RETRY_AFTER_S = 1
 FULL = "the service is busy: try again in a moment"
 
 
-class Line:
+class WorkQueue:
     """`threads` do the work of requests, and `max_queued` more requests wait for one of them.
 
-    What waits is dropped when its client goes away, or `timeout_s` after it joined the line. What
-    a thread has begun it ends, for threads cannot be stopped, and counts until then. With
-    `finishes`, whoever asked is told how that ended, however long it takes, and not that it failed.
+    Waiting work is dropped when its client goes away, or `timeout_s` after it joined the queue.
+    Threads cannot be stopped, so work that a thread has begun runs to its end and counts until
+    then. With `finishes`, the client waits for the outcome of such work, however long it takes.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Line:
         finishes: bool = False,
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, name)
-        self._in_line = measure.IN_LINE.labels(name)
+        self._gauge = metrics.IN_QUEUE.labels(name)
         self._places = threads + max_queued
         self._timeout_s = timeout_s
         self._finishes = finishes
@@ -47,23 +46,23 @@ class Line:
 
     @property
     def room(self) -> int:
-        """How many more may come."""
+        """How many more requests fit."""
         return self._places - self._taken
 
     async def run(self, request: Request, function: Callable[..., T], *arguments: object) -> T:
-        """What `function` gives for the client of `request`, whose body has been read.
+        """Call `function` in a thread, for the client of `request`, whose body has been read.
 
-        Raises HTTPException 503 where the line is full or the time was spent waiting in it, 504
+        Raises HTTPException 503 where the queue is full or the time was spent waiting in it, 504
         where it was spent at work, and ClientDisconnect; and what `function` raises.
         """
         if self.room <= 0:
-            measure.REFUSED.labels("queue").inc()
-            raise turned_away(FULL)
+            metrics.REFUSED.labels("queue").inc()
+            raise unavailable(FULL)
         self._count(1)
         work = self._pool.submit(contextvars.copy_context().run, function, *arguments)
         work.add_done_callback(self._ended)
         answer = asyncio.wrap_future(work)
-        gone = asyncio.ensure_future(_gone(request))
+        gone = asyncio.ensure_future(_disconnected(request))
         waited_for: set[asyncio.Future[Any]] = {answer, gone}
         try:
             await asyncio.wait(waited_for, timeout=self._timeout_s, return_when="FIRST_COMPLETED")
@@ -72,8 +71,8 @@ class Line:
             if gone.done():
                 gone.result()
             if work.cancel():
-                measure.REFUSED.labels("time").inc()
-                raise turned_away(f"no turn came within {self._timeout_s:g} seconds: try again")
+                metrics.REFUSED.labels("time").inc()
+                raise unavailable(f"no turn came within {self._timeout_s:g} seconds: try again")
             if self._finishes:
                 await asyncio.wait(waited_for, return_when="FIRST_COMPLETED")
                 if gone.done() and not answer.done():
@@ -96,38 +95,15 @@ class Line:
     def _count(self, change: int) -> None:
         with self._counting:
             self._taken += change
-            self._in_line.set(self._taken)
+            self._gauge.set(self._taken)
 
 
-async def compute(request: Request, function: Callable[..., T], *arguments: object) -> T:
-    """Run what decodes, embeds or searches, as `Line.run` says."""
-    line: Line = request.state.computing
-    return await line.run(request, function, *arguments)
-
-
-async def explain(request: Request, function: Callable[..., T], *arguments: object) -> T:
-    """Run what makes heat maps, one at a time."""
-    line: Line = request.state.explaining
-    return await line.run(request, function, *arguments)
-
-
-async def read(request: Request, function: Callable[..., T], *arguments: object) -> T:
-    """Run what only reads the gallery, beside the searches."""
-    line: Line = request.state.reading
-    return await line.run(request, function, *arguments)
-
-
-async def in_turn(request: Request, function: Callable[..., T], *arguments: object) -> T:
-    """Run what writes, one after the other in this process."""
-    line: Line = request.state.writing
-    return await line.run(request, function, *arguments)
-
-
-def turned_away(detail: str) -> HTTPException:
+def unavailable(detail: str) -> HTTPException:
+    """A 503 with Retry-After."""
     return HTTPException(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     """Wait for the client to go away; then raise ClientDisconnect."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,6 +1,6 @@
-"""What the service writes to stderr: one line an event, as text for people or as JSON.
+"""The log on stderr: one line an event, as text for people or as JSON.
 
-No line can be forged by what a client sends: each of its characters that does not print is escaped.
+Clients cannot forge lines: each character that does not print is escaped.
 """
 
 import faulthandler
@@ -14,7 +14,7 @@ from typing import Any
 
 from deepfood.config import Settings
 
-#: The request under way; each runs in a context of its own.
+#: The id of the request under way; each request runs in a context of its own.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _LONGEST_MESSAGE = 2_000
@@ -22,19 +22,18 @@ _LONGEST_TRACEBACK = 20_000
 
 
 def configure(settings: Settings) -> None:
-    """Let this process log as the settings say: deepfood's, uvicorn's and everybody's lines."""
+    """Set up the log of this process, uvicorn's and libraries' lines included."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
-    # Libraries are heard when something is wrong. httpx would name each address that it asks, and
-    # a signed one is as good as a key.
+    # Of libraries only warnings: httpx would log each address, and a signed one is a key.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("deepfood", "uvicorn"):
         logging.getLogger(name).setLevel(settings.log_level.upper())
     logging.captureWarnings(True)
 
 
-def tell_of_crashes() -> None:
-    """Let a crash in a library, such as SIGBUS, say where it was: nothing of ours can, after it."""
+def log_crashes() -> None:
+    """On a crash in a library, such as SIGBUS, write the traceback to stderr."""
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
 
@@ -42,7 +41,7 @@ def tell_of_crashes() -> None:
 class JsonLines(logging.Formatter):
     """`time`, `level`, `logger`, `process`, `message`; `request_id` and `error` where there is one.
 
-    What is logged with `extra={"fields": {...}}` has these fields too.
+    `extra={"fields": {...}}` adds fields.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,8 +52,8 @@ class JsonLines(logging.Formatter):
             "process": os.getpid(),
             "message": record.getMessage()[:_LONGEST_MESSAGE],
         }
-        if one := request_id.get():
-            line["request_id"] = one
+        if this_request := request_id.get():
+            line["request_id"] = this_request
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
@@ -67,8 +66,8 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()[:_LONGEST_MESSAGE].rstrip()
         line = f"{_time(record)} {record.levelname:7} {_printable(message)}"
-        if one := request_id.get():
-            line += f" [{one}]"
+        if this_request := request_id.get():
+            line += f" [{this_request}]"
         if record.exc_info:
             traceback = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
             line += "".join(f"\n    {_printable(one)}" for one in traceback.split("\n"))

@@ -1,4 +1,4 @@
-"""The worker processes of `deepfood serve --workers`, and the parent that looks after them."""
+"""The worker processes of `deepfood serve --workers`, and the parent that supervises them."""
 
 import logging
 import multiprocessing
@@ -12,16 +12,16 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from deepfood.errors import DeepfoodError
-from deepfood.serve.protocol import GRACE_S, Config
+from deepfood.serve.edge.protocol import GRACE_S, Config
 
 _log = logging.getLogger(__name__)
 
 #: Seconds until a worker that could not start is started again, while others serve.
-_START_AGAIN_S = 5.0
-#: And for which one that was told to end may take longer than its requests.
-_TO_END_S = 5.0
+_RESTART_S = 5.0
+#: Seconds that a worker may take to end after its last requests.
+_END_S = 5.0
 
-#: What most often is behind a signal that ends a process.
+#: The most likely cause of a signal that ends a process.
 _CAUSES = {
     "SIGBUS": "a file of the gallery or the Model was overwritten or cut off where it lies, "
     "or its disk fails (put another in its place by renaming it, and run deepfood verify)",
@@ -32,17 +32,17 @@ _CAUSES = {
 
 
 class Workers(Multiprocess):
-    """uvicorn's parent process, which starts another worker where one ends or hangs.
+    """uvicorn's parent process, which replaces a worker that ends or hangs.
 
-    uvicorn's own waits for a worker that is stopped or hangs, for its answer and at the end, and
-    hears no signal meanwhile. And it ends all of them where one cannot start.
+    uvicorn's own blocks while it waits for a worker that is stopped or hangs, and handles no signal
+    meanwhile. And it ends all workers where one cannot start.
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
-        self._ends_within_s = config.drain_s + GRACE_S + _TO_END_S
+        self._ends_within_s = config.drain_s + GRACE_S + _END_S
         self._pinged: dict[Process, float] = {}
-        self._start_again: dict[Process, float] = {}
+        self._restart_at: dict[Process, float] = {}
         self._failed = False
 
     def run(self) -> None:
@@ -55,21 +55,21 @@ class Workers(Multiprocess):
         if self.should_exit.is_set():
             return
         for place, worker in enumerate(self.processes):
-            if worker.process.is_alive() and self._answers(worker):
+            if worker.process.is_alive() and self._is_responsive(worker):
                 continue
-            if worker.exitcode == STARTUP_FAILURE and not self._is_time(worker):
+            if worker.exitcode == STARTUP_FAILURE and not self._may_restart(worker):
                 if not any(one.process.is_alive() for one in self.processes):
                     self._failed = True
                     self.should_exit.set()
                     return
                 continue
-            worker.process.join(1)  # one that is just dying tells of what, a moment later
-            why = _end_of(worker.exitcode)
+            worker.process.join(1)  # the exit code of one that is dying comes a moment later
+            cause = _cause_of(worker.exitcode)
             worker.kill()
             worker.process.join()
             self._pinged.pop(worker, None)
-            self._start_again.pop(worker, None)
-            _log.error("worker %d %s: another takes its place", worker.pid, why)
+            self._restart_at.pop(worker, None)
+            _log.error("worker %d %s: another takes its place", worker.pid, cause)
             self.processes[place] = Process(self.config, self.sockets)
             self.processes[place].start()
 
@@ -77,9 +77,9 @@ class Workers(Multiprocess):
         super().terminate_all()
         for worker in self.processes:
             if os.name == "posix" and worker.process.is_alive() and worker.pid is not None:
-                os.kill(worker.pid, signal.SIGCONT)  # one that is stopped would never hear of it
+                os.kill(worker.pid, signal.SIGCONT)  # a stopped one would never see the signal
         for one in self.sockets:
-            one.close()  # or clients would be let in when no worker listens, and never answered
+            one.close()  # or clients could still connect, and nobody would answer
 
     def join_all(self) -> None:
         ends = time.monotonic() + self._ends_within_s
@@ -90,7 +90,7 @@ class Workers(Multiprocess):
                 worker.process.kill()
                 worker.process.join()
 
-    def _answers(self, worker: Process) -> bool:
+    def _is_responsive(self, worker: Process) -> bool:
         """Whether a worker has answered in the last `timeout_worker_healthcheck` seconds."""
         now = time.monotonic()
         since = self._pinged.setdefault(worker, now)
@@ -105,13 +105,13 @@ class Workers(Multiprocess):
             return False
         return now - since < self.config.timeout_worker_healthcheck
 
-    def _is_time(self, worker: Process) -> bool:
-        """Whether a worker that could not start is to be started again."""
+    def _may_restart(self, worker: Process) -> bool:
+        """Whether it is time to start a worker again that could not start."""
         now = time.monotonic()
-        return now > self._start_again.setdefault(worker, now + _START_AGAIN_S)
+        return now > self._restart_at.setdefault(worker, now + _RESTART_S)
 
 
-def _end_of(exitcode: int | None) -> str:
+def _cause_of(exitcode: int | None) -> str:
     if exitcode is None:
         return "does not answer, stopped or hanging"
     if exitcode >= 0:
@@ -121,7 +121,7 @@ def _end_of(exitcode: int | None) -> str:
 
 
 def end_with_parent() -> None:
-    """Let this worker end when its parent does, however: alone it would hold the port for ever."""
+    """End this worker when its parent ends, whatever ended that: else it would keep the port."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

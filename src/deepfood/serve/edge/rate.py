@@ -8,9 +8,9 @@ from collections import OrderedDict
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deepfood.serve.problems import problem
+from deepfood.serve.edge.problem import problem
 
-#: Clients remembered; of more, who was quiet the longest is forgotten, and may begin anew.
+#: Clients remembered. Beyond it, the one that was quiet the longest is forgotten.
 MAX_CLIENTS = 10_000
 _WINDOW_S = 60.0
 _FREE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -19,7 +19,7 @@ _FREE_METHODS = ("GET", "HEAD", "OPTIONS")
 class Rate:
     """A token bucket for each client, which holds a minute's worth and fills evenly.
 
-    Kept as one number a client, as the generic cell rate algorithm does: when its bucket is full.
+    One number a client is kept, as in the generic cell rate algorithm: when its bucket is full.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -30,7 +30,7 @@ class Rate:
         """0, and one token is taken; or the seconds until there is one."""
         full_at = max(now_s, self._full_at.get(client, 0.0)) + self._each_s
         too_early_s = full_at - now_s - _WINDOW_S
-        if too_early_s > 1e-6:  # a rounding error is no reason
+        if too_early_s > 1e-6:  # more than a rounding error
             return too_early_s
         self._full_at[client] = full_at
         self._full_at.move_to_end(client)
@@ -40,8 +40,9 @@ class Rate:
 
 
 class RateLimit:
-    """Answer 429 to a client that asks for too much. What only reads is free: a page of hits is
-    some dozens of thumbnails.
+    """Answer 429 to a client that asks too often.
+
+    Requests that only read are free: a page of hits needs some dozens of thumbnails.
     """
 
     def __init__(self, app: ASGIApp, per_minute: int) -> None:

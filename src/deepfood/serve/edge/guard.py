@@ -1,6 +1,7 @@
-"""ASGI middleware before every route: who is let in, how large a body, security headers."""
+"""ASGI middleware before every route: allowed hosts, limits on bodies, security headers."""
 
 import re
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -10,10 +11,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.config import Settings
-from deepfood.serve import measure
-from deepfood.serve.line import turned_away
-from deepfood.serve.problems import problem
-from deepfood.serve.rate import RateLimit
+from deepfood.serve.edge.problem import problem
+from deepfood.serve.edge.queue import unavailable
+from deepfood.serve.edge.rate import RateLimit
+from deepfood.serve.telemetry import metrics
 
 #: Everything comes from this server; blob: and data: are the picture that a visitor chose.
 CONTENT_SECURITY_POLICY = (
@@ -22,7 +23,7 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'"
 )
 
-#: As ASGI has them, since every answer gets them.
+#: For every answer, in ASGI's form.
 HEADERS = [
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -32,22 +33,23 @@ HEADERS = [
         b"permissions-policy",
         b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     ),
-    # Unless a route says more: without it, browsers guess how long the page's scripts stay good.
+    # Unless a route sets its own: without it, browsers guess how long to keep the page's scripts.
     (b"cache-control", b"no-cache"),
 ]
-#: Browsers then come over https only, for a year; said only where they did.
+#: Sent only over https: browsers then use https only, for a year.
 _OVER_HTTPS = [(b"strict-transport-security", b"max-age=31536000")]
 
-#: What scripts of other sites may read of an answer, where `cors_origins` lets them ask.
+#: Headers that scripts of other sites may read, where `cors_origins` allows their requests.
 EXPOSED = ["Location", "Retry-After", "X-Request-ID"]
 
-#: Load balancers ask for these by address, whatever the service is called.
+#: Load balancers ask for these with an IP address as Host.
 _HEALTH = ("/healthz", "/readyz")
 _PORT = re.compile(r":\d+$")
+_HELD = "deepfood.held"
 
 
 def add_guards(app: FastAPI, settings: Settings) -> None:
-    """What stands before the routes; the last that is added is the first that is asked."""
+    """Add the limits that the settings ask for. The last one added sees a request first."""
     app.add_middleware(
         BodyLimit,
         max_bytes=max_body_bytes(settings),
@@ -72,24 +74,36 @@ def max_body_bytes(settings: Settings) -> int:
     return settings.max_photo_bytes * 3 // 2 + 64 * 1024
 
 
+@dataclass
+class ImageSources:
+    """`photo_host` is the origin of photos that are redirected to a bucket, known once it is open.
+
+    The page's Content-Security-Policy must allow it.
+    """
+
+    photo_host: str = ""
+
+
 class SecurityHeaders:
-    def __init__(self, app: ASGIApp) -> None:
+    """Add the security headers to every answer that has none of its own."""
+
+    def __init__(self, app: ASGIApp, images: ImageSources) -> None:
         self._app = app
+        self._images = images
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = HEADERS
+        defaults = HEADERS
         if scope.get("scheme") == "https":
-            said = HEADERS + _OVER_HTTPS
+            defaults = HEADERS + _OVER_HTTPS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
+                present = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(one for one in said if one[0] not in there),
+                    *(one for one in defaults if one[0] not in present),
                 ]
-                if host := getattr(scope["app"].state, "photo_host", ""):
-                    # Photos are redirected to the bucket, which the page must be allowed to show.
+                if host := self._images.photo_host:
                     headers = MutableHeaders(scope=message)
                     policy = headers["Content-Security-Policy"]
                     headers["Content-Security-Policy"] = policy.replace(
@@ -123,9 +137,9 @@ class BodyLimit:
     """Answer 413 to a body over `max_bytes`: by its declared length, or once that many came.
 
     Answer 503 where all requests under way would hold more than `max_at_once` bytes. A request that
-    is the only one to hold any is always let in. Bytes count when they come, not when they are
-    announced, which costs nobody anything, until their request is answered. `scope["held"]` is the
-    request's Held, for what it gets in other ways than its body.
+    is the only one to hold any is always admitted. Bytes count from their arrival until their
+    request is answered; announcing them costs nothing. `held_by` gives a request's Held, for bytes
+    that it gets in other ways than its body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_at_once: int) -> None:
@@ -144,7 +158,7 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self._max_bytes:
             await problem(request, 413, detail)(scope, receive, send)
             return
-        held = scope["held"] = Held(self)
+        held = scope[_HELD] = Held(self)
         received = 0
 
         async def receive_counted() -> Message:
@@ -165,7 +179,7 @@ class BodyLimit:
 
 
 class Held:
-    """The bytes that one request holds."""
+    """The bytes that one request holds in memory."""
 
     def __init__(self, limit: BodyLimit) -> None:
         self._limit = limit
@@ -176,7 +190,13 @@ class Held:
         self.bytes += count
         self._limit.held += count
         if count and self.bytes < self._limit.held > self._limit.max_at_once:
-            measure.REFUSED.labels("uploads").inc()
-            refusal = turned_away("too much is being uploaded: try again in a moment")
+            metrics.REFUSED.labels("uploads").inc()
+            refusal = unavailable("too much is being uploaded: try again in a moment")
             refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
             raise refusal
+
+
+def held_by(request: Request) -> Held:
+    """The bytes that a request holds, counted by `BodyLimit`."""
+    held: Held = request.scope[_HELD]
+    return held

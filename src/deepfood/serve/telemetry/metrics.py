@@ -1,6 +1,6 @@
-"""What the service counts and times, for Prometheus; docs/operations.md says what each is for.
+"""Metrics for Prometheus; docs/operations.md explains each.
 
-A label has only so many values: templates of routes, never paths, and names of our own.
+A label has few values: templates of routes, never paths, and names from this code.
 """
 
 import multiprocessing
@@ -40,7 +40,7 @@ STAGE_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=_HERE,
 )
-IN_LINE = Gauge(
+IN_QUEUE = Gauge(
     "deepfood_in_line_requests",
     "Requests that a line works on or that wait in it, over all workers.",
     ["line"],
@@ -76,7 +76,7 @@ FOLLOWED = Gauge(
 )
 
 
-#: Starts a span below the one under way, where requests are traced.
+#: Starts a child span, where requests are traced.
 start_span: Callable[[str], AbstractContextManager[object]] = nullcontext
 
 
@@ -88,13 +88,13 @@ def stage(name: str) -> Iterator[None]:
 
 
 def trace_with(start: Callable[[str], AbstractContextManager[object]]) -> None:
-    """Let each stage of this process be a span."""
+    """Make each stage of this process a span."""
     global start_span
     start_span = start
 
 
-def gallery_seen(gallery: SearchedGallery) -> None:
-    """Note what is searched now."""
+def set_gallery(gallery: SearchedGallery) -> None:
+    """Set the gauges of the gallery that is searched now."""
     GALLERY_PHOTOS.set(gallery.count)
     GALLERY_GENERATION.set(gallery.manifest.generation)
 
@@ -103,7 +103,7 @@ def gallery_seen(gallery: SearchedGallery) -> None:
 def metrics_served(settings: Settings) -> Iterator[None]:
     """Answer Prometheus on the address that the settings name, for this process and its workers.
 
-    In the parent process, so that one answer has all workers, and overload does not silence it.
+    The parent process answers, so one answer has all workers, and overload does not stop it.
     Raises SettingError.
     """
     if not settings.metrics_address:
@@ -115,7 +115,7 @@ def metrics_served(settings: Settings) -> Iterator[None]:
         if settings.workers > 1:
             export_metrics_folder(Path(folder))
             registry = CollectorRegistry()
-            registry.register(_OfWorkers(Path(folder)))
+            registry.register(_WorkersCollector(Path(folder)))
         try:
             server, thread = start_http_server(int(port), host.strip("[]"), registry)
         except (OSError, OverflowError) as error:  # the latter is a port beyond 65535
@@ -130,8 +130,8 @@ def metrics_served(settings: Settings) -> Iterator[None]:
             thread.join()
 
 
-class _OfWorkers(Collector):
-    """What the worker processes have written into their files, dead ones' counts included."""
+class _WorkersCollector(Collector):
+    """Reads the files of the worker processes, including the counts of those that have ended."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -141,6 +141,6 @@ class _OfWorkers(Collector):
         living = {process.pid for process in multiprocessing.active_children()}
         for path in self._folder.glob("gauge_live*.db"):
             pid = int(path.stem.rpartition("_")[2])
-            if pid not in living:  # of a worker that was killed, and has been replaced
+            if pid not in living:  # its worker was killed and replaced
                 mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
         return self._files.collect()  # type: ignore[no-any-return, no-untyped-call]

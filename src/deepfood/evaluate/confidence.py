@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.evaluate.metrics import Floats, Labels, bootstrap_means
+from deepfood.evaluate.metrics import Floats, Labels, confidence_interval
 
 RESAMPLES = 1000
 _FLIPS = 9_999
@@ -31,12 +31,18 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """`by` is second minus first, on the same queries; `p` that of no difference, two-sided."""
+class Paired:
+    """The means of a metric on the same queries; `by` is second minus first."""
 
     first: float
     second: float
     by: Figure
+
+
+@dataclass(frozen=True)
+class Difference(Paired):
+    """`p` is that of no difference, two-sided."""
+
     p: float
 
 
@@ -51,8 +57,7 @@ def mean_figures(metrics: Mapping[str, Floats], *, seed: int) -> dict[str, Figur
         if not len(values):
             figures[name] = NOTHING
             continue
-        low, high = _interval(bootstrap_means(values[:, np.newaxis], seed=seed))
-        figures[name] = Figure(float(values.mean()), low, high)
+        figures[name] = Figure(float(values.mean()), *confidence_interval(values, seed=seed))
     return figures
 
 
@@ -78,23 +83,30 @@ def share(count: int, of: int) -> Figure:
     return Figure(value, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def difference(first: Floats, second: Floats, *, seed: int) -> Difference | None:
+def paired(first: Floats, second: Floats, *, seed: int) -> Paired | None:
     """Compare a metric of the same queries, float64 [q] each; None where no query has both.
 
-    The interval resamples queries; p is the share of random exchanges of first and second that
-    differ as much as what was seen.
+    The interval resamples queries.
     """
     both = np.isfinite(first) & np.isfinite(second)
-    change = second[both] - first[both]
-    if not len(change):
+    if not both.any():
         return None
-    means = bootstrap_means(change[:, np.newaxis], seed=seed)
-    return Difference(
-        float(first[both].mean()),
-        float(second[both].mean()),
-        Figure(float(change.mean()), *_interval(means)),
-        _sign_flip_p(change, seed),
-    )
+    change = second[both] - first[both]
+    by = Figure(float(change.mean()), *confidence_interval(change, seed=seed))
+    return Paired(float(first[both].mean()), float(second[both].mean()), by)
+
+
+def difference(first: Floats, second: Floats, *, seed: int) -> Difference | None:
+    """As `paired`, with a paired permutation test.
+
+    Its p is the share of random exchanges of first and second that differ as much as what was seen.
+    """
+    means = paired(first, second, seed=seed)
+    if means is None:
+        return None
+    change = second - first
+    p = _sign_flip_p(change[np.isfinite(change)], seed)
+    return Difference(means.first, means.second, means.by, p)
 
 
 def _sign_flip_p(change: Floats, seed: int) -> float:

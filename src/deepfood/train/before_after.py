@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from deepfood.evaluate.metrics import JUDGED, Floats, confidence_interval, measure
+from deepfood.evaluate.confidence import paired
+from deepfood.evaluate.metrics import JUDGED, Floats, measure
 from deepfood.train.head import Labels, Vectors
 
 
@@ -45,17 +44,12 @@ def compare_figures(
     before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
 ) -> dict[str, Comparison]:
     """Compare figures of the same queries, float64 [q] each, NaN for none: by name of JUDGED."""
-    compared = {}
-    for name in JUDGED:
-        both = np.isfinite(before[name]) & np.isfinite(after[name])
-        differences = (after[name] - before[name])[both]
-        compared[name] = Comparison(
-            before=float(before[name][both].mean()),
-            after=float(after[name][both].mean()),
-            difference=float(differences.mean()),
-            interval=confidence_interval(differences, seed=seed),
-        )
-    return compared
+    found = {name: paired(before[name], after[name], seed=seed) for name in JUDGED}
+    return {
+        name: Comparison(one.first, one.second, one.by.value, (one.by.low, one.by.high))
+        for name, one in found.items()
+        if one is not None
+    }
 
 
 def what_fell(compared: Mapping[str, Comparison]) -> str:

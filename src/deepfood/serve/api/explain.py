@@ -4,42 +4,18 @@ import base64
 import io
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from deepfood.heatmap import Floats, Match, draw_heat
-from deepfood.serve import line
-from deepfood.serve.bodies import EXPLAIN_FORM, ExplainRequest, accepts
-from deepfood.serve.guard import max_body_bytes
-from deepfood.serve.problems import PROBLEMS
-from deepfood.serve.query import Pair, read_pair
+from deepfood.serve.api.parsing import Pair, read_pair
+from deepfood.serve.api.problems import PROBLEMS
+from deepfood.serve.api.requests import EXPLAIN_FORM, ExplainRequest, accepts
+from deepfood.serve.api.resources import ResourcesDep
+from deepfood.serve.api.responses import ExplainOut, HeatOut
 from deepfood.serve.service import SearchService
 
 #: The longest side of the pictures in an answer.
 _PICTURE_PIXELS = 640
 _JPEG_QUALITY = 82
-
-
-class HeatOut(BaseModel):
-    """One photo of the pair.
-
-    `picture` is a JPEG data URL: the photo in grey under its heat. `contributions` are rows of
-    cells, left to right, over the centred square that the Model looks at, which is `crop` of the
-    photo's shorter side; they add up to the score.
-    """
-
-    picture: str
-    contributions: list[list[float]]
-    crop: float
-
-
-class ExplainOut(BaseModel):
-    """`score` is the cosine similarity, and `strongest` the contribution with the full colour."""
-
-    score: float
-    strongest: float
-    query: HeatOut
-    hit: HeatOut
-
 
 router = APIRouter()
 
@@ -55,10 +31,10 @@ router = APIRouter()
         }
     ),
 )
-async def explain(request: Request) -> ExplainOut:
+async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""
-    pair = await read_pair(request, max_body_bytes(request.app.state.settings))
-    return await line.explain(request, _explain, request.state.current.service, pair)
+    pair = await read_pair(request, resources.max_body_bytes)
+    return await resources.explaining.run(request, _explain, resources.service, pair)
 
 
 def _explain(service: SearchService, pair: Pair) -> ExplainOut:

@@ -1,7 +1,4 @@
-"""What HTTP asks of every address: HEAD where there is GET, and all methods named where one is not.
-
-An address with a slash too many leads to the one without, below `public_url`.
-"""
+"""HEAD wherever there is GET, the methods for the Allow header, and redirects without a slash."""
 
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -13,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """Let routes see HEAD as GET; uvicorn leaves the body out."""
+    """Show HEAD to the routes as GET; uvicorn leaves the body out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -22,7 +19,7 @@ class HeadAsGet:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        # In place, since those outside look at the route that is put into it.
+        # In place: the middleware outside reads the route that the router puts into this scope.
         scope["method"] = "GET"
 
         async def send_as_head(message: Message) -> None:
@@ -36,7 +33,7 @@ class HeadAsGet:
 
 
 def methods_at(routes: Iterable[BaseRoute], path: str) -> set[str]:
-    """The methods that an address answers; none where there is nothing."""
+    """The methods that a path answers; an empty set where no route matches."""
     found: set[str] = set()
     for route in routes:
         if isinstance(route, Route) and route.path_regex.match(path):
@@ -46,11 +43,13 @@ def methods_at(routes: Iterable[BaseRoute], path: str) -> set[str]:
     return found | ({"HEAD"} if "GET" in found else set())
 
 
-def without_slash(request: Request) -> Response | None:
-    """The way to the address without the slashes at its end, if there is something."""
-    state, path = request.app.state, request.url.path.rstrip("/")
-    if path == request.url.path or not methods_at(state.routes, path):
+def without_slash(
+    request: Request, routes: Iterable[BaseRoute], public_url: str
+) -> Response | None:
+    """A redirect to the path without the slashes at its end, below `public_url`, if that exists."""
+    path = request.url.path.rstrip("/")
+    if path == request.url.path or not methods_at(routes, path):
         return None
     query = f"?{request.url.query}" if request.url.query else ""
     # Never made from the Host that the client sent.
-    return RedirectResponse(state.settings.public_url.rstrip("/") + quote(path) + query)
+    return RedirectResponse(public_url.rstrip("/") + quote(path) + query)

@@ -1,4 +1,4 @@
-"""What bodies of requests hold, as JSON and as forms: fields, bounds, and OpenAPI of them."""
+"""The bodies of requests, as JSON and as forms: fields, bounds, and their OpenAPI."""
 
 import difflib
 from collections.abc import Collection, Sequence
@@ -25,22 +25,22 @@ PhotoId = Annotated[str, Path(alias="id")]
 #: A label or name.
 Text = Annotated[str, Field(max_length=1000)]
 
-#: What people call a photo's field who have not looked it up.
+#: Likely guesses of the name of a photo's field.
 _FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
 
 
 class _Body(BaseModel):
-    """A JSON object. null is as good as not given, but where it says something (`TAKEN_AWAY`)."""
+    """A JSON object. null counts as not given, except in the fields `CLEARED_BY_NULL`."""
 
     model_config = ConfigDict(extra="forbid")
-    TAKEN_AWAY: ClassVar[frozenset[str]] = frozenset()
+    CLEARED_BY_NULL: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _without_null(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        dropped = set(cls.model_fields) - cls.TAKEN_AWAY
+        dropped = set(cls.model_fields) - cls.CLEARED_BY_NULL
         return {name: one for name, one in values.items() if one is not None or name not in dropped}
 
     @classmethod
@@ -135,7 +135,7 @@ class ChangeRequest(_Body):
     model_config = ConfigDict(
         json_schema_extra={"example": {"label": "Soups", "attributes": {"price": 4.5}}},
     )
-    TAKEN_AWAY = frozenset({"label", "name"})
+    CLEARED_BY_NULL = frozenset({"label", "name"})
 
     label: Text | None = None
     name: Text | None = None
@@ -173,41 +173,41 @@ EXPLAIN_FORM = {
 
 
 def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAPI says of a body that a route reads by itself: a schema a content type."""
+    """The OpenAPI of a body that a route reads itself: one schema for each content type."""
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
     return {"requestBody": {"required": True, "content": content}}
 
 
-Wanted = TypeVar("Wanted", bound=_Body)
+RequestBody = TypeVar("RequestBody", bound=_Body)
 
 
-def checked(kind: type[Wanted], values: Any) -> Wanted:
-    """The body that `values` make. Raises HTTPException 422 that names the field at fault."""
+def checked(kind: type[RequestBody], values: Any) -> RequestBody:
+    """A body of these values. Raises HTTPException 422 that names the field at fault."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        said = _fault(error.errors(include_url=False), kind.model_fields)
-        raise HTTPException(422, said) from error
+        detail = _detail_of(error.errors(include_url=False), kind.model_fields)
+        raise HTTPException(422, detail) from error
 
 
 def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -> str:
-    """What to say to who sent a field that is not among those `known`."""
-    said = f"there is no field `{name[:40]}`"
+    """The message to a client that sent a field which is not among those `known`."""
+    refused = f"there is no field `{name[:40]}`"
     if "photo" in known and (is_file or name.lower() in _FOR_A_PHOTO):
-        return f"{said}: send the photo as `photo`"
+        return f"{refused}: send the photo as `photo`"
     if near := difflib.get_close_matches(name.lower(), known, 1):
-        return f"{said}: do you mean `{near[0]}`?"
-    return f"{said}; there are {', '.join(f'`{one}`' for one in known)}"
+        return f"{refused}: do you mean `{near[0]}`?"
+    return f"{refused}; there are {', '.join(f'`{one}`' for one in known)}"
 
 
-def _fault(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
+def _detail_of(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
     first = errors[0]
     if not first["loc"]:
         return "the body should be a JSON object"
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return unknown_field(field, known)
-    # Of a field that may be of several types, each says what it expected; the nearest one goes in.
+    # pydantic gives one error for each type that a field may have. Keep the most specific ones.
     of_field = [one for one in errors if one["loc"][0] == field]
     depth = max(len(one["loc"]) for one in of_field)
     nearest = [one for one in of_field if len(one["loc"]) == depth]
@@ -217,5 +217,5 @@ def _fault(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
     expected = [one["msg"].partition(", unable")[0] for one in nearest]
     if not expected[0].startswith("Input should be "):
         return f"`{place}`: {expected[0]}"
-    said = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
-    return f"`{place}` should be {said.replace('a valid dictionary', 'a JSON object')}"
+    wanted = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
+    return f"`{place}` should be {wanted.replace('a valid dictionary', 'a JSON object')}"

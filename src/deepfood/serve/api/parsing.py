@@ -1,4 +1,4 @@
-"""From a request's body to what is searched for, in each form that clients send."""
+"""From a request's body, as JSON, form or upload, to what is asked for."""
 
 import json
 from dataclasses import dataclass
@@ -9,27 +9,29 @@ from starlette.exceptions import HTTPException
 
 from deepfood.gallery.declared import check_attribute_count
 from deepfood.photo_box import Box
-from deepfood.serve.bodies import (
+from deepfood.serve.api.forms import MULTIPART, URLENCODED, Sent, media_type, photo_in, read_form
+from deepfood.serve.api.requests import (
     AddRequest,
     ChangeRequest,
     ExplainRequest,
+    RequestBody,
     SearchRequest,
-    Wanted,
     checked,
 )
-from deepfood.serve.forms import MULTIPART, URLENCODED, Sent, media_type, photo_in, read_form
+from deepfood.serve.api.url_fetcher import Fetcher
+from deepfood.serve.edge.guard import held_by
 from deepfood.serve.question import MAX_EXAMPLES, Question
 
 _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
 _PHOTOS = ("photo", "not_photo")
-#: What a form may have several times.
+#: Fields that a form may have several times.
 _SEVERAL = (*_PHOTOS, "id", "not_id")
 
 
 @dataclass(frozen=True)
 class NewPhoto:
-    """A photo to be added: its bytes, what its file was called, and what is said of it."""
+    """A photo to be added: its bytes, its file's name, and what is said of it."""
 
     data: bytes
     file: str
@@ -47,14 +49,17 @@ class Pair:
     hit: str
 
 
-async def read_question(request: Request, max_part_bytes: int) -> Question:
-    """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422."""
+async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> Question:
+    """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422.
+
+    `fetcher` gets the photo that the request names by `url`, with errors of its own.
+    """
     if _is_json(request):
-        said = _from_json(SearchRequest, await request.body())
-        photos = [photo_in(one) for one in _each(said.photo)]
-        if said.url is not None:
-            photos.append(await request.state.fetcher.get(said.url, request.scope["held"].take))
-        return _asked(said, photos, [photo_in(one) for one in _each(said.not_photo)])
+        search = _from_json(SearchRequest, await request.body())
+        photos = [photo_in(one) for one in _each(search.photo)]
+        if search.url is not None:
+            photos.append(await fetcher.get(search.url, held_by(request).take))
+        return _question(search, photos, [photo_in(one) for one in _each(search.not_photo)])
     texts = tuple(name for name in SearchRequest.model_fields if name not in _PHOTOS)
     form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=_SEVERAL)
     if "url" in form.texts:
@@ -70,7 +75,7 @@ async def read_question(request: Request, max_part_bytes: int) -> Question:
         except ValueError:
             raise HTTPException(422, f"k = {fields['k'][:40]!r}: expected a whole number") from None
     photos, unlike = ([one.data for one in form.photos.get(name, ())] for name in _PHOTOS)
-    return _asked(checked(SearchRequest, fields), photos, unlike)
+    return _question(checked(SearchRequest, fields), photos, unlike)
 
 
 async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
@@ -79,23 +84,23 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
     Raises DatasetError for too many attributes.
     """
     if _is_json(request):
-        said = _from_json(AddRequest, await request.body())
-        sent = Sent(photo_in(said.photo))
+        add = _from_json(AddRequest, await request.body())
+        sent = Sent(photo_in(add.photo))
     else:
         texts = tuple(name for name in AddRequest.model_fields if name != "photo")
         form = await read_form(request, max_part_bytes, photos=("photo",), texts=texts)
         fields: dict[str, Any] = {name: values[0] for name, values in form.texts.items()}
         if "attributes" in fields:
             fields["attributes"] = _json(fields["attributes"])
-        said = checked(AddRequest, {**fields, "photo": ""})
-        given = form.photo("photo")
-        if given is None:
+        add = checked(AddRequest, {**fields, "photo": ""})
+        upload = form.photo("photo")
+        if upload is None:
             raise HTTPException(422, "give `photo`")
-        sent = given
-    check_attribute_count(said.attributes)
-    # Some clients send the path that the photo had with them.
+        sent = upload
+    check_attribute_count(add.attributes)
+    # Some clients send the file's path, not only its name.
     file = sent.file.replace("\\", "/").rpartition("/")[2]
-    return NewPhoto(sent.data, file, said.label, said.name, said.attributes)
+    return NewPhoto(sent.data, file, add.label, add.name, add.attributes)
 
 
 async def read_change(request: Request) -> ChangeRequest:
@@ -107,8 +112,8 @@ async def read_change(request: Request) -> ChangeRequest:
     return change
 
 
-async def read_json(request: Request, kind: type[Wanted]) -> Wanted:
-    """Read a body that is JSON in any case. Raises HTTPException 415 or 422."""
+async def read_json(request: Request, kind: type[RequestBody]) -> RequestBody:
+    """Read a body that must be JSON. Raises HTTPException 415 or 422."""
     if media_type(request) != _JSON:
         raise HTTPException(415, "send application/json; see /docs")
     return _from_json(kind, await request.body())
@@ -117,17 +122,17 @@ async def read_json(request: Request, kind: type[Wanted]) -> Wanted:
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:
     """Read what is to be explained, in the forms of `read_question` and with its errors."""
     if _is_json(request):
-        wanted = _from_json(ExplainRequest, await request.body())
-        data = None if wanted.photo is None else photo_in(wanted.photo)
+        explain = _from_json(ExplainRequest, await request.body())
+        data = None if explain.photo is None else photo_in(explain.photo)
     else:
         texts = ("id", "hit")
         form = await read_form(request, max_part_bytes, photos=("photo",), texts=texts)
-        wanted = checked(ExplainRequest, {name: form.texts[name][0] for name in form.texts})
+        explain = checked(ExplainRequest, {name: form.texts[name][0] for name in form.texts})
         sent = form.photo("photo")
         data = sent.data if sent else None
-    if (data is None) == (wanted.id is None):
+    if (data is None) == (explain.id is None):
         raise HTTPException(422, "give either `photo` or `id`")
-    return Pair(data, wanted.id or "", wanted.hit)
+    return Pair(data, explain.id or "", explain.hit)
 
 
 async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
@@ -140,14 +145,14 @@ async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
 
 
 def _is_json(request: Request) -> bool:
-    """Whether a body is JSON, else it is a form. Raises HTTPException 415 for anything else."""
+    """Whether a body is JSON; else it is a form. Raises HTTPException 415 for any other type."""
     kind = media_type(request)
     if kind not in (_JSON, MULTIPART, URLENCODED):
         raise HTTPException(415, _KINDS)
     return kind == _JSON
 
 
-def _from_json(kind: type[Wanted], body: bytes) -> Wanted:
+def _from_json(kind: type[RequestBody], body: bytes) -> RequestBody:
     return checked(kind, _json(body))
 
 
@@ -158,21 +163,21 @@ def _json(text: bytes | str) -> Any:
         raise HTTPException(422, f"this is not JSON: {error}") from error
 
 
-def _asked(said: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Question:
-    ids = _each(said.id)
+def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Question:
+    ids = _each(search.id)
     if not photos and not ids:
         raise HTTPException(422, "give `photo` or `id`")
     question = Question(
         photos=tuple(photos),
         ids=ids,
         not_photos=tuple(unlike),
-        not_ids=_each(said.not_id),
-        k=said.k,
-        where=said.where,
-        box=said.box and Box(*said.box),
-        cursor=said.cursor,
-        diversity=said.diversity,
-        group_duplicates=said.group_duplicates,
+        not_ids=_each(search.not_id),
+        k=search.k,
+        where=search.where,
+        box=search.box and Box(*search.box),
+        cursor=search.cursor,
+        diversity=search.diversity,
+        group_duplicates=search.group_duplicates,
     )
     if question.examples > MAX_EXAMPLES:
         raise HTTPException(

@@ -1,9 +1,9 @@
-"""A photo from another server, named by a client: from few hosts, within limits, never from inside.
+"""Fetches photos by URL for clients, safe from server-side request forgery.
 
-Whoever can make a server fetch what he names can reach what only the server reaches. So the hosts
-are listed in the setting `query_url_hosts`, and even their names must lead to public addresses: the
-name is looked up once, every address is checked, and the connection goes to an address that was
-checked. No later answer of a name server can lead it elsewhere. Redirects begin all of it anew.
+A client that could have any URL fetched would reach what only this server can reach. So the hosts
+are listed in the setting `query_url_hosts`, and even they must have public addresses: a name is
+looked up once, every address is checked, and the connection goes to one that was checked. A later
+answer of a name server changes nothing. Each redirect is checked the same way.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ Network = IPv4Network | IPv6Network
 class Fetcher:
     """Gets photos from `hosts`, names as `img.example`, or `http://img.example` for plain http.
 
-    `inside` are networks that count as public though they are not, and `ports` those that may be
-    asked, none for the schemes' own: a test has nothing but this machine.
+    For tests on one machine: `inside` are private networks that count as public, and `ports` the
+    ports that may be asked instead of the schemes' own.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Fetcher:
     async def get(self, url: str, take: Callable[[int], None] | None = None) -> bytes:
         """The bytes at `url`. Raises QueryError, or PhotoTooLargeError.
 
-        `take` is told of the number of bytes each time some come, and may raise to refuse them.
+        `take` is called with the number of bytes that have just arrived, and may raise.
         """
         if not self._origins:
             raise QueryError("this service takes no URLs: send the photo itself")
@@ -65,7 +65,7 @@ class Fetcher:
         except TimeoutError:
             raise QueryError(f"the URL did not answer within {self._timeout_s:g} seconds") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError):
-            # No reason: it would tell which addresses and ports there are.
+            # No reason is given: it would reveal which addresses and ports exist.
             raise QueryError("the URL cannot be reached") from None
 
     async def close(self) -> None:
@@ -129,7 +129,7 @@ class Fetcher:
 
 
 class _PublicOnly(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses only, to the very ones that it has checked."""
+    """Connects only to public addresses, and exactly to those that were checked."""
 
     def __init__(self, inside: frozenset[Network]) -> None:
         self._real = httpcore.AnyIOBackend()
@@ -145,7 +145,7 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(one[4][0]) for one in found]
-        # One bad address condemns the name: it is an attempt, or a fault of who runs it.
+        # One private address rules out the name: it is an attack, or its owner's mistake.
         if not addresses or not all(self._is_allowed(address) for address in addresses):
             raise httpcore.ConnectError("not a public address")
         for address in addresses:
@@ -173,12 +173,12 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
         return is_public(address) or any(address in network for network in self._inside)
 
 
-#: IPv6 networks whose addresses hold an IPv4 address that they lead to.
+#: IPv6 networks whose addresses contain the IPv4 address that they lead to.
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the open Internet; false for what wraps another address."""
+    """Whether an address is on the public Internet; false for one that contains another address."""
     if isinstance(address, IPv6Address) and (
         address.ipv4_mapped
         or address.sixtofour
@@ -193,5 +193,5 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _origin(host: str) -> tuple[str, str]:
-    scheme, given, name = host.rpartition("://")
-    return (scheme if given else "https", name.lower())
+    scheme, separator, name = host.rpartition("://")
+    return (scheme if separator else "https", name.lower())

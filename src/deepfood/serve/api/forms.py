@@ -1,4 +1,4 @@
-"""Forms as browsers and programs send them: texts and photos by field, in memory."""
+"""Forms from browsers and programs: texts and photos by field, kept in memory."""
 
 from collections.abc import Collection
 from contextlib import aclosing
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from deepfood.photo import from_data_url
-from deepfood.serve.bodies import unknown_field
+from deepfood.serve.api.requests import unknown_field
 from deepfood.serve.question import MAX_EXAMPLES
 
 MULTIPART = "multipart/form-data"
@@ -27,19 +27,19 @@ _SPELLINGS = (
 
 @dataclass(frozen=True)
 class Sent:
-    """A photo's bytes, and what its file was called; "" for a data URL."""
+    """A photo's bytes, and the name of its file; "" for a data URL."""
 
     data: bytes
     file: str = ""
 
 
-#: What a file input sends in which no file was chosen.
+#: What a file input without a chosen file sends.
 _NO_FILE = Sent(b"")
 
 
 @dataclass(frozen=True)
 class Form:
-    """What each field that is filled in holds, in the order in which it was sent."""
+    """The values of each field that is filled in, in the order in which they were sent."""
 
     photos: dict[str, list[Sent]]
     texts: dict[str, list[str]]
@@ -58,8 +58,8 @@ async def read_form(
 ) -> Form:
     """Read a form with the fields `photos` and `texts`; only those in `several` may come twice.
 
-    A photo is a file or a data URL. An empty text and a file input without a file are what HTML
-    forms send for what is not filled in, and count as not given. Raises HTTPException 400 or 422.
+    A photo is a file or a data URL. HTML forms send an empty text, or a file input without a file,
+    for what is not filled in: these count as not given. Raises HTTPException 400 or 422.
     """
     form = Form({}, {})
     for name, value in await _fields(request, max_part_bytes):
@@ -96,9 +96,9 @@ def media_type(request: Request) -> str:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's own writes files above 1 MB to the disk, which may be full, or read-only.
+    """Keeps files in memory. Starlette's own writes those above 1 MB to the disk, if it has room.
 
-    How many bytes all requests may bring is bounded by `BodyLimit`.
+    `BodyLimit` bounds the bytes of all requests together.
     """
 
     spool_max_size = 0  # no limit
@@ -128,16 +128,15 @@ async def _sent(value: str | UploadFile) -> str | Sent:
     if isinstance(value, str):
         return value
     data = await value.read()
-    await value.close()  # or its bytes would be held twice
+    await value.close()  # else its bytes would be kept twice
     return Sent(data, value.filename or "")
 
 
 def _decode_urlencoded(body: bytes) -> list[tuple[str, str | Sent]]:
     """A form of few fields, of which one may be a long data URL.
 
-    The general decoder splits at every "%", some thousands in a data URL. Those that base64 has are
-    replaced first, which takes a tenth of the time; "+" may then read as a space, and
-    `from_data_url` takes either.
+    The general decoder splits at every "%", some thousands in a data URL. Replacing those of base64
+    first takes a tenth of the time. A "+" may then become a space; `from_data_url` takes either.
     """
     for code, letter in ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"=")):
         body = body.replace(code, letter)

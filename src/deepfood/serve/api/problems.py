@@ -1,17 +1,16 @@
-"""Errors over HTTP: problem details (RFC 9457) for programs, a page for people."""
+"""Errors over HTTP: which status each gets, and what the OpenAPI document says of them."""
 
-import html
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from deepfood.errors import (
     ArtifactBusyError,
@@ -28,27 +27,26 @@ from deepfood.errors import (
     QueryError,
     StorageError,
 )
-from deepfood.serve.logs import request_id
-from deepfood.serve.measure import ERRORS
-from deepfood.serve.methods import methods_at, without_slash
+from deepfood.serve.edge.methods import methods_at, without_slash
+from deepfood.serve.edge.problem import FAULT, PROBLEM_JSON, Problem, problem
+from deepfood.serve.telemetry.metrics import ERRORS
 
-#: The first class that fits decides; anything else of ours is our fault.
+#: The first class that fits decides; any other DeepfoodError is the service's own fault.
 _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (PhotoNotFoundError, 404),
     (QueryError, 422),
     (PhotoTooLargeError, 413),
     (PhotoUnsupportedError, 415),
     (PhotoError, 422),
-    (DatasetError, 422),  # what a client says of a photo
+    (DatasetError, 422),  # in what a client sends of a photo
     (ArtifactBusyError, 503),
     (ArtifactMissingError, 503),  # deleted, or on a disk that is away
     (StorageError, 503),
     (EngineError, 503),
     (DiskFullError, 507),
 )
-FAULT = "the service has a fault; its log says more"
-#: What is our own fault is logged, not told: it may name paths of this machine.
-_SAID = {
+#: The service's own errors are logged and not sent: they may name paths of this machine.
+_DETAIL = {
     500: FAULT,
     503: "the gallery is being written, or it or its photos cannot be read just now: try again",
     507: "the server's disk is full, and nothing was changed",
@@ -56,28 +54,7 @@ _SAID = {
 #: Seconds after which it is worth trying again.
 _RETRY_AFTER_S = {503: "2"}
 
-_PROBLEM_JSON = "application/problem+json"
-
 _log = logging.getLogger(__name__)
-
-_PAGE = (Path(__file__).parent / "static" / "error.html").read_text(encoding="utf-8")
-
-
-class Problem(BaseModel):
-    """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`.
-
-    `field` is what of the request is at fault, where that is known, and `position` the character
-    in it, counted from 1.
-    """
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    field: str | None = None
-    position: int | None = None
-
 
 #: What a route that takes photos may answer, for OpenAPI.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -92,7 +69,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         504: "the time limit was reached",
     }.items()
 }
-#: And one that changes the gallery.
+#: What a route that changes the gallery may answer.
 CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
     **PROBLEMS,
     **{
@@ -108,77 +85,54 @@ CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def problem(
-    request: Request,
-    status: int,
-    detail: str,
-    field: str | None = None,
-    position: int | None = None,
-) -> Response:
-    """The answer to a request that failed: a page where the client asks for one, else JSON."""
-    title = HTTPStatus(status).phrase
-    if wants_page(request.headers.get("accept", ""), request.url.path):
-        page = _PAGE.replace("{{title}}", html.escape(title)).replace(
-            "{{detail}}", html.escape(detail)
-        )
-        return HTMLResponse(page, status)
-    body = Problem(
-        title=title,
-        status=status,
-        detail=detail,
-        request_id=request_id.get(),
-        field=field,
-        position=position,
-    )
-    return Response(body.model_dump_json(exclude_none=True), status, media_type=_PROBLEM_JSON)
+def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: str) -> None:
+    """Answer errors as problem details. `routes` are all that the application has."""
 
-
-def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(DeepfoodError)
-    async def ours(request: Request, error: DeepfoodError) -> Response:
+    async def deepfood_error(request: Request, error: DeepfoodError) -> Response:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
         ERRORS.labels(type(error).__name__).inc()
         if status >= 500:
             _log.error("%s", error)
-        said = _SAID.get(status, str(error))
+        detail = _DETAIL.get(status, str(error))
         if isinstance(error, FilterError):
-            answer = problem(request, status, said, "where", error.position)
+            answer = problem(request, status, detail, "where", error.position)
         else:
-            answer = problem(request, status, said)
+            answer = problem(request, status, detail)
         if status in _RETRY_AFTER_S:
             answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
         return answer
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
+    async def http_exception(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail)
         if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
-            if elsewhere := without_slash(request):
-                return elsewhere
+            if redirect := without_slash(request, routes, public_url):
+                return redirect
             detail = f"there is nothing at {request.url.path}"
         answer = problem(request, error.status_code, detail)
         answer.headers.update(error.headers or {})
         if error.status_code == 405:  # FastAPI names the methods of one route only
-            allowed = methods_at(request.app.state.routes, request.url.path)
+            allowed = methods_at(routes, request.url.path)
             answer.headers["Allow"] = ", ".join(sorted(allowed))
         return answer
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem(request, 422, f"{where}: {first['msg']}")
 
     @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        # Nobody is left to read this; without it an upload cut off half way would log a fault.
+    async def client_disconnect(request: Request, error: ClientDisconnect) -> Response:
+        # Nobody reads this. Without it, an upload that is cut off would be logged as a fault.
         return problem(request, 400, "the request ended before its body did")
 
 
 def document_problems(app: FastAPI) -> None:
-    """Let the OpenAPI document say of every error what is sent: a Problem, as problem+json."""
+    """Have the OpenAPI document give every error the schema Problem, as problem+json."""
     written = app.openapi
-    content = {_PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -195,8 +149,3 @@ def document_problems(app: FastAPI) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def wants_page(accept: str, path: str) -> bool:
-    """Whether who accepts that looks at the answer with a browser."""
-    return "text/html" in accept and not path.startswith("/api/")

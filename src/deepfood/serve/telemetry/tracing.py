@@ -1,8 +1,8 @@
 """OpenTelemetry: a span for each request, and in it decode, embed and search.
 
-Needs `deepfood[otel]`. Where spans are sent, and which, the standard `OTEL_` variables say; its SDK
-reads them. As in the log, a route is named by its template, and nothing that a client sent is told;
-the instrumentations for ASGI that there are would send paths and queries.
+Needs `deepfood[otel]`. Its SDK reads the standard `OTEL_` variables, which say where spans go. As
+in the log, a route is named by its template, and nothing from the client is sent. The existing
+instrumentations for ASGI would send paths and queries.
 """
 
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfood.extras import missing_extra
-from deepfood.serve.observe import method_of, route_of
+from deepfood.serve.telemetry.observe import method_of, route_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 
 class Trace:
-    """ASGI middleware; goes on with the trace that the request's `traceparent` names."""
+    """ASGI middleware that continues the trace in the request's `traceparent`."""
 
     def __init__(self, app: ASGIApp, tracer: "Tracer") -> None:
         self._app = app
@@ -51,7 +51,7 @@ class Trace:
 
 
 def open_tracer() -> "Tracer":
-    """What makes this process's spans and sends them. Raises MissingExtraError."""
+    """The tracer of this process, which exports its spans. Raises MissingExtraError."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -60,6 +60,6 @@ def open_tracer() -> "Tracer":
     except ImportError as error:
         raise missing_extra("traces need an extra", "otel") from error
     named = Resource.create({"service.name": "deepfood"}).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=named)  # it sends what is left when the process ends
+    provider = TracerProvider(resource=named)  # it flushes when the process ends
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider.get_tracer("deepfood")

@@ -1,0 +1,85 @@
+"""From the service's values to what the API answers. Links are below `public_url`, or relative."""
+
+from dataclasses import asdict
+
+from deepfood.gallery import Hit, Photo
+from deepfood.gallery.values import attribute_name
+from deepfood.serve.question import SearchResult
+from deepfood.serve.service import SearchService
+from deepfood_client import models
+
+
+def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
+    """A page of hits."""
+    return models.SearchResult(
+        hits=tuple(hit_of(hit, public_url) for hit in found.hits),
+        verdict=found.verdict,
+        in_gallery=found.in_gallery,
+        label=found.label and models.LabelGuess(**asdict(found.label)),
+        total=found.total,
+        next=found.next,
+        notes=found.notes,
+    )
+
+
+def hit_of(hit: Hit, public_url: str) -> models.Hit:
+    """A hit with its attributes and near-duplicates."""
+    alike = tuple(
+        models.NearDuplicate(score=one.score, **photo_of(one.photo, public_url).model_dump())
+        for one in hit.alike
+    )
+    return models.Hit(
+        score=hit.score,
+        probability=hit.probability,
+        same_dish=hit.same_dish,
+        alike=alike,
+        attributes=dict(hit.attributes),
+        **photo_of(hit.photo, public_url).model_dump(),
+    )
+
+
+def photo_of(photo: Photo, public_url: str) -> models.Photo:
+    """A photo with its links."""
+    return models.Photo(
+        id=photo.id,
+        label=photo.label,
+        name=photo.name,
+        width=photo.width,
+        height=photo.height,
+        url=url(public_url, f"/photos/{photo.id}"),
+        thumbnail_url=url(public_url, f"/thumbnails/{photo.id}"),
+    )
+
+
+def facts_of(service: SearchService, photo_id: str, public_url: str) -> models.PhotoFacts:
+    """A photo with its attributes. Raises PhotoNotFoundError."""
+    photo, attributes = service.gallery.facts(photo_id)
+    return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
+
+
+def gallery_of(service: SearchService) -> models.GalleryFacts:
+    """The gallery that is searched."""
+    gallery = service.gallery
+    manifest = gallery.manifest
+    return models.GalleryFacts(
+        photos=gallery.count,
+        labels=gallery.labels,
+        index=manifest.index.kind,
+        model=manifest.model_name,
+        dimension=manifest.dimension,
+        crop=service.embedder.model.manifest.preprocess.crop,
+        attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
+    )
+
+
+def attribute_of(service: SearchService, name: str) -> models.Attribute:
+    """An attribute that has just been declared."""
+    gallery = service.gallery
+    gallery.follow()  # what is known of a gallery on Milvus may be a second old
+    columns = {one.name: one for one in gallery.columns()}
+    return models.Attribute(**asdict(columns[attribute_name(name)]))
+
+
+def url(public_url: str, path: str) -> str:
+    """Below `public_url`, or relative to this server; never made from what the client sent."""
+    return public_url.rstrip("/") + path

@@ -1,0 +1,55 @@
+"""What routes need and the application opens once: settings, the gallery's service, queues."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from deepfood.config import Settings
+from deepfood.serve.api.url_fetcher import Fetcher
+from deepfood.serve.current import Current
+from deepfood.serve.edge.drain import Drain
+from deepfood.serve.edge.guard import max_body_bytes
+from deepfood.serve.edge.queue import WorkQueue
+from deepfood.serve.service import SearchService
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Lives from the application's start to its end.
+
+    `searching` runs what decodes, embeds or searches; `explaining` makes heat maps; `reading` only
+    reads the gallery; `writing` changes it.
+    """
+
+    settings: Settings
+    current: Current
+    fetcher: Fetcher
+    drain: Drain
+    searching: WorkQueue
+    explaining: WorkQueue
+    reading: WorkQueue
+    writing: WorkQueue
+
+    @property
+    def service(self) -> SearchService:
+        """The service of the generation or release that is searched now."""
+        return self.current.service
+
+    @property
+    def public_url(self) -> str:
+        return self.settings.public_url
+
+    @property
+    def max_body_bytes(self) -> int:
+        return max_body_bytes(self.settings)
+
+
+async def resources_of(request: Request) -> Resources:
+    """What the application's lifespan made."""
+    resources: Resources = request.state.resources
+    return resources
+
+
+#: As a parameter's type, it gives a route the Resources.
+ResourcesDep = Annotated[Resources, Depends(resources_of)]

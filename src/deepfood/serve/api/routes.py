@@ -1,0 +1,159 @@
+"""The routes that read: search, photos, the gallery's facts, health, and the page."""
+
+import logging
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from deepfood.errors import DeepfoodError
+from deepfood.serve import STATIC
+from deepfood.serve.api.parsing import read_original_form, read_question
+from deepfood.serve.api.presenting import facts_of, gallery_of, photo_of, result_of, url
+from deepfood.serve.api.problems import PROBLEMS
+from deepfood.serve.api.requests import SEARCH_FORM, PhotoId, SearchRequest, accepts
+from deepfood.serve.api.resources import ResourcesDep
+from deepfood.serve.api.responses import ReadyOut, UrlsOut
+from deepfood.serve.edge.queue import unavailable
+from deepfood.serve.question import Question
+from deepfood_client.models import GalleryFacts, Photo, PhotoFacts, SearchResult
+
+_log = logging.getLogger(__name__)
+
+#: Photos and thumbnails are named by their content, so a copy never goes stale.
+_FOREVER = "public, max-age=31536000, immutable"
+
+_PICTURE_HEADERS = {
+    "Cache-Control": _FOREVER,
+    # Browsers show a bare picture in a page of their own, with inline styles.
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; sandbox",
+}
+
+_ORIGINAL_FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "description": "a data URL"}},
+}
+
+router = APIRouter()
+
+
+@router.post(
+    "/api/v1/search",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(
+        {
+            "multipart/form-data": SEARCH_FORM,
+            "application/json": SearchRequest.model_json_schema(),
+        }
+    ),
+)
+async def search(request: Request, resources: ResourcesDep) -> SearchResult:
+    """Find the photos most like those sent, or more like some of the gallery."""
+    question = await read_question(request, resources.max_body_bytes, resources.fetcher)
+    result = await resources.searching.run(request, resources.service.search, question)
+    return result_of(result, resources.public_url)
+
+
+@router.post(
+    "/search",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts({"application/x-www-form-urlencoded": _ORIGINAL_FORM}),
+)
+async def search_as_the_original(request: Request, resources: ResourcesDep) -> UrlsOut:
+    """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
+    data = await read_original_form(request, resources.max_body_bytes)
+    question = Question(photos=(data,))
+    result = await resources.searching.run(request, resources.service.search, question)
+    return UrlsOut(
+        urls=[url(resources.public_url, f"/photos/{hit.photo.id}") for hit in result.hits]
+    )
+
+
+@router.get("/api/v1/gallery", tags=["gallery"])
+async def gallery(request: Request, resources: ResourcesDep) -> GalleryFacts:
+    """What is searched here."""
+    return await resources.reading.run(request, gallery_of, resources.service)
+
+
+@router.get("/api/v1/samples", tags=["gallery"])
+async def samples(
+    request: Request,
+    resources: ResourcesDep,
+    k: Annotated[int, Query(ge=1, le=48)] = 12,
+    seed: int | None = None,
+) -> list[Photo]:
+    """Photos of the gallery drawn at random, to start from."""
+    seed = secrets.randbits(32) if seed is None else seed
+    drawn = await resources.reading.run(request, resources.service.gallery.sample, k, seed)
+    return [photo_of(photo, resources.public_url) for photo in drawn]
+
+
+@router.get("/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]})
+async def photo_facts(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> PhotoFacts:
+    """What the gallery says of one photo."""
+    return await resources.reading.run(
+        request, facts_of, resources.service, photo_id, resources.public_url
+    )
+
+
+@router.get(
+    "/photos/{id}", tags=["gallery"], response_class=Response, responses={404: PROBLEMS[404]}
+)
+async def photo_file(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> Response:
+    """The photo as it was indexed, byte for byte."""
+    service = resources.service
+    if link := await resources.reading.run(request, service.link, photo_id):
+        # The redirect is cached for half the time that its address is valid.
+        kept_s = int(resources.settings.presigned_s / 2)
+        return RedirectResponse(link, headers={"Cache-Control": f"private, max-age={kept_s}"})
+    photo, data = await resources.reading.run(request, service.photo, photo_id)
+    return Response(data, media_type=photo.media_type, headers=_PICTURE_HEADERS)
+
+
+@router.get(
+    "/thumbnails/{id}",
+    tags=["gallery"],
+    response_class=Response,
+    responses={404: PROBLEMS[404]},
+)
+async def photo_thumbnail(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> Response:
+    """A small JPEG of the photo."""
+    data = await resources.reading.run(request, resources.service.thumbnail, photo_id)
+    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+
+
+@router.get("/healthz", tags=["operation"])
+async def healthz() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["operation"], responses={503: PROBLEMS[503]})
+async def readyz(resources: ResourcesDep) -> ReadyOut:
+    """The gallery is open and can be searched; before that, nothing answers here.
+
+    503 while it cannot be read, and once the process was told to end, while it still answers
+    (`drain_s`).
+    """
+    if resources.drain.under_way:
+        raise unavailable("the service is ending")
+    try:
+        return ReadyOut(photos=resources.service.gallery.count)
+    except DeepfoodError as error:
+        _log.error("not ready: %s", error)
+        raise unavailable("the gallery cannot be read") from error
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> FileResponse:
+    return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,99 @@
+"""The answer to a request that failed: problem details (RFC 9457), or a page for people."""
+
+import html
+import logging
+from http import HTTPStatus
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deepfood.serve import STATIC
+from deepfood.serve.telemetry.logs import request_id
+from deepfood.serve.telemetry.metrics import ERRORS
+
+PROBLEM_JSON = "application/problem+json"
+#: Says nothing of what went wrong: that may name paths of this machine.
+FAULT = "the service has a fault; its log says more"
+
+_PAGE = (STATIC / "error.html").read_text(encoding="utf-8")
+
+_log = logging.getLogger("deepfood.request")
+
+
+class Problem(BaseModel):
+    """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`.
+
+    `field` is what of the request is at fault, where that is known, and `position` the character
+    in it, counted from 1.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    field: str | None = None
+    position: int | None = None
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    field: str | None = None,
+    position: int | None = None,
+) -> Response:
+    """The answer to a request that failed: a page where the client asks for one, else JSON."""
+    title = HTTPStatus(status).phrase
+    if wants_page(request.headers.get("accept", ""), request.url.path):
+        page = _PAGE.replace("{{title}}", html.escape(title)).replace(
+            "{{detail}}", html.escape(detail)
+        )
+        return HTMLResponse(page, status)
+    body = Problem(
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=request_id.get(),
+        field=field,
+        position=position,
+    )
+    return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
+
+
+def wants_page(accept: str, path: str) -> bool:
+    """Whether a client that sends this Accept header shows the answer in a browser."""
+    return "text/html" in accept and not path.startswith("/api/")
+
+
+class AnswerUnexpected:
+    """ASGI middleware that logs an exception which nothing handled, and answers 500.
+
+    An answer that has begun cannot be replaced. Its exception goes on to uvicorn, which logs it
+    and closes the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Exception:
+            if begun:
+                raise
+            ERRORS.labels("unexpected").inc()
+            _log.exception("unexpected error")
+            await problem(Request(scope), 500, FAULT)(scope, receive, send)
