@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetError
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import BuildReport
 from deepfood.index import IndexSpec
 from deepfood.local import Gallery, build_gallery, gallery_model
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import GalleryManifest
+from deepfood.local.store import Store
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_pixels
 from plates import LIMITS, build, jpeg, plate, sha256, tiny_embedder, write_photos
@@ -431,3 +434,22 @@ def test_photos_that_are_mended_are_read_after_a_build_that_had_none(
     report = build(photos, tmp_path / "gallery", embedder)
     assert report.count == 2
     assert [one.file for one in report.skipped] == ["2.jpg"]
+
+
+def test_a_build_reads_the_rows_of_the_living_gallery_once(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 4), tmp_path / "gallery"
+    build(photos, out, embedder)
+    read: list[str] = []
+    sound_rows = Store.sound_rows
+
+    def counted(store: Store) -> Iterator[tuple[int, Photo]]:
+        read.append(store.folder.name)
+        return sound_rows(store)
+
+    monkeypatch.setattr(Store, "sound_rows", counted)
+    assert build(photos, out, embedder).up_to_date
+    write_photos(photos, 1, start=10)
+    assert build(photos, out, embedder).embedded == 1
+    assert read.count("generation-000001") == 2

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import QueryError
-from deepfood.gallery.cursor import MOST_SEEN, Cursor, asked, page
+from deepfood.gallery.cursor import MOST_SEEN, Cursor, page, query_digest
 from deepfood.gallery.queries import combine, diversify, group
 
 Vectors = npt.NDArray[np.float32]
@@ -110,16 +110,16 @@ def test_pages_neither_overlap_nor_skip_while_photos_come_and_go(data: st.DataOb
 
 def test_cursors_are_refused_with_another_question_or_when_altered() -> None:
     query = units(1)[0]
-    text = Cursor(1, 100, 0.5, 7, 9).text(asked(query, "price < 12"))
-    assert Cursor.parse(text, asked(query, "price < 12"), 1).row == 7
+    text = Cursor(1, 100, 0.5, 7, 9).text(query_digest(query, "price < 12"))
+    assert Cursor.parse(text, query_digest(query, "price < 12"), 1).row == 7
     for key, generation, given_text, said in (
-        (asked(query, "price < 13"), 1, text, "another search"),
-        (asked(units(1, seed=1)[0], "price < 12"), 1, text, "another search"),
-        (asked(query, "price < 12"), 2, text, "built anew"),
-        (asked(query, "price < 12"), 1, text.swapcase(), "another search"),
-        (asked(query, "price < 12"), 1, "é", "is no cursor"),
-        (asked(query, "price < 12"), 1, "", "is no cursor"),
-        (asked(query, "price < 12"), 1, text[:12], "is no cursor"),
+        (query_digest(query, "price < 13"), 1, text, "another search"),
+        (query_digest(units(1, seed=1)[0], "price < 12"), 1, text, "another search"),
+        (query_digest(query, "price < 12"), 2, text, "built anew"),
+        (query_digest(query, "price < 12"), 1, text.swapcase(), "another search"),
+        (query_digest(query, "price < 12"), 1, "é", "is no cursor"),
+        (query_digest(query, "price < 12"), 1, "", "is no cursor"),
+        (query_digest(query, "price < 12"), 1, text[:12], "is no cursor"),
     ):
         with pytest.raises(QueryError, match=said):
             Cursor.parse(given_text, key, generation)

@@ -1,4 +1,4 @@
-"""What an engine does for one gallery: open it, change it, build it, renew it, look after it."""
+"""The protocol of an engine: open, change, build, renew and maintain one gallery."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +25,8 @@ from deepfood.model import Model
 class Beside:
     """A gallery, and what `reembed` has embedded of it so far with another Model.
 
-    Ids of photos; vectors, float32 [n, dimension]; and of each photo its row in them, int64 [ids].
+    `ids` of photos, `vectors` float32 [n, dimension], and the row of each photo in them, int64
+    [ids].
     """
 
     gallery: SearchedGallery
@@ -36,7 +37,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class ForAll:
-    """What is set for all photos that are added at once, above what their tables say."""
+    """Texts and attributes for all photos of one `add`. They take precedence over tables."""
 
     label: str | None = None
     name: str | None = None
@@ -44,37 +45,37 @@ class ForAll:
 
 
 class Engine(Protocol):
-    """The gallery at one place, with the settings of its user. `engine_at` gives it.
+    """The gallery at one place, with the settings of its user: see `engine_at`.
 
-    Every method raises an ArtifactError (missing, corrupt, busy, of a newer format) where the
-    gallery is not as it should be, and EngineError, StorageError or DiskFullError where what holds
-    it fails. What a gallery cannot do where it is, raises SettingError.
+    Every method raises an ArtifactError where the gallery is missing, corrupt, busy or of a newer
+    format, and EngineError, StorageError or DiskFullError where its storage fails. A method that
+    the place does not support raises SettingError.
     """
 
     def open(self) -> tuple[SearchedGallery, Model]:
-        """To search, with the Model for its queries: its own copy, or the one in the settings."""
+        """Open to search, with the Model for queries: its own copy, or the one in the settings."""
 
     def open_to_read(self) -> SearchedGallery:
-        """To read only, without a Model."""
+        """Open to read, without a Model."""
 
     def own_model(self) -> Model:
-        """The Model that the gallery was made with, whichever the settings name."""
+        """The Model that the gallery was made with, whatever the settings name."""
 
     def writer(
         self, model: Model | None = None, *, wait_s: float = 0, by: str = ""
     ) -> AbstractContextManager[ChangedGallery]:
-        """Who changes it. `model` made the vectors of photos to be added; `by` is for the journal.
+        """Open to change. `model` made the vectors of photos to add; `by` is for the journal.
 
-        Raises ArtifactBusyError where another is still writing after `wait_s` seconds.
+        Raises ArtifactBusyError where another writer is still active after `wait_s` seconds.
         """
 
     def history(self, photo: str | None = None) -> Iterator[Event]:
-        """Every change, or those of one photo by its id. Raises QueryError."""
+        """All changes, or those of one photo by its id. Raises QueryError."""
 
     def build(
         self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
     ) -> BuildReport[Any]:
-        """Make a gallery of `source`, or bring it up to date; with the Model that it has."""
+        """Make a gallery of `source`, or update it with the Model that it has."""
 
     def add(
         self,
@@ -89,7 +90,7 @@ class Engine(Protocol):
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
     ) -> Table[int] | Table[str]:
-        """Set attributes from a table, which is checked before any is written."""
+        """Set attributes from a table, which is checked before any value is written."""
 
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         """Calibrate on photos that the gallery does not hold. Raises DatasetError."""
@@ -102,13 +103,13 @@ class Engine(Protocol):
         swap: bool = True,
         quiet: bool = False,
     ) -> RenewReport[Any]:
-        """Embed all photos with another Model, and, with `swap`, make the result the gallery."""
+        """Embed all photos with another Model. `swap` then makes the result the gallery."""
 
     def beside(self, model: Model) -> AbstractContextManager[Beside]:
-        """What `reembed` has embedded so far with `model`, beside the gallery."""
+        """What `reembed` has embedded so far with `model`, and the gallery."""
 
     def rollback(self, *, drop_unreadable: bool = False, quiet: bool = False) -> RenewReport[Any]:
-        """Make the generation before the gallery again, with all that was changed by hand since."""
+        """Return to the generation before, with all manual edits made since."""
 
     def forget_before(self) -> None:
         """Delete the generation before. Raises ArtifactMissingError where there is none."""
@@ -117,13 +118,13 @@ class Engine(Protocol):
         """Free the space of removed photos."""
 
     def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """What a server does by itself now and then, while it searches: index, holes, journal."""
+        """Maintenance by a running server: index the tail, drop holes, write a checkpoint."""
 
     def describe(self) -> dict[str, Any]:
-        """The facts of the gallery, ready for JSON."""
+        """The facts about the gallery, ready for JSON."""
 
     def problems(self, *, quiet: bool = False) -> Iterator[str]:
         """Every fault, a line each."""
 
     def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
-        """Mend what can be mended: what was done, and what is still wrong, a line each."""
+        """Repair. Returns what was done and the remaining faults, a line each."""

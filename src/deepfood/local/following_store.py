@@ -58,7 +58,7 @@ class FollowingStore(GrowingStore):
             work.state = work.state._replace(head=fold.head)
 
     def _define(self, definitions: Mapping[str, Definition]) -> None:
-        """Declare these attributes and drop all absent."""
+        """Declare these attributes, and drop all others."""
         for name, before in self.attributes.declared().items():
             # One that was dropped and declared again is another one: no photo has a value of it.
             now = definitions.get(name)
