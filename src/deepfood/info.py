@@ -71,10 +71,14 @@ def _gone(folder: Path, now: GalleryManifest, store: Store) -> list[str]:
 
 def _describe_on_milvus(place: Path) -> dict[str, Any]:
     with open_on_milvus(place, load_settings()) as gallery:
-        about = gallery.manifest.model_dump(mode="json", exclude={"index", "model_name"})
+        about = gallery.manifest.model_dump(
+            mode="json", exclude={"index", "model_name", "revision"}
+        )
+        before = gallery.before()
         left_out = [asdict(one) for one in gallery.left_out()]
         return {
             **about,
+            "before": before and before.model_dump(mode="json", exclude={"revision"}),
             "model": gallery.manifest.model_name,
             "photos": gallery.count,
             "index": gallery.manifest.index.kind,
