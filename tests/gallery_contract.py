@@ -6,6 +6,7 @@ A test module that imports these tests gives the fixture `engine`.
 import json
 import os
 import secrets
+import shutil
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, redirect_stdout, suppress
@@ -36,7 +37,7 @@ from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine as DeepfoodEngine
 from deepfood.gallery.engine import ForAll
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.vote import VOTERS
@@ -66,7 +67,7 @@ class Engine:
 
 
 def new_photo(
-    engine: Engine, number: int, embedder: Embedder | None = None, **said: object
+    engine: "Engine | Own", number: int, embedder: Embedder | None = None, **said: object
 ) -> EmbeddedPhoto:
     data = samples.photo(90, 80, number)
     one = embed_photo(data, PhotoFile(f"new-{number}.jpg"), embedder or engine.embedder)
@@ -560,6 +561,9 @@ class Own:
     def open(self) -> SearchedGallery:
         return self.at.open()[0]
 
+    def problems(self) -> list[str]:
+        return list(self.at.problems(quiet=True))
+
 
 @pytest.fixture
 def own(engine: Engine, tmp_path: Path) -> Own:
@@ -859,7 +863,7 @@ def said(engine: "Engine | Own") -> dict[str, Any]:
         }
 
 
-def check_made_with(engine: Engine, embedder: Embedder) -> None:
+def check_made_with(engine: "Engine | Own", embedder: Embedder) -> None:
     """It is whole, and each photo has this Model's vector, by which one is found."""
     assert engine.problems() == []
     gallery, model = engine.at.open()
@@ -993,6 +997,127 @@ def test_going_back_can_be_forgotten(engine: Engine) -> None:
         with pytest.raises(ArtifactMissingError, match="no generation before"):
             refused()
     check_made_with(engine, engine.embedder)
+
+
+def test_a_build_is_undone_and_done_again_with_all_that_is_said_since(
+    own: Own, tmp_path: Path
+) -> None:
+    """Files are gone, new, renamed, of another label and touched; hands change some of each."""
+    photos = sorted((photo for photo, _ in said(own).values()), key=lambda one: one.file)
+    gone, renamed, moved, touched, edited, removed, *_ = photos[1:]
+    with own.writing() as writer:
+        writer.declare({"price": Definition("number")})
+        writer.update(edited.id, label="by hand", attributes={"price": 1})
+        writer.update(gone.id, attributes={"price": 2})
+    before, root = said(own), tmp_path / "as before"
+    shutil.copytree(own.photos, root)
+    path_of(own, gone).unlink()
+    path_of(own, renamed).rename(path_of(own, renamed).with_name("renamed.jpg"))
+    other = next(one for one in photos if one.label != moved.label)
+    path_of(own, moved).rename(path_of(own, other).with_name("moved.jpg"))
+    os.utime(path_of(own, touched), ns=(1, 10**18))
+    (own.photos / "new.jpg").write_bytes(samples.photo(70, 70, 940))
+    (own.photos / "broken.jpg").write_bytes(b"no photo")
+    assert len(own.build().gone) == 1
+    after = said(own)
+    assert (len(after), gone.id in after) == (12, False)
+    (new,) = after.keys() - before.keys()
+    assert after[moved.id][0].label == other.label
+
+    added = new_photo(own, 941, price=7)
+    with own.writing() as writer:
+        writer.update(moved.id, attributes={"price": 3})
+        writer.update(edited.id, label="since")
+        writer.update(new, label="new by hand")
+        writer.remove([removed.id])
+        writer.add([added])
+    after = said(own)
+    back = own.at.rollback(quiet=True)
+    assert (back.count, back.swapped) == (12, True)
+    now = said(own)
+    assert now.pop(added.photo.id) == after[added.photo.id]
+    assert now.keys() == before.keys() - {removed.id}
+    assert now[gone.id] == before[gone.id]
+    assert now[moved.id] == (before[moved.id][0], {"price": 3})
+    assert now[edited.id] == after[edited.id]
+    for one in now.keys() - {gone.id, moved.id, edited.id}:
+        assert now[one] == before[one]
+    assert [one["file"] for one in left_out(own)] == []
+
+    with own.writing() as writer:
+        writer.update(gone.id, label="of one that is gone")
+    own.at.rollback(quiet=True)
+    assert said(own) == after
+    assert [one["file"] for one in left_out(own)] == ["broken.jpg"]
+    assert not list(own.at.problems(quiet=True))
+    # Back for good: the files are as they were, and nothing is to be done.
+    own.at.rollback(quiet=True)
+    assert said(own)[gone.id][0].label == "of one that is gone"
+    shutil.rmtree(own.photos)
+    shutil.copytree(root, own.photos)
+    assert not list(own.at.problems(quiet=True))
+    assert own.build().embedded == 0
+    own.at.forget_before()
+    for refused in (own.at.rollback, own.at.forget_before):
+        with pytest.raises(ArtifactMissingError, match="no generation before"):
+            refused()
+
+
+def left_out(own: Own) -> list[dict[str, Any]]:
+    """Files that the gallery could not use, but for photos that were removed."""
+    found = own.at.describe()["left_out"]
+    return [one for one in found if one["reason"] != REMOVED]
+
+
+def test_what_is_said_of_a_photo_that_a_rollback_takes_out_counts_when_it_is_back(
+    own: Own,
+) -> None:
+    data = samples.photo(70, 70, 942)
+    (own.photos / "new.jpg").write_bytes(data)
+    own.build()
+    one = embed_photo(data, PhotoFile("again.jpg"), own.embedder)
+    with own.writing() as writer:
+        writer.update(one.photo.id, label="by hand")
+    own.at.rollback(quiet=True)
+    assert one.photo.id not in said(own)
+    with own.writing() as writer:
+        assert writer.add([one]) == ["added"]
+    assert said(own)[one.photo.id][0].label == "by hand"
+
+
+def test_a_rollback_undoes_the_newest_of_a_change_of_model_and_a_build(
+    own: Own, other: Embedder
+) -> None:
+    own = replace(own, settings=own.settings.model_copy(update={"model": None}))
+    first = said(own)
+    own.at.reembed(other, quiet=True)
+    (own.photos / "new.jpg").write_bytes(samples.photo(70, 70, 943))
+    settings = own.settings.model_copy(update={"model": other.model.folder})
+    engine_at(own.place, settings).build(list_photos(own.photos), quiet=True)
+    second = said(own)
+    assert len(second) == len(first) + 1
+    for wanted in (first, second, first):
+        own.at.rollback(quiet=True)
+        assert said(own) == wanted
+        check_made_with(own, other)
+        assert own.at.describe()["before"]["model_fingerprint"] == other.model.fingerprint
+    own.at.reembed(own.embedder, quiet=True)
+    check_made_with(own, own.embedder)
+    for embedder in (other, own.embedder):
+        own.at.rollback(quiet=True)
+        assert said(own) == first
+        check_made_with(own, embedder)
+
+
+def test_a_gallery_of_other_photos_is_undone(own: Own, tmp_path: Path) -> None:
+    now, instead = said(own), write_dishes(tmp_path / "instead", 2, start=300)
+    other = Own(own.place, instead, own.settings, own.embedder)
+    report = other.build(replace=True)
+    assert (report.count, len(report.gone)) == (8, 12)
+    own.at.rollback(quiet=True)
+    assert said(own) == now
+    check_made_with(own, own.embedder)
+    assert own.build().up_to_date
 
 
 def test_a_reader_of_the_generation_before_goes_on(engine: Engine, other: Embedder) -> None:

@@ -187,6 +187,66 @@ def test_generations_before_the_last_but_one_are_dropped(
     check_made_with(engine, models[0])
 
 
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Ends work instead of one of its writes to Milvus, by number; 0 lets all go on."""
+    left = [0]
+    ask = Connection.ask
+
+    def killed(self: Connection, verb: str, **arguments: Any) -> Any:
+        if verb in {"upsert", "delete", "create_collection", "drop_collection"}:
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+        return ask(self, verb, **arguments)
+
+    monkeypatch.setattr(Connection, "ask", killed)
+
+    def set_to(number: int) -> None:
+        left[0] = number
+
+    return set_to
+
+
+def test_the_way_back_is_there_wherever_a_build_or_rollback_is_killed(
+    new_gallery: Engine, killed_at: Callable[[int], None]
+) -> None:
+    """It is as if what was killed had not begun, or had ended."""
+    engine = new_gallery
+    new, newer = engine.photos / "new.jpg", engine.photos / "newer.jpg"
+    before = said(engine)
+    new.write_bytes(samples.photo(70, 70, 950))
+    engine.build()
+    first = said(engine)
+    gone = next(photo for photo, _ in first.values() if photo.file != new.name)
+    newer.write_bytes(samples.photo(70, 70, 951))
+    (engine.photos / gone.file).unlink()
+    new.rename(engine.photos / "renamed.jpg")
+
+    def back() -> dict[str, Any]:
+        engine.at.rollback(quiet=True)
+        return said(engine)
+
+    for work in (engine.build, back):
+        kills, ended = 0, False
+        while not ended:
+            killed_at(3 * kills + 1)
+            try:
+                work()
+                ended = True
+            except KeyboardInterrupt:
+                kills += 1
+            killed_at(0)
+            found = back(), back()
+            if found != (before, first):
+                assert found[0] == first
+                before = found[1]
+                assert len(before.keys() - first.keys()) == 1
+                assert first.keys() - before.keys() == {gone.id}
+                assert back() == first
+        assert kills > 2
+
+
 def test_a_change_counts_only_in_the_generation_that_lives(
     new_gallery: Engine, tmp_path: Path
 ) -> None:

@@ -139,7 +139,8 @@ class MilvusLaw(RuleBasedStateMachine):
         else:
             report = self._build(self.kept)
         assert len(report.gone) == len(gone)
-        self.built = wanted
+        if not report.up_to_date:
+            self.built, self.before = wanted, self.built
 
     @rule(compared=st.booleans())
     def build_with_the_other_model(self, compared: bool) -> None:

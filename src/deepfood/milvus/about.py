@@ -73,8 +73,10 @@ class MilvusManifest(BaseModel):
     uncalibrated: str | None = None
     #: False until its first build has come to its end.
     whole: bool = False
-    #: The number of the generation that one can go back to.
+    #: The number of the generation that one can go back to, where another Model made this one.
     before: int | None = None
+    #: How often a build or a rollback has changed this generation in its place.
+    revision: Annotated[int, Field(ge=0)] = 0
 
     def check_model(self, model: Model, place: object) -> None:
         """Raise ModelMismatchError unless the gallery was made with this Model."""
@@ -121,12 +123,7 @@ class About:
 
     def create(self, settings: Settings) -> None:
         """Have the collection of texts, with as many replicas as photos have."""
-        ask, name = self._connection.ask, self.collection
-        if not ask("has_collection", collection_name=name):
-            ask("create_collection", collection_name=name, schema=about_schema(), num_shards=1)
-        if not ask("list_indexes", collection_name=name):
-            ask("create_index", collection_name=name, index_params=index_of(settings, "FLAT"))
-        self._connection.load(name)
+        self._connection.create(self.collection, about_schema(), index_of(settings, "FLAT"))
 
     def read(self, key: str, consistency: str = "Strong") -> str | None:
         """The newest text that is whole, or None."""

@@ -2,13 +2,13 @@
 
 Photos go to the engine in batches as they are embedded, so that a build that was stopped, or
 killed, goes on after the last batch. With the Model that the gallery has, the living generation is
-changed in its place; with another one a generation is filled beside it, and takes its place in one
-step. What people said of photos is in the journal, by content, and a build never decides it.
+changed in its place, and what it held before is kept; with another one a generation is filled
+beside it, and takes its place in one step. `rollback` goes back from either. What people said of
+photos is in the journal, by content, and a build never decides it.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
@@ -25,7 +25,11 @@ from deepfood.milvus.following_build import FollowingBuild, check_source
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import finish_index, generation_for, go_live, living
 from deepfood.milvus.renew import begun, renewal, take_over
+from deepfood.milvus.revision import Revision
+from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
+
+Report = BuildReport[MilvusManifest]
 
 
 def build_on_milvus(
@@ -37,55 +41,77 @@ def build_on_milvus(
     consent: Consent = NOTHING_ASKED,
     reading: Reading = read_photos,
     quiet: bool = False,
-) -> BuildReport[MilvusManifest]:
+) -> Report:
     """Make `address` a gallery of `source`; photos that are in it already are not embedded again.
 
     Raises DatasetError where no photo is usable, or photos would be lost without `consent`;
     ArtifactCorruptError where the journal is damaged, ArtifactBusyError where another process
-    changes its Model, and EngineError.
+    builds it or changes its Model, and EngineError.
     """
+    build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
     with contextlib.closing(Connection.strong(address, settings)) as connection:
         about = About(connection)
         about.create(settings)
-        living_one = living(connection)
-        if living_one is None:
-            root = str(source.root)
-            collection, _ = generation_for(connection, about, embedder.model, root, settings)
-            writer = MilvusWriter(connection, settings, collection=collection)
-        elif about.manifest(living_one).model_fingerprint != embedder.model.fingerprint:
-            build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
-            return _with_another_model(build, address, settings)
-        else:
-            collection = living_one
-            connection.load(collection)
-            writer = MilvusWriter(connection, settings, embedder.model)
-        if not writer.journal.is_there:
-            writer.journal.append("begin", {"format": 1})
-        gallery = MilvusGallery(connection, settings, collection)
-        if living_one:
-            check_source(gallery, source, consent)
-        build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
-        work = _follower(gallery, writer, gallery, embedder)
-        build.follow(work, gallery if living_one else None)
+        collection = living(connection)
+        if collection is None:
+            return _first(build, connection, settings)
+        if about.manifest(collection).model_fingerprint == embedder.model.fingerprint:
+            return _in_place(build, connection, settings)
+    return _with_another_model(build, address, settings)
+
+
+def _first(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
+    """Fill the first generation, which may have been begun, and make it the gallery."""
+    about, model, root = About(connection), build.embedder.model, str(build.source.root)
+    collection, _ = generation_for(connection, about, model, root, settings)
+    writer = MilvusWriter(connection, settings, collection=collection)
+    _begin_journal(writer)
+    gallery = MilvusGallery(connection, settings, collection)
+    work = _follower(gallery, writer, gallery, build.embedder)
+    build.follow(work, None)
+    work.catch_up_with_all()
+    gallery.note_left_out(build.choice.skipped)
+    made = calibrated(gallery, model, quiet=build.quiet)
+    manifest = writer.commit({"photos_root": root, "whole": True, **made})
+    go_live(connection, collection)
+    writer.journal.write_checkpoint_if_long(work.reading)
+    return build.report(manifest, gallery.count, up_to_date=False)
+
+
+def _in_place(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
+    """Have the living generation hold what the source has, with a way back."""
+    source, model = build.source, build.embedder.model
+    with HeldTurn.take(About(connection)) as turn:
+        gallery = MilvusGallery(connection, settings, living(connection))
+        connection.load(gallery.collection)
+        check_source(gallery, source, build.consent)
+        revision = Revision(gallery, turn, settings, model)
+        writer = revision.writer
+        _begin_journal(writer)
+        work = _follower(gallery, writer, gallery, build.embedder)
+        build.follow(work, gallery)
         work.catch_up_with_all()
-        now = gallery.follow()
-        left_out = build.choice.skipped
-        changed = build.changed or not now.whole or now.photos_root != str(source.root)
+        now, left_out = gallery.follow(), build.choice.skipped
+        changed = build.changed or revision.was_begun or now.photos_root != str(source.root)
+        if changed:
+            revision.begin()
         if left_out != gallery.left_out():
             gallery.note_left_out(left_out)
         if changed:
-            said: dict[str, Any] = {"photos_root": str(source.root), "whole": True}
-            said |= calibrated(gallery, embedder.model, quiet=quiet)
-            now = writer.steadily(lambda: writer.commit(said))
-            if living_one is None:
-                go_live(connection, collection)
+            made = calibrated(gallery, model, quiet=build.quiet)
+            now = revision.commit({"photos_root": str(source.root), **made})
         writer.journal.write_checkpoint_if_long(work.reading)
         return build.report(now, gallery.count, up_to_date=not changed)
 
 
+def _begin_journal(writer: MilvusWriter) -> None:
+    if not writer.journal.is_there:
+        writer.journal.append("begin", {"format": 1})
+
+
 def _with_another_model(
     build: FollowingBuild, address: MilvusAddress, settings: Settings
-) -> BuildReport[MilvusManifest]:
+) -> Report:
     """Fill a generation beside the living one with what the source has, and make it live."""
     embedder, root = build.embedder, str(build.source.root)
     with renewal(address, settings) as (turn, now):

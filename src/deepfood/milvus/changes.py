@@ -1,4 +1,4 @@
-"""What was changed in a generation, for another that has to catch up with it: ids of photos."""
+"""Ids of photos, noted in NAME_about: of those that were changed, or inserted, in a generation."""
 
 import time
 from collections.abc import Collection
@@ -10,15 +10,14 @@ _AT_ONCE = 10_000
 _CLOCKS_NS = 60 * 10**9
 
 
-class Changes:
-    """The ids noted for one generation's collection, in NAME_about."""
+class NotedIds:
+    """The ids that were noted under one key."""
 
-    def __init__(self, about: About, collection: str) -> None:
+    def __init__(self, about: About, key: str) -> None:
         self._about = about
-        self._key = f"{collection}/changed"
+        self._key = key
 
     def note(self, ids: Collection[str]) -> None:
-        """Before they are changed: a writer that is killed in between has noted too much."""
         every, version = list(ids), time.time_ns()
         for start in range(0, len(every), _AT_ONCE):
             self._about.put(
@@ -36,3 +35,11 @@ class Changes:
 
     def forget(self) -> None:
         self._about.forget(self._key)
+
+
+def changed_in(about: About, collection: str) -> NotedIds:
+    """The photos changed in a generation, for another that has to catch up with it.
+
+    They are noted before they are changed: a writer that is killed in between notes too much.
+    """
+    return NotedIds(about, f"{collection}/changed")

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import grpc
-from pymilvus import MilvusClient
+from pymilvus import CollectionSchema, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
+from pymilvus.milvus_client.index import IndexParams
 
 from deepfood.config import Settings
 from deepfood.errors import EngineError
@@ -23,6 +24,7 @@ _SLOW = {
     "create_collection",
     "create_index",
     "load_collection",
+    "release_collection",
     "drop_collection",
     "create_alias",
     "alter_alias",
@@ -133,6 +135,14 @@ class Connection:
             ) from error
         finally:
             iterator.close()
+
+    def create(self, collection: str, schema: CollectionSchema, index: IndexParams) -> None:
+        """Have a collection of one shard, with its index, loaded: what of it there is not yet."""
+        if not self.ask("has_collection", collection_name=collection):
+            self.ask("create_collection", collection_name=collection, schema=schema, num_shards=1)
+        if not self.ask("list_indexes", collection_name=collection):
+            self.ask("create_index", collection_name=collection, index_params=index)
+        self.load(collection)
 
     def load(self, collection: str) -> None:
         """Have the query nodes hold a collection; returns at once where they do.

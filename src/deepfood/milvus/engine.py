@@ -142,9 +142,13 @@ class MilvusEngine:
 
     def describe(self) -> dict[str, Any]:
         with self.open_to_read() as gallery:
-            about = gallery.manifest.model_dump(mode="json", exclude={"index", "model_name"})
+            about = gallery.manifest.model_dump(
+                mode="json", exclude={"index", "model_name", "revision"}
+            )
+            before = gallery.before()
             return {
                 **about,
+                "before": before and before.model_dump(mode="json", exclude={"revision"}),
                 "model": gallery.manifest.model_name,
                 "photos": gallery.count,
                 "index": gallery.manifest.index.kind,

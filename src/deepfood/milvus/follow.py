@@ -14,6 +14,8 @@ from deepfood.embed import Vector
 from deepfood.gallery.embedding import PASSES, Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
+from deepfood.milvus.absent import Absent
+from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.journal import MilvusJournal, Reading
 from deepfood.milvus.living_rows import LivingRows
@@ -123,6 +125,23 @@ class Follower:
             some = every[start : start + BATCH]
             self._writer.steadily(partial(self._write, some, rows))
 
+    def restore(self, images: BeforeImages) -> None:
+        """Have the rows that images show, which say what the journal says of their photos now.
+
+        Rows that were inserted since are deleted, but for those of photos that people added.
+        """
+        for some in images.batches():
+            self._writer.steadily(partial(self._put_back, some))
+        inserted = images.inserted()
+        for start in range(0, len(inserted), BATCH):
+            some_ids = inserted[start : start + BATCH]
+            self._writer.steadily(partial(self._take_out, some_ids))
+
+    def keep_what_is_said_of_others(self) -> None:
+        """Keep what people said of photos that have no row, for whoever adds one of them again."""
+        there = {str(row["sha256"]) for row in self.gallery.rows.every(["sha256"])}
+        Absent(self.gallery.about).replace(self.fold, there)
+
     def delete(self, ids: Sequence[str]) -> None:
         if ids:
             self._writer.steadily(partial(self._writer.delete, ids))
@@ -137,6 +156,23 @@ class Follower:
                 for one, row in now.items()
             ]
         )
+
+    def _put_back(self, images: Sequence[Row]) -> None:
+        now = self._writer.rows([row["id"] for row in images])
+        ready = []
+        for row in images:
+            if (say := told(photo_of(row), self.fold)) is not None:
+                there = now.get(row["id"])
+                # One that comes back is new to searches whose first page lacked it.
+                written_ns = there[WRITTEN] if there else time.time_ns()
+                ready.append(
+                    row_of(say[0], np.array(row["vector"], np.float32), say[1], written_ns)
+                )
+        self._writer.write(ready)
+
+    def _take_out(self, ids: Sequence[str]) -> None:
+        rows = self._writer.rows(ids).values()
+        self._writer.delete([row["id"] for row in rows if self.fold[row["sha256"]].added is None])
 
     def _declare(self) -> None:
         # Before any value: one of safety never passes a filter as if it were another.

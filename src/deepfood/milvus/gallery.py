@@ -26,11 +26,12 @@ from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.expressions import known
 from deepfood.milvus.fetched import HeldVectors, Neighbours
 from deepfood.milvus.find import find_in
-from deepfood.milvus.generations import begun_with, living
+from deepfood.milvus.generations import begun_with, collection_of, living
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import MOST, Rows, is_id
@@ -266,6 +267,22 @@ class MilvusGallery:
         """Say which files could not be used, or are removed: all of them."""
         said = json.dumps([asdict(one) for one in files])
         self._about.write(f"{self.collection}/left_out", said)
+
+    def before_images(self, revision: int) -> BeforeImages:
+        """Of this generation: what leads back from a revision to the one before."""
+        return BeforeImages(self._connection, self._about, self.collection, revision)
+
+    def before(self) -> MilvusManifest | None:
+        """The manifest that a rollback returns to, or None where there is none."""
+        now = self.manifest
+        state = self.before_images(now.revision).state()
+        if state is not None:
+            return state.manifest
+        return (
+            self._about.manifest(collection_of(self.address.name, now.before))
+            if now.before
+            else None
+        )
 
     @property
     def journal(self) -> MilvusJournal:

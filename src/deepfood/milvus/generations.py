@@ -10,7 +10,8 @@ from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
 from deepfood.milvus.about import About, MilvusManifest
-from deepfood.milvus.changes import Changes
+from deepfood.milvus.before_images import drop_images
+from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.model_copy import forget_model, keep_model
 from deepfood.milvus.schema import index_of, photo_schema
@@ -28,7 +29,7 @@ def generation_for(
     if begun := begun_with(connection, about, model):
         connection.load(begun)
         return begun, about.manifest(begun)
-    generation = max(_generations(connection, name), default=0) + 1
+    generation = max(generations_of(connection), default=0) + 1
     collection = collection_of(name, generation)
     manifest = MilvusManifest(
         generation=generation,
@@ -56,7 +57,7 @@ def generation_for(
 def begun_with(connection: Connection, about: About, model: Model) -> str | None:
     """The collection of the newest generation with this Model, or None."""
     name = connection.address.name
-    for generation in sorted(_generations(connection, name), reverse=True):
+    for generation in sorted(generations_of(connection), reverse=True):
         collection = collection_of(name, generation)
         try:
             manifest = about.manifest(collection)
@@ -112,7 +113,7 @@ def drop_others(connection: Connection, about: About, keep: Collection[int]) -> 
     """Drop generations and their Models, all but those with these numbers."""
     name = connection.address.name
     models, kept = set[str](), set[str]()
-    for generation in _generations(connection, name):
+    for generation in generations_of(connection):
         collection = collection_of(name, generation)
         try:
             fingerprint = about.manifest(collection, oldest=1).model_fingerprint
@@ -121,11 +122,22 @@ def drop_others(connection: Connection, about: About, keep: Collection[int]) -> 
         (kept if generation in keep else models).add(fingerprint)
         if generation not in keep:
             connection.ask("drop_collection", collection_name=collection)
-            Changes(about, collection).forget()
+            drop_images(connection, about, collection)
+            changed_in(about, collection).forget()
             for key in ("left_out", "manifest"):
                 about.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:
         forget_model(about, fingerprint)
+
+
+def generations_of(connection: Connection) -> list[int]:
+    """The numbers of all generations that there are."""
+    start = f"{connection.address.name}_g"
+    return [
+        int(one.removeprefix(start))
+        for one in connection.ask("list_collections")
+        if one.startswith(start) and one.removeprefix(start).isdecimal()
+    ]
 
 
 def collection_of(name: str, generation: int) -> str:
@@ -136,12 +148,3 @@ def _says_absent(error: BaseException | None) -> bool:
     # Milvus has a code for it; Milvus Lite has that of a collection that is not there.
     code = getattr(error, "code", None)
     return code == 1600 or (code == 100 and "alias" in str(error))
-
-
-def _generations(connection: Connection, name: str) -> list[int]:
-    start = f"{name}_g"
-    return [
-        int(one.removeprefix(start))
-        for one in connection.ask("list_collections")
-        if one.startswith(start) and one.removeprefix(start).isdecimal()
-    ]

@@ -16,12 +16,12 @@ from deepfood.gallery.fold import Fold, touched
 from deepfood.gallery.record import Kind, Record, user
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.changes import Changes
+from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.generations import living
 from deepfood.milvus.journal import MilvusJournal, Place
 from deepfood.milvus.photos import StoredPhotos
-from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.milvus.told import said_by, told
 from deepfood.milvus.turn import Turn
 from deepfood.milvus.written import BATCH, WrittenRows
@@ -29,8 +29,9 @@ from deepfood.model import Model
 
 T = TypeVar("T")
 
-WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
 _ASKED_EACH_S = 0.1
+#: Given the ids of rows, and the rows that they are of.
+BeforeChange = Callable[[Sequence[str], WrittenRows], None]
 #: How far apart records may be whose rows are written at the same time, clocks included.
 _TOGETHER_NS = 30 * 10**9
 
@@ -49,10 +50,12 @@ class LivingRows:
         model: Model | None = None,
         collection: str | None = None,
         by: str = "",
+        before_change: BeforeChange | None = None,
     ) -> None:
         """`collection` is a generation that does not live yet, in which nobody else writes.
 
         `by` is who the journal names for each change, the system's user where it is empty.
+        `before_change` is called before rows of the living generation are written or deleted.
         """
         self._connection = connection
         self._settings = settings
@@ -60,6 +63,7 @@ class LivingRows:
         self._about = About(connection)
         self.journal = MilvusJournal(self._about, by or user())
         self._alone = collection
+        self._before_change = before_change
         self.manifest: MilvusManifest
         self._rows: WrittenRows
         self.stored: StoredPhotos
@@ -205,9 +209,11 @@ class LivingRows:
     def _touch(self, ids: Sequence[str]) -> None:
         if self._alone:
             return
+        if self._before_change and ids:
+            self._before_change(ids, self._rows)
         self._changed += ids
         if self._notes and ids:
-            Changes(self._about, self._rows.collection).note(ids)
+            changed_in(self._about, self._rows.collection).note(ids)
 
     def _living(self) -> str:
         collection = living(self._connection)

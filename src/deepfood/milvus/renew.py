@@ -3,7 +3,9 @@
 A Successor is filled while the gallery is searched and changed; what is finished stays when it is
 stopped or killed. At the end writers wait for as long as the last changes are taken over and the
 alias is moved. The generation before stays, with its Model, until the next one takes over: its
-photos are those that it had, and what people said since then comes from the journal.
+photos are those that it had, and what people said since then comes from the journal. A build with
+the gallery's own Model is undone in the living generation itself, by the before-images that it
+kept.
 """
 
 import contextlib
@@ -21,8 +23,9 @@ from deepfood.gallery.photo import Photo, Skipped, unreadable
 from deepfood.gallery.reports import RenewReport
 from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.calibrated import calibrated
-from deepfood.milvus.changes import Changes
+from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.follow import Follower
 from deepfood.milvus.gallery import MilvusGallery
@@ -34,6 +37,7 @@ from deepfood.milvus.generations import (
     go_live,
 )
 from deepfood.milvus.model_copy import fetch_model
+from deepfood.milvus.revision import OF_PHOTOS, Revision
 from deepfood.milvus.successor import Successor, lost_before
 from deepfood.milvus.told import columns_of
 from deepfood.milvus.turn import HeldTurn
@@ -108,39 +112,67 @@ def rollback_on_milvus(
     """As the local gallery's `rollback`. Raises what that does, and EngineError."""
     started = time.monotonic()
     with renewal(address, settings) as (turn, living):
-        about = living.about
-        collection = _before(living)
-        before = about.manifest(collection)
-        model = fetch_model(about, before.model_fingerprint, settings)
-        living.connection.load(collection)
-
+        before = _before(living)
+        model = fetch_model(living.about, before.model_fingerprint, settings)
         embedder = functools.cache(lambda: open_embedder(model))  # most times nothing is embedded
 
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder())
 
-        gallery = MilvusGallery(living.connection, settings, collection)
-        writer = MilvusWriter(living.connection, settings, collection=collection)
-        work = Follower(gallery, writer, living.journal, vectors)
-        work.follow_everything()
-        lost = work.lost_now()
-        refuse_lost(address, lost, drop_unreadable=drop_unreadable)
-        kept = ("photos_root", "labels", "calibration", "uncalibrated")
-        done, lost = take_over(
-            turn,
-            living,
-            work,
-            {name: getattr(before, name) for name in kept},
-            drop_unreadable=drop_unreadable,
-            left_out=gallery.left_out(),
-        )
-        return _report(done, gallery.count, work.made, lost, started, swapped=True)
+        if before.generation == living.manifest.generation:
+            revision = Revision(living, turn, settings)
+            work = Follower(living, revision.writer, living.journal, vectors)
+            done, lost = _undo_build(revision, work, drop_unreadable=drop_unreadable)
+        else:
+            collection = collection_of(address.name, before.generation)
+            living.connection.load(collection)
+            gallery = MilvusGallery(living.connection, settings, collection)
+            writer = MilvusWriter(living.connection, settings, collection=collection)
+            work = Follower(gallery, writer, living.journal, vectors)
+            work.follow_everything()
+            refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
+            done, lost = take_over(
+                turn,
+                living,
+                work,
+                {name: getattr(before, name) for name in OF_PHOTOS},
+                drop_unreadable=drop_unreadable,
+                left_out=gallery.left_out(),
+            )
+        work.keep_what_is_said_of_others()
+        return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
+
+
+def _undo_build(
+    revision: Revision, work: Follower, *, drop_unreadable: bool
+) -> tuple[MilvusManifest, Lost]:
+    """Make a revision that holds what the one before the last build held; photos let go."""
+    gallery, settings = revision.gallery, revision.settings
+    work.follow_everything()
+    refuse_lost(gallery.place, work.lost_now(), drop_unreadable=drop_unreadable)
+    last = gallery.before_images(gallery.manifest.revision)
+    state = last.state()
+    assert state is not None
+    last.load(state.manifest.dimension, settings)
+    revision.begin()
+    # What a killed build has changed since, and then what the last one changed.
+    for images in (revision.images, last):
+        work.restore(images)
+    work.catch_up_with_all()
+    lost = work.lost_now()
+    refuse_lost(gallery.place, lost, drop_unreadable=drop_unreadable)
+    skipped = [*state.left_out, *(unreadable(photo) for photo, _ in lost)]
+    gallery.note_left_out(skipped)
+    return revision.commit({name: getattr(state.manifest, name) for name in OF_PHOTOS}), lost
 
 
 def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
     """Drop the generation before, and its Model. Raises ArtifactMissingError."""
     with renewal(address, settings) as (turn, living):
-        _before(living)
+        before = _before(living)
+        if before.generation == living.manifest.generation:
+            living.before_images(living.manifest.revision).drop()
+            return
         with turn.swapping():
             now = living.follow().model_copy(update={"before": None})
             living.about.write_manifest(living.collection, now)
@@ -195,7 +227,7 @@ def take_over(
         lost = work.lost_now()
         refuse_lost(living.place, lost, drop_unreadable=drop_unreadable)
         own, now = new.manifest, living.follow()
-        ours = ("generation", "dimension", "model_name", "model_fingerprint", "index")
+        ours = ("generation", "dimension", "model_name", "model_fingerprint", "index", "revision")
         changed = {name: getattr(own, name) for name in ours}
         changed |= {"columns": columns_of(work.fold), "whole": True, "before": now.generation}
         manifest = now.model_copy(update={**changed, **said})
@@ -204,9 +236,11 @@ def take_over(
         new.note_left_out(skipped)
         new.about.write_manifest(new.collection, manifest)
         new.rows.count()  # waits, as it must see the newest: searches that come then see all
+        drop_images(living.connection, living.about, new.collection)  # left by a kill
         turn.check()
         go_live(living.connection, new.collection)
-    Changes(living.about, living.collection).forget()
+    changed_in(living.about, living.collection).forget()
+    drop_images(living.connection, living.about, living.collection)
     drop_others(living.connection, living.about, {manifest.generation, now.generation})
     return manifest, lost
 
@@ -219,15 +253,14 @@ def still_left_out(work: Next, living: MilvusGallery) -> list[Skipped]:
     return [one for one in skipped if not lost_before([one]) & there]
 
 
-def _before(living: MilvusGallery) -> str:
-    """The collection of the generation before. Raises ArtifactMissingError."""
-    before = living.manifest.before
+def _before(living: MilvusGallery) -> MilvusManifest:
+    """The manifest to go back to. Raises ArtifactMissingError."""
+    before = living.before()
     if before is None:
         raise ArtifactMissingError(
-            f"{living.place} has no generation before: a build or reembed with another Model keeps "
-            "one, and a build with the same Model changes the gallery in its place"
+            f"{living.place} has no generation before: the next build or reembed keeps one"
         )
-    return collection_of(living.address.name, before)
+    return before
 
 
 def _report(

@@ -36,6 +36,7 @@ _PHOTO = {
 #: All of a row but its vector.
 PHOTO_ROW = ["id", *_PHOTO, "said"]
 WRITTEN = "written_ns"
+WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
 _TEXTS = ("label", "name")
 #: JSON by which filters find a photo; `said` holds label, name and attributes as they were given,
 #: and in `by_hand` which of the texts were set by hand.

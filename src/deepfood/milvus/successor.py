@@ -17,7 +17,7 @@ from deepfood.errors import EngineError
 from deepfood.gallery.embedding import Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import UNREADABLE, Photo, Skipped
-from deepfood.milvus.changes import Changes
+from deepfood.milvus.changes import changed_in
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
@@ -51,7 +51,7 @@ class Successor:
         self.lost: dict[str, tuple[Photo, str]] = {}
         self._theirs = WrittenRows(connection, living.collection)
         self._mine = WrittenRows(connection, collection)
-        self._noted = Changes(living.about, living.collection)
+        self._noted = changed_in(living.about, living.collection)
         self._seen: dict[str, int] = {}
         self._read_ns = 0
         self._vectors = vectors

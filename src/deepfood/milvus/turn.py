@@ -23,9 +23,9 @@ from typing import Literal, Self, cast
 from deepfood.errors import ArtifactBusyError, EngineError
 from deepfood.milvus.about import About
 
-Phase = Literal["filling", "swapping", "over"]
+Phase = Literal["filling", "building", "swapping", "over"]
 
-_ALIAS = re.compile(r"(.+)_turn_(filling|swapping|over)_([0-9a-f]{16})_([0-9]+)")
+_ALIAS = re.compile(r"(.+)_turn_(filling|building|swapping|over)_([0-9a-f]{16})_([0-9]+)")
 _LEASE_S, _AGAIN_S, _TRUSTED_S = 30.0, 5.0, 15.0
 
 
@@ -102,6 +102,14 @@ class HeldTurn:
             with contextlib.suppress(EngineError):  # then it ends by itself
                 if Turn.read(about).holder == held._holder:
                     held._say("over")
+
+    def build_in_place(self) -> None:
+        """Say that the living generation itself is changed: writers need note nothing.
+
+        Raises ArtifactBusyError where the turn is lost.
+        """
+        self.check()
+        self._say("building")
 
     @contextmanager
     def swapping(self) -> Iterator[None]:

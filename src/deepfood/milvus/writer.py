@@ -35,10 +35,11 @@ from deepfood.gallery.values import Value, attribute_name, folded
 from deepfood.milvus.about import Column
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.expressions import known
-from deepfood.milvus.living_rows import WHOLE_ROW, LivingRows
+from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.rows import is_id
 from deepfood.milvus.schema import (
     KEYS,
+    WHOLE_ROW,
     WRITTEN,
     attributes_of,
     key_name,
