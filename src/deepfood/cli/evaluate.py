@@ -36,10 +36,11 @@ def evaluate(
         typer.Option("--report", readable=False, help="Write a report to this folder, as HTML."),
     ] = None,
     compare: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
             "--compare",
-            readable=False,
+            metavar="GALLERY|MODEL",
+            parser=Place.parse,
             help="Compare with a second gallery of the same photos, or with another Model.",
         ),
     ] = None,

@@ -161,7 +161,7 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
 
-    def open_at(place: Path) -> SearchService:
+    def open_at(place: Path | str) -> SearchService:
         gallery, model = engine_at(place, settings).open()
         if before and before.embedder.model.fingerprint == model.fingerprint:
             embedder = before.embedder
@@ -175,4 +175,4 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
 
     if is_released(settings):
         return open_cached(settings.gallery, settings, open_at, quiet=True)
-    return open_at(Path(settings.gallery))
+    return open_at(settings.gallery)
