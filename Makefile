@@ -17,7 +17,7 @@ test: $(VENV)/.test
 	@scripts/install-browser
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-## The tests of a minute: no browser, no S3 server, no torch, and no deepfood in processes of its own
+## The quick tests: no browser, no S3 server, no torch, and no deepfood in processes of its own
 quick: $(VENV)/.test
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not browser and not s3 and not train and not slow" \
 		--ignore tests/train --ignore tests/milvus --ignore tests/deploy $(TESTS)

@@ -12,7 +12,7 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ def unit(rng: np.random.Generator, count: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def add(folder: Path, count: int, rng: np.random.Generator, number: "iter[int]") -> None:
+def add(folder: Path, count: int, rng: np.random.Generator, number: Iterator[int]) -> None:
     new = []
     for vector in unit(rng, count):
         data = f"bytes of photo {next(number)}".encode() * 1000

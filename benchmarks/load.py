@@ -84,6 +84,7 @@ class Connection:
     def __init__(self, port: int) -> None:
         self._port = port
         self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader
 
     async def ask(self, request: bytes, seen: Seen) -> float:
         """Seconds that the server wants to be left alone."""

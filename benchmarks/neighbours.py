@@ -265,7 +265,10 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
     yield _faiss("HNSW16,SQfp16", gallery, _EFS, lambda e: faiss.SearchParametersHNSW(efSearch=e))
     cells = 512 if count < 500_000 else 2048
     probes = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-    yield _faiss(f"IVF{cells},Flat", gallery, probes, lambda e: faiss.SearchParametersIVF(nprobe=e))
+    yield _faiss(
+        *(f"IVF{cells},Flat", gallery, probes),
+        lambda e: faiss.SearchParametersIVF(nprobe=e),  # type: ignore[call-arg]
+    )
 
 
 def _annoy(gallery: Vectors, trees: int) -> Contender:

@@ -269,6 +269,7 @@ def seen(kitchen: Kitchen, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return third, trained_copy(root / "all", kitchen.coarse, every, name="all")
 
 
+@pytest.mark.slow
 def test_photos_that_a_model_was_trained_on_are_left_out_of_comparisons(
     kitchen: Kitchen,
     evaluate: Evaluate,

@@ -340,6 +340,7 @@ def test_every_number_that_a_float_can_be_is_taken(text: str) -> None:
     assert Decimal(number_of(text)) == Decimal(float(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.from_regex(r"[+-]?[0-9]{0,30}\.?[0-9]{0,30}(e[+-]?[0-9]{1,4})?", fullmatch=True))
 def test_a_number_is_taken_as_it_stands_or_refused(text: str) -> None:

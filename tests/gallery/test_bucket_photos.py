@@ -195,6 +195,7 @@ def test_datasets_in_a_bucket_are_embedded_once(
     assert (second.embedded, len(second.files)) == (1, 6)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_mid_build(
     tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

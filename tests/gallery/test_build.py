@@ -243,6 +243,7 @@ def test_one_photo(tmp_path: Path, embedder: Embedder) -> None:
         assert len(gallery.search(embedder.embed(jpeg(5)), 9)) == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_photos_in_order_and_found(tmp_path: Path, embedder: Embedder) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
