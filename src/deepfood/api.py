@@ -34,7 +34,7 @@ from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
-    from deepfood.milvus.about import MilvusManifest
+    from deepfood.milvus.metadata import MilvusManifest
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
     from deepfood.train.recipe import Recipe

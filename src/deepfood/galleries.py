@@ -40,8 +40,8 @@ from deepfood.release.cached import cached
 from deepfood.release.shelf import is_release
 
 if TYPE_CHECKING:
-    from deepfood.milvus.about import MilvusManifest
     from deepfood.milvus.gallery import MilvusGallery
+    from deepfood.milvus.metadata import MilvusManifest
 
 
 def open_gallery(place: Path | str, settings: Settings) -> tuple["Gallery | MilvusGallery", Model]:
@@ -247,7 +247,7 @@ def _model_of(gallery: "MilvusGallery", settings: Settings) -> Model:
     if settings.model is not None:
         model = open_model(settings.model)
     else:
-        model = fetch_model(gallery.about, gallery.manifest.model_fingerprint, settings)
+        model = fetch_model(gallery.metadata, gallery.manifest.model_fingerprint, settings)
     gallery.check_model(model)
     return model
 

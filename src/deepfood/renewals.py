@@ -22,7 +22,7 @@ from deepfood.milvus.address import MilvusAddress, is_milvus
 from deepfood.model import Model
 
 if TYPE_CHECKING:
-    from deepfood.milvus.about import MilvusManifest
+    from deepfood.milvus.metadata import MilvusManifest
 
 
 def reembed(
