@@ -77,7 +77,7 @@ class Measured:
         """Have the query nodes that run share the gallery; with 2 replicas each has all of it."""
         client = MilvusClient(self.cluster.uri)
         with self.open("Strong") as gallery:
-            collections = (gallery.collection, gallery.about.collection)
+            collections = (gallery.collection, gallery.metadata.collection)
         for name in collections:
             client.release_collection(name)
             client.load_collection(name, replica_number=replicas, timeout=120)

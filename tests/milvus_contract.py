@@ -27,16 +27,16 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.fold import addition_of, edit_of, removal_of
 from deepfood.gallery.photo import Photo, edited
-from deepfood.milvus.about import About
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import living
 from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import photo_of, row_of
-from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import open_model
 from deepfood.place import Place
@@ -265,10 +265,10 @@ def test_a_change_counts_only_in_the_generation_that_lives(
                 made_in.append(writer.manifest.generation)
                 return change()
 
-            return steadily(again)
+            return in_stable_generation(again)
 
-        steadily = writer.steadily
-        writer.steadily = swapped_meanwhile  # type: ignore[method-assign]
+        in_stable_generation = writer.in_stable_generation
+        writer.in_stable_generation = swapped_meanwhile  # type: ignore[method-assign]
         writer.update(photo.id, label="late")
         assert made_in == [1, 1, 2]
     assert said(engine)[photo.id][0].label == "late"
@@ -285,7 +285,7 @@ def test_a_change_counts_only_in_the_generation_that_lives(
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            writer.steadily(killed)
+            writer.in_stable_generation(killed)
     now = said(engine)
     assert now[gone.id][0].label == gone.label
     assert any("not what the journal says" in line for line in engine.problems())
@@ -303,7 +303,7 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
     added = new_photo(engine, 905)
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
-        journal = MilvusJournal(About(connection), "killed")
+        journal = MilvusJournal(GalleryMetadata(connection), "killed")
         StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[attr-defined]
         journal.append("declare", {"attributes": {"weight": {"type": "number", "safety": False}}})
         journal.append("add", {"photos": [addition_of(added.photo, {"weight": 3})]})
@@ -363,8 +363,8 @@ def test_writers_wait_for_a_take_over(new_gallery: Engine) -> None:
     address, photo = MilvusAddress.parse(engine.place), engine.open().sample(1, 0)[0]
     impatient = engine.settings.model_copy(update={"milvus_timeout_s": 1.0})
     with closing(Connection(address, engine.settings)) as connection:
-        about = About(connection)
-        with HeldTurn.take(about) as turn, turn.swapping():
+        metadata = GalleryMetadata(connection)
+        with HeldLease.take(metadata) as lease, lease.swapping():
             with (
                 MilvusWriter.open(address, impatient) as writer,
                 pytest.raises(ArtifactBusyError, match="takes over"),
@@ -388,23 +388,25 @@ def test_one_next_generation_at_a_time(
     new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
-    monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 0.1)
+    monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.1)
     with closing(Connection(MilvusAddress.parse(engine.place), engine.settings)) as connection:
-        about = About(connection)
-        with HeldTurn.take(about):
+        metadata = GalleryMetadata(connection)
+        with HeldLease.take(metadata):
             for work in (
                 lambda: engine.at.reembed(other, quiet=True),
                 lambda: engine.at.rollback(quiet=True),
                 lambda: engine.at.forget_before(),
             ):
-                with pytest.raises(ArtifactBusyError, match="makes a next generation"):
+                with pytest.raises(
+                    ArtifactBusyError, match="is building this gallery or changing its Model"
+                ):
                     work()
-        # One that is not heard of any more is waited for, and has lost its turn.
-        monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 2)
-        monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 1000)
-        with HeldTurn.take(about) as silent:
-            monkeypatch.setattr("deepfood.milvus.turn._LEASE_S", 30)
-            monkeypatch.setattr("deepfood.milvus.turn._AGAIN_S", 5)
+        # One that is not heard of any more is waited for, and has lost its lease.
+        monkeypatch.setattr("deepfood.milvus.lease._LEASE_S", 2)
+        monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 1000)
+        with HeldLease.take(metadata) as silent:
+            monkeypatch.setattr("deepfood.milvus.lease._LEASE_S", 30)
+            monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 5)
             assert engine.at.reembed(other, quiet=True).swapped
             with pytest.raises(ArtifactBusyError, match="it goes on"):
                 silent.check()
@@ -416,7 +418,7 @@ def test_a_turn_that_was_cut_off_is_not_used(
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     with monkeypatch.context() as patch:
-        patch.setattr("deepfood.milvus.turn._TRUSTED_S", 0.0)
+        patch.setattr("deepfood.milvus.lease._TRUSTED_S", 0.0)
         with pytest.raises(ArtifactBusyError, match="the engine was away"):
             engine.at.reembed(other, quiet=True)
     check_made_with(engine, engine.embedder)

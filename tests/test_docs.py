@@ -12,7 +12,7 @@ from deepfood.artifacts import Manifest
 from deepfood.cli import app
 from deepfood.config import Settings
 from deepfood.local import GalleryManifest
-from deepfood.milvus.about import MilvusManifest
+from deepfood.milvus.metadata import MilvusManifest
 from deepfood.release.record import Release
 
 ROOT = Path(__file__).parents[1]

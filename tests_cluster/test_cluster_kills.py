@@ -20,7 +20,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.written import WrittenRows
+from deepfood.milvus.rows import WrittenRows
 from deepfood.model import open_model
 from deepfood.model.artifact import DEFAULT_MODEL
 from gallery_contract import Engine, new_photo

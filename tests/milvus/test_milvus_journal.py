@@ -16,11 +16,11 @@ from deepfood.gallery.fold import Fold, edits_to_json
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.journal import Journal
 from deepfood.milvus import journal as module
-from deepfood.milvus.about import About
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.metadata import GalleryMetadata
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
@@ -35,11 +35,11 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def about(uri: str) -> Iterator[About]:
+def metadata(uri: str) -> Iterator[GalleryMetadata]:
     settings = load_settings(milvus_timeout_s=60)
     address = MilvusAddress(uri, f"said_{secrets.token_hex(4)}")
     with closing(Connection(address, settings)) as connection:
-        made = About(connection)
+        made = GalleryMetadata(connection)
         made.create(settings)
         yield made
 
@@ -48,14 +48,16 @@ def edit(sha256: str, **what: Any) -> dict[str, Any]:
     return {"photos": [{"sha256": sha256, **what}]}
 
 
-def rows_of(about: About, key: str) -> list[dict[str, Any]]:
+def rows_of(metadata: GalleryMetadata, key: str) -> list[dict[str, Any]]:
     fields = ["id", "version", "part", "parts", "text"]
-    return sorted(about.rows(f'key == "{key}"', fields, "Strong"), key=lambda row: row["version"])
+    return sorted(
+        metadata.rows(f'key == "{key}"', fields, "Strong"), key=lambda row: row["version"]
+    )
 
 
-def write_row(about: About, key: str, row: dict[str, Any], **changed: Any) -> None:
+def write_row(metadata: GalleryMetadata, key: str, row: dict[str, Any], **changed: Any) -> None:
     row = {**row, **changed}
-    about.put([(row["id"], key, row["version"], row["part"], row["parts"], row["text"])])
+    metadata.put([(row["id"], key, row["version"], row["part"], row["parts"], row["text"])])
 
 
 def all_said(fold: Fold) -> dict[str, str]:
@@ -63,9 +65,9 @@ def all_said(fold: Fold) -> dict[str, str]:
 
 
 def test_records_of_all_writers_come_to_what_a_folders_come_to(
-    about: About, tmp_path: Path
+    metadata: GalleryMetadata, tmp_path: Path
 ) -> None:
-    local, writers = Journal(tmp_path), [MilvusJournal(about, name) for name in ("ann", "ben")]
+    local, writers = Journal(tmp_path), [MilvusJournal(metadata, name) for name in ("ann", "ben")]
     assert not writers[0].is_there
     declared = {"price": {"type": "number", "safety": False}}
     values = {A: {"price": 3}, C: {"price": 12.5}}
@@ -85,7 +87,7 @@ def test_records_of_all_writers_come_to_what_a_folders_come_to(
     for number, (do, what) in enumerate(every):
         writers[number % 2].append(do, what)
         local.append(do, "ann", what)
-    reader = MilvusJournal(about)
+    reader = MilvusJournal(metadata)
     fold = reader.read().fold
     assert all_said(fold) == all_said(fold_of(local))
     assert fold.definitions == fold_of(local).definitions
@@ -99,19 +101,19 @@ def test_records_of_all_writers_come_to_what_a_folders_come_to(
 
 
 def test_a_writer_whose_clock_is_behind_comes_later_all_the_same(
-    about: About, monkeypatch: pytest.MonkeyPatch
+    metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    MilvusJournal(about).append("update", edit(A, label="first"))
+    MilvusJournal(metadata).append("update", edit(A, label="first"))
     with monkeypatch.context() as patch:
         patch.setattr(module.time, "time_ns", lambda: 10**18)
-        MilvusJournal(about).append("update", edit(A, label="second"))
-    MilvusJournal(about).append("update", edit(A, label="third"))
-    labels = [one.what["photos"][0]["label"] for one in MilvusJournal(about).records()]
+        MilvusJournal(metadata).append("update", edit(A, label="second"))
+    MilvusJournal(metadata).append("update", edit(A, label="third"))
+    labels = [one.what["photos"][0]["label"] for one in MilvusJournal(metadata).records()]
     assert labels == ["first", "second", "third"]
 
 
-def test_news_are_what_an_earlier_reading_did_not_have(about: About) -> None:
-    one, other, reader = MilvusJournal(about), MilvusJournal(about), MilvusJournal(about)
+def test_news_are_what_an_earlier_reading_did_not_have(metadata: GalleryMetadata) -> None:
+    one, other, reader = MilvusJournal(metadata), MilvusJournal(metadata), MilvusJournal(metadata)
     one.append("update", edit(A, label="soup"))
     before = reader.read()
     assert before.news == {A}
@@ -123,26 +125,28 @@ def test_news_are_what_an_earlier_reading_did_not_have(about: About) -> None:
     assert reader.read(after).news == frozenset()
 
 
-def damage(about: About, kind: str) -> None:
+def damage(metadata: GalleryMetadata, kind: str) -> None:
     """Records 1 to 3 of one session are there, and 1 of another."""
-    records, heads = rows_of(about, "journal"), rows_of(about, "journal-head")
+    records, heads = rows_of(metadata, "journal"), rows_of(metadata, "journal-head")
     match kind:
         case "a record in between is gone":
-            about.delete([records[1]["id"]])
+            metadata.delete([records[1]["id"]])
         case "the newest record is gone":
-            about.delete([records[2]["id"]])
+            metadata.delete([records[2]["id"]])
         case "a whole session is gone":
-            about.delete([records[3]["id"]])
+            metadata.delete([records[3]["id"]])
         case "a letter is another":
-            write_row(about, "journal", records[0], text=records[0]["text"].replace("soup", "soap"))
+            write_row(
+                metadata, "journal", records[0], text=records[0]["text"].replace("soup", "soap")
+            )
         case "it is at another time":
-            write_row(about, "journal", records[0], version=records[3]["version"] + 1)
+            write_row(metadata, "journal", records[0], version=records[3]["version"] + 1)
         case "a part is gone":
-            write_row(about, "journal", records[1], parts=2)
+            write_row(metadata, "journal", records[1], parts=2)
         case "the head is another's":
-            write_row(about, "journal-head", heads[0], text=f"3 {'0' * 32}")
+            write_row(metadata, "journal-head", heads[0], text=f"3 {'0' * 32}")
         case "one is another":
-            write_row(about, "journal", records[2], text=records[1]["text"])
+            write_row(metadata, "journal", records[2], text=records[1]["text"])
 
 
 @pytest.mark.parametrize(
@@ -160,100 +164,104 @@ def damage(about: About, kind: str) -> None:
 )
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_damage_is_found(
-    about: About, kind: str, checkpoint: bool, monkeypatch: pytest.MonkeyPatch
+    metadata: GalleryMetadata, kind: str, checkpoint: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = MilvusJournal(about)
+    one = MilvusJournal(metadata)
     for label in ("soup", "stew", "pie"):
         one.append("update", edit(A, label=label))
-    MilvusJournal(about).append("update", edit(B, label="cake"))
+    MilvusJournal(metadata).append("update", edit(B, label="cake"))
     if checkpoint:
-        write_checkpoint(about, monkeypatch)
-    damage(about, kind)
+        write_checkpoint(metadata, monkeypatch)
+    damage(metadata, kind)
     with pytest.raises(ArtifactCorruptError, match=r"is missing or altered.*backup"):
-        list(MilvusJournal(about).records())
+        list(MilvusJournal(metadata).records())
     if not checkpoint:
         with pytest.raises(ArtifactCorruptError, match=r"is missing or altered.*backup"):
-            MilvusJournal(about).read()
+            MilvusJournal(metadata).read()
 
 
-def write_checkpoint(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_checkpoint(metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(module, "TAIL_RECORDS", 1)
         patch.setattr(module, "_SETTLED_NS", 0)
-        journal = MilvusJournal(about)
+        journal = MilvusJournal(metadata)
         journal.write_checkpoint_if_long(journal.read())
-    assert about.read_long("journal-checkpoint") is not None
+    assert metadata.read_long("journal-checkpoint") is not None
 
 
-def test_a_checkpoint_bounds_what_is_read(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = MilvusJournal(about), MilvusJournal(about)
+def test_a_checkpoint_bounds_what_is_read(
+    metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = MilvusJournal(metadata), MilvusJournal(metadata)
     for number in range(5):
         one.append("update", edit(A, label=f"soup {number}"))
         other.append("update", edit(B, attributes={"price": number}))
-    before = MilvusJournal(about).read()
-    write_checkpoint(about, monkeypatch)
-    reading = MilvusJournal(about).read()
+    before = MilvusJournal(metadata).read()
+    write_checkpoint(metadata, monkeypatch)
+    reading = MilvusJournal(metadata).read()
     assert (len(before.records), len(reading.records)) == (10, 0)
     assert all_said(reading.fold) == all_said(before.fold)
     # A session goes on, and its chain with it; a reading of before knows what is new.
     one.append("update", edit(C, label="pie"))
-    after = MilvusJournal(about).read()
+    after = MilvusJournal(metadata).read()
     assert len(after.records) == 1
     assert after.fold.head.number == 11
     assert all_said(after.fold) == {**all_said(before.fold), C: edits_to_json(after.fold[C])}
-    assert MilvusJournal(about).read(before).news == {C}
+    assert MilvusJournal(metadata).read(before).news == {C}
     # One that is damaged, or that a record came too late for, is passed over.
-    for row in rows_of(about, "journal-checkpoint"):
-        write_row(about, "journal-checkpoint", row, text="x" + row["text"][1:])
-    assert len(MilvusJournal(about).read().records) == 11
-    write_checkpoint(about, monkeypatch)
+    for row in rows_of(metadata, "journal-checkpoint"):
+        write_row(metadata, "journal-checkpoint", row, text="x" + row["text"][1:])
+    assert len(MilvusJournal(metadata).read().records) == 11
+    write_checkpoint(metadata, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(MilvusJournal, "_now", lambda _: 1)
-        MilvusJournal(about).append("update", edit(B, label="late"))
-    late = MilvusJournal(about).read()
+        MilvusJournal(metadata).append("update", edit(B, label="late"))
+    late = MilvusJournal(metadata).read()
     assert len(late.records) == 12
     assert late.fold[B].label == "late"
 
 
 def test_a_record_that_was_not_finished_is_none(
-    about: About, monkeypatch: pytest.MonkeyPatch
+    metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = MilvusJournal(about)
+    writer = MilvusJournal(metadata)
     writer.append("update", edit(A, label="soup"))
-    put = About.put
+    put = GalleryMetadata.put
 
-    def first_part_only(self: About, rows: Any) -> None:
+    def first_part_only(self: GalleryMetadata, rows: Any) -> None:
         put(self, list(rows)[:1])
         raise EngineError("the engine is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(About, "put", first_part_only)
+        patch.setattr(GalleryMetadata, "put", first_part_only)
         with pytest.raises(EngineError):
             writer.append("update", edit(A, name="x" * 150_000))
-    assert all_said(MilvusJournal(about).read().fold).keys() == {A}
+    assert all_said(MilvusJournal(metadata).read().fold).keys() == {A}
     writer.append("update", edit(B, label="stew"))
-    assert [one.number for one in MilvusJournal(about).records()] == [1, 2]
+    assert [one.number for one in MilvusJournal(metadata).records()] == [1, 2]
 
 
-def test_a_table_that_was_altered_is_not_believed(about: About) -> None:
-    writer = MilvusJournal(about)
+def test_a_table_that_was_altered_is_not_believed(metadata: GalleryMetadata) -> None:
+    writer = MilvusJournal(metadata)
     table = writer.write_table({A: {"price": 3}})
     declared = {"price": {"type": "number", "safety": False}}
     writer.append("import", {"table": table, "photos": 1, "attributes": declared})
     other = writer.write_table({A: {"price": 4}})
-    text = rows_of(about, f"journal-table/{other}")[0]["text"]
-    (row,) = rows_of(about, f"journal-table/{table}")
-    write_row(about, f"journal-table/{table}", row, text=text)
+    text = rows_of(metadata, f"journal-table/{other}")[0]["text"]
+    (row,) = rows_of(metadata, f"journal-table/{table}")
+    write_row(metadata, f"journal-table/{table}", row, text=text)
     with pytest.raises(ArtifactCorruptError, match="missing or altered"):
-        MilvusJournal(about).read()
+        MilvusJournal(metadata).read()
 
 
-def test_what_was_said_of_absent_photos_is_kept_for_who_adds_them(about: About) -> None:
-    writer = MilvusJournal(about)
+def test_what_was_said_of_absent_photos_is_kept_for_who_adds_them(
+    metadata: GalleryMetadata,
+) -> None:
+    writer = MilvusJournal(metadata)
     for sha256 in (A, B):
         writer.append("update", edit(sha256, label="soup", attributes={"price": 1}))
     writer.append("remove", {"photos": [{"sha256": C, "file": "c", "bytes": 1, "modified_ns": 1}]})
-    absent, fold = Absent(about), writer.read().fold
+    absent, fold = Absent(metadata), writer.read().fold
     absent.replace(fold, {B})
     found = absent.read([A[:20], B[:20], C[:20]])
     assert {one: asdict(said) for one, said in found.items()} == {A[:20]: asdict(fold[A])}

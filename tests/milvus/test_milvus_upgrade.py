@@ -16,13 +16,13 @@ from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactFormatError, EngineError
 from deepfood.gallery.photo import REMOVED, Skipped
-from deepfood.milvus.about import About
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import collection_of, drop_others, go_live
+from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, index_of, photo_schema
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.verify import problems_on_milvus
@@ -76,7 +76,7 @@ def undo_the_journal(engine: Engine) -> None:
     """Make the gallery one of format 1, as deepfood wrote them: what the journal added is gone."""
     address, settings = address_of(engine), engine.settings
     with closing(Connection.strong(address, settings)) as connection:
-        about = About(connection)
+        metadata = GalleryMetadata(connection)
         gallery = MilvusGallery(connection, settings)
         fold = gallery.journal.read().fold
         removed = [one for one in (fold[sha256].removed for sha256 in fold) if one]
@@ -95,16 +95,18 @@ def undo_the_journal(engine: Engine) -> None:
             Skipped(one["file"], REMOVED, one["bytes"], one["modified_ns"]) for one in removed
         ]
         left_out = [one for one in gallery.left_out() if one.reason != REMOVED]
-        about.write(f"{old}/left_out", json.dumps([asdict(one) for one in left_out + skipped[:1]]))
+        metadata.write(
+            f"{old}/left_out", json.dumps([asdict(one) for one in left_out + skipped[:1]])
+        )
         for one in skipped[1:]:
             text = json.dumps(asdict(one))
-            about.put([(f"{old}/removed/{one.file}", f"{old}/removed", 0, 0, 1, text)])
+            metadata.put([(f"{old}/removed/{one.file}", f"{old}/removed", 0, 0, 1, text)])
         manifest = {**gallery.manifest.model_dump(mode="json"), "format": 1, "generation": 7}
-        about.write(f"{old}/manifest", json.dumps(manifest))
+        metadata.write(f"{old}/manifest", json.dumps(manifest))
         go_live(connection, old)
         gallery.journal.forget()
-        Absent(about).replace(type(fold)(), ())
-        drop_others(connection, about, {7})
+        Absent(metadata).replace(type(fold)(), ())
+        drop_others(connection, metadata, {7})
 
 
 def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(

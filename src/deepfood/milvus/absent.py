@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 
 from deepfood.data.photo_file import photo_id
 from deepfood.gallery.fold import Fold, ManualEdits, edits_from_json, edits_to_json
-from deepfood.milvus.about import About
+from deepfood.milvus.metadata import GalleryMetadata
 
 _KEY = "absent"
 _AT_ONCE = 100
@@ -16,25 +16,25 @@ _AT_ONCE = 100
 class Absent:
     """Texts by photo, in NAME_about."""
 
-    def __init__(self, about: About) -> None:
-        self._about = about
+    def __init__(self, metadata: GalleryMetadata) -> None:
+        self._metadata = metadata
 
     def read(self, ids: Sequence[str]) -> dict[str, ManualEdits]:
         """What was said of some photos, by id."""
         found: dict[str, ManualEdits] = {}
         for start in range(0, len(ids), _AT_ONCE):
             where = ", ".join(f'"{_KEY}/{one}"' for one in ids[start : start + _AT_ONCE])
-            for row in self._about.rows(f"id in [{where}]", ["id", "text"], "Bounded"):
+            for row in self._metadata.rows(f"id in [{where}]", ["id", "text"], "Bounded"):
                 found[str(row["id"]).partition("/")[2]] = edits_from_json(row["text"])
         return found
 
     def known(self, name: str) -> int:
         """Of how many photos an attribute is known."""
-        every = self._about.every(_KEY, 0, ["id", "text"])
+        every = self._metadata.every(_KEY, 0, ["id", "text"])
         return sum(name in edits_from_json(row["text"]).attributes for row in every)
 
     def forget(self, ids: Sequence[str]) -> None:
-        self._about.delete([f"{_KEY}/{one}" for one in ids])
+        self._metadata.delete([f"{_KEY}/{one}" for one in ids])
 
     def replace(self, fold: Fold, there: Container[str]) -> None:
         """Keep what a fold says of photos, by SHA-256, that are not `there`."""
@@ -43,12 +43,12 @@ class Absent:
             said = fold[sha256]
             if sha256 not in there and said.removed is None and said.outlasts_photo:
                 wanted[f"{_KEY}/{photo_id(sha256)}"] = edits_to_json(said)
-        now = {str(row["id"]): row["text"] for row in self._about.every(_KEY, 0, ["id", "text"])}
+        now = {str(row["id"]): row["text"] for row in self._metadata.every(_KEY, 0, ["id", "text"])}
         self._write({one: text for one, text in wanted.items() if now.get(one) != text})
         if gone := sorted(now.keys() - wanted):
-            self._about.delete(gone)
+            self._metadata.delete(gone)
 
     def _write(self, texts: Mapping[str, str]) -> None:
         rows = [(one, _KEY, 0, 0, 1, text) for one, text in texts.items()]
         for start in range(0, len(rows), _AT_ONCE):
-            self._about.put(rows[start : start + _AT_ONCE])
+            self._metadata.put(rows[start : start + _AT_ONCE])

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 
 from deepfood.config import Settings
 from deepfood.gallery.photo import Skipped
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.changes import NotedIds
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
+from deepfood.milvus.rows import BATCH, Row, WrittenRows
 from deepfood.milvus.schema import KEYS, WHOLE_ROW, index_of, photo_schema
-from deepfood.milvus.written import BATCH, Row, WrittenRows
 
 _IMAGE = [*WHOLE_ROW, KEYS]
 
@@ -34,19 +34,19 @@ class BeforeImages:
     """The images that lead back from one revision of a generation to the revision before."""
 
     def __init__(
-        self, connection: Connection, about: About, collection: str, revision: int
+        self, connection: Connection, metadata: GalleryMetadata, collection: str, revision: int
     ) -> None:
         self.revision = revision
         self._connection = connection
-        self._about = about
+        self._metadata = metadata
         self._key = f"{collection}/before/{revision}"
-        self._inserted = NotedIds(about, f"{collection}/inserted/{revision}")
+        self._inserted = NotedIds(metadata, f"{collection}/inserted/{revision}")
         self._images = WrittenRows(connection, f"{collection}_b{revision:06d}")
         self._kept: set[str] = set()
 
     def state(self) -> State | None:
         """The state that the images lead back to, or None where there are none."""
-        text = self._about.read(self._key)
+        text = self._metadata.read(self._key)
         if text is None:
             return None
         found = json.loads(text)
@@ -60,7 +60,7 @@ class BeforeImages:
                 "manifest": state.manifest.model_dump(mode="json"),
                 "left_out": [asdict(one) for one in state.left_out],
             }
-            self._about.write(self._key, json.dumps(text))
+            self._metadata.write(self._key, json.dumps(text))
         self.load(state.manifest.dimension, settings)
         self._kept = {str(row["id"]) for row in self._images.every(["id"])}
         self._kept |= self._inserted.read().keys()
@@ -101,17 +101,19 @@ class BeforeImages:
 
     def drop(self) -> None:
         """Delete the images; the text first, without which they do not count."""
-        self._about.forget(self._key)
+        self._metadata.forget(self._key)
         self._connection.ask("drop_collection", collection_name=self._images.collection)
         self._inserted.forget()
 
 
-def drop_images(connection: Connection, about: About, collection: str, keep: int = 0) -> None:
+def drop_images(
+    connection: Connection, metadata: GalleryMetadata, collection: str, keep: int = 0
+) -> None:
     """Delete the images of all revisions of a generation, but for those of the revision `keep`."""
     start = f"{collection}_b"
     if not keep:
-        about.forget_all(f"{collection}/before/")
+        metadata.forget_all(f"{collection}/before/")
     for one in connection.ask("list_collections"):
         number = one.removeprefix(start)
         if one.startswith(start) and number.isdecimal() and int(number) != keep:
-            BeforeImages(connection, about, collection, int(number)).drop()
+            BeforeImages(connection, metadata, collection, int(number)).drop()

@@ -16,7 +16,6 @@ from deepfood.embed import Embedder, Vector
 from deepfood.gallery.embedding import Reading, embed_photos_of, read_photos
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.connection import Connection
@@ -24,9 +23,10 @@ from deepfood.milvus.follow import Follower
 from deepfood.milvus.following_build import FollowingBuild, check_source
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import finish_index, generation_for, go_live, living
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.renew import begun, renewal, take_over
 from deepfood.milvus.revision import Revision
-from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
 
 Report = BuildReport[MilvusManifest]
@@ -50,20 +50,24 @@ def build_on_milvus(
     """
     build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
     with contextlib.closing(Connection.strong(address, settings)) as connection:
-        about = About(connection)
-        about.create(settings)
+        metadata = GalleryMetadata(connection)
+        metadata.create(settings)
         collection = living(connection)
         if collection is None:
             return _first(build, connection, settings)
-        if about.manifest(collection).model_fingerprint == embedder.model.fingerprint:
+        if metadata.manifest(collection).model_fingerprint == embedder.model.fingerprint:
             return _in_place(build, connection, settings)
     return _with_another_model(build, address, settings)
 
 
 def _first(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
     """Fill the first generation, which may have been begun, and make it the gallery."""
-    about, model, root = About(connection), build.embedder.model, str(build.source.root)
-    collection, _ = generation_for(connection, about, model, root, settings)
+    metadata, model, root = (
+        GalleryMetadata(connection),
+        build.embedder.model,
+        str(build.source.root),
+    )
+    collection, _ = generation_for(connection, metadata, model, root, settings)
     writer = MilvusWriter(connection, settings, collection=collection)
     _begin_journal(writer)
     gallery = MilvusGallery(connection, settings, collection)
@@ -81,11 +85,11 @@ def _first(build: FollowingBuild, connection: Connection, settings: Settings) ->
 def _in_place(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
     """Have the living generation hold what the source has, with a way back."""
     source, model = build.source, build.embedder.model
-    with HeldTurn.take(About(connection)) as turn:
+    with HeldLease.take(GalleryMetadata(connection)) as lease:
         gallery = MilvusGallery(connection, settings, living(connection))
         connection.load(gallery.collection)
         check_source(gallery, source, build.consent)
-        revision = Revision(gallery, turn, settings, model)
+        revision = Revision(gallery, lease, settings, model)
         writer = revision.writer
         _begin_journal(writer)
         work = _follower(gallery, writer, gallery, build.embedder)
@@ -114,7 +118,7 @@ def _with_another_model(
 ) -> Report:
     """Fill a generation beside the living one with what the source has, and make it live."""
     embedder, root = build.embedder, str(build.source.root)
-    with renewal(address, settings) as (turn, now):
+    with renewal(address, settings) as (lease, now):
         check_source(now, build.source, build.consent)
         collection, _ = begun(now, embedder.model, root, settings)
         writer = MilvusWriter(now.connection, settings, collection=collection)
@@ -124,7 +128,7 @@ def _with_another_model(
         said = {**calibrated(gallery, embedder.model, quiet=build.quiet), "photos_root": root}
         finish_index(now.connection, collection, quiet=build.quiet)
         manifest, _ = take_over(
-            turn, now, work, said, drop_unreadable=True, left_out=build.choice.skipped
+            lease, now, work, said, drop_unreadable=True, left_out=build.choice.skipped
         )
         return build.report(manifest, gallery.count, up_to_date=False)
 

@@ -44,7 +44,9 @@ def recalibrate_on_milvus(
     with MilvusGallery.open(address, settings, model) as gallery:
         found = calibrate(labelled_photos(gallery), model.trained_on, asked, quiet=quiet)
     with MilvusWriter.open(address, settings, model) as writer:
-        writer.steadily(lambda: writer.commit({"calibration": found, "uncalibrated": None}))
+        writer.in_stable_generation(
+            lambda: writer.commit({"calibration": found, "uncalibrated": None})
+        )
     return found
 
 

@@ -82,7 +82,7 @@ class Connection:
             except (MilvusException, grpc.RpcError) as error:
                 final = _is_final(error)
                 if final or time.monotonic() + wait > until:
-                    raise EngineError(self._said(verb, error, final, limit_s)) from error
+                    raise EngineError(self._error_text(verb, error, final, limit_s)) from error
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
@@ -131,7 +131,7 @@ class Connection:
                 yield from rows
         except (MilvusException, grpc.RpcError) as error:
             raise EngineError(
-                self._said("query_iterator", error, False, self._timeout_s)
+                self._error_text("query_iterator", error, False, self._timeout_s)
             ) from error
         finally:
             iterator.close()
@@ -162,7 +162,7 @@ class Connection:
             self._client = MilvusClient(self.address.uri, token=self._token, timeout=timeout_s)
         return self._client
 
-    def _said(self, verb: str, error: Exception, final: bool, limit_s: float) -> str:
+    def _error_text(self, verb: str, error: Exception, final: bool, limit_s: float) -> str:
         message = error.message if isinstance(error, MilvusException) else _details(error)
         reason = " ".join(str(message).split())[:300]
         if final:

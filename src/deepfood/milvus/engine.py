@@ -18,12 +18,12 @@ from deepfood.gallery.history import Event, history
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.values import Type
-from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.calibrated import recalibrate_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.import_attributes import import_on_milvus
+from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.renew import forget_on_milvus, reembed_on_milvus, rollback_on_milvus
 from deepfood.milvus.upgrade import upgrade_on_milvus
@@ -181,6 +181,6 @@ class MilvusEngine:
             model = open_model(named)
         else:
             fingerprint = gallery.manifest.model_fingerprint
-            model = fetch_model(gallery.about, fingerprint, self._settings)
+            model = fetch_model(gallery.metadata, fingerprint, self._settings)
         gallery.check_model(model)
         return model

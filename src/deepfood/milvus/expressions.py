@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from deepfood.errors import QueryError
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.values import BUILT_IN, Key, Type, folded, names_of
-from deepfood.milvus.about import Column
+from deepfood.milvus.metadata import Column
 from deepfood.milvus.schema import KEYS, key_name, key_of
 
 

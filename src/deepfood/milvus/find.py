@@ -1,7 +1,8 @@
 """A search on Milvus with all that can be asked of it: a filter, variety, groups, pages."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,39 @@ from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.queries import check_question, varied
 from deepfood.gallery.values import Value
-from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.expressions import Expression, expression_of
+from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.rows import Rows, hit_of, is_id, quoted
 from deepfood.milvus.schema import WRITTEN, attributes_of, photo_of
 
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A query among the rows that were asked for, `allowed` as Milvus evaluates it."""
+
+    rows: Rows
+    query: Vectors
+    allowed: str
+    where: Filter | None
+    notes: tuple[str, ...]
+    #: Of the photos that were found, from the same rows: what is shown is what was searched.
+    attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
+
+    def nearest(self, count: int) -> list[Hit]:
+        """Raises ArtifactCorruptError for a row that does not pass the filter that found it."""
+        rows = self.rows.nearest(self.query, count, self.allowed)
+        for row in rows:
+            values = self.attributes[str(row["id"])] = attributes_of(row)
+            if self.where and not self.where.holds(photo_of(row), values):
+                raise ArtifactCorruptError(
+                    f"photo {row['id']} is not what filters find it by: run deepfood verify"
+                )
+        return [hit_of(row) for row in rows]
+
+    def count(self) -> int:
+        return self.rows.count(self.allowed)
 
 
 def find_in(
@@ -38,44 +66,59 @@ def find_in(
     check_question(k, cursor, diversity, group_duplicates)
     question = query_digest(query, str(where or ""), *without)
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
+    first_page_ns = start.rows if start else time.time_ns()
     expression = expression_of(where, manifest.columns) if where else None
+    allowed = _allowed(expression, without, first_page_ns if start else None)
+    notes = _notes(now, expression) if expression else ()
+    search = _Search(now, query, allowed, where, notes)
+    if group_duplicates or diversity != 0:
+        return _varied(search, k, diversity, group_duplicates)
+
+    def cursor_after(score: float, row: int, seen: int) -> str:
+        return Cursor(manifest.generation, first_page_ns, score, row, seen).text(question)
+
+    return _page(search, k, start, cursor_after)
+
+
+def _allowed(expression: Expression | None, without: Sequence[str], until_ns: int | None) -> str:
+    """The rows that pass the filter, were there by a time, and are not left out by id."""
     parts = [f"({expression.passes})"] if expression else []
-    first_page = start.rows if start else time.time_ns()
-    if start:
-        parts.append(f"{WRITTEN} <= {first_page}")
+    if until_ns is not None:
+        parts.append(f"{WRITTEN} <= {until_ns}")
     if ids := [one for one in without if is_id(one)]:
         parts.append(f"not (id in [{quoted(ids)}])")
-    allowed = " and ".join(parts)
-    notes = _notes(now, expression) if expression else ()
-    attributes: dict[str, dict[str, Value]] = {}
+    return " and ".join(parts)
 
-    def nearest(count: int) -> list[Hit]:
-        """With their attributes from the same rows: what is shown is what was searched."""
-        rows = now.nearest(query, count, allowed)
-        for row in rows:
-            said = attributes[str(row["id"])] = attributes_of(row)
-            if where and not where.holds(photo_of(row), said):
-                raise ArtifactCorruptError(
-                    f"photo {row['id']} is not what filters find it by: run deepfood verify"
-                )
-        return [hit_of(row) for row in rows]
 
-    if group_duplicates or diversity != 0:
+def _varied(search: _Search, k: int, diversity: float, group_duplicates: bool) -> FindResult:
+    """Hits that differ from each other, or near-duplicates as one."""
 
-        def pool(count: int) -> tuple[list[Hit], Vectors]:
-            hits = nearest(count)
-            return hits, np.array([hit.score for hit in hits], np.float32)
+    def pool(count: int) -> tuple[list[Hit], Vectors]:
+        hits = search.nearest(count)
+        return hits, np.array([hit.score for hit in hits], np.float32)
 
-        def vectors_of(hits: list[Hit]) -> Vectors:
-            return now.vectors([hit.photo.id for hit in hits], len(query))
+    def vectors_of(hits: list[Hit]) -> Vectors:
+        return search.rows.vectors([hit.photo.id for hit in hits], len(search.query))
 
-        groups, hits, _ = varied(pool, vectors_of, k, diversity, group_duplicates)
-        shown = [[hits[i] for i in places] for places in groups]
-        return _found(attributes, shown, notes, None, now.count(allowed))
+    groups, hits, _ = varied(pool, vectors_of, k, diversity, group_duplicates)
+    shown = [[hits[i] for i in places] for places in groups]
+    return _found(search, shown, None, search.count())
+
+
+def _page(
+    search: _Search,
+    k: int,
+    start: Cursor | None,
+    cursor_after: Callable[[float, int, int], str],
+) -> FindResult:
+    """The page that begins at `start`, or the first one.
+
+    `cursor_after` gives the next cursor for the last hit's score and row, and how many were seen.
+    """
     found: dict[int, Hit] = {}
 
-    def search(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-        hits = nearest(count)
+    def nearest(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+        hits = search.nearest(count)
         # Equal ones by id; 63 bits of it are as good as all.
         numbers = np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
         found.update(zip(numbers.tolist(), hits, strict=True))
@@ -83,29 +126,24 @@ def find_in(
         order = np.lexsort((numbers, -scores))
         return numbers[order], scores[order]
 
-    rows, scores, more = page(search, k, start)
+    rows, scores, more = page(nearest, k, start)
     following = None
     if more:
         seen = (start.seen if start else 0) + k
-        last = float(scores[-1]), int(rows[-1])
-        following = Cursor(manifest.generation, first_page, *last, seen).text(question)
+        following = cursor_after(float(scores[-1]), int(rows[-1]), seen)
     complete = following is None and start is None
-    total = len(rows) if complete else now.count(allowed)
-    return _found(attributes, [[found[int(row)]] for row in rows], notes, following, total)
+    total = len(rows) if complete else search.count()
+    return _found(search, [[found[int(row)]] for row in rows], following, total)
 
 
 def _found(
-    attributes: Mapping[str, dict[str, Value]],
-    groups: Sequence[Sequence[Hit]],
-    notes: tuple[str, ...],
-    following: str | None,
-    total: int,
+    search: _Search, groups: Sequence[Sequence[Hit]], following: str | None, total: int
 ) -> FindResult:
     """Each group's best hit is shown, the others beside it."""
     hits = [members[0] for members in groups]
     alike = [list(members[1:]) for members in groups]
-    said = {hit.photo.id: attributes[hit.photo.id] for hit in hits}
-    return FindResult(hits, alike, said, notes, following, total)
+    attributes = {hit.photo.id: search.attributes[hit.photo.id] for hit in hits}
+    return FindResult(hits, alike, attributes, search.notes, following, total)
 
 
 def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:

@@ -16,18 +16,18 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.before_images import BeforeImages
+from deepfood.milvus.facts import Facts, columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.journal import MilvusJournal, Reading
 from deepfood.milvus.living_rows import LivingRows
+from deepfood.milvus.rows import BATCH, Row
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
-from deepfood.milvus.told import Told, columns_of, told
-from deepfood.milvus.written import BATCH, Row
 
 #: Of each photo its unit vector, or the reason that there is none.
 Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
 
 
-def photos_in(gallery: MilvusGallery) -> dict[str, Told]:
+def photos_in(gallery: MilvusGallery) -> dict[str, Facts]:
     """What the rows of a generation say, by SHA-256."""
     rows = gallery.rows.every(PHOTO_ROW)
     return {str(row["sha256"]): (photo_of(row), attributes_of(row)) for row in rows}
@@ -62,7 +62,7 @@ class Follower:
 
     def follow_everything(self) -> None:
         """Compare all rows with the journal."""
-        self._writer.steadily(self._declare)
+        self._writer.in_stable_generation(self._declare)
         there: set[str] = set()
         some: list[Row] = []
         for row in self.gallery.rows.every(PHOTO_ROW):
@@ -77,12 +77,12 @@ class Follower:
     def catch_up(self) -> int:
         """Follow what is new in the journal; how many photos that was said of."""
         self.reading = self.journal.read(self.reading)
-        self._writer.steadily(self._declare)
+        self._writer.in_stable_generation(self._declare)
         news = sorted(self.reading.news)
         for start in range(0, len(news), BATCH):
             some = news[start : start + BATCH]
             ids = [photo_id(sha256) for sha256 in some]
-            rows = self._writer.steadily(partial(self._writer.rows, ids))
+            rows = self._writer.in_stable_generation(partial(self._writer.rows, ids))
             self._follow(list(rows.values()))
             lacking = {one for one in some if photo_id(one) not in rows}
             self._embed(
@@ -108,9 +108,9 @@ class Follower:
         """Write photos of the source with their vectors, but for those that were removed."""
         ready: dict[str, Row] = {}
         for one in new:
-            if now := told(one.photo, self.fold):
+            if now := facts_in(one.photo, self.fold):
                 ready[one.photo.id] = row_of(now[0], one.vector, now[1], time.time_ns())
-        self._writer.steadily(partial(self._writer.write, list(ready.values())))
+        self._writer.in_stable_generation(partial(self._writer.write, list(ready.values())))
 
     def embed_added(self, there: Container[str]) -> int:
         """Give photos that were added and are not `there`, by SHA-256, a row; how many got one."""
@@ -118,12 +118,12 @@ class Follower:
         self._embed([photo for sha256, photo in self.fold.added() if sha256 not in there])
         return self.made - before
 
-    def write(self, rows: Mapping[str, Told]) -> None:
+    def write(self, rows: Mapping[str, Facts]) -> None:
         """Have rows, by id, say this; their vectors stay. Those that are gone are passed over."""
         every = list(rows)
         for start in range(0, len(every), BATCH):
             some = every[start : start + BATCH]
-            self._writer.steadily(partial(self._write, some, rows))
+            self._writer.in_stable_generation(partial(self._write, some, rows))
 
     def restore(self, images: BeforeImages) -> None:
         """Have the rows that images show, which say what the journal says of their photos now.
@@ -131,22 +131,22 @@ class Follower:
         Rows that were inserted since are deleted, but for those of photos that people added.
         """
         for some in images.batches():
-            self._writer.steadily(partial(self._put_back, some))
+            self._writer.in_stable_generation(partial(self._put_back, some))
         inserted = images.inserted()
         for start in range(0, len(inserted), BATCH):
             some_ids = inserted[start : start + BATCH]
-            self._writer.steadily(partial(self._take_out, some_ids))
+            self._writer.in_stable_generation(partial(self._take_out, some_ids))
 
     def keep_what_is_said_of_others(self) -> None:
         """Keep what people said of photos that have no row, for whoever adds one of them again."""
         there = {str(row["sha256"]) for row in self.gallery.rows.every(["sha256"])}
-        Absent(self.gallery.about).replace(self.fold, there)
+        Absent(self.gallery.metadata).replace(self.fold, there)
 
     def delete(self, ids: Sequence[str]) -> None:
         if ids:
-            self._writer.steadily(partial(self._writer.delete, ids))
+            self._writer.in_stable_generation(partial(self._writer.delete, ids))
 
-    def _write(self, ids: Sequence[str], rows: Mapping[str, Told]) -> None:
+    def _write(self, ids: Sequence[str], rows: Mapping[str, Facts]) -> None:
         now = self._writer.rows(ids)
         self._writer.write(
             [
@@ -161,7 +161,7 @@ class Follower:
         now = self._writer.rows([row["id"] for row in images])
         ready = []
         for row in images:
-            if (say := told(photo_of(row), self.fold)) is not None:
+            if (say := facts_in(photo_of(row), self.fold)) is not None:
                 there = now.get(row["id"])
                 # One that comes back is new to searches whose first page lacked it.
                 written_ns = there[WRITTEN] if there else time.time_ns()
@@ -180,10 +180,10 @@ class Follower:
             self._writer.commit({"columns": columns})
 
     def _follow(self, rows: Iterable[Row]) -> None:
-        changed: dict[str, Told] = {}
+        changed: dict[str, Facts] = {}
         gone: list[str] = []
         for row in rows:
-            now = told(photo := photo_of(row), self.fold)
+            now = facts_in(photo := photo_of(row), self.fold)
             if now is None:
                 gone.append(row["id"])
             elif now != (photo, attributes_of(row)):
@@ -203,5 +203,5 @@ class Follower:
                     continue
                 attributes = self.fold[photo.sha256].attributes
                 ready.append(row_of(photo, vector, attributes, time.time_ns()))
-            self._writer.steadily(partial(self._writer.write, ready))
+            self._writer.in_stable_generation(partial(self._writer.write, ready))
             self.made += len(ready)

@@ -17,11 +17,11 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
-from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.absent import Absent
+from deepfood.milvus.facts import Facts
 from deepfood.milvus.follow import Follower, photos_in
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.told import Told
+from deepfood.milvus.metadata import MilvusManifest
 from deepfood.progress import bar
 
 #: A batch is written when it has so many photos, or when its first has waited so long.
@@ -76,7 +76,7 @@ class FollowingBuild:
         source, fold = self.source, work.fold
         table = table_of(source, fold)  # a fault in it is told before the work
         there = photos_in(work.gallery)
-        before: Mapping[str, Told] = {}
+        before: Mapping[str, Facts] = {}
         if living:
             before = there if living is work.gallery else photos_in(living)
         known = _known_files(there, work.gallery.left_out(), fold)
@@ -120,7 +120,7 @@ class FollowingBuild:
         self.changed = bool(todo or lacking or changed or dropped)
         work.write(changed)
         if self.changed:
-            Absent(work.gallery.about).replace(fold, wanted)
+            Absent(work.gallery.metadata).replace(fold, wanted)
         work.delete(dropped)
 
     def report(
@@ -152,7 +152,7 @@ class FollowingBuild:
     def _refuse_loss(
         self,
         work: Follower,
-        before: Mapping[str, Told],
+        before: Mapping[str, Facts],
         known: Mapping[str, KnownFile],
         todo: Sequence[PhotoFile],
     ) -> None:
@@ -192,7 +192,7 @@ class FollowingBuild:
 
 
 def _known_files(
-    there: Mapping[str, Told], left_out: Sequence[Skipped], fold: Fold
+    there: Mapping[str, Facts], left_out: Sequence[Skipped], fold: Fold
 ) -> dict[str, KnownFile]:
     """What is known of files, by stored name."""
     known: dict[str, KnownFile] = {}
@@ -220,7 +220,7 @@ def _as_removed(one: KnownFile, fold: Fold) -> KnownFile:
     return one
 
 
-def _gone(before: Mapping[str, Told], still: Iterable[str], fold: Fold) -> tuple[str, ...]:
+def _gone(before: Mapping[str, Facts], still: Iterable[str], fold: Fold) -> tuple[str, ...]:
     """Files of photos that were there, are not any more, and were not removed by anybody."""
     still = set(still)
     return tuple(

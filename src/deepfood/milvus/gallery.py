@@ -24,7 +24,6 @@ from deepfood.gallery.protocol import (
 )
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.connection import Connection
@@ -33,6 +32,7 @@ from deepfood.milvus.fetched import HeldVectors, Neighbours
 from deepfood.milvus.find import find_in
 from deepfood.milvus.generations import begun_with, collection_of, living
 from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
@@ -68,7 +68,7 @@ class MilvusGallery:
         self.superseded = False
         self._connection = connection
         self._settings = settings
-        self._about = About(connection)
+        self._metadata = GalleryMetadata(connection)
         self._looked = 0.0
         self._now: Generation | None = None
         self._fixed = collection
@@ -110,7 +110,7 @@ class MilvusGallery:
         if now is not None and (self.superseded or time.monotonic() < self._looked + self._fresh_s):
             return now
         collection = self._fixed or self._living()
-        manifest = self._about.manifest(collection, self._connection.consistency)
+        manifest = self._metadata.manifest(collection, self._connection.consistency)
         self._looked = time.monotonic()
         if now and manifest.model_fingerprint != now.manifest.model_fingerprint:
             self.superseded = True
@@ -137,13 +137,13 @@ class MilvusGallery:
         return self._connection
 
     @property
-    def about(self) -> About:
-        """What is said of the gallery as a whole."""
-        return self._about
+    def metadata(self) -> GalleryMetadata:
+        """Manifests, journal and Model: what belongs to the gallery as a whole."""
+        return self._metadata
 
     def generation_with(self, model: Model) -> "MilvusGallery":
         """A generation that was begun with another Model. Raises ArtifactMissingError."""
-        collection = begun_with(self._connection, self._about, model)
+        collection = begun_with(self._connection, self._metadata, model)
         if collection is None:
             raise ArtifactMissingError(f"{self.place} is not being embedded again")
         return MilvusGallery(self._connection, self._settings, collection)
@@ -260,17 +260,17 @@ class MilvusGallery:
 
     def left_out(self) -> list[Skipped]:
         """The files that the last build could not use, and why."""
-        text = self._about.read(f"{self.collection}/left_out")
+        text = self._metadata.read(f"{self.collection}/left_out")
         return [Skipped(**one) for one in json.loads(text or "[]")]
 
     def note_left_out(self, files: Sequence[Skipped]) -> None:
         """Say which files could not be used, or are removed: all of them."""
         said = json.dumps([asdict(one) for one in files])
-        self._about.write(f"{self.collection}/left_out", said)
+        self._metadata.write(f"{self.collection}/left_out", said)
 
     def before_images(self, revision: int) -> BeforeImages:
         """Of this generation: what leads back from a revision to the one before."""
-        return BeforeImages(self._connection, self._about, self.collection, revision)
+        return BeforeImages(self._connection, self._metadata, self.collection, revision)
 
     def before(self) -> MilvusManifest | None:
         """The manifest that a rollback returns to, or None where there is none."""
@@ -279,7 +279,7 @@ class MilvusGallery:
         if state is not None:
             return state.manifest
         return (
-            self._about.manifest(collection_of(self.address.name, now.before))
+            self._metadata.manifest(collection_of(self.address.name, now.before))
             if now.before
             else None
         )
@@ -287,7 +287,7 @@ class MilvusGallery:
     @property
     def journal(self) -> MilvusJournal:
         """What people said; all generations have the same."""
-        return MilvusJournal(self._about)
+        return MilvusJournal(self._metadata)
 
     def history(self) -> Iterator[Record]:
         """What changed, and who said so, in order. Raises ArtifactCorruptError."""

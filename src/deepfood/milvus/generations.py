@@ -9,10 +9,10 @@ from collections.abc import Collection
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import forget_model, keep_model
 from deepfood.milvus.schema import index_of, photo_schema
 from deepfood.model import Model
@@ -22,13 +22,17 @@ _ASKED_EACH_S = 0.5
 
 
 def generation_for(
-    connection: Connection, about: About, model: Model, photos_root: str, settings: Settings
+    connection: Connection,
+    metadata: GalleryMetadata,
+    model: Model,
+    photos_root: str,
+    settings: Settings,
 ) -> tuple[str, MilvusManifest]:
-    """The collection for a Model: one that there is, perhaps unfinished, or a new one."""
+    """The collection for a Model: an existing one, which may be unfinished, or a new one."""
     name = connection.address.name
-    if begun := begun_with(connection, about, model):
+    if begun := begun_with(connection, metadata, model):
         connection.load(begun)
-        return begun, about.manifest(begun)
+        return begun, metadata.manifest(begun)
     generation = max(generations_of(connection), default=0) + 1
     collection = collection_of(name, generation)
     manifest = MilvusManifest(
@@ -49,18 +53,18 @@ def generation_for(
     )
     connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
     connection.load(collection)
-    keep_model(about, model)
-    about.write_manifest(collection, manifest)
+    keep_model(metadata, model)
+    metadata.write_manifest(collection, manifest)
     return collection, manifest
 
 
-def begun_with(connection: Connection, about: About, model: Model) -> str | None:
+def begun_with(connection: Connection, metadata: GalleryMetadata, model: Model) -> str | None:
     """The collection of the newest generation with this Model, or None."""
     name = connection.address.name
     for generation in sorted(generations_of(connection), reverse=True):
         collection = collection_of(name, generation)
         try:
-            manifest = about.manifest(collection)
+            manifest = metadata.manifest(collection)
         except ArtifactError:  # killed before its manifest was there
             continue
         if manifest.model_fingerprint == model.fingerprint:
@@ -109,25 +113,25 @@ def living(connection: Connection) -> str | None:
     return str(found["collection_name"])
 
 
-def drop_others(connection: Connection, about: About, keep: Collection[int]) -> None:
+def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collection[int]) -> None:
     """Drop generations and their Models, all but those with these numbers."""
     name = connection.address.name
     models, kept = set[str](), set[str]()
     for generation in generations_of(connection):
         collection = collection_of(name, generation)
         try:
-            fingerprint = about.manifest(collection, oldest=1).model_fingerprint
+            fingerprint = metadata.manifest(collection, oldest=1).model_fingerprint
         except ArtifactError:
             fingerprint = ""
         (kept if generation in keep else models).add(fingerprint)
         if generation not in keep:
             connection.ask("drop_collection", collection_name=collection)
-            drop_images(connection, about, collection)
-            changed_in(about, collection).forget()
+            drop_images(connection, metadata, collection)
+            changed_in(metadata, collection).forget()
             for key in ("left_out", "manifest"):
-                about.forget(f"{collection}/{key}")
+                metadata.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:
-        forget_model(about, fingerprint)
+        forget_model(metadata, fingerprint)
 
 
 def generations_of(connection: Connection) -> list[int]:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.fold import TAIL_RECORDS, Fold, touched
 from deepfood.gallery.record import BEGINNING, Kind, Record
-from deepfood.milvus.about import About
+from deepfood.milvus.metadata import GalleryMetadata
 
 _RECORDS, _HEADS = "journal", "journal-head"
 _TABLES, _CHECKPOINT = "journal-table", "journal-checkpoint"
@@ -61,8 +61,8 @@ class Reading:
 class MilvusJournal:
     """The journal of one gallery. `by` is who is named by the records that this appends."""
 
-    def __init__(self, about: About, by: str = "") -> None:
-        self._about = about
+    def __init__(self, metadata: GalleryMetadata, by: str = "") -> None:
+        self._metadata = metadata
         self._by = by
         self._newest = _session_begins()
         self._sum = BEGINNING.sum
@@ -71,21 +71,23 @@ class MilvusJournal:
 
     @property
     def is_there(self) -> bool:
-        return bool(self._about.rows(f'key == "{_HEADS}"', ["count(*)"], "Strong")[0]["count(*)"])
+        return bool(
+            self._metadata.rows(f'key == "{_HEADS}"', ["count(*)"], "Strong")[0]["count(*)"]
+        )
 
     def forget(self) -> None:
         """Delete all of it. For who makes it anew."""
         for key in (_HEADS, _RECORDS, _CHECKPOINT):
-            self._about.forget(key)
-        self._about.forget_all(f"{_TABLES}/")
+            self._metadata.forget(key)
+        self._metadata.forget_all(f"{_TABLES}/")
 
     def append(self, do: Kind, what: Mapping[str, Any]) -> None:
         """Write a record; it is in Milvus' log when this returns. Raises EngineError."""
         newest = self._newest
         place = Place(max(self._now(), newest.version + 1), newest.session, newest.number + 1)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        about = {"n": place.number, "at": at, "by": self._by, "do": do}
-        body = json.dumps({**about, **what, "w": place.session, "v": place.version})
+        facts = {"n": place.number, "at": at, "by": self._by, "do": do}
+        body = json.dumps({**facts, **what, "w": place.session, "v": place.version})
         total = _sum(self._sum, body)
         head = (f"{_HEADS}/{place.session}", _HEADS, place.version, 0, 1, f"{place.number} {total}")
         row = f"{_RECORDS}/{place.session}/{place.number}"
@@ -93,7 +95,7 @@ class MilvusJournal:
             _session_begins(),
             BEGINNING.sum,
         )  # where it fails: it may be there
-        self._about.put_text(row, _RECORDS, place.version, f"{total} {body}", [head])
+        self._metadata.put_text(row, _RECORDS, place.version, f"{total} {body}", [head])
         self._newest, self._sum = place, total
         self.own.add(place)
 
@@ -107,7 +109,7 @@ class MilvusJournal:
         All that was acknowledged is seen.
         """
         where = f'key == "{_RECORDS}" and version >= {since}'
-        texts = dict(_texts(self._about.rows(where, _FIELDS, "Strong")))
+        texts = dict(_texts(self._metadata.rows(where, _FIELDS, "Strong")))
         return {
             place: _parsed(text)[0] for place, text in sorted(texts.items()) if text is not None
         }
@@ -138,19 +140,19 @@ class MilvusJournal:
         self._fold(fold, {at: one for at, one in found.items() if at.version <= upto}, before)
         if count == self._count(upto):
             first = json.dumps({"upto": upto, "count": count}).encode()
-            self._about.write_long(_CHECKPOINT, first + b"\n" + b"".join(fold.lines()))
+            self._metadata.write_long(_CHECKPOINT, first + b"\n" + b"".join(fold.lines()))
 
     def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
         """As a folder's journal does. Raises EngineError."""
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in values.items())
         content = "".join(lines).encode()
         sha256 = hashlib.sha256(content).hexdigest()
-        self._about.write_long(f"{_TABLES}/{sha256}", content)
+        self._metadata.write_long(f"{_TABLES}/{sha256}", content)
         return sha256
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """As a folder's journal does. Raises ArtifactCorruptError."""
-        content = self._about.read_long(f"{_TABLES}/{sha256}")
+        content = self._metadata.read_long(f"{_TABLES}/{sha256}")
         if content is None or hashlib.sha256(content).hexdigest() != sha256:
             raise self._damaged(f"the table {sha256[:12]} that was imported is missing or altered")
         for line in content.splitlines():
@@ -167,18 +169,18 @@ class MilvusJournal:
         """The time, or later than what another clock has written that is ahead of this one."""
         now = time.time_ns()
         where = f'key == "{_RECORDS}" and part == 0 and version >= {now}'
-        ahead = self._about.rows(where, ["version"], "Bounded")
+        ahead = self._metadata.rows(where, ["version"], "Bounded")
         return max([now, *(int(row["version"]) + 1 for row in ahead)])
 
     def _newest_checkpoint(self) -> tuple[Fold, int]:
         """What the oldest records come to, and the version of the newest of them."""
         try:
-            text = self._about.read_long(_CHECKPOINT)
+            text = self._metadata.read_long(_CHECKPOINT)
             if text is not None:
                 first, _, lines = text.partition(b"\n")
-                about = json.loads(first)
-                if self._count(about["upto"]) == about["count"]:
-                    return Fold.from_lines(lines, _CHECKPOINT), about["upto"]
+                head = json.loads(first)
+                if self._count(head["upto"]) == head["count"]:
+                    return Fold.from_lines(lines, _CHECKPOINT), head["upto"]
         except (ArtifactCorruptError, ValueError, KeyError):
             pass
         return Fold(), 0
@@ -186,7 +188,7 @@ class MilvusJournal:
     def _count(self, upto: int) -> int:
         """How many records there are to a version."""
         where = f'key == "{_RECORDS}" and part == 0 and version <= {upto}'
-        return int(self._about.rows(where, ["count(*)"], "Strong")[0]["count(*)"])
+        return int(self._metadata.rows(where, ["count(*)"], "Strong")[0]["count(*)"])
 
     def _checked(self, after: int) -> dict[Place, Record]:
         """Records of later versions than `after`, in their order; they have no numbers yet.
@@ -195,10 +197,10 @@ class MilvusJournal:
         """
         heads = {
             str(row["id"]).split("/")[1]: str(row["text"]).split(" ")
-            for row in self._about.every(_HEADS, after + 1, ["id", "text"])
+            for row in self._metadata.every(_HEADS, after + 1, ["id", "text"])
         }
         sessions: dict[str, dict[int, tuple[Place, str | None]]] = {one: {} for one in heads}
-        for place, text in _texts(self._about.every(_RECORDS, after + 1, _FIELDS)):
+        for place, text in _texts(self._metadata.every(_RECORDS, after + 1, _FIELDS)):
             sessions.setdefault(place.session, {})[place.number] = place, text
         sums = self._sums_before(min(one.values())[0] for one in sessions.values() if one)
         found: dict[Place, Record] = {}
@@ -223,14 +225,14 @@ class MilvusJournal:
         sums: dict[str, str] = {}
         for start in range(0, len(ids), _AT_ONCE):
             where = f"id in [{', '.join(ids[start : start + _AT_ONCE])}]"
-            for row in self._about.rows(where, ["id", "text"], "Strong"):
+            for row in self._metadata.rows(where, ["id", "text"], "Strong"):
                 sums[str(row["id"]).split("/")[1]] = row["text"].partition(" ")[0]
         return sums
 
     def _damaged(self, fault: str) -> ArtifactCorruptError:
         return ArtifactCorruptError(
-            f"the journal of {self._about.name} in {self._about.collection} is damaged: {fault}: "
-            "restore that collection from a backup of Milvus"
+            f"the journal of {self._metadata.name} in {self._metadata.collection} is damaged: "
+            f"{fault}: restore that collection from a backup of Milvus"
         )
 
 

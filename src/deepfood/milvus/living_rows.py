@@ -14,17 +14,17 @@ from deepfood.data.photo_file import photo_id
 from deepfood.errors import ArtifactBusyError, ArtifactMissingError
 from deepfood.gallery.fold import Fold, touched
 from deepfood.gallery.record import Kind, Record, user
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.facts import facts_in, said_in_row
 from deepfood.milvus.generations import living
 from deepfood.milvus.journal import MilvusJournal, Place
+from deepfood.milvus.lease import Lease
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.photos import StoredPhotos
+from deepfood.milvus.rows import BATCH, WrittenRows
 from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
-from deepfood.milvus.told import said_by, told
-from deepfood.milvus.turn import Turn
-from deepfood.milvus.written import BATCH, WrittenRows
 from deepfood.model import Model
 
 T = TypeVar("T")
@@ -60,14 +60,14 @@ class LivingRows:
         self._connection = connection
         self._settings = settings
         self._model = model
-        self._about = About(connection)
-        self.journal = MilvusJournal(self._about, by or user())
+        self._metadata = GalleryMetadata(connection)
+        self.journal = MilvusJournal(self._metadata, by or user())
         self._alone = collection
         self._before_change = before_change
         self.manifest: MilvusManifest
         self._rows: WrittenRows
         self.stored: StoredPhotos
-        self._turn = Turn()
+        self._lease = Lease()
         self._notes = False
         self._changed: list[str] = []
         self._recorded: list[tuple[Kind, Mapping[str, Any]]] = []
@@ -100,8 +100,8 @@ class LivingRows:
         """Whether nobody else writes in this generation."""
         return self._alone is not None
 
-    def steadily(self, change: Callable[[], T]) -> T:
-        """Make a change in the generation that lives; again, where another takes over meanwhile.
+    def in_stable_generation(self, change: Callable[[], T]) -> T:
+        """Make a change in the living generation; again if another takes over meanwhile.
 
         Everything that is written, deleted or committed to a living generation goes through here.
         Raises ArtifactBusyError where a next generation takes over for longer than
@@ -114,8 +114,8 @@ class LivingRows:
         self._living()  # is there a gallery?
         until = time.monotonic() + self._settings.milvus_timeout_s
         while True:
-            self._turn = Turn.read(self._about)
-            if self._turn.is_now("swapping"):
+            self._lease = Lease.read(self._metadata)
+            if self._lease.is_now("swapping"):
                 if time.monotonic() > until:
                     raise ArtifactBusyError(
                         f"a next generation of {self._connection.address} takes over: try again"
@@ -123,35 +123,35 @@ class LivingRows:
                 time.sleep(_ASKED_EACH_S)
                 continue
             self._take_on(self._living())
-            self._notes = self._turn.is_now("filling")
+            self._notes = self._lease.is_now("filling")
             self._changed = []
             done = change()
-            if Turn.read(self._about).same_as(self._turn):
+            if Lease.read(self._metadata).same_as(self._lease):
                 return done
 
-    def visibly(self, change: Callable[[], T]) -> T:
-        """As `steadily`, and returns once searches see it, so that they need not wait themselves.
+    def and_wait_until_visible(self, change: Callable[[], T]) -> T:
+        """As `in_stable_generation`, and wait until searches see the change.
 
-        That is one read that must see the newest, of a request's worth of the rows at most. Where
-        there are several replicas, those that it did not come to may be a time tick behind it
-        (measured: 0.2 s).
+        That takes one read that must see the newest, of one request's worth of rows at most. With
+        several replicas, those that the read did not reach may lag by a time tick (measured:
+        0.2 s).
         """
         begun = time.time_ns()
-        done = self.steadily(change)
+        done = self.in_stable_generation(change)
         if ids := set(self._changed):
             with ThreadPoolExecutor(1) as pool:  # two reads that wait for the same
                 seen = pool.submit(self._rows.named, self._changed[-BATCH:], ["id"])
                 recent = self.journal.recent(begun - _TOGETHER_NS)
                 seen.result()
-            while self._make_up(ids, recent):
+            while self._merge_concurrent(ids, recent):
                 recent = self.journal.recent(begun - _TOGETHER_NS)
         return done
 
-    def _make_up(self, ids: Collection[str], recent: Mapping[Place, Record]) -> bool:
-        """Have photos say what others said of them at the same time; whether one did not yet.
+    def _merge_concurrent(self, ids: Collection[str], recent: Mapping[Place, Record]) -> bool:
+        """Apply what other writers recorded of these photos meanwhile; whether a row lacked some.
 
-        Who writes a row has read it before, and may write over what another wrote in between. The
-        journal has both, and who comes last finds it there.
+        A writer reads a row before it writes it, and may overwrite what another wrote in between.
+        The journal has both changes, and the last writer finds them there.
         """
         by_photo: dict[str, list[Record]] = {}
         of_others: set[str] = set()
@@ -161,17 +161,17 @@ class LivingRows:
                 if place not in self.journal.own:
                     of_others.add(sha256)
         together = {photo_id(one): by_photo[one] for one in of_others if photo_id(one) in ids}
-        return bool(together) and self.steadily(partial(self._say_again, together))
+        return bool(together) and self.in_stable_generation(partial(self._apply_missed, together))
 
-    def _say_again(self, records: Mapping[str, Sequence[Record]]) -> bool:
-        """Apply records to rows, by id, that may have them already; whether there was one not."""
+    def _apply_missed(self, records: Mapping[str, Sequence[Record]]) -> bool:
+        """Apply records to rows, by id, that may have them already; whether one was missing."""
         changed, gone = [], []
         for one, row in self.rows(list(records)).items():
             before, fold = (photo_of(row), attributes_of(row)), Fold()
-            fold.put(row["sha256"], said_by(*before))
+            fold.put(row["sha256"], said_in_row(*before))
             for record in records[one]:
                 fold.apply(record, self.journal)
-            now = told(before[0], fold)
+            now = facts_in(before[0], fold)
             if now is None:
                 gone.append(one)
             elif now != before:
@@ -190,7 +190,7 @@ class LivingRows:
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
         """Say something else in the manifest; the manifest as it is then."""
         self.manifest = self.manifest.model_copy(update=dict(changed))
-        self._about.write_manifest(self._rows.collection, self.manifest)
+        self._metadata.write_manifest(self._rows.collection, self.manifest)
         return self.manifest
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -213,7 +213,7 @@ class LivingRows:
             self._before_change(ids, self._rows)
         self._changed += ids
         if self._notes and ids:
-            changed_in(self._about, self._rows.collection).note(ids)
+            changed_in(self._metadata, self._rows.collection).note(ids)
 
     def _living(self) -> str:
         collection = living(self._connection)
@@ -222,7 +222,7 @@ class LivingRows:
         return collection
 
     def _take_on(self, collection: str) -> None:
-        self.manifest = self._about.manifest(collection)
+        self.manifest = self._metadata.manifest(collection)
         if self._model is not None:
             self.manifest.check_model(self._model, str(self._connection.address))
         self._rows = WrittenRows(self._connection, collection)

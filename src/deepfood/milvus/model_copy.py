@@ -6,31 +6,31 @@ from pathlib import Path
 from deepfood.artifacts import MANIFEST, write_atomically
 from deepfood.config import Settings
 from deepfood.errors import ArtifactError, ArtifactMissingError, raising_disk_full
-from deepfood.milvus.about import About
+from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.model import Model, ModelManifest, open_model
 
 
-def keep_model(about: About, model: Model) -> None:
+def keep_model(metadata: GalleryMetadata, model: Model) -> None:
     """Copy a Model into Milvus, unless it is there: its manifest comes last."""
-    if about.read(_key(model.fingerprint, MANIFEST)) is not None:
+    if metadata.read(_key(model.fingerprint, MANIFEST)) is not None:
         return
     for name in [*model.manifest.files, MANIFEST]:
         data = (model.folder / name).read_bytes()
-        about.write(_key(model.fingerprint, name), base64.b85encode(data).decode())
+        metadata.write(_key(model.fingerprint, name), base64.b85encode(data).decode())
 
 
-def forget_model(about: About, fingerprint: str) -> None:
+def forget_model(metadata: GalleryMetadata, fingerprint: str) -> None:
     """Delete a copy, its manifest first, without which it does not count."""
     try:
-        manifest = _read(about, fingerprint, MANIFEST)
+        manifest = _read(metadata, fingerprint, MANIFEST)
     except ArtifactMissingError:
         return
-    about.forget(_key(fingerprint, MANIFEST))
-    for name in ModelManifest.parse(manifest, about.collection).files:
-        about.forget(_key(fingerprint, name))
+    metadata.forget(_key(fingerprint, MANIFEST))
+    for name in ModelManifest.parse(manifest, metadata.collection).files:
+        metadata.forget(_key(fingerprint, name))
 
 
-def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
+def fetch_model(metadata: GalleryMetadata, fingerprint: str, settings: Settings) -> Model:
     """The copy, by way of a folder in the cache. Raises an ArtifactError."""
     folder = settings.cache.expanduser() / "models" / fingerprint[:16]
     try:
@@ -41,23 +41,25 @@ def fetch_model(about: About, fingerprint: str, settings: Settings) -> Model:
         pass
     with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _read(about, fingerprint, MANIFEST)
-        for name in ModelManifest.parse(manifest, about.collection).files:
+        manifest = _read(metadata, fingerprint, MANIFEST)
+        for name in ModelManifest.parse(manifest, metadata.collection).files:
             if Path(name).name != name:
-                raise ArtifactMissingError(f"the Model in {about.collection} names a file {name!r}")
-            write_atomically(folder / name, _read(about, fingerprint, name))
+                raise ArtifactMissingError(
+                    f"the Model in {metadata.collection} names a file {name!r}"
+                )
+            write_atomically(folder / name, _read(metadata, fingerprint, name))
         write_atomically(folder / MANIFEST, manifest)
     model = open_model(folder)
     if model.fingerprint != fingerprint:
-        raise ArtifactMissingError(f"{about.collection} holds another Model than it says")
+        raise ArtifactMissingError(f"{metadata.collection} holds another Model than it says")
     return model
 
 
-def _read(about: About, fingerprint: str, name: str) -> bytes:
-    text = about.read(_key(fingerprint, name))
+def _read(metadata: GalleryMetadata, fingerprint: str, name: str) -> bytes:
+    text = metadata.read(_key(fingerprint, name))
     if text is None:
         raise ArtifactMissingError(
-            f"{about.collection} has no copy of its Model: name it with --model"
+            f"{metadata.collection} has no copy of its Model: name it with --model"
         )
     return base64.b85decode(text)
 

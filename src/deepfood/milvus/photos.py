@@ -9,7 +9,7 @@ from deepfood.data.bucket import BucketRoot
 from deepfood.data.locate import root_named
 from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
 from deepfood.gallery.photo import Photo, of_size
-from deepfood.milvus.about import MilvusManifest
+from deepfood.milvus.metadata import MilvusManifest
 from deepfood.storage import Bucket, is_remote
 
 

@@ -21,12 +21,12 @@ from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_los
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import Photo, Skipped, unreadable
 from deepfood.gallery.reports import RenewReport
-from deepfood.milvus.about import About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.changes import changed_in
 from deepfood.milvus.connection import Connection
+from deepfood.milvus.facts import columns_of
 from deepfood.milvus.follow import Follower
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import (
@@ -36,13 +36,13 @@ from deepfood.milvus.generations import (
     generation_for,
     go_live,
 )
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.revision import OF_PHOTOS, Revision
+from deepfood.milvus.rows import WrittenRows
 from deepfood.milvus.successor import Successor, lost_before
-from deepfood.milvus.told import columns_of
-from deepfood.milvus.turn import HeldTurn
 from deepfood.milvus.writer import MilvusWriter
-from deepfood.milvus.written import WrittenRows
 from deepfood.model import Model
 
 #: Writers wait while no more changes than these are taken over.
@@ -77,7 +77,7 @@ def reembed_on_milvus(
     """As the local gallery's `reembed`. Raises what that does, and EngineError."""
     started = time.monotonic()
     model = embedder.model
-    with renewal(address, settings) as (turn, living):
+    with renewal(address, settings) as (lease, living):
         now = living.manifest
         if now.model_fingerprint == model.fingerprint:
             return _report(now, living.count, 0, [], started, swapped=False)
@@ -97,7 +97,7 @@ def reembed_on_milvus(
             raise DatasetError(f"{address} has no photos: build it, or add some")
         said = calibrated(work.gallery, model, quiet=quiet)
         finish_index(living.connection, collection, quiet=quiet)
-        done, lost = take_over(turn, living, work, said, drop_unreadable=drop_unreadable)
+        done, lost = take_over(lease, living, work, said, drop_unreadable=drop_unreadable)
         return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
 
 
@@ -111,16 +111,16 @@ def rollback_on_milvus(
 ) -> Report:
     """As the local gallery's `rollback`. Raises what that does, and EngineError."""
     started = time.monotonic()
-    with renewal(address, settings) as (turn, living):
+    with renewal(address, settings) as (lease, living):
         before = _before(living)
-        model = fetch_model(living.about, before.model_fingerprint, settings)
+        model = fetch_model(living.metadata, before.model_fingerprint, settings)
         embedder = functools.cache(lambda: open_embedder(model))  # most times nothing is embedded
 
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder())
 
         if before.generation == living.manifest.generation:
-            revision = Revision(living, turn, settings)
+            revision = Revision(living, lease, settings)
             work = Follower(living, revision.writer, living.journal, vectors)
             done, lost = _undo_build(revision, work, drop_unreadable=drop_unreadable)
         else:
@@ -132,7 +132,7 @@ def rollback_on_milvus(
             work.follow_everything()
             refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
             done, lost = take_over(
-                turn,
+                lease,
                 living,
                 work,
                 {name: getattr(before, name) for name in OF_PHOTOS},
@@ -168,44 +168,46 @@ def _undo_build(
 
 def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
     """Drop the generation before, and its Model. Raises ArtifactMissingError."""
-    with renewal(address, settings) as (turn, living):
+    with renewal(address, settings) as (lease, living):
         before = _before(living)
         if before.generation == living.manifest.generation:
             living.before_images(living.manifest.revision).drop()
             return
-        with turn.swapping():
+        with lease.swapping():
             now = living.follow().model_copy(update={"before": None})
-            living.about.write_manifest(living.collection, now)
-        drop_others(living.connection, living.about, {now.generation})
+            living.metadata.write_manifest(living.collection, now)
+        drop_others(living.connection, living.metadata, {now.generation})
 
 
 @contextlib.contextmanager
-def renewal(address: MilvusAddress, settings: Settings) -> Iterator[tuple[HeldTurn, MilvusGallery]]:
-    """The turn to make a next generation, and the gallery, held to the generation that lives.
+def renewal(
+    address: MilvusAddress, settings: Settings
+) -> Iterator[tuple[HeldLease, MilvusGallery]]:
+    """The lease to make a next generation, and the gallery, held to the generation that lives.
 
     Raises ArtifactBusyError, ArtifactMissingError or EngineError.
     """
     with contextlib.closing(Connection.strong(address, settings)) as connection:
         MilvusGallery(connection, settings)  # is there one?
-        with HeldTurn.take(About(connection)) as turn:
+        with HeldLease.take(GalleryMetadata(connection)) as lease:
             # Asked again, for it is only now that nobody else moves the alias.
             collection = MilvusGallery(connection, settings).collection
-            yield turn, MilvusGallery(connection, settings, collection)
+            yield lease, MilvusGallery(connection, settings, collection)
 
 
 def begun(
     living: MilvusGallery, model: Model, photos_root: str, settings: Settings
 ) -> tuple[str, MilvusManifest]:
     """The generation for another Model, and none beside it but the living one and that before."""
-    found = generation_for(living.connection, living.about, model, photos_root, settings)
+    found = generation_for(living.connection, living.metadata, model, photos_root, settings)
     now = living.manifest
     kept = {now.generation, now.before or 0, found[1].generation}
-    drop_others(living.connection, living.about, kept)
+    drop_others(living.connection, living.metadata, kept)
     return found
 
 
 def take_over(
-    turn: HeldTurn,
+    lease: HeldLease,
     living: MilvusGallery,
     work: Next,
     said: Mapping[str, Any],
@@ -222,7 +224,7 @@ def take_over(
     for _ in range(PASSES):
         if work.catch_up() <= _FEW:
             break
-    with turn.swapping():
+    with lease.swapping():
         work.catch_up()
         lost = work.lost_now()
         refuse_lost(living.place, lost, drop_unreadable=drop_unreadable)
@@ -234,14 +236,14 @@ def take_over(
         skipped = still_left_out(work, living) if left_out is None else list(left_out)
         skipped += [unreadable(one) for one, _ in lost if one.added or left_out is None]
         new.note_left_out(skipped)
-        new.about.write_manifest(new.collection, manifest)
+        new.metadata.write_manifest(new.collection, manifest)
         new.rows.count()  # waits, as it must see the newest: searches that come then see all
-        drop_images(living.connection, living.about, new.collection)  # left by a kill
-        turn.check()
+        drop_images(living.connection, living.metadata, new.collection)  # left by a kill
+        lease.check()
         go_live(living.connection, new.collection)
-    changed_in(living.about, living.collection).forget()
-    drop_images(living.connection, living.about, living.collection)
-    drop_others(living.connection, living.about, {manifest.generation, now.generation})
+    changed_in(living.metadata, living.collection).forget()
+    drop_images(living.connection, living.metadata, living.collection)
+    drop_others(living.connection, living.metadata, {manifest.generation, now.generation})
     return manifest, lost
 
 

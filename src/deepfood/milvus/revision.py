@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfood.config import Settings
-from deepfood.milvus.about import MilvusManifest
 from deepfood.milvus.before_images import State, drop_images
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import drop_others, generations_of
-from deepfood.milvus.turn import HeldTurn
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import MilvusManifest
+from deepfood.milvus.rows import WrittenRows
 from deepfood.milvus.writer import MilvusWriter
-from deepfood.milvus.written import WrittenRows
 from deepfood.model import Model
 
 #: What a manifest says of the photos that a generation holds, beside its Model.
@@ -23,17 +23,17 @@ OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated")
 
 
 class Revision:
-    """Whoever holds the turn makes a revision of `gallery` by what `writer` changes."""
+    """The holder of the lease makes a revision of `gallery` by what `writer` changes."""
 
     def __init__(
         self,
         gallery: MilvusGallery,
-        turn: HeldTurn,
+        lease: HeldLease,
         settings: Settings,
         model: Model | None = None,
     ) -> None:
         """`gallery` is held to the generation that lives. Raises ArtifactBusyError."""
-        turn.build_in_place()
+        lease.build_in_place()
         self.gallery = gallery
         self.writer = MilvusWriter(
             gallery.connection, settings, model, before_change=self._before_change
@@ -42,7 +42,7 @@ class Revision:
         self.images = gallery.before_images(manifest.revision + 1)
         #: What the images lead back to.
         self.before = self.images.state() or State(manifest, gallery.left_out())
-        self._turn = turn
+        self._lease = lease
         self.settings = settings
         self._begun = False
 
@@ -52,8 +52,8 @@ class Revision:
         return self._begun or self.images.state() is not None
 
     def begin(self) -> None:
-        """Before anything is changed. Raises ArtifactBusyError where the turn is lost."""
-        self._turn.check()
+        """Before anything is changed. Raises ArtifactBusyError where the lease is lost."""
+        self._lease.check()
         if not self._begun:
             self.images.begin(self.before, self.settings)
             self._begun = True
@@ -63,13 +63,13 @@ class Revision:
         self.begin()
         gallery, last = self.gallery, self.gallery.follow().before
         update = {**changed, "revision": self.images.revision, "before": None}
-        manifest = self.writer.steadily(lambda: self.writer.commit(update))
+        manifest = self.writer.in_stable_generation(lambda: self.writer.commit(update))
         self.images.release()
         gallery.follow()
-        drop_images(gallery.connection, gallery.about, gallery.collection, self.images.revision)
+        drop_images(gallery.connection, gallery.metadata, gallery.collection, self.images.revision)
         if last:
             keep = set(generations_of(gallery.connection)) - {last}
-            drop_others(gallery.connection, gallery.about, keep)
+            drop_others(gallery.connection, gallery.metadata, keep)
         return manifest
 
     def _before_change(self, ids: Sequence[str], rows: WrittenRows) -> None:

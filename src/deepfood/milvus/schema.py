@@ -57,7 +57,7 @@ def photo_schema(dimension: int) -> CollectionSchema:
     return CollectionSchema(columns)
 
 
-def about_schema() -> CollectionSchema:
+def metadata_schema() -> CollectionSchema:
     """The collection of texts; Milvus wants a vector in each, so there is one of two numbers."""
     return CollectionSchema(
         [

@@ -18,11 +18,11 @@ from deepfood.gallery.embedding import Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import UNREADABLE, Photo, Skipped
 from deepfood.milvus.changes import changed_in
+from deepfood.milvus.facts import facts_in
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.rows import BATCH, Row, WrittenRows
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
-from deepfood.milvus.told import told
-from deepfood.milvus.written import BATCH, Row, WrittenRows
 from deepfood.progress import bar
 
 Pair = tuple[Row | None, Row | None]
@@ -51,7 +51,7 @@ class Successor:
         self.lost: dict[str, tuple[Photo, str]] = {}
         self._theirs = WrittenRows(connection, living.collection)
         self._mine = WrittenRows(connection, collection)
-        self._noted = changed_in(living.about, living.collection)
+        self._noted = changed_in(living.metadata, living.collection)
         self._seen: dict[str, int] = {}
         self._read_ns = 0
         self._vectors = vectors
@@ -95,7 +95,7 @@ class Successor:
     def _follow(self, pairs: Iterable[Pair]) -> None:
         lacking, changed, gone = [], [], []
         for theirs, mine in pairs:
-            now = told(photo_of(theirs), self.fold) if theirs else None
+            now = facts_in(photo_of(theirs), self.fold) if theirs else None
             if mine is None and theirs is not None and now:
                 lacking.append(str(theirs["id"]))
             elif mine is not None and now is None:
@@ -123,7 +123,7 @@ class Successor:
 
     def _row(self, theirs: Row, vector: Vector) -> Row:
         photo = photo_of(theirs)
-        now = told(photo, self.fold) or (photo, attributes_of(theirs))
+        now = facts_in(photo, self.fold) or (photo, attributes_of(theirs))
         return row_of(now[0], vector, now[1], theirs[WRITTEN])
 
     def _embed(self, ids: Sequence[str]) -> None:

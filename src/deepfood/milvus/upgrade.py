@@ -22,7 +22,6 @@ from deepfood.gallery.format1 import contents_of_removed, records_of_format1
 from deepfood.gallery.photo import Photo, Skipped
 from deepfood.gallery.record import user
 from deepfood.gallery.values import Value
-from deepfood.milvus.about import FORMAT, About, MilvusManifest
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
@@ -34,11 +33,11 @@ from deepfood.milvus.generations import (
     living,
 )
 from deepfood.milvus.journal import MilvusJournal
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import FORMAT, GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
-from deepfood.milvus.rows import Row
+from deepfood.milvus.rows import BATCH, Row, WrittenRows
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
-from deepfood.milvus.turn import HeldTurn
-from deepfood.milvus.written import BATCH, WrittenRows
 from deepfood.progress import bar
 
 #: The field of a row that said of label and name, in one, whether they were set by hand.
@@ -53,29 +52,29 @@ def upgrade_on_milvus(
     Raises an ArtifactError or EngineError; the gallery is then as it was.
     """
     with contextlib.closing(Connection.strong(address, settings)) as connection:
-        about = About(connection)
+        metadata = GalleryMetadata(connection)
         collection = living(connection)
         if collection is None:
             raise ArtifactMissingError(f"there is no gallery {address}")
-        if about.manifest(collection, oldest=1).format == FORMAT:
+        if metadata.manifest(collection, oldest=1).format == FORMAT:
             return []
-        with HeldTurn.take(about) as turn, turn.swapping():
-            old = about.manifest(collection, oldest=1)
-            about_rows = connection.ask("describe_collection", collection_name=collection)
-            if _EDITED not in {field["name"] for field in about_rows["fields"]}:
-                return _call_format_2(about, collection, old)
+        with HeldLease.take(metadata) as lease, lease.swapping():
+            old = metadata.manifest(collection, oldest=1)
+            described = connection.ask("describe_collection", collection_name=collection)
+            if _EDITED not in {field["name"] for field in described["fields"]}:
+                return _call_format_2(metadata, collection, old)
             upgrade = _Upgrade(connection, settings, collection, old, quiet=quiet)
             new, lines = upgrade.fill()
-            turn.check()
+            lease.check()
             go_live(connection, new)
-        drop_others(connection, about, {about.manifest(new).generation})
+        drop_others(connection, metadata, {metadata.manifest(new).generation})
         return lines
 
 
-def _call_format_2(about: About, collection: str, old: MilvusManifest) -> list[str]:
+def _call_format_2(metadata: GalleryMetadata, collection: str, old: MilvusManifest) -> list[str]:
     """Of a gallery that has a journal, and was made before that was a format of its own."""
     update = {"format": FORMAT, "before": None}  # the one before may be as old as can be
-    about.write_manifest(collection, old.model_copy(update=update))
+    metadata.write_manifest(collection, old.model_copy(update=update))
     return ["the gallery has the format of today: only its manifest was written"]
 
 
@@ -90,14 +89,14 @@ class _Upgrade:
         quiet: bool,
     ) -> None:
         self._connection, self._settings, self._quiet = connection, settings, quiet
-        self._about = About(connection)
+        self._metadata = GalleryMetadata(connection)
         self._collection, self._old = collection, old
 
     def fill(self) -> tuple[str, list[str]]:
         """Write journal and next generation; its collection, and what there is to say of it."""
-        about, connection, old = self._about, self._connection, self._old
+        metadata, connection, old = self._metadata, self._connection, self._old
         connection.load(self._collection)
-        drop_others(connection, about, {old.generation, old.before or 0})  # what a kill has left
+        drop_others(connection, metadata, {old.generation, old.before or 0})  # what a kill has left
         photos, values = [], {}
         for photo, attributes, _ in self._rows([]):
             photos.append(photo)
@@ -108,8 +107,8 @@ class _Upgrade:
         contents, lines = contents_of_removed(left_out, {one.sha256 for one in photos}, root)
         left_out = [replace(one, same_as=contents.get(one.file, one.same_as)) for one in left_out]
         self._write_journal(photos, values, [one for one in left_out if one.file in contents])
-        model = fetch_model(about, old.model_fingerprint, self._settings)
-        new, made = generation_for(connection, about, model, old.photos_root, self._settings)
+        model = fetch_model(metadata, old.model_fingerprint, self._settings)
+        new, made = generation_for(connection, metadata, model, old.photos_root, self._settings)
         self._copy_rows(new, len(photos))
         finish_index(connection, new, quiet=self._quiet)
         gallery = MilvusGallery(connection, self._settings, new)
@@ -117,7 +116,7 @@ class _Upgrade:
             raise EngineError(f"{new} has {gallery.count} rows, and {len(photos)} were written")
         gallery.note_left_out(left_out)
         changed = {"format": FORMAT, "generation": made.generation, "index": made.index}
-        about.write_manifest(new, old.model_copy(update={**changed, "before": None}))
+        metadata.write_manifest(new, old.model_copy(update={**changed, "before": None}))
         if old.before:
             lines.append(
                 "the generation before is forgotten: one cannot go back to an earlier format"
@@ -133,8 +132,8 @@ class _Upgrade:
 
     def _left_out(self) -> list[Skipped]:
         """What the last build could not use, and what was removed before and since."""
-        text = self._about.read(f"{self._collection}/left_out")
-        since = self._about.every(f"{self._collection}/removed")
+        text = self._metadata.read(f"{self._collection}/left_out")
+        since = self._metadata.every(f"{self._collection}/removed")
         return [
             *(Skipped(**one) for one in json.loads(text or "[]")),
             *(Skipped(**json.loads(row["text"])) for row in since),
@@ -143,7 +142,7 @@ class _Upgrade:
     def _write_journal(
         self, photos: list[Photo], values: dict[str, dict[str, Value]], removed: list[Skipped]
     ) -> None:
-        journal = MilvusJournal(self._about, user())
+        journal = MilvusJournal(self._metadata, user())
         journal.forget()  # of an upgrade that was killed: all of it is in the rows
         journal.append("begin", {"format": 1})
         definitions = {name: one.model_dump() for name, one in self._old.columns.items()}

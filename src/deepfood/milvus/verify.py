@@ -11,12 +11,12 @@ from deepfood.data.read_ahead import reading_ahead
 from deepfood.errors import ArtifactCorruptError, ArtifactError, PhotoNotFoundError
 from deepfood.gallery.fold import Fold
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.facts import columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
-from deepfood.milvus.told import columns_of, told
 from deepfood.progress import bar
 
 #: How far a unit vector's length may be off.
@@ -32,7 +32,7 @@ def problems_on_milvus(
         if not manifest.whole:
             yield f"{address} was never built to its end: the same build goes on"
         try:
-            fetch_model(gallery.about, manifest.model_fingerprint, settings)
+            fetch_model(gallery.metadata, manifest.model_fingerprint, settings)
         except ArtifactError as error:
             yield str(error)
         try:
@@ -79,7 +79,7 @@ def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, lis
     if row[KEYS] != keys_for(photo, attributes_of(row)):
         faults.append("what filters find it by is not what is said of it")
     if fold is not None:
-        now = told(photo, fold)
+        now = facts_in(photo, fold)
         if now is None:
             faults.append("it was removed: build the gallery again")
         elif now != (photo, attributes_of(row)):

@@ -32,11 +32,11 @@ from deepfood.gallery.history import undo_of
 from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.gallery.values import Value, attribute_name, folded
-from deepfood.milvus.about import Column
 from deepfood.milvus.absent import Absent
 from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import LivingRows
-from deepfood.milvus.rows import is_id
+from deepfood.milvus.metadata import Column
+from deepfood.milvus.rows import BATCH, is_id
 from deepfood.milvus.schema import (
     KEYS,
     WHOLE_ROW,
@@ -47,7 +47,6 @@ from deepfood.milvus.schema import (
     photo_of,
     row_of,
 )
-from deepfood.milvus.written import BATCH
 
 
 class MilvusWriter(LivingRows):
@@ -66,7 +65,7 @@ class MilvusWriter(LivingRows):
                 first.extend(outcomes)
             return outcomes
 
-        outcomes = self.visibly(change)
+        outcomes = self.and_wait_until_visible(change)
         # What was done at first is there when it is done again.
         return [
             was if now == "unchanged" else now for was, now in zip(first, outcomes, strict=True)
@@ -77,7 +76,7 @@ class MilvusWriter(LivingRows):
         ready = [(one, clean_values(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
-        absent = Absent(self._about).read(missing)
+        absent = Absent(self._metadata).read(missing)
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
         added: list[dict[str, Any]] = []
@@ -99,7 +98,7 @@ class MilvusWriter(LivingRows):
             same = after == photo and not values
             outcomes.append("unchanged" if same else "updated")
             if not same:
-                rows[photo.id] = _said(before, after, values)
+                rows[photo.id] = _changed_row(before, after, values)
                 edits.append(edit_of(photo, after, values))
         if added:
             self.record("add", {"photos": added})
@@ -107,7 +106,7 @@ class MilvusWriter(LivingRows):
             self.record("update", {"photos": edits})
         self.write(list(rows.values()))
         if absent:
-            Absent(self._about).forget(list(absent))
+            Absent(self._metadata).forget(list(absent))
         return outcomes
 
     def update(
@@ -129,12 +128,12 @@ class MilvusWriter(LivingRows):
             before = self._named(name)
             photo = photo_of(before)
             after = edited(photo, edit_given(label, photo_name))
-            row = _said(before, after, values)
+            row = _changed_row(before, after, values)
             self.record("update", {"photos": [edit_of(photo, after, values)]})
             self.write([row])
             return after
 
-        return self.visibly(change)
+        return self.and_wait_until_visible(change)
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
         """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
@@ -151,7 +150,7 @@ class MilvusWriter(LivingRows):
             self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
             self.delete(list(photos))
 
-        self.visibly(change)
+        self.and_wait_until_visible(change)
         photos = {photo.id: photo for photo in found.values()}
         for photo in photos.values():
             if photo.added:
@@ -183,7 +182,7 @@ class MilvusWriter(LivingRows):
             self.write([row for _, row in after])
             return [photo for photo, _ in after]
 
-        return self.visibly(change)
+        return self.and_wait_until_visible(change)
 
     def _named(self, name: str) -> dict[str, Any]:
         """The row of a photo, by id or by file name. Raises QueryError."""
@@ -201,7 +200,7 @@ class MilvusWriter(LivingRows):
 
     def declared(self) -> Mapping[str, Declared]:
         """The attributes that are declared, by name."""
-        return self.steadily(lambda: self.manifest.columns)
+        return self.in_stable_generation(lambda: self.manifest.columns)
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
         """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
@@ -217,7 +216,7 @@ class MilvusWriter(LivingRows):
                 self.record("declare", {"attributes": what})
                 self._commit_columns(news)
 
-        self.steadily(change)
+        self.in_stable_generation(change)
         return new
 
     def drop_attribute(self, name: str) -> None:
@@ -243,7 +242,7 @@ class MilvusWriter(LivingRows):
             elif not gone:  # else it is done again, and was there at first
                 raise no_attribute(before, name)
 
-        self.steadily(change)
+        self.in_stable_generation(change)
 
     def import_values(
         self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
@@ -264,16 +263,16 @@ class MilvusWriter(LivingRows):
             # Before any value: one of safety never passes a filter as if it were another.
             self._commit_columns(after)
 
-        self.steadily(record)
+        self.in_stable_generation(record)
         by_id = {photo_id(sha256): said for sha256, said in values.items()}
         every = list(by_id)
 
         def write(some: Sequence[str]) -> None:
             rows = self.rows(some)
-            self.write([_said(row, photo_of(row), by_id[one]) for one, row in rows.items()])
+            self.write([_changed_row(row, photo_of(row), by_id[one]) for one, row in rows.items()])
 
         for start in range(0, len(every), BATCH):
-            self.visibly(partial(write, every[start : start + BATCH]))
+            self.and_wait_until_visible(partial(write, every[start : start + BATCH]))
 
     def _commit_columns(self, columns: Mapping[str, Column]) -> None:
         after = {**self.manifest.columns, **columns}
@@ -283,10 +282,10 @@ class MilvusWriter(LivingRows):
     def _known_count(self, name: str) -> int:
         """Of how many photos an attribute is known, of those that are not here now too."""
         here = int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
-        return here + Absent(self._about).known(name)
+        return here + Absent(self._metadata).known(name)
 
 
-def _said(
+def _changed_row(
     before: Mapping[str, Any], photo: Photo, values: Mapping[str, Value | None]
 ) -> dict[str, Any]:
     """The row of a photo of which something else is said now."""

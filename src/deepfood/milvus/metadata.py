@@ -1,4 +1,4 @@
-"""What there is to say of a gallery as a whole, kept in Milvus beside its photos.
+"""A gallery's metadata: what is so of the gallery as a whole, in a collection beside its photos.
 
 Texts by key, in parts, since Milvus limits a text to 64 KB. A text counts when all its parts are
 there: a writer that is killed leaves the one before.
@@ -26,7 +26,7 @@ from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.schema import about_schema, index_of
+from deepfood.milvus.schema import index_of, metadata_schema
 from deepfood.model import Model
 
 _PART = 60_000
@@ -89,7 +89,7 @@ class MilvusManifest(BaseModel):
             )
 
 
-class About:
+class GalleryMetadata:
     """Reads and writes texts of a gallery."""
 
     def __init__(self, connection: Connection) -> None:
@@ -123,7 +123,7 @@ class About:
 
     def create(self, settings: Settings) -> None:
         """Have the collection of texts, with as many replicas as photos have."""
-        self._connection.create(self.collection, about_schema(), index_of(settings, "FLAT"))
+        self._connection.create(self.collection, metadata_schema(), index_of(settings, "FLAT"))
 
     def read(self, key: str, consistency: str = "Strong") -> str | None:
         """The newest text that is whole, or None."""

@@ -1,4 +1,4 @@
-"""What rows are to say, by a fold of the journal."""
+"""The facts of a photo, by a fold of the journal: what its row is brought to say."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,13 +6,14 @@ from dataclasses import replace
 from deepfood.gallery.fold import Fold, ManualEdits
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import Value
-from deepfood.milvus.about import Column
+from deepfood.milvus.metadata import Column
 
-Told = tuple[Photo, Mapping[str, Value]]
+#: A photo, and its attributes.
+Facts = tuple[Photo, Mapping[str, Value]]
 
 
-def told(photo: Photo, fold: Fold) -> Told | None:
-    """What a fold says of a photo that is there, and its attributes; None where it was removed."""
+def facts_in(photo: Photo, fold: Fold) -> Facts | None:
+    """The facts of a photo that a row has; None if it was removed."""
     said = fold[photo.sha256]
     if said.removed is not None:
         return None
@@ -28,6 +29,6 @@ def columns_of(fold: Fold) -> dict[str, Column]:
     }
 
 
-def said_by(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
+def said_in_row(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
     """What was said of a photo, by its row."""
     return ManualEdits.from_photo(photo, attributes)
