@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from deepfood.config import Settings
+from deepfood.config import Settings, load_settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DeepfoodError
@@ -189,7 +189,7 @@ def _filter_reader(where: str) -> Callable[[Whole, Path], object]:
 
 
 def _info(whole: Whole, folder: Path) -> object:
-    about = describe(folder)
+    about = describe(folder, load_settings())
     keys = ("photos", "labels", "index", "model_fingerprint", "calibration", "left_out")
     return {key: about[key] for key in keys}
 

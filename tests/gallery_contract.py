@@ -58,7 +58,7 @@ class Engine:
     settings: Settings
 
     def problems(self) -> list[str]:
-        return list(problems_of(self.place, quiet=True))
+        return list(problems_of(self.place, self.settings, quiet=True))
 
 
 def new_photo(
@@ -596,7 +596,7 @@ def test_what_was_said_stays_with_the_content(own: Own, tmp_path: Path) -> None:
         after = without_file(said(own))
         assert after == {one: now[one] for one in after}
         assert gallery_columns(own)["allergens"].safety
-        assert not list(problems_of(own.place, quiet=True))
+        assert not list(problems_of(own.place, own.settings, quiet=True))
 
     touch_all(own)  # all are embedded again
     report = own.build()

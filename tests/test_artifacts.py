@@ -23,6 +23,7 @@ from deepfood.artifacts import (
     write_result,
 )
 from deepfood.beside import beside
+from deepfood.config import load_settings
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactError,
@@ -42,8 +43,8 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     manifest.write(folder)
     assert ModelManifest.read(folder) == manifest
     assert kind_of(folder) == "model"
-    assert describe(folder)["fingerprint"] == manifest.fingerprint
-    assert list(problems_of(folder)) == []
+    assert describe(folder, load_settings())["fingerprint"] == manifest.fingerprint
+    assert list(problems_of(folder, load_settings())) == []
 
 
 def manifest_of(kind: str, folder: Path) -> tuple[type[Manifest], Path]:
@@ -91,7 +92,7 @@ def test_a_model_of_the_first_format_is_read(tmp_path: Path) -> None:
     first_format_of(folder / MANIFEST, manifest)
     early = manifest.read(folder)
     assert early == now.model_copy(update={"format_version": 1})
-    assert list(problems_of(folder)) == []
+    assert list(problems_of(folder, load_settings())) == []
     early.write(folder)
     assert manifest.read(folder) == now
 
@@ -136,7 +137,9 @@ def test_verify_finds_a_flipped_byte_in_a_model(tmp_path: Path) -> None:
     contents = bytearray((folder / "model.onnx").read_bytes())
     contents[20] ^= 1
     (folder / "model.onnx").write_bytes(contents)
-    assert list(problems_of(folder)) == ["model.onnx differs from its SHA-256 in the manifest"]
+    assert list(problems_of(folder, load_settings())) == [
+        "model.onnx differs from its SHA-256 in the manifest"
+    ]
 
 
 @given(st.text(max_size=30))
@@ -159,12 +162,12 @@ def test_names_that_lead_outside_are_refused(name: str) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissingError, match=r"it has no manifest\.json"):
-        describe(tmp_path)
+        describe(tmp_path, load_settings())
     (tmp_path / "gallery").mkdir()
     with pytest.raises(ArtifactMissingError, match=f"not there; there is {tmp_path}/gallery;"):
-        describe(tmp_path / "galery" / "food")
+        describe(tmp_path / "galery" / "food", load_settings())
     with pytest.raises(ArtifactMissingError, match=f"not there; there is only {tmp_path};"):
-        describe(tmp_path / "nowhere")
+        describe(tmp_path / "nowhere", load_settings())
 
 
 def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import kind_of
-from deepfood.config import Settings, load_settings
+from deepfood.config import Settings
 from deepfood.embed import open_embedder
 from deepfood.errors import ArtifactError, ArtifactFormatError, SettingError
 from deepfood.galleries import expect_pymilvus, open_on_milvus
@@ -23,10 +23,10 @@ from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import DEFAULT_MODEL
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def describe(folder: Path, settings: Settings) -> dict[str, Any]:
     """The facts of a Model or gallery, ready for JSON. Raises an ArtifactError."""
     if is_milvus(folder):
-        return _describe_on_milvus(folder)
+        return _describe_on_milvus(folder, settings)
     if kind_of(folder) == "model":
         model = ModelManifest.read(folder)
         return {
@@ -69,8 +69,8 @@ def _gone(folder: Path, now: GalleryManifest, store: Store) -> list[str]:
         return [photo.file for _, photo in before.sound_rows() if photo.sha256 not in there]
 
 
-def _describe_on_milvus(place: Path) -> dict[str, Any]:
-    with open_on_milvus(place, load_settings()) as gallery:
+def _describe_on_milvus(place: Path, settings: Settings) -> dict[str, Any]:
+    with open_on_milvus(place, settings) as gallery:
         about = gallery.manifest.model_dump(mode="json", exclude={"index", "model_name"})
         left_out = [asdict(one) for one in gallery.left_out()]
         return {
@@ -82,19 +82,15 @@ def _describe_on_milvus(place: Path) -> dict[str, Any]:
         }
 
 
-def problems_of(
-    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
-) -> Iterator[str]:
+def problems_of(folder: Path, settings: Settings, *, quiet: bool = False) -> Iterator[str]:
     """Every fault in a Model or gallery, a line each. Raises an ArtifactError."""
     if is_milvus(folder):
         from deepfood.milvus.verify import problems_on_milvus
 
-        settings = load_settings(photos_root=photos_root)
-
         return problems_on_milvus(MilvusAddress.parse(folder), settings, quiet=quiet)
     if kind_of(folder) == "model":
         return ModelManifest.read(folder).problems(folder, contents=True)
-    return gallery_problems(folder, photos_root, quiet=quiet)
+    return gallery_problems(folder, settings.photos_root, quiet=quiet)
 
 
 def repair_gallery(

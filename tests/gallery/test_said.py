@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deepfood.config import load_settings
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, DatasetError, QueryError
 from deepfood.gallery.declared import Definition
@@ -127,7 +128,7 @@ def test_a_photo_that_comes_back_by_hand_has_what_was_said(
 def describe(gallery: Path) -> dict[str, Any]:
     from deepfood.info import describe as facts
 
-    return facts(gallery)
+    return facts(gallery, load_settings())
 
 
 def test_a_build_that_would_lose_more_than_half_stops_before_it_changes_anything(

@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from deepfood.config import load_settings
 from deepfood.data.photo_file import PhotoSource
 from deepfood.data.photos import list_photos
 from deepfood.data.splits import Splits, split_photos
@@ -108,7 +109,7 @@ def test_the_network_gives_what_numpy_gives(adapted: Adapted) -> None:
 
 
 def test_the_model_is_whole_and_searches(adapted: Adapted, tmp_path: Path) -> None:
-    assert list(problems_of(adapted.out, None, quiet=True)) == []
+    assert list(problems_of(adapted.out, load_settings(), quiet=True)) == []
     build(adapted.photos, tmp_path / "gallery", adapted.embedder)
     with Gallery.open(tmp_path / "gallery", adapted.embedder.model) as gallery:
         right = 0

@@ -27,7 +27,7 @@ def info(
     """Describe a gallery or Model: sizes, index, Model, and the files that were left out."""
     from deepfood.info import describe
 
-    about = describe(artifact)
+    about = describe(artifact, load_settings())
     if as_json:
         print_json(about)
         return
@@ -78,7 +78,7 @@ def verify(
     elif repair:
         done, problems = repair_gallery(anywhere(artifact), settings, quiet=as_json)
     else:
-        problems = list(problems_of(anywhere(artifact), settings.photos_root, quiet=as_json))
+        problems = list(problems_of(anywhere(artifact), settings, quiet=as_json))
     if as_json:
         about = {"artifact": artifact, "ok": not problems, "problems": problems}
         print_json({**about, "mended": done} if repair else about)
