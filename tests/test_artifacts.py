@@ -37,6 +37,10 @@ from deepfood.model import ModelManifest
 from plates import build, tiny_embedder, write_photos, write_tiny_model
 
 
+def described(folder: Path) -> object:
+    return describe(folder, load_settings())
+
+
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     manifest = ModelManifest.read(folder)
@@ -71,7 +75,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(kind: str, tmp_path: Path) -> 
         with pytest.raises(ArtifactCorruptError):
             manifest.parse(whole[:end], folder)
     path.write_bytes(whole.replace(b'"dimension": ', b'"dimension": 1'))
-    for reading in (manifest.read, kind_of, describe):
+    for reading in (manifest.read, kind_of, described):
         with pytest.raises(ArtifactCorruptError, match="do not have its checksum"):
             reading(folder)
 
@@ -122,7 +126,7 @@ def test_what_is_no_manifest_is_refused_in_a_line(
     put: Callable[[Path], None], tmp_path: Path
 ) -> None:
     put(tmp_path / MANIFEST)
-    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, describe):
+    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, described):
         with pytest.raises(
             ArtifactCorruptError, match=r"manifest\.json cannot be read: .*"
         ) as told:
