@@ -17,6 +17,6 @@ relied on:
 - `workers.Workers` overrides `keep_subprocess_alive`, `terminate_all` and `join_all` of
   `Multiprocess`, whose `run` calls them; and uses `processes`, `sockets`, `config`, `should_exit`.
   A `Process` has `process`, `pid`, `exitcode`, `start`, `kill`, and a pipe `parent_conn`, on which
-  each message is answered with another.
+  each message is answered with another. One that cannot start exits with `STARTUP_FAILURE`.
 - `drain.draining` wraps the SIGTERM handler that `Server.serve` sets before the lifespan starts.
 """
