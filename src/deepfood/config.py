@@ -26,6 +26,8 @@ from deepfood.errors import SettingError
 PREFIX = "DEEPFOOD_"
 CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
 CONFIG_FILE = "deepfood.toml"
+#: Hits of a search that does not say how many.
+DEFAULT_K = 9
 #: Of the Makefile's scripts.
 _OTHER_VARIABLES = ("DEEPFOOD_SKIP_BROWSER", "DEEPFOOD_CLUSTER_PARTS")
 

@@ -15,8 +15,7 @@ from deepfood.cli.app import (
     app,
     print_json,
 )
-from deepfood.config import Settings, load_settings
-from deepfood.serve.question import DEFAULT_K
+from deepfood.config import DEFAULT_K, Settings, load_settings
 
 if TYPE_CHECKING:
     from deepfood.api import Gallery

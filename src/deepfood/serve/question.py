@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from deepfood.config import DEFAULT_K
 from deepfood.gallery.answer import LabelGuess, Verdict
 from deepfood.gallery.photo import Hit
 from deepfood.photo_box import Box
 
 #: Photos and ids in one question over HTTP, wanted and unwanted together.
 MAX_EXAMPLES = 8
-DEFAULT_K = 9
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails
 from starlette.exceptions import HTTPException
 
+from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
-from deepfood.serve.question import DEFAULT_K
 
 #: A photo's id, in a path.
 PhotoId = Annotated[str, Path(alias="id")]
