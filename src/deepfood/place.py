@@ -48,6 +48,11 @@ class Place:
             )
         return self
 
+    @property
+    def name(self) -> str:
+        """What it is called, without where it lies."""
+        return self.text.rstrip("/").rpartition("/")[2] or self.text
+
     def __str__(self) -> str:
         return self.text
 

@@ -372,7 +372,7 @@ def bar(*_, **__):
     yield SimpleNamespace(update=update)
 
 embed_photos.bar = bar
-embed_photos._FLUSH_PHOTOS, embed_photos._FLUSH_S = 10, 3600
+embed_photos.FLUSH_PHOTOS, embed_photos.FLUSH_S = 10, 3600
 main()
 """
 

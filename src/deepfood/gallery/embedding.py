@@ -77,6 +77,8 @@ def batched_in_time(
     while True:
         try:
             item = next(each)
+            first = first if batch else time.monotonic()
+            batch.append(item)
             progress()
         except StopIteration:
             break
@@ -84,8 +86,6 @@ def batched_in_time(
             if batch:
                 yield batch
             raise
-        first = first if batch else time.monotonic()
-        batch.append(item)
         if len(batch) >= count or time.monotonic() - first > seconds:
             yield batch
             batch = []
