@@ -120,10 +120,10 @@ def test_the_requests_with_curl_run(shell: Shell, served: tuple[str, str]) -> No
 def test_a_gallery_is_changed_without_a_rebuild(shell: Shell) -> None:
     script = the_block(PHOTOS, "sh", "deepfood add gallery")
     shell.run("cp -R gallery changed")
-    before = json.loads(shell.run("deepfood info changed --json"))["count"]
+    before = json.loads(shell.run("deepfood info changed --json"))["photos"]
     (shell.folder / "soup.jpg").write_bytes(jpeg(998))
     shell.run(script.replace(" gallery", " changed"))
-    assert json.loads(shell.run("deepfood info changed --json"))["count"] == before + 1
+    assert json.loads(shell.run("deepfood info changed --json"))["photos"] == before + 1
 
 
 def test_the_filter_passes_what_it_says(shell: Shell) -> None:
