@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import beanstalk_in_moto
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
@@ -15,6 +14,7 @@ from deepfood.cli import app
 from deepfood.deploy import apply as aws
 from deepfood.deploy.bundle import Deployment, make_bundle
 from deepfood.errors import DeployError
+from deploy import beanstalk_in_moto  # moto takes a module of a package only
 
 REGION = "eu-central-1"
 DOCKER = "64bit Amazon Linux 2023 v4.6.0 running Docker"

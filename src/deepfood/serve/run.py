@@ -88,8 +88,10 @@ def _run(settings: Settings, bound: socket.socket) -> None:
     shown = f"[{host}]" if ":" in host else host
     try:
         # Inside `try`: Ctrl-C may come before uvicorn handles it, and uvicorn raises the signal
-        # again that ended it. Neither is a failure.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # again that ended it. Neither is a failure. A shell's background job ignores SIGINT until
+        # uvicorn handles it; a signal that came before would be lost.
+        for ends in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ends, signal.default_int_handler)
         _announce(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
