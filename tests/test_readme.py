@@ -154,3 +154,30 @@ def test_releases_go_into_a_folder_as_into_a_bucket(shell: Shell) -> None:
     shell.run("deepfood add gallery late.jpg")
     shell.run(lines[0])
     assert "is the latest" in shell.run(lines[2])
+
+
+def test_the_commands_of_the_other_pages_run(shell: Shell) -> None:
+    pages = {
+        name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+        for name in ("filters", "index", "install", "troubleshooting")
+    }
+    first = the_block(pages["index"], "sh", "deepfood build").splitlines()[0]
+    shell.run(first.replace("~/photos", "photos").replace("--out gallery", "--out other"))
+    photo = photos_of(shell)[0].relative_to(shell.folder / "photos")
+    rows = f"file,price,cuisine\n{photo},4.5,thai\n"
+    (shell.folder / "dishes.csv").write_text(rows, encoding="utf-8")
+    of_other = {
+        having: the_block(pages[page], "sh", having).replace(" gallery", " other")
+        for page, having in (
+            ("filters", "--where"),
+            ("filters", "--declare"),
+            ("troubleshooting", "deepfood settings"),
+        )
+    }
+    assert "photos/" in shell.run(of_other["--where"])
+    declared = [one for one in of_other["--declare"].splitlines() if one.startswith("deepfood")]
+    assert len(declared) == 2
+    shell.run("\n".join(declared))
+    assert "halal" in shell.run("deepfood attributes other")
+    assert "whole" in shell.run(of_other["deepfood settings"])
+    assert "Usage" in shell.run(the_block(pages["install"], "sh", "--help"))
