@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from deepfood.errors import SettingError
 from deepfood.milvus.address import MilvusAddress
-from deepfood.release.shelf import is_release
+from deepfood.release.shelf import is_release, never_changes
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class Place:
     def refuse_release(self) -> Self:
         """Raise SettingError for a release, which cannot be changed."""
         if self.kind == "release":
-            raise SettingError(
-                f"{self} is a release, which never changes: deepfood pull it, change that, and push"
-            )
+            raise never_changes(self)
         return self
 
     @property

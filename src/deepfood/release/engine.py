@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from deepfood.config import Settings
-from deepfood.errors import SettingError
 from deepfood.gallery.engine import Beside
 from deepfood.gallery.history import Event
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.local.engine import LocalEngine
 from deepfood.model import Model
 from deepfood.release.cached import cached
+from deepfood.release.shelf import never_changes
 from deepfood.release.verify import release_problems
 
 
@@ -54,10 +54,7 @@ class ReleaseEngine:
         """Nothing: it never changes."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise SettingError(
-            f"{self._address} is a release, which never changes: deepfood pull it, change that, "
-            "and push"
-        )
+        raise never_changes(self._address)
 
     writer = build = add = import_attributes = recalibrate = _refuse
     reembed = rollback = forget_before = compact = repair = _refuse

@@ -35,12 +35,11 @@ def is_release(place: Path | str) -> bool:
     return Path(prefix, RELEASES).is_dir() and not Path(prefix, MANIFEST).exists()
 
 
-def refuse_release(place: str) -> None:
-    """Raise SettingError for a place that names a release, which never changes."""
-    if is_release(place):
-        raise SettingError(
-            f"{place} is a release, which never changes: deepfood pull it, change that, and push"
-        )
+def never_changes(release: object) -> SettingError:
+    """The error of who would change a release."""
+    return SettingError(
+        f"{release} is a release, which never changes: deepfood pull it, change that, and push"
+    )
 
 
 class Shelf:
