@@ -55,14 +55,23 @@ _UPRIGHT = {
 }
 
 Pixels = npt.NDArray[np.uint8]
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Preprocess(BaseModel):
     """How a Model wants its photos; part of the Model's manifest and of its fingerprint.
 
-    The photo's centred square, `crop` of its shorter side, is resized to `size` x `size` pixels;
-    the network then gets `(value / 255 - mean) / std` for each of red, green and blue.
-    This is torchvision's Resize(size / crop) and CenterCrop(size) in one step.
+    The network gets `size` x `size` pixels, `(value / 255 - mean) / std` for each of red, green and
+    blue. `resize` says which pixels:
+
+    - `square`: the centred square, `crop` of the shorter side, in whole pixels of the photo,
+      resized in one step.
+    - `shortest`: the photo resized to `size / crop` pixels on its shorter side, and of that the
+      centred square: torchvision's Resize and CenterCrop, pixel for pixel.
+    - `squash`: the whole photo, its sides resized apart.
+    - `pad`: the whole photo, resized until its longer side has `size` pixels, centred on `fill`.
+
+    Bilinear and bicubic both antialias, as Pillow does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +79,9 @@ class Preprocess(BaseModel):
     size: Annotated[int, Field(ge=8, le=4096)]
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
+    resize: Literal["square", "shortest", "squash", "pad"] = "square"
+    #: The colour around a photo that is padded: red, green and blue, 0 to 255.
+    fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
     mean: tuple[float, float, float]
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
