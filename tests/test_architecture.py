@@ -22,6 +22,7 @@ ROOMS = [
     "data",
     "model",
     "embed",
+    "words",
     "heatmap",
     "index",
     "gallery",
