@@ -23,6 +23,7 @@ ROOMS = [
     "model",
     "embed",
     "words",
+    "proof",
     "heatmap",
     "index",
     "gallery",

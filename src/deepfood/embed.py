@@ -19,16 +19,13 @@ from deepfood.config import Settings, available_cores
 from deepfood.errors import ArtifactCorruptError, ArtifactError, SettingError
 from deepfood.extras import missing_extra
 from deepfood.model import Model, open_model
-from deepfood.model.golden import Golden, check_golden, golden_photos
+from deepfood.model.golden import NO_LIMITS, Golden, check_golden, golden_photos
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
 from deepfood.photo_box import Box
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Infer = Callable[[Pixels], Vector]
-
-#: For the photos that deepfood draws itself.
-_NO_LIMITS = Limits(2**40, 2**40)
 
 Runtime = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16"]
@@ -40,6 +37,9 @@ class Embedder:
     `threads` is the processor cores to use, 0 for all. With `latency` a photo is spread over
     several cores, so that one alone is answered sooner; without, each core has its own photo, which
     gives the most photos a second. Neither changes a vector.
+
+    A Model with golden vectors must give them again, unless `compare` is off: else opening raises
+    ArtifactCorruptError, or, where bf16 is at fault, f32 is used instead.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Embedder:
         precision: Precision = "auto",
         threads: int = 0,
         latency: bool = False,
+        compare: bool = True,
     ) -> None:
         self.model = model
         self.limits = limits
@@ -61,7 +62,7 @@ class Embedder:
         self.runtime = choose_runtime(runtime)
         start = _STARTS[self.runtime]
         self._infer, self.precision = start(model, precision, self.threads, streams)
-        golden = Golden.of(model)
+        golden = Golden.of(model) if compare else None
         if golden and not self._gives(golden):
             self._infer, self.precision = start(model, "f32", self.threads, streams)
             self._gives(golden)
@@ -89,7 +90,7 @@ class Embedder:
 
     def _gives(self, golden: Golden) -> bool:
         """Whether it gives what the Model gave where it was made. Raises ArtifactCorruptError."""
-        photos = [read_pixels(data, self.preprocess, _NO_LIMITS) for data in golden_photos()]
+        photos = [read_pixels(data, self.preprocess, NO_LIMITS) for data in golden_photos()]
         found = self.embed_many(np.stack(photos))
         return check_golden(self.model, "photo", golden.photo_vectors, found, self.precision)
 

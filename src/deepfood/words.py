@@ -37,7 +37,8 @@ class TextEmbedder:
     """Words to float32 unit vectors of `dimension` numbers, safe to use from many threads.
 
     `threads` is the processor cores to use, 0 for all. Making one opens nothing: the first words
-    do. Raises ArtifactFormatError where the Model has no text tower.
+    do, which compares golden vectors as an Embedder does. Raises NoTextTowerError where the Model
+    has no text tower.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class TextEmbedder:
         runtime: Runtime = "auto",
         precision: Precision = "auto",
         threads: int = 0,
+        compare: bool = True,
     ) -> None:
         self.model = model
         self.tower = text_tower(model)
         self.dimension = model.manifest.dimension
         self.threads = threads or available_cores()
-        self._wanted: tuple[Runtime, Precision] = (runtime, precision)
+        self._wanted: tuple[Runtime, Precision, bool] = (runtime, precision, compare)
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
 
@@ -186,11 +188,13 @@ class _Opened:
         self.precision = precision
 
 
-def _open(model: Model, runtime: Runtime, precision: Precision, threads: int) -> _Opened:
+def _open(
+    model: Model, runtime: Runtime, precision: Precision, compare: bool, threads: int
+) -> _Opened:
     model.manifest.check_every_byte(model.folder, model.manifest.text_files)
     tokens = Tokens(model.tokenizer, text_tower(model))
     name = choose_runtime(runtime)
-    golden = Golden.of(model)
+    golden = Golden.of(model) if compare else None
 
     def start(precision: Precision) -> _Opened:
         begin = _start_openvino if name == "openvino" else _start_onnxruntime

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deepfood.artifacts import FileRecord, read_file, write_atomically
 from deepfood.errors import ArtifactCorruptError
 from deepfood.model.artifact import GOLDEN, Model, ModelManifest, open_model
+from deepfood.photo import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ Vectors = npt.NDArray[np.float32]
 #: precise. Below the first a Model is refused; below the second it runs in f32 instead.
 LEAST_F32, LEAST_OTHER = 0.999, 0.995
 
+#: For the photos that are drawn here.
+NO_LIMITS = Limits(2**40, 2**40)
 #: Width and height of the photos: wide, high, and as narrow as a scan of a receipt.
 SIZES = ((640, 427), (300, 450), (150, 700))
 TEXTS = (
