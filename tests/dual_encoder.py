@@ -85,7 +85,9 @@ def photo_of(thing: Thing, rng: np.random.Generator) -> Image.Image:
         case "square":
             draw.rectangle(box, fill=fill)
         case "triangle":
-            draw.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill)
+            draw.polygon(
+                [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill
+            )
         case _:
             bar = radius / 3
             draw.rectangle((x - bar, box[1], x + bar, box[3]), fill=fill)

@@ -65,7 +65,7 @@ class Gallery:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow images, or an `id`.
+        """The photos most like those given: paths, bytes, Pillow images, an `id`, or `words`.
 
         What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
         DatasetError for a path that cannot be read, and QueryError.
@@ -129,6 +129,8 @@ class Gallery:
             ids=tuple(each(question.get("id"))),
             not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
             not_ids=tuple(each(question.get("not_id"))),
+            words=tuple(each(question.get("words"))),
+            not_words=tuple(each(question.get("not_words"))),
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,

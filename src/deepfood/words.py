@@ -110,11 +110,16 @@ def text_tower(model: Model) -> TextTower:
     """How words go into a Model. Raises NoTextTowerError where it takes none."""
     tower = model.manifest.text_tower
     if tower is None:
-        raise NoTextTowerError(
-            f"the Model {model.manifest.name} has no text tower, so it takes photos only: "
-            "get one that has (deepfood model list)"
-        )
+        raise no_text_tower(model)
     return tower
+
+
+def no_text_tower(model: Model) -> NoTextTowerError:
+    """That the Model takes no words, and the way out."""
+    return NoTextTowerError(
+        f"the Model {model.manifest.name} has no text tower, so it takes photos only: "
+        "get one that has (deepfood model list)"
+    )
 
 
 class Tokens:

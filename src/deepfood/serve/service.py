@@ -25,6 +25,7 @@ from deepfood.serve.cursors import Cursors
 from deepfood.serve.question import Question, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
+from deepfood.words import no_text_tower, open_text_embedder
 
 
 class SearchService:
@@ -34,6 +35,11 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
+        self.words = (
+            open_text_embedder(settings, embedder.model)
+            if embedder.model.manifest.text_tower
+            else None
+        )
         self.max_k = settings.max_k
         self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
@@ -109,8 +115,10 @@ class SearchService:
                 wanted.append(self._embed(self.photo(photo_id)[1], question.box))
             else:
                 wanted.append(self.gallery.vector(photo_id))
+        wanted += map(self._embed_words, question.words)
         unwanted = [self._embed(data) for data in question.not_photos]
         unwanted += map(self.gallery.vector, question.not_ids)
+        unwanted += map(self._embed_words, question.not_words)
         size = self.embedder.model.manifest.dimension
         return combine(
             np.reshape(np.array(wanted, np.float32), (-1, size)),
@@ -122,6 +130,12 @@ class SearchService:
             pixels = self.embedder.read(data, box)
         with stage("embed"):
             return self.embedder.infer(pixels)
+
+    def _embed_words(self, words: str) -> Vector:
+        if self.words is None:
+            raise no_text_tower(self.embedder.model)
+        with stage("embed"):
+            return self.words.embed(words)
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""
