@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from deepfood import embed
+from deepfood import embed, words
 from deepfood.config import Settings, available_cores, load_settings
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.data.splits import split_photos
@@ -32,6 +32,7 @@ from deepfood.place import Place
 from deepfood.release.cached import cached
 from deepfood.serve.question import Question as ServiceQuestion
 from deepfood.serve.question import SearchResult
+from deepfood.words import TextEmbedder
 from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_of
 
 if TYPE_CHECKING:
@@ -227,6 +228,15 @@ def remove_photos(
 def open_embedder(settings: Settings | None = None) -> Embedder:
     """Open the Model in `settings`, or the one that ships. Raises ArtifactError or SettingError."""
     return embed.open_embedder(settings or load_settings())
+
+
+def open_text_embedder(settings: Settings | None = None) -> TextEmbedder:
+    """What embeds words with the Model in `settings`: `embed(text)` gives a unit vector.
+
+    The text tower is opened by the first words. Raises ArtifactError, or NoTextTowerError where the
+    Model has none.
+    """
+    return words.open_text_embedder(settings or load_settings())
 
 
 def embed_photos(
