@@ -13,7 +13,7 @@ from deepfood.model.licence import Licence
 
 _MIT, _APACHE = Licence("MIT"), Licence("Apache-2.0")
 _APPLE = Licence(
-    "Apple Machine Learning Research Model License",
+    "Apple AMLR",
     "https://huggingface.co/apple/MobileCLIP2-S2/blob/main/LICENSE",
     "it allows research only, no product and no service",
 )
@@ -62,7 +62,7 @@ def _mobileclip2(size: str) -> dict[str, str]:
     return {
         "onnx/vision_model.onnx": f"onnx/{size}/vision_model.onnx",
         "onnx/text_model.onnx": f"onnx/{size}/text_model.onnx",
-        "config.json": f"onnx/{size}/config.json",
+        "config.json": "config.json",
         "preprocessor_config.json": f"onnx/{size}/preprocessor_config.json",
         "tokenizer.json": "tokenizer.json",
         "tokenizer_config.json": "tokenizer_config.json",

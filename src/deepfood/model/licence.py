@@ -47,5 +47,9 @@ class Licence:
             name = said.get("license_name", name)
         return cls.named(name, said.get("license_link", ""))
 
+    @property
+    def is_known(self) -> bool:
+        return self.name != UNKNOWN
+
     def __str__(self) -> str:
         return f"{self.name} ({self.link})" if self.link else self.name
