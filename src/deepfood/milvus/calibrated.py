@@ -11,6 +11,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
+from deepfood.words import word_embedder
 
 #: Calibrated with no more photos than these; of larger galleries with a fair draw.
 _MOST = 200_000
@@ -42,7 +43,13 @@ def recalibrate_on_milvus(
 ) -> Calibration:
     """As the local gallery's `recalibrate`. Raises what that does, and EngineError."""
     with MilvusGallery.open(address, settings, model) as gallery:
-        found = calibrate(labelled_photos(gallery), model.trained_on, asked, quiet=quiet)
+        found = calibrate(
+            labelled_photos(gallery),
+            model.trained_on,
+            asked,
+            embed_words=word_embedder(model),
+            quiet=quiet,
+        )
     with MilvusWriter.open(address, settings, model) as writer:
         writer.in_stable_generation(
             lambda: writer.commit({"calibration": found, "uncalibrated": None})
@@ -55,7 +62,7 @@ def calibrated(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str
     photos = labelled_photos(gallery)
     labels = len({label for label in photos.labels if label})
     try:
-        found = calibrate(photos, model.trained_on, quiet=quiet)
+        found = calibrate(photos, model.trained_on, embed_words=word_embedder(model), quiet=quiet)
     except DatasetError as error:
         return {"labels": labels, "calibration": None, "uncalibrated": str(error)}
     return {"labels": labels, "calibration": found, "uncalibrated": None}
