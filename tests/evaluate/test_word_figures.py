@@ -84,6 +84,19 @@ def test_nonsense_is_answered_by_none_and_no_photo(gallery: Path) -> None:
         assert all(hit.probability is not None for hit in there.hits)
 
 
+def test_the_command_says_that_there_is_nothing(gallery: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfood", "search", str(gallery), "--words", "asdfgh"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "nothing in this gallery is what the words name",
+        "0 of 0 photos",
+    ]
+
+
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
