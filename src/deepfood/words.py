@@ -5,6 +5,7 @@ opened by the first words, since it is often larger than all the rest: who asks 
 never pays for it.
 """
 
+import importlib.util
 import queue
 import string
 import threading
@@ -106,15 +107,27 @@ def open_text_embedder(settings: Settings, model: Model | None = None) -> TextEm
     )
 
 
+def word_embedder(model: Model) -> Callable[[Sequence[str]], Vectors] | None:
+    """What embeds words; None where the Model has no text tower, or `tokenizers` is missing."""
+    if model.manifest.text_tower is None or importlib.util.find_spec("tokenizers") is None:
+        return None
+    return TextEmbedder(model).embed_many
+
+
 def text_tower(model: Model) -> TextTower:
     """How words go into a Model. Raises NoTextTowerError where it takes none."""
     tower = model.manifest.text_tower
     if tower is None:
-        raise NoTextTowerError(
-            f"the Model {model.manifest.name} has no text tower, so it takes photos only: "
-            "get one that has (deepfood model list)"
-        )
+        raise no_text_tower(model)
     return tower
+
+
+def no_text_tower(model: Model) -> NoTextTowerError:
+    """That the Model takes no words, and the way out."""
+    return NoTextTowerError(
+        f"the Model {model.manifest.name} has no text tower, so it takes photos only: "
+        "get one that has (deepfood model list)"
+    )
 
 
 class Tokens:

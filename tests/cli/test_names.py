@@ -28,6 +28,7 @@ OPTIONS = {
     "k": "how many photos",
     "where": "a filter that photos must pass",
     "words": "words: what is asked, or a file of them",
+    "not-words": "words that hits should be unlike",
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",
