@@ -22,6 +22,7 @@ from deepfood.errors import DatasetError, SettingError, nearest
 from deepfood.extras import missing_extra
 from deepfood.gallery import BuildReport, Photo
 from deepfood.gallery.add import AddReport
+from deepfood.gallery.answer import Verdict
 from deepfood.gallery.engine import ForAll
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
@@ -37,6 +38,7 @@ from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
+    from deepfood.evaluate.words import WordFigures
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
     from deepfood.train.recipe import Recipe
@@ -395,6 +397,38 @@ def evaluate_gallery(
         seed=seed,
         quiet=quiet,
     )
+
+
+def evaluate_words(
+    gallery: PlaceLike,
+    queries: PlaceLike | None = None,
+    settings: Settings | None = None,
+    *,
+    k: int = 9,
+    seed: int = 0,
+    quiet: bool = True,
+) -> "WordFigures":
+    """How well words find the photos of a gallery.
+
+    `queries` is a CSV with columns words and label or id; without it each label is asked as words.
+    Raises DatasetError, NoTextTowerError or ArtifactError.
+    """
+    from deepfood.evaluate.words import label_queries, measure_words, read_word_queries
+
+    with open_gallery(gallery, settings) as opened:
+        photos = opened._service.gallery.photos()[0]
+        labels = {photo.label for photo in photos if photo.label}
+        if queries is None:
+            asked = label_queries(labels)
+        else:
+            ids = {photo.id for photo in photos}
+            asked = read_word_queries(Path(queries), labels, ids)
+
+        def ask(words: str, count: int) -> tuple[list[Photo], Verdict | None]:
+            found = opened.search(words=words, k=min(count, opened._service.max_k))
+            return [hit.photo for hit in found.hits], found.verdict
+
+        return measure_words(asked, ask, k=k, seed=seed, quiet=quiet)
 
 
 def read_photo(photo: Path, limits: Limits) -> bytes:

@@ -5,6 +5,7 @@ opened by the first words, since it is often larger than all the rest: who asks 
 never pays for it.
 """
 
+import importlib.util
 import queue
 import string
 import threading
@@ -104,6 +105,13 @@ def open_text_embedder(settings: Settings, model: Model | None = None) -> TextEm
         precision=settings.precision,
         threads=settings.threads,
     )
+
+
+def word_embedder(model: Model) -> Callable[[Sequence[str]], Vectors] | None:
+    """What embeds words; None where the Model has no text tower, or `tokenizers` is missing."""
+    if model.manifest.text_tower is None or importlib.util.find_spec("tokenizers") is None:
+        return None
+    return TextEmbedder(model).embed_many
 
 
 def text_tower(model: Model) -> TextTower:

@@ -30,6 +30,13 @@ _VERDICTS = {
 }
 
 
+#: What it says of words, which no photos vote on.
+_WORD_VERDICTS = {
+    "match": "found what the words name",
+    "maybe": "perhaps what the words name",
+    "none": "nothing in this gallery is what the words name",
+}
+
 _Photos = Annotated[
     list[Path] | None,
     typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
@@ -150,6 +157,8 @@ def _settings(model: Path | None) -> Settings:
 def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None:
     if found.verdict and found.label:
         print(f"{_VERDICTS[found.verdict]} {found.label.label}")
+    elif found.verdict:
+        print(_WORD_VERDICTS[found.verdict])
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)

@@ -43,6 +43,11 @@ class Question:
         return self.examples == len(self.photos) + len(self.ids) == 1
 
     @property
+    def asks_with_words(self) -> bool:
+        """Whether it asks with words alone, and for one thing."""
+        return self.examples == len(self.words) == 1
+
+    @property
     def asks_for_nearest(self) -> bool:
         """Whether the hits are simply the nearest photos of the gallery."""
         narrowed = self.where is not None or self.cursor is not None

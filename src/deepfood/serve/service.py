@@ -12,7 +12,7 @@ from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Photo, judge
-from deepfood.gallery.answer import nearest_labelled
+from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.protocol import FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
@@ -74,6 +74,8 @@ class SearchService:
                 without=without,
             )
             answer = self._answer(question, query, found)
+            if found.hits and not answer.hits:
+                found = replace(found, hits=[], alike=[], total=0, next=None)
         hits = (
             replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
             for hit, alike in zip(answer.hits, found.alike, strict=True)
@@ -90,7 +92,18 @@ class SearchService:
 
     def _answer(self, question: Question, query: Vector, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
-        if calibration is None or not question.shows_one_photo:
+        if calibration is None:
+            return Answer(found.hits)
+        if question.asks_with_words and calibration.words:
+            nearest = found.hits if question.asks_for_nearest else self.gallery.search(query, 1)
+            return judge_words(
+                found.hits,
+                nearest[0].score if nearest else -1.0,
+                calibration.words,
+                match_probability=self._match_probability,
+                none_probability=self._none_probability,
+            )
+        if not question.shows_one_photo:
             return Answer(found.hits)
         if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
             return Answer(found.hits)
