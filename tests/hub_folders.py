@@ -304,9 +304,7 @@ def hub_siglip(folder: Path, second: bool, *, combined: bool = False) -> Encoder
         return unit(network.text_model(given["input_ids"]).pooler_output)
 
     def of_photo(photo: Image.Image) -> Vector:
-        return unit(
-            network.vision_model(**processor(photo, return_tensors="pt")).pooler_output
-        )
+        return unit(network.vision_model(**processor(photo, return_tensors="pt")).pooler_output)
 
     return Encoder(folder, of_photo, of_words)
 
