@@ -26,12 +26,12 @@ def embed(
 
     The file also holds ids, files and labels. If interrupted, run it again to continue.
     """
-    from deepfood.data.photos import list_photos
+    from deepfood.api import photo_source
     from deepfood.local.npz import check_vectors_file, write_vectors
 
     settings = load_settings(model=model)
     check_vectors_file(out)
-    source, embedder = list_photos(photos), deepfood.open_embedder(settings)
+    source, embedder = photo_source(photos, settings), deepfood.open_embedder(settings)
     started = time.monotonic()
     found = deepfood.embed_photos(source, settings, embedder=embedder, quiet=as_json)
     write_vectors(found, out)
