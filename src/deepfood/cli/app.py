@@ -84,9 +84,7 @@ def _model_place(text: str) -> Path:
         return place.expect_folder()
     if asked_by_shell():  # what may come next; nothing is fetched for that
         return Path(text)
-    from deepfood.release.cached import cached
-
-    return cached(text, load_settings())
+    return Path(place.readable(load_settings()).text)
 
 
 def _own_folder(text: str) -> Path:
