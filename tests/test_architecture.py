@@ -22,6 +22,8 @@ ROOMS = [
     "data",
     "model",
     "embed",
+    "words",
+    "proof",
     "heatmap",
     "index",
     "gallery",

@@ -22,6 +22,8 @@ def describe(place: Place, settings: Settings) -> dict[str, Any]:
         **model.model_dump(mode="json", exclude={"files", "labels"}),
         "fingerprint": model.fingerprint,
         "bytes": sum(record.bytes for record in model.files.values()),
+        # In memory each takes about its size on disk; that of words from the first words on.
+        "text_tower_bytes": sum(model.files[name].bytes for name in model.text_files),
     }
 
 

@@ -27,6 +27,8 @@ OPTIONS = {
     "not-id": "photos of the gallery that hits should be unlike",
     "k": "how many photos",
     "where": "a filter that photos must pass",
+    "words": "words: what is asked, or a file of them",
+    "not-words": "words that hits should be unlike",
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",

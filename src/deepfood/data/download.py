@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deepfood.data.http_get import FileResponse, Refused, get, shown
+from deepfood.data.http_get import FileResponse, Refused, broken_text, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
@@ -27,6 +27,9 @@ from deepfood.progress import bar
 
 #: What a download may have where the caller sets no other limit: more than any source known here.
 MAX_BYTES = 64 * 2**30
+
+#: Git's own hash of contents, beside those that hashlib names.
+_GIT_BLOB = "git blob"
 
 _CHUNK_BYTES = 2**20
 #: An attempt that brought this much was a success that ended early: patience starts anew.
@@ -40,6 +43,7 @@ def download(
     what: str,
     sha256: str | None = None,
     md5: str | None = None,
+    git_blob: str | None = None,
     max_bytes: int = MAX_BYTES,
     headers: Mapping[str, str] | None = None,
     hints: Mapping[int, str] | None = None,
@@ -51,9 +55,10 @@ def download(
 ) -> Path:
     """Make `to` the file at `url` and return it; whole already, it is left alone.
 
-    `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`
-    and `md5` (hex), or, where neither is given, against the hash that the server states, if any; a
-    file that is there and is not the pinned one is replaced. `headers` (credentials) go to the
+    `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`,
+    `md5` and `git_blob` (the SHA-1 that git names them by), all hex, or, where none is given,
+    against the hash that the server states, if any; a file that is there and is not the pinned one
+    is replaced. `headers` (credentials) go to the
     host of `url` alone, not to where it redirects. `hints` say the way out for an HTTP status.
     The server may be silent for `timeout_s`; it is asked up to `attempts` times in a row without
     progress, with pauses of `backoff_s`, twice that and so on. Where another process is downloading
@@ -61,7 +66,8 @@ def download(
 
     Raises DownloadError, or DiskFullError; what has come is kept for the next call.
     """
-    pinned = {name: value for name, value in (("sha256", sha256), ("md5", md5)) if value}
+    wanted = {"sha256": sha256, "md5": md5, _GIT_BLOB: git_blob}
+    pinned = {name: value for name, value in wanted.items() if value}
     try:
         with raising_disk_full(to), _only_one(to, what, wait):
             if to.is_file() and _difference(to, pinned, what, quiet) is None:
@@ -133,7 +139,7 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
                     ) from None
                 reason, wait_s = str(refused), refused.wait_s
             except httpx.HTTPError as error:
-                reason, wait_s = _error_text(error, job), 0.0
+                reason, wait_s = broken_text(error, job.url, job.timeout_s), 0.0
             failures = 1 if job.part.size - before >= _PROGRESS_BYTES else failures + 1
             if failures >= attempts:
                 kept = f" ({job.part.size:,} bytes of it are kept)" if job.part.size else ""
@@ -189,20 +195,11 @@ def _too_large(job: _Job, count: str) -> DownloadError:
     )
 
 
-def _error_text(error: httpx.HTTPError, job: _Job) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return f"{shown(job.url)} did not answer within {job.timeout_s:g} s"
-    said = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, httpx.ConnectError):
-        return f"no connection to {shown(job.url)} ({said})"
-    return f"the connection to {shown(job.url)} broke ({said})"
-
-
 def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -> str | None:
     """What is wrong with a file's contents, by the hashes (hex) it should have; None if nothing."""
-    found = {name: hashlib.new(name, usedforsecurity=False) for name in hashes}
+    size = path.stat().st_size
+    found = {name: _hash(name, size) for name in hashes}
     if found:
-        size = path.stat().st_size
         with (
             path.open("rb") as file,
             bar(f"checking {what}", "B", size, quiet=quiet, unit_scale=True) as progress,
@@ -215,6 +212,13 @@ def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -
         if found[name].hexdigest() != wanted.lower():
             return f"its {name.upper()} is {found[name].hexdigest()} and should be {wanted}"
     return None
+
+
+def _hash(name: str, size: int) -> "hashlib._Hash":
+    """A hash of contents of `size` bytes, with what comes before them."""
+    if name == _GIT_BLOB:
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.new(name, usedforsecurity=False)
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collect
             connection.ask("drop_collection", collection_name=collection)
             drop_images(connection, metadata, collection)
             changed_in(metadata, collection).forget()
-            for key in ("left_out", "manifest"):
+            for key in ("left_out", "gone", "manifest"):
                 metadata.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:
         forget_model(metadata, fingerprint)

@@ -126,6 +126,24 @@ class Model:
     def tokenizer(self) -> Path:
         return self.folder / self.manifest.file(TOKENIZER)
 
+    @property
+    def has_golden(self) -> bool:
+        """Whether it keeps what it gave where it was made."""
+        return self.manifest.file(GOLDEN) in self.manifest.files
+
+    @property
+    def weights(self) -> dict[str, Path]:
+        """The files of weights that lie beside `model.onnx`, by name; most Models have none."""
+        return self._parts(name for name in self.manifest.files if name.startswith(WEIGHTS))
+
+    @property
+    def text_parts(self) -> dict[str, Path]:
+        """The files of the text tower, by the names that `write_model` takes; empty without one."""
+        return self._parts(self.manifest.text_files)
+
+    def _parts(self, files: Iterable[str]) -> dict[str, Path]:
+        return {name.removeprefix(_NEXT): self.folder / name for name in sorted(files)}
+
     @cached_property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
