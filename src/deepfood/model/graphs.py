@@ -189,7 +189,7 @@ class _Surgery:
                 table = node.input[0]
                 while table not in tables and table in sources:  # cast, or dequantised
                     table = sources[table]
-                return int(tables[table][0]) if table in tables and tables[table] else None
+                return int(tables[table][0]) if tables.get(table) else None
         return None
 
     def finish(
