@@ -275,7 +275,7 @@ def _immich(folder: Path, files: _Files) -> Layout:
     if files.text is None or files.tokenizer is None:
         return layout
     text = Tower(folder / files.text, (Output("embedding"), Output("text_embeds")))
-    return _with_open_clip_text(
+    return with_open_clip_text(
         replace(layout, text=text),
         about.text_cfg,
         folder / files.tokenizer,
@@ -296,11 +296,13 @@ def _open_clip(folder: Path, files: _Files) -> Layout:
         weights=folder / files.weights,
     )
     if files.tokenizer is None:
-        return layout
-    return _with_open_clip_text(layout, model.text_cfg, folder / files.tokenizer, path)
+        if model.text_cfg.hf_tokenizer_name:
+            raise ArtifactMissingError(f"{folder} has no {_TOKENIZER}, which an import needs")
+        return layout  # the tokenizer is CLIP's, which open_clip has
+    return with_open_clip_text(layout, model.text_cfg, folder / files.tokenizer, path)
 
 
-def _with_open_clip_text(
+def with_open_clip_text(
     layout: Layout, about: OpenClipText, tokenizer: Path, config: Path
 ) -> Layout:
     """Texts as open_clip's `get_tokenizer` chooses. Raises ArtifactError."""
