@@ -35,6 +35,7 @@ ROOMS = [
     "engine",
     "evaluate",
     "train",
+    "get_model",
     "serve",
     "deploy",
     "info",
