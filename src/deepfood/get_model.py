@@ -20,7 +20,7 @@ from deepfood.model import Model, ModelManifest, open_model
 from deepfood.model.artifact import CARD, GOLDEN, write_model
 from deepfood.model.encoders import ENCODERS, Encoder
 from deepfood.model.hub import PREFIX, Hub, HubSource, Repository
-from deepfood.model.imported import import_folder
+from deepfood.model.imported import Export, import_folder
 from deepfood.model.layouts import wanted_files
 from deepfood.model.licence import Licence
 from deepfood.proof import record_golden
@@ -126,8 +126,17 @@ def look_up(
     return offer
 
 
-def get_model(offer: Offer, out: Path, *, variant: str = "", quiet: bool = False) -> ModelManifest:
+def get_model(
+    offer: Offer,
+    out: Path,
+    *,
+    variant: str = "",
+    export: Export | None = None,
+    quiet: bool = False,
+) -> ModelManifest:
     """Write what is offered as a Model into `out`, with the vectors that prove it.
+
+    `export` makes graphs of weights that only torch can read (`train.export_hub.with_graphs`).
 
     An earlier Model there is replaced, once the new one has been made and run. Raises
     DownloadError, DiskFullError, ArtifactError, MissingExtraError, SettingError.
@@ -146,6 +155,7 @@ def get_model(offer: Offer, out: Path, *, variant: str = "", quiet: bool = False
                 source=offer.source,
                 licence=str(offer.licence),
                 languages=offer.languages,
+                export=export,
             )
             manifest = record_golden(made)
             manifest = manifest.model_copy(update={"imported": offer.hashes()})

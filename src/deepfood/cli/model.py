@@ -12,6 +12,7 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.model.encoders import Encoder
+    from deepfood.model.layouts import Layout
 
 model_app = typer.Typer(
     cls=Commands,
@@ -95,7 +96,7 @@ def model_get(
             f"licence: {offer.licence}",
             file=sys.stderr,
         )
-    model = get_model(offer, out, variant=variant, quiet=as_json)
+    model = get_model(offer, out, variant=variant, export=_with_torch, quiet=as_json)
     if as_json:
         print_json({"model": str(out), **describe_model(out)})
         return
@@ -131,6 +132,20 @@ def model_info(model: ModelArgument, as_json: Json = False) -> None:
         "fingerprint": about["fingerprint"],
     }.items():
         print(f"{name:12} {value}")
+
+
+def _with_torch(layout: "Layout", scratch: Path) -> "Layout":
+    """Graphs of weights that only torch can read. Raises MissingExtraError without torch."""
+    from deepfood.extras import missing_extra
+
+    try:
+        from deepfood.train.export_hub import with_graphs
+    except ImportError as error:
+        raise missing_extra(
+            f"{layout.name} has weights that only torch can read, and {error.name} is not installed",
+            "train",
+        ) from error
+    return with_graphs(layout, scratch)
 
 
 @model_app.command("check")
