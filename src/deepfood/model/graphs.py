@@ -71,7 +71,7 @@ def text_graph(tower: Tower, context: int, scratch: Path) -> Graph:
     """
     surgery = _Surgery(tower)
     inputs = surgery.inputs(2)
-    names = {_IDS_NAMES.get(surgery.was(one.name), one.name): one for one in inputs}
+    names = {_IDS_NAMES.get(name, name): one for one in inputs for name in [surgery.was(one.name)]}
     if not {IDS} <= names.keys() <= {IDS, MASK}:
         raise surgery.refused(f"it wants {', '.join(names)}, and gets tokens and their mask")
     ordered = {name: names[name] for name in (IDS, MASK) if name in names}
