@@ -68,6 +68,8 @@ GROUND_FLOOR = {
     "photo_box",
     "progress",
     "runtimes",
+    "devices",
+    "gather",
     "caption",
     "storage",
     "storage_errors",
