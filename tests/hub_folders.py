@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import open_clip
+import timm
 import tokenizers
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 
@@ -46,6 +48,8 @@ class Encoder:
     folder: Path
     photo: Callable[[Image.Image], Vector]
     words: Callable[[str], Vector] | None = None
+    #: What the network makes of tokens, also of such as no tokenizer would give it.
+    tokens: Callable[[list[int]], Vector] | None = None
 
 
 def unit(vector: torch.Tensor) -> Vector:
@@ -176,7 +180,12 @@ def write_siglip_tokenizer(folder: Path, second: bool) -> Any:
 
 
 def hub_clip(
-    folder: Path, *, combined: bool = False, mask: bool = False, suffix: str = ""
+    folder: Path,
+    *,
+    combined: bool = False,
+    mask: bool = False,
+    half: bool = False,
+    suffix: str = "",
 ) -> Encoder:
     """CLIP in the layout of transformers.js, as Xenova has it."""
     config = transformers.CLIPConfig(
@@ -204,6 +213,8 @@ def hub_clip(
     ids[:, -1] = 49_407
     words = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if mask else {})
     graphs = folder / "onnx"
+    if half:
+        network, pixels = network.half(), pixels.half()
     if combined:
         write_onnx(
             graphs / f"model{suffix}.onnx",
@@ -230,6 +241,7 @@ def hub_clip(
             ["text_embeds"],
             lambda net, *given: net.text_projection(net.text_model(*given).pooler_output),
         )
+    network = network.float()
 
     def of_words(text: str) -> Vector:
         given = tokenizer(
@@ -306,7 +318,10 @@ def hub_siglip(folder: Path, second: bool, *, combined: bool = False) -> Encoder
     def of_photo(photo: Image.Image) -> Vector:
         return unit(network.vision_model(**processor(photo, return_tensors="pt")).pooler_output)
 
-    return Encoder(folder, of_photo, of_words)
+    def of_tokens(ids: list[int]) -> Vector:
+        return unit(network.text_model(torch.tensor([ids])).pooler_output)
+
+    return Encoder(folder, of_photo, of_words, of_tokens)
 
 
 def hub_dino(folder: Path, generation: int, *, pooled: bool = True) -> Encoder:
@@ -336,5 +351,171 @@ def hub_dino(folder: Path, generation: int, *, pooled: bool = True) -> Encoder:
 
     def of_photo(photo: Image.Image) -> Vector:
         return unit(network(**processor(photo, return_tensors="pt")).last_hidden_state[:, 0])
+
+    return Encoder(folder, of_photo)
+
+
+#: The parts of open_clip's configs that its kinds of towers differ in.
+_TEXT = {"width": WIDTH, "heads": 2, "layers": 2}
+_NATIVE = {"image_size": SIZE, "layers": 2, "width": WIDTH, "head_width": 32, "patch_size": PATCH}
+OPEN_CLIP: dict[str, dict[str, Any]] = {
+    "clip": {
+        "model_cfg": {
+            "embed_dim": DIMENSION,
+            "quick_gelu": True,
+            "vision_cfg": _NATIVE,
+            "text_cfg": _TEXT | {"context_length": 77, "vocab_size": 49_408},
+        },
+        "preprocess_cfg": {},
+    },
+    "siglip2": {
+        "model_cfg": {
+            "embed_dim": 64,
+            "init_logit_bias": -10,
+            "custom_text": True,
+            "vision_cfg": {
+                "image_size": 160,
+                "timm_model_name": "test_vit",
+                "timm_pool": "map",
+                "timm_proj": "none",
+            },
+            "text_cfg": _TEXT
+            | {
+                "context_length": 64,
+                "vocab_size": 600,
+                "hf_tokenizer_name": "timm/ViT-B-32-SigLIP2-256",
+                "tokenizer_kwargs": {"clean": "canonicalize"},
+                "no_causal_mask": True,
+                "proj_bias": True,
+                "pool_type": "last",
+            },
+        },
+        "preprocess_cfg": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        },
+    },
+    "mobileclip": {
+        "model_cfg": {
+            "embed_dim": DIMENSION,
+            "custom_text": True,
+            "vision_cfg": {
+                "image_size": 256,
+                "timm_model_name": "fastvit_mci0",
+                "timm_pool": "avg",
+                "timm_proj": None,
+            },
+            "text_cfg": _TEXT
+            | {"context_length": 77, "vocab_size": 49_408, "no_causal_mask": True},
+        },
+        "preprocess_cfg": {
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "interpolation": "bilinear",
+        },
+    },
+    # Perception Encoder's ways with photos and words, on towers that are quick to make.
+    "pe": {
+        "model_cfg": {
+            "embed_dim": DIMENSION,
+            "custom_text": True,
+            "vision_cfg": _NATIVE,
+            "text_cfg": _TEXT | {"context_length": 32, "vocab_size": 49_408},
+        },
+        "preprocess_cfg": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "interpolation": "bilinear",
+            "resize_mode": "squash",
+        },
+    },
+    "padded": {
+        "model_cfg": {
+            "embed_dim": DIMENSION,
+            "vision_cfg": _NATIVE,
+            "text_cfg": _TEXT | {"context_length": 77, "vocab_size": 49_408},
+        },
+        "preprocess_cfg": {"resize_mode": "longest", "interpolation": "bicubic"},
+    },
+}
+
+
+def open_clip_folder(folder: Path, kind: str, *, weights: bool = True) -> tuple[Encoder, Any]:
+    """In open_clip's own layout; the network too. CLIP's kinds have no tokenizer.json there."""
+    folder.mkdir(parents=True)
+    write_json(folder / "open_clip_config.json", OPEN_CLIP[kind])
+    if kind == "siglip2":
+        write_siglip_tokenizer(folder, second=True)
+    name = f"local-dir:{folder}"
+    network: Any = lively(open_clip.create_model(name, pretrained_text=False))
+    if weights:
+        save_file(network.state_dict(), folder / "open_clip_model.safetensors")
+    about = open_clip.transform.PreprocessCfg(**network.visual.preprocess_cfg)
+    transform = open_clip.transform.image_transform_v2(about, is_train=False)
+    tokenizer = open_clip.get_tokenizer(name)
+
+    def of_photo(photo: Image.Image) -> Vector:
+        return unit(network.encode_image(transform(photo).unsqueeze(0)))
+
+    def of_words(text: str) -> Vector:
+        return unit(network.encode_text(tokenizer([text])))
+
+    def of_tokens(ids: list[int]) -> Vector:
+        return unit(network.encode_text(torch.tensor([ids])))
+
+    return Encoder(folder, of_photo, of_words, of_tokens), network
+
+
+def immich_folder(folder: Path, kind: str) -> Encoder:
+    """As immich-app exports it: one photo or text, int32 tokens, and unit vectors."""
+    own, network = open_clip_folder(
+        folder.with_name(f"{folder.name}-open_clip"), kind, weights=False
+    )
+    config = OPEN_CLIP[kind]["model_cfg"]
+    write_json(folder / "config.json", config)
+    write_json(folder / "visual" / "preprocess_cfg.json", network.visual.preprocess_cfg)
+    if kind == "siglip2":
+        write_siglip_tokenizer(folder / "textual", second=True)
+    else:
+        clip_tokenizer().save_pretrained(folder / "textual")
+    size = config["vision_cfg"]["image_size"]
+    context = config["text_cfg"]["context_length"]
+    write_onnx(
+        folder / "visual" / "model.onnx",
+        network,
+        {"image": torch.randn(1, 3, size, size)},
+        ["embedding"],
+        lambda net, image: net.encode_image(image, normalize=True),
+        dynamic=False,
+    )
+    write_onnx(
+        folder / "textual" / "model.onnx",
+        network,
+        {"text": torch.ones(1, context, dtype=torch.int32)},
+        ["embedding"],
+        lambda net, text: net.encode_text(text, normalize=True),
+        dynamic=False,
+    )
+    return Encoder(folder, own.photo, own.words, own.tokens)
+
+
+def timm_folder(folder: Path, architecture: str, **pretrained: Any) -> Encoder:
+    """In timm's layout; `pretrained` are fields of its pretrained_cfg."""
+    network: Any = lively(timm.create_model(architecture, num_classes=7))
+    about = {**network.pretrained_cfg, "num_classes": 7, **pretrained}
+    about = {key: value for key, value in about.items() if value is not None}
+    write_json(
+        folder / "config.json",
+        {"architecture": architecture, "num_classes": 7, "pretrained_cfg": about},
+    )
+    save_file(network.state_dict(), folder / "model.safetensors")
+    with_cfg = timm.data.resolve_data_config({}, pretrained_cfg=about)
+    transform: Any = timm.data.create_transform(**with_cfg)
+
+    def of_photo(photo: Image.Image) -> Vector:
+        features = network.forward_features(transform(photo).unsqueeze(0))
+        return unit(network.forward_head(features, pre_logits=True))
 
     return Encoder(folder, of_photo)

@@ -7,7 +7,7 @@ what cannot be used is an ArtifactError of one line that names the file.
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from deepfood.artifacts import read_file
 from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactMissingError
@@ -96,6 +96,9 @@ class HubConfig(_HubTower):
 
     model_type: str = ""
     architecture: str | None = None
+    #: Of timm, which checks them.
+    pretrained_cfg: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
+    model_args: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     text_config: _HubTower | None = None
     vision_config: _HubTower | None = None
 

@@ -1,6 +1,7 @@
 """From a folder with the files of a hub repository to a Model, without torch."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from deepfood.model.artifact import (
 from deepfood.model.graphs import Graph, photo_graph, text_graph
 from deepfood.model.layouts import Layout, recognise
 
+#: Makes a layout with graphs of one that has weights for torch: `train.export_hub.with_graphs`.
+Export = Callable[[Layout, Path], Layout]
+
 
 def import_folder(
     folder: Path,
@@ -24,6 +28,7 @@ def import_folder(
     source: str,
     licence: str,
     languages: str = "",
+    export: Export | None = None,
 ) -> ModelManifest:
     """Write the encoder whose files are in `folder` as a Model into `out`.
 
@@ -31,21 +36,16 @@ def import_folder(
     words. Raises ArtifactError, MissingExtraError, DiskFullError.
     """
     layout = recognise(folder, suffix)
-    if layout.needs_torch:
+    if layout.needs_torch and export is None:
         raise ArtifactFormatError(
-            f"{folder} has {layout.name}'s weights and no ONNX graph: they are exported with torch"
+            f"{folder} has {layout.name}'s weights and no ONNX graph: only torch can read them"
         )
-    return write_imported(layout, out, name, source, licence, languages)
-
-
-def write_imported(
-    layout: Layout, out: Path, name: str, source: str, licence: str, languages: str
-) -> ModelManifest:
-    """Write the graphs of a layout that has some as a Model into `out`; else as `import_folder`."""
-    assert layout.photos is not None
-    assert layout.preprocess is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".importing-", dir=out.parent) as scratch:
+        if layout.needs_torch and export is not None:
+            layout = export(layout, Path(scratch))
+        assert layout.photos is not None
+        assert layout.preprocess is not None
         photos = photo_graph(layout.photos, layout.preprocess.size, Path(scratch))
         dimension = _dimension(photos, layout.dimension, layout.photos.graph)
         files: dict[str, bytes | Path] = dict([photos.weights] if photos.weights else [])
@@ -77,10 +77,10 @@ def write_imported(
             "source": source,
             "licence": licence,
         }
-        return write_model(out, photos.onnx, card(layout, about), files=files, **about)
+        return write_model(out, photos.onnx, _card(layout, about), files=files, **about)
 
 
-def card(layout: Layout, about: dict[str, Any]) -> str:
+def _card(layout: Layout, about: dict[str, Any]) -> str:
     """The Model's README.md; `about` are the manifest's fields."""
     words = "takes photos and words" if about["text_tower"] else "takes photos"
     return (

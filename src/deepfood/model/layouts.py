@@ -111,7 +111,8 @@ _EMBEDS = Output("image_embeds")
 
 _FAMILIES = {
     "clip": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
-    "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP),
+    # Of a repository with both towers, too: transformers.js opens each by itself.
+    "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
     "siglip": _Family("SigLIP", (_POOLED,), _SIGLIP, "pooler_output", 64, 32_000),
     "siglip2": _Family("SigLIP 2", (_POOLED,), _SIGLIP, "pooler_output", 64, 256_000),
     "siglip_vision_model": _Family("SigLIP", (_POOLED,), _SIGLIP),
@@ -275,7 +276,7 @@ def _immich(folder: Path, files: _Files) -> Layout:
     if files.text is None or files.tokenizer is None:
         return layout
     text = Tower(folder / files.text, (Output("embedding"), Output("text_embeds")))
-    return _with_open_clip_text(
+    return with_open_clip_text(
         replace(layout, text=text),
         about.text_cfg,
         folder / files.tokenizer,
@@ -296,11 +297,13 @@ def _open_clip(folder: Path, files: _Files) -> Layout:
         weights=folder / files.weights,
     )
     if files.tokenizer is None:
-        return layout
-    return _with_open_clip_text(layout, model.text_cfg, folder / files.tokenizer, path)
+        if model.text_cfg.hf_tokenizer_name:
+            raise ArtifactMissingError(f"{folder} has no {_TOKENIZER}, which an import needs")
+        return layout  # the tokenizer is CLIP's, which open_clip has
+    return with_open_clip_text(layout, model.text_cfg, folder / files.tokenizer, path)
 
 
-def _with_open_clip_text(
+def with_open_clip_text(
     layout: Layout, about: OpenClipText, tokenizer: Path, config: Path
 ) -> Layout:
     """Texts as open_clip's `get_tokenizer` chooses. Raises ArtifactError."""
