@@ -17,12 +17,13 @@ from pathlib import Path
 
 from deepfood.config import load_settings
 from deepfood.data.bucket import BucketRoot
+from deepfood.data.locate import PhotoAccess
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import open_embedder
 from deepfood.index import IndexSpec
 from deepfood.local import build_gallery
 from deepfood.local.verify import gallery_problems
-from deepfood.storage import Bucket
+from deepfood.storage import Bucket, S3Options
 from far_away import far_away
 
 READS_AHEAD = (0, 4, 16, 64)
@@ -39,7 +40,7 @@ def main() -> None:
     whole = list_photos(asked.folder)
     step = max(1, len(whole.files) // asked.photos)
     here = PhotoSource(whole.root, whole.files[::step][: asked.photos])
-    bucket = Bucket.open(asked.url, load_settings())
+    bucket = Bucket.open(asked.url, S3Options.of(load_settings()))
     for photo in here.files:
         bucket.write(photo.file, here.root.read(photo.file, lambda _: None))
     with ExitStack() as stack:
@@ -73,14 +74,14 @@ def _measure(
             built.append(len(here.files) / (time.perf_counter() - started))
             assert report.embedded == len(here.files)
             started = time.perf_counter()
-            assert not list(gallery_problems(gallery, quiet=True))
+            assert not list(gallery_problems(gallery, PhotoAccess.of(load_settings()), quiet=True))
             verified.append(report.count / (time.perf_counter() - started))
 
     for _ in range(rounds):
         measure("folder", here)
         for ahead in READS_AHEAD:
             BucketRoot.reads_ahead = ahead
-            measure(f"bucket, {ahead} reads ahead", list_photos(url))
+            measure(f"bucket, {ahead} reads ahead", list_photos(url, S3Options.of(load_settings())))
     return rates
 
 

@@ -276,7 +276,7 @@ def opened(
     )
     with open_training(task) as training:
         if options.compile:
-            training.learner.backbone.compile()
+            training.state.learner.backbone.compile()
         yield training
 
 

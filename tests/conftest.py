@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deepfood.embed import Embedder
 from live import SmallGallery, build_dish_gallery, build_small_gallery, run_deepfood, serving
-from plates import write_photos, write_tiny_model
+from plates import tiny_embedder, write_photos, write_tiny_model
 from seaweed import OWNER, Seaweed, seaweed, use_identity
 
 # On a busy machine an example may take any time.
@@ -68,6 +69,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPFOOD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    """The Embedder of a Model so small that it takes no time."""
+    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from http_thread import QuietHandler, http_server
 
 
 @dataclass
@@ -33,7 +34,7 @@ class FileServer:
 def file_server() -> Iterator[FileServer]:
     state = FileServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -83,18 +84,9 @@ def file_server() -> Iterator[FileServer]:
                 body = b"%x\r\n%s\r\n" % (len(body), body) + (b"0\r\n\r\n" if body else b"")
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield state
-    finally:
-        if state.silent:
-            state.silent.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(Handler) as state.url:
+        try:
+            yield state
+        finally:
+            if state.silent:
+                state.silent.set()

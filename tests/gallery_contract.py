@@ -34,8 +34,7 @@ from deepfood.errors import (
 from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
-from deepfood.gallery.engine import Engine as DeepfoodEngine
-from deepfood.gallery.engine import ForAll
+from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
@@ -47,7 +46,7 @@ from plates import Counting, tiny_embedder, write_dishes
 
 
 @dataclass(frozen=True)
-class Engine:
+class GalleryUnderTest:
     """How a gallery of some kind is made, opened and changed."""
 
     build: Callable[[], Any]
@@ -59,7 +58,7 @@ class Engine:
     settings: Settings
 
     @property
-    def at(self) -> DeepfoodEngine:
+    def at(self) -> Engine:
         return engine_at(self.place, self.settings)
 
     def problems(self) -> list[str]:
@@ -67,14 +66,14 @@ class Engine:
 
 
 def new_photo(
-    engine: "Engine | Own", number: int, embedder: Embedder | None = None, **said: object
+    engine: "GalleryUnderTest | Own", number: int, embedder: Embedder | None = None, **said: object
 ) -> EmbeddedPhoto:
     data = samples.photo(90, 80, number)
     one = embed_photo(data, PhotoFile(f"new-{number}.jpg"), embedder or engine.embedder)
     return replace(one, attributes=said)
 
 
-def test_a_search_finds_the_exact_nearest(engine: Engine):
+def test_a_search_finds_the_exact_nearest(engine: GalleryUnderTest):
     gallery = engine.open()
     photos, vectors, rows = gallery.photos()
     assert len(photos) == gallery.count == 24
@@ -90,7 +89,7 @@ def test_a_search_finds_the_exact_nearest(engine: Engine):
         )
 
 
-def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: Engine):
+def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: GalleryUnderTest):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)
     assert len(gallery.search(query, 1000)) == 24
@@ -100,13 +99,13 @@ def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: Engine):
         gallery.find(query, 0)
 
 
-def test_what_is_not_there_is_said(engine: Engine):
+def test_what_is_not_there_is_said(engine: GalleryUnderTest):
     for name in ("0" * 20, "x", "' or 1 == 1", '" or id != "', "ä" * 20):
         with pytest.raises(PhotoNotFoundError):
             engine.open().photo(name)
 
 
-def test_photos_are_handed_out_as_they_were_embedded(engine: Engine):
+def test_photos_are_handed_out_as_they_were_embedded(engine: GalleryUnderTest):
     gallery = engine.open()
     for photo in gallery.sample(3, 1):
         assert gallery.read(photo) == (engine.photos / photo.file).read_bytes()
@@ -115,14 +114,14 @@ def test_photos_are_handed_out_as_they_were_embedded(engine: Engine):
         gallery.read(changed)
 
 
-def test_a_sample_is_the_same_for_the_same_seed(engine: Engine):
+def test_a_sample_is_the_same_for_the_same_seed(engine: GalleryUnderTest):
     gallery = engine.open()
     assert gallery.sample(5, 3) == gallery.sample(5, 3)
     assert len({photo.id for photo in gallery.sample(100, 3)}) == 24
     assert gallery.sample(5, 3) != gallery.sample(5, 4)
 
 
-def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: Engine):
+def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: GalleryUnderTest):
     gallery = engine.open()
     one = new_photo(engine, 501)
     with engine.writing() as writer:
@@ -140,7 +139,7 @@ def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: Eng
         writer.remove([one.photo.id])
 
 
-def test_labels_and_names_can_be_changed(engine: Engine):
+def test_labels_and_names_can_be_changed(engine: GalleryUnderTest):
     photo = engine.open().sample(1, 5)[0]
     with engine.writing() as writer:
         writer.update(photo.id, label="ramen", photo_name="Tonkotsu")
@@ -181,7 +180,7 @@ CUISINES = ["thai", "Thaï", "lao", None, 'a"b\\', "日本"]
         ('cuisine = "x\\" or 1 == 1 or \\""', []),
     ],
 )
-def test_filters_give_exactly_what_passes(engine: Engine, text: str, wanted: list[int]):
+def test_filters_give_exactly_what_passes(engine: GalleryUnderTest, text: str, wanted: list[int]):
     given_ids = given(engine)
     gallery = engine.open()
     query = gallery.vector(given_ids[0])
@@ -209,7 +208,7 @@ COLUMNS = {
 _GIVEN: dict[int, list[str]] = {}
 
 
-def given(engine: Engine) -> list[str]:
+def given(engine: GalleryUnderTest) -> list[str]:
     """Six photos with attributes, added once to each gallery."""
     if id(engine) not in _GIVEN:
         new = []
@@ -230,7 +229,7 @@ def given(engine: Engine) -> list[str]:
     return _GIVEN[id(engine)]
 
 
-def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: Engine):
+def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: GalleryUnderTest):
     given(engine)
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)
@@ -245,7 +244,7 @@ def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: Engin
         writer.update(given(engine)[0], attributes={"price": "cheap"})
 
 
-def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
+def test_an_attribute_is_declared_before_it_is_said(engine: GalleryUnderTest) -> None:
     photo, before = engine.open().sample(1, 6)[0], gallery_columns(engine)
     now = said(engine)
     for attributes, told in (
@@ -300,7 +299,7 @@ def test_an_attribute_is_declared_before_it_is_said(engine: Engine) -> None:
 
 
 def test_names_find_each_other_however_their_letters_are_encoded(
-    engine: Engine, tmp_path: Path
+    engine: GalleryUnderTest, tmp_path: Path
 ) -> None:
     """A name found by its other spelling, unless there is one of just that."""
     nfc, nfd = (unicodedata.normalize(form, "Crème 9.jpg") for form in ("NFC", "NFD"))
@@ -340,7 +339,7 @@ def test_names_find_each_other_however_their_letters_are_encoded(
             engine.open().photo(one.photo.id)
 
 
-def test_a_table_names_photos_that_are_there_once(engine: Engine, tmp_path: Path) -> None:
+def test_a_table_names_photos_that_are_there_once(engine: GalleryUnderTest, tmp_path: Path) -> None:
     """By a name that two have, by an absolute path, and by none."""
     twins = [new_photo(engine, number, price=1) for number in (630, 631)]
     twins = [replace(one, photo=replace(one.photo, file="twin.jpg")) for one in twins]
@@ -377,7 +376,7 @@ def test_a_table_names_photos_that_are_there_once(engine: Engine, tmp_path: Path
 
 
 def test_one_table_names_photos_and_says_what_is_known_of_them(
-    engine: Engine, tmp_path: Path
+    engine: GalleryUnderTest, tmp_path: Path
 ) -> None:
     before, now = gallery_columns(engine), said(engine)
     for number in (640, 641, 642):
@@ -422,7 +421,7 @@ def test_one_table_names_photos_and_says_what_is_known_of_them(
 
 
 def test_of_attributes_that_are_refused_nothing_is_left(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = given(engine)[0]
     gallery = engine.open()
@@ -455,7 +454,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
         writer.update(photo, attributes={"price": facts[1].get("price")})
 
 
-def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
+def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnderTest):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)
     whole = [hit.photo.id for hit in gallery.search(query, gallery.count)]
@@ -475,7 +474,7 @@ def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: Engine):
         gallery.find(gallery.vector(whole[3]), 7, cursor=first.next)
 
 
-def test_variety_groups_and_photos_to_leave_out(engine: Engine):
+def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest):
     gallery = engine.open()
     photo = gallery.sample(1, 2)[0]
     query = gallery.vector(photo.id)
@@ -495,7 +494,7 @@ def test_variety_groups_and_photos_to_leave_out(engine: Engine):
     assert grouped.total == gallery.count
 
 
-def test_those_that_have_a_label_vote(engine: Engine):
+def test_those_that_have_a_label_vote(engine: GalleryUnderTest):
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)
     with engine.writing() as writer:
@@ -509,7 +508,7 @@ def test_those_that_have_a_label_vote(engine: Engine):
         assert [hit.photo for hit in voters] == [hit.photo for hit in expected]
 
 
-def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: Engine):
+def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: GalleryUnderTest):
     gallery = engine.open()
     before = {photo.id: photo for photo in gallery.photos()[0]}
     photo = next(one for one in before.values() if not one.added)
@@ -548,7 +547,7 @@ class Own:
     embedder: Embedder
 
     @property
-    def at(self) -> DeepfoodEngine:
+    def at(self) -> Engine:
         return engine_at(self.place, self.settings)
 
     def build(self, **asked: bool) -> Any:
@@ -566,7 +565,7 @@ class Own:
 
 
 @pytest.fixture
-def own(engine: Engine, tmp_path: Path) -> Own:
+def own(engine: GalleryUnderTest, tmp_path: Path) -> Own:
     on_milvus = Place.parse(engine.place).kind == "milvus"
     beside = f"{engine.place}_{secrets.token_hex(4)}"
     place: Path | str = beside if on_milvus else tmp_path / "gallery"
@@ -759,7 +758,7 @@ def test_a_build_that_would_lose_photos_is_refused(own: Own, tmp_path: Path) -> 
     assert said(own).keys().isdisjoint(now)
 
 
-def deepfood(engine: Engine, *arguments: object) -> Any:
+def deepfood(engine: GalleryUnderTest, *arguments: object) -> Any:
     """What a command says of it as JSON; it gets the settings that the gallery was made with."""
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
         for name in ("photos_store", "cache", "milvus_timeout_s"):
@@ -769,7 +768,9 @@ def deepfood(engine: Engine, *arguments: object) -> Any:
     return json.loads(out.getvalue())
 
 
-def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path: Path) -> None:
+def test_a_table_of_attributes_is_brought_in_as_a_whole(
+    engine: GalleryUnderTest, tmp_path: Path
+) -> None:
     one, other, third = engine.open().sample(3, 4)
     table = tmp_path / "table.csv"
     table.write_text(
@@ -809,14 +810,14 @@ def test_a_table_of_attributes_is_brought_in_as_a_whole(engine: Engine, tmp_path
     assert engine.open().facts(one.id)[1].keys() & {"spice", "diet", "tags"} == {"tags"}
 
 
-def gallery_columns(engine: "Engine | Own") -> dict[str, ColumnFacts]:
+def gallery_columns(engine: "GalleryUnderTest | Own") -> dict[str, ColumnFacts]:
     with closing(engine.at.open()[0]) as gallery:
         return {column.name: column for column in gallery.columns()}
 
 
 @pytest.mark.parametrize("exact_up_to", [10**6, 0])
 def test_near_duplicates_are_found(
-    engine: Engine, exact_up_to: int, monkeypatch: pytest.MonkeyPatch
+    engine: GalleryUnderTest, exact_up_to: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, vectors, rows = engine.open().photos()
     stored = vectors.take(rows)
@@ -833,7 +834,9 @@ def test_near_duplicates_are_found(
     assert sizes == [sorted(group) for group in sizes]
 
 
-def test_the_photos_with_most_of_a_feature_are_shown(engine: Engine, tmp_path: Path) -> None:
+def test_the_photos_with_most_of_a_feature_are_shown(
+    engine: GalleryUnderTest, tmp_path: Path
+) -> None:
     gallery = engine.open()
     _, vectors, rows = gallery.photos()
     values = vectors.take(rows)[:, 7]
@@ -855,7 +858,7 @@ def other(tmp_path: Path) -> Embedder:
     return tiny_embedder(tmp_path / "other", pool=16)
 
 
-def said(engine: "Engine | Own") -> dict[str, Any]:
+def said(engine: "GalleryUnderTest | Own") -> dict[str, Any]:
     """All that is said of each photo."""
     with closing(engine.at.open()[0]) as gallery:
         found = gallery.find(gallery.vector(gallery.sample(1, 0)[0].id), 1000)
@@ -865,7 +868,7 @@ def said(engine: "Engine | Own") -> dict[str, Any]:
         }
 
 
-def check_made_with(engine: "Engine | Own", embedder: Embedder) -> None:
+def check_made_with(engine: "GalleryUnderTest | Own", embedder: Embedder) -> None:
     """It is whole, and each photo has this Model's vector, by which one is found."""
     assert engine.problems() == []
     gallery, model = engine.at.open()
@@ -880,7 +883,7 @@ def check_made_with(engine: "Engine | Own", embedder: Embedder) -> None:
 
 
 def test_another_model_takes_over_with_all_that_changes_meanwhile(
-    engine: Engine, other: Embedder
+    engine: GalleryUnderTest, other: Embedder
 ) -> None:
     photos = sorted(engine.open().photos()[0], key=lambda photo: photo.file)
     built = [photo for photo in photos if not photo.added]
@@ -950,7 +953,7 @@ def test_another_model_takes_over_with_all_that_changes_meanwhile(
     assert said(engine).keys() == {photo.id for photo in photos}
 
 
-def test_a_stopped_change_of_model_goes_on(engine: Engine, tmp_path: Path) -> None:
+def test_a_stopped_change_of_model_goes_on(engine: GalleryUnderTest, tmp_path: Path) -> None:
     other = tiny_embedder(tmp_path / "other", pool=32)
     before = said(engine)
     stopped = Counting(other, stop_at=15)
@@ -970,7 +973,9 @@ def test_a_stopped_change_of_model_goes_on(engine: Engine, tmp_path: Path) -> No
     check_made_with(engine, engine.embedder)
 
 
-def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Embedder) -> None:
+def test_photos_that_cannot_be_read_refuse_the_change(
+    engine: GalleryUnderTest, other: Embedder
+) -> None:
     with suppress(ArtifactMissingError):
         engine.at.forget_before()
     photo = next(one for one in engine.open().photos()[0] if not one.added)
@@ -992,7 +997,7 @@ def test_photos_that_cannot_be_read_refuse_the_change(engine: Engine, other: Emb
     check_made_with(engine, engine.embedder)
 
 
-def test_going_back_can_be_forgotten(engine: Engine) -> None:
+def test_going_back_can_be_forgotten(engine: GalleryUnderTest) -> None:
     with suppress(ArtifactMissingError):  # where this test runs alone
         engine.at.forget_before()
     for refused in (engine.at.rollback, engine.at.forget_before):
@@ -1124,7 +1129,9 @@ def test_a_gallery_of_other_photos_is_undone(own: Own, tmp_path: Path) -> None:
     assert own.build().up_to_date
 
 
-def test_a_reader_of_the_generation_before_goes_on(engine: Engine, other: Embedder) -> None:
+def test_a_reader_of_the_generation_before_goes_on(
+    engine: GalleryUnderTest, other: Embedder
+) -> None:
     reader, _ = engine.at.open()
     with closing(reader):
         query = reader.vector(reader.sample(1, 0)[0].id)

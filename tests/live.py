@@ -125,9 +125,34 @@ def run_here(*arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def run_deepfood(*arguments: object) -> str:
-    """Run a deepfood command to its end; what it printed."""
-    command = [sys.executable, "-m", "deepfood.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def deepfood(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a deepfood command in a process of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+def run_deepfood(*arguments: object, **environment: str) -> str:
+    """Run a deepfood command, which must succeed; what it printed."""
+    done = deepfood(*arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def fails(*arguments: object) -> str:
+    """Run a deepfood command, which must fail; its error."""
+    return one_line(deepfood(*arguments))
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a command that failed as commands do: in one line, and with nothing printed."""
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("deepfood: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr

@@ -40,7 +40,7 @@ from deepfood.milvus.schema import photo_of, row_of
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import open_model
 from deepfood.place import Place
-from gallery_contract import Engine, check_made_with, deepfood, new_photo, said
+from gallery_contract import GalleryUnderTest, check_made_with, deepfood, new_photo, said
 from live import run_deepfood, run_here, serving
 from load import Load, wait_for
 from milvus_engine import milvus_engine
@@ -62,7 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_living_generation_is_found_with_one_call(
-    engine: Engine, address: MilvusAddress, settings: Settings, asked: list[str]
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings, asked: list[str]
 ) -> None:
     assert living(Connection(address, settings)) == f"{address.name}_g000001"
     assert asked == ["describe_alias"]
@@ -73,7 +73,7 @@ def test_the_living_generation_is_found_with_one_call(
 
 
 def test_one_search_asks_only_of_one_generation(
-    engine: Engine, address: MilvusAddress, settings: Settings, asked: list[str]
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings, asked: list[str]
 ) -> None:
     with engine.writing() as writer:
         photo = engine.open().sample(1, 0)[0]
@@ -90,7 +90,7 @@ def test_one_search_asks_only_of_one_generation(
 
 
 def test_an_evaluation_fetches_the_photos_once(
-    engine: Engine,
+    engine: GalleryUnderTest,
     address: MilvusAddress,
     settings: Settings,
     asked: list[str],
@@ -107,8 +107,8 @@ def test_an_evaluation_fetches_the_photos_once(
 
 @pytest.fixture
 def new_gallery(
-    engine: Engine, address: MilvusAddress, settings: Settings, tmp_path: Path
-) -> Iterator[Engine]:
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings, tmp_path: Path
+) -> Iterator[GalleryUnderTest]:
     """One of its own, of twelve labelled photos."""
     own = MilvusAddress(address.uri, f"own_{secrets.token_hex(4)}")
     settings = settings.model_copy(update={"photos_store": str(tmp_path / "store")})
@@ -118,7 +118,7 @@ def new_gallery(
 
 
 def test_verify_reads_as_many_photos_at_once_as_their_place_is_worth(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = sorted(new_gallery.photos.rglob("*.jpg"))[::5]
     for path in lost:
@@ -137,7 +137,7 @@ def test_verify_reads_as_many_photos_at_once_as_their_place_is_worth(
 
 
 def test_photos_that_were_added_to_a_bucket_are_read_ahead(
-    engine: Engine, address: MilvusAddress, settings: Settings
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings
 ) -> None:
     with MilvusGallery.open(address, settings) as gallery:
         assert gallery.reads_ahead == 0
@@ -146,14 +146,14 @@ def test_photos_that_were_added_to_a_bucket_are_read_ahead(
         assert gallery.reads_ahead == BucketRoot.reads_ahead
 
 
-def collections_of(engine: Engine) -> set[str]:
+def collections_of(engine: GalleryUnderTest) -> set[str]:
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
         every = connection.ask("list_collections")
     return {one.removeprefix(address.name) for one in every if one.startswith(address.name)}
 
 
-def models_of(engine: Engine) -> int:
+def models_of(engine: GalleryUnderTest) -> int:
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
         rows = connection.ask(
@@ -167,7 +167,7 @@ def models_of(engine: Engine) -> int:
 
 
 def test_generations_before_the_last_but_one_are_dropped(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine = new_gallery
     models = [tiny_embedder(tmp_path / f"pool-{pool}", pool=pool) for pool in (16, 32, 4)]
@@ -209,7 +209,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_the_way_back_is_there_wherever_a_build_or_rollback_is_killed(
-    new_gallery: Engine, killed_at: Callable[[int], None]
+    new_gallery: GalleryUnderTest, killed_at: Callable[[int], None]
 ) -> None:
     """It is as if what was killed had not begun, or had ended."""
     engine = new_gallery
@@ -248,7 +248,7 @@ def test_the_way_back_is_there_wherever_a_build_or_rollback_is_killed(
 
 
 def test_a_change_counts_only_in_the_generation_that_lives(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     address, (photo, gone) = MilvusAddress.parse(engine.place), engine.open().sample(2, 0)
@@ -297,7 +297,9 @@ def test_a_change_counts_only_in_the_generation_that_lives(
     assert after == now
 
 
-def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: Engine) -> None:
+def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(
+    new_gallery: GalleryUnderTest,
+) -> None:
     engine = new_gallery
     photo, removed = engine.open().sample(2, 0)
     added = new_photo(engine, 905)
@@ -320,7 +322,9 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(new_gallery: E
     assert engine.build().up_to_date
 
 
-def test_who_says_something_at_the_same_time_does_not_write_over_it(new_gallery: Engine) -> None:
+def test_who_says_something_at_the_same_time_does_not_write_over_it(
+    new_gallery: GalleryUnderTest,
+) -> None:
     engine = new_gallery
     address, (photo, gone) = MilvusAddress.parse(engine.place), engine.open().sample(2, 0)
     with MilvusWriter.open(address, engine.settings) as writer:
@@ -346,7 +350,7 @@ def test_who_says_something_at_the_same_time_does_not_write_over_it(new_gallery:
 
 
 def test_photos_embedded_for_the_generation_before_are_refused(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     address, model = MilvusAddress.parse(engine.place), engine.embedder.model
@@ -358,7 +362,7 @@ def test_photos_embedded_for_the_generation_before_are_refused(
     check_made_with(engine, other)
 
 
-def test_writers_wait_for_a_take_over(new_gallery: Engine) -> None:
+def test_writers_wait_for_a_take_over(new_gallery: GalleryUnderTest) -> None:
     engine = new_gallery
     address, photo = MilvusAddress.parse(engine.place), engine.open().sample(1, 0)[0]
     impatient = engine.settings.model_copy(update={"milvus_timeout_s": 1.0})
@@ -379,16 +383,18 @@ def test_writers_wait_for_a_take_over(new_gallery: Engine) -> None:
         assert said(engine)[photo.id][0].label == "waited"
 
 
-def update(engine: Engine, photo_id: str, label: str) -> None:
+def update(engine: GalleryUnderTest, photo_id: str, label: str) -> None:
     with engine.writing() as writer:
         writer.update(photo_id, label=label)
 
 
 def test_one_next_generation_at_a_time(
-    new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.1)
+    # A later lease ends later than the one before, and the last one here is waited for.
+    monkeypatch.setattr("deepfood.milvus.lease._LEASE_S", 6)
     with closing(Connection(MilvusAddress.parse(engine.place), engine.settings)) as connection:
         metadata = GalleryMetadata(connection)
         with HeldLease.take(metadata):
@@ -414,7 +420,7 @@ def test_one_next_generation_at_a_time(
 
 
 def test_a_turn_that_was_cut_off_is_not_used(
-    new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     with monkeypatch.context() as patch:
@@ -427,7 +433,7 @@ def test_a_turn_that_was_cut_off_is_not_used(
 
 
 def test_a_build_with_another_model_keeps_what_was_done_by_hand(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     removed, changed = engine.open().sample(2, 0)
@@ -464,7 +470,7 @@ def test_a_build_with_another_model_keeps_what_was_done_by_hand(
 
 
 def test_a_server_under_load_follows_without_a_failed_request(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine = new_gallery
     new = write_tiny_model(tmp_path / "new", pool=4)
@@ -506,7 +512,7 @@ def test_a_server_under_load_follows_without_a_failed_request(
 
 
 def test_a_gallery_in_a_folder_is_compared_with_one_on_milvus(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine = new_gallery
     build(engine.photos, tmp_path / "g", engine.embedder)
@@ -516,7 +522,7 @@ def test_a_gallery_in_a_folder_is_compared_with_one_on_milvus(
         assert difference["first"] == difference["second"] == found["figures"]["mAP"]["value"]
 
 
-def test_calibrate_and_explain(new_gallery: Engine, tmp_path: Path) -> None:
+def test_calibrate_and_explain(new_gallery: GalleryUnderTest, tmp_path: Path) -> None:
     engine = new_gallery
     queries = write_dishes(tmp_path / "queries", 20, start=500)
     found = deepfood(engine, "calibrate", engine.place, queries)

@@ -10,14 +10,14 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.writer import MilvusWriter
-from gallery_contract import COLUMNS, Engine
+from gallery_contract import COLUMNS, GalleryUnderTest
 from plates import tiny_embedder, write_photos
 
 
 @contextmanager
 def milvus_engine(
     folder: Path, address: MilvusAddress, settings: Settings, photos: Path | None = None
-) -> Iterator[Engine]:
+) -> Iterator[GalleryUnderTest]:
     """Made of `photos`, or of 24 that are drawn."""
     photos = photos or write_photos(folder / "photos", 24)
     embedder = tiny_embedder(folder / "model")
@@ -34,7 +34,7 @@ def milvus_engine(
             gallery.follow()
             return gallery
 
-        yield Engine(
+        yield GalleryUnderTest(
             build=build,
             open=opened,
             writing=lambda: MilvusWriter.open(address, settings),

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from http_thread import QuietHandler, QuietServer, http_server
 
 
 @dataclass
@@ -32,7 +33,7 @@ def s3_proxy(server_url: str) -> Iterator[Proxy]:
     ended = threading.Event()
     upstream = urlsplit(server_url)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_one(self) -> None:
@@ -80,24 +81,8 @@ def s3_proxy(server_url: str) -> Iterator[Proxy]:
                 self.close_connection = True
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-        def handle_error(self, *_: object) -> None:
-            pass  # a client that was killed
-
-    server = Server(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield state
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(Handler, QuietServer) as state.url:
+        try:
+            yield state
+        finally:
+            ended.set()

@@ -35,6 +35,7 @@ ROOMS = [
     "engine",
     "evaluate",
     "train",
+    "get_model",
     "serve",
     "deploy",
     "info",
@@ -173,6 +174,21 @@ def test_only_config_reads_the_environment_and_nothing_unpickles() -> None:
             assert not re.search(r"\benviron(b?)\b|getenv", text), path
         assert not {"pickle", "marshal", "shelve"} & imported(path), path
         assert "allow_pickle=True" not in text, path
+
+
+def test_settings_are_built_at_the_edge_and_handed_down() -> None:
+    """What works for a caller takes its settings as arguments: see `load_settings`."""
+    callers = {
+        name_of(path)
+        for path in MODULES
+        if "deepfood.config.load_settings" in imported(path)
+        or any(
+            isinstance(node, ast.Attribute) and node.attr == "load_settings"
+            for node in ast.walk(tree_of(path))
+        )
+    }
+    commands = {name for name in callers if name.startswith("deepfood.cli.")}
+    assert callers - commands == {"deepfood", "deepfood.api", "deepfood.serve.app"}
 
 
 def test_runtimes_are_imported_where_they_are_kept_quiet() -> None:

@@ -10,27 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from live import SmallGallery
+from live import SmallGallery, deepfood, one_line
 from plates import jpeg, write_photos, write_tiny_model
-
-
-def deepfood(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, **environment},
-    )
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2, done
-    assert done.stderr.startswith("deepfood: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stdout == ""
-    return done.stderr
 
 
 def test_search_prints_what_it_found(small_gallery: SmallGallery) -> None:

@@ -1,10 +1,11 @@
 """Where settings come from, and what is said of wrong ones."""
 
+import pickle
 from pathlib import Path
 
 import pytest
 
-from deepfood.config import Settings, export_settings, load_settings
+from deepfood.config import Settings, export_settings, load_settings, only_given
 from deepfood.errors import SettingError
 
 
@@ -48,6 +49,23 @@ def test_a_wrong_setting_is_named_with_its_value(text: str, said: str, tmp_path:
     (tmp_path / "deepfood.toml").write_text(text)
     with pytest.raises(SettingError, match=said):
         load_settings()
+
+
+def test_only_what_is_given_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFOOD_PORT", "no port")
+    (tmp_path / "deepfood.toml").write_text('index = "annoy"\n')
+    found = only_given(threads=3, s3_region="eu-north-1")
+    assert (found.port, found.index, found.threads, found.s3_region) == (
+        8000,
+        "auto",
+        3,
+        "eu-north-1",
+    )
+    assert pickle.loads(pickle.dumps(found)) == found  # as it travels to workers on Ray
+    with pytest.raises(SettingError, match="threads = -1"):
+        only_given(threads=-1)
+    with pytest.raises(SettingError, match="no setting 'colour'"):
+        only_given(colour=3)
 
 
 def test_exported_settings_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

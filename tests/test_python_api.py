@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ from PIL import Image
 
 import deepfood
 from deepfood.errors import DatasetError, QueryError, SettingError
+from deepfood.local import Gallery
 from live import SmallGallery
-from plates import jpeg, write_photos, write_tiny_model
+from plates import jpeg, write_dishes, write_photos, write_tiny_model
 from samples import photo
 
 DOCS = Path(__file__).parents[1] / "docs" / "python.md"
@@ -180,6 +182,23 @@ def test_what_is_wrong_with_a_training_is_said_before_it_starts(tmp_path: Path) 
         deepfood.adapt_model(tmp_path, tmp_path / "model", loss="hinge")
     with pytest.raises(SettingError, match="there is no recipe 'fast'"):
         deepfood.train_model(tmp_path, tmp_path / "model", recipe="fast")
+
+
+def test_a_calibration_is_kept_in_the_gallery(tmp_path: Path) -> None:
+    settings = deepfood.load_settings(
+        model=write_tiny_model(tmp_path / "model"), cache=tmp_path / "cache"
+    )
+    photos, queries = write_dishes(tmp_path / "photos", 30), tmp_path / "queries"
+    deepfood.build_gallery(photos, tmp_path / "gallery", settings)
+    write_dishes(queries, 30, start=500)
+    fitted = deepfood.calibrate_gallery(tmp_path / "gallery", queries, settings)
+    assert (fitted.queries, fitted.queries_from) == (120, "held-out photos")
+    with Gallery.open(tmp_path / "gallery") as opened:
+        assert opened.manifest.calibration == fitted
+    shutil.rmtree(queries)
+    write_photos(queries, 3)
+    with pytest.raises(DatasetError, match="has no labelled photos to ask with"):
+        deepfood.calibrate_gallery(tmp_path / "gallery", queries, settings)
 
 
 def test_an_evaluation_is_the_commands(dish_gallery: Path) -> None:

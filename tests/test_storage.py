@@ -8,20 +8,20 @@ import pytest
 
 from deepfood.config import load_settings
 from deepfood.errors import SettingError, StorageError, StorageMissingError
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import Bucket, S3Options, is_remote
 from seaweed import STRANGER, use_identity
 
 
 @pytest.fixture(params=["s3", "folder"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     if request.param == "folder":
-        return Bucket.open(tmp_path / "store", load_settings())
+        return Bucket.open(tmp_path / "store")
     url = request.getfixturevalue("s3_bucket")
-    return Bucket.open(f"{url}/some/prefix", load_settings())
+    return Bucket.open(f"{url}/some/prefix", S3Options.of(load_settings()))
 
 
 def open_bucket(url: str, **settings: object) -> Bucket:
-    return Bucket.open(url, load_settings(**settings))
+    return Bucket.open(url, S3Options.of(load_settings(**settings)))
 
 
 def test_what_is_written_is_read_listed_and_deleted(bucket: Bucket, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.rows import WrittenRows
 from deepfood.model import open_model
 from deepfood.model.artifact import DEFAULT_MODEL
-from gallery_contract import Engine, new_photo
+from gallery_contract import GalleryUnderTest, new_photo
 from live import run_deepfood
 from load import wait_for
 from milvus_cluster import MilvusCluster
@@ -37,7 +37,7 @@ _HEALED_S = 90
 @pytest.fixture(scope="module")
 def engine(
     cluster: MilvusCluster, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+) -> Iterator[GalleryUnderTest]:
     address = MilvusAddress(cluster.uri, "killed")
     with milvus_engine(tmp_path_factory.mktemp("killed"), address, settings) as made:
         yield made
@@ -47,7 +47,7 @@ def engine(
 class Searching:
     """Searches without end in a thread, and compares each answer with the right one."""
 
-    engine: Engine
+    engine: GalleryUnderTest
     query: "np.ndarray"
     right: list[str]
     answers: int = 0
@@ -78,7 +78,7 @@ class Searching:
 
 
 @pytest.fixture
-def searching(engine: Engine) -> Iterator[Searching]:
+def searching(engine: GalleryUnderTest) -> Iterator[Searching]:
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)
     right = [hit.photo.id for hit in gallery.search(query, 9)]
@@ -93,7 +93,7 @@ def searching(engine: Engine) -> Iterator[Searching]:
 
 
 def test_a_query_node_is_killed_and_no_answer_is_wrong(
-    cluster: MilvusCluster, engine: Engine, searching: Searching
+    cluster: MilvusCluster, engine: GalleryUnderTest, searching: Searching
 ) -> None:
     cluster.kill("query-2")
     searching.wait_for(100)
@@ -106,7 +106,7 @@ def test_a_query_node_is_killed_and_no_answer_is_wrong(
 
 
 def test_a_data_node_is_killed_and_every_acknowledged_photo_is_found(
-    cluster: MilvusCluster, engine: Engine
+    cluster: MilvusCluster, engine: GalleryUnderTest
 ) -> None:
     added = []
     for number in range(30):
@@ -136,7 +136,11 @@ def test_the_proxy_is_restarted_while_serving(cluster: MilvusCluster, searching:
 
 
 def test_another_model_takes_over_under_load(
-    cluster: MilvusCluster, settings: Settings, engine: Engine, searching: Searching, tmp_path: Path
+    cluster: MilvusCluster,
+    settings: Settings,
+    engine: GalleryUnderTest,
+    searching: Searching,
+    tmp_path: Path,
 ) -> None:
     address = MilvusAddress(cluster.uri, "killed")
     other = tiny_embedder(tmp_path / "other", pool=16)

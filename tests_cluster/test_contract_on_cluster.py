@@ -11,7 +11,7 @@ import pytest
 from deepfood.config import Settings
 from deepfood.milvus.address import MilvusAddress
 from gallery_contract import *  # noqa: F403
-from gallery_contract import Engine
+from gallery_contract import GalleryUnderTest
 from milvus_cluster import MilvusCluster, cluster_settings
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
@@ -31,6 +31,6 @@ def address(cluster: MilvusCluster) -> MilvusAddress:
 @pytest.fixture(scope="module")
 def engine(
     address: MilvusAddress, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+) -> Iterator[GalleryUnderTest]:
     with milvus_engine(tmp_path_factory.mktemp("plates"), address, settings) as made:
         yield made

@@ -14,7 +14,7 @@ import samples
 from caddy import caddy
 from deepfood.config import Settings
 from deepfood.milvus.address import MilvusAddress
-from gallery_contract import Engine
+from gallery_contract import GalleryUnderTest
 from live import Server, serving
 from load import wait_for
 from milvus_cluster import MilvusCluster
@@ -51,7 +51,7 @@ class Site:
 @pytest.fixture(scope="module")
 def engine(
     cluster: MilvusCluster, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+) -> Iterator[GalleryUnderTest]:
     address = MilvusAddress(cluster.uri, "served")
     with milvus_engine(tmp_path_factory.mktemp("served"), address, settings) as made:
         yield made
@@ -61,7 +61,7 @@ def engine(
 def site(
     cluster: MilvusCluster,
     settings: Settings,
-    engine: Engine,
+    engine: GalleryUnderTest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     said: dict[str, object] = {
@@ -127,7 +127,7 @@ class Load:
 
 
 @contextmanager
-def loaded(site: Site, engine: Engine) -> Iterator[Load]:
+def loaded(site: Site, engine: GalleryUnderTest) -> Iterator[Load]:
     photos = [path.read_bytes() for path in sorted(engine.photos.iterdir())]
     gallery = engine.open()
     right = {
@@ -161,7 +161,9 @@ def test_what_one_server_adds_all_find(site: Site) -> None:
         assert client.delete(f"/api/v1/photos/{new}").status_code == 204
 
 
-def test_a_server_is_killed_under_load_and_no_search_fails(site: Site, engine: Engine) -> None:
+def test_a_server_is_killed_under_load_and_no_search_fails(
+    site: Site, engine: GalleryUnderTest
+) -> None:
     dying = ADDRESSES[1]
     with loaded(site, engine) as load:
         load.wait_for(60)

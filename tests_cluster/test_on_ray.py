@@ -24,7 +24,7 @@ from deepfood.local import build_gallery
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.model import open_model
 from deepfood.on_ray import on_ray
-from deepfood.storage import Bucket
+from deepfood.storage import Bucket, S3Options
 from plates import jpeg, write_photos, write_tiny_model
 from ray_nodes import ray_head, with_a_node_killed
 
@@ -127,7 +127,9 @@ def test_what_a_worker_raises_is_told_in_its_own_words(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
     away = settings(model, ray_workers=1, s3_endpoint="http://127.0.0.1:1", s3_retry_s=0)
-    root = BucketRoot(Bucket.open("s3://bucket/photos", away), listing={"a.jpg": (1, 1)})
+    root = BucketRoot(
+        Bucket.open("s3://bucket/photos", S3Options.of(away)), listing={"a.jpg": (1, 1)}
+    )
     source = PhotoSource(root, (PhotoFile("a.jpg"),))
     with pytest.raises(StorageError, match=r"s3://bucket/photos/a\.jpg"):
         results(on_ray(away), source, open_embedder(away))

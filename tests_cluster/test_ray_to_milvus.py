@@ -21,6 +21,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.on_ray import on_ray
+from deepfood.storage import S3Options
 from milvus_cluster import MilvusCluster
 from photo_bucket import upload
 from plates import jpeg, write_tiny_model
@@ -59,7 +60,7 @@ def photos(cluster: MilvusCluster, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setenv("DEEPFOOD_MODEL", str(write_tiny_model(tmp_path_factory.mktemp("model"))))
         url = upload(folder, cluster.s3.new_bucket())
         settings = load_settings(milvus_replicas=2, milvus_timeout_s=60)
-        source, embedder = list_photos(url), open_embedder(settings)
+        source, embedder = list_photos(url, S3Options.of(settings)), open_embedder(settings)
         with read_photos(source, source.files, embedder) as found:
             vectors = {
                 one.photo.file: one.vector for one in found if isinstance(one, EmbeddedPhoto)
@@ -80,7 +81,7 @@ def check_gallery(address: MilvusAddress, photos: Photos) -> None:
     with MilvusGallery.open(address, photos.settings) as gallery:
         rows = list(gallery.rows.every(["id", "file", "vector"]))
         assert gallery.count == len(rows) == COUNT
-        assert gallery.photos_root == root_named(photos.url)
+        assert gallery.photos_root == root_named(photos.url, S3Options.of(photos.settings))
         photo = gallery.sample(1, 0)[0]
         assert gallery.search(photos.vectors[photo.file], 1)[0].photo == photo
         assert gallery.read(photo)

@@ -26,19 +26,20 @@ from deepfood.gallery.answer import Verdict
 from deepfood.gallery.engine import ForAll
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
-from deepfood.local.embedding_cache import Embedded, embed_dataset
+from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_photos
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
-from deepfood.release.cached import cached
 from deepfood.serve.question import Question as ServiceQuestion
 from deepfood.serve.question import SearchResult
+from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
-from deepfood_client.calls import PhotoLike, Question, each, photo_file, photos_of
+from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
     from deepfood.evaluate.words import WordFigures
+    from deepfood.gallery.calibration import Calibration
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
     from deepfood.train.recipe import Recipe
@@ -80,12 +81,7 @@ class Gallery:
         **question: Unpack[Question],
     ) -> Iterator[SearchResult]:
         """The results of one search, page by page, to the last."""
-        while True:
-            found = self.search(photo, **question)
-            yield found
-            if found.next is None:
-                return
-            question["cursor"] = found.next
+        return pages(lambda following: self.search(photo, **following), question)
 
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
@@ -170,8 +166,9 @@ def build_gallery(
     DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
     """
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
-    engine = engine_at(out, settings or load_settings())
-    return engine.build(_source(photos), consent=consent, quiet=quiet)
+    settings = settings or load_settings()
+    engine = engine_at(out, settings)
+    return engine.build(photo_source(photos, settings), consent=consent, quiet=quiet)
 
 
 def add_photos(
@@ -256,7 +253,7 @@ def embed_photos(
     already. Raises DatasetError where no photo is usable.
     """
     settings = settings or load_settings()
-    source = _source(photos)
+    source = photo_source(photos, settings)
     embedder = embedder or open_embedder(settings)
     return embed_dataset(source, embedder, settings.cache.expanduser(), quiet=quiet)
 
@@ -285,7 +282,7 @@ def adapt_model(
         raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
     settings = settings or load_settings()
     return adapt(
-        split_photos(_source(dataset), val_share=val_share, seed=seed),
+        split_photos(photo_source(dataset, settings), val_share=val_share, seed=seed),
         open_embedder(settings),
         Path(out),
         settings.cache.expanduser(),
@@ -341,7 +338,7 @@ def train_model(
     settings = settings or load_settings()
     chosen: Recipe = recipe_named(recipe).but(seed=seed, **changes)
     cache = settings.cache.expanduser()
-    source = _source(dataset)
+    source = photo_source(dataset, settings)
     kept = source.root.kept_in(cache / "photos")  # each epoch reads them all
     splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
     for note in splits.notes:
@@ -389,10 +386,10 @@ def evaluate_gallery(
 
     settings = settings or load_settings()
     return examine(
-        _read(gallery, settings),
+        Place.parse(gallery).readable(settings),
         queries if queries is None else os.fspath(queries),
         settings,
-        other=compare if compare is None else _read(compare, settings),
+        other=compare if compare is None else Place.parse(compare).readable(settings),
         k=k,
         seed=seed,
         quiet=quiet,
@@ -431,6 +428,32 @@ def evaluate_words(
         return measure_words(asked, ask, k=k, seed=seed, quiet=quiet)
 
 
+def calibrate_gallery(
+    gallery: PlaceLike,
+    queries: Photos,
+    settings: Settings | None = None,
+    *,
+    quiet: bool = True,
+) -> "Calibration":
+    """Fit the probabilities of a gallery's answers on labelled photos that it does not hold.
+
+    A build fits them on the gallery's own photos, which is no good where the Model was trained on
+    these. Raises DatasetError where `queries` has too few labelled photos that the Model and the
+    gallery have not seen, or ArtifactError.
+    """
+    settings = settings or load_settings()
+    engine = engine_at(gallery, settings)
+    opened, model = engine.open()
+    opened.close()
+    asked = held_out_photos(
+        photo_source(queries, settings),
+        embed.open_embedder(settings, model),
+        settings.cache.expanduser(),
+        quiet=quiet,
+    )
+    return engine.recalibrate(asked, model, quiet=quiet)
+
+
 def read_photo(photo: Path, limits: Limits) -> bytes:
     """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
     try:
@@ -451,14 +474,11 @@ def _bytes_of(photo: PhotoLike, limits: Limits) -> bytes:
     return photo_file(photo)[1]
 
 
-def _source(photos: Photos) -> PhotoSource:
-    return photos if isinstance(photos, PhotoSource) else list_photos(os.fspath(photos))
-
-
-def _read(place: PlaceLike, settings: Settings) -> Place:
-    """A place that is only read: of a release, its copy in the cache."""
-    found = Place.parse(place)
-    return Place.parse(cached(found.text, settings)) if found.kind == "release" else found
+def photo_source(photos: Photos, settings: Settings) -> PhotoSource:
+    """The photos of a folder, CSV or s3:// prefix, listed if they are not yet."""
+    if isinstance(photos, PhotoSource):
+        return photos
+    return list_photos(os.fspath(photos), S3Options.of(settings))
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import configparser
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -143,16 +145,49 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
 
 
-def load_settings(**flags: Any) -> Settings:
-    """Build the settings; flags that are None count as not given.
+class _Given(Settings):
+    """Settings that nothing but their arguments decides."""
 
-    Raises SettingError with the name, the value and what is allowed.
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Build the settings, at the edge: a command, the Python API or a server's start calls this.
+
+    Flags that are None count as not given. Raises SettingError with the name, the value and what
+    is allowed.
     """
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not Path(named).is_file():
         raise SettingError(f"{CONFIG_VARIABLE} names {named}, and there is no such file")
+    given = {name: value for name, value in flags.items() if value is not None}
+    with _explained(named or CONFIG_FILE):
+        return Settings(**given)
+
+
+def only_given(**values: Any) -> Settings:
+    """Settings with these values, and defaults for the rest: neither environment nor file counts.
+
+    Raises SettingError as `load_settings` does.
+    """
+    with _explained(CONFIG_FILE):
+        return _Given(**values)
+
+
+@contextmanager
+def _explained(file: str) -> Iterator[None]:
+    """Turn what pydantic finds wrong into a SettingError of one line."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        yield
     except ValidationError as error:
         one = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in one["loc"])
@@ -160,7 +195,7 @@ def load_settings(**flags: Any) -> Settings:
             raise SettingError(f"there is no setting {name!r}: see docs/settings.md") from error
         raise SettingError(f"setting {name} = {one['input']!r}: {one['msg']}") from error
     except ValueError as error:  # the TOML file does not parse
-        raise SettingError(f"{named or CONFIG_FILE}: {error}") from error
+        raise SettingError(f"{file}: {error}") from error
 
 
 def origins() -> dict[str, str]:

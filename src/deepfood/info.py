@@ -1,4 +1,4 @@
-"""What `deepfood info` and `deepfood verify` say of an artifact, whichever kind it is."""
+"""`deepfood info` and `deepfood verify` for an artifact of either kind."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +9,17 @@ from deepfood.config import Settings
 from deepfood.engine import engine_at
 from deepfood.model import ModelManifest
 from deepfood.place import Place
-from deepfood.release.cached import cached
 
 
 def describe(place: Place, settings: Settings) -> dict[str, Any]:
     """The facts of a Model or gallery, ready for JSON. Raises an ArtifactError."""
-    folder = _model_at(place, settings)
-    if folder is None:
-        return engine_at(place, settings).describe()
+    place = place.readable(settings)
+    folder = _model_folder(place)
+    return engine_at(place, settings).describe() if folder is None else describe_model(folder)
+
+
+def describe_model(folder: Path) -> dict[str, Any]:
+    """The facts of the Model in `folder`, ready for JSON. Raises an ArtifactError."""
     model = ModelManifest.read(folder)
     return {
         **model.model_dump(mode="json", exclude={"files", "labels"}),
@@ -32,10 +35,10 @@ def problems_of(place: Place, settings: Settings, *, quiet: bool = False) -> Ite
 
     Raises an ArtifactError.
     """
-    if place.kind == "folder" and kind_of(Path(place.text)) == "model":
-        folder = Path(place.text)
-        return ModelManifest.read(folder).problems(folder, contents=True)
-    return engine_at(place, settings).problems(quiet=quiet)
+    folder = _model_folder(place)
+    if folder is None:
+        return engine_at(place, settings).problems(quiet=quiet)
+    return ModelManifest.read(folder).problems(folder, contents=True)
 
 
 def repair_gallery(
@@ -45,9 +48,7 @@ def repair_gallery(
     return engine_at(place, settings).repair(quiet=quiet)
 
 
-def _model_at(place: Place, settings: Settings) -> Path | None:
-    """The folder of a Model; None where the place holds a gallery."""
-    if place.kind == "milvus":
-        return None
-    folder = cached(place.text, settings) if place.kind == "release" else Path(place.text)
-    return folder if kind_of(folder) == "model" else None
+def _model_folder(place: Place) -> Path | None:
+    """The folder of a Model; None for anything else."""
+    folder = Path(place.text)
+    return folder if place.kind == "folder" and kind_of(folder) == "model" else None

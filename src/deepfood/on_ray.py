@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from deepfood import __version__, errors
-from deepfood.config import Settings, export_settings, load_settings, quiet_ray
+from deepfood.config import Settings, only_given, quiet_ray
 from deepfood.data.locate import root_named
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, open_embedder
@@ -31,6 +31,7 @@ from deepfood.extras import missing_extra
 from deepfood.gallery.embedding import Reading, read_photos
 from deepfood.gallery.photo import EmbeddedPhoto, Photo, Skipped
 from deepfood.model import Model, open_model
+from deepfood.storage import S3Options
 
 #: Photos that a worker takes at once, at most. A machine that dies costs no more than that again.
 _SHARD_PHOTOS = 256
@@ -40,9 +41,9 @@ _SHARDS_A_WORKER = 4
 _OBJECTS_BYTES = 256 * 2**20
 #: How long to wait for a cluster to answer at all.
 _KNOCK_S = 10.0
-#: What a worker has to know; the rest of the settings stays here.
-_SAID = {
-    *("max_photo_bytes", "max_photo_pixels", "runtime", "precision"),
+#: The settings that a worker needs; no key or token of the others leaves this machine.
+_WORKER_SETTINGS = {
+    *("max_photo_bytes", "max_photo_pixels", "max_decoding_bytes", "runtime", "precision"),
     *("s3_endpoint", "s3_region", "s3_timeout_s", "s3_retry_s"),
 }
 
@@ -118,13 +119,16 @@ def _results(
     cpus = ray.cluster_resources().get("CPU", 1)
     workers = settings.ray_workers or max(1, int(cpus / settings.ray_cpus))
     shards = _shards(source, files, workers)
-    said = settings.model_dump(mode="json", include=_SAID)
-    said["threads"] = settings.threads or max(1, math.ceil(settings.ray_cpus))
     done = (
         ray.data.from_items(shards, override_num_blocks=len(shards))
         .map_batches(
             ShardWorker,
-            fn_constructor_args=(str(source.root), ray.put(_files_of(model)), said, __version__),
+            fn_constructor_args=(
+                str(source.root),
+                ray.put(_files_of(model)),
+                worker_settings(settings),
+                __version__,
+            ),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=settings.ray_cpus,
@@ -149,6 +153,12 @@ def _results(
         raise EngineError(f"Ray lost {len(missing)} of {len(shards)} shards: build again")
 
 
+def worker_settings(settings: Settings) -> Settings:
+    """What a worker is handed: its own environment has no part in it."""
+    threads = settings.threads or max(1, math.ceil(settings.ray_cpus))
+    return only_given(**settings.model_dump(include=_WORKER_SETTINGS), threads=threads)
+
+
 def _shards(source: PhotoSource, files: list[PhotoFile], workers: int) -> list[dict[str, Any]]:
     """The files as JSON in parts, each with its stamp: whoever works on them lists no bucket."""
     even = math.ceil(len(files) / (workers * _SHARDS_A_WORKER))
@@ -166,9 +176,10 @@ def _shards(source: PhotoSource, files: list[PhotoFile], workers: int) -> list[d
 class ShardWorker:
     """An actor: opens the Embedder once, and embeds shard after shard."""
 
-    def __init__(self, root: str, model: Any, said: dict[str, Any], version: str) -> None:
+    def __init__(self, root: str, model: Any, settings: Settings, version: str) -> None:
         """`model` is the object that holds the Model's files by name."""
-        self._root, self._model, self._said, self._version = root, model, said, version
+        self._root, self._model, self._version = root, model, version
+        self._settings = settings
         self._embedder: Embedder | None = None
 
     def __call__(self, batch: Any) -> Any:
@@ -209,18 +220,17 @@ class ShardWorker:
                 f"a worker has deepfood {__version__}, and {self._version} builds: "
                 "install the same everywhere"
             )
-        settings = load_settings(**self._said)
-        export_settings(settings)  # a Root in a bucket asks for the S3 server's
         self._folder = tempfile.TemporaryDirectory(prefix="deepfood-model-")
         folder = Path(self._folder.name)
         for name, data in ray.get(self._model).items():
             (folder / name).write_bytes(data)
-        return open_embedder(settings, open_model(folder))
+        return open_embedder(self._settings, open_model(folder))
 
-    def _embedded(self, said: list[Any], embedder: Embedder) -> Iterator[EmbeddedPhoto | Skipped]:
-        files = tuple(PhotoFile(**fields) for fields, _ in said)
-        stamps = {fields["file"]: tuple(stamp) for fields, stamp in said}
-        source = PhotoSource(root_named(self._root).knowing(stamps), files)
+    def _embedded(self, shard: list[Any], embedder: Embedder) -> Iterator[EmbeddedPhoto | Skipped]:
+        files = tuple(PhotoFile(**fields) for fields, _ in shard)
+        stamps = {fields["file"]: tuple(stamp) for fields, stamp in shard}
+        root = root_named(self._root, S3Options.of(self._settings))
+        source = PhotoSource(root.knowing(stamps), files)
         with read_photos(source, files, embedder) as results:
             yield from results
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from deepfood.config import Settings
 from deepfood.errors import SettingError
 from deepfood.milvus.address import MilvusAddress
 from deepfood.release.shelf import is_release, never_changes
@@ -45,6 +46,14 @@ class Place:
         if self.kind == "release":
             raise never_changes(self)
         return self
+
+    def readable(self, settings: Settings) -> "Place":
+        """Where it can be read: of a release, the copy in the cache, pulled if it is not there."""
+        if self.kind != "release":
+            return self
+        from deepfood.release.cached import cached
+
+        return Place.parse(cached(self.text, settings))
 
     @property
     def name(self) -> str:

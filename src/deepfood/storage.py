@@ -49,6 +49,29 @@ def is_remote(text: str | Path) -> bool:
 
 
 @dataclass(frozen=True)
+class S3Options:
+    """The S3 server to ask and how long to wait for it: the settings `s3_endpoint` and so on.
+
+    Where `endpoint` or `region` is empty, the variables of AWS's own tools count.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    timeout_s: float = 30.0
+    retry_s: float = 60.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            settings.s3_endpoint, settings.s3_region, settings.s3_timeout_s, settings.s3_retry_s
+        )
+
+
+#: AWS's own S3, or the server that the variables of AWS's tools name.
+AWS = S3Options()
+
+
+@dataclass(frozen=True)
 class Entry:
     """An object below the prefix: its key, size in bytes, ETag, and when it was written (UTC)."""
 
@@ -70,7 +93,7 @@ class Bucket:
         self._store = store
 
     @classmethod
-    def open(cls, url: str | Path, settings: Settings, *, make: bool = True) -> Self:
+    def open(cls, url: str | Path, s3: S3Options = AWS, *, make: bool = True) -> Self:
         """Open `s3://bucket/prefix`, or a folder. Nothing is asked of the server.
 
         A folder is made with `make`. Raises SettingError where there is none, or for a name that
@@ -93,7 +116,7 @@ class Bucket:
         if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
             raise SettingError(f"{url}: the prefix has an empty part, '.' or '..'")
         whole = f"{S3}{name}/{prefix}".rstrip("/")
-        return cls(whole, _s3_store(name, prefix, settings))
+        return cls(whole, _s3_store(name, prefix, s3))
 
     def place(self, key: str) -> str:
         """How an object is named to people."""
@@ -218,9 +241,9 @@ class Bucket:
         return StorageError(f"{self.place(key)}: {way_out(str(error), is_remote(self.url))}")
 
 
-def _s3_store(name: str, prefix: str, settings: Settings) -> S3Store:
-    endpoint = settings.s3_endpoint or aws_endpoint()
-    limit = timedelta(seconds=settings.s3_timeout_s)
+def _s3_store(name: str, prefix: str, s3: S3Options) -> S3Store:
+    endpoint = s3.endpoint or aws_endpoint()
+    limit = timedelta(seconds=s3.timeout_s)
     client: ClientConfig = {
         "timeout": timedelta(seconds=_WHOLE_REQUEST_S),
         "read_timeout": limit,
@@ -228,12 +251,12 @@ def _s3_store(name: str, prefix: str, settings: Settings) -> S3Store:
         # Only ever for a server that was named as one without TLS.
         "allow_http": endpoint.startswith("http://"),
     }
-    retry_s = timedelta(seconds=settings.s3_retry_s)
+    retry_s = timedelta(seconds=s3.retry_s)
     config: S3Config = {}
     if endpoint:
         config["endpoint"] = endpoint
-    if settings.s3_region:
-        config["region"] = settings.s3_region
+    if s3.region:
+        config["region"] = s3.region
     profile_keys = aws_profile_keys()
     return S3Store(
         name,

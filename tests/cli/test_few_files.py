@@ -16,7 +16,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import own_limit_behind
 from deepfood.local import Gallery
 from deepfood.local.verify import gallery_problems
-from plates import build, tiny_embedder, write_photos
+from plates import build, write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +46,6 @@ for more in (1, 4, 8):
         said.seek(0)
         print(json.dumps([code, said.read().decode()]), flush=True)
 """
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,35 +4,16 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from live import SmallGallery
+from live import SmallGallery, deepfood, fails
 from plates import jpeg, write_tiny_model
 
 pytestmark = pytest.mark.slow
-
-
-def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-def fails(*arguments: object) -> str:
-    done = deepfood(*arguments)
-    assert done.returncode == 2, done
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 def test_a_grid_of_one_feature(small_gallery: SmallGallery, tmp_path: Path) -> None:

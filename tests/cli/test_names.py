@@ -85,6 +85,10 @@ OPTIONS = {
     "feature": "one feature",
     "all": "every feature",
     "lowest": "the lowest values, not the highest",
+    # encoders that other people trained
+    "variant": "which of a repository's graphs",
+    "licence": "the licence of a source that names none",
+    "accept-licence": "a licence with terms of its own is agreed to",
     # learning
     "seed": "seed of all random choices",
     "loss": "the loss",

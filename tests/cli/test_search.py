@@ -2,41 +2,17 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from live import fails, run_deepfood
 from plates import jpeg, plate, write_tiny_model
 
 pytestmark = pytest.mark.slow
 
 MODEL = "--model"
-
-
-def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-def said(*arguments: object) -> str:
-    done = deepfood(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def fails(*arguments: object) -> str:
-    done = deepfood(*arguments)
-    assert done.returncode == 2, done
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +24,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "photos" / f"{seed:02}.jpg").write_bytes(jpeg(seed))
     plate(3).resize((80, 60)).save(root / "photos" / "03-small.jpg", quality=80)
     write_tiny_model(root / "model")
-    said("build", root / "photos", "--out", root / "gallery", MODEL, root / "model")
+    run_deepfood("build", root / "photos", "--out", root / "gallery", MODEL, root / "model")
     lines = ["file,price,allergens"]
     lines += [f"{seed:02}.jpg,{seed},{'' if seed == 5 else '[]'}" for seed in range(11)]
     (root / "dishes.csv").write_text("\n".join([*lines, "11.jpg,11,peanut"]))
-    out = said("attributes", root / "gallery", root / "dishes.csv")
+    out = run_deepfood("attributes", root / "gallery", root / "dishes.csv")
     assert "2 attributes of 12 photos" in out
     return root
 
@@ -63,21 +39,23 @@ def files(out: str) -> list[str]:
 
 def ask(root: Path, *more: object) -> str:
     query = root / "photos" / "03.jpg"
-    return said("search", root / "gallery", query, MODEL, root / "model", "--json", *more)
+    return run_deepfood("search", root / "gallery", query, MODEL, root / "model", "--json", *more)
 
 
 def test_a_filter_leaves_out_what_is_unknown_and_says_so(root: Path) -> None:
     out = ask(root, "-k", 20, "--where", 'NOT allergens HAS "peanut"')
     assert sorted(files(out)) == [f"{seed:02}.jpg" for seed in range(11) if seed != 5]
     assert json.loads(out)["notes"] == ["2 photos are left out: allergens not known"]
-    listed = json.loads(said("attributes", root / "gallery", "--json"))["attributes"]
+    listed = json.loads(run_deepfood("attributes", root / "gallery", "--json"))["attributes"]
     assert listed == [
         {"name": "price", "type": "number", "safety": False, "known": 12},
         {"name": "allergens", "type": "list", "safety": True, "known": 11},
     ]
-    assert said("verify", root / "gallery").endswith("whole\n")
+    assert run_deepfood("verify", root / "gallery").endswith("whole\n")
     query = root / "photos" / "03.jpg"
-    shown = said("search", root / "gallery", query, MODEL, root / "model", "--where", "price<2")
+    shown = run_deepfood(
+        "search", root / "gallery", query, MODEL, root / "model", "--where", "price<2"
+    )
     assert re.findall(r"\d\d\.jpg", shown) in (["00.jpg", "01.jpg"], ["01.jpg", "00.jpg"])
     assert shown.endswith("2 of 2 photos that pass the filter\n")
     asked = ("search", root / "gallery", query, MODEL, root / "model")
@@ -122,11 +100,11 @@ def test_like_this_and_not_like_that(root: Path) -> None:
 def test_like_a_photo_of_the_gallery_and_attributes_given_with_it(root: Path) -> None:
     photos, gallery, model = root / "photos", root / "gallery", (MODEL, root / "model")
     found = json.loads(ask(root, "-k", 1))["hits"][0]["id"]
-    like = json.loads(said("search", gallery, "--id", found, *model, "-k", 1, "--json"))
+    like = json.loads(run_deepfood("search", gallery, "--id", found, *model, "-k", 1, "--json"))
     assert [hit["file"] for hit in like["hits"]] == ["03-small.jpg"]  # itself is left out
     assert "give a PHOTO, --id ID or --words TEXT" in fails("search", gallery)
     priced = ("add", gallery, photos / "11.jpg", *model, "--attributes")
-    assert "1 updated" in said(*priced, '{"price": 77}')
+    assert "1 updated" in run_deepfood(*priced, '{"price": 77}')
     assert files(ask(root, "--where", "price > 70")) == ["11.jpg"]
     assert "price: " in fails(*priced, '{"price": "cheap"}', "--json")
 
@@ -137,7 +115,7 @@ def test_a_box_searches_with_a_part(root: Path) -> None:
     two.paste(plate(2), (96, 0))
     two.save(root / "two.png")
     for box, wanted in (("0,0,0.5,1", "08.jpg"), ("0.5,0,0.5,1", "02.jpg")):
-        found = said(
+        found = run_deepfood(
             *("search", root / "gallery", root / "two.png", MODEL, root / "model", "-k", 1),
             *("--json", "--box", box),
         )
@@ -147,26 +125,28 @@ def test_a_box_searches_with_a_part(root: Path) -> None:
 
 def test_dedupe_lists_copies_and_draws_them(root: Path) -> None:
     out = root / "copies.png"
-    found = json.loads(said("dedupe", root / "gallery", MODEL, root / "model", "--json"))
+    found = json.loads(run_deepfood("dedupe", root / "gallery", MODEL, root / "model", "--json"))
     assert [[one["file"] for one in group] for group in found["groups"]] == [
         ["03.jpg", "03-small.jpg"]
     ]
-    shown = said("dedupe", root / "gallery", MODEL, root / "model", "--out", out)
+    shown = run_deepfood("dedupe", root / "gallery", MODEL, root / "model", "--out", out)
     assert shown.endswith("1 group of near-duplicates\n")
     with Image.open(out) as picture:
         assert picture.format == "PNG"
-    none = said(*("dedupe", root / "gallery", MODEL, root / "model", "--threshold", 0.99999))
+    none = run_deepfood(
+        *("dedupe", root / "gallery", MODEL, root / "model", "--threshold", 0.99999)
+    )
     assert none.endswith("0 groups of near-duplicates\n")
 
 
 def test_a_bad_table_changes_nothing(root: Path) -> None:
     bad = root / "bad.csv"
     bad.write_text("file,price\n00.jpg,12\n01.jpg,cheap\n")
-    before = said("attributes", root / "gallery", "--json")
+    before = run_deepfood("attributes", root / "gallery", "--json")
     assert "bad.csv, line 3, column price: 'cheap' is no number" in fails(
         "attributes", root / "gallery", bad
     )
-    assert said("attributes", root / "gallery", "--json") == before
+    assert run_deepfood("attributes", root / "gallery", "--json") == before
     assert "--type price: write NAME=" in fails(
         "attributes", root / "gallery", bad, "--type", "price"
     )
@@ -174,9 +154,9 @@ def test_a_bad_table_changes_nothing(root: Path) -> None:
 
 def test_attributes_are_declared_and_dropped(root: Path) -> None:
     gallery = root / "gallery"
-    before = said("attributes", gallery, "--json")
+    before = run_deepfood("attributes", gallery, "--json")
     options = ("--declare", "Vegan=boolean", "--declare", "origin=text", "--safety", "vegan")
-    listed = json.loads(said("attributes", gallery, *options, "--json"))["attributes"]
+    listed = json.loads(run_deepfood("attributes", gallery, *options, "--json"))["attributes"]
     assert listed[-2:] == [
         {"name": "vegan", "type": "boolean", "safety": True, "known": 0},
         {"name": "origin", "type": "text", "safety": False, "known": 0},
@@ -191,5 +171,5 @@ def test_attributes_are_declared_and_dropped(root: Path) -> None:
     table = root / "dishes.csv"
     assert "one at a time" in fails("attributes", gallery, table, "--declare", "a=text")
     assert "--safety goes with" in fails("attributes", gallery, "--safety", "price")
-    said("attributes", gallery, "--drop", "vegan", "--drop", "origin")
-    assert said("attributes", gallery, "--json") == before
+    run_deepfood("attributes", gallery, "--drop", "vegan", "--drop", "origin")
+    assert run_deepfood("attributes", gallery, "--json") == before

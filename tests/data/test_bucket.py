@@ -14,7 +14,7 @@ from deepfood.data.root import Folder, Root
 from deepfood.data.splits import split_photos
 from deepfood.errors import DatasetError, PhotoMissingError, PhotoTooLargeError, StorageError
 from deepfood.photo import Limits
-from photo_bucket import bucket, upload
+from photo_bucket import bucket, s3, upload
 from plates import jpeg
 from seaweed import STRANGER, use_identity
 
@@ -40,7 +40,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 
 
 def open_root(url: str) -> BucketRoot:
-    root = root_named(url)
+    root = root_named(url, s3())
     assert isinstance(root, BucketRoot)
     return root
 
@@ -58,7 +58,10 @@ def test_each_layout_is_found_as_in_a_folder(name: str, tmp_path: Path, s3_bucke
     for file, text in texts.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text, encoding="utf-8")
-    here, there = list_photos(tmp_path), list_photos(upload(tmp_path, f"{s3_bucket}/some/where"))
+    here, there = (
+        list_photos(tmp_path),
+        list_photos(upload(tmp_path, f"{s3_bucket}/some/where"), s3()),
+    )
     assert there.files == here.files
     names = [photo.file for photo in here.files]
     present = here.root.present(names)
@@ -73,22 +76,22 @@ def test_each_layout_is_found_as_in_a_folder(name: str, tmp_path: Path, s3_bucke
             with pytest.raises(PhotoMissingError):
                 read(there.root, file)
             assert there.root.stamp(file) == (-1, -1)
-    assert list_photos(str(there.root)).files  # as a manifest calls it
-    assert list_photos(Path(str(there.root))).files  # as a command line's Path folds it
+    assert list_photos(str(there.root), s3()).files  # as a manifest calls it
+    assert list_photos(Path(str(there.root)), s3()).files  # as a command line's Path folds it
 
 
 def test_a_csv_or_a_photo_may_be_named_itself(tmp_path: Path, s3_bucket: str) -> None:
     there = bucket(s3_bucket)
     there.write("x/dishes.csv", b"photo,label\nin/1.jpg,soup\n")
     there.write("x/in/1.jpg", jpeg(1))
-    (photo,) = list_photos(f"{s3_bucket}/x/dishes.csv").files
+    (photo,) = list_photos(f"{s3_bucket}/x/dishes.csv", s3()).files
     assert (photo.file, photo.label) == ("in/1.jpg", "soup")
-    root, file = locate(f"{s3_bucket}/x/in/1.jpg")
+    root, file = locate(f"{s3_bucket}/x/in/1.jpg", s3())
     assert (str(root), file) == (f"{s3_bucket}/x/in", "1.jpg")
     assert read(root, file) == jpeg(1)
     assert root.stamp(file)[0] == len(jpeg(1))
     with pytest.raises(DatasetError, match="no photos in s3://"):
-        list_photos(f"{s3_bucket}/x/in/2.jpg")
+        list_photos(f"{s3_bucket}/x/in/2.jpg", s3())
 
 
 def test_no_name_leads_out_of_the_prefix(tmp_path: Path, s3_bucket: str) -> None:
@@ -129,12 +132,12 @@ def test_a_table_decides_no_path_here(tmp_path: Path, s3_bucket: str) -> None:
     for outside in ("/tmp/z.jpg", f"{s3_bucket}/x.jpg", f"{s3_bucket}/ab/1.jpg"):
         write("1.jpg", outside)
         with pytest.raises(DatasetError, match=r"photos.csv, line 3: .* lies outside s3://"):
-            combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, quiet=True)
+            combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, s3(), quiet=True)
     write("../../x.jpg", "../x.jpg", "1.jpg")
     there.write("a/1.jpg", jpeg(1))
     there.write("x.jpg", jpeg(2))
     there.write("a/2.jpg", jpeg(3))
-    done = combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, quiet=True)
+    done = combine([f"{s3_bucket}/a"], tmp_path / "to", LIMITS, s3(), quiet=True)
     assert (done.photos, len(done.unreadable)) == (1, 2)
     files = {path.name for path in (tmp_path / "to" / "photos").iterdir()}
     assert len(files) == 1
@@ -148,7 +151,7 @@ def test_a_table_may_name_objects_by_their_urls_and_in_another_spelling(s3_bucke
         there.write(f"a/{key}", jpeg(1))
     rows = [f"{s3_bucket}/a/1.jpg", nfc, f"both/{nfc}", f"{s3_bucket}/a/both/{nfd}", "é.jpg"]
     there.write("a/t.csv", "\n".join(["file", *rows]).encode())
-    found = {photo.file for photo in list_photos(f"{s3_bucket}/a/t.csv").files}
+    found = {photo.file for photo in list_photos(f"{s3_bucket}/a/t.csv", s3()).files}
     assert found == {"1.jpg", nfd, f"both/{nfc}", f"both/{nfd}", "é.jpg"}
 
 
@@ -188,7 +191,7 @@ def test_splits_of_photos_in_a_bucket(s3_bucket: str) -> None:
     there = bucket(s3_bucket)
     for number in range(6):
         there.write(f"{'curry' if number % 2 else 'pie'}/{number}.jpg", jpeg(number))
-    splits = split_photos(list_photos(s3_bucket))
+    splits = split_photos(list_photos(s3_bucket, s3()))
     assert (len(splits.train), len(splits.val), splits.labels) == (4, 2, ("curry", "pie"))
 
 
@@ -196,15 +199,15 @@ def test_what_cannot_be_listed_is_said_in_a_line(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(StorageError, match="there is no such bucket"):
-        list_photos("s3://no-such-bucket-here/photos")
+        list_photos("s3://no-such-bucket-here/photos", s3())
     with pytest.raises(DatasetError, match="no photos in s3://"):
-        list_photos(f"{s3_bucket}/empty")
+        list_photos(f"{s3_bucket}/empty", s3())
     use_identity(monkeypatch, STRANGER)
     with pytest.raises(StorageError, match="may not do that"):
-        list_photos(s3_bucket)
+        list_photos(s3_bucket, s3())
     monkeypatch.setenv("DEEPFOOD_S3_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("DEEPFOOD_S3_RETRY_S", "0.3")
     started = time.monotonic()
     with pytest.raises(StorageError, match="cannot be reached"):
-        list_photos(s3_bucket)
+        list_photos(s3_bucket, s3())
     assert time.monotonic() - started < 60, "it went on trying"

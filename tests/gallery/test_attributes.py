@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfood.data.root import Folder
 from deepfood.errors import DatasetError
 from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.declared import MOST_ATTRIBUTES, Definition
@@ -25,7 +26,7 @@ from deepfood.local.select import select
 from deepfood.local.store import SCHEMA
 from deepfood.local.sums import keep_sums
 
-PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], "/photos")
+PHOTOS = NamedPhotos([(0, "a1", "x/1.jpg"), (1, "b2", "2")], Folder(Path("/photos")))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Lock, Thread
 
@@ -23,18 +24,13 @@ from deepfood.local.embedding_cache import embed_dataset
 from deepfood.local.renew import reembed
 from deepfood.local.verify import gallery_problems
 from live import run_here, serving
-from photo_bucket import bucket, upload
+from photo_bucket import bucket, photo_access, s3, upload
 from plates import jpeg, sha256, tiny_embedder, write_photos, write_tiny_model
 from seaweed import OWNER, seaweed, use_identity
 
 
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
 def build(url: str, out: Path, embedder: Embedder) -> BuildReport:
-    return build_gallery(list_photos(url), out, embedder, IndexSpec(kind="exact"), quiet=True)
+    return build_gallery(list_photos(url, s3()), out, embedder, IndexSpec(kind="exact"), quiet=True)
 
 
 def test_a_bucket_gives_the_gallery_of_the_folder(
@@ -53,7 +49,10 @@ def test_a_bucket_gives_the_gallery_of_the_folder(
         (one.file, one.reason) for one in here.skipped
     ]
     assert there.manifest.photos_root == url
-    with Gallery.open(tmp_path / "here") as one, Gallery.open(tmp_path / "there") as other:
+    with (
+        Gallery.open(tmp_path / "here") as one,
+        Gallery.open(tmp_path / "there", photos=photo_access()) as other,
+    ):
         (photos_here, vectors_here, _), (photos_there, vectors_there, _) = (
             one.photos(),
             other.photos(),
@@ -84,7 +83,7 @@ def test_a_rebuild_embeds_only_what_changed(
     there.delete("plate-00007.jpg")
     changed = build(there.url, out, embedder)
     assert (changed.embedded, changed.reused, changed.count) == (3, 9, 12)
-    with Gallery.open(out) as gallery:
+    with Gallery.open(out, photos=photo_access()) as gallery:
         assert {p.file: p.sha256 for p in gallery.store.photos()}["plate-00003.jpg"] == sha256(
             jpeg(99)
         )
@@ -96,24 +95,24 @@ def test_bytes_are_handed_out_only_while_they_are_the_photo(
     there = bucket(upload(write_photos(tmp_path / "photos", 4), f"{s3_bucket}/x"))
     out = tmp_path / "gallery"
     build(there.url, out, embedder)
-    assert not list(gallery_problems(out, quiet=True))
+    assert not list(gallery_problems(out, photo_access(), quiet=True))
     same_size = bytearray(there.read("plate-00000.jpg"))
     same_size[-1] ^= 1
     there.write("plate-00000.jpg", bytes(same_size))
     there.write("plate-00001.jpg", b"longer" * 10_000)
     there.delete("plate-00002.jpg")
-    said = sorted(gallery_problems(out, quiet=True))
+    said = sorted(gallery_problems(out, photo_access(), quiet=True))
     assert [line.split(")")[1] for line in said] == [
         " has changed since the gallery was built",
         " has changed since the gallery was built",
         f" is missing from {there.url}",
     ]
-    with Gallery.open(out) as gallery:
+    with Gallery.open(out, photos=photo_access()) as gallery:
         for photo in list(gallery.store.photos())[:3]:
             with pytest.raises(PhotoNotFoundError, match="no longer what"):
                 gallery.read(photo)
     moved = upload(write_photos(tmp_path / "photos", 4), f"{s3_bucket}/moved")
-    assert not list(gallery_problems(out, moved, quiet=True))
+    assert not list(gallery_problems(out, replace(photo_access(), moved_to=moved), quiet=True))
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -149,7 +148,7 @@ def test_verify_reads_many_objects_at_once_but_not_all(
     lost = ["plate-00040.jpg", "plate-00003.jpg", "plate-00021.jpg"]
     there.delete(*lost)
     under_way = watched(monkeypatch)
-    said = list(gallery_problems(out, quiet=True))
+    said = list(gallery_problems(out, photo_access(), quiet=True))
     assert [line.split()[1] for line in said] == sorted(lost)
     assert 8 <= max(under_way) <= BucketRoot.reads_ahead + 1
 
@@ -161,7 +160,11 @@ def test_another_model_reads_many_objects_at_once_but_not_all(
     build(url, tmp_path / "gallery", embedder)
     other = tiny_embedder(tmp_path / "other", pool=16)
     under_way = watched(monkeypatch)
-    assert reembed(tmp_path / "gallery", other, quiet=True).made == len(under_way) == 48
+    assert (
+        reembed(tmp_path / "gallery", other, photos=photo_access(), quiet=True).made
+        == len(under_way)
+        == 48
+    )
     assert 8 <= max(under_way) <= BucketRoot.reads_ahead + other.threads + 1
 
 
@@ -173,14 +176,14 @@ def test_adding_and_embedding_again(tmp_path: Path, embedder: Embedder, s3_bucke
     table = io.StringIO()
     csv.writer(table).writerows([["photo", "label"], ["one.jpg", "soup"], ["../x.jpg", "?"]])
     there.write("more/dishes.csv", table.getvalue().encode())
-    report = add_photos(out, [f"{there.url}/more/dishes.csv"], embedder, quiet=True)
+    report = add_photos(out, [f"{there.url}/more/dishes.csv"], embedder, s3=s3(), quiet=True)
     assert [(photo.label, done) for photo, done in report.photos] == [("soup", "added")]
     assert [one.file for one in report.left_out] == ["../x.jpg"]
-    report = add_photos(out, [f"{there.url}/more/one.jpg"], embedder, quiet=True)
+    report = add_photos(out, [f"{there.url}/more/one.jpg"], embedder, s3=s3(), quiet=True)
     assert [done for _, done in report.photos] == ["unchanged"]
     there.delete("more/one.jpg")  # its bytes are the gallery's now
     other = tiny_embedder(tmp_path / "other", pool=16)
-    done = reembed(out, other, quiet=True)
+    done = reembed(out, other, photos=photo_access(), quiet=True)
     assert (done.swapped, done.count, done.made) == (True, 5, 5)
 
 
@@ -188,10 +191,10 @@ def test_datasets_in_a_bucket_are_embedded_once(
     tmp_path: Path, embedder: Embedder, s3_bucket: str
 ) -> None:
     there = bucket(upload(write_photos(tmp_path / "photos", 6), f"{s3_bucket}/x"))
-    first = embed_dataset(list_photos(there.url), embedder, tmp_path / "cache", quiet=True)
+    first = embed_dataset(list_photos(there.url, s3()), embedder, tmp_path / "cache", quiet=True)
     assert first.embedded == 6
     there.write("plate-00002.jpg", jpeg(44))
-    second = embed_dataset(list_photos(there.url), embedder, tmp_path / "cache", quiet=True)
+    second = embed_dataset(list_photos(there.url, s3()), embedder, tmp_path / "cache", quiet=True)
     assert (second.embedded, len(second.files)) == (1, 6)
 
 
@@ -227,7 +230,7 @@ def test_a_server_that_dies_in_mid_build(
         assert done.reused >= 20
         # A server that is away for less than s3_retry_s costs time, and nothing else.
         server.kill()
-        with Gallery.open(tmp_path / "gallery") as gallery:
+        with Gallery.open(tmp_path / "gallery", photos=photo_access()) as gallery:
             starting = Thread(target=server.start)
             starting.start()
             assert gallery.read(gallery.photo(sha256(jpeg(3))[:20])) == jpeg(3)

@@ -33,11 +33,6 @@ from samples import PHOTOS, bombs, not_photos
 _SEVERAL = ("animated", "pages", "mpo")
 
 
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
 def files_of(gallery: Path) -> dict[str, bytes]:
     return {
         path.relative_to(gallery).as_posix(): path.read_bytes()

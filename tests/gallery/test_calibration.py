@@ -42,7 +42,6 @@ from plates import (
     LIMITS,
     build,
     edit_manifest,
-    tiny_embedder,
     trained_copy,
     write_dishes,
     write_photos,
@@ -379,11 +378,6 @@ def dishes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dishes(tmp_path_factory.mktemp("dishes"), 15)
 
 
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
 def test_a_build_calibrates_and_the_manifest_keeps_it(
     dishes: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
@@ -460,7 +454,7 @@ def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     with pytest.raises(DatasetError, match="60 are in the gallery"):
         recalibrated(out, list_photos(dishes), trained, tmp_path / "cache")
     bare = list_photos(write_photos(tmp_path / "bare", 2))
-    with pytest.raises(DatasetError, match="no labels"):
+    with pytest.raises(DatasetError, match="no labelled photos"):
         recalibrated(out, bare, trained, tmp_path / "cache")
     with only_writer(out), pytest.raises(ArtifactBusyError):
         recalibrated(out, list_photos(dishes), trained, tmp_path / "cache")

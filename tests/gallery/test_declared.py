@@ -21,11 +21,6 @@ NOW = {"kept": ("boolean", True), "colour": ("number", False), "size": ("text", 
 
 
 @pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
-@pytest.fixture
 def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     build(write_photos(tmp_path / "photos", 5), tmp_path / "gallery", embedder)
     return tmp_path / "gallery"

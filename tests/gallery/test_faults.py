@@ -28,11 +28,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
-@pytest.fixture
 def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     write_photos(tmp_path / "photos", 12)
     build(tmp_path / "photos", tmp_path / "gallery", embedder, IndexSpec(kind="hnsw"))

@@ -28,11 +28,6 @@ def as_with_many_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepfood.local.snapshot.CHECK_ON_OPEN_BYTES", 0)
 
 
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
-
-
 def flip(path: Path, at: int) -> None:
     contents = bytearray(path.read_bytes())
     contents[at] ^= 1

@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
+from deepfood.data.locate import PhotoAccess
 from deepfood.errors import PhotoNotFoundError
 from deepfood.index import Storage
 from deepfood.local import Gallery
@@ -40,17 +41,21 @@ class LocalLaw(Law):
         shutil.rmtree(bucket)
         self.before = None
 
+    @property
+    def _access(self) -> PhotoAccess:
+        return PhotoAccess(moved_to=self.photos)
+
     @invariant()
     def is_whole_but_for_files_that_changed(self) -> None:
         if hasattr(self, "home"):
             changed = self._changed()
-            for line in gallery_problems(Path(self.place), self.photos, quiet=True):
+            for line in gallery_problems(Path(self.place), self._access, quiet=True):
                 assert any(one in line for one in changed), line
 
     def _changed(self) -> list[str]:
         """The ids of photos whose files are gone or altered since the build."""
         found = []
-        with Gallery.open(Path(self.place), photos_root=self.photos) as opened:
+        with Gallery.open(Path(self.place), photos=self._access) as opened:
             for photo in opened.store.photos():
                 try:
                     opened.read(photo)

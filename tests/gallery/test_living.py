@@ -14,16 +14,10 @@ from deepfood.local import Gallery, GalleryWriter, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.reindex import reindex
 from deepfood.local.verify import gallery_problems
-from live import run_here
+from live import deepfood, run_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
-from test_cli import deepfood
 
 KINDS = ["exact", "hnsw", "annoy"]
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture

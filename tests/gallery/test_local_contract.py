@@ -7,12 +7,12 @@ import pytest
 from deepfood.config import load_settings
 from deepfood.local import Gallery, GalleryWriter
 from gallery_contract import *  # noqa: F403
-from gallery_contract import COLUMNS, Engine
+from gallery_contract import COLUMNS, GalleryUnderTest
 from plates import build, tiny_embedder, write_photos
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryUnderTest]:
     folder = tmp_path_factory.mktemp("contract")
     photos, out = write_photos(folder / "photos", 24), folder / "gallery"
     embedder = tiny_embedder(folder / "model")
@@ -20,7 +20,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with GalleryWriter.open(out) as writer:
         writer.declare(COLUMNS)
     with Gallery.open(out, embedder.model) as gallery:
-        yield Engine(
+        yield GalleryUnderTest(
             build=lambda: build(photos, out, embedder),
             open=lambda: gallery,
             writing=lambda: GalleryWriter.open(out),

@@ -22,12 +22,7 @@ from deepfood.local.journal import Journal
 from deepfood.local.rollback import rollback
 from deepfood.local.verify import gallery_problems
 from live import run_here
-from plates import build, jpeg, sha256, tiny_embedder, write_photos
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
+from plates import build, jpeg, sha256, write_photos
 
 
 @pytest.fixture

@@ -21,16 +21,11 @@ from deepfood.local import Gallery, GalleryManifest, GalleryWriter
 from deepfood.local.reindex import reindex
 from deepfood.local.renew import compact
 from gallery_writing import made_photo
-from plates import build, jpeg, tiny_embedder, write_photos
+from plates import build, jpeg, write_photos
 
 COUNT = 12
 #: Long enough to show that something waits; nothing is asserted of how fast anything is.
 A_WHILE_S = 0.3
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from deepfood.local.store import CATALOGUE
 from deepfood.local.upgrade import UPGRADING
 from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
-from plates import build, jpeg, sha256, tiny_embedder, write_photos
+from plates import build, jpeg, sha256, write_photos
 
 PHOTOS = 12
 #: As galleries of format 1 have it.
@@ -118,11 +118,6 @@ def as_earlier(gallery: Path) -> None:
     (gallery / MANIFEST).write_text(json.dumps(said, indent=2) + "\n")
     (path.parent / MANIFEST).unlink()
     shutil.rmtree(gallery / JOURNAL)
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture

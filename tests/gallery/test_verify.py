@@ -18,14 +18,9 @@ from deepfood.local import Gallery
 from deepfood.local.add import add_photos
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
-from plates import build, jpeg, sha256, tiny_embedder, write_photos
+from plates import build, jpeg, sha256, write_photos
 
 ADDED = sha256(jpeg(100))
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture

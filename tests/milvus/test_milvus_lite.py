@@ -8,7 +8,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from deepfood.config import Settings, load_settings
 from deepfood.milvus.address import MilvusAddress
 from gallery_contract import *  # noqa: F403
-from gallery_contract import Engine
+from gallery_contract import GalleryUnderTest
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
 from milvus_way_back import *  # noqa: F403
@@ -34,6 +34,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusAddress]
 @pytest.fixture(scope="module")
 def engine(
     address: MilvusAddress, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+) -> Iterator[GalleryUnderTest]:
     with milvus_engine(tmp_path_factory.mktemp("milvus"), address, settings) as made:
         yield made

@@ -26,7 +26,7 @@ from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, index_of, photo_schema
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.verify import problems_on_milvus
-from gallery_contract import COLUMNS, Engine, new_photo, said
+from gallery_contract import COLUMNS, GalleryUnderTest, new_photo, said
 from live import run_here
 from milvus_engine import milvus_engine
 from plates import Counting
@@ -44,7 +44,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def engine(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def engine(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GalleryUnderTest]:
     """With all that people say, and two files removed: one before the last build, one since."""
     monkeypatch.setenv("DEEPFOOD_PHOTOS_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("DEEPFOOD_MILVUS_TIMEOUT_S", "60")
@@ -62,17 +62,17 @@ def engine(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield made
 
 
-def address_of(engine: Engine) -> MilvusAddress:
+def address_of(engine: GalleryUnderTest) -> MilvusAddress:
     return MilvusAddress.parse(engine.place)
 
 
-def photos_with_vectors(engine: Engine) -> dict[str, Any]:
+def photos_with_vectors(engine: GalleryUnderTest) -> dict[str, Any]:
     gallery = engine.open()
     photos, vectors, rows = gallery.photos()
     return {one.id: vectors.take(rows)[at].tolist() for at, one in enumerate(photos)}
 
 
-def undo_the_journal(engine: Engine) -> None:
+def undo_the_journal(engine: GalleryUnderTest) -> None:
     """Make the gallery one of format 1, as deepfood wrote them: what the journal added is gone."""
     address, settings = address_of(engine), engine.settings
     with closing(Connection.strong(address, settings)) as connection:
@@ -110,7 +110,7 @@ def undo_the_journal(engine: Engine) -> None:
 
 
 def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
-    engine: Engine, capsys: pytest.CaptureFixture[str]
+    engine: GalleryUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, vectors = said(engine), photos_with_vectors(engine)
     undo_the_journal(engine)
@@ -151,7 +151,7 @@ def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
     assert "mended by building it again" in capsys.readouterr().err
 
 
-def test_a_removed_photo_stays_out_by_its_content(engine: Engine) -> None:
+def test_a_removed_photo_stays_out_by_its_content(engine: GalleryUnderTest) -> None:
     undo_the_journal(engine)
     upgrade_on_milvus(address_of(engine), engine.settings, quiet=True)
     before = said(engine)
@@ -161,7 +161,7 @@ def test_a_removed_photo_stays_out_by_its_content(engine: Engine) -> None:
 
 
 def test_an_upgrade_that_is_killed_begins_again(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = said(engine)
     undo_the_journal(engine)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepfood.config import Settings, load_settings
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.local import Gallery
 from deepfood.local.verify import gallery_problems
 from deepfood.release import fetch, push, record
@@ -22,8 +23,8 @@ def photos_of(gallery: Path) -> dict[str, tuple[str, bytes]]:
         return {one.id: (one.file, opened.read(one)) for one in opened.photos()[0]}
 
 
-def assert_whole(gallery: Path, photos_root: Path | None = None) -> None:
-    assert list(gallery_problems(gallery, photos_root, quiet=True)) == []
+def assert_whole(gallery: Path, photos: PhotoAccess = IN_PLACE) -> None:
+    assert list(gallery_problems(gallery, photos, quiet=True)) == []
 
 
 def small_chunks(patch: pytest.MonkeyPatch, size: int = 4096) -> None:

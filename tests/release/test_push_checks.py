@@ -21,12 +21,7 @@ from deepfood.release.pull import pull
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf
 from live import run_here
-from plates import tiny_embedder, write_photos
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
+from plates import write_photos
 
 
 @pytest.fixture(params=["f32", "i8"])

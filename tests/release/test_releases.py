@@ -14,6 +14,7 @@ import httpx
 import pytest
 from shelves import assert_whole, out_of, photos_of, settings, small_chunks
 
+from deepfood.data.locate import PhotoAccess
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, SettingError, StorageError, StorageMissingError
 from deepfood.local import Gallery, GalleryWriter
@@ -27,11 +28,6 @@ from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 from live import run_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return tiny_embedder(tmp_path / "model")
 
 
 @pytest.fixture
@@ -174,7 +170,7 @@ def test_a_gallery_is_pushed_while_a_writer_changes_it(
 def _problems(gallery: Path) -> list[str]:
     from deepfood.local.verify import gallery_problems
 
-    return list(gallery_problems(gallery, quiet=True))
+    return list(gallery_problems(gallery, PhotoAccess.of(settings()), quiet=True))
 
 
 def test_a_model_is_released_too(shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
@@ -484,7 +480,7 @@ def test_a_pull_into_a_link_keeps_the_link(shelf: Shelf, gallery: Path, tmp_path
 
 
 def test_a_folder_serves_as_well_as_a_bucket(gallery: Path, tmp_path: Path) -> None:
-    shelf = Shelf(Bucket.open(tmp_path / "share", settings()))
+    shelf = Shelf(Bucket.open(tmp_path / "share"))
     push_to(shelf, gallery, name="one")
     assert push_to(shelf, gallery, name="two").sent_bytes == 0
     pull_from(shelf, tmp_path / "pulled", "one")

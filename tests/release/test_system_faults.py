@@ -152,7 +152,7 @@ _FEW_FILES = """
 import os, resource
 import deepfood.cli, deepfood.release.pull
 from deepfood.storage import Bucket
-list(Bucket.open("shelf", None).list("marks"))  # obstore opens what its threads need
+list(Bucket.open("shelf").list("marks"))  # obstore opens what its threads need
 open_now = len(os.listdir("/proc/self/fd"))
 resource.setrlimit(resource.RLIMIT_NOFILE, (open_now, open_now))
 deepfood.cli.main()

@@ -20,10 +20,9 @@ from deepfood.local import build_gallery
 from deepfood.photo_box import Box
 from deepfood.serve.question import Question
 from deepfood.serve.service import SearchService, open_service
-from live import run_deepfood
+from live import deepfood, one_line, run_deepfood
 from plates import tiny_embedder, write_dishes
 from samples import encode
-from test_cli import deepfood, one_line
 
 
 def new_photos(dish_gallery: Path) -> list[Path]:

@@ -1,16 +1,15 @@
 """Spans of a real server, as an OTLP collector on 127.0.0.1 gets them."""
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from http_thread import QuietHandler, http_server
 from live import SmallGallery, serving
 from samples import photo
 
@@ -44,7 +43,7 @@ class Collector:
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     collected = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             assert self.path == "/v1/traces"
             collected.take(self.rfile.read(int(self.headers["content-length"])))
@@ -52,16 +51,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collected.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever).start()
+    with http_server(Handler) as collected.url:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         yield collected
-        server.shutdown()
 
 
 def test_a_search_is_a_span_with_its_parts_in_it(

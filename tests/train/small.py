@@ -45,7 +45,7 @@ def small_task(photos: Path, out: Path, **changes: Any) -> Task:
 def outcome(training: Training) -> dict[str, Any]:
     """Everything that two equal trainings have in common: figures but times, and all weights."""
     digest = hashlib.sha256()
-    for module in (training.learner, training.judged):
+    for module in (training.state.learner, training.state.judged):
         for name, tensor in module.state_dict().items():
             digest.update(name.encode() + tensor.numpy().tobytes())
     records = [

@@ -27,7 +27,7 @@ def pretrained(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def trained(task: Task) -> dict[str, torch.Tensor]:
     with open_training(task) as training:
         training.run(lambda record, best: None)
-        return training.learner.backbone.state_dict()
+        return training.state.learner.backbone.state_dict()
 
 
 def test_frozen_stages_stay_and_the_others_learn(
@@ -45,8 +45,8 @@ def test_frozen_stages_stay_and_the_others_learn(
 
 def test_random_weights_all_learn(task: Make) -> None:
     with open_training(task(weights="none", frozen_share=0.4, epochs=1)) as training:
-        assert training.learner.frozen == ()
-        assert all(weight.requires_grad for weight in training.learner.parameters())
+        assert training.state.learner.frozen == ()
+        assert all(weight.requires_grad for weight in training.state.learner.parameters())
 
 
 def test_the_last_stage_is_never_frozen() -> None:

@@ -59,14 +59,14 @@ def test_gradients_in_parts_are_those_of_the_whole(parts: int) -> None:
 
 def small_memory(training: object, photos: int) -> None:
     """A GPU whose memory holds so many photos: there is none here to fill."""
-    forward = training.learner.forward  # type: ignore[attr-defined]
+    forward = training.state.learner.forward  # type: ignore[attr-defined]
 
     def full(pixels: torch.Tensor, *rest: object) -> torch.Tensor:
         if len(pixels) > photos:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return forward(pixels, *rest)  # type: ignore[no-any-return]
 
-    training.learner.forward = full  # type: ignore[attr-defined]
+    training.state.learner.forward = full  # type: ignore[attr-defined]
 
 
 def test_a_full_memory_halves_what_is_computed_at_once(task: Make) -> None:
@@ -121,7 +121,7 @@ def test_numbers_come_in_order_and_all_when_asked_for() -> None:
 def test_a_loss_that_is_no_number_under_bf16_names_the_other_way(task: Make) -> None:
     with open_training(task(precision="bf16")) as training:
         with torch.no_grad():
-            next(training.learner.backbone.parameters()).fill_(torch.inf)
+            next(training.state.learner.backbone.parameters()).fill_(torch.inf)
         with pytest.raises(TrainingError, match="or give --precision f32"):
             training.run(lambda record, best: None)
 

@@ -212,7 +212,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(task: Make
     before = (good.out / TRAINING / LAST).read_bytes()
     with open_training(good) as training:
         with torch.no_grad():  # as weights that have grown beyond all bounds
-            next(training.learner.backbone.parameters()).fill_(torch.inf)
+            next(training.state.learner.backbone.parameters()).fill_(torch.inf)
         with pytest.raises(TrainingError) as caught:
             training.run(stop)
     assert "the loss is nan at epoch 2, step 1: lower --lr (it is 0.003)" in str(caught.value)

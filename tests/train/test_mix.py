@@ -26,7 +26,7 @@ def test_the_share_is_that_of_the_pixels(seed: int, count: int, side: int) -> No
 
 def test_the_loss_weighs_both_labels(task: Callable[..., Task]) -> None:
     with open_training(task(loss="softmax")) as training:
-        learner = training.learner.eval()
+        learner = training.state.learner.eval()
         pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
         own, other = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 0, 1, 1])
         with torch.no_grad():
@@ -40,14 +40,14 @@ def test_mixed_batches_are_drawn_as_often_as_asked(task: Callable[..., Task]) ->
     for loss, cutmix_share in (("softmax", 1.0), ("softmax", 0.0), ("supcon", 1.0)):
         with open_training(task(loss=loss, cutmix=cutmix_share, epochs=1, seed=2)) as training:
             count = 0
-            forward = training.parallel.forward
+            forward = training.state.parallel.forward
 
             def watch(*batch: object, forward: Callable[..., torch.Tensor] = forward) -> object:
                 nonlocal count
                 count += len(batch) == 4
                 return forward(*batch)
 
-            training.parallel.forward = watch
+            training.state.parallel.forward = watch
             training.run(lambda record, best: None)
             training.checkpoints.folder.joinpath("last.pt").unlink()
             seen.append(count)

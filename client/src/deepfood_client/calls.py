@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Protocol, TypedDict, TypeVar
@@ -56,6 +56,30 @@ class Question(TypedDict, total=False):
     diversity: float
     group_duplicates: bool
     cursor: str | None
+
+
+class Page(Protocol):
+    """A result that may have a next page, and its cursor."""
+
+    @property
+    def next(self) -> str | None: ...
+
+
+AnyPage = TypeVar("AnyPage", bound=Page)
+
+
+def next_question(question: Question, found: Page) -> Question | None:
+    """The question for the page after `found`; None after the last one."""
+    return None if found.next is None else {**question, "cursor": found.next}
+
+
+def pages(search: Callable[[Question], AnyPage], question: Question) -> Iterator[AnyPage]:
+    """The results of one search, page by page, to the last."""
+    following: Question | None = question
+    while following is not None:
+        found = search(following)
+        yield found
+        following = next_question(following, found)
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,8 @@ class Client:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> Iterator[SearchResult]:
-        """The answers to one question, page by page, to the last."""
-        while True:
-            found = self.search(photo, **question)
-            yield found
-            if found.next is None:
-                return
-            question["cursor"] = found.next
+        """The results of one search, page by page, to the last."""
+        return calls.pages(lambda following: self.search(photo, **following), question)
 
     def add(
         self,
@@ -163,13 +158,12 @@ class AsyncClient:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> AsyncIterator[SearchResult]:
-        """The answers to one question, page by page, to the last."""
-        while True:
-            found = await self.search(photo, **question)
+        """The results of one search, page by page, to the last."""
+        following: Question | None = question
+        while following is not None:
+            found = await self.search(photo, **following)
             yield found
-            if found.next is None:
-                return
-            question["cursor"] = found.next
+            following = calls.next_question(following, found)
 
     async def add(
         self,

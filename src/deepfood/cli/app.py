@@ -36,7 +36,7 @@ _GROUPS = (START, SEARCH, CHANGE, LEARN, PUBLISH, LOOK_AFTER)
 
 #: Stopped commands that go on where they were; others begin anew.
 _GOES_ON = {"build", "add", "demo", "embed", "adapt", "train", "reembed", "compact", "push"}
-_GOES_ON |= {"pull", "data get"}
+_GOES_ON |= {"pull", "data get", "model get"}
 
 
 class StoppedError(Exception):
@@ -84,9 +84,7 @@ def _model_place(text: str) -> Path:
         return place.expect_folder()
     if asked_by_shell():  # what may come next; nothing is fetched for that
         return Path(text)
-    from deepfood.release.cached import cached
-
-    return cached(text, load_settings())
+    return Path(place.readable(load_settings()).text)
 
 
 def _own_folder(text: str) -> Path:
@@ -112,6 +110,14 @@ ModelOption = Annotated[Path | None, _model_option("the one that ships")]
 GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
 BuildModelOption = Annotated[
     Path | None, _model_option("the gallery's own; for a new gallery the one that ships")
+]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        parser=_model_place,
+        help="A Model: a folder, or s3://bucket/prefix[@RELEASE].",
+    ),
 ]
 SearchedGalleryArgument = Annotated[
     Place,

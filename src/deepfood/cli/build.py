@@ -83,7 +83,7 @@ def build(
     Only new and changed photos are embedded. If interrupted, run it again to continue. Labels,
     names and attributes set by hand are kept: see `deepfood history`.
     """
-    from deepfood.data.photos import list_photos
+    from deepfood.api import photo_source
 
     settings = load_settings(
         model=model,
@@ -93,7 +93,7 @@ def build(
         storage=storage,
         engine=engine,
     )
-    source = list_photos(photos)
+    source = photo_source(photos, settings)
     report = build_and_report(
         source,
         out,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+import deepfood
 from deepfood.cli.app import (
     LEARN,
     ChangedGalleryArgument,
@@ -35,19 +36,8 @@ def calibrate(
     A build does this with the gallery's own photos, which say nothing about a Model that was
     trained on them: use this then.
     """
-    from deepfood.data.photos import list_photos
-    from deepfood.embed import open_embedder
-    from deepfood.engine import engine_at
-    from deepfood.local.embedding_cache import held_out_photos
-
     settings = load_settings(model=model)
-    engine = engine_at(gallery, settings)
-    opened, model_ = engine.open()
-    opened.close()
-    cache = settings.cache.expanduser()
-    embedder = open_embedder(settings, model_)
-    asked = held_out_photos(list_photos(queries), embedder, cache, quiet=as_json)
-    found = engine.recalibrate(asked, embedder.model, quiet=as_json)
+    found = deepfood.calibrate_gallery(gallery, queries, settings, quiet=as_json)
     about = found.model_dump(mode="json")
     if as_json:
         print_json({"gallery": str(gallery), **about})

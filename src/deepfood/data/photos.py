@@ -26,6 +26,7 @@ from deepfood.data.root import Root
 from deepfood.data.tables import photos_of_csv
 from deepfood.errors import DatasetError
 from deepfood.photo import SUFFIXES
+from deepfood.storage import AWS, S3Options
 
 __all__ = ["CATALOGUE", "PhotoFile", "PhotoSource", "list_photos"]
 
@@ -34,13 +35,14 @@ CATALOGUE = "photos.csv"
 _FOOD101 = "food-101"
 
 
-def list_photos(source: Path | str) -> PhotoSource:
+def list_photos(source: Path | str, s3: S3Options = AWS) -> PhotoSource:
     """Find the photos of a folder, CSV or s3:// prefix; those that a table names need not be there.
 
-    Raises DatasetError where there are none, or where a table cannot be meant, with its line, and
-    StorageError where the bucket cannot be read.
+    `s3` is the server that has the bucket of an s3:// URL. Raises DatasetError where there are
+    none, or where a table cannot be meant, with its line, and StorageError where the bucket cannot
+    be read.
     """
-    root, file = locate(source)
+    root, file = locate(source, s3)
     if not file:
         return _photos_of(root)
     if not file.lower().endswith(".csv"):

@@ -15,7 +15,7 @@ from deepfood.data.passed_over import in_words
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource
 from deepfood.errors import DatasetError
 
-__all__ = ["TEST", "TRAIN", "VAL", "Splits", "split_photos"]
+__all__ = ["TEST", "TRAIN", "VAL", "Splits", "query_files", "split_photos"]
 
 
 #: How many names a note gives as examples.
@@ -87,6 +87,24 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
     return Splits(
         source, tuple(train), tuple(val), tuple(given[TEST]), tuple(sorted(counts)), tuple(notes)
     )
+
+
+def query_files(source: PhotoSource) -> tuple[list[PhotoFile], str | None]:
+    """The labelled photos of a dataset to ask a gallery with, and the split that they are.
+
+    These are the test photos, else the validation photos, else all (None). Raises DatasetError
+    where none has a label.
+    """
+    labelled = [photo for photo in source.files if photo.label]
+    if not labelled:
+        raise DatasetError(
+            f"{source.root} has no labelled photos to ask with: put each label's photos into a "
+            "folder of its name, or give a CSV with the columns photo and label"
+        )
+    for split in (TEST, VAL):
+        if chosen := [photo for photo in labelled if photo.split == split]:
+            return chosen, split
+    return labelled, None
 
 
 def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepfood.config import load_settings
+from deepfood.config import only_given
 from deepfood.errors import SettingError
 
 TEMPLATES = Path(__file__).parent / "elasticbeanstalk"
@@ -68,7 +68,7 @@ class Deployment:
         for name, value in self.settings.items():
             if not value.isprintable():
                 raise SettingError(f"setting {name} = {value!r} holds what cannot be printed")
-        load_settings(**self.settings)  # raises for what is no setting, or no value for it
+        only_given(**self.settings)  # raises for what is no setting, or no value for it
 
     @property
     def bucket(self) -> str:

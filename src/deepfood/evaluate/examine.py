@@ -28,6 +28,7 @@ from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits
 from deepfood.place import Place
+from deepfood.storage import S3Options
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def examine(
         else:
             embedder = open_embedder(settings, model)
             cache = settings.cache.expanduser()
-            asked, origin, more = query_photos(list_photos(queries), embedder, cache, quiet=quiet)
+            listed = list_photos(queries, S3Options.of(settings))
+            asked, origin, more = query_photos(listed, embedder, cache, quiet=quiet)
             notes += more
         if other is not None:
             other_model = _model_of(other, settings)

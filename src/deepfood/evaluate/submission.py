@@ -24,6 +24,7 @@ from deepfood.evaluate.metrics import Labels, Vectors, measure, rank
 from deepfood.evaluate.trial import LabelledVectors, labelled_photos
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.place import Place
+from deepfood.storage import S3Options
 
 CLASS_LIST = "class_list.txt"
 GUESSES = 3
@@ -46,7 +47,7 @@ def write_submission(
     label of the gallery; SettingError where `out` cannot be written.
     """
     check_can_write(out)
-    source = list_photos(dataset)
+    source = list_photos(dataset, S3Options.of(settings))
     asked = _test_photos(source)
     ids = read_class_list(source.root)
     opened, model = engine_at(place, settings).open()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.root import Root
-from deepfood.data.splits import TEST, VAL
+from deepfood.data.splits import query_files
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import Labels, Vectors
@@ -107,24 +107,14 @@ def labelled_photos(
 def query_photos(
     source: PhotoSource, embedder: Embedder, cache: Path, *, quiet: bool
 ) -> tuple[LabelledVectors, str, list[str]]:
-    """The labelled photos of a dataset's test split, else of its val split, else all; embedded.
+    """The photos of `query_files`, embedded; where they are from, and notes on what was left out.
 
-    Also says in words which they are, and notes what was left out. Raises DatasetError.
+    Raises DatasetError.
     """
-    labelled = [photo for photo in source.files if photo.label]
-    if not labelled:
-        raise DatasetError(
-            f"{source.root} has no labelled photos to ask with: put each label's photos into a "
-            "folder of its name, or give a CSV with the columns photo and label"
-        )
-    for split in (TEST, VAL):
-        if chosen := [photo for photo in labelled if photo.split == split]:
-            origin = f"the {split} split of {source.root.name}"
-            break
-    else:
-        chosen, origin = labelled, f"all of {source.root.name}"
+    chosen, split = query_files(source)
+    origin = f"the {split} split of {source.root.name}" if split else f"all of {source.root.name}"
     notes = []
-    if origin.startswith("all") and (bare := len(source.files) - len(labelled)):
+    if split is None and (bare := len(source.files) - len(chosen)):
         notes.append(f"{bare} query photos have no label: left out")
     embedded = embed_dataset(source, embedder, cache, files=chosen, quiet=quiet)
     if embedded.skipped:

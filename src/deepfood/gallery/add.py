@@ -18,6 +18,7 @@ from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, Skipped
 from deepfood.gallery.protocol import ChangedGallery
 from deepfood.gallery.values import Value
 from deepfood.progress import bar
+from deepfood.storage import AWS, S3Options
 
 #: A batch is committed once it has this many photos, or its first has waited this long.
 _BATCH_PHOTOS = 256
@@ -48,11 +49,12 @@ def add_batches(
     label: str | None = None,
     name: str | None = None,
     attributes: Mapping[str, object] | None = None,
+    s3: S3Options = AWS,
     quiet: bool = False,
 ) -> AddReport:
     """As `add_photos`. Each batch opens a writer of its own."""
     started = time.monotonic()
-    sources = [_source(path) for path in paths]
+    sources = [_source(path, s3) for path in paths]
     report = AddReport(passed_over=[one for source in sources for one in source.passed_over])
     total = sum(len(source.files) for source in sources)
     of_tables = _declare_those_of(sources, writing, report)
@@ -83,10 +85,10 @@ def add_batches(
     return report
 
 
-def _source(path: Path | str) -> PhotoSource:
-    root, file = locate(path)
+def _source(path: Path | str, s3: S3Options) -> PhotoSource:
+    root, file = locate(path, s3)
     if not file or file.lower().endswith(".csv"):
-        return list_photos(path)
+        return list_photos(path, s3)
     return PhotoSource(root.resolve(), (PhotoFile(file),))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
+from deepfood.gallery.protocol import FindOptions
 from deepfood.index.vectors import Rows
 
 #: Cosine similarities, float32 [n].
@@ -73,6 +74,11 @@ def query_digest(query: Scores, *more: str) -> bytes:
     return hashlib.sha256(
         b"\0".join([query.tobytes(), *(part.encode("utf-8", "replace") for part in more)])
     ).digest()
+
+
+def question_digest(query: Scores, options: FindOptions) -> bytes:
+    """The digest of a search with these options, which is the same for each of its pages."""
+    return query_digest(query, str(options.get("where") or ""), *options.get("without", ()))
 
 
 def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bool]:

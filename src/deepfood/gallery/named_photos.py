@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from deepfood.data.locate import root_named
 from deepfood.data.photo_file import photo_id
+from deepfood.data.root import Root
 from deepfood.data.tables import is_absolute, photo_path
 from deepfood.errors import DatasetError
 
@@ -34,7 +34,7 @@ def find_by_name(named: Callable[[str], list[Match]], file: str) -> list[Match]:
 class NamedPhotos(Generic[PhotoKey]):
     """Finds the photos that a table names."""
 
-    def __init__(self, photos: Iterable[tuple[PhotoKey, str, str]], photos_root: str) -> None:
+    def __init__(self, photos: Iterable[tuple[PhotoKey, str, str]], photos_root: Root) -> None:
         """`photos` yields each photo, its SHA-256 and its file below `photos_root`."""
         self._root = photos_root
         self._by_sha256: dict[str, PhotoKey] = {}
@@ -67,7 +67,7 @@ class NamedPhotos(Generic[PhotoKey]):
     def _of_file(self, name: str) -> str | None:
         file = photo_path(name)
         if is_absolute(name):
-            inside = root_named(self._root).inside(name)
+            inside = self._root.inside(name)
             if inside is None:
                 raise DatasetError(
                     f"{name[:_SHOWN]!r} lies outside {self._root}, where this gallery's photos "

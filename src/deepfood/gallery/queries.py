@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from deepfood.embed import Vectors
 from deepfood.errors import QueryError
+from deepfood.gallery.protocol import FindOptions
 
 Order = npt.NDArray[np.int64]
 Hits = TypeVar("Hits", bound=Sized)
@@ -84,11 +85,16 @@ def group(vectors: Vectors, threshold: float = NEAR_DUPLICATE) -> list[list[int]
     return groups
 
 
-def check_question(k: int, cursor: str | None, diversity: float, group_duplicates: bool) -> None:
+def is_varied(options: FindOptions) -> bool:
+    """Whether hits are chosen to differ, and are not simply the nearest."""
+    return options.get("group_duplicates", False) or options.get("diversity", 0.0) != 0
+
+
+def check_question(k: int, options: FindOptions) -> None:
     """Raise QueryError for k < 1, and for pages of a varied or grouped answer."""
     if k < 1:
         raise QueryError(f"k = {k}: ask for at least 1 photo")
-    if cursor is not None and (group_duplicates or diversity != 0):
+    if options.get("cursor") is not None and is_varied(options):
         raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
 
 
@@ -96,8 +102,7 @@ def varied(
     search: Callable[[int], tuple[Hits, Vectors]],
     vectors_of: Callable[[Hits], Vectors],
     k: int,
-    diversity: float,
-    group_duplicates: bool,
+    options: FindOptions,
 ) -> tuple[list[list[int]], Hits, Vectors]:
     """Groups of places among the hits, the most similar first; the hits and their scores.
 
@@ -105,14 +110,13 @@ def varied(
     vectors, float32 [n, dim]. The first of a group represents it. Variety decides which groups are
     shown, not their order.
     """
+    diversity, grouped = options.get("diversity", 0.0), options.get("group_duplicates", False)
     pool = k * _POOL
     while True:
         pool = min(pool, max(_LARGEST_POOL, k))
         hits, scores = search(pool)
         vectors = vectors_of(hits)
-        groups = (
-            group(vectors, NEAR_DUPLICATE) if group_duplicates else [[i] for i in range(len(hits))]
-        )
+        groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(hits))]
         enough = len(groups) >= k * (_POOL if diversity else 1)
         if enough or len(hits) < pool or pool >= _LARGEST_POOL:
             break

@@ -10,6 +10,7 @@ from deepfood.local.manifest import GalleryManifest
 from deepfood.local.reindex import reindex, wants_reindex
 from deepfood.local.snapshot import Snapshot
 from deepfood.local.writer import GalleryWriter
+from deepfood.storage import AWS, S3Options
 
 
 def add_photos(
@@ -20,6 +21,7 @@ def add_photos(
     label: str | None = None,
     name: str | None = None,
     attributes: Mapping[str, object] | None = None,
+    s3: S3Options = AWS,
     wait_s: float = 0,
     quiet: bool = False,
 ) -> AddReport:
@@ -39,6 +41,7 @@ def add_photos(
         label=label,
         name=name,
         attributes=attributes,
+        s3=s3,
         quiet=quiet,
     )
     now = Snapshot.open(gallery, contents=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.embed import Vector
 from deepfood.gallery.embedding import Lost, batched_in_time
 from deepfood.gallery.photo import Photo
@@ -28,7 +29,7 @@ def catch_up(
     passes: int,
     announce: bool = False,
     model: Model | None = None,
-    photos_root: Path | str | None = None,
+    photos: PhotoAccess = IN_PLACE,
     quiet: bool,
 ) -> tuple[int, Lost]:
     """Give the Successor a vector of each living photo, in at most `passes` passes.
@@ -38,7 +39,7 @@ def catch_up(
     """
     made, lost = 0, dict[str, tuple[Photo, str]]()
     for _ in range(passes):
-        with Gallery.open(folder, model, photos_root) as living:
+        with Gallery.open(folder, model, photos) as living:
             lacking = successor.differences(living.store).lacking
             todo = [photo for photo in lacking if photo.id not in lost]
             there = {photo.id for photo in lacking}

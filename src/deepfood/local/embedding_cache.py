@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
-from deepfood.data.splits import TEST, VAL
+from deepfood.data.splits import query_files
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError, raising_disk_full
 from deepfood.gallery.calibration import Labelled
@@ -138,25 +138,11 @@ def held_out_photos(
 ) -> Labelled:
     """Embed the labelled photos of `source` to calibrate with.
 
-    These are the test split, else the validation split, else all. Raises DatasetError where none
-    has a label.
+    They are those of `query_files`. Raises DatasetError where none has a label.
     """
-    photos = embed_dataset(source, embedder, cache, files=_held_out(source), quiet=quiet)
+    photos = embed_dataset(source, embedder, cache, files=query_files(source)[0], quiet=quiet)
     return Labelled(
         photos.vectors,
         [file.label for file in photos.files],
         [photo_id(sha256) for sha256 in photos.sha256],
     )
-
-
-def _held_out(source: PhotoSource) -> list[PhotoFile]:
-    labelled = [file for file in source.files if file.label]
-    if not labelled:
-        raise DatasetError(
-            f"{source.root} has no labels: put each label's photos into a folder of its name, or "
-            "give a CSV with the columns photo and label"
-        )
-    for split in (TEST, VAL):
-        if held_out := [file for file in labelled if file.split == split]:
-            return held_out
-    return labelled

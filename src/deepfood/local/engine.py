@@ -10,6 +10,7 @@ import numpy as np
 
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
+from deepfood.data.locate import PhotoAccess
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import Embedder, open_embedder
 from deepfood.errors import ArtifactBusyError, ArtifactError, ArtifactFormatError
@@ -55,13 +56,14 @@ class LocalEngine:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self._settings = settings
+        self._photos = PhotoAccess.of(settings)
 
     def open(self) -> tuple[SearchedGallery, Model]:
         model = gallery_model(self.folder, self._settings.model)
-        return Gallery.open(self.folder, model, self._settings.photos_root), model
+        return Gallery.open(self.folder, model, self._photos), model
 
     def open_to_read(self) -> SearchedGallery:
-        return Gallery.open(self.folder)
+        return Gallery.open(self.folder, photos=self._photos)
 
     def own_model(self) -> Model:
         return gallery_model(self.folder)
@@ -101,12 +103,20 @@ class LocalEngine:
     ) -> AddReport:
         model = gallery_model(self.folder, self._settings.model)
         embedder = open_embedder(self._settings, model)
-        return add_photos(self.folder, paths, embedder, wait_s=wait_s, quiet=quiet, **vars(for_all))
+        return add_photos(
+            self.folder,
+            paths,
+            embedder,
+            s3=self._photos.s3,
+            wait_s=wait_s,
+            quiet=quiet,
+            **vars(for_all),
+        )
 
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
     ) -> Table[int]:
-        return import_attributes(self.folder, table, types, safety)
+        return import_attributes(self.folder, table, types, safety, self._photos.s3)
 
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate(self.folder, asked, model, quiet=quiet)
@@ -122,7 +132,7 @@ class LocalEngine:
         return reembed(
             self.folder,
             embedder,
-            photos_root=self._settings.photos_root,
+            photos=self._photos,
             drop_unreadable=drop_unreadable,
             swap=swap,
             quiet=quiet,
@@ -130,7 +140,10 @@ class LocalEngine:
 
     @contextmanager
     def beside(self, model: Model) -> Iterator[Beside]:
-        with Gallery.open(self.folder) as gallery, closing(open_work(self.folder)) as work:
+        with (
+            Gallery.open(self.folder, photos=self._photos) as gallery,
+            closing(open_work(self.folder)) as work,
+        ):
             found = [(photo.id, row) for row, photo in work.rows()]
             rows = np.array([row for _, row in found], np.int64)
             yield Beside(gallery, [photo for photo, _ in found], work.vectors(), rows)
@@ -141,7 +154,7 @@ class LocalEngine:
         return rollback(
             self.folder,
             lambda model: open_embedder(self._settings, model),
-            photos_root=self._settings.photos_root,
+            photos=self._photos,
             drop_unreadable=drop_unreadable,
             quiet=quiet,
         )
@@ -173,7 +186,7 @@ class LocalEngine:
         return describe(self.folder)
 
     def problems(self, *, quiet: bool = False) -> Iterator[str]:
-        return gallery_problems(self.folder, self._settings.photos_root, quiet=quiet)
+        return gallery_problems(self.folder, self._photos, quiet=quiet)
 
     def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
         if not manifest_copies(self.folder):  # the manifest itself may be what is damaged
@@ -191,6 +204,6 @@ class LocalEngine:
             self.folder,
             models,
             lambda model: open_embedder(self._settings, model),
-            self._settings.photos_root,
+            self._photos,
             quiet=quiet,
         )

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.gallery.cursor import Cursor, Scores, Search, page, query_digest
+from deepfood.gallery.cursor import Cursor, Scores, Search, page, question_digest
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo
-from deepfood.gallery.protocol import FindResult
-from deepfood.gallery.queries import check_question, varied
+from deepfood.gallery.protocol import FindOptions, FindResult
+from deepfood.gallery.queries import check_question, is_varied, varied
 from deepfood.index.vectors import Rows
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
@@ -19,20 +19,16 @@ def find_in(
     refresh: Callable[[], Snapshot],
     query: npt.NDArray[np.float32],
     k: int,
-    *,
-    where: Filter | None = None,
-    diversity: float = 0.0,
-    group_duplicates: bool = False,
-    cursor: str | None = None,
-    without: Sequence[str] = (),
+    options: FindOptions,
 ) -> FindResult:
-    """Search the snapshots that `refresh` returns. Options: see `FindOptions`."""
-    check_question(k, cursor, diversity, group_duplicates)
-    question = query_digest(query, str(where or ""), *without)
+    """Search the snapshots that `refresh` returns."""
+    check_question(k, options)
+    where, cursor = options.get("where"), options.get("cursor")
+    question = question_digest(query, options)
     while True:
         now = refresh()
         start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
-        allowed, notes = _allowed(now, where, start, without)
+        allowed, notes = _allowed(now, where, start, options.get("without", ()))
 
         def search(
             count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
@@ -40,8 +36,8 @@ def find_in(
             return now.index.search(query, count, allowed)
 
         following = None
-        if group_duplicates or diversity != 0:
-            groups, scores = _varied(now, search, k, diversity, group_duplicates)
+        if is_varied(options):
+            groups, scores = _varied(now, search, k, options)
         else:
             best, scores, more = page(search, k, start)
             groups = [[int(row)] for row in best]
@@ -88,10 +84,10 @@ def _allowed(
 
 
 def _varied(
-    now: Snapshot, search: Search, k: int, diversity: float, group_duplicates: bool
+    now: Snapshot, search: Search, k: int, options: FindOptions
 ) -> tuple[list[list[int]], Scores]:
     """Groups of rows in the order to show them, and the scores of these rows."""
-    groups, best, scores = varied(search, now.vectors.take, k, diversity, group_duplicates)
+    groups, best, scores = varied(search, now.vectors.take, k, options)
     flat = [place for places in groups for place in places]
     return [[int(best[place]) for place in places] for places in groups], scores[flat]
 

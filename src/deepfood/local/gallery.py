@@ -8,7 +8,7 @@ from typing import Self, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.data.locate import root_named
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.root import Root
 from deepfood.errors import (
     PhotoError,
@@ -28,7 +28,7 @@ from deepfood.local.examples import examples_of
 from deepfood.local.find import find_in
 from deepfood.local.follower import Follower
 from deepfood.local.manifest import GalleryManifest
-from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
+from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.snapshot import Snapshot
 from deepfood.local.store import Store
 from deepfood.model import Model
@@ -42,26 +42,23 @@ class Gallery:
     another Model is not opened, as queries come from the old one: `superseded` is then True.
     """
 
-    def __init__(self, folder: Path, snapshot: Snapshot, photos_root: Path | str | None) -> None:
+    def __init__(self, folder: Path, snapshot: Snapshot, photos: PhotoAccess) -> None:
         self.folder = folder
         self._follower = Follower(folder, snapshot)
-        self._photos_root = photos_root
-        self._root = root_named(photos_root or snapshot.manifest.photos_root)
-        self._files = PhotoFiles(folder)
+        self._access = photos
+        self._places = PhotoPlaces(folder, snapshot.manifest.photos_root, photos)
         self._labels = (-1, -1, 0)
 
     @classmethod
-    def open(
-        cls, folder: Path, model: Model | None = None, photos_root: Path | str | None = None
-    ) -> Self:
+    def open(cls, folder: Path, model: Model | None = None, photos: PhotoAccess = IN_PLACE) -> Self:
         """Open a gallery; `model` is the one that its queries are embedded with.
 
-        `photos_root` is where the photos are now, if they have moved since the build.
+        `photos` is how its photos are reached.
         Raises an ArtifactError: missing, corrupt, of a newer format, or ModelMismatchError.
         """
         if model is not None:
             GalleryManifest.read(folder).check_model(folder, model)
-        return cls(folder, Snapshot.open(folder), photos_root)
+        return cls(folder, Snapshot.open(folder), photos)
 
     def close(self) -> None:
         self._follower.close()
@@ -95,15 +92,19 @@ class Gallery:
 
     @property
     def photos_root(self) -> Root:
-        named = self._follower.snapshot.manifest.photos_root
-        if self._photos_root is None and str(self._root) != named:  # built again, from elsewhere
-            self._root = root_named(named)
-        return self._root
+        return self._photos().root
+
+    def _photos(self) -> PhotoPlaces:
+        """Where its photos are, also after a build from elsewhere."""
+        built_from = self._follower.snapshot.manifest.photos_root
+        if self._places.built_from != built_from:
+            self._places = PhotoPlaces(self.folder, built_from, self._access)
+        return self._places
 
     @property
     def reads_ahead(self) -> int:
         """How many photos are worth reading ahead of those being processed."""
-        return reads_ahead(self._files, self.photos_root)
+        return self._photos().reads_ahead
 
     @property
     def place(self) -> str:
@@ -174,7 +175,7 @@ class Gallery:
         Raises QueryError, also for pages of a varied or grouped answer, which is not in the order
         of the scores.
         """
-        return find_in(self.refresh, query, k, **options)
+        return find_in(self.refresh, query, k, options)
 
     def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
@@ -197,9 +198,9 @@ class Gallery:
 
     def where(self, photo: Photo) -> str:
         """The path or s3:// URL of its file; in a pulled gallery, its original name."""
-        if self._files.is_pulled:
+        if self._places.files.is_pulled:
             return photo.file
-        root, file = place_of(photo, self._files, self.photos_root)
+        root, file = self._photos().place_of(photo)
         return root.where(file)
 
     def read(self, photo: Photo) -> bytes:
@@ -208,7 +209,7 @@ class Gallery:
         The content is compared with the catalogue, so that nothing but the gallery's photos can be
         read. Raises PhotoNotFoundError where the file is gone or has changed.
         """
-        root, file = place_of(photo, self._files, self.photos_root)
+        root, file = self._photos().place_of(photo)
         try:
             data = root.read(file, of_size(photo))
         except PhotoError:

@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from deepfood.data.locate import root_named
 from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import Type
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import GalleryManifest
 from deepfood.local.recover import open_to_change
+from deepfood.storage import AWS, S3Options
 
 
 def import_attributes(
-    folder: Path, table: Path, types: Mapping[str, Type], safety: frozenset[str]
+    folder: Path,
+    table: Path,
+    types: Mapping[str, Type],
+    safety: frozenset[str],
+    s3: S3Options = AWS,
 ) -> Table[int]:
     """Set the attributes of the gallery's photos from a table, all of them or none.
 
@@ -23,7 +29,7 @@ def import_attributes(
         manifest = GalleryManifest.read(folder)
         with open_to_change(folder, manifest) as store:
             declared = store.attributes.declared()
-            photos = NamedPhotos[int](store.names(), manifest.photos_root)
+            photos = NamedPhotos[int](store.names(), root_named(manifest.photos_root, s3))
             found = read_table(declared, table, photos, types=types, safety=safety)
             store.import_values(found.declared, found.values)
             return found

@@ -1,6 +1,6 @@
 """Where the bytes of a photo are, and the gallery's folder of added photos, named by content.
 
-`place_of` is the only function that decides where. An added photo lies in the gallery's own folder,
+`PhotoPlaces` alone decides where. An added photo lies in the gallery's own folder,
 every other one below the photos' root, on this machine or in a bucket. A pulled gallery may have
 every photo in its own folder; the rest stay in the bucket that the file `photos-at` names, also by
 content. Bytes are accepted only if they have the photo's SHA-256.
@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deepfood.artifacts import read_file, sync_folder
-from deepfood.data.locate import root_named
+from deepfood.data.locate import PhotoAccess, root_named
 from deepfood.data.root import Folder, Root
 from deepfood.errors import raising_disk_full
 from deepfood.gallery.photo import Photo
@@ -37,21 +37,36 @@ _SHA256_DIGITS = 64
 _WRITERS = 16
 
 
-def place_of(photo: Photo, files: "PhotoFiles", photos_root: Root) -> tuple[Root, str]:
-    """The Root of a photo, and its file below that."""
-    file = files.file(photo.sha256)
-    if files.is_pulled:
-        if files.path(photo.sha256).is_file():
-            return files.root, file
-        if files.remote is not None:
-            return files.remote, file
-    return (files.root, file) if photo.added else (photos_root, photo.file)
+class PhotoPlaces:
+    """Where the bytes of each photo of one gallery are; `built_from` is in its manifest."""
 
+    def __init__(self, gallery: Path, built_from: str, access: PhotoAccess) -> None:
+        self.files = PhotoFiles(gallery)
+        self.built_from = built_from
+        #: The Root of photos that were not added.
+        self.root = access.root(built_from)
+        self._s3 = access.s3
 
-def reads_ahead(files: "PhotoFiles", photos_root: Root) -> int:
-    """How many photos are worth reading ahead from where `place_of` finds them."""
-    remote = files.remote if files.is_pulled else None
-    return (remote or photos_root).reads_ahead
+    @cached_property
+    def _remote(self) -> Root | None:
+        """Where the photos of a pulled gallery are; None for nowhere."""
+        text = self.files.photos_at
+        return root_named(text, self._s3) if text else None
+
+    def place_of(self, photo: Photo) -> tuple[Root, str]:
+        """The Root of a photo, and its file below that."""
+        file = self.files.file(photo.sha256)
+        if self.files.is_pulled:
+            if self.files.path(photo.sha256).is_file():
+                return self.files.root, file
+            if self._remote is not None:
+                return self._remote, file
+        return (self.files.root, file) if photo.added else (self.root, photo.file)
+
+    @property
+    def reads_ahead(self) -> int:
+        """How many photos are worth reading ahead from where `place_of` finds them."""
+        return (self._remote or self.root).reads_ahead
 
 
 class PhotoFiles:
@@ -67,11 +82,10 @@ class PhotoFiles:
     def is_pulled(self) -> bool:
         return self._photos_at.is_file()
 
-    @cached_property
-    def remote(self) -> Root | None:
-        """Where the photos of a pulled gallery are; None for nowhere."""
-        text = read_file(self._photos_at).decode(errors="replace")
-        return root_named(text) if text else None
+    @property
+    def photos_at(self) -> str:
+        """The prefix that the photos of a pulled gallery are below; empty for nowhere."""
+        return read_file(self._photos_at).decode(errors="replace") if self.is_pulled else ""
 
     def file(self, sha256: str) -> str:
         """A photo's path below `root`."""

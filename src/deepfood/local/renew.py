@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from deepfood.artifacts import FileRecord, sync_folder
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.embed import Embedder, Vector
 from deepfood.errors import (
     ArtifactBusyError,
@@ -65,7 +66,7 @@ def reembed(
     folder: Path,
     embedder: Embedder,
     *,
-    photos_root: Path | str | None = None,
+    photos: PhotoAccess = IN_PLACE,
     drop_unreadable: bool = False,
     swap: bool = True,
     quiet: bool = False,
@@ -87,7 +88,7 @@ def reembed(
         return embed_photos_of(gallery, photos, embedder)
 
     work = _Renewal(
-        folder, model, vectors, "embedding", same_model=False, photos_root=photos_root, quiet=quiet
+        folder, model, vectors, "embedding", same_model=False, photos=photos, quiet=quiet
     )
     return work.run(swap=swap, drop_unreadable=drop_unreadable)
 
@@ -149,7 +150,7 @@ class _Renewal:
         what: str,
         *,
         same_model: bool,
-        photos_root: Path | str | None = None,
+        photos: PhotoAccess = IN_PLACE,
         quiet: bool,
     ) -> None:
         self.folder = folder
@@ -157,7 +158,7 @@ class _Renewal:
         self.work = folder / RENEWING
         self.journal = Journal(folder)
         self.quiet = quiet
-        self._vectors, self._what, self._photos_root = vectors, what, photos_root
+        self._vectors, self._what, self._photos = vectors, what, photos
         self._same_model = same_model
 
     def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[GalleryManifest]:
@@ -197,7 +198,7 @@ class _Renewal:
             what=self._what,
             passes=passes,
             model=self.model if self._same_model else None,
-            photos_root=self._photos_root,
+            photos=self._photos,
             quiet=self.quiet,
         )
 

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import MANIFEST, kind_of, sync_folder, write_atomically
-from deepfood.data.locate import root_named
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photos import PhotoFile
-from deepfood.data.root import Root
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactCorruptError,
@@ -43,7 +42,7 @@ from deepfood.local.manifest import (
     manifest_copies,
     remove_old_indexes,
 )
-from deepfood.local.photo_files import PhotoFiles, place_of
+from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.salvage import count_anew, salvage
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.local.upgrade import upgrade
@@ -59,7 +58,7 @@ def repair(
     folder: Path,
     models: list[Model],
     open_embedder: Callable[[Model], Embedder],
-    photos_root: Path | str | None = None,
+    photos: PhotoAccess = IN_PLACE,
     *,
     quiet: bool = False,
 ) -> tuple[list[str], list[str]]:
@@ -70,14 +69,14 @@ def repair(
     ArtifactBusyError where another process is writing.
     """
     with only_writer(folder):
-        done = [*_manifest_again(folder), *upgrade(folder, photos_root)]
+        done = [*_manifest_again(folder), *upgrade(folder, photos)]
         faults: list[Fault] = []
         for _ in range(_ROUNDS):
-            before, faults = faults, list(find_faults(folder, photos_root, quiet=quiet))
+            before, faults = faults, list(find_faults(folder, photos, quiet=quiet))
             if not faults or faults == before:
                 break
             manifest = GalleryManifest.read(folder)
-            mender = _Mender(folder, manifest, photos_root, models, open_embedder, quiet)
+            mender = _Mender(folder, manifest, photos, models, open_embedder, quiet)
             done += mender.mend(faults)
         return done, [fault.what for fault in faults]
 
@@ -105,14 +104,13 @@ class _Mender:
         self,
         folder: Path,
         manifest: GalleryManifest,
-        photos_root: Path | str | None,
+        photos: PhotoAccess,
         models: list[Model],
         open_embedder: Callable[[Model], Embedder],
         quiet: bool,
     ) -> None:
         self._folder, self._manifest, self._quiet = folder, manifest, quiet
-        self._files = PhotoFiles(folder)
-        self._root: Root = root_named(photos_root or manifest.photos_root)
+        self._photos = PhotoPlaces(folder, manifest.photos_root, photos)
         self._model = next(
             (one for one in models if one.fingerprint == manifest.model_fingerprint), None
         )
@@ -171,7 +169,7 @@ class _Mender:
                 if fault.mend == "aside" and fault.path.exists() and not store.has(fault.path.name)
             ]
             with contextlib.suppress(ArtifactCorruptError):
-                self._files.clean_up(store)
+                self._photos.files.clean_up(store)
             return done
         finally:
             store.close()
@@ -237,7 +235,7 @@ class _Mender:
             return None
         try:
             about = PhotoFile(before.file, before.label, before.name)
-            root, file = place_of(before, self._files, self._root)
+            root, file = self._photos.place_of(before)
             _, modified_ns = (0, before.modified_ns) if before.added else root.stamp(file)
             data = root.read(file, self._embedder.limits.check_bytes)
             one = embed_photo(data, about, self._embedder)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.embed import Embedder, Vector
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery.embedding import Lost, embed_photos_of, refuse_lost
@@ -36,7 +37,7 @@ def rollback(
     folder: Path,
     open_embedder: Callable[[Model], Embedder],
     *,
-    photos_root: Path | str | None = None,
+    photos: PhotoAccess = IN_PLACE,
     drop_unreadable: bool = False,
     quiet: bool = False,
 ) -> RenewReport[GalleryManifest]:
@@ -50,7 +51,7 @@ def rollback(
     with only_renewal(folder), _replacement_explained(folder):
         before, journal = _before(folder), Journal(folder)
         added = _AddedPhotos(folder, open_model(before.model_folder(folder)), open_embedder)
-        added.photos_root, added.drop_unreadable = photos_root, drop_unreadable
+        added.photos, added.drop_unreadable = photos, drop_unreadable
         _check_whole(folder, before)
         inside = before.folder(folder)
         with contextlib.closing(
@@ -76,7 +77,7 @@ class _AddedPhotos:
     folder: Path
     model: Model
     open_embedder: Callable[[Model], Embedder]
-    photos_root: Path | str | None = None
+    photos: PhotoAccess = IN_PLACE
     drop_unreadable: bool = False
     made: int = 0
     lost: Lost = field(default_factory=list)
@@ -85,7 +86,7 @@ class _AddedPhotos:
         """The vector of each photo, None where it is lost. Raises DatasetError."""
         if not photos:
             return []
-        with Gallery.open(self.folder, photos_root=self.photos_root) as living:
+        with Gallery.open(self.folder, photos=self.photos) as living:
             found = list(embed_photos_of(living, photos, self.open_embedder(self.model)))
         lost = [
             (photo, one) for photo, one in zip(photos, found, strict=True) if isinstance(one, str)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file, sync_folder
-from deepfood.data.locate import root_named
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.gallery.fold import Fold, addition_of
 from deepfood.gallery.format1 import BATCH, contents_of_removed, records_of_format1
@@ -39,7 +39,7 @@ from deepfood.local.store import CATALOGUE
 UPGRADING = "upgrading"
 
 
-def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
+def upgrade(folder: Path, photos: PhotoAccess = IN_PLACE) -> list[str]:
     """Upgrade, for the holder of the write lock. Returns what was done, a line each.
 
     A gallery of the current format is left alone. Raises an ArtifactError where manifest or
@@ -54,7 +54,7 @@ def upgrade(folder: Path, photos_root: Path | str | None = None) -> list[str]:
         earlier = read_earlier(old.folder(folder))
         _look_for_added(earlier, PhotoFiles(folder))
         there = {one.photo.sha256 for one in earlier.rows.values()}
-        root = root_named(photos_root or old.photos_root)
+        root = photos.root(old.photos_root)
         contents, gone = contents_of_removed(earlier.skipped, there, root)
         skipped = [
             replace(one, same_as=contents.get(one.file, one.same_as)) for one in earlier.skipped

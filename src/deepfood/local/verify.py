@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from deepfood.data.locate import root_named
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.data.root import Root
@@ -34,7 +34,7 @@ from deepfood.local.manifest import (
     leftovers,
     model_problems,
 )
-from deepfood.local.photo_files import PhotoFiles, place_of, reads_ahead
+from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
 from deepfood.local.store import Store
 from deepfood.progress import bar
@@ -76,17 +76,17 @@ class Fault:
 
 
 def gallery_problems(
-    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
+    folder: Path, photos: PhotoAccess = IN_PLACE, *, quiet: bool = False
 ) -> Iterator[str]:
     """One line for each fault; no line means that the gallery is intact.
 
     Raises an ArtifactError where the manifest cannot be read.
     """
-    return (fault.what for fault in find_faults(folder, photos_root, quiet=quiet))
+    return (fault.what for fault in find_faults(folder, photos, quiet=quiet))
 
 
 def find_faults(
-    folder: Path, photos_root: Path | str | None = None, *, quiet: bool = False
+    folder: Path, photos: PhotoAccess = IN_PLACE, *, quiet: bool = False
 ) -> Iterator[Fault]:
     """Every fault. Work in progress, and what the next writer cleans up, is none."""
     manifest = GalleryManifest.read(folder)
@@ -116,8 +116,9 @@ def find_faults(
         if fold is not None:
             yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
-        root = root_named(photos_root or manifest.photos_root)
-        yield from _photo_faults(store, root, PhotoFiles(folder), quiet=quiet)
+        yield from _photo_faults(
+            store, PhotoPlaces(folder, manifest.photos_root, photos), quiet=quiet
+        )
         yield from _orphans(folder, manifest, store)
     except ArtifactError as error:  # nothing more can be checked
         yield Fault(f"{error}: build the gallery again")
@@ -300,19 +301,16 @@ def _rows_of(store: Store) -> int:
         return int(rows.max(initial=-1)) + 1
 
 
-def _photo_faults(
-    store: Store, photos_root: Root, files: PhotoFiles, *, quiet: bool
-) -> Iterator[Fault]:
+def _photo_faults(store: Store, photos: PhotoPlaces, *, quiet: bool) -> Iterator[Fault]:
     """Faults of photos, in the order of rows. Threads read ahead, each with one photo."""
     places = [
-        _Place(row, photo, *place_of(photo, files, photos_root))
+        _Place(row, photo, *photos.place_of(photo))
         for row, photo, whole in store.all_rows()
         if whole
     ]
-    reading = reads_ahead(files, photos_root)
     with (
         bar("checking", " photos", len(places), quiet=quiet) as progress,
-        reading_ahead(_photo_fault, places, workers=1, reading=reading) as found,
+        reading_ahead(_photo_fault, places, workers=1, reading=photos.reads_ahead) as found,
     ):
         for place, fault in zip(places, found, strict=True):
             if fault and any(store.all_rows(place.row)):

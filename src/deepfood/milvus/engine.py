@@ -33,6 +33,7 @@ from deepfood.milvus.way_back import repair_way_back
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
+from deepfood.storage import S3Options
 
 
 class MilvusEngine:
@@ -88,7 +89,12 @@ class MilvusEngine:
         gallery.close()
         embedder = open_embedder(self._settings, model)
         return add_batches(
-            lambda: self.writer(model), paths, embedder, quiet=quiet, **vars(for_all)
+            lambda: self.writer(model),
+            paths,
+            embedder,
+            s3=S3Options.of(self._settings),
+            quiet=quiet,
+            **vars(for_all),
         )
 
     def import_attributes(

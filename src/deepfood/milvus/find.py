@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError
-from deepfood.gallery.cursor import Cursor, page, query_digest
+from deepfood.gallery.cursor import Cursor, page, question_digest
 from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit
-from deepfood.gallery.protocol import FindResult
-from deepfood.gallery.queries import check_question, varied
+from deepfood.gallery.protocol import FindOptions, FindResult
+from deepfood.gallery.queries import check_question, is_varied, varied
 from deepfood.gallery.values import Value
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.metadata import MilvusManifest
@@ -55,24 +55,20 @@ def find_in(
     now: Rows,
     query: Vectors,
     k: int,
-    *,
-    where: Filter | None = None,
-    diversity: float = 0.0,
-    group_duplicates: bool = False,
-    cursor: str | None = None,
-    without: Sequence[str] = (),
+    options: FindOptions,
 ) -> FindResult:
-    """As `MilvusGallery.find`, of one generation; `FindOptions` says what can be asked."""
-    check_question(k, cursor, diversity, group_duplicates)
-    question = query_digest(query, str(where or ""), *without)
+    """Search one generation."""
+    check_question(k, options)
+    where, cursor = options.get("where"), options.get("cursor")
+    question = question_digest(query, options)
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     first_page_ns = start.rows if start else time.time_ns()
     expression = expression_of(where, manifest.columns) if where else None
-    allowed = _allowed(expression, without, first_page_ns if start else None)
+    allowed = _allowed(expression, options.get("without", ()), first_page_ns if start else None)
     notes = _notes(now, expression) if expression else ()
     search = _Search(now, query, allowed, where, notes)
-    if group_duplicates or diversity != 0:
-        return _varied(search, k, diversity, group_duplicates)
+    if is_varied(options):
+        return _varied(search, k, options)
 
     def cursor_after(score: float, row: int, seen: int) -> str:
         return Cursor(manifest.generation, first_page_ns, score, row, seen).text(question)
@@ -90,7 +86,7 @@ def _allowed(expression: Expression | None, without: Sequence[str], until_ns: in
     return " and ".join(parts)
 
 
-def _varied(search: _Search, k: int, diversity: float, group_duplicates: bool) -> FindResult:
+def _varied(search: _Search, k: int, options: FindOptions) -> FindResult:
     """Hits that differ from each other, or near-duplicates as one."""
 
     def pool(count: int) -> tuple[list[Hit], Vectors]:
@@ -100,7 +96,7 @@ def _varied(search: _Search, k: int, diversity: float, group_duplicates: bool) -
     def vectors_of(hits: list[Hit]) -> Vectors:
         return search.rows.vectors([hit.photo.id for hit in hits], len(search.query))
 
-    groups, hits, _ = varied(pool, vectors_of, k, diversity, group_duplicates)
+    groups, hits, _ = varied(pool, vectors_of, k, options)
     shown = [[hits[i] for i in places] for places in groups]
     return _found(search, shown, None, search.count())
 

@@ -217,10 +217,10 @@ class MilvusGallery:
             raise QueryError(f"k = {k}: ask for at least 1 photo")
         return self.rows.hits(query, k)
 
-    def find(self, query: Vectors, k: int, **wanted: Unpack[FindOptions]) -> FindResult:
+    def find(self, query: Vectors, k: int, **options: Unpack[FindOptions]) -> FindResult:
         """As the local gallery's."""
         now = self.refresh()
-        return find_in(now.manifest, now.rows, query, k, **wanted)
+        return find_in(now.manifest, now.rows, query, k, options)
 
     def vector(self, photo_id: str) -> Vectors:
         """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""

@@ -51,7 +51,7 @@ def generation_for(
         consistency_level=settings.milvus_consistency,
         num_shards=settings.milvus_shards,
     )
-    connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
+    connection.create_index(collection, index_of(settings))
     connection.load(collection)
     keep_model(metadata, model)
     metadata.write_manifest(collection, manifest)

@@ -6,18 +6,18 @@ from functools import cached_property
 
 from deepfood.config import Settings
 from deepfood.data.bucket import BucketRoot
-from deepfood.data.locate import root_named
+from deepfood.data.locate import PhotoAccess
 from deepfood.errors import PhotoError, PhotoNotFoundError, SettingError, StorageError
 from deepfood.gallery.photo import Photo, of_size
 from deepfood.milvus.metadata import MilvusManifest
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import Bucket, S3Options, is_remote
 
 
 class StoredPhotos:
     """Reads photos that the catalogue knows, and keeps those that are added."""
 
     def __init__(self, manifest: MilvusManifest, settings: Settings) -> None:
-        self.root = root_named(settings.photos_root or manifest.photos_root)
+        self.root = PhotoAccess.of(settings).root(manifest.photos_root)
         self.store = settings.photos_store or manifest.photos_store
         self._settings = settings
 
@@ -72,7 +72,7 @@ class StoredPhotos:
                 "photos can be added where their bytes can be kept: set photos_store to "
                 "s3://BUCKET/PREFIX, or to a folder that every server reaches"
             )
-        return Bucket.open(self.store, self._settings)
+        return Bucket.open(self.store, S3Options.of(self._settings))
 
 
 def _key(sha256: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfood.config import Settings
-from deepfood.data.locate import root_named
+from deepfood.data.locate import PhotoAccess
 from deepfood.errors import ArtifactMissingError, EngineError
 from deepfood.gallery.fold import addition_of
 from deepfood.gallery.format1 import BATCH as PHOTOS_IN_A_RECORD
@@ -103,7 +103,7 @@ class _Upgrade:
             if attributes:
                 values[photo.sha256] = attributes
         left_out = self._left_out()
-        root = root_named(self._settings.photos_root or old.photos_root)
+        root = PhotoAccess.of(self._settings).root(old.photos_root)
         contents, lines = contents_of_removed(left_out, {one.sha256 for one in photos}, root)
         left_out = [replace(one, same_as=contents.get(one.file, one.same_as)) for one in left_out]
         self._write_journal(photos, values, [one for one in left_out if one.file in contents])

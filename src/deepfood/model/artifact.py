@@ -79,6 +79,8 @@ class ModelManifest(Manifest):
     #: How it was trained, and what was measured on held-out photos; empty for one that was not.
     training: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     source: str
+    #: Of a Model that was made of somebody else's files: a hash of each, by its name there.
+    imported: Annotated[dict[str, str], Field(default_factory=dict)]
     licence: str
 
     def file(self, name: str) -> str:

@@ -111,7 +111,8 @@ _EMBEDS = Output("image_embeds")
 
 _FAMILIES = {
     "clip": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
-    "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP),
+    # Of a repository with both towers, too: transformers.js opens each by itself.
+    "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
     "siglip": _Family("SigLIP", (_POOLED,), _SIGLIP, "pooler_output", 64, 32_000),
     "siglip2": _Family("SigLIP 2", (_POOLED,), _SIGLIP, "pooler_output", 64, 256_000),
     "siglip_vision_model": _Family("SigLIP", (_POOLED,), _SIGLIP),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deepfood.artifacts import MANIFEST, Manifest, kind_of, open_file
+from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Photo
 from deepfood.index import VectorFile
@@ -44,13 +45,13 @@ class Frozen:
 
 
 @contextlib.contextmanager
-def frozen(folder: Path, photos_root: Path | None = None) -> Iterator[Frozen]:
+def frozen(folder: Path, photos: PhotoAccess = IN_PLACE) -> Iterator[Frozen]:
     """Open all files of an artifact. Raises ArtifactError."""
     with contextlib.ExitStack() as stack:
         if kind_of(folder) == "model":
             yield _model(folder, stack)
             return
-        gallery = stack.enter_context(Gallery.open(folder, photos_root=photos_root))
+        gallery = stack.enter_context(Gallery.open(folder, photos=photos))
         while True:
             stamp = manifest_stamp(folder)
             opened = stack.enter_context(contextlib.ExitStack())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.config import Settings
+from deepfood.data.locate import PhotoAccess
 from deepfood.errors import ArtifactCorruptError, PhotoNotFoundError
 from deepfood.gallery import Photo
 from deepfood.progress import bar
@@ -63,7 +64,7 @@ def push(
     if name is not None:
         check_name(name)
     with (
-        frozen(artifact, settings.photos_root) as source,
+        frozen(artifact, PhotoAccess.of(settings)) as source,
         marked(shelf.bucket, "push") as mark,
     ):
         wanted = source.photos if photos else []

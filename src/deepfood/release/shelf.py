@@ -19,7 +19,7 @@ from deepfood.release.record import (
     parse_photo_lines,
     release_key,
 )
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import Bucket, S3Options, is_remote
 
 #: How often `latest` is read again where others have moved it meanwhile.
 _TRIES = 20
@@ -51,7 +51,7 @@ class Shelf:
     @classmethod
     def open(cls, url: str, settings: Settings, *, make: bool = False) -> "Shelf":
         """Open the releases below a prefix; a folder is made with `make`. Raises SettingError."""
-        return cls(Bucket.open(url, settings, make=make))
+        return cls(Bucket.open(url, S3Options.of(settings), make=make))
 
     def names(self) -> list[str]:
         """Names of all releases, sorted; names that deepfood gives sort by time."""

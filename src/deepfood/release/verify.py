@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
+from deepfood.data.locate import PhotoAccess
 from deepfood.errors import ArtifactError, StorageError, StorageMissingError
 from deepfood.local.verify import gallery_problems
 from deepfood.model import ModelManifest
@@ -76,6 +77,6 @@ def _artifact_problems(folder: Path, settings: Settings, *, quiet: bool) -> Iter
         if kind_of(folder) == "model":
             yield from ModelManifest.read(folder).problems(folder, contents=True)
         else:
-            yield from gallery_problems(folder, settings.photos_root, quiet=quiet)
+            yield from gallery_problems(folder, PhotoAccess.of(settings), quiet=quiet)
     except ArtifactError as error:
         yield str(error)

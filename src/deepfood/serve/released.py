@@ -8,7 +8,7 @@ from deepfood.gallery import Photo
 from deepfood.release.pull import Origin
 from deepfood.release.record import blob_key
 from deepfood.release.shelf import is_release
-from deepfood.storage import Bucket, is_remote
+from deepfood.storage import Bucket, S3Options, is_remote
 
 
 def is_released(settings: Settings) -> bool:
@@ -31,7 +31,7 @@ class PhotoLinks:
         origin = Origin.of(Path(gallery))
         if origin is None or origin.release.photos is None or not is_remote(origin.url):
             return None
-        return cls(Bucket.open(origin.url, settings), settings.presigned_s)
+        return cls(Bucket.open(origin.url, S3Options.of(settings)), settings.presigned_s)
 
     def to(self, photo: Photo) -> str:
         """Raises StorageError."""

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,60 +17,46 @@ from deepfood.errors import TrainingError
 from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train.async_scalars import AsyncScalars
-from deepfood.train.averages import Averages
 from deepfood.train.before_after import BeforeAfter, compare_metrics
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Checkpoints
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
-from deepfood.train.learner import Learner, create_optimizer, set_lr
+from deepfood.train.learner import set_lr
 from deepfood.train.mix import cutmix
 from deepfood.train.photos import PhotoDataset
 from deepfood.train.progress import EpochRecord, Progress
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng, step_seed
+from deepfood.train.state import TrainingState
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
-from deepfood.train.weights import Origin
 
 OnEpoch = Callable[[EpochRecord, bool], None]
 
 
+@dataclass
 class Training:
     """One training: construct it, `resume` it, `run` it. Every process has one.
 
-    `origin` is where the backbone's weights came from; `say` gets what a user should know.
+    `say` gets what a user should know; without `quiet` a bar shows the steps.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        train: PhotoDataset,
-        val: PhotoDataset,
-        recipe: Recipe,
-        hardware: Hardware,
-        checkpoints: Checkpoints,
-        origin: Origin,
-        *,
-        quiet: bool,
-        say: Callable[[str], None],
-    ) -> None:
-        self.train, self.val = train, val
-        self.recipe, self.hardware = recipe, hardware
-        self.checkpoints, self.origin = checkpoints, origin
-        self.quiet, self.say = quiet, say
-        self.learner = learner.to(hardware.device)
-        self.optimizer = create_optimizer(self.learner, recipe)
-        self.parallel: Any = hardware.accelerator.prepare_model(self.learner)
-        # Only now: DDP gives the weights other memory.
-        self.averaged = Averages(self.learner, recipe.ema_decay) if recipe.ema_decay else None
-        self.gallery = gallery_rows(train.labels, recipe.seed)
-        self.progress = Progress()
-        self.losses = AsyncScalars(hardware.device)
+    state: TrainingState
+    train: PhotoDataset
+    val: PhotoDataset
+    recipe: Recipe
+    hardware: Hardware
+    checkpoints: Checkpoints
+    say: Callable[[str], None]
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        self.gallery = gallery_rows(self.train.labels, self.recipe.seed)
+        self.losses = AsyncScalars(self.hardware.device)
 
     @property
-    def judged(self) -> Learner:
-        """The weights that are validated and exported: averages where the recipe has them."""
-        return self.learner if self.averaged is None else self.averaged.module
+    def progress(self) -> Progress:
+        return self.state.progress
 
     @property
     def finished(self) -> bool:
@@ -84,11 +70,7 @@ class Training:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from `state`, which `checkpoint.load` gave."""
-        self.learner.load_state_dict(state["learner"])
-        if self.averaged is not None:
-            self.averaged.module.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
+        self.state.load(state)
         self.train.broken.update(self.progress.broken)
         self.train.learned.update(self.progress.learned)
 
@@ -111,7 +93,7 @@ class Training:
             table, recipe, at.epoch, start=at.step, columns=hardware.share(recipe.batch)
         )
         size = recipe.training_size(self.train.preprocess.size)
-        self.parallel.train()
+        self.state.parallel.train()
         saved = time.monotonic()
         with bar(
             f"epoch {at.epoch + 1}/{recipe.epochs}",
@@ -154,7 +136,7 @@ class Training:
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
         """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
         at, recipe, hardware = self.progress, self.recipe, self.hardware
-        set_lr(self.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
+        set_lr(self.state.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
         batch: Arguments = [pixels, labels]
         rng = step_rng(recipe.seed, at.updates, hardware.rank)
         if recipe.sampling != "paired" and rng.random() < recipe.cutmix:
@@ -164,17 +146,17 @@ class Training:
         while loss is None:
             # Dropout and the like draw from torch's generator: a seed for each step and process.
             torch.manual_seed(step_seed(recipe.seed, at.updates, hardware.rank))
-            self.optimizer.zero_grad(set_to_none=True)
+            self.state.optimizer.zero_grad(set_to_none=True)
             try:
                 loss = gradients(
-                    self.parallel, batch, hardware.accelerator.backward, parts=at.parts
+                    self.state.parallel, batch, hardware.accelerator.backward, parts=at.parts
                 )
             except torch.OutOfMemoryError:
                 self._halve(len(labels))
-        self.optimizer.step()
+        self.state.optimizer.step()
         at.updates += 1
-        if self.averaged is not None:
-            self.averaged.update(at.updates)
+        if self.state.averaged is not None:
+            self.state.averaged.update(at.updates)
         mean: torch.Tensor = hardware.accelerator.reduce(loss, "mean")
         return mean
 
@@ -214,7 +196,7 @@ class Training:
         record: EpochRecord = {
             "epoch": at.epoch + 1,
             "loss": at.loss_sum / max(1, at.step),
-            "lr": self.optimizer.param_groups[-1]["lr"],
+            "lr": self.state.optimizer.param_groups[-1]["lr"],
             **metrics,
         }
         at.seconds += time.monotonic() - started
@@ -225,7 +207,7 @@ class Training:
         if best:
             at.best, at.best_epoch = record[BEST_BY], at.epoch
             if self.hardware.first:
-                weights = deepcopy(self.judged).cpu().state_dict()
+                weights = deepcopy(self.state.judged).cpu().state_dict()
                 self._save_judged(BEST, figures, learner=weights)
         self._save(0.0)
         if self.hardware.first:
@@ -251,7 +233,12 @@ class Training:
 
     def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
         return validate(
-            self.judged, self.train, self.val, self.gallery, self.hardware, batch=self.recipe.batch
+            self.state.judged,
+            self.train,
+            self.val,
+            self.gallery,
+            self.hardware,
+            batch=self.recipe.batch,
         )
 
     def _save_judged(self, name: str, figures: dict[str, Floats], **more: Any) -> None:
@@ -263,26 +250,19 @@ class Training:
         from accelerate.utils import broadcast
 
         if self.hardware.processes > 1:
-            for buffer in self.judged.buffers():
+            for buffer in self.state.judged.buffers():
                 buffer.copy_(broadcast(buffer))
 
     def _save(self, seconds: float) -> None:
         if not self.hardware.first:
             return
-        progress = {
-            **vars(self.progress),
+        state = self.state.as_dict()
+        state["progress"] = {
+            **state["progress"],
             "seconds": self.progress.seconds + seconds,
             "broken": {**self.train.broken, **self.val.broken},
             "learned": dict(self.train.learned),
         }
-        state = {
-            "origin": asdict(self.origin),
-            "progress": progress,
-            "learner": self.learner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.averaged is not None:
-            state["averaged"] = self.averaged.module.state_dict()
         self.checkpoints.save(LAST, state)
 
 

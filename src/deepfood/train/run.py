@@ -27,6 +27,7 @@ from deepfood.train.photos import PhotoDataset
 from deepfood.train.picture_cache import open_caches
 from deepfood.train.progress import EpochRecord
 from deepfood.train.recipe import Recipe
+from deepfood.train.state import TrainingState
 from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
 from deepfood.train.write_model import write_trained
@@ -195,23 +196,23 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             )
             for files in (splits.train, splits.val)
         )
+        learner = Learner(
+            network,
+            loss,
+            preprocess,
+            bf16=hardware.bf16,
+            # Random weights must all learn.
+            frozen_share=0 if origin == NO_WEIGHTS else recipe.frozen_share,
+        )
         training = Training(
-            Learner(
-                network,
-                loss,
-                preprocess,
-                bf16=hardware.bf16,
-                # Random weights must all learn.
-                frozen_share=0 if origin == NO_WEIGHTS else recipe.frozen_share,
-            ),
+            TrainingState(learner, origin, recipe, hardware),
             train,
             val,
             recipe,
             hardware,
             checkpoints,
-            origin,
-            quiet=task.quiet,
             say=say,
+            quiet=task.quiet,
         )
         if state is not None:
             training.resume(state)
@@ -235,7 +236,7 @@ def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) ->
     say(
         f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
-        f"numbers a photo, from {training.origin.source}; {training.hardware.describe()}, "
+        f"numbers a photo, from {training.state.origin.source}; {training.hardware.describe()}, "
         f"batches of {training.recipe.batch}"
     )
     if len(training.gallery) < len(train):

@@ -41,24 +41,24 @@ def write_trained(
     `notes` lines about the data.
     """
     hashes, gone = _hashes(training.train, broken, learned)
-    learner = deepcopy(training.learner).cpu()
+    learner = deepcopy(training.state.learner).cpu()
     learner.load_state_dict(training.best_weights())
     layout: Any = torch.contiguous_format
     network = learner.backbone.to(memory_format=layout)
     record = training_record(training, backbone, broken, compared, [*notes, *gone])
-    labels = training_labels(training)
+    labels, origin = training_labels(training), training.state.origin
     return export_model(
         network,
         out,
-        card(out.resolve().name, training.origin.licence, record),
+        card(out.resolve().name, origin.licence, record),
         preprocess=training.train.preprocess,
         name=out.resolve().name,
         backbone=backbone,
         labels=labels,
         training=record,
         trained_on=map(photo_id, hashes),
-        source=f"trained by deepfood from {training.origin.source}",
-        licence=f"pretrained weights: {training.origin.licence}; training photos: their owners'",
+        source=f"trained by deepfood from {origin.source}",
+        licence=f"pretrained weights: {origin.licence}; training photos: their owners'",
     )
 
 
@@ -109,7 +109,7 @@ def training_record(
     return {
         "command": "train",
         "backbone": backbone,
-        "weights": training.origin.source,
+        "weights": training.state.origin.source,
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "dataset": {

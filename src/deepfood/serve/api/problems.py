@@ -56,10 +56,15 @@ _RETRY_AFTER_S = {503: "2"}
 
 _log = logging.getLogger(__name__)
 
-#: What a route that takes photos may answer, for OpenAPI.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": why}
-    for status, why in {
+
+def _documented(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Problems by status, for OpenAPI."""
+    return {status: {"model": Problem, "description": why} for status, why in problems.items()}
+
+
+#: What a route that takes photos may answer.
+PROBLEMS = _documented(
+    {
         404: "no photo with that id",
         413: "more bytes or pixels than the limits allow",
         415: "not an image, or a body of another kind",
@@ -67,22 +72,18 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         429: "too many requests of one client; try again after `Retry-After` seconds",
         503: "busy; try again after `Retry-After` seconds",
         504: "the time limit was reached",
-    }.items()
-}
+    }
+)
 #: What a route that changes the gallery may answer.
-CHANGE_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    **PROBLEMS,
-    **{
-        status: {"model": Problem, "description": why}
-        for status, why in {
-            401: "no key, or one that is not of this gallery",
-            403: "no key is set here: the gallery is not changed over HTTP",
-            409: "a release is served, which never changes",
-            503: "another process is writing; try again after `Retry-After` seconds",
-            507: "the server's disk is full",
-        }.items()
-    },
-}
+CHANGE_PROBLEMS = PROBLEMS | _documented(
+    {
+        401: "no key, or one that is not of this gallery",
+        403: "no key is set here: the gallery is not changed over HTTP",
+        409: "a release is served, which never changes",
+        503: "another process is writing; try again after `Retry-After` seconds",
+        507: "the server's disk is full",
+    }
+)
 
 
 def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: str) -> None:
