@@ -15,7 +15,7 @@ from safetensors.torch import save, save_file
 
 from deepfood.errors import DownloadError, SettingError, TrainingError
 from deepfood.train.backbone import create_backbone, fill
-from deepfood.train.weights import Origin, Weights, find_weights, from_wheel, read_tensors
+from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
 
 BACKBONE = "test_resnet"
@@ -145,7 +145,7 @@ def test_an_older_network_has_a_torch_file_only(
     found = find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
     assert found is not None
     assert found.tensors.keys() == tensors.keys()
-    assert found.origin == Origin("hub timm/small", "apache-2.0")
+    assert found.origin == WeightsSource("hub timm/small", "apache-2.0")
     assert [path for path, _ in hub.requests] == [SAFE, TORCH]
 
 
@@ -207,8 +207,7 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
         "deepfood: no pretrained weights of test_resnet: the weights cannot be had: http://127.0.0.1"
     )
     assert (
-        "answers 403 Forbidden; the server does not let you; give a file with --weights"
-        in done.stderr
+        "answers 403 Forbidden; the server denies access; give a file with --weights" in done.stderr
     )
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
@@ -268,7 +267,7 @@ def fit(given: Tensors, *, in_order: bool = False) -> Tensors:
     """The state of a fresh network after `given` were filled in."""
     torch.manual_seed(2)
     network = create_backbone(BACKBONE)
-    fill(network, BACKBONE, Weights(Origin("w.pth", ""), given, in_order=in_order))
+    fill(network, BACKBONE, Weights(WeightsSource("w.pth", ""), given, in_order=in_order))
     return dict(network.state_dict())
 
 

@@ -11,7 +11,7 @@ import deepfood
 from deepfood.cli.app import SEARCH, Json, ModelOption, PhotosArgument, app, count, print_json
 from deepfood.config import load_settings
 
-#: How many photos that were left out are named; `--json` has all.
+#: How many skipped photos are listed; `--json` has all.
 _SHOWN = 20
 
 

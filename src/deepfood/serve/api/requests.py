@@ -25,7 +25,7 @@ PhotoId = Annotated[str, Path(alias="id")]
 #: A label or name.
 Text = Annotated[str, Field(max_length=1000)]
 
-#: Likely guesses of the name of a photo's field.
+#: Likely mistakes for the name of a photo's field.
 _FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
 
 
@@ -61,11 +61,11 @@ class _Body(BaseModel):
 class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, or `id`, a photo of the gallery, or lists of them.
 
-    `url` is where the service fetches a photo, of hosts that its settings list.
-    `not_photo` and `not_id` are what the hits should be unlike; all in all there may be 8. `where`
+    `url` is where the service fetches a photo, from hosts that its settings list.
+    The hits should be unlike `not_photo` and `not_id`; there may be 8 examples in total. `where`
     is a filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and
     height as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the
-    `next` of the answer before, for the same question.
+    `next` of the previous page, for the same question.
     """
 
     model_config = ConfigDict(
@@ -98,7 +98,7 @@ SEARCH_FORM = {
         "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
-        "cursor": {"type": "string", "description": "`next` of the answer before"},
+        "cursor": {"type": "string", "description": "`next` of the previous page"},
         "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
         "group_duplicates": {"type": "boolean", "default": False},
     },
@@ -106,7 +106,7 @@ SEARCH_FORM = {
 
 
 class AddRequest(_Body):
-    """What is said of a photo that is added; `photo` is a base64 data URL."""
+    """A photo to add, a base64 data URL, with its label, name and attributes."""
 
     photo: str
     label: Text | None = None
@@ -127,9 +127,9 @@ ADD_FORM = {
 
 
 class ChangeRequest(_Body):
-    """What to say of a photo from now on; what is not given stays as it is.
+    """A change of a photo; fields that are not given stay unchanged.
 
-    null, or an empty text, takes a label or name away. In `attributes`, null makes one unknown.
+    null or an empty text removes a label or name. In `attributes`, null makes a value unknown.
     """
 
     model_config = ConfigDict(
@@ -143,7 +143,7 @@ class ChangeRequest(_Body):
 
 
 class AttributeRequest(_Body):
-    """An attribute to be declared. Of one of safety, unknown values never pass a filter."""
+    """An attribute to declare. Unknown values of a safety attribute never pass a filter."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "price", "type": "number"}})
 
