@@ -30,8 +30,7 @@ from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_pho
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
-from deepfood.serve.question import Question as ServiceQuestion
-from deepfood.serve.question import SearchResult
+from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
 from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, photos_of
@@ -117,12 +116,12 @@ class Gallery:
 
     def _question(
         self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question
-    ) -> ServiceQuestion:
+    ) -> SearchQuestion:
         photos = photos_of(photo, question)
         limits = self._service.embedder.limits
         box = question.get("box")
-        defaults = ServiceQuestion()
-        return ServiceQuestion(
+        defaults = SearchQuestion()
+        return SearchQuestion(
             photos=tuple(_bytes_of(one, limits) for one in photos),
             ids=tuple(each(question.get("id"))),
             not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
@@ -272,7 +271,7 @@ def adapt_model(
     """Fit a head to the labels of `dataset` on the frozen Model in `settings`, as a Model in `out`.
 
     No Model is written that is worse on the held-out photos, `val_share` of each label, unless
-    `even_if_worse`: the report's `refused` says why. Raises DatasetError, SettingError or
+    `even_if_worse`: the report's `refused` gives the reason. Raises DatasetError, SettingError or
     MissingExtraError.
     """
     with _train_extra("adapt"):
@@ -294,7 +293,7 @@ def adapt_model(
 
 
 class RecipeChanges(TypedDict, total=False):
-    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` says what each is."""
+    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` documents them."""
 
     loss: str | None
     epochs: int | None
@@ -320,14 +319,14 @@ def train_model(
     checkpoint_every_s: float = 300.0,
     fresh: bool = False,
     even_if_worse: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    on_message: Callable[[str], None] = lambda line: None,
     quiet: bool = True,
     **changes: Unpack[RecipeChanges],
 ) -> "Trained":
     """Fine-tune a network of timm on a labelled dataset and write its best epoch as a Model.
 
     Training that was stopped goes on from `out`, unless `fresh`. `changes` are numbers of the
-    recipe (`epochs=3`), `say` gets lines for people, one an epoch among them.
+    recipe (`epochs=3`), `on_message` gets lines for people, one an epoch among them.
     Without `even_if_worse` no Model is written that finds less on the validation photos than
     before: see `Trained.refused`. Raises TrainingError, DatasetError, SettingError or
     MissingExtraError.
@@ -342,7 +341,7 @@ def train_model(
     kept = source.root.kept_in(cache / "photos")  # each epoch reads them all
     splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
     for note in splits.notes:
-        say(f"note: {note}")
+        on_message(f"note: {note}")
     task = run.Task(
         splits,
         Path(out),
@@ -360,10 +359,10 @@ def train_model(
         quiet=quiet,
     )
 
-    def say_epoch(record: dict[str, float], best: bool) -> None:
-        say(run.epoch_line(record, chosen.epochs, best))
+    def report_epoch(record: dict[str, float], best: bool) -> None:
+        on_message(run.epoch_line(record, chosen.epochs, best))
 
-    return run.train_model(task, say=say, on_epoch=say_epoch)
+    return run.train_model(task, on_message=on_message, on_epoch=report_epoch)
 
 
 def evaluate_gallery(
@@ -376,9 +375,9 @@ def evaluate_gallery(
     seed: int = 0,
     quiet: bool = True,
 ) -> "Examination":
-    """How well a gallery finds and tells dishes, with confidence intervals.
+    """Evaluate how well a gallery finds and recognizes dishes, with confidence intervals.
 
-    It is asked with the labelled photos `queries`, or with its own, each left out in turn.
+    The queries are the labelled photos `queries`, or the gallery's own, each left out in turn.
     `compare` is a second gallery of the same photos, or a Model. Raises DatasetError or
     ArtifactError.
     """
@@ -459,7 +458,7 @@ def read_photo(photo: Path, limits: Limits) -> bytes:
     try:
         limits.check_bytes(photo.stat().st_size)
         with photo.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
+            data = file.read(limits.max_bytes + 1)  # the size of a pipe is unknown
         limits.check_bytes(len(data))
         return data
     except FileNotFoundError:

@@ -107,8 +107,8 @@ class Bucket:
             try:
                 return cls(str(folder), LocalStore(folder, mkdir=make))
             except Exception as error:  # obstore's own, and OSError
-                said = way_out(str(error), remote=False)
-                raise SettingError(f"{url} is no usable folder: {said}") from error
+                text = way_out(str(error), remote=False)
+                raise SettingError(f"{url} is not a usable folder: {text}") from error
         name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
         if not _BUCKET_NAME.fullmatch(name):
             raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
@@ -130,7 +130,7 @@ class Bucket:
                     yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def entry(self, key: str) -> Entry:
-        """What `list` says of one object."""
+        """The Entry of one object."""
         with self._named(key, stat.S_IFREG):
             one = self._store.head(key)
             return Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])

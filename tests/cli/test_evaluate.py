@@ -413,7 +413,7 @@ def test_queries_whose_labels_the_gallery_does_not_know(
     shutil.copytree(kitchen.new / "blueberry pie", other / "blueberry pie")
     said = refused(kitchen.gallery, other, model=kitchen.fine)
     assert "'blueberry pie' among them" in said
-    assert "spelt alike" in said
+    assert "spelled the same" in said
 
 
 def test_one_class_has_figures_but_nothing_to_confuse(

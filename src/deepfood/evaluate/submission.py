@@ -32,7 +32,7 @@ GUESSES = 3
 
 @dataclass(frozen=True)
 class Submission:
-    """How many photos have their line; `unreadable` ones got the gallery's commonest labels."""
+    """The number of lines; `unreadable` photos got the gallery's most frequent labels."""
 
     photos: int
     unreadable: tuple[str, ...]

@@ -121,8 +121,8 @@ def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
         photo, reason = lost[0]
         raise DatasetError(
             f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
-            f"{reason}: bring them back (--photos-root says where they are now), or let them go "
-            "with --drop-unreadable"
+            f"{reason}: restore them (or set --photos-root if they have moved), or drop them with "
+            "--drop-unreadable"
         )
 
 

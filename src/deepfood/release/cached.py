@@ -22,8 +22,8 @@ from deepfood.errors import (
 )
 from deepfood.locks import held
 from deepfood.release.fetch import same_file
+from deepfood.release.objects import LATEST, Release, check_name, parse_address
 from deepfood.release.pull import Origin, changed_since, fill
-from deepfood.release.record import LATEST, Release, check_name, parse_address
 from deepfood.release.shelf import Shelf
 
 _log = logging.getLogger(__name__)
@@ -108,9 +108,9 @@ class CachedReleases:
         return held(self._room / ".lock")
 
     def _is_there(self, name: str) -> bool:
-        """Whether the cache has a release, as far as is quickly told: `compared` reads all of it.
+        """Whether the cache has a release, by a quick check; `compared` reads all of it.
 
-        That is by where it says that it was pulled from, the sizes of its files, and its manifests.
+        The check covers the recorded origin, the sizes of its files, and its manifests.
         """
         folder = self._room / name
         origin = Origin.of(folder)
@@ -150,10 +150,10 @@ class CachedReleases:
 def open_cached(
     address: str, settings: Settings, opening: Callable[[Path], Opened], *, quiet: bool = False
 ) -> Opened:
-    """`opening` of the release that is named, or is the latest.
+    """Call `opening` with the folder of the named or the latest release.
 
-    Where the latest cannot be had or opened, of the last good one in its place, and the log says
-    so. Raises what made that impossible: SettingError, StorageError, ArtifactError, DiskFullError.
+    If the latest cannot be pulled or opened, the last good one is opened instead, with a warning in
+    the log. Raises SettingError, StorageError, ArtifactError or DiskFullError.
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:
@@ -174,9 +174,9 @@ def open_cached(
 
 
 def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
-    """The folder of the release that is named, or is the latest, whether it can be opened or not.
+    """The folder of the named or the latest release, whether it can be opened or not.
 
-    Where S3 is away, of the last good one, and the log says so. Raises as `open_cached` does.
+    If S3 is not available, that of the last good one, with a warning. Raises as `open_cached` does.
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:

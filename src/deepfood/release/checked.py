@@ -59,7 +59,7 @@ def check_catalogue(store: Store, gallery: Path) -> None:
 
 
 def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
-    """Raise ArtifactCorruptError where a file that says what was said until `head` was altered."""
+    """Raise ArtifactCorruptError where a file with records up to `head` was altered."""
     newest = BEGINNING
     try:
         for path in checkpoints(journal):

@@ -17,7 +17,7 @@ from deepfood.release.verify import release_problems
 
 
 class ReleaseEngine:
-    """The gallery of a release; `Engine` says what each method does. What changes it is refused."""
+    """The gallery of a release; `Engine` documents the methods. Changes are refused."""
 
     def __init__(self, address: str, settings: Settings) -> None:
         self._address = address

@@ -10,8 +10,8 @@ from deepfood.artifacts import open_file
 from deepfood.errors import StorageError, is_own_limit
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.progress import bar
+from deepfood.release.objects import CHUNK_BYTES, Release, Stored, blob_key
 from deepfood.release.parallel import Parallel
-from deepfood.release.record import CHUNK_BYTES, Release, Stored, blob_key
 from deepfood.storage import Bucket
 
 

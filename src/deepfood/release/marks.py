@@ -1,8 +1,8 @@
-"""Marks in a bucket: who pushes, promotes or prunes just now, so that prune keeps out of the way.
+"""Marks in a bucket of running pushes, promotes and prunes, so that prune does not interfere.
 
-Each writes its own mark first and then looks for the other's, so at least one of two sees the
-other. A mark is written again each minute; one that is old belongs to somebody who was killed. Ages
-are told by the server's clock alone.
+Each writes its own mark first and then looks for others, so that at least one of two sees the
+other. A mark is renewed every minute; an old one belongs to a process that was killed. Ages are
+measured by the server's clock only.
 """
 
 import threading
@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Literal
 
 from deepfood.errors import StorageError
-from deepfood.release.record import MARKS
+from deepfood.release.objects import MARKS
 from deepfood.storage import Bucket
 
 Work = Literal["push", "promote", "prune"]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from deepfood.config import Settings
 from deepfood.errors import SettingError, StorageError
 from deepfood.release.marks import marked
-from deepfood.release.record import BLOBS, LATEST, MARKS, Release, blob_key, release_key
+from deepfood.release.objects import BLOBS, LATEST, MARKS, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
 
 #: Objects deleted in one request; in between it is made sure that the mark still counts.

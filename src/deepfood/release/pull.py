@@ -15,7 +15,7 @@ from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.locks import held
 from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
-from deepfood.release.record import BLOBS, Release, parse_address
+from deepfood.release.objects import BLOBS, Release, parse_address
 from deepfood.release.shelf import Shelf
 
 #: In a folder that was pulled: from where, and what it was then.

@@ -17,8 +17,7 @@ from deepfood.gallery import Photo
 from deepfood.progress import bar
 from deepfood.release.frozen import Frozen, Part, frozen
 from deepfood.release.marks import marked
-from deepfood.release.parallel import Parallel
-from deepfood.release.record import (
+from deepfood.release.objects import (
     BLOBS,
     CHUNK_BYTES,
     Release,
@@ -27,6 +26,7 @@ from deepfood.release.record import (
     check_name,
     photo_lines,
 )
+from deepfood.release.parallel import Parallel
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 
@@ -138,7 +138,7 @@ class _Sending:
             part.sha256 or whole.hexdigest()
         ):
             raise ArtifactCorruptError(
-                f"{part.name} is not what the manifest says: deepfood verify shows what is wrong"
+                f"{part.name} differs from the manifest: deepfood verify shows what is wrong"
             )
         return Stored(bytes=part.bytes, sha256=whole.hexdigest(), chunks=tuple(chunks))
 

@@ -8,7 +8,7 @@ from deepfood.artifacts import MANIFEST
 from deepfood.config import Settings
 from deepfood.errors import SettingError, StorageError, StorageMissingError
 from deepfood.release.marks import Mark, marked
-from deepfood.release.record import (
+from deepfood.release.objects import (
     LATEST,
     RELEASES,
     Latest,
@@ -82,7 +82,7 @@ class Shelf:
         return release
 
     def latest(self) -> Latest | None:
-        """What `latest` says, None where nothing was ever pushed."""
+        """The object `latest`; None where nothing was ever pushed."""
         try:
             return self._parsed(self.bucket.read(LATEST))
         except StorageMissingError:
@@ -96,7 +96,7 @@ class Shelf:
         return self.promoted().release if name is None else name
 
     def promoted(self) -> Latest:
-        """What `latest` says; there must be one."""
+        """The object `latest`, which must exist."""
         latest = self.latest()
         if latest is None:
             raise StorageMissingError(

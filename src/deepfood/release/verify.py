@@ -1,4 +1,4 @@
-"""Check a release where it lies: every byte in the bucket, and what these bytes say."""
+"""Check a release in place: every byte in the bucket, and the artifact that they form."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from deepfood.local.verify import gallery_problems
 from deepfood.model import ModelManifest
 from deepfood.progress import bar
 from deepfood.release.cached import CachedReleases
+from deepfood.release.objects import Release, blob_key, parse_address
 from deepfood.release.parallel import Parallel
-from deepfood.release.record import Release, blob_key, parse_address
 from deepfood.release.shelf import Shelf
 
 

@@ -100,7 +100,7 @@ class Release(BaseModel):
 
     @property
     def content(self) -> str:
-        """64 hex digits that say whether two releases hold the same."""
+        """64 hex digits, equal for releases with the same contents."""
         hashes = {name: one.sha256 for name, one in self.files.items()}
         about = [hashes, self.photos and self.photos.sha256]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
