@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from live import deepfood_here
 from plates import jpeg, plate, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -16,24 +15,14 @@ pytestmark = pytest.mark.slow
 MODEL = "--model"
 
 
-def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepfood.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
 def said(*arguments: object) -> str:
-    done = deepfood(*arguments)
+    done = deepfood_here(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def fails(*arguments: object) -> str:
-    done = deepfood(*arguments)
+    done = deepfood_here(*arguments)
     assert done.returncode == 2, done
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
