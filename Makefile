@@ -6,6 +6,9 @@ PORT   ?= 8000
 WORKERS ?= 2
 BIN     = $(VENV)/bin
 
+# Tests start hundreds of processes: each would compile all of deepfood.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test quick coverage test-cluster check lint docs bench rehearse clean
 
 ## The main job on real photos: fetch 542 of them, build a gallery, serve the page

@@ -11,14 +11,14 @@ import argparse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from deepfood.config import load_settings
 from deepfood.embed import Embedder, open_embedder
 from deepfood.evaluate.metrics import confidence_interval, measure
-from deepfood.photo import SUFFIXES, Pixels, read_header, read_picture, read_pixels
+from deepfood.photo import SUFFIXES, Pixels, read_header, read_pixels
 
 FIGURES = ("precision@1", "precision@9", "mAP", "recall@5")
 
@@ -68,25 +68,16 @@ def main() -> None:
 
 def _ways(embedder: Embedder) -> dict[str, Seen]:
     as_it_is, limits = embedder.preprocess, embedder.limits
-    size = as_it_is.size
-    square = as_it_is.model_copy(update={"crop": 1.0})
 
-    def squashed(data: bytes) -> Pixels:
-        whole = read_picture(data, size, limits)
-        return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
-
-    def padded(data: bytes) -> Pixels:
-        whole = read_picture(data, size, limits)
-        whole.thumbnail((size, size), Image.Resampling.BILINEAR)
-        canvas = Image.new("RGB", (size, size), (128, 128, 128))
-        canvas.paste(whole, ((size - whole.width) // 2, (size - whole.height) // 2))
-        return np.asarray(canvas)
+    def way(**changes: Any) -> Seen:
+        preprocess = as_it_is.model_copy(update=changes)
+        return lambda data: read_pixels(data, preprocess, limits)
 
     return {
-        f"middle square, crop {as_it_is.crop:g}": lambda data: read_pixels(data, as_it_is, limits),
-        "middle square, crop 1": lambda data: read_pixels(data, square, limits),
-        "the whole photo, squashed into a square": squashed,
-        "the whole photo, padded with grey": padded,
+        f"as it is: {as_it_is.resize}, crop {as_it_is.crop:g}": way(),
+        "middle square, crop 1": way(resize="square", crop=1.0),
+        "the whole photo, squashed into a square": way(resize="squash", crop=1.0),
+        "the whole photo, padded with grey": way(resize="pad", crop=1.0, fill=(128, 128, 128)),
     }
 
 

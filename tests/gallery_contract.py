@@ -605,6 +605,7 @@ def test_what_was_said_stays_with_the_content(own: Own, tmp_path: Path) -> None:
 
     def check(report: Any, gone: int = 0, left: int = 12) -> None:
         assert (len(report.gone), report.count) == (gone, left)
+        assert sorted(own.at.describe()["gone"]) == sorted(report.gone)
         after = without_file(said(own))
         assert after == {one: now[one] for one in after}
         assert gallery_columns(own)["allergens"].safety
@@ -635,6 +636,7 @@ def test_what_was_said_stays_with_the_content(own: Own, tmp_path: Path) -> None:
         assert writer.add([embed_photo(data, PhotoFile("added.jpg"), own.embedder)]) == ["added"]
     assert said(own)[first.id][0].label == "by hand"
     assert said(own)[first.id][1] == {"price": 9, "allergens": ["nuts"]}
+    assert own.at.describe()["gone"] == []
     assert own.build().gone == ()
     assert said(own)[first.id][1] == {"price": 9, "allergens": ["nuts"]}
 
@@ -1037,8 +1039,10 @@ def test_a_build_is_undone_and_done_again_with_all_that_is_said_since(
         writer.remove([removed.id])
         writer.add([added])
     after = said(own)
+    assert own.at.describe()["gone"] == [gone.file]
     back = own.at.rollback(quiet=True)
     assert (back.count, back.swapped) == (12, True)
+    assert own.at.describe()["gone"] == ["new.jpg"]
     now = said(own)
     assert now.pop(added.photo.id) == after[added.photo.id]
     assert now.keys() == before.keys() - {removed.id}

@@ -393,6 +393,8 @@ def test_one_next_generation_at_a_time(
 ) -> None:
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.1)
+    # A later lease ends later than the one before, and the last one here is waited for.
+    monkeypatch.setattr("deepfood.milvus.lease._LEASE_S", 6)
     with closing(Connection(MilvusAddress.parse(engine.place), engine.settings)) as connection:
         metadata = GalleryMetadata(connection)
         with HeldLease.take(metadata):

@@ -406,7 +406,7 @@ print(peak_mib() - before, said)
 """
 
 
-def read_alone(data: bytes) -> tuple[float, str]:
+def read_alone(data: bytes, preprocess: Preprocess = PREPROCESS) -> tuple[float, str]:
     """MiB that reading takes at its peak, and how the photo is refused, or "read".
 
     In a process of its own: whatever else runs in this one would be counted too. It says its peak
@@ -414,7 +414,7 @@ def read_alone(data: bytes) -> tuple[float, str]:
     """
     most = (str(LIMITS.max_bytes), str(LIMITS.max_pixels))
     done = subprocess.run(
-        [sys.executable, "-c", _READ_ALONE, PREPROCESS.model_dump_json(), *most],
+        [sys.executable, "-c", _READ_ALONE, preprocess.model_dump_json(), *most],
         input=data,
         capture_output=True,
         check=True,
@@ -473,6 +473,18 @@ def test_a_photo_is_in_memory_once_and_no_more(mode: str, mib: int) -> None:
     assert said == "read"
     # Beside the decoder's own picture, of 4 bytes a pixel or 1, a band of it: measured up to 32.
     assert mib * 0.8 < grown_mib < mib + 45
+
+
+@pytest.mark.slow
+@on_linux
+@pytest.mark.parametrize("resize", ["square", "shortest", "squash", "pad"])
+def test_a_strip_takes_no_more_memory_than_other_photos(resize: str) -> None:
+    strip = encode(Image.new("RGBA", (1, 4_000_000), (200, 120, 40, 255)), "PNG", compress_level=1)
+    grown_mib, said = read_alone(strip, PREPROCESS.model_copy(update={"resize": resize}))
+    assert said == "read"
+    # Pillow takes 12 bytes and more a row: measured 176. With each row as wide as the Model wants
+    # it would be 3,400.
+    assert grown_mib < 300
 
 
 def test_a_jpeg_of_endless_scans_is_refused() -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from deepfood import embed
+from deepfood import embed, words
 from deepfood.config import Settings, available_cores, load_settings
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.data.splits import split_photos
@@ -22,6 +22,7 @@ from deepfood.errors import DatasetError, SettingError, nearest
 from deepfood.extras import missing_extra
 from deepfood.gallery import BuildReport, Photo
 from deepfood.gallery.add import AddReport
+from deepfood.gallery.answer import Verdict
 from deepfood.gallery.engine import ForAll
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
@@ -31,10 +32,12 @@ from deepfood.photo_box import Box
 from deepfood.place import Place
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
+from deepfood.words import TextEmbedder
 from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
+    from deepfood.evaluate.words import WordFigures
     from deepfood.gallery.calibration import Calibration
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
@@ -64,7 +67,7 @@ class Gallery:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow images, or an `id`.
+        """The photos most like those given: paths, bytes, Pillow images, an `id`, or `words`.
 
         What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
         DatasetError for a path that cannot be read, and QueryError.
@@ -123,6 +126,8 @@ class Gallery:
             ids=tuple(each(question.get("id"))),
             not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
             not_ids=tuple(each(question.get("not_id"))),
+            words=tuple(each(question.get("words"))),
+            not_words=tuple(each(question.get("not_words"))),
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,
@@ -223,6 +228,15 @@ def remove_photos(
 def open_embedder(settings: Settings | None = None) -> Embedder:
     """Open the Model in `settings`, or the one that ships. Raises ArtifactError or SettingError."""
     return embed.open_embedder(settings or load_settings())
+
+
+def open_text_embedder(settings: Settings | None = None) -> TextEmbedder:
+    """What embeds words with the Model in `settings`: `embed(text)` gives a unit vector.
+
+    The text tower is opened by the first words. Raises ArtifactError, or NoTextTowerError where the
+    Model has none.
+    """
+    return words.open_text_embedder(settings or load_settings())
 
 
 def embed_photos(
@@ -379,6 +393,38 @@ def evaluate_gallery(
         seed=seed,
         quiet=quiet,
     )
+
+
+def evaluate_words(
+    gallery: PlaceLike,
+    queries: PlaceLike | None = None,
+    settings: Settings | None = None,
+    *,
+    k: int = 9,
+    seed: int = 0,
+    quiet: bool = True,
+) -> "WordFigures":
+    """How well words find the photos of a gallery.
+
+    `queries` is a CSV with columns words and label or id; without it each label is asked as words.
+    Raises DatasetError, NoTextTowerError or ArtifactError.
+    """
+    from deepfood.evaluate.words import label_queries, measure_words, read_word_queries
+
+    with open_gallery(gallery, settings) as opened:
+        photos = opened._service.gallery.photos()[0]
+        labels = {photo.label for photo in photos if photo.label}
+        if queries is None:
+            asked = label_queries(labels)
+        else:
+            ids = {photo.id for photo in photos}
+            asked = read_word_queries(Path(queries), labels, ids)
+
+        def ask(words: str, count: int) -> tuple[list[Photo], Verdict | None]:
+            found = opened.search(words=words, k=min(count, opened._service.max_k))
+            return [hit.photo for hit in found.hits], found.verdict
+
+        return measure_words(asked, ask, k=k, seed=seed, quiet=quiet)
 
 
 def calibrate_gallery(

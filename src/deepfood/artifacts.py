@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -138,9 +138,16 @@ class Manifest(BaseModel):
         """Commit: atomically replace `folder/manifest.json`, durable before it returns."""
         write_atomically(folder / MANIFEST, self.text)
 
-    def problems(self, folder: Path, *, contents: bool) -> Iterator[str]:
-        """One line for each listed file that is missing or differs; `contents` reads every byte."""
+    def problems(
+        self, folder: Path, *, contents: bool, files: Container[str] | None = None
+    ) -> Iterator[str]:
+        """One line for each listed file that is missing or differs; `contents` reads every byte.
+
+        With `files`, only those among them are looked at.
+        """
         for name, record in self.files.items():
+            if files is not None and name not in files:
+                continue
             try:
                 fault = record.fault(folder / name, contents=contents)
             except FileNotFoundError:  # gone while it was looked at: another took its place
@@ -158,12 +165,15 @@ class Manifest(BaseModel):
         small = sum(record.bytes for record in self.files.values()) <= CHECK_ON_OPEN_BYTES
         self._check(folder, contents=contents and small)
 
-    def check_every_byte(self, folder: Path) -> None:
-        """As `check_on_open`, however much there is: for who makes something new of the files."""
-        self._check(folder, contents=True)
+    def check_every_byte(self, folder: Path, files: Container[str] | None = None) -> None:
+        """As `check_on_open`, however much there is: for who makes something new of the files.
 
-    def _check(self, folder: Path, *, contents: bool) -> None:
-        for problem in self.problems(folder, contents=contents):
+        With `files`, only those among them are read.
+        """
+        self._check(folder, contents=True, files=files)
+
+    def _check(self, folder: Path, *, contents: bool, files: Container[str] | None = None) -> None:
+        for problem in self.problems(folder, contents=contents, files=files):
             error = ArtifactMissingError if problem.endswith("missing") else ArtifactCorruptError
             raise error(f"{folder} is damaged: {problem}; restore it from a copy or make it again")
 

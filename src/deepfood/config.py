@@ -30,6 +30,7 @@ CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
 CONFIG_FILE = "deepfood.toml"
 #: The default number of hits.
 DEFAULT_K = 9
+_HUB = "https://huggingface.co"
 #: Of the Makefile's scripts.
 _OTHER_VARIABLES = ("DEEPFOOD_SKIP_BROWSER", "DEEPFOOD_CLUSTER_PARTS")
 
@@ -276,6 +277,35 @@ def kaggle_credentials() -> tuple[str, str] | None:
                 "new one at https://www.kaggle.com/settings"
             ) from error
     return None
+
+
+def hub_endpoint() -> str:
+    """The address of Hugging Face's hub, or of a mirror that `HF_ENDPOINT` names."""
+    return (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
+
+
+def hub_token() -> str | None:
+    """The user's token for the hub, where the hub's own tools look for it; None without one.
+
+    `HF_TOKEN`, else the file that `hf auth login` writes. Raises SettingError for one that is no
+    token.
+    """
+    where, token = "HF_TOKEN", os.environ.get("HF_TOKEN", "").strip()
+    if not token:
+        home = os.environ.get("HF_HOME") or (
+            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+        )
+        path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser()
+        where = str(path)
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise SettingError(f"{path}, the token for the hub, cannot be read: {error}") from error
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingError(f"{where} is no token of the hub: it has blanks, or other than ASCII")
+    return token or None
 
 
 def aws_endpoint() -> str:

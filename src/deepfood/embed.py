@@ -8,6 +8,7 @@ called from any number of threads.
 
 import queue
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from deepfood.config import Settings, available_cores
 from deepfood.errors import ArtifactCorruptError, ArtifactError, SettingError
 from deepfood.extras import missing_extra
 from deepfood.model import Model, open_model
+from deepfood.model.golden import NO_LIMITS, Golden, check_golden, golden_photos
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
 from deepfood.photo_box import Box
 
@@ -35,6 +37,9 @@ class Embedder:
     `threads` is the processor cores to use, 0 for all. With `latency` a photo is spread over
     several cores, so that one alone is answered sooner; without, each core has its own photo, which
     gives the most photos a second. Neither changes a vector.
+
+    A Model with golden vectors must give them again, unless `compare` is off: else opening raises
+    ArtifactCorruptError, or, where bf16 is at fault, f32 is used instead.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Embedder:
         precision: Precision = "auto",
         threads: int = 0,
         latency: bool = False,
+        compare: bool = True,
     ) -> None:
         self.model = model
         self.limits = limits
@@ -53,8 +59,13 @@ class Embedder:
         self.preprocess = model.manifest.preprocess
         self.threads = threads or available_cores()
         streams = max(1, self.threads // 4) if latency else self.threads
-        self.runtime, start = _choose_runtime(runtime)
+        self.runtime = choose_runtime(runtime)
+        start = _STARTS[self.runtime]
         self._infer, self.precision = start(model, precision, self.threads, streams)
+        golden = Golden.of(model) if compare else None
+        if golden and not self._gives(golden):
+            self._infer, self.precision = start(model, "f32", self.threads, streams)
+            self._gives(golden)
 
     def embed(self, data: bytes, box: Box | None = None) -> Vector:
         """The unit vector, float32 [dimension], of one photo's bytes, or of a region of it.
@@ -76,6 +87,12 @@ class Embedder:
                 f"{self.model.folder} gives no usable vector (length {length}): the Model is broken"
             )
         return vector / np.float32(length)
+
+    def _gives(self, golden: Golden) -> bool:
+        """Whether it gives what the Model gave where it was made. Raises ArtifactCorruptError."""
+        photos = [read_pixels(data, self.preprocess, NO_LIMITS) for data in golden_photos()]
+        found = self.embed_many(np.stack(photos))
+        return check_golden(self.model, "photo", golden.photo_vectors, found, self.precision)
 
     def embed_many(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
         """The unit vectors, float32 [n, dimension], of pixels uint8 [n, size, size, 3]."""
@@ -100,22 +117,18 @@ def open_embedder(
     )
 
 
-_Start = Callable[[Model, Precision, int, int], tuple[Infer, str]]
+def choose_runtime(wanted: Runtime) -> str:
+    """The first runtime that is installed, OpenVINO before ONNX Runtime, or the one asked for.
 
-
-def _choose_runtime(wanted: Runtime) -> tuple[str, _Start]:
-    """The first runtime that is installed, OpenVINO before ONNX Runtime, or the one asked for."""
-    starts: dict[str, tuple[Callable[[], Any], _Start]] = {
-        "openvino": (runtimes.openvino, _start_openvino),
-        "onnxruntime": (runtimes.onnxruntime, _start_onnxruntime),
-    }
-    for name, (imported, start) in starts.items():
+    Raises MissingExtraError.
+    """
+    for name, imported in _IMPORTS.items():
         if wanted in ("auto", name):
             try:
                 imported()
             except ImportError:
                 continue
-            return name, start
+            return name
     if wanted == "auto":
         raise missing_extra("no runtime is installed", "onnxruntime")
     # OpenVINO is no extra: it comes with deepfood itself, where there is a wheel of it.
@@ -143,7 +156,7 @@ def _start_openvino(
             },
         )
     except RuntimeError as error:
-        raise _unusable(model, error) from error
+        raise unusable(model.onnx, error) from error
     _check_output(model, compiled.output(0).shape)
     # One more request than streams keeps each stream fed; a request has one thread at a time. Its
     # tensors are taken here, in one thread, once: OpenVINO's first `.data` sets up a C++ static and
@@ -200,7 +213,7 @@ def _start_onnxruntime(
     try:
         session = ort.InferenceSession(model.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise _unusable(model, error) from error
+        raise unusable(model.onnx, error) from error
     _check_output(model, session.get_outputs()[0].shape)
     name = session.get_inputs()[0].name
     normalise = normaliser(model.manifest.preprocess)
@@ -232,11 +245,22 @@ def _check_output(model: Model, shape: Any) -> None:
         )
 
 
-def _unusable(model: Model, error: Exception) -> ArtifactError:
+def unusable(onnx: Path, error: Exception) -> ArtifactError:
+    """What a runtime says of a network that it does not take, as an error of deepfood's own."""
     why = " ".join(str(error).split())
     if why.endswith("Available frontends:"):  # none: the Model is not at fault
         return ArtifactError(
-            f"{model.onnx} cannot be loaded: OpenVINO could not open its own libraries: let more "
+            f"{onnx} cannot be loaded: OpenVINO could not open its own libraries: let more "
             "files be open (ulimit -n), or install it again"
         )
-    return ArtifactCorruptError(f"{model.onnx} cannot be loaded: {why}")
+    return ArtifactCorruptError(f"{onnx} cannot be loaded: {why}")
+
+
+_IMPORTS: dict[str, Callable[[], Any]] = {
+    "openvino": runtimes.openvino,
+    "onnxruntime": runtimes.onnxruntime,
+}
+_STARTS: dict[str, Callable[[Model, Precision, int, int], tuple[Infer, str]]] = {
+    "openvino": _start_openvino,
+    "onnxruntime": _start_onnxruntime,
+}

@@ -149,6 +149,10 @@ class NoHeatMapError(QueryError):
     pass
 
 
+class NoTextTowerError(QueryError):
+    pass
+
+
 class TrainingError(DeepfoodError):
     pass
 

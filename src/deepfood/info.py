@@ -15,13 +15,18 @@ def describe(place: Place, settings: Settings) -> dict[str, Any]:
     """The facts of a Model or gallery, ready for JSON. Raises an ArtifactError."""
     place = place.readable(settings)
     folder = _model_folder(place)
-    if folder is None:
-        return engine_at(place, settings).describe()
+    return engine_at(place, settings).describe() if folder is None else describe_model(folder)
+
+
+def describe_model(folder: Path) -> dict[str, Any]:
+    """The facts of the Model in `folder`, ready for JSON. Raises an ArtifactError."""
     model = ModelManifest.read(folder)
     return {
         **model.model_dump(mode="json", exclude={"files", "labels"}),
         "fingerprint": model.fingerprint,
         "bytes": sum(record.bytes for record in model.files.values()),
+        # In memory each takes about its size on disk; that of words from the first words on.
+        "text_tower_bytes": sum(model.files[name].bytes for name in model.text_files),
     }
 
 

@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from deepfood.errors import QueryError
+
+Number = TypeVar("Number", int, float)
 
 #: How far beyond the photo a box may reach: shares that were rounded.
 _SLACK = 1e-6
@@ -47,15 +50,26 @@ class Box:
         return math.ceil(min(needed, *size))
 
     def _stored(self, orientation: int) -> tuple[float, float, float, float]:
-        """The same region along the axes of the stored picture."""
-        x, y, width, height = self.x, self.y, self.width, self.height
-        right, below = max(0.0, 1 - x - width), max(0.0, 1 - y - height)
-        return {
-            2: (right, y, width, height),
-            3: (right, below, width, height),
-            4: (x, below, width, height),
-            5: (y, x, height, width),
-            6: (y, right, height, width),
-            7: (below, right, height, width),
-            8: (below, x, height, width),
-        }.get(orientation, (x, y, width, height))
+        region = (self.x, self.y, self.width, self.height)
+        return along_stored(region, (1.0, 1.0), orientation)
+
+
+def along_stored(
+    region: tuple[Number, Number, Number, Number], whole: tuple[Number, Number], orientation: int
+) -> tuple[Number, Number, Number, Number]:
+    """A region of the upright picture along the axes of the stored one.
+
+    Regions are left, top, width and height; `whole` is width and height of the upright picture, and
+    `orientation` EXIF's, 1 to 8.
+    """
+    x, y, width, height = region
+    right, below = max(0, whole[0] - x - width), max(0, whole[1] - y - height)
+    return {
+        2: (right, y, width, height),
+        3: (right, below, width, height),
+        4: (x, below, width, height),
+        5: (y, x, height, width),
+        6: (y, right, height, width),
+        7: (below, right, height, width),
+        8: (below, x, height, width),
+    }.get(orientation, (x, y, width, height))

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepfood.model import open_model
+from deepfood.words import TextEmbedder
 from plates import jpeg, sha256, tiny_embedder, write_photos
+from text_models import write_colour_model
 
 pytestmark = pytest.mark.slow
 
@@ -147,3 +150,51 @@ def test_a_full_disk_keeps_the_earlier_file(tmp_path: Path, model: Path) -> None
     assert zipfile.ZipFile(out).testzip() is None
     assert sorted(path.name for path in tmp_path.glob("*npz*")) == ["other.npz", "x.npz"]
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+def embed_words(words: Path, out: Path, model: Path, *more: str) -> tuple[int, str, str]:
+    command = ["embed", "--words", str(words), "--out", str(out), "--model", str(model), *more]
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, "0", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_vectors_of_words(tmp_path: Path) -> None:
+    model = write_colour_model(tmp_path / "model")
+    words, out = tmp_path / "words.txt", tmp_path / "words.npz"
+    words.write_text("\ufeffred\n\n  Green and blue \r\n豆腐\n", encoding="utf-8")
+    code, said, _ = embed_words(words, out, model, "--json")
+    assert code == 0
+    about = json.loads(said)
+    assert (about["texts"], about["dimension"], about["model"]) == (3, 192, "colours")
+    with np.load(out, allow_pickle=False) as found:
+        assert found["texts"].tolist() == ["red", "Green and blue", "豆腐"]
+        embedder = TextEmbedder(open_model(model))
+        wanted = np.array([embedder.embed(one) for one in ("red", "Green and blue", "豆腐")])
+        assert np.allclose(found["vectors"], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("contents", "why"),
+    [(b"", "holds no words"), (b"\n \n", "holds no words"), (b"caf\xe9", "is not UTF-8 (byte 3)")],
+)
+def test_files_that_hold_no_words(tmp_path: Path, contents: bytes, why: str) -> None:
+    words = tmp_path / "words.txt"
+    words.write_bytes(contents)
+    model = write_colour_model(tmp_path / "model")
+    code, _, said = embed_words(words, tmp_path / "x.npz", model)
+    assert code == 2
+    assert said.strip() == f"deepfood: --words {words} {why}"
+
+
+def test_words_for_a_model_of_photos_only(tmp_path: Path, model: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("red")
+    code, _, said = embed_words(words, tmp_path / "x.npz", model)
+    assert code == 2
+    assert "has no text tower, so it takes photos only" in said

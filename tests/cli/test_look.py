@@ -104,6 +104,7 @@ def test_explain_draws_and_counts(small_gallery: SmallGallery, tmp_path: Path) -
     for side in ("query", "hit"):
         cells = np.array(answer[side]["contributions"])
         assert cells.shape == (7, 7)
+        assert answer[side]["seen"]["height"] == 0.875
         assert cells.sum() == pytest.approx(answer["score"], abs=1e-4)
     with Image.open(io.BytesIO(out.read_bytes())) as image:
         assert image.format == "PNG"

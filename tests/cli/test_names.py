@@ -27,6 +27,8 @@ OPTIONS = {
     "not-id": "photos of the gallery that hits should be unlike",
     "k": "how many photos",
     "where": "a filter that photos must pass",
+    "words": "words: what is asked, or a file of them",
+    "not-words": "words that hits should be unlike",
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",
@@ -83,6 +85,10 @@ OPTIONS = {
     "feature": "one feature",
     "all": "every feature",
     "lowest": "the lowest values, not the highest",
+    # encoders that other people trained
+    "variant": "which of a repository's graphs",
+    "licence": "the licence of a source that names none",
+    "accept-licence": "a licence with terms of its own is agreed to",
     # learning
     "seed": "seed of all random choices",
     "loss": "the loss",

@@ -102,7 +102,7 @@ def test_like_a_photo_of_the_gallery_and_attributes_given_with_it(root: Path) ->
     found = json.loads(ask(root, "-k", 1))["hits"][0]["id"]
     like = json.loads(run_deepfood("search", gallery, "--id", found, *model, "-k", 1, "--json"))
     assert [hit["file"] for hit in like["hits"]] == ["03-small.jpg"]  # itself is left out
-    assert "give a PHOTO, or --id ID" in fails("search", gallery)
+    assert "give a PHOTO, --id ID or --words TEXT" in fails("search", gallery)
     priced = ("add", gallery, photos / "11.jpg", *model, "--attributes")
     assert "1 updated" in run_deepfood(*priced, '{"price": 77}')
     assert files(ask(root, "--where", "price > 70")) == ["11.jpg"]

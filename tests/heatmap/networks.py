@@ -29,7 +29,8 @@ def write_model(
 
     `linear` is what `adapt` fuses: fp16 weights, a cast, MatMul and Add. `length` scales the
     features to length 1 before that. `relu`, after a linear layer, is not linear. `bright` has no
-    head and knows only how bright a position is.
+    head and knows only how bright a position is. `gem` pools the third powers and takes their root,
+    and `gem linear` has a linear head after that.
     """
     rng = np.random.default_rng(seed)
     step = SIZE // cells
@@ -45,10 +46,18 @@ def write_model(
     nodes = [
         helper.make_node("Conv", ["pixels", "kernel", "bias"], ["conv"], strides=[step, step]),
         helper.make_node("Relu", ["conv"], ["map"]),
-        helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
     ]
+    if head.startswith("gem"):
+        weights |= {"three": np.float32(3), "third": np.float32(1 / 3)}
+        nodes += [
+            helper.make_node("Pow", ["map", "three"], ["powers"]),
+            helper.make_node("GlobalAveragePool", ["powers"], ["mean"]),
+            helper.make_node("Pow", ["mean", "third"], ["pooled"]),
+        ]
+    else:
+        nodes.append(helper.make_node("GlobalAveragePool", ["map"], ["pooled"]))
     dimension = DIMENSION
-    if head in ("none", "bright"):
+    if head in ("none", "bright", "gem"):
         dimension = CHANNELS
         nodes.append(helper.make_node("Flatten", ["pooled"], ["embedding"]))
     else:

@@ -31,11 +31,11 @@ def explainer(model: Model) -> MatchExplainer:
 
 
 @given(
-    head=st.sampled_from(["none", "linear", "length"]),
+    head=st.sampled_from(["none", "linear", "length", "gem", "gem linear"]),
     seed=st.integers(0, 10_000),
     cells=st.sampled_from([2, 4, 8]),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_contributions_add_up_to_the_similarity(head: str, seed: int, cells: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = write_model(Path(folder), head, seed=seed, cells=cells)
@@ -99,6 +99,17 @@ def test_the_heat_is_where_the_match_is_and_turns_with_the_photo(tmp_path: Path)
     assert match.query.max() > 0.9 * match.score
     sideways = one.explain(turned(upright, 6, "PNG"), png(upright))
     np.testing.assert_allclose(sideways.query, sideways.hit, atol=1e-4)
+
+
+def test_gem_pooling_weighs_strong_positions_more(tmp_path: Path) -> None:
+    """The heat is by powers: a cell with twice the feature adds eight times as much."""
+    pairs = {}
+    for head in ("none", "gem"):
+        model = write_model(tmp_path / head, head, seed=5)
+        pairs[head] = explainer(model).explain(jpeg(7, (96, 96)), jpeg(7, (96, 96)))
+    for match in pairs.values():
+        assert match.query.sum() == pytest.approx(1, abs=1e-5)
+    assert pairs["gem"].strongest > pairs["none"].strongest
 
 
 def test_what_speaks_against_a_match_is_below_zero(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def png(image: Image.Image) -> bytes:
 GREY = png(Image.new("RGB", (400, 200), (128, 128, 128)))
 
 
-def drawn(heat: np.ndarray, photo: bytes = GREY) -> np.ndarray:
-    image = draw_heat(photo, heat.astype(np.float32), 1.0, PREPROCESS, LIMITS, 400)
+def drawn(heat: np.ndarray, photo: bytes = GREY, preprocess: Preprocess = PREPROCESS) -> np.ndarray:
+    image = draw_heat(photo, heat.astype(np.float32), 1.0, preprocess, LIMITS, 400)
     return np.asarray(image, np.int64)
 
 
@@ -46,6 +46,37 @@ def test_heat_covers_the_cropped_square_only() -> None:
     outside = pixels[~warm]
     assert np.ptp(outside) <= 6  # the rest is grey, and paler than it was
     assert outside.min() > 150
+
+
+@pytest.mark.parametrize(
+    ("resize", "rows", "columns"),
+    # The photo is 400 x 200: 100 rows and 200 columns are the middle of its two halves.
+    [
+        ("shortest", (50, 149), (150, 249)),
+        ("squash", (50, 149), (100, 299)),
+        ("pad", (0, 199), (100, 299)),
+    ],
+)
+def test_heat_covers_what_the_model_sees(
+    resize: str, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    warm = colour(drawn(np.ones((2, 2)), GREY, as_it(resize))) > 40
+    found = [at for one in np.nonzero(warm) for at in (one.min(), one.max())]
+    assert np.abs(np.subtract(found, [*rows, *columns])).max() <= 1
+
+
+def test_heat_beyond_a_padded_photo_is_cut_off() -> None:
+    heat = np.zeros((4, 4))
+    heat[1, 0], heat[2, 3], heat[0] = 1, -1, 1
+    pixels = drawn(heat, GREY, as_it("pad", crop=1.0))  # rows 1 and 2 are the photo
+    assert pixels.shape == (200, 400, 3)
+    assert colour(pixels[50, 50]) > 60
+    assert colour(pixels[150, 350]) < -60
+    assert abs(colour(pixels[60, 350])) < 40
+
+
+def as_it(resize: str, crop: float = 0.5) -> Preprocess:
+    return PREPROCESS.model_copy(update={"resize": resize, "crop": crop})
 
 
 def test_each_cell_is_where_it_belongs_and_its_sign_is_seen() -> None:

@@ -62,6 +62,8 @@ def test_both_photos_come_back_under_their_heat(
         assert cells.sum() == pytest.approx(answer["score"], abs=1e-4)
         strongest = max(strongest, float(np.abs(cells).max()))
         assert side["crop"] == 0.875
+        # 640 x 480: the middle square, 420 pixels a side.
+        assert side["seen"] == {"x": 110 / 640, "y": 30 / 480, "width": 420 / 640, "height": 0.875}
         head, _, body = side["picture"].partition(",")
         assert head == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(body))) as image:

@@ -81,7 +81,7 @@ def test_a_file_input_without_a_file_is_not_given(url: str) -> None:
     nothing = ("", b"", "application/octet-stream")
     unlike = search(url, files=[("photo", ("p.jpg", jpeg(1))), ("not_photo", nothing)])
     assert unlike.json() == search(url).json()
-    assert "give `photo` or `id`" in problem(search(url, files={"photo": nothing}), 422)
+    assert "give `photo`, `id` or `words`" in problem(search(url, files={"photo": nothing}), 422)
     # A file that was chosen and is empty is another thing.
     chosen = search(url, files={"photo": ("chosen.jpg", b"")})
     assert "empty" in problem(chosen, 422)

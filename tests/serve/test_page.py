@@ -319,6 +319,34 @@ def test_what_the_model_sees_is_drawn_on_the_photo(
     assert axe(page) == ""
 
 
+@pytest.mark.parametrize(
+    ("resize", "crop", "wide", "high", "said"),
+    # Of a photo of 640 x 480.
+    [
+        ("shortest", 0.875, 420, 420, True),
+        ("squash", 1.0, 640, 480, False),
+        ("squash", 0.9, 576, 432, False),
+        ("pad", 1.0, 640, 480, False),
+    ],
+)
+def test_what_other_models_see_is_drawn(
+    page: Page, resize: str, crop: float, wide: float, high: float, said: bool
+) -> None:
+    facts = page.request.get("/api/v1/gallery").json()
+    assert facts["resize"] == "square"
+    facts |= {"resize": resize, "crop": crop}
+    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=facts))
+    page.reload()
+    choose(page, upload("a.png", "image/png", encode(plate(5, (640, 480)), "PNG")))
+    expect_hits(page, "Photos like yours")
+    expect(page.locator("#query-seen")).to_be_visible()
+    frame, seen = (page.locator(at).bounding_box() for at in ("#query .frame", "#query-seen"))
+    scale = min(frame["width"] / 640, frame["height"] / 480)
+    assert seen["width"] == pytest.approx(wide * scale, abs=1.5)
+    assert seen["height"] == pytest.approx(high * scale, abs=1.5)
+    expect(page.locator("#query-part")).to_be_visible(visible=said)
+
+
 # Why this one?
 
 

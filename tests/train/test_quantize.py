@@ -165,8 +165,8 @@ def test_a_head_that_adapt_fitted_stays_as_it_is(tmp_path: Path) -> None:
     weights = np.random.default_rng(0).normal(0, 1, (16, 5)).astype(np.float16).astype(np.float32)
     network = open_model(write_conv_model(tmp_path / "base")).onnx.read_bytes()
     inputs = np.random.default_rng(1).normal(0, 1, (4, 1, 3, 64, 64)).astype(np.float32)
-    plain = quantize_network(network, inputs)
-    whole = quantize_network(fuse_head(network, weights), inputs)
+    plain = quantize_network(network, {}, inputs)
+    whole = quantize_network(fuse_head(network, weights), {}, inputs)
     trunk, head = take_off_head(whole)
     assert head is not None
     np.testing.assert_array_equal(head, weights)

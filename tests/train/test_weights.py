@@ -1,8 +1,8 @@
 """Pretrained weights: files that do not fit or would run code, and hubs on a bad day."""
 
-import hashlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,11 +17,12 @@ from deepfood.errors import DownloadError, SettingError, TrainingError
 from deepfood.train.backbone import create_backbone, fill
 from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
+from hub_server import OTHER_TOKEN, HubServer, OnHub, hub_server
 
 BACKBONE = "test_resnet"
-ABOUT = {"hf_hub_id": "timm/small", "license": "apache-2.0"}
-SAFE = "/timm/small/resolve/main/model.safetensors"
-TORCH = "/timm/small/resolve/main/pytorch_model.bin"
+NAME = "timm/small"
+ABOUT = {"hf_hub_id": NAME, "license": "apache-2.0"}
+PATH = "/weights.safetensors"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -31,15 +32,28 @@ def tensors() -> Tensors:
     return dict(create_backbone(BACKBONE).state_dict())
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a token, who does not wait."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("deepfood.train.weights.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("deepfood.train.weights.BACKOFF_S", 0.0)
+
+
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
-    """A hub of our own, asked by a user who has fetched nothing from any hub yet."""
-    with file_server() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
-        monkeypatch.setattr("deepfood.train.weights.TIMEOUT_S", 0.5)
-        monkeypatch.setattr("deepfood.train.weights.BACKOFF_S", 0.0)
-        yield server
+def server() -> Iterator[FileServer]:
+    with file_server() as state:
+        yield state
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tensors: Tensors) -> Iterator[HubServer]:
+    """A hub of our own."""
+    with hub_server() as state:
+        monkeypatch.setenv("HF_ENDPOINT", state.url)
+        state.repositories[NAME] = OnHub({"model.safetensors": save(tensors), "config.json": b"{}"})
+        yield state
 
 
 def kept(folder: Path) -> list[str]:
@@ -68,127 +82,122 @@ FAULTS = {
 }
 
 
-def go_wrong(hub: FileServer, fault: str, body: bytes) -> None:
-    hub.files[SAFE] = body
+def go_wrong(server: FileServer, fault: str, body: bytes) -> None:
+    server.files[PATH] = body
     if fault.isdigit():
-        hub.statuses = [int(fault)] * 3
+        server.statuses = [int(fault)] * 3
     elif fault == "half, and no more":
-        hub.drops = [len(body) // 2, 0, 0]
+        server.drops = [len(body) // 2, 0, 0]
     elif fault == "half, length unsaid":
-        hub.drops, hub.chunked = [len(body) // 2], True
+        server.drops, server.chunked = [len(body) // 2], True
     elif fault == "nothing at all":
-        hub.silent = threading.Event()
+        server.silent = threading.Event()
     elif fault == "an empty file":
-        hub.files[SAFE] = b""
+        server.files[PATH] = b""
     elif fault == "a page that says 200":
-        hub.files[SAFE] = b"<!doctype html><title>Sign in to this network</title>"
+        server.files[PATH] = b"<!doctype html><title>Sign in to this network</title>"
     else:
-        hub.headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
+        server.headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("way", ["hub", "address"])
 def test_a_server_on_a_bad_day(
-    way: str, fault: str, hub: FileServer, tensors: Tensors, tmp_path: Path
+    fault: str, server: FileServer, tensors: Tensors, tmp_path: Path
 ) -> None:
     body = save(tensors)
-    go_wrong(hub, fault, body)
-    wanted = "auto" if way == "hub" else hub.url + SAFE
+    go_wrong(server, fault, body)
     cache = tmp_path / "cache"
     with pytest.raises(DownloadError) as caught:
-        find_weights(BACKBONE, ABOUT, wanted, cache)
+        find_weights(BACKBONE, ABOUT, server.url + PATH, cache)
     assert_one_line(caught.value)
     assert FAULTS[fault] in str(caught.value)
-    assert hub.url + SAFE in str(caught.value)
+    assert server.url + PATH in str(caught.value)
     assert kept(cache) == []
 
-    if hub.silent:
-        hub.silent.set()
-    hub.silent, hub.headers, hub.statuses, hub.files[SAFE] = None, {}, [], body
-    found = find_weights(BACKBONE, ABOUT, wanted, cache)
+    if server.silent:
+        server.silent.set()
+    server.silent, server.headers, server.statuses, server.files[PATH] = None, {}, [], body
+    found = find_weights(BACKBONE, ABOUT, server.url + PATH, cache)
     assert found is not None
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
-    asked = len(hub.requests)
-    assert find_weights(BACKBONE, ABOUT, wanted, cache) is not None
-    assert len(hub.requests) == asked  # the file is kept
+    asked = len(server.requests)
+    assert find_weights(BACKBONE, ABOUT, server.url + PATH, cache) is not None
+    assert len(server.requests) == asked  # the file is kept
 
 
 def test_a_connection_that_breaks_is_gone_on_with(
-    hub: FileServer, tensors: Tensors, tmp_path: Path
+    hub: HubServer, tensors: Tensors, tmp_path: Path
 ) -> None:
-    body = save(tensors)
-    hub.files[SAFE], hub.drops = body, [1000]
+    hub.blobs.drops = [1000]
     found = find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
     assert found is not None
     assert found.tensors.keys() == tensors.keys()
-    assert hub.ranges_asked() == [None, "bytes=1000-"]
+    assert hub.blobs.ranges_asked() == [None, "bytes=1000-"]
 
 
-def test_the_hubs_sha256_comes_with_its_redirect(
-    hub: FileServer, tensors: Tensors, tmp_path: Path
+def test_the_hub_is_asked_once_and_then_not_needed(
+    hub: HubServer, tensors: Tensors, tmp_path: Path
 ) -> None:
-    with file_server() as store:
-        store.files["/blob"] = save(tensors)
-        hub.redirects[SAFE] = f"{store.url}/blob"
-        hub.headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
-        with pytest.raises(DownloadError, match="is not the file it should be: its SHA256"):
-            find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
-        hub.headers = {"X-Linked-ETag": f'"{hashlib.sha256(store.files["/blob"]).hexdigest()}"'}
-        assert find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache") is not None
+    found = find_weights(BACKBONE, ABOUT, "auto", tmp_path / "cache")
+    commit = hub.repositories[NAME].commit
+    assert found is not None
+    assert found.origin == WeightsSource(f"hf:{NAME}@{commit}", "apache-2.0")
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    asked = len(hub.asked(""))
+    hub.repositories.clear()
+    assert find_weights(BACKBONE, ABOUT, "auto", tmp_path / "cache") is not None
+    assert len(hub.asked("")) == asked
 
 
 def test_an_older_network_has_a_torch_file_only(
-    hub: FileServer, tensors: Tensors, tmp_path: Path
+    hub: HubServer, tensors: Tensors, tmp_path: Path
 ) -> None:
     torch.save(tensors, tmp_path / "weights")
-    hub.files[TORCH] = (tmp_path / "weights").read_bytes()
-    found = find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
+    body = (tmp_path / "weights").read_bytes()
+    hub.repositories[NAME] = OnHub({"pytorch_model.bin": body}, {"license": "mit"})
+    found = find_weights(BACKBONE, {"hf_hub_id": NAME}, "hub", tmp_path / "cache")
     assert found is not None
     assert found.tensors.keys() == tensors.keys()
-    assert found.origin == WeightsSource("hub timm/small", "apache-2.0")
-    assert [path for path, _ in hub.requests] == [SAFE, TORCH]
+    assert found.origin.licence == "mit"
 
 
-@pytest.mark.parametrize("token", ["hf_secret", ""])
-def test_the_users_token_goes_to_the_hub_and_no_further(
-    token: str, hub: FileServer, tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_the_hub_does_not_give(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: token or None)
-    with file_server() as store:
-        store.files["/blob"] = save(tensors)
-        hub.redirects[SAFE] = f"{store.url}/blob"
-        assert find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache") is not None
-        ((_, at_hub),) = hub.requests
-        ((_, at_store),) = store.requests
-    sent = {name.lower(): value for name, value in at_hub.items()}
-    assert sent.get("authorization") == (f"Bearer {token}" if token else None)
-    assert "authorization" not in {name.lower() for name in at_store}
+    def refused(about: dict[str, str] = ABOUT) -> str:
+        with pytest.raises(DownloadError) as caught:
+            find_weights(BACKBONE, about, "hub", tmp_path / "cache")
+        assert_one_line(caught.value)
+        return str(caught.value)
 
-
-def test_a_refusal_is_not_asked_about_again(hub: FileServer, tmp_path: Path) -> None:
-    hub.statuses = [403]
-    with pytest.raises(DownloadError, match="answers 403"):
-        find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
-    assert len(hub.requests) == 1
-
-
-def test_no_server_there(hub: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(DownloadError, match="no connection to") as caught:
-        find_weights(BACKBONE, ABOUT, "hub", tmp_path / "cache")
-    assert_one_line(caught.value)
-    with pytest.raises(DownloadError, match="the hub has no weights") as caught:
-        find_weights(BACKBONE, {}, "hub", tmp_path / "cache")
-    assert_one_line(caught.value)
+    assert "the hub has no weights of test_resnet" in refused({})
+    held = hub.repositories[NAME]
+    held.gated = "auto"
+    assert "answers 401" in refused()
+    monkeypatch.setenv("HF_TOKEN", OTHER_TOKEN)
+    assert "accept the terms on" in refused()
+    held.gated, held.files = False, {"model.safetensors": b"<html>"}
+    shutil.rmtree(tmp_path / "cache")
+    assert "brought no weights, and they are not kept" in refused()
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    held.files = {"README.md": b"# No weights"}
+    shutil.rmtree(tmp_path / "cache")
+    assert "has no file 'model.safetensors'" in refused()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    shutil.rmtree(tmp_path / "cache")
+    assert "no connection to" in refused()
 
 
 def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
     dishes: Path, tmp_path: Path
 ) -> None:
-    with file_server() as server:
-        server.statuses = [403]
+    with hub_server() as server:
+        server.repositories["timm/test_resnet.r160_in1k"] = OnHub(
+            {"model.safetensors": b"x"}, gated="auto"
+        )
         environment = {
             "HF_ENDPOINT": server.url,
+            "HF_TOKEN": OTHER_TOKEN,
             "HF_HOME": str(tmp_path / "none"),
             "DEEPFOOD_CACHE": str(tmp_path / "cache"),
         }
@@ -201,17 +210,16 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
             timeout=300,
             env={**os.environ, **environment},
         )
-        assert [path.endswith("model.safetensors") for path, _ in server.requests] == [True]
+        assert len(server.asked("model.safetensors")) == 1
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "deepfood: no pretrained weights of test_resnet: the weights cannot be had: http://127.0.0.1"
+        "deepfood: no pretrained weights of test_resnet: timm/test_resnet.r160_in1k/model.safeten"
     )
-    assert (
-        "answers 403 Forbidden; the server denies access; give a file with --weights" in done.stderr
-    )
+    assert "answers 403 Forbidden; accept the terms on" in done.stderr
+    assert "give a file with --weights" in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    assert kept(tmp_path / "cache") == []
+    assert [name for name in kept(tmp_path / "cache") if not name.endswith(".json")] == []
 
 
 class Runs:

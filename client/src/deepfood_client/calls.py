@@ -40,13 +40,16 @@ PhotoLike = str | os.PathLike[str] | bytes | Picture
 class Question(TypedDict, total=False):
     """The options of a search besides its `photo`, as documented for POST /api/v1/search.
 
-    `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike.
+    `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike,
+    `words` and `not_words`.
     `box` is left, top, width and height as shares.
     """
 
     id: str | Sequence[str]
     not_photo: PhotoLike | Sequence[PhotoLike]
     not_id: str | Sequence[str]
+    words: str | Sequence[str]
+    not_words: str | Sequence[str]
     k: int
     where: str | None
     box: tuple[float, float, float, float] | None
@@ -101,7 +104,7 @@ def search(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) ->
     files += [("not_photo", photo_file(one)) for one in each(question.get("not_photo"))]
     data: dict[str, Any] = {}
     for name, value in question.items():
-        if name in ("id", "not_id"):
+        if name in ("id", "not_id", "words", "not_words"):
             data[name] = each(value)
         elif value is None or name == "not_photo":
             continue
@@ -193,10 +196,12 @@ def _path(folder: str, name: str) -> str:
 
 
 def photos_of(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> list[PhotoLike]:
-    """The photos to search with. Raises QueryError where there are none, and no id either."""
+    """The photos to search with. Raises QueryError where nothing else is wanted either."""
     photos = each(photo)
-    if not photos and not each(question.get("id")):
-        raise QueryError("nothing to search for: give a photo, or the id of one of the gallery")
+    if not photos and not each(question.get("id")) and not each(question.get("words")):
+        raise QueryError(
+            "nothing to search for: give a photo, the id of one of the gallery, or words"
+        )
     return photos
 
 

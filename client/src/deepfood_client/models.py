@@ -100,7 +100,12 @@ class Attribute(_Model):
 
 
 class GalleryFacts(_Model):
-    """What is searched. The Model sees the middle square of a photo, `crop` of its shorter side."""
+    """What is searched. `resize` and `crop` tell what the Model sees of a photo.
+
+    `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
+    `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
+    beyond the photo.
+    """
 
     photos: int
     labels: int
@@ -108,4 +113,5 @@ class GalleryFacts(_Model):
     model: str
     dimension: int
     crop: float
+    resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]

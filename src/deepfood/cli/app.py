@@ -36,7 +36,7 @@ _GROUPS = (START, SEARCH, CHANGE, LEARN, PUBLISH, LOOK_AFTER)
 
 #: Commands that resume after an interruption; others start over.
 _RESUMES = {"build", "add", "demo", "embed", "adapt", "train", "reembed", "compact", "push"}
-_RESUMES |= {"pull", "data get"}
+_RESUMES |= {"pull", "data get", "model get"}
 
 
 class StoppedError(Exception):
@@ -110,6 +110,14 @@ ModelOption = Annotated[Path | None, _model_option("the one that ships")]
 GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
 BuildModelOption = Annotated[
     Path | None, _model_option("the gallery's own; for a new gallery the one that ships")
+]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        parser=_model_place,
+        help="A Model: a folder, or s3://bucket/prefix[@RELEASE].",
+    ),
 ]
 SearchedGalleryArgument = Annotated[
     Place,

@@ -1,5 +1,7 @@
 """`deepfood evaluate`: measure how good a gallery's answers are."""
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,9 @@ from deepfood.cli.app import (
 )
 from deepfood.config import Settings, load_settings
 from deepfood.place import Place
+
+#: How many texts that were missed are named; `--json` has all.
+_SHOWN = 10
 
 
 @app.command(rich_help_panel=LEARN)
@@ -48,6 +53,14 @@ def evaluate(
         int, typer.Option("-k", min=1, max=1000, help="How many nearest photos to judge by.")
     ] = 9,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words",
+            help="Ask with words: QUERIES is a CSV with columns words and label or id. Without it "
+            "each label asks.",
+        ),
+    ] = False,
     submission: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +76,11 @@ def evaluate(
     from deepfood.errors import SettingError
 
     settings = load_settings(model=model, photos_root=photos_root)
+    if words:
+        if report is not None or compare is not None or submission is not None:
+            raise SettingError("--words goes with none of --report, --compare and --submission")
+        _ask_with_words(gallery, queries, settings, k=k, seed=seed, as_json=as_json)
+        return
     if submission is not None:
         if queries is None or report is not None or compare is not None:
             raise SettingError(
@@ -109,3 +127,22 @@ def _submit(
         print(
             f"{len(done.unreadable)} of them cannot be read and got the gallery's commonest labels"
         )
+
+
+def _ask_with_words(
+    gallery: Place, queries: Path | None, settings: Settings, *, k: int, seed: int, as_json: bool
+) -> None:
+    found = deepfood.evaluate_words(gallery, queries, settings, k=k, seed=seed, quiet=as_json)
+    figures = {
+        name: None if math.isnan(one.value) else asdict(one) for name, one in found.figures.items()
+    }
+    if as_json:
+        print_json({"gallery": str(gallery), **asdict(found), "figures": figures})
+        return
+    print(f"{found.queries} texts, {found.nonsense} of which should find nothing")
+    for name, one in found.figures.items():
+        if figures[name]:
+            print(f"{name:14}  {one.value:.3f} ({one.low:.3f} to {one.high:.3f})")
+    if found.missed:
+        shown = ", ".join(found.missed[:_SHOWN])
+        print(f"not among the first {k}: {shown}" + (", ..." if len(found.missed) > _SHOWN else ""))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deepfood.evaluate.thumbs import Thumbs
     from deepfood.gallery import Photo
     from deepfood.gallery.protocol import SearchedGallery
+    from deepfood.photo import Limits, Preprocess
 
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112
@@ -209,9 +210,8 @@ def explain(
         hit = hits[-1].photo.id
     found, data = service.photo(hit)
     match = service.explainer.explain(query, data)
-    name = _called(found)
+    name, preprocess = _called(found), service.embedder.preprocess
     if out:
-        preprocess = service.embedder.preprocess
         write_result(out, draw_pair(query, data, match, (asked, name), preprocess, limits))
     service.close()
     if as_json:
@@ -219,19 +219,33 @@ def explain(
             {
                 "score": match.score,
                 "strongest": match.strongest,
-                "crop": service.embedder.preprocess.crop,
-                "query": {"file": file, "contributions": match.query.tolist()},
+                "crop": preprocess.crop,
+                "query": {
+                    "file": file,
+                    "seen": _seen(query, preprocess, limits),
+                    "contributions": match.query.tolist(),
+                },
                 "hit": {
                     "id": found.id,
                     "file": found.file,
                     "label": found.label,
                     "name": found.name,
+                    "seen": _seen(data, preprocess, limits),
                     "contributions": match.hit.tolist(),
                 },
             }
         )
     elif out:
         print(f"{out}: {asked} and {name}, {scale_in_words(match)}")
+
+
+def _seen(photo: bytes, preprocess: "Preprocess", limits: "Limits") -> dict[str, float]:
+    """What the Model sees of a photo, as the API tells it."""
+    from deepfood.photo import read_header
+
+    about = read_header(photo, limits)
+    shares = preprocess.seen_shares(about.width, about.height)
+    return dict(zip(("x", "y", "width", "height"), shares, strict=True))
 
 
 def _called(photo: "Photo") -> str:

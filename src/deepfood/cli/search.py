@@ -30,6 +30,13 @@ _VERDICTS = {
 }
 
 
+#: What it says of words, which no photos vote on.
+_WORD_VERDICTS = {
+    "match": "found what the words name",
+    "maybe": "perhaps what the words name",
+    "none": "nothing in this gallery is what the words name",
+}
+
 _Photos = Annotated[
     list[Path] | None,
     typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
@@ -52,6 +59,16 @@ _NotIds = Annotated[
     typer.Option(
         "--not-id", metavar="ID", help="Find photos unlike this one of the gallery. Repeatable."
     ),
+]
+_Words = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--words", metavar="TEXT", help='Search with words, such as "mint leaves". Repeatable.'
+    ),
+]
+_NotWords = Annotated[
+    list[str] | None,
+    typer.Option("--not-words", metavar="TEXT", help="Find photos unlike these words. Repeatable."),
 ]
 _K = Annotated[int, typer.Option("-k", help="How many photos to find.")]
 _Where = Annotated[
@@ -89,6 +106,8 @@ def search(
     ids: _Ids = None,
     not_photos: _NotPhotos = None,
     not_ids: _NotIds = None,
+    words: _Words = None,
+    not_words: _NotWords = None,
     k: _K = DEFAULT_K,
     where: _Where = None,
     box: _Box = None,
@@ -98,13 +117,13 @@ def search(
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Find the photos of a gallery that look most like yours."""
+    """Find the photos of a gallery that look most like yours, or like your words."""
     from deepfood.errors import SettingError
 
-    photos, ids = photos or [], ids or []
-    if not photos and not ids:
-        raise SettingError("nothing to search for: give a PHOTO, or --id ID")
-    if box is not None and len(photos) + len(ids) > 1:
+    photos, ids, words = photos or [], ids or [], words or []
+    if not (photos or ids or words):
+        raise SettingError("nothing to search for: give a PHOTO, --id ID or --words TEXT")
+    if box is not None and len(photos) + len(ids) != 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _parse_box(box) if box is not None else None
     opened = deepfood.open_gallery(gallery, _settings(model))
@@ -113,6 +132,8 @@ def search(
         id=ids,
         not_photo=not_photos or [],
         not_id=not_ids or [],
+        words=words,
+        not_words=not_words or [],
         k=k,
         where=where,
         box=region,
@@ -136,6 +157,8 @@ def _settings(model: Path | None) -> Settings:
 def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None:
     if found.verdict and found.label:
         print(f"{_VERDICTS[found.verdict]} {found.label.label}")
+    elif found.verdict:
+        print(_WORD_VERDICTS[found.verdict])
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)

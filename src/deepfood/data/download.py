@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deepfood.data.http_get import FileResponse, Refused, get, shown
+from deepfood.data.http_get import FileResponse, Refused, broken_text, get, shown
 from deepfood.data.part_file import PartFile
 from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
@@ -27,6 +27,9 @@ from deepfood.progress import bar
 
 #: The default size limit of a download: more than any dataset here has.
 MAX_BYTES = 64 * 2**30
+
+#: Git's own hash of contents, beside those that hashlib names.
+_GIT_BLOB = "git blob"
 
 _CHUNK_BYTES = 2**20
 #: An attempt that received this many bytes counts as progress: the count of failures restarts.
@@ -40,6 +43,7 @@ def download(
     what: str,
     sha256: str | None = None,
     md5: str | None = None,
+    git_blob: str | None = None,
     max_bytes: int = MAX_BYTES,
     headers: Mapping[str, str] | None = None,
     hints: Mapping[int, str] | None = None,
@@ -51,17 +55,19 @@ def download(
 ) -> Path:
     """Download `url` to `to` and return `to`; a complete file is left alone.
 
-    `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`
-    and `md5` (hex), or, where neither is given, against the hash that the server states, if any; an
-    existing file with another hash is replaced. `headers` (credentials) go to the host of `url`
-    only, not to redirects. `hints` tell users what to do about an HTTP status. The server may stay
-    silent for `timeout_s` seconds. After `attempts` failures in a row without progress the download
-    is given up; the pauses between them start at `backoff_s` and double. If another process is
-    downloading to the same file, this one waits with `wait`, and fails without.
+    `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`,
+    `md5` and `git_blob` (the SHA-1 by which git names contents), all hex, or, where none is given,
+    against the hash that the server states, if any; an existing file with another hash is replaced.
+    `headers` (credentials) go to the host of `url` only, not to redirects. `hints` tell users what
+    to do about an HTTP status. The server may stay silent for `timeout_s` seconds. After `attempts`
+    failures in a row without progress the download is given up; the pauses between them start at
+    `backoff_s` and double. If another process is downloading to the same file, this one waits with
+    `wait`, and fails without.
 
     Raises DownloadError or DiskFullError; the received bytes are kept for the next call.
     """
-    pinned = {name: value for name, value in (("sha256", sha256), ("md5", md5)) if value}
+    wanted = {"sha256": sha256, "md5": md5, _GIT_BLOB: git_blob}
+    pinned = {name: value for name, value in wanted.items() if value}
     try:
         with raising_disk_full(to), _only_one(to, what, wait):
             if to.is_file() and _difference(to, pinned, what, quiet) is None:
@@ -133,7 +139,7 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
                     ) from None
                 reason, wait_s = str(refused), refused.wait_s
             except httpx.HTTPError as error:
-                reason, wait_s = _error_text(error, job), 0.0
+                reason, wait_s = broken_text(error, job.url, job.timeout_s), 0.0
             failures = 1 if job.part.size - before >= _PROGRESS_BYTES else failures + 1
             if failures >= attempts:
                 kept = f" ({job.part.size:,} bytes of it are kept)" if job.part.size else ""
@@ -189,20 +195,11 @@ def _too_large(job: _Job, count: str) -> DownloadError:
     )
 
 
-def _error_text(error: httpx.HTTPError, job: _Job) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return f"{shown(job.url)} did not answer within {job.timeout_s:g} s"
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, httpx.ConnectError):
-        return f"no connection to {shown(job.url)} ({reason})"
-    return f"the connection to {shown(job.url)} broke ({reason})"
-
-
 def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -> str | None:
     """How a file's contents differ from the expected hashes (hex); None if they do not."""
-    found = {name: hashlib.new(name, usedforsecurity=False) for name in hashes}
+    size = path.stat().st_size
+    found = {name: _hash(name, size) for name in hashes}
     if found:
-        size = path.stat().st_size
         with (
             path.open("rb") as file,
             bar(f"checking {what}", "B", size, quiet=quiet, unit_scale=True) as progress,
@@ -215,6 +212,13 @@ def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -
         if found[name].hexdigest() != wanted.lower():
             return f"its {name.upper()} is {found[name].hexdigest()} and should be {wanted}"
     return None
+
+
+def _hash(name: str, size: int) -> "hashlib._Hash":
+    """A hash of contents of `size` bytes, with what comes before them."""
+    if name == _GIT_BLOB:
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.new(name, usedforsecurity=False)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ class Refused(Exception):  # noqa: N818  (callers turn it into an error that nam
 
     def __init__(self, url: str, response: httpx.Response) -> None:
         self.status = response.status_code
+        #: What Hugging Face's hub calls the reason.
+        self.code: str = response.headers.get("X-Error-Code", "")
         self.may_pass = self.status >= 500 or self.status in (408, 416, 425, 429)
         self.way_out = "check the address" if self.status in (404, 410) else _WAY_OUT
         wait = response.headers.get("Retry-After", "")
@@ -93,6 +95,16 @@ def shown(url: str) -> str:
     except httpx.InvalidURL:
         return repr(url)
     return str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def broken_text(error: httpx.HTTPError, url: str, timeout_s: float) -> str:
+    """One line on a connection that failed or broke."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"{shown(url)} did not answer within {timeout_s:g} s"
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection to {shown(url)} ({said})"
+    return f"the connection to {shown(url)} broke ({said})"
 
 
 def _parsed(url: str) -> httpx.URL:

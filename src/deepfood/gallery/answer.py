@@ -12,6 +12,7 @@ from deepfood.gallery.filter_tree import IsKnown
 from deepfood.gallery.photo import Hit, SameDish
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.vote import VOTERS, vote_share
+from deepfood.gallery.word_calibration import WordCalibration
 
 #: `match`: the dish is in the gallery; `maybe`: perhaps; `none`: the gallery has nothing like it.
 Verdict = Literal["match", "maybe", "none"]
@@ -47,6 +48,32 @@ def nearest_labelled(
     A calibration is fitted on the same ones, so its probabilities hold however few photos have one.
     """
     return gallery.find(query, VOTERS, where=_LABELLED, without=without).hits
+
+
+def judge_words(
+    hits: Sequence[Hit],
+    best: float,
+    calibration: WordCalibration,
+    *,
+    match_probability: float,
+    none_probability: float,
+) -> Answer:
+    """As `judge`, for words alone; `best` is the similarity of the nearest photo of the gallery.
+
+    Where the gallery has nothing that they name, there are no hits: the nearest could be any.
+    """
+    in_gallery = float(calibration.in_gallery([best]))
+    if in_gallery < none_probability:
+        return Answer([], "none", in_gallery)
+    verdict: Verdict = "match" if in_gallery >= match_probability else "maybe"
+    known = []
+    for hit in hits:
+        sure = float(calibration.hit([hit.score]))
+        word: SameDish = "likely" if sure >= match_probability else "perhaps"
+        if sure < none_probability:
+            word = "unlikely"
+        known.append(replace(hit, probability=sure, same_dish=word))
+    return Answer(known, verdict, in_gallery)
 
 
 def judge(

@@ -12,7 +12,7 @@ weighted vote of the nearest labelled photos (vote.py), which is more informativ
   "A Baseline for Detecting Misclassified and Out-of-Distribution Examples" (2017).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -23,6 +23,7 @@ from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
 from deepfood.gallery.vote import VOTERS, Labels, vote_share
+from deepfood.gallery.word_calibration import EmbedWords, WordCalibration, calibrate_words
 from deepfood.index import VectorFile
 from deepfood.progress import bar
 
@@ -70,6 +71,8 @@ class Calibration(BaseModel):
     label_ece: Share
     label_accuracy: Share
     auroc: Share
+    #: The curves of words; None where the Model has no text tower, or there are too few labels.
+    words: WordCalibration | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,13 @@ def calibrate(
     trained_on: frozenset[str],
     held_out: Labelled | None = None,
     *,
+    embed_words: EmbedWords | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> Calibration:
     """Fit the curves with queries from `held_out`, or with the gallery's own photos one by one.
+
+    With `embed_words`, those of words are fitted as well, with the labels.
 
     A query never finds itself or the same picture saved again. Photos in `trained_on` (ids of those
     that the Model was trained on) are no queries: they are more similar than new photos will be.
@@ -130,7 +136,21 @@ def calibrate(
     if len(usable.own) < MIN_QUERIES:
         why.append(f"{len(drawn) - len(usable.own)} find no other photo of their label")
         raise DatasetError(_too_few(len(usable.own), why, held_out))
-    return _fit(usable, rng, "held-out photos" if held_out else "gallery")
+    found = _fit(usable, rng, "held-out photos" if held_out else "gallery")
+    if embed_words is None:
+        return found
+    words = calibrate_words(
+        list(number), lambda: _labelled_chunks(gallery, labels), embed_words, seed=seed
+    )
+    return found.model_copy(update={"words": words})
+
+
+def _labelled_chunks(gallery: Labelled, labels: Labels) -> Iterator[tuple[Vectors, Labels]]:
+    """Vectors of the photos that have a label, float32 [n, dim], and the label of each."""
+    for start in range(0, len(labels), _CHUNK_ROWS):
+        rows = start + np.flatnonzero(labels[start : start + _CHUNK_ROWS] >= 0)
+        if len(rows):
+            yield _unit(gallery.take(rows)), labels[rows]
 
 
 def _unit(vectors: Vectors) -> Vectors:

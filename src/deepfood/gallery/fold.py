@@ -144,11 +144,8 @@ class Fold:
         match record.do:
             case "begin":
                 pass
-            case "declare":
-                for name, one in what["attributes"].items():
-                    self.declare(name, one["type"], one["safety"])
-            case "drop":
-                self.drop(what["attribute"])
+            case "declare" | "drop":
+                self.define(record)
             case "add":
                 for one in what["photos"]:
                     self._add(dict(one))
@@ -168,8 +165,7 @@ class Fold:
                 table = list(
                     journal.read_table(what["table"])
                 )  # read whole before anything is applied
-                for name, one in what["attributes"].items():
-                    self.declare(name, one["type"], one["safety"])
+                self.define(record)
                 for sha256, values in table:
                     self.put(sha256, self[sha256].with_values(values))
                 self.source_table = what.get("source_table", self.source_table)
@@ -179,6 +175,14 @@ class Fold:
                     "deepfood does not know: upgrade deepfood"
                 )
         self.head = record.head
+
+    def define(self, record: Record) -> None:
+        """Apply what a record does to the definitions of attributes."""
+        if record.do == "drop":
+            self.drop(record.what["attribute"])
+        elif record.do in ("declare", "import"):
+            for name, one in record.what["attributes"].items():
+                self.declare(name, one["type"], one["safety"])
 
     def declare(self, name: str, type_: Type, safety: bool) -> None:
         before = self.definitions.get(name)

@@ -19,10 +19,11 @@ from deepfood.photo import Limits, read_pixels
 
 @dataclass(frozen=True)
 class Match:
-    """`query` and `hit`: what each cell of the photo's cropped square adds to `score`.
+    """`query` and `hit`: what each cell of what the Model sees of the photo adds to `score`.
 
-    Both are float32 [h, w], and the sum of either is `score`, the cosine similarity of the two
-    photos, -1 to 1. Cells below zero speak against the match.
+    Both are float32 [h, w] over the region that `Preprocess.seen` tells. The sum of either is
+    `score`, the cosine similarity of the two photos, -1 to 1. Cells below zero speak against the
+    match.
     """
 
     score: float

@@ -4,7 +4,7 @@ The trunk gives the last feature map, the head makes the embedding of its mean. 
 linear, it can as well be applied at each position first: the mean of that is the same embedding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ _LINEAR_WITHIN = 0.01
 class SplitNetwork:
     """Pixels to embeddings of positions, in float32 on OpenVINO. One thread at a time.
 
-    Raises NoHeatMapError for a network that does not end in global average pooling and a linear
-    head, or without OpenVINO.
+    Raises NoHeatMapError for a network that does not end in global pooling, by average or by GeM,
+    and a linear head, or without OpenVINO.
     """
 
     def __init__(self, model: Model, threads: int) -> None:
@@ -59,7 +59,13 @@ class SplitNetwork:
         mean = at.mean(axis=0, dtype=np.float64).astype(np.float32)
         whole = self._apply_head(mean)
         linear = np.stack([self._apply_head(one) for one in at])
-        for parts in (linear, self._with_length_held(at, mean, linear)):
+        ways: tuple[Callable[[], Floats], ...] = (
+            lambda: linear,
+            lambda: self._with_length_held(at, mean, linear),
+            lambda: self._with_channels_apart(at, mean, whole),
+        )
+        for way in ways:
+            parts = way()
             distance = np.linalg.norm(parts.mean(axis=0) - whole)
             if distance <= _LINEAR_WITHIN * np.linalg.norm(whole):
                 return parts.reshape(height, width, -1)
@@ -79,6 +85,24 @@ class SplitNetwork:
         scaled = (outputs - offset) * (lengths / max(length, np.finfo(np.float32).tiny))
         # A position without any feature has no direction, and so no part.
         return (np.where(lengths > 0, scaled, 0) + offset).astype(np.float32)
+
+    def _with_channels_apart(self, at: Floats, mean: Floats, whole: Floats) -> Floats:
+        """Positions of a head that adds up what it makes of each channel, h(x) = sum of h_c(x_c).
+
+        So does GeM pooling (Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No
+        Human Annotation", 2018), whose map holds powers and whose head begins with their root. A
+        channel's part is what is lost without it, and its positions share it as they share its
+        mean.
+        """
+        lost = np.empty((len(mean), len(whole)), np.float32)
+        without = mean.copy()
+        for channel in range(len(mean)):
+            without[channel] = 0
+            lost[channel] = whole - self._apply_head(without)
+            without[channel] = mean[channel]
+        nothing = self._apply_head(np.zeros_like(mean))
+        shares = np.divide(at, mean, out=np.zeros_like(at), where=mean != 0)
+        return (shares @ lost + nothing).astype(np.float32)
 
     def _apply_head(self, features: Floats) -> Floats:
         """The head at one position: float32 [channels] to [dim]."""

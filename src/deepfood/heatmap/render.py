@@ -38,19 +38,21 @@ def draw_heat(
 ) -> Image.Image:
     """The whole upright photo, RGB, longest side `longest` pixels at most, under its heat.
 
-    `heat`, float32 [h, w], covers the centred square that the Model looks at; around it the photo
-    fades. `strongest` is the contribution that gets the full colour. Raises PhotoError.
+    `heat`, float32 [h, w], covers what the Model sees; around it the photo fades, and what lies
+    beyond a photo that is padded is cut off. `strongest` is the contribution that gets the full
+    colour. Raises PhotoError.
     """
     image = Image.open(io.BytesIO(thumbnail(photo, longest, limits)))
     grey = np.asarray(image.convert("L"), np.float32)[..., None].repeat(3, axis=2)
     height, width = grey.shape[:2]
-    side = max(1, round(min(width, height) * preprocess.crop))
-    left, top = (width - side) // 2, (height - side) // 2
-    smooth = Image.fromarray(heat / strongest).resize((side, side), Image.Resampling.BICUBIC)
+    left, top, right, bottom = (round(at) for at in preprocess.seen(width, height))
+    size = max(1, right - left), max(1, bottom - top)
+    smooth = Image.fromarray(heat / strongest).resize(size, Image.Resampling.BICUBIC)
     grey = _DARKEST + grey * ((_LIGHTEST - _DARKEST) / 255)
     out = 255 - (255 - grey) * _UNSEEN_SHARE
-    square = np.s_[top : top + side, left : left + side]
-    out[square] = _lay_over(grey[square], np.asarray(smooth))
+    inside = np.s_[max(top, 0) : top + size[1], max(left, 0) : left + size[0]]
+    over = np.asarray(smooth)[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    out[inside] = _lay_over(grey[inside], over)
     return Image.fromarray(np.rint(out).astype(np.uint8))
 
 

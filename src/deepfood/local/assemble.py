@@ -22,6 +22,7 @@ from deepfood.local.manifest import GalleryManifest, generation_folder, index_pa
 from deepfood.local.store import Store
 from deepfood.model import Model
 from deepfood.progress import bar
+from deepfood.words import word_embedder
 
 _CHUNK = 4096
 
@@ -100,7 +101,9 @@ def calibrate_store(
         [photo.id if photo else "" for photo in at],
     )
     try:
-        return calibrate(labelled, model.trained_on, quiet=quiet), None
+        return calibrate(
+            labelled, model.trained_on, embed_words=word_embedder(model), quiet=quiet
+        ), None
     except DatasetError as error:
         return None, str(error)
 

@@ -4,15 +4,21 @@ vectors  float32 [n, dim]  unit vectors
 ids      <U20 [n]          by content: equal files have equal ids
 files    <U.. [n]          below the folder of photos, with /
 labels   <U.. [n]          "" where a photo has none
+
+Of words: `vectors`, and `texts`, <U.. [n].
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deepfood.artifacts import replacing
 from deepfood.data.photo_file import ID_DIGITS, photo_id
+from deepfood.embed import Vectors
 from deepfood.errors import SettingError, raising_disk_full
 from deepfood.local.embedding_cache import Embedded
 
@@ -34,13 +40,22 @@ def check_vectors_file(out: Path) -> None:
 
 def write_vectors(found: Embedded, out: Path) -> None:
     """Write `out` atomically. Raises DiskFullError, and then keeps an earlier file."""
+    _write(
+        out,
+        vectors=found.vectors,
+        ids=np.array([photo_id(sha256) for sha256 in found.sha256], f"U{ID_DIGITS}"),
+        files=np.array([photo.file for photo in found.files], np.str_),
+        labels=np.array([photo.label or "" for photo in found.files], np.str_),
+    )
+
+
+def write_text_vectors(texts: Sequence[str], vectors: Vectors, out: Path) -> None:
+    """Write texts and their vectors, float32 [n, dim], as `write_vectors` writes photos'."""
+    _write(out, vectors=vectors, texts=np.array(texts, np.str_))
+
+
+def _write(out: Path, **arrays: npt.NDArray[Any]) -> None:
     with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as file:
-        np.savez(
-            file,
-            vectors=found.vectors,
-            ids=np.array([photo_id(sha256) for sha256 in found.sha256], f"U{ID_DIGITS}"),
-            files=np.array([photo.file for photo in found.files], np.str_),
-            labels=np.array([photo.label or "" for photo in found.files], np.str_),
-        )
+        np.savez(file, allow_pickle=False, **arrays)

@@ -7,6 +7,7 @@ from deepfood.local.gallery import Gallery
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import GalleryManifest
 from deepfood.model import Model
+from deepfood.words import word_embedder
 
 
 def recalibrate(
@@ -23,7 +24,9 @@ def recalibrate(
         own = Labelled(
             vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]
         )
-        calibration = calibrate(own, model.trained_on, held_out, quiet=quiet)
+        calibration = calibrate(
+            own, model.trained_on, held_out, embed_words=word_embedder(model), quiet=quiet
+        )
         changed = {"calibration": calibration, "uncalibrated": None}
         gallery.manifest.model_copy(update=changed).write(folder)
     return calibration

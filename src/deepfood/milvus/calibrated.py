@@ -1,5 +1,6 @@
 """How sure the answers of a gallery on Milvus are, from its own photos."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,13 @@ from deepfood.config import Settings
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
+from deepfood.words import word_embedder
 
 #: Calibrated with no more photos than these; of larger galleries with a fair draw.
 _MOST = 200_000
@@ -40,10 +45,24 @@ def recalibrate_on_milvus(
     *,
     quiet: bool = False,
 ) -> Calibration:
-    """As the local gallery's `recalibrate`. Raises what that does, and EngineError."""
+    """As the local gallery's `recalibrate`.
+
+    Raises what that does, ArtifactBusyError where a next generation is being made, and EngineError.
+    """
     with MilvusGallery.open(address, settings, model) as gallery:
-        found = calibrate(labelled_photos(gallery), model.trained_on, asked, quiet=quiet)
-    with MilvusWriter.open(address, settings, model) as writer:
+        found = calibrate(
+            labelled_photos(gallery),
+            model.trained_on,
+            asked,
+            embed_words=word_embedder(model),
+            quiet=quiet,
+        )
+    with (
+        closing(Connection.strong(address, settings)) as connection,
+        HeldLease.take(GalleryMetadata(connection)) as lease,
+    ):
+        lease.build_in_place()
+        writer = MilvusWriter(connection, settings, model)
         writer.in_stable_generation(
             lambda: writer.commit({"calibration": found, "uncalibrated": None})
         )
@@ -55,7 +74,7 @@ def calibrated(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str
     photos = labelled_photos(gallery)
     labels = len({label for label in photos.labels if label})
     try:
-        found = calibrate(photos, model.trained_on, quiet=quiet)
+        found = calibrate(photos, model.trained_on, embed_words=word_embedder(model), quiet=quiet)
     except DatasetError as error:
         return {"labels": labels, "calibration": None, "uncalibrated": str(error)}
     return {"labels": labels, "calibration": found, "uncalibrated": None}

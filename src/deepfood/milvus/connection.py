@@ -141,8 +141,12 @@ class Connection:
         if not self.ask("has_collection", collection_name=collection):
             self.ask("create_collection", collection_name=collection, schema=schema, num_shards=1)
         if not self.ask("list_indexes", collection_name=collection):
-            self.ask("create_index", collection_name=collection, index_params=index)
+            self.create_index(collection, index)
         self.load(collection)
+
+    def create_index(self, collection: str, index: IndexParams) -> None:
+        """Of a collection without rows, so that there is nothing to wait for."""
+        self.ask("create_index", collection_name=collection, index_params=index, sync=False)
 
     def load(self, collection: str) -> None:
         """Have the query nodes hold a collection; returns at once where they do.

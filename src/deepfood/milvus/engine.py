@@ -9,7 +9,7 @@ from typing import Any
 from deepfood.config import Settings
 from deepfood.data.photos import PhotoSource
 from deepfood.embed import Embedder, open_embedder
-from deepfood.errors import ArtifactMissingError, SettingError
+from deepfood.errors import ArtifactError, ArtifactMissingError, SettingError
 from deepfood.gallery.add import AddReport, add_batches
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
@@ -22,12 +22,14 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.calibrated import recalibrate_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.renew import forget_on_milvus, reembed_on_milvus, rollback_on_milvus
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.verify import problems_on_milvus
+from deepfood.milvus.way_back import repair_way_back
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
@@ -148,25 +150,31 @@ class MilvusEngine:
 
     def describe(self) -> dict[str, Any]:
         with self.open_to_read() as gallery:
+            inner = {"revision", "before_images"}
             about = gallery.manifest.model_dump(
-                mode="json", exclude={"index", "model_name", "revision"}
+                mode="json", exclude={"index", "model_name", *inner}
             )
-            before = gallery.before()
+            try:
+                before = gallery.before()
+            except ArtifactError:
+                before = None
             return {
                 **about,
-                "before": before and before.model_dump(mode="json", exclude={"revision"}),
+                "before": before and before.model_dump(mode="json", exclude=inner),
                 "model": gallery.manifest.model_name,
                 "photos": gallery.count,
                 "index": gallery.manifest.index.kind,
                 "left_out": [asdict(one) for one in gallery.left_out()],
+                "gone": GonePhotos(gallery).files() if before else [],
             }
 
     def problems(self, *, quiet: bool = False) -> Iterator[str]:
         return problems_on_milvus(self._address, self._settings, quiet=quiet)
 
     def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
-        """Bring a gallery of an earlier format to that of today."""
+        """Bring an earlier format to that of today; remove a way back that is damaged."""
         done = upgrade_on_milvus(self._address, self._settings, quiet=quiet)
+        done += repair_way_back(self._address, self._settings)
         if not done:
             raise SettingError(
                 f"{self._address}: a gallery on Milvus is mended by building it again"

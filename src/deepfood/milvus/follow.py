@@ -18,7 +18,7 @@ from deepfood.milvus.absent import Absent
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.facts import Facts, columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.journal import MilvusJournal, Reading
+from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.rows import BATCH, Row
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
@@ -45,16 +45,16 @@ class Follower:
         writer: LivingRows,
         journal: MilvusJournal,
         vectors: Vectors,
-        reading: Reading | None = None,
     ) -> None:
-        """`gallery` and `writer` are the generation's; it has what `reading` says already."""
+        """`gallery` and `writer` are the generation's."""
         self.gallery = gallery
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
         self._writer = writer
         self.journal = journal
         self._vectors = vectors
-        self.reading = reading or journal.read()
+        self._read_ns = time.time_ns()
+        self.reading = journal.read()
 
     @property
     def fold(self) -> Fold:
@@ -76,6 +76,7 @@ class Follower:
 
     def catch_up(self) -> int:
         """Follow what is new in the journal; how many photos that was said of."""
+        self._read_ns = time.time_ns()
         self.reading = self.journal.read(self.reading)
         self._writer.in_stable_generation(self._declare)
         news = sorted(self.reading.news)
@@ -176,8 +177,7 @@ class Follower:
 
     def _declare(self) -> None:
         # Before any value: one of safety never passes a filter as if it were another.
-        if (columns := columns_of(self.fold)) != self._writer.manifest.columns:
-            self._writer.commit({"columns": columns})
+        self._writer.bring_columns(self._read_ns, columns_of(self.fold))
 
     def _follow(self, rows: Iterable[Row]) -> None:
         changed: dict[str, Facts] = {}

@@ -273,11 +273,16 @@ class MilvusGallery:
         return BeforeImages(self._connection, self._metadata, self.collection, revision)
 
     def before(self) -> MilvusManifest | None:
-        """The manifest that a rollback returns to, or None where there is none."""
+        """The manifest that a rollback returns to, or None where there is none.
+
+        Raises an ArtifactError where it is missing or cannot be read.
+        """
         now = self.manifest
-        state = self.before_images(now.revision).state()
+        images = self.before_images(now.revision)
+        state = images.state()
         if state is not None:
             return state.manifest
+        images.check(now.before_images)
         return (
             self._metadata.manifest(collection_of(self.address.name, now.before))
             if now.before

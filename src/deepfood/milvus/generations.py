@@ -51,7 +51,7 @@ def generation_for(
         consistency_level=settings.milvus_consistency,
         num_shards=settings.milvus_shards,
     )
-    connection.ask("create_index", collection_name=collection, index_params=index_of(settings))
+    connection.create_index(collection, index_of(settings))
     connection.load(collection)
     keep_model(metadata, model)
     metadata.write_manifest(collection, manifest)
@@ -128,7 +128,7 @@ def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collect
             connection.ask("drop_collection", collection_name=collection)
             drop_images(connection, metadata, collection)
             changed_in(metadata, collection).forget()
-            for key in ("left_out", "manifest"):
+            for key in ("left_out", "gone", "manifest"):
                 metadata.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:
         forget_model(metadata, fingerprint)

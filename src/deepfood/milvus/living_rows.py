@@ -16,12 +16,13 @@ from deepfood.gallery.fold import Fold, touched
 from deepfood.gallery.record import Kind, Record, user
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.changed_ids import changed_in
+from deepfood.milvus.columns import TOGETHER_NS, bring_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import facts_in, said_in_row
 from deepfood.milvus.generations import living
 from deepfood.milvus.journal import MilvusJournal, Position
 from deepfood.milvus.lease import Lease
-from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
+from deepfood.milvus.metadata import Column, GalleryMetadata, MilvusManifest
 from deepfood.milvus.rows import BATCH, WrittenRows
 from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.milvus.stored_photos import StoredPhotos
@@ -32,8 +33,6 @@ T = TypeVar("T")
 _ASKED_EACH_S = 0.1
 #: Given the ids of rows, and the rows that they are of.
 BeforeChange = Callable[[Sequence[str], WrittenRows], None]
-#: How far apart records may be whose rows are written at the same time, clocks included.
-_TOGETHER_NS = 30 * 10**9
 
 
 class LivingRows:
@@ -141,10 +140,10 @@ class LivingRows:
         if ids := set(self._changed):
             with ThreadPoolExecutor(1) as pool:  # two reads that wait for the same
                 seen = pool.submit(self._rows.named, self._changed[-BATCH:], ["id"])
-                recent = self.journal.recent(begun - _TOGETHER_NS)
+                recent = self.journal.recent(begun - TOGETHER_NS)
                 seen.result()
             while self._merge_concurrent(ids, recent):
-                recent = self.journal.recent(begun - _TOGETHER_NS)
+                recent = self.journal.recent(begun - TOGETHER_NS)
         return done
 
     def _merge_concurrent(self, ids: Collection[str], recent: Mapping[Position, Record]) -> bool:
@@ -187,8 +186,19 @@ class LivingRows:
             self.journal.append(do, what)
             self._recorded.append((do, what))
 
+    def bring_columns(self, since_ns: int, wanted: Mapping[str, Column] | None = None) -> None:
+        """Declare what the journal has declared since a time, and `wanted`: see `columns.py`."""
+        columns = bring_columns(
+            self._metadata, self.journal, self.manifest.columns, since_ns, wanted
+        )
+        self.manifest = self.manifest.model_copy(update={"columns": columns})
+
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
-        """Say something else in the manifest; the manifest as it is then."""
+        """Say something else in the manifest; the manifest as it is then.
+
+        For the holder of the lease, and in a generation that does not live yet: a manifest is read
+        before it is written, and another's writing in between would be lost.
+        """
         self.manifest = self.manifest.model_copy(update=dict(changed))
         self._metadata.write_manifest(self._rows.collection, self.manifest)
         return self.manifest

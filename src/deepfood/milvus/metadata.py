@@ -9,10 +9,10 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from deepfood.config import Settings
 from deepfood.errors import (
@@ -34,6 +34,8 @@ _PART = 60_000
 _PARTS_AT_ONCE = 100
 _ROWS_AT_ONCE = 10_000
 _WHOLE = ("version", "parts")
+#: The key of the declared attributes.
+_COLUMNS = "columns"
 
 
 #: id, key, version, part, parts and text of a row.
@@ -67,6 +69,7 @@ class MilvusManifest(BaseModel):
     model_name: str
     model_fingerprint: str
     index: IndexSpec
+    #: The declared attributes, which are those of all generations.
     columns: dict[str, Column] = {}
     labels: Annotated[int, Field(ge=0)] = 0
     calibration: Calibration | None = None
@@ -77,6 +80,8 @@ class MilvusManifest(BaseModel):
     before: int | None = None
     #: How often a build or a rollback has changed this generation in its place.
     revision: Annotated[int, Field(ge=0)] = 0
+    #: The checksum of the before-images that lead back from this revision, where there are some.
+    before_images: str | None = None
 
     def check_model(self, model: Model, place: object) -> None:
         """Raise ModelMismatchError unless the gallery was made with this Model."""
@@ -127,16 +132,21 @@ class GalleryMetadata:
 
     def read(self, key: str, consistency: str = "Strong") -> str | None:
         """The newest text that is whole, or None."""
-        rows = self.rows(f'key == "{key}"', ["version", "part", "parts", "text"], consistency)
-        versions: dict[int, dict[int, str]] = {}
-        parts = {row["version"]: row["parts"] for row in rows}
+        return self._texts([key], consistency).get(key)
+
+    def _texts(self, keys: Sequence[str], consistency: str) -> dict[str, str]:
+        """By key, the newest text that is whole, of those that have one."""
+        names = ", ".join(f'"{key}"' for key in keys)
+        rows = self.rows(f"key in [{names}]", ["key", *_WHOLE, "part", "text"], consistency)
+        versions: dict[tuple[str, int], dict[int, str]] = {}
+        parts = {(row["key"], row["version"]): row["parts"] for row in rows}
         for row in rows:
-            versions.setdefault(row["version"], {})[row["part"]] = row["text"]
-        for version in sorted(versions, reverse=True):
-            texts = versions[version]
-            if len(texts) == parts[version]:
-                return "".join(texts[part] for part in sorted(texts))
-        return None
+            versions.setdefault((row["key"], row["version"]), {})[row["part"]] = row["text"]
+        return {
+            one[0]: "".join(texts[part] for part in sorted(texts))
+            for one, texts in sorted(versions.items())
+            if len(texts) == parts[one]
+        }
 
     def read_long(self, key: str) -> bytes | None:
         """What `write_long` wrote, or None. Raises ArtifactCorruptError where it is damaged."""
@@ -159,8 +169,12 @@ class GalleryMetadata:
         self.write(key, base64.b85encode(zlib.compress(data, 6)).decode())
 
     def write(self, key: str, text: str) -> None:
-        """`text` is ASCII. Once it is written, those before are removed."""
-        version = time.time_ns()
+        """`text` is ASCII. Once it is written, those before are removed.
+
+        It is the newest, also where another machine, whose clock is ahead, wrote the one before.
+        """
+        there = self.rows(f'key == "{key}" and part == 0', ["version"], "Strong")
+        version = max([time.time_ns(), *(int(row["version"]) + 1 for row in there)])
         self.put_text(f"{key}/{version}", key, version, text)
         self._connection.ask(
             "delete",
@@ -220,15 +234,18 @@ class GalleryMetadata:
         Raises an ArtifactError, ArtifactFormatError for a format before `oldest`.
         """
         key = f"{collection}/manifest"
-        text = self.read(key, consistency)
-        if text is None and consistency != "Strong":  # one written just now may not be seen by all
-            text = self.read(key)
-        if text is None:
+        texts = self._texts([key, _COLUMNS], consistency)
+        if key not in texts and consistency != "Strong":  # written just now, not yet seen by all
+            texts = self._texts([key, _COLUMNS], "Strong")
+        if key not in texts:
             raise ArtifactMissingError(
                 f"{self._connection.address} has no manifest of {collection}: build it again"
             )
         try:
-            manifest = MilvusManifest.model_validate_json(text)
+            manifest = MilvusManifest.model_validate_json(texts[key])
+            if _COLUMNS in texts:
+                columns = _columns_in(texts[_COLUMNS])
+                manifest = manifest.model_copy(update={"columns": columns})
         except ValidationError as error:
             raise ArtifactCorruptError(
                 f"the manifest of {collection} at {self._connection.address} is damaged or of "
@@ -243,7 +260,23 @@ class GalleryMetadata:
         return manifest
 
     def write_manifest(self, collection: str, manifest: MilvusManifest) -> None:
-        """Searches see it when this returns."""
+        """For the holder of the lease, or of a generation that does not live yet.
+
+        Searches see it when this returns. Its columns count only until `write_columns`.
+        """
         key = f"{collection}/manifest"
         self.write(key, json.dumps(manifest.model_dump(mode="json")))
         self.read(key)  # waits, as it must see the newest
+
+    def columns(self) -> dict[str, Column] | None:
+        """The attributes that are declared, in all generations; None where none ever were."""
+        text = self.read(_COLUMNS)
+        return None if text is None else _columns_in(text)
+
+    def write_columns(self, columns: Mapping[str, Column]) -> None:
+        """A text of their own, since writers declare while builds write the manifest."""
+        self.write(_COLUMNS, json.dumps({name: one.model_dump() for name, one in columns.items()}))
+
+
+def _columns_in(text: str) -> dict[str, Column]:
+    return TypeAdapter(dict[str, Column]).validate_json(text)

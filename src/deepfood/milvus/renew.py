@@ -25,6 +25,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.calibrated import calibrated
 from deepfood.milvus.changed_ids import changed_in
+from deepfood.milvus.columns import bring_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import columns_of
 from deepfood.milvus.follow import Follower
@@ -36,6 +37,7 @@ from deepfood.milvus.generations import (
     generation_for,
     go_live,
 )
+from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
@@ -153,6 +155,8 @@ def _undo_build(
     last = gallery.before_images(gallery.manifest.revision)
     state = last.state()
     assert state is not None
+    for images, checksum in ((last, gallery.manifest.before_images), (revision.images, None)):
+        images.check(checksum)
     last.load(state.manifest.dimension, settings)
     revision.begin()
     # What a killed build has changed since, and then what the last one changed.
@@ -170,8 +174,11 @@ def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
     """Drop the generation before, and its Model. Raises ArtifactMissingError."""
     with renewal(address, settings) as (lease, living):
         before = _before(living)
-        if before.generation == living.manifest.generation:
-            living.before_images(living.manifest.revision).drop()
+        now = living.manifest
+        if before.generation == now.generation:
+            forgotten = now.model_copy(update={"before_images": None})
+            living.metadata.write_manifest(living.collection, forgotten)
+            living.before_images(now.revision).drop()
             return
         with lease.swapping():
             now = living.follow().model_copy(update={"before": None})
@@ -224,18 +231,24 @@ def take_over(
     for _ in range(PASSES):
         if work.catch_up() <= _FEW:
             break
+    there = {row["id"] for row in new.rows.every(["id"])}
+    gone = [row for row in living.rows.every(["id", "sha256", "file"]) if row["id"] not in there]
     with lease.swapping():
+        begun = time.time_ns()
         work.catch_up()
         lost = work.lost_now()
         refuse_lost(living.place, lost, drop_unreadable=drop_unreadable)
         own, now = new.manifest, living.follow()
         ours = ("generation", "dimension", "model_name", "model_fingerprint", "index", "revision")
         changed = {name: getattr(own, name) for name in ours}
-        changed |= {"columns": columns_of(work.fold), "whole": True, "before": now.generation}
+        changed |= {"whole": True, "before": now.generation, "before_images": None}
         manifest = now.model_copy(update={**changed, **said})
         skipped = still_left_out(work, living) if left_out is None else list(left_out)
         skipped += [unreadable(one) for one, _ in lost if one.added or left_out is None]
         new.note_left_out(skipped)
+        gone += [{"sha256": one.sha256, "file": one.file} for one, _ in lost]
+        GonePhotos(new).note(manifest.revision, gone)
+        bring_columns(living.metadata, living.journal, now.columns, begun, columns_of(work.fold))
         new.metadata.write_manifest(new.collection, manifest)
         new.rows.count()  # waits, as it must see the newest: searches that come then see all
         drop_images(living.connection, living.metadata, new.collection)  # left by a kill

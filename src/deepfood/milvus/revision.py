@@ -12,6 +12,7 @@ from deepfood.config import Settings
 from deepfood.milvus.before_images import State, drop_images
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import drop_others, generations_of
+from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.rows import WrittenRows
@@ -62,7 +63,13 @@ class Revision:
         """End the revision; the way back is now to before it."""
         self.begin()
         gallery, last = self.gallery, self.gallery.follow().before
-        update = {**changed, "revision": self.images.revision, "before": None}
+        update = {
+            **changed,
+            "revision": self.images.revision,
+            "before": None,
+            "before_images": self.images.checksum(),
+        }
+        GonePhotos(gallery).note(self.images.revision, self.images.kept_photos())
         manifest = self.writer.in_stable_generation(lambda: self.writer.commit(update))
         self.images.release()
         gallery.follow()

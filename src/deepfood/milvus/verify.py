@@ -17,6 +17,7 @@ from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
 from deepfood.milvus.stored_photos import StoredPhotos
+from deepfood.milvus.way_back import faults_of_way_back
 from deepfood.progress import bar
 
 #: How far a unit vector's length may be off.
@@ -65,6 +66,7 @@ def problems_on_milvus(
             yield f"photo {photo_id(sha256)} was added, and no row has it: build it again"
         for sha256 in sorted(kept - lacking):
             yield f"{photos.store} holds {sha256}, which no row has"
+        yield from faults_of_way_back(gallery, settings)
 
 
 def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, list[str]]:

@@ -214,8 +214,9 @@ class MilvusWriter(LivingRows):
             if news:
                 what = {name: one.model_dump() for name, one in news.items()}
                 self.record("declare", {"attributes": what})
-                self._commit_columns(news)
+                self.bring_columns(begun)
 
+        begun = time.time_ns()
         self.in_stable_generation(change)
         return new
 
@@ -224,21 +225,24 @@ class MilvusWriter(LivingRows):
 
         Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
         """
-        name, gone = attribute_name(name), False
+        name, gone, begun = attribute_name(name), False, time.time_ns()
 
         def change() -> None:
             nonlocal gone
             before = self.manifest.columns
             if name in before:
                 check_unused(name, self._known_count(name))
-                self.commit({"columns": {one: before[one] for one in before if one != name}})
+                without = {one: before[one] for one in before if one != name}
+                self._metadata.write_columns(without)
                 gone = True
                 try:  # another writer may have given a value just before
                     check_unused(name, self._known_count(name))
                 except DatasetError:
-                    self.commit({"columns": before})
+                    self.record("declare", {"attributes": {name: before[name].model_dump()}})
+                    self.bring_columns(begun)
                     raise
                 self.record("drop", {"attribute": name})
+                self.bring_columns(begun)
             elif not gone:  # else it is done again, and was there at first
                 raise no_attribute(before, name)
 
@@ -261,8 +265,9 @@ class MilvusWriter(LivingRows):
             what = {"table": table, "count": len(values), "attributes": definitions}
             self.record("import", what)
             # Before any value: one of safety never passes a filter as if it were another.
-            self._commit_columns(after)
+            self.bring_columns(begun)
 
+        begun = time.time_ns()
         self.in_stable_generation(record)
         by_id = {photo_id(sha256): said for sha256, said in values.items()}
         every = list(by_id)
@@ -273,11 +278,6 @@ class MilvusWriter(LivingRows):
 
         for start in range(0, len(every), BATCH):
             self.and_wait_until_visible(partial(write, every[start : start + BATCH]))
-
-    def _commit_columns(self, columns: Mapping[str, Column]) -> None:
-        after = {**self.manifest.columns, **columns}
-        if after != self.manifest.columns:
-            self.commit({"columns": after})
 
     def _known_count(self, name: str) -> int:
         """Of how many photos an attribute is known, of those that are not here now too."""

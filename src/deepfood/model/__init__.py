@@ -1,5 +1,5 @@
 """The Model artifact: opening one, the one that ships, and making new ones from a network."""
 
-from deepfood.model.artifact import Model, ModelManifest, open_model
+from deepfood.model.artifact import Model, ModelManifest, TextTower, open_model
 
-__all__ = ["Model", "ModelManifest", "open_model"]
+__all__ = ["Model", "ModelManifest", "TextTower", "open_model"]

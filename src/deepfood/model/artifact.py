@@ -1,23 +1,35 @@
-"""A Model: a folder with `model.onnx` and a manifest: how to feed it, what comes out."""
+"""A Model: a folder with `model.onnx` and a manifest: how to feed it, what comes out.
+
+It may have a text tower as well: `text.onnx` and `tokenizer.json`, which turn words into vectors of
+the photos' space.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from deepfood.artifacts import FileRecord, Manifest, write_atomically
+from deepfood.artifacts import FileRecord, Manifest, replacing, sha256_of_file, write_atomically
 from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.photo import Preprocess
 
 ONNX = "model.onnx"
+TEXT_ONNX = "text.onnx"
+TOKENIZER = "tokenizer.json"
+#: Texts and photos with the vectors that they had where the Model was made.
+GOLDEN = "golden.json"
 CARD = "README.md"
 #: Ids of the photos that the Model was trained on, a line each; they flatter it when measured.
 TRAINED_ON = "trained_on.txt"
+#: Begin the names of files with weights that lie beside a graph; the rest is from their SHA-256.
+WEIGHTS, TEXT_WEIGHTS = "weights-", "text-weights-"
+_NAMES = (ONNX, TEXT_ONNX, TOKENIZER, GOLDEN, CARD, TRAINED_ON)
 #: Begins the names that files have while they replace those of an earlier Model.
 _NEXT = "next-"
 
@@ -25,8 +37,34 @@ _NEXT = "next-"
 DEFAULT_MODEL = Path(__file__).parent / "default"
 
 
+class TextTower(BaseModel):
+    """How words go into `text.onnx`: what `tokenizer.json` alone does not tell.
+
+    Its inputs are `ids`, [1, context], and with `attention_mask` also `mask` of the same shape and
+    type; its output `embedding` is float [1, dimension], in the space of the photos' vectors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: How many tokens a text has, begin and end tokens counted; it is cut or padded to that.
+    context: Annotated[int, Field(ge=2, le=8192)]
+    pad_id: Annotated[int, Field(ge=0)]
+    pad_side: Literal["left", "right"] = "right"
+    #: The token that a text ends with, also one that was cut; None where it ends with none.
+    end_id: Annotated[int, Field(ge=0)] | None = None
+    #: The largest number of a token, plus one: what the embedding table of the network has.
+    vocabulary: Annotated[int, Field(ge=1)]
+    id_type: Literal["int32", "int64"] = "int64"
+    attention_mask: bool = False
+    lowercase: bool = False
+    #: Punctuation is dropped and runs of white space become one space, as big_vision does it.
+    canonicalise: bool = False
+    #: How many languages it was trained on, in words ("English", "more than 100"); "" if unknown.
+    languages: str = ""
+
+
 class ModelManifest(Manifest):
-    """`input` float32 [1, 3, size, size], normalised RGB; `output` float [1, dimension]."""
+    """`model.onnx`: float32 [1, 3, size, size], normalised RGB, to float [1, dimension]."""
 
     kind_wanted: ClassVar[str] = "model"
     kind: Literal["model"] = "model"
@@ -35,10 +73,14 @@ class ModelManifest(Manifest):
     backbone: str
     dimension: Annotated[int, Field(ge=1, le=65_536)]
     preprocess: Preprocess
+    #: How words go into `text.onnx`; None where the Model has no text tower.
+    text_tower: TextTower | None = None
     labels: tuple[str, ...] = ()
     #: How it was trained, and what was measured on held-out photos; empty for one that was not.
     training: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     source: str
+    #: Of a Model that was made of somebody else's files: a hash of each, by its name there.
+    imported: Annotated[dict[str, str], Field(default_factory=dict)]
     licence: str
 
     def file(self, name: str) -> str:
@@ -46,13 +88,26 @@ class ModelManifest(Manifest):
         return _NEXT + name if _NEXT + name in self.files else name
 
     @property
+    def text_files(self) -> frozenset[str]:
+        """The files of the text tower: empty without one."""
+        own = {self.file(TEXT_ONNX), self.file(TOKENIZER)}
+        return frozenset(f for f in self.files if f in own or f.startswith(TEXT_WEIGHTS))
+
+    @property
     def fingerprint(self) -> str:
-        """64 hex digits that change whenever vectors of this Model would."""
-        parts = {
+        """64 hex digits that change whenever vectors that it gives photos would.
+
+        The text tower has no part in it: galleries hold vectors of photos only.
+        """
+        parts: dict[str, Any] = {
             "onnx": self.files[self.file(ONNX)].sha256,
-            "preprocess": self.preprocess.model_dump(mode="json"),
+            # What Models of before had no choice of is left out where it is as it was.
+            "preprocess": self.preprocess.model_dump(mode="json", exclude_defaults=True),
             "dimension": self.dimension,
         }
+        weights = sorted(name for name in self.files if name.startswith(WEIGHTS))
+        if weights:
+            parts["weights"] = [self.files[name].sha256 for name in weights]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,6 +119,32 @@ class Model:
     @property
     def onnx(self) -> Path:
         return self.folder / self.manifest.file(ONNX)
+
+    @property
+    def text_onnx(self) -> Path:
+        return self.folder / self.manifest.file(TEXT_ONNX)
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / self.manifest.file(TOKENIZER)
+
+    @property
+    def has_golden(self) -> bool:
+        """Whether it keeps what it gave where it was made."""
+        return self.manifest.file(GOLDEN) in self.manifest.files
+
+    @property
+    def weights(self) -> dict[str, Path]:
+        """The files of weights that lie beside `model.onnx`, by name; most Models have none."""
+        return self._parts(name for name in self.manifest.files if name.startswith(WEIGHTS))
+
+    @property
+    def text_parts(self) -> dict[str, Path]:
+        """The files of the text tower, by the names that `write_model` takes; empty without one."""
+        return self._parts(self.manifest.text_files)
+
+    def _parts(self, files: Iterable[str]) -> dict[str, Path]:
+        return {name.removeprefix(_NEXT): self.folder / name for name in sorted(files)}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,11 +162,14 @@ class Model:
 def open_model(folder: Path | None = None) -> Model:
     """Open a Model and check every byte of it; None is the one that ships with deepfood.
 
+    Of a text tower only the sizes are looked at: it is checked when words are first embedded.
     Raises ArtifactMissingError, ArtifactCorruptError or ArtifactFormatError.
     """
     folder = folder or DEFAULT_MODEL
     manifest = ModelManifest.read(folder)
-    manifest.check_every_byte(folder)  # whatever it embeds is kept with a checksum
+    # Whatever it embeds is kept with a checksum.
+    manifest.check_every_byte(folder, manifest.files.keys() - manifest.text_files)
+    manifest.check_on_open(folder, contents=False)
     return Model(folder, manifest)
 
 
@@ -95,37 +179,57 @@ def write_model(
     card: str,
     *,
     trained_on: Iterable[str] = (),
+    files: Mapping[str, bytes | Path] | None = None,
     **about: Any,
 ) -> ModelManifest:
     """Write a Model folder, its manifest last; `about` are the manifest's own fields.
 
-    An earlier Model in the folder is replaced: killed at any moment, this leaves the one or the
-    other. Raises DiskFullError.
+    `files` are the others by name: those of a text tower, weights that lie beside a graph (see
+    `weights_name`), and what the vectors are compared with; a Path is copied. An earlier Model in
+    the folder is replaced: killed at any moment, this leaves the one or the other. Raises
+    DiskFullError.
     """
-    contents = {ONNX: onnx, CARD: card.encode()}
+    contents: dict[str, bytes | Path] = {ONNX: onnx, CARD: card.encode(), **(files or {})}
     ids = sorted(set(trained_on))
     if ids:
         contents[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
+    # A graph names the files of its weights, so these have one name, which stands for the content.
+    fixed = {name for name in contents if name.startswith((WEIGHTS, TEXT_WEIGHTS))}
     with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         before = _files(folder)
         # A file that the manifest names is never written over. So the new Model is committed under
         # other names first, and then once more, under its own.
-        prefixes = (_NEXT, "") if before & contents.keys() else ("",)
+        prefixes = (_NEXT, "") if before & (contents.keys() - fixed) else ("",)
         try:
+            for name in fixed - before:
+                _write(folder / name, contents[name])
             for prefix in prefixes:
-                for name, data in contents.items():
-                    write_atomically(folder / (prefix + name), data)
-                files = {
-                    prefix + name: FileRecord.of(folder / (prefix + name)) for name in contents
-                }
-                manifest = ModelManifest(files=files, **about)
+                named = {name if name in fixed else prefix + name: name for name in contents}
+                for new, name in named.items():
+                    if name not in fixed:
+                        _write(folder / new, contents[name])
+                records = {new: FileRecord.of(folder / new) for new in named}
+                manifest = ModelManifest(files=records, **about)
                 manifest.write(folder)
         finally:
-            ours = {prefix + name for prefix in (_NEXT, "") for name in (ONNX, CARD, TRAINED_ON)}
+            ours = before | fixed | {prefix + n for prefix in (_NEXT, "") for n in _NAMES}
             for name in ours - _files(folder):
                 (folder / name).unlink(missing_ok=True)
     return manifest
+
+
+def weights_name(prefix: str, path: Path) -> str:
+    """What a Model calls the file of weights at `path`; `prefix` is WEIGHTS or TEXT_WEIGHTS."""
+    return f"{prefix}{sha256_of_file(path)[:16]}.bin"
+
+
+def _write(path: Path, contents: bytes | Path) -> None:
+    if isinstance(contents, bytes):
+        write_atomically(path, contents)
+        return
+    with contents.open("rb") as source, replacing(path) as file:
+        shutil.copyfileobj(source, file, 2**20)
 
 
 def _files(folder: Path) -> set[str]:

@@ -19,11 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import PhotoBrokenError
 from deepfood.photo.color import to_srgb
+from deepfood.photo.fit import Resize, fit, seen
 from deepfood.photo.flat import joined, shrink
 from deepfood.photo.formats import FORMAT_NAMES, MEDIA_TYPES, SUFFIXES
 from deepfood.photo.limits import Limits
+from deepfood.photo.open_photo import OpenPhoto
 from deepfood.photo.opening import opened
-from deepfood.photo_box import Box
+from deepfood.photo.window import cut, part_of_resized
+from deepfood.photo_box import Box, along_stored
 
 __all__ = [
     "FORMAT_NAMES",
@@ -33,6 +36,7 @@ __all__ = [
     "Limits",
     "Pixels",
     "Preprocess",
+    "Resize",
     "from_data_url",
     "read_header",
     "read_picture",
@@ -55,14 +59,25 @@ _UPRIGHT = {
 }
 
 Pixels = npt.NDArray[np.uint8]
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Preprocess(BaseModel):
     """How a Model wants its photos; part of the Model's manifest and of its fingerprint.
 
-    The photo's centred square, `crop` of its shorter side, is resized to `size` x `size` pixels;
-    the network then gets `(value / 255 - mean) / std` for each of red, green and blue.
-    This is torchvision's Resize(size / crop) and CenterCrop(size) in one step.
+    The network gets `size` x `size` pixels, `(value / 255 - mean) / std` for each of red, green and
+    blue. `resize` says which pixels:
+
+    - `square`: the centred square, `crop` of the shorter side, in whole pixels of the photo,
+      resized in one step.
+    - `shortest`: the photo resized to `size / crop` pixels on its shorter side, and of that the
+      centred square: torchvision's Resize and CenterCrop, pixel for pixel.
+    - `squash`: the photo resized to `size / crop` pixels on each side, and of that the centred
+      square: the whole photo where `crop` is 1.
+    - `pad`: the photo resized to `size / crop` pixels on its longer side, and of that the centred
+      square, with `fill` where it reaches beyond: timm's `border`, open_clip's `longest`.
+
+    Bilinear and bicubic both antialias, as Pillow does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,10 +85,25 @@ class Preprocess(BaseModel):
     size: Annotated[int, Field(ge=8, le=4096)]
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
+    resize: Resize = "square"
+    #: The colour around a photo that is padded: red, green and blue, 0 to 255.
+    fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
     mean: tuple[float, float, float]
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
     ]
+
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The region of an upright photo that the Model sees: left, top, right, bottom in pixels.
+
+        It reaches beyond a photo that is padded.
+        """
+        return seen(self.resize, self.size, self.crop, width, height)
+
+    def seen_shares(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The same as left, top, width and height in shares of the photo, as a Box has them."""
+        left, top, right, bottom = self.seen(width, height)
+        return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 
 def read_pixels(
@@ -84,22 +114,65 @@ def read_pixels(
     With a `box` that region counts as the photo. Raises PhotoTooLargeError, PhotoUnsupportedError
     or PhotoBrokenError.
     """
-    size = preprocess.size
     with opened(data, limits) as photo:
-        shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
+        read = _read_square if preprocess.resize == "square" else _read_fitted
+        return np.asarray(read(photo, preprocess, limits, box))
+
+
+def _read_square(
+    photo: OpenPhoto, preprocess: Preprocess, limits: Limits, box: Box | None
+) -> Image.Image:
+    size = preprocess.size
+    shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
+    if box is not None:
+        shorter = box.whole_shorter(shorter, photo.size, photo.orientation)
+    with photo.decoded(int(shorter), limits):
+        x, y, width, height = _region(photo, box)
+        left, top, right, bottom = preprocess.seen(width, height)
+        square = (x + left, y + top, x + right, y + bottom)
+        how = _RESAMPLING[preprocess.interpolation]
+        small = shrink(photo.bands(), photo.size, (size, size), how, square)
+        return _upright(to_srgb(small, photo.icc, photo.cicp), photo.orientation)
+
+
+def _read_fitted(
+    photo: OpenPhoto, preprocess: Preprocess, limits: Limits, box: Box | None
+) -> Image.Image:
+    size, turned = preprocess.size, photo.orientation
+    width, height = _region(photo, box)[2:]
+    upright = (height, width) if turned >= 5 else (width, height)
+    # Of the photo as it is, not as it is decoded, which may be a little wider or higher.
+    fitted = fit(preprocess.resize, size, preprocess.crop, *upright)
+    shorter = min(fitted.resized)
+    if preprocess.resize == "pad":
+        shorter = max(1, max(fitted.resized) * min(width, height) // max(width, height))
+    if box is not None:
+        shorter = box.whole_shorter(shorter, photo.size, turned)
+    with photo.decoded(shorter, limits):
+        x, y, width, height = _region(photo, box)
+        bands = photo.bands()
         if box is not None:
-            shorter = box.whole_shorter(shorter, photo.size, photo.orientation)
-        with photo.decoded(int(shorter), limits):
-            x, y, width, height = (0, 0, *photo.size)
-            if box is not None:
-                x, y, width, height = box.pixels(photo.size, photo.orientation)
-            side = min(width, height) * preprocess.crop
-            # Whole pixels, so that a photo already at the right size is cropped and not resampled.
-            left, top = x + round((width - side) / 2), y + round((height - side) / 2)
-            square = (left, top, min(left + side, x + width), min(top + side, y + height))
-            how = _RESAMPLING[preprocess.interpolation]
-            small = shrink(photo.bands(), photo.size[1], (size, size), how, square)
-        return np.asarray(_upright(to_srgb(small, photo.icc, photo.cicp), photo.orientation))
+            bands = cut(bands, (x, y, x + width, y + height))
+        resized = fitted.resized[::-1] if turned >= 5 else fitted.resized
+        left, top, right, bottom = fitted.part
+        region = (left, top, right - left, bottom - top)
+        left, top, across, down = along_stored(region, fitted.resized, turned)
+        part = (left, top, left + across, top + down)
+        how = _RESAMPLING[preprocess.interpolation]
+        small = part_of_resized(bands, (width, height), resized, part, how)
+        seen_part = _upright(to_srgb(small, photo.icc, photo.cicp), turned)
+    if seen_part.size == (size, size):
+        return seen_part
+    padded = Image.new("RGB", (size, size), preprocess.fill)
+    padded.paste(seen_part, (max(-fitted.left, 0), max(-fitted.top, 0)))
+    return padded
+
+
+def _region(photo: OpenPhoto, box: Box | None) -> tuple[int, int, int, int]:
+    """Left, top, width and height, in pixels of the photo as it is stored or decoded."""
+    if box is None:
+        return (0, 0, *photo.size)
+    return box.pixels(photo.size, photo.orientation)
 
 
 def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
@@ -123,7 +196,7 @@ def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:
             scale = min(1, longest / max(width, height))
             size = max(1, round(width * scale)), max(1, round(height * scale))
             whole = (0, 0, width, height)
-            flat = shrink(photo.bands(), height, size, Image.Resampling.BICUBIC, whole)
+            flat = shrink(photo.bands(), photo.size, size, Image.Resampling.BICUBIC, whole)
         small = _upright(to_srgb(flat, photo.icc, photo.cicp), photo.orientation)
         small.info.clear()
         out = io.BytesIO()

@@ -48,12 +48,12 @@ def _is_flat(image: Image.Image) -> bool:
 
 def shrink(
     found: Iterable[Image.Image],
-    height: int,
+    whole: tuple[int, int],
     size: tuple[int, int],
     how: Image.Resampling,
     box: tuple[float, float, float, float],
 ) -> Image.Image:
-    """`resize(size, how, box)` of the picture of that height whose bands are given.
+    """`resize(size, how, box)` of the picture of `whole` width and height whose bands are given.
 
     Resizing is done along rows and then along columns; so each band becomes narrow as it comes.
     (Pillow begins with the columns of a picture that is much taller than wide, which rounds some
@@ -62,15 +62,22 @@ def shrink(
     left, top, right, bottom = box
     narrow: Image.Image | None = None
     y = 0
-    for band in found:
-        if band.height == height:
+    for band in not_widened(found, whole, size[0]):
+        if band.height == whole[1]:
             return band.resize(size, how, box)
         piece = band.resize((size[0], band.height), how, (left, 0, right, band.height))
-        narrow = narrow or Image.new(piece.mode, (size[0], height))
+        narrow = narrow or Image.new(piece.mode, (size[0], whole[1]))
         narrow.paste(piece, (0, y))
         y += band.height
     assert narrow is not None  # a picture has a row at least
     return narrow.resize(size, how, (0, top, size[0], bottom))
+
+
+def not_widened(
+    found: Iterable[Image.Image], whole: tuple[int, int], width: int
+) -> Iterable[Image.Image]:
+    """The bands, or one of all where they would grow wider: a tall strip could fill the memory."""
+    return found if whole[0] >= width else [joined(found, whole)]
 
 
 def joined(found: Iterable[Image.Image], size: tuple[int, int]) -> Image.Image:

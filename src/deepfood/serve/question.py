@@ -7,13 +7,13 @@ from deepfood.gallery.answer import LabelGuess, Verdict
 from deepfood.gallery.photo import Hit
 from deepfood.photo_box import Box
 
-#: Photos and ids in one question over HTTP, wanted and unwanted together.
+#: Photos, ids and words in one question over HTTP, wanted and unwanted together.
 MAX_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
 class SearchQuestion:
-    """Photos, as bytes or as ids of the gallery, that the hits should be like or unlike.
+    """What the hits should be like or unlike: photos, as bytes or as ids of the gallery, and words.
 
     `where` is a filter as text; `cursor` is the `next` of the previous page; `box` is the part of
     the one wanted photo that counts.
@@ -23,6 +23,8 @@ class SearchQuestion:
     ids: tuple[str, ...] = ()
     not_photos: tuple[bytes, ...] = ()
     not_ids: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    not_words: tuple[str, ...] = ()
     k: int = DEFAULT_K
     where: str | None = None
     box: Box | None = None
@@ -32,12 +34,18 @@ class SearchQuestion:
 
     @property
     def examples(self) -> int:
-        return sum(map(len, (self.photos, self.ids, self.not_photos, self.not_ids)))
+        photos = (self.photos, self.ids, self.not_photos, self.not_ids)
+        return sum(map(len, (*photos, self.words, self.not_words)))
 
     @property
     def shows_one_photo(self) -> bool:
         """Whether it asks with one photo alone, as those that a calibration is fitted on."""
-        return self.examples == 1
+        return self.examples == len(self.photos) + len(self.ids) == 1
+
+    @property
+    def asks_with_words(self) -> bool:
+        """Whether it asks with words alone, and for one thing."""
+        return self.examples == len(self.words) == 1
 
     @property
     def asks_for_nearest(self) -> bool:

@@ -12,7 +12,7 @@ from deepfood.embed import Embedder, Vector, open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Photo, judge
-from deepfood.gallery.answer import nearest_labelled
+from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.protocol import FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
@@ -25,6 +25,7 @@ from deepfood.serve.cursors import Cursors
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
+from deepfood.words import no_text_tower, open_text_embedder
 
 
 class SearchService:
@@ -34,6 +35,11 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
+        self.words = (
+            open_text_embedder(settings, embedder.model)
+            if embedder.model.manifest.text_tower
+            else None
+        )
         self.max_k = settings.max_k
         self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
@@ -68,6 +74,8 @@ class SearchService:
                 without=without,
             )
             answer = self._answer(question, query, found)
+            if found.hits and not answer.hits:
+                found = replace(found, hits=[], alike=[], total=0, next=None)
         hits = (
             replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
             for hit, alike in zip(answer.hits, found.alike, strict=True)
@@ -84,7 +92,18 @@ class SearchService:
 
     def _answer(self, question: SearchQuestion, query: Vector, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
-        if calibration is None or not question.shows_one_photo:
+        if calibration is None:
+            return Answer(found.hits)
+        if question.asks_with_words and calibration.words:
+            nearest = found.hits if question.asks_for_nearest else self.gallery.search(query, 1)
+            return judge_words(
+                found.hits,
+                nearest[0].score if nearest else -1.0,
+                calibration.words,
+                match_probability=self._match_probability,
+                none_probability=self._none_probability,
+            )
+        if not question.shows_one_photo:
             return Answer(found.hits)
         if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
             return Answer(found.hits)
@@ -109,8 +128,10 @@ class SearchService:
                 wanted.append(self._embed(self.photo(photo_id)[1], question.box))
             else:
                 wanted.append(self.gallery.vector(photo_id))
+        wanted += map(self._embed_words, question.words)
         unwanted = [self._embed(data) for data in question.not_photos]
         unwanted += map(self.gallery.vector, question.not_ids)
+        unwanted += map(self._embed_words, question.not_words)
         size = self.embedder.model.manifest.dimension
         return combine(
             np.reshape(np.array(wanted, np.float32), (-1, size)),
@@ -122,6 +143,12 @@ class SearchService:
             pixels = self.embedder.read(data, box)
         with stage("embed"):
             return self.embedder.infer(pixels)
+
+    def _embed_words(self, words: str) -> Vector:
+        if self.words is None:
+            raise no_text_tower(self.embedder.model)
+        with stage("embed"):
+            return self.words.embed(words)
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""

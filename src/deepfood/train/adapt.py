@@ -23,7 +23,8 @@ from deepfood.errors import DatasetError, SettingError
 from deepfood.evaluate.metrics import JUDGED
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
-from deepfood.model.artifact import ONNX, write_model
+from deepfood.model.artifact import ONNX, TEXT_ONNX, write_model
+from deepfood.proof import record_golden
 from deepfood.train.before_after import BeforeAfter, compare, regressions
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
@@ -198,11 +199,16 @@ def _write(
     out: Path, base: Model, weights: Vectors, report: AdaptReport, train: Embedded, seed: int
 ) -> None:
     about = base.manifest
+    files: dict[str, bytes | Path] = {**base.weights, **base.text_parts}
+    if about.text_tower is not None:  # words go where the photos go
+        files[TEXT_ONNX] = fuse_head(base.text_onnx.read_bytes(), weights)
     write_model(
         out,
         fuse_head(base.onnx.read_bytes(), weights),
         _card(base, report),
         trained_on=base.trained_on | {photo_id(sha256) for sha256 in train.sha256},
+        files=files,
+        text_tower=about.text_tower,
         name=f"{about.name.removesuffix('-adapted')}-adapted",
         backbone=about.backbone,
         dimension=weights.shape[1],
@@ -212,6 +218,8 @@ def _write(
         source=f"a head on {about.name} (fingerprint {base.fingerprint[:12]})",
         licence=about.licence,
     )
+    if base.has_golden:
+        record_golden(out)
 
 
 def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
@@ -257,7 +265,7 @@ Loss: {report.loss}. Shrinkage {chosen.shrinkage:g}, residual {chosen.residual:g
 {chosen.step:g}: chosen by cross-validation in {report.cross_validation.folds} folds of the training
 photos. The ids of the photos it was trained on are in `trained_on.txt`; measured on these it looks
 better than it is. It knows the labels in `manifest.json`; photos of other dishes are still told
-apart by what looks alike, at a lower weight than before.
+apart by what looks alike, at a lower weight than before.{_words_of(base)}
 
 ## Notes on the data
 
@@ -265,3 +273,12 @@ apart by what looks alike, at a lower weight than before.
 Licence: {base.manifest.licence}, as {base.manifest.name}. What its photos and labels allow is for
 their owner to say.
 """
+
+
+def _words_of(base: Model) -> str:
+    if base.manifest.text_tower is None:
+        return ""
+    return """
+
+Words get the same head as photos. It was fitted to photos alone, and nothing here measured
+words."""

@@ -1,15 +1,20 @@
 """Backbones: any network of timm without its classifier, and how it wants its photos."""
 
+import math
 from typing import Any
 
 import timm
 import torch
+from timm.data import DEFAULT_CROP_PCT
 from timm.models import group_modules
 from torch import nn
 
 from deepfood.errors import SettingError, TrainingError
-from deepfood.photo import Preprocess
+from deepfood.photo import Preprocess, Resize
 from deepfood.train.weights import Weights
+
+#: timm's crop_mode; without one it is `center`.
+_RESIZES: dict[str | None, Resize] = {"squash": "squash", "border": "pad"}
 
 DEFAULT_BACKBONE = "resnet34.tv_in1k"
 
@@ -119,11 +124,17 @@ def classifier_tensors(network: nn.Module) -> frozenset[str]:
 def preprocess_of(network: nn.Module, image_size: int | None = None) -> Preprocess:
     """How photos go into `network`, from timm's data config; `image_size` overrides its pixels.
 
-    timm's crop_pct is `crop`. Photos are resized by the bilinear or the bicubic filter: another
-    one in the config (lanczos, random) becomes bicubic. Raises SettingError for an unusable size.
+    Pixels are those of timm's own transform. Two things of the config become others: a filter that
+    is neither bilinear nor bicubic (lanczos, random) bicubic, and a crop_pct above 1, with which
+    timm paints a black edge, 1. Raises SettingError for an unusable size.
     """
     about: Any = network.pretrained_cfg
-    size = about["input_size"][1]
+    _, size, width = about["input_size"]
+    if size != width:
+        raise SettingError(
+            f"{about['architecture']} takes photos of {width} x {size} pixels, and a Model of "
+            "deepfood has as many across as down: give another backbone"
+        )
     if image_size is not None:
         if about.get("fixed_input_size") and image_size != size:
             raise SettingError(
@@ -131,11 +142,17 @@ def preprocess_of(network: nn.Module, image_size: int | None = None) -> Preproce
             )
         size = image_size
     filter_name = about.get("interpolation")
+    mean = tuple(about["mean"])
+    # timm resizes to a whole number of pixels, of which it crops `size`.
+    resized = max(size, math.floor(size / (about.get("crop_pct") or DEFAULT_CROP_PCT)))
+    resize = _RESIZES.get(about.get("crop_mode"), "shortest")
     return Preprocess(
         size=size,
-        crop=min(1.0, about.get("crop_pct") or 1.0),
+        crop=size / resized,
         interpolation="bilinear" if filter_name == "bilinear" else "bicubic",
-        mean=tuple(about["mean"]),
+        resize=resize,
+        fill=tuple(round(255 * value) for value in mean) if resize == "pad" else (0, 0, 0),
+        mean=mean,
         std=tuple(about["std"]),
     )
 

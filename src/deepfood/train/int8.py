@@ -5,7 +5,7 @@ nodes: OpenVINO and ONNX Runtime both run it. How it was chosen is in docs/perfo
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,12 @@ def check_quantizable(network: bytes, name: str) -> None:
         )
 
 
-def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) -> bytes:
+def quantize_network(
+    network: bytes, weights: Mapping[str, Path], inputs: Iterable[npt.NDArray[np.float32]]
+) -> bytes:
     """The ONNX bytes of `network` in int8, calibrated on `inputs`, float32 [1, 3, size, size] each.
+
+    `weights` are the files that the network names, by name.
 
     A head that `adapt` put at its end is one small product, and stays as it is: quantising what it
     gets would change every vector and save nothing. Raises DiskFullError.
@@ -47,6 +51,8 @@ def quantize_network(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) 
     with tempfile.TemporaryDirectory(prefix="deepfood-") as name, raising_disk_full(Path(name)):
         given, plain, small = (Path(name) / f"{one}.onnx" for one in ("given", "plain", "int8"))
         given.write_bytes(trunk)
+        for weights_name, path in weights.items():
+            (Path(name) / weights_name).symlink_to(path.absolute())
         # Folds constants (weights are stored as fp16) and what follows each convolution.
         quantization.quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
         quantization.quantize_static(

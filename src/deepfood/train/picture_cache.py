@@ -121,7 +121,7 @@ def open_caches(
     """
     sides = {"squeezed": picture_side(preprocess), "plain": preprocess.size}
     # Other versions of Pillow may decode differently.
-    made = f"{preprocess.size} {preprocess.crop} {preprocess.interpolation} {PIL.__version__}"
+    made = f"{preprocess.model_dump_json(exclude={'mean', 'std'})} {PIL.__version__}"
     names = [str(source.root), *(file.file for file in source.files)]
     key = hashlib.sha256("\n".join([made, *names]).encode("utf-8", "surrogatepass")).hexdigest()
     own, count = folder / key[:20], len(source.files)

@@ -26,6 +26,7 @@ from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels
+from deepfood.proof import record_golden
 from deepfood.train.adapt import check_out
 from deepfood.train.before_after import BeforeAfter, compare
 from deepfood.train.cross_validate import sample_evenly
@@ -92,7 +93,7 @@ def quantize(
     files = [source.files[row] for row in some]
     embedded = embed_dataset(source, base, cache, files=files, quiet=quiet)
     calibration, held_out = _divide(embedded, model, rng)
-    int8 = quantize_network(network, _inputs(source, calibration, base, quiet=quiet))
+    int8 = quantize_network(network, model.weights, _inputs(source, calibration, base, quiet=quiet))
     with tempfile.TemporaryDirectory(prefix="deepfood-") as name:
         folder = Path(name)
         _write(folder / "model", model, int8, None, seed)
@@ -230,6 +231,8 @@ def _write(out: Path, base: Model, int8: bytes, report: QuantizeReport | None, s
         int8,
         _card(base, report) if report else "",
         trained_on=base.trained_on,
+        files=base.text_parts if report else None,
+        text_tower=about.text_tower if report else None,
         name=f"{about.name}-int8",
         backbone=about.backbone,
         dimension=about.dimension,
@@ -239,6 +242,8 @@ def _write(out: Path, base: Model, int8: bytes, report: QuantizeReport | None, s
         source=f"{about.name} (fingerprint {base.fingerprint[:12]}) in int8",
         licence=about.licence,
     )
+    if report and base.has_golden:
+        record_golden(out)
 
 
 def _record(base: Model, report: QuantizeReport, seed: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ used.
 import hashlib
 import importlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from deepfood.data.download import download
 from deepfood.errors import DownloadError, SettingError, TrainingError
 from deepfood.extras import missing_extra
+from deepfood.model.hub import Hub, HubSource
 
 AUTO, HUB, WHEEL, NONE = "auto", "hub", "wheel", "none"
 
@@ -80,7 +81,7 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
         name = hashlib.sha256(wanted.encode()).hexdigest()[:32]
         path = cache / "weights" / f"{name}{_ending(wanted)}"
         try:
-            return Weights(WeightsSource(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path, {}))
+            return Weights(WeightsSource(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path))
         except DownloadError as error:
             raise DownloadError(f"{error}; {WAYS_OUT}", error.status) from error
     path = Path(wanted)
@@ -141,53 +142,55 @@ def from_wheel(backbone: str) -> Weights:
 
 
 def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
-    from huggingface_hub import constants, get_token, try_to_load_from_cache
-
-    repository = about.get("hf_hub_id")
-    if not repository:
+    name = about.get("hf_hub_id")
+    if not name:
         raise DownloadError(f"the hub has no weights of {backbone}: {WAYS_OUT}")
-    licence = str(about.get("license") or _UNKNOWN_LICENCE)
-    # Only the token: the library's own headers also identify the calling agent.
-    headers = {"authorization": f"Bearer {token}"} if (token := get_token()) else {}
-    reason = ""
-    for name in _HUB_FILES:
-        known = try_to_load_from_cache(repository, name)
-        origin = WeightsSource(f"hub {repository}", licence)
-        if isinstance(known, str):
-            return Weights(origin, read_tensors(Path(known)))
-        path = cache / "weights" / repository / name
-        url = f"{constants.ENDPOINT}/{repository}/resolve/main/{name}"
-        try:
-            return Weights(origin, _fetched(url, path, headers))
-        except DownloadError as error:
-            reason = reason or str(error)
-            if error.status != 404:  # older networks have the torch file only
-                break
-    raise DownloadError(f"no pretrained weights of {backbone}: {reason}; {WAYS_OUT}")
+    try:
+        hub = replace(
+            Hub.of_user(cache), timeout_s=TIMEOUT_S, attempts=ATTEMPTS, backoff_s=BACKOFF_S
+        )
+        # Weights that were fetched once are the same in each training.
+        repository = hub.look_up(HubSource.parse(name), known=True)
+        file = next((one for one in _HUB_FILES if one in repository.files), _HUB_FILES[0])
+        path = hub.fetch(repository, [file]) / file
+        licence = str(about.get("license") or repository.licence or _UNKNOWN_LICENCE)
+        return Weights(
+            WeightsSource(str(repository), licence), _tensors(path, f"{repository} {file}")
+        )
+    except DownloadError as error:
+        raise DownloadError(
+            f"no pretrained weights of {backbone}: {error}; {WAYS_OUT}", error.status
+        ) from error
 
 
-def _fetched(url: str, path: Path, headers: dict[str, str]) -> dict[str, torch.Tensor]:
-    """The tensors of the file at `url`, cached at `path` if it holds tensors.
-
-    An error page or a truncated file is not kept, so that a later run can succeed.
-    """
+def _fetched(url: str, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the file at `url`, cached at `path` if it holds tensors."""
     if not path.is_file():
         download(
             url,
             path,
             what="the weights",
-            headers=headers,
             hints=_HINTS,
             timeout_s=TIMEOUT_S,
             attempts=ATTEMPTS,
             backoff_s=BACKOFF_S,
             wait=True,
         )
+    return _tensors(path, url)
+
+
+def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file that was fetched, which stays only if it has some.
+
+    Else an error page, or a file that was cut off unnoticed, would be in the way for good.
+    """
     try:
         return read_tensors(path)
     except TrainingError as error:
         path.unlink(missing_ok=True)
-        raise DownloadError(f"{url} brought no weights, and they are not kept: {error}") from error
+        raise DownloadError(
+            f"{where} brought no weights, and they are not kept: {error}"
+        ) from error
 
 
 def _ending(url: str) -> str:

@@ -6,11 +6,12 @@ import io
 from fastapi import APIRouter, Request
 
 from deepfood.heatmap import Floats, Match, draw_heat
+from deepfood.photo import read_header
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
 from deepfood.serve.api.requests import EXPLAIN_FORM, ExplainRequest, accepts
 from deepfood.serve.api.resources import ResourcesDep
-from deepfood.serve.api.responses import ExplainOut, HeatOut
+from deepfood.serve.api.responses import ExplainOut, HeatOut, RegionOut
 from deepfood.serve.service import SearchService
 
 #: The longest side of the pictures in an answer.
@@ -54,10 +55,13 @@ def _heat(service: SearchService, photo: bytes, match: Match, heat: Floats) -> H
     picture = draw_heat(
         photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
     )
+    about = read_header(photo, explainer.limits)
+    x, y, width, height = explainer.preprocess.seen_shares(about.width, about.height)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_JPEG_QUALITY)
     return HeatOut(
         picture="data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"),
         contributions=heat.tolist(),
         crop=explainer.preprocess.crop,
+        seen=RegionOut(x=x, y=y, width=width, height=height),
     )

@@ -26,7 +26,7 @@ _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
 _PHOTOS = ("photo", "not_photo")
 #: Fields that a form may have several times.
-_SEVERAL = (*_PHOTOS, "id", "not_id")
+_SEVERAL = (*_PHOTOS, "id", "not_id", "words", "not_words")
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,16 @@ def _json(text: bytes | str) -> Any:
 
 
 def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> SearchQuestion:
-    ids = _each(search.id)
-    if not photos and not ids:
-        raise HTTPException(422, "give `photo` or `id`")
+    ids, words = _each(search.id), _each(search.words)
+    if not (photos or ids or words):
+        raise HTTPException(422, "give `photo`, `id` or `words`")
     question = SearchQuestion(
         photos=tuple(photos),
         ids=ids,
         not_photos=tuple(unlike),
         not_ids=_each(search.not_id),
+        words=words,
+        not_words=_each(search.not_words),
         k=search.k,
         where=search.where,
         box=search.box and Box(*search.box),
@@ -181,7 +183,7 @@ def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -
     )
     if question.examples > MAX_EXAMPLES:
         raise HTTPException(
-            422, f"{question.examples} photos and ids: ask with {MAX_EXAMPLES} at most"
+            422, f"{question.examples} photos, ids and words: ask with {MAX_EXAMPLES} at most"
         )
     return question
 

@@ -60,14 +60,15 @@ def facts_of(service: SearchService, photo_id: str, public_url: str) -> models.P
 def gallery_of(service: SearchService) -> models.GalleryFacts:
     """The gallery that is searched."""
     gallery = service.gallery
-    manifest = gallery.manifest
+    manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
         photos=gallery.count,
         labels=gallery.labels,
         index=manifest.index.kind,
         model=manifest.model_name,
         dimension=manifest.dimension,
-        crop=service.embedder.model.manifest.preprocess.crop,
+        crop=preprocess.crop,
+        resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
     )
 

@@ -18,12 +18,16 @@ from starlette.exceptions import HTTPException
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
+from deepfood.words import MAX_LETTERS
 
 #: A photo's id, in a path.
 PhotoId = Annotated[str, Path(alias="id")]
 
 #: A label or name.
 Text = Annotated[str, Field(max_length=1000)]
+
+#: Words to search with; those of one space are none.
+Words = Annotated[str, Field(max_length=MAX_LETTERS, pattern=r"\S")]
 
 #: Likely mistakes for the name of a photo's field.
 _FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
@@ -59,13 +63,13 @@ class _Body(BaseModel):
 
 
 class SearchRequest(_Body):
-    """Give `photo`, a base64 data URL, or `id`, a photo of the gallery, or lists of them.
+    """Give `photo`, a base64 data URL, `id`, a photo of the gallery, or `words`, or lists of them.
 
-    `url` is where the service fetches a photo, from hosts that its settings list.
-    The hits should be unlike `not_photo` and `not_id`; there may be 8 examples in total. `where`
-    is a filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and
-    height as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the
-    `next` of the previous page, for the same question.
+    `url` is where the service fetches a photo, from hosts that its settings list. The hits should
+    be unlike `not_photo`, `not_id` and `not_words`; there may be 8 examples in total. `where` is a
+    filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and height
+    as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the `next` of
+    the previous page, for the same question.
     """
 
     model_config = ConfigDict(
@@ -79,6 +83,8 @@ class SearchRequest(_Body):
     id: str | list[str] = []
     not_photo: str | list[str] = []
     not_id: str | list[str] = []
+    words: Words | list[Words] = []
+    not_words: Words | list[Words] = []
     k: int = DEFAULT_K
     where: str | None = None
     box: tuple[float, float, float, float] | None = None
@@ -95,6 +101,8 @@ SEARCH_FORM = {
         "id": {"type": "string"},
         "not_photo": {"type": "string", "format": "binary"},
         "not_id": {"type": "string"},
+        "words": {"type": "string", "maxLength": MAX_LETTERS},
+        "not_words": {"type": "string", "maxLength": MAX_LETTERS},
         "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},

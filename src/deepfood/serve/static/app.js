@@ -35,7 +35,7 @@ const answers = new Map(); // search -> answer as far as it was shown, so that b
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search on the page
 let columns = []; // the gallery's attributes
-let crop = 0; // the share of a photo's shorter side that the Model sees, once it is known
+let fit = null; // what the Model sees of a photo, `crop` of which side, once it is known
 
 // ---------------------------------------------------------------------------------------- history
 
@@ -158,7 +158,7 @@ async function loadGallery() {
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     columns = gallery.attributes;
-    crop = gallery.crop;
+    fit = { resize: gallery.resize, crop: gallery.crop };
     drawSeen();
     if (count === 0) showNotice("There are no photos in this gallery yet.");
   } catch {
@@ -299,17 +299,25 @@ function drawQuery({ id, upload }) {
   document.title = `${title} · deepfood`;
 }
 
-/** Draw the square of the photo that the Model sees, and say so where that is not most of it. */
+/** How wide and high the middle is that the Model sees of a photo; nothing lies beyond a padded one. */
+function seenOf(width, height) {
+  const { resize, crop } = fit;
+  if (resize === "squash") return [crop * width, crop * height];
+  const side = crop * (resize === "pad" ? Math.max(width, height) : Math.min(width, height));
+  return [Math.min(side, width), Math.min(side, height)];
+}
+
+/** Draw the part of the photo that the Model sees, and say so where that is not most of it. */
 function drawSeen() {
   const { naturalWidth: width, naturalHeight: height, parentElement: frame } = $("query-photo");
-  const known = Boolean(crop && width && $("query-photo").hasAttribute("src"));
-  const side = crop * Math.min(width, height);
+  const known = Boolean(fit && width && $("query-photo").hasAttribute("src"));
+  const [wide, high] = known ? seenOf(width, height) : [0, 0];
   $("query-seen").hidden = !known;
-  $("query-part").hidden = !known || side * side > MOST_OF_IT * width * height;
+  $("query-part").hidden = !known || wide * high > MOST_OF_IT * width * height;
   const shape = frame.clientWidth / frame.clientHeight;
   const scale = Math.min(shape / width, 1 / height); // the whole photo in the frame, whose height is 1
-  $("query-seen").style.setProperty("--wide", `${(100 * side * scale) / shape}%`);
-  $("query-seen").style.setProperty("--high", `${100 * side * scale}%`);
+  $("query-seen").style.setProperty("--wide", `${(100 * wide * scale) / shape}%`);
+  $("query-seen").style.setProperty("--high", `${100 * high * scale}%`);
 }
 
 function drawAnswer(search, { hits, verdict, label, total, notes, more }, fewer) {

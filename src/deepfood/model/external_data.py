@@ -1,0 +1,170 @@
+"""Tensors of an ONNX graph whose bytes lie in a file beside it.
+
+The graph says where, and was written by others: a place outside its folder is refused before
+anything there is opened.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from deepfood.artifacts import open_file
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactFormatError,
+    ArtifactMissingError,
+    raising_disk_full,
+)
+from deepfood.model.artifact import weights_name
+
+#: Tensors begin at whole pages, so that they can be mapped.
+_PAGE_BYTES = 4096
+_CHUNK_BYTES = 2**20
+#: ONNX's types of four bits; two are packed into a byte.
+_FOUR_BITS = ("INT4", "UINT4", "FLOAT4E2M1")
+
+
+def is_outside(tensor: Any) -> bool:
+    return bool(tensor.data_location == tensor.EXTERNAL)
+
+
+def size_of(tensor: Any) -> int:
+    """How many bytes its values take; 0 for strings."""
+    from onnx import TensorProto, helper
+
+    name = TensorProto.DataType.Name(tensor.data_type)
+    values: int = math.prod(tensor.dims)
+    if name in _FOUR_BITS:
+        return (values + 1) // 2
+    if name in ("STRING", "UNDEFINED"):
+        return 0
+    itemsize: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return values * itemsize
+
+
+def check(tensor: Any, graph: Path) -> None:
+    """That the tensor's bytes are where they may be, and as many as it says.
+
+    Raises ArtifactFormatError for a place outside the folder of `graph`, ArtifactCorruptError or
+    ArtifactMissingError.
+    """
+    if any(dim < 0 for dim in tensor.dims):
+        raise ArtifactCorruptError(f"{graph}: the tensor {tensor.name!r} has a negative size")
+    if not is_outside(tensor):
+        return
+    path, offset, length = _place(tensor, graph)
+    try:
+        there = path.stat().st_size
+    except OSError:
+        raise ArtifactMissingError(
+            f"{graph} needs {path.name} beside it, which is not there"
+        ) from None
+    if length != size_of(tensor):
+        raise ArtifactCorruptError(
+            f"{graph}: the tensor {tensor.name!r} has {size_of(tensor)} bytes, and {length} in "
+            f"{path.name}"
+        )
+    if not 0 <= offset <= there - length:
+        raise ArtifactCorruptError(
+            f"{path} has {there} bytes, and {graph.name} needs {offset + length}: it was cut short"
+        )
+
+
+def take_in(tensor: Any, graph: Path) -> None:
+    """Put the bytes of a tensor that was checked into it."""
+    with _opened(tensor, graph) as (file, length):
+        data = file.read(length)
+    _clear(tensor)
+    tensor.raw_data = data
+
+
+def move_out(tensors: Iterable[Any], graph: Path, scratch: Path, prefix: str) -> tuple[str, Path]:
+    """Write the bytes of checked tensors to one file in `scratch`, which they then name.
+
+    The name that it must have beside the graph, which begins with `prefix`, and where it is now.
+    Raises DiskFullError.
+    """
+    from onnx import numpy_helper
+
+    tensors = list(tensors)
+    new = scratch / f"{prefix}new"
+    places: list[tuple[int, int]] = []
+    with raising_disk_full(scratch), new.open("wb") as out:
+        for tensor in tensors:
+            out.write(bytes(-out.tell() % _PAGE_BYTES))
+            start = out.tell()
+            if is_outside(tensor):
+                with _opened(tensor, graph) as (file, length):
+                    _copy(file, out, length)
+            elif tensor.HasField("raw_data"):
+                out.write(tensor.raw_data)
+            else:
+                out.write(numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data)
+            places.append((start, out.tell() - start))
+    name = weights_name(prefix, new)
+    for tensor, (start, length) in zip(tensors, places, strict=True):
+        _clear(tensor)
+        tensor.data_location = tensor.EXTERNAL
+        for key, value in (("location", name), ("offset", start), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+    return name, new
+
+
+def _place(tensor: Any, graph: Path) -> tuple[Path, int, int]:
+    """The file of a tensor, where in it its bytes begin, and how many they are."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    location = said.get("location", "")
+    parts = PurePosixPath(location).parts
+    if not parts or location.startswith("/") or ".." in parts or set(location) & set("\\:\0"):
+        raise ArtifactFormatError(
+            f"{graph} cannot be imported: its tensor {tensor.name!r} is in {location!r}, which is "
+            "not in the graph's folder"
+        )
+    path = graph.parent
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise ArtifactFormatError(
+                f"{graph} cannot be imported: {path} is a link, and may lead out of the folder; "
+                "copy the folder with cp -rL"
+            )
+    try:
+        offset = int(said.get("offset", "0"))
+        length = int(said["length"]) if "length" in said else size_of(tensor)
+    except ValueError:
+        raise ArtifactCorruptError(
+            f"{graph}: the place of the tensor {tensor.name!r} is no number"
+        ) from None
+    return path, offset, length
+
+
+@contextmanager
+def _opened(tensor: Any, graph: Path) -> Iterator[tuple[IO[bytes], int]]:
+    path, offset, length = _place(tensor, graph)
+    with open_file(path) as file:
+        file.seek(offset, os.SEEK_SET)
+        yield file, length
+
+
+def _copy(source: IO[bytes], out: IO[bytes], length: int) -> None:
+    while length > 0 and (chunk := source.read(min(length, _CHUNK_BYTES))):
+        out.write(chunk)
+        length -= len(chunk)
+
+
+def _clear(tensor: Any) -> None:
+    """Take the values out of a tensor, wherever it has them."""
+    for field in (
+        "raw_data",
+        "float_data",
+        "int32_data",
+        "int64_data",
+        "double_data",
+        "uint64_data",
+        "external_data",
+        "data_location",
+    ):
+        tensor.ClearField(field)

@@ -1,0 +1,62 @@
+"""What a `tokenizer.json` says of padding and of the token that ends a text.
+
+It is asked, rather than the class that `tokenizer_config.json` names: classes have defaults of
+their own, which are not what the network was trained with.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deepfood.errors import ArtifactCorruptError
+from deepfood.extras import missing_extra
+from deepfood.model.hub_configs import TokenizerConfig
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    #: "BPE", "Unigram", "WordPiece"...
+    kind: str
+    #: The largest number of a token, plus one.
+    size: int
+    pad_id: int | None
+    pad_side: Literal["left", "right"]
+    #: The special token that it ends each text with.
+    end_id: int | None
+
+    @classmethod
+    def read(cls, path: Path, config: TokenizerConfig) -> "TokenizerFile":
+        """The file at `path`; `config` counts where it is silent.
+
+        Raises ArtifactCorruptError, MissingExtraError.
+        """
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise missing_extra("words need the package tokenizers", "words") from None
+        try:
+            tokenizer: Any = Tokenizer.from_file(str(path))
+            padding = tokenizer.padding or {}
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            some = tokenizer.encode("a")
+            size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        except Exception as error:  # the library raises Exception itself
+            why = " ".join(str(error).split())[:200]
+            raise ArtifactCorruptError(f"{path} cannot be read as a tokenizer: {why}") from error
+        pad_id = padding.get("pad_id")
+        if pad_id is None and config.pads_with is not None:
+            pad_id = tokenizer.token_to_id(config.pads_with)
+        side = padding.get("direction") or config.padding_side
+        ends = some.ids and some.special_tokens_mask[-1]
+        return cls(
+            type(tokenizer.model).__name__,
+            size,
+            pad_id,
+            "left" if side == "left" else "right",
+            some.ids[-1] if ends else None,
+        )
+
+    def pad_id_or(self, known: int) -> int:
+        """The token to pad with; `known` where the files do not say."""
+        return known if self.pad_id is None else self.pad_id

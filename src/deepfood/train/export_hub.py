@@ -1,0 +1,183 @@
+"""Graphs of weights that only torch can read: folders of open_clip and of timm on the hub.
+
+`import_folder` makes a Model of them. Needs the extra `deepfood[train]`. No code of a repository is
+run, and nothing is fetched: a config may name a network that the libraries have, and no other.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepfood.errors import ArtifactFormatError
+from deepfood.extras import missing_extra
+from deepfood.model.hub_configs import HubConfig, OpenClipConfig, read_config
+from deepfood.model.layouts import Layout, Output, Tower, with_open_clip_text
+from deepfood.train.backbone import fill, preprocess_of, without_classifier
+from deepfood.train.weights import Weights, WeightsSource, read_tensors
+
+#: What CLIP's vocabulary calls its special tokens in a tokenizer.json.
+_SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+#: Where CLIP's tokenizer divides a text, before it looks for parts of words.
+_WORDS = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
+
+
+def with_graphs(layout: Layout, scratch: Path) -> Layout:
+    """`layout`, which needs torch, with graphs that are written into the folder `scratch`.
+
+    Raises ArtifactError, TrainingError or MissingExtraError.
+    """
+    assert layout.weights is not None
+    with _one_line(layout.weights.parent):
+        return (_of_timm if layout.name == "timm" else _of_open_clip)(layout, scratch)
+
+
+def _of_timm(layout: Layout, scratch: Path) -> Layout:
+    import timm
+
+    assert layout.weights is not None
+    path = layout.weights.with_name("config.json")
+    about = read_config(HubConfig, path)
+    architecture = about.architecture or ""
+    if architecture not in timm.list_models():
+        raise ArtifactFormatError(f"{path}: timm {timm.__version__} has no {architecture!r}")
+    arguments: dict[str, Any] = {**about.model_args, "pretrained_cfg": about.pretrained_cfg}
+    own: Any = timm.create_model(architecture, **arguments)
+    tensors = read_tensors(layout.weights)
+    fill(own, architecture, Weights(WeightsSource(layout.weights.name, ""), tensors))
+    dimension = without_classifier(own)
+    network = _fused(own)
+    preprocess = preprocess_of(own)
+    graph = scratch / "photos.onnx"
+    _export(network, torch.zeros(2, 3, preprocess.size, preprocess.size), graph)
+    return replace(
+        layout,
+        dimension=dimension,
+        preprocess=preprocess,
+        photos=Tower(graph, (Output("embedding"),)),
+    )
+
+
+def _of_open_clip(layout: Layout, scratch: Path) -> Layout:
+    try:
+        import open_clip
+    except ImportError:
+        raise missing_extra("this layout needs the package open_clip_torch", "train") from None
+    assert layout.weights is not None
+    assert layout.preprocess is not None
+    path = layout.weights.with_name("open_clip_config.json")
+    about = read_config(OpenClipConfig, path).model_cfg
+    name = about.vision_cfg.timm_model_name
+    if name is not None and ":" in name:
+        raise ArtifactFormatError(f"{path}: timm_model_name {name!r} is a place, and not a network")
+    network: Any = open_clip.create_model(
+        f"local-dir:{path.parent}", load_weights=False, pretrained_text=False
+    )
+    open_clip.load_checkpoint(network, str(layout.weights))
+    network.eval()
+    network.visual = _fused(network.visual)
+    photos = scratch / "photos.onnx"
+    size = layout.preprocess.size
+    _export(_Part(network, "encode_image"), torch.zeros(2, 3, size, size), photos)
+    layout = replace(layout, photos=Tower(photos, (Output("embedding"),)))
+    if layout.tokenizer is None:
+        tokenizer = scratch / "tokenizer.json"
+        tokenizer.write_text(_clip_tokenizer(open_clip.SimpleTokenizer()), encoding="utf-8")
+        layout = with_open_clip_text(layout, about.text_cfg, tokenizer, path)
+    assert layout.text_tower is not None
+    words = scratch / "words.onnx"
+    ids = torch.zeros(1, layout.text_tower.context, dtype=torch.int64)
+    _export(_Part(network, "encode_text"), ids, words)
+    return replace(layout, text=Tower(words, (Output("embedding"),)))
+
+
+class _Part(nn.Module):
+    """One tower of open_clip's network, as a network."""
+
+    def __init__(self, network: nn.Module, way: str) -> None:
+        super().__init__()
+        self.network = network
+        self.way: Callable[[torch.Tensor], torch.Tensor] = getattr(network, way)
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return self.way(given)
+
+
+def _fused(network: Any) -> Any:
+    """Branches that count in training only, as those of MobileCLIP, become one convolution."""
+    from timm.models import reparameterize_model
+
+    return reparameterize_model(network.eval())
+
+
+def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
+    """Write `network` as ONNX, its weights beside it; for any number of rows where it can."""
+    name = "pixels" if example.is_floating_point() else "ids"
+    options: dict[str, Any] = {"input_names": [name], "output_names": ["embedding"]}
+    options |= {"dynamo": True, "external_data": True, "verbose": False}
+    if len(example) > 1:
+        dynamic = ({0: torch.export.Dim("n")},)
+        try:
+            torch.onnx.export(network, (example,), path, dynamic_shapes=dynamic, **options)
+            return
+        except Exception:  # it counts on the number of photos; one is what a Model needs
+            example = example[:1]
+    torch.onnx.export(network, (example,), path, **options)
+
+
+def _clip_tokenizer(simple: Any) -> str:
+    """CLIP's `tokenizer.json`, of the vocabulary that open_clip brings: many folders lack it."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {_SPECIAL.get(word, word): number for word, number in simple.encoder.items()}
+    begin, end = _SPECIAL.values()
+    made: Any = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=list(simple.bpe_ranks),
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+            unk_token=end,
+        )
+    )
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    made.post_processor = processors.RobertaProcessing(
+        (end, vocabulary[end]),
+        (begin, vocabulary[begin]),
+        trim_offsets=False,
+        add_prefix_space=False,
+    )
+    made.add_special_tokens([begin, end])
+    return str(made.to_str())
+
+
+@contextmanager
+def _one_line(folder: Path) -> Iterator[None]:
+    """What torch, timm and open_clip say of files that do not fit, as an error of ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # open_clip tells each step to the root logger
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RuntimeError, ValueError, TypeError, KeyError, AssertionError, OSError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ArtifactFormatError(f"{folder} cannot be exported: {said}") from error
+    finally:
+        logging.disable(before)

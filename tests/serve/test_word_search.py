@@ -1,0 +1,143 @@
+"""Searches with words: by command, over HTTP and by the client, with a Model that knows colours."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+import deepfood
+from deepfood.errors import NoTextTowerError
+from deepfood_client import Client
+from live import run_deepfood, serving
+from plates import write_photos, write_tiny_model
+from text_models import COLOURS, write_colour_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo of each colour, named by a number, so that nothing but its looks says what it is."""
+    root = tmp_path_factory.mktemp("colours")
+    write_colour_model(root / "model")
+    (root / "photos").mkdir()
+    for number, colour in enumerate(COLOURS.values()):
+        Image.new("RGB", (90, 70), colour).save(root / "photos" / f"{number}.png")
+    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
+    return root / "gallery"
+
+
+@pytest.fixture(scope="module")
+def url(gallery: Path) -> Iterator[str]:
+    with serving(gallery) as server:
+        yield server.url
+
+
+def file_of(colour: str) -> str:
+    return f"{list(COLOURS).index(colour)}.png"
+
+
+def photo_of(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), COLOURS[colour]).save(out, "PNG")
+    return out.getvalue()
+
+
+def ask(url: str, **question: Any) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/search", json=question, timeout=60)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_the_photo_that_the_words_name_is_first(url: str, gallery: Path, colour: str) -> None:
+    first = ask(url, words=f"{colour}", k=1).json()["hits"][0]
+    with deepfood.open_gallery(gallery) as opened:
+        assert opened.photo(first["id"]).file == file_of(colour)
+        assert opened.search(words=colour, k=1).hits[0].score == pytest.approx(first["score"])
+
+
+def test_several_words_photos_and_unwanted_words_together(gallery: Path) -> None:
+    with deepfood.open_gallery(gallery) as opened:
+        both = opened.search(words=["red", "green"], k=3).hits  # added, light is yellow
+        assert both[0].photo.file == file_of("yellow")
+        mixed = opened.search(photo_of("red"), words="blue").hits
+        assert {hit.photo.file for hit in mixed[:3]} >= {file_of("red"), file_of("blue")}
+        without = opened.search(words="yellow", not_words="green").hits
+        assert without[0].photo.file in (file_of("yellow"), file_of("red"))
+        assert without[-1].photo.file != file_of("red")
+
+
+def test_a_form_and_the_client_ask_the_same(url: str) -> None:
+    wanted = ask(url, words=["red", "white"], not_words="blue").json()
+    form = [("words", "red"), ("words", "white"), ("not_words", "blue")]
+    sent = httpx.post(
+        f"{url}/api/v1/search",
+        content="&".join(f"{name}={value}" for name, value in form),
+        headers={"content-type": "application/x-www-form-urlencoded"},
+        timeout=60,
+    )
+    assert sent.json() == wanted
+    with Client(url) as client:
+        found = client.search(words=["red", "white"], not_words="blue")
+    assert [hit.id for hit in found.hits] == [hit["id"] for hit in wanted["hits"]]
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ({"words": ""}, "`words`"),
+        ({"words": "  "}, "`words`"),
+        ({"words": 7}, "`words`"),
+        ({"not_words": "red"}, "give `photo`, `id` or `words`"),
+        ({"words": ["red"] * 9}, "9 photos, ids and words: ask with 8 at most"),
+        ({"words": "red", "box": [0, 0, 0.5, 1]}, "a box is a part of one photo"),
+        ({"words": "a" * 100_001}, "`words`"),
+        ({"word": "red"}, "do you mean `words`"),
+    ],
+)
+def test_words_that_cannot_be_asked_with(url: str, question: dict[str, Any], why: str) -> None:
+    answer = ask(url, **question)
+    assert answer.status_code == 422
+    assert why in answer.json()["detail"]
+
+
+def test_half_a_surrogate_pair(url: str) -> None:
+    answer = httpx.post(
+        f"{url}/api/v1/search",
+        content=rb'{"words": "\ud800"}',
+        headers={"content-type": "application/json"},
+        timeout=60,
+    )
+    assert answer.status_code == 422
+
+
+def test_the_command(gallery: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "deepfood", "search", str(gallery), "-k", "2", "--json"),
+            *("--words", "red", "--not-words", "blue"),
+        ],
+        capture_output=True,
+        check=True,
+    )
+    hits = json.loads(done.stdout)["hits"]
+    assert hits[0]["file"] == file_of("red")
+
+
+def test_a_model_that_takes_photos_only(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", 3)
+    run_deepfood(
+        *("build", tmp_path / "photos", "--out", tmp_path / "gallery"),
+        *("--model", write_tiny_model(tmp_path / "model")),
+    )
+    with (
+        deepfood.open_gallery(tmp_path / "gallery") as opened,
+        pytest.raises(NoTextTowerError, match="the Model tiny has no text tower"),
+    ):
+        opened.search(words="red")
