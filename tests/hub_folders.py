@@ -131,8 +131,8 @@ def clip_tokenizer() -> Any:
 
 @cache
 def siglip_tokenizer(second: bool) -> tokenizers.Tokenizer:
-    """Like T5's, which SigLIP uses, or Gemma's, which SigLIP 2 does: ends with a token, without lower
-    case and canonical form of its own."""
+    """Like T5's, which SigLIP uses, or Gemma's, which SigLIP 2 does: ends with a token, without
+    lower case and canonical form of its own."""
     if second:
         special = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
         made = tokenizers.Tokenizer(
