@@ -1,7 +1,7 @@
-"""Small encoders with random weights, in folders as on hubs, with the libraries' own answers.
+"""Small encoders with random weights in folders as hubs have them, and their libraries' answers.
 
-The networks, the image processors and the tokenizers are those of `transformers` and `open_clip`;
-only the weights and the vocabularies of SigLIP are made here, since nothing can be downloaded.
+The networks, image processors and tokenizers are those of `transformers` and `open_clip`; only the
+weights and the vocabularies of SigLIP are made here, since nothing can be downloaded.
 """
 
 import json
@@ -131,8 +131,10 @@ def clip_tokenizer() -> Any:
 
 @cache
 def siglip_tokenizer(second: bool) -> tokenizers.Tokenizer:
-    """Like T5's, which SigLIP uses, or Gemma's, which SigLIP 2 does: ends with a token, without
-    lower case and canonical form of its own."""
+    """Like T5's, which SigLIP uses, or Gemma's, which SigLIP 2 does.
+
+    It ends a text with a token, and leaves capitals and punctuation as they are.
+    """
     if second:
         special = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
         made = tokenizers.Tokenizer(

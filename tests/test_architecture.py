@@ -69,6 +69,8 @@ GROUND_FLOOR = {
     "photo_box",
     "progress",
     "runtimes",
+    "devices",
+    "gather",
     "caption",
     "storage",
     "storage_errors",

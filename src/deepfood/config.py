@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     model: Path | None = None
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "f32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "coreml", "openvino-gpu"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
     # Learning and evaluating

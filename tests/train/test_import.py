@@ -1,7 +1,7 @@
 """Encoders imported from each layout and family give what their own libraries give.
 
 The networks have random weights, and are compared on photos of odd shapes and on odd texts. What
-each known mistake would give is in a test as well, so that these comparisons are known to see it.
+each known mistake would give is in a test as well, so that the comparisons are known to see it.
 """
 
 import io
@@ -130,7 +130,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_photos_have_the_vectors_of_their_library(
-    name: str, imported: Callable[[str], Imported], record_property: Callable[..., None]
+    name: str, imported: Callable[[str], Imported]
 ) -> None:
     one = imported(name)
     embedder = one.photos()
@@ -138,13 +138,13 @@ def test_photos_have_the_vectors_of_their_library(
     for size in SIZES:
         photo = picture(*size, seed=3)
         found[size] = cosine(embedder.embed(png(photo)), one.encoder.photo(photo))
-    record_property("photos", min(found.values()))
+    print("\nFIGURE photos", name, min(found.values()))
     assert min(found.values()) > NEAR, found
 
 
 @pytest.mark.parametrize("name", WITH_WORDS)
 def test_words_have_the_vectors_of_their_library(
-    name: str, imported: Callable[[str], Imported], record_property: Callable[..., None]
+    name: str, imported: Callable[[str], Imported]
 ) -> None:
     one = imported(name)
     embedder = one.words()
@@ -152,7 +152,7 @@ def test_words_have_the_vectors_of_their_library(
     found = {
         what: cosine(embedder.embed(text), one.encoder.words(text)) for what, text in TEXTS.items()
     }
-    record_property("words", min(found.values()))
+    print("\nFIGURE words", name, min(found.values()))
     assert min(found.values()) > NEAR, found
 
 
@@ -189,15 +189,13 @@ PHOTO_MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("mistake", PHOTO_MISTAKES)
-def test_a_mistake_with_photos_is_seen(
-    mistake: str, imported: Callable[[str], Imported], record_property: Callable[..., None]
-) -> None:
+def test_a_mistake_with_photos_is_seen(mistake: str, imported: Callable[[str], Imported]) -> None:
     name, changes = PHOTO_MISTAKES[mistake]
     one = imported(name)
     photo = picture(300, 200, seed=3)
     right = one.encoder.photo(photo)
     wrong = cosine(one.photos(**changes).embed(png(photo)), right)
-    record_property("mistake", wrong)
+    print("\nFIGURE mistake", mistake, wrong)
     assert wrong < FAR
     assert cosine(one.photos().embed(png(photo)), right) > NEAR
 
@@ -237,23 +235,19 @@ WORD_MISTAKES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("mistake", WORD_MISTAKES)
-def test_a_mistake_with_words_is_seen(
-    mistake: str, imported: Callable[[str], Imported], record_property: Callable[..., None]
-) -> None:
+def test_a_mistake_with_words_is_seen(mistake: str, imported: Callable[[str], Imported]) -> None:
     name, what, changes = WORD_MISTAKES[mistake]
     one = imported(name)
     assert one.encoder.words is not None
     right = one.encoder.words(TEXTS[what])
     wrong = cosine(one.words(**changes).embed(TEXTS[what]), right)
-    record_property("mistake", wrong)
+    print("\nFIGURE mistake", mistake, wrong)
     assert wrong < FAR
     assert cosine(one.words().embed(TEXTS[what]), right) > NEAR
 
 
 @pytest.mark.parametrize("name", ["transformers.js SigLIP", "transformers.js SigLIP 2"])
-def test_no_padding_is_seen(
-    name: str, imported: Callable[[str], Imported], record_property: Callable[..., None]
-) -> None:
+def test_no_padding_is_seen(name: str, imported: Callable[[str], Imported]) -> None:
     one = imported(name)
     embedder = one.words()
     tower = embedder.tower
@@ -263,7 +257,7 @@ def test_no_padding_is_seen(
     bare = tokens[: tokens.index(tower.end_id) + 1]
     assert len(bare) < len(tokens)
     wrong = cosine(embedder.embed(TEXTS["plain"]), one.encoder.tokens(bare))
-    record_property("mistake", wrong)
+    print("\nFIGURE mistake", "no padding", name, wrong)
     assert wrong < FAR
 
 

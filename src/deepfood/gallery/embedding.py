@@ -31,7 +31,7 @@ def read_photos(
 
     Where reads are slow, further threads wait for them, each with at most one photo in memory.
     """
-    workers = embedder.threads + 1
+    workers = embedder.at_once
     embedding = BoundedSemaphore(workers)
 
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
@@ -130,7 +130,7 @@ def embed_photos_of(
     gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
 ) -> Iterator[Vector | str]:
     """Read and embed photos of a gallery, in order: a vector, or the reason for having none."""
-    workers = embedder.threads + 1
+    workers = embedder.at_once
     embedding = BoundedSemaphore(workers)
 
     def work(photo: Photo) -> Vector | str:

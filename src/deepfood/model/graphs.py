@@ -71,7 +71,7 @@ def text_graph(tower: Tower, context: int, scratch: Path) -> Graph:
     """
     surgery = _Surgery(tower)
     inputs = surgery.inputs(2)
-    names = {_IDS_NAMES.get(surgery.was(one.name), one.name): one for one in inputs}
+    names = {_IDS_NAMES.get(name, name): one for one in inputs for name in [surgery.was(one.name)]}
     if not {IDS} <= names.keys() <= {IDS, MASK}:
         raise surgery.refused(f"it wants {', '.join(names)}, and gets tokens and their mask")
     ordered = {name: names[name] for name in (IDS, MASK) if name in names}
@@ -108,6 +108,7 @@ class _Surgery:
         self._output = self._chosen(tower.outputs)
         self._prune()
         self._rename()
+        self._widen(self._graph)
 
     def refused(self, why: str) -> ArtifactFormatError:
         return ArtifactFormatError(f"{self._path} cannot be imported: {why}")
@@ -267,6 +268,49 @@ class _Surgery:
                 names[:] = [_INNER.get(name, name) for name in names]
         for one in (*graph.input, *graph.initializer, *graph.output):
             one.name = _INNER.get(one.name, one.name)
+
+    def _widen(self, graph: Any) -> None:
+        """Compute in float32 what is computed in half precision; weights are stored as they are.
+
+        On processors half precision is no faster, some runtimes lack operators of it, and others
+        overflow.
+        """
+        onnx, helper, kinds = self._onnx, self._onnx.helper, self._onnx.TensorProto
+        halves = (kinds.FLOAT16, kinds.BFLOAT16)
+        stored = {}
+        for one in graph.initializer:
+            if one.data_type in halves:
+                stored[one.name] = f"{one.name}.half"
+                one.name = stored[one.name]
+        casts = [
+            helper.make_node("Cast", [half], [name], to=kinds.FLOAT)
+            for name, half in stored.items()
+        ]
+        nodes = []
+        for node in graph.node:
+            nodes.append(node)
+            for attribute in node.attribute:
+                if attribute.name in ("to", "dtype") and attribute.i in halves:
+                    attribute.i = kinds.FLOAT
+                if attribute.HasField("t") and attribute.t.data_type in halves:
+                    if external_data.is_outside(attribute.t):
+                        external_data.take_in(attribute.t, self._path)
+                    wide = onnx.numpy_helper.to_array(attribute.t).astype("float32")
+                    attribute.t.CopyFrom(onnx.numpy_helper.from_array(wide, attribute.t.name))
+            for branch in _branches(node):
+                self._widen(branch)
+            if node.op_type == "Gather" and node.input[0] in stored:  # a row, not the whole table
+                node.input[0] = stored[node.input[0]]
+                row, node.output[0] = node.output[0], f"{node.output[0]}.half"
+                nodes.append(helper.make_node("Cast", [node.output[0]], [row], to=kinds.FLOAT))
+        for one in (*graph.input, *graph.output):
+            if one.type.tensor_type.elem_type in halves:
+                one.type.tensor_type.elem_type = kinds.FLOAT
+        used = {name for node in _nodes(graph) for name in node.input}
+        casts = [cast for cast in casts if cast.output[0] in used]
+        nodes = [*casts, *nodes]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
     def _check_input(self, given: Any, shape: list[int | str]) -> None:
         has = given.type.tensor_type

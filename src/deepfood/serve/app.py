@@ -58,7 +58,7 @@ def create_app(
         # them holds up searches, nor searches them.
         queued, timeout_s = settings.max_queued, settings.request_timeout_s
         with (
-            WorkQueue("search", service.embedder.threads + 1, queued, timeout_s) as searching,
+            WorkQueue("search", service.embedder.at_once, queued, timeout_s) as searching,
             WorkQueue("explain", 1, queued, timeout_s) as explaining,
             WorkQueue("read", 2, _QUEUED_READS, timeout_s) as reading,
             WorkQueue("write", 1, queued, timeout_s, finishes=True) as writing,

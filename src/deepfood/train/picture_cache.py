@@ -120,7 +120,7 @@ def open_caches(
     have room for the first photos only, or for none.
     """
     sides = {"squeezed": picture_side(preprocess), "plain": preprocess.size}
-    # Other versions of Pillow may decode differently.
+    # Another Pillow may decode otherwise.
     made = f"{preprocess.model_dump_json(exclude={'mean', 'std'})} {PIL.__version__}"
     names = [str(source.root), *(file.file for file in source.files)]
     key = hashlib.sha256("\n".join([made, *names]).encode("utf-8", "surrogatepass")).hexdigest()

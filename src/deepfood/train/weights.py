@@ -164,7 +164,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
 
 
 def _fetched(url: str, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the file at `url`, cached at `path` if it holds tensors."""
+    """The tensors of the file at `url`, which is kept at `path` as long as it holds some."""
     if not path.is_file():
         download(
             url,

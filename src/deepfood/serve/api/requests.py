@@ -29,7 +29,7 @@ Text = Annotated[str, Field(max_length=1000)]
 #: Words to search with; those of one space are none.
 Words = Annotated[str, Field(max_length=MAX_LETTERS, pattern=r"\S")]
 
-#: Likely mistakes for the name of a photo's field.
+#: Likely guesses of the name of a photo's field.
 _FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
 
 
@@ -65,11 +65,11 @@ class _Body(BaseModel):
 class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, `id`, a photo of the gallery, or `words`, or lists of them.
 
-    `url` is where the service fetches a photo, from hosts that its settings list. The hits should
-    be unlike `not_photo`, `not_id` and `not_words`; there may be 8 examples in total. `where` is a
-    filter (docs/filters.md), `box` the part of the photo that counts: left, top, width and height
-    as shares of it. `diversity`, 0 to 1, trades similarity for variety. `cursor` is the `next` of
-    the previous page, for the same question.
+    `url` is where the service fetches a photo, of hosts that its settings list.
+    `not_photo`, `not_id` and `not_words` are what the hits should be unlike; there may be 8 of all
+    together. `where` is a filter (docs/filters.md), `box` the part of the photo that counts: left,
+    top, width and height as shares of it. `diversity`, 0 to 1, trades similarity for variety.
+    `cursor` is the `next` of the answer before, for the same question.
     """
 
     model_config = ConfigDict(
