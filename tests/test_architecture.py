@@ -232,7 +232,7 @@ def test_modules_stay_small() -> None:
 def test_a_module_name_has_one_meaning() -> None:
     """Engines name the same parts alike, and a command is named as what it runs."""
     alike = {"gallery", "local", "milvus", "release", "engine", "cli"}
-    ordinary = {"__init__", "__main__", "app", "run", "metrics", "layouts"}
+    ordinary = {"__init__", "__main__", "app", "run", "metrics"}
     rooms: dict[str, set[str]] = {}
     for path in MODULES:
         rooms.setdefault(path.stem, set()).add(room_of(path))

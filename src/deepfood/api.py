@@ -37,7 +37,7 @@ from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, 
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
-    from deepfood.evaluate.word_search import WordFigures
+    from deepfood.evaluate.word_queries import WordFigures
     from deepfood.gallery.calibration import Calibration
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
@@ -409,7 +409,7 @@ def evaluate_words(
     `queries` is a CSV with columns words and label or id; without it each label is asked as words.
     Raises DatasetError, NoTextTowerError or ArtifactError.
     """
-    from deepfood.evaluate.word_search import label_queries, measure_words, read_word_queries
+    from deepfood.evaluate.word_queries import label_queries, measure_words, read_word_queries
 
     with open_gallery(gallery, settings) as opened:
         photos = opened._service.gallery.photos()[0]

@@ -12,7 +12,7 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.model.encoders import Encoder
-    from deepfood.model.layouts import Layout
+    from deepfood.model.hub_layouts import Layout
 
 model_app = typer.Typer(
     cls=Commands,

@@ -18,7 +18,7 @@ from torch import nn
 from deepfood.errors import ArtifactFormatError
 from deepfood.extras import missing_extra
 from deepfood.model.hub_configs import HubConfig, OpenClipConfig, read_config
-from deepfood.model.layouts import Layout, Output, Tower, with_open_clip_text
+from deepfood.model.hub_layouts import Layout, Output, Tower, with_open_clip_text
 from deepfood.train.backbone import fill, preprocess_of, without_classifier
 from deepfood.train.weights import Weights, WeightsSource, read_tensors
 
