@@ -56,13 +56,13 @@ def download(
     """Download `url` to `to` and return `to`; a complete file is left alone.
 
     `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`,
-    `md5` and `git_blob` (the SHA-1 that git names them by), all hex, or, where none is given,
-    against the hash that the server states, if any; a file that is there and is not the pinned one
-    is replaced. `headers` (credentials) go to the
-    host of `url` alone, not to where it redirects. `hints` say the way out for an HTTP status.
-    The server may be silent for `timeout_s`; it is asked up to `attempts` times in a row without
-    progress, with pauses of `backoff_s`, twice that and so on. Where another process is downloading
-    to the same file, this one waits for it with `wait`, and is refused without.
+    `md5` and `git_blob` (the SHA-1 by which git names contents), all hex, or, where none is given,
+    against the hash that the server states, if any; an existing file with another hash is replaced.
+    `headers` (credentials) go to the host of `url` only, not to redirects. `hints` tell users what
+    to do about an HTTP status. The server may stay silent for `timeout_s` seconds. After `attempts`
+    failures in a row without progress the download is given up; the pauses between them start at
+    `backoff_s` and double. If another process is downloading to the same file, this one waits with
+    `wait`, and fails without.
 
     Raises DownloadError or DiskFullError; the received bytes are kept for the next call.
     """
@@ -196,7 +196,7 @@ def _too_large(job: _Job, count: str) -> DownloadError:
 
 
 def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -> str | None:
-    """What is wrong with a file's contents, by the hashes (hex) it should have; None if nothing."""
+    """How a file's contents differ from the expected hashes (hex); None if they do not."""
     size = path.stat().st_size
     found = {name: _hash(name, size) for name in hashes}
     if found:

@@ -31,7 +31,7 @@ _LABEL_TITLES = {"label", "class", "class_id"}
 def is_ifood(root: Root) -> bool:
     """Whether the folder has iFood's tables, and its list of classes or its photo folders."""
     return _table(root, TRAIN) is not None and (
-        _class_list(root) is not None or _photos_folder(root, TRAIN) is not None
+        class_list_of(root) is not None or _photos_folder(root, TRAIN) is not None
     )
 
 
@@ -40,7 +40,7 @@ def photos_of_ifood(root: Root, passed_over: Tally) -> Iterator[PhotoFile]:
 
     The latter have no label, as all of `test_set`. Raises DatasetError with the line of the fault.
     """
-    class_list = _class_list(root)
+    class_list = class_list_of(root)
     names = read_class_list(root, class_list) if class_list else {}
     seen = Seen()
     for split in (TRAIN, VAL, TEST):
@@ -104,7 +104,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
 
 
-def _class_list(root: Root) -> str | None:
+def class_list_of(root: Root) -> str | None:
+    """The file with the names of the classes; None where there is none."""
     return _first_file(root, CLASS_LIST, f"annot/{CLASS_LIST}")
 
 
