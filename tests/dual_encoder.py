@@ -29,7 +29,7 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 CAPTIONS = ("a {colour} {shape}", "the {shape} in {colour}", "{colour} {shape}")
-#: What a caption may be without: one that says less is right for more photos.
+#: Captions that say less are right for more photos.
 PARTIAL = ("something {colour}", "a {shape}")
 
 SIZE, CONTEXT, END = 32, 8, 31
@@ -149,7 +149,9 @@ def _trained() -> CLIP:
 
 
 def _train(rng: np.random.Generator) -> CLIP:
-    every = list(things())
+    every, captions = list(things()), list(_captions())
+    # Which caption is right for which thing, and how often each is drawn for it.
+    fits = np.array([[caption in _captions_of(thing) for caption in captions] for thing in every])
     which = rng.integers(0, len(every), _PHOTOS)
     see = open_clip.image_transform(SIZE, is_train=False, mean=_MEAN, std=_STD)
     photos = torch.stack([see(photo_of(every[place], rng)) for place in which])
@@ -158,26 +160,31 @@ def _train(rng: np.random.Generator) -> CLIP:
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.05)
     for step in range(_STEPS):
         rows = rng.integers(0, _PHOTOS, _BATCH)
-        captions = [_caption(every[which[row]], rng) for row in rows]
+        drawn = [int(rng.choice(np.flatnonzero(fits[which[row]]))) for row in rows]
         ids = torch.zeros(_BATCH, CONTEXT, dtype=torch.long)
-        for at, caption in enumerate(captions):
-            numbers = tokenizer.encode(caption).ids
+        for at, caption in enumerate(drawn):
+            numbers = tokenizer.encode(captions[caption]).ids
             ids[at, : len(numbers)] = torch.tensor(numbers)
         down = 0.5 * (1 + np.cos(np.pi * step / _STEPS))
         for group in optimizer.param_groups:
             group["lr"] = _RATE * min(1, step / _WARM_UP) * down
         seen, read, scale = network(photos[rows], ids)[:3]
         likeness = scale.clamp(max=50) * seen @ read.T
-        # All photos of the thing are right, not only the one that the caption was made of.
-        right = torch.tensor(which[rows][:, None] == which[rows][None], dtype=torch.float32)
-        right /= right.sum(1, keepdim=True)
-        loss = (cross_entropy(likeness, right) + cross_entropy(likeness.T, right)) / 2
+        # All photos that a caption is right for count, not only the one that it was drawn for.
+        right = torch.tensor(fits[which[rows]][:, drawn], dtype=torch.float32)
+        photos_to_words = cross_entropy(likeness, right / right.sum(1, keepdim=True))
+        words_to_photos = cross_entropy(likeness.T, right.T / right.T.sum(1, keepdim=True))
+        loss = (photos_to_words + words_to_photos) / 2
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return network.eval()
 
 
-def _caption(thing: Thing, rng: np.random.Generator) -> str:
-    template = CAPTIONS[rng.integers(len(CAPTIONS))]
-    return template.format(colour=thing.colour, shape=thing.shape)
+def _captions_of(thing: Thing) -> set[str]:
+    words = {"colour": thing.colour, "shape": thing.shape}
+    return {caption.format(**words) for caption in (*CAPTIONS, *PARTIAL)}
+
+
+def _captions() -> list[str]:
+    return sorted(set().union(*(_captions_of(thing) for thing in things())))

@@ -108,6 +108,8 @@ def calibrate_words(
     lacking = lacking[np.isfinite(lacking)]
 
     def in_gallery(has: Floats, lacks: Floats) -> tuple[Floats, Bools]:
+        # As if the gallery lacked what every second text names.
+        has = np.resize(has, max(len(has), len(lacks)))
         best = np.concatenate([has, lacks])[:, np.newaxis]
         return best, np.repeat([True, False], [len(has), len(lacks)])
 
