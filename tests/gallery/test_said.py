@@ -250,7 +250,7 @@ def test_changes_are_taken_back_one_after_the_other(
     with GalleryWriter.open(gallery) as writer:
         (photo,) = writer.undo(label)
         assert (photo.label, photo.label_edited) == ("soup", True)
-        with pytest.raises(QueryError, match="something else was said"):
+        with pytest.raises(QueryError, match="was edited again after change"):
             writer.undo(label)
         assert writer.undo(removal) == []
         with pytest.raises(QueryError, match="no change number 999"):
