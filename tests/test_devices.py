@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from deepfood.artifacts import FileRecord
 from deepfood.config import load_settings
+from deepfood.data.photos import list_photos
 from deepfood.devices import choose_device
 from deepfood.embed import (
     BATCH,
@@ -26,10 +27,12 @@ from deepfood.embed import (
     open_embedder,
 )
 from deepfood.errors import EngineError, MissingExtraError, SettingError
+from deepfood.gallery.embedding import read_photos
+from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 from deepfood.gather import Gatherer
 from deepfood.model import Model, ModelManifest, open_model
 from deepfood.model.artifact import ONNX
-from plates import LIMITS, jpeg, write_tiny_model
+from plates import LIMITS, jpeg, write_photos, write_tiny_model
 
 PHOTOS = [jpeg(seed, (200 + 9 * seed, 180)) for seed in range(24)]
 
@@ -107,6 +110,36 @@ def test_photos_that_wait_are_one_batch_and_vectors_are_the_same(
     assert sorted(session.batches[2:]) == [len(PHOTOS) - 2 - BATCH, BATCH]
     pixels = np.stack([embedder.read(photo) for photo in PHOTOS])
     np.testing.assert_allclose(embedder.embed_many(pixels), wanted, atol=1e-3)
+
+
+def test_a_build_reads_ahead_while_the_device_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.embed.Gatherer", Kept)
+    model = open_model(write_tiny_model(tmp_path / "model"))
+    session = Watched(model)
+    embedder = on_device(model, gathered_onnxruntime(session, model, "test"))
+    waiting = Kept.made[-1]
+    source = list_photos(write_photos(tmp_path / "photos", embedder.at_once + 5))
+    session.batches.clear()
+    session.let_go.clear()
+
+    def build() -> list[EmbeddedPhoto | Skipped]:
+        with read_photos(source, source.files, embedder) as results:
+            return list(results)
+
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build)
+        # All that may be under way has been read, though the device has not done a single photo.
+        until(lambda: sum(session.batches) + waiting.waiting == embedder.at_once)
+        session.let_go.set()
+        found = building.result()
+    assert BATCH in session.batches
+    alone = Embedder(model, LIMITS, runtime="onnxruntime", device="cpu")
+    assert [one.photo.file for one in found] == [file.file for file in source.files]
+    for one, file in zip(found, source.files, strict=True):
+        data = source.root.read(file.file, LIMITS.check_bytes)
+        np.testing.assert_allclose(one.vector, alone.embed(data), atol=1e-3)
 
 
 def test_openvino_does_batches_too(wanted: np.ndarray) -> None:

@@ -155,7 +155,8 @@ def _results(
 def worker_settings(settings: Settings) -> Settings:
     """What a worker is handed: its own environment has no part in it."""
     threads = settings.threads or max(1, math.ceil(settings.ray_cpus))
-    return only_given(**settings.model_dump(include=_WORKER_SETTINGS), threads=threads)
+    given = settings.model_dump(include=_WORKER_SETTINGS)
+    return only_given(**given, threads=threads, device="cpu")  # Ray is asked for nothing else
 
 
 def _shards(source: PhotoSource, files: list[PhotoFile], workers: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from deepfood.local import build_gallery
 from deepfood.photo_box import Box
 from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService, open_service
-from live import deepfood, one_line, run_deepfood
+from live import deepfood_here, one_line, run_deepfood
 from plates import tiny_embedder, write_dishes
 from samples import encode
 
@@ -223,7 +223,7 @@ def test_search_and_info_say_it(dish_gallery: Path) -> None:
 def test_evaluate_judges_what_is_served(dish_gallery: Path, tmp_path: Path) -> None:
     held_out = dish_gallery.parent / "new"
     cache = {"DEEPFOOD_CACHE": str(tmp_path)}
-    found = json.loads(deepfood("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
+    found = json.loads(deepfood_here("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
     assert found["calibration"]["curve"] == "as served"
     service = open_service(load_settings(gallery=dish_gallery))
     missed = []
@@ -241,7 +241,7 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
     held_out = dish_gallery.parent / "new"
     environment = {"DEEPFOOD_CACHE": str(tmp_path / "cache")}
     assert "18 have a label that the gallery knows" in one_line(
-        deepfood("calibrate", gallery, held_out, "--json", **environment)
+        deepfood_here("calibrate", gallery, held_out, "--json", **environment)
     )
     assert "on 90 photos (gallery)" in run_deepfood("info", gallery)
     for number, path in enumerate(new_photos(dish_gallery)):
@@ -251,12 +251,12 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
                 folder = tmp_path / "more" / path.parent.name
                 folder.mkdir(parents=True, exist_ok=True)
                 image.resize(size).save(folder / f"{number}-{copy}.jpg", quality=85)
-    done = deepfood("calibrate", gallery, tmp_path / "more", "--json", **environment)
+    done = deepfood_here("calibrate", gallery, tmp_path / "more", "--json", **environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["queries"], found["queries_from"]) == (54, "held-out photos")
     assert "on 54 photos (held-out photos)" in run_deepfood("info", gallery)
-    again = deepfood("calibrate", gallery, tmp_path / "more", **environment)
+    again = deepfood_here("calibrate", gallery, tmp_path / "more", **environment)
     assert again.stdout.startswith(f"{gallery}: on 54 photos")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from deepfood.embed import Embedder
 from deepfood.model import Model, open_model
 from deepfood.model.imported import import_folder
 from deepfood.photo import Preprocess
+from deepfood.runtimes import quantization
 from deepfood.train.export_hub import with_graphs
 from deepfood.words import TextEmbedder
 from hub_folders import (
@@ -281,6 +283,41 @@ def test_half_precision_graphs_take_and_give_f32(tmp_path: Path) -> None:
     assert cosine(one.photos().embed(png(photo)), encoder.photo(photo)) > 0.999
     assert encoder.words is not None
     assert cosine(one.words().embed("rice"), encoder.words("rice")) > 0.999
+
+
+@pytest.mark.parametrize("suffix", ["quantized", "q4", "q4f16"])
+def test_quantised_graphs_run_on_both_runtimes(suffix: str, tmp_path: Path) -> None:
+    """As transformers.js has them: dynamic int8, and blocks of 4 bits by com.microsoft's."""
+    encoder = hub_clip(tmp_path / "files", half=suffix == "q4f16")
+    for name in ("vision_model", "text_model"):
+        plain = encoder.folder / "onnx" / f"{name}.onnx"
+        quantise(plain, plain.with_name(f"{name}_{suffix}.onnx"), suffix)
+        plain.unlink()
+    import_folder(
+        encoder.folder, tmp_path / "model", suffix=suffix, name="q", source="s", licence="l"
+    )
+    model = open_model(tmp_path / "model")
+    photo = picture(300, 200)
+    assert encoder.words is not None
+    for runtime in ("openvino", "onnxruntime"):
+        photos = Embedder(model, LIMITS, runtime=runtime, precision="f32", threads=1)
+        words = TextEmbedder(model, runtime=runtime, precision="f32", threads=1)
+        found = cosine(photos.embed(png(photo)), encoder.photo(photo))
+        in_words = cosine(words.embed("rice"), encoder.words("rice"))
+        print("\nFIGURE suffix", suffix, runtime, found, in_words)
+        assert min(found, in_words) > 0.95
+
+
+def quantise(source: Path, target: Path, suffix: str) -> None:
+    tools = quantization()
+    if suffix == "quantized":
+        tools.quantize_dynamic(source, target, weight_type=tools.QuantType.QUInt8)
+        return
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    made = MatMulNBitsQuantizer(onnx.load(source), block_size=32, is_symmetric=True)
+    made.process()
+    onnx.save(made.model.model, target)
 
 
 def test_each_family_is_fed_in_its_own_way(imported: Callable[[str], Imported]) -> None:

@@ -71,7 +71,9 @@ def text_graph(tower: Tower, context: int, scratch: Path) -> Graph:
     """
     surgery = _Surgery(tower)
     inputs = surgery.inputs(2)
-    names = {_IDS_NAMES.get(name, name): one for one in inputs for name in [surgery.was(one.name)]}
+    names = {_IDS_NAMES.get(surgery.was(one.name), one.name): one for one in inputs}
+    if len(inputs) == 1:  # whatever it is called
+        names = {IDS: inputs[0]}
     if not {IDS} <= names.keys() <= {IDS, MASK}:
         raise surgery.refused(f"it wants {', '.join(names)}, and gets tokens and their mask")
     ordered = {name: names[name] for name in (IDS, MASK) if name in names}
@@ -275,11 +277,15 @@ class _Surgery:
         On processors half precision is no faster, some runtimes lack operators of it, and others
         overflow.
         """
-        onnx, helper, kinds = self._onnx, self._onnx.helper, self._onnx.TensorProto
+        helper, kinds = self._onnx.helper, self._onnx.TensorProto
         halves = (kinds.FLOAT16, kinds.BFLOAT16)
+        # Operators of com.microsoft take constants as they are.
+        plain = {name for node in graph.node if node.domain for name in node.input}
         stored = {}
         for one in graph.initializer:
-            if one.data_type in halves:
+            if one.data_type in halves and one.name in plain:
+                self._make_wide(one)
+            elif one.data_type in halves:
                 stored[one.name] = f"{one.name}.half"
                 one.name = stored[one.name]
         casts = [
@@ -293,10 +299,7 @@ class _Surgery:
                 if attribute.name in ("to", "dtype") and attribute.i in halves:
                     attribute.i = kinds.FLOAT
                 if attribute.HasField("t") and attribute.t.data_type in halves:
-                    if external_data.is_outside(attribute.t):
-                        external_data.take_in(attribute.t, self._path)
-                    wide = onnx.numpy_helper.to_array(attribute.t).astype("float32")
-                    attribute.t.CopyFrom(onnx.numpy_helper.from_array(wide, attribute.t.name))
+                    self._make_wide(attribute.t)
             for branch in _branches(node):
                 self._widen(branch)
             if node.op_type == "Gather" and node.input[0] in stored:  # a row, not the whole table
@@ -311,6 +314,12 @@ class _Surgery:
         nodes = [*casts, *nodes]
         del graph.node[:]
         graph.node.extend(nodes)
+
+    def _make_wide(self, tensor: Any) -> None:
+        if external_data.is_outside(tensor):
+            external_data.take_in(tensor, self._path)
+        helper = self._onnx.numpy_helper
+        tensor.CopyFrom(helper.from_array(helper.to_array(tensor).astype("f4"), tensor.name))
 
     def _check_input(self, given: Any, shape: list[int | str]) -> None:
         has = given.type.tensor_type

@@ -100,6 +100,7 @@ class _Family:
 
 
 _CLIP = HubDefaults(resample="bicubic", mean=OPENAI_MEAN, std=OPENAI_STD, crops=True)
+_MOBILE = HubDefaults(resample="bilinear", mean=(0, 0, 0), std=(1, 1, 1), crops=True)
 _HALF = (0.5, 0.5, 0.5)
 _SIGLIP = HubDefaults(resample="bicubic", mean=_HALF, std=_HALF, crops=False)
 _DINO2 = HubDefaults(resample="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, crops=True)
@@ -111,6 +112,8 @@ _EMBEDS = Output("image_embeds")
 
 _FAMILIES = {
     "clip": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
+    "mobileclip": _Family("MobileCLIP", (_EMBEDS,), _MOBILE, "text_embeds"),
+    "mobileclip2": _Family("MobileCLIP", (_EMBEDS,), _MOBILE, "text_embeds"),
     # Of a repository with both towers, too: transformers.js opens each by itself.
     "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
     "siglip": _Family("SigLIP", (_POOLED,), _SIGLIP, "pooler_output", 64, 32_000),
@@ -359,7 +362,8 @@ def _transformers(folder: Path, files: _Files) -> Layout:
             "it is the tokenizer of another network"
         )
     # Files of SigLIP 2 say that they are SigLIP: its tokenizer is another kind.
-    second = family.words != "CLIP" and file.kind == "BPE"
+    siglip = _EMBEDS not in family.photo_outputs
+    second = siglip and file.kind == "BPE"
     words = "SigLIP 2" if second else family.words
     said = about.text_config
     return replace(
@@ -373,13 +377,13 @@ def _transformers(folder: Path, files: _Files) -> Layout:
         text_tower=TextTower(
             context=(said and said.max_position_embeddings) or family.context,
             # CLIP's towers either do not see what comes after the end, or learned with zeros.
-            pad_id=0 if words == "CLIP" else file.pad_id_or(0 if second else 1),
+            pad_id=file.pad_id_or(0 if second else 1) if siglip else 0,
             pad_side=file.pad_side,
             end_id=file.end_id,
             vocabulary=(said and said.vocab_size) or family.vocabulary,
             # Files of SigLIP 2 do not say so, and it has learned nothing else (big_vision #166).
             lowercase=True,
-            canonicalise=words == "SigLIP",
+            canonicalise=siglip and not second,
         ),
     )
 
