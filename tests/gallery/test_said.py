@@ -270,7 +270,7 @@ def test_changes_are_taken_back_one_after_the_other(
     first = next(one.number for one in history(Journal(gallery)) if one.do == "update")
     undone = [one.undoes for one in history(Journal(gallery)) if one.undoes]
     assert undone == [label, removal]
-    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="something else"):
+    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="edited again"):
         writer.undo(first - 1)
     assert list(gallery_problems(gallery, quiet=True)) == []
 
