@@ -698,7 +698,7 @@ def test_the_history_tells_who_changed_what_and_takes_it_back(own: Own) -> None:
     with own.writing() as writer:
         for one in (update, removal):
             writer.undo(one.number)
-        with pytest.raises(QueryError, match="something else was said"):
+        with pytest.raises(QueryError, match="was edited again after change"):
             writer.undo(update.number)
     assert said(own)[photo.id] == now[photo.id]
     own.build()

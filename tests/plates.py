@@ -173,6 +173,7 @@ class Counting:
     def __init__(self, embedder: Embedder, stop_at: int = 10**9) -> None:
         self.model = embedder.model
         self.threads = 0 if stop_at < 10**9 else embedder.threads
+        self.at_once = 1 if stop_at < 10**9 else embedder.at_once
         self.dimension, self.limits = embedder.dimension, embedder.limits
         self._embedder, self._numbers, self._stop_at = embedder, itertools.count(1), stop_at
         self.asked = 0

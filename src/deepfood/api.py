@@ -1,9 +1,9 @@
 """The public Python API, which `import deepfood` gives: the commands as functions.
 
 A place is whatever the commands accept: a folder, a release `s3://bucket/prefix[@RELEASE]` or in a
-folder of releases, or `milvus://host:port/name`. `settings` are those of `load_settings`;
-None reads them from the environment and deepfood.toml, as a command does. Every
-error is a DeepfoodError.
+folder of releases, or `milvus://host:port/name`. `settings` are those of `load_settings`; None
+reads them from the environment and deepfood.toml, as a command does. Every error is a
+DeepfoodError.
 """
 
 import os

@@ -250,7 +250,7 @@ def test_changes_are_taken_back_one_after_the_other(
     with GalleryWriter.open(gallery) as writer:
         (photo,) = writer.undo(label)
         assert (photo.label, photo.label_edited) == ("soup", True)
-        with pytest.raises(QueryError, match="something else was said"):
+        with pytest.raises(QueryError, match="was edited again after change"):
             writer.undo(label)
         assert writer.undo(removal) == []
         with pytest.raises(QueryError, match="no change number 999"):
@@ -270,7 +270,7 @@ def test_changes_are_taken_back_one_after_the_other(
     first = next(one.number for one in history(Journal(gallery)) if one.do == "update")
     undone = [one.undoes for one in history(Journal(gallery)) if one.undoes]
     assert undone == [label, removal]
-    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="something else"):
+    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="edited again"):
         writer.undo(first - 1)
     assert list(gallery_problems(gallery, quiet=True)) == []
 

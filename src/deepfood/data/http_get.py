@@ -101,10 +101,10 @@ def broken_text(error: httpx.HTTPError, url: str, timeout_s: float) -> str:
     """One line on a connection that failed or broke."""
     if isinstance(error, httpx.TimeoutException):
         return f"{shown(url)} did not answer within {timeout_s:g} s"
-    said = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, httpx.ConnectError):
-        return f"no connection to {shown(url)} ({said})"
-    return f"the connection to {shown(url)} broke ({said})"
+        return f"no connection to {shown(url)} ({reason})"
+    return f"the connection to {shown(url)} broke ({reason})"
 
 
 def _parsed(url: str) -> httpx.URL:
