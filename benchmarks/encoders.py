@@ -45,6 +45,7 @@ from deepfood.model import open_model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess, read_pixels
 from deepfood.words import TextEmbedder
+from report import shown
 
 LIMITS = Limits(20 * 2**20, 64_000_000)
 TEXT = "a bowl of noodle soup with egg, spring onions and pork"
@@ -132,7 +133,7 @@ def _encoder(
     print(f"### {encoder.name}, {parameters / 1e6:.0f} million parameters\n")
     print(f"| | {' | '.join(COLUMNS.values())} | times torch |\n|---|{'---:|' * 7}")
     for way, figure in figures.items():
-        cells = [f"{figure[name]:.3g}" if name in figure else "" for name in COLUMNS]
+        cells = [shown(figure[name]) if name in figure else "" for name in COLUMNS]
         times = figure["photos_s"] / figures["torch"]["photos_s"]
         print(f"| {way} | {' | '.join(cells)} | {times:.2f} |")
     print(flush=True)
