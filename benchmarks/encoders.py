@@ -371,6 +371,7 @@ def _onnx(path: Path, network: Any, example: Any, name: str) -> None:
         def forward(self, given: Any) -> Any:
             return network(given)
 
+    torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operator
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
