@@ -21,6 +21,7 @@ make int8, and up to 4 GB of memory.
 import argparse
 import io
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def _encoder(
     if not (folder / "int8" / "manifest.json").exists():
         print(f"exporting {encoder.name}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        export(encoder, folder)
+        _in_a_process(encoder, "export", folder, options)
     ways = ["torch", "f32", *(["bf16"] if _has_bf16() else []), "int8"]
     rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(options.rounds):
@@ -157,6 +158,9 @@ def _in_a_process(
 def _measured(
     encoder: Encoder, way: str, folder: Path, photos: list[bytes], options: argparse.Namespace
 ) -> dict[str, float]:
+    if way == "export":
+        export(encoder, folder)
+        return {}
     if way == "torch":
         return _torch(encoder, open_model(folder / "f32").manifest.preprocess, photos, options)
     kind, precision = way.split("/")
@@ -284,6 +288,7 @@ def towers(encoder: Encoder) -> tuple[Callable[..., Any], Callable[..., Any] | N
     from timm.utils.model import reparameterize_model
 
     torch.manual_seed(0)
+    logging.disable(logging.WARNING)  # that the weights are random
     if not encoder.has_words:
         wanted = {"img_size": encoder.size} if "vit" in encoder.network else {}
         network = timm.create_model(encoder.network, pretrained=False, num_classes=0, **wanted)
