@@ -21,6 +21,7 @@ make int8, and up to 4 GB of memory.
 import argparse
 import io
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ from deepfood.model import open_model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess, read_pixels
 from deepfood.words import TextEmbedder
+from report import shown
 
 LIMITS = Limits(20 * 2**20, 64_000_000)
 TEXT = "a bowl of noodle soup with egg, spring onions and pork"
@@ -115,7 +117,7 @@ def _encoder(
     if not (folder / "int8" / "manifest.json").exists():
         print(f"exporting {encoder.name}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        export(encoder, folder)
+        _in_a_process(encoder, "export", folder, options)
     ways = ["torch", "f32", *(["bf16"] if _has_bf16() else []), "int8"]
     rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(options.rounds):
@@ -132,7 +134,7 @@ def _encoder(
     print(f"### {encoder.name}, {parameters / 1e6:.0f} million parameters\n")
     print(f"| | {' | '.join(COLUMNS.values())} | times torch |\n|---|{'---:|' * 7}")
     for way, figure in figures.items():
-        cells = [f"{figure[name]:.3g}" if name in figure else "" for name in COLUMNS]
+        cells = [shown(figure[name]) if name in figure else "" for name in COLUMNS]
         times = figure["photos_s"] / figures["torch"]["photos_s"]
         print(f"| {way} | {' | '.join(cells)} | {times:.2f} |")
     print(flush=True)
@@ -156,6 +158,9 @@ def _in_a_process(
 def _measured(
     encoder: Encoder, way: str, folder: Path, photos: list[bytes], options: argparse.Namespace
 ) -> dict[str, float]:
+    if way == "export":
+        export(encoder, folder)
+        return {}
     if way == "torch":
         return _torch(encoder, open_model(folder / "f32").manifest.preprocess, photos, options)
     kind, precision = way.split("/")
@@ -283,6 +288,7 @@ def towers(encoder: Encoder) -> tuple[Callable[..., Any], Callable[..., Any] | N
     from timm.utils.model import reparameterize_model
 
     torch.manual_seed(0)
+    logging.disable(logging.WARNING)  # that the weights are random
     if not encoder.has_words:
         wanted = {"img_size": encoder.size} if "vit" in encoder.network else {}
         network = timm.create_model(encoder.network, pretrained=False, num_classes=0, **wanted)
@@ -370,6 +376,7 @@ def _onnx(path: Path, network: Any, example: Any, name: str) -> None:
         def forward(self, given: Any) -> Any:
             return network(given)
 
+    torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operator
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
