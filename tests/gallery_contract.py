@@ -440,7 +440,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
     refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
     refuse("can be called", {"price": 1, "no name": 2})
     refuse("price", {"cuisine": "thai", "price": "cheap"})
-    refuse("says nothing", {"price": 1, "allergens": ["?"]})
+    refuse("is no value", {"price": 1, "allergens": ["?"]})
     monkeypatch.setattr("deepfood.gallery.declared.MOST_ATTRIBUTES", len(columns) + 1)
     two = {"novel": Definition("text"), "newer": Definition("text")}
     told = f"can have {len(columns) + 1} attributes"
@@ -824,7 +824,7 @@ def test_near_duplicates_are_found(
     alike = np.triu(stored @ stored.T, 1)
     limit = float(np.sort(alike.ravel())[-3:].mean())  # between the second and the third
     pairs = {frozenset((photos[i].id, photos[j].id)) for i, j in np.argwhere(alike >= limit)}
-    monkeypatch.setattr("deepfood.gallery.duplicates.EXACT_UP_TO", exact_up_to)
+    monkeypatch.setattr("deepfood.gallery.near_duplicates.EXACT_UP_TO", exact_up_to)
     told = deepfood(engine, "dedupe", engine.place, "--threshold", limit)
     found = [{photo["id"] for photo in group} for group in told["groups"]]
     assert found

@@ -1,6 +1,7 @@
-"""A real deepfood: commands and servers in processes of their own, and a small gallery for them."""
+"""A real deepfood: commands, servers in processes of their own, and a small gallery for them."""
 
 import csv
+import io
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,16 +138,27 @@ def deepfood(*arguments: object, **environment: str) -> subprocess.CompletedProc
     )
 
 
+def deepfood_here(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As `run_here`, with what it printed; in one thread at a time."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        status = run_here(*arguments)
+    texts = (stream.getvalue() for stream in (out, err))
+    return subprocess.CompletedProcess(list(map(str, arguments)), status, *texts)
+
+
 def run_deepfood(*arguments: object, **environment: str) -> str:
     """Run a deepfood command, which must succeed; what it printed."""
-    done = deepfood(*arguments, **environment)
+    done = deepfood_here(*arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def fails(*arguments: object) -> str:
     """Run a deepfood command, which must fail; its error."""
-    return one_line(deepfood(*arguments))
+    return one_line(deepfood_here(*arguments))
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -35,8 +35,8 @@ from deepfood.milvus.generations import living
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.schema import photo_of, row_of
+from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import open_model
 from deepfood.place import Place

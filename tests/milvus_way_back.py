@@ -24,21 +24,21 @@ from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.metadata import GalleryMetadata
 from deepfood.milvus.writer import MilvusWriter
-from gallery_contract import Engine, said
+from gallery_contract import GalleryUnderTest, said
 from plates import tiny_embedder, write_dishes
 
 #: Damages the before-images in a collection.
 Damage = Callable[[Connection, GalleryMetadata, str], object]
 
 
-def new_file(engine: Engine, seed: int) -> str:
+def new_file(engine: GalleryUnderTest, seed: int) -> str:
     """A photo that the gallery's source has from now on."""
     name = f"new-{seed}.jpg"
     (engine.photos / name).write_bytes(samples.photo(70, 70, seed))
     return name
 
 
-def change_photos(engine: Engine, seed: int) -> str:
+def change_photos(engine: GalleryUnderTest, seed: int) -> str:
     """One photo of the source is gone, and another is new; the file of the first."""
     gone = min(photo.file for photo, _ in said(engine).values() if not photo.added)
     (engine.photos / gone).unlink()
@@ -47,7 +47,7 @@ def change_photos(engine: Engine, seed: int) -> str:
 
 
 @contextmanager
-def asking(engine: Engine) -> Iterator[tuple[Connection, GalleryMetadata]]:
+def asking(engine: GalleryUnderTest) -> Iterator[tuple[Connection, GalleryMetadata]]:
     address = MilvusAddress.parse(engine.place)
     with closing(Connection.strong(address, engine.settings)) as connection:
         yield connection, GalleryMetadata(connection)
@@ -113,7 +113,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-def test_a_way_back_that_is_damaged_is_found_and_removed(new_gallery: Engine) -> None:
+def test_a_way_back_that_is_damaged_is_found_and_removed(new_gallery: GalleryUnderTest) -> None:
     engine = new_gallery
     edited = engine.open().sample(1, 0)[0]
     with engine.writing() as writer:
@@ -151,7 +151,7 @@ def test_a_way_back_that_is_damaged_is_found_and_removed(new_gallery: Engine) ->
 
 
 def test_the_images_of_a_build_that_was_killed_are_checked_too(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = new_gallery
     change_photos(engine, 981)
@@ -184,7 +184,7 @@ def test_the_images_of_a_build_that_was_killed_are_checked_too(
 
 
 def test_a_generation_before_that_is_damaged_is_found_and_removed(
-    new_gallery: Engine, tmp_path: Path
+    new_gallery: GalleryUnderTest, tmp_path: Path
 ) -> None:
     engine = new_gallery
     engine.at.reembed(tiny_embedder(tmp_path / "other", pool=16), quiet=True)
@@ -201,7 +201,7 @@ def test_a_generation_before_that_is_damaged_is_found_and_removed(
 
 
 def test_who_declares_while_a_build_ends_costs_no_way_back(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole build is between what a writer reads and what it writes."""
     engine = new_gallery
@@ -227,7 +227,7 @@ def test_who_declares_while_a_build_ends_costs_no_way_back(
 
 
 def test_a_build_that_ends_while_somebody_declares_keeps_the_attribute(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer declares between what the build reads and what it writes."""
     engine = new_gallery
@@ -249,7 +249,7 @@ def test_a_build_that_ends_while_somebody_declares_keeps_the_attribute(
 
 
 def test_two_who_declare_or_drop_at_the_same_time_both_do(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = new_gallery
     with engine.writing() as writer:
@@ -280,7 +280,7 @@ def test_two_who_declare_or_drop_at_the_same_time_both_do(
 
 
 def test_an_attribute_that_gets_a_value_while_it_is_dropped_stays(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, photo = new_gallery, new_gallery.open().sample(1, 0)[0]
     with engine.writing() as writer:
@@ -304,7 +304,7 @@ def test_an_attribute_that_gets_a_value_while_it_is_dropped_stays(
 
 
 def test_a_calibration_gives_way_to_a_build(
-    new_gallery: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both write the manifest, and the second would overwrite what the first wrote."""
     engine, queries = new_gallery, write_dishes(tmp_path / "queries", 20, start=500)
@@ -325,7 +325,7 @@ def test_a_calibration_gives_way_to_a_build(
 
 
 def test_a_clock_that_is_behind_loses_no_text(
-    new_gallery: Engine, monkeypatch: pytest.MonkeyPatch
+    new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with asking(new_gallery) as (_, metadata):
         metadata.write("note", "by a clock that is ahead")

@@ -69,6 +69,8 @@ GROUND_FLOOR = {
     "photo_box",
     "progress",
     "runtimes",
+    "devices",
+    "gather",
     "caption",
     "storage",
     "storage_errors",
@@ -225,6 +227,18 @@ def test_the_client_imports_nothing_of_deepfood() -> None:
 def test_modules_stay_small() -> None:
     long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > LONGEST}
     assert not long
+
+
+def test_a_module_name_has_one_meaning() -> None:
+    """Engines name the same parts alike, and a command is named as what it runs."""
+    alike = {"gallery", "local", "milvus", "release", "engine", "cli"}
+    ordinary = {"__init__", "__main__", "app", "run", "metrics"}
+    rooms: dict[str, set[str]] = {}
+    for path in MODULES:
+        rooms.setdefault(path.stem, set()).add(room_of(path))
+    for name, several in rooms.items():
+        others = several - alike
+        assert name in ordinary or len(others) + bool(several - {"cli"} - others) <= 1, name
 
 
 def test_no_two_test_files_share_a_name() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from live import SmallGallery, deepfood, one_line
+from live import SmallGallery, deepfood_here, one_line
 from plates import jpeg, write_photos, write_tiny_model
 
 
 def test_search_prints_what_it_found(small_gallery: SmallGallery) -> None:
-    done = deepfood("search", small_gallery.folder, small_gallery.photos[9], "-k", 3)
+    done = deepfood_here("search", small_gallery.folder, small_gallery.photos[9], "-k", 3)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert lines[3:] == ["3 of 24 photos"]
@@ -25,7 +25,7 @@ def test_search_prints_what_it_found(small_gallery: SmallGallery) -> None:
 
 
 def test_search_as_json(small_gallery: SmallGallery) -> None:
-    done = deepfood("search", small_gallery.folder, small_gallery.photos[2], "--json")
+    done = deepfood_here("search", small_gallery.folder, small_gallery.photos[2], "--json")
     hits = json.loads(done.stdout)["hits"]
     assert len(hits) == 9
     assert hits[0]["name"] == "麻婆豆腐"
@@ -33,11 +33,11 @@ def test_search_as_json(small_gallery: SmallGallery) -> None:
 
 
 def test_info_and_verify(small_gallery: SmallGallery) -> None:
-    about = json.loads(deepfood("info", small_gallery.folder, "--json").stdout)
+    about = json.loads(deepfood_here("info", small_gallery.folder, "--json").stdout)
     assert (about["kind"], about["photos"], about["index"]) == ("gallery", 24, "exact")
     assert about["left_out"] == []
-    assert "24" in deepfood("info", small_gallery.folder).stdout
-    done = deepfood("verify", small_gallery.folder, "--json")
+    assert "24" in deepfood_here("info", small_gallery.folder).stdout
+    done = deepfood_here("verify", small_gallery.folder, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["ok"] is True
 
@@ -46,10 +46,10 @@ def test_info_and_verify(small_gallery: SmallGallery) -> None:
 def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     model = write_tiny_model(tmp_path / "model")
-    built = deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
+    built = deepfood_here("build", photos, "--out", tmp_path / "g", "--model", model)
     assert built.returncode == 0, built.stderr
     (photos / "plate-00001.jpg").unlink()
-    done = deepfood("verify", tmp_path / "g")
+    done = deepfood_here("verify", tmp_path / "g")
     assert done.returncode == 1
     assert re.search(r"plate-00001\.jpg \([0-9a-f]{20}\) is missing from", done.stdout)
     assert "1 problem" in done.stdout
@@ -63,16 +63,16 @@ def test_build_names_what_it_left_out(tmp_path: Path) -> None:
         (photos / f"bad-{number:02}.jpg").write_text("no photo")
     model = write_tiny_model(tmp_path / "model")
     arguments = ("build", photos, "--out", tmp_path / "g", "--model", model)
-    done = deepfood(*arguments)
+    done = deepfood_here(*arguments)
     assert done.returncode == 0
     assert "3 photos" in done.stdout
     assert "1 file is a copy" in done.stdout
     assert "25 files are left out" in done.stdout
     assert "bad-19.jpg: the photo is not JPEG" in done.stdout
     assert "bad-20.jpg" not in done.stdout
-    assert "bad-24.jpg" in deepfood("info", tmp_path / "g").stdout
-    assert "up to date" in deepfood(*arguments).stdout
-    skipped = json.loads(deepfood(*arguments, "--json").stdout)["left_out"]
+    assert "bad-24.jpg" in deepfood_here("info", tmp_path / "g").stdout
+    assert "up to date" in deepfood_here(*arguments).stdout
+    skipped = json.loads(deepfood_here(*arguments, "--json").stdout)["left_out"]
     assert len(skipped) == 26
 
 
@@ -82,9 +82,11 @@ def test_the_index_can_be_chosen(index: str, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 12)
     model = write_tiny_model(tmp_path / "model")
     out = tmp_path / "g"
-    done = deepfood("build", photos, "--out", out, "--model", model, "--index", index, "--json")
+    done = deepfood_here(
+        "build", photos, "--out", out, "--model", model, "--index", index, "--json"
+    )
     assert json.loads(done.stdout)["index"] == index
-    found = deepfood("search", out, photos / "plate-00003.jpg", "--model", model, "-k", 1)
+    found = deepfood_here("search", out, photos / "plate-00003.jpg", "--model", model, "-k", 1)
     assert "plate-00003.jpg" in found.stdout
 
 
@@ -93,7 +95,7 @@ def test_annoys_numbers_can_be_set(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 12)
     model = write_tiny_model(tmp_path / "model")
     out = tmp_path / "g"
-    deepfood(
+    deepfood_here(
         *("build", photos, "--out", out, "--model", model, "--index", "annoy"),
         *("--annoy-trees", 7, "--annoy-search-k", 500),
     )
@@ -108,34 +110,38 @@ def test_errors_are_one_line_that_names_the_value(
     text = tmp_path / "text.jpg"
     text.write_text("no photo")
     model = write_tiny_model(tmp_path / "model")
-    assert "nope.jpg" in one_line(deepfood("search", gallery, "nope.jpg"))
-    assert "not JPEG" in one_line(deepfood("search", gallery, text))
-    assert "k = 0" in one_line(deepfood("search", gallery, photo, "-k", 0))
-    assert "k = -1" in one_line(deepfood("search", gallery, photo, "-k", -1))
-    assert "is no gallery" in one_line(deepfood("search", tmp_path, photo))
-    assert "build it again" in one_line(deepfood("search", gallery, photo, "--model", model))
-    assert "is no gallery" in one_line(deepfood("serve", tmp_path, "--port", 0))
-    assert "DEEPFOOD_GALLERY" in one_line(deepfood("serve", "--port", 0))
-    assert "there is no" in one_line(deepfood("build", tmp_path / "no", "--out", tmp_path / "g"))
-    assert "no photos in" in one_line(deepfood("build", model, "--out", tmp_path / "g"))
-    assert "is no artifact" in one_line(deepfood("info", tmp_path))
-    assert "'food102'" in one_line(deepfood("data", "get", "food102", "--out", tmp_path / "d"))
-    assert "index = 'ivf'" in one_line(
-        deepfood("build", photo.parent, "--out", tmp_path / "g", "--index", "ivf")
+    assert "nope.jpg" in one_line(deepfood_here("search", gallery, "nope.jpg"))
+    assert "not JPEG" in one_line(deepfood_here("search", gallery, text))
+    assert "k = 0" in one_line(deepfood_here("search", gallery, photo, "-k", 0))
+    assert "k = -1" in one_line(deepfood_here("search", gallery, photo, "-k", -1))
+    assert "is no gallery" in one_line(deepfood_here("search", tmp_path, photo))
+    assert "build it again" in one_line(deepfood_here("search", gallery, photo, "--model", model))
+    assert "is no gallery" in one_line(deepfood_here("serve", tmp_path, "--port", 0))
+    assert "DEEPFOOD_GALLERY" in one_line(deepfood_here("serve", "--port", 0))
+    assert "there is no" in one_line(
+        deepfood_here("build", tmp_path / "no", "--out", tmp_path / "g")
     )
-    assert "port = 'http'" in one_line(deepfood("serve", gallery, DEEPFOOD_PORT="http"))
-    assert "cannot serve on" in one_line(deepfood("serve", gallery, "--host", "nowhere.invalid"))
+    assert "no photos in" in one_line(deepfood_here("build", model, "--out", tmp_path / "g"))
+    assert "is no artifact" in one_line(deepfood_here("info", tmp_path))
+    assert "'food102'" in one_line(deepfood_here("data", "get", "food102", "--out", tmp_path / "d"))
+    assert "index = 'ivf'" in one_line(
+        deepfood_here("build", photo.parent, "--out", tmp_path / "g", "--index", "ivf")
+    )
+    assert "port = 'http'" in one_line(deepfood_here("serve", gallery, DEEPFOOD_PORT="http"))
+    assert "cannot serve on" in one_line(
+        deepfood_here("serve", gallery, "--host", "nowhere.invalid")
+    )
 
 
 def test_k_larger_than_the_gallery_gives_all(small_gallery: SmallGallery) -> None:
-    done = deepfood("search", small_gallery.folder, small_gallery.photos[0], "-k", 100)
+    done = deepfood_here("search", small_gallery.folder, small_gallery.photos[0], "-k", 100)
     lines = done.stdout.splitlines()
     assert (len(lines), lines[-1]) == (25, "24 of 24 photos")
 
 
 @pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = deepfood("--debug", "info", tmp_path)
+    done = deepfood_here("--debug", "info", tmp_path)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
@@ -143,7 +149,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_wrong_arguments_exit_with_2_and_help() -> None:
     for arguments in (["nope"], ["build"], ["search"], ["build", "a", "--out", "b", "--no"]):
-        done = deepfood(*arguments)
+        done = deepfood_here(*arguments)
         assert done.returncode == 2
         assert "Usage" in done.stderr
         assert "Traceback" not in done.stderr
@@ -151,15 +157,18 @@ def test_wrong_arguments_exit_with_2_and_help() -> None:
 
 @pytest.mark.slow
 def test_every_command_has_help() -> None:
-    said = deepfood("--help").stdout
+    said = deepfood_here("--help").stdout
     for command in ("demo", "data", "build", "search", "serve", "info", "verify"):
         assert command in said
-        assert deepfood(command, "--help").returncode == 0
-    assert deepfood("--version").stdout.strip()
+        assert deepfood_here(command, "--help").returncode == 0
+    assert deepfood_here("--version").stdout.strip()
 
 
 @pytest.mark.slow
-def test_two_builds_into_one_gallery_at_once(tmp_path: Path) -> None:
+def test_two_builds_into_one_gallery_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.local.build.WAIT_S", 0.1)
     photos = write_photos(tmp_path / "photos", 1500)
     model = write_tiny_model(tmp_path / "model")
     command = [sys.executable, "-m", "deepfood.cli", "build", str(photos)]
@@ -172,7 +181,7 @@ def test_two_builds_into_one_gallery_at_once(tmp_path: Path) -> None:
     os.kill(first.pid, 19)  # SIGSTOP: it holds the lock, however fast the machine
     try:
         assert "another process is writing" in one_line(
-            deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
+            deepfood_here("build", photos, "--out", tmp_path / "g", "--model", model)
         )
     finally:
         os.kill(first.pid, 18)

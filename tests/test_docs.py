@@ -13,7 +13,7 @@ from deepfood.cli import app
 from deepfood.config import Settings
 from deepfood.local import GalleryManifest
 from deepfood.milvus.metadata import MilvusManifest
-from deepfood.release.record import Release
+from deepfood.release.objects import Release
 
 ROOT = Path(__file__).parents[1]
 ROOT_DOCS = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]

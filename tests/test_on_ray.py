@@ -19,6 +19,7 @@ def test_a_worker_gets_what_it_needs_and_no_secret(
     found = worker_settings(settings)
     assert S3Options.of(found) == S3Options.of(settings)
     assert (found.max_decoding_bytes, found.precision, found.threads) == (5, "f32", 2)
+    assert found.device == "cpu"  # since Ray is asked for cores alone
     defaults = Settings.model_fields
     for name in ("milvus_token", "cursor_key", "api_key_hashes", "cache", "photos_store"):
         assert getattr(found, name) == defaults[name].default

@@ -1,7 +1,7 @@
-"""The public Python API, which `import deepfood` gives: what the commands do, as functions.
+"""The public Python API, which `import deepfood` gives: the commands as functions.
 
-A place is what the commands take: a folder, a release `s3://bucket/prefix[@RELEASE]` or in a folder
-of releases, or `milvus://host:port/name`. `settings` are those of `load_settings`; None reads them
+A place is whatever the commands accept: a folder, a release `s3://bucket/prefix[@RELEASE]` or in a
+folder of releases, or `milvus://host:port/name`. `settings` are those of `load_settings`; None reads them
 from the environment and deepfood.toml, as a command does. Every error is a DeepfoodError.
 """
 
@@ -30,15 +30,14 @@ from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_pho
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
-from deepfood.serve.question import Question as ServiceQuestion
-from deepfood.serve.question import SearchResult
+from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
 from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, photos_of
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
-    from deepfood.evaluate.words import WordFigures
+    from deepfood.evaluate.word_queries import WordFigures
     from deepfood.gallery.calibration import Calibration
     from deepfood.serve.service import SearchService
     from deepfood.train.adapt import AdaptReport
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from deepfood.train.run import Trained
 
 PlaceLike = str | os.PathLike[str]
-#: Photos to read: what `list_photos` takes, or what it gave.
+#: Photos: what `list_photos` takes or returns.
 Photos = PlaceLike | PhotoSource
 
 #: How long a change waits for another writer's commit; a build takes longer.
@@ -56,7 +55,7 @@ WAIT_S = 5.0
 class Gallery:
     """An open gallery, wherever it is; many threads may use one. `open_gallery` opens it.
 
-    It follows its place: what others add or remove counts from the next search on. `len()` is the
+    It follows its place: changes by others are visible from the next search on. `len()` is the
     number of its photos.
     """
 
@@ -68,9 +67,9 @@ class Gallery:
         photo: PhotoLike | Sequence[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow images, an `id`, or `words`.
+        """The photos most similar to those given: paths, bytes, Pillow images, an `id`, or `words`.
 
-        What can be asked is what `deepfood_client.Client.search` takes. Raises PhotoError,
+        The options are those of `deepfood_client.Client.search`. Raises PhotoError,
         DatasetError for a path that cannot be read, and QueryError.
         """
         return self._service.search(self._question(photo, question))
@@ -88,7 +87,7 @@ class Gallery:
         return self._service.gallery.photo(photo_id)
 
     def attributes(self, photo_id: str) -> dict[str, Value]:
-        """What is known of a photo, by the attributes' names. Raises PhotoNotFoundError."""
+        """The known attributes of a photo, by name. Raises PhotoNotFoundError."""
         return self._service.gallery.facts(photo_id)[1]
 
     def vector(self, photo_id: str) -> Vector:
@@ -117,12 +116,12 @@ class Gallery:
 
     def _question(
         self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question
-    ) -> ServiceQuestion:
+    ) -> SearchQuestion:
         photos = photos_of(photo, question)
         limits = self._service.embedder.limits
         box = question.get("box")
-        defaults = ServiceQuestion()
-        return ServiceQuestion(
+        defaults = SearchQuestion()
+        return SearchQuestion(
             photos=tuple(_bytes_of(one, limits) for one in photos),
             ids=tuple(each(question.get("id"))),
             not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
@@ -143,7 +142,7 @@ def open_gallery(gallery: PlaceLike, settings: Settings | None = None) -> Galler
 
     Raises ArtifactError, StorageError, EngineError or MissingExtraError.
     """
-    from deepfood.serve.service import open_service  # which loads what speaks HTTP
+    from deepfood.serve.service import open_service  # imports the HTTP stack
 
     settings = settings or load_settings()
     return Gallery(open_service(settings.model_copy(update={"gallery": os.fspath(gallery)})))
@@ -159,10 +158,10 @@ def build_gallery(
     discard: bool = False,
     quiet: bool = True,
 ) -> BuildReport[Any]:
-    """Make `out` a gallery of `photos`, or bring it up to date; a stopped build goes on.
+    """Build a gallery of `photos` in `out`, or update it; an interrupted build resumes.
 
-    `replace` allows photos of another place than the gallery's, `allow_loss` that more than half
-    of its photos go, `discard` to begin anew where its manifest cannot be read. Raises
+    `replace` allows photos from another place than the gallery's, `allow_loss` dropping more than
+    half of its photos, `discard` starting over if its manifest cannot be read. Raises
     DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
     """
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
@@ -184,8 +183,9 @@ def add_photos(
 ) -> AddReport:
     """Add photos to a gallery, from files, folders and tables; they are found at once.
 
-    `label`, `name` and `attributes`, where given, are set for all of them. Another writer is
-    waited for `wait_s` seconds. Raises DatasetError or ArtifactError, ArtifactBusyError among them.
+    `label`, `name` and `attributes`, where given, are set for all of them. It waits up to
+    `wait_s` seconds for another writer. Raises DatasetError or ArtifactError (ArtifactBusyError
+    among them).
     """
     engine = engine_at(gallery, settings or load_settings())
     paths = [os.fspath(one) for one in photos]
@@ -204,7 +204,7 @@ def update_photo(
 ) -> Photo:
     """Change the label, name or attributes of a photo, named by its id or file; None leaves them.
 
-    "" takes a label or name away, None the value of an attribute. Raises PhotoNotFoundError,
+    "" removes a label or name, None the value of an attribute. Raises PhotoNotFoundError,
     DatasetError or ArtifactError.
     """
     with engine_at(gallery, settings or load_settings()).writer(wait_s=wait_s) as writer:
@@ -218,7 +218,7 @@ def remove_photos(
     *,
     wait_s: float = WAIT_S,
 ) -> list[Photo]:
-    """Remove photos, named by ids or files; none of them where one is not there.
+    """Remove photos, named by ids or files; none of them if one is missing.
 
     Raises PhotoNotFoundError or ArtifactError.
     """
@@ -249,8 +249,8 @@ def embed_photos(
 ) -> Embedded:
     """The unit vectors of photos, float32 [n, dimension], with their files and hashes.
 
-    They are kept in the cache, so that a photo is embedded once. `embedder` is one that is open
-    already. Raises DatasetError where no photo is usable.
+    They are cached, so that a photo is embedded once. `embedder` is an open Embedder to
+    reuse. Raises DatasetError where no photo is usable.
     """
     settings = settings or load_settings()
     source = photo_source(photos, settings)
@@ -271,8 +271,8 @@ def adapt_model(
 ) -> "AdaptReport":
     """Fit a head to the labels of `dataset` on the frozen Model in `settings`, as a Model in `out`.
 
-    No Model is written that is worse on the held-out photos, `val_share` of each label, unless
-    `even_if_worse`: the report's `refused` says why. Raises DatasetError, SettingError or
+    Without `even_if_worse`, no Model is written that is worse on the held-out photos, `val_share`
+    of each label: the report's `refused` gives the reason. Raises DatasetError, SettingError or
     MissingExtraError.
     """
     with _train_extra("adapt"):
@@ -294,7 +294,7 @@ def adapt_model(
 
 
 class RecipeChanges(TypedDict, total=False):
-    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` says what each is."""
+    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` documents them."""
 
     loss: str | None
     epochs: int | None
@@ -320,16 +320,16 @@ def train_model(
     checkpoint_every_s: float = 300.0,
     fresh: bool = False,
     even_if_worse: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    on_message: Callable[[str], None] = lambda line: None,
     quiet: bool = True,
     **changes: Unpack[RecipeChanges],
 ) -> "Trained":
     """Fine-tune a network of timm on a labelled dataset and write its best epoch as a Model.
 
-    Training that was stopped goes on from `out`, unless `fresh`. `changes` are numbers of the
-    recipe (`epochs=3`), `say` gets lines for people, one an epoch among them.
-    Without `even_if_worse` no Model is written that finds less on the validation photos than
-    before: see `Trained.refused`. Raises TrainingError, DatasetError, SettingError or
+    Interrupted training in `out` resumes, unless `fresh`. `changes` are numbers of the recipe
+    (`epochs=3`), `on_message` gets lines for the user, one per epoch among them. Without
+    `even_if_worse`, no Model is written that retrieves worse on the validation photos than before:
+    see `Trained.refused`. Raises TrainingError, DatasetError, SettingError or
     MissingExtraError.
     """
     with _train_extra("train"):
@@ -342,7 +342,7 @@ def train_model(
     kept = source.root.kept_in(cache / "photos")  # each epoch reads them all
     splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
     for note in splits.notes:
-        say(f"note: {note}")
+        on_message(f"note: {note}")
     task = run.Task(
         splits,
         Path(out),
@@ -360,10 +360,10 @@ def train_model(
         quiet=quiet,
     )
 
-    def say_epoch(record: dict[str, float], best: bool) -> None:
-        say(run.epoch_line(record, chosen.epochs, best))
+    def report_epoch(record: dict[str, float], best: bool) -> None:
+        on_message(run.epoch_line(record, chosen.epochs, best))
 
-    return run.train_model(task, say=say, on_epoch=say_epoch)
+    return run.train_model(task, on_message=on_message, on_epoch=report_epoch)
 
 
 def evaluate_gallery(
@@ -376,9 +376,9 @@ def evaluate_gallery(
     seed: int = 0,
     quiet: bool = True,
 ) -> "Examination":
-    """How well a gallery finds and tells dishes, with confidence intervals.
+    """Evaluate how well a gallery finds and recognizes dishes, with confidence intervals.
 
-    It is asked with the labelled photos `queries`, or with its own, each left out in turn.
+    The queries are the labelled photos `queries`, or the gallery's own, each left out in turn.
     `compare` is a second gallery of the same photos, or a Model. Raises DatasetError or
     ArtifactError.
     """
@@ -410,7 +410,7 @@ def evaluate_words(
     `queries` is a CSV with columns words and label or id; without it each label is asked as words.
     Raises DatasetError, NoTextTowerError or ArtifactError.
     """
-    from deepfood.evaluate.words import label_queries, measure_words, read_word_queries
+    from deepfood.evaluate.word_queries import label_queries, measure_words, read_word_queries
 
     with open_gallery(gallery, settings) as opened:
         photos = opened._service.gallery.photos()[0]
@@ -437,8 +437,8 @@ def calibrate_gallery(
 ) -> "Calibration":
     """Fit the probabilities of a gallery's answers on labelled photos that it does not hold.
 
-    A build fits them on the gallery's own photos, which is no good where the Model was trained on
-    these. Raises DatasetError where `queries` has too few labelled photos that the Model and the
+    A build fits them on the gallery's own photos, which is not possible if the Model was trained on
+    them. Raises DatasetError where `queries` has too few labelled photos that the Model and the
     gallery have not seen, or ArtifactError.
     """
     settings = settings or load_settings()
@@ -455,11 +455,11 @@ def calibrate_gallery(
 
 
 def read_photo(photo: Path, limits: Limits) -> bytes:
-    """The bytes of a photo that is searched with. Raises DatasetError or PhotoTooLargeError."""
+    """The bytes of a query photo. Raises DatasetError or PhotoTooLargeError."""
     try:
         limits.check_bytes(photo.stat().st_size)
         with photo.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)  # a pipe does not say how much is to come
+            data = file.read(limits.max_bytes + 1)  # the size of a pipe is unknown
         limits.check_bytes(len(data))
         return data
     except FileNotFoundError:

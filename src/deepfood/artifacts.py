@@ -62,7 +62,7 @@ def _inside(name: str) -> str:
     return name
 
 
-#: The name of a file of an artifact, whoever says it: it stays inside the artifact's folder.
+#: The name of a file of an artifact, which cannot leave the artifact's folder.
 FileName = Annotated[str, AfterValidator(_inside)]
 
 
@@ -91,7 +91,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What every artifact says of itself. Model and Gallery add their own fields."""
+    """The manifest of an artifact. Model and Gallery add their own fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind_wanted: ClassVar[str]
@@ -114,7 +114,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def parse(cls, text: bytes, folder: Path | str) -> Self:
-        """What the manifest of the artifact `folder` says. Raises as `read` does."""
+        """The manifest of the artifact in `folder`. Raises as `read` does."""
         head, body = _checked(text, folder)
         if head.kind != cls.kind_wanted:
             raise ArtifactFormatError(f"{folder} is a {head.kind}, not a {cls.kind_wanted}")
@@ -179,7 +179,7 @@ class Manifest(BaseModel):
 
 
 class _Head(BaseModel):
-    """The fields that tell whether the rest can be read at all."""
+    """The fields that decide whether the rest can be read."""
 
     kind: str
     format_version: Annotated[int, Field(ge=1)]

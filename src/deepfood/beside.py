@@ -1,8 +1,8 @@
-"""Files that are being written, beside those that they are to replace, under names of their own.
+"""Temporary files, written beside the files that they will replace.
 
-Such a file is `.NAME.TOKEN.new`, the token at random, so that any number of processes may write the
-same file at once. Who writes it holds its lock, which the system releases when that process ends:
-so what a killed one left is told from what another writes just now, and removed.
+Such a file is `.NAME.TOKEN.new` with a random token, so that any number of processes may write the
+same file at once. The writer holds its lock, which the system releases when the process ends, so
+that leftovers of killed processes are recognized and removed.
 """
 
 import contextlib

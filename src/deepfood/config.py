@@ -28,7 +28,7 @@ from deepfood.errors import SettingError
 PREFIX = "DEEPFOOD_"
 CONFIG_VARIABLE = "DEEPFOOD_CONFIG"
 CONFIG_FILE = "deepfood.toml"
-#: Hits of a search that does not say how many.
+#: The default number of hits.
 DEFAULT_K = 9
 _HUB = "https://huggingface.co"
 #: Of the Makefile's scripts.
@@ -43,7 +43,7 @@ _HOSTS = r"^\s*((\*\.)?[\w.:\[\]-]+(\s+|$))*$"
 
 def _networks(text: str) -> str:
     for one in text.split():
-        ip_network(one)  # or ValueError, which says what is wrong with it
+        ip_network(one)  # raises ValueError
     return text
 
 
@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     model: Path | None = None
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "f32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "coreml", "openvino-gpu"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
     # Learning and evaluating
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
     ray_cpus: Annotated[float, Field(gt=0, le=1024)] = 1.0
 
     # Service
-    gallery: Annotated[str | None, BeforeValidator(lambda said: said and str(said))] = None
+    gallery: Annotated[str | None, BeforeValidator(lambda text: text and str(text))] = None
     photos_root: Path | None = None
     follow_s: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
     photo_links: Literal["proxied", "presigned"] = "proxied"
@@ -225,23 +226,23 @@ def export_settings(settings: Settings) -> None:
 
 
 def export_metrics_folder(folder: Path) -> None:
-    """Let worker processes write their metrics there, where prometheus_client looks for it."""
+    """Set the folder for the metrics of worker processes, for prometheus_client."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def quiet_ray() -> None:
-    """Before ray is imported: it would tell its makers of each use, and users of its insides."""
+    """Turn off Ray's telemetry and backend logs; call before ray is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 
 def quiet_onnxruntime() -> None:
-    """Before onnxruntime is imported: it would tell its makers of each use."""
+    """Turn off ONNX Runtime's telemetry; call before onnxruntime is imported."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def asked_by_shell() -> bool:
-    """Whether this process is only to say what may come next on the command line (Tab)."""
+    """Whether this process only completes a command line for the shell (Tab)."""
     return "_DEEPFOOD_COMPLETE" in os.environ
 
 
@@ -254,8 +255,8 @@ def kaggle_credentials() -> tuple[str, str] | None:
     """User name and key of the user's own Kaggle account, where Kaggle's own client looks for them.
 
     `KAGGLE_USERNAME` and `KAGGLE_KEY`, else kaggle.json in the folder `KAGGLE_CONFIG_DIR`, in
-    ~/.kaggle or in ~/.config/kaggle; None where there is none. Raises SettingError for a
-    kaggle.json that is not what it should be.
+    ~/.kaggle or in ~/.config/kaggle; None where there is none. Raises SettingError for an
+    invalid kaggle.json.
     """
     user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
     if user and key:
@@ -273,7 +274,7 @@ def kaggle_credentials() -> tuple[str, str] | None:
             raise SettingError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise SettingError(
-                f"{path} is not the kaggle.json that Kaggle gives, with username and key: get a "
+                f"{path} is not a kaggle.json from Kaggle, with username and key: get a "
                 "new one at https://www.kaggle.com/settings"
             ) from error
     return None
@@ -353,7 +354,7 @@ def available_cores() -> int:
 
 #: What a container may use, in the two versions of Linux's control groups.
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-#: What is assumed of a system that does not tell.
+#: Assumed if the system does not report its memory.
 _MEMORY = 4 * 2**30
 
 
@@ -364,8 +365,8 @@ def available_memory() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in _MEMORY_LIMITS:
         try:
-            said = Path(path).read_text(encoding="ascii").strip()
+            text = Path(path).read_text(encoding="ascii").strip()
         except OSError:
             continue
-        memory = min(memory, int(said)) if said.isdigit() else memory
+        memory = min(memory, int(text)) if text.isdigit() else memory
     return memory

@@ -1,14 +1,19 @@
 """The Embedder: pixels in, unit vectors out, on OpenVINO or ONNX Runtime.
 
-A photo is one inference. Batches were measured and bought nothing on a CPU (docs/performance.md),
-and without them a photo's vector is the same, bit for bit, whether it comes alone over HTTP or as
-one of a million in a build. What keeps all cores busy is many photos in flight: `infer` may be
-called from any number of threads.
+On a processor a photo is one inference. Batches were measured and bought nothing on a CPU
+(docs/performance.md), and without them a photo's vector is the same, bit for bit, whether it comes
+alone over HTTP or as one of a million in a build. What keeps all cores busy is many photos in
+flight: `infer` may be called from any number of threads. An accelerator does what waits for it as
+one batch.
 """
 
+import logging
 import queue
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +21,10 @@ import numpy.typing as npt
 
 from deepfood import runtimes
 from deepfood.config import Settings, available_cores
-from deepfood.errors import ArtifactCorruptError, ArtifactError, SettingError
+from deepfood.devices import PROVIDERS, RUNTIME_OF, Device, choose_device, not_started, prepare
+from deepfood.errors import ArtifactCorruptError, ArtifactError, EngineError, SettingError
 from deepfood.extras import missing_extra
+from deepfood.gather import Gatherer
 from deepfood.model import Model, open_model
 from deepfood.model.golden import NO_LIMITS, Golden, check_golden, golden_photos
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
@@ -30,13 +37,23 @@ Infer = Callable[[Pixels], Vector]
 Runtime = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16"]
 
+#: Photos that an accelerator does at once, at most.
+BATCH = 16
+#: OpenVINO compiles a network for each size of a batch.
+_OPENVINO_BATCHES = (BATCH, 4, 1)
+#: How far a vector of a batch may lie from that of the same photo alone, of length 1.
+_SAME_WITHIN = 1e-3
+_log = logging.getLogger(__name__)
+
 
 class Embedder:
     """Photos to float32 unit vectors of `dimension` numbers, safe to use from many threads.
 
     `threads` is the processor cores to use, 0 for all. With `latency` a photo is spread over
     several cores, so that one alone is answered sooner; without, each core has its own photo, which
-    gives the most photos a second. Neither changes a vector.
+    gives the most photos a second. Neither changes a vector. `device` is what was chosen of the
+    setting of that name: on anything but `cpu` all is computed in float32, and vectors are within
+    0.001 of the processor's.
 
     A Model with golden vectors must give them again, unless `compare` is off: else opening raises
     ArtifactCorruptError, or, where bf16 is at fault, f32 is used instead.
@@ -51,6 +68,7 @@ class Embedder:
         precision: Precision = "auto",
         threads: int = 0,
         latency: bool = False,
+        device: Device = "auto",
         compare: bool = True,
     ) -> None:
         self.model = model
@@ -58,14 +76,40 @@ class Embedder:
         self.dimension = model.manifest.dimension
         self.preprocess = model.manifest.preprocess
         self.threads = threads or available_cores()
-        streams = max(1, self.threads // 4) if latency else self.threads
-        self.runtime = choose_runtime(runtime)
-        start = _STARTS[self.runtime]
-        self._infer, self.precision = start(model, precision, self.threads, streams)
+        self._streams = max(1, self.threads // 4) if latency else self.threads
+        self.device = choose_device(device, runtime, precision)
+        try:
+            self._start(runtime, precision)
+        except SettingError as error:
+            if device != "auto" or self.device == "cpu":
+                raise
+            _log.warning("%s", error)
+            self.device = "cpu"
+            self._start(runtime, precision)
         golden = Golden.of(model) if compare else None
         if golden and not self._gives(golden):
-            self._infer, self.precision = start(model, "f32", self.threads, streams)
+            self._start(runtime, "f32")
             self._gives(golden)
+
+    def _start(self, runtime: Runtime, precision: Precision) -> None:
+        self.runtime = choose_runtime(RUNTIME_OF.get(self.device, runtime))
+        self._reading: AbstractContextManager[object] = nullcontext()
+        #: How many photos are worth having under way at the same time.
+        self.at_once = self.threads + 1
+        if self.device == "cpu":
+            start = _STARTS[self.runtime]
+            self._infer, self.precision = start(self.model, precision, self.threads, self._streams)
+        else:
+            self._gather(_STARTS_ON[self.runtime](self.model, self.device))
+
+    def _gather(self, infer: Infer) -> None:
+        """Let an accelerator infer, by batches of what waits.
+
+        While some photos wait for it others are read, by no more threads than without it.
+        """
+        self._infer, self.precision = infer, "f32"
+        self._reading = BoundedSemaphore(self.threads + 1)
+        self.at_once = self.threads + 1 + 2 * BATCH
 
     def embed(self, data: bytes, box: Box | None = None) -> Vector:
         """The unit vector, float32 [dimension], of one photo's bytes, or of a region of it.
@@ -76,7 +120,8 @@ class Embedder:
 
     def read(self, data: bytes, box: Box | None = None) -> Pixels:
         """The pixels, uint8 [size, size, 3], that `infer` takes. Raises PhotoError."""
-        return read_pixels(data, self.preprocess, self.limits, box)
+        with self._reading:
+            return read_pixels(data, self.preprocess, self.limits, box)
 
     def infer(self, pixels: Pixels) -> Vector:
         """The unit vector of pixels uint8 [size, size, 3] as `read_pixels` gives them."""
@@ -97,8 +142,13 @@ class Embedder:
     def embed_many(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
         """The unit vectors, float32 [n, dimension], of pixels uint8 [n, size, size, 3]."""
         out = np.empty((len(pixels), self.dimension), np.float32)
-        for row, one in enumerate(pixels):
-            out[row] = self.infer(one)
+        if self.device == "cpu":
+            for row, one in enumerate(pixels):
+                out[row] = self.infer(one)
+            return out
+        with ThreadPoolExecutor(self.at_once) as pool:
+            for row, vector in enumerate(pool.map(self.infer, pixels)):
+                out[row] = vector
         return out
 
 
@@ -114,6 +164,7 @@ def open_embedder(
         precision=settings.precision,
         threads=settings.threads,
         latency=latency,
+        device=settings.device,
     )
 
 
@@ -224,6 +275,127 @@ def _start_onnxruntime(
     return infer, "f32"
 
 
+def _start_onnxruntime_on(model: Model, device: str) -> Infer:
+    prepare(device)
+    ort = runtimes.onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    provider, said = PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise not_started(device)
+    try:
+        if device == "coreml":  # which is slow, or lets the processor do it, where a size is open
+            for name in _open_sizes(ort, model):
+                options.add_free_dimension_override_by_name(name, 1)
+        session = ort.InferenceSession(
+            model.onnx, options, providers=[(provider, said), "CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise unusable(model.onnx, error) from error
+    if session.get_providers()[0] != provider:  # it takes the processor in silence
+        raise not_started(device)
+    session.disable_fallback()
+    return gathered_onnxruntime(session, model, device)
+
+
+def _open_sizes(ort: Any, model: Model) -> list[str]:
+    """The names of the sizes that the network's input leaves open."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.onnx, options, providers=["CPUExecutionProvider"])
+    return [size for size in session.get_inputs()[0].shape if isinstance(size, str)]
+
+
+def gathered_onnxruntime(session: Any, model: Model, device: str) -> Infer:
+    """`infer` on a session of ONNX Runtime that does what waits as one batch.
+
+    One by one where the network takes no more than one photo at a time.
+    """
+    _check_output(model, session.get_outputs()[0].shape)
+    about = session.get_inputs()[0]
+    normalise = normaliser(model.manifest.preprocess)
+
+    def work(planes: list[Vectors]) -> list[Vector]:
+        try:
+            found = session.run(None, {about.name: np.concatenate(planes)})[0]
+        except Exception as error:
+            raise _failed(device, error) from error
+        return list(np.asarray(found, np.float32))
+
+    most = BATCH if about.shape[0] != 1 and _does_batches(work, model) else 1
+    gatherer = Gatherer(work, most)
+    return lambda pixels: gatherer(normalise(pixels))
+
+
+def _does_batches(work: Callable[[list[Vectors]], list[Vector]], model: Model) -> bool:
+    """Whether two photos at once get what they get alone: a graph may leave a size open and lie."""
+    size = model.manifest.preprocess.size
+    rng = np.random.default_rng(0)
+    two = [rng.standard_normal((1, 3, size, size), np.float32) for _ in range(2)]
+    alone = np.stack([work([one])[0] for one in two])
+    try:
+        together = work(two)
+    except EngineError:
+        return False
+    if len(together) != 2 or together[0].shape != alone[0].shape:
+        return False
+    lengths = np.linalg.norm(alone, axis=1, keepdims=True)
+    return bool((np.abs(np.stack(together) - alone) <= _SAME_WITHIN * lengths).all())
+
+
+def _start_openvino_on(model: Model, device: str) -> Infer:
+    return gathered_openvino(model, "GPU", device)
+
+
+def gathered_openvino(model: Model, name: str, device: str) -> Infer:
+    """`infer` on OpenVINO's device `name`, which does what waits in batches of a few sizes.
+
+    One by one where the network takes no more than one photo at a time.
+    """
+    core = runtimes.openvino().Core()
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    requests: dict[int, queue.SimpleQueue[tuple[Any, Pixels, Vectors]]] = {}
+    for size in _OPENVINO_BATCHES:
+        try:
+            compiled = core.compile_model(openvino_graph(core, model, size), name, hints)
+            if list(compiled.output(0).shape) != [size, model.manifest.dimension] and size > 1:
+                continue
+        except RuntimeError as error:
+            if size > 1:
+                continue
+            raise unusable(model.onnx, error) from error
+        _check_output(model, compiled.output(0).shape)
+        requests[size] = queue.SimpleQueue()
+        for _ in range(2):  # as many as batches are under way; here, in one thread: see above
+            request = compiled.create_infer_request()
+            tensors = request.get_input_tensor(), request.get_output_tensor()
+            requests[size].put((request, tensors[0].data, tensors[1].data))
+
+    def work(photos: list[Pixels]) -> list[Vector]:
+        found: list[Vector] = []
+        while len(found) < len(photos):
+            left = photos[len(found) :]
+            size = max(size for size in requests if size <= len(left))
+            request, pixels_in, vectors_out = requests[size].get()
+            try:
+                pixels_in[:] = np.stack(left[:size])
+                request.start_async()
+                request.wait()
+                found.extend(vectors_out.copy())
+            except RuntimeError as error:
+                raise _failed(device, error) from error
+            finally:
+                requests[size].put((request, pixels_in, vectors_out))
+        return found
+
+    return Gatherer(work, max(requests))
+
+
+def _failed(device: str, error: Exception) -> EngineError:
+    why = " ".join(str(error).split())
+    return EngineError(f"device {device} failed: {why}: set device to cpu to do without it")
+
+
 def normaliser(preprocess: Preprocess) -> Callable[[Pixels], Vectors]:
     """What makes a network's float32 [1, 3, size, size] of uint8 pixels [size, size, 3]."""
     mean = np.array(preprocess.mean, np.float32) * 255
@@ -263,4 +435,8 @@ _IMPORTS: dict[str, Callable[[], Any]] = {
 _STARTS: dict[str, Callable[[Model, Precision, int, int], tuple[Infer, str]]] = {
     "openvino": _start_openvino,
     "onnxruntime": _start_onnxruntime,
+}
+_STARTS_ON: dict[str, Callable[[Model, str], Infer]] = {
+    "openvino": _start_openvino_on,
+    "onnxruntime": _start_onnxruntime_on,
 }

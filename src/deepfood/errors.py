@@ -17,7 +17,7 @@ DeepfoodError                    what a user can act on; one line, exit status 2
 │   ├── ArtifactBusyError        another process is writing it
 │   └── ModelMismatchError       the gallery was made with another Model
 ├── QueryError                   a search that cannot be answered as asked
-│   ├── FilterError              a filter that says nothing, or nothing about this gallery
+│   ├── FilterError              a filter that cannot be parsed, or not applied to this gallery
 │   ├── PhotoNotFoundError       no photo with that id (or its file is gone or changed)
 │   └── NoHeatMapError           this Model's network cannot show where photos are alike
 ├── TrainingError                training cannot start from what it was given, or cannot go on
@@ -230,7 +230,7 @@ _WAYS_OUT = {
 }
 
 
-#: Limits of this process or machine: they say nothing about the file that was opened.
+#: Limits of this process or machine, which are no fault of the file.
 _OWN_LIMITS = (errno.EMFILE, errno.ENFILE)
 
 

@@ -44,8 +44,8 @@ def install_command(extra: str = "") -> str:
 
 def _source() -> dict[str, Any]:
     try:
-        said = metadata.distribution("deepfood").read_text("direct_url.json")
-        source = json.loads(said or "{}")
+        text = metadata.distribution("deepfood").read_text("direct_url.json")
+        source = json.loads(text or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return {}
     return source if isinstance(source, dict) else {}

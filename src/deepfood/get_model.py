@@ -20,8 +20,8 @@ from deepfood.model import Model, ModelManifest, open_model
 from deepfood.model.artifact import CARD, GOLDEN, write_model
 from deepfood.model.encoders import ENCODERS, Encoder
 from deepfood.model.hub import PREFIX, Hub, HubSource, Repository
+from deepfood.model.hub_layouts import wanted_files
 from deepfood.model.imported import Export, import_folder
-from deepfood.model.layouts import wanted_files
 from deepfood.model.licence import Licence
 from deepfood.proof import record_golden
 

@@ -70,7 +70,7 @@ def _try(path: Path) -> Callable[[], object] | None:
 
 def _release(handle: int) -> None:
     try:
-        # Said expressly: a child forked meanwhile has the file open too.
+        # Explicitly, as a child that was forked meanwhile also has the file open.
         fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
         os.close(handle)

@@ -1,10 +1,9 @@
-"""Embed photos on Ray: what `read_photos` gives, worked out by many machines. Needs ray[data].
+"""Embed photos on Ray: `read_photos`, distributed over many machines. Needs ray[data].
 
-The files are split into shards. Workers, Ray's actors, have the Embedder open and take a shard
-each, with the very code of a local build; photos are read where they lie, and only vectors and
-what the catalogue says come back. A shard that was under way on a machine that dies is done again
-elsewhere, and counts once. The one who asks keeps the results, so a build that was killed goes on
-from what it had, as a local one does.
+The files are split into shards. Workers, which are Ray actors, keep the Embedder open and process
+one shard at a time with the same code as a local build. They read photos in place, and return only
+vectors and catalogue rows. A shard in progress on a machine that dies is repeated elsewhere, and
+counts once. The driver stores the results, so that a killed build resumes as a local one does.
 """
 
 import importlib.util
@@ -33,13 +32,13 @@ from deepfood.gallery.photo import EmbeddedPhoto, Photo, Skipped
 from deepfood.model import Model, open_model
 from deepfood.storage import S3Options
 
-#: Photos that a worker takes at once, at most. A machine that dies costs no more than that again.
+#: The most photos in a shard, which bounds the work lost with a machine.
 _SHARD_PHOTOS = 256
-#: Of few photos each worker gets so many shards, so that all end together.
+#: Shards per worker if there are few photos, so that all end together.
 _SHARDS_A_WORKER = 4
-#: Vectors and catalogue rows pass through Ray's memory, photos do not: little is enough.
+#: Ray's object store holds vectors and catalogue rows only, not photos.
 _OBJECTS_BYTES = 256 * 2**20
-#: How long to wait for a cluster to answer at all.
+#: Seconds to wait for a cluster to accept a connection.
 _KNOCK_S = 10.0
 #: The settings that a worker needs; no key or token of the others leaves this machine.
 _WORKER_SETTINGS = {
@@ -49,7 +48,7 @@ _WORKER_SETTINGS = {
 
 
 def reading_for(settings: Settings) -> Reading:
-    """How a build has its photos read and embedded: here, or on Ray if the settings say so."""
+    """How a build reads and embeds photos: locally, or on Ray, depending on the settings."""
     return on_ray(settings) if settings.engine == "ray" else read_photos
 
 
@@ -67,7 +66,7 @@ def on_ray(settings: Settings) -> Reading:
         source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
     ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
         todo = list(files)
-        if not todo:  # all is known already: nobody has to be asked
+        if not todo:  # everything is known: no cluster is needed
             yield iter(())
             return
         import ray
@@ -105,7 +104,7 @@ def _connect(settings: Settings) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ask whether anybody listens there: Ray itself would wait for minutes. Raises OSError."""
+    """Check that the address accepts connections, as Ray would wait for minutes. Raises OSError."""
     if address != "auto":
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
@@ -156,7 +155,8 @@ def _results(
 def worker_settings(settings: Settings) -> Settings:
     """What a worker is handed: its own environment has no part in it."""
     threads = settings.threads or max(1, math.ceil(settings.ray_cpus))
-    return only_given(**settings.model_dump(include=_WORKER_SETTINGS), threads=threads)
+    given = settings.model_dump(include=_WORKER_SETTINGS)
+    return only_given(**given, threads=threads, device="cpu")  # Ray is asked for nothing else
 
 
 def _shards(source: PhotoSource, files: list[PhotoFile], workers: int) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ class ShardWorker:
     def __call__(self, batch: Any) -> Any:
         """A table with one row, a shard, of `files`; gives its `results` and `vectors`.
 
-        What goes wrong is told as `error`: an exception would lose its type on Ray's way back.
+        Failures are returned as `error`, as Ray would lose the type of an exception.
         """
         import pyarrow as pa
 

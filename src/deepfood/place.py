@@ -36,7 +36,7 @@ class Place:
         if self.kind == "milvus":
             raise SettingError(
                 f"{self} is a gallery on Milvus, and this command works on folders only: "
-                "docs/scaling.md says what to do instead"
+                "see docs/scaling.md for alternatives"
             )
         self.refuse_release()
         return Path(self.text)

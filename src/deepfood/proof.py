@@ -37,7 +37,7 @@ def record_golden(folder: Path) -> ModelManifest:
     Raises ArtifactError, MissingExtraError or DiskFullError.
     """
     model = open_model(folder)
-    photos = Embedder(model, NO_LIMITS, precision="f32", compare=False)
+    photos = Embedder(model, NO_LIMITS, precision="f32", device="cpu", compare=False)
     words = None
     if model.manifest.text_tower is not None:
         words = TextEmbedder(model, precision="f32", compare=False).embed_many(TEXTS)

@@ -1,8 +1,7 @@
-"""OpenVINO and ONNX Runtime, imported so that they report to nobody.
+"""Import OpenVINO and ONNX Runtime without their telemetry.
 
-Both tell their makers of each use, with a number for the machine that they keep in the home folder.
-Each has a documented way to be without that, which must be taken before it is imported: so all of
-deepfood imports them here.
+Both report each use, with a machine id that they keep in the home folder. Each has a documented way
+to turn that off, which must be used before the import, so all of deepfood imports them here.
 """
 
 import sys

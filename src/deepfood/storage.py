@@ -1,7 +1,7 @@
-"""Storage: objects by key in an S3 bucket, or files in a local folder, with the same few verbs.
+"""Storage: objects in an S3 bucket, or files in a local folder, behind one interface.
 
-Both are obstore's, which signs, retries with exponential back-off and jitter, and limits time. A
-`Bucket` is all that lies below a prefix. Credentials come from where AWS's own tools have them: the
+obstore signs requests, retries with exponential backoff and jitter, and limits time. A `Bucket` is
+everything below a prefix. Credentials come from the same sources as for AWS's own tools: the
 environment, a profile in ~/.aws/credentials, or the role of the machine.
 """
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 S3 = "s3://"
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-#: How long keys of a profile are kept before the file is read again: somebody may renew them.
+#: Seconds until the keys of a profile are read again, as they may be renewed.
 _PROFILE_S = 300
-#: However long an object takes, as long as bytes keep coming; what stalls ends after s3_timeout_s.
+#: The limit of a whole transfer; one that stalls ends after s3_timeout_s.
 _WHOLE_REQUEST_S = 3600
-#: How long a conditional write into a folder waits for another one.
+#: Seconds that a conditional write into a folder waits for another one.
 _TURN_S = 10
 
 
 def is_remote(text: str | Path) -> bool:
-    """Whether it names storage beyond this machine: `s3://…`, however a Path has folded it."""
+    """Whether it is an `s3://…` URL, even if a Path has folded its slashes."""
     return str(text).startswith((S3, "s3:/"))
 
 
@@ -85,7 +85,7 @@ class Bucket:
     """What lies below `s3://bucket/prefix`, or in a local folder; for many threads.
 
     Keys have `/` between their parts. Every method raises StorageError, one line with the place and
-    the way out; StorageMissingError where there is nothing with that key.
+    what to do about it; StorageMissingError where there is no such key.
     """
 
     def __init__(self, url: str, store: S3Store | LocalStore) -> None:
@@ -94,7 +94,7 @@ class Bucket:
 
     @classmethod
     def open(cls, url: str | Path, s3: S3Options = AWS, *, make: bool = True) -> Self:
-        """Open `s3://bucket/prefix`, or a folder. Nothing is asked of the server.
+        """Open `s3://bucket/prefix`, or a folder. No request is sent.
 
         A folder is made with `make`. Raises SettingError where there is none, or for a name that
         cannot be one.
@@ -107,8 +107,8 @@ class Bucket:
             try:
                 return cls(str(folder), LocalStore(folder, mkdir=make))
             except Exception as error:  # obstore's own, and OSError
-                said = way_out(str(error), remote=False)
-                raise SettingError(f"{url} is no usable folder: {said}") from error
+                text = way_out(str(error), remote=False)
+                raise SettingError(f"{url} is not a usable folder: {text}") from error
         name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
         if not _BUCKET_NAME.fullmatch(name):
             raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
@@ -119,7 +119,7 @@ class Bucket:
         return cls(whole, _s3_store(name, prefix, s3))
 
     def place(self, key: str) -> str:
-        """How an object is named to people."""
+        """The name of an object for users."""
         return f"{self.url}/{key}" if key else self.url
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -130,7 +130,7 @@ class Bucket:
                     yield Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
 
     def entry(self, key: str) -> Entry:
-        """What `list` says of one object."""
+        """The Entry of one object."""
         with self._named(key, stat.S_IFREG):
             one = self._store.head(key)
             return Entry(one["path"], one["size"], one["e_tag"], one["last_modified"])
@@ -163,11 +163,11 @@ class Bucket:
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> bool:
-        """Write an object in one step: nobody ever sees half of it.
+        """Write an object atomically.
 
-        With `if_absent`, False where there is one already, which stays; with `if_match`, an ETag,
-        False where it is another one by now, or gone. A file of many MiB goes in parts. The content
-        type is kept on S3 only.
+        With `if_absent`, returns False if the object exists; with `if_match`, an ETag,
+        returns False if the object has changed or is gone. Large files are sent in parts. The
+        content type is kept on S3 only.
         """
         local = isinstance(self._store, LocalStore)
         if local and if_match is not None:
@@ -186,7 +186,7 @@ class Bucket:
         return True
 
     def _replace_file(self, key: str, contents: bytes | Path, seen: str) -> bool:
-        """A folder knows no conditional writes: those who ask for one take turns by a lock."""
+        """A conditional write into a folder, serialized by a lock."""
         busy = StorageError(f"{self.place(key)} is being written by others: try again")
         lock = Path(self.url) / f".{key.replace('/', '-')}.lock"
         with self._named(key), held(lock, busy, _TURN_S):
@@ -199,7 +199,7 @@ class Bucket:
         return True
 
     def delete(self, *keys: str) -> None:
-        """Delete objects; those that are not there are passed over."""
+        """Delete objects; missing ones are ignored."""
         with self._named(keys[0] if len(keys) == 1 else ""):
             if isinstance(self._store, S3Store):
                 self._store.delete(keys)
@@ -211,7 +211,7 @@ class Bucket:
                     continue
 
     def presigned_url(self, key: str, expires_s: float) -> str:
-        """An address with which anybody may read the object for so many seconds. S3 only."""
+        """A URL with which anyone can read the object for so many seconds. S3 only."""
         if not isinstance(self._store, S3Store):
             raise StorageError(f"{self.place(key)} is a local file, which has no presigned address")
         with self._named(key):

@@ -388,6 +388,10 @@ def test_what_a_submission_needs(
     )
     (ifood / "class_list.txt").write_text("7 crème brûlée\n8 spinach_curry\n9 bisque\n")
     assert "'tomato soup' among them" in refused(*asked, out, model=kitchen.fine)
+    (ifood / "class_list.txt").write_text("7 crème brûlée\nspinach_curry\n")
+    assert "line 2: 'spinach_curry' is not a number" in refused(*asked, out, model=kitchen.fine)
+    (ifood / "class_list.txt").unlink()
+    assert "has no class_list.txt" in refused(*asked, out, model=kitchen.fine)
     assert not out.exists()
 
 
@@ -413,7 +417,7 @@ def test_queries_whose_labels_the_gallery_does_not_know(
     shutil.copytree(kitchen.new / "blueberry pie", other / "blueberry pie")
     said = refused(kitchen.gallery, other, model=kitchen.fine)
     assert "'blueberry pie' among them" in said
-    assert "spelt alike" in said
+    assert "spelled the same" in said
 
 
 def test_one_class_has_figures_but_nothing_to_confuse(

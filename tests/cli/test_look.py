@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from live import SmallGallery, deepfood, fails
+from live import SmallGallery, deepfood_here, fails
 from plates import jpeg, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_grid_of_one_feature(small_gallery: SmallGallery, tmp_path: Path) -> None:
     out = tmp_path / "grid.png"
-    done = deepfood("features", small_gallery.folder, "--feature", 10, "-k", 7, "--out", out)
+    done = deepfood_here("features", small_gallery.folder, "--feature", 10, "-k", 7, "--out", out)
     assert done.returncode == 0, done.stderr
     *rows, last = done.stdout.splitlines()
     values = [float(row.split()[0]) for row in rows]
@@ -31,7 +31,7 @@ def test_a_grid_of_one_feature(small_gallery: SmallGallery, tmp_path: Path) -> N
         assert 2 * 220 < image.height < 3 * 280
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 
-    lowest = deepfood("features", small_gallery.folder, "--feature", 10, "--lowest", "--json")
+    lowest = deepfood_here("features", small_gallery.folder, "--feature", 10, "--lowest", "--json")
     found = json.loads(lowest.stdout)
     assert found["feature"] == 10
     assert len(found["photos"]) == 10
@@ -46,12 +46,12 @@ def test_photos_that_are_gone_are_said_and_replaced(tmp_path: Path) -> None:
     photos.mkdir()
     for seed in range(6):
         (photos / f"{seed}.jpg").write_bytes(jpeg(seed))
-    assert deepfood("build", photos, "--out", tmp_path / "g", "--model", model).returncode == 0
+    assert deepfood_here("build", photos, "--out", tmp_path / "g", "--model", model).returncode == 0
     asked = ["features", tmp_path / "g", "--model", model, "--feature", 3, "-k", 2]
-    before = json.loads(deepfood(*asked, "--json").stdout)["photos"]
+    before = json.loads(deepfood_here(*asked, "--json").stdout)["photos"]
     (photos / before[0]["file"]).write_bytes(jpeg(99))
     out = tmp_path / "grid.png"
-    done = deepfood(*asked, "--out", out)
+    done = deepfood_here(*asked, "--out", out)
     assert done.returncode == 0, done.stderr
     assert f"not shown: {before[0]['file']}" in done.stdout
     assert before[1]["file"] in done.stdout.splitlines()[0]
@@ -62,12 +62,12 @@ def test_photos_that_are_gone_are_said_and_replaced(tmp_path: Path) -> None:
     said = fails(*asked, "--out", out)
     assert "none of these photos can be shown" in said
     assert "--photos-root" in said
-    assert deepfood(*asked, "--out", out, "--photos-root", moved).returncode == 0
+    assert deepfood_here(*asked, "--out", out, "--photos-root", moved).returncode == 0
 
 
 def test_all_features_on_one_page(small_gallery: SmallGallery, tmp_path: Path) -> None:
     out = tmp_path / "features.html"
-    done = deepfood("features", small_gallery.folder, "--all", "-k", 3, "--out", out)
+    done = deepfood_here("features", small_gallery.folder, "--all", "-k", 3, "--out", out)
     assert done.returncode == 0, done.stderr
     page = out.read_text(encoding="utf-8")
     data = json.loads(
@@ -98,7 +98,9 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_explain_draws_and_counts(small_gallery: SmallGallery, tmp_path: Path) -> None:
     out, photo = tmp_path / "pair.png", small_gallery.photos[9]
-    done = deepfood("explain", small_gallery.folder, photo, "--rank", 2, "--out", out, "--json")
+    done = deepfood_here(
+        "explain", small_gallery.folder, photo, "--rank", 2, "--out", out, "--json"
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     for side in ("query", "hit"):
@@ -108,7 +110,7 @@ def test_explain_draws_and_counts(small_gallery: SmallGallery, tmp_path: Path) -
         assert cells.sum() == pytest.approx(answer["score"], abs=1e-4)
     with Image.open(io.BytesIO(out.read_bytes())) as image:
         assert image.format == "PNG"
-    again = deepfood(
+    again = deepfood_here(
         "explain", small_gallery.folder, photo, "--hit", answer["hit"]["id"], "--out", out
     )
     assert again.returncode == 0, again.stderr
@@ -127,6 +129,6 @@ def test_explain_says_what_is_wrong(small_gallery: SmallGallery, tmp_path: Path)
     photos, model = tmp_path / "photos", write_tiny_model(tmp_path / "model")
     photos.mkdir()
     shutil.copy(photo, photos / "a.jpg")
-    assert deepfood("build", photos, "--out", tmp_path / "g", "--model", model).returncode == 0
+    assert deepfood_here("build", photos, "--out", tmp_path / "g", "--model", model).returncode == 0
     said = fails("explain", tmp_path / "g", photo, "--model", model, json_out)
     assert "the Model tiny has no heat maps" in said

@@ -170,6 +170,6 @@ def test_attributes_are_declared_and_dropped(root: Path) -> None:
     assert "--declare it as well" in fails("attributes", gallery, *options, "--safety", "halal")
     table = root / "dishes.csv"
     assert "one at a time" in fails("attributes", gallery, table, "--declare", "a=text")
-    assert "--safety goes with" in fails("attributes", gallery, "--safety", "price")
+    assert "--safety needs a TABLE" in fails("attributes", gallery, "--safety", "price")
     run_deepfood("attributes", gallery, "--drop", "vegan", "--drop", "origin")
     assert run_deepfood("attributes", gallery, "--json") == before

@@ -357,9 +357,9 @@ def test_names_in_a_tarball_decide_no_path(registry: Registry, tmp_path: Path) -
             gzip.compress(bytes(npm.MAX_UNPACKED_BYTES + 1), 1),
             "unpacks to more than 67,108,864 bytes",
         ),
-        (tarball(("package/a", jpeg(1)))[:-30], "is not a whole tarball"),
-        (b"<html>Log in to the hotel's network</html>", "is not a whole tarball"),
-        (gzip.compress(b"x" * 2000), "is not a whole tarball"),
+        (tarball(("package/a", jpeg(1)))[:-30], "is not a complete tarball"),
+        (b"<html>Log in to the hotel's network</html>", "is not a complete tarball"),
+        (gzip.compress(b"x" * 2000), "is not a complete tarball"),
     ],
     ids=["huge file", "huge in all", "cut off", "no gzip", "no tar"],
 )
@@ -428,7 +428,7 @@ def test_something_else_in_the_way_is_left_alone(kind: str, tmp_path: Path) -> N
     before = tree(tmp_path)
     with pytest.raises(DatasetError) as caught:
         get_ifct2017(to)
-    one_line(caught, f"{to} holds something else", "left as it is", "new or empty folder")
+    one_line(caught, f"{to} holds something other", "left unchanged", "new or empty folder")
     assert tree(tmp_path) == before
 
 

@@ -108,7 +108,7 @@ def test_a_csv(tmp_path: Path) -> None:
         ("photo,label\na.jpg,x\nb.jpg,x\n./a.jpg,y\n", "line 4: a.jpg has the label 'y' here and"),
         ("photo,label\na.jpg,x\na.jpg,\n", "line 3: a.jpg has the label None here and 'x'"),
         ("photo,split\na.jpg,val\na.jpg,test\n", "line 3: a.jpg has the split 'test' here"),
-        ('photo,label\n"a.jpg,x\n', "line 2: it is no CSV"),
+        ('photo,label\n"a.jpg,x\n', "line 2: this is not CSV"),
         ("photo,label,label\na.jpg,x,y\n", "line 1: there are two columns 'label'"),
         ("foto,label\na.jpg,x\n", "has no column 'photo' or 'file': its first line is ['foto', "),
         ("", "has no column 'photo' or 'file': its first line is None"),
@@ -205,7 +205,7 @@ def test_food_101(below: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["pie", "../1", "a/b/c", "/1", "pie/", "pie/..", "a\\b/1"])
 def test_food_101_with_a_line_that_is_no_pair(line: str, tmp_path: Path) -> None:
     lay_out(tmp_path, "images/pie/1.jpg", meta___train__txt=f"pie/1\n{line}\n", meta___test__txt="")
-    assert f"train.txt, line 2: {line!r} is no <class>/<id>" in refused(tmp_path)
+    assert f"train.txt, line 2: {line!r} is not a <class>/<id>" in refused(tmp_path)
 
 
 def test_food_101_with_a_photo_in_both_lists(tmp_path: Path) -> None:
@@ -273,7 +273,11 @@ def test_ifood_without_class_names_or_without_photos(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("class_list__txt", "0 macaron\nsamosa\n", "class_list.txt, line 2: 'samosa' is no number"),
+        (
+            "class_list__txt",
+            "0 macaron\nsamosa\n",
+            "class_list.txt, line 2: 'samosa' is not a number",
+        ),
         ("class_list__txt", "0 a\n0 b\n", "line 2: class 0 b is in the list already"),
         ("class_list__txt", "0 a\n1 a\n", "line 2: class 1 a is in the list already"),
         ("train_labels__csv", "img_name,label\na.jpg,7\n", "line 2: class '7' is not in"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfood.deploy.bundle import TEMPLATES, Deployment, make_bundle
-from deepfood.deploy.describe import describe
+from deepfood.deploy.plan import describe_plan
 from deepfood.errors import SettingError
 
 CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d"
@@ -169,7 +169,7 @@ def test_every_file_of_the_folder_is_in_some_bundle():
 
 def test_the_plan_names_what_would_be_made_and_removed():
     made = deployment()
-    plan = "\n".join(describe(made, make_bundle(made), "eu-central-1", remove=False))
+    plan = "\n".join(describe_plan(made, make_bundle(made), "eu-central-1", remove=False))
     for part in ("s3://food/prod/bundles/", "stack fooddemo in eu-central-1", "1 to 4 c7i.large"):
         assert part in plan
-    assert "would delete" in describe(made, make_bundle(made), "eu-central-1", remove=True)[0]
+    assert "would delete" in describe_plan(made, make_bundle(made), "eu-central-1", remove=True)[0]

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from deepfood.data.root import Folder
 from deepfood.evaluate.confidence import difference, group_rows, mean_figures, resample, share
-from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, judge
+from deepfood.evaluate.evaluation import CROSS_FITTED, SERVED, evaluate_trial
 from deepfood.evaluate.metrics import Floats, Retrieval
 from deepfood.evaluate.novelty import false_positives, novelty
 from deepfood.evaluate.reliability import cross_fitted, reliability
@@ -186,8 +186,8 @@ def test_what_is_judged_is_what_would_be_served() -> None:
     )
     trial = make_trial(photos, photos, "all", left_out_in_turn=True)
     curves = calibrate(Labelled(vectors, photos.labels, ids), frozenset(), quiet=True)
-    served = judge(trial, "m", k=9, seed=0, served=curves.hit)
-    fitted = judge(trial, "m", k=9, seed=0)
+    served = evaluate_trial(trial, "m", k=9, seed=0, served=curves.hit)
+    fitted = evaluate_trial(trial, "m", k=9, seed=0)
     assert (served.curve, fitted.curve) == (SERVED, CROSS_FITTED)
     assert fitted.brier.value == pytest.approx(served.brier.value, abs=0.005)
     assert fitted.novelty.auroc.value == pytest.approx(curves.auroc, abs=0.03)

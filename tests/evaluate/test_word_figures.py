@@ -11,7 +11,7 @@ from PIL import Image
 
 import deepfood
 from deepfood.errors import DatasetError
-from deepfood.evaluate.words import DEPTH, WordQuery, label_queries, measure_words
+from deepfood.evaluate.word_queries import DEPTH, WordQuery, label_queries, measure_words
 from deepfood.gallery.photo import Photo
 from live import run_deepfood
 from text_models import COLOURS, write_colour_model

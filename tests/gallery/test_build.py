@@ -313,7 +313,10 @@ def test_another_model_embeds_everything_again(tmp_path: Path, embedder: Embedde
     assert (report.embedded, report.manifest.dimension) == (5, other.dimension)
 
 
-def test_two_builds_at_once(tmp_path: Path, embedder: Embedder) -> None:
+def test_two_builds_at_once(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.local.build.WAIT_S", 0.1)
     photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "gallery"
     out.mkdir()
     with only_writer(out), pytest.raises(ArtifactBusyError, match="another process is writing"):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from deepfood.errors import QueryError
-from deepfood.gallery.duplicates import near_duplicates
+from deepfood.gallery.near_duplicates import near_duplicates
 from deepfood.index.contract import Index, IndexSpec
 from deepfood.index.exact import ExactIndex
 from deepfood.index.vectors import VectorFile, append_vectors
@@ -46,8 +46,8 @@ def slowly(vectors: npt.NDArray[np.float32], rows: list[int]) -> list[list[int]]
 def test_groups_are_those_of_every_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact_up_to: int
 ) -> None:
-    monkeypatch.setattr("deepfood.gallery.duplicates._BLOCK_ROWS", 32)
-    monkeypatch.setattr("deepfood.gallery.duplicates.EXACT_UP_TO", exact_up_to)
+    monkeypatch.setattr("deepfood.gallery.near_duplicates._BLOCK_ROWS", 32)
+    monkeypatch.setattr("deepfood.gallery.near_duplicates.EXACT_UP_TO", exact_up_to)
     vectors = clusters(150, seed=1)
     index = index_of(vectors, tmp_path)
     for rows in (np.arange(150), np.flatnonzero(np.arange(150) % 4)):  # every fourth is a hole

@@ -14,7 +14,7 @@ from deepfood.local import Gallery, GalleryWriter, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.reindex import reindex
 from deepfood.local.verify import gallery_problems
-from live import deepfood, run_here
+from live import deepfood_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
 KINDS = ["exact", "hnsw", "annoy"]
@@ -194,18 +194,21 @@ def test_names_that_mean_no_photo_or_several_change_nothing(
         assert opened.count == 14
 
 
-def test_a_second_writer_is_refused_in_one_line(gallery: Path, tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_in_one_line(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfood.cli.add.WAIT_S", 0.1)
     with GalleryWriter.open(gallery):
         with (
             pytest.raises(ArtifactBusyError, match="another process is writing"),
             GalleryWriter.open(gallery),
         ):
             pass
-        done = deepfood("remove", gallery, "plate-00001.jpg")
+        done = deepfood_here("remove", gallery, "plate-00001.jpg")
         assert done.returncode == 2
         assert "another process is writing" in done.stderr
         assert done.stderr.count("\n") == 1
-    assert deepfood("remove", gallery, "plate-00001.jpg").returncode == 0
+    assert deepfood_here("remove", gallery, "plate-00001.jpg").returncode == 0
 
 
 @pytest.fixture
@@ -245,35 +248,36 @@ def test_a_log_on_a_read_only_disk_is_read_too(
 
 
 @pytest.mark.slow
-def test_the_commands(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def deepfood(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(arguments, run_here(*arguments), *capsys.readouterr())
-
+def test_the_commands(gallery: Path, tmp_path: Path) -> None:
     new = write_photos(tmp_path / "new/curry", 2, start=100)
     (new / "bad.jpg").write_text("no photo")
-    done = deepfood("add", gallery, new.parent, "--json")
+    done = deepfood_here("add", gallery, new.parent, "--json")
     assert done.returncode == 1
     said = json.loads(done.stdout)
     assert [(one["label"], one["done"]) for one in said["photos"]] == [("curry", "added")] * 2
     assert [one["file"] for one in said["left_out"]] == ["curry/bad.jpg"]
     photo_id = said["photos"][0]["id"]
-    done = deepfood("update", gallery, photo_id, "--label", "", "--name", "Hot pot", "--json")
+    done = deepfood_here("update", gallery, photo_id, "--label", "", "--name", "Hot pot", "--json")
     assert json.loads(done.stdout)["name"] == "Hot pot"
     assert json.loads(done.stdout)["label"] is None
-    assert "nothing to change" in deepfood("update", gallery, photo_id).stderr
+    assert "nothing to change" in deepfood_here("update", gallery, photo_id).stderr
     priced = ("update", gallery, photo_id, "--attributes", '{"price": 4}')
-    assert "--declare price=number" in deepfood(*priced).stderr
-    assert deepfood("attributes", gallery, "--declare", "price=number").returncode == 0
-    done = deepfood(*priced)
+    assert "--declare price=number" in deepfood_here(*priced).stderr
+    assert deepfood_here("attributes", gallery, "--declare", "price=number").returncode == 0
+    done = deepfood_here(*priced)
     assert done.returncode == 0, done.stderr
-    listed = json.loads(deepfood("attributes", gallery, "--json").stdout)["attributes"]
+    listed = json.loads(deepfood_here("attributes", gallery, "--json").stdout)["attributes"]
     assert listed == [{"name": "price", "type": "number", "safety": False, "known": 1}]
-    assert "give an object" in deepfood("update", gallery, photo_id, "--attributes", "[]").stderr
-    found = deepfood("search", gallery, new / "plate-00100.jpg", "-k", 1)
+    assert (
+        "give an object" in deepfood_here("update", gallery, photo_id, "--attributes", "[]").stderr
+    )
+    found = deepfood_here("search", gallery, new / "plate-00100.jpg", "-k", 1)
     assert "Hot pot" in found.stdout, "searched with the gallery's own copy of its Model"
-    assert "1 photo removed" in deepfood("remove", gallery, photo_id).stdout
-    assert "Hot pot" not in deepfood("search", gallery, new / "plate-00100.jpg", "-k", 1).stdout
-    assert json.loads(deepfood("info", gallery, "--json").stdout)["photos"] == 13
+    assert "1 photo removed" in deepfood_here("remove", gallery, photo_id).stdout
+    assert (
+        "Hot pot" not in deepfood_here("search", gallery, new / "plate-00100.jpg", "-k", 1).stdout
+    )
+    assert json.loads(deepfood_here("info", gallery, "--json").stdout)["photos"] == 13
 
 
 _LIMITED = """

@@ -23,8 +23,8 @@ from deepfood.errors import (
 )
 from deepfood.model import graphs, open_model
 from deepfood.model.artifact import ONNX, TEXT_ONNX
+from deepfood.model.hub_layouts import recognise, wanted_files
 from deepfood.model.imported import import_folder
-from deepfood.model.layouts import recognise, wanted_files
 from deepfood.words import TextEmbedder
 from samples import LIMITS, photo
 

@@ -9,7 +9,7 @@ from deepfood.config import Settings, load_settings
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.local import Gallery
 from deepfood.local.verify import gallery_problems
-from deepfood.release import fetch, push, record
+from deepfood.release import fetch, objects, push
 
 
 def settings() -> Settings:
@@ -29,7 +29,7 @@ def assert_whole(gallery: Path, photos: PhotoAccess = IN_PLACE) -> None:
 
 def small_chunks(patch: pytest.MonkeyPatch, size: int = 4096) -> None:
     """Files of a few KiB then travel in many pieces, as large ones do in 8 MiB."""
-    for module in (record, push, fetch):
+    for module in (objects, push, fetch):
         patch.setattr(module, "CHUNK_BYTES", size)
 
 

@@ -20,10 +20,10 @@ from deepfood.errors import ArtifactError, SettingError, StorageError, StorageMi
 from deepfood.local import Gallery, GalleryWriter
 from deepfood.local.add import add_photos
 from deepfood.release import marks
+from deepfood.release.objects import LATEST, Latest, Release, blob_key, release_key
 from deepfood.release.prune import prune
 from deepfood.release.pull import Origin, pull
 from deepfood.release.push import push
-from deepfood.release.record import LATEST, Latest, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 from live import run_here

@@ -19,8 +19,8 @@ from deepfood.artifacts import MANIFEST, with_checksum
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactError, StorageError
 from deepfood.local.add import add_photos
+from deepfood.release.objects import LATEST, Latest, Release, Stored, blob_key, release_key
 from deepfood.release.push import push
-from deepfood.release.record import LATEST, Latest, Release, Stored, blob_key, release_key
 from deepfood.release.shelf import Shelf
 from deepfood.serve.service import open_service
 from live import free_address, serving

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from shelves import settings, small_chunks
 
+from deepfood.release.objects import blob_key
 from deepfood.release.push import push
-from deepfood.release.record import blob_key
 from deepfood.release.shelf import Shelf
 from deepfood.release.verify import release_problems
 from plates import build, jpeg, sha256, tiny_embedder, write_photos

@@ -11,8 +11,8 @@ import uvicorn
 from deepfood.config import Settings, load_settings
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.app import create_app
-from deepfood.serve.edge.protocol import Config
-from deepfood.serve.question import Question, SearchResult
+from deepfood.serve.edge.http1 import Config
+from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.run import bind
 from deepfood.serve.service import SearchService, open_service
 
@@ -24,7 +24,7 @@ class HeldService(SearchService):
     begun = 0
     ended = 0
 
-    def search(self, question: Question) -> SearchResult:
+    def search(self, question: SearchQuestion) -> SearchResult:
         self.begun += 1
         try:
             assert self.gate.wait(300)

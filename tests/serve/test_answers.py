@@ -18,9 +18,9 @@ from deepfood.gallery import Hit, judge
 from deepfood.index import IndexSpec
 from deepfood.local import build_gallery
 from deepfood.photo_box import Box
-from deepfood.serve.question import Question
+from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService, open_service
-from live import deepfood, one_line, run_deepfood
+from live import deepfood_here, one_line, run_deepfood
 from plates import tiny_embedder, write_dishes
 from samples import encode
 
@@ -61,7 +61,7 @@ def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
 
 def test_guesses_are_mostly_right(service: SearchService, dish_gallery: Path) -> None:
     photos = new_photos(dish_gallery)
-    answers = [service.search(Question(photos=(path.read_bytes(),))) for path in photos]
+    answers = [service.search(SearchQuestion(photos=(path.read_bytes(),))) for path in photos]
     right = [a.label.label == path.parent.name for a, path in zip(answers, photos, strict=True)]
     assert np.mean(right) > 0.6  # one in three by chance
     sure = [ok for a, ok in zip(answers, right, strict=True) if a.verdict == "match"]
@@ -97,7 +97,7 @@ def test_the_next_page_is_judged_as_the_first(dish_url: str, dish_gallery: Path)
 def test_nothing_is_guessed_of_a_photo_whose_label_is_known(service: SearchService) -> None:
     for photo in service.gallery.store.photos():
         for box in (None, Box(0, 0, 1, 1)):
-            answer = service.search(Question(ids=(photo.id,), box=box))
+            answer = service.search(SearchQuestion(ids=(photo.id,), box=box))
             assert (answer.verdict, answer.label, answer.in_gallery) == (None, None, None)
             assert {hit.probability for hit in answer.hits} == {None}
             assert photo.id not in [hit.photo.id for hit in answer.hits]
@@ -149,7 +149,7 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
             {"where": "even = false", "diversity": 0.5},
             {"group_duplicates": True},
         ):
-            answer = partly.search(Question(photos=(path.read_bytes(),), **more))
+            answer = partly.search(SearchQuestion(photos=(path.read_bytes(),), **more))
             assert answer.verdict == expected.verdict
             assert answer.label.label == expected.label.label
             assert answer.label.probability == pytest.approx(expected.label.probability, abs=1e-3)
@@ -168,7 +168,7 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
 @pytest.mark.slow
 def test_a_photo_without_a_label_is_judged_though_the_gallery_has_it(partly: SearchService) -> None:
     bare = next(photo for photo in partly.gallery.store.photos() if not photo.label)
-    answer = partly.search(Question(ids=(bare.id,)))
+    answer = partly.search(SearchQuestion(ids=(bare.id,)))
     assert answer.verdict
     assert answer.label
 
@@ -178,7 +178,7 @@ def test_settings_move_the_verdict(dish_gallery: Path) -> None:
 
     def verdict(**settings: float) -> str | None:
         service = open_service(load_settings(gallery=dish_gallery, **settings))
-        return service.search(Question(photos=(photo,))).verdict
+        return service.search(SearchQuestion(photos=(photo,))).verdict
 
     assert verdict() == "match"
     assert verdict(match_probability=1.0) == "maybe"
@@ -223,12 +223,12 @@ def test_search_and_info_say_it(dish_gallery: Path) -> None:
 def test_evaluate_judges_what_is_served(dish_gallery: Path, tmp_path: Path) -> None:
     held_out = dish_gallery.parent / "new"
     cache = {"DEEPFOOD_CACHE": str(tmp_path)}
-    found = json.loads(deepfood("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
+    found = json.loads(deepfood_here("evaluate", dish_gallery, held_out, "--json", **cache).stdout)
     assert found["calibration"]["curve"] == "as served"
     service = open_service(load_settings(gallery=dish_gallery))
     missed = []
     for path in new_photos(dish_gallery):
-        hits = service.search(Question(photos=(path.read_bytes(),))).hits
+        hits = service.search(SearchQuestion(photos=(path.read_bytes(),))).hits
         right = [hit.photo.label == path.parent.name for hit in hits]
         said = [hit.probability for hit in hits]
         missed.append(np.mean((np.array(said) - right) ** 2))
@@ -241,7 +241,7 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
     held_out = dish_gallery.parent / "new"
     environment = {"DEEPFOOD_CACHE": str(tmp_path / "cache")}
     assert "18 have a label that the gallery knows" in one_line(
-        deepfood("calibrate", gallery, held_out, "--json", **environment)
+        deepfood_here("calibrate", gallery, held_out, "--json", **environment)
     )
     assert "on 90 photos (gallery)" in run_deepfood("info", gallery)
     for number, path in enumerate(new_photos(dish_gallery)):
@@ -251,12 +251,12 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
                 folder = tmp_path / "more" / path.parent.name
                 folder.mkdir(parents=True, exist_ok=True)
                 image.resize(size).save(folder / f"{number}-{copy}.jpg", quality=85)
-    done = deepfood("calibrate", gallery, tmp_path / "more", "--json", **environment)
+    done = deepfood_here("calibrate", gallery, tmp_path / "more", "--json", **environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["queries"], found["queries_from"]) == (54, "held-out photos")
     assert "on 54 photos (held-out photos)" in run_deepfood("info", gallery)
-    again = deepfood("calibrate", gallery, tmp_path / "more", **environment)
+    again = deepfood_here("calibrate", gallery, tmp_path / "more", **environment)
     assert again.stdout.startswith(f"{gallery}: on 54 photos")
 
 

@@ -103,7 +103,7 @@ def test_a_cursor_that_the_service_did_not_give_is_refused(url: str) -> None:
     assert "no further pages" in problem(ask(url, **asking, cursor=given, diversity=0.5), 422)
     inner, _, signature = given.rpartition(".")
     for forged in (inner, f"{inner}.", f".{signature}", f"{inner}.{signature[::-1]}", f"{inner}.é"):
-        assert "no cursor of this service" in problem(ask(url, **asking, cursor=forged), 422)
+        assert "not a cursor of this service" in problem(ask(url, **asking, cursor=forged), 422)
 
 
 @pytest.mark.parametrize(("key", "status"), [("shared between servers", 200), ("another", 422)])

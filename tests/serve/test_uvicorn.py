@@ -26,7 +26,7 @@ from uvicorn.server import Server, ServerState
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from deepfood.config import load_settings
-from deepfood.serve.edge.protocol import Config, Protocol, Refused
+from deepfood.serve.edge.http1 import Config, Protocol, RefusedCycle
 from deepfood.serve.edge.workers import Workers
 
 ROOT = Path(__file__).parents[2]
@@ -110,9 +110,9 @@ def test_uvicorn_uses_of_a_refused_request_only_what_stands_in_for_it() -> None:
     used = attributes_of("self.cycle", tree) | attributes_of("existing_cycle", tree)
     # These are used only of a request that is not answered yet.
     unanswered = {"body", "disconnected", "keep_alive", "more_body"}
-    stand_in = {name for name in dir(Refused()) if not name.startswith("_")}
+    stand_in = {name for name in dir(RefusedCycle()) if not name.startswith("_")}
     assert used - unanswered <= stand_in
-    assert Refused().response_complete
+    assert RefusedCycle().response_complete
 
 
 def test_the_configuration_reaches_workers_whole() -> None:

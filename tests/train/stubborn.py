@@ -25,8 +25,8 @@ from small import outcome, small_task
 
 from deepfood.errors import DiskFullError
 from deepfood.train.checkpoint import LAST, TRAINING
-from deepfood.train.progress import EpochRecord
 from deepfood.train.run import Task, open_training, train_model
+from deepfood.train.state import EpochRecord
 
 ENDED, FULL = 0, 3
 LONGEST_S = 0.8

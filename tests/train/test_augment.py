@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as known
 from deepfood.photo import Preprocess
 from deepfood.train.augment import augment, crop_each, crop_together
 from deepfood.train.recipe import DEEPFOOD, ORIGINAL
-from deepfood.train.views import KINDS, Change, Views, draw, plan
+from deepfood.train.views import KINDS, Transform, Views, draw, plan
 from samples import picture
 
 SIDE = 64
@@ -60,7 +60,7 @@ def changed(kind: str, amount: float, count: int = 2) -> npt.NDArray[np.float32]
     """Photos as `augment` changes them by this kind alone, unresized."""
     at = KINDS.index(kind)
     bounds = tuple(0 if i <= at else count for i in range(len(KINDS) + 1))
-    change = Change(torch.arange(count), bounds, torch.full((count, 2), amount))
+    change = Transform(torch.arange(count), bounds, torch.full((count, 2), amount))
     views = Views(torch.tensor([WHOLE] * count, dtype=torch.float32), (change,), None)
     seen: npt.NDArray[np.float32] = (
         augment(pictures(count), views, PREPROCESS, SIDE).float().numpy()

@@ -21,7 +21,7 @@ from deepfood.model import Model, open_model
 from deepfood.model.export import export_model
 from deepfood.photo import read_pixels
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.weights import Origin, Weights, from_wheel
+from deepfood.train.weights import Weights, WeightsSource, from_wheel
 from samples import LIMITS, photo
 
 #: How far two unit vectors may be apart: the same float32 products, added up in another order. Each
@@ -118,7 +118,7 @@ def resnet34(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The original's network, torchvision's, and what deepfood makes of its weights."""
     torch.manual_seed(34)
     original = rounded(with_random_statistics(torchvision.models.resnet34(weights=None)))
-    weights = Weights(Origin("the tests", "none"), original.state_dict())
+    weights = Weights(WeightsSource("the tests", "none"), original.state_dict())
     folder = tmp_path_factory.mktemp("resnet34")
     model = exported(create_backbone(RESNET34), RESNET34, weights, folder)
     return Exported(model, hooked(original, "avgpool"))
@@ -129,7 +129,7 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """EfficientNet-Lite0 with its ImageNet weights, as timm has it with its classifier."""
     whole = create_backbone(LITE0)
     fill(whole, LITE0, from_wheel(LITE0))
-    weights = Weights(Origin("the tests", "none"), rounded(whole).state_dict())
+    weights = Weights(WeightsSource("the tests", "none"), rounded(whole).state_dict())
     model = exported(create_backbone(LITE0), LITE0, weights, tmp_path_factory.mktemp("lite0"))
     return Exported(model, hooked(whole, "global_pool"))
 

@@ -145,10 +145,10 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_numbers(
         training.run(lambda record, best: None)
         assert figures(training) == expected
         assert_same(weights, training.best_weights())
-    assert f"going on at epoch {at['epoch'] + 1}, step {at['step'] + 1}" in said[-1]
+    assert f"resuming at epoch {at['epoch'] + 1}, step {at['step'] + 1}" in said[-1]
     with open_training(resumed, said.append) as training:
         assert training.finished
-    assert "is finished; --fresh would train again" in said[-1]
+    assert "is complete; --fresh would train again" in said[-1]
 
 
 def test_a_checkpoint_of_another_training_is_refused(task: Make, tmp_path: Path) -> None:

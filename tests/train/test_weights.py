@@ -15,7 +15,7 @@ from safetensors.torch import save, save_file
 
 from deepfood.errors import DownloadError, SettingError, TrainingError
 from deepfood.train.backbone import create_backbone, fill
-from deepfood.train.weights import Origin, Weights, find_weights, from_wheel, read_tensors
+from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
 from hub_server import OTHER_TOKEN, HubServer, OnHub, hub_server
 
@@ -141,7 +141,7 @@ def test_the_hub_is_asked_once_and_then_not_needed(
     found = find_weights(BACKBONE, ABOUT, "auto", tmp_path / "cache")
     commit = hub.repositories[NAME].commit
     assert found is not None
-    assert found.origin == Origin(f"hf:{NAME}@{commit}", "apache-2.0")
+    assert found.origin == WeightsSource(f"hf:{NAME}@{commit}", "apache-2.0")
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
     asked = len(hub.asked(""))
     hub.repositories.clear()
@@ -275,7 +275,7 @@ def fit(given: Tensors, *, in_order: bool = False) -> Tensors:
     """The state of a fresh network after `given` were filled in."""
     torch.manual_seed(2)
     network = create_backbone(BACKBONE)
-    fill(network, BACKBONE, Weights(Origin("w.pth", ""), given, in_order=in_order))
+    fill(network, BACKBONE, Weights(WeightsSource("w.pth", ""), given, in_order=in_order))
     return dict(network.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Each thing that can be asked of a server as one Call, whoever then sends it."""
+"""Every request to a server as a Call, which either client sends."""
 
 import io
 import json
@@ -38,7 +38,7 @@ PhotoLike = str | os.PathLike[str] | bytes | Picture
 
 
 class Question(TypedDict, total=False):
-    """What a search may be asked besides its `photo`; docs of POST /api/v1/search say each.
+    """The options of a search besides its `photo`, as documented for POST /api/v1/search.
 
     `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike,
     `words` and `not_words`.
@@ -58,22 +58,22 @@ class Question(TypedDict, total=False):
     cursor: str | None
 
 
-class Page(Protocol):
+class Paged(Protocol):
     """A result that may have a next page, and its cursor."""
 
     @property
     def next(self) -> str | None: ...
 
 
-AnyPage = TypeVar("AnyPage", bound=Page)
+AnyPaged = TypeVar("AnyPaged", bound=Paged)
 
 
-def next_question(question: Question, found: Page) -> Question | None:
+def next_question(question: Question, found: Paged) -> Question | None:
     """The question for the page after `found`; None after the last one."""
     return None if found.next is None else {**question, "cursor": found.next}
 
 
-def pages(search: Callable[[Question], AnyPage], question: Question) -> Iterator[AnyPage]:
+def pages(search: Callable[[Question], AnyPaged], question: Question) -> Iterator[AnyPaged]:
     """The results of one search, page by page, to the last."""
     following: Question | None = question
     while following is not None:
@@ -86,7 +86,7 @@ def pages(search: Callable[[Question], AnyPage], question: Question) -> Iterator
 class Call(Generic[T]):
     """One request and how its answer is read.
 
-    `changes` says whether it changes the gallery: then it is sent again only where the server
+    `changes` marks requests that change the gallery: they are sent again only if the server
     certainly did nothing. `missing` is the error where what it names is not there.
     """
 
@@ -122,17 +122,17 @@ def add(
     name: str | None,
     attributes: dict[str, Any] | None,
 ) -> Call[PhotoFacts]:
-    said = {"label": label, "name": name}
-    data = {key: value for key, value in said.items() if value is not None}
+    fields = {"label": label, "name": name}
+    data = {key: value for key, value in fields.items() if value is not None}
     if attributes:
         data["attributes"] = json.dumps(attributes)
     body = {"files": [("photo", photo_file(photo))], "data": data}
     return Call("POST", "/api/v1/photos", _reader(PhotoFacts), changes=True, body=body)
 
 
-def update(photo_id: str, said: dict[str, Any]) -> Call[PhotoFacts]:
+def update(photo_id: str, fields: dict[str, Any]) -> Call[PhotoFacts]:
     return Call(
-        "PATCH", _path("/api/v1/photos", photo_id), _reader(PhotoFacts), True, {"json": said}
+        "PATCH", _path("/api/v1/photos", photo_id), _reader(PhotoFacts), True, {"json": fields}
     )
 
 
@@ -141,8 +141,8 @@ def remove(photo_id: str) -> Call[None]:
 
 
 def declare(name: str, type_: str, safety: bool) -> Call[Attribute]:
-    said = {"name": name, "type": type_, "safety": safety}
-    return Call("POST", "/api/v1/attributes", _reader(Attribute), True, {"json": said})
+    fields = {"name": name, "type": type_, "safety": safety}
+    return Call("POST", "/api/v1/attributes", _reader(Attribute), True, {"json": fields})
 
 
 def drop_attribute(name: str) -> Call[None]:
@@ -184,7 +184,7 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
 
 
 def each(one_or_several: Any) -> list[Any]:
-    """What may be given alone, or several in a list; None is none."""
+    """A list of what may be one value, several, or None."""
     if one_or_several is None:
         return []
     several = isinstance(one_or_several, list | tuple)

@@ -25,10 +25,10 @@ class Client:
 
     `timeout_s` bounds each wait for the server. What is safe to repeat is sent again up to
     `retries` times where the server is busy (429, 503) or the connection fails, after the seconds
-    that `Retry-After` says, or after longer and longer waits up to `longest_wait_s`. A change is
+    in `Retry-After`, or with exponential backoff up to `longest_wait_s`. A change is
     sent again only where the server certainly did nothing.
 
-    Every method raises ServiceError, and as the server says: PhotoError, QueryError,
+    Every method raises ServiceError, and depending on the response: PhotoError, QueryError,
     PhotoNotFoundError, KeyRefusedError, ServiceBusyError.
     """
 
@@ -68,12 +68,12 @@ class Client:
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
     ) -> PhotoFacts:
-        """Add a photo, or say more of one that the gallery has."""
+        """Add a photo, or update one that the gallery has."""
         return self._send(calls.add(photo, label, name, attributes))
 
-    def update(self, photo_id: str, **said: Any) -> PhotoFacts:
-        """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
-        return self._send(calls.update(photo_id, said))
+    def update(self, photo_id: str, **changes: Any) -> PhotoFacts:
+        """Change `label`, `name` or `attributes` of a photo; None removes it."""
+        return self._send(calls.update(photo_id, changes))
 
     def remove(self, photo_id: str) -> None:
         self._send(calls.remove(photo_id))
@@ -173,12 +173,12 @@ class AsyncClient:
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
     ) -> PhotoFacts:
-        """Add a photo, or say more of one that the gallery has."""
+        """Add a photo, or update one that the gallery has."""
         return await self._send(calls.add(photo, label, name, attributes))
 
-    async def update(self, photo_id: str, **said: Any) -> PhotoFacts:
-        """Change `label`, `name` or `attributes` of a photo; None takes away what was said."""
-        return await self._send(calls.update(photo_id, said))
+    async def update(self, photo_id: str, **changes: Any) -> PhotoFacts:
+        """Change `label`, `name` or `attributes` of a photo; None removes it."""
+        return await self._send(calls.update(photo_id, changes))
 
     async def remove(self, photo_id: str) -> None:
         await self._send(calls.remove(photo_id))

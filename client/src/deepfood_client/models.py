@@ -48,7 +48,7 @@ class Hit(Photo):
     """A photo that was found; `score` is its cosine similarity to the query, -1 to 1.
 
     `probability`, 0 to 1, is that of being the same dish (having its label), if the gallery has
-    it, and `same_dish` says it in a word: `likely` from the setting match_probability on,
+    it, and `same_dish` is that as a word: `likely` from the setting match_probability on,
     `unlikely` below none_probability or where the verdict is `none`. Both are null where the photo
     has no label or the answer has no verdict. `attributes` are those that are known of it; `alike`
     are its near-duplicates, where `group_duplicates` was asked for.
@@ -75,7 +75,7 @@ class SearchResult(_Model):
     null where the gallery is not calibrated, for several photos together, and for a photo of the
     gallery that has a label: its own label is what is known of it. `total` counts all photos asked
     for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
-    page, null on the last one. `notes` say what a filter left out, for people to read.
+    page, null on the last one. `notes` describe what a filter left out, for display.
     """
 
     hits: tuple[Hit, ...]

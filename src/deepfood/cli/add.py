@@ -82,8 +82,8 @@ def add(
         )
     else:
         counts = Counter(outcome for _, outcome in done.photos)
-        said = [f"{counts[one]} {one}" for one in ("added", "updated", "unchanged") if counts[one]]
-        print(f"{gallery}: {', '.join(said) or 'nothing added'}, {done.seconds:.1f} s")
+        parts = [f"{counts[one]} {one}" for one in ("added", "updated", "unchanged") if counts[one]]
+        print(f"{gallery}: {', '.join(parts) or 'nothing added'}, {done.seconds:.1f} s")
         if done.attributes:
             print(f"attributes of the tables: {', '.join(done.attributes)}")
         print_rows_without_photo(done.rows_without_photo)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from deepfood import __version__
-from deepfood.cli.memory import ended_apart, is_too_little_memory, too_little_memory
+from deepfood.cli.memory import is_too_little_memory, run_forked, too_little_memory
 from deepfood.config import asked_by_shell, load_settings, unknown_variables
 from deepfood.errors import (
     DeepfoodError,
@@ -34,30 +34,30 @@ PUBLISH = "Publish"
 LOOK_AFTER = "Look after"
 _GROUPS = (START, SEARCH, CHANGE, LEARN, PUBLISH, LOOK_AFTER)
 
-#: Stopped commands that go on where they were; others begin anew.
-_GOES_ON = {"build", "add", "demo", "embed", "adapt", "train", "reembed", "compact", "push"}
-_GOES_ON |= {"pull", "data get", "model get"}
+#: Commands that resume after an interruption; others start over.
+_RESUMES = {"build", "add", "demo", "embed", "adapt", "train", "reembed", "compact", "push"}
+_RESUMES |= {"pull", "data get", "model get"}
 
 
 class StoppedError(Exception):
-    """Ctrl-C, with what to say about the command that it stopped."""
+    """Ctrl-C, with the message for the command that it stopped."""
 
 
 class Commands(TyperGroup):
-    """Tells `main` of Ctrl-C, of which typer would leave a bare exit status; orders the groups."""
+    """The command group: orders commands by group, and turns Ctrl-C into StoppedError."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, those of a group together."""
+        """The names, grouped."""
         groups = {name: getattr(one, "rich_help_panel", "") for name, one in self.commands.items()}
         return sorted(groups, key=lambda name: (*_GROUPS, groups[name]).index(groups[name]))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that the arguments name. Raises StoppedError."""
+        """Run a command. Raises StoppedError."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             name = f"{ctx.command_path} {ctx.invoked_subcommand}".removeprefix("deepfood ")
-            how = "goes on where it was" if name in _GOES_ON else "begins anew"
+            how = "goes on where it was" if name in _RESUMES else "begins anew"
             raise StoppedError(f"stopped; the same command {how}") from error
 
 
@@ -67,7 +67,7 @@ app = typer.Typer(
     help="Photo search for food: find the photos that look like yours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # the brackets of [@RELEASE] would be lost in Rich's own
+    rich_markup_mode="markdown",  # Rich's own markup would drop the brackets of [@RELEASE]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -82,7 +82,7 @@ def _model_place(text: str) -> Path:
     place = Place.parse(text)
     if place.kind != "release":
         return place.expect_folder()
-    if asked_by_shell():  # what may come next; nothing is fetched for that
+    if asked_by_shell():  # shell completion must not download anything
         return Path(text)
     return Path(place.readable(load_settings()).text)
 
@@ -106,7 +106,7 @@ def _model_option(default: str) -> Any:
 
 
 ModelOption = Annotated[Path | None, _model_option("the one that ships")]
-#: Of commands that work on a gallery, which has a copy of its own.
+#: For commands on a gallery, which has its own copy of the Model.
 GalleryModelOption = Annotated[Path | None, _model_option("the gallery's own")]
 BuildModelOption = Annotated[
     Path | None, _model_option("the gallery's own; for a new gallery the one that ships")
@@ -161,17 +161,17 @@ PhotosRoot = Annotated[
 
 
 def main() -> None:
-    """Run and exit: 0 done, 1 `verify` found faults, 2 an error in one line, 130 stopped."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be Unicode
+    """Run and exit: 0 success, 1 `verify` found faults, 2 an error of one line, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be valid Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = ended_apart()
+        code = run_forked()
         if code is None:
             code = app(prog_name="deepfood", standalone_mode=False)
     except (DeepfoodError, OSError, sqlite3.Error) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"deepfood: {_in_a_line(error)}", file=sys.stderr)
+        print(f"deepfood: {_error_line(error)}", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, StoppedError) as error:
         print(f"\ndeepfood: {str(error) or 'stopped'}", file=sys.stderr)
@@ -179,7 +179,7 @@ def main() -> None:
     except typer.Abort:
         code = 130
     except Exception as error:
-        # What typer itself finds wrong with the arguments knows how to show itself.
+        # typer's own usage errors can print themselves.
         show = getattr(error, "show", None)
         if show is not None:
             show()
@@ -193,13 +193,13 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _in_a_line(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return system_error_text(error)
     if isinstance(error, sqlite3.Error):
         return (
-            f"SQLite says of a catalogue: {error}; look at the rights on its folder, the disk, and "
-            "how many files may be open (ulimit -n)"
+            f"SQLite cannot use a catalogue: {error}; check the rights on its folder, "
+            "the disk, and how many files may be open (ulimit -n)"
         )
     return str(error)
 
@@ -239,13 +239,13 @@ def count(things: Sized, one: str, many: str) -> str:
 
 
 def print_rows_without_photo(rows: int) -> None:
-    """Say how many rows of a table were passed over, where any were."""
+    """Print how many rows of a table were skipped, if any."""
     if rows:
         print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
 
 
 def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:
-    """What a search for photos left where it was, a line a reason."""
+    """Print what a search for photos skipped, a line per reason."""
     lines = [f"  {one}" for one in passed_over]
     if lines:
         print("passed over:", *lines, sep="\n")

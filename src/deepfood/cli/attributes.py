@@ -1,4 +1,4 @@
-"""`deepfood attributes` and `dedupe`: what is known of photos, and which are there twice."""
+"""`deepfood attributes` and `dedupe`: the attributes of photos, and near-duplicates."""
 
 import contextlib
 from pathlib import Path
@@ -23,7 +23,7 @@ from deepfood.cli.app import (
 from deepfood.config import load_settings
 
 _CELL_PIXELS = 220
-#: The most photos on the picture.
+#: The most photos in the picture.
 _MOST_CELLS = 200
 
 
@@ -42,7 +42,7 @@ def attributes(
             "--type",
             metavar="NAME=TYPE",
             help="Type of a column of TABLE: text, number, boolean or list. Repeatable.",
-            show_default="as the values show",
+            show_default="inferred from the values",
         ),
     ] = None,
     safety: Annotated[
@@ -74,9 +74,9 @@ def attributes(
     if bool(table) + bool(declare) + bool(drop) > 1:
         raise SettingError("give a TABLE, --declare or --drop: one at a time")
     if types and table is None:
-        raise SettingError("--type goes with a TABLE to bring in")
+        raise SettingError("--type needs a TABLE to import")
     if safety and table is None and not declare:
-        raise SettingError("--safety goes with a TABLE to bring in, or with --declare")
+        raise SettingError("--safety needs a TABLE to import, or --declare")
     report, engine = None, engine_at(gallery, load_settings())
     given = _typed("--type", types)
     columns = _declarations(_typed("--declare", declare), safety or [])
@@ -132,7 +132,7 @@ def _typed(option: str, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def _declarations(types: dict[str, Any], safety: list[str]) -> dict[str, Any]:
-    """What `--declare` and `--safety` say. Raises SettingError."""
+    """The definitions in `--declare` and `--safety`. Raises SettingError."""
     from deepfood.errors import SettingError
     from deepfood.gallery.declared import Definition
     from deepfood.gallery.values import attribute_name
@@ -168,7 +168,7 @@ def dedupe(
 ) -> None:
     """List groups of photos that are nearly the same picture, the largest picture first."""
     from deepfood.engine import engine_at
-    from deepfood.gallery.duplicates import duplicate_groups
+    from deepfood.gallery.near_duplicates import duplicate_groups
     from deepfood.gallery.queries import NEAR_DUPLICATE
     from deepfood.progress import bar
 

@@ -1,4 +1,4 @@
-"""`deepfood build`: from photos to a gallery, and the report of what was done."""
+"""`deepfood build`: build a gallery from photos, and report the result."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +28,7 @@ IndexOption = Annotated[
     typer.Option("--index", help="Kind of index: exact, annoy, hnsw or auto.", show_default="auto"),
 ]
 
-#: How many files that were left out a build names.
+#: How many skipped files are listed.
 _SHOWN = 20
 
 
@@ -155,8 +155,8 @@ def _print_report(report: Any, out: Path | str) -> None:
         print(note)
     if report.gone:
         print(
-            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build, and what "
-            "was said of them is kept:"
+            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build; "
+            "the manual edits of them are kept:"
         )
         for file in report.gone[:_SHOWN]:
             print(f"  {file}")

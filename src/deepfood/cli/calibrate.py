@@ -1,4 +1,4 @@
-"""`deepfood calibrate`: how sure a gallery's answers are, learned from photos that it lacks."""
+"""`deepfood calibrate`: fit the probabilities of a gallery's answers on other photos."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,10 +31,10 @@ def calibrate(
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Learn how sure answers are, from labelled photos that are not in the gallery.
+    """Fit the probabilities of answers on labelled photos that are not in the gallery.
 
-    A build does this with the gallery's own photos, which say nothing about a Model that was
-    trained on them: use this then.
+    A build fits them on the gallery's own photos. This is not possible if the Model was trained on
+    them: use this command instead.
     """
     settings = load_settings(model=model)
     found = deepfood.calibrate_gallery(gallery, queries, settings, quiet=as_json)
@@ -46,7 +46,7 @@ def calibrate(
 
 
 def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
-    """What a manifest says of its calibration, for people; "" where it says nothing."""
+    """The calibration in a manifest as one line."""
     if about is None:
         return f"none: {why_not}" if why_not else "none: build it again"
     return (

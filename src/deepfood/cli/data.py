@@ -1,4 +1,4 @@
-"""`deepfood data`: fetch photos, put datasets together, and check one before learning from it."""
+"""`deepfood data`: download, combine and check datasets."""
 
 import sys
 from collections import Counter
@@ -17,7 +17,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data", rich_help_panel=START)
 
-#: How many lines of a kind a command prints; `--json` has all.
+#: How many lines of a kind are printed; `--json` has all.
 _SHOWN = 20
 
 

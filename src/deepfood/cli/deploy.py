@@ -59,7 +59,7 @@ def eb(
 ) -> None:
     """Run the service on AWS Elastic Beanstalk: show the plan, and with --apply carry it out."""
     from deepfood.deploy.bundle import Deployment, make_bundle
-    from deepfood.deploy.describe import describe
+    from deepfood.deploy.plan import describe_plan
 
     deployment = Deployment(
         name=name,
@@ -77,7 +77,7 @@ def eb(
         out.write_bytes(bundle.data)
     url = None
     if not apply:
-        plan = describe(deployment, bundle, region, remove)
+        plan = describe_plan(deployment, bundle, region, remove)
         if not as_json:
             print("\n".join(plan))
             print("nothing was done: add --apply")

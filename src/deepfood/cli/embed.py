@@ -12,7 +12,7 @@ from deepfood.cli.app import SEARCH, Json, ModelOption, app, count, print_json
 from deepfood.config import Settings, load_settings
 from deepfood.errors import SettingError
 
-#: How many photos that were left out are named; `--json` has all.
+#: How many skipped photos are listed; `--json` has all.
 _SHOWN = 20
 
 

@@ -1,4 +1,4 @@
-"""`deepfood evaluate`: how good a gallery's answers are, with proof."""
+"""`deepfood evaluate`: measure how good a gallery's answers are."""
 
 import math
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`deepfood history`: what people said of a gallery's photos, when and who; and taking it back."""
+"""`deepfood history`: list the manual edits of a gallery, and undo them."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ import typer
 from deepfood.cli.app import CHANGE, WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
 from deepfood.config import load_settings
 
-#: Characters of a change's details that a line shows.
+#: Characters of a change's details per line.
 _SHOWN = 160
 
 
@@ -27,7 +27,7 @@ def history(
 ) -> None:
     """List every change made to a gallery by hand: what, when and by whom.
 
-    Nothing is ever erased: taking a change back is another change.
+    Nothing is ever erased: undoing a change is another change.
     """
     from deepfood.engine import engine_at
 

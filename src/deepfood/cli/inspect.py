@@ -1,4 +1,4 @@
-"""`deepfood info` and `verify`: what artifacts are, and whether they are whole."""
+"""`deepfood info` and `verify`: describe artifacts and check them for damage."""
 
 from typing import Annotated
 
@@ -71,6 +71,6 @@ def verify(
             print(f"mended: {line}")
         for problem in problems:
             print(problem)
-        said = count(problems, "problem", "problems") if problems else "whole"
-        print(f"{artifact}: {said}")
+        result = count(problems, "problem", "problems") if problems else "whole"
+        print(f"{artifact}: {result}")
     raise typer.Exit(1 if problems else 0)

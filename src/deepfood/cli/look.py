@@ -1,4 +1,4 @@
-"""`deepfood features` and `explain`: what the embedding has learned, why photos are alike."""
+"""`deepfood features` and `explain`: what the Model looks at, and why two photos are alike."""
 
 import contextlib
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112
 _PAGE_K = 8
-#: How many photos that could not be shown are named.
+#: How many photos that could not be shown are listed.
 _NAMED = 5
 
 
@@ -102,7 +102,7 @@ def _ranked(
     lowest: bool,
     quiet: bool,
 ) -> list["Feature"]:
-    """The features with `k` photos each; with `thumbs` only those photos that can be shown."""
+    """The features with `k` photos each; with `thumbs`, only photos that can be shown."""
     from deepfood.errors import DatasetError
     from deepfood.evaluate.features import rank_features
 
@@ -125,7 +125,7 @@ def _write(
     every: bool,
     lowest: bool,
 ) -> int:
-    """Write the page or the picture; how many photos were left out of it."""
+    """Write the page or the picture. Returns how many photos were left out."""
     from deepfood.artifacts import write_result
     from deepfood.evaluate.feature_page import feature_page
 
@@ -177,12 +177,12 @@ def explain(
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Show which regions make a photo and one that was found for it look alike."""
+    """Show which regions make a photo and one of its hits look alike."""
     from deepfood.api import read_photo
     from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import QueryError, SettingError
     from deepfood.heatmap import draw_pair, scale_in_words
-    from deepfood.serve.question import Question
+    from deepfood.serve.question import SearchQuestion
     from deepfood.serve.service import open_service
 
     if (photo is None) == (photo_id is None):
@@ -198,11 +198,11 @@ def explain(
     limits = service.embedder.limits
     if photo is not None:
         query, asked, file = read_photo(photo, limits), photo.name, str(photo)
-        question = Question(photos=(query,), k=rank or 1)
+        question = SearchQuestion(photos=(query,), k=rank or 1)
     else:
         known, query = service.photo(photo_id or "")
         asked, file = _called(known), known.file
-        question = Question(ids=(known.id,), k=rank or 1)
+        question = SearchQuestion(ids=(known.id,), k=rank or 1)
     if hit is None:
         hits = service.search(question).hits
         if len(hits) < question.k:

@@ -1,9 +1,9 @@
-"""Too little address space (`ulimit -v`), said in a line.
+"""Report too little address space (`ulimit -v`) as a one-line error.
 
-Libraries in C meet it in their own ways. The OpenBLAS of faiss, which takes some hundred MB when it
-is loaded, and more on a machine with more cores, ends the process without a word (SIGSEGV), and so
-does OpenVINO in the middle of compiling. So where there is a limit, which is rare, a command runs
-in a copy of its process, and this one says how that ended.
+C libraries fail in different ways. OpenBLAS (in faiss) takes hundreds of MB when it is loaded, more
+on machines with more cores, and crashes without a message (SIGSEGV); so does OpenVINO while it
+compiles. If there is a limit, which is rare, the command therefore runs in a forked process, and
+the parent reports how that ended.
 """
 
 import os
@@ -13,15 +13,15 @@ import threading
 
 from deepfood.errors import SettingError
 
-#: How the loader and C libraries say that there is no address space left.
+#: How the loader and C libraries report that there is no address space left.
 _NO_MEMORY = ("failed to map segment", "cannot allocate memory", "bad_alloc", "not enough memory")
 
 
-def ended_apart() -> int | None:
-    """How the copy of this process ended that ran the command: its exit status.
+def run_forked() -> int | None:
+    """Fork if the address space is limited, and return the child's exit status.
 
-    None in that copy, which goes on; and where the address space has no limit, so that there is no
-    copy. Raises SettingError where the copy died as too little memory makes it.
+    None in the child, which then runs the command, and without a limit, where nothing is forked.
+    Raises SettingError if the child crashed as it does with too little memory.
     """
     if _limit_mb() is None:
         return None
@@ -32,7 +32,7 @@ def ended_apart() -> int | None:
         threading.Thread(target=_end_with_parent, args=[alive], daemon=True).start()
         return None
     os.close(alive)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the copy by itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child directly
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if -code in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
@@ -41,9 +41,9 @@ def ended_apart() -> int | None:
 
 
 def is_too_little_memory(error: BaseException) -> bool:
-    """Whether that is what an error of a library says."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or any(text in said for text in _NO_MEMORY)
+    """Whether a library failed for want of memory."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(text in message for text in _NO_MEMORY)
 
 
 def too_little_memory(what: str) -> SettingError:
@@ -57,7 +57,7 @@ def too_little_memory(what: str) -> SettingError:
 
 
 def _end_with_parent(alive: int) -> None:
-    os.read(alive, 1)  # nothing ever comes: this returns when the other end is closed
+    os.read(alive, 1)  # returns when the other end is closed
     os.kill(os.getpid(), signal.SIGTERM)
 
 

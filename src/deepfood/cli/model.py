@@ -12,7 +12,7 @@ from deepfood.config import load_settings
 
 if TYPE_CHECKING:
     from deepfood.model.encoders import Encoder
-    from deepfood.model.layouts import Layout
+    from deepfood.model.hub_layouts import Layout
 
 model_app = typer.Typer(
     cls=Commands,
@@ -142,7 +142,7 @@ def _with_torch(layout: "Layout", scratch: Path) -> "Layout":
         from deepfood.train.export_hub import with_graphs
     except ImportError as error:
         raise missing_extra(
-            f"{layout.name} has weights that only torch can read, and {error.name} is not installed",
+            f"only torch can read weights of {layout.name}, and {error.name} is not installed",
             "train",
         ) from error
     return with_graphs(layout, scratch)

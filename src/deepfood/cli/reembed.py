@@ -1,4 +1,4 @@
-"""`deepfood reembed`, `rollback` and `compact`: another generation, beside the living gallery."""
+"""`deepfood reembed`, `rollback` and `compact`: replace a gallery's generation while it is used."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from deepfood.cli.release import print_latest
 from deepfood.config import Settings, load_settings
 from deepfood.errors import SettingError, nearest
 from deepfood.place import Place
-from deepfood.release.record import parse_address
+from deepfood.release.objects import parse_address
 from deepfood.release.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DropUnreadable = Annotated[
     typer.Option("--drop-unreadable", help="Drop photos whose files cannot be read any more."),
 ]
 
-#: How many photos that were let go are named.
+#: How many lost photos are listed.
 _SHOWN = 20
 
 
@@ -43,7 +43,8 @@ def reembed(
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Only say which Model finds labels better; do not change the gallery."
+            "--compare",
+            help="Only compare how well the Models find labels; do not change the gallery.",
         ),
     ] = False,
     drop_unreadable: DropUnreadable = False,
@@ -155,7 +156,7 @@ def _compared(gallery: Place, model: "Model", settings: Settings, *, quiet: bool
 
     try:
         found = compare_successor(gallery, model, settings, k=9, seed=0)
-    except DatasetError as error:  # embedded it is all the same
+    except DatasetError as error:  # the vectors are kept all the same
         if not quiet:
             print(f"not compared: {error}")
         return {"photos": 0, "notes": [], "verdict": str(error), "metrics": {}}

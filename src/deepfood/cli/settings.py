@@ -1,11 +1,11 @@
-"""`deepfood settings`: what is set, and where."""
+"""`deepfood settings`: every setting, and where it was set."""
 
 from typing import Any
 
 from deepfood.cli.app import LOOK_AFTER, Json, app, print_json
 from deepfood.config import load_settings, origins
 
-#: Settings that are shown as set or not, and never as they are.
+#: Settings whose values are secret.
 _SECRET = {"milvus_token", "cursor_key"}
 
 

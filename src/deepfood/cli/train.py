@@ -10,7 +10,7 @@ import deepfood
 from deepfood.cli.adapt import OutOption, print_compared
 from deepfood.cli.app import LEARN, Json, app, print_json
 
-#: How many broken photos are named.
+#: How many unreadable photos are listed.
 _SHOWN = 20
 
 
@@ -92,7 +92,7 @@ def train(
     no Model is written, if it finds less on the validation photos than before training.
     """
 
-    def say(line: str) -> None:
+    def show(line: str) -> None:
         if not as_json:
             print(line, flush=True)
 
@@ -116,7 +116,7 @@ def train(
         checkpoint_every_s=checkpoint_every,
         fresh=fresh,
         even_if_worse=even_if_worse,
-        say=say,
+        on_message=show,
         quiet=as_json,
     )
     if done.manifest is None and done.refused is None:  # another process reports

@@ -1,6 +1,6 @@
-"""Unpack a .tar, .tar.gz or .zip of strangers: nothing outside the folder, no links, bounded.
+"""Unpack an untrusted .tar, .tar.gz or .zip: nothing outside the folder, no links, limited size.
 
-The limits hold for what is really written, whatever the archive's headers claim.
+The limits apply to the bytes actually written; the archive's headers are not trusted.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import IO
 from deepfood.errors import DownloadError, raising_disk_full
 from deepfood.progress import bar
 
-#: What an archive may unpack to; Food-101 has 101,000 photos in 5 GB, iFood-2019 159,000 in 3 GB.
+#: The most an archive may hold; Food-101 has 101,000 photos in 5 GB, iFood-2019 159,000 in 3 GB.
 MAX_BYTES = 64 * 2**30
 MAX_FILES = 2_000_000
 
@@ -34,10 +34,10 @@ def unpack(
     max_files: int = MAX_FILES,
     quiet: bool = False,
 ) -> None:
-    """Make `folder` what is in `archive`. It appears in one rename, or not at all.
+    """Unpack `archive` as `folder`, which appears in one rename or not at all.
 
-    What an earlier, stopped run left is thrown away. Raises DownloadError for an archive that is
-    damaged, holds more than the limits, or a name or kind of file that a dataset has no use for
+    Leftovers of an interrupted run are deleted. Raises DownloadError for an archive that is
+    damaged, exceeds the limits, or holds a name or kind of file that no dataset needs
     (outside the folder, a link, a device, encrypted, the same name twice); and DiskFullError.
     """
     staging = folder.with_name(f".{folder.name}.unpacking")
@@ -49,7 +49,7 @@ def unpack(
         except FileExistsError as error:
             raise DownloadError(f"{what} holds {_below(error, staging)} twice") from error
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise DownloadError(f"{what} is no whole archive: {error}") from error
+            raise DownloadError(f"{what} is not a complete archive: {error}") from error
         except (NotADirectoryError, IsADirectoryError) as error:
             raise DownloadError(
                 f"{what} holds {_below(error, staging)} as a file and as a folder"
@@ -87,7 +87,7 @@ def _tar_members(archive: Path, what: str) -> Iterator[_Member]:
                 continue
             # A sparse file may claim any size without having the bytes.
             if not member.isreg() or member.issparse():
-                raise DownloadError(f"{what} holds {member.name!r}, which is no regular file")
+                raise DownloadError(f"{what} holds {member.name!r}, which is not a regular file")
 
             def open_member(member: tarfile.TarInfo = member) -> IO[bytes]:
                 contents = tar.extractfile(member)
@@ -106,7 +106,7 @@ def _zip_members(archive: Path, what: str) -> Iterator[_Member]:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG) or member.flag_bits & 1:
                 raise DownloadError(
-                    f"{what} holds {member.filename!r}, which is no regular file, or encrypted"
+                    f"{what} holds {member.filename!r}, which is encrypted or no regular file"
                 )
             read += member.compress_size
 
@@ -120,7 +120,7 @@ def _zip_members(archive: Path, what: str) -> Iterator[_Member]:
 
 
 def _safe(name: str, what: str) -> PurePosixPath:
-    """The name as a path that stays inside, on every system. Raises DownloadError."""
+    """The name as a path that stays inside the folder on every system. Raises DownloadError."""
     path = PurePosixPath(name)
     inside = path.parts and ".." not in path.parts and not path.is_absolute()
     if not inside or set(name) & set("\\:\0"):

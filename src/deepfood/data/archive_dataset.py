@@ -1,7 +1,7 @@
-"""Datasets that come as one archive: fetched, unpacked, and in place with SOURCE.md last.
+"""Datasets published as one archive: downloaded, unpacked, and completed by SOURCE.md.
 
-DIR/SOURCE.md      says what this is and under which terms; where it is, the dataset is whole
-DIR/.fetching/     the unfinished work of a run that was stopped: the next one goes on with it
+DIR/SOURCE.md      the dataset's source and terms, written last: it marks a complete dataset
+DIR/.fetching/     unfinished work of an interrupted run, which the next run resumes
 """
 
 import shutil
@@ -24,9 +24,9 @@ _MARK = "title"
 
 @dataclass(frozen=True)
 class ArchiveDataset:
-    """What to fetch: `title` for messages and as SOURCE.md's first line, `about` for its rest.
+    """A dataset to fetch. `title` is for messages and SOURCE.md's first line, `about` for the rest.
 
-    `inner` are archives inside the archive, each unpacked into a folder of its name.
+    `inner` lists archives inside the archive; each is unpacked into a folder of its name.
     """
 
     title: str
@@ -42,9 +42,9 @@ class ArchiveDataset:
 def get_archive_dataset(
     to: Path, one: ArchiveDataset, fetch: Callable[[Path], Path], *, quiet: bool
 ) -> Path:
-    """Make `to` the dataset and return it; whole already, it is left alone.
+    """Fetch the dataset into `to` and return `to`; a complete one is left alone.
 
-    `fetch` brings the archive to the path it is given. Raises DatasetError (`to` holds something
+    `fetch` downloads the archive to the given path. Raises DatasetError (`to` holds something
     else, or cannot be written), DownloadError or DiskFullError.
     """
     try:
@@ -82,14 +82,16 @@ def _download_and_unpack(
     try:
         splits = {photo.split for photo in list_photos(to).files}
     except DatasetError as error:
-        raise DownloadError(f"the archive of {one.title} is not laid out as it: {error}") from error
+        raise DownloadError(
+            f"the archive of {one.title} has an unexpected layout: {error}"
+        ) from error
     if splits == {None}:
-        raise DownloadError(f"the archive of {one.title} is not laid out as it: it has no splits")
+        raise DownloadError(f"the archive of {one.title} has an unexpected layout: no splits")
     write_atomically(to / SOURCE, f"{one.heading}\n\n{one.about}".encode())
 
 
 def _only_folder(folder: Path) -> Path:
-    """The one folder that an archive has everything in, or else `folder` itself."""
+    """The single folder that holds everything in an archive, or else `folder` itself."""
     entries = list(folder.iterdir())
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
@@ -108,14 +110,14 @@ def _refuse_other_folders(to: Path, one: ArchiveDataset) -> None:
         return
     if not to.is_dir() or any(entry.name != _WORK for entry in to.iterdir()):
         raise DatasetError(
-            f"{to} holds something else than {one.title}, and was left as it is: name a new or "
+            f"{to} holds something other than {one.title}, and was left unchanged: name a new or "
             "empty folder"
         )
 
 
 @contextmanager
 def _only_one(to: Path, one: ArchiveDataset) -> Iterator[Path]:
-    """The folder for unfinished work, marked as ours, held by this process alone."""
+    """The folder for unfinished work, locked for this process."""
     work = to / _WORK
     work.mkdir(parents=True, exist_ok=True)
     (work / _MARK).write_text(one.heading, "utf-8")

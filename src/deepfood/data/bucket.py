@@ -1,8 +1,8 @@
 """Photos in a bucket: a Root below `s3://BUCKET/PREFIX`.
 
-The objects are listed once, when something of them is first wanted, 1,000 a request; that says
-everything but their bytes. A photo's `file` is its key below the prefix. Keys are what somebody
-wrote into a bucket: they are shown and asked for, and never become a path on this machine.
+The objects are listed once, on first use, 1,000 per request; the list has everything but their
+bytes. A photo's `file` is its key below the prefix. Keys are untrusted: they are displayed and
+requested, and never become a path on this machine.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from deepfood.data.root import CheckBytes, Root, stamp_ns
 from deepfood.errors import PhotoMissingError, StorageMissingError, raising_disk_full
 from deepfood.storage import Bucket, Entry
 
-#: S3 has no longer keys, in bytes.
+#: The longest key that S3 allows, in bytes.
 _MAX_KEY = 1024
 _DIGEST = hashlib.sha256().digest_size
 
@@ -31,12 +31,12 @@ Stamp = tuple[int, int]
 class BucketRoot(Root):
     """What lies below `below` (whole parts of a key, or nothing) in a Bucket.
 
-    `listing` are the stamps of all objects by `file`; they are asked for where it is None. With
-    `keep`, a folder, what is read is kept there for the next time. Methods that look at the bucket
-    raise StorageError where it cannot be read.
+    `listing` has the stamps of all objects by `file`; None lists the bucket. With `keep`, a folder,
+    photos that were read are cached there. Methods that access the bucket raise StorageError where
+    it cannot be read.
     """
 
-    #: At 30 ms a request, fewer leave two cores waiting, and more bring a build nothing
+    #: At 30 ms per request, fewer leave two cores idle, and more do not speed up a build
     #: (benchmarks/bucket_photos.py).
     reads_ahead: ClassVar[int] = 16
 
@@ -81,7 +81,7 @@ class BucketRoot(Root):
             raise PhotoMissingError(f"no object below {self} can have that name")
         if self._keep is None:
             return self._fetch(file, check_bytes)
-        # The name follows from what is asked for, hashed: no key decides where a file is written.
+        # The file's name is a hash of the request: no key decides where a file is written.
         asked = f"{self}\0{file}\0{self.stamp(file)}".encode("utf-8", "surrogateescape")
         digest = hashlib.sha256(asked).hexdigest()
         kept = self._keep / digest[:2] / digest
@@ -139,12 +139,12 @@ class BucketRoot(Root):
             inner = file.removeprefix(start)
             *folders, name = inner.split("/")
             depth = next((n for n, one in enumerate(folders) if why_not_folder(one)), None)
-            if depth is not None:  # which holds many objects, and is passed over once
+            if depth is not None:  # a skipped folder counts once, however many objects it holds
                 folder = "/".join(folders[: depth + 1])
                 if folder not in seen:
                     seen.add(folder)
                     passed_over.add(folder, why_not_folder(folders[depth]) or "")
-            elif not name:  # an empty object that stands for a folder
+            elif not name:  # an empty object that represents a folder
                 continue
             elif reason := why_not_file(name):
                 passed_over.add(inner, reason)
@@ -189,16 +189,16 @@ class BucketRoot(Root):
 
 
 def stamp_of(entry: Entry) -> Stamp:
-    """Size, and time of change; S3 counts in seconds, so the ETag takes the nanoseconds' place.
+    """Size and modification time; as S3 counts in seconds, the ETag replaces the nanoseconds.
 
-    So an object that was written again within a second, at the same size, is another one too.
+    So an object that is overwritten within a second, at the same size, also gets another stamp.
     """
     tag = zlib.crc32((entry.etag or "").encode()) % 1_000_000_000
     return entry.bytes, stamp_ns(int(entry.modified.timestamp()) * 1_000_000_000 + tag)
 
 
 def _can_be_key(file: str, key: str) -> bool:
-    """Whether an object can have that key, and it is below the prefix however it is read."""
+    """Whether an object can have that key, and no reading of the key leaves the prefix."""
     plain = file.isprintable() or not any(ord(letter) < 32 or ord(letter) == 127 for letter in file)
     return (
         plain

@@ -1,11 +1,11 @@
-"""Several datasets as one folder: photos under their ids, and one table that says what they are.
+"""Combine datasets into one folder: photos named by their ids, and a table that describes them.
 
     DIR/photos/<id>.jpg    id: the first 20 hex digits of the file's SHA-256, deepfood's photo id
     DIR/photos.csv         photo, label, name, split, source, original; written last
 
-An id depends on the photo alone, so it is the same whatever else is combined. The ending is that
-of the file's content (.jpg, .png ...), whatever the original was called. A photo is a hard link to
-the original where the disk allows it, and else a copy.
+An id depends on the photo alone, not on what else is combined. The file name's suffix follows from
+the content (.jpg, .png ...), not from the original's name. A photo is a hard link to the original
+where the file system allows it, else a copy.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True)
 class Original:
-    """Where a photo comes from: the source as it was named, and the photo's path in it."""
+    """Where a photo comes from: the source as the user named it, and the photo's path in it."""
 
     source: str
     file: PhotoFile
@@ -54,7 +54,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Conflict:
-    """The same bytes twice, with another label or split; `kept` came first and counts."""
+    """The same bytes twice with different labels or splits; `kept` came first and counts."""
 
     kept: Original
     dropped: Original
@@ -62,7 +62,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Combined:
-    """What was done. `copies` files had the bytes of another; `unlisted` are of an earlier run."""
+    """The result. `copies` counts duplicates by content, `unlisted` photos of an earlier run."""
 
     photos: int
     copies: int
@@ -79,15 +79,15 @@ def combine(
     *,
     quiet: bool = False,
 ) -> Combined:
-    """Make `to` one dataset of all `sources`; run again, it does only what is left to do.
+    """Combine all `sources` into `to`; a second run does only what is left to do.
 
-    Of the same bytes in several places the first counts. Raises DatasetError (a source without
+    If several sources have the same bytes, the first counts. Raises DatasetError (a source without
     photos, `to` holds something else, or lies in a source) or DiskFullError.
     """
     listed = [(str(source), list_photos(source, s3)) for source in sources]
     for name, source in listed:
         if isinstance(source.root, Folder) and to.resolve().is_relative_to(source.root.path):
-            raise DatasetError(f"{to} lies in {name}, which it is to be made from: name another")
+            raise DatasetError(f"{to} lies in {name}, one of its sources: name another folder")
     _refuse_other_folders(to)
     originals = [Original(name, file) for name, source in listed for file in source.files]
     photos = [(source.root, file) for _, source in listed for file in source.files]
@@ -131,17 +131,17 @@ def combine(
 
 
 def _name(data: bytes, limits: Limits) -> str:
-    """A photo's path below the combined dataset. Raises PhotoError for what is no photo."""
+    """A photo's path below the combined dataset. Raises PhotoError."""
     ending = _ENDINGS[read_header(data, limits).media_type]
     return f"{_PHOTOS}/{photo_id(hashlib.sha256(data).hexdigest())}{ending}"
 
 
 def _place(root: Root, file: str, data: bytes, target: Path) -> None:
-    """Make `target` a link to the photo, or a copy; whole already, it is left alone."""
+    """Make `target` a link to the photo, or a copy; a complete one is left alone."""
     with raising_disk_full(target):
         if target.is_file() and target.stat().st_size == len(data):
             return
-        target.unlink(missing_ok=True)  # a power cut left it empty
+        target.unlink(missing_ok=True)  # left empty by a power failure
         if isinstance(root, Folder):
             with contextlib.suppress(OSError):  # another disk, or one without hard links
                 target.hardlink_to(root.usable(file))
@@ -173,13 +173,13 @@ def _refuse_other_folders(to: Path) -> None:
     names = {entry.name for entry in to.iterdir()}
     if _LOCK not in names and names:
         raise DatasetError(
-            f"{to} holds something else than a combined dataset ({min(names)}): name a new folder"
+            f"{to} holds something other than a combined dataset ({min(names)}): name a new folder"
         )
 
 
 @contextlib.contextmanager
 def _writing(to: Path) -> Iterator[None]:
-    """Hold the folder's lock, whose file also marks it as made here."""
+    """Hold the folder's lock; its file also marks the folder as made by deepfood."""
     busy = DatasetError(f"another process is combining into {to}: wait for it to finish")
     with contextlib.ExitStack() as stack:
         try:
@@ -189,4 +189,4 @@ def _writing(to: Path) -> Iterator[None]:
         except OSError as error:
             raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
         yield
-    (to / _LOCK).touch()  # where releasing removes it
+    (to / _LOCK).touch()  # releasing may remove it

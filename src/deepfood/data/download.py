@@ -1,11 +1,11 @@
-"""Fetch one file over HTTP: resumed where it stopped, checked, and there whole or not at all.
+"""Download one file over HTTP: resumable, verified, and complete or absent.
 
-    NAME.part          what has come so far
+    NAME.part          the bytes received so far
     .NAME.part.json    its URL, and the server's version of it (ETag or Last-Modified)
-    .NAME.lock         held by the one process that fetches it
+    .NAME.lock         held by the process that downloads it
 
-A download goes on with `Range`, and with `If-Range`, so that a file which changed on the server
-meanwhile comes whole again (RFC 9110, 13.1.5 and 14.2). A server without ranges starts over.
+A download resumes with `Range` and `If-Range`, so a file that has changed on the server is sent in
+full (RFC 9110, 13.1.5 and 14.2). Servers without range support start over.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from deepfood.errors import DiskFullError, DownloadError, raising_disk_full
 from deepfood.locks import held
 from deepfood.progress import bar
 
-#: What a download may have where the caller sets no other limit: more than any source known here.
+#: The default size limit of a download: more than any dataset here has.
 MAX_BYTES = 64 * 2**30
 
 #: Git's own hash of contents, beside those that hashlib names.
 _GIT_BLOB = "git blob"
 
 _CHUNK_BYTES = 2**20
-#: An attempt that brought this much was a success that ended early: patience starts anew.
+#: An attempt that received this many bytes counts as progress: the count of failures restarts.
 _PROGRESS_BYTES = 2**20
 
 
@@ -53,18 +53,18 @@ def download(
     wait: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Make `to` the file at `url` and return it; whole already, it is left alone.
+    """Download `url` to `to` and return `to`; a complete file is left alone.
 
     `what` names it in messages ("the archive of Food-101"). Contents are checked against `sha256`,
-    `md5` and `git_blob` (the SHA-1 that git names them by), all hex, or, where none is given,
-    against the hash that the server states, if any; a file that is there and is not the pinned one
-    is replaced. `headers` (credentials) go to the
-    host of `url` alone, not to where it redirects. `hints` say the way out for an HTTP status.
-    The server may be silent for `timeout_s`; it is asked up to `attempts` times in a row without
-    progress, with pauses of `backoff_s`, twice that and so on. Where another process is downloading
-    to the same file, this one waits for it with `wait`, and is refused without.
+    `md5` and `git_blob` (the SHA-1 by which git names contents), all hex, or, where none is given,
+    against the hash that the server states, if any; an existing file with another hash is replaced.
+    `headers` (credentials) go to the host of `url` only, not to redirects. `hints` tell users what
+    to do about an HTTP status. The server may stay silent for `timeout_s` seconds. After `attempts`
+    failures in a row without progress the download is given up; the pauses between them start at
+    `backoff_s` and double. If another process is downloading to the same file, this one waits with
+    `wait`, and fails without.
 
-    Raises DownloadError, or DiskFullError; what has come is kept for the next call.
+    Raises DownloadError or DiskFullError; the received bytes are kept for the next call.
     """
     wanted = {"sha256": sha256, "md5": md5, _GIT_BLOB: git_blob}
     pinned = {name: value for name, value in wanted.items() if value}
@@ -103,7 +103,7 @@ class _Job:
 
 
 def _fetch_and_check(job: _Job, pinned: dict[str, str], attempts: int, backoff_s: float) -> None:
-    """Fetch, check and commit."""
+    """Download, verify and commit."""
     while True:
         resumed = job.part.size > 0
         _fetch(job, attempts, backoff_s)
@@ -112,7 +112,7 @@ def _fetch_and_check(job: _Job, pinned: dict[str, str], attempts: int, backoff_s
             job.part.commit()
             return
         job.part.clear()
-        if not resumed:  # else the beginning may have been of another file: once more, from there
+        if not resumed:  # a resumed part may be of another file: try once more from the start
             raise DownloadError(
                 f"{job.what} from {shown(job.url)} is not the file it should be: {wrong}; nothing "
                 "of it was kept"
@@ -120,7 +120,7 @@ def _fetch_and_check(job: _Job, pinned: dict[str, str], attempts: int, backoff_s
 
 
 def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
-    """Bring the part to its whole length, with retries."""
+    """Download the rest of the part, with retries."""
     failures = 0
     title, size = f"downloading {job.what}", job.part.size
     with bar(title, "B", 0, done=size, quiet=job.quiet, unit_scale=True) as progress:
@@ -151,11 +151,11 @@ def _fetch(job: _Job, attempts: int, backoff_s: float) -> None:
 
 
 def _attempt(job: _Job, progress: Any) -> None:
-    """One request, from where the part ends; returns when the file is whole."""
+    """One request, from where the part ends; returns when the file is complete."""
     part = job.part
     with get(job.url, job.headers, part.range_headers(), timeout_s=job.timeout_s) as answer:
         if answer.begin and not part.is_continued_by(answer):
-            part.clear()  # asked again, for all of it
+            part.clear()  # the next request asks for all of it
             raise httpx.RemoteProtocolError("another part of the file came than was asked for")
         _check_room(job, answer)
         progress.total, progress.n = answer.total, answer.begin
@@ -174,7 +174,7 @@ def _attempt(job: _Job, progress: Any) -> None:
 
 
 def _check_room(job: _Job, answer: FileResponse) -> None:
-    """Raise DownloadError or DiskFullError before a byte of too much is fetched."""
+    """Raise DownloadError or DiskFullError before downloading more than fits."""
     if answer.total is None:
         return
     if answer.total > job.max_bytes:
@@ -196,7 +196,7 @@ def _too_large(job: _Job, count: str) -> DownloadError:
 
 
 def _difference(path: Path, hashes: Mapping[str, str], what: str, quiet: bool) -> str | None:
-    """What is wrong with a file's contents, by the hashes (hex) it should have; None if nothing."""
+    """How a file's contents differ from the expected hashes (hex); None if they do not."""
     size = path.stat().st_size
     found = {name: _hash(name, size) for name in hashes}
     if found:

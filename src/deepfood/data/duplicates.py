@@ -21,7 +21,7 @@ from deepfood.errors import PhotoError, PhotoMissingError
 from deepfood.photo import Limits, Preprocess, read_pixels
 
 Hash = npt.NDArray[np.uint8]
-#: A photo, and what it lies below.
+#: The root of a photo, and the photo.
 Located = tuple[Root, PhotoFile]
 
 #: Bits in which the hashes of nearly the same pictures may differ. Measured on 3,000 photos of ten
@@ -48,10 +48,10 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What photos are compared by.
+    """What two photos are compared by.
 
     `hashes` are those of the picture and of its mirror image; None if it is blank or was not
-    looked at.
+    decoded.
     """
 
     file: PhotoFile
@@ -136,8 +136,8 @@ def _content(root: Root, file: str) -> bytes:
 def difference_hashes(data: bytes, limits: Limits) -> tuple[Hash, Hash] | None:
     """Hashes of the centred square and of its mirror image, uint8 [32] each; None if it is blank.
 
-    A bit says whether one of 16 x 17 fields of the grey picture is darker than the next in its row.
-    Raises PhotoError for bytes that are no photo.
+    Each bit tells whether one of 16 x 17 fields of the grey image is darker than its neighbour.
+    Raises PhotoError for bytes that are not a photo.
     """
     grey = read_pixels(data, _SQUARE, limits).astype(np.float32) @ _GREY
     fields = grey.reshape(_ROWS, _COLUMNS, _COLUMNS, _ROWS).mean((1, 3))
@@ -178,7 +178,7 @@ def near_pairs(
         found: set[tuple[int, int]] = set()
         for side in (0, 1):
             wanted = np.stack([one.hashes[side] for one in chunk if one.hashes])
-            # faiss gives what is nearer than the radius.
+            # faiss returns what is closer than the radius.
             bounds, _, rows = index.range_search(wanted, MAX_DISTANCE + 1)
             owners = np.repeat(np.arange(len(chunk)), np.diff(bounds).astype(np.int64))
             found.update(zip(owners.tolist(), rows.tolist(), strict=True))

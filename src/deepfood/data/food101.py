@@ -20,10 +20,10 @@ TERMS = (
 
 
 def get_food101(to: Path, *, url: str = URL, md5: str = MD5, quiet: bool = False) -> Path:
-    """Make `to` Food-101 with its own layout (`images/`, `meta/`), and return it.
+    """Download Food-101 into `to`, in its own layout (`images/`, `meta/`), and return `to`.
 
-    Stopped, it goes on where it was; whole already, it is left alone. It needs 10 GB of disk while
-    it works and 5 GB in the end. Raises DatasetError, DownloadError or DiskFullError.
+    An interrupted download resumes; a complete dataset is left alone. Needs 10 GB of disk while it
+    works, and 5 GB in the end. Raises DatasetError, DownloadError or DiskFullError.
     """
 
     def fetch(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One GET request, redirects followed with care, and what the server says of the file."""
+"""One GET request with checked redirects, and the server's metadata of the file."""
 
 import base64
 import binascii
@@ -17,12 +17,12 @@ from deepfood.errors import DownloadError
 _MAX_REDIRECTS = 10
 _MAX_WAIT_S = 60
 _WAY_OUT = "check the address and the network"
-#: Names, IPv4 and IPv6; what httpx lets through beside these could never be reached.
+#: Host names, IPv4 and IPv6; other hosts that httpx accepts cannot be reached.
 _HOST = re.compile(r"[\w.:-]+")
 
 
-class Refused(Exception):  # noqa: N818  (an answer, turned into an error that names what for)
-    """The server answered, and not with the file: `status`, and whether asking again may help."""
+class Refused(Exception):  # noqa: N818  (callers turn it into an error that names the file)
+    """The server answered without the file: `status`, and whether a retry may help."""
 
     def __init__(self, url: str, response: httpx.Response) -> None:
         self.status = response.status_code
@@ -39,8 +39,8 @@ class Refused(Exception):  # noqa: N818  (an answer, turned into an error that n
 class FileResponse:
     """A file, or the rest of one from byte `begin`, as the server sends it.
 
-    `total` is the whole file's length in bytes, `version` a validator for If-Range, and `stated`
-    the hashes (hex, by name) that the server gives for the whole file; each where it says so.
+    `total` is the complete file's length in bytes, `version` a validator for If-Range, and `stated`
+    the hashes (hex, by name) of the complete file; each if the server sends it.
     """
 
     response: httpx.Response
@@ -50,8 +50,8 @@ class FileResponse:
     stated: dict[str, str]
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they come in, so that a broken connection costs none of them."""
-        # Raw: a .tar.gz that a server labels as gzip-encoded is wanted as it is.
+        """The bytes as they arrive, so that none is lost when the connection breaks."""
+        # Raw: a .tar.gz that the server labels as gzip-encoded must not be decoded.
         return self.response.iter_raw()
 
 
@@ -59,9 +59,9 @@ class FileResponse:
 def get(
     url: str, own: Mapping[str, str], others: Mapping[str, str], *, timeout_s: float
 ) -> Iterator[FileResponse]:
-    """Request `url`. The headers `own` go to its host alone, `others` to where it redirects too.
+    """Request `url`. The headers `own` go to its host only, `others` to redirects too.
 
-    Raises Refused for a status that brings no file, httpx.HTTPError where the connection fails, and
+    Raises Refused for a status other than success, httpx.HTTPError where the connection fails, and
     DownloadError for an address or a redirect that is not http(s).
     """
     plain = {"Accept-Encoding": "identity", "User-Agent": f"deepfood/{__version__}", **others}
@@ -73,8 +73,10 @@ def get(
             try:
                 request = client.build_request("GET", at, headers=headers)
                 response = client.send(request, stream=True)
-            except httpx.InvalidURL as error:  # httpx looks at where it is sent on to
-                raise DownloadError(f"{shown(url)} redirects to no address: refused") from error
+            except httpx.InvalidURL as error:  # httpx parses the redirect's target
+                raise DownloadError(
+                    f"{shown(url)} redirects to an invalid address: refused"
+                ) from error
             try:
                 stated |= _linked(response.headers)
                 if not response.has_redirect_location:
@@ -87,7 +89,7 @@ def get(
 
 
 def shown(url: str) -> str:
-    """A URL for a message: without password, query and fragment, which may hold secrets."""
+    """A URL for messages, without password, query and fragment, which may hold secrets."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -109,23 +111,23 @@ def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise DownloadError(f"{url!r} is no address: {error}") from error
+        raise DownloadError(f"{url!r} is not an address: {error}") from error
     if parsed.scheme not in ("http", "https") or not _HOST.fullmatch(parsed.host):
-        raise DownloadError(f"{url!r} is no address that begins with http:// or https://")
+        raise DownloadError(f"{url!r} is not an address that begins with http:// or https://")
     return parsed
 
 
 def _redirected(url: str, at: httpx.URL, response: httpx.Response) -> httpx.URL:
-    """Where a redirect leads. Never from https to http, nor to any other scheme."""
+    """The target of a redirect: never from https to http, nor to another scheme."""
     location: str = response.headers["Location"]
     try:
-        # Looked at before httpx takes the address apart: it knows the paths of http(s) only.
+        # Checked before httpx parses the address, as it knows http(s) only.
         scheme = urlsplit(location).scheme or at.scheme
         if scheme not in ("http", "https") or (at.scheme, scheme) == ("https", "http"):
             raise DownloadError(f"{shown(url)} redirects from {at.scheme} to {scheme}: refused")
         return at.join(location)
     except (httpx.InvalidURL, ValueError) as error:
-        raise DownloadError(f"{shown(url)} redirects to what is no address: {error}") from error
+        raise DownloadError(f"{shown(url)} redirects to an invalid address: {error}") from error
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -140,7 +142,7 @@ def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> FileR
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
         parts = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
         if parts is None:
-            raise httpx.RemoteProtocolError("a part of a file without a Content-Range")
+            raise httpx.RemoteProtocolError("a partial file without Content-Range")
         begin, total = int(parts[1]), None if parts[2] == "*" else int(parts[2])
     elif not response.is_success:
         raise Refused(url, response)
@@ -148,7 +150,7 @@ def _answer(url: str, response: httpx.Response, stated: dict[str, str]) -> FileR
 
 
 def _version(headers: httpx.Headers) -> str | None:
-    """What tells one version of a file from another: a strong ETag, else the time of change."""
+    """Identifies a version of the file: a strong ETag, else the modification time."""
     etag: str = headers.get("ETag", "")
     if re.fullmatch(r'"[^"]+"', etag):
         return etag
@@ -161,19 +163,19 @@ def _version(headers: httpx.Headers) -> str | None:
 
 
 def _linked(headers: httpx.Headers) -> dict[str, str]:
-    """The SHA-256 that Hugging Face's hub gives for a file, on its redirect to where that lies."""
+    """The SHA-256 that the Hugging Face hub sends with its redirect to a file."""
     match = re.fullmatch(r'"?([0-9a-f]{64})"?', headers.get("X-Linked-ETag", ""))
     return {"sha256": match[1]} if match else {}
 
 
 def _stated(headers: httpx.Headers) -> dict[str, str]:
-    """Hashes that servers give: Repr-Digest (RFC 9530), Google's storage, Amazon's S3."""
+    """Hashes that servers send: Repr-Digest (RFC 9530), Google Cloud Storage, Amazon S3."""
     stated: dict[str, str] = {}
     if match := re.search(r"\bsha-256=:([\w+/]{43}=):", headers.get("Repr-Digest", "")):
         stated["sha256"] = _hex(match[1])
     if match := re.search(r"\bmd5=([\w+/]{22}==)", headers.get("x-goog-hash", "")):
         stated["md5"] = _hex(match[1])
-    # S3's ETag is the MD5 of what was put in one piece and not encrypted with a key of KMS.
+    # S3's ETag is the MD5 of an object uploaded in one part and not encrypted with a KMS key.
     plain = headers.get("x-amz-server-side-encryption", "AES256") == "AES256"
     match = re.fullmatch(r'"([0-9a-f]{32})"', headers.get("ETag", ""))
     if match and plain and "x-amz-request-id" in headers:

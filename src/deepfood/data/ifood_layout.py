@@ -31,17 +31,16 @@ _LABEL_TITLES = {"label", "class", "class_id"}
 def is_ifood(root: Root) -> bool:
     """Whether the folder has iFood's tables, and its list of classes or its photo folders."""
     return _table(root, TRAIN) is not None and (
-        _class_list(root) is not None or _photos_folder(root, TRAIN) is not None
+        class_list_of(root) is not None or _photos_folder(root, TRAIN) is not None
     )
 
 
 def photos_of_ifood(root: Root, passed_over: Tally) -> Iterator[PhotoFile]:
-    """The photos that the tables name, by class name, and those in the folders that they do not.
+    """The photos that the tables list, labelled by class name, and unlisted ones in the folders.
 
-    The latter have no label; `test_set` has nothing else. Raises DatasetError with the line that is
-    wrong.
+    The latter have no label, as all of `test_set`. Raises DatasetError with the line of the fault.
     """
-    class_list = _class_list(root)
+    class_list = class_list_of(root)
     names = read_class_list(root, class_list) if class_list else {}
     seen = Seen()
     for split in (TRAIN, VAL, TEST):
@@ -67,7 +66,9 @@ def read_class_list(root: Root, file: str) -> dict[int, str]:
         number, _, rest = row.cells[0].partition(" ")
         name = clean_label(rest)
         if not _is_number(number) or name is None:
-            raise DatasetError(f"{row.where}: {row.cells[0]!r} is no number and name of a class")
+            raise DatasetError(
+                f"{row.where}: {row.cells[0]!r} is not a number and the name of a class"
+            )
         if int(number) in names or name in names.values():
             raise DatasetError(f"{row.where}: class {number} {name} is in the list already")
         names[int(number)] = name
@@ -75,7 +76,7 @@ def read_class_list(root: Root, file: str) -> dict[int, str]:
 
 
 def _rows_without_head(root: Root, table: str) -> Iterator[Row]:
-    """The rows; a first one that is made of titles is checked and left out."""
+    """The rows without the header, if there is one; it is checked."""
     for number, row in enumerate(read_rows(root, table)):
         if number == 0 and row.cells[0].lower() in _PHOTO_TITLES:
             if len(row.cells) > 1 and row.cells[1].lower() not in _LABEL_TITLES:
@@ -103,7 +104,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
 
 
-def _class_list(root: Root) -> str | None:
+def class_list_of(root: Root) -> str | None:
+    """The file with the names of the classes; None where there is none."""
     return _first_file(root, CLASS_LIST, f"annot/{CLASS_LIST}")
 
 

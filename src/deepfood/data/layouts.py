@@ -37,14 +37,16 @@ def is_food101(root: Root) -> bool:
 def photos_of_food101(root: Root) -> Iterator[PhotoFile]:
     """`images/<class>/<id>.jpg`, as `meta/train.txt` and `meta/test.txt` list them: <class>/<id>.
 
-    Raises DatasetError with the line that is no such pair, or that is in both lists.
+    Raises DatasetError with the line that is malformed or in both lists.
     """
     seen = Seen()
     for split in (TRAIN, TEST):
         for row in read_lines(root, f"meta/{split}.txt"):
             parts = row.cells[0].split("/")
             if len(parts) != 2 or not all(map(_is_plain_name, parts)):
-                raise DatasetError(f"{row.where}: {row.cells[0]!r} is no <class>/<id> of Food-101")
+                raise DatasetError(
+                    f"{row.where}: {row.cells[0]!r} is not a <class>/<id> of Food-101"
+                )
             label, number = parts
             photo = PhotoFile(f"images/{label}/{number}.jpg", clean_label(label), split=split)
             if seen.is_new(photo, row.where):

@@ -1,9 +1,8 @@
-"""Whether photos to validate or test on are also among those to train on: the same, or nearly so.
+"""Leakage: validation or test photos that are also training photos, exactly or nearly.
 
-`deepfood data check` looks at everything. `train`, `adapt` and `evaluate` look too, within a cost
-that is small beside their own: copies are always found, for files are compared by size and only
-those alike are read; near copies, for which every photo is decoded (2 ms on one core), only among
-NEAR_PHOTOS photos at most, 20 s on two cores.
+`deepfood data check` checks everything. `train`, `adapt` and `evaluate` check what costs little:
+exact copies always, as only files of equal size are read; near copies, for which every photo is
+decoded (2 ms on one core), among NEAR_PHOTOS photos at most, which takes 20 s on two cores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +22,13 @@ from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.splits import Splits
 from deepfood.photo import Limits
 
-#: Above so many photos, a command with other work to do looks for no near copies.
+#: Commands with other work look for near copies among at most so many photos.
 NEAR_PHOTOS = 20_000
 
 
 @dataclass(frozen=True)
 class Leak:
-    """`photo` of `split` (val or test) is also there as `twin` of `twin_split`."""
+    """`photo` of `split` (val or test) is also in `twin_split`, as `twin`."""
 
     photo: str
     split: str
@@ -45,9 +44,9 @@ class Leakage:
 
 
 def check_leakage(splits: Splits, limits: Limits, quiet: bool = False) -> Leakage:
-    """Photos of val and test that are in train too, and those of test that are in val.
+    """Photos of val and test that are also in train, and photos of test that are also in val.
 
-    Decodes every photo; those that cannot be read are named.
+    Decodes every photo, and lists those that cannot be read.
     """
     by_split = _by_split(splits)
     photos = [(splits.source.root, file) for files in by_split.values() for file in files]
@@ -67,9 +66,9 @@ def check_leakage(splits: Splits, limits: Limits, quiet: bool = False) -> Leakag
 def leak_notes(
     splits: Splits, limits: Limits, *, quiet: bool = False, near_photos: int = NEAR_PHOTOS
 ) -> list[str]:
-    """What `check_leakage` finds, in lines for the user.
+    """The results of `check_leakage` as lines for the user.
 
-    Among more than `near_photos` photos only copies are looked for, and a line says so.
+    Beyond `near_photos` photos only exact copies are looked for, and a note states it.
     """
     by_split = _by_split(splits)
     count = sum(map(len, by_split.values()))
@@ -86,7 +85,7 @@ def leak_notes(
 
 
 def not_looked_for(photos: int, near_photos: int) -> str:
-    """The line that says that only copies were looked for."""
+    """The note that only exact copies were looked for."""
     return (
         f"near copies were not looked for: {photos:,} photos are more than {near_photos:,}; "
         "deepfood data check DATASET does"
@@ -113,7 +112,7 @@ def _leaks(prints: Mapping[str, Sequence[Fingerprint]]) -> tuple[Leak, ...]:
 
 
 def _notes(leaks: Sequence[Leak]) -> list[str]:
-    """A line for each two splits that share photos; an example is a copy, where there is one."""
+    """A line per pair of splits that share photos, with an example: an exact copy if possible."""
     notes = []
     for split, other in ((VAL, TRAIN), (TEST, TRAIN), (TEST, VAL)):
         between = [leak for leak in leaks if (leak.split, leak.twin_split) == (split, other)]

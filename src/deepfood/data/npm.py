@@ -1,8 +1,8 @@
 """Fetch the files of one pinned npm package, with the user's own npm client.
 
-npm brings the user's registry, proxy and cache settings with it. What it fetched is trusted only
-after its SHA-512 is the one pinned here, and even then no name in it becomes a path: the caller
-gets bytes by name, for the names that match a pattern.
+npm uses the user's registry, proxy and cache settings. The tarball must have the SHA-512 that is
+pinned here, and even then no name in it becomes a path: the caller gets bytes by name, for names
+that match a pattern.
 """
 
 import base64
@@ -23,13 +23,13 @@ from deepfood.config import find_program
 from deepfood.errors import DiskFullError, DownloadError
 from deepfood.progress import bar
 
-#: What a package may unpack to, in all and in one file; the pinned ones need 15 MB and 1.1 MB.
+#: The most a package may unpack to, in total and per file; the pinned ones need 15 MB and 1.1 MB.
 MAX_UNPACKED_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 4 * 2**20
 
 _FLAGS = (
     "--json",
-    "--ignore-scripts",  # nothing of a package ever runs
+    "--ignore-scripts",  # never run code of a package
     "--no-update-notifier",
     "--no-dry-run",
     "--loglevel=error",
@@ -71,7 +71,9 @@ def fetch(
     # Old npm versions report another file name than they write, so look for the file itself.
     tarballs = list(folder.glob("*.tgz"))
     if len(tarballs) != 1:
-        raise DownloadError(f"npm said it fetched {package} but wrote no tarball: update npm")
+        raise DownloadError(
+            f"npm fetched {package} without an error, but wrote no tarball: update npm"
+        )
     _check(package, tarballs[0])
     return unpack(package, tarballs[0], wanted)
 
@@ -93,7 +95,7 @@ def _run(command: list[str], package: Package, folder: Path, timeout_s: float) -
         raise DownloadError(
             f"npm ({command[0]}) does not start: {error.strerror}; install Node.js again"
         ) from error
-    # npm tells nothing of its progress to another program: show the time, on a terminal live.
+    # npm reports no progress to other programs, so show the elapsed time on a terminal.
     with process, bar(title, "", 0, bar_format="{desc} {elapsed}") as clock:
         try:
             while True:
@@ -122,20 +124,20 @@ def _failure(
         error = json.loads(stdout)["error"]
         code, reason = str(error["code"]), str(error["summary"])
     except (ValueError, KeyError, TypeError):
-        # It died before it could answer: the first line it wrote is the nearest to a cause.
+        # It ended without a report: the first line on stderr is the closest to a cause.
         code, reason = "", next(iter(stderr.strip().splitlines()), "it gave no reason")
     if code in ("ENOSPC", "EDQUOT"):
         return DiskFullError(
             f"no space left on the disk of {folder} or of npm's cache: free some and run the same "
             "command again"
         )
-    # No full stop, no second line, no page of text.
+    # One short line.
     reason = " ".join(f"{code} {reason}".split())[:300].rstrip(".")
     return DownloadError(f"npm could not fetch {package}: {reason}; {_WAY_OUT}")
 
 
 def _check(package: Package, tarball: Path) -> None:
-    """Raise DownloadError unless the file is the pinned one, whatever the registry says of it."""
+    """Raise DownloadError unless the file has the pinned SHA-512."""
     with tarball.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").digest()
     if f"sha512-{base64.b64encode(digest).decode()}" != package.integrity:
@@ -146,10 +148,10 @@ def _check(package: Package, tarball: Path) -> None:
 
 
 def unpack(package: Package, tarball: Path, wanted: re.Pattern[str]) -> dict[str, bytes]:
-    """Read the wanted regular files into memory; links, devices and other names are passed over."""
+    """Read the wanted regular files into memory; links, devices and other names are skipped."""
     try:
         with gzip.open(tarball) as file:
-            # One bounded read, so that neither skipped files nor headers can expand without end.
+            # One bounded read, so that neither skipped files nor headers can expand without limit.
             unpacked = file.read(MAX_UNPACKED_BYTES + 1)
         if len(unpacked) > MAX_UNPACKED_BYTES:
             raise DownloadError(f"{package} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
@@ -169,5 +171,5 @@ def unpack(package: Package, tarball: Path, wanted: re.Pattern[str]) -> dict[str
                 if contents is not None:
                     found[member.name] = contents.read()
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DownloadError(f"{package} is not a whole tarball: {error}") from error
+        raise DownloadError(f"{package} is not a complete tarball: {error}") from error
     return found

@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded, and what is known of the rest."""
+"""A partially downloaded file, and the server's metadata of the complete file."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from deepfood.data.http_get import FileResponse
 
 
 class _State(BaseModel):
-    """What the server said of the file; kept beside the part, so that another run can go on."""
+    """The server's metadata of the file, kept beside the part so that another run can resume."""
 
     url: str
     version: str | None = None
@@ -24,7 +24,7 @@ class _State(BaseModel):
 class PartFile:
     """`NAME.part`, the beginning of `to` as it is at `url`, with its state in `.NAME.part.json`.
 
-    A part of another URL, or without a state, is of no use and is removed.
+    A part of another URL, or without a state, is deleted.
     """
 
     def __init__(self, to: Path, url: str) -> None:
@@ -47,7 +47,7 @@ class PartFile:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has as many bytes as the server said."""
+        """Whether it has as many bytes as the server stated."""
         return self._state.total is not None and self.size == self._state.total
 
     @property
@@ -56,7 +56,7 @@ class PartFile:
         return self._state.stated
 
     def range_headers(self) -> dict[str, str]:
-        """Ask for the rest, on condition that the file is still the same one."""
+        """Headers that request the rest, if the file has not changed."""
         if not self.size or not self._state.version:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._state.version}
@@ -67,7 +67,7 @@ class PartFile:
 
     @contextmanager
     def writing(self, answer: FileResponse) -> Iterator[IO[bytes]]:
-        """Open it for what `answer` brings; from the start, the state is written first."""
+        """Open it for the bytes of `answer`; when it starts over, the state is written first."""
         if answer.begin == 0:
             self.clear()
             self._state = _State(
@@ -86,7 +86,7 @@ class PartFile:
         self._state = _State(url=self._state.url)
 
     def commit(self) -> None:
-        """Make it durable, and then `to`."""
+        """Flush it to disk and rename it to `to`."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         self.path.replace(self.to)

@@ -7,19 +7,19 @@ from pathlib import PurePosixPath
 
 from deepfood.photo import SUFFIXES
 
-#: Folders that NAS, operating systems and archivers keep beside photos: thumbnails, recycle bins,
+#: Folders that NAS devices, operating systems and archivers create: thumbnails, recycle bins,
 #: resource forks, files recovered by fsck. In lower case.
 _KEPT_BY_PROGRAMS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
     | {"$recycle.bin", "recycler", "system volume information", "__macosx", "lost+found"}
 )
-#: How many of those with the same reason are named.
+#: How many examples are listed per reason.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """How many files or folders were passed over for the same reason, and the first by name."""
+    """How many files or folders were skipped for one reason, and the first by name."""
 
     reason: str
     count: int
@@ -39,7 +39,7 @@ class Tally:
 
     def add(self, name: str, reason: str) -> None:
         self._counts[reason] += 1
-        # Names that come later may come first in the alphabet; few of them are kept at any time.
+        # A later name may come first in the alphabet; only a few are kept at any time.
         kept = self._first[reason]
         kept.append(name.encode("utf-8", "backslashreplace").decode())
         kept.sort()
@@ -63,7 +63,7 @@ def why_not_folder(name: str) -> str | None:
 
 
 def why_not_file(name: str) -> str | None:
-    """Why a file is not taken for a photo, by its name; None if it is."""
+    """Why a file is not considered a photo, by its name; None if it is."""
     if name.startswith("."):
         return "hidden"
     ending = PurePosixPath(name).suffix.lower()
@@ -73,5 +73,5 @@ def why_not_file(name: str) -> str | None:
 
 
 def in_words(passed_over: Iterable[PassedOver]) -> str:
-    """All of it in a line."""
+    """All of it as one line."""
     return "; ".join(map(str, passed_over))

@@ -28,7 +28,7 @@ class PhotoFile:
 
     @property
     def stored(self) -> str:
-        """`file` as text that can be stored and shown, also where it is no valid Unicode."""
+        """`file` as text that can be stored and displayed, even if it is not valid Unicode."""
         return self.file.encode("utf-8", "backslashreplace").decode()
 
 
@@ -36,9 +36,8 @@ class PhotoFile:
 class PhotoSource:
     """`root` is what every file is below; `files` are distinct and sorted.
 
-    `table` is the CSV below `root` that named them, where one did, and `rows_without_photo` counts
-    those of its rows that name none. `passed_over` is what else was met in the
-    search for them.
+    `table` is the CSV below `root` that lists them, if there is one; `rows_without_photo` counts
+    its rows without a photo. `passed_over` counts the files and folders that were skipped.
     """
 
     root: Root

@@ -1,16 +1,16 @@
-"""What photos there are: everything that a command takes as PHOTOS or DATASET.
+"""List photos: everything that commands accept as PHOTOS or DATASET.
 
 - A folder of photos, found by file name ending. Hidden ones, links to folders, and folders that NAS
-  and operating systems keep there are passed over; `PhotoSource.passed_over` counts all that was.
+  devices and operating systems create are skipped; `PhotoSource.passed_over` counts them.
 - A folder of class folders: `curry/1.jpg` has the label curry.
 - A folder of `train/ val/ test/` (each with class folders): label and split.
-- A CSV with a column `photo` or `file` (path below the CSV's folder), perhaps `label`, `name` and
-  `split`, and attributes.
-- A folder with a `photos.csv` in it is what that CSV says.
+- A CSV with a column `photo` or `file` (path below the CSV's folder), optionally `label`, `name`,
+  `split` and attributes.
+- A folder with a `photos.csv`: the photos that this CSV lists.
 - Food-101's own folder (`images/` and `meta/`), also one level above it.
 - iFood-2019's own folder (`train_labels.csv`, `class_list.txt`, `train_set/` ...).
 
-Each of them may be on this machine or in a bucket, `s3://BUCKET/PREFIX`.
+Each may be on this machine or in a bucket, `s3://BUCKET/PREFIX`.
 """
 
 from collections.abc import Iterable
@@ -36,11 +36,11 @@ _FOOD101 = "food-101"
 
 
 def list_photos(source: Path | str, s3: S3Options = AWS) -> PhotoSource:
-    """Find the photos of a folder, CSV or s3:// prefix; those that a table names need not be there.
+    """Find the photos of a folder, CSV or s3:// prefix; photos that a table lists need not exist.
 
     `s3` is the server that has the bucket of an s3:// URL. Raises DatasetError where there are
-    none, or where a table cannot be meant, with its line, and StorageError where the bucket cannot
-    be read.
+    none, or where a table is invalid, with its line, and StorageError where the bucket cannot be
+    read.
     """
     root, file = locate(source, s3)
     if not file:

@@ -1,12 +1,12 @@
 """Where photos are: a Root is a folder on this machine, or a prefix of an S3 bucket.
 
-A photo is told by its Root and its `file`, the path or key below that, with `/`. Whoever lists,
-reads or checks photos asks their Root, and does not know which kind it is:
+A photo is identified by its Root and its `file`, the path or key below that, with `/`. Code that
+lists, reads or checks photos uses the Root and does not know its kind:
 
-- `Folder` here reads files; links and `../` never lead out of it.
+- `Folder` reads files; links and `../` never lead out of it.
 - `BucketRoot` (bucket.py) reads objects, whose keys are text and never become paths.
 
-A further place that bytes can come from is one more Root.
+Another kind of storage is another subclass.
 """
 
 import errno
@@ -26,32 +26,32 @@ from deepfood.errors import DatasetError, PhotoError, PhotoMissingError, is_own_
 #: Called with a photo's size in bytes before it is read; raises PhotoError to refuse it.
 CheckBytes = Callable[[int], object]
 
-#: How the reason begins where a file is there and the system does not let it be read.
+#: The beginning of the reason for a file that exists and cannot be read.
 UNREADABLE_FILE = "the file cannot be read"
 
 
 class Root(ABC):
-    """A place that photos are below. `str(root)` is what a gallery's manifest calls it."""
+    """A place that holds photos. `str(root)` is its name in a gallery's manifest."""
 
-    #: How many reads are worth having under way beside the photos that are worked on.
+    #: How many reads should be in flight beside the photos that are being processed.
     reads_ahead: ClassVar[int] = 0
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Its last part, to show."""
+        """Its last part, for display."""
 
     @abstractmethod
     def where(self, file: str) -> str:
-        """A file's full name, to show."""
+        """A file's full name, for display."""
 
     @abstractmethod
     def stamp(self, file: str) -> tuple[int, int]:
-        """Size in bytes and time of change in ns; (-1, -1) where the file cannot be seen."""
+        """Size in bytes and modification time in ns; (-1, -1) if the file is not accessible."""
 
     @abstractmethod
     def present(self, files: Iterable[str]) -> list[bool]:
-        """Whether each file is there, below the root, and one that can be read."""
+        """Whether each file exists below the root and is a regular file."""
 
     @abstractmethod
     def read(self, file: str, check_bytes: CheckBytes) -> bytes:
@@ -73,7 +73,7 @@ class Root(ABC):
 
     @abstractmethod
     def inside(self, path: str) -> str | None:
-        """The file that an absolute path or URL names, or None where that lies elsewhere."""
+        """The file that an absolute path or URL names; None if it is not below this Root."""
 
     @abstractmethod
     def sub_folders(self) -> list[str]:
@@ -83,7 +83,7 @@ class Root(ABC):
     def photos(self, below: str, passed_over: Tally) -> Iterator[str]:
         """Photos in a folder and its folders, by name ending, relative to it.
 
-        The rest is told to `passed_over`. Raises DatasetError.
+        Everything else is counted in `passed_over`. Raises DatasetError.
         """
 
     @abstractmethod
@@ -96,18 +96,18 @@ class Root(ABC):
 
     @abstractmethod
     def kept_in(self, folder: Path) -> "Root":
-        """The same place, for who reads its photos many times.
+        """The same Root, for reading its photos many times.
 
-        What takes long to read is kept below `folder`, and checked when it is used.
+        Photos that are slow to read are cached below `folder`, and verified on use.
         """
 
     def knowing(self, stamps: dict[str, tuple[int, int]]) -> "Root":
-        """The same place, for who works on these files only and was told their stamps."""
+        """The same Root with the stamps of all files that are used, so that nothing is listed."""
         return self
 
     @abstractmethod
     def resolve(self) -> "Root":
-        """The same place, called so that it is found from any working folder."""
+        """The same Root under an absolute name."""
 
 
 def path_inside(root: Path, file: str) -> Path | None:
@@ -120,7 +120,7 @@ def path_inside(root: Path, file: str) -> Path | None:
 
 
 def _refused(error: OSError | ValueError) -> NoReturn:
-    """Raise PhotoError, but OSError where too many files are open: that breaks no photo."""
+    """Raise PhotoError, but OSError for too many open files, which is no fault of the photo."""
     if isinstance(error, OSError) and is_own_limit(error):
         raise error
     why = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -131,15 +131,15 @@ _FILE_URL = "file://"
 
 
 def stamp_ns(nanoseconds: int) -> int:
-    """A time in 64 bits, as catalogues keep it: what lies beyond 1677 to 2262 goes around.
+    """A time as 64 bits, as catalogues store it; times before 1677 and after 2262 wrap around.
 
-    It is only compared with itself, and two times that are centuries apart do not meet.
+    Stamps are only compared for equality, so this does no harm.
     """
     return (nanoseconds + 2**63) % 2**64 - 2**63
 
 
 def text_of(path: Path) -> str:
-    """A path as text that can be stored and shown: a file:// URL where it is no valid Unicode."""
+    """A path as text that can be stored and displayed: a file:// URL if it is not valid Unicode."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -184,7 +184,7 @@ class Folder(Root):
         return found.st_size, stamp_ns(found.st_mtime_ns)
 
     def present(self, files: Iterable[str]) -> list[bool]:
-        # Resolving every path anew would cost half a minute for 100,000 photos; folders are few.
+        # Resolving every path would take half a minute for 100,000 photos; folders are few.
         is_inside = cache(lambda folder: path_inside(self.path, folder) is not None)
         return [is_inside(file.rpartition("/")[0]) and self._is_file(file) for file in files]
 
@@ -225,11 +225,11 @@ class Folder(Root):
             raise PhotoMissingError("there is no such file") from None
         except OSError as error:
             _refused(error)
-        if not stat.S_ISREG(mode):  # a named pipe would keep us waiting for ever
+        if not stat.S_ISREG(mode):  # reading a named pipe would block for ever
             raise PhotoMissingError("it is no regular file")
         return path
 
-    # os.path's, since those of Path raise where a folder may not be read.
+    # os.path, since Path's methods raise where a folder may not be read.
 
     def is_dir(self, below: str) -> bool:
         return os.path.isdir(self.path / below)  # noqa: PTH112
@@ -274,7 +274,7 @@ class Folder(Root):
 
         def unreadable(error: OSError) -> None:
             where = Path(error.filename)
-            # A disk that fails is another matter: a build would let go of all that was on it.
+            # A failing disk must stop the build, which would otherwise drop everything on it.
             if where == top or error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT):
                 raise DatasetError(f"{text_of(where)} cannot be read: {error.strerror}") from error
             passed_over.add(below_top(where), f"folders that cannot be read ({error.strerror})")

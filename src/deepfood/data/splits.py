@@ -1,9 +1,8 @@
-"""What is learned from, what is validated on and what is kept for the last: train, val and test.
+"""Split a dataset into train, val and test.
 
-A dataset that names its splits is taken at its word. Where it names no validation photos, a share
-of each label's training photos is held out, chosen by a hash of the file's name: the same photos
-on every machine, whatever is added to other labels; each photo added to its own label displaces at
-most one of them.
+The dataset's own splits are used as they are. If it has no validation photos, a share of each
+label's training photos is held out, chosen by a hash of the file name: the same photos on every
+machine, independent of other labels. A photo added to a label displaces at most one of them.
 """
 
 import hashlib
@@ -24,10 +23,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Splits:
-    """Photos that exist and have labels (those of `test` may lack theirs), and what was odd.
+    """Photos that exist and have labels; those of `test` may lack them.
 
-    `labels` are the names that can be learned, those of `train`, sorted; a photo of `val` always
-    has one of them. `notes` are lines for the user: what was left out, and why.
+    `labels` are the labels of `train`, sorted; every photo of `val` has one of them. `notes` are
+    lines for the user: what was left out, and why.
     """
 
     source: PhotoSource
@@ -39,7 +38,7 @@ class Splits:
 
 
 def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) -> Splits:
-    """Divide a labelled dataset. Raises DatasetError where nothing could be learned from it."""
+    """Split a labelled dataset. Raises DatasetError if nothing could be learned from it."""
     notes: list[str] = []
     if source.passed_over:
         notes.append(f"passed over: {in_words(source.passed_over)}")
@@ -61,7 +60,7 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
     if len(counts) < 2:
         raise DatasetError(
             f"{source.root} has one label, {next(iter(counts))!r}: two or more are needed to learn "
-            "what tells them apart"
+            "to distinguish them"
         )
     unlearnable = [p for p in val if p.label not in counts]
     if unlearnable:
@@ -128,7 +127,7 @@ def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[Phot
 def _hold_out(
     photos: list[PhotoFile], share: float, seed: int
 ) -> tuple[list[PhotoFile], list[PhotoFile]]:
-    """At least one photo of each label, and never its last one, goes to the second list."""
+    """Move at least one photo of each label, but never its last, to the second list."""
     by_label: dict[str, list[PhotoFile]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label or ""].append(photo)

@@ -1,7 +1,6 @@
-"""Tables that name photos: rows with their line numbers, and what may stand in a cell.
+"""Tables that list photos: rows with their line numbers, and the syntax of their cells.
 
-Whatever is wrong with a table is said with its file and line, for a table of 100,000 rows is not
-read by eye.
+Every error names the table's file and line.
 """
 
 import csv
@@ -17,7 +16,7 @@ from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.root import Root
 from deepfood.errors import DatasetError
 
-#: What a split may be called in a table or as a folder, in lower case.
+#: Names of splits in tables and as folders, in lower case.
 SPLIT_NAMES = {
     "train": TRAIN,
     "val": VAL,
@@ -35,7 +34,7 @@ _SHOWN_PATH = 500
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one row of a table, stripped, and where it is: "photos.csv, line 3"."""
+    """The cells of one row of a table, stripped, and its position: "photos.csv, line 3"."""
 
     cells: tuple[str, ...]
     where: str
@@ -53,7 +52,7 @@ def read_rows(root: Root, file: str) -> Iterator[Row]:
                 if any(stripped):
                     yield Row(stripped, f"{path}, line {line}")
         except csv.Error as error:
-            raise DatasetError(f"{path}, line {line + 1}: it is no CSV: {error}") from error
+            raise DatasetError(f"{path}, line {line + 1}: this is not CSV: {error}") from error
 
 
 def read_lines(root: Root, file: str) -> Iterator[Row]:
@@ -80,17 +79,17 @@ def _text(root: Root, file: str) -> Iterator[IO[str]]:
 
 @dataclass(frozen=True)
 class NamedInTable:
-    """The photos that a table names, and how many of its rows name none."""
+    """The photos that a table lists, and how many of its rows name none."""
 
     photos: list[PhotoFile]
     rows_without_photo: int
 
 
 def photos_of_csv(root: Root, file: str) -> NamedInTable:
-    """The photos of a CSV with a column `photo` or `file`, and perhaps `label`, `name`, `split`.
+    """The photos of a CSV with a column `photo` or `file`, optionally `label`, `name`, `split`.
 
-    Further columns are attributes (gallery/attribute_table.py). Raises DatasetError for a table
-    that cannot be meant.
+    Further columns are attributes (gallery/attribute_table.py). Raises DatasetError for an
+    invalid table.
     """
     rows = read_rows(root, file)
     head = next(rows, None)
@@ -124,7 +123,7 @@ def photos_of_csv(root: Root, file: str) -> NamedInTable:
 
 
 def photo_cell(cells: Mapping[str, object], where: str) -> str | None:
-    """What a row calls its photo in its columns `photo` and `file`, None where it names none.
+    """The photo that a row names in its columns `photo` and `file`; None if it names none.
 
     Raises DatasetError where they name two.
     """
@@ -136,14 +135,14 @@ def photo_cell(cells: Mapping[str, object], where: str) -> str | None:
 
 
 class PhotoPaths:
-    """From what a table calls a photo to its file below the table's Root."""
+    """Maps the names that a table gives photos to files below the table's Root."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._listed: dict[str, dict[str, str]] = {}
 
     def named(self, cell: str, where: str) -> str:
-        """The file, as it is spelled there. Raises DatasetError for one that lies elsewhere."""
+        """The file as its Root spells it. Raises DatasetError for one outside the Root."""
         if not is_absolute(cell):
             return self._as_spelled(photo_path(cell))
         inside = self._root.inside(cell)
@@ -155,9 +154,9 @@ class PhotoPaths:
         return self._as_spelled(inside)
 
     def _as_spelled(self, file: str) -> str:
-        """Itself where it is there, else one that differs only in how Unicode encodes its letters.
+        """The file itself if it exists, else one whose name differs only in Unicode normalization.
 
-        Macs write some letters of names in two parts (NFD), and nearly all others in one (NFC).
+        Macs may write names in NFD; nearly all other systems use NFC.
         """
         if file.isascii() or self._root.is_file(file):
             return file
@@ -171,7 +170,7 @@ class PhotoPaths:
         return found
 
     def _names(self, folder: str) -> dict[str, str]:
-        """What is in a folder, by its name and by that in NFC."""
+        """The names in a folder, by themselves and by their NFC forms."""
         if folder not in self._listed:
             names = sorted(self._root.names(folder))
             in_nfc = {unicodedata.normalize("NFC", name): name for name in names}
@@ -180,13 +179,13 @@ class PhotoPaths:
 
 
 class Seen:
-    """The photos that tables have named so far, to find one that is named in two ways."""
+    """The photos that tables have listed so far, to find contradictions."""
 
     def __init__(self) -> None:
         self._by_file: dict[str, tuple[PhotoFile, str]] = {}
 
     def is_new(self, photo: PhotoFile, where: str) -> bool:
-        """Raise DatasetError for a photo that was named before with another label or split."""
+        """Whether it is new. Raises DatasetError if it was listed with another label or split."""
         before, line = self._by_file.setdefault(photo.file, (photo, where))
         for what, one, other in (
             ("label", before.label, photo.label),
@@ -203,7 +202,7 @@ def expect_cells(row: Row, count: int) -> None:
     if len(row.cells) != count:
         raise DatasetError(
             f"{row.where}: it has {len(row.cells)} columns, and {count} are needed: a cell with a "
-            'comma in it stands in "quotes"'
+            'comma needs "quotes"'
         )
 
 
@@ -213,14 +212,14 @@ def photo_path(cell: str) -> str:
 
 
 def is_absolute(cell: str) -> bool:
-    """Whether a cell says where a photo lies by itself: by an absolute path, or a URL."""
+    """Whether a cell is an absolute path or a URL."""
     return _ABSOLUTE.match(cell) is not None
 
 
 def clean_label(text: str) -> str | None:
-    """One spelling for each label: NFC, so that é is é, without blanks around it; None if empty.
+    """The normal form of a label: NFC, without surrounding blanks; None if empty.
 
-    What is no Unicode (a folder's name may be any bytes) is spelled out with backslashes.
+    Bytes that are not valid Unicode (in a folder's name) become backslash escapes.
     """
     valid = text.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", valid).strip() or None
@@ -237,6 +236,6 @@ def split_named(text: str, where: str) -> str | None:
 
 
 def all_split_names(names: Iterable[str]) -> bool:
-    """Whether these folders are a dataset's splits: nothing but split names, `train` among them."""
+    """Whether these folders are a dataset's splits: split names only, `train` among them."""
     splits = [SPLIT_NAMES.get(name.lower()) for name in names]
     return TRAIN in splits and None not in splits

@@ -1,6 +1,6 @@
-"""Does a deployment: the bundle into the bucket, and one CloudFormation stack for all the rest.
+"""Apply a deployment: upload the bundle, and create or update one CloudFormation stack.
 
-CloudFormation says beforehand what it would change, undoes what fails, and removes it whole.
+CloudFormation plans changes beforehand, rolls back failures, and removes the whole stack.
 """
 
 import re
@@ -21,14 +21,14 @@ _LIMIT_S = 45 * 60.0
 #: How CloudFormation names a change set that would change nothing.
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def deploy(
     deployment: Deployment,
     bundle: Bundle,
     region: str,
-    tell: Tell,
+    report: Report,
     platform: str | None = None,
     poll_s: float = _POLL_S,
 ) -> str:
@@ -52,14 +52,14 @@ def deploy(
         key = bundle_key(deployment, bundle)
         beanstalk = session.client("elasticbeanstalk")
         session.client("s3").put_object(Bucket=deployment.bucket, Key=key, Body=bundle.data)
-        tell(f"uploaded s3://{deployment.bucket}/{key}")
+        report(f"uploaded s3://{deployment.bucket}/{key}")
         if platform is None and not exists:
             platform = _newest_docker(beanstalk)
-        _change(stacks, deployment, key, platform, exists, tell, poll_s)
+        _change(stacks, deployment, key, platform, exists, report, poll_s)
         return _url(beanstalk, deployment)
 
 
-def remove(name: str, region: str, tell: Tell, poll_s: float = _POLL_S) -> None:
+def remove(name: str, region: str, report: Report, poll_s: float = _POLL_S) -> None:
     """Delete the environment with all that belongs to it; the bucket stays. Raises DeployError."""
     with _aws_errors(region):
         stacks = boto3.client("cloudformation", region_name=region)
@@ -67,7 +67,7 @@ def remove(name: str, region: str, tell: Tell, poll_s: float = _POLL_S) -> None:
             raise DeployError(f"there is no stack {name} in {region}: nothing to remove")
         stack_id = stacks.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
         stacks.delete_stack(StackName=name)
-        _follow(stacks, stack_id, ("DELETE_COMPLETE",), tell, poll_s)
+        _follow(stacks, stack_id, ("DELETE_COMPLETE",), report, poll_s)
 
 
 def parameters(deployment: Deployment, key: str, platform: str | None) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def _change(
     key: str,
     platform: str | None,
     exists: bool,
-    tell: Tell,
+    report: Report,
     poll_s: float,
 ) -> None:
     name = {
@@ -113,31 +113,33 @@ def _change(
         reason = str(error.last_response.get("StatusReason", error))
         stacks.delete_change_set(**name)
         if any(phrase in reason for phrase in _NOTHING):
-            tell("nothing to change")
+            report("nothing to change")
             return
         raise DeployError(f"AWS refuses the change of stack {deployment.name}: {reason}") from error
     described = stacks.describe_change_set(**name)
     for change in (one["ResourceChange"] for one in described["Changes"]):
-        tell(f"{change['Action']:8}{change['LogicalResourceId']}  {change['ResourceType']}")
+        report(f"{change['Action']:8}{change['LogicalResourceId']}  {change['ResourceType']}")
     stack_id = described["StackId"]
     stacks.execute_change_set(**name)
-    _follow(stacks, stack_id, ("CREATE_COMPLETE", "UPDATE_COMPLETE"), tell, poll_s)
+    _follow(stacks, stack_id, ("CREATE_COMPLETE", "UPDATE_COMPLETE"), report, poll_s)
 
 
-def _follow(stacks: Any, stack_id: str, good: tuple[str, ...], tell: Tell, poll_s: float) -> None:
-    """Tell what CloudFormation does until it has ended. Raises DeployError where it went wrong."""
-    told: set[str] = set()
+def _follow(
+    stacks: Any, stack_id: str, good: tuple[str, ...], report: Report, poll_s: float
+) -> None:
+    """Report CloudFormation's events until it has ended. Raises DeployError on failure."""
+    seen: set[str] = set()
     faults: list[str] = []
     started = time.time()
     while time.time() < started + _LIMIT_S:
         # The status first: whatever led to it is among the events that are read after it.
         status = str(stacks.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"])
         for event in reversed(stacks.describe_stack_events(StackName=stack_id)["StackEvents"]):
-            if event["EventId"] in told or event["Timestamp"].timestamp() < started - 60:
+            if event["EventId"] in seen or event["Timestamp"].timestamp() < started - 60:
                 continue
-            told.add(event["EventId"])
+            seen.add(event["EventId"])
             reason = event.get("ResourceStatusReason", "")
-            tell(
+            report(
                 f"{event['LogicalResourceId']}: {event.get('ResourceStatus', '')} {reason}".strip()
             )
             if "FAILED" in event.get("ResourceStatus", "") and reason:
@@ -192,10 +194,10 @@ def _aws_errors(region: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        told = error.response.get("Error", {})
+        details = error.response.get("Error", {})
         raise DeployError(
-            f"AWS refused {error.operation_name} in {region}: {told.get('Code')}: "
-            f"{told.get('Message')}"
+            f"AWS refused {error.operation_name} in {region}: {details.get('Code')}: "
+            f"{details.get('Message')}"
         ) from error
     except BotoCoreError as error:
         raise DeployError(f"AWS could not be asked: {error}") from error

@@ -1,4 +1,4 @@
-"""What is deployed on Elastic Beanstalk, and the bundle of files that says so."""
+"""A deployment on Elastic Beanstalk, and its bundle of files."""
 
 import hashlib
 import io
@@ -132,7 +132,7 @@ def bundle_key(deployment: Deployment, bundle: Bundle) -> str:
 
 
 def _dockerrun(deployment: Deployment) -> str:
-    """The file that tells Elastic Beanstalk's Docker platform which image to run."""
+    """The file that names the image for Elastic Beanstalk's Docker platform."""
     return _json(
         {
             "AWSEBDockerrunVersion": "1",

@@ -1,4 +1,4 @@
-"""Where it goes wrong: figures of each class, worst first, and the pairs most often confused."""
+"""Figures of each class, worst first, and the pairs of labels most often confused."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from deepfood.evaluate.trial import Trial
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One label: its photos in the gallery, its queries, and how they fared.
+    """The figures of one label: its photos in the gallery, its queries, and their results.
 
-    `guessed_as` is the wrong label that its queries were most often taken for, if any.
+    `guessed_as` is the wrong label most often predicted for its queries, if any.
     """
 
     label: str
@@ -28,7 +28,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Confusion:
-    """`count` queries of `label`, a `share` of all of its queries, were voted to be `guess`."""
+    """For `count` queries of `label`, a `share` of all its queries, `guess` was predicted."""
 
     label: str
     guess: str
@@ -66,7 +66,7 @@ def class_figures(trial: Trial, retrieval: Retrieval, k: int, *, seed: int) -> l
 
 
 def most_confused(trial: Trial, retrieval: Retrieval, count: int) -> Labels:
-    """At most `count` labels that were most often taken for others or others for them, sorted."""
+    """At most `count` labels with the most confusions, sorted."""
     guesses = retrieval.guesses[:, 0]
     wrong = (guesses >= 0) & (guesses != trial.query_labels)
     either = np.concatenate([trial.query_labels[wrong], guesses[wrong]])
@@ -75,10 +75,10 @@ def most_confused(trial: Trial, retrieval: Retrieval, count: int) -> Labels:
 
 
 def confusion_matrix(trial: Trial, retrieval: Retrieval, labels: Labels) -> Floats:
-    """The share of the queries of each of `labels` (row) that were voted to be each (column).
+    """The share of the queries of each of `labels` (row) predicted as each (column).
 
-    float64 [l, l]; a row of zeros where a label has no queries. Never as large as all labels
-    squared: there may be tens of thousands.
+    float64 [l, l]; a row of zeros where a label has no queries. Restricted to `labels`, as there
+    may be tens of thousands in total.
     """
     guesses = retrieval.guesses[:, 0]
     place = np.full(len(trial.names) + 1, -1)  # the last for a guess of -1

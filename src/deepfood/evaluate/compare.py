@@ -1,4 +1,4 @@
-"""Two ways to see the same photos: the same queries, the same gallery, paired tests."""
+"""Compare two Models on the same queries and gallery, by paired tests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,21 +12,21 @@ from deepfood.evaluate.metrics import JUDGED, Labels
 from deepfood.evaluate.trial import LabelledVectors
 from deepfood.model import Model
 
-#: The metric that pictures of the differences go by, and p below which a difference is sure.
+#: The metric that selects example queries, and the significance level.
 DECISIVE = JUDGED[0]
 _SURE = 0.05
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` and `second` judged on the same queries and photos; a Difference a metric."""
+    """`first` and `second` on the same queries and photos, with a Difference per metric."""
 
     first: Evaluation
     second: Evaluation
     differences: dict[str, Difference]
 
     def verdict(self) -> str:
-        """Which is better, in words, and what is worse about it."""
+        """A sentence: which is better, and in which metrics."""
         judged = {name: self.differences[name] for name in JUDGED if name in self.differences}
         if not judged:
             return "nothing to compare: no query has a right photo"
@@ -56,9 +56,9 @@ def _with_interval(name: str, one: Difference) -> str:
 def without_seen(
     photos: LabelledVectors, other: LabelledVectors, models: Iterable[Model]
 ) -> tuple[LabelledVectors, LabelledVectors, list[str]]:
-    """Queries as either sees them, in one order, without those that a Model was trained on.
+    """The queries in the vectors of both Models, without those that either was trained on.
 
-    Also notes how many are left out. Raises DatasetError where that leaves none.
+    Also notes on how many were left out. Raises DatasetError where none remains.
     """
     notes = []
     left = np.ones(len(photos.ids), np.bool_)
@@ -82,15 +82,15 @@ def without_seen(
 def align(
     photos: LabelledVectors, other: LabelledVectors
 ) -> tuple[LabelledVectors, LabelledVectors]:
-    """What both have, by content, in the order and with the labels of `photos`.
+    """The photos that both have, by content, in the order and with the labels of `photos`.
 
-    Raises DatasetError where that is nothing.
+    Raises DatasetError where there are none.
     """
     rows = [row for row, photo_id in enumerate(photos.ids) if photo_id in other.rows]
     if not rows:
         raise DatasetError(
-            f"nothing to compare: no photo of {photos.root} is in the other (photos are told by "
-            "their content); build both galleries from the same photos"
+            f"nothing to compare: no photo of {photos.root} is in the other (compared by "
+            "content); build both galleries from the same photos"
         )
     kept = photos if len(rows) == len(photos.ids) else photos.select(rows)
     there = np.array([other.rows[photo_id] for photo_id in kept.ids], np.int64)

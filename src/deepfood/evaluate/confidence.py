@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals, and paired tests of a difference.
+"""Confidence intervals by bootstrap, and paired tests of differences.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13 and 15 (the paired
 permutation test, here by flipping signs); Wilson, "Probable Inference" (1927), for shares.
@@ -14,10 +14,10 @@ from deepfood.evaluate.metrics import Floats, Labels, confidence_interval
 
 RESAMPLES = 1000
 _FLIPS = 9_999
-#: Half of the 5 % that lie outside the interval, on either side; and as deviations of a normal.
+#: The 2.5 % outside either end of the interval, and as a quantile of the normal distribution.
 _TAIL = 0.025
 _DEVIATIONS = 1.959964
-#: Signs held at once, 32 MB.
+#: Signs in memory at once, 32 MB.
 _CHUNK_SIGNS = 2**22
 
 
@@ -41,7 +41,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Difference(Paired):
-    """`p` is that of no difference, two-sided."""
+    """`p` is the two-sided p-value of no difference."""
 
     p: float
 
@@ -73,7 +73,7 @@ def resample(statistic: Callable[..., float], *sizes: int, seed: int) -> Figure:
 
 
 def share(count: int, of: int) -> Figure:
-    """`count` of `of` cases as a share, with Wilson's interval, good for few cases as well."""
+    """`count` of `of` cases as a share, with Wilson's interval, which also suits few cases."""
     if not of:
         return NOTHING
     value, square = count / of, _DEVIATIONS**2
@@ -110,12 +110,12 @@ def difference(first: Floats, second: Floats, *, seed: int) -> Difference | None
 
 
 def _sign_flip_p(change: Floats, seed: int) -> float:
-    """Queries that did not change say nothing of the sign, and are left out to save time."""
+    """The p-value; unchanged queries do not affect it, and are left out to save time."""
     moved = change[change != 0]
     if not len(moved):
         return 1.0
     rng = np.random.default_rng(seed)
-    # A little below, so that rounding does not tell apart sums that are equal.
+    # Slightly less, so that rounding does not separate equal sums.
     seen = abs(moved.sum()) * (1 - 1e-9)
     chunk = max(1, _CHUNK_SIGNS // len(moved))
     as_much = 0

@@ -13,9 +13,9 @@ from deepfood.evaluate.trial import Trial
 from deepfood.gallery.logistic import Bools, Logistic
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 
-#: Queries that the index is asked, beside the exact search.
+#: Queries for comparing the index with exact search.
 _INDEX_QUERIES = 500
-#: Sums of float32 in another order differ by less.
+#: Sums of float32 in different orders differ by less.
 _ROUNDING = 1e-5
 INDEX_RECALL = "index recall"
 #: Which curve `probability` comes from.
@@ -26,8 +26,8 @@ SERVED, CROSS_FITTED = "as served", "cross-fitted"
 class Evaluation:
     """`figures` by name, of the queries that have a right photo in the gallery (`judged`).
 
-    `probability` float64 [q, k] is what is said of each of the nearest being right, by the curve of
-    the gallery (SERVED), or by one of its kind that was fitted without the query (CROSS_FITTED).
+    `probability` float64 [q, k] is the predicted probability that each of the nearest is right, by
+    the gallery's curve (SERVED), or by one fitted without the query (CROSS_FITTED).
     """
 
     model: str
@@ -45,12 +45,12 @@ class Evaluation:
     novelty: Novelty
 
 
-def judge(
+def evaluate_trial(
     trial: Trial, model: str, *, k: int, seed: int, served: Logistic | None = None
 ) -> Evaluation:
     """Ask every query and measure the answers; `model` names what made the vectors.
 
-    `served` is the gallery's own curve for hits, where it is that which is to be judged.
+    `served` is the gallery's own curve for hits, if that is to be evaluated.
     """
     retrieval = measure(
         trial.queries.vectors,
@@ -68,9 +68,9 @@ def judge(
         hit = np.isfinite(retrieval.scores)
         probability = np.full(right.shape, np.nan)
         probability[hit] = served(evidence[hit])
-    said = np.isfinite(probability)
-    missed = np.where(said, (probability - right) ** 2, np.nan)
-    asked = said.any(axis=1)
+    defined = np.isfinite(probability)
+    missed = np.where(defined, (probability - right) ** 2, np.nan)
+    asked = defined.any(axis=1)
     return Evaluation(
         model=model,
         trial=trial,
@@ -82,7 +82,7 @@ def judge(
         confused=tuple(confusions(trial, retrieval)),
         probability=probability,
         curve=CROSS_FITTED if served is None else SERVED,
-        calibration=reliability(probability[said], right[said]),
+        calibration=reliability(probability[defined], right[defined]),
         brier=mean_figures({"": np.nanmean(missed[asked], axis=1)}, seed=seed)[""],
         novelty=novelty(retrieval, _of_strangers(trial), seed=seed),
     )

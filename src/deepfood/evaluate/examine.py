@@ -1,4 +1,4 @@
-"""From a gallery and its queries to figures: who asks, what is compared, and the judgement."""
+"""Evaluate a gallery on queries, and compare it with another gallery or Model."""
 
 import contextlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from deepfood.engine import engine_at
 from deepfood.errors import ModelMismatchError
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
 from deepfood.evaluate.confidence import Figure
-from deepfood.evaluate.evaluation import Evaluation, index_recall, judge
+from deepfood.evaluate.evaluation import Evaluation, evaluate_trial, index_recall
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.trial import (
     LabelledVectors,
@@ -89,15 +89,15 @@ def examine(
         notes += near_copy_notes(asked, photos, limits, quiet=quiet)
         trial = make_trial(photos, asked, origin, notes, left_out_in_turn=own)
         calibration = gallery.manifest.calibration
-        # Two are compared by curves that are fitted alike: the other may have none of its own.
+        # A comparison uses curves fitted the same way, as the other may have none of its own.
         served = calibration.hit if calibration and other is None else None
-        evaluation = judge(trial, name, k=k, seed=seed, served=served)
+        evaluation = evaluate_trial(trial, name, k=k, seed=seed, served=served)
         recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:
         trial = make_trial(other_photos, other_asked, origin, left_out_in_turn=own)
-        beside = judge(trial, other_model.manifest.name, k=k, seed=seed)
+        beside = evaluate_trial(trial, other_model.manifest.name, k=k, seed=seed)
         comparison = compare(evaluation, beside, seed=seed)
     return Examination(place, kind, recall, evaluation, comparison, other)
 

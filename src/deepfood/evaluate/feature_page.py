@@ -11,7 +11,7 @@ from deepfood.evaluate.features import Feature
 from deepfood.evaluate.thumbs import Thumbs
 from deepfood.gallery.protocol import SearchedGallery
 
-#: The pictures' share of the page, as data URLs: what a phone still opens without complaint.
+#: Bytes of pictures in the page, as data URLs, that a phone can still open.
 MAX_PICTURE_BYTES = 16 * 2**20
 
 _HERE = Path(__file__).parent

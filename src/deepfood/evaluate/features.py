@@ -1,6 +1,6 @@
-"""What single features of the embedding mean: the photos that have most of each.
+"""Single features of the embedding, shown by the photos with the highest values of each.
 
-The first deepfood looked at its embedding this way. A value is a photo's number in that dimension
+The original deepfood explored its embedding this way. A value is a photo's number in that dimension
 of its unit vector, so values of one photo never exceed 1.
 """
 
@@ -19,7 +19,7 @@ from deepfood.progress import bar
 
 Numbers = npt.NDArray[np.int64]
 
-#: Photos looked at beyond those wanted, to stand in for files that are gone.
+#: Extra candidates, as replacements for missing files.
 _SPARE = 16
 _CHUNK_ROWS = 4096
 
@@ -51,7 +51,7 @@ class Feature:
 
     @property
     def purity(self) -> float:
-        """The share of its photos with that label, 0 to 1: how well it singles out one label."""
+        """The share of its photos with that label, 0 to 1: how specific it is to one label."""
         return self._label[1] / len(self.photos) if self.photos and self.spread > 0 else 0.0
 
     @property

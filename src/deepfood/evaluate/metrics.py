@@ -1,4 +1,4 @@
-"""Retrieval and classification metrics, a number a query, so that they can be compared in pairs.
+"""Retrieval and classification metrics, one number per query, for paired comparisons.
 
 Every query ranks the whole gallery by cosine similarity. Definitions: precision@k, recall@k (the
 share of queries with a right photo among the k nearest, as the metric-learning literature uses the
@@ -21,12 +21,12 @@ Vectors = npt.NDArray[np.float32]
 #: The k of precision@k, nDCG@k and of the neighbours that vote: what the web page shows.
 K = 9
 RECALL_AT = (1, 5, 10)
-#: What one Model is judged by beside another: the first says which is better if none gets worse.
+#: The metrics for comparing two Models; the first decides if none gets worse.
 JUDGED = ("mAP", "precision@1", f"precision@{K}", "recall@5", "top-1", "top-3")
 
-#: Similarities held at once, 64 MB: so many queries at a time that memory stays bounded.
+#: Similarities in memory at once, 64 MB; bounds the number of queries per block.
 _CHUNK_SCORES = 2**24
-#: Bootstrap counts held at once, 32 MB.
+#: Bootstrap counts in memory at once, 32 MB.
 _CHUNK_COUNTS = 2**22
 
 
@@ -38,7 +38,7 @@ class Retrieval:
     where they know fewer); `nearest` int64 [q, min(k, n)] the gallery rows of the k nearest,
     `scores` float64, of the same shape, their similarities (-inf for the query's own row, which
     fills up a gallery of no more than k photos); `shares` float64, of the same shape, of each its
-    label's share of the vote of the VOTERS nearest. `in_gallery` float64 [q, 2] is what tells that
+    label's share of the vote of the VOTERS nearest. `in_gallery` float64 [q, 2] the evidence that
     the query's dish is there: the best similarity, and the largest share of the vote; `left_out`
     the same with all photos of the query's label left out, NaN where there are no others.
     """

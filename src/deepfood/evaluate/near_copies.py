@@ -21,7 +21,7 @@ def near_copy_notes(
 ) -> list[str]:
     """A line for the user where queries have near copies in the gallery; photos of both may be one.
 
-    Decodes every photo, so that among more than `near_photos` a line says that it was not done.
+    Decodes every photo; beyond `near_photos` photos, a line notes that the check was skipped.
     """
     located = {
         (photos.root, file): (photos.root, PhotoFile(file))

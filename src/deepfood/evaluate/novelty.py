@@ -1,7 +1,7 @@
-"""Can an answer tell that a dish is not in the gallery? Out-of-distribution detection.
+"""Out-of-distribution detection: can answers tell that a dish is not in the gallery?
 
 Each query is asked twice: as it is, and with all photos of its own label left out of the gallery.
-What tells them apart is what serving looks at: the best similarity and the winner's share of the
+The score is that of the service: the best similarity and the winner's share of the
 vote, in one logistic curve. AUROC and the false positive rate at 95 % true positives as in
 Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in
 Neural Networks" (2017).

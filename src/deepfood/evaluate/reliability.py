@@ -1,6 +1,6 @@
-"""Is a probability what it says? Of the hits called 80 % sure, about 80 % must be right.
+"""Calibration of probabilities: of hits with a probability of 80 %, about 80 % should be right.
 
-Works on (probability, right) pairs, wherever the probabilities come from. Brier score: Brier,
+Works on (probability, right) pairs of any origin. Brier score: Brier,
 "Verification of forecasts expressed in terms of probability" (1950); the bins and the expected
 calibration error: Guo et al., "On Calibration of Modern Neural Networks" (2017).
 """
@@ -16,7 +16,7 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose probability lies in `low` to `high`: how many, what they said, what came true."""
+    """Pairs with a probability in `low` to `high`: count, mean probability, and share right."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """`ece` 0 to 1 is the mean gap between said and true over the pairs; `brier` 0 to 1."""
+    """`ece` is the expected calibration error, 0 to 1; `brier` the Brier score, 0 to 1."""
 
     bins: tuple[Bin, ...]
     ece: float
@@ -35,7 +35,7 @@ class Reliability:
 
 
 def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Reliability:
-    """Judge probabilities, float64 [n] in 0 to 1, by what was right, bool [n].
+    """Evaluate probabilities, float64 [n] in 0 to 1, against outcomes, bool [n].
 
     Bins are equally wide, empty ones left out. NaN figures where there are no pairs.
     """
@@ -64,10 +64,10 @@ def reliability(probability: Floats, right: Bools, *, bins: int = BINS) -> Relia
 def cross_fitted(evidence: Floats, right: Bools, *, seed: int) -> Floats:
     """The probability that each case is right, from a curve fitted without its query: [q, k].
 
-    `evidence` float64 [q, k, d] is what the curve looks at and `right` bool [q, k] what was right
-    in the k cases of each query; one that is not finite is none and gets NaN. Queries are dealt at
-    random into five parts, and each part gets its probabilities from the curve of the other four:
-    the curve that serving uses, were it fitted on these.
+    `evidence` float64 [q, k, d] is the input of the curve, `right` bool [q, k] the outcome of the
+    k cases of each query; cases that are not finite get NaN. Five-fold cross-fitting: queries are
+    split at random into five parts, and each part gets its probabilities from a curve fitted on
+    the other four.
     """
     probability = np.full(right.shape, np.nan)
     part = np.random.default_rng(seed).permutation(len(right)) % _FOLDS

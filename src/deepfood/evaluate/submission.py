@@ -14,6 +14,7 @@ import numpy as np
 
 from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
+from deepfood.data.ifood_layout import CLASS_LIST, class_list_of, read_class_list
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.root import Root
 from deepfood.data.splits import TEST
@@ -26,13 +27,12 @@ from deepfood.local.embedding_cache import embed_dataset
 from deepfood.place import Place
 from deepfood.storage import S3Options
 
-CLASS_LIST = "class_list.txt"
 GUESSES = 3
 
 
 @dataclass(frozen=True)
 class Submission:
-    """How many photos have their line; `unreadable` ones got the gallery's commonest labels."""
+    """The number of lines; `unreadable` photos got the gallery's most frequent labels."""
 
     photos: int
     unreadable: tuple[str, ...]
@@ -49,7 +49,7 @@ def write_submission(
     check_can_write(out)
     source = list_photos(dataset, S3Options.of(settings))
     asked = _test_photos(source)
-    ids = read_class_list(source.root)
+    ids = _class_ids(source.root)
     opened, model = engine_at(place, settings).open()
     with contextlib.closing(opened) as gallery:
         embedder = open_embedder(settings, model)
@@ -58,7 +58,7 @@ def write_submission(
         if strange := [name for name in names if name not in ids]:
             raise DatasetError(
                 f"{len(strange)} labels of {place}, {strange[0]!r} among them, are not in "
-                f"{source.root.where(CLASS_LIST)}: build the gallery from the same dataset"
+                f"{CLASS_LIST} of {source.root}: build the gallery from the same dataset"
             )
         if len(names) < GUESSES:
             raise DatasetError(f"{place} has {len(names)} labels, and each photo gets {GUESSES}")
@@ -94,25 +94,12 @@ def guess(queries: Vectors, photos: LabelledVectors, labels: Labels, k: int) -> 
     return guesses
 
 
-def read_class_list(root: Root) -> dict[str, str]:
-    """The id of each label, as iFood's class list has it. Raises DatasetError."""
-    path = root.where(CLASS_LIST)
-    try:
-        with root.text(CLASS_LIST) as text:
-            lines = text.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}): --submission needs an iFood-2019 folder"
-        ) from error
-    ids = {}
-    for number, line in enumerate(lines, 1):
-        one_id, _, name = line.strip().partition(" ")
-        if not line.strip():
-            continue
-        if not one_id.isdecimal() or not name.strip():
-            raise DatasetError(f"{path}, line {number}: {line!r} is not an id and a name")
-        ids[name.strip()] = one_id
-    return ids
+def _class_ids(root: Root) -> dict[str, str]:
+    """The id of each label, from iFood's class list. Raises DatasetError."""
+    file = class_list_of(root)
+    if file is None:
+        raise DatasetError(f"{root} has no {CLASS_LIST}: --submission needs an iFood-2019 folder")
+    return {name: str(number) for number, name in read_class_list(root, file).items()}
 
 
 def _test_photos(source: PhotoSource) -> list[PhotoFile]:

@@ -1,4 +1,4 @@
-"""A gallery's Model against the one that it is being embedded with, on the gallery's labels."""
+"""Compare a gallery's Model with the one of a running `reembed`, on the gallery's labels."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.engine import engine_at
 from deepfood.evaluate.compare import Comparison, align, compare, without_seen
-from deepfood.evaluate.evaluation import Evaluation, judge
+from deepfood.evaluate.evaluation import Evaluation, evaluate_trial
 from deepfood.evaluate.trial import (
     LabelledVectors,
     labelled_photos,
@@ -21,7 +21,7 @@ from deepfood.place import Place
 def compare_successor(
     place: Place, model: Model, settings: Settings, *, k: int, seed: int
 ) -> Comparison:
-    """Ask with the gallery's own photos, each left out in turn, in the vectors of either Model.
+    """Evaluate both Models on the gallery's own photos, each left out in turn.
 
     The second is what `reembed` has embedded so far. Raises DatasetError where the gallery has no
     labels, or none that neither Model was trained on, and ArtifactMissingError.
@@ -38,7 +38,7 @@ def compare_successor(
 
     def judged(own: LabelledVectors, queries: LabelledVectors, model: str) -> Evaluation:
         trial = make_trial(own, queries, origin, notes, left_out_in_turn=True)
-        return judge(trial, model, k=k, seed=seed)
+        return evaluate_trial(trial, model, k=k, seed=seed)
 
     photos, others = align(photos, replace(there, vectors=taken))
     asked, other_asked = align(asked, others)

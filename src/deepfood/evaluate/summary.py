@@ -1,4 +1,4 @@
-"""What an examination found, as JSON for machines and as lines for people."""
+"""The results of an evaluation as JSON, and as lines of text."""
 
 import math
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def _headline(found: Evaluation) -> list[tuple[str, Figure]]:
 
 
 def as_lines(found: Examination) -> Iterator[str]:
-    """A short readable table, and what to look at first."""
+    """A short table, followed by the worst labels."""
     first = found.evaluation
     trial = first.trial
     yield (

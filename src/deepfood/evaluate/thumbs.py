@@ -9,7 +9,7 @@ from deepfood.photo import Limits, thumbnail
 
 
 class Thumbs:
-    """JPEGs of at most `pixels` on the longest side, by photo id; `skipped` says what had none."""
+    """JPEGs of at most `pixels` on the longest side, by photo id; `skipped` has those without."""
 
     def __init__(self, gallery: SearchedGallery, limits: Limits, pixels: int) -> None:
         self._gallery = gallery

@@ -18,7 +18,7 @@ from deepfood.evaluate.metrics import Labels, Vectors
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 from deepfood.local.embedding_cache import embed_dataset
 
-#: More queries make the figures no more precise; leave-one-out samples this many.
+#: The sample size of leave-one-out; more queries hardly make the figures more precise.
 MAX_QUERIES = 10_000
 
 
@@ -88,7 +88,7 @@ def labelled_photos(
     rows = [row for row, photo in enumerate(photos) if photo.label]
     if not rows:
         raise DatasetError(
-            f"{gallery.place} has no labels, so nothing says which hits are right: build it from "
+            f"{gallery.place} has no labels, so it is unknown which hits are right: build it from "
             "a folder of class folders, or from a CSV with a column label"
         )
     notes = []
@@ -161,7 +161,7 @@ def make_trial(
     `left_out_in_turn`: the queries are meant to be the gallery's own photos.
     Raises DatasetError where the gallery has none of the queries' labels.
     """
-    said = list(notes)
+    all_notes = list(notes)
     names = sorted(set(gallery.labels))
     has = set(names)
     known = [row for row, label in enumerate(queries.labels) if label in has]
@@ -169,25 +169,25 @@ def make_trial(
     if not known:
         raise DatasetError(
             f"none of the {len(set(queries.labels))} labels of the queries, "
-            f"{queries.labels[0]!r} among them, is in the gallery: labels must be spelt alike"
+            f"{queries.labels[0]!r} among them, is in the gallery: labels must be spelled the same"
         )
     asked = queries if not strange else queries.select(known)
     own_rows = np.array([gallery.rows.get(photo_id, -1) for photo_id in asked.ids], np.int64)
-    # If the gallery holds a stranger's copy, under another label, it says nothing of new dishes.
+    # A stranger whose copy is in the gallery, under another label, is no new dish.
     strangers = queries.select([row for row in strange if queries.ids[row] not in gallery.rows])
     if strange:
         labels = sorted({queries.labels[row] for row in strange})
-        said.append(
+        all_notes.append(
             f"{len(strange)} query photos have labels that the gallery lacks "
             f"({len(labels)}, {labels[0]!r} among them): used for the out-of-gallery figures only"
         )
     leaked = int((own_rows >= 0).sum())
     if leaked and not left_out_in_turn:
-        said.append(
+        all_notes.append(
             f"leakage: {leaked} query photos are also in the gallery; each was left out of its "
             "own ranking"
         )
-    return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(said))
+    return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(all_notes))
 
 
 def trained_on_note(queries: LabelledVectors, trained_on: frozenset[str], model: str) -> list[str]:

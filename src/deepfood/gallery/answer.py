@@ -28,7 +28,7 @@ class LabelGuess:
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits, and what they tell about the query photo; all else is None without a calibration.
+    """The hits, and conclusions about the query photo, which are None without a calibration.
 
     `in_gallery` is the probability that the gallery has the dish. The probabilities of the hits and
     of the label hold if it has.

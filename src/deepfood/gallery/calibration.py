@@ -1,14 +1,14 @@
 """Turn similarities into probabilities, by curves that are fitted on labelled photos.
 
 A Calibration is three logistic curves, kept in the manifest. Beside a similarity they use the
-weighted vote of the nearest labelled photos (vote.py), which tells more than similarity alone:
+weighted vote of the nearest labelled photos (vote.py), which is more informative:
 
 - `hit`: a hit's similarity and its label's share of the vote -> the probability that its label is
   right, if the gallery has that dish at all;
 - `label`: the winner's share of the vote -> the probability that the winner is right, if it has;
 - `in_gallery`: the best similarity and the winner's share -> the probability that the gallery has
   the dish, fitted on each query once as it is and once with its label left out of the gallery: as
-  if every second dish were new. How well it tells them apart is the AUROC of Hendrycks and Gimpel,
+  if every second dish were new. How well it separates them is the AUROC of Hendrycks and Gimpel,
   "A Baseline for Detecting Misclassified and Out-of-Distribution Examples" (2017).
 """
 
@@ -27,7 +27,7 @@ from deepfood.gallery.word_calibration import EmbedWords, WordCalibration, calib
 from deepfood.index import VectorFile
 from deepfood.progress import bar
 
-#: More similar than this is the same picture, saved again, which says nothing about new photos.
+#: Above this similarity it is the same picture, saved again, and not representative of new photos.
 SAME_PHOTO = 0.999
 #: More queries do not improve curves of two or three parameters.
 MAX_QUERIES = 2000

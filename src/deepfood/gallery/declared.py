@@ -102,7 +102,7 @@ def check_attribute_count(values: Sized) -> None:
     """Raise DatasetError where too many attributes are set on a photo at once."""
     if len(values) > MOST_AT_ONCE:
         raise DatasetError(
-            f"{len(values):,} attributes at once: say at most {MOST_AT_ONCE} of a photo at a time"
+            f"{len(values):,} attributes at once: set at most {MOST_AT_ONCE} per photo"
         )
 
 
@@ -116,7 +116,7 @@ def check_room(declared: Sized, more: int = 1) -> None:
 
 
 def undeclared(declared: Mapping[str, Declared], name: str, value: object) -> DatasetError:
-    """The error for a value of an undeclared attribute. It says how to declare one."""
+    """The error for a value of an undeclared attribute. It explains how to declare one."""
     try:
         check_name(name)  # else it cannot be declared
     except DatasetError as error:

@@ -29,17 +29,23 @@ def read_photos(
 ) -> Iterator[Iterator[EmbeddedPhoto | Skipped]]:
     """Yield each file as an embedded photo or as skipped, in order.
 
-    Where reads are slow, further threads wait for them, each with at most one photo in memory.
+    Where reads are slow, further threads wait for them, each with at most one photo in memory; and
+    so do others for an accelerator.
     """
-    workers = embedder.threads + 1
-    embedding = BoundedSemaphore(workers)
+    embedding = BoundedSemaphore(embedder.at_once)
 
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
         return _read_one(source, file, embedder, embedding)
 
-    reading = source.root.reads_ahead
-    with reading_ahead(work, files, workers=workers, reading=reading) as results:
+    workers, waiting = _threads(embedder, source.root.reads_ahead)
+    with reading_ahead(work, files, workers=workers, reading=waiting) as results:
         yield results
+
+
+def _threads(embedder: Embedder, reads_ahead: int) -> tuple[int, int]:
+    """How many threads compute, and how many more wait for slow reads or for an accelerator."""
+    workers = embedder.threads + 1
+    return workers, embedder.at_once - workers + reads_ahead
 
 
 def embed_photo(data: bytes, about: PhotoFile, embedder: Embedder) -> EmbeddedPhoto:
@@ -121,8 +127,8 @@ def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
         photo, reason = lost[0]
         raise DatasetError(
             f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
-            f"{reason}: bring them back (--photos-root says where they are now), or let them go "
-            "with --drop-unreadable"
+            f"{reason}: restore them (or set --photos-root if they have moved), or drop them with "
+            "--drop-unreadable"
         )
 
 
@@ -130,8 +136,7 @@ def embed_photos_of(
     gallery: SearchedGallery, photos: Sequence[Photo], embedder: Embedder
 ) -> Iterator[Vector | str]:
     """Read and embed photos of a gallery, in order: a vector, or the reason for having none."""
-    workers = embedder.threads + 1
-    embedding = BoundedSemaphore(workers)
+    embedding = BoundedSemaphore(embedder.at_once)
 
     def work(photo: Photo) -> Vector | str:
         try:
@@ -143,5 +148,6 @@ def embed_photos_of(
         except PhotoError as error:
             return str(error)
 
-    with reading_ahead(work, photos, workers=workers, reading=gallery.reads_ahead) as vectors:
+    workers, waiting = _threads(embedder, gallery.reads_ahead)
+    with reading_ahead(work, photos, workers=workers, reading=waiting) as vectors:
         yield from vectors

@@ -3,7 +3,7 @@
 It evaluates to true, false or unknown (Kleene's strong logic; S. C. Kleene, Introduction to
 Metamathematics, 1952, section 64). Only true passes. Safety attributes are stricter: a photo with
 an unknown value is left out wherever the filter compares that attribute, even beside an OR that is
-true without it, and the answer says how many were left out.
+true without it, and the answer counts the photos left out.
 """
 
 import json

@@ -50,7 +50,7 @@ class ManualEdits:
 
     @classmethod
     def from_photo(cls, photo: Photo, attributes: Mapping[str, Value] | None = None) -> Self:
-        """What a catalogue row and its attributes say was set by hand."""
+        """The manual edits in a catalogue row and its attributes."""
         by_hand = tuple(name for name in ("label", "name") if getattr(photo, f"{name}_edited"))
         texts = {name: getattr(photo, name) for name in by_hand}
         return cls(**texts, by_hand=by_hand, attributes=attributes or {})

@@ -104,8 +104,8 @@ def undo_of(journal: AnyJournal, number: int) -> Undo:
     for sha256 in sorted(before):
         if now[sha256] != after[sha256]:
             raise QueryError(
-                f"something else was said of photo {photo_id(sha256)} after change {number}: take "
-                "that back first"
+                f"photo {photo_id(sha256)} was edited again after change {number}: undo that edit "
+                "first"
             )
         for name in before[sha256].attributes:
             column = now.definitions.get(name)

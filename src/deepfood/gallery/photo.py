@@ -18,7 +18,7 @@ class Photo:
     """A catalogue row. `width` and `height` are those of the upright picture.
 
     `file` is below the photos' root. For an added photo it is only a name, and the gallery keeps
-    the bytes. `label_edited` and `name_edited` tell that a person set the text.
+    the bytes. `label_edited` and `name_edited` mark texts that were set by hand.
     """
 
     sha256: str
@@ -48,8 +48,8 @@ SameDish = Literal["likely", "perhaps", "unlikely"]
 class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
-    `probability` is that of having the query's label, where `judge` could tell; `same_dish` is the
-    same in a word. A finished search adds the known `attributes`, and in `alike` the
+    `probability` is that of having the query's label, if `judge` could estimate it; `same_dish` is
+    the same in a word. A finished search adds the known `attributes`, and in `alike` the
     near-duplicates if these were grouped.
     """
 

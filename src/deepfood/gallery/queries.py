@@ -14,7 +14,7 @@ Order = npt.NDArray[np.int64]
 Hits = TypeVar("Hits", bound=Sized)
 
 #: An unwanted photo counts half as much as a wanted one. Rocchio chose a quarter for text; a photo
-#: that somebody marks as unwanted says more than a document that was not relevant.
+#: that a user marks as unwanted is stronger evidence than a document that is not relevant.
 UNWANTED_WEIGHT = 0.5
 #: Cosine similarity from which two photos count as the same picture (docs/filters.md).
 NEAR_DUPLICATE = 0.9

@@ -196,7 +196,7 @@ def checked(value: object, wanted: Type, *, safety: bool) -> Value:
     if wanted == "list" and isinstance(value, list) and all(isinstance(one, str) for one in value):
         items = [_text(one, safety=safety) for one in value if one.strip()]
         if value and not items:
-            raise DatasetError(f"{_short(value)} names nothing: [] says that there are none")
+            raise DatasetError(f"{_short(value)} names nothing: use [] for none")
         for item in items:
             if safety and _SEPARATORS.search(item):
                 raise DatasetError(f"{_short(item)} is more than one: give each an item of its own")
@@ -219,7 +219,7 @@ def _text(text: str, *, safety: bool) -> str:
         raise DatasetError("the text is empty: give none where it is unknown")
     if safety and (folded(text) in _NOT_KNOWN or not any(map(str.isalnum, text))):
         raise DatasetError(
-            f"{_short(text)} says nothing: leave it empty for unknown, or give [] for none"
+            f"{_short(text)} is no value: leave it empty for unknown, or give [] for none"
         )
     return text
 

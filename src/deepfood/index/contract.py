@@ -52,7 +52,7 @@ class IndexSpec(BaseModel):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As the settings say."""
+        """The spec in the settings."""
         return cls(
             kind=settings.index,
             annoy_trees=settings.annoy_trees,

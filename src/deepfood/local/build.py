@@ -158,7 +158,8 @@ class _Target:
 class _Living:
     """The gallery that a build finds.
 
-    `sound` is None where it has no usable catalogue; `notes` then say that all is embedded again.
+    `sound` is None where it has no usable catalogue; `notes` then mention that
+    everything is embedded again.
     """
 
     manifest: GalleryManifest | None

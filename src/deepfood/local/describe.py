@@ -1,4 +1,4 @@
-"""What `deepfood info` says of a gallery in a folder."""
+"""The facts of `deepfood info` about a gallery in a folder."""
 
 import contextlib
 from dataclasses import asdict

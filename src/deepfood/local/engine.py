@@ -51,7 +51,7 @@ from deepfood.on_ray import reading_for
 
 
 class LocalEngine:
-    """The gallery in a folder; `Engine` says what each method does."""
+    """The gallery in a folder; `Engine` documents the methods."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder

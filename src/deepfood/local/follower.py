@@ -64,7 +64,7 @@ class Follower:
             ):
                 return self._with_new_changes()
         except ArtifactError:
-            pass  # replaced by a newer one and deleted, or damaged: `follow` tells
+            pass  # replaced by a newer one and deleted, or damaged: `follow` raises
         return self.follow()
 
     def follow(self) -> Snapshot:

@@ -47,7 +47,7 @@ class GalleryManifest(Manifest):
     covered: Annotated[int, Field(ge=0)]
     #: Whether the kind of index follows the number of photos (`auto`).
     index_by_size: bool
-    #: The calibration, or a line that says why there is none.
+    #: The calibration, or the reason why there is none.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
     #: The generation that had the same photos when this one took over, and the number of this

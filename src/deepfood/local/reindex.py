@@ -77,7 +77,7 @@ def _reindex(folder: Path, quiet: bool) -> bool:
     covered = len(now.vectors)
     if (spec.kind, covered) == (manifest.index.kind, manifest.covered):
         # The file would have the name of the one that is in use, and perhaps another content:
-        # killed before the commit, it would leave a manifest that says otherwise.
+        # killed before the commit, the manifest would not match.
         now.store.close()
         return True
     path = index_path(manifest.folder(folder), spec, covered)

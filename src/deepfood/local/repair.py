@@ -162,7 +162,7 @@ class _Mender:
                 fault.mend for fault in faults
             }:
                 store.follow_journal(fold_of(self._journal), self._embed_added)
-                done.append("the catalogue says again what the journal says")
+                done.append("the journal is applied to the catalogue")
             done += [
                 self._keep_aside(fault.path)
                 for fault in faults

@@ -13,8 +13,8 @@ from deepfood.local.attributes import Attributes
 class Selection:
     """The rows that pass a filter: `mask` bool [rows].
 
-    `unknown` counts those left out for want of a value of a safety attribute. `notes` say so, in
-    sentences for people.
+    `unknown` counts those left out for want of a value of a safety attribute. `notes` mention it
+    for users.
     """
 
     mask: Mask

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from deepfood.config import Settings
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.photo import Skipped
-from deepfood.milvus.changes import NotedIds
+from deepfood.milvus.changed_ids import NotedIds
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.rows import BATCH, Row, WrittenRows

@@ -33,9 +33,9 @@ from deepfood.milvus.find import find_in
 from deepfood.milvus.generations import begun_with, collection_of, living
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
+from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.model import Model
 
 Vectors = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
 from deepfood.milvus.before_images import drop_images
-from deepfood.milvus.changes import changed_in
+from deepfood.milvus.changed_ids import changed_in
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import forget_model, keep_model

@@ -36,7 +36,7 @@ _AT_ONCE = 100
 _FIELDS = ("id", "version", "part", "parts", "text")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a record is: places in their order are the order of the records."""
 
     version: int
@@ -54,7 +54,7 @@ class Reading:
 
     fold: Fold
     upto: int
-    records: frozenset[Place]
+    records: frozenset[Position]
     news: frozenset[str]
 
 
@@ -67,7 +67,7 @@ class MilvusJournal:
         self._newest = _session_begins()
         self._sum = BEGINNING.sum
         #: Records that this has appended.
-        self.own: set[Place] = set()
+        self.own: set[Position] = set()
 
     @property
     def is_there(self) -> bool:
@@ -84,7 +84,7 @@ class MilvusJournal:
     def append(self, do: Kind, what: Mapping[str, Any]) -> None:
         """Write a record; it is in Milvus' log when this returns. Raises EngineError."""
         newest = self._newest
-        place = Place(max(self._now(), newest.version + 1), newest.session, newest.number + 1)
+        place = Position(max(self._now(), newest.version + 1), newest.session, newest.number + 1)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         facts = {"n": place.number, "at": at, "by": self._by, "do": do}
         body = json.dumps({**facts, **what, "w": place.session, "v": place.version})
@@ -103,7 +103,7 @@ class MilvusJournal:
         """All records, in their order, each checked. Raises ArtifactCorruptError."""
         yield from _numbered(self._checked(0).values(), 0)
 
-    def recent(self, since: int) -> dict[Place, Record]:
+    def recent(self, since: int) -> dict[Position, Record]:
         """Those of this version and later, in their order, not checked by their chains.
 
         All that was acknowledged is seen.
@@ -159,7 +159,7 @@ class MilvusJournal:
             photo, values = json.loads(line)
             yield photo, values
 
-    def _fold(self, fold: Fold, found: Mapping[Place, Record], after: int) -> None:
+    def _fold(self, fold: Fold, found: Mapping[Position, Record], after: int) -> None:
         """Apply those that are of later versions than `after`."""
         news = (record for place, record in found.items() if place.version > after)
         for record in _numbered(news, fold.head.number):
@@ -190,7 +190,7 @@ class MilvusJournal:
         where = f'key == "{_RECORDS}" and part == 0 and version <= {upto}'
         return int(self._metadata.rows(where, ["count(*)"], "Strong")[0]["count(*)"])
 
-    def _checked(self, after: int) -> dict[Place, Record]:
+    def _checked(self, after: int) -> dict[Position, Record]:
         """Records of later versions than `after`, in their order; they have no numbers yet.
 
         Raises ArtifactCorruptError where one is missing or altered.
@@ -199,11 +199,11 @@ class MilvusJournal:
             str(row["id"]).split("/")[1]: str(row["text"]).split(" ")
             for row in self._metadata.every(_HEADS, after + 1, ["id", "text"])
         }
-        sessions: dict[str, dict[int, tuple[Place, str | None]]] = {one: {} for one in heads}
+        sessions: dict[str, dict[int, tuple[Position, str | None]]] = {one: {} for one in heads}
         for place, text in _texts(self._metadata.every(_RECORDS, after + 1, _FIELDS)):
             sessions.setdefault(place.session, {})[place.number] = place, text
         sums = self._sums_before(min(one.values())[0] for one in sessions.values() if one)
-        found: dict[Place, Record] = {}
+        found: dict[Position, Record] = {}
         for session, texts in sessions.items():
             newest, total = heads.get(session, ("0", ""))
             last, before = max([int(newest), *texts]), sums.get(session, BEGINNING.sum)
@@ -219,7 +219,7 @@ class MilvusJournal:
                 found[at], before = record, record.sum
         return dict(sorted(found.items()))
 
-    def _sums_before(self, places: Iterable[Place]) -> dict[str, str]:
+    def _sums_before(self, places: Iterable[Position]) -> dict[str, str]:
         """By session, the sum of the record before its first one here, where there is one."""
         ids = [f'"{_RECORDS}/{one.session}/{one.number - 1}/0"' for one in places if one.number > 1]
         sums: dict[str, str] = {}
@@ -236,11 +236,11 @@ class MilvusJournal:
         )
 
 
-def _session_begins() -> Place:
-    return Place(0, secrets.token_hex(8), 0)
+def _session_begins() -> Position:
+    return Position(0, secrets.token_hex(8), 0)
 
 
-def _record_of(text: str, place: Place, before: str) -> Record | None:
+def _record_of(text: str, place: Position, before: str) -> Record | None:
     """The record that a text is, or None where it is not what was written there."""
     total, _, body = text.partition(" ")
     if _sum(before, body) != total:
@@ -249,22 +249,22 @@ def _record_of(text: str, place: Place, before: str) -> Record | None:
     return record if written == place else None
 
 
-def _parsed(text: str) -> tuple[Record, Place]:
+def _parsed(text: str) -> tuple[Record, Position]:
     """A record, and where it says that it is."""
     total, _, body = text.partition(" ")
     what = json.loads(body)
     number, at, by, do, session, version = (
         what.pop(name) for name in ("n", "at", "by", "do", "w", "v")
     )
-    return Record(number, at, by, do, what, total), Place(version, session, number)
+    return Record(number, at, by, do, what, total), Position(version, session, number)
 
 
-def _texts(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Place, str | None]]:
+def _texts(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Position, str | None]]:
     """The text of each record, or None where a part of it is missing."""
-    parts: dict[tuple[Place, int], dict[int, str]] = {}
+    parts: dict[tuple[Position, int], dict[int, str]] = {}
     for row in rows:
         _, session, number, _ = str(row["id"]).split("/")
-        place = Place(int(row["version"]), session, int(number))
+        place = Position(int(row["version"]), session, int(number))
         parts.setdefault((place, int(row["parts"])), {})[row["part"]] = row["text"]
     for (place, wanted), texts in parts.items():
         whole = len(texts) == wanted

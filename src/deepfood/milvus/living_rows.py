@@ -15,17 +15,17 @@ from deepfood.errors import ArtifactBusyError, ArtifactMissingError
 from deepfood.gallery.fold import Fold, touched
 from deepfood.gallery.record import Kind, Record, user
 from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.changes import changed_in
+from deepfood.milvus.changed_ids import changed_in
 from deepfood.milvus.columns import TOGETHER_NS, bring_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import facts_in, said_in_row
 from deepfood.milvus.generations import living
-from deepfood.milvus.journal import MilvusJournal, Place
+from deepfood.milvus.journal import MilvusJournal, Position
 from deepfood.milvus.lease import Lease
 from deepfood.milvus.metadata import Column, GalleryMetadata, MilvusManifest
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import BATCH, WrittenRows
 from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.model import Model
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class LivingRows:
                 recent = self.journal.recent(begun - TOGETHER_NS)
         return done
 
-    def _merge_concurrent(self, ids: Collection[str], recent: Mapping[Place, Record]) -> bool:
+    def _merge_concurrent(self, ids: Collection[str], recent: Mapping[Position, Record]) -> bool:
         """Apply what other writers recorded of these photos meanwhile; whether a row lacked some.
 
         A writer reads a row before it writes it, and may overwrite what another wrote in between.

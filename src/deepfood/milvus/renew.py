@@ -24,7 +24,7 @@ from deepfood.gallery.reports import RenewReport
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import drop_images
 from deepfood.milvus.calibrated import calibrated
-from deepfood.milvus.changes import changed_in
+from deepfood.milvus.changed_ids import changed_in
 from deepfood.milvus.columns import bring_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import columns_of

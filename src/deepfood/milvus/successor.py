@@ -17,7 +17,7 @@ from deepfood.errors import EngineError
 from deepfood.gallery.embedding import Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import UNREADABLE, Photo, Skipped
-from deepfood.milvus.changes import changed_in
+from deepfood.milvus.changed_ids import changed_in
 from deepfood.milvus.facts import facts_in
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery

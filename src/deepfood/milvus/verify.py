@@ -14,9 +14,9 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.facts import columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
-from deepfood.milvus.photos import StoredPhotos
 from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
+from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.milvus.way_back import faults_of_way_back
 from deepfood.progress import bar
 

@@ -80,7 +80,7 @@ class ModelManifest(Manifest):
     training: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     source: str
     #: Of a Model that was made of somebody else's files: a hash of each, by its name there.
-    imported: Annotated[dict[str, str], Field(default_factory=dict)]
+    imported: dict[str, str] = Field(default_factory=dict)
     licence: str
 
     def file(self, name: str) -> str:

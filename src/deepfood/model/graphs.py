@@ -13,7 +13,7 @@ from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactM
 from deepfood.extras import missing_extra
 from deepfood.model import external_data
 from deepfood.model.artifact import TEXT_WEIGHTS, WEIGHTS
-from deepfood.model.layouts import Output, Tower
+from deepfood.model.hub_layouts import Output, Tower
 
 #: What the ends of a Model's graphs are called.
 PIXELS, IDS, MASK, EMBEDDING = "pixels", "ids", "mask", "embedding"

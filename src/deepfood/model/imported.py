@@ -13,7 +13,7 @@ from deepfood.model.artifact import (
     write_model,
 )
 from deepfood.model.graphs import Graph, photo_graph, text_graph
-from deepfood.model.layouts import Layout, recognise
+from deepfood.model.hub_layouts import Layout, recognise
 
 #: Makes a layout with graphs of one that has weights for torch: `train.export_hub.with_graphs`.
 Export = Callable[[Layout, Path], Layout]

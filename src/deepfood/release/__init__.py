@@ -1,1 +1,1 @@
-"""Releases: artifacts in a bucket, whole or not at all, of which only what changed travels."""
+"""Releases: complete, immutable artifacts in a bucket; only changes are transferred."""

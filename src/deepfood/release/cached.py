@@ -1,4 +1,4 @@
-"""The cache of releases: each in a folder of its own, whole, never changed, shared by processes."""
+"""The cache of releases: each in its own folder, complete, immutable, shared by processes."""
 
 import hashlib
 import logging
@@ -22,15 +22,15 @@ from deepfood.errors import (
 )
 from deepfood.locks import held
 from deepfood.release.fetch import same_file
+from deepfood.release.objects import LATEST, Release, check_name, parse_address
 from deepfood.release.pull import Origin, changed_since, fill
-from deepfood.release.record import LATEST, Release, check_name, parse_address
 from deepfood.release.shelf import Shelf
 
 _log = logging.getLogger(__name__)
 
-#: How long S3 is asked which release is the latest, where one is at hand already.
+#: How long to ask S3 for the latest release if one is cached already.
 _WARM_RETRY_S = 3.0
-#: A release that was not opened for so long, and is not the latest, is deleted.
+#: A release that is not the latest is deleted if it was not opened for so long.
 _UNUSED_S = 3600.0
 #: What another release may not have.
 _FAILURES = (ArtifactError, StorageError, DiskFullError)
@@ -40,7 +40,7 @@ Opened = TypeVar("Opened")
 
 
 class CachedReleases:
-    """The release that `s3://bucket/prefix[@RELEASE]` names, and others in its place, in the cache.
+    """The cached release of `s3://bucket/prefix[@RELEASE]`, and its fallbacks.
 
     Each is a folder without photos. One process pulls it, others wait.
     """
@@ -58,7 +58,7 @@ class CachedReleases:
         self._shelf = Shelf.open(url, settings)
 
     def resolve(self) -> Path:
-        """The release that is named, or the latest; pulled if need be.
+        """The named or the latest release, pulled if needed.
 
         Raises SettingError, StorageError, ArtifactFormatError, DiskFullError.
         """
@@ -82,12 +82,12 @@ class CachedReleases:
                 yield before
 
     def mark_good(self, folder: Path) -> None:
-        """Note that a release could be opened, for when a later one cannot be, or S3 is away."""
+        """Record that a release could be opened, as a fallback for later ones."""
         if self.name is None and self.last_good() != folder:
             write_atomically(self._room / LATEST, folder.name.encode())
 
     def last_good(self) -> Path | None:
-        """The release that was marked last, if it is still there and its files have their sizes."""
+        """The release that was marked last, if it exists and its files have the right sizes."""
         try:
             name = check_name(read_file(self._room / LATEST).decode("ascii", "replace"))
         except (OSError, SettingError):
@@ -95,7 +95,7 @@ class CachedReleases:
         return self._room / name if self._is_there(name) else None
 
     def compared(self, release: Release) -> Path:
-        """The folder of a release, pulled if need be: again, where a byte of it is another."""
+        """The folder of a release, pulled if needed, and again if any byte differs."""
         folder = self._pulled(release.name)
         origin = Origin.of(folder)
         if origin is None or origin.release != release or any(changed_since(folder, release)):
@@ -108,9 +108,9 @@ class CachedReleases:
         return held(self._room / ".lock")
 
     def _is_there(self, name: str) -> bool:
-        """Whether the cache has a release, as far as is quickly told: `compared` reads all of it.
+        """Whether the cache has a release, by a quick check; `compared` reads all of it.
 
-        That is by where it says that it was pulled from, the sizes of its files, and its manifests.
+        The check covers the recorded origin, the sizes of its files, and its manifests.
         """
         folder = self._room / name
         origin = Origin.of(folder)
@@ -126,7 +126,7 @@ class CachedReleases:
             return False
 
     def _put_away(self, folder: Path) -> None:
-        """Under the lock. Who has the release open keeps its files."""
+        """Remove it, under the lock. Processes that have it open keep its files."""
         with TemporaryDirectory(dir=self._room) as away, suppress(FileNotFoundError):
             folder.rename(Path(away, folder.name))
 
@@ -134,7 +134,7 @@ class CachedReleases:
         folder = self._room / name
         if not self._is_there(name):
             with self._only_one():
-                if not self._is_there(name):  # else another process was first
+                if not self._is_there(name):  # another process may have been first
                     self._put_away(folder)  # damaged, or another's
                     staging = self._room / f".{name}.pulling"
                     release = self._shelf.read(name)
@@ -150,10 +150,10 @@ class CachedReleases:
 def open_cached(
     address: str, settings: Settings, opening: Callable[[Path], Opened], *, quiet: bool = False
 ) -> Opened:
-    """`opening` of the release that is named, or is the latest.
+    """Call `opening` with the folder of the named or the latest release.
 
-    Where the latest cannot be had or opened, of the last good one in its place, and the log says
-    so. Raises what made that impossible: SettingError, StorageError, ArtifactError, DiskFullError.
+    If the latest cannot be pulled or opened, the last good one is opened instead, with a warning in
+    the log. Raises SettingError, StorageError, ArtifactError or DiskFullError.
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:
@@ -174,9 +174,9 @@ def open_cached(
 
 
 def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
-    """The folder of the release that is named, or is the latest, whether it can be opened or not.
+    """The folder of the named or the latest release, whether it can be opened or not.
 
-    Where S3 is away, of the last good one, and the log says so. Raises as `open_cached` does.
+    If S3 is not available, that of the last good one, with a warning. Raises as `open_cached` does.
     """
     releases = CachedReleases(address, settings, quiet=quiet)
     try:
@@ -190,7 +190,7 @@ def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
 
 
 def _room(shelf: Shelf, settings: Settings) -> Path:
-    """Where the releases of one prefix are kept."""
+    """The folder for the releases of one prefix."""
     named = hashlib.sha256(f"{settings.s3_endpoint} {shelf.bucket.url}".encode()).hexdigest()
     room = settings.cache.expanduser() / "releases" / named[:16]
     with raising_disk_full(room):
@@ -199,7 +199,7 @@ def _room(shelf: Shelf, settings: Settings) -> Path:
 
 
 def _drop_unused(room: Path, used: set[Path]) -> None:
-    """Under the lock. Who still has a release open keeps its files."""
+    """Delete unused releases, under the lock. Processes that have them open keep their files."""
     for path in room.iterdir():
         unused = time.time() - path.stat().st_mtime > _UNUSED_S
         if path.is_dir() and path not in used and unused:

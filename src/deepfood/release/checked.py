@@ -1,7 +1,7 @@
-"""What a push compares while it copies, so that no release holds what was altered.
+"""Checks of a push while it copies, so that no altered data becomes a release.
 
-Opening a gallery reads the vectors of small ones only; a release gets new hashes of whatever it is
-made of, and would make an altered byte look whole for ever.
+Opening a gallery verifies the vectors of small ones only, and a release gets new hashes, which
+would hide earlier damage for ever.
 """
 
 import zlib
@@ -23,7 +23,7 @@ class Readable(Protocol):
 
 
 class CheckedVectors:
-    """A file of vectors, read from its start; each row's CRC-32 is compared as it passes.
+    """A file of vectors, read from its start; each row's CRC-32 is checked on the way.
 
     Reading raises ArtifactCorruptError for the first row that is altered.
     """
@@ -42,7 +42,7 @@ class CheckedVectors:
         whole = len(passing) // self._row_bytes * self._row_bytes
         for start in range(0, whole, self._row_bytes):
             crc = zlib.crc32(passing[start : start + self._row_bytes])
-            if self._crcs.get(self._row, crc) != crc:  # a hole's vector may be anything
+            if self._crcs.get(self._row, crc) != crc:  # the vector of a hole does not matter
                 raise _altered(self._gallery, f"the vector of row {self._row} is altered")
             self._row += 1
         self._begun = passing[whole:]
@@ -53,13 +53,13 @@ class CheckedVectors:
 
 
 def check_catalogue(store: Store, gallery: Path) -> None:
-    """Raise ArtifactCorruptError for the first thing in a catalogue that was altered."""
+    """Raise ArtifactCorruptError for the first altered entry of a catalogue."""
     for fault in catalogue_faults(store):
         raise _altered(gallery, fault.what)
 
 
 def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
-    """Raise ArtifactCorruptError where a file that says what was said until `head` was altered."""
+    """Raise ArtifactCorruptError where a file with records up to `head` was altered."""
     newest = BEGINNING
     try:
         for path in checkpoints(journal):
@@ -69,7 +69,7 @@ def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
                 break
             newest = record.head
             if record.do == "import":
-                touched(record, journal)  # reads its table
+                touched(record, journal)  # this reads its table
     except ArtifactCorruptError as error:
         raise _altered(gallery, f"the journal: {short_error_text(error)}") from error
     if newest != head:

@@ -1,4 +1,4 @@
-"""The engine of galleries that are releases: read from the copy in the cache, never changed."""
+"""The engine of galleries in releases: read from the copy in the cache, and immutable."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ from deepfood.release.verify import release_problems
 
 
 class ReleaseEngine:
-    """The gallery of a release; `Engine` says what each method does. What changes it is refused."""
+    """The gallery of a release; `Engine` documents the methods. Changes are refused."""
 
     def __init__(self, address: str, settings: Settings) -> None:
         self._address = address
@@ -47,11 +47,11 @@ class ReleaseEngine:
         return self._copy.describe()
 
     def problems(self, *, quiet: bool = False) -> Iterator[str]:
-        """Of the release where it is stored, with its photos; not of the copy."""
+        """Faults of the stored release with its photos, not of the cached copy."""
         return iter(release_problems(self._address, self._settings, quiet=quiet))
 
     def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Nothing: it never changes."""
+        """A release needs no maintenance."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise never_changes(self._address)

@@ -1,4 +1,4 @@
-"""Two folders change places in one step, where the system can do that."""
+"""Exchange two folders atomically, where the system supports it."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ _RENAME_SWAP = 2
 def exchange(one: Path, other: Path) -> bool:
     """Swap the names of two paths of one file system, so that neither is ever missing.
 
-    False where the system or the file system cannot; then nothing has changed.
+    Returns False, without any change, where this is not supported.
     """
     names = os.fsencode(one), os.fsencode(other)
     try:

@@ -1,4 +1,4 @@
-"""Fetching the files and photos of a release into a folder; what is there already is not asked."""
+"""Fetch the files and photos of a release into a folder, except those that exist locally."""
 
 import hashlib
 import os
@@ -10,13 +10,13 @@ from deepfood.artifacts import open_file
 from deepfood.errors import StorageError, is_own_limit
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.progress import bar
+from deepfood.release.objects import CHUNK_BYTES, Release, Stored, blob_key
 from deepfood.release.parallel import Parallel
-from deepfood.release.record import CHUNK_BYTES, Release, Stored, blob_key
 from deepfood.storage import Bucket
 
 
 class Fetching:
-    """Fills `staging`. A chunk that it or `present` has, by its hash, does not travel."""
+    """Fills `staging`. Chunks that it or `present` has, by hash, are not downloaded."""
 
     def __init__(self, bucket: Bucket, staging: Path, present: Path) -> None:
         self._bucket = bucket
@@ -27,7 +27,7 @@ class Fetching:
         self.received_blobs = 0
 
     def fetch(self, release: Release, photos: dict[str, int], *, quiet: bool) -> None:
-        """Fetch all. Raises StorageError, also for bytes that are not what they should be."""
+        """Fetch everything. Raises StorageError, also for bytes with a wrong hash."""
         total = release.file_bytes + sum(photos.values())
         with (
             bar("pulling", "B", total, quiet=quiet, unit_scale=True, unit_divisor=1024) as progress,
@@ -81,7 +81,7 @@ class Fetching:
 
 
 def read_blob(bucket: Bucket, sha256: str, size: int) -> bytes:
-    """A blob, compared with its hash. Raises StorageError."""
+    """A blob, verified by its hash. Raises StorageError."""
     data = bucket.read(blob_key(sha256))
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
         raise StorageError(
@@ -91,7 +91,7 @@ def read_blob(bucket: Bucket, sha256: str, size: int) -> bytes:
 
 
 def same_file(path: Path, stored: Stored) -> bool:
-    """Whether a file is what a release has, every byte compared."""
+    """Whether a file equals that of a release, comparing every byte."""
     try:
         with open_file(path) as file:
             same = hashlib.file_digest(file, "sha256").hexdigest() == stored.sha256

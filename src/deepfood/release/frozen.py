@@ -1,4 +1,4 @@
-"""A Model, or a living gallery as it is at one moment, while others go on changing it."""
+"""A consistent view of a Model, or of a gallery that is being changed."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ from deepfood.release.checked import CheckedVectors, Readable, check_catalogue, 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the artifact: the first `bytes` of what is open; `sha256` where that is known."""
+    """A file of the artifact: the first `bytes` of an open file; `sha256` if known."""
 
     name: str
     file: Readable
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Files are open, so that nobody can take them away; photos are read when they are wanted."""
+    """Files are held open, so that they cannot disappear; photos are read on demand."""
 
     kind: Literal["gallery", "model"]
     model_name: str
@@ -63,7 +63,7 @@ def frozen(folder: Path, photos: PhotoAccess = IN_PLACE) -> Iterator[Frozen]:
             else:
                 if manifest_stamp(folder) == stamp:
                     break
-            opened.close()  # what the manifest named may be gone: once more
+            opened.close()  # files of the manifest may be gone: try again
         yield found
 
 
@@ -94,7 +94,7 @@ def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
         photos = list(store.photos())
         path = living.vectors_path
         row_bytes = VectorFile.open(path, manifest.dimension, manifest.storage, 0).row_bytes
-        # Rows are only ever added behind these, or beyond the last one that counts.
+        # Rows are only appended, after the last one that counts.
         vectors = _part(f"{within}/{path.name}", path, stack, store.next_row() * row_bytes)
         head = store.state().head
         checked = CheckedVectors(vectors.file, row_bytes, store, folder)

@@ -1,8 +1,8 @@
-"""Marks in a bucket: who pushes, promotes or prunes just now, so that prune keeps out of the way.
+"""Marks in a bucket of running pushes, promotes and prunes, so that prune does not interfere.
 
-Each writes its own mark first and then looks for the other's, so at least one of two sees the
-other. A mark is written again each minute; one that is old belongs to somebody who was killed. Ages
-are told by the server's clock alone.
+Each writes its own mark first and then looks for others, so that at least one of two sees the
+other. A mark is renewed every minute; an old one belongs to a process that was killed. Ages are
+measured by the server's clock only.
 """
 
 import threading
@@ -14,12 +14,12 @@ from time import monotonic
 from typing import Literal
 
 from deepfood.errors import StorageError
-from deepfood.release.record import MARKS
+from deepfood.release.objects import MARKS
 from deepfood.storage import Bucket
 
 Work = Literal["push", "promote", "prune"]
 
-#: What does not go with a work: prune deletes what others begin to need.
+#: Conflicting work: prune deletes blobs that the others may begin to need.
 _REFUSED: dict[Work, tuple[Work, ...]] = {
     "push": ("prune",),
     "promote": ("prune",),
@@ -27,12 +27,12 @@ _REFUSED: dict[Work, tuple[Work, ...]] = {
 }
 
 BEAT_S = 60.0
-#: A mark that was not written for so long counts no more.
+#: A mark that was not renewed for so long is ignored.
 STALE_S = 600.0
 
 
 class Mark:
-    """One's own mark."""
+    """The mark of this process."""
 
     def __init__(self, bucket: Bucket, work: Work) -> None:
         self._bucket = bucket
@@ -44,7 +44,7 @@ class Mark:
         self._bucket.write(self._key, b"")
 
     def check(self) -> None:
-        """Raise StorageError where others may have taken the mark for stale."""
+        """Raise StorageError if others may have considered the mark stale."""
         if max(self._gap_s, monotonic() - self._written) > STALE_S / 2:
             raise StorageError(
                 f"{self._bucket.url} was out of reach for minutes: run the same command again; "
@@ -52,7 +52,7 @@ class Mark:
             )
 
     def others(self) -> list[str]:
-        """Marks that count of others, whose work does not go with this one's."""
+        """Valid marks of others whose work conflicts with this one's."""
         found = list(self._bucket.list(MARKS))
         now = next((one.modified for one in found if one.key == self._key), None)
         if now is None:
@@ -64,7 +64,7 @@ class Mark:
         ]
 
     def beat(self) -> None:
-        """Write it again each minute, until `end`."""
+        """Renew it every minute, until `end`."""
         while not self._ended.wait(BEAT_S):
             with suppress(StorageError):
                 self._bucket.write(self._key, b"")
@@ -73,13 +73,13 @@ class Mark:
 
     def end(self) -> None:
         self._ended.set()
-        with suppress(StorageError):  # then it gets stale
+        with suppress(StorageError):  # it may become stale
             self._bucket.delete(self._key)
 
 
 @contextmanager
 def marked(bucket: Bucket, work: Work) -> Iterator[Mark]:
-    """Do `work`; raises StorageError where somebody is at the work that does not go with it."""
+    """Mark `work` while it runs. Raises StorageError while conflicting work is running."""
     mark = Mark(bucket, work)
     beating = threading.Thread(target=mark.beat, name=f"{work}-mark", daemon=True)
     beating.start()

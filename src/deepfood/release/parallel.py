@@ -1,16 +1,16 @@
-"""Many transfers at a time, a bounded number of them in memory, and the first error ends all."""
+"""Concurrent transfers, a bounded number in memory; the first error ends all."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
-#: Transfers under way at a time; each holds one chunk.
+#: Concurrent transfers; each holds one chunk.
 AT_ONCE = 16
 
 
 class Parallel:
-    """Runs what it is given in threads. Leaving the context waits for all, and raises."""
+    """Runs functions in threads. Leaving the context waits for all, and raises errors."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._pool = ThreadPoolExecutor(at_once, "transfer")
@@ -26,7 +26,7 @@ class Parallel:
             raise self._error
 
     def run(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Start it as soon as there is room. Raises the first error of what ran before."""
+        """Start `work` as soon as there is room. Raises the first error of earlier work."""
         self._room.acquire()
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""Prune: releases that nobody wants any more, and the blobs that no release names then."""
+"""Prune: delete old releases, and the blobs that no remaining release uses."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,10 +6,10 @@ from datetime import timedelta
 from deepfood.config import Settings
 from deepfood.errors import SettingError, StorageError
 from deepfood.release.marks import marked
-from deepfood.release.record import BLOBS, LATEST, MARKS, Release, blob_key, release_key
+from deepfood.release.objects import BLOBS, LATEST, MARKS, Release, blob_key, release_key
 from deepfood.release.shelf import Shelf
 
-#: Objects deleted in one request; in between it is made sure that the mark still counts.
+#: Objects deleted per request; the mark is checked in between.
 _AT_ONCE = 1000
 
 
@@ -24,10 +24,10 @@ class PruneReport:
 def prune(
     url: str, settings: Settings, *, keep: int, grace_s: float, dry_run: bool = False
 ) -> PruneReport:
-    """Keep the `keep` newest releases, the latest and the one before it; drop the others.
+    """Keep the `keep` newest releases, the latest and the one before it; delete the others.
 
-    Blobs younger than `grace_s` stay, for a push that was stopped to go on with. Raises
-    StorageError, also while somebody pushes or promotes.
+    Blobs younger than `grace_s` seconds stay, for interrupted pushes. Raises StorageError, also
+    during a push or promote.
     """
     if keep < 1:
         raise SettingError(f"--keep {keep}: keep 1 release at least")
@@ -56,7 +56,7 @@ def prune(
         if not dry_run:
             if shelf.latest() != latest:
                 raise StorageError(f"{bucket.place(LATEST)} has changed meanwhile: run prune again")
-            # Releases first: a release that is there is whole.
+            # Releases first, so that existing releases are always complete.
             going = [*map(release_key, dropped), *(one.key for one in unneeded)]
             for start in range(0, len(going), _AT_ONCE):
                 mark.check()

@@ -1,4 +1,4 @@
-"""Pull: a release into a folder, which appears whole or not at all."""
+"""Pull a release into a folder, atomically."""
 
 import shutil
 import time
@@ -15,10 +15,10 @@ from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.locks import held
 from deepfood.release.exchange import exchange
 from deepfood.release.fetch import Fetching, same_file
-from deepfood.release.record import BLOBS, Release, parse_address
+from deepfood.release.objects import BLOBS, Release, parse_address
 from deepfood.release.shelf import Shelf
 
-#: In a folder that was pulled: from where, and what it was then.
+#: In a pulled folder: its origin, and the release.
 ORIGIN = "release.json"
 
 
@@ -30,7 +30,7 @@ class Origin(BaseModel):
 
     @classmethod
     def of(cls, folder: Path) -> "Origin | None":
-        """Where a folder was pulled from, None where it was not."""
+        """The origin of a pulled folder; None for other folders."""
         try:
             return cls.model_validate_json(read_file(folder / ORIGIN))
         except (OSError, ValidationError) as error:
@@ -51,15 +51,15 @@ class PullReport:
 def pull(
     address: str, out: Path, settings: Settings, *, photos: bool = True, quiet: bool = False
 ) -> PullReport:
-    """Pull into the folder `out`, new or pulled before; only what differs travels. It goes on.
+    """Pull into the folder `out`, new or pulled before; only differences are fetched. Resumable.
 
-    Raises SettingError where `out` holds anything else, or was changed since; StorageError,
-    DiskFullError; then `out` is as it was.
+    Raises SettingError where `out` holds anything else, or was changed since; StorageError or
+    DiskFullError. `out` is then unchanged.
     """
     started = time.monotonic()
     url, name = parse_address(address)
     shelf = Shelf.open(url, settings)
-    out = out.resolve()  # where it is a link, that stays
+    out = out.resolve()  # a link stays a link
     before = out.with_name(f".{out.name}.before")
     with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -86,13 +86,13 @@ def pull(
 def fill(
     shelf: Shelf, release: Release, staging: Path, present: Path, *, photos: bool, quiet: bool
 ) -> Fetching:
-    """Make `staging` the release, every byte compared; `present` may have some of them."""
+    """Fill `staging` with the release and verify every byte; `present` may have some files."""
     wanted = shelf.photos(release) if photos else {}
     names = {*release.files, *(f"{PHOTOS}/{one[:2]}/{one}" for one in wanted)}
     with raising_disk_full(staging):
         staging.mkdir(exist_ok=True)
         for path in [path for path in staging.rglob("*") if path.is_file() or path.is_symlink()]:
-            if path.relative_to(staging).as_posix() not in names:  # of another release
+            if path.relative_to(staging).as_posix() not in names:  # of an earlier release
                 path.unlink()
         fetching = Fetching(shelf.bucket, staging, present)
         fetching.fetch(release, wanted, quiet=quiet)
@@ -107,7 +107,7 @@ def fill(
 
 
 def _check_unchanged(out: Path) -> None:
-    """Whatever is in `out` came from a release and is in it still. Raises SettingError."""
+    """Raise SettingError unless `out` is a pulled release, and unchanged."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     origin = Origin.of(out)
@@ -122,7 +122,7 @@ def _check_unchanged(out: Path) -> None:
 
 
 def changed_since(folder: Path, release: Release) -> Iterator[str]:
-    """Names of the files in a folder that are not what was pulled into it, every byte compared."""
+    """Names of the files in a folder that differ from the pulled release, by all bytes."""
     for name, stored in release.files.items():
         log = folder / f"{name}-wal"
         written = log.is_file() and log.stat().st_size > 0

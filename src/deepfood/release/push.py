@@ -1,4 +1,4 @@
-"""Push: what the bucket lacks travels, then the release becomes visible, then `latest` moves."""
+"""Push: send missing blobs, then publish the release, then update `latest`."""
 
 import hashlib
 import io
@@ -17,8 +17,7 @@ from deepfood.gallery import Photo
 from deepfood.progress import bar
 from deepfood.release.frozen import Frozen, Part, frozen
 from deepfood.release.marks import marked
-from deepfood.release.parallel import Parallel
-from deepfood.release.record import (
+from deepfood.release.objects import (
     BLOBS,
     CHUNK_BYTES,
     Release,
@@ -27,20 +26,21 @@ from deepfood.release.record import (
     check_name,
     photo_lines,
 )
+from deepfood.release.parallel import Parallel
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 
 
 @dataclass(frozen=True)
 class PushReport:
-    """`pushed` is False where the latest release holds the very same already."""
+    """`pushed` is False if the latest release has the same contents."""
 
     release: Release
     pushed: bool
     promoted: bool
     sent_bytes: int
     sent_blobs: int
-    #: Names of photos that could not be read, and did not travel.
+    #: Names of photos that could not be read, and are not in the release.
     unreadable: list[str]
     seconds: float
 
@@ -55,9 +55,9 @@ def push(
     promote: bool = True,
     quiet: bool = False,
 ) -> PushReport:
-    """Push a Model, or a gallery that others may go on changing. Stopped, it goes on.
+    """Push a Model, or a gallery, which may be changed meanwhile. Resumable.
 
-    Raises SettingError, ArtifactError, StorageError; then no release has come into being.
+    Raises SettingError, ArtifactError or StorageError; then no release was created.
     """
     started = time.monotonic()
     shelf = Shelf.open(url, settings, make=True)
@@ -90,7 +90,7 @@ def push(
 
 
 class _Sending:
-    """Sends blobs that are not there yet. Their keys are their hashes: same key, same bytes."""
+    """Sends missing blobs. Their keys are their hashes."""
 
     def __init__(self, bucket: Bucket, progress: Any) -> None:
         self._bucket = bucket
@@ -102,18 +102,18 @@ class _Sending:
         self.unreadable: list[str] = []
 
     def send(self, source: Frozen, photos: list[Photo], name: str | None) -> Release:
-        """Send everything; the release that it makes, which nobody sees yet."""
+        """Send everything. Returns the release, which is not yet visible."""
         travelled: dict[str, int] = {}
         with Parallel() as parallel:
             files = {part.name: self._file(part, parallel) for part in source.parts}
             for photo in photos:
                 parallel.run(self._photo, photo, source, travelled)
-        # After the photos: only then is known which of them there are.
+        # After the photos, as only then it is known which could be read.
         with Parallel() as parallel:
             lines = photo_lines(travelled)
             listed = self._file(Part("", io.BytesIO(lines), len(lines)), parallel)
         now = datetime.now(UTC)
-        # Names sort by time; the rest keeps apart what several push at once.
+        # Names sort by time; the rest distinguishes concurrent pushes.
         given = f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{secrets.token_hex(4)}"
         return Release(
             name=name or given,
@@ -138,7 +138,7 @@ class _Sending:
             part.sha256 or whole.hexdigest()
         ):
             raise ArtifactCorruptError(
-                f"{part.name} is not what the manifest says: deepfood verify shows what is wrong"
+                f"{part.name} differs from the manifest: deepfood verify shows what is wrong"
             )
         return Stored(bytes=part.bytes, sha256=whole.hexdigest(), chunks=tuple(chunks))
 

@@ -8,7 +8,7 @@ from deepfood.artifacts import MANIFEST
 from deepfood.config import Settings
 from deepfood.errors import SettingError, StorageError, StorageMissingError
 from deepfood.release.marks import Mark, marked
-from deepfood.release.record import (
+from deepfood.release.objects import (
     LATEST,
     RELEASES,
     Latest,
@@ -21,7 +21,7 @@ from deepfood.release.record import (
 )
 from deepfood.storage import Bucket, S3Options, is_remote
 
-#: How often `latest` is read again where others have moved it meanwhile.
+#: How often updating `latest` is retried after concurrent changes.
 _TRIES = 20
 
 
@@ -36,7 +36,7 @@ def is_release(place: Path | str) -> bool:
 
 
 def never_changes(release: object) -> SettingError:
-    """The error of who would change a release."""
+    """The error for an attempt to change a release."""
     return SettingError(
         f"{release} is a release, which never changes: deepfood pull it, change that, and push"
     )
@@ -82,7 +82,7 @@ class Shelf:
         return release
 
     def latest(self) -> Latest | None:
-        """What `latest` says, None where nothing was ever pushed."""
+        """The object `latest`; None where nothing was ever pushed."""
         try:
             return self._parsed(self.bucket.read(LATEST))
         except StorageMissingError:
@@ -96,7 +96,7 @@ class Shelf:
         return self.promoted().release if name is None else name
 
     def promoted(self) -> Latest:
-        """What `latest` says; there must be one."""
+        """The object `latest`, which must exist."""
         latest = self.latest()
         if latest is None:
             raise StorageMissingError(
@@ -105,14 +105,14 @@ class Shelf:
         return latest
 
     def photos(self, release: Release) -> dict[str, int]:
-        """SHA-256 and bytes of the photos that travelled with a release."""
+        """SHA-256 and bytes of the photos in a release."""
         if release.photos is None:
             return {}
         text = b"".join(self.bucket.read(blob_key(chunk)) for chunk in release.photos.chunks)
         return parse_photo_lines(text, self.bucket.place(release_key(release.name)))
 
     def publish(self, release: Release) -> None:
-        """Make a release visible; all that it names must be there."""
+        """Make a release visible; all its blobs must exist."""
         key = release_key(release.name)
         text = release.model_dump_json(indent=1).encode() + b"\n"
         if not self.bucket.write(key, text, content_type="application/json", if_absent=True):
@@ -121,16 +121,16 @@ class Shelf:
             )
 
     def promote(self, name: str) -> Latest:
-        """Make a release the latest, in one step; it is an error while somebody prunes."""
+        """Make a release the latest, atomically; it is an error during a prune."""
         with marked(self.bucket, "promote") as mark:
             return self.make_latest(name, mark)
 
     def make_latest(self, name: str, mark: Mark) -> Latest:
-        """`promote`, for who has a mark already."""
+        """`promote`, for a caller with a mark."""
 
         def moved(text: bytes | None) -> Latest:
             now = None
-            with suppress(StorageError):  # of one that is damaged nothing is known
+            with suppress(StorageError):  # a damaged one is ignored
                 now = None if text is None else self._parsed(text)
             if now is not None and now.release == name:
                 return now
@@ -156,13 +156,13 @@ class Shelf:
             return self._move(moved, mark)
 
     def _move(self, moved: Callable[[bytes | None], Latest], mark: Mark) -> Latest:
-        """Write what `moved` makes of `latest`, if that is still what it was made of."""
+        """Replace `latest` by the result of `moved`, if it is unchanged since it was read."""
         tried = set()
         for _ in range(_TRIES):
             text, tag = None, None
             with suppress(StorageMissingError):
                 text, tag = self.bucket.read_tagged(LATEST)
-            if text and text in tried:  # it was written, and only the answer got lost
+            if text and text in tried:  # it was written, and only the response was lost
                 return self._parsed(text)
             wanted = moved(text)
             written = wanted.model_dump_json().encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Check a release where it lies: every byte in the bucket, and what these bytes say."""
+"""Check a release in place: every byte in the bucket, and the artifact that they form."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from deepfood.local.verify import gallery_problems
 from deepfood.model import ModelManifest
 from deepfood.progress import bar
 from deepfood.release.cached import CachedReleases
+from deepfood.release.objects import Release, blob_key, parse_address
 from deepfood.release.parallel import Parallel
-from deepfood.release.record import Release, blob_key, parse_address
 from deepfood.release.shelf import Shelf
 
 
 def release_problems(address: str, settings: Settings, *, quiet: bool = False) -> list[str]:
-    """One line for each fault of the release that is named, or is the latest; none: it is whole.
+    """One line for each fault of the named or the latest release; none if it is intact.
 
-    What its files are made of and all photos are read from the bucket, and compared; then the
-    artifact is checked that they make. Raises StorageError where the bucket, or the release's own
+    All chunks and photos are read from the bucket and verified; then the artifact is checked.
+    Raises StorageError where the bucket, or the release's own
     record, cannot be read.
     """
     url, name = parse_address(address)
@@ -72,7 +72,7 @@ def _blob_problems(shelf: Shelf, blobs: dict[str, int], *, quiet: bool) -> list[
 
 
 def _artifact_problems(folder: Path, settings: Settings, *, quiet: bool) -> Iterator[str]:
-    """What is wrong with the artifact; photos that travelled are read from the bucket."""
+    """Faults of the artifact; photos of the release are read from the bucket."""
     try:
         if kind_of(folder) == "model":
             yield from ModelManifest.read(folder).problems(folder, contents=True)

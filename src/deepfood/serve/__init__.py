@@ -2,7 +2,7 @@
 
 `app` builds the application and `run` runs it. Below them are three rooms, and imports run one way:
 
-- `api`: routes, what requests hold, what is answered, errors. It knows the gallery's service.
+- `api`: routes, requests, responses, errors. It knows the gallery's service.
 - `edge`: connections, queues, limits, worker processes. It knows nothing of photos.
 - `telemetry`: log lines, metrics, spans.
 

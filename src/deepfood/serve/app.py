@@ -29,7 +29,7 @@ from deepfood.serve.telemetry.metrics import trace_with
 from deepfood.serve.telemetry.observe import Observe
 from deepfood.serve.telemetry.tracing import Trace, open_tracer
 
-#: A page asks for some dozens of thumbnails at once, and shows each refused one as broken.
+#: A page requests dozens of thumbnails at once, and shows each refused one as broken.
 _QUEUED_READS = 1024
 
 
@@ -40,7 +40,7 @@ def create_app(
 ) -> FastAPI:
     """The application; `opener` is called once, when it starts.
 
-    `fetcher` gets photos by URL; None makes one as the settings say.
+    `fetcher` gets photos by URL; None makes one from the settings.
     """
     if fetcher is None:
         fetcher = Fetcher(settings.query_url_hosts.split(), Limits.of(settings))
@@ -58,7 +58,7 @@ def create_app(
         # them holds up searches, nor searches them.
         queued, timeout_s = settings.max_queued, settings.request_timeout_s
         with (
-            WorkQueue("search", service.embedder.threads + 1, queued, timeout_s) as searching,
+            WorkQueue("search", service.embedder.at_once, queued, timeout_s) as searching,
             WorkQueue("explain", 1, queued, timeout_s) as explaining,
             WorkQueue("read", 2, _QUEUED_READS, timeout_s) as reading,
             WorkQueue("write", 1, queued, timeout_s, finishes=True) as writing,
@@ -75,7 +75,7 @@ def create_app(
                     reading=reading,
                     writing=writing,
                 ),
-                # For `edge/protocol.py`, before there is a request.
+                # For `edge/http1.py`, before there is a request.
                 "door": Door(searching, drain, settings.cors_origins.split()),
             }
         await fetcher.close()
@@ -98,7 +98,7 @@ def create_app(
     every_route = [*app.routes, *(route for router in routers for route in router.routes)]
     add_problem_handlers(app, every_route, settings.public_url)
     document_problems(app)
-    # The last one added sees a request first.
+    # The middleware added last runs first.
     app.add_middleware(HeadAsGet)
     add_guards(app, settings)
     app.add_middleware(AnswerUnexpected)

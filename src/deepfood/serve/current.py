@@ -1,4 +1,4 @@
-"""The service that answers now, and the thread that keeps it up to date."""
+"""The current service, and the thread that keeps it up to date."""
 
 import logging
 import threading
@@ -14,15 +14,15 @@ from deepfood.serve.telemetry.metrics import FOLLOWED, set_gallery
 _log = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
-#: After a failure, which would repeat within the next second.
+#: Seconds to wait after a failure, which is likely to repeat.
 _AFTER_FAILURE_S = 60.0
 
 
 class Current:
     """Holds the service, and replaces it when the gallery gets another Model.
 
-    Where a release is served, each release that becomes the latest replaces it too. Searches under
-    way go on with the old service, whose files stay open.
+    Where a release is served, each release that becomes the latest replaces it too. Searches in
+    progress continue with the old service, whose files stay open.
     """
 
     def __init__(self, settings: Settings, service: SearchService) -> None:
@@ -36,7 +36,7 @@ class Current:
     def follow(self) -> SearchService:
         """Open the newest generation or release, if there is a newer one, and give its service.
 
-        Raises ArtifactError or StorageError, and keeps the service that it has.
+        On ArtifactError or StorageError the current service stays.
         """
         with self._following:
             if is_released(self._settings):
@@ -63,7 +63,7 @@ class Current:
     def keep_up(self) -> None:
         """Follow the gallery; index a long tail; compact it where many of its rows are holes.
 
-        Work that another process does, or has begun, is left to it.
+        Work that another process is doing, or has begun, is left alone.
         """
         service = self.follow()
         if is_released(self._settings):
@@ -75,8 +75,8 @@ class Current:
 class Upkeep(threading.Thread):
     """Follows the gallery each second, and maintains its index and rows.
 
-    Of releases, it asks each `follow_s` which is the latest. It is a daemon thread, so that the
-    process can end while it builds an index.
+    For releases, it checks every `follow_s` seconds which is the latest. It is a daemon thread, so
+    that the process can exit while it builds an index.
     """
 
     def __init__(self, current: Current, settings: Settings) -> None:

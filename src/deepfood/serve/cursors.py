@@ -1,7 +1,7 @@
 """The gallery's cursors, signed for clients.
 
-A cursor says how far a search has come. A forged one could make the search start again at every
-page, so only cursors that this service has signed are accepted.
+A cursor encodes the position in a search. A forged one could make the search start over at every
+page, so only cursors signed by this service are accepted.
 """
 
 import base64
@@ -28,7 +28,7 @@ class Cursors:
         cursor, _, signature = text.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(cursor).encode()):
             raise QueryError(
-                f"{text[:40]!r} is no cursor of this service: begin with the first page"
+                f"{text[:40]!r} is not a cursor of this service: start with the first page"
             )
         return cursor
 

@@ -1,4 +1,4 @@
-"""What a search asks for and what it finds, without HTTP."""
+"""The question and the result of a search, independent of HTTP."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ MAX_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchQuestion:
     """What the hits should be like or unlike: photos, as bytes or as ids of the gallery, and words.
 
-    `where` is a filter as text; `cursor` is the `next` of the page before; `box` is the part of the
-    one wanted photo that counts.
+    `where` is a filter as text; `cursor` is the `next` of the previous page; `box` is the part of
+    the one wanted photo that counts.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -59,7 +59,7 @@ class SearchResult:
     """A page of hits, the most similar first, and what is known of the one photo asked with.
 
     The hits have their attributes and near-duplicates. The fields are those of
-    `deepfood_client.SearchResult`, which says more of them.
+    `deepfood_client.SearchResult`, which documents them.
     """
 
     hits: tuple[Hit, ...]

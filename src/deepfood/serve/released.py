@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 
 from deepfood.config import Settings
 from deepfood.gallery import Photo
+from deepfood.release.objects import blob_key
 from deepfood.release.pull import Origin
-from deepfood.release.record import blob_key
 from deepfood.release.shelf import is_release
 from deepfood.storage import Bucket, S3Options, is_remote
 
 
 def is_released(settings: Settings) -> bool:
-    """Whether what is served is a release."""
+    """Whether a release is served."""
     return settings.gallery is not None and is_release(settings.gallery)
 
 

@@ -15,7 +15,7 @@ from deepfood.errors import PortTakenError, SettingError
 from deepfood.photo import Limits
 from deepfood.serve.app import create_app
 from deepfood.serve.cursors import new_cursor_key
-from deepfood.serve.edge.protocol import Config
+from deepfood.serve.edge.http1 import Config
 from deepfood.serve.edge.workers import Workers
 from deepfood.serve.service import open_service
 from deepfood.serve.telemetry import logs
@@ -23,14 +23,14 @@ from deepfood.serve.telemetry.metrics import metrics_served
 
 _log = logging.getLogger(__name__)
 
-#: Files and connections that must at least be free once the server starts.
+#: The least number of free file descriptors when the server starts.
 _LEAST_FILES = 64
 
 
 def bind(host: str, port: int) -> socket.socket:
     """Bind the address. Connections are refused until `run` listens.
 
-    Raises PortTakenError, or SettingError for an address that is not ours.
+    Raises PortTakenError, or SettingError for an address that is not of this machine.
     """
     with _clear_errors(host, port):
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -55,7 +55,7 @@ def _clear_errors(host: str, port: int) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(
-                f"port {port} on {host} is in use: end what runs there, or give another with "
+                f"port {port} on {host} is in use: stop what runs there, or choose another with "
                 f"--port {port + 1} (make demo PORT={port + 1})"
             ) from error
         raise SettingError(f"cannot serve on {host} port {port}: {error.strerror}") from error
@@ -107,7 +107,7 @@ def _run(settings: Settings, bound: socket.socket) -> None:
             config = Config("deepfood.serve.app:app_for_worker", settings)
             Workers(config, sockets=[bound]).run()
     except KeyboardInterrupt:
-        pass  # uvicorn has already finished the requests under way
+        pass  # uvicorn has already finished the requests in progress
 
 
 def _expect_free_files() -> None:

@@ -1,4 +1,4 @@
-"""What the service does, without HTTP: find photos like a photo, and give their files."""
+"""The service without HTTP: find photos similar to a photo, and read their files."""
 
 import threading
 from dataclasses import replace
@@ -22,7 +22,7 @@ from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
 from deepfood.serve.cursors import Cursors
-from deepfood.serve.question import Question, SearchResult
+from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
 from deepfood.words import no_text_tower, open_text_embedder
@@ -51,11 +51,11 @@ class SearchService:
         self._thumbnails_lock = threading.Lock()
         self.links = PhotoLinks.of(gallery.place, settings)
 
-    def search(self, question: Question) -> SearchResult:
+    def search(self, question: SearchQuestion) -> SearchResult:
         """The page of hits asked for, and what is known of the one photo asked with.
 
-        Photos of the gallery that the question names are left out of the hits. Nothing is guessed
-        of one that has a label. Raises PhotoError or QueryError.
+        Photos of the gallery that the question names are left out of the hits. No label is guessed
+        for one that has a label. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
@@ -90,7 +90,7 @@ class SearchService:
             notes=found.notes,
         )
 
-    def _answer(self, question: Question, query: Vector, found: FindResult) -> Answer:
+    def _answer(self, question: SearchQuestion, query: Vector, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
         if calibration is None:
             return Answer(found.hits)
@@ -118,7 +118,7 @@ class SearchService:
             none_probability=self._none_probability,
         )
 
-    def _vector(self, question: Question) -> Vector:
+    def _vector(self, question: SearchQuestion) -> Vector:
         """The unit vector to search for, float32 [dim]."""
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
@@ -167,7 +167,7 @@ class SearchService:
         photo = self.gallery.photo(photo_id)
         with self._thumbnails_lock:
             kept = self._thumbnails.get(photo.id)
-        if kept is None:  # made outside the lock, so now and then twice
+        if kept is None:  # made outside the lock, so occasionally twice
             kept = thumbnail(self.gallery.read(photo), self._thumbnail_pixels, self.embedder.limits)
             if len(kept) <= self._thumbnails.maxsize:
                 with self._thumbnails_lock:
@@ -179,7 +179,7 @@ class SearchService:
 
 
 def open_service(settings: Settings, before: SearchService | None = None) -> SearchService:
-    """Open Model and gallery as the settings say.
+    """Open the Model and gallery that the settings name.
 
     The Embedder of `before` is reused where it has the same Model. Where the latest release cannot
     be opened, the last good one is opened instead. Raises SettingError, ArtifactError,

@@ -1,4 +1,4 @@
-"""Numbers that a device computes, read when it has computed them and not before."""
+"""Read numbers from a device without waiting for it."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-#: Numbers that a GPU may still owe: the host hands it the next steps meanwhile.
+#: Numbers that may be outstanding; the host queues further steps on the GPU meanwhile.
 _MAX_PENDING = 2
 
 
 class AsyncScalars:
-    """Scalars in order; `len` is how many are still to come."""
+    """A queue of scalars; `len` counts those that are outstanding."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -28,7 +28,7 @@ class AsyncScalars:
         self._pending.append((number, done))
 
     def ready(self, *, all_of_them: bool) -> Iterator[float]:
-        """Those that have come by now; a GPU is waited for where it owes too many."""
+        """The scalars that are available. Waits for the GPU if too many are outstanding."""
         pending = 0 if all_of_them or not self._on_gpu else _MAX_PENDING
         while len(self._pending) > pending:
             number, done = self._pending.popleft()

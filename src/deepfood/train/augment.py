@@ -1,6 +1,6 @@
-"""Augmentation: photos, seen differently each time, a batch at once on the device that learns.
+"""Augmentation of whole batches on the training device.
 
-It draws nothing itself: what becomes of each photo is in its Views (draws.py).
+The random numbers are drawn before: Views (views.py) describe what happens to each photo.
 """
 
 import math
@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from deepfood.photo import Preprocess
-from deepfood.train.views import KINDS, Change, Views
+from deepfood.train.views import KINDS, Transform, Views
 
-#: How strong a change is at most: RandAugment's M, as a share.
+#: The greatest strength of a change: RandAugment's M, as a share.
 _STRENGTH = 0.5
 
 
@@ -35,7 +35,7 @@ def crop(pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: st
     """Boxes of pictures uint8 [n, side, side, 3], resized: float32 [n, 3, size, size], 0 to 255.
 
     `boxes` float32 [n, 4] are left, top, right, bottom in whole pixels. The filter, bilinear or
-    bicubic, widens where a picture shrinks, as Pillow's do.
+    bicubic, is widened when shrinking, as in Pillow.
     """
     way = crop_each if pictures.device.type == "cpu" else crop_together
     return way(pictures, boxes, size, filter_name)
@@ -44,7 +44,7 @@ def crop(pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: st
 def crop_together(
     pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: str
 ) -> torch.Tensor:
-    """`crop` of all at once: it is linear and separable, so one matrix product along each axis."""
+    """`crop` of all photos together: linear and separable, so one matrix product per axis."""
     count, side = pictures.shape[:2]
     across = resize_weights(boxes[:, 0], boxes[:, 2], side, size, filter_name)
     down = resize_weights(boxes[:, 1], boxes[:, 3], side, size, filter_name)
@@ -57,7 +57,7 @@ def crop_together(
 def crop_each(
     pictures: torch.Tensor, boxes: torch.Tensor, size: int, filter_name: str
 ) -> torch.Tensor:
-    """`crop` of one photo after the other: a CPU has a fast way for bytes, without the zeros."""
+    """`crop` photo by photo: on a CPU, resizing bytes is faster than a product with many zeros."""
     views = pictures.new_empty(len(pictures), 3, size, size)
     for view, picture, box in zip(views, pictures, boxes.int().tolist(), strict=True):
         left, top, right, bottom = box
@@ -70,16 +70,16 @@ def crop_each(
 def resize_weights(
     start: torch.Tensor, end: torch.Tensor, side: int, size: int, filter_name: str
 ) -> torch.Tensor:
-    """What each of `side` pixels counts in each of `size`: float32 [n, size, side].
+    """The weight of each of `side` input pixels in each of `size` output pixels, [n, size, side].
 
-    What lies between `start` and `end`, float32 [n] in pixels, is resized, in a mirror where it
-    ends before it starts.
+    The part from `start` to `end`, float32 [n] in pixels, is resized, and mirrored where `end` is
+    less than `start`. Returns float32.
     """
     kernel, radius = _FILTERS[filter_name]
     scale = ((end - start) / size)[:, None]
     wider = scale.abs().clamp(min=1)
     centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * scale
-    # No box is larger than the picture, so that no filter reaches further than this.
+    # No box is larger than the picture, which bounds the filter's support.
     taps = 2 * math.ceil(radius * max(1, side / size)) + 1
     first = (centre - radius * wider).floor()
     place = first[:, :, None] + torch.arange(taps, device=start.device)
@@ -110,12 +110,12 @@ _FILTERS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], int]] = {
 
 @lru_cache
 def _constant(values: tuple[Any, ...], device: torch.device) -> torch.Tensor:
-    """Kept on the device: a copy to a GPU would wait for all that it has to do."""
+    """A constant, cached on the device, as a copy to the GPU would wait for its queue."""
     return torch.tensor(values, device=device)
 
 
-def _changed(planes: torch.Tensor, change: Change, fill: torch.Tensor) -> torch.Tensor:
-    """Each photo float32 [3, size, size], 0 to 255, by its own kind of change, in place."""
+def _changed(planes: torch.Tensor, change: Transform, fill: torch.Tensor) -> torch.Tensor:
+    """Apply to each photo, float32 [3, size, size], 0 to 255, its kind of change, in place."""
     for kind, work in _OPERATIONS.items():
         low, high = change.bounds[KINDS.index(kind)], change.bounds[KINDS.index(kind) + 1]
         if low < high:
@@ -148,7 +148,7 @@ def _saturation(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor)
     return torch.lerp(_grey(planes), planes, _factor(amounts))
 
 
-#: SVG's hueRotate: what stays, what goes with the cosine, and what with the sine.
+#: SVG's hueRotate: the constant part, and those multiplied by cosine and sine.
 _HUE = (
     ((0.213, 0.715, 0.072), (0.213, 0.715, 0.072), (0.213, 0.715, 0.072)),
     ((0.787, -0.715, -0.072), (-0.213, 0.285, -0.072), (-0.213, -0.715, 0.928)),
@@ -170,7 +170,7 @@ def _autocontrast(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tenso
 
 
 def _sharpness(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
-    """0 is Pillow's smooth filter, 1 no change; the outermost pixels stay."""
+    """0 is Pillow's smooth filter, 1 no change; border pixels are unchanged."""
     factor = (1 + amounts[:, 0])[:, None, None, None]
     inner = planes[:, :, 1:-1, 1:-1]
     three = planes[:, :, :-2] + planes[:, :, 1:-1] + planes[:, :, 2:]
@@ -182,7 +182,7 @@ def _sharpness(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) 
 
 
 def _equalize(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
-    """As Pillow's: each channel's values are spread so that all are about as frequent."""
+    """Histogram equalization of each channel, as in Pillow."""
     values = planes.round().long().flatten(2)
     counts = values.new_zeros(*values.shape[:2], 256)
     counts.scatter_add_(2, values, torch.ones_like(values))
@@ -207,7 +207,7 @@ def _shear(planes: torch.Tensor, amounts: torch.Tensor, fill: torch.Tensor) -> t
 def _sampled(
     planes: torch.Tensor, matrix: tuple[torch.Tensor, ...], fill: torch.Tensor
 ) -> torch.Tensor:
-    """Each pixel from where the matrix, [n] each, takes it, the middle being the origin."""
+    """Affine resampling with one matrix per photo, [n] per entry, about the centre."""
     theta = torch.stack(matrix, 1).reshape(-1, 2, 2)
     theta = functional.pad(theta, (0, 1))
     grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
@@ -230,7 +230,7 @@ _OPERATIONS: dict[str, Operation] = {
 
 
 def _erase(planes: torch.Tensor, boxes: torch.Tensor, fill: torch.Tensor) -> torch.Tensor:
-    """Boxes float32 [n, 4], shares of the view, painted over."""
+    """Paint over boxes, float32 [n, 4] as shares of the view."""
     size = planes.shape[2]
     middle = (torch.arange(size, device=planes.device) + 0.5) / size
     left, top, right, bottom = boxes[:, :, None].unbind(1)

@@ -6,16 +6,16 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-#: An average of few steps decays faster: by `1 - steps ** -2/3`, as in timm.
+#: Early averages decay faster: by `1 - steps ** -2/3`, as in timm.
 _WARM_UP = 2 / 3
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class Averages(Generic[Module]):
-    """`module` is a copy of `learned` whose weights and buffers follow it, by `decay` a step.
+    """`module` is a moving average of `learned`, its weights and buffers, with `decay` per step.
 
-    Both must stay on their device and keep their tensors: only their values may change.
+    The tensors of both must stay the same objects on the same device; only values may change.
     """
 
     def __init__(self, learned: Module, decay: float) -> None:
@@ -31,7 +31,7 @@ class Averages(Generic[Module]):
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Take in the weights after the `steps`-th step, from 1: the first counts alone."""
+        """Update after step number `steps`, from 1; the first step is taken as it is."""
         decay = min(self.decay, 1 - steps**-_WARM_UP)
         torch._foreach_lerp_(self._averages, self._learned, 1 - decay)
         if self._counts:

@@ -1,4 +1,4 @@
-"""A Model before and after it was worked on, judged by the same photos."""
+"""Compare a Model before and after a change, on the same photos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class BeforeAfter:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves no doubt about the sign of the difference."""
+        """Whether the interval excludes 0."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
 
@@ -32,7 +32,7 @@ def compare(
     seed: int,
     own_rows: Labels | None = None,
 ) -> dict[str, BeforeAfter]:
-    """Compare two embeddings, each (queries, gallery), of the same photos: by name of JUDGED."""
+    """Compare two embeddings, each (queries, gallery), of the same photos: by metric in JUDGED."""
     found = [
         measure(queries, query_labels, gallery, gallery_labels, own_rows=own_rows).metrics
         for queries, gallery in (before, after)
@@ -43,7 +43,7 @@ def compare(
 def compare_metrics(
     before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
 ) -> dict[str, BeforeAfter]:
-    """Compare figures of the same queries, float64 [q] each, NaN for none: by name of JUDGED."""
+    """Compare figures of the same queries, float64 [q] each, NaN for none: by metric in JUDGED."""
     found = {name: paired(before[name], after[name], seed=seed) for name in JUDGED}
     return {
         name: BeforeAfter(one.first, one.second, one.by.value, (one.by.low, one.by.high))
@@ -53,7 +53,7 @@ def compare_metrics(
 
 
 def regressions(compared: Mapping[str, BeforeAfter]) -> str:
-    """The figures that are worse, with their values: the first of JUDGED if it fell at all."""
+    """The metrics that got worse, with their values: the first of JUDGED if it fell at all."""
     return ", ".join(
         f"{name} {one.after:.3f} (before: {one.before:.3f})"
         for name, one in compared.items()

@@ -1,8 +1,8 @@
-"""Checkpoints: all that training needs to go on as if it had never stopped.
+"""Checkpoints: everything needed to resume training with identical results.
 
-`last` is the newest state, `best` the weights of the best epoch so far and what it finds, `given`
-what the network found before it was trained. Each is replaced in one
-atomic rename, so a crash or a full disk leaves the one before.
+`last` is the newest state, `best` the weights and metrics of the best epoch so far, `given` the
+metrics of the network before training. Each is replaced atomically, so that a crash or a full disk
+leaves the previous one.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ Identity = dict[str, str | int | float | bool | None]
 def identity(
     splits: Splits, backbone: str, weights: str, preprocess: Preprocess, recipe: Recipe
 ) -> Identity:
-    """What must be the same for training to go on: numbers would mix two trainings otherwise."""
+    """What must be unchanged for training to resume."""
     listing = hashlib.sha256()
     for name, photos in (("train", splits.train), ("val", splits.val)):
         for photo in photos:
@@ -78,16 +78,16 @@ def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        # torch does not look at the checksums that its own files have.
+        # torch does not verify the checksums in its files.
         with zipfile.ZipFile(path) as archive:
             if (broken := archive.testzip()) is not None:
                 raise ValueError(f"{broken} differs from its CRC-32")
         state = torch.load(path, map_location="cpu", weights_only=True)
         found: Identity = state["identity"]
-    except Exception as error:  # damaged files fail in many ways
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # damaged files raise many types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"checkpoint {path} is damaged ({said}): start again with --fresh"
+            f"checkpoint {path} is damaged ({reason}): start again with --fresh"
         ) from error
     for name in {**wanted, **found}:
         if wanted.get(name) != found.get(name):

@@ -1,10 +1,9 @@
-"""Choosing a head's size and strength by cross-validation, on training photos alone.
+"""Choose a head's hyperparameters by cross-validation, on training photos only.
 
-The photos of each label are dealt over the folds (stratified); the photos of a fold are queries,
-those of the others the gallery, which is also what the head is fitted on: what a user's gallery and
-the photos that will be asked of it are to each other. The best head has the highest mAP of those
-that make no figure certainly worse: what gathers the photos of a label can hide the few that were
-right before. A fall that may be chance is none.
+Folds are stratified by label. The photos of one fold are queries, those of the others the gallery
+that the head is fitted on, as with a user's gallery and later queries. The best head has the
+highest mAP among those that make no metric significantly worse: gathering the photos of a label
+can hide the few that were right before.
 """
 
 from collections.abc import Callable
@@ -19,33 +18,33 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import JUDGED, K, bootstrap_means
 from deepfood.gallery.vote import VOTERS, vote
 from deepfood.progress import bar
-from deepfood.train.head import Choice, Discriminant, Labels, Vectors, apply_head, fit_head
+from deepfood.train.head import Discriminant, Hyperparameters, Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
 
 Floats = npt.NDArray[np.float64]
 
 FOLDS = 5
-#: Cross-validation looks at this many photos at most, drawn evenly from the labels.
+#: The most photos used in cross-validation, drawn evenly from the labels.
 MAX_PHOTOS = 5000
 
 SHRINKAGES = (0.1, 0.3, 1.0, 3.0, 10.0)
-#: Never 0: photos of a label would become one point, and which of them is nearest would be chance.
+#: Never 0: all photos of a label would become one point, ranked at random.
 RESIDUALS = (0.5, 1.0, 1.5, 2.0, 3.0)
 SIZES = (64, 128, 256, 512, 1024, 2048)
 STEPS = (0.0, 3e-4, 1e-3)
-#: A smaller embedding is cheaper to keep and to search; this much mAP may be given for it.
+#: How much mAP may be given up for a smaller embedding, which is cheaper to store and search.
 _SIZE_TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A head that was tried: `figures` are means over the queries of all folds, by name of JUDGED.
+    """A head that was tried. `figures` are means over all queries, by metric in JUDGED.
 
-    `fall` is how far one of them is certainly below that of the unchanged embeddings, by the 95 %
+    `fall` is how far a metric is significantly below that of the unchanged embeddings, by the 95 %
     interval of the difference; 0 where none is.
     """
 
-    choice: Choice
+    choice: Hyperparameters
     figures: dict[str, float]
     fall: float
 
@@ -56,11 +55,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What was tried on `photos` training photos.
+    """The candidates, tried on `photos` training photos.
 
-    `base` are the figures of the unchanged embeddings on the same queries and galleries; `chance`
-    is the precision@1 of embeddings that know nothing of the labels, and `chance_error` its
-    standard error over so many queries.
+    `base` are the metrics of the unchanged embeddings on the same queries and galleries. `chance`
+    is the precision@1 of a random ranking, and `chance_error` its standard error.
     """
 
     folds: int
@@ -78,7 +76,7 @@ class _Fold:
     query_labels: Labels
     gallery: Vectors
     gallery_labels: Labels
-    #: `gallery_labels` from 0 without gaps: a fold may lack a label.
+    #: `gallery_labels` are numbered from 0 without gaps, as a fold may lack a label.
     fitted_labels: Labels
     statistics: Discriminant
 
@@ -93,11 +91,10 @@ def choose_head(
     even_if_worse: bool = False,
     quiet: bool = False,
 ) -> CrossValidation:
-    """Try heads on unit vectors float32 [n, dim] with labels int64 [n], one number after another.
+    """Search heads for unit vectors float32 [n, dim] with labels int64 [n], by coordinate search.
 
-    `threads` are the processor cores to use; they do not change the outcome. `even_if_worse` looks
-    at mAP alone.
-    Raises DatasetError where no label has two photos.
+    `threads` processor cores are used, without effect on the result. `even_if_worse` considers mAP
+    only. Raises DatasetError where no label has two photos.
     """
     rng = np.random.default_rng(seed)
     kept = sample_evenly(labels, MAX_PHOTOS, rng)
@@ -113,7 +110,7 @@ def choose_head(
     sizes = sorted({size for size in SIZES if size < dimension} | {dimension})
     total = (2 * len(SHRINKAGES) + len(RESIDUALS) + len(sizes) + len(STEPS)) * count
     with (
-        # A core works on a fold alone: sharing such small products between cores costs more.
+        # One fold per core: splitting such small products over cores would be slower.
         ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         bar("choosing a head", " fits", total, quiet=quiet) as progress,
     ):
@@ -124,10 +121,10 @@ def choose_head(
                 for one in folds
             ]
         )
-        trials: dict[Choice, Candidate] = {}
+        trials: dict[Hyperparameters, Candidate] = {}
 
-        def try_heads(choices: list[Choice]) -> Candidate:
-            """The best of them, the first of equals."""
+        def try_heads(choices: list[Hyperparameters]) -> Candidate:
+            """The best candidate, the first among equals."""
             new = [choice for choice in choices if choice not in trials]
             jobs = {
                 choice: [pool.submit(_try, fold, choice, loss, seed) for fold in folds]
@@ -146,7 +143,7 @@ def choose_head(
             return (0.0 if even_if_worse else -trial.fall, trial.mean_ap)
 
         best = _search(try_heads, worth, sizes)
-    # Chance precision@1: a random ranking puts a photo of the query's label first this often.
+    # precision@1 under a random ranking.
     shares = np.concatenate([_shares(fold) for fold in folds])
     shares = shares[shares > 0]
     return CrossValidation(
@@ -161,13 +158,13 @@ def choose_head(
 
 
 def _search(
-    try_heads: Callable[[list[Choice]], Candidate],
+    try_heads: Callable[[list[Hyperparameters]], Candidate],
     worth: Callable[[Candidate], tuple[float, float]],
     sizes: list[int],
 ) -> Candidate:
-    """One number after another, each at its best before the next: a fraction of a whole grid."""
+    """Coordinate search: optimize one hyperparameter after the other, not the full grid."""
     middle = max([size for size in sizes if size <= 256], default=sizes[0])
-    best = try_heads([Choice(value, RESIDUALS[1], middle) for value in SHRINKAGES])
+    best = try_heads([Hyperparameters(value, RESIDUALS[1], middle) for value in SHRINKAGES])
     best = try_heads([replace(best.choice, residual=value) for value in RESIDUALS])
     best = try_heads([replace(best.choice, shrinkage=value) for value in SHRINKAGES])
     sized = [try_heads([replace(best.choice, size=size)]) for size in sizes]
@@ -181,17 +178,17 @@ def _search(
 
 
 def deal(labels: Labels, folds: int, rng: np.random.Generator) -> Labels:
-    """The fold of each photo, int64 [n]: each label's photos are dealt out like cards.
+    """The fold of each photo, int64 [n], stratified by label.
 
-    There are as many folds as the commonest label has photos, `folds` at most. A photo that is
-    alone with its label is in none, -1: asked for, nothing right could be found.
+    There are at most `folds`, and no more than the most frequent label has photos. The only photo
+    of a label is in none, -1, as no right answer exists for it.
     """
     number_of = np.full(len(labels), -1)
     following = 0
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
         if len(rows) > 1:
-            # Each label begins where the last one ended, so that folds are of one size.
+            # Each label starts at the fold after the last one, so that folds have equal sizes.
             number_of[rows] = (following + np.arange(len(rows))) % folds
             following += len(rows)
     used, numbers = np.unique(number_of[number_of >= 0], return_inverse=True)
@@ -200,10 +197,10 @@ def deal(labels: Labels, folds: int, rng: np.random.Generator) -> Labels:
 
 
 def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels:
-    """Sorted rows, `most` at most, of the labels as evenly as they allow; all where they fit."""
+    """At most `most` rows, sorted, as evenly over labels as possible; all if they fit."""
     if len(labels) <= most:
         return np.arange(len(labels))
-    turn = np.empty(len(labels), np.int64)  # the how-manieth of its label a photo is
+    turn = np.empty(len(labels), np.int64)  # the photo's rank within its label
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
         turn[rows] = np.arange(len(rows))
@@ -214,11 +211,10 @@ def sample_evenly(labels: Labels, most: int, rng: np.random.Generator) -> Labels
 def query_metrics(
     queries: Vectors, query_labels: Labels, gallery: Vectors, gallery_labels: Labels
 ) -> Floats:
-    """The figures of each query in the order of JUDGED, float64 [q, 6].
+    """The metrics of each query in the order of JUDGED, float64 [q, 6].
 
-    NaN where the gallery has no right photo.
-
-    As `evaluate.metrics.measure` has them, without the other metrics: this runs a hundred times.
+    NaN where the gallery has no right photo. The same as in `evaluate.metrics.measure`, without
+    the other metrics, as this runs a hundred times.
     """
     similarity = (torch.from_numpy(queries) @ torch.from_numpy(gallery).T).numpy()
     ranking = np.argsort(-similarity, axis=1, kind="stable")
@@ -242,7 +238,7 @@ def query_metrics(
     return values
 
 
-def _trial(choice: Choice, values: Floats, base: Floats, seed: int) -> Candidate:
+def _trial(choice: Hyperparameters, values: Floats, base: Floats, seed: int) -> Candidate:
     """`values` and `base` float64 [q, 6] are of the same queries."""
     differences = (values - base)[np.isfinite(base).all(axis=1)]
     highest = np.quantile(bootstrap_means(differences, seed=seed), 0.975, axis=0)
@@ -273,7 +269,7 @@ def _fold(vectors: Vectors, labels: Labels, asked: npt.NDArray[np.bool]) -> _Fol
     )
 
 
-def _try(fold: _Fold, choice: Choice, loss: LossName, seed: int) -> Floats:
+def _try(fold: _Fold, choice: Hyperparameters, loss: LossName, seed: int) -> Floats:
     weights = fit_head(
         fold.gallery, fold.fitted_labels, choice, loss, seed=seed, statistics=fold.statistics
     )

@@ -18,9 +18,9 @@ from torch import nn
 from deepfood.errors import ArtifactFormatError
 from deepfood.extras import missing_extra
 from deepfood.model.hub_configs import HubConfig, OpenClipConfig, read_config
-from deepfood.model.layouts import Layout, Output, Tower, with_open_clip_text
+from deepfood.model.hub_layouts import Layout, Output, Tower, with_open_clip_text
 from deepfood.train.backbone import fill, preprocess_of, without_classifier
-from deepfood.train.weights import Origin, Weights, read_tensors
+from deepfood.train.weights import Weights, WeightsSource, read_tensors
 
 #: What CLIP's vocabulary calls its special tokens in a tokenizer.json.
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
@@ -52,7 +52,7 @@ def _of_timm(layout: Layout, scratch: Path) -> Layout:
     arguments: dict[str, Any] = {**about.model_args, "pretrained_cfg": about.pretrained_cfg}
     own: Any = timm.create_model(architecture, **arguments)
     tensors = read_tensors(layout.weights)
-    fill(own, architecture, Weights(Origin(layout.weights.name, ""), tensors))
+    fill(own, architecture, Weights(WeightsSource(layout.weights.name, ""), tensors))
     dimension = without_classifier(own)
     network = _fused(own)
     preprocess = preprocess_of(own)

@@ -1,4 +1,4 @@
-"""Batches on the device that learns, seen as they are to be learned, ahead of the step."""
+"""Augmented batches on the training device, prepared ahead of the step."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +9,9 @@ import torch
 from deepfood.data.read_ahead import in_order
 from deepfood.photo import Preprocess
 from deepfood.train.augment import augment
-from deepfood.train.photos import Batch
+from deepfood.train.dataset import Batch
 
-#: Batches that a CPU augments before they are wanted, the one that is wanted next among them.
+#: Batches that a CPU augments ahead, including the next one.
 _AHEAD_BATCHES = 3
 
 #: Pixels uint8 [n, size, size, 3] and labels int64 [n], on the device.
@@ -21,10 +21,10 @@ Fed = tuple[torch.Tensor, torch.Tensor]
 def feed(
     batches: Iterator[Batch], preprocess: Preprocess, size: int, device: torch.device
 ) -> Iterator[Fed]:
-    """Each batch's views, `size` pixels a side, and its labels.
+    """The augmented batches, `size` pixels a side, and their labels.
 
-    A GPU copies and augments the next batch beside the step of this one, and so do threads of a
-    CPU: each a batch, on a core of its own, since a step waits for all of the cores it asked for.
+    A GPU copies and augments the next batch during the step of this one. On a CPU, threads do so,
+    one batch each on one core, as a step waits for all cores that it uses.
     """
 
     def move(one: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def feed(
             try:
                 yield from in_order(pool, seen, batches, ahead=_AHEAD_BATCHES)
             finally:
-                torch.set_num_threads(threads)  # of the threads to come; these keep theirs
+                torch.set_num_threads(threads)  # for new threads; running ones keep their number
                 pool.shutdown(cancel_futures=True)
         return
     if device.type != "cuda":
@@ -59,7 +59,7 @@ def feed(
             yield waiting
         now = cuda.current_stream(device)
         now.wait_event(done)
-        for one in coming:  # or its memory could be given away while the step still reads it
+        for one in coming:  # or its memory could be reused while the step still reads it
             one.record_stream(now)
         waiting = coming
     if waiting is not None:
@@ -67,7 +67,7 @@ def feed(
 
 
 def to_device(one: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on `device`; a GPU copies it while the host goes on."""
+    """Copy a host tensor to `device`, asynchronously to a GPU."""
     if device.type != "cuda":
         return one.to(device)
     return one.pin_memory().to(device, non_blocking=True)

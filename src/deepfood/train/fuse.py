@@ -1,4 +1,4 @@
-"""Appending a head to a Model's network, so that serving needs nothing new."""
+"""Append a head to a Model's network, so that serving needs no change."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-#: The weights that `fuse_head` appends are known by this name, to be found again.
+#: The name of the weights that `fuse_head` appends.
 _WEIGHTS = "deepfood.head.fp16"
 
 
 def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     """The ONNX bytes of `network` (its only output float [n, dim]) followed by a linear head.
 
-    `weights` are float32 [dim, size]; they are stored as fp16, as `model.export` does. A head that
-    is there already is multiplied in, so that a network has one head at most.
+    `weights` are float32 [dim, size]; they are stored as fp16, as `model.export` does. An existing
+    head is multiplied in, so that a network has at most one.
     """
     network, earlier = take_off_head(network)
     model = onnx.load_from_string(network)
@@ -23,7 +23,7 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     (output,) = graph.output
     if earlier is not None:
         weights = earlier @ weights
-        weights = weights / np.abs(weights).max()  # fp16 has little room; the length is free
+        weights = weights / np.abs(weights).max()  # the scale is free, and fp16 has a small range
     inner = f"{output.name}.before_head"
     _rename(graph, output.name, inner)
     graph.initializer.append(numpy_helper.from_array(weights.astype(np.float16), _WEIGHTS))
@@ -40,7 +40,7 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
 
 
 def take_off_head(network: bytes) -> tuple[bytes, npt.NDArray[np.float32] | None]:
-    """`network` without the head that `fuse_head` gave it, and the head's weights [dim, size].
+    """`network` without the head from `fuse_head`, and the head's weights [dim, size].
 
     The same network and None where it has no head.
     """

@@ -1,4 +1,4 @@
-"""The gradients of a batch's loss, in as many parts as memory wants."""
+"""The gradients of a batch's loss, accumulated over parts to save memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def gradients(
 ) -> torch.Tensor:
     """Add the gradients of the batch's mean loss to the weights', and return that loss.
 
-    With several `parts` their gradients are summed up: less memory, and norms that see a part only.
+    With several `parts`, gradients are accumulated: less memory, but norm layers see one part only.
     """
     photos = len(batch[0])
     size = -(-photos // parts)

@@ -33,7 +33,7 @@ class Hardware:
 
     @property
     def first(self) -> bool:
-        """Is this the process that writes and reports?"""
+        """Whether this is the process that writes and reports."""
         return bool(self.accelerator.is_main_process)
 
     def share(self, batch: int) -> slice:
@@ -77,7 +77,7 @@ def start_hardware(recipe: Recipe, device: str = "auto") -> Hardware:
         raise SettingError(f"--device {device}: torch {torch.__version__} finds none here")
     accelerator = Accelerator(cpu=device == "cpu")
     keep_freed_memory()
-    # Of cuDNN's ways to compute a gradient some add in any order: no training would go on exactly.
+    # Some cuDNN algorithms add in varying order, so that resumed training would differ.
     torch.backends.cudnn.deterministic = True
     if device in ("cuda", "mps") and accelerator.device.type != device:
         raise SettingError(f"--device {device}: accelerate is set up for {accelerator.device.type}")
@@ -93,11 +93,11 @@ _GLIBC_MALLOC = ((-1, 2**31 - 1), (-2, 2**26), (-4, 0))
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc not to give freed memory back to the system.
+    """Keep glibc's malloc from returning freed memory to the system.
 
-    Each step frees and asks for the same hundreds of megabytes, and so do threads that decode;
-    giving them back costs a page fault for every 4 KB of them, up to a third of a step's time on a
-    CPU. Other C libraries are left alone.
+    Each step and each decoding thread frees and allocates the same hundreds of megabytes. Returning
+    them costs a page fault per 4 KB, up to a third of a step's time on a CPU. Other C libraries are
+    left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
@@ -106,7 +106,7 @@ def keep_freed_memory() -> None:
 
 
 def bf16_pays(device: str) -> bool:
-    """Is bfloat16 arithmetic in hardware, so that autocast is faster than float32?
+    """Whether bfloat16 arithmetic is in hardware, so that autocast is faster than float32.
 
     On CPUs that is AMX or AVX512-BF16 (docs/performance.md); without, it is emulated, and slower.
     """
@@ -114,5 +114,7 @@ def bf16_pays(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
-    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
+    able: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # not in older versions of torch
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))

@@ -1,9 +1,9 @@
-"""A head: a linear map of a frozen Model's embeddings that brings photos of one label together.
+"""A head: a linear map of a frozen Model's embeddings that moves photos of one label together.
 
 It starts as regularised linear discriminant analysis in closed form (Fisher 1936; the shrinkage of
 Friedman, "Regularized Discriminant Analysis", 1989), which may be refined by gradient descent on
-one of deepfood's losses. Beside it stands the embedding as it was given: photos that were alike
-stay so, where the discriminants alone bring together whatever lies near a label's centre.
+one of deepfood's losses. The given embedding is appended as a residual, so that similar photos
+stay similar; the discriminants alone move everything near a label's centre together.
 
 A head has no bias, so that it commutes with the length of a vector: the head of a unit vector and
 that of the network's own output point the same way.
@@ -34,8 +34,8 @@ _SEEDING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What is free in a head.
+class Hyperparameters:
+    """The hyperparameters of a head.
 
     `shrinkage` (above 0) is added to the variance within labels in every direction, as a multiple
     of the mean variance; `residual` (above 0) weighs the given embedding against the discriminants,
@@ -71,12 +71,12 @@ class Discriminant:
 
     @cached_property
     def principal(self) -> torch.Tensor:
-        """The directions in which the photos reach furthest, longest first, float64 [dim, dim]."""
+        """The principal directions of the photos, largest first, float64 [dim, dim]."""
         directions: torch.Tensor = torch.linalg.eigh(self.moment)[1]
         return directions.flip(1)
 
     def whitening(self, shrinkage: float) -> torch.Tensor:
-        """float64 [dim, dim]: makes the variance within labels even, and drops the middle."""
+        """float64 [dim, dim]: equalizes the variance within labels, and removes the mean."""
         floor = shrinkage * self.variances.mean()
         white = self.directions / torch.sqrt(self.variances + floor)
         axis = nn.functional.normalize(self.middle, dim=0)
@@ -84,7 +84,7 @@ class Discriminant:
         projected: torch.Tensor = white - torch.outer(axis, axis @ white)
         return projected
 
-    def axes(self, choice: Choice, white: torch.Tensor) -> torch.Tensor:
+    def axes(self, choice: Hyperparameters, white: torch.Tensor) -> torch.Tensor:
         """The discriminants, float64 [dim, rank], for vectors that went through `white`.
 
         The photos' mean squared length along them is 1.
@@ -97,8 +97,8 @@ class Discriminant:
         scaled: torch.Tensor = axes / length.clamp(min=torch.finfo(length.dtype).tiny)
         return scaled
 
-    def given(self, choice: Choice, rank: int) -> torch.Tensor:
-        """The given embedding in the numbers that the discriminants leave, float64 [dim, size]."""
+    def given(self, choice: Hyperparameters, rank: int) -> torch.Tensor:
+        """The given embedding in the dimensions left by the discriminants, float64 [dim, size]."""
         others = choice.size - rank
         kept = self.principal[:, :others]
         return torch.cat(
@@ -109,7 +109,7 @@ class Discriminant:
 def fit_head(
     vectors: Vectors,
     labels: Labels,
-    choice: Choice,
+    choice: Hyperparameters,
     loss: LossName,
     *,
     seed: int,
@@ -144,11 +144,11 @@ def _refine(
     given: torch.Tensor,
     targets: torch.Tensor,
     start: torch.Tensor,
-    choice: Choice,
+    choice: Hyperparameters,
     loss: LossName,
     seed: int,
 ) -> torch.Tensor:
-    """Descend from `start` [dim, size] on batches in which labels have equally many photos.
+    """Gradient descent from `start` [dim, size], on batches with equally many photos per label.
 
     An embedding is `photos @ head + given`, of photos [n, dim] and given [n, size].
     """
@@ -174,7 +174,7 @@ def _refine(
 
 
 def _start_at_centres(criterion: Loss, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
-    """Losses with a vector a label begin with the labels' mean embeddings, not with chance."""
+    """Initialize losses with a vector per label by the labels' mean embeddings."""
     name = criterion.name
     with torch.no_grad():
         own: torch.Tensor

@@ -1,4 +1,4 @@
-"""A network in int8: weights a channel, activations in the range that photos give them.
+"""A network in int8: weights per channel, activations per tensor, calibrated on photos.
 
 ONNX Runtime's static quantisation, which writes plain ONNX with QuantizeLinear and DequantizeLinear
 nodes: OpenVINO and ONNX Runtime both run it. How it was chosen is in docs/performance.md.
@@ -19,10 +19,10 @@ from deepfood.train.fuse import fuse_head, take_off_head
 
 quantization = runtimes.quantization()
 
-#: Where a network spends its time, and what int8 makes faster.
+#: The operators that take most of the time, and are faster in int8.
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-#: What stands between products and keeps their values in int8. Not the last pooling: the embedding
-#: itself is no place for 256 values.
+#: Operators between products, which keep values in int8. Not the last pooling: 256 values are too
+#: few for the embedding itself.
 _BETWEEN = {"Add", "Clip", "MaxPool", "Relu"}
 
 

@@ -38,7 +38,7 @@ class Learner(nn.Module):
         self.frozen = first_stages(backbone, frozen_share) if frozen_share else ()
         for name in self.frozen:
             backbone.get_submodule(name).requires_grad_(False)
-        # The same numbers in the same order as the Embedder's, so that the same tensor comes out.
+        # The same operations in the same order as in the Embedder, for the same tensor.
         self.mean: torch.Tensor
         self.std: torch.Tensor
         shape = (1, 3, 1, 1)
@@ -48,7 +48,7 @@ class Learner(nn.Module):
         self.register_buffer("std", std, persistent=False)
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch, but frozen layers stay as when they are used: their norms learn nothing."""
+        """As in torch, but frozen layers stay in evaluation mode, so that their norms are fixed."""
         super().train(mode)
         for name in self.frozen:
             self.backbone.get_submodule(name).eval()
@@ -94,7 +94,7 @@ def create_optimizer(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
                 decay = 0.0 if flat else recipe.weight_decay
                 groups.append({"params": own, "lr": lr, "full_lr": lr, "weight_decay": decay})
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    # One kernel for all tensors, where torch has one: a tenth of a step on a CPU.
+    # One kernel for all tensors where available: saves a tenth of a step on a CPU.
     fused = next(learner.parameters()).device.type in ("cpu", "cuda")
     return kind(groups, fused=fused)
 

@@ -1,7 +1,7 @@
 """The training loop: steps, epochs, validation, checkpoints.
 
-What a step computes follows from seed, epoch and step alone (photos, their augmentation, dropout),
-so training that was killed anywhere and started again ends with the same numbers.
+What a step computes (photos, augmentation, dropout) depends on seed, epoch and step only, so that
+training that was killed and resumed ends with the same numbers.
 """
 
 import math
@@ -19,16 +19,15 @@ from deepfood.progress import bar
 from deepfood.train.async_scalars import AsyncScalars
 from deepfood.train.before_after import BeforeAfter, compare_metrics
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Checkpoints
+from deepfood.train.dataset import PhotoDataset
 from deepfood.train.feed import feed
 from deepfood.train.gradients import Arguments, gradients
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import set_lr
 from deepfood.train.mix import cutmix
-from deepfood.train.photos import PhotoDataset
-from deepfood.train.progress import EpochRecord, Progress
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng, step_seed
-from deepfood.train.state import TrainingState
+from deepfood.train.state import EpochRecord, Progress, TrainingState
 from deepfood.train.validate import BEST_BY, gallery_rows, validate
 
 OnEpoch = Callable[[EpochRecord, bool], None]
@@ -38,7 +37,7 @@ OnEpoch = Callable[[EpochRecord, bool], None]
 class Training:
     """One training: construct it, `resume` it, `run` it. Every process has one.
 
-    `say` gets what a user should know; without `quiet` a bar shows the steps.
+    `on_message` gets lines for the user; without `quiet` a progress bar is shown.
     """
 
     state: TrainingState
@@ -47,7 +46,7 @@ class Training:
     recipe: Recipe
     hardware: Hardware
     checkpoints: Checkpoints
-    say: Callable[[str], None]
+    on_message: Callable[[str], None]
     quiet: bool
 
     def __post_init__(self) -> None:
@@ -69,7 +68,7 @@ class Training:
         return bool(patience and at.best_epoch and at.epoch - at.best_epoch >= patience)
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, which `checkpoint.load` gave."""
+        """Resume from a state that `Checkpoints.load` returned."""
         self.state.load(state)
         self.train.broken.update(self.progress.broken)
         self.train.learned.update(self.progress.learned)
@@ -77,7 +76,7 @@ class Training:
     def run(self, on_epoch: OnEpoch) -> None:
         """Train to the end; `on_epoch` gets each epoch's record, and whether it is the best so far.
 
-        Raises TrainingError for a loss that is no number, DiskFullError, DatasetError.
+        Raises TrainingError for a loss that is not finite, DiskFullError, DatasetError.
         """
         while not self.finished:
             started = time.monotonic()
@@ -134,7 +133,7 @@ class Training:
         return weights
 
     def _step(self, pixels: torch.Tensor, labels: torch.Tensor, steps: int) -> torch.Tensor:
-        """Learn from a batch; the mean loss over all processes, which a GPU still computes."""
+        """One step on a batch. The mean loss over all processes, which a GPU may still compute."""
         at, recipe, hardware = self.progress, self.recipe, self.hardware
         set_lr(self.state.optimizer, recipe.lr_factor(at.updates, steps * recipe.epochs))
         batch: Arguments = [pixels, labels]
@@ -170,13 +169,13 @@ class Training:
             )
         self.progress.parts = parts
         torch.cuda.empty_cache()
-        self.say(
+        self.on_message(
             f"the GPU's memory is full: batches of {photos} are computed in {parts} parts from "
             "now on"
         )
 
     def _count_losses(self, *, all_of_them: bool = False) -> None:
-        """Sum the losses that have come. Raises TrainingError for one that is no number."""
+        """Sum the losses that are available. Raises TrainingError for one that is not finite."""
         at = self.progress
         for mean in self.losses.ready(all_of_them=all_of_them):
             if not math.isfinite(mean):
@@ -214,13 +213,13 @@ class Training:
             on_epoch(record, best)
 
     def judge_given(self) -> None:
-        """Note what the network finds before it is trained; all processes must call it."""
+        """Record the metrics of the network before training; all processes must call it."""
         _, figures = self._validate()
         if self.hardware.first:
             self._save_judged(GIVEN, figures)
 
     def compared(self) -> dict[str, BeforeAfter] | None:
-        """The best epoch beside the network as it was given; None where that knew nothing."""
+        """The best epoch compared with the given network; None for random weights."""
         given = self.checkpoints.load(GIVEN)
         best = self.checkpoints.load(BEST)
         if given is None or best is None:
@@ -246,7 +245,7 @@ class Training:
         self.checkpoints.save(name, {"figures": tensors, **more})
 
     def _share_buffers(self) -> None:
-        """What norms have counted in the first process is what is kept, so all judge by it."""
+        """Copy the norms' statistics of the first process, which are kept, to all processes."""
         from accelerate.utils import broadcast
 
         if self.hardware.processes > 1:
@@ -267,8 +266,8 @@ class Training:
 
 
 def _gathered(own: dict[str, str]) -> dict[str, str]:
-    """What all processes say, in the order of the names."""
+    """The dicts of all processes as one, sorted by name."""
     from accelerate.utils import gather_object
 
     found: list[dict[str, str]] = gather_object([own])
-    return dict(sorted((name, said) for one in found for name, said in one.items()))
+    return dict(sorted((name, reason) for one in found for name, reason in one.items()))

@@ -1,7 +1,7 @@
 """Small pictures of a dataset's photos, decoded once and kept on disk, memory-mapped.
 
-A picture is kept with the SHA-256 of its photo's file, so a photo that changed is decoded anew, and
-with a checksum of its own. Several trainings may share a cache: they would write the same bytes.
+A picture is stored with the SHA-256 of its photo's file, so that a changed photo is decoded again,
+and with its own checksum. Several trainings may share a cache, as they write the same bytes.
 
     FOLDER/KEY/            the key: which photos, and how their pictures are made
       squeezed.u8          uint8 [photos, side, side, 3]; a hole where there is none yet
@@ -30,12 +30,12 @@ from deepfood.photo import Pixels, Preprocess
 Sizes = npt.NDArray[np.int64]
 
 _ABOUT = np.dtype([("sha256", np.uint8, 32), ("width", "<u4"), ("height", "<u4"), ("crc32", "<u4")])
-#: Of the disk's free space, at most this share is taken.
+#: The largest share of the disk's free space that is used.
 _SHARE_OF_FREE = 0.5
 
 
 class PictureCache:
-    """Pictures uint8 [side, side, 3] by their photo's place in the dataset, 0 to `count` - 1.
+    """PictureReader uint8 [side, side, 3] by their photo's place in the dataset, 0 to `count` - 1.
 
     `known` bool [count] tells which pictures are there and were checked in this process; only
     those may be read from `pictures` uint8 [count, side, side, 3] and `sizes` int64 [count, 2],
@@ -43,7 +43,7 @@ class PictureCache:
     """
 
     def __init__(self, path: Path, count: int, side: int, room: int) -> None:
-        """The files are `path` with their endings. Raises OSError where they cannot be written."""
+        """The files are `path` with suffixes. Raises OSError where they cannot be written."""
         self.room = min(room, count)
         self.known = np.zeros(count, np.bool_)
         self.sizes: Sizes = np.zeros((count, 2), np.int64)
@@ -56,7 +56,7 @@ class PictureCache:
         self._entries = np.memmap(about, _ABOUT, mode="r", shape=(count,))
 
     def holds(self, place: int, digest: bytes) -> bool:
-        """Whether the picture at `place` is there, whole, and of a file of this SHA-256."""
+        """Whether the picture at `place` exists, is intact, and is of a file with this SHA-256."""
         if place >= self.room:
             return False
         about = self._entries[place]
@@ -68,7 +68,7 @@ class PictureCache:
         return True
 
     def keep(self, place: int, digest: bytes, picture: Pixels, size: tuple[int, int]) -> None:
-        """Keep the picture of a photo of `size`, width and height; a full disk ends all keeping."""
+        """Store the picture of a photo of `size`, width and height; a full disk stops caching."""
         picture = np.ascontiguousarray(picture)
         about = np.zeros((), _ABOUT)
         about["sha256"] = np.frombuffer(digest, np.uint8)
@@ -77,7 +77,7 @@ class PictureCache:
         with self._lock:
             if place >= self.room:
                 return
-            try:  # by write, not through the map: a full disk is an error then, and no signal
+            try:  # write() reports a full disk as an error; the map would raise a signal
                 _write(self._data, place * self._bytes, picture.data)
                 _write(self._about, place * _ABOUT.itemsize, about.tobytes())
             except OSError:
@@ -86,7 +86,7 @@ class PictureCache:
         self._note(place, *size)
 
     def close(self) -> None:
-        """Keep nothing more; what is known can still be read."""
+        """Stop writing; known pictures can still be read."""
         with self._lock:
             self.room = 0
             self._data.close()
@@ -99,7 +99,7 @@ class PictureCache:
 
 @dataclass(frozen=True)
 class Caches:
-    """Of a dataset's photos: `squeezed` to learn from, `plain` as an Embedder sees them."""
+    """The caches of a dataset: `squeezed` for training, `plain` as an Embedder sees photos."""
 
     squeezed: PictureCache | None = None
     plain: PictureCache | None = None
@@ -116,8 +116,8 @@ def open_caches(
 ) -> Iterator[Caches]:
     """The caches of the photos of `source` for Models of this kind, below `folder`.
 
-    All caches there take `max_bytes` at most: those that were used longest ago are removed. What is
-    left may hold only the first photos, or none.
+    All caches there take at most `max_bytes`; the least recently used are removed. This one may
+    have room for the first photos only, or for none.
     """
     sides = {"squeezed": picture_side(preprocess), "plain": preprocess.size}
     # Another Pillow may decode otherwise.
@@ -127,7 +127,7 @@ def open_caches(
     own, count = folder / key[:20], len(source.files)
     bytes_each = sum(3 * side**2 for side in sides.values())
     opened: dict[str, PictureCache] = {}
-    with suppress(OSError):  # a cache is a help, not a need: a read-only folder only costs time
+    with suppress(OSError):  # the cache is optional: a read-only folder only costs time
         folder.mkdir(parents=True, exist_ok=True)
         room = _make_room(folder, own, count * bytes_each, max_bytes) // bytes_each
         if room:
@@ -143,20 +143,20 @@ def open_caches(
 
 
 def _make_room(folder: Path, own: Path, wanted: int, max_bytes: int) -> int:
-    """Bytes that `own` may take, when enough of the others are removed."""
+    """Remove other caches as needed. Returns the bytes that `own` may take."""
     others = {path: _taken(path) for path in folder.iterdir() if path.is_dir() and path != own}
     wanted = min(wanted, max_bytes)
     for path in sorted(others, key=lambda path: path.stat().st_mtime):
         if sum(others.values()) + wanted <= max_bytes:
             break
-        shutil.rmtree(path, ignore_errors=True)  # whoever has it open goes on with it
+        shutil.rmtree(path, ignore_errors=True)  # processes that have it open can continue
         del others[path]
     free = int(shutil.disk_usage(folder).free * _SHARE_OF_FREE)
     return min(wanted, (_taken(own) if own.is_dir() else 0) + free)
 
 
 def _taken(folder: Path) -> int:
-    """Bytes on disk, holes left out."""
+    """Bytes on disk, without holes of sparse files."""
     total = 0
     for path in folder.iterdir():
         with suppress(OSError):
@@ -166,10 +166,10 @@ def _taken(folder: Path) -> int:
 
 
 def _sized(path: Path, size: int) -> BinaryIO:
-    """The file for reading and writing, `size` bytes long; one of another size is begun anew."""
+    """Open the file for reading and writing, `size` bytes long; replace one of another size."""
     if path.is_file() and path.stat().st_size not in (0, size):
-        path.unlink()  # never cut short: another process may have mapped it
-    path.touch()  # not opened by "w", which would empty what another process has just begun
+        path.unlink()  # do not truncate: another process may have mapped it
+    path.touch()  # not "w", which would truncate a file that another process has just created
     file = path.open("r+b", buffering=0)
     if path.stat().st_size != size:
         file.truncate(size)

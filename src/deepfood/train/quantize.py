@@ -103,6 +103,7 @@ def quantize(
             runtime=base.runtime,  # type: ignore[arg-type]  # as it was chosen for `base`
             precision=base.precision,  # type: ignore[arg-type]
             threads=base.threads,
+            device=base.device,  # type: ignore[arg-type]
         )
         try:
             after = embed_dataset(source, small, folder, files=held_out, quiet=quiet)

@@ -1,7 +1,7 @@
 """Reading pictures into batches, in threads; a photo is decoded once, if there is room to keep it.
 
-Once all pictures of a part are known, it is one copy out of a memory-mapped file, which holds no
-GIL: the threads that read then leave the one that learns alone.
+Once all pictures of a part are cached, reading is one copy from a memory-mapped file, which
+releases the GIL, so that reading threads do not slow the training thread down.
 """
 
 import hashlib
@@ -17,15 +17,15 @@ from deepfood.photo import Pixels
 from deepfood.train.picture_cache import PictureCache, Sizes
 from deepfood.train.sampling import Rows
 
-#: Photos that a thread reads in a row: few, so that all threads work on the batch wanted next.
+#: Photos per task: few, so that all threads work on the next batch.
 _PART = 16
-#: Parts that are read before they are wanted, beside the batch wanted next, for each thread.
+#: Tasks to read ahead per thread, beyond the next batch.
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Room for n pictures uint8 [n, side, side, 3], filled by the threads.
+    """A buffer of n pictures uint8 [n, side, side, 3], filled by threads.
 
     `rows` int64 [n] are the photos whose pictures they are, `sizes` int64 [n, 2] the width and
     height that each photo has.
@@ -37,7 +37,7 @@ class Filled:
 
 
 def room_for(rows: Rows, side: int, *, pinned: bool) -> Filled:
-    """Room for the pictures of `rows`; with `pinned`, where a GPU copies from by itself."""
+    """A buffer for the pictures of `rows`; with `pinned`, in page-locked memory."""
     shape = (len(rows), side, side, 3)
     pictures = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
     return Filled(rows.copy(), pictures, np.zeros((len(rows), 2), np.int64))
@@ -46,9 +46,9 @@ def room_for(rows: Rows, side: int, *, pinned: bool) -> Filled:
 def filled(
     rooms: Iterable[Filled], fill: Callable[[Filled, int, slice], None], workers: int
 ) -> Iterator[Filled]:
-    """The rooms in order, each once `fill(room, number, part)` was called on all of its parts.
+    """The buffers in order, each after `fill(room, number, part)` was called on all of its parts.
 
-    `number` is the room's place in `rooms`, from 0.
+    `number` is the buffer's index in `rooms`.
     """
 
     def parts() -> Iterator[tuple[Filled, int, slice]]:
@@ -66,11 +66,11 @@ def filled(
             for whole in in_order(pool, work, parts(), ahead=_AHEAD * workers + _PART):
                 if whole is not None:
                     yield whole
-        finally:  # whoever stops asking must not wait for what was read ahead
+        finally:  # a consumer that stops must not wait for tasks that read ahead
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Pictures:
+class PictureReader:
     """One picture uint8 [side, side, 3] of each photo, from the cache or from its file.
 
     `read` gives the bytes of a row's file, `make` their picture and the photo's width and height;

@@ -34,10 +34,10 @@ class Recipe(BaseModel):
     #: At most so many on a GPU, see `for_gpu`; 0: `batch` there too.
     gpu_batch: Annotated[int, Field(ge=0, le=65_536)] = 0
     optimizer: Literal["adam", "adamw"]
-    #: Of the new layers; the backbone's is `backbone_lr_share` of it.
+    #: For new layers; the backbone's rate is `backbone_lr_share` of it.
     lr: Annotated[float, Field(gt=0, le=10)]
     backbone_lr_share: Annotated[float, Field(ge=0, le=1)]
-    #: `phases`: three constant ones. `cosine`: warm-up over the first steps, then down to zero.
+    #: `phases`: three constant rates. `cosine`: warm-up over the first steps, then down to zero.
     schedule: Literal["phases", "cosine"]
     warmup_share: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
@@ -47,7 +47,7 @@ class Recipe(BaseModel):
     crop_area: Annotated[float, Field(gt=0, le=1)]
     #: Share of the batches whose photos are mixed by CutMix; losses that compare photos mix none.
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
-    #: Each label as often as any other, however many photos it has.
+    #: Sample each label equally often, regardless of its number of photos.
     balanced: bool
     #: Decay a step of the averaged weights that are validated and exported; 0 is none.
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -58,8 +58,8 @@ class Recipe(BaseModel):
     #: show dishes larger than they are shown later; fewer pixels make up for it, and cost less
     #: (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
     training_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
-    #: Share of a pretrained backbone's stages, from the stem on, that stay as they came. They see
-    #: edges and textures, whatever is learned, and cost the most.
+    #: Share of a pretrained backbone's stages, from the stem on, that are frozen. They detect edges
+    #: and textures, whatever the task, and cost the most.
     frozen_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
@@ -67,7 +67,7 @@ class Recipe(BaseModel):
     def but(self, **changes: Any) -> Self:
         """This recipe with some values changed; None is no change. Raises SettingError.
 
-        Who names a batch or a learning rate gets it on a GPU too.
+        A given batch size or learning rate also applies on a GPU.
         """
         changes = {name: value for name, value in changes.items() if value is not None}
         if {"batch", "lr"} & changes.keys():
@@ -82,9 +82,9 @@ class Recipe(BaseModel):
     def for_gpu(self, photos: int) -> Self:
         """This recipe with batches that keep a GPU busy, for a dataset of so many photos.
 
-        An epoch still has _LEAST_STEPS steps. The learning rate grows with the square root of the
-        batch, as suits Adam (Malladi et al., "On the SDEs and scaling rules for adaptive gradient
-        algorithms", 2022), and averages reach back over as many photos as before.
+        An epoch keeps _LEAST_STEPS steps at least. The learning rate grows with the square root of
+        the batch, as suits Adam (Malladi et al., "On the SDEs and scaling rules for adaptive
+        gradient algorithms", 2022), and averages span as many photos as before.
         """
         times = 1
         while 2 * times * self.batch <= min(self.gpu_batch, photos // _LEAST_STEPS):

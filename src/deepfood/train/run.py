@@ -19,20 +19,19 @@ from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
 from deepfood.train.before_after import BeforeAfter, regressions
+from deepfood.train.dataset import PhotoDataset
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
 from deepfood.train.loop import Training
 from deepfood.train.losses import Loss
-from deepfood.train.photos import PhotoDataset
 from deepfood.train.picture_cache import open_caches
-from deepfood.train.progress import EpochRecord
 from deepfood.train.recipe import Recipe
-from deepfood.train.state import TrainingState
+from deepfood.train.state import EpochRecord, TrainingState
 from deepfood.train.tensorboard import Board
-from deepfood.train.weights import NO_WEIGHTS, Origin, find_weights
+from deepfood.train.weights import NO_WEIGHTS, WeightsSource, find_weights
 from deepfood.train.write_model import write_trained
 
-#: What an epoch's line says, in this order.
+#: The figures in an epoch's line, in this order.
 _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
 
 
@@ -62,10 +61,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came out. `manifest` is None in the processes that do not write.
+    """The result. `manifest` is None in the processes that do not write.
 
     `compared` are the figures of the validation photos before and after; None for random weights.
-    `refused` says why no Model was written: without `even_if_worse`, none that is worse is.
+    `refused` says why no Model was written: without `even_if_worse`, a worse one is not.
     """
 
     manifest: ModelManifest | None
@@ -79,7 +78,7 @@ class Trained:
     val_photos: int
 
 
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 OnEpoch = Callable[[EpochRecord, bool], None]
 
 
@@ -93,21 +92,22 @@ def epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
 def train_model(
     task: Task,
     *,
-    say: Say = lambda line: None,
+    on_message: OnMessage = lambda line: None,
     on_epoch: OnEpoch = lambda record, best: None,
 ) -> Trained:
-    """Train and write a Model into `task.out`; stopped, it goes on where it was.
+    """Train and write a Model into `task.out`; an interrupted training resumes.
 
-    `say` gets lines for the user, `on_epoch` each epoch's record and whether it is the best so far:
-    in the first process only. Under torchrun every process calls this. Raises DeepfoodError.
+    `on_message` gets lines for the user, `on_epoch` each epoch's record and whether it is the best
+    so far: in the first process only. Under torchrun, every process calls this. Raises
+    DeepfoodError.
     """
     started = time.monotonic()
-    with open_training(task, say) as training:
+    with open_training(task, on_message) as training:
         first, at = training.hardware.first, training.progress
-        # Before the work, so that the user can stop it.
+        # Before training, so that the user can stop it.
         leaks = leak_notes(task.splits, task.limits, quiet=task.quiet) if first else []
         for note in leaks:
-            say(f"note: {note}")
+            on_message(f"note: {note}")
         with Board.open(training.checkpoints.folder, first, at.records) as board:
 
             def each_epoch(record: EpochRecord, best: bool) -> None:
@@ -148,8 +148,8 @@ def train_model(
 
 
 @contextmanager
-def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training]:
-    """The task's Training, fresh or as its last checkpoint left it, locked against others."""
+def open_training(task: Task, on_message: OnMessage = lambda line: None) -> Iterator[Training]:
+    """The task's Training, new or resumed, locked against other processes."""
     out, recipe, splits = task.out, task.recipe, task.splits
     if (out / MANIFEST).is_file() and kind_of(out) != "model":
         raise ArtifactFormatError(f"{out} is a {kind_of(out)}: give another folder with --out")
@@ -158,7 +158,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
         recipe = recipe.for_gpu(len(splits.train))
     hardware.share(recipe.batch)  # fails early where the batch cannot be divided
     if not hardware.first:
-        say = _silent
+        on_message = _silent
     folder = out / checkpoint.TRAINING
     with _locked(folder, hardware.first), ExitStack() as opened:
         torch.manual_seed(recipe.seed)
@@ -175,7 +175,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             with hardware.accelerator.local_main_process_first():
                 origin = _pretrain(network, task)
         else:
-            origin = Origin(**state["origin"])
+            origin = WeightsSource(**state["origin"])
         dimension = without_classifier(network)
         loss = Loss(
             recipe.loss, len(splits.labels), dimension, label_smoothing=recipe.label_smoothing
@@ -201,7 +201,7 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             loss,
             preprocess,
             bf16=hardware.bf16,
-            # Random weights must all learn.
+            # Random weights must all be trained.
             frozen_share=0 if origin == NO_WEIGHTS else recipe.frozen_share,
         )
         training = Training(
@@ -211,18 +211,18 @@ def open_training(task: Task, say: Say = lambda line: None) -> Iterator[Training
             recipe,
             hardware,
             checkpoints,
-            say=say,
+            on_message=on_message,
             quiet=task.quiet,
         )
         if state is not None:
             training.resume(state)
         elif origin != NO_WEIGHTS:
             training.judge_given()
-        _announce(say, training, resumed=state is not None, dimension=dimension)
+        _announce(on_message, training, resumed=state is not None, dimension=dimension)
         yield training
 
 
-def _pretrain(network: Any, task: Task) -> Origin:
+def _pretrain(network: Any, task: Task) -> WeightsSource:
     """Put pretrained weights into `network`, if any are wanted."""
     found = find_weights(task.backbone, network.pretrained_cfg, task.weights, task.cache)
     if found is None:
@@ -231,27 +231,29 @@ def _pretrain(network: Any, task: Task) -> Origin:
     return found.origin
 
 
-def _announce(say: Say, training: Training, *, resumed: bool, dimension: int) -> None:
+def _announce(on_message: OnMessage, training: Training, *, resumed: bool, dimension: int) -> None:
     at, train = training.progress, training.train
-    say(
+    on_message(
         f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
         f"numbers a photo, from {training.state.origin.source}; {training.hardware.describe()}, "
         f"batches of {training.recipe.batch}"
     )
     if len(training.gallery) < len(train):
-        say(
+        on_message(
             f"each epoch's validation photos are ranked against {len(training.gallery):,} of the "
             "training photos, a sample"
         )
     if resumed and training.finished:
-        say("this training is finished; --fresh would train again")
+        on_message("this training is complete; --fresh would train again")
     elif resumed:
-        say(f"going on at epoch {at.epoch + 1}, step {at.step + 1}; --fresh would start again")
+        on_message(
+            f"resuming at epoch {at.epoch + 1}, step {at.step + 1}; --fresh would start again"
+        )
 
 
 def _silent(line: str) -> None:
-    """Only the first process speaks."""
+    """Only the first process reports."""
 
 
 @contextmanager

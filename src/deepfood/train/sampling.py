@@ -1,6 +1,6 @@
-"""Which photos each step of an epoch sees: a table that follows from seed and epoch alone.
+"""The photos of each step of an epoch: a table that depends on seed and epoch only.
 
-So training that was stopped goes on with the same photos, and each process knows its own share.
+So resumed training continues with the same photos, and each process knows its own share.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from deepfood.train.recipe import PHOTOS_A_LABEL
 Sampling = Literal["shuffled", "balanced", "paired"]
 Rows = npt.NDArray[np.int64]
 
-#: Streams of random numbers that must not be the same ones.
+#: Independent streams of random numbers.
 _ORDER, _PHOTO, _STEP, _VIEW, _DROPOUT = 1, 2, 3, 4, 5
 
 
 def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: int) -> Rows:
     """Rows of photos, int64 [steps, batch], for `labels` int64 [n], 0 to classes - 1.
 
-    `shuffled`: each photo once, the last few left over where they fill no batch.
+    `shuffled`: each photo once; an incomplete last batch is dropped.
     `balanced`: n draws, each label as often as the others, its photos in turn.
     `paired`: the same, with PHOTOS_A_LABEL photos of a label next to each other in a batch.
-    With fewer photos than a batch takes, photos come twice.
+    With fewer photos than a batch holds, photos repeat.
     """
     rng = np.random.default_rng([seed, epoch, _ORDER])
     count = len(labels)
@@ -52,7 +52,7 @@ def photo_rng(seed: int, epoch: int, position: int) -> np.random.Generator:
 
 
 def view_rng(seed: int, epoch: int, step: int) -> np.random.Generator:
-    """Random numbers for how a step's photos are seen, the same in all processes."""
+    """Random numbers for the augmentation of a step, the same in all processes."""
     return np.random.default_rng([seed, epoch, step, _VIEW])
 
 

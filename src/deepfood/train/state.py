@@ -1,14 +1,39 @@
 """What a training changes from step to step: weights, their averages, optimizer, progress."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deepfood.train.averages import Averages
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner, create_optimizer
-from deepfood.train.progress import Progress
 from deepfood.train.recipe import Recipe
-from deepfood.train.weights import Origin
+from deepfood.train.weights import WeightsSource
+
+#: Figures of one epoch by name: `epoch` from 1, `loss`, `lr`, `seconds`, and those of validate().
+EpochRecord = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """The position of a training, which checkpoints contain.
+
+    `epoch` and `step` are the next to do, from 0; the sums are of this epoch so far; `updates` are
+    the optimizer's steps since the start; `broken` are the photos that could not be read, and why;
+    `learned` those that were learned from, and their SHA-256; `parts` is how many a batch is
+    computed in, one after the other.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best: float = -1.0
+    records: list[EpochRecord] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
+    parts: int = 1
 
 
 class TrainingState:
@@ -18,7 +43,7 @@ class TrainingState:
     """
 
     def __init__(
-        self, learner: Learner, origin: Origin, recipe: Recipe, hardware: Hardware
+        self, learner: Learner, origin: WeightsSource, recipe: Recipe, hardware: Hardware
     ) -> None:
         self.learner = learner.to(hardware.device)
         self.origin = origin

@@ -10,21 +10,21 @@ from deepfood.train.checkpoint import TENSORBOARD
 
 
 class Board:
-    """Writes records as curves, or nothing, in processes that do not report."""
+    """Writes records as curves; does nothing in processes that do not report."""
 
     def __init__(self, writer: Any) -> None:
         self.writer = writer
 
     @classmethod
     def open(cls, folder: Path, wanted: bool, records: Sequence[dict[str, float]]) -> Self:
-        """Curves go on after `records`, those of the finished epochs; later points are dropped."""
+        """Continue the curves after `records` of the finished epochs; later points are dropped."""
         if not wanted:
             return cls(None)
         from torch.utils.tensorboard import SummaryWriter
 
         with raising_disk_full(folder):
             board = cls(SummaryWriter(str(folder / TENSORBOARD), purge_step=max(1, len(records))))
-        # A kill may have come after the last epoch's checkpoint and before its points.
+        # The process may have been killed between a checkpoint and its points.
         for record in records[-1:]:
             board.write(record)
         return board

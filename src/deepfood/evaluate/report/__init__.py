@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, for a person to look at."""
+"""The report: one self-contained HTML file."""
 
 from deepfood.evaluate.report.write import prepare_report, write_report
 

@@ -1,4 +1,4 @@
-"""The map of the embeddings: photos that the Model takes for alike lie close together.
+"""A map of the embeddings: photos that are similar to the Model lie close together.
 
 UMAP: McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection" (2018), by
 the library umap-learn, with cosine distance and a fixed seed.
@@ -35,7 +35,7 @@ def place(vectors: Vectors, seed: int) -> Floats:
         metric="cosine",
         init="pca",
         random_state=seed,
-        n_jobs=1,  # more would make the seed useless, and umap-learn says so
+        n_jobs=1,  # more jobs would ignore the seed, with a warning
     )
     return np.asarray(plan.fit_transform(np.asarray(vectors)), np.float64)
 

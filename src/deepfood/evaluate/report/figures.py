@@ -1,6 +1,6 @@
 """The report's plots as plotly figures; colours that depend on light or dark are the page's part.
 
-Colours: Okabe and Ito's palette, told apart with every kind of colour vision.
+Colours: Okabe and Ito's palette, distinguishable with every kind of colour vision.
 """
 
 import html
@@ -14,7 +14,7 @@ from deepfood.evaluate.evaluation import Evaluation, right_hits
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 _HATCH = "/"
-#: More classes than these cannot be told apart in a picture; the most confused are shown.
+#: The most classes in a readable figure; the most confused are shown.
 MAX_CLASSES = 60
 _BINS = 50
 
@@ -25,7 +25,7 @@ def text(label: str, longest: int = 28) -> str:
 
 
 def reliability_figure(sides: dict[str, Evaluation]) -> go.Figure:
-    """What was said against what came true; the diagonal is honest."""
+    """Reliability diagram: share of right hits by predicted probability."""
     figure = go.Figure()
     line = {"dash": "dot", "width": 1.5, "color": "gray"}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, name="honest", hoverinfo="skip")
@@ -42,12 +42,12 @@ def reliability_figure(sides: dict[str, Evaluation]) -> go.Figure:
             line={"color": color, "dash": dash},
             marker={"size": (6 + 14 * np.sqrt(counts / counts.max(initial=1))).tolist()},
             customdata=counts.tolist(),
-            hovertemplate="said %{x:.0%}, right %{y:.0%}, of %{customdata:,} hits<extra></extra>",
+            hovertemplate="predicted %{x:.0%}, right %{y:.0%}; %{customdata:,} hits<extra></extra>",
         )
     axis = {"range": [-0.03, 1.03], "tickformat": ".0%"}
     figure.update_layout(
-        xaxis={"title": "said: probability that the hit is right", **axis},
-        yaxis={"title": "true: share that was right", **axis},
+        xaxis={"title": "predicted probability that the hit is right", **axis},
+        yaxis={"title": "share that was right", **axis},
     )
     return figure
 
@@ -66,11 +66,11 @@ def similarity_figure(found: Evaluation) -> go.Figure:
 
 
 def novelty_figure(found: Evaluation) -> go.Figure:
-    """How sure it is of a dish that is in the gallery, and of one that is left out of it."""
+    """The probability that the dish is in the gallery, with and without it there."""
     novelty = found.novelty
     return _histograms(
         {"dish in the gallery": novelty.known, "dish left out": novelty.left_out},
-        "said: probability that the gallery has the dish",
+        "predicted probability that the gallery has the dish",
     )
 
 

@@ -28,7 +28,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Ranking:
     """What one side, A or B or the only one, found for a query; `ap` its average precision."""
 
     side: str
@@ -40,7 +40,7 @@ class Answer:
 @dataclass(frozen=True)
 class Asked:
     query: Shown
-    answers: tuple[Answer, ...]
+    answers: tuple[Ranking, ...]
 
 
 def asked(
@@ -60,7 +60,7 @@ def _shown(photos: LabelledVectors, row: int, pictures: Pictures) -> Shown:
     return Shown(pictures.of(photos, row, SIDE), photos.labels[row], photos.files[row])
 
 
-def _answer(name: str, side: Evaluation, row: int, pictures: Pictures) -> Answer:
+def _answer(name: str, side: Evaluation, row: int, pictures: Pictures) -> Ranking:
     found, trial = side.retrieval, side.trial
     right = right_hits(trial, found)[row]
     hits = []
@@ -79,7 +79,7 @@ def _answer(name: str, side: Evaluation, row: int, pictures: Pictures) -> Answer
             )
         )
     guess = int(found.guesses[row, 0])
-    return Answer(
+    return Ranking(
         name,
         float(found.metrics["mAP"][row]),
         trial.names[guess] if guess >= 0 else "nothing",

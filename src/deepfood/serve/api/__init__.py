@@ -1,1 +1,1 @@
-"""The HTTP API: routes, what requests hold, what is answered, and errors as problem details."""
+"""The HTTP API: routes, requests, responses, and errors as problem details."""

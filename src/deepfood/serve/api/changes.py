@@ -1,6 +1,6 @@
 """The routes that change the gallery: its photos and attributes, and reload. All need a key.
 
-A change is on the disk when its answer is sent, and every process finds it at its next search.
+A change is on disk before it is answered, and every process sees it from its next search on.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ from deepfood_client.models import Attribute, GalleryFacts, PhotoFacts
 T = TypeVar("T")
 Changed = TypeVar("Changed")
 
-#: How long a change waits for its turn to write; builds take longer, and then it is a 503.
+#: Seconds that a change waits for other writers; a build takes longer, which gives a 503.
 WAIT_S = 5.0
 _LONGEST_FILE_NAME = 200
 
@@ -48,9 +48,7 @@ _LONGEST_FILE_NAME = 200
 async def refuse_to_change_a_release(resources: ResourcesDep) -> None:
     """Raise HTTPException 409 where a release is served."""
     if is_released(resources.settings):
-        raise HTTPException(
-            409, "what is served is a release, which never changes: push a new one instead"
-        )
+        raise HTTPException(409, "a release is served, which never changes: push a new one instead")
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,12 @@ class Change:
         deadline: float | None = None,
         embeds: bool = False,
     ) -> T:
-        """Make a change, one after the other in this process, and give what it is answered with.
+        """Make a change, one at a time in this process, and return its response.
 
-        Change and answer take one turn in the queue: else a change that was made could be answered
-        as failed, because no turn to read came in time. `deadline`, on time.monotonic, is WAIT_S
-        from now unless given; `embeds`: the change has vectors of the service's Model. Raises
-        ArtifactBusyError.
+        Change and response share one place in the queue: else a change that was made could be
+        answered as failed because reading it back timed out. `deadline`, on time.monotonic, is
+        WAIT_S from now unless given; `embeds`: the change has vectors of the service's Model.
+        Raises ArtifactBusyError.
         """
         ends = time.monotonic() + WAIT_S if deadline is None else deadline
 
@@ -98,7 +96,7 @@ class Change:
     ) -> T:
         """Change a photo of the gallery. Raises PhotoNotFoundError."""
         service = self.resources.service
-        # By its id only: a writer takes file names too.
+        # By its id only, although a writer accepts file names.
         await self.resources.reading.run(self.request, service.gallery.photo, photo_id)
         return await self.write(service, change, lambda _: answer(self.resources.service))
 
@@ -129,12 +127,12 @@ router = APIRouter(
 async def add_photo(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep
 ) -> PhotoFacts:
-    """Add a photo. The same photo twice is one; then only what is said of it now counts."""
+    """Add a photo. One that is there already keeps its place, and gets the new label and so on."""
     new = await read_new_photo(request, resources.max_body_bytes)
     deadline = time.monotonic() + WAIT_S
     try:
         facts, outcome = await _add(change, resources.service, new, deadline)
-    except ModelMismatchError:  # the gallery has been made anew, with another Model
+    except ModelMismatchError:  # the gallery has been rebuilt with another Model
         service = await resources.reading.run(request, resources.current.follow)
         facts, outcome = await _add(change, service, new, deadline)
     response.status_code = 201 if outcome == "added" else 200
@@ -148,7 +146,7 @@ async def add_photo(
     openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
 )
 async def change_photo(request: Request, photo_id: PhotoId, change: ChangeDep) -> PhotoFacts:
-    """Change what is said of a photo: only what is given."""
+    """Change the label, name or attributes of a photo: only those that are given."""
     wanted = await read_change(request)
 
     def update(writer: ChangedGallery) -> None:
@@ -185,7 +183,7 @@ async def remove_photo(photo_id: PhotoId, change: ChangeDep) -> None:
 async def declare_attribute(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep
 ) -> Attribute:
-    """Declare an attribute; its type stays, and one of safety stays one."""
+    """Declare an attribute. Its type cannot change, and a safety attribute stays one."""
     wanted = await read_json(request, AttributeRequest)
     columns = {wanted.name: Definition(wanted.type, wanted.safety)}
     attribute, new = await change.write(
@@ -210,7 +208,7 @@ async def drop_attribute(name: str, change: ChangeDep, resources: ResourcesDep) 
 
 @router.post("/api/v1/admin/reload")
 async def reload(request: Request, resources: ResourcesDep) -> GalleryFacts:
-    """Take up a new generation or Model now; this process would do so within a second anyway."""
+    """Open a new generation or Model now; this process would do so within a second anyway."""
     await resources.reading.run(request, resources.current.follow)
     return await resources.reading.run(request, gallery_of, resources.service)
 

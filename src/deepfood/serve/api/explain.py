@@ -1,4 +1,4 @@
-"""Why a photo was found: the regions that carry the match, as heat maps over both photos."""
+"""Why a photo was found: the regions that make the match, as heat maps over both photos."""
 
 import base64
 import io

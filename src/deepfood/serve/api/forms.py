@@ -59,7 +59,7 @@ async def read_form(
     """Read a form with the fields `photos` and `texts`; only those in `several` may come twice.
 
     A photo is a file or a data URL. HTML forms send an empty text, or a file input without a file,
-    for what is not filled in: these count as not given. Raises HTTPException 400 or 422.
+    for fields that are not filled in: these count as not given. Raises HTTPException 400 or 422.
     """
     form = Form({}, {})
     for name, value in await _fields(request, max_part_bytes):
@@ -128,7 +128,7 @@ async def _sent(value: str | UploadFile) -> str | Sent:
     if isinstance(value, str):
         return value
     data = await value.read()
-    await value.close()  # else its bytes would be kept twice
+    await value.close()  # frees the bytes, which are copied
     return Sent(data, value.filename or "")
 
 

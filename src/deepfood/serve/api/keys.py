@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from deepfood.serve.api.resources import ResourcesDep
 
-#: How much of a key's hash the journal shows.
+#: Digits of a key's hash in the journal.
 _SHOWN_DIGITS = 12
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `deepfood api-key` made.")
@@ -32,7 +32,7 @@ async def author_with_key(
     resources: ResourcesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> str:
-    """What the journal calls the author of a change: the key that the request was sent with.
+    """The author of a change in the journal: the key of the request.
 
     Raises HTTPException 403 where no key is set, 401 where the request has none of them.
     """

@@ -1,4 +1,4 @@
-"""From a request's body, as JSON, form or upload, to what is asked for."""
+"""Parse request bodies: JSON, forms and uploads."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from deepfood.serve.api.requests import (
 )
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.edge.guard import held_by
-from deepfood.serve.question import MAX_EXAMPLES, Question
+from deepfood.serve.question import MAX_EXAMPLES, SearchQuestion
 
 _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
@@ -31,7 +31,7 @@ _SEVERAL = (*_PHOTOS, "id", "not_id", "words", "not_words")
 
 @dataclass(frozen=True)
 class NewPhoto:
-    """A photo to be added: its bytes, its file's name, and what is said of it."""
+    """A photo to be added: its bytes, file name, label, name and attributes."""
 
     data: bytes
     file: str
@@ -49,7 +49,7 @@ class Pair:
     hit: str
 
 
-async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> Question:
+async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> SearchQuestion:
     """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422.
 
     `fetcher` gets the photo that the request names by `url`, with errors of its own.
@@ -104,7 +104,7 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
 
 
 async def read_change(request: Request) -> ChangeRequest:
-    """Read, as JSON, what to say of a photo. Raises HTTPException 415 or 422, or DatasetError."""
+    """Read a change of a photo, as JSON. Raises HTTPException 415 or 422, or DatasetError."""
     change = await read_json(request, ChangeRequest)
     if not change.model_fields_set:
         raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
@@ -120,7 +120,7 @@ async def read_json(request: Request, kind: type[RequestBody]) -> RequestBody:
 
 
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:
-    """Read what is to be explained, in the forms of `read_question` and with its errors."""
+    """Read a pair to be explained, in the forms of `read_question` and with its errors."""
     if _is_json(request):
         explain = _from_json(ExplainRequest, await request.body())
         data = None if explain.photo is None else photo_in(explain.photo)
@@ -163,11 +163,11 @@ def _json(text: bytes | str) -> Any:
         raise HTTPException(422, f"this is not JSON: {error}") from error
 
 
-def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> Question:
+def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> SearchQuestion:
     ids, words = _each(search.id), _each(search.words)
     if not (photos or ids or words):
         raise HTTPException(422, "give `photo`, `id` or `words`")
-    question = Question(
+    question = SearchQuestion(
         photos=tuple(photos),
         ids=ids,
         not_photos=tuple(unlike),

@@ -1,4 +1,4 @@
-"""From the service's values to what the API answers. Links are below `public_url`, or relative."""
+"""Convert the service's values to API responses. Links are below `public_url`, or relative."""
 
 from dataclasses import asdict
 
@@ -76,7 +76,7 @@ def gallery_of(service: SearchService) -> models.GalleryFacts:
 def attribute_of(service: SearchService, name: str) -> models.Attribute:
     """An attribute that has just been declared."""
     gallery = service.gallery
-    gallery.follow()  # what is known of a gallery on Milvus may be a second old
+    gallery.follow()  # a gallery on Milvus may be a second behind
     columns = {one.name: one for one in gallery.columns()}
     return models.Attribute(**asdict(columns[attribute_name(name)]))
 

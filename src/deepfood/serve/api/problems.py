@@ -1,4 +1,4 @@
-"""Errors over HTTP: which status each gets, and what the OpenAPI document says of them."""
+"""Errors over HTTP: the status of each, and their OpenAPI documentation."""
 
 import logging
 from collections.abc import Iterable
@@ -31,16 +31,16 @@ from deepfood.serve.edge.methods import methods_at, without_slash
 from deepfood.serve.edge.problem import FAULT, PROBLEM_JSON, Problem, problem
 from deepfood.serve.telemetry.metrics import ERRORS
 
-#: The first class that fits decides; any other DeepfoodError is the service's own fault.
+#: The first matching class decides; any other DeepfoodError is an internal error.
 _STATUS: tuple[tuple[type[DeepfoodError], int], ...] = (
     (PhotoNotFoundError, 404),
     (QueryError, 422),
     (PhotoTooLargeError, 413),
     (PhotoUnsupportedError, 415),
     (PhotoError, 422),
-    (DatasetError, 422),  # in what a client sends of a photo
+    (DatasetError, 422),  # in a client's label, name or attributes
     (ArtifactBusyError, 503),
-    (ArtifactMissingError, 503),  # deleted, or on a disk that is away
+    (ArtifactMissingError, 503),  # deleted, or on a disk that is not mounted
     (StorageError, 503),
     (EngineError, 503),
     (DiskFullError, 507),
@@ -51,7 +51,7 @@ _DETAIL = {
     503: "the gallery is being written, or it or its photos cannot be read just now: try again",
     507: "the server's disk is full, and nothing was changed",
 }
-#: Seconds after which it is worth trying again.
+#: Seconds until a retry is worthwhile.
 _RETRY_AFTER_S = {503: "2"}
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
 
     @app.exception_handler(ClientDisconnect)
     async def client_disconnect(request: Request, error: ClientDisconnect) -> Response:
-        # Nobody reads this. Without it, an upload that is cut off would be logged as a fault.
+        # The client is gone. Without this, an interrupted upload would be logged as an error.
         return problem(request, 400, "the request ended before its body did")
 
 

@@ -106,7 +106,7 @@ SEARCH_FORM = {
         "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
-        "cursor": {"type": "string", "description": "`next` of the answer before"},
+        "cursor": {"type": "string", "description": "`next` of the previous page"},
         "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
         "group_duplicates": {"type": "boolean", "default": False},
     },
@@ -114,7 +114,7 @@ SEARCH_FORM = {
 
 
 class AddRequest(_Body):
-    """What is said of a photo that is added; `photo` is a base64 data URL."""
+    """A photo to add, a base64 data URL, with its label, name and attributes."""
 
     photo: str
     label: Text | None = None
@@ -135,9 +135,9 @@ ADD_FORM = {
 
 
 class ChangeRequest(_Body):
-    """What to say of a photo from now on; what is not given stays as it is.
+    """A change of a photo; fields that are not given stay unchanged.
 
-    null, or an empty text, takes a label or name away. In `attributes`, null makes one unknown.
+    null or an empty text removes a label or name. In `attributes`, null makes a value unknown.
     """
 
     model_config = ConfigDict(
@@ -151,7 +151,7 @@ class ChangeRequest(_Body):
 
 
 class AttributeRequest(_Body):
-    """An attribute to be declared. Of one of safety, unknown values never pass a filter."""
+    """An attribute to declare. Unknown values of a safety attribute never pass a filter."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"name": "price", "type": "number"}})
 

@@ -1,4 +1,4 @@
-"""What routes need and the application opens once: settings, the gallery's service, queues."""
+"""Objects that the application opens once for all routes: settings, service, queues."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -46,7 +46,7 @@ class Resources:
 
 
 async def resources_of(request: Request) -> Resources:
-    """What the application's lifespan made."""
+    """The Resources that the application's lifespan opened."""
     resources: Resources = request.state.resources
     return resources
 

@@ -1,4 +1,4 @@
-"""What the API answers beside the models that it shares with its client."""
+"""Responses of the API beside the models that it shares with its client."""
 
 from typing import Literal
 

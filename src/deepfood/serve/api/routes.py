@@ -16,7 +16,7 @@ from deepfood.serve.api.requests import SEARCH_FORM, PhotoId, SearchRequest, acc
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
-from deepfood.serve.question import Question
+from deepfood.serve.question import SearchQuestion
 from deepfood_client.models import GalleryFacts, Photo, PhotoFacts, SearchResult
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ async def search(request: Request, resources: ResourcesDep) -> SearchResult:
 async def search_as_the_original(request: Request, resources: ResourcesDep) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
     data = await read_original_form(request, resources.max_body_bytes)
-    question = Question(photos=(data,))
+    question = SearchQuestion(photos=(data,))
     result = await resources.searching.run(request, resources.service.search, question)
     return UrlsOut(
         urls=[url(resources.public_url, f"/photos/{hit.photo.id}") for hit in result.hits]
@@ -76,7 +76,7 @@ async def search_as_the_original(request: Request, resources: ResourcesDep) -> U
 
 @router.get("/api/v1/gallery", tags=["gallery"])
 async def gallery(request: Request, resources: ResourcesDep) -> GalleryFacts:
-    """What is searched here."""
+    """Facts about the gallery."""
     return await resources.reading.run(request, gallery_of, resources.service)
 
 
@@ -87,7 +87,7 @@ async def samples(
     k: Annotated[int, Query(ge=1, le=48)] = 12,
     seed: int | None = None,
 ) -> list[Photo]:
-    """Photos of the gallery drawn at random, to start from."""
+    """Random photos of the gallery, to start from."""
     seed = secrets.randbits(32) if seed is None else seed
     drawn = await resources.reading.run(request, resources.service.gallery.sample, k, seed)
     return [photo_of(photo, resources.public_url) for photo in drawn]
@@ -95,7 +95,7 @@ async def samples(
 
 @router.get("/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]})
 async def photo_facts(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> PhotoFacts:
-    """What the gallery says of one photo."""
+    """A photo's label, name and attributes."""
     return await resources.reading.run(
         request, facts_of, resources.service, photo_id, resources.public_url
     )
@@ -137,8 +137,7 @@ async def healthz() -> dict[str, str]:
 async def readyz(resources: ResourcesDep) -> ReadyOut:
     """The gallery is open and can be searched; before that, nothing answers here.
 
-    503 while it cannot be read, and once the process was told to end, while it still answers
-    (`drain_s`).
+    503 while it cannot be read, and while the process drains after SIGTERM (`drain_s`).
     """
     if resources.drain.under_way:
         raise unavailable("the service is ending")

@@ -1,9 +1,9 @@
 """Fetches photos by URL for clients, safe from server-side request forgery.
 
-A client that could have any URL fetched would reach what only this server can reach. So the hosts
-are listed in the setting `query_url_hosts`, and even they must have public addresses: a name is
-looked up once, every address is checked, and the connection goes to one that was checked. A later
-answer of a name server changes nothing. Each redirect is checked the same way.
+A server that fetched any URL would give clients access to its own network. So the hosts are
+listed in the setting `query_url_hosts`, and even they must have public addresses: a name is
+looked up once, every address is checked, and the connection goes to a checked address. A later
+answer of a name server has no effect. Each redirect is checked the same way.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Admission control: searches beyond a full queue are refused before they cost anything."""
+"""Admission control: searches beyond a full queue are refused before they cost much."""
 
 import asyncio
 import logging
@@ -23,10 +23,10 @@ _NO_ID, _ID = b'"request_id":""', b'"request_id":"%b"'
 class Door:
     """Refuses searches with 503 while `queue` is full, as soon as their headers are read.
 
-    At ten times the load that the service can bear, nine tenths of all requests end here, and
-    refusing them takes time from those that are answered, since all share the same cores. So the
-    protocol asks before there is a request for the application. Such requests have no log line,
-    time or trace of their own: they are counted.
+    At ten times the load that the service can handle, nine tenths of all requests end here, and
+    refusing them takes time from the others on the same cores. So the protocol asks before the
+    application gets a request. Refused requests have no log line or trace of their own; they are
+    counted.
     """
 
     def __init__(self, queue: WorkQueue, drain: Drain, origins: Collection[str]) -> None:
@@ -53,11 +53,11 @@ class Door:
 
     @property
     def keeps_connections(self) -> bool:
-        """Whether a client may use its connection again."""
+        """Whether connections are kept alive."""
         return not self._drain.under_way
 
     def refusal(self, path: bytes, headers: list[tuple[bytes, bytes]], *, kept: bool) -> bytes:
-        """Count a refusal, and give its whole answer. `headers` have names in lower case."""
+        """Count a refusal, and return its response. `headers` have names in lower case."""
         self._count()
         sent = dict(headers)
         request_id = id_of(sent.get(b"x-request-id", b"").decode("latin-1")).encode()

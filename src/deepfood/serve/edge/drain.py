@@ -1,4 +1,4 @@
-"""Draining: a process that is told to end says it is not ready, answers on, and then stops."""
+"""Draining: after SIGTERM a process reports not ready, answers for a while, and then stops."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Drain:
-    """`under_way`: this process was told to end, and still answers."""
+    """`under_way`: this process got SIGTERM, and still answers."""
 
     def __init__(self) -> None:
         self.under_way = False
@@ -23,10 +23,10 @@ class Drain:
 
 @contextmanager
 def draining(drain: Drain, drain_s: float) -> Iterator[None]:
-    """On SIGTERM, start `drain`, and let the server know `drain_s` later.
+    """On SIGTERM, start `drain`, and pass the signal to the server `drain_s` seconds later.
 
-    A second SIGTERM changes nothing: where a process group is told to end, workers also hear it
-    from their parent. SIGINT still ends the process at once. Enter this once the server has set
+    A second SIGTERM has no effect: with a process group, workers get it from their parent too.
+    SIGINT still ends the process at once. Enter this once the server has set
     its own handler.
     """
     if threading.current_thread() is not threading.main_thread():

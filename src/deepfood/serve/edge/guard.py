@@ -23,7 +23,7 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'"
 )
 
-#: For every answer, in ASGI's form.
+#: For every response, in ASGI's form.
 HEADERS = [
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -42,14 +42,14 @@ _OVER_HTTPS = [(b"strict-transport-security", b"max-age=31536000")]
 #: Headers that scripts of other sites may read, where `cors_origins` allows their requests.
 EXPOSED = ["Location", "Retry-After", "X-Request-ID"]
 
-#: Load balancers ask for these with an IP address as Host.
+#: Load balancers request these with an IP address as Host.
 _HEALTH = ("/healthz", "/readyz")
 _PORT = re.compile(r":\d+$")
 _HELD = "deepfood.held"
 
 
 def add_guards(app: FastAPI, settings: Settings) -> None:
-    """Add the limits that the settings ask for. The last one added sees a request first."""
+    """Add the limits in the settings. The middleware added last runs first."""
     app.add_middleware(
         BodyLimit,
         max_bytes=max_body_bytes(settings),
@@ -134,11 +134,11 @@ class AllowedHosts:
 
 
 class BodyLimit:
-    """Answer 413 to a body over `max_bytes`: by its declared length, or once that many came.
+    """Answer 413 to a body over `max_bytes`, by its declared or its received length.
 
-    Answer 503 where all requests under way would hold more than `max_at_once` bytes. A request that
+    Answer 503 if all requests in progress would hold more than `max_at_once` bytes. A request that
     is the only one to hold any is always admitted. Bytes count from their arrival until their
-    request is answered; announcing them costs nothing. `held_by` gives a request's Held, for bytes
+    request is answered; declared lengths do not count. `held_by` gives a request's Held, for bytes
     that it gets in other ways than its body.
     """
 
@@ -166,7 +166,7 @@ class BodyLimit:
             message = await receive()
             came = len(message.get("body", b""))
             received += came
-            # Closing is the only way to stop a sender who has more.
+            # Closing is the only way to stop a sender.
             if received > self._max_bytes:
                 raise HTTPException(413, detail, headers={"Connection": "close"})
             held.take(came)
@@ -186,7 +186,7 @@ class Held:
         self.bytes = 0
 
     def take(self, count: int) -> None:
-        """Hold more. Raises HTTPException 503 where that is too much beside the other requests."""
+        """Count more bytes. Raises HTTPException 503 if all requests together hold too many."""
         self.bytes += count
         self._limit.held += count
         if count and self.bytes < self._limit.held > self._limit.max_at_once:

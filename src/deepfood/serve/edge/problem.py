@@ -14,7 +14,7 @@ from deepfood.serve.telemetry.logs import request_id
 from deepfood.serve.telemetry.metrics import ERRORS
 
 PROBLEM_JSON = "application/problem+json"
-#: Says nothing of what went wrong: that may name paths of this machine.
+#: Gives no details, which may name paths of this machine.
 FAULT = "the service has a fault; its log says more"
 
 _PAGE = (STATIC / "error.html").read_text(encoding="utf-8")
@@ -25,8 +25,8 @@ _log = logging.getLogger("deepfood.request")
 class Problem(BaseModel):
     """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`.
 
-    `field` is what of the request is at fault, where that is known, and `position` the character
-    in it, counted from 1.
+    `field` is the part of the request at fault, if known, and `position` the character in it,
+    counted from 1.
     """
 
     type: str = "about:blank"
@@ -71,8 +71,8 @@ def wants_page(accept: str, path: str) -> bool:
 class AnswerUnexpected:
     """ASGI middleware that logs an exception which nothing handled, and answers 500.
 
-    An answer that has begun cannot be replaced. Its exception goes on to uvicorn, which logs it
-    and closes the connection.
+    A response that has begun cannot be replaced. Its exception is passed on to uvicorn, which
+    logs it and closes the connection.
     """
 
     def __init__(self, app: ASGIApp) -> None:

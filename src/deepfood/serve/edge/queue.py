@@ -20,11 +20,11 @@ FULL = "the service is busy: try again in a moment"
 
 
 class WorkQueue:
-    """`threads` do the work of requests, and `max_queued` more requests wait for one of them.
+    """`threads` do the work of requests, and up to `max_queued` more requests wait.
 
-    Waiting work is dropped when its client goes away, or `timeout_s` after it joined the queue.
-    Threads cannot be stopped, so work that a thread has begun runs to its end and counts until
-    then. With `finishes`, the client waits for the outcome of such work, however long it takes.
+    Waiting work is dropped when its client disconnects, or `timeout_s` after it joined the queue.
+    Threads cannot be stopped, so work that has begun runs to its end and counts until then. With
+    `finishes`, the client waits for the result of such work, however long it takes.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WorkQueue:
             raise HTTPException(504, f"this takes more than {self._timeout_s:g} seconds")
         finally:
             gone.cancel()
-            answer.cancel()  # and with it work that has not begun
+            answer.cancel()  # also cancels work that has not begun
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +104,7 @@ def unavailable(detail: str) -> HTTPException:
 
 
 async def _disconnected(request: Request) -> None:
-    """Wait for the client to go away; then raise ClientDisconnect."""
+    """Wait for the client to disconnect; then raise ClientDisconnect."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     raise ClientDisconnect

@@ -1,4 +1,4 @@
-"""How many requests a minute one client may make."""
+"""Limit the requests per minute of each client."""
 
 import ipaddress
 import math
@@ -10,16 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deepfood.serve.edge.problem import problem
 
-#: Clients remembered. Beyond it, the one that was quiet the longest is forgotten.
+#: Clients kept; beyond it, the least recently active is dropped.
 MAX_CLIENTS = 10_000
 _WINDOW_S = 60.0
 _FREE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Rate:
-    """A token bucket for each client, which holds a minute's worth and fills evenly.
+    """A token bucket per client, which holds a minute's tokens and refills evenly.
 
-    One number a client is kept, as in the generic cell rate algorithm: when its bucket is full.
+    One number per client is stored, as in the generic cell rate algorithm: when its bucket is full.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -27,7 +27,7 @@ class Rate:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, client: str, now_s: float) -> float:
-        """0, and one token is taken; or the seconds until there is one."""
+        """Take a token and return 0; or return the seconds until there is one."""
         full_at = max(now_s, self._full_at.get(client, 0.0)) + self._each_s
         too_early_s = full_at - now_s - _WINDOW_S
         if too_early_s > 1e-6:  # more than a rounding error
@@ -40,9 +40,9 @@ class Rate:
 
 
 class RateLimit:
-    """Answer 429 to a client that asks too often.
+    """Answer 429 to a client that sends too many requests.
 
-    Requests that only read are free: a page of hits needs some dozens of thumbnails.
+    Requests that only read are free, as a page of hits needs dozens of thumbnails.
     """
 
     def __init__(self, app: ASGIApp, per_minute: int) -> None:
@@ -63,7 +63,7 @@ class RateLimit:
 
 
 def client_of(scope: Scope) -> str:
-    """The client's address; of IPv6 its first 64 bits, since the others are the client's choice.
+    """The client's address; of IPv6 the first 64 bits, as clients choose the rest.
 
     Behind a proxy of `trusted_proxies` it is the address that the proxy names.
     """

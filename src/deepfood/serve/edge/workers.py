@@ -12,11 +12,11 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from deepfood.errors import DeepfoodError
-from deepfood.serve.edge.protocol import GRACE_S, Config
+from deepfood.serve.edge.http1 import GRACE_S, Config
 
 _log = logging.getLogger(__name__)
 
-#: Seconds until a worker that could not start is started again, while others serve.
+#: Seconds until a worker that could not start is retried, while others serve.
 _RESTART_S = 5.0
 #: Seconds that a worker may take to end after its last requests.
 _END_S = 5.0
@@ -27,15 +27,15 @@ _CAUSES = {
     "or its disk fails (put another in its place by renaming it, and run deepfood verify)",
     "SIGSEGV": "a library found too little memory, or has a fault",
     "SIGABRT": "a library found too little memory, or has a fault",
-    "SIGKILL": "somebody killed it, or the system did as memory ran out",
+    "SIGKILL": "it was killed by a user, or by the system for want of memory",
 }
 
 
 class Workers(Multiprocess):
     """uvicorn's parent process, which replaces a worker that ends or hangs.
 
-    uvicorn's own blocks while it waits for a worker that is stopped or hangs, and handles no signal
-    meanwhile. And it ends all workers where one cannot start.
+    uvicorn's own parent blocks while it waits for a worker that is stopped or hangs, and handles no
+    signals meanwhile. It also ends all workers if one cannot start.
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
@@ -63,7 +63,7 @@ class Workers(Multiprocess):
                     self.should_exit.set()
                     return
                 continue
-            worker.process.join(1)  # the exit code of one that is dying comes a moment later
+            worker.process.join(1)  # the exit code may take a moment
             cause = _cause_of(worker.exitcode)
             worker.kill()
             worker.process.join()
@@ -77,9 +77,9 @@ class Workers(Multiprocess):
         super().terminate_all()
         for worker in self.processes:
             if os.name == "posix" and worker.process.is_alive() and worker.pid is not None:
-                os.kill(worker.pid, signal.SIGCONT)  # a stopped one would never see the signal
+                os.kill(worker.pid, signal.SIGCONT)  # a stopped process would not handle the signal
         for one in self.sockets:
-            one.close()  # or clients could still connect, and nobody would answer
+            one.close()  # or clients could still connect without an answer
 
     def join_all(self) -> None:
         ends = time.monotonic() + self._ends_within_s
@@ -117,11 +117,11 @@ def _cause_of(exitcode: int | None) -> str:
     if exitcode >= 0:
         return "could not start" if exitcode == STARTUP_FAILURE else f"ended with {exitcode}"
     name = signal.Signals(-exitcode).name
-    return f"ended by {name}; {_CAUSES.get(name, 'somebody sent it')}"
+    return f"ended by {name}; {_CAUSES.get(name, 'the signal was sent to it')}"
 
 
 def end_with_parent() -> None:
-    """End this worker when its parent ends, whatever ended that: else it would keep the port."""
+    """End this worker when its parent ends for any reason, to free the port."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

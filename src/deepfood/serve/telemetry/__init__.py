@@ -1,1 +1,1 @@
-"""What operators see of the service: log lines, metrics, spans."""
+"""Telemetry of the service: logs, metrics, traces."""

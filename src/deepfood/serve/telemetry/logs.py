@@ -1,4 +1,4 @@
-"""The log on stderr: one line an event, as text for people or as JSON.
+"""The log on stderr: one line per event, as text or JSON.
 
 Clients cannot forge lines: each character that does not print is escaped.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from deepfood.config import Settings
 
-#: The id of the request under way; each request runs in a context of its own.
+#: The id of the current request; each request runs in its own context.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _LONGEST_MESSAGE = 2_000
@@ -25,7 +25,7 @@ def configure(settings: Settings) -> None:
     """Set up the log of this process, uvicorn's and libraries' lines included."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
-    # Of libraries only warnings: httpx would log each address, and a signed one is a key.
+    # Libraries log warnings only: httpx would log each URL, and a presigned URL is a secret.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("deepfood", "uvicorn"):
         logging.getLogger(name).setLevel(settings.log_level.upper())

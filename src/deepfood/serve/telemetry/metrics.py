@@ -42,19 +42,19 @@ STAGE_SECONDS = Histogram(
 )
 IN_QUEUE = Gauge(
     "deepfood_in_line_requests",
-    "Requests that a line works on or that wait in it, over all workers.",
+    "Requests in a queue, running or waiting, over all workers.",
     ["line"],
     multiprocess_mode="livesum",
     registry=_HERE,
 )
 REFUSED = Counter(
     "deepfood_refused",
-    "Requests and connections turned away: the queue was full, no turn came in time, ...",
+    "Refused requests and connections: the queue was full, the wait timed out, ...",
     ["reason"],
     registry=_HERE,
 )
 ERRORS = Counter(
-    "deepfood_errors", "Errors by their class; those nobody caught too.", ["kind"], registry=_HERE
+    "deepfood_errors", "Errors by class, including unhandled ones.", ["kind"], registry=_HERE
 )
 GALLERY_PHOTOS = Gauge(
     "deepfood_gallery_photos",
@@ -70,7 +70,7 @@ GALLERY_GENERATION = Gauge(
 )
 FOLLOWED = Gauge(
     "deepfood_followed_timestamp_seconds",
-    "When the gallery was last followed, by the worker that is furthest behind; 0 is never.",
+    "When the gallery was last followed, by the worker that is furthest behind; 0 means never.",
     multiprocess_mode="livemin",
     registry=_HERE,
 )

@@ -14,11 +14,11 @@ from deepfood.serve.telemetry.metrics import REQUEST_SECONDS
 _log = logging.getLogger("deepfood.request")
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
-#: Clients may send any other word as method.
+#: Clients may send any word as method.
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-#: Asked every few seconds by monitors.
+#: Requested every few seconds by monitors.
 _HEALTH = {"/healthz", "/readyz"}
-#: nginx's status for a client that went away, or a server that ended, before an answer began.
+#: nginx's status for a client that disconnected, or a server that ended, before a response.
 _NO_ANSWER = 499
 
 

@@ -1,7 +1,7 @@
 """OpenTelemetry: a span for each request, and in it decode, embed and search.
 
-Needs `deepfood[otel]`. Its SDK reads the standard `OTEL_` variables, which say where spans go. As
-in the log, a route is named by its template, and nothing from the client is sent. The existing
+Needs `deepfood[otel]`. Its SDK reads the standard `OTEL_` variables, which configure the exporter.
+As in the log, a route is named by its template, and nothing from the client is sent. The existing
 instrumentations for ASGI would send paths and queries.
 """
 

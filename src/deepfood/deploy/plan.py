@@ -3,7 +3,7 @@
 from deepfood.deploy.bundle import Bundle, Deployment, bundle_key
 
 
-def describe(deployment: Deployment, bundle: Bundle, region: str, remove: bool) -> list[str]:
+def describe_plan(deployment: Deployment, bundle: Bundle, region: str, remove: bool) -> list[str]:
     """One line a step."""
     name = deployment.name
     if remove:

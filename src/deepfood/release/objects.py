@@ -1,9 +1,9 @@
-"""What a release is made of, and where its parts lie below the prefix.
+"""The objects of a release, and their keys below the prefix.
 
 blobs/ab/SHA256       bytes by content: chunks of files, and photos
-releases/NAME.json    a Release: it is written last, so that what it names is there
-latest                which release serves, and which did before
-marks/                who pushes or prunes just now
+releases/NAME.json    a Release, written after the blobs that it names
+latest                the latest release and the one before
+marks/                running pushes, promotes and prunes
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from deepfood import __version__
 from deepfood.artifacts import FileName
 from deepfood.errors import ArtifactFormatError, SettingError, StorageError
 
-#: Files travel in pieces of so many bytes, so that one that grew sends its end only.
+#: Files are sent in chunks of so many bytes, so that only the end of a grown file is sent.
 CHUNK_BYTES = 8 * 2**20
 
 BLOBS, RELEASES, LATEST, MARKS = "blobs", "releases", "latest", "marks"
@@ -37,7 +37,7 @@ def release_key(name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Raise SettingError for what cannot be the name of a release."""
+    """Raise SettingError for an invalid name of a release."""
     if not _NAME.fullmatch(name) or name == LATEST:
         raise SettingError(
             f"{name!r} cannot name a release: use letters, digits, '.', '_' and '-', 100 at most"
@@ -46,7 +46,7 @@ def check_name(name: str) -> str:
 
 
 def parse_address(address: str) -> tuple[str, str | None]:
-    """The prefix, and the release after `@`; None is whatever is latest. Raises SettingError."""
+    """The prefix, and the release after `@`; None means the latest. Raises SettingError."""
     prefix, at, name = address.rpartition("@")
     if not at or "/" in name:
         return address, None
@@ -54,7 +54,7 @@ def parse_address(address: str) -> tuple[str, str | None]:
 
 
 class Stored(BaseModel):
-    """A file, as the SHA-256 of all of it and of each chunk."""
+    """A file, by the SHA-256 of all of it and of each chunk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,12 +69,12 @@ class Stored(BaseModel):
         return self
 
     def chunk_bytes(self, number: int) -> int:
-        """Only the last chunk may be short."""
+        """The bytes of a chunk; only the last may be shorter."""
         return min(CHUNK_BYTES, self.bytes - number * CHUNK_BYTES)
 
 
 class Release(BaseModel):
-    """A Gallery or Model as it was pushed; never changed afterwards."""
+    """A Gallery or Model as it was pushed; immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_supported: ClassVar[int] = 1
@@ -84,23 +84,23 @@ class Release(BaseModel):
     kind: Literal["gallery", "model"]
     created: str
     deepfood_version: str = __version__
-    #: Of the Model, or of the Model that the gallery was made with.
+    #: The Model, or the Model of the gallery.
     model_name: str
     model_fingerprint: str
     files: dict[FileName, Stored]
-    #: The list of the photos that travelled too: a line each, SHA-256 and bytes.
+    #: The list of its photos: a line each, SHA-256 and bytes.
     photos: Stored | None = None
     photo_count: Annotated[int, Field(ge=0)] = 0
     photo_bytes: Annotated[int, Field(ge=0)] = 0
 
     @property
     def file_bytes(self) -> int:
-        """Of its files, without photos."""
+        """Bytes of its files, without photos."""
         return sum(one.bytes for one in self.files.values())
 
     @property
     def content(self) -> str:
-        """64 hex digits that say whether two releases hold the same."""
+        """64 hex digits, equal for releases with the same contents."""
         hashes = {name: one.sha256 for name, one in self.files.items()}
         about = [hashes, self.photos and self.photos.sha256]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -121,7 +121,7 @@ class Release(BaseModel):
 
 
 class Latest(BaseModel):
-    """Which release serves, and the one that did before, to go back to."""
+    """The latest release, and the one before, for `rollback`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -140,7 +140,7 @@ class Latest(BaseModel):
 
 
 def photo_lines(photos: dict[str, int]) -> bytes:
-    """The list of photos, from SHA-256 to bytes."""
+    """The list of photos as text, from their bytes by SHA-256."""
     return "".join(f"{sha256} {size}\n" for sha256, size in sorted(photos.items())).encode()
 
 

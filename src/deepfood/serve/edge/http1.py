@@ -9,7 +9,7 @@ from deepfood.config import Settings
 from deepfood.serve.edge.door import Door
 from deepfood.serve.telemetry import metrics
 
-#: Seconds for requests under way once the service has stopped listening.
+#: Seconds for requests in progress once the service has stopped listening.
 GRACE_S = 10
 
 
@@ -38,7 +38,7 @@ class Config(uvicorn.Config):
         self.drain_s = settings.drain_s
 
 
-class Refused:
+class RefusedCycle:
     """Stands in for uvicorn's cycle of a request that was refused; uvicorn then drops its body."""
 
     response_started = response_complete = True
@@ -48,9 +48,9 @@ class Refused:
         self.message_event = asyncio.Event()
 
 
-_REFUSED = Refused()
+_REFUSED = RefusedCycle()
 
-#: Bytes. A client that reads less of its answer within `body_timeout_s` is cut off.
+#: Bytes. A client that reads less of its response within `body_timeout_s` is disconnected.
 _LEAST_READ = 16 * 1024
 
 
@@ -58,12 +58,13 @@ class Protocol(HttpToolsProtocol):
     """One connection, closed when a request does not come in within `body_timeout_s`.
 
     uvicorn waits for ever for the rest of a request, so a few hundred clients that send a byte now
-    and then would take all connections. The time runs from a connection's start, and then from the
-    first byte after a request, until the request's last byte. It also runs for a request that was
-    answered early, whose remaining bytes are read and thrown away.
+    and then could take all connections. The timer runs from a connection's start, and later from
+    the first byte after a request, until the request's last byte. It also runs for a request that
+    was answered early, whose remaining bytes are discarded.
 
-    A client that does not read its answer would hold its connection for ever as well, since even
-    closing waits until all is sent. So it is cut off when it reads next to nothing for as long.
+    A client that does not read its response would also hold its connection for ever, since even
+    closing waits until everything is sent. So it is disconnected if it reads next to nothing for
+    as long.
     """
 
     config: Config

@@ -1,6 +1,6 @@
 """A dataset's photos as batches of small pictures.
 
-A photo that cannot be read is no crash: it is written down, and another of its label stands in.
+A photo that cannot be read is recorded, and replaced by another of its label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
 from deepfood.train.picture_cache import Caches, picture_side
-from deepfood.train.reading import Filled, Pictures, filled, room_for
+from deepfood.train.reading import Filled, PictureReader, filled, room_for
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import Rows, photo_rng, view_rng
 from deepfood.train.views import Views, draw, plan
 
-#: PhotoDataset that may stand in for a broken one before the dataset counts as broken.
+#: Replacements to try for a broken photo before the dataset counts as unreadable.
 _STAND_INS = 20
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -27,9 +27,9 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 @dataclass(frozen=True)
 class Batch:
-    """n photos of a step: `pictures` uint8 [n, side, side, 3] and how they are to be seen.
+    """n photos of a step: `pictures` uint8 [n, side, side, 3] and their `views` (augmentation).
 
-    `labels` int64 [n]. The pictures are whole photos, squeezed into a square; `crop` undoes that.
+    `labels` int64 [n]. PictureReader are whole photos, squeezed into a square; `crop` undoes that.
     """
 
     pictures: torch.Tensor
@@ -38,11 +38,10 @@ class Batch:
 
 
 class PhotoDataset:
-    """Labelled photos, ready to be read: `labels` int64 [n] are their places in `names`.
+    """Labelled photos to read; `labels` int64 [n] are indexes into `names`.
 
-    `broken` are the photos that could not be read so far, by file, and why; `learned` those that
-    were given out to learn from, and their SHA-256 when they first were. With `pinned`, batches lie
-    in memory that a GPU copies from by itself.
+    `broken` maps files that could not be read to the reasons, `learned` files that were used for
+    training to the SHA-256 of their first use. With `pinned`, batches are in page-locked memory.
     """
 
     def __init__(
@@ -69,8 +68,8 @@ class PhotoDataset:
         self.learned: dict[str, str] = {}
         places = {file.file: at for at, file in enumerate(source.files)}
         rows: Rows = np.array([places[file.file] for file in files], np.int64)
-        self._squeezed = Pictures(self.read, self._squeeze, rows, caches.squeezed)
-        self._plain = Pictures(self.read, self._see, rows, caches.plain)
+        self._squeezed = PictureReader(self.read, self._squeeze, rows, caches.squeezed)
+        self._plain = PictureReader(self.read, self._see, rows, caches.plain)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -84,8 +83,8 @@ class PhotoDataset:
     ) -> Iterator[Batch]:
         """The batch of each step from `start`.
 
-        `columns` are the places in a row of `table` that this process takes. Raises DatasetError
-        where no photo can be read any more.
+        `columns` of each row of `table` belong to this process. Raises DatasetError where no
+        photo can be read any more.
         """
         width = table.shape[1]
         own = range(width)[columns]
@@ -104,7 +103,7 @@ class PhotoDataset:
             yield Batch(room.pictures, views, torch.from_numpy(self.labels[room.rows]))
 
     def plain_batches(self, rows: Rows, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Pixels uint8 [b, size, size, 3] as an Embedder sees them, and bool [b]: was it read?"""
+        """Pixels uint8 [b, size, size, 3] for an Embedder, and bool [b]: whether each was read."""
 
         def fill(room: Filled, number: int, part: slice) -> None:
             if self._plain.fill(room, part):
@@ -123,7 +122,7 @@ class PhotoDataset:
             yield room.pictures, torch.from_numpy(room.rows >= 0)
 
     def _fill_one(self, room: Filled, at: int, rng: np.random.Generator) -> None:
-        """The picture of the photo at a place of the room, or of one that stands in for it."""
+        """Read the picture for one position of the buffer, or that of a replacement."""
         wanted = room.rows[at]
         for attempt in range(_STAND_INS):
             file = self.files[room.rows[at]].stored
@@ -136,7 +135,7 @@ class PhotoDataset:
                     self.learned.setdefault(file, digest.hex())
                 return
             own = np.flatnonzero(self.labels == self.labels[wanted])
-            # The label's other photos first; where they are broken too, anyone's.
+            # Other photos of the label first, then those of any label.
             room.rows[at] = (
                 rng.choice(own) if attempt < _STAND_INS // 2 else rng.integers(len(self))
             )
@@ -147,7 +146,7 @@ class PhotoDataset:
         )
 
     def _squeeze(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:
-        """The whole photo as a square picture, whatever its shape."""
+        """The whole photo as a square picture, regardless of its aspect ratio."""
         side = picture_side(self.preprocess)
         image = read_picture(data, side, self.limits)
         square = image.resize((side, side), _FILTERS[self.preprocess.interpolation])

@@ -1,0 +1,215 @@
+"""An imported encoder finds the right photos for words, and everything works with it.
+
+A small CLIP is really trained here, on coloured shapes with captions, written as a repository of
+the hub, imported, and asked about photos that it has never seen.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+import deepfood
+from deepfood.config import load_settings
+from deepfood.get_model import get_model, look_up
+from deepfood.model import open_model
+from deepfood.proof import check_model
+from deepfood.train.export_hub import with_graphs
+from deepfood.words import open_text_embedder
+from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
+from live import run_deepfood
+
+pytestmark = pytest.mark.slow
+
+EACH = 10
+K = 9
+NONSENSE = ("bicycle", "asdfgh", "a tax return", "zebra crossing", "42", "!?", "lorem ipsum dolor")
+
+
+@dataclass(frozen=True)
+class World:
+    """The Model, photos in folders by what they show, and their gallery."""
+
+    root: Path
+    model: Path
+    gallery: Path
+
+    def found(self, gallery: Path | str | None = None, **question: object) -> list[Thing]:
+        """What the photos show that are found."""
+        with deepfood.open_gallery(gallery or self.gallery) as opened:
+            hits = opened.search(**{"k": K, **question}).hits  # type: ignore[arg-type]
+            return [thing_of(hit.photo.label) for hit in hits]
+
+
+def thing_of(label: str | None) -> Thing:
+    assert label is not None
+    colour, shape = label.split()
+    return Thing(colour, shape)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("dual")
+    folder = write_hub_folder(root / "hub")
+    offer = look_up(str(folder), root / "cache", licence="Apache-2.0")
+    get_model(offer, root / "model", export=with_graphs, quiet=True)
+    in_folders(write_photos(root / "flat", EACH, seed=1), root / "flat", root / "photos")
+    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
+    return World(root, root / "model", root / "gallery")
+
+
+def in_folders(shown: dict[str, Thing], flat: Path, out: Path) -> None:
+    """Photos in folders named by what they show: their labels."""
+    for file, thing in shown.items():
+        folder = out / f"{thing.colour} {thing.shape}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (flat / file).rename(folder / file)
+
+
+def recall(world: World, gallery: Path | str | None = None) -> tuple[float, float]:
+    """How many captions find a right photo first, and how many of the first nine are right."""
+    first, nine = [], []
+    with deepfood.open_gallery(gallery or world.gallery) as opened:
+        for thing in things():
+            for caption in CAPTIONS:
+                words = caption.format(colour=thing.colour, shape=thing.shape)
+                hits = opened.search(words=words, k=K).hits
+                right = [thing_of(hit.photo.label) == thing for hit in hits]
+                first.append(bool(right) and right[0])
+                nine.append(sum(right) / K)
+    return float(np.mean(first)), float(np.mean(nine))
+
+
+def test_words_find_the_photos_that_they_name(world: World) -> None:
+    first, nine = recall(world)
+    assert first >= 0.95
+    assert nine >= 0.75
+
+
+def test_the_model_is_proven_where_it_runs(world: World) -> None:
+    model = open_model(world.model)
+    settings = load_settings(model=world.model)
+    words = open_text_embedder(settings, model)
+    proof = check_model(model, deepfood.open_embedder(settings), words)
+    assert proof is not None
+    assert proof.photos > 0.995
+    assert proof.words is not None
+    assert proof.words > 0.995
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_colour_and_not_some_shapes(world: World, colour: str) -> None:
+    plain = world.found(words=f"something {colour}", k=27)
+    assert np.mean([one.colour == colour for one in plain]) >= 0.8
+    unwanted = ["a circle", "a ring"]
+    found = world.found(words=f"something {colour}", not_words=unwanted, k=K)
+    round_before = np.mean([one.shape in ("circle", "ring") for one in plain])
+    round_now = np.mean([one.shape in ("circle", "ring") for one in found])
+    assert np.mean([one.colour == colour for one in found]) >= 0.5
+    assert round_now <= round_before
+
+
+def test_a_photo_and_words_together(world: World) -> None:
+    """A photo of a red square, and "blue": what is found is nearer to both than either alone."""
+    photo = next((world.root / "photos" / "red square").glob("*.png"))
+    alone = world.found(photo=photo, k=K)
+    mixed = world.found(photo=photo, words="something blue", k=K)
+    blue = [sum(one.colour == "blue" for one in found) for found in (alone, mixed)]
+    assert blue[1] > blue[0]
+
+
+def test_nonsense_is_answered_by_none(world: World, tmp_path: Path) -> None:
+    table = tmp_path / "queries.csv"
+    wanted = [f"{one.colour} {one.shape}" for one in things()]
+    rows = [*(f"a {label},{label}" for label in wanted), *(f'"{text}",' for text in NONSENSE)]
+    table.write_text("\n".join(["words,label", *rows]))
+    found = deepfood.evaluate_words(world.gallery, table)
+    assert found.figures["recall@1"].value >= 0.9
+    assert found.figures["none, rightly"].value >= 0.95
+    assert found.figures["none, wrongly"].value <= 0.1
+    with deepfood.open_gallery(world.gallery) as opened:
+        calibration = opened._service.gallery.manifest.calibration
+    assert calibration is not None
+    assert calibration.words is not None
+    assert calibration.words.labels == len(COLOURS) * len(SHAPES)
+    assert calibration.words.auroc >= 0.9
+
+
+def test_added_photos_are_found_by_words(world: World, tmp_path: Path) -> None:
+    in_folders(write_photos(tmp_path / "flat", 1, seed=5), tmp_path / "flat", tmp_path / "new")
+    gallery = tmp_path / "gallery"
+    run_deepfood(
+        *("build", world.root / "photos" / "red square", "--out", gallery),
+        *("--model", world.model),
+    )
+    (photo,) = (tmp_path / "new" / "blue ring").iterdir()
+    run_deepfood("add", gallery, photo, "--label", "blue ring")
+    assert world.found(gallery, words="a blue ring", k=1) == [Thing("blue", "ring")]
+
+
+def test_adapt_keeps_words(world: World, tmp_path: Path) -> None:
+    """The head that photos got is on words as well, and they still meet."""
+    run_deepfood(
+        *("adapt", world.root / "photos", "--out", tmp_path / "adapted", "--even-if-worse"),
+        *("--model", world.model),
+    )
+    adapted = open_model(tmp_path / "adapted")
+    assert adapted.manifest.text_tower == open_model(world.model).manifest.text_tower
+    assert adapted.has_golden
+    run_deepfood(
+        *("build", world.root / "photos", "--out", tmp_path / "gallery"),
+        *("--model", tmp_path / "adapted"),
+    )
+    first, _ = recall(world, tmp_path / "gallery")
+    assert first >= 0.8
+
+
+def test_quantize_keeps_words(world: World, tmp_path: Path) -> None:
+    run_deepfood(
+        *("quantize", world.root / "photos", "--out", tmp_path / "int8", "--max-drop", "0.1"),
+        *("--model", world.model),
+    )
+    run_deepfood(
+        *("build", world.root / "photos", "--out", tmp_path / "gallery"),
+        *("--model", tmp_path / "int8"),
+    )
+    first, _ = recall(world, tmp_path / "gallery")
+    assert first >= 0.9
+
+
+def test_reembed_brings_words_and_a_release_takes_them_along(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
+    gallery = tmp_path / "gallery"
+    run_deepfood("build", world.root / "photos" / "red square", "--out", gallery)
+    run_deepfood("reembed", gallery, "--model", world.model)
+    assert len(world.found(gallery, words="a red square", k=3)) == 3
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    run_deepfood("push", gallery, shelf)
+    run_deepfood("pull", shelf, "--out", tmp_path / "pulled")
+    assert len(world.found(tmp_path / "pulled", words="a red square", k=3)) == 3
+
+
+@pytest.fixture(scope="module")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("milvus")
+    server, database, port = start_server_in_thread(str(folder / "lite.db"), port=0)
+    yield f"milvus://127.0.0.1:{port}/shapes"
+    server.stop(None).wait()
+    database.close()
+
+
+def test_milvus_answers_words(world: World, milvus: str, tmp_path: Path) -> None:
+    environment = {"DEEPFOOD_PHOTOS_STORE": str(tmp_path / "store")}
+    run_deepfood(
+        *("build", world.root / "photos", "--out", milvus, "--model", world.model), **environment
+    )
+    said = run_deepfood("search", milvus, "--words", "a green cross", "--json", **environment)
+    hits: Sequence[dict[str, str]] = json.loads(said)["hits"]
+    assert hits[0]["label"] == "green cross"
