@@ -296,6 +296,8 @@ def graph_of(name: str) -> onnx.ModelProto:
     if name == "nobody makes it":
         model.graph.node[1].input[0] = "nothing"
         return model
+    if name == "two make it":
+        return with_node(model, 3, model.graph.node[1])
     assert name == "a sequence"
     node = helper.make_node("Identity", ["pixel_values"], ["image_embeds"])
     return with_node(model, 1, node)
@@ -335,6 +337,8 @@ def test_what_is_no_graph_is_refused(hub: Path, content: bytes) -> None:
 def test_a_damaged_graph_is_refused(hub: Path) -> None:
     onnx.save(graph_of("nobody makes it"), hub / "onnx" / "vision_model.onnx")
     assert "nothing makes 'nothing'" in refused(hub, ArtifactCorruptError)
+    onnx.save(graph_of("two make it"), hub / "onnx" / "vision_model.onnx")
+    assert "two nodes make 'image_embeds'" in refused(hub, ArtifactCorruptError)
 
 
 def test_a_tokenizer_of_another_network_is_refused(hub: Path) -> None:

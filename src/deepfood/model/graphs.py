@@ -234,7 +234,12 @@ class _Surgery:
     def _prune(self) -> None:
         """Leave what the output needs. Raises ArtifactError for operators that are not known."""
         graph = self._graph
-        makers = {name: node for node in graph.node for name in node.output}
+        makers: dict[str, Any] = {}
+        for node in graph.node:
+            for name in filter(None, node.output):
+                if name in makers:
+                    raise ArtifactCorruptError(f"{self._path} is damaged: two nodes make {name!r}")
+                makers[name] = node
         needed: set[str] = set()
         queue = [self._output.name]
         while queue:

@@ -22,7 +22,7 @@ from deepfood.model.hub_layouts import Layout, Output, Tower, with_open_clip_tex
 from deepfood.train.backbone import fill, preprocess_of, without_classifier
 from deepfood.train.weights import Weights, WeightsSource, read_tensors
 
-#: The output of what is exported. torch calls the rows of a table "embedding", and renames nothing.
+#: The output of what is exported: not "embedding", which torch calls the rows of a table inside.
 _VECTOR = Output("vector")
 #: What CLIP's vocabulary calls its special tokens in a tokenizer.json.
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
