@@ -405,7 +405,7 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
             "custom_text": True,
             "vision_cfg": {
                 "image_size": 256,
-                "timm_model_name": "fastvit_mci0",
+                "timm_model_name": "fastvit_t8",
                 "timm_pool": "avg",
                 "timm_proj": None,
             },

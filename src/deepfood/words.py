@@ -20,9 +20,9 @@ from deepfood import runtimes
 from deepfood.config import Settings, available_cores
 from deepfood.embed import Precision, Runtime, Vector, Vectors, choose_runtime, unusable
 from deepfood.errors import ArtifactCorruptError, NoTextTowerError, QueryError
-from deepfood.extras import missing_extra
 from deepfood.model import Model, TextTower, open_model
 from deepfood.model.golden import Golden, check_golden
+from deepfood.model.tokenizer_file import reading_tokenizer
 
 Ids = npt.NDArray[np.int32 | np.int64]
 #: One text's tokens and, where the tower wants it, their mask, to the tower's output.
@@ -138,18 +138,13 @@ class Tokens:
     """
 
     def __init__(self, file: Path, tower: TextTower) -> None:
-        try:
+        with reading_tokenizer(file):
             from tokenizers import Tokenizer
-        except ImportError:
-            raise missing_extra("words need the package tokenizers", "words") from None
-        try:
+
             self._tokenizer: Any = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises Exception itself
-            why = " ".join(str(error).split())
-            raise ArtifactCorruptError(f"{file} cannot be read as a tokenizer: {why}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._tower = tower
+        self._file, self._tower = file, tower
         largest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         if largest >= tower.vocabulary:
             raise ArtifactCorruptError(
@@ -176,7 +171,8 @@ class Tokens:
         return [np.array([row], tower.id_type) for row in rows]
 
     def _numbers(self, text: str) -> list[int]:
-        numbers: list[int] = self._tokenizer.encode(text).ids
+        with reading_tokenizer(self._file):
+            numbers: list[int] = self._tokenizer.encode(text).ids
         return numbers
 
 

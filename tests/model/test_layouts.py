@@ -227,6 +227,37 @@ def test_weights_that_are_missing_or_cut_short_are_refused(hub: Path) -> None:
     assert "72 bytes, and 4 in weights" in refused(hub, ArtifactCorruptError)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("dims", [10**6, 10**6], "72 bytes, and its size says 4000000000000"),
+        ("dims", [-1, 6], "has a negative size"),
+        ("data_type", 999, "72 bytes, and its size says 0"),
+    ],
+)
+def test_weights_that_contradict_themselves_are_refused(
+    hub: Path, field: str, value: Any, said: str
+) -> None:
+    model = photo_network()
+    (tensor,) = model.graph.initializer
+    if field == "dims":
+        tensor.dims[:] = value
+    else:
+        tensor.data_type = value
+    (hub / "onnx" / "vision_model.onnx").write_bytes(model.SerializeToString())
+    assert said in refused(hub, ArtifactCorruptError)
+
+
+def test_an_input_of_another_type_is_refused(hub: Path) -> None:
+    model = photo_network()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    (hub / "onnx" / "vision_model.onnx").write_bytes(model.SerializeToString())
+    assert "pixel_values is of the type uint8" in refused(hub, ArtifactFormatError)
+    model.graph.input[0].type.tensor_type.elem_type = 999
+    (hub / "onnx" / "vision_model.onnx").write_bytes(model.SerializeToString())
+    assert "of the type undefined" in refused(hub, ArtifactFormatError)
+
+
 def with_node(model: onnx.ModelProto, at: int, node: Any) -> onnx.ModelProto:
     nodes = list(model.graph.node)
     nodes[at] = node
@@ -265,6 +296,8 @@ def graph_of(name: str) -> onnx.ModelProto:
     if name == "nobody makes it":
         model.graph.node[1].input[0] = "nothing"
         return model
+    if name == "two make it":
+        return with_node(model, 3, model.graph.node[1])
     assert name == "a sequence"
     node = helper.make_node("Identity", ["pixel_values"], ["image_embeds"])
     return with_node(model, 1, node)
@@ -304,6 +337,8 @@ def test_what_is_no_graph_is_refused(hub: Path, content: bytes) -> None:
 def test_a_damaged_graph_is_refused(hub: Path) -> None:
     onnx.save(graph_of("nobody makes it"), hub / "onnx" / "vision_model.onnx")
     assert "nothing makes 'nothing'" in refused(hub, ArtifactCorruptError)
+    onnx.save(graph_of("two make it"), hub / "onnx" / "vision_model.onnx")
+    assert "two nodes make 'image_embeds'" in refused(hub, ArtifactCorruptError)
 
 
 def test_a_tokenizer_of_another_network_is_refused(hub: Path) -> None:
@@ -313,6 +348,30 @@ def test_a_tokenizer_of_another_network_is_refused(hub: Path) -> None:
     (hub / "tokenizer.json").write_text(tokenizer(end=False))
     assert "ends no text with a token" in refused(hub, ArtifactFormatError)
     (hub / "tokenizer.json").write_text("<html>")
+    assert "cannot be read as a tokenizer" in refused(hub, ArtifactCorruptError)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "none", "type_id": 0}}],
+                "pair": [],
+                "special_tokens": {},
+            }
+        },
+        {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[none]"}},
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}},
+        {"model": {"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}},
+    ],
+)
+def test_a_tokenizer_that_fails_is_refused(hub: Path, changes: dict[str, Any]) -> None:
+    """It says so, panics when it is read, or panics at the first text that it does not know."""
+    about = json.loads(tokenizer()) | changes
+    (hub / "tokenizer.json").write_text(json.dumps(about))
     assert "cannot be read as a tokenizer" in refused(hub, ArtifactCorruptError)
 
 

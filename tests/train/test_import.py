@@ -137,7 +137,8 @@ def test_photos_have_the_vectors_of_their_library(
     one = imported(name)
     embedder = one.photos()
     found = {}
-    for size in SIZES:
+    # open_clip itself fails where the shorter side would have no pixel left.
+    for size in SIZES if "longest" not in name else ((37, 211), (300, 200)):
         photo = picture(*size, seed=3)
         found[size] = cosine(embedder.embed(png(photo)), one.encoder.photo(photo))
     print("\nFIGURE photos", name, min(found.values()))
@@ -194,7 +195,10 @@ PHOTO_MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_a_mistake_with_photos_is_seen(mistake: str, imported: Callable[[str], Imported]) -> None:
     name, changes = PHOTO_MISTAKES[mistake]
     one = imported(name)
-    photo = picture(300, 200, seed=3)
+    # Filters differ where there are edges: each pixel of noise is one.
+    noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), np.uint8)
+    smooth = changes.keys().isdisjoint({"interpolation", "crop"})
+    photo = picture(300, 200, seed=3) if smooth else Image.fromarray(noise)
     right = one.encoder.photo(photo)
     wrong = cosine(one.photos(**changes).embed(png(photo)), right)
     print("\nFIGURE mistake", mistake, wrong)

@@ -23,8 +23,8 @@ from deepfood.model.artifact import weights_name
 #: Tensors begin at whole pages, so that they can be mapped.
 _PAGE_BYTES = 4096
 _CHUNK_BYTES = 2**20
-#: ONNX's types of four bits; two are packed into a byte.
-_FOUR_BITS = ("INT4", "UINT4", "FLOAT4E2M1")
+#: ONNX's types that are packed, several values to a byte, and their bits.
+_BITS = {"int4": 4, "uint4": 4, "float4e2m1": 4, "int2": 2, "uint2": 2}
 
 
 def is_outside(tensor: Any) -> bool:
@@ -33,16 +33,24 @@ def is_outside(tensor: Any) -> bool:
 
 def size_of(tensor: Any) -> int:
     """How many bytes its values take; 0 for strings."""
-    from onnx import TensorProto, helper
+    from onnx import helper
 
-    name = TensorProto.DataType.Name(tensor.data_type)
+    name = type_name(tensor.data_type)
     values: int = math.prod(tensor.dims)
-    if name in _FOUR_BITS:
-        return (values + 1) // 2
-    if name in ("STRING", "UNDEFINED"):
+    if name in _BITS:
+        return -(-values * _BITS[name] // 8)
+    if name in ("string", "undefined"):
         return 0
     itemsize: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return values * itemsize
+
+
+def type_name(data_type: int) -> str:
+    """What ONNX calls a type, in lower case; "undefined" for one that there is not."""
+    from onnx import TensorProto
+
+    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return names.get(data_type, "undefined")
 
 
 def check(tensor: Any, graph: Path) -> None:
@@ -54,6 +62,11 @@ def check(tensor: Any, graph: Path) -> None:
     if any(dim < 0 for dim in tensor.dims):
         raise ArtifactCorruptError(f"{graph}: the tensor {tensor.name!r} has a negative size")
     if not is_outside(tensor):
+        if tensor.HasField("raw_data") and len(tensor.raw_data) != size_of(tensor):
+            raise ArtifactCorruptError(
+                f"{graph}: the tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, and its "
+                f"size says {size_of(tensor)}"
+            )
         return
     path, offset, length = _place(tensor, graph)
     try:

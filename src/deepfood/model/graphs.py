@@ -141,7 +141,7 @@ class _Surgery:
         for name, one in inner.items():
             has = one.type.tensor_type
             if has.elem_type not in allowed:
-                said = kinds.DataType.Name(has.elem_type).lower()
+                said = external_data.type_name(has.elem_type)
                 raise self.refused(f"its input {self.was(one.name)} is of the type {said}")
             self._check_input(one, shape)
             casts.append(helper.make_node("Cast", [name], [one.name], to=has.elem_type))
@@ -151,7 +151,7 @@ class _Surgery:
         self._graph.input.extend(
             helper.make_tensor_value_info(name, outer, shape) for name in inner
         )
-        return str(kinds.DataType.Name(outer)).lower()
+        return external_data.type_name(outer)
 
     def pool(self) -> int | None:
         """Make `embedding` the only output, float32 [n, dimension]; answers the dimension."""
@@ -234,7 +234,12 @@ class _Surgery:
     def _prune(self) -> None:
         """Leave what the output needs. Raises ArtifactError for operators that are not known."""
         graph = self._graph
-        makers = {name: node for node in graph.node for name in node.output}
+        makers: dict[str, Any] = {}
+        for node in graph.node:
+            for name in filter(None, node.output):
+                if name in makers:
+                    raise ArtifactCorruptError(f"{self._path} is damaged: two nodes make {name!r}")
+                makers[name] = node
         needed: set[str] = set()
         queue = [self._output.name]
         while queue:

@@ -4,6 +4,8 @@ It is asked, rather than the class that `tokenizer_config.json` names: classes h
 their own, which are not what the network was trained with.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,27 @@ from typing import Any, Literal
 from deepfood.errors import ArtifactCorruptError
 from deepfood.extras import missing_extra
 from deepfood.model.hub_configs import TokenizerConfig
+
+#: A tokenizer must make something of each: some have no number for what they do not know.
+_TRIED = ("a", "", "é", "麻", "\N{STEAMING BOWL}", "\0")
+
+
+@contextmanager
+def reading_tokenizer(path: Path) -> Iterator[None]:
+    """What the package `tokenizers` says of the file at `path`, as an error of ours.
+
+    Raises ArtifactCorruptError, and MissingExtraError where there is no such package.
+    """
+    try:
+        yield
+    except ImportError:
+        raise missing_extra("words need the package tokenizers", "words") from None
+    except BaseException as error:
+        # It raises Exception itself, and its panics are none.
+        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise ArtifactCorruptError(f"{path} cannot be read as a tokenizer: {why}") from error
 
 
 @dataclass(frozen=True)
@@ -30,20 +53,15 @@ class TokenizerFile:
 
         Raises ArtifactCorruptError, MissingExtraError.
         """
-        try:
+        with reading_tokenizer(path):
             from tokenizers import Tokenizer
-        except ImportError:
-            raise missing_extra("words need the package tokenizers", "words") from None
-        try:
+
             tokenizer: Any = Tokenizer.from_file(str(path))
             padding = tokenizer.padding or {}
             tokenizer.no_padding()
             tokenizer.no_truncation()
-            some = tokenizer.encode("a")
+            some, *_ = (tokenizer.encode(text) for text in _TRIED)
             size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
-        except Exception as error:  # the library raises Exception itself
-            why = " ".join(str(error).split())[:200]
-            raise ArtifactCorruptError(f"{path} cannot be read as a tokenizer: {why}") from error
         pad_id = padding.get("pad_id")
         if pad_id is None and config.pads_with is not None:
             pad_id = tokenizer.token_to_id(config.pads_with)

@@ -22,9 +22,8 @@ from deepfood.model.hub_layouts import Layout, Output, Tower, with_open_clip_tex
 from deepfood.train.backbone import fill, preprocess_of, without_classifier
 from deepfood.train.weights import Weights, WeightsSource, read_tensors
 
-#: What the graphs' output is called. torch names inner values itself, and checks for no name twice:
-#: a table of words gives a value called `embedding`.
-_OUTPUT = "deepfood_output"
+#: The output of what is exported: not "embedding", which torch calls the rows of a table inside.
+_VECTOR = Output("vector")
 #: What CLIP's vocabulary calls its special tokens in a tokenizer.json.
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 #: Where CLIP's tokenizer divides a text, before it looks for parts of words.
@@ -65,7 +64,7 @@ def _of_timm(layout: Layout, scratch: Path) -> Layout:
         layout,
         dimension=dimension,
         preprocess=preprocess,
-        photos=Tower(graph, (Output(_OUTPUT),)),
+        photos=Tower(graph, (_VECTOR,)),
     )
 
 
@@ -90,7 +89,7 @@ def _of_open_clip(layout: Layout, scratch: Path) -> Layout:
     photos = scratch / "photos.onnx"
     size = layout.preprocess.size
     _export(_Part(network, "encode_image"), torch.zeros(2, 3, size, size), photos)
-    layout = replace(layout, photos=Tower(photos, (Output(_OUTPUT),)))
+    layout = replace(layout, photos=Tower(photos, (_VECTOR,)))
     if layout.tokenizer is None:
         tokenizer = scratch / "tokenizer.json"
         tokenizer.write_text(_clip_tokenizer(open_clip.SimpleTokenizer()), encoding="utf-8")
@@ -99,7 +98,7 @@ def _of_open_clip(layout: Layout, scratch: Path) -> Layout:
     words = scratch / "words.onnx"
     ids = torch.zeros(1, layout.text_tower.context, dtype=torch.int64)
     _export(_Part(network, "encode_text"), ids, words)
-    return replace(layout, text=Tower(words, (Output(_OUTPUT),)))
+    return replace(layout, text=Tower(words, (_VECTOR,)))
 
 
 class _Part(nn.Module):
@@ -124,7 +123,7 @@ def _fused(network: Any) -> Any:
 def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
     """Write `network` as ONNX, its weights beside it; for any number of rows where it can."""
     name = "pixels" if example.is_floating_point() else "ids"
-    options: dict[str, Any] = {"input_names": [name], "output_names": [_OUTPUT]}
+    options: dict[str, Any] = {"input_names": [name], "output_names": [_VECTOR.name]}
     options |= {"dynamo": True, "external_data": True, "verbose": False}
     if len(example) > 1:
         dynamic = ({0: torch.export.Dim("n")},)
