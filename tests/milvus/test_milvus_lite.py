@@ -11,6 +11,7 @@ from gallery_contract import *  # noqa: F403
 from gallery_contract import Engine
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
+from words_contract import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")
