@@ -15,6 +15,7 @@ from gallery_contract import Engine
 from milvus_cluster import MilvusCluster, cluster_settings
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
+from words_contract import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.written import (
+    Term,
     WordsQuery,
     WrittenHit,
     WrittenResult,
@@ -12,7 +13,7 @@ from deepfood.gallery.written import (
 from deepfood.index import Mask
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
-from deepfood.local.words import levels
+from deepfood.local.words import Spellings, levels
 
 #: Rows that are read and compared at a time, at least.
 _BATCH = 20
@@ -34,10 +35,16 @@ def find_written(
         selection = select(where, store.attributes, len(now.vectors))
         allowed, notes = selection.mask & now.alive, selection.notes
     words = store.words.now()
-    spellings, forgiven = words.spellings(query)
+    forgiven: frozenset[Term] = frozenset()
+
+    def spelled() -> Spellings:
+        nonlocal forgiven
+        spellings, forgiven = words.spellings(query)
+        return spellings
+
     hits: list[WrittenHit] = []
     seen: set[int] = set()
-    for level, expression in levels(query, spellings):
+    for level, expression in levels(query, spelled):
         best = [one for one in words.best(expression, allowed) if one[0] not in seen]
         while best and len(hits) < limit:
             size = max(limit - len(hits), _BATCH)

@@ -43,13 +43,19 @@ def suggest(store: Store, begun: str, limit: int) -> list[Suggestion]:
 
 
 def _labels(store: Store, typed: list[str], limit: int) -> list[Suggestion]:
+    """The most frequent labels; each is that of a photo whose row is as it was written."""
     fitting = [
         (label, count)
         for label, tokens, count in store.words.label_counts()
         if begins_as(typed, tokens)
     ]
     fitting.sort(key=lambda one: (-one[1], one[0]))
-    return [Suggestion(label, "label", "label", count) for label, count in fitting[:limit]]
+    some = dict(fitting[:limit])
+    first = "SELECT row FROM photos WHERE label = ? LIMIT 1"
+    with store.attributes.asking():
+        rows = [row for label in some for (row,) in store.attributes.db.execute(first, (label,))]
+    labels = {photo.label for photo in store.at(rows).values()}
+    return [Suggestion(one, "label", "label", some[one]) for one in some if one in labels]
 
 
 def _rows(words: Words, columns: str, typed: list[str], count: int) -> list[int]:

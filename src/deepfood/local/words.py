@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -220,23 +220,27 @@ class CatalogueWords:
 Spellings = dict[Term, list[str]]
 
 
-def levels(query: WordsQuery, spellings: Spellings) -> Iterator[tuple[Level, str]]:
+def levels(query: WordsQuery, spelled: Callable[[], Spellings]) -> Iterator[tuple[Level, str]]:
     """The FTS5 expressions that find the photos of each level, the best first.
 
-    One may find photos of a better level too.
+    One may find photos of a better level too. `spelled` is called where the words themselves, and
+    what begins like them, are not enough.
     """
     each = query.wanted
-    steps = [(Level.WHOLE, " AND ", [_phrase(term.tokens) for term in each])]
-    if not all(term.exact for term in each):
-        steps.append((Level.BEGINNING, " AND ", [_beginning(term) for term in each]))
-    if any(spellings.values()):
-        steps.append((Level.LOOSE, " AND ", [_any(term, spellings) for term in each]))
-    if len(each) > 1:
-        steps.append((Level.SOME, " OR ", [_any(term, spellings) for term in each]))
     unwanted = " OR ".join(_phrase(term.tokens) for term in query.unwanted)
-    for level, word, groups in steps:
+
+    def joined(word: str, groups: Iterable[str]) -> str:
         wanted = word.join(f"({group})" for group in groups)
-        yield level, f"({wanted}) NOT ({unwanted})" if unwanted else wanted
+        return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
+
+    yield Level.WHOLE, joined(" AND ", (_phrase(term.tokens) for term in each))
+    if not all(term.exact for term in each):
+        yield Level.BEGINNING, joined(" AND ", map(_beginning, each))
+    spellings = spelled()
+    if any(spellings.values()):
+        yield Level.LOOSE, joined(" AND ", (_any(term, spellings) for term in each))
+    if len(each) > 1:
+        yield Level.SOME, joined(" OR ", (_any(term, spellings) for term in each))
 
 
 def quoted(token: str) -> str:
