@@ -13,7 +13,7 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.photo import EmbeddedPhoto
 from deepfood.gallery.written import parse_words
 from deepfood.local import Gallery, GalleryManifest, GalleryWriter, columns
-from deepfood.local import words as local_words
+from deepfood.local import vocabulary as local_words
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.repair import repair
 from deepfood.local.store import CATALOGUE

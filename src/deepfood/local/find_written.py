@@ -13,7 +13,7 @@ from deepfood.gallery.written import (
 from deepfood.index import Mask
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
-from deepfood.local.words import Spellings, levels
+from deepfood.local.vocabulary import Spellings, levels
 
 #: Rows that are read and compared at a time, at least.
 _BATCH = 20

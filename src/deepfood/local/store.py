@@ -34,7 +34,7 @@ from deepfood.local.attributes import Attributes
 from deepfood.local.connections import close_all, connect_to_read, unusable
 from deepfood.local.sums import SCHEMA as SUMS_SCHEMA
 from deepfood.local.sums import sum_fits
-from deepfood.local.words import CatalogueWords
+from deepfood.local.vocabulary import CatalogueWords
 
 CATALOGUE = "catalogue.sqlite"
 

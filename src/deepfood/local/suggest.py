@@ -13,7 +13,7 @@ from deepfood.gallery.written import (
     texts_suggested,
 )
 from deepfood.local.store import Store
-from deepfood.local.words import Words, quoted
+from deepfood.local.vocabulary import Words, quoted
 
 #: Words of the gallery that an unfinished word may become.
 _COMPLETIONS = 40
