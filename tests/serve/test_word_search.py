@@ -13,10 +13,8 @@ import pytest
 from PIL import Image
 
 import deepfood
-from deepfood.errors import NoTextTowerError
 from deepfood_client import Client
 from live import run_deepfood, serving
-from plates import write_photos, write_tiny_model
 from text_models import COLOURS, write_colour_model
 
 pytestmark = pytest.mark.slow
@@ -128,16 +126,3 @@ def test_the_command(gallery: Path) -> None:
     )
     hits = json.loads(done.stdout)["hits"]
     assert hits[0]["file"] == file_of("red")
-
-
-def test_a_model_that_takes_photos_only(tmp_path: Path) -> None:
-    write_photos(tmp_path / "photos", 3)
-    run_deepfood(
-        *("build", tmp_path / "photos", "--out", tmp_path / "gallery"),
-        *("--model", write_tiny_model(tmp_path / "model")),
-    )
-    with (
-        deepfood.open_gallery(tmp_path / "gallery") as opened,
-        pytest.raises(NoTextTowerError, match="the Model tiny has no text tower"),
-    ):
-        opened.search(words="red")

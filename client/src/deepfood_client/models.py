@@ -44,6 +44,17 @@ class NearDuplicate(Photo):
     score: float
 
 
+class Matched(_Model):
+    """A word of the question that is in a text of a photo: in which field, and the text itself.
+
+    `field` is name, label, file, or the name of an attribute.
+    """
+
+    word: str
+    field: str
+    value: str
+
+
 class Hit(Photo):
     """A photo that was found; `score` is its cosine similarity to the query, -1 to 1.
 
@@ -51,7 +62,8 @@ class Hit(Photo):
     it, and `same_dish` is that as a word: `likely` from the setting match_probability on,
     `unlikely` below none_probability or where the verdict is `none`. Both are null where the photo
     has no label or the answer has no verdict. `attributes` are those that are known of it; `alike`
-    are its near-duplicates, where `group_duplicates` was asked for.
+    are its near-duplicates, where `group_duplicates` was asked for. `matched` says where words of
+    the question are in its texts; it is empty where a photo only looks so.
     """
 
     score: float
@@ -59,6 +71,7 @@ class Hit(Photo):
     same_dish: Literal["likely", "perhaps", "unlikely"] | None
     attributes: dict[str, Value] = {}
     alike: tuple[NearDuplicate, ...] = ()
+    matched: tuple[Matched, ...] = ()
 
 
 class LabelGuess(_Model):

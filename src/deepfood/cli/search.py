@@ -37,6 +37,9 @@ _WORD_VERDICTS = {
     "none": "nothing in this gallery is what the words name",
 }
 
+#: Fields of a hit that are shown anyway.
+_SHOWN = ("name", "label", "file")
+
 _Photos = Annotated[
     list[Path] | None,
     typer.Argument(metavar="PHOTO", readable=False, help="A photo to search with, or several."),
@@ -161,7 +164,8 @@ def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None
         print(_WORD_VERDICTS[found.verdict])
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
-        what = " · ".join(part for part in (hit.photo.name, hit.photo.label) if part)
+        why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
+        what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
         print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
         for one in hit.alike:
             print(f"        alike: {gallery.where(one.photo)}")

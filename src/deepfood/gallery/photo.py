@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import IntEnum
 from typing import Any, Literal
 
 from deepfood.data.photo_file import photo_id
@@ -40,6 +41,25 @@ class Photo:
         return photo_id(self.sha256)
 
 
+class How(IntEnum):
+    """How a word of the query is in a text, the better the greater."""
+
+    TYPO = 0
+    PART = 1
+    BEGINNING = 2
+    WHOLE = 3
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Where a photo has a word of the query: the best place of it."""
+
+    word: str
+    field: str
+    value: str
+    how: How
+
+
 #: How likely a hit shows the dish of the query, in a word: see `judge`.
 SameDish = Literal["likely", "perhaps", "unlikely"]
 
@@ -50,7 +70,8 @@ class Hit:
 
     `probability` is that of having the query's label, if `judge` could estimate it; `same_dish` is
     the same in a word. A finished search adds the known `attributes`, and in `alike` the
-    near-duplicates if these were grouped.
+    near-duplicates if these were grouped. `matched` says where the words of the question are in the
+    texts of the photo.
     """
 
     photo: Photo
@@ -59,6 +80,7 @@ class Hit:
     same_dish: SameDish | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
     alike: tuple["Hit", ...] = ()
+    matched: tuple[Matched, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Literal
 
 from deepfood.errors import QueryError
-from deepfood.gallery.photo import Photo
+from deepfood.gallery.photo import How, Matched, Photo
 from deepfood.gallery.tokens import may_have_a_typo, near, stands_alone, tokens_of
 from deepfood.gallery.values import Value
 
@@ -38,15 +38,6 @@ Kind = Literal["label", "name", "attribute"]
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»\uff02", '"'))
 _WORDS = re.compile(r'(?P<minus>(?<!\S)[-\u2212])?(?:"(?P<exact>[^"]*)"|(?P<word>[^\s"]+))')
-
-
-class How(IntEnum):
-    """How a word of the query is in a text, the better the greater."""
-
-    TYPO = 0
-    PART = 1
-    BEGINNING = 2
-    WHOLE = 3
 
 
 class Level(IntEnum):
@@ -133,16 +124,6 @@ class WrittenText:
         if self.field == "file":
             text = re.sub(r"\.[^./\\]*$", "", text)
         return tokens_of(text)
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Where a photo has a word of the query: the best place of it."""
-
-    word: str
-    field: str
-    value: str
-    how: How
 
 
 @dataclass(frozen=True)

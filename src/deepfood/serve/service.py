@@ -14,7 +14,7 @@ from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
-from deepfood.gallery.protocol import FindResult, SearchedGallery
+from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
@@ -26,7 +26,8 @@ from deepfood.serve.cursors import Cursors
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
-from deepfood.words import no_text_tower, open_text_embedder
+from deepfood.serve.worded import Written, find_with_words, look_up, looks_of
+from deepfood.words import open_text_embedder
 
 
 class SearchService:
@@ -62,24 +63,35 @@ class SearchService:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self._cursors.checked(question.cursor)
-        query = self._vector(question)
-        without = (*question.ids, *question.not_ids)
+        options = FindOptions(
+            where=where,
+            diversity=question.diversity,
+            group_duplicates=question.group_duplicates,
+            cursor=cursor,
+            without=(*question.ids, *question.not_ids),
+        )
+        written = None
+        if question.words:
+            tower = self.words is not None
+            written = look_up(self.gallery, question.words, options, or_raise=not tower)
+        query = self._vector(question, written)
         with stage("search"):
-            found = self.gallery.find(
-                query,
-                question.k,
-                where=where,
-                diversity=question.diversity,
-                group_duplicates=question.group_duplicates,
-                cursor=cursor,
-                without=without,
-            )
-            answer = self._answer(question, query, found)
+            if question.words:
+                found = find_with_words(self.gallery, query, written, question.k, **options)
+            else:
+                assert query is not None
+                found = self.gallery.find(query, question.k, **options)
+            answer = self._answer(question, query, found, written)
             if found.hits and not answer.hits:
                 found = replace(found, hits=[], alike=[], total=0, next=None)
+        alike = {hit.photo.id: some for hit, some in zip(found.hits, found.alike, strict=True)}
         hits = (
-            replace(hit, attributes=found.attributes.get(hit.photo.id, {}), alike=tuple(alike))
-            for hit, alike in zip(answer.hits, found.alike, strict=True)
+            replace(
+                hit,
+                attributes=found.attributes.get(hit.photo.id, {}),
+                alike=tuple(alike[hit.photo.id]),
+            )
+            for hit in answer.hits
         )
         return SearchResult(
             hits=tuple(hits),
@@ -91,20 +103,17 @@ class SearchService:
             notes=found.notes,
         )
 
-    def _answer(self, question: SearchQuestion, query: Vector, found: FindResult) -> Answer:
+    def _answer(
+        self,
+        question: SearchQuestion,
+        query: Vector | None,
+        found: FindResult,
+        written: Written | None,
+    ) -> Answer:
+        if question.asks_with_words:
+            return self._answer_to_words(query, found, written)
         calibration = self.gallery.manifest.calibration
-        if calibration is None:
-            return Answer(found.hits)
-        if question.asks_with_words and calibration.words:
-            nearest = found.hits if question.asks_for_nearest else self.gallery.search(query, 1)
-            return judge_words(
-                found.hits,
-                nearest[0].score if nearest else -1.0,
-                calibration.words,
-                match_probability=self._match_probability,
-                none_probability=self._none_probability,
-            )
-        if not question.shows_one_photo:
+        if calibration is None or query is None or not question.shows_one_photo:
             return Answer(found.hits)
         if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
             return Answer(found.hits)
@@ -119,8 +128,33 @@ class SearchService:
             none_probability=self._none_probability,
         )
 
-    def _vector(self, question: SearchQuestion) -> Vector:
-        """The unit vector to search for, float32 [dim]."""
+    def _answer_to_words(
+        self, query: Vector | None, found: FindResult, written: Written | None
+    ) -> Answer:
+        """What is known of words alone: from texts, and from looks where these are calibrated."""
+        named = written.verdict if written else "none"
+        calibration = self.gallery.manifest.calibration
+        if self.words is None:
+            return Answer(found.hits, named)
+        if query is None or calibration is None or calibration.words is None:
+            return Answer(found.hits, "match" if named == "match" else None)
+        nearest = self.gallery.search(query, 1)
+        seen = judge_words(
+            found.hits,
+            nearest[0].score if nearest else -1.0,
+            calibration.words,
+            match_probability=self._match_probability,
+            none_probability=self._none_probability,
+        )
+        if seen.verdict == "none" and named != "none":  # no photo looks so, and some are called so
+            return Answer([hit for hit in found.hits if hit.matched], named, seen.in_gallery)
+        return replace(seen, verdict="match") if named == "match" else seen
+
+    def _vector(self, question: SearchQuestion, written: Written | None) -> Vector | None:
+        """The unit vector to search for, float32 [dim].
+
+        None where only words are wanted that no text of the gallery has, and no text tower knows.
+        """
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
         wanted = [self._embed(data, question.box) for data in question.photos]
@@ -129,10 +163,18 @@ class SearchService:
                 wanted.append(self._embed(self.photo(photo_id)[1], question.box))
             else:
                 wanted.append(self.gallery.vector(photo_id))
-        wanted += map(self._embed_words, question.words)
+        if self.words is not None:
+            wanted += map(self._embed_words, question.words)
+        elif written and (looks := looks_of(self.gallery, written)) is not None:
+            wanted.append(looks)
         unwanted = [self._embed(data) for data in question.not_photos]
         unwanted += map(self.gallery.vector, question.not_ids)
-        unwanted += map(self._embed_words, question.not_words)
+        for words in question.not_words:
+            looks = self._looks_of(words)
+            if looks is not None:
+                unwanted.append(looks)
+        if question.words and not wanted:
+            return None
         size = self.embedder.model.manifest.dimension
         return combine(
             np.reshape(np.array(wanted, np.float32), (-1, size)),
@@ -146,10 +188,16 @@ class SearchService:
             return self.embedder.infer(pixels)
 
     def _embed_words(self, words: str) -> Vector:
-        if self.words is None:
-            raise no_text_tower(self.embedder.model)
+        assert self.words is not None
         with stage("embed"):
             return self.words.embed(words)
+
+    def _looks_of(self, words: str) -> Vector | None:
+        """The vector of words; without a text tower, of the photos that are called so, if any."""
+        if self.words is not None:
+            return self._embed_words(words)
+        written = look_up(self.gallery, [words], {}, or_raise=True)
+        return looks_of(self.gallery, written) if written else None
 
     def suggest(self, begun: str, limit: int) -> list[Suggestion]:
         """Texts of the gallery for what somebody begins to type. Raises QueryError."""

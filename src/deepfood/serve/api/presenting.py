@@ -33,6 +33,9 @@ def hit_of(hit: Hit, public_url: str) -> models.Hit:
         probability=hit.probability,
         same_dish=hit.same_dish,
         alike=alike,
+        matched=tuple(
+            models.Matched(word=one.word, field=one.field, value=one.value) for one in hit.matched
+        ),
         attributes=dict(hit.attributes),
         **photo_of(hit.photo, public_url).model_dump(),
     )
