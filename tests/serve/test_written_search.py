@@ -64,9 +64,8 @@ def test_named_photos_come_first_and_then_those_that_look_so(
     assert all(hit.matched for hit in found.hits[:NAMED])
     assert len(set(folders[:NAMED])) == 1
     # Photos without any name look like those that have one.
-    unnamed = [hit for hit in found.hits if not hit.photo.name]
-    assert len(unnamed) >= NAMED - 1
-    assert all(hit.photo.file.startswith(folders[0]) for hit in unnamed[: NAMED - 1])
+    alike = [hit.photo.file.startswith(folders[0]) for hit in found.hits if not hit.photo.name]
+    assert sum(alike) > len(alike) / 2
 
 
 @pytest.mark.slow
