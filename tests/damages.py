@@ -20,6 +20,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import DeepfoodError
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.reports import Consent
+from deepfood.gallery.written import parse_words
 from deepfood.index import IndexSpec, Kind, Storage
 from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
 from deepfood.local.add import add_photos
@@ -200,9 +201,22 @@ def _facts(whole: Whole, folder: Path) -> object:
         return [gallery.columns(), [_shown(photo, values) for photo, values in facts]]
 
 
+def _words(whole: Whole, folder: Path) -> object:
+    """All that has some words, and where."""
+    with Gallery.open(folder) as gallery:
+        return [
+            sorted(
+                (hit.id, hit.photo.label, tuple((one.field, one.value) for one in hit.matched))
+                for hit in gallery.find_written(parse_words(words), 100).hits
+            )
+            for words in ("soup", "oup", "peanut", "soup 4", "new hand")
+        ]
+
+
 READERS: dict[str, Callable[[Whole, Path], object]] = {
     "search": lambda whole, folder: _hits(whole, folder, None),
     **{f"search {where}": _filter_reader(where) for where in FILTERS},
+    "words": _words,
     "info": _info,
     "facts": _facts,
 }
@@ -554,7 +568,7 @@ def _other(answer: Any, wanted: Any) -> bool:
     return False
 
 
-_FEWER = {"search": _fewer_hits, "facts": _fewer_examples}
+_FEWER = {"search": _fewer_hits, "words": _fewer_hits, "facts": _fewer_examples}
 
 
 def _difference(answer: Any, wanted: Any) -> str:

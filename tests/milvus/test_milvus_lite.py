@@ -6,12 +6,16 @@ import pytest
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from deepfood.config import Settings, load_settings
+from deepfood.gallery.written import parse_words
 from deepfood.milvus.address import MilvusAddress
+from deepfood.milvus.gallery import MilvusGallery
+from deepfood.milvus.schema import KEYS, WHOLE_ROW, WORDS
 from gallery_contract import *  # noqa: F403
 from gallery_contract import GalleryUnderTest
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
 from milvus_way_back import *  # noqa: F403
+from words_contract import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +41,20 @@ def engine(
 ) -> Iterator[GalleryUnderTest]:
     with milvus_engine(tmp_path_factory.mktemp("milvus"), address, settings) as made:
         yield made
+
+
+def test_words_find_what_an_earlier_deepfood_wrote_once_it_is_mended(
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings
+) -> None:
+    with MilvusGallery.open(address, settings) as gallery:
+        photo = gallery.sample(1, 3)[0]
+        (row,) = gallery.rows.query(f'id == "{photo.id}"', [*WHOLE_ROW, KEYS])
+        del row[KEYS][WORDS]
+        gallery.connection.ask("upsert", collection_name=gallery.collection, data=[row])
+    query = parse_words(f'"{photo.file.removesuffix(".jpg")}"')
+    assert engine.open().find_written(query, 9).hits == []
+    assert [line.partition(": ")[2] for line in engine.problems()] == [
+        "an earlier deepfood wrote it, and words do not find it"
+    ]
+    assert engine.at.repair(quiet=True) == (["words find 1 photos that they did not"], [])
+    assert [hit.id for hit in engine.open().find_written(query, 9).hits] == [photo.id]

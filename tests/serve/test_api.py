@@ -126,6 +126,15 @@ def test_what_the_gallery_says_of_itself(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
 
 
+def test_what_somebody_begins_to_type_is_suggested(client: httpx.Client) -> None:
+    answer = client.get("/api/v1/suggest", params={"q": "x", "limit": 3})
+    assert (answer.status_code, answer.json()) == (200, [])
+    labels = client.get("/api/v1/suggest").json()
+    assert all(one["kind"] == "label" for one in labels)
+    for params in ({"limit": 0}, {"limit": 101}, {"limit": "x"}, {"q": "a" * 1001}):
+        assert client.get("/api/v1/suggest", params=params).status_code == 422, params
+
+
 def test_photos_are_cached_and_safe_to_open(client: httpx.Client, photo: bytes) -> None:
     hit = upload(client, photo).json()["hits"][0]
     for url in (hit["url"], hit["thumbnail_url"]):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Photo,
         PhotoFacts,
         SearchResult,
+        Suggestion,
     )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "PhotoLike",
     "Question",
     "SearchResult",
+    "Suggestion",
 ]
 
 _MODULE_OF = {
@@ -55,6 +57,7 @@ _MODULE_OF = {
     "PhotoLike": "calls",
     "Question": "calls",
     "SearchResult": "models",
+    "Suggestion": "models",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there

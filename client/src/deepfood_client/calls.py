@@ -20,7 +20,14 @@ from deepfood_client.errors import (
     ServiceError,
     UndeclaredError,
 )
-from deepfood_client.models import Attribute, GalleryFacts, Photo, PhotoFacts, SearchResult
+from deepfood_client.models import (
+    Attribute,
+    GalleryFacts,
+    Photo,
+    PhotoFacts,
+    SearchResult,
+    Suggestion,
+)
 
 T = TypeVar("T")
 
@@ -157,6 +164,11 @@ def gallery() -> Call[GalleryFacts]:
 def samples(k: int, seed: int | None) -> Call[list[Photo]]:
     asked = {"k": k} | ({} if seed is None else {"seed": seed})
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
+
+
+def suggest(begun: str, limit: int) -> Call[list[Suggestion]]:
+    asked = {"params": {"q": begun, "limit": limit}}
+    return Call("GET", "/api/v1/suggest", _reader(list[Suggestion]), body=asked)
 
 
 def facts(photo_id: str) -> Call[PhotoFacts]:

@@ -10,7 +10,14 @@ import httpx
 from deepfood_client import calls
 from deepfood_client.calls import Call, PhotoLike, Question
 from deepfood_client.failures import error_of, wait_before_again
-from deepfood_client.models import Attribute, GalleryFacts, Photo, PhotoFacts, SearchResult
+from deepfood_client.models import (
+    Attribute,
+    GalleryFacts,
+    Photo,
+    PhotoFacts,
+    SearchResult,
+    Suggestion,
+)
 
 T = TypeVar("T")
 
@@ -92,6 +99,10 @@ class Client:
     def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
         return self._send(calls.samples(k, seed))
+
+    def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
+        """Labels, names and attributes for what somebody begins to type."""
+        return self._send(calls.suggest(begun, limit))
 
     def facts(self, photo_id: str) -> PhotoFacts:
         return self._send(calls.facts(photo_id))
@@ -197,6 +208,10 @@ class AsyncClient:
     async def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
         return await self._send(calls.samples(k, seed))
+
+    async def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
+        """Labels, names and attributes for what somebody begins to type."""
+        return await self._send(calls.suggest(begun, limit))
 
     async def facts(self, photo_id: str) -> PhotoFacts:
         return await self._send(calls.facts(photo_id))

@@ -99,6 +99,18 @@ class Attribute(_Model):
     examples: tuple[str | float | bool, ...]
 
 
+class Suggestion(_Model):
+    """A text of the gallery that begins as somebody types, and how many photos have it.
+
+    `field` is label, name, or the name of an attribute.
+    """
+
+    text: str
+    kind: Literal["label", "name", "attribute"]
+    field: str
+    count: int
+
+
 class GalleryFacts(_Model):
     """What is searched. `resize` and `crop` tell what the Model sees of a photo.
 

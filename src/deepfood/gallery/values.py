@@ -22,7 +22,7 @@ Key = str | float | int
 #: Attributes that people's health depends on: they are never guessed, and unknown is not "no".
 SAFETY = frozenset({"allergens", "diet"})
 #: Columns that are always lists.
-_LISTS = SAFETY | {"ingredients"}
+_LISTS = SAFETY | {"ingredients", "also"}
 #: Words of the filter language, and columns that every photo has.
 _TAKEN = frozenset({"and", "or", "not", "has", "in", "is", "known", "unknown", "true", "false"})
 BUILT_IN = ("label", "name", "file")

@@ -53,12 +53,15 @@ def assemble(
     path = index_path(folder, spec, len(chosen))
     keep_model(out, model)
     with raising_disk_full(out):
-        with contextlib.closing(FollowingStore.open(folder, dimension, storage)) as store:
+        with contextlib.closing(
+            FollowingStore.open(folder, dimension, storage, words=False)
+        ) as store:
             store.one_photo_for_each_content()
             for photos, vectors in _in_chunks(chosen):
                 store.append(photos, vectors)
             store.append([], np.empty((0, dimension), np.float32), choice.skipped)
             store.apply_fold(fold)
+            store.index_words()  # once for all, which is faster
             kind = INDEXES[spec.kind]
             nothing = quiet or kind.suffix is None
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:

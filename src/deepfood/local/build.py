@@ -369,7 +369,7 @@ def _open_building(out: Path, embedder: Embedder) -> GrowingStore:
             folder.mkdir()
             mark.write_text(embedder.model.fingerprint)
     try:
-        return GrowingStore.open(folder, embedder.dimension, "f32")
+        return GrowingStore.open(folder, embedder.dimension, "f32", words=False)
     except ArtifactCorruptError:  # unfinished work can be done again
         shutil.rmtree(folder)
         return _open_building(out, embedder)

@@ -142,8 +142,12 @@ class Columns:
 
 
 @contextmanager
-def stopped_in_time(connection: sqlite3.Connection) -> Iterator[None]:
-    """Stop queries inside after FILTER_CPU_S. Raises QueryError."""
+def stopped_in_time(
+    connection: sqlite3.Connection,
+    too_long: str = "the filter takes more than {} s of work in this gallery: use fewer "
+    "comparisons, or IN (…) for many values of one attribute",
+) -> Iterator[None]:
+    """Stop queries inside after FILTER_CPU_S. Raises QueryError, which says `too_long`."""
     until = time.thread_time() + FILTER_CPU_S
     connection.set_progress_handler(lambda: time.thread_time() > until, _STEPS)
     try:
@@ -151,9 +155,6 @@ def stopped_in_time(connection: sqlite3.Connection) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        raise QueryError(
-            f"the filter takes more than {FILTER_CPU_S:g} s of work in this gallery: use fewer "
-            "comparisons, or IN (…) for many values of one attribute"
-        ) from None
+        raise QueryError(too_long.format(f"{FILTER_CPU_S:g}")) from None
     finally:
         connection.set_progress_handler(None, 0)

@@ -118,7 +118,7 @@ def _folder(cache: Path, source: PhotoSource, embedder: Embedder) -> Path:
 def _open_store(folder: Path, dimension: int) -> GrowingStore:
     """The Store of the cache, emptied if it is damaged: all in it can be made again."""
     try:
-        store = GrowingStore.open(folder, dimension, "f32")
+        store = GrowingStore.open(folder, dimension, "f32", words=False)
         try:
             known_files([SoundRows.of(store)])
             check_vectors(store, store.vectors())
@@ -129,7 +129,7 @@ def _open_store(folder: Path, dimension: int) -> GrowingStore:
         for pattern in ("catalogue.sqlite*", "vectors.*"):
             for path in folder.glob(pattern):
                 path.unlink()
-        return GrowingStore.open(folder, dimension, "f32")
+        return GrowingStore.open(folder, dimension, "f32", words=False)
     return store
 
 

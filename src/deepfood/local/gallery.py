@@ -14,6 +14,7 @@ from deepfood.errors import (
     PhotoError,
     PhotoNotFoundError,
 )
+from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo, of_size
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -23,14 +24,17 @@ from deepfood.gallery.protocol import (
     FindResult,
 )
 from deepfood.gallery.values import Value
+from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.index import VectorFile
 from deepfood.local.examples import examples_of
 from deepfood.local.find import find_in
+from deepfood.local.find_written import find_written
 from deepfood.local.follower import Follower
 from deepfood.local.manifest import GalleryManifest
 from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.snapshot import Snapshot
 from deepfood.local.store import Store
+from deepfood.local.suggest import suggest
 from deepfood.model import Model
 
 
@@ -176,6 +180,19 @@ class Gallery:
         of the scores.
         """
         return find_in(self.refresh, query, k, options)
+
+    def find_written(
+        self, query: WordsQuery, limit: int, where: Filter | None = None
+    ) -> WrittenResult:
+        """The photos with the words of a query in what is written, at most `limit`, best first.
+
+        Raises QueryError, or ArtifactError where the index of words must be made first.
+        """
+        return find_written(self.refresh(), query, limit, where)
+
+    def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
+        """Labels, names and attributes for what somebody begins to type. Raises QueryError."""
+        return suggest(self.refresh().store, begun, limit)
 
     def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""

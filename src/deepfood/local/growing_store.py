@@ -42,6 +42,7 @@ from deepfood.gallery.photo import (
 from deepfood.gallery.record import Kind
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.index import Storage, VectorFile, append_vectors, check_rows
+from deepfood.local import written_index
 from deepfood.local.connections import unusable
 from deepfood.local.journal import Journal
 from deepfood.local.store import CATALOGUE, SCHEMA, State, Store
@@ -81,6 +82,7 @@ class GrowingStore(Store):
 
     journal: Journal | None = None
     by: str = ""
+    _indexes_words = False
 
     @classmethod
     def open(
@@ -92,10 +94,12 @@ class GrowingStore(Store):
         journal: Journal | None = None,
         by: str = "",
         lengthen: bool = False,
+        words: bool = True,
     ) -> Self:
         """Open or create a Store, and cut off what a crash left unfinished.
 
-        `lengthen` fills missing vectors with zeros, so that they can be repaired. Raises
+        `lengthen` fills missing vectors with zeros, so that they can be repaired. `words` keeps the
+        index of what is written, and makes it where there is none: see `index_words`. Raises
         ArtifactCorruptError where vectors are missing, or the catalogue is unusable.
         """
         path = folder / CATALOGUE
@@ -131,7 +135,24 @@ class GrowingStore(Store):
             append_vectors(store.vectors_path, dimension, storage, rows, nothing)
         else:  # vectors beyond the last row may belong to records that are applied next
             check_rows(store.vectors_path, dimension, storage, rows)
+        if words:
+            store.index_words()
         return store
+
+    def index_words(self, *, anew: bool = False) -> None:
+        """Bring the index of what is written up to date, or make it `anew`, and keep it so.
+
+        Raises ArtifactError where SQLite has no FTS5.
+        """
+        with self._locked() as db:
+            written_index.check_fts5(db)
+            if anew or not written_index.is_current(db):
+                with db:
+                    db.execute("BEGIN IMMEDIATE")
+                    written_index.index_all_rows(db)
+                    written_index.mark_current(db, self.state().checksum())
+            written_index.note_changed_rows(db)
+            self._indexes_words = True
 
     def append(
         self,
@@ -424,8 +445,12 @@ class GrowingStore(Store):
                     assert self.journal is not None
                     head = self.journal.append(do, self.by, what)
                     work.state = work.state._replace(head=head)
+                if self._indexes_words:
+                    written_index.index_changed_rows(db)
                 if work.state != before:
                     _write_state(db, work.state)
+                    if self._indexes_words:
+                        written_index.mark_current(db, work.state.checksum())
                 db.commit()
             except BaseException:
                 db.rollback()

@@ -78,7 +78,20 @@ def repair(
             manifest = GalleryManifest.read(folder)
             mender = _Mender(folder, manifest, photos, models, open_embedder, quiet)
             done += mender.mend(faults)
+        if not faults:
+            done += _index_words(folder)
         return done, [fault.what for fault in faults]
+
+
+def _index_words(folder: Path) -> list[str]:
+    """Make the index of words where an earlier deepfood wrote the catalogue last."""
+    manifest = GalleryManifest.read(folder)
+    inside = manifest.folder(folder)
+    with contextlib.closing(Store.open(inside, manifest.dimension, manifest.storage)) as store:
+        if store.words.are_indexed():
+            return []
+    FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True).close()
+    return ["the words are indexed"]
 
 
 def _manifest_again(folder: Path) -> list[str]:
@@ -151,7 +164,9 @@ class _Mender:
     def _mend_store(self, faults: Sequence[Fault]) -> list[str]:
         manifest = self._manifest
         inside = manifest.folder(self._folder)
-        store = FollowingStore.open(inside, manifest.dimension, manifest.storage, lengthen=True)
+        store = FollowingStore.open(
+            inside, manifest.dimension, manifest.storage, lengthen=True, words=False
+        )
         try:
             done: list[str] = []
             seen: set[int] = set()
@@ -170,6 +185,9 @@ class _Mender:
             ]
             with contextlib.suppress(ArtifactCorruptError):
                 self._photos.files.clean_up(store)
+            store.index_words(anew=True)
+            if any(fault.mend == "words" for fault in faults):
+                done.append("the words are indexed again")
             return done
         finally:
             store.close()

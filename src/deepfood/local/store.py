@@ -34,6 +34,7 @@ from deepfood.local.attributes import Attributes
 from deepfood.local.connections import close_all, connect_to_read, unusable
 from deepfood.local.sums import SCHEMA as SUMS_SCHEMA
 from deepfood.local.sums import sum_fits
+from deepfood.local.vocabulary import CatalogueWords
 
 CATALOGUE = "catalogue.sqlite"
 
@@ -123,6 +124,7 @@ class Store:
             self.attributes = Attributes(connection, self._lock)
         else:
             self.attributes = Attributes(filtering, threading.RLock())
+        self.words = CatalogueWords(self.attributes.db, self.attributes.lock)
         # The last user of an old generation closes it, in whatever thread.
         self._close = weakref.finalize(self, close_all, connection, filtering)
 
@@ -146,11 +148,15 @@ class Store:
             self._close()
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the catalogue, at one moment, into another folder. Raises DiskFullError."""
+        """Copy the catalogue, at one moment, into another folder.
+
+        Raises DiskFullError, or ArtifactCorruptError where it cannot be read.
+        """
         with raising_disk_full(folder), self._lock:
             copy = sqlite3.connect(folder / CATALOGUE)
             try:
-                self._db.backup(copy)
+                with self._read_errors():
+                    self._db.backup(copy)
             finally:
                 copy.close()
 

@@ -5,6 +5,8 @@ The catalogue must match its own checksums, and agree with the journal.
 
 import contextlib
 import hashlib
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -36,14 +38,15 @@ from deepfood.local.manifest import (
 )
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
-from deepfood.local.store import Store
+from deepfood.local.store import CATALOGUE, Store
+from deepfood.local.written_index import written_faults
 from deepfood.progress import bar
 
 #: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
-#: recompute `sums`; apply the journal to the catalogue (`edits`); delete a path (`drop`); move a
-#: file to lost+found (`aside`).
+#: recompute `sums`; index the `words` again; apply the journal to the catalogue (`edits`); delete a
+#: path (`drop`); move a file to lost+found (`aside`).
 Mend = Literal[
     "index",
     "model",
@@ -55,6 +58,7 @@ Mend = Literal[
     "hole",
     "skipped",
     "sums",
+    "words",
     "edits",
     "drop",
     "aside",
@@ -149,6 +153,15 @@ def catalogue_faults(store: Store) -> Iterator[Fault]:
     yield from _row_faults(store)
     for altered in attribute_faults(store.attributes):
         yield Fault(altered, "edits")
+    yield from _word_faults(store)
+
+
+def _word_faults(store: Store) -> Iterator[Fault]:
+    with tempfile.TemporaryDirectory(prefix="deepfood-verify-") as folder:
+        store.copy_to(Path(folder))
+        with contextlib.closing(sqlite3.connect(Path(folder, CATALOGUE))) as db:
+            for what in written_faults(db):
+                yield Fault(what, "words")
 
 
 def _row_faults(store: Store) -> Iterator[Fault]:

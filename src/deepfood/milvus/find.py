@@ -65,7 +65,7 @@ def find_in(
     first_page_ns = start.rows if start else time.time_ns()
     expression = expression_of(where, manifest.columns) if where else None
     allowed = _allowed(expression, options.get("without", ()), first_page_ns if start else None)
-    notes = _notes(now, expression) if expression else ()
+    notes = notes_of(now, expression) if expression else ()
     search = _Search(now, query, allowed, where, notes)
     if is_varied(options):
         return _varied(search, k, options)
@@ -142,7 +142,7 @@ def _found(
     return FindResult(hits, alike, attributes, search.notes, following, total)
 
 
-def _notes(rows: Rows, expression: Expression) -> tuple[str, ...]:
+def notes_of(rows: Rows, expression: Expression) -> tuple[str, ...]:
     """What is said of photos that a safety attribute leaves out."""
     notes = []
     if expression.unknown and (unknown := rows.count(expression.unknown)):

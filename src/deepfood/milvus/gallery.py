@@ -14,6 +14,7 @@ import numpy.typing as npt
 from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
+from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo, Skipped
 from deepfood.gallery.protocol import (
     ColumnFacts,
@@ -24,18 +25,21 @@ from deepfood.gallery.protocol import (
 )
 from deepfood.gallery.record import Record
 from deepfood.gallery.values import Value
+from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.expressions import known
 from deepfood.milvus.fetched import HeldVectors, Neighbours
 from deepfood.milvus.find import find_in
+from deepfood.milvus.find_written import find_written
 from deepfood.milvus.generations import begun_with, collection_of, living
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.rows import MOST, Rows, is_id
 from deepfood.milvus.schema import PHOTO_ROW, attributes_of, photo_of
 from deepfood.milvus.stored_photos import StoredPhotos
+from deepfood.milvus.suggest import suggest
 from deepfood.model import Model
 
 Vectors = npt.NDArray[np.float32]
@@ -221,6 +225,17 @@ class MilvusGallery:
         """As the local gallery's."""
         now = self.refresh()
         return find_in(now.manifest, now.rows, query, k, options)
+
+    def find_written(
+        self, query: WordsQuery, limit: int, where: Filter | None = None
+    ) -> WrittenResult:
+        """As the local gallery's, in another order: see milvus/find_written.py."""
+        now = self.refresh()
+        return find_written(now.manifest, now.rows, query, limit, where)
+
+    def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
+        """As the local gallery's, from a part of the photos where very many fit."""
+        return suggest(self.rows, begun, limit)
 
     def vector(self, photo_id: str) -> Vectors:
         """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""

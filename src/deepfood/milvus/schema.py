@@ -16,6 +16,7 @@ from deepfood.embed import Vector
 from deepfood.errors import DatasetError
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import BUILT_IN, Value, folded, keys_of
+from deepfood.gallery.written import texts_of
 
 METRIC = "IP"  # of unit vectors: the cosine similarity
 _TEXT, _INT, _FLAG = DataType.VARCHAR, DataType.INT64, DataType.BOOL
@@ -38,9 +39,12 @@ PHOTO_ROW = ["id", *_PHOTO, "said"]
 WRITTEN = "written_ns"
 WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
 _TEXTS = ("label", "name")
-#: JSON by which filters find a photo; `said` holds label, name and attributes as they were given,
-#: and in `by_hand` which of the texts were set by hand.
+#: JSON by which filters and words find a photo; `said` holds label, name and attributes as they
+#: were given, and in `by_hand` which of the texts were set by hand.
 KEYS = "keys"
+#: The key in KEYS of the tokens of all texts, each between blanks, a bar between two texts.
+WORDS = "words"
+_LONGEST_WORDS = 4_000
 
 
 def photo_schema(dimension: int) -> CollectionSchema:
@@ -107,8 +111,8 @@ def row_of(
 
 
 def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
-    """What filters find a photo by."""
-    keys: dict[str, Any] = {}
+    """What filters and words find a photo by."""
+    keys: dict[str, Any] = {WORDS: words_for(photo, attributes)}
     for name in BUILT_IN:
         if (text := getattr(photo, name)) is not None:
             keys[key_name(name)] = key_of(folded(text))
@@ -116,6 +120,15 @@ def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
         found = [key_of(key) for key in keys_of(value)]
         keys[key_name(name)] = found if isinstance(value, list) else found[0]
     return keys
+
+
+def words_for(photo: Photo, attributes: Mapping[str, Value]) -> str:
+    """The tokens of a photo's texts; those of very long texts are cut."""
+    texts = texts_of(photo.name, photo.label, photo.file, attributes)
+    words = " | ".join(" ".join(text.tokens) for text in texts)
+    if len(words) > _LONGEST_WORDS:
+        words = words[:_LONGEST_WORDS].rpartition(" ")[0]
+    return f" {words} "
 
 
 def photo_of(row: Mapping[str, Any]) -> Photo:

@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,19 @@ from deepfood.milvus.generations import (
 )
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.lease import HeldLease
+from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.metadata import FORMAT, GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.rows import BATCH, Row, WrittenRows
-from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
+from deepfood.milvus.schema import (
+    KEYS,
+    PHOTO_ROW,
+    WORDS,
+    WRITTEN,
+    attributes_of,
+    photo_of,
+    row_of,
+)
 from deepfood.progress import bar
 
 #: The field of a row that said of label and name, in one, whether they were set by hand.
@@ -57,7 +67,7 @@ def upgrade_on_milvus(
         if collection is None:
             raise ArtifactMissingError(f"there is no gallery {address}")
         if metadata.manifest(collection, oldest=1).format == FORMAT:
-            return []
+            return _write_words(address, settings, connection, collection)
         with HeldLease.take(metadata) as lease, lease.swapping():
             old = metadata.manifest(collection, oldest=1)
             described = connection.ask("describe_collection", collection_name=collection)
@@ -76,6 +86,34 @@ def _call_format_2(metadata: GalleryMetadata, collection: str, old: MilvusManife
     update = {"format": FORMAT, "before": None}  # the one before may be as old as can be
     metadata.write_manifest(collection, old.model_copy(update=update))
     return ["the gallery has the format of today: only its manifest was written"]
+
+
+def _write_words(
+    address: MilvusAddress, settings: Settings, connection: Connection, collection: str
+) -> list[str]:
+    """Write rows again that an earlier deepfood wrote, so that words find them."""
+    lacking = [
+        row["id"] for row in connection.every(collection, f'not (exists {KEYS}["{WORDS}"])', ["id"])
+    ]
+    with LivingRows.open(address, settings) as rows:
+
+        def write(ids: list[str]) -> None:
+            rows.write(
+                [
+                    row_of(
+                        photo_of(row),
+                        np.array(row["vector"], np.float32),
+                        attributes_of(row),
+                        row[WRITTEN],
+                    )
+                    for row in rows.rows(ids).values()
+                ]
+            )
+
+        for start in range(0, len(lacking), BATCH):
+            some = lacking[start : start + BATCH]
+            rows.in_stable_generation(partial(write, some))
+    return [f"words find {len(lacking)} photos that they did not"] if lacking else []
 
 
 class _Upgrade:

@@ -15,7 +15,14 @@ from deepfood.milvus.facts import columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.rows import Row
-from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, keys_for, photo_of
+from deepfood.milvus.schema import (
+    KEYS,
+    PHOTO_ROW,
+    WORDS,
+    attributes_of,
+    keys_for,
+    photo_of,
+)
 from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.milvus.way_back import faults_of_way_back
 from deepfood.progress import bar
@@ -78,8 +85,10 @@ def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, lis
     length = float(np.linalg.norm(np.array(row["vector"], np.float64)))
     if not abs(length - 1) < _LENGTH:
         faults.append(f"its vector has the length {length:.3f}, and 1 is wanted")
-    if row[KEYS] != keys_for(photo, attributes_of(row)):
-        faults.append("what filters find it by is not what is said of it")
+    if WORDS not in row[KEYS]:
+        faults.append("an earlier deepfood wrote it, and words do not find it")
+    elif row[KEYS] != keys_for(photo, attributes_of(row)):
+        faults.append("what filters and words find it by is not what is said of it")
     if fold is not None:
         now = facts_in(photo, fold)
         if now is None:

@@ -49,7 +49,7 @@ def type_name(data_type: int) -> str:
     """What ONNX calls a type, in lower case; "undefined" for one that there is not."""
     from onnx import TensorProto
 
-    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    names: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
     return names.get(data_type, "undefined")
 
 

@@ -17,6 +17,7 @@ from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.protocol import FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
+from deepfood.gallery.written import Suggestion
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
@@ -149,6 +150,10 @@ class SearchService:
             raise no_text_tower(self.embedder.model)
         with stage("embed"):
             return self.words.embed(words)
+
+    def suggest(self, begun: str, limit: int) -> list[Suggestion]:
+        """Texts of the gallery for what somebody begins to type. Raises QueryError."""
+        return self.gallery.suggest(begun, limit)
 
     def photo(self, photo_id: str) -> tuple[Photo, bytes]:
         """A photo of the gallery and its file. Raises PhotoNotFoundError."""

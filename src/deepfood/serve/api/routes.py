@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from deepfood.errors import DeepfoodError
+from deepfood.gallery.written import MAX_CHARACTERS, MOST_SUGGESTED
 from deepfood.serve import STATIC
 from deepfood.serve.api.parsing import read_original_form, read_question
 from deepfood.serve.api.presenting import facts_of, gallery_of, photo_of, result_of, url
@@ -17,7 +18,7 @@ from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
 from deepfood.serve.question import SearchQuestion
-from deepfood_client.models import GalleryFacts, Photo, PhotoFacts, SearchResult
+from deepfood_client.models import GalleryFacts, Photo, PhotoFacts, SearchResult, Suggestion
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,22 @@ async def samples(
     seed = secrets.randbits(32) if seed is None else seed
     drawn = await resources.reading.run(request, resources.service.gallery.sample, k, seed)
     return [photo_of(photo, resources.public_url) for photo in drawn]
+
+
+@router.get("/api/v1/suggest", tags=["search"], responses={422: PROBLEMS[422]})
+async def suggest(
+    request: Request,
+    resources: ResourcesDep,
+    q: Annotated[str, Query(max_length=MAX_CHARACTERS)] = "",
+    limit: Annotated[int, Query(ge=1, le=MOST_SUGGESTED)] = 10,
+) -> list[Suggestion]:
+    """Labels, names and attributes for what somebody begins to type in `q`.
+
+    They have all its words, the last of which may be unfinished. Without a word, these are the
+    most frequent labels.
+    """
+    found = await resources.reading.run(request, resources.service.suggest, q, limit)
+    return [Suggestion(**vars(one)) for one in found]
 
 
 @router.get("/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]})
