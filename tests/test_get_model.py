@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from colour_repositories import DIMENSION, immich_files, mobileclip2_files
 from deepfood.cli import main
 from deepfood.errors import (
+    ArtifactBusyError,
     ArtifactCorruptError,
     ArtifactError,
     DownloadError,
@@ -178,6 +180,16 @@ def test_an_earlier_model_is_replaced_by_one_that_works_only(
     assert sorted(path.name for path in out.iterdir()) == sorted([*made.files, "manifest.json"])
     finds_red(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "model", "other"]
+
+
+def test_two_at_once_are_told_apart_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
+    files, out = folder_of(immich_files(), tmp_path / "files"), tmp_path / "model"
+    (tmp_path / ".getting-model").mkdir()
+    (tmp_path / ".getting-model" / "half").write_bytes(b"of one that was killed")
+    with FileLock(tmp_path / ".getting-model.lock"), pytest.raises(ArtifactBusyError, match="wait"):
+        got(str(files), out)
+    got(str(files), out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "model"]
 
 
 def test_without_the_extra_nothing_is_fetched(

@@ -14,8 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deepfood.artifacts import sha256_of_file, sync_folder
-from deepfood.errors import ArtifactError, SettingError, raising_disk_full
+from deepfood.errors import ArtifactBusyError, ArtifactError, SettingError, raising_disk_full
 from deepfood.extras import missing_extra
+from deepfood.locks import held
 from deepfood.model import Model, ModelManifest, open_model
 from deepfood.model.artifact import CARD, GOLDEN, write_model
 from deepfood.model.encoders import ENCODERS, Encoder
@@ -25,6 +26,8 @@ from deepfood.model.imported import Export, import_folder
 from deepfood.model.licence import Licence
 from deepfood.proof import record_golden
 
+#: Weights that have to be exported.
+_FOR_TORCH = (".safetensors", ".bin")
 #: The licence of a folder is in here, as in a repository.
 _README, _README_BYTES = "README.md", 2**20
 
@@ -101,7 +104,7 @@ def look_up(
     that names none, and `accept` agrees to one that must be agreed to. Raises SettingError,
     MissingExtraError, DownloadError, ArtifactError.
     """
-    _check_extra()
+    _check_extra("words", "onnx", "tokenizers")
     encoder = ENCODERS.get(source)
     if encoder is not None:
         _agree(encoder.licence, source, accept)
@@ -116,6 +119,8 @@ def look_up(
             f"{source!r} is no short name{f' (there is {like[0]})' if like else ''}, no "
             f"{PREFIX}OWNER/NAME and no folder: deepfood model list has the names"
         )
+    if any(name.endswith(_FOR_TORCH) for name in offer.files):
+        _check_extra("train", "torch", "timm", "open_clip")
     if licence:
         if offer.licence.is_known:
             raise SettingError(
@@ -136,31 +141,47 @@ def get_model(
 ) -> ModelManifest:
     """Write what is offered as a Model into `out`, with the vectors that prove it.
 
-    `export` makes graphs of weights that only torch can read (`train.export_hub.with_graphs`).
-
-    An earlier Model there is replaced, once the new one has been made and run. Raises
-    DownloadError, DiskFullError, ArtifactError, MissingExtraError, SettingError.
+    `export` makes graphs of weights that only torch can read (`train.export_hub.with_graphs`). An
+    earlier Model is replaced, once the new one has been made and run. Raises DownloadError,
+    DiskFullError, ArtifactError, MissingExtraError, SettingError.
     """
     if out.exists() and not out.is_dir():
         raise SettingError(f"{out} is a file: name a folder for the Model")
-    with offer.fetched(quiet=quiet) as folder, raising_disk_full(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".getting-", dir=out.parent) as scratch:
-            made = Path(scratch, "model")
-            import_folder(
-                folder,
-                made,
-                suffix=variant,
-                name=offer.name,
-                source=offer.source,
-                licence=str(offer.licence),
-                languages=offer.languages,
-                export=export,
-            )
-            manifest = record_golden(made)
-            manifest = manifest.model_copy(update={"imported": offer.hashes()})
-            manifest.write(made)
-            return _put(open_model(made), out)
+    out = out.resolve()
+    with offer.fetched(quiet=quiet) as folder, raising_disk_full(out), _workshop(out) as made:
+        import_folder(
+            folder,
+            made,
+            suffix=variant,
+            name=offer.name,
+            source=offer.source,
+            licence=str(offer.licence),
+            languages=offer.languages,
+            export=export,
+        )
+        manifest = record_golden(made)
+        manifest = manifest.model_copy(update={"imported": offer.hashes()})
+        manifest.write(made)
+        return _put(open_model(made), out)
+
+
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """Where a Model can be made on the disk of `out`; nothing of it stays, not even after a kill.
+
+    Raises ArtifactBusyError where another process makes one for the same place.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder, lock = (out.with_name(f".getting-{out.name}{end}") for end in ("", ".lock"))
+    busy = ArtifactBusyError(f"another process makes a Model for {out}: wait for it to finish")
+    with held(lock, busy):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder / "model"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _put(model: Model, out: Path) -> ModelManifest:
@@ -230,8 +251,8 @@ def _agree(licence: Licence, source: str, accept: bool) -> None:
         )
 
 
-def _check_extra() -> None:
+def _check_extra(extra: str, *packages: str) -> None:
     """Raise MissingExtraError before the fetching rather than after it."""
-    for package in ("onnx", "tokenizers"):
+    for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise missing_extra(f"model get needs the package {package}", "words")
+            raise missing_extra(f"model get needs the package {package}", extra)

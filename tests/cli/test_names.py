@@ -88,6 +88,7 @@ OPTIONS = {
     # encoders that other people trained
     "variant": "which of a repository's graphs",
     "licence": "the licence of a source that names none",
+    "against": "the library that an encoder is from",
     "accept-licence": "a licence with terms of its own is agreed to",
     # learning
     "seed": "seed of all random choices",

@@ -149,14 +149,28 @@ def _with_torch(layout: "Layout", scratch: Path) -> "Layout":
 
 
 @model_app.command("check")
-def model_check(model: ModelArgument, as_json: Json = False) -> None:
+def model_check(
+    model: ModelArgument,
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="LIBRARY:NAME",
+            help="Compare with the encoder in its own library too, which must be installed: "
+            "open_clip:ViT-B-32/openai, transformers:facebook/dinov2-small, or a folder as NAME.",
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Compare what a Model gives here with what it gave where it was made.
 
     It is the cosine of the least alike of three photos and three texts: below 0.999 in f32 a Model
-    is refused, and below 0.995 in bf16 or int8 it runs in f32.
+    is refused, and below 0.995 in bf16 or int8 it runs in f32. Exit status 1 if it is below 0.999
+    against the library.
     """
     from deepfood.embed import open_embedder
+    from deepfood.extras import missing_extra
     from deepfood.model import open_model
+    from deepfood.model.golden import LEAST_F32
     from deepfood.proof import check_model
     from deepfood.words import open_text_embedder
 
@@ -164,14 +178,30 @@ def model_check(model: ModelArgument, as_json: Json = False) -> None:
     opened = open_model(settings.model)
     words = open_text_embedder(settings, opened) if opened.manifest.text_tower else None
     proof = check_model(opened, open_embedder(settings), words)
+    agreement = None
+    if against:
+        try:
+            from deepfood.train.reference import compare
+        except ImportError as error:
+            raise missing_extra(f"--against needs {error.name}", "train") from error
+        exact = load_settings(model=model, precision="f32")
+        words = open_text_embedder(exact, opened) if words else None
+        agreement = compare(against, open_embedder(exact), words)
+    agrees = agreement is None or agreement.least >= LEAST_F32
     if as_json:
-        print_json({"model": str(model), "proof": None if proof is None else asdict(proof)})
+        parts = {"proof": proof, "against": agreement}
+        print_json({"model": str(model), **{n: one and asdict(one) for n, one in parts.items()}})
     elif proof is None:
         print(f"{model} has nothing to compare with: it was made without golden vectors")
     else:
         print(f"photos: cosine {proof.photos:.5f} in {proof.photo_precision}")
         if proof.words is not None:
             print(f"words:  cosine {proof.words:.5f} in {proof.text_precision}")
+    if agreement is not None and not as_json:
+        print(f"photos: cosine {agreement.photos:.5f} to {against}")
+        if agreement.words is not None:
+            print(f"words:  cosine {agreement.words:.5f} to {against}")
+    raise typer.Exit(0 if agrees else 1)
 
 
 def _facts(encoder: "Encoder") -> dict[str, Any]:

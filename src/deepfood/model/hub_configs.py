@@ -225,6 +225,7 @@ def hub_preprocess(about: HubPreprocess, family: HubDefaults, path: Path) -> Pre
         size=size,
         crop=crop,
         resize=resize,
+        rounding="down",
         interpolation=family.resample if about.resample is None else _RESAMPLE[about.resample],
         mean=tuple(value / scale for value in mean),
         std=tuple(value / scale for value in std),

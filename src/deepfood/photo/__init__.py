@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import PhotoBrokenError
 from deepfood.photo.color import to_srgb
-from deepfood.photo.fit import Resize, fit, seen
+from deepfood.photo.fit import Resize, Rounding, fit, seen
 from deepfood.photo.flat import joined, shrink
 from deepfood.photo.formats import FORMAT_NAMES, MEDIA_TYPES, SUFFIXES
 from deepfood.photo.limits import Limits
@@ -86,6 +86,9 @@ class Preprocess(BaseModel):
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
     resize: Resize = "square"
+    #: Where the centred square begins whose place is half a pixel, but for `square`: torchvision
+    #: rounds to the even one, transformers down.
+    rounding: Rounding = "even"
     #: The colour around a photo that is padded: red, green and blue, 0 to 255.
     fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
     mean: tuple[float, float, float]
@@ -98,7 +101,7 @@ class Preprocess(BaseModel):
 
         It reaches beyond a photo that is padded.
         """
-        return seen(self.resize, self.size, self.crop, width, height)
+        return seen(self.resize, self.size, self.crop, width, height, self.rounding)
 
     def seen_shares(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The same as left, top, width and height in shares of the photo, as a Box has them."""
@@ -142,7 +145,7 @@ def _read_fitted(
     width, height = _region(photo, box)[2:]
     upright = (height, width) if turned >= 5 else (width, height)
     # Of the photo as it is, not as it is decoded, which may be a little wider or higher.
-    fitted = fit(preprocess.resize, size, preprocess.crop, *upright)
+    fitted = fit(preprocess.resize, size, preprocess.crop, *upright, preprocess.rounding)
     shorter = min(fitted.resized)
     if preprocess.resize == "pad":
         shorter = max(1, max(fitted.resized) * min(width, height) // max(width, height))

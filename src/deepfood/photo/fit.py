@@ -3,6 +3,8 @@
 from typing import Literal, NamedTuple
 
 Resize = Literal["square", "shortest", "squash", "pad"]
+#: Where a centred square begins whose place is half a pixel: at the even one, or at the smaller.
+Rounding = Literal["even", "down"]
 
 
 class Fit(NamedTuple):
@@ -25,11 +27,13 @@ class Fit(NamedTuple):
         return left, top, min(self.left + self.size, width), min(self.top + self.size, height)
 
 
-def fit(resize: Resize, size: int, crop: float, width: int, height: int) -> Fit:
+def fit(
+    resize: Resize, size: int, crop: float, width: int, height: int, rounding: Rounding = "even"
+) -> Fit:
     """How an upright photo of width x height pixels fits. `resize` is any but `square`.
 
     Sizes and places are rounded as torchvision's Resize, CenterCrop, and timm's ResizeKeepRatio and
-    CenterCropOrPad round them, which open_clip has too.
+    CenterCropOrPad round them, which open_clip has too; transformers rounds places down.
     """
     side = round(size / crop)
     if resize == "squash":
@@ -41,11 +45,17 @@ def fit(resize: Resize, size: int, crop: float, width: int, height: int) -> Fit:
         resized = side, int(side * height / width)
     else:
         resized = int(side * width / height), side
-    return Fit(size, resized, _begin(resized[0], size), _begin(resized[1], size))
+    left, top = (_begin(length, size, rounding) for length in resized)
+    return Fit(size, resized, left, top)
 
 
 def seen(
-    resize: Resize, size: int, crop: float, width: int, height: int
+    resize: Resize,
+    size: int,
+    crop: float,
+    width: int,
+    height: int,
+    rounding: Rounding = "even",
 ) -> tuple[float, float, float, float]:
     """The region of an upright photo that becomes the square: left, top, right, bottom in pixels.
 
@@ -56,12 +66,14 @@ def seen(
         # Whole pixels, so that a photo already at the right size is cropped and not resampled.
         left, top = round((width - side) / 2), round((height - side) / 2)
         return left, top, min(left + side, width), min(top + side, height)
-    fitted = fit(resize, size, crop, width, height)
+    fitted = fit(resize, size, crop, width, height, rounding)
     across, down = width / fitted.resized[0], height / fitted.resized[1]
     right, bottom = fitted.left + size, fitted.top + size
     return fitted.left * across, fitted.top * down, right * across, bottom * down
 
 
-def _begin(length: int, size: int) -> int:
+def _begin(length: int, size: int, rounding: Rounding) -> int:
     """Where a centred square begins along one side."""
-    return round((length - size) / 2) if length >= size else -((size - length) // 2)
+    if length < size:
+        return -((size - length) // 2)
+    return (length - size) // 2 if rounding == "down" else round((length - size) / 2)
