@@ -166,8 +166,8 @@ def samples(k: int, seed: int | None) -> Call[list[Photo]]:
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
-def suggest(begun: str, limit: int) -> Call[list[Suggestion]]:
-    asked = {"params": {"q": begun, "limit": limit}}
+def suggest(q: str, limit: int) -> Call[list[Suggestion]]:
+    asked = {"params": {"q": q, "limit": limit}}
     return Call("GET", "/api/v1/suggest", _reader(list[Suggestion]), body=asked)
 
 

@@ -100,9 +100,9 @@ class Client:
         """Photos drawn at random; the same for the same seed."""
         return self._send(calls.samples(k, seed))
 
-    def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
-        """Labels, names and attributes for what somebody begins to type."""
-        return self._send(calls.suggest(begun, limit))
+    def suggest(self, q: str, limit: int = 10) -> list[Suggestion]:
+        """Labels, names and attributes for what somebody begins to type, `q`."""
+        return self._send(calls.suggest(q, limit))
 
     def facts(self, photo_id: str) -> PhotoFacts:
         return self._send(calls.facts(photo_id))
@@ -209,9 +209,9 @@ class AsyncClient:
         """Photos drawn at random; the same for the same seed."""
         return await self._send(calls.samples(k, seed))
 
-    async def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
-        """Labels, names and attributes for what somebody begins to type."""
-        return await self._send(calls.suggest(begun, limit))
+    async def suggest(self, q: str, limit: int = 10) -> list[Suggestion]:
+        """Labels, names and attributes for what somebody begins to type, `q`."""
+        return await self._send(calls.suggest(q, limit))
 
     async def facts(self, photo_id: str) -> PhotoFacts:
         return await self._send(calls.facts(photo_id))
