@@ -20,6 +20,7 @@ from deepfood.index import IndexSpec
 from deepfood.local import Gallery, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.embedding_cache import embed_dataset
+from deepfood.local.manifest import GalleryManifest
 from deepfood.local.renew import reembed
 from deepfood.local.verify import gallery_problems
 from live import run_here, serving
@@ -33,7 +34,7 @@ def embedder(tmp_path: Path) -> Embedder:
     return tiny_embedder(tmp_path / "model")
 
 
-def build(url: str, out: Path, embedder: Embedder) -> BuildReport:
+def build(url: str, out: Path, embedder: Embedder) -> BuildReport[GalleryManifest]:
     return build_gallery(list_photos(url), out, embedder, IndexSpec(kind="exact"), quiet=True)
 
 

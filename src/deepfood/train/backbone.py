@@ -11,8 +11,6 @@ from deepfood.errors import SettingError, TrainingError
 from deepfood.photo import Preprocess
 from deepfood.train.weights import Weights
 
-DEFAULT_BACKBONE = "resnet34.tv_in1k"
-
 #: How many names a message suggests.
 _SUGGESTED = 3
 
