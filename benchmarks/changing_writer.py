@@ -37,7 +37,7 @@ def made_up_photo(seed: int, number: int) -> EmbeddedPhoto:
 
 
 def made_up_vector(seed: int, number: int) -> Vectors:
-    return made_up_few(1, DIMENSION, np.random.default_rng([seed, number]))[0]
+    return np.asarray(made_up_few(1, DIMENSION, np.random.default_rng([seed, number]))[0])
 
 
 def _write_for_ever(gallery: Path, seed: int, batch: int) -> None:

@@ -24,7 +24,7 @@ _PHOTOS = 100
 
 
 async def client(
-    port: int, requests: list[bytes], numbers: itertools.count, ends: float, most: int
+    port: int, requests: list[bytes], numbers: itertools.count[int], ends: float, most: int
 ) -> tuple[list[float], int]:
     """Latencies in seconds, and the number of failures, until `ends` or `most` requests."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

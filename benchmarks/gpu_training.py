@@ -296,7 +296,7 @@ def training(backbone: str, batch: int, work: Path, options: argparse.Namespace)
 
     with opened(backbone, batch, work, options) as one:
         say(f"{one.hardware.describe()}, batch {one.recipe.batch}")
-        step, seen, zero = one._step, [], torch.zeros(())
+        step, seen, zero = one._step, list[Any](), torch.zeros(())
 
         def nothing(*batch: Any) -> Any:
             seen[:] = [batch]

@@ -81,7 +81,7 @@ def photo(name: str) -> Photo:
 
 def unit(rng: np.random.Generator, count: int) -> np.ndarray:
     vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def add(folder: Path, count: int, rng: np.random.Generator, number: Iterator[int]) -> None:

@@ -147,7 +147,9 @@ def work(root: Path, folder: Path, seed: int) -> None:
             print(json.dumps({"did": kind}), flush=True)
 
 
-def update(kind, root, folder, number, draw, embedders) -> Change:
+def update(
+    kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
+) -> Change:
     def act() -> None:
         with GalleryWriter.open(folder) as writer:
             writer.update("soup/6.jpg", attributes={"price": number})
@@ -155,13 +157,17 @@ def update(kind, root, folder, number, draw, embedders) -> Change:
     return {"price": number}, act
 
 
-def import_table(kind, root, folder, number, draw, embedders) -> Change:
+def import_table(
+    kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
+) -> Change:
     table = root / "table.csv"
     table.write_text(f"file,price\nsoup/5.jpg,{number}\npie/10.jpg,{number}\n")
     return {"price": number}, lambda: import_attributes(folder, table, {}, frozenset())
 
 
-def add(kind, root, folder, number, draw, embedders) -> Change:
+def add(
+    kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
+) -> Change:
     photo = root / f"new-{number}.jpg"
     photo.write_bytes(jpeg(10_000 + number))
     own, price = of(folder, embedders), {"price": number}
@@ -170,7 +176,9 @@ def add(kind, root, folder, number, draw, embedders) -> Change:
     )
 
 
-def remove(kind, root, folder, number, draw, embedders) -> Change:
+def remove(
+    kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
+) -> Change:
     with Gallery.open(folder) as gallery:
         there = [photo.id for photo in gallery.store.photos() if photo.added]
     if not there:
@@ -184,7 +192,9 @@ def remove(kind, root, folder, number, draw, embedders) -> Change:
     return {"id": gone}, act
 
 
-def simple(kind, root, folder, number, draw, embedders) -> Change:
+def simple(
+    kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
+) -> Change:
     """What makes a generation, or an index, and changes nothing of what is said."""
     own, any_one = of(folder, embedders), draw.choice(embedders)
     if kind == "rollback" and GalleryManifest.read(folder).before is None:

@@ -287,8 +287,10 @@ def _annoy(gallery: Vectors, trees: int) -> Contender:
     def ask(forest: Any, search_k: int) -> Ask:
         return lambda query: np.array(forest.get_nns_by_vector(query, K, search_k))
 
-    efforts = (45, 100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000)
-    efforts += (12_000, 16_000, 24_000, 32_000, 64_000)
+    efforts = (
+        *(45, 100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000),
+        *(12_000, 16_000, 24_000, 32_000, 64_000),
+    )
     return Contender(f"Annoy, {trees} trees", write, opened, ask, efforts)
 
 

@@ -99,7 +99,7 @@ def _ask(
         answer = json.loads(done.stdout)
         seen[name]["latencies_s"] += answer["latencies_s"]
         seen[name]["errors"] += answer["errors"]
-        return len(answer["latencies_s"]) / answer["seconds"]
+        return float(len(answer["latencies_s"]) / answer["seconds"])
 
     for name, rates in interleave({n: lambda n=n: ask(n) for n in servers}, rounds).items():
         seen[name]["rates"] = rates
@@ -134,4 +134,4 @@ def _bounds(photos: PhotoSet, one: dict[str, Seen], many: dict[str, Seen]) -> li
 
 
 def _median_ms(seen: Seen) -> float:
-    return 1000 * median(seen["latencies_s"])
+    return 1000 * float(median(seen["latencies_s"]))

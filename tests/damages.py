@@ -143,7 +143,7 @@ def make_whole(
     else:
         read = out
     assert list(gallery_problems(read, quiet=True)) == []
-    state, answers = state_of(read), {}
+    state, answers = state_of(read), dict[str, Any]()
     found = Whole(root, out, embedder, other, spec, storage, state, answers)
     answers |= {name: ask(found, read) for name, ask in READERS.items()}
     return found
@@ -337,8 +337,10 @@ class Damage:
 FILE_KINDS = ("bit", "byte", "cut", "zeros", "deleted", "emptied", "swapped")
 ROW_KINDS = ("row deleted", "row doubled")
 COLUMN_KINDS = ("column altered",)
-TABLES = ("photos", "skipped", "changes", "state", "absent", "attributes", "attribute_values")
-TABLES += ("attribute_keys",)
+TABLES = (
+    *("photos", "skipped", "changes", "state", "absent"),
+    *("attributes", "attribute_values", "attribute_keys"),
+)
 
 
 def damages(folder: Path, each: int = 1) -> Iterator[Damage]:

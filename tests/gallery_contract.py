@@ -73,7 +73,7 @@ def new_photo(
     return replace(one, attributes=said)
 
 
-def test_a_search_finds_the_exact_nearest(engine: GalleryUnderTest):
+def test_a_search_finds_the_exact_nearest(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     photos, vectors, rows = gallery.photos()
     assert len(photos) == gallery.count == 24
@@ -89,7 +89,7 @@ def test_a_search_finds_the_exact_nearest(engine: GalleryUnderTest):
         )
 
 
-def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: GalleryUnderTest):
+def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)
     assert len(gallery.search(query, 1000)) == 24
@@ -99,13 +99,13 @@ def test_k_may_be_more_than_there_are_and_not_less_than_one(engine: GalleryUnder
         gallery.find(query, 0)
 
 
-def test_what_is_not_there_is_said(engine: GalleryUnderTest):
+def test_what_is_not_there_is_said(engine: GalleryUnderTest) -> None:
     for name in ("0" * 20, "x", "' or 1 == 1", '" or id != "', "ä" * 20):
         with pytest.raises(PhotoNotFoundError):
             engine.open().photo(name)
 
 
-def test_photos_are_handed_out_as_they_were_embedded(engine: GalleryUnderTest):
+def test_photos_are_handed_out_as_they_were_embedded(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     for photo in gallery.sample(3, 1):
         assert gallery.read(photo) == (engine.photos / photo.file).read_bytes()
@@ -114,14 +114,16 @@ def test_photos_are_handed_out_as_they_were_embedded(engine: GalleryUnderTest):
         gallery.read(changed)
 
 
-def test_a_sample_is_the_same_for_the_same_seed(engine: GalleryUnderTest):
+def test_a_sample_is_the_same_for_the_same_seed(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     assert gallery.sample(5, 3) == gallery.sample(5, 3)
     assert len({photo.id for photo in gallery.sample(100, 3)}) == 24
     assert gallery.sample(5, 3) != gallery.sample(5, 4)
 
 
-def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: GalleryUnderTest):
+def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(
+    engine: GalleryUnderTest,
+) -> None:
     gallery = engine.open()
     one = new_photo(engine, 501)
     with engine.writing() as writer:
@@ -139,7 +141,7 @@ def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(engine: Gal
         writer.remove([one.photo.id])
 
 
-def test_labels_and_names_can_be_changed(engine: GalleryUnderTest):
+def test_labels_and_names_can_be_changed(engine: GalleryUnderTest) -> None:
     photo = engine.open().sample(1, 5)[0]
     with engine.writing() as writer:
         writer.update(photo.id, label="ramen", photo_name="Tonkotsu")
@@ -180,7 +182,9 @@ CUISINES = ["thai", "Thaï", "lao", None, 'a"b\\', "日本"]
         ('cuisine = "x\\" or 1 == 1 or \\""', []),
     ],
 )
-def test_filters_give_exactly_what_passes(engine: GalleryUnderTest, text: str, wanted: list[int]):
+def test_filters_give_exactly_what_passes(
+    engine: GalleryUnderTest, text: str, wanted: list[int]
+) -> None:
     given_ids = given(engine)
     gallery = engine.open()
     query = gallery.vector(given_ids[0])
@@ -229,7 +233,9 @@ def given(engine: GalleryUnderTest) -> list[str]:
     return _GIVEN[id(engine)]
 
 
-def test_an_attribute_that_is_not_there_or_of_another_type_is_said(engine: GalleryUnderTest):
+def test_an_attribute_that_is_not_there_or_of_another_type_is_said(
+    engine: GalleryUnderTest,
+) -> None:
     given(engine)
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 0)[0].id)
@@ -454,7 +460,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
         writer.update(photo, attributes={"price": facts[1].get("price")})
 
 
-def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnderTest):
+def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)
     whole = [hit.photo.id for hit in gallery.search(query, gallery.count)]
@@ -474,7 +480,7 @@ def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnde
         gallery.find(gallery.vector(whole[3]), 7, cursor=first.next)
 
 
-def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest):
+def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     photo = gallery.sample(1, 2)[0]
     query = gallery.vector(photo.id)
@@ -494,7 +500,7 @@ def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest):
     assert grouped.total == gallery.count
 
 
-def test_those_that_have_a_label_vote(engine: GalleryUnderTest):
+def test_those_that_have_a_label_vote(engine: GalleryUnderTest) -> None:
     gallery = engine.open()
     query = gallery.vector(gallery.sample(1, 2)[0].id)
     with engine.writing() as writer:
@@ -508,7 +514,9 @@ def test_those_that_have_a_label_vote(engine: GalleryUnderTest):
         assert [hit.photo for hit in voters] == [hit.photo for hit in expected]
 
 
-def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(engine: GalleryUnderTest):
+def test_a_rebuild_follows_the_source_and_keeps_what_was_done_by_hand(
+    engine: GalleryUnderTest,
+) -> None:
     gallery = engine.open()
     before = {photo.id: photo for photo in gallery.photos()[0]}
     photo = next(one for one in before.values() if not one.added)
@@ -650,7 +658,8 @@ def test_removed_content_stays_out_under_any_name(own: Own) -> None:
         writer.remove([photo.id])
     copy = path.with_name("another name.jpg")
     copy.write_bytes(path.read_bytes())
-    for change in (lambda: None, lambda: touch_all(own), path.unlink):
+    changes: list[Callable[[], None]] = [lambda: None, lambda: touch_all(own), path.unlink]
+    for change in changes:
         change()
         report = own.build()
         assert (report.count, report.gone) == (11, ())

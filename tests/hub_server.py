@@ -104,9 +104,9 @@ class HubServer:
         if held.gated and token != TOKEN:
             return 403 if token else 401, {"X-Error-Code": "GatedRepo"}, b"Access is restricted"
         file = unquote("/".join(parts[4:]))
-        body = held.files.get(file)
-        if body is None:
+        if file not in held.files:
             return 404, {"X-Error-Code": "EntryNotFound"}, b"Entry not found"
+        body = held.files[file]
         headers = {"X-Repo-Commit": held.commit}
         if kind == "resolve" and file.endswith(LARGE):
             sha256 = hashlib.sha256(body).hexdigest()

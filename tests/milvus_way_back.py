@@ -40,7 +40,7 @@ def new_file(engine: GalleryUnderTest, seed: int) -> str:
 
 def change_photos(engine: GalleryUnderTest, seed: int) -> str:
     """One photo of the source is gone, and another is new; the file of the first."""
-    gone = min(photo.file for photo, _ in said(engine).values() if not photo.added)
+    gone = str(min(photo.file for photo, _ in said(engine).values() if not photo.added))
     (engine.photos / gone).unlink()
     new_file(engine, seed)
     return gone
@@ -56,7 +56,7 @@ def asking(engine: GalleryUnderTest) -> Iterator[tuple[Connection, GalleryMetada
 def images_of(connection: Connection) -> str:
     """The newest collection of before-images."""
     name = f"{connection.address.name}_g000001_b"
-    return max(one for one in connection.ask("list_collections") if one.startswith(name))
+    return str(max(one for one in connection.ask("list_collections") if one.startswith(name)))
 
 
 def image_in(connection: Connection, images: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def lose_noted(connection: Connection, metadata: GalleryMetadata, images: str) -
 
 def state_becomes(text: str | None) -> Damage:
     def damage(_: Connection, metadata: GalleryMetadata, images: str) -> None:
-        generation, _, revision = images.rpartition("_b")
+        generation, _b, revision = images.rpartition("_b")
         key = f"{generation}/before/{int(revision)}"
         now = metadata.read(key)
         assert now is not None

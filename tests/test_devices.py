@@ -204,7 +204,7 @@ def test_a_device_that_fails_says_so_in_one_line() -> None:
     def out_of_memory(*_: Any) -> None:
         raise RuntimeError("CUDA failure 2:\n out of memory")
 
-    session.run = out_of_memory  # type: ignore[method-assign]
+    session.run = out_of_memory  # type: ignore[method-assign, assignment]
     with pytest.raises(EngineError, match=r"^device cuda failed: CUDA failure 2: out of memory: "):
         infer(np.zeros((224, 224, 3), np.uint8))
 

@@ -85,6 +85,7 @@ def test_runtimes_and_precisions_agree() -> None:
         assert cosine.min() > (0.99999 if precision == "f32" else 0.99)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_one_photo_has_one_vector_however_it_comes(runtime: str) -> None:
     photos = [jpeg(seed, (300, 200)) for seed in range(12)]

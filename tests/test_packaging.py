@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def run(*command: object, **places: Path) -> str:
+def run(*command: object, cwd: Path | None = None) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(one) for one in command],
@@ -30,7 +30,7 @@ def run(*command: object, **places: Path) -> str:
         text=True,
         check=False,
         timeout=300,
-        **places,
+        cwd=cwd,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -271,7 +271,7 @@ def srgb_of_p3(value: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     xyz = light @ np.array(samples.P3_COLORANTS)
     light = np.clip(xyz @ np.linalg.inv(samples.SRGB_COLORANTS), 0, 1)
     v = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.round(v * 255)
+    return np.asarray(np.round(v * 255))
 
 
 USELESS_PROFILES = {
@@ -680,7 +680,7 @@ def test_a_thumbnail_keeps_the_shape(
 def test_a_thumbnail_tells_nothing_of_its_maker() -> None:
     photo = picture(400, 300)
     formats = ("JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF")
-    profiles = ({}, {"icc_profile": samples.display_p3_profile()})
+    profiles: tuple[dict[str, bytes], ...] = ({}, {"icc_profile": samples.display_p3_profile()})
     for file_format, profile in itertools.product(formats, profiles):
         data = encode(
             photo,

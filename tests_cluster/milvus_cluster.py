@@ -164,7 +164,7 @@ class MilvusCluster:
         for section in config.values():
             if isinstance(section, dict) and "ip" in section:
                 section["ip"] = "127.0.0.1"
-        return yaml.safe_dump(config)
+        return str(yaml.safe_dump(config))
 
 
 @contextmanager

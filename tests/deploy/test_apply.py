@@ -57,7 +57,7 @@ def environment() -> dict[str, Any]:
     return beanstalk_in_moto.Environment.made["Environment"].properties
 
 
-def test_a_first_deployment_makes_the_environment_of_the_uploaded_bundle():
+def test_a_first_deployment_makes_the_environment_of_the_uploaded_bundle() -> None:
     deployment = Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1")
     bundle = make_bundle(deployment)
     url, told = deploy(deployment)
@@ -73,14 +73,14 @@ def test_a_first_deployment_makes_the_environment_of_the_uploaded_bundle():
     assert [one["EnvironmentName"] for one in running] == ["fooddemo"]
 
 
-def test_with_a_certificate_the_address_is_the_one_that_is_served():
+def test_with_a_certificate_the_address_is_the_one_that_is_served() -> None:
     certificate = "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d"
     given = Deployment("fooddemo", "s3://food", "a/deepfood:1", certificate_arn=certificate)
     url, _ = deploy(given)
     assert url == "https://fooddemo.example.elasticbeanstalk.com"
 
 
-def test_instances_may_read_the_one_prefix_and_nothing_else():
+def test_instances_may_read_the_one_prefix_and_nothing_else() -> None:
     deploy(Deployment("fooddemo", "s3://food/prod", ECR))
     profile = next(
         one["Value"]
@@ -110,7 +110,7 @@ def test_instances_may_read_the_one_prefix_and_nothing_else():
     assert allowed["ecr:BatchGetImage"] == (repository, None)
 
 
-def test_an_image_from_elsewhere_gives_no_right_to_any_repository():
+def test_an_image_from_elsewhere_gives_no_right_to_any_repository() -> None:
     deploy(Deployment("fooddemo", "s3://food", "example.org/deepfood:1"))
     iam = client("iam")
     policies = [
@@ -121,7 +121,7 @@ def test_an_image_from_elsewhere_gives_no_right_to_any_repository():
     assert sorted(policies) == ["read-the-gallery", "report-health-and-logs"]
 
 
-def test_a_new_image_is_a_new_version_on_the_platform_there_was():
+def test_a_new_image_is_a_new_version_on_the_platform_there_was() -> None:
     deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
     deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:2"))
     # moto changes no resource for a parameter's sake; AWS does, and is given the right ones.
@@ -134,7 +134,7 @@ def test_a_new_image_is_a_new_version_on_the_platform_there_was():
     assert len(bundles) == 2
 
 
-def test_removing_leaves_nothing_but_the_bucket():
+def test_removing_leaves_nothing_but_the_bucket() -> None:
     deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
     aws.remove("fooddemo", REGION, lambda _: None, poll_s=0.05)
     assert not client("iam").list_roles()["Roles"]
@@ -144,13 +144,13 @@ def test_removing_leaves_nothing_but_the_bucket():
         aws.remove("fooddemo", REGION, lambda _: None, poll_s=0.05)
 
 
-def test_a_bucket_that_is_not_there_is_said_before_a_stack_is_made():
+def test_a_bucket_that_is_not_there_is_said_before_a_stack_is_made() -> None:
     with pytest.raises(DeployError, match=r"PutObject.*NoSuchBucket"):
         deploy(Deployment("fooddemo", "s3://wrong-bucket/prod", "example.org/deepfood:1"))
     assert not client("cloudformation").list_stacks()["StackSummaries"]
 
 
-def test_no_credentials_and_no_aws_are_one_line(monkeypatch: pytest.MonkeyPatch):
+def test_no_credentials_and_no_aws_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -164,7 +164,7 @@ def test_no_credentials_and_no_aws_are_one_line(monkeypatch: pytest.MonkeyPatch)
         deploy(deployment)
 
 
-def test_the_command_does_it_only_when_told_to():
+def test_the_command_does_it_only_when_told_to() -> None:
     line = ["deploy", "eb", "s3://food/prod", "--image", "example.org/deepfood:1"]
     line += ["--region", REGION, "--name", "fooddemo", "--json"]
     shown = json.loads(CliRunner().invoke(app, line).stdout)

@@ -36,7 +36,7 @@ def options(deployment: Deployment) -> dict[str, dict[str, str]]:
     return merged
 
 
-def test_the_bundle_runs_the_image_on_the_gallery():
+def test_the_bundle_runs_the_image_on_the_gallery() -> None:
     made = make_bundle(deployment(settings={"workers": "2"}))
     with zipfile.ZipFile(io.BytesIO(made.data)) as archive:
         assert archive.testzip() is None
@@ -58,7 +58,7 @@ def test_the_bundle_runs_the_image_on_the_gallery():
     }
 
 
-def test_the_environment_is_the_one_that_was_asked_for():
+def test_the_environment_is_the_one_that_was_asked_for() -> None:
     found = options(deployment(instance_type="c7a.xlarge", min_instances=2, max_instances=6))
     assert found["aws:ec2:instances"]["InstanceTypes"] == "c7a.xlarge"
     assert found["aws:autoscaling:launchconfiguration"]["RootVolumeSize"] == "16"
@@ -70,20 +70,20 @@ def test_the_environment_is_the_one_that_was_asked_for():
     assert found["aws:elasticbeanstalk:cloudwatch:logs"]["StreamLogs"] == "true"
 
 
-def test_with_a_certificate_nothing_is_served_in_the_clear():
+def test_with_a_certificate_nothing_is_served_in_the_clear() -> None:
     assert not any("elbv2" in space for space in options(deployment()))
     found = options(deployment(certificate_arn=CERTIFICATE))
     assert found["aws:elbv2:listener:443"]["SSLCertificateArns"] == CERTIFICATE
     assert found["aws:elbv2:listener:default"]["ListenerEnabled"] == "false"
 
 
-def test_the_same_deployment_gives_the_same_bytes_and_another_does_not():
+def test_the_same_deployment_gives_the_same_bytes_and_another_does_not() -> None:
     assert make_bundle(deployment()).data == make_bundle(deployment()).data
     other = make_bundle(deployment(image="example.org/deepfood:2"))
     assert other.label != make_bundle(deployment()).label
 
 
-def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given():
+def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given() -> None:
     def key(made: Deployment) -> str:
         variables = options(made)["aws:elasticbeanstalk:application:environment"]
         return variables["DEEPFOOD_CURSOR_KEY"]
@@ -110,14 +110,14 @@ def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given():
         ({"settings": {"port": "81"}}, "setting port is given by the deployment"),
     ],
 )
-def test_what_cannot_be_deployed_is_said(changed: dict[str, Any], told: str):
+def test_what_cannot_be_deployed_is_said(changed: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingError, match=told):
         deployment(**changed)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.text(max_size=40))
-def test_a_value_is_refused_or_stays_what_it_is(text: str):
+def test_a_value_is_refused_or_stays_what_it_is(text: str) -> None:
     for name, space, option in (
         ("instance_type", "aws:ec2:instances", "InstanceTypes"),
         ("certificate_arn", "aws:elbv2:listener:443", "SSLCertificateArns"),
@@ -132,7 +132,7 @@ def test_a_value_is_refused_or_stays_what_it_is(text: str):
 
 @settings(deadline=None, max_examples=30)
 @given(st.text(max_size=40))
-def test_any_setting_s_text_comes_through_the_yaml(text: str):
+def test_any_setting_s_text_comes_through_the_yaml(text: str) -> None:
     try:
         made = deployment(settings={"public_url": f"https://{text}"})
     except SettingError:
@@ -146,13 +146,13 @@ def faults(template: str) -> list[str]:
     return [str(match) for match in lint_all(template) if match.rule.severity != "informational"]
 
 
-def test_the_stack_satisfies_cfn_lint():
+def test_the_stack_satisfies_cfn_lint() -> None:
     text = (TEMPLATES / "stack.yaml").read_text(encoding="utf-8")
     assert faults(text) == []
     assert faults(text.replace("SolutionStackName:", "SolutionStackNam:"))
 
 
-def test_what_the_bundle_adds_to_the_environment_s_own_stack_satisfies_cfn_lint():
+def test_what_the_bundle_adds_to_the_environment_s_own_stack_satisfies_cfn_lint() -> None:
     added = yaml.safe_load(
         (TEMPLATES / ".ebextensions/10-instances.config").read_text(encoding="utf-8")
     )["Resources"]
@@ -160,14 +160,14 @@ def test_what_the_bundle_adds_to_the_environment_s_own_stack_satisfies_cfn_lint(
     assert faults(json.dumps(template)) == []
 
 
-def test_every_file_of_the_folder_is_in_some_bundle():
+def test_every_file_of_the_folder_is_in_some_bundle() -> None:
     files = set(make_bundle(deployment(certificate_arn=CERTIFICATE)).files)
     there = {path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.con*")}
     assert there <= files
     assert (Path(__file__).parents[2] / "deploy/elasticbeanstalk").resolve() == TEMPLATES.resolve()
 
 
-def test_the_plan_names_what_would_be_made_and_removed():
+def test_the_plan_names_what_would_be_made_and_removed() -> None:
     made = deployment()
     plan = "\n".join(describe_plan(made, make_bundle(made), "eu-central-1", remove=False))
     for part in ("s3://food/prod/bundles/", "stack fooddemo in eu-central-1", "1 to 4 c7i.large"):

@@ -21,6 +21,7 @@ from deepfood.index import IndexSpec
 from deepfood.local import Gallery, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.embedding_cache import embed_dataset
+from deepfood.local.manifest import GalleryManifest
 from deepfood.local.renew import reembed
 from deepfood.local.verify import gallery_problems
 from live import run_here, serving
@@ -29,7 +30,12 @@ from plates import jpeg, sha256, tiny_embedder, write_photos, write_tiny_model
 from seaweed import OWNER, seaweed, use_identity
 
 
-def build(url: str, out: Path, embedder: Embedder) -> BuildReport:
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    return tiny_embedder(tmp_path / "model")
+
+
+def build(url: str, out: Path, embedder: Embedder) -> BuildReport[GalleryManifest]:
     return build_gallery(list_photos(url, s3()), out, embedder, IndexSpec(kind="exact"), quiet=True)
 
 

@@ -14,6 +14,8 @@ from deepfood.local.journal import Journal
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
 
+pytestmark = pytest.mark.slow
+
 #: Of the files' kinds and of the tables' rows and columns, so many are drawn.
 DRAWN = 6
 RECORDS = "journal/records-000000000001.jsonl"

@@ -177,11 +177,11 @@ def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> 
     with Gallery.open(gallery, embedder.model) as opened:
         photo = next(opened.store.photos())
         for k in (1, 5, 11, 12, 100):
-            hits = opened.search_like(photo.id, k)
+            hits = opened.find(opened.vector(photo.id), k, without=[photo.id]).hits
             assert len(hits) == min(k, 11)
             assert photo.id not in {hit.photo.id for hit in hits}
         with pytest.raises(QueryError, match="k = 0"):
-            opened.search_like(photo.id, 0)
+            opened.find(opened.vector(photo.id), 0, without=[photo.id])
 
 
 # A full disk: a file size limit of the system for any user, a small tmpfs where we may mount one.

@@ -170,10 +170,10 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
         pass  # cleans up after the last kill
     assert list(gallery_problems(gallery, quiet=True)) == []
     with Gallery.open(gallery) as opened:
-        photos, vectors, rows = opened.photos()
+        photos, vectors, places = opened.photos()
         files = {path.name for path in PhotoFiles(gallery).all()}
         assert files == {photo.sha256 for photo in photos if photo.added}
-        for photo, vector in zip(photos, vectors.take(rows), strict=True):
+        for photo, vector in zip(photos, vectors.take(places), strict=True):
             data = opened.read(photo)
             if photo.added:
                 np.testing.assert_array_equal(vector, vector_of(data))

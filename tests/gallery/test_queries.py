@@ -15,7 +15,7 @@ Vectors = npt.NDArray[np.float32]
 
 def units(count: int, dimension: int = 8, seed: int = 0) -> Vectors:
     vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def test_one_photo_is_its_own_query_bit_for_bit() -> None:

@@ -28,6 +28,8 @@ from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
 from plates import Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
 
+pytestmark = pytest.mark.slow
+
 COUNT = 30
 
 

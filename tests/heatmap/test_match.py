@@ -94,8 +94,8 @@ def test_the_heat_is_where_the_match_is_and_turns_with_the_photo(tmp_path: Path)
     one = explainer(model)
     upright = patch(16 + 32, 16)  # the first row's second cell
     match = one.explain(png(upright), png(patch(16 + 96, 16 + 64)))
-    assert np.unravel_index(match.query.argmax(), (4, 4)) == (0, 1)
-    assert np.unravel_index(match.hit.argmax(), (4, 4)) == (2, 3)
+    assert divmod(int(match.query.argmax()), 4) == (0, 1)
+    assert divmod(int(match.hit.argmax()), 4) == (2, 3)
     assert match.query.max() > 0.9 * match.score
     sideways = one.explain(turned(upright, 6, "PNG"), png(upright))
     np.testing.assert_allclose(sideways.query, sideways.hit, atol=1e-4)

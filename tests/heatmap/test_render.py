@@ -33,7 +33,7 @@ def drawn(heat: np.ndarray, photo: bytes = GREY, preprocess: Preprocess = PREPRO
 
 def colour(pixels: np.ndarray) -> np.ndarray:
     """How far each pixel is from grey: red less blue, warm above 0 and blue below."""
-    return pixels[..., 0] - pixels[..., 2]
+    return np.asarray(pixels[..., 0] - pixels[..., 2])
 
 
 def test_heat_covers_the_cropped_square_only() -> None:

@@ -88,7 +88,8 @@ def test_answers_keep_the_contract(
     assert len(rows) == len(scores) == min(k, allowed.sum())
     assert len(set(rows.tolist())) == len(rows)
     assert allowed[rows].all()
-    assert (rows.dtype, scores.dtype) == (np.int64, np.float32)
+    assert rows.dtype == np.int64
+    assert scores.dtype == np.float32
     assert np.all(np.diff(scores) <= 0)
     assert np.all(np.abs(scores) <= 1)
     np.testing.assert_allclose(scores, (index.vectors.take(rows) @ query).clip(-1, 1), atol=1e-6)

@@ -71,7 +71,8 @@ def test_records_of_all_writers_come_to_what_a_folders_come_to(
     assert not writers[0].is_there
     declared = {"price": {"type": "number", "safety": False}}
     values = {A: {"price": 3}, C: {"price": 12.5}}
-    photo = {"file": "a.jpg", "label": "crème", "name": None, "media_type": "image/jpeg"}
+    photo: dict[str, Any] = {"file": "a.jpg", "label": "crème", "name": None}
+    photo |= {"media_type": "image/jpeg"}
     photo |= {"width": 1, "height": 1, "bytes": 5, "modified_ns": 7}
     every: list[tuple[Any, dict[str, Any]]] = [
         ("begin", {"format": 1}),

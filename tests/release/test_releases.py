@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,8 +23,8 @@ from deepfood.local.add import add_photos
 from deepfood.release import marks
 from deepfood.release.objects import LATEST, Latest, Release, blob_key, release_key
 from deepfood.release.prune import prune
-from deepfood.release.pull import Origin, pull
-from deepfood.release.push import push
+from deepfood.release.pull import Origin, PullReport, pull
+from deepfood.release.push import PushReport, push
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 from live import run_here
@@ -41,11 +42,11 @@ def shelf(s3_bucket: str) -> Shelf:
     return Shelf.open(f"{s3_bucket}/food", settings())
 
 
-def push_to(shelf: Shelf, artifact: Path, **how: object):
+def push_to(shelf: Shelf, artifact: Path, **how: Any) -> PushReport:
     return push(artifact, shelf.bucket.url, settings(), quiet=True, **how)
 
 
-def pull_from(shelf: Shelf, out: Path, release: str = "", **how: object):
+def pull_from(shelf: Shelf, out: Path, release: str = "", **how: Any) -> PullReport:
     address = shelf.bucket.url + (f"@{release}" if release else "")
     return pull(address, out, settings(), quiet=True, **how)
 

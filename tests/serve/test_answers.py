@@ -140,7 +140,7 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
             match_probability=0.8,
             none_probability=0.3,
         )
-        every = {}
+        every = dict[str, Any]()
         for more in (
             {},
             {"k": 3},

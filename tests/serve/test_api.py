@@ -174,8 +174,8 @@ def test_k(client: httpx.Client, photo: bytes) -> None:
     for k in (0, -1, 101, 10**30):
         assert f"k = {k}" in problem(upload(client, photo, k=k), 422)
         assert "k" in problem(client.post("/api/v1/search", json={"id": "x", "k": k}), 422)
-    for k in ("nine", "1.5", "٣٣٣"):
-        problem(upload(client, photo, k=k), 422)
+    for text in ("nine", "1.5", "٣٣٣"):
+        problem(upload(client, photo, k=text), 422)
 
 
 # What is refused

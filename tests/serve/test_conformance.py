@@ -53,7 +53,7 @@ def test_answers_are_what_the_document_says(document: Any) -> None:
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy())
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             key = {"Authorization": f"Bearer {KEY}"}
             case.call_and_validate(headers=key, checks=CHECKS, timeout=60)
 

@@ -46,7 +46,7 @@ def logged(server: Server, wanted: Callable[[dict[str, Any]], bool]) -> dict[str
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         if found := [line for line in lines if wanted(line)]:
             assert len(found) == 1, found
-            return found[0]
+            return dict(found[0])
         time.sleep(0.02)
     pytest.fail(server.log.read_text())
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -311,7 +312,9 @@ def test_what_the_model_sees_is_drawn_on_the_photo(
     expect(page.locator("#query-seen")).to_be_visible()
     frame, seen = (page.locator(at).bounding_box() for at in ("#query .frame", "#query-seen"))
     scale = min(frame["width"] / size[0], frame["height"] / size[1])
-    for side, start in (("width", "x"), ("height", "y")):
+    sides: tuple[tuple[Literal["width", "height"], Literal["x", "y"]], ...]
+    sides = (("width", "x"), ("height", "y"))
+    for side, start in sides:
         assert seen[side] == pytest.approx(crop * min(size) * scale, abs=1.5)
         middle = frame[start] + frame[side] / 2
         assert seen[start] + seen[side] / 2 == pytest.approx(middle, abs=1.5)

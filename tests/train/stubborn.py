@@ -46,7 +46,7 @@ def train(task: Task, *, die_at_write: int = 0, die_after_epoch: bool = False) -
         if die_after_epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.fsync = fsync_or_die
+    setattr(os, "fsync", fsync_or_die)  # noqa: B010
     try:
         train_model(task, on_epoch=epoch_ended)
     except DiskFullError as error:

@@ -19,8 +19,9 @@ SIZES = [(1, 200), (37, 211), (900, 30), (500, 333), (64, 64)]
 
 def named(name: str, **changes: Any) -> nn.Module:
     """Something that says of itself what timm's network of that name says."""
-    network: Any = nn.Module()
-    network.pretrained_cfg = get_pretrained_cfg(name).to_dict() | changes
+    network = nn.Module()
+    about: Any = network
+    about.pretrained_cfg = get_pretrained_cfg(name).to_dict() | changes
     return network
 
 

@@ -119,9 +119,9 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     torch.save(state, given)
     (out / "manifest.json").unlink()
     assert train(monkeypatch, *asked, "--json", weights=weights) == 1
-    printed = capsys.readouterr()
-    assert printed.err.startswith("deepfood: it finds less on the validation photos")
-    assert printed.err.count("\n") == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("deepfood: it finds less on the validation photos")
+    assert said.err.count("\n") == 1
     about = json.loads(printed.out)
     assert about["written"] is False
     assert about["refused"] in printed.err

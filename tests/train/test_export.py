@@ -94,7 +94,7 @@ def reference_vector(
     """What the reference makes of the pixels that `embedder` sees, as a unit vector."""
     pixels = read_pixels(photo(seed=seed), embedder.preprocess, LIMITS)
     vector = reference(torch.from_numpy(normaliser(embedder.preprocess)(pixels)))
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 def exported(network: nn.Module, backbone: str, weights: Weights, folder: Path) -> Model:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_a_memory_that_is_too_small_is_named(task: Make) -> None:
 
 def test_numbers_come_in_order_and_all_when_asked_for() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    numbers, came = AsyncScalars(device), []
+    numbers, came = AsyncScalars(device), list[Any]()
     for number in range(5):
         numbers.add(torch.tensor(float(number), device=device))
         came += numbers.ready(all_of_them=False)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -390,7 +391,8 @@ def test_what_nobody_can_tell_any_more_is_noted(task: Make, tmp_path: Path) -> N
         made = write_trained(first.out, training, first.backbone, {}, learned, None, ["a note"])
     kept = [sha256_of_file(photos / name)[:20] for name in names if name != names[1]]
     assert open_model(first.out).trained_on == set(kept)
-    note, told = made.training["notes"]
+    notes: Any = made.training["notes"]
+    note, told = notes
     assert note == "a note"
     assert told.startswith(f"training photos that are gone, {names[1]} among them: 1;")
 

@@ -45,7 +45,7 @@ def test_two_processes_train_as_one_does(
     float32 sums in another order differ by some 1e-7 a step; ten steps of Adam make 1e-3 of it at
     most, since it divides by the size of the gradient.
     """
-    changes = {"backbone": "test_vit", "image_size": None, "precision": "f32"}
+    changes: dict[str, Any] = {"backbone": "test_vit", "image_size": None, "precision": "f32"}
     # CutMix draws in each process for itself, as dropout does.
     changes |= {"loss": "cosine-margin", "epochs": 2, "cutmix": 0.0}
     with open_training(task(**changes, out=tmp_path / "one")) as training:

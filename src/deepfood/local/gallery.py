@@ -166,11 +166,6 @@ class Gallery:
                 ]
             now.expect_changed()  # one was removed meanwhile
 
-    def search_like(self, photo_id: str, k: int) -> list[Hit]:
-        """The k photos nearest to one of the gallery, without itself. Raises QueryError."""
-        hits = self.search(self.vector(photo_id), k + 1 if k > 0 else k)
-        return [hit for hit in hits if hit.photo.id != photo_id][:k]
-
     def find(
         self, query: npt.NDArray[np.float32], k: int, **options: Unpack[FindOptions]
     ) -> FindResult:

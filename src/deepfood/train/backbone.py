@@ -16,8 +16,6 @@ from deepfood.train.weights import Weights
 #: timm's crop_mode; without one it is `center`.
 _RESIZES: dict[str | None, Resize] = {"squash": "squash", "border": "pad"}
 
-DEFAULT_BACKBONE = "resnet34.tv_in1k"
-
 #: How many names a message suggests.
 _SUGGESTED = 3
 
