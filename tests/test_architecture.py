@@ -49,6 +49,7 @@ SERVE = [
     "edge",
     "cursors",
     "question",
+    "worded",
     "released",
     "service",
     "current",
