@@ -234,7 +234,8 @@ def sha256_of(text: str) -> str:
 
 def vectors(count: int) -> np.ndarray:
     found = np.random.default_rng(count).standard_normal((count, DIMENSION)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
 
 
 def seconds(work: Callable[[], object]) -> float:
