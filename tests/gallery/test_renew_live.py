@@ -120,7 +120,8 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
     with Gallery.open(gallery) as opened:
         assert {photo.file for photo in opened.store.photos()} == files
     assert made_with(gallery, tmp_path / "old")
-    assert done["seconds"] < 10
+    # Going back embeds no more than what was added since.
+    assert done["made"] <= len(changes.there)
 
 
 def test_a_server_under_load_follows(tmp_path: Path) -> None:
