@@ -60,10 +60,19 @@ def unit(vector: torch.Tensor) -> Vector:
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:
     """Weights that let each pixel and token count, as training's do; libraries begin near zero."""
     generator = torch.Generator().manual_seed(seed)
+    kinds = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+    norms = {
+        id(weight)
+        for module in network.modules()
+        if isinstance(module, kinds)
+        for weight in module.parameters()
+    }
     with torch.no_grad():
         for name, weight in network.named_parameters():
+            if id(weight) in norms:  # a scale near zero would leave nothing of a photo
+                continue
             if weight.ndim < 2:
-                if "norm" not in name and "ln_" not in name and weight.numel() > 1:
+                if weight.numel() > 1:
                     weight.normal_(0, 0.1, generator=generator)
                 continue
             embeds = "embed" in name and "patch" not in name

@@ -127,6 +127,11 @@ def png(photo: Image.Image) -> bytes:
     return out.getvalue()
 
 
+def noise(width: int, height: int) -> Image.Image:
+    values = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(values)
+
+
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first.astype(np.float64) @ second)
 
@@ -144,6 +149,9 @@ def test_photos_have_the_vectors_of_their_library(
         found[size] = cosine(embedder.embed(png(photo)), one.encoder.photo(photo))
     print("\nFIGURE photos", name, min(found.values()))
     assert min(found.values()) > NEAR, found
+    # A network that sees nothing of a photo would agree as well.
+    first, second = (embedder.embed(png(photo)) for photo in (photo, noise(300, 200)))
+    assert cosine(first, second) < FAR
 
 
 @pytest.mark.parametrize("name", WITH_WORDS)
@@ -197,9 +205,8 @@ def test_a_mistake_with_photos_is_seen(mistake: str, imported: Callable[[str], I
     name, changes = PHOTO_MISTAKES[mistake]
     one = imported(name)
     # Filters differ where there are edges: each pixel of noise is one.
-    noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), np.uint8)
     smooth = changes.keys().isdisjoint({"interpolation", "crop"})
-    photo = picture(300, 200, seed=3) if smooth else Image.fromarray(noise)
+    photo = picture(300, 200, seed=3) if smooth else noise(300, 200)
     right = one.encoder.photo(photo)
     wrong = cosine(one.photos(**changes).embed(png(photo)), right)
     print("\nFIGURE mistake", mistake, wrong)
