@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import deepfood
 from deepfood.errors import QueryError
-from deepfood.serve.worded import fuse
+from deepfood.serve.worded import UNUSED, fuse
 from deepfood_client import Client
 from live import run_deepfood, serving
 from plates import write_dishes, write_tiny_model
@@ -109,6 +109,8 @@ def test_a_photo_and_words(opened: deepfood.Gallery) -> None:
     mixed = opened.search(id=custard.id, words="brinjal", k=9)
     assert any(hit.matched for hit in mixed.hits)
     assert custard.id not in [hit.photo.id for hit in mixed.hits]
+    assert UNUSED not in mixed.notes
+    assert UNUSED in opened.search(id=custard.id, words="bicycle").notes
 
 
 @pytest.mark.slow

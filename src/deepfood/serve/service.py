@@ -26,7 +26,7 @@ from deepfood.serve.cursors import Cursors
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
-from deepfood.serve.worded import Written, find_with_words, look_up, looks_of
+from deepfood.serve.worded import UNUSED, Written, find_with_words, look_up, looks_of
 from deepfood.words import open_text_embedder
 
 
@@ -78,6 +78,8 @@ class SearchService:
         with stage("search"):
             if question.words:
                 found = find_with_words(self.gallery, query, written, question.k, **options)
+                if query is not None and self.words is None and written and written.level is None:
+                    found = replace(found, notes=(*found.notes, UNUSED))
             else:
                 assert query is not None
                 found = self.gallery.find(query, question.k, **options)

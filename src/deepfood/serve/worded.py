@@ -24,6 +24,8 @@ POOL = 200
 CALLED = 20
 #: Softens the lead of the first ranks; the value of the paper.
 _SOFTENING = 60
+#: Said where words that nothing has are asked beside photos.
+UNUSED = "no photo is called so, and the Model takes no words: the words have no effect"
 #: Begins the cursors of fused lists; the rest is how many photos were seen.
 _CURSOR = "words:"
 
