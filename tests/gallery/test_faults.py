@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfood.data.locate import PhotoAccess
 from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactCorruptError,
@@ -160,7 +161,8 @@ def test_photos_that_moved_are_found_where_one_says(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     (tmp_path / "photos").rename(tmp_path / "moved")
-    with Gallery.open(gallery, embedder.model, tmp_path / "moved") as opened:
+    photos = PhotoAccess(moved_to=tmp_path / "moved")
+    with Gallery.open(gallery, embedder.model, photos) as opened:
         assert opened.read(next(opened.store.photos())) == jpeg(0)
 
 

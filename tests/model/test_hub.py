@@ -402,5 +402,5 @@ def test_the_users_hub_and_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("endpoint", ["huggingface", "ftp://127.0.0.1", "http://"])
 def test_an_endpoint_that_is_no_address(endpoint: str, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="is no address"):
+    with pytest.raises(DownloadError, match="is not an address"):
         Hub(endpoint, tmp_path).look_up(HubSource(NAME))

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -152,13 +152,13 @@ class Store:
 
         Raises DiskFullError, or ArtifactCorruptError where it cannot be read.
         """
-        with raising_disk_full(folder), self._lock:
-            copy = sqlite3.connect(folder / CATALOGUE)
-            try:
-                with self._read_errors():
-                    self._db.backup(copy)
-            finally:
-                copy.close()
+        with raising_disk_full(folder), closing(sqlite3.connect(folder / CATALOGUE)) as copy:
+            self.copy_into(copy)
+
+    def copy_into(self, copy: sqlite3.Connection) -> None:
+        """Copy the catalogue, at one moment, into another database; raises as `copy_to`."""
+        with self._lock, self._read_errors():
+            self._db.backup(copy)
 
     @property
     def vectors_path(self) -> Path:

@@ -23,6 +23,7 @@ from deepfood.errors import (
     ArtifactMissingError,
     PhotoError,
     PhotoMissingError,
+    raising_disk_full,
 )
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.fold import Fold, ManualEdits
@@ -157,11 +158,18 @@ def catalogue_faults(store: Store) -> Iterator[Fault]:
 
 
 def _word_faults(store: Store) -> Iterator[Fault]:
-    with tempfile.TemporaryDirectory(prefix="deepfood-verify-") as folder:
-        store.copy_to(Path(folder))
-        with contextlib.closing(sqlite3.connect(Path(folder, CATALOGUE))) as db:
-            for what in written_faults(db):
-                yield Fault(what, "words")
+    """Faults of the index of words: FTS5 checks only what it may write to, so of a copy."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfood-verify-"))
+            place: str | Path = Path(folder, CATALOGUE)
+        except OSError:  # no folder for temporary files that this user may write to
+            place = ":memory:"
+        db = stack.enter_context(contextlib.closing(sqlite3.connect(place)))
+        with raising_disk_full(store.folder):
+            store.copy_into(db)
+        for what in written_faults(db):
+            yield Fault(what, "words")
 
 
 def _row_faults(store: Store) -> Iterator[Fault]:
