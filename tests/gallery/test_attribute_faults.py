@@ -72,6 +72,8 @@ VALUE = "UPDATE attribute_values SET value = '{value}' WHERE row = 0 AND attribu
 
 
 AGAIN = ["the journal is applied to the catalogue"]
+#: Of a text: the altered one has other words than those that are indexed.
+TEXT_AGAIN = [*AGAIN, "the words are indexed again"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_an_altered_value_is_written_again_from_the_journal(
     with pytest.raises(ArtifactCorruptError, match=r"attributes of row 0 .*--repair"):
         said(gallery, 0)
     assert f"the attribute {name} of row 0 is altered" in gallery_problems(gallery, quiet=True)
-    assert mended(gallery, embedder) == AGAIN
+    assert mended(gallery, embedder) == (TEXT_AGAIN if name == "allergens" else AGAIN)
     assert said(gallery, 0) == SAID[0]
     assert said(gallery, 1) == SAID[1]
 
@@ -98,7 +100,7 @@ def test_a_value_whose_keys_are_lost_too_is_written_again(
         "UPDATE attribute_values SET value = '[]' WHERE row = 0 AND attribute = {allergens}",
     )
     alter(gallery, "DELETE FROM attribute_keys WHERE row = 0 AND attribute = {allergens}")
-    assert mended(gallery, embedder) == AGAIN
+    assert mended(gallery, embedder) == TEXT_AGAIN
     assert said(gallery, 0) == SAID[0]
     assert passing(gallery, embedder, 'NOT allergens HAS "peanut"') == {"plate-00001.jpg"}
 
