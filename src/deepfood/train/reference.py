@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from deepfood.embed import Embedder, Vectors
-from deepfood.errors import MissingExtraError, SettingError
+from deepfood.errors import SettingError
 from deepfood.model.golden import TEXTS, golden_photos, least_cosine
 from deepfood.words import TextEmbedder
 
@@ -53,7 +53,7 @@ class Reference:
 def compare(name: str, embedder: Embedder, words: TextEmbedder | None) -> Agreement:
     """Compare a Model with `name`, "LIBRARY:NAME", on the golden photos and texts.
 
-    Raises SettingError for what the library does not open, MissingExtraError.
+    Raises SettingError for what the library does not open.
     """
     reference = open_reference(name)
     photos = golden_photos()
@@ -74,7 +74,7 @@ def compare(name: str, embedder: Embedder, words: TextEmbedder | None) -> Agreem
 
 
 def open_reference(name: str) -> Reference:
-    """The encoder that `name` ("LIBRARY:NAME") means. Raises SettingError, MissingExtraError."""
+    """The encoder that `name` ("LIBRARY:NAME") means. Raises SettingError."""
     library, _, what = name.partition(":")
     openers = {"open_clip": _open_clip, "transformers": _transformers}
     if library not in openers or not what:
@@ -82,7 +82,7 @@ def open_reference(name: str) -> Reference:
     try:
         return openers[library](what)
     except ImportError as error:
-        raise MissingExtraError(
+        raise SettingError(
             f"--against {library} needs the package {_PACKAGES[library]}, and {error.name} is "
             "missing: install it beside deepfood"
         ) from error
