@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from deepfood.cli import main
-from deepfood.errors import SettingError
+from deepfood.errors import MissingExtraError, SettingError
 from deepfood.get_model import get_model, look_up
 from deepfood.train.export_hub import with_graphs
 from deepfood.train.reference import open_reference
@@ -111,5 +111,5 @@ def test_without_torch_its_weights_are_not_fetched(
 ) -> None:
     timm_folder(tmp_path / "net", "test_resnet")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else 1)
-    with pytest.raises(SettingError, match=r"needs the package torch: .*\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"needs the package torch: .*\[train\]"):
         look_up(str(tmp_path / "net"), tmp_path / "cache")
