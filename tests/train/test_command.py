@@ -122,9 +122,9 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     said = capsys.readouterr()
     assert said.err.startswith("deepfood: it finds less on the validation photos")
     assert said.err.count("\n") == 1
-    about = json.loads(printed.out)
+    about = json.loads(said.out)
     assert about["written"] is False
-    assert about["refused"] in printed.err
+    assert about["refused"] in said.err
     assert not (out / "manifest.json").exists()
     assert train(monkeypatch, *asked, "--even-if-worse", "--json", weights=weights) == 0
     assert json.loads(capsys.readouterr().out)["written"] is True
