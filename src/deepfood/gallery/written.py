@@ -260,12 +260,14 @@ def match_of(
         if found:
             how, _, text = max(found, key=lambda one: one[:2])
             matched.append(Matched(str(term), text.field, text.value, how))
-    if not matched:
-        return None
+    return Match(level_of(query, matched), tuple(matched)) if matched else None
+
+
+def level_of(query: WordsQuery, matched: Sequence[Matched]) -> Level:
+    """How well a photo matches all words, by where it has some of them, at least one."""
     if len(matched) < len(query.wanted):
-        return Match(Level.SOME, tuple(matched))
-    worst = min(one.how for one in matched)
-    return Match(Level(max(worst, Level.LOOSE)), tuple(matched))
+        return Level.SOME
+    return Level(max(min(one.how for one in matched), Level.LOOSE))
 
 
 def closeness(match: Match) -> float:

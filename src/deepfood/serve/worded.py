@@ -13,10 +13,10 @@ import numpy as np
 from deepfood.embed import Vector
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
-from deepfood.gallery.photo import Hit, How
+from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
-from deepfood.gallery.written import Level, WordsQuery, WrittenHit, WrittenResult, parse_words
+from deepfood.gallery.written import Level, WordsQuery, WrittenResult, level_of, parse_words
 
 #: Of each list so many are fused; pages end there.
 POOL = 200
@@ -40,7 +40,8 @@ class Written:
     @property
     def level(self) -> Level | None:
         """How well the best photo matches; None where none does."""
-        return max((level_of(self.query, hit) for hit in self.result.hits), default=None)
+        levels = (level_of(self.query, hit.matched) for hit in self.result.hits)
+        return max(levels, default=None)
 
     @property
     def verdict(self) -> Verdict:
@@ -67,25 +68,16 @@ def look_up(
     return Written(query, gallery.find_written(query, POOL, options.get("where")))
 
 
-def level_of(query: WordsQuery, hit: WrittenHit) -> Level:
-    """How well a hit matches all words of the query."""
-    if len(hit.matched) < len(query.wanted):
-        return Level.SOME
-    worst = min((one.how for one in hit.matched), default=How.TYPO)
-    return Level(max(worst, Level.LOOSE))
-
-
 def looks_of(gallery: SearchedGallery, written: Written) -> Vector | None:
     """The mean, float32 [dimension], of the photos that are called as the words say; None without.
 
     It stands for words where the Model has no text tower, and finds photos without a name too.
     """
     best = written.level
-    called = [
-        hit.id for hit in written.result.hits if best and level_of(written.query, hit) == best
-    ]
-    if not called:
+    if best in (None, Level.SOME):  # photos that lack a word are not called so
         return None
+    hits = written.result.hits
+    called = [hit.id for hit in hits if level_of(written.query, hit.matched) == best]
     return combine(np.stack([gallery.vector(photo_id) for photo_id in called[:CALLED]]))
 
 
