@@ -209,18 +209,14 @@ def _open(
         begin = _start_openvino if name == "openvino" else _start_onnxruntime
         return _Opened(tokens, *begin(model, precision, threads))
 
-    def vectors(opened: _Opened, texts: Sequence[str]) -> Vectors:
-        return np.stack([_unit(opened.infer(tokens.of(text)), model) for text in texts])
+    def gives(opened: _Opened, golden: Golden) -> bool:
+        found = np.stack([_unit(opened.infer(tokens.of(one)), model) for one in golden.texts])
+        return check_golden(model, "text", golden.text_vectors, found, opened.precision)
 
     opened = start(precision)
-    if golden is None:
-        return opened
-    found = vectors(opened, golden.texts)
-    if check_golden(model, "text", golden.text_vectors, found, opened.precision):
-        return opened
-    opened = start("f32")
-    found = vectors(opened, golden.texts)
-    check_golden(model, "text", golden.text_vectors, found, opened.precision)
+    if golden and not gives(opened, golden):
+        opened = start("f32")
+        gives(opened, golden)
     return opened
 
 
