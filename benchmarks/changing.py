@@ -21,7 +21,7 @@ from changing_writer import DIMENSION, made_up_photo, made_up_vector
 from contenders import embedder
 from deepfood.data.photos import list_photos
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalWriter, build_gallery
 from deepfood.local.reindex import reindex
 from deepfood.model import open_model
 from photos import PhotoSet
@@ -39,10 +39,10 @@ def measure(photos: PhotoSet, work: Path) -> Section:
     one = embedder(open_model())
     build_gallery(list_photos(photos.folder), gallery, one, IndexSpec(kind="hnsw"), quiet=True)
     for start in range(0, _FILLED, _BATCH):
-        with GalleryWriter.open(gallery) as writer:
+        with LocalWriter.open(gallery) as writer:
             writer.add([made_up_photo(_FILLING_SEED, start + i) for i in range(_BATCH)])
     reindex(gallery, quiet=True)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         title = f"Changing a gallery of {opened.count:,} photos, {DIMENSION} numbers a vector"
     return Section(title, [_while_adding(gallery), _after_kills(gallery)])
 
@@ -50,7 +50,7 @@ def measure(photos: PhotoSet, work: Path) -> Section:
 def _while_adding(gallery: Path) -> Table:
     queries = made_up_few(300, DIMENSION, np.random.default_rng(1))
     rows: list[tuple[Any, ...]] = []
-    with Gallery.open(gallery) as opened, _writers(gallery) as writers:
+    with LocalGallery.open(gallery) as opened, _writers(gallery) as writers:
         for name, batch in (("nothing", 0), ("single photos", 1), (f"batches of {_BATCH}", _BATCH)):
             if not batch:
                 times, _ = _search(opened, queries)
@@ -77,20 +77,20 @@ def _after_kills(gallery: Path) -> Table:
             pid = _begin(writers, seed, draw.choice((1, 2, 8)))
             time.sleep(draw.uniform(0, 0.4))
             acknowledged += [(seed, number) for number in range(_end(writers, pid))]
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         found = sum(_is_found(opened, *one) for one in acknowledged)
     row = (_KILLS, len(acknowledged), found, len(acknowledged) - found)
     columns = ("kills -9 of a writer", "photos acknowledged", "found again", "lost")
     return Table("What is left after kills", columns, [row])
 
 
-def _is_found(gallery: Gallery, seed: int, number: int) -> bool:
+def _is_found(gallery: LocalGallery, seed: int, number: int) -> bool:
     wanted = made_up_photo(seed, number)
     (hit,) = gallery.search(made_up_vector(seed, number), 1)
     return hit.photo.id == wanted.photo.id and gallery.read(hit.photo) == wanted.data
 
 
-def _search(gallery: Gallery, queries: Vectors) -> tuple[list[float], float]:
+def _search(gallery: LocalGallery, queries: Vectors) -> tuple[list[float], float]:
     times: list[float] = []
     started = time.perf_counter()
     while time.perf_counter() < started + _SEARCH_S:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.local import GalleryWriter
+from deepfood.local import LocalWriter
 from vectors import Vectors, made_up_few
 
 DIMENSION = 1280
@@ -44,7 +44,7 @@ def _write_for_ever(gallery: Path, seed: int, batch: int) -> None:
     number = 0
     while True:
         new = [made_up_photo(seed, number + i) for i in range(batch)]
-        with GalleryWriter.open(gallery, wait_s=20) as writer:
+        with LocalWriter.open(gallery, wait_s=20) as writer:
             writer.add(new)
         number += batch
         _say(number)

@@ -19,7 +19,7 @@ import numpy as np
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.checkpoints import fold_of, write_checkpoint
 from deepfood.local.growing_store import GrowingStore
 
@@ -38,8 +38,8 @@ def main() -> None:
         folder = Path(temporary) / "gallery"
         rng = np.random.default_rng(1)
         make(folder, options.photos, rng)
-        show("open", seconds(lambda: Gallery.open(folder).close(), OPENINGS), "ms", 1e3)
-        with Gallery.open(folder) as gallery:
+        show("open", seconds(lambda: LocalGallery.open(folder).close(), OPENINGS), "ms", 1e3)
+        with LocalGallery.open(folder) as gallery:
             query = unit(rng, 1)[0]
             show("search, k = 9", seconds(lambda: gallery.search(query, 9), SEARCHES), "ms", 1e3)
         number = iter(range(10**9))
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def make(folder: Path, count: int, rng: np.random.Generator) -> None:
-    manifest = GalleryManifest(
+    manifest = LocalManifest(
         generation=1,
         photos_root=str(folder / "nowhere"),
         dimension=DIMENSION,
@@ -91,7 +91,7 @@ def add(folder: Path, count: int, rng: np.random.Generator, number: Iterator[int
         about = photo("added")
         sha256 = hashlib.sha256(data).hexdigest()
         new.append(EmbeddedPhoto(Photo(sha256, *list(vars(about).values())[1:9]), vector, data))
-    with GalleryWriter.open(folder) as writer:
+    with LocalWriter.open(folder) as writer:
         writer.add(new)
 
 
@@ -108,7 +108,7 @@ def say(folder: Path) -> None:
         "allergens": Definition("list", safety=True),
         "url": Definition("text"),
     }
-    with open_to_change(folder, GalleryManifest.read(folder)) as store:
+    with open_to_change(folder, LocalManifest.read(folder)) as store:
         rows = [row for row, _ in store.rows()]
         values = {
             "price": [(row, row % 100 / 4) for row in rows],

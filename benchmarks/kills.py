@@ -28,7 +28,7 @@ import damages
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.reindex import reindex
@@ -111,7 +111,7 @@ def kill(kills: int, seconds: float) -> int:
             print(f"{seed}: {pending}: the gallery says something else than was acknowledged")
             wrong += 1
         truth = now
-    with GalleryWriter.open(folder):
+    with LocalWriter.open(folder):
         pass  # who comes next clears up
     problems = list(gallery_problems(folder, quiet=True))
     print(f"{done} kills, {at_work.total()} of them at work: {dict(at_work)}")
@@ -151,7 +151,7 @@ def update(
     kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
 ) -> Change:
     def act() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.update("soup/6.jpg", attributes={"price": number})
 
     return {"price": number}, act
@@ -179,14 +179,14 @@ def add(
 def remove(
     kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
 ) -> Change:
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         there = [photo.id for photo in gallery.store.photos() if photo.added]
     if not there:
         return None
     gone = draw.choice(there)
 
     def act() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.remove([gone])
 
     return {"id": gone}, act
@@ -197,7 +197,7 @@ def simple(
 ) -> Change:
     """What makes a generation, or an index, and changes nothing of what is said."""
     own, any_one = of(folder, embedders), draw.choice(embedders)
-    if kind == "rollback" and GalleryManifest.read(folder).before is None:
+    if kind == "rollback" and LocalManifest.read(folder).before is None:
         return None
     source, spec = list_photos(root / "photos"), IndexSpec(kind="hnsw")
     storage = draw.choice(["f32", "i8"])
@@ -213,7 +213,7 @@ def simple(
 
 def of(folder: Path, embedders: list[Embedder]) -> Embedder:
     """The Embedder with the gallery's Model."""
-    wanted = GalleryManifest.read(folder).model_fingerprint
+    wanted = LocalManifest.read(folder).model_fingerprint
     return next(one for one in embedders if one.model.fingerprint == wanted)
 
 

@@ -31,7 +31,7 @@ from deepfood.gallery.embedding import Reading
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalWriter, build_gallery
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
@@ -164,7 +164,7 @@ def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embed
 
 def _searched(measured: Measured) -> Table:
     rows: list[tuple[Any, ...]] = []
-    with Gallery.open(measured.local) as gallery:
+    with LocalGallery.open(measured.local) as gallery:
         rows.append(("folder, hnsw", *_search(measured, gallery, _SEARCHES), ""))
     # Once the second node is killed, there is one; it is started again for what comes then.
     for nodes, replicas in ((2, 1), (2, 2), (1, 1)):
@@ -263,7 +263,7 @@ def _added(measured: Measured) -> Table:
         return MilvusWriter.open(measured.address, measured.settings)
 
     def local() -> Any:
-        return GalleryWriter.open(measured.local)
+        return LocalWriter.open(measured.local)
 
     rows = [
         (name, rate(writing, 1), rate(writing, _BATCH))

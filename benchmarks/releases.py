@@ -28,7 +28,7 @@ from deepfood.gallery.photo import Photo
 from deepfood.index import IndexSpec
 from deepfood.local import build_gallery
 from deepfood.local.growing_store import GrowingStore
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.reindex import reindex
 from deepfood.release.pull import pull
 from deepfood.release.push import push
@@ -70,7 +70,7 @@ def _gallery(photo: Path, work: Path, count: int, size: int) -> Path:
     shutil.copy(photo, photos)
     embedder = open_embedder(load_settings())
     build_gallery(list_photos(photos), out, embedder, IndexSpec(), quiet=True)
-    about = GalleryManifest.read(out)
+    about = LocalManifest.read(out)
     rows = []
     for number in range(count):
         data = secrets.token_bytes(size)

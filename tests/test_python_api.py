@@ -12,7 +12,7 @@ from PIL import Image
 
 import deepfood
 from deepfood.errors import DatasetError, QueryError, SettingError
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from live import SmallGallery
 from plates import jpeg, write_dishes, write_photos, write_tiny_model
 from samples import photo
@@ -193,7 +193,7 @@ def test_a_calibration_is_kept_in_the_gallery(tmp_path: Path) -> None:
     write_dishes(queries, 30, start=500)
     fitted = deepfood.calibrate_gallery(tmp_path / "gallery", queries, settings)
     assert (fitted.queries, fitted.queries_from) == (120, "held-out photos")
-    with Gallery.open(tmp_path / "gallery") as opened:
+    with LocalGallery.open(tmp_path / "gallery") as opened:
         assert opened.manifest.calibration == fitted
     shutil.rmtree(queries)
     write_photos(queries, 3)

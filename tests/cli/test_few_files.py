@@ -14,7 +14,7 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import own_limit_behind
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
 from plates import build, write_photos
 
@@ -72,7 +72,7 @@ def test_each_command_says_so_in_a_line(command: str, tmp_path: Path, embedder: 
             assert said.startswith("deepfood: "), said
     assert list(gallery_problems(tmp_path / "gallery", quiet=True)) == []
     assert not (tmp_path / "gallery/lost+found").exists()
-    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", embedder.model) as gallery:
         assert gallery.count in ((4, 5) if command == "add" else (4,))
     if command == "build":
         assert build(photos, tmp_path / "fresh", embedder).skipped == ()

@@ -34,7 +34,7 @@ from deepfood.gallery.logistic import Logistic, calibration_error
 from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
-from deepfood.local import Gallery, GalleryManifest
+from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.build import only_writer
 from deepfood.local.embedding_cache import held_out_photos
 from deepfood.local.recalibrate import recalibrate
@@ -388,8 +388,8 @@ def test_a_build_calibrates_and_the_manifest_keeps_it(
     assert built.calibration.queries == 60
     assert built.calibration.label_accuracy > 0.5
     assert built.uncalibrated is None
-    assert GalleryManifest.read(tmp_path / "g") == built
-    with Gallery.open(tmp_path / "g", embedder.model) as gallery:
+    assert LocalManifest.read(tmp_path / "g") == built
+    with LocalGallery.open(tmp_path / "g", embedder.model) as gallery:
         assert gallery.manifest.calibration == built.calibration
     again = build(dishes, tmp_path / "g", embedder)
     assert again.up_to_date
@@ -401,7 +401,7 @@ def test_galleries_without_it_open_and_the_next_build_adds_it(
 ) -> None:
     build(dishes, tmp_path / "g", embedder)
     edit_manifest(tmp_path / "g", without=["calibration", "uncalibrated"])
-    with Gallery.open(tmp_path / "g", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "g", embedder.model) as gallery:
         assert gallery.manifest.calibration is None
         _, vectors, rows = gallery.photos()
         assert gallery.search(vectors.take(rows[:1])[0], 1)[0].probability is None
@@ -438,7 +438,7 @@ def test_damaged_curves_are_refused(
     build(write_photos(tmp_path / "photos", 2), tmp_path / "g", embedder)
     edit_manifest(tmp_path / "g", calibration={**whole, **damage})
     with pytest.raises(ArtifactCorruptError, match="calibration"):
-        Gallery.open(tmp_path / "g", embedder.model)
+        LocalGallery.open(tmp_path / "g", embedder.model)
 
 
 def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
@@ -469,7 +469,7 @@ def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     others = list_photos(write_dishes(tmp_path / "others", 20, start=500))
     found = recalibrated(out, others, trained, tmp_path / "cache")
     assert (found.queries, found.queries_from) == (80, "held-out photos")
-    kept = GalleryManifest.read(out)
+    kept = LocalManifest.read(out)
     assert (kept.calibration, kept.uncalibrated) == (found, None)
     assert kept.model_copy(update={"calibration": None}) == built.model_copy(
         update={"uncalibrated": None}

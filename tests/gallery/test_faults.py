@@ -21,7 +21,7 @@ from deepfood.errors import (
     QueryError,
 )
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
 from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
@@ -54,7 +54,7 @@ def test_a_flipped_byte(name: str, where: float, gallery: Path, embedder: Embedd
     contents[int(len(contents) * where)] ^= 0x10
     path.write_bytes(contents)
     with pytest.raises(ArtifactCorruptError, match=f"{name} (differs from its SHA-256|is damaged)"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
     assert len(problems(gallery)) == 1
     assert re.search(f"{name} differs|vector of row .* is altered", problems(gallery)[0])
 
@@ -63,7 +63,7 @@ def test_a_flipped_byte(name: str, where: float, gallery: Path, embedder: Embedd
 def test_a_missing_file(name: str, gallery: Path, embedder: Embedder) -> None:
     next(gallery.glob(f"*/{name}")).unlink()
     with pytest.raises(ArtifactMissingError, match=f"{name} is missing"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
     assert all("missing" in line for line in problems(gallery))
     assert problems(gallery)
 
@@ -73,7 +73,7 @@ def test_a_cut_off_file(name: str, gallery: Path, embedder: Embedder) -> None:
     path = next(gallery.glob(f"*/{name}"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactCorruptError, match=r"the manifest says|vectors want"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -84,7 +84,7 @@ def test_a_damaged_gallery_is_mended_by_building_again(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     build(tmp_path / "photos", gallery, embedder, IndexSpec(kind="hnsw"))
     assert problems(gallery) == []
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         assert opened.search(embedder.embed(jpeg(5)), 1)[0].photo.file == "plate-00005.jpg"
 
 
@@ -93,7 +93,7 @@ def test_another_model_is_refused_by_fingerprint(
 ) -> None:
     other = tiny_embedder(tmp_path / "other", pool=16)
     with pytest.raises(ModelMismatchError, match=r"--model.*build it again"):
-        Gallery.open(gallery, other.model)
+        LocalGallery.open(gallery, other.model)
 
 
 @pytest.mark.parametrize(
@@ -118,20 +118,20 @@ def test_a_manifest_that_cannot_be_used(
 ) -> None:
     edit_manifest(gallery, **changes)
     with pytest.raises(error, match=message):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 @pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"\xff\xfe", b'{"kind": "gallery"}'])
 def test_a_manifest_that_is_no_manifest(contents: bytes, gallery: Path, embedder: Embedder) -> None:
     (gallery / "manifest.json").write_bytes(contents)
     with pytest.raises(ArtifactCorruptError, match=r"manifest\.json is damaged"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 def test_no_gallery_at_all(tmp_path: Path, embedder: Embedder) -> None:
     for nothing in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(ArtifactMissingError, match="is no gallery"):
-            Gallery.open(nothing, embedder.model)
+            LocalGallery.open(nothing, embedder.model)
 
 
 def test_verify_finds_lost_and_changed_photos(gallery: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_changed_photo_is_never_handed_out(
 ) -> None:
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(jpeg(1234))
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         photos = list(opened.store.photos())
         (tmp_path / "photos" / photos[0].file).unlink()
         (tmp_path / "photos" / photos[0].file).symlink_to(secret)
@@ -162,21 +162,21 @@ def test_photos_that_moved_are_found_where_one_says(
 ) -> None:
     (tmp_path / "photos").rename(tmp_path / "moved")
     photos = PhotoAccess(moved_to=tmp_path / "moved")
-    with Gallery.open(gallery, embedder.model, photos) as opened:
+    with LocalGallery.open(gallery, embedder.model, photos) as opened:
         assert opened.read(next(opened.store.photos())) == jpeg(0)
 
 
 @pytest.mark.parametrize("photo_id", ["", "x", "0" * 20, "' OR 1=1 --", "%", "../x", "é" * 20])
 def test_unknown_ids(photo_id: str, gallery: Path, embedder: Embedder) -> None:
     with (
-        Gallery.open(gallery, embedder.model) as opened,
+        LocalGallery.open(gallery, embedder.model) as opened,
         pytest.raises(PhotoNotFoundError, match="no photo"),
     ):
         opened.photo(photo_id)
 
 
 def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         photo = next(opened.store.photos())
         for k in (1, 5, 11, 12, 100):
             hits = opened.find(opened.vector(photo.id), k, without=[photo.id]).hits

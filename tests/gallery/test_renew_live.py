@@ -15,7 +15,7 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactError
 from deepfood.index import IndexSpec, Storage
-from deepfood.local import Gallery, build_gallery
+from deepfood.local import LocalGallery, build_gallery
 from deepfood.local.renew import open_work
 from deepfood.local.verify import gallery_problems
 from deepfood.model import open_model
@@ -41,7 +41,7 @@ def embedded_so_far(gallery: Path) -> int:
 def made_with(gallery: Path, model: Path) -> bool:
     """Whole, and made with this Model, which finds each of the photos by itself."""
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery, open_model(model)) as opened:
+    with LocalGallery.open(gallery, open_model(model)) as opened:
         return opened.count > 0
 
 
@@ -109,7 +109,7 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
     assert done["swapped"]
     # Only what was not embedded, or came later.
     assert done["made"] <= count - kept + len(changes.there)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         files = {photo.file for photo in opened.store.photos()}
     built = {f"plate-{number:05d}.jpg" for number in range(count)}
     assert changes.there
@@ -117,7 +117,7 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
     assert made_with(gallery, new)
 
     done = json.loads(run_deepfood("rollback", gallery, "--json"))
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert {photo.file for photo in opened.store.photos()} == files
     assert made_with(gallery, tmp_path / "old")
     # Going back embeds no more than what was added since.

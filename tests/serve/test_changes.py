@@ -20,7 +20,7 @@ from held import held_server
 from test_api import problem
 
 from deepfood.config import load_settings
-from deepfood.local import GalleryWriter
+from deepfood.local import LocalWriter
 from deepfood.local.lock import only_writer
 from deepfood.local.renew import only_renewal
 from deepfood.serve.api.keys import new_key
@@ -412,7 +412,7 @@ def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatc
     never = Current(load_settings(gallery=built, compact_share=0), service)
 
     def remove(*numbers: int) -> None:
-        with GalleryWriter.open(built) as writer:
+        with LocalWriter.open(built) as writer:
             writer.remove([f"plate-{number:05d}.jpg" for number in numbers])
 
     def rows() -> int:

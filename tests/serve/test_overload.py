@@ -16,7 +16,7 @@ import pytest
 from held import HeldService, held_server
 from PIL import Image
 
-from deepfood.heatmap import Match, MatchExplainer
+from deepfood.heatmap import MatchExplainer, MatchHeat
 from deepfood.serve.edge.door import Door
 from deepfood.serve.edge.drain import Drain
 from deepfood.serve.edge.queue import WorkQueue
@@ -233,7 +233,7 @@ def test_heat_maps_keep_nobody_from_searching(tiny_gallery: Path) -> None:
         begun, gate = threading.Semaphore(0), threading.Event()
 
         class Held(MatchExplainer):
-            def explain(self, query: bytes, hit: bytes) -> Match:
+            def explain(self, query: bytes, hit: bytes) -> MatchHeat:
                 begun.release()
                 assert gate.wait(300)
                 return super().explain(query, hit)

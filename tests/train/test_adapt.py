@@ -23,7 +23,7 @@ from deepfood.data.splits import Splits, split_photos
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
 from deepfood.info import problems_of
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import open_model
 from deepfood.place import Place
@@ -112,7 +112,7 @@ def test_the_network_gives_what_numpy_gives(adapted: Adapted) -> None:
 def test_the_model_is_whole_and_searches(adapted: Adapted, tmp_path: Path) -> None:
     assert list(problems_of(Place.parse(adapted.out), load_settings(), quiet=True)) == []
     build(adapted.photos, tmp_path / "gallery", adapted.embedder)
-    with Gallery.open(tmp_path / "gallery", adapted.embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", adapted.embedder.model) as gallery:
         right = 0
         for file in adapted.splits.val:
             vector = adapted.embedder.embed((adapted.photos / file.file).read_bytes())

@@ -18,7 +18,7 @@ from deepfood.photo import Limits, read_pixels
 
 
 @dataclass(frozen=True)
-class Match:
+class MatchHeat:
     """`query` and `hit`: what each cell of what the Model sees of the photo adds to `score`.
 
     Both are float32 [h, w] over the region that `Preprocess.seen` tells. The sum of either is
@@ -51,7 +51,7 @@ class MatchExplainer:
         self._network: SplitNetwork | None = None
         self._why_not: str | None = None
 
-    def explain(self, query: bytes, hit: bytes) -> Match:
+    def explain(self, query: bytes, hit: bytes) -> MatchHeat:
         """Compare two photos' bytes, region by region. Raises PhotoError or NoHeatMapError."""
         pixels = [read_pixels(data, self.preprocess, self.limits) for data in (query, hit)]
         with self._lock:
@@ -65,7 +65,7 @@ class MatchExplainer:
             raise NoHeatMapError("the Model gives no usable vector for one of the photos")
         heat_query = parts_query @ embedding_hit / (lengths * parts_query[..., 0].size)
         heat_hit = parts_hit @ embedding_query / (lengths * parts_hit[..., 0].size)
-        return Match(
+        return MatchHeat(
             score=float(embedding_query @ embedding_hit / lengths),
             query=heat_query.astype(np.float32),
             hit=heat_hit.astype(np.float32),

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from deepfood.caption import font_for, shorten
-from deepfood.heatmap.match import Match
+from deepfood.heatmap.match import MatchHeat
 from deepfood.heatmap.network import Floats
 from deepfood.photo import Limits, Preprocess, thumbnail
 
@@ -59,7 +59,7 @@ def draw_heat(
 def draw_pair(
     query: bytes,
     hit: bytes,
-    match: Match,
+    match: MatchHeat,
     names: tuple[str, str],
     preprocess: Preprocess,
     limits: Limits,
@@ -95,7 +95,7 @@ def draw_pair(
     return out.getvalue()
 
 
-def scale_in_words(match: Match) -> str:
+def scale_in_words(match: MatchHeat) -> str:
     """What the strongest colour stands for, in one sentence."""
     return (
         f"strongest colour: {match.strongest:.3f} of the similarity {match.score:.3f}, "
@@ -104,7 +104,7 @@ def scale_in_words(match: Match) -> str:
 
 
 def _draw_legend(
-    sheet: Image.Image, box: tuple[int, int, int, int], text: int, match: Match
+    sheet: Image.Image, box: tuple[int, int, int, int], text: int, match: MatchHeat
 ) -> None:
     left, top, right, bottom = box
     lowest = -1 if min(match.query.min(), match.hit.min()) < 0 else 0
