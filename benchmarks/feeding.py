@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 import machine
+from deepfood.batcher import Batcher
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import BATCH, Embedder, open_embedder
 from deepfood.gallery.embedding import read_photos
-from deepfood.gather import Gatherer
 from photos import photo_folder, photo_sets
 from report import interleave, medians
 
@@ -91,7 +91,7 @@ def _stand_in(embedder: Embedder, pause_s: Callable[[], float]) -> list[int]:
             time.sleep(pause_s() * len(photos) / BATCH)
         return [vector] * len(photos)
 
-    embedder._gather(Gatherer(work, BATCH))
+    embedder._gather(Batcher(work, BATCH))
     return seen
 
 

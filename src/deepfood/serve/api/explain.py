@@ -56,7 +56,7 @@ def _heat(service: SearchService, photo: bytes, match: MatchHeat, heat: Floats) 
         photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
     )
     about = read_header(photo, explainer.limits)
-    x, y, width, height = explainer.preprocess.seen_shares(about.width, about.height)
+    x, y, width, height = explainer.preprocess.visible_shares(about.width, about.height)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_JPEG_QUALITY)
     return HeatOut(
