@@ -92,7 +92,7 @@ class Offer:
             names = self.files.values()
             return {name: f"sha256:{sha256_of_file(self.folder / name)}" for name in names}
         assert self.repository is not None
-        return {name: self.repository.files[name].said for name in self.files.values()}
+        return {name: self.repository.files[name].digest for name in self.files.values()}
 
 
 def look_up(
@@ -116,8 +116,8 @@ def look_up(
     else:
         like = difflib.get_close_matches(source, ENCODERS, 1)
         raise SettingError(
-            f"{source!r} is no short name{f' (there is {like[0]})' if like else ''}, no "
-            f"{PREFIX}OWNER/NAME and no folder: deepfood model list has the names"
+            f"{source!r} is not a short name{f' (there is {like[0]})' if like else ''}, nor "
+            f"{PREFIX}OWNER/NAME, nor a folder: deepfood model list has the names"
         )
     if any(name.endswith(_FOR_TORCH) for name in offer.files):
         _check_extra("train", "torch", "timm", "open_clip")

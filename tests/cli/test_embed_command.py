@@ -129,11 +129,11 @@ def test_places_that_are_no_file_for_vectors(tmp_path: Path, model: Path) -> Non
     (tmp_path / "file").touch()
     assert "must end in .npz" in fails(photos, photos / "plate-00000.jpg", model)
     assert "is a folder" in fails(photos, tmp_path / "folder.npz", model)
-    assert "is no folder" in fails(photos, tmp_path / "file/x.npz", model)
+    assert "is not a folder" in fails(photos, tmp_path / "file/x.npz", model)
     assert not (tmp_path / "cache").exists()  # refused before any work
     assert (photos / "plate-00000.jpg").read_bytes() == jpeg(0)
     assert "no photos" in fails(tmp_path / "folder.npz", tmp_path / "x.npz", model)
-    assert "is no model" in fails(photos, tmp_path / "x.npz", tmp_path / "nothing")
+    assert "is not a model" in fails(photos, tmp_path / "x.npz", tmp_path / "nothing")
 
 
 def test_a_full_disk_keeps_the_earlier_file(tmp_path: Path, model: Path) -> None:

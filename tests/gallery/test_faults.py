@@ -130,7 +130,7 @@ def test_a_manifest_that_is_no_manifest(contents: bytes, gallery: Path, embedder
 
 def test_no_gallery_at_all(tmp_path: Path, embedder: Embedder) -> None:
     for nothing in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ArtifactMissingError, match="is no gallery"):
+        with pytest.raises(ArtifactMissingError, match="is not a gallery"):
             LocalGallery.open(nothing, embedder.model)
 
 

@@ -410,7 +410,7 @@ def test_a_damaged_way_back_is_found_and_not_taken(
 def test_only_one_renews(gallery: Path, old: Embedder, new: Embedder) -> None:
     with only_renewal(gallery), pytest.raises(ArtifactBusyError, match="is embedding"):
         reembed(gallery, new, quiet=True)
-    with pytest.raises(ArtifactMissingError, match="is no gallery"):
+    with pytest.raises(ArtifactMissingError, match="is not a gallery"):
         reembed(gallery / "nothing", new, quiet=True)
 
 

@@ -341,8 +341,8 @@ def test_places_that_can_be_no_model(adapted: Adapted, tmp_path: Path) -> None:
     build(adapted.photos, tmp_path / "gallery", adapted.base)
     before = (tmp_path / "gallery/manifest.json").read_bytes()
     for place, said in (
-        (tmp_path / "file", "is no folder"),
-        (tmp_path / "file/model", "is no folder"),
+        (tmp_path / "file", "is not a folder"),
+        (tmp_path / "file/model", "is not a folder"),
         (adapted.base.model.folder, "is the Model that is read"),
         (tmp_path / "link", "is the Model that is read"),
         (tmp_path / "project", "holds something else than a Model"),

@@ -386,5 +386,5 @@ def _orphans(folder: Path, manifest: LocalManifest, store: Store) -> Iterator[Fa
     passing = files.unfinished()  # read before the rows: see PhotoFiles
     for path in there:
         if path.name not in passing and path.is_file() and not store.has(path.name):
-            what = f"{path.relative_to(folder)} is no photo of the gallery"
+            what = f"{path.relative_to(folder)} is not a photo of the gallery"
             yield Fault(what, "aside", path=path)

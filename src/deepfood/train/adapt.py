@@ -129,7 +129,7 @@ def check_out(out: Path, base: Model) -> None:
         raise SettingError(f"--out {out} is the Model that is read: give another folder")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise SettingError(f"--out {out}: {there} is no folder")
+        raise SettingError(f"--out {out}: {there} is not a folder")
     if not os.access(there, os.W_OK):
         raise SettingError(f"--out {out}: {there} cannot be written")
     # What write_model writes first marks a Model that was not finished.

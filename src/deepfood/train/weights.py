@@ -52,7 +52,7 @@ class WeightsSource:
 
 
 NO_WEIGHTS = WeightsSource("random weights", "none were used")
-_UNKNOWN_LICENCE = "as its source says"
+_UNKNOWN_LICENCE = "see its source"
 
 
 @dataclass(frozen=True)
