@@ -257,7 +257,7 @@ def opened(
         PhotoFile(one.file, label=str(row % _LABELS)) for row, one in enumerate(source.files)
     )
     labels = tuple(sorted({one.label or "" for one in named}))
-    recipe = DEEPFOOD.but(
+    recipe = DEEPFOOD.with_changes(
         batch=batch or None, epochs=10_000, image_size=options.image_size, training_pixels=1.0
     )
     task = Task(

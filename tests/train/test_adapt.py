@@ -229,7 +229,7 @@ def test_a_head_that_is_worse_on_the_validation_photos(adapted: Adapted, tmp_pat
     assert "the adapted Model is worse on the validation photos: mAP" in report.notes[-1]
     assert open_model(out).manifest.training["notes"][-1] == report.notes[-1]
     for one in report.compared.values():
-        if one.difference < 0 and one.certain:
+        if one.difference < 0 and one.is_significant:
             assert f"{one.after:.3f} (before: {one.before:.3f})" in report.notes[-1]
 
 

@@ -96,7 +96,7 @@ def test_every_loss_trains(loss: str, task: Make) -> None:
 
 def test_a_network_with_dropout_and_no_averages_goes_on_exactly(task: Make) -> None:
     """The original's recipe; killed between two epochs by an exception."""
-    small = ORIGINAL.but(epochs=3, batch=8, image_size=160)
+    small = ORIGINAL.with_changes(epochs=3, batch=8, image_size=160)
     whole = replace(task(backbone="test_vit"), recipe=small)
     expected, weights = run(whole)
     assert [record["lr"] for record in expected] == pytest.approx([1e-4, 1e-5, 5e-6])

@@ -218,8 +218,8 @@ class Hub:
                 if attempt == self.attempts:
                     reason = broken_text(error, url, self.timeout_s)
                     raise DownloadError(
-                        f"{source} cannot be looked up: {reason}; check the network and HF_ENDPOINT, "
-                        "or name a folder with the same files"
+                        f"{source} cannot be looked up: {reason}; check the network and "
+                        "HF_ENDPOINT, or name a folder with the same files"
                     ) from error
             time.sleep(max(self.backoff_s * 2 ** (attempt - 1), wait_s))
         raise AssertionError("the last attempt returns or raises")
@@ -230,9 +230,7 @@ class Hub:
         elif refused.status == httpx.codes.NOT_FOUND:
             way_out = f"there is no repository {source.name} that you may read: check its name"
         elif refused.status == httpx.codes.UNAUTHORIZED and self.token:
-            way_out = (
-                "the hub does not accept your token: create another one, and set HF_TOKEN to it"
-            )
+            way_out = "the hub does not accept your token: create another, and set HF_TOKEN to it"
         elif refused.status == httpx.codes.UNAUTHORIZED:
             # The hub answers so for repositories that do not exist, too.
             way_out = (

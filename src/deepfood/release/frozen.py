@@ -63,7 +63,7 @@ def frozen(folder: Path, photos: PhotoAccess = IN_PLACE) -> Iterator[Frozen]:
             else:
                 if manifest_stamp(folder) == stamp:
                     break
-            opened.close()  # files of the manifest may be gone: try again
+            opened.close()  # the manifest was replaced meanwhile: try again
         yield found
 
 
