@@ -205,7 +205,7 @@ def test_releases_promote_and_rollback(
         assert run_here("rollback", url) == 0
         assert shelf.latest().release == back  # type: ignore[union-attr]
     assert run_here("push", gallery, url, "--name", "one") == 2
-    assert "there is a release one" in capsys.readouterr().err
+    assert "already has a release one" in capsys.readouterr().err
     assert run_here("promote", f"{url}@three") == 2
     assert "there is no release three" in capsys.readouterr().err
 
@@ -292,7 +292,7 @@ def test_prune_keeps_out_of_the_way_of_push_and_promote(
             lambda: shelf.promote("one"),
             shelf.rollback,
         ):
-            with pytest.raises(StorageError, match="at a prune"):
+            with pytest.raises(StorageError, match="running a prune"):
                 change()
     with marks.marked(shelf.bucket, "push"), marks.marked(shelf.bucket, "push"):
         shelf.promote("one")  # neither minds the others
@@ -308,7 +308,7 @@ def test_a_push_has_its_mark_until_its_release_is_the_latest(
     promoting, seen = Shelf.make_latest, []
 
     def pruned_meanwhile(shelf: Shelf, name: str, mark: marks.Mark) -> object:
-        with pytest.raises(StorageError, match="at a push"):
+        with pytest.raises(StorageError, match="running a push"):
             prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
         seen.append(name)
         return promoting(shelf, name, mark)

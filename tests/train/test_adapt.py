@@ -191,7 +191,7 @@ def test_labels_that_have_nothing_to_do_with_the_photos(adapted: Adapted, tmp_pa
         assert (report.refused is None) == out.exists()
         refused.append(report.refused or "")
     assert sum("no Model was written" in said for said in refused) >= 3
-    assert any("the labels cannot be told from the photos" in said for said in refused)
+    assert any("the labels cannot be seen in the photos" in said for said in refused)
 
 
 def test_a_head_that_is_worse_on_the_validation_photos(adapted: Adapted, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_validation_photos_that_are_all_corrupt(adapted: Adapted, tmp_path: Path
     folder = write_table(tmp_path / "photos", table(counts))
     for name in ("1-0", "1-1", "1-2", "3-0", "3-1", "3-2"):
         (folder / f"{name}.jpg").write_bytes(b"no photo")
-    with pytest.raises(DatasetError, match=r"nothing can be learned or validated; the first, 1-0"):
+    with pytest.raises(DatasetError, match=r"too few photos are left .* the first is 1-0"):
         run(folder, adapted.base, tmp_path)
 
 
@@ -329,7 +329,7 @@ def test_a_label_whose_photos_are_all_corrupt(adapted: Adapted, tmp_path: Path) 
     folder = write_table(tmp_path / "photos", table(counts))
     for name in ("0-0", "0-1", "0-2"):
         (folder / f"{name}.jpg").write_bytes(b"no photo")
-    with pytest.raises(DatasetError, match=r"3 unusable photos .*0-0\.jpg"):
+    with pytest.raises(DatasetError, match=r"3 are unusable.*0-0\.jpg"):
         run(folder, adapted.base, tmp_path)
 
 
@@ -343,8 +343,8 @@ def test_places_that_can_be_no_model(adapted: Adapted, tmp_path: Path) -> None:
     for place, said in (
         (tmp_path / "file", "is not a folder"),
         (tmp_path / "file/model", "is not a folder"),
-        (adapted.base.model.folder, "is the Model that is read"),
-        (tmp_path / "link", "is the Model that is read"),
+        (adapted.base.model.folder, "is the base Model itself"),
+        (tmp_path / "link", "is the base Model itself"),
         (tmp_path / "project", "holds something else than a Model"),
         (tmp_path / "gallery", "holds something else than a Model"),
     ):

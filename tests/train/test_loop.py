@@ -360,7 +360,7 @@ def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
     worse = with_given(first, tmp_path / "worse", 1.0)
     refused = train_model(replace(worse, even_if_worse=False))
     assert refused.manifest is None
-    assert "it finds less on the validation photos than before training: mAP 0." in refused.refused
+    assert "it is worse on the validation photos than before training: mAP 0." in refused.refused
     assert not (worse.out / "manifest.json").exists()
     written = train_model(worse).manifest
     assert written.training["notes"][-1].startswith("worse than before training: mAP 0.")

@@ -110,7 +110,7 @@ def test_one_that_finds_too_much_less_is_refused(
     base = write_conv_model(tmp_path / "base", loud=DEAFENING)
     report = make(base, dishes)
     assert report.refused is not None
-    assert "the int8 Model finds less: mAP 0." in report.refused
+    assert "the int8 Model is worse: mAP 0." in report.refused
     assert "--max-drop" in report.refused
     assert report.compared["mAP"].difference < -0.05
     assert not (tmp_path / "int8").exists()
@@ -206,9 +206,9 @@ def test_models_that_cannot_be_made_int8(make: Quantize, dishes: Path, tmp_path:
         make(tmp_path / "int8", dishes, tmp_path / "again")
     with pytest.raises(SettingError, match="no convolution and no matrix product"):
         make(write_tiny_model(tmp_path / "tiny"), dishes, tmp_path / "again")
-    with pytest.raises(SettingError, match="is the Model that is read"):
+    with pytest.raises(SettingError, match="is the base Model itself"):
         make(base, dishes, base)
-    with pytest.raises(SettingError, match="does not survive int8"):
+    with pytest.raises(SettingError, match="cannot be used in int8"):
         make(write_conv_model(tmp_path / "loud", loud=1e6), dishes, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
@@ -237,7 +237,7 @@ def test_the_command_refuses_in_one_line_and_status_1(
 ) -> None:
     refused = deepfood(*arguments, "--json")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("deepfood: the int8 Model finds less")
+    assert refused.stderr.startswith("deepfood: the int8 Model is worse")
     assert refused.stderr.count("\n") == 1
     assert json.loads(refused.stdout)["written"] is False
     assert not (tmp_path / "int8").exists()

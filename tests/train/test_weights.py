@@ -178,7 +178,7 @@ def test_what_the_hub_does_not_give(
     assert "accept the terms on" in refused()
     held.gated, held.files = False, {"model.safetensors": b"<html>"}
     shutil.rmtree(tmp_path / "cache")
-    assert "brought no weights, and they are not kept" in refused()
+    assert "has no weights, and is deleted" in refused()
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     held.files = {"README.md": b"# No weights"}
     shutil.rmtree(tmp_path / "cache")
@@ -309,7 +309,7 @@ def test_weights_that_do_not_fit_name_the_tensor(tensors: Tensors) -> None:
             fit(given)
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(TrainingError, match=r"has \d+ tensors, and test_resnet has \d+"):
+    with pytest.raises(TrainingError, match=r"has \d+ tensors, but test_resnet has \d+"):
         fit(less, in_order=True)
     renamed = {f"x{row}": tensor for row, tensor in enumerate(tensors.values())}
     assert torch.equal(fit(renamed, in_order=True)[first], tensors[first])

@@ -126,7 +126,7 @@ def adapt(
 def check_out(out: Path, base: Model) -> None:
     """Raise SettingError if `out` cannot become a Model folder, before any work."""
     if out.resolve() == base.folder.resolve():
-        raise SettingError(f"--out {out} is the Model to be adapted: give another folder")
+        raise SettingError(f"--out {out} is the base Model itself: give another folder")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
         raise SettingError(f"--out {out}: {there} is not a folder")
