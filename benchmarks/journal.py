@@ -1,9 +1,9 @@
-"""What the journal costs: opening, searching and adding, and reading back what was said of many.
+"""The cost of the journal: opening, searching and adding, and reading back a large import.
 
-    python benchmarks/journal.py [--photos 10000] [--said]
+python benchmarks/journal.py [--photos 10000] [--import]
 
-Runs on made-up photos and vectors. To compare with an earlier deepfood, run it with that one's
-`src` on PYTHONPATH, on the same idle machine. `--said` imports five attributes of each photo and
+Uses synthetic photos and vectors. To compare with an earlier deepfood, run it with that version's
+`src` on PYTHONPATH, on the same idle machine. `--import` imports five attributes of each photo and
 reads the journal back; it needs the journal.
 """
 
@@ -32,7 +32,7 @@ SEARCHES, OPENINGS = 200, 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=10_000)
-    parser.add_argument("--said", action="store_true")
+    parser.add_argument("--import", action="store_true", dest="imports")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deepfood-journal-") as temporary:
         folder = Path(temporary) / "gallery"
@@ -47,8 +47,8 @@ def main() -> None:
         print(f"adds a second, each with a writer of its own: {1 / statistics.median(one):.0f}")
         many = seconds(lambda: add(folder, BATCH, rng, number), BATCHES)
         print(f"adds a second, {BATCH} at a time: {BATCH / statistics.median(many):.0f}")
-        if options.said:
-            say(folder)
+        if options.imports:
+            import_attributes(folder)
 
 
 def make(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -95,8 +95,8 @@ def add(folder: Path, count: int, rng: np.random.Generator, number: Iterator[int
         writer.add(new)
 
 
-def say(folder: Path) -> None:
-    """Five attributes of every photo, as one import; and reading the journal back."""
+def import_attributes(folder: Path) -> None:
+    """Import five attributes of every photo at once, and read the journal back."""
     from deepfood.gallery.declared import Definition
     from deepfood.local.journal import Journal
     from deepfood.local.recover import open_to_change

@@ -61,8 +61,8 @@ def of_many(folder: Path, count: int) -> None:
     for start in range(0, count, CHUNK):
         rows = range(start, min(start + CHUNK, count))
         photos = [dishes.photo(f"{row}") for row in rows]
-        said = [{"cuisine": draw.choice(cuisines)} for _ in rows]
-        store.append(photos, vectors(len(rows)), attributes=said)
+        attributes = [{"cuisine": draw.choice(cuisines)} for _ in rows]
+        store.append(photos, vectors(len(rows)), attributes=attributes)
     print(f"\n{count:,} photos, {time.perf_counter() - begun:.1f} s to write")
     begun = time.perf_counter()
     store.index_words(anew=True)
@@ -127,8 +127,8 @@ def of_demo(folder: Path, demo: Path) -> None:
         Photo(sha256_of(file), file, label, name, "image/jpeg", 1, 1, 1, 1)
         for file, label, name, _ in foods
     ]
-    said = [{"also": also} if also != [""] else {} for *_, also in foods]
-    store.append(photos, vectors(len(photos)), attributes=said)
+    attributes = [{"also": also} if also != [""] else {} for *_, also in foods]
+    store.append(photos, vectors(len(photos)), attributes=attributes)
     store.close()
     names: dict[str, set[str]] = {}
     for photo, (*_, also) in zip(photos, foods, strict=True):
