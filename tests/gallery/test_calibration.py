@@ -1,5 +1,6 @@
 """How sure answers are: fitted on what may be used, right on other photos, kept in galleries."""
 
+import json
 import os
 import subprocess
 import sys
@@ -490,18 +491,19 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
     assert (tmp_path / "g/manifest.json").read_bytes() != before
     (tmp_path / "g/manifest.json").write_bytes(before)
     code = (
-        "import resource, signal, sys\n"
+        "import json, resource, sys\n"
+        "sys.path[:0] = json.loads(sys.argv.pop(1))\n"
         "from deepfood.cli import main\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from limited import limit\n"
         "def fill(event, about):\n"
         "    if event == 'open' and '.manifest.json.' in str(about[0]):\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "        limit(resource.RLIMIT_FSIZE, 100)\n"
         "sys.addaudithook(fill)\n"
         "main()"
     )
     arguments = ["calibrate", tmp_path / "g", others, "--model", tmp_path / "model"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", code, json.dumps(sys.path), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from deepfood.errors import (
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -188,27 +189,6 @@ def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> 
 
 # A full disk: a file size limit of the system for any user, a small tmpfs where we may mount one.
 
-_BUILD = """
-import resource, sys
-from deepfood.cli import main
-limit = int(sys.argv.pop(1))
-if limit:
-    import signal
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
-def run_build(arguments: list[str], limit: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _BUILD, str(limit), "build", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -229,16 +209,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_and_then_more_room(kind: str, small_disk: Path, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 1200)  # 0.9 MB of vectors, twice while assembling
     model = write_tiny_model(tmp_path / "model")
-    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    arguments = ["build", str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
     arguments += ["--index", kind]
-    full = run_build(arguments)
+    full = deepfood_here(*arguments)
     assert full.returncode == 2
     assert "no space left on the disk of" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
     assert not (small_disk / "g/manifest.json").exists()
 
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
-    done = run_build([*arguments, "--json"])
+    done = deepfood_here(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["photos"] == 1200
@@ -250,10 +230,10 @@ def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
 ) -> None:
     photos = write_photos(tmp_path / "photos", 50)
     model = write_tiny_model(tmp_path / "model", pool=4)
-    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
-    assert run_build(arguments).returncode == 0
+    arguments = ["build", str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    assert deepfood_here(*arguments).returncode == 0
     write_photos(photos, 300, start=50)  # 1.1 MB of vectors
-    assert run_build(arguments).returncode == 2
+    assert deepfood_here(*arguments).returncode == 2
     assert problems(small_disk / "g") == []
 
 
@@ -261,9 +241,9 @@ def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
 def test_a_file_size_limit_is_a_full_disk_too(kilobytes: int, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 225)
     model = write_tiny_model(tmp_path / "model", pool=4)  # 0.7 MB of vectors
-    arguments = [str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
-    full = run_build(arguments, limit=kilobytes * 1024)
+    arguments = ["build", str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
+    full = deepfood_on_a_small_disk(kilobytes * 1024, *arguments)
     assert full.returncode == 2
     assert "no space left" in full.stderr.splitlines()[-1]
-    assert run_build(arguments).returncode == 0
+    assert deepfood_here(*arguments).returncode == 0
     assert problems(tmp_path / "g") == []

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from deepfood.local import LocalGallery, LocalWriter, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.reindex import reindex
 from deepfood.local.verify import gallery_problems
+from limited import deepfood_on_a_small_disk
 from live import deepfood_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
@@ -280,24 +280,13 @@ def test_the_commands(gallery: Path, tmp_path: Path) -> None:
     assert json.loads(deepfood_here("info", gallery, "--json").stdout)["photos"] == 13
 
 
-_LIMITED = """
-import resource, signal, sys
-from deepfood.cli import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [500, 6000, 10_000, 40_000])
 def test_a_disk_that_fills_while_adding_loses_nothing(
     limit: int, gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     new = write_photos(tmp_path / "new", 40, start=100)
-    command = [sys.executable, "-c", _LIMITED, str(limit), "add", str(gallery), str(new)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = deepfood_on_a_small_disk(limit, "add", gallery, new)
     assert done.returncode == 2, done
     assert "no space left" in done.stderr.splitlines()[-1]
     with LocalGallery.open(gallery, embedder.model) as opened:

@@ -1,5 +1,6 @@
 """What the operating system refuses is told in one line that names the path; nothing hangs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -149,19 +150,20 @@ def test_what_the_system_refuses_is_one_line(
 
 
 _FEW_FILES = """
-import os, resource
+import json, os, resource, sys
+sys.path[:0] = json.loads(sys.argv.pop(1))
 import deepfood.cli, deepfood.release.pull
 from deepfood.storage import Bucket
 list(Bucket.open("shelf").list("marks"))  # obstore opens what its threads need
-open_now = len(os.listdir("/proc/self/fd"))
-resource.setrlimit(resource.RLIMIT_NOFILE, (open_now, open_now))
+from limited import limit
+limit(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")))
 deepfood.cli.main()
 """
 
 
 def test_too_many_open_files_are_one_line(kitchen: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _FEW_FILES, *COMMANDS["pull"], "--json"],
+        [sys.executable, "-c", _FEW_FILES, json.dumps(sys.path), *COMMANDS["pull"], "--json"],
         cwd=kitchen,
         capture_output=True,
         text=True,

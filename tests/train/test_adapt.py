@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
 import random
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,8 @@ from deepfood.place import Place
 from deepfood.train.adapt import AdaptReport, adapt, check_out
 from deepfood.train.head import Vectors, apply_head, fit_head
 from deepfood.train.losses import LOSSES
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import DISH_COLOURS, LIMITS, build, dish, sha256, write_dishes, write_tiny_model
 
 
@@ -361,27 +361,11 @@ def test_places_that_can_be_no_model(adapted: Adapted, tmp_path: Path) -> None:
 # ---- the command ----
 
 
-#: File size limit in bytes (0 for none), then the command line.
-_LIMITED = """
-import resource, signal, sys
-from deepfood.cli import main
-limit = int(sys.argv.pop(1))
-if limit:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
 def command(*arguments: object, cache: Path, limit: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(limit), "adapt", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-        env={**os.environ, "DEEPFOOD_CACHE": str(cache), "DEEPFOOD_PRECISION": "f32"},
-    )
+    environment = {"DEEPFOOD_CACHE": str(cache), "DEEPFOOD_PRECISION": "f32"}
+    if limit:
+        return deepfood_on_a_small_disk(limit, "adapt", *arguments, **environment)
+    return deepfood_here("adapt", *arguments, **environment)
 
 
 def test_the_command_and_a_full_disk(adapted: Adapted, tmp_path: Path) -> None:

@@ -434,10 +434,10 @@ sys.path[:0] = json.loads(sys.argv[2])
 from deepfood.errors import DiskFullError
 from deepfood.train import checkpoint
 path = Path(sys.argv[1])
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from limited import limit
 checkpoint.save(path, {"identity": {"run": 1}, "weights": torch.zeros(1000)})
 before = path.read_bytes()
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+limit(resource.RLIMIT_FSIZE, 100_000)
 try:
     checkpoint.save(path, {"identity": {"run": 1}, "weights": torch.zeros(100_000)})
 except DiskFullError as error:

@@ -1,8 +1,6 @@
 """A Model in int8: near the one it was made from, refused where it is not."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from deepfood.model import open_model
 from deepfood.train.fuse import fuse_head, take_off_head
 from deepfood.train.int8 import quantize_network
 from deepfood.train.quantize import FEWEST_PHOTOS, MAX_DROP, QuantizeReport, quantize
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import (
     DISH_COLOURS,
     LIMITS,
@@ -213,17 +213,6 @@ def test_models_that_cannot_be_made_int8(make: Quantize, dishes: Path, tmp_path:
     assert not (tmp_path / "again").exists()
 
 
-def deepfood(*arguments: object, before: str = "pass") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; {before}; from deepfood.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
 @pytest.fixture
 def arguments(dishes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """`deepfood quantize` of a Model of which int8 leaves little, but for --max-drop."""
@@ -235,27 +224,23 @@ def arguments(dishes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_refuses_in_one_line_and_status_1(
     arguments: list[object], tmp_path: Path
 ) -> None:
-    refused = deepfood(*arguments, "--json")
+    refused = deepfood_here(*arguments, "--json")
     assert refused.returncode == 1
     assert refused.stderr.startswith("deepfood: the int8 Model is worse")
     assert refused.stderr.count("\n") == 1
     assert json.loads(refused.stdout)["written"] is False
     assert not (tmp_path / "int8").exists()
 
-    done = deepfood(*arguments, "--max-drop", 1)
+    done = deepfood_here(*arguments, "--max-drop", 1)
     assert done.returncode == 0, done.stderr
     assert "int8: written" in done.stdout
-    assert deepfood("verify", tmp_path / "int8").returncode == 0
-    assert deepfood(*arguments, "--max-drop", 1.5).returncode == 2
+    assert deepfood_here("verify", tmp_path / "int8").returncode == 0
+    assert deepfood_here(*arguments, "--max-drop", 1.5).returncode == 2
 
 
 def test_a_full_disk(arguments: list[object], tmp_path: Path) -> None:
-    limit = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
-    )
     for allowed in (2_000, 9_000):  # too little for the embeddings, and for the network
-        full = deepfood(*arguments, "--max-drop", 1, "--json", before=limit.format(allowed))
+        full = deepfood_on_a_small_disk(allowed, *arguments, "--max-drop", 1, "--json")
         assert full.returncode == 2
         assert "no space left on the disk of" in full.stderr.splitlines()[-1]
         assert "Traceback" not in full.stderr
