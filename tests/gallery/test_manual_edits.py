@@ -1,4 +1,4 @@
-"""What people said belongs to a photo's content: no build loses it, and changes can be traced."""
+"""Manual edits belong to a photo's content: no build loses them, and changes can be traced."""
 
 import contextlib
 import json
