@@ -111,13 +111,13 @@ class MilvusSuccessor:
 
     def _copy(self, ids: Sequence[str]) -> None:
         """Update the facts of photos that have a vector here already."""
-        said = self._theirs.named(ids, [*PHOTO_ROW, WRITTEN])
+        living = self._theirs.named(ids, [*PHOTO_ROW, WRITTEN])
         mine = self._mine.named(ids, ["id", "vector"])
         self._mine.write(
             [
-                self._row(said[one], np.array(mine[one]["vector"], np.float32))
+                self._row(living[one], np.array(mine[one]["vector"], np.float32))
                 for one in ids
-                if one in said and one in mine
+                if one in living and one in mine
             ]
         )
 
