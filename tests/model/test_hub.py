@@ -268,7 +268,7 @@ def test_without_a_connection_what_was_looked_up_before_counts(
     fetch(server, tmp_path)
     repository = away.look_up(HubSource(NAME))
     assert repository.commit == commit
-    assert f"going on with what it was before, commit {commit}" in caplog.text
+    assert f"using the commit that it was before, {commit}" in caplog.text
     caplog.clear()
     assert away.look_up(HubSource(NAME, commit)) == repository
     assert away.look_up(HubSource(NAME), known=True) == repository
