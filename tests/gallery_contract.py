@@ -224,8 +224,8 @@ def given(engine: GalleryUnderTest) -> list[str]:
                 "fresh": i % 2 == 0,
                 "mine": 1,
             }
-            said = {name: value for name, value in said.items() if value is not None}
-            one = new_photo(engine, 600 + i, **said)
+            known: dict[str, Any] = {n: value for n, value in said.items() if value is not None}
+            one = new_photo(engine, 600 + i, **known)
             new.append(replace(one, photo=replace(one.photo, name=f"Dish {i}")))
         with engine.writing() as writer:
             writer.add(new)
@@ -433,7 +433,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
     gallery = engine.open()
     columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
 
-    def refuse(said: str, attributes: dict[str, object]) -> None:
+    def refuse(said: str, attributes: dict[str, Any]) -> None:
         new = new_photo(engine, 520, **attributes)
         with pytest.raises(DatasetError, match=said), engine.writing() as writer:
             writer.update(photo, label="Another", attributes=attributes)

@@ -151,7 +151,7 @@ def test_photos_are_embedded_as_a_gallery_embeds_them(tmp_path: Path) -> None:
 
 
 def test_releases_are_searched_and_never_changed(tiny_gallery: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deepfood", "push", tiny_gallery, tmp_path / "shelf"]
+    command = [sys.executable, "-m", "deepfood", "push", str(tiny_gallery), str(tmp_path / "shelf")]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     settings = deepfood.load_settings(cache=tmp_path / "cache")
     with deepfood.open_gallery(tmp_path / "shelf", settings) as gallery:

@@ -36,8 +36,8 @@ def embed(
     return deepfood_on_a_small_disk(limit, *command) if limit else deepfood_here(*command)
 
 
-def fails(*arguments: Path, limit: int = 0) -> str:
-    done = embed(*arguments, limit=limit)
+def fails(photos: Path, out: Path, model: Path, limit: int = 0) -> str:
+    done = embed(photos, out, model, limit=limit)
     assert done.returncode == 2, done
     said = done.stderr.splitlines()[-1]
     assert said.startswith("deepfood: ")

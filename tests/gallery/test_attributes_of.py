@@ -1,6 +1,7 @@
 """What the table of a build says of its photos besides their labels and names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from deepfood.gallery.attribute_table import attributes_of
 from deepfood.gallery.declared import Definition
 
 
-def of_table(folder: Path, text: str, **declared: Definition) -> dict[str, dict[str, object]]:
+def of_table(folder: Path, text: str, **declared: Definition) -> dict[str, dict[str, Any]]:
     (folder / "photos.csv").write_text(text, encoding="utf-8")
     return dict(attributes_of(list_photos(folder), declared).by_photo())
 

@@ -36,8 +36,8 @@ from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
 from deepfood.local import LocalGallery, LocalManifest
-from deepfood.local.build import only_writer
 from deepfood.local.embedding_cache import held_out_photos
+from deepfood.local.lock import only_writer
 from deepfood.local.recalibrate import recalibrate
 from deepfood.model import open_model
 from plates import (
@@ -65,6 +65,12 @@ def cloud(each: int, labels: int = 6, *, spread: float = 0.5, seed: int = 0) -> 
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = [f"dish {number}" for number in np.repeat(np.arange(labels), each)]
     return Labelled(vectors, names, [f"{seed:04x}{row:016x}" for row in range(len(names))])
+
+
+def floats(photos: Labelled) -> np.ndarray:
+    """The vectors of photos that are in memory."""
+    assert isinstance(photos.vectors, np.ndarray)
+    return photos.vectors
 
 
 def relabelled(photos: Labelled, new: dict[str, str]) -> Labelled:
@@ -99,7 +105,7 @@ def test_probabilities_hold_on_photos_it_has_not_seen() -> None:
     said, right = [], []
     guessed, guess_right = [], []
     new = cloud(50, seed=1)
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         found = answer(hits_of(gallery, vector), fitted)
         said += [hit.probability for hit in found.hits]
         right += [hit.photo.label == own for hit in found.hits]
@@ -120,7 +126,7 @@ def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
     fitted = calibrate(gallery, NOTHING, quiet=True)
     said, right = [], []
     new = cloud(150, spread=0.6, seed=1)
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         found = answer(hits_of(gallery, vector, k=len(labels)), fitted)
         if found.verdict == "match":
             said.append(found.label.probability)
@@ -133,7 +139,7 @@ def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     everything = cloud(60, spread=0.3)
     inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]
     gallery = Labelled(
-        everything.vectors[inside],
+        floats(everything)[inside],
         [everything.labels[row] for row in inside],
         [everything.ids[row] for row in inside],
     )
@@ -141,7 +147,7 @@ def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     assert fitted.auroc > 0.75
     new = cloud(30, spread=0.3, seed=1)
     there: dict[bool, list[float]] = {True: [], False: []}
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         there[own < "dish 4"].append(answer(hits_of(gallery, vector), fitted).in_gallery)
     assert np.mean(there[True]) > np.mean(there[False]) + 0.2
 
@@ -201,7 +207,7 @@ def test_photos_the_model_was_trained_on_are_no_queries() -> None:
     gallery = cloud(40)
     seen = frozenset(gallery.ids[::2])
     # Training photos lie in twos, as a trained Model has them: what flatters must not count.
-    flattered = gallery.vectors.copy()
+    flattered = floats(gallery).copy()
     flattered[::4] = flattered[2::4] + 1e-2 * flattered[1::4]
     flattered /= np.linalg.norm(flattered, axis=1, keepdims=True)
     known = Labelled(flattered, gallery.labels, gallery.ids)
@@ -223,7 +229,7 @@ def test_photos_of_the_gallery_are_not_held_out() -> None:
     with pytest.raises(DatasetError, match=r"240 are in the gallery themselves\): give more"):
         calibrate(gallery, NOTHING, gallery, quiet=True)
     both = Labelled(
-        np.vstack([gallery.vectors, others.vectors]),
+        np.vstack([floats(gallery), floats(others)]),
         [*gallery.labels, *others.labels],
         [*gallery.ids, *others.ids],
     )
@@ -233,8 +239,8 @@ def test_photos_of_the_gallery_are_not_held_out() -> None:
 
 def stored_as(photos: Labelled, storage: Storage, folder: Path) -> Labelled:
     path = folder / f"vectors.{storage}"
-    dimension = photos.vectors.shape[1]
-    append_vectors(path, dimension, storage, 0, photos.vectors)
+    dimension = floats(photos).shape[1]
+    append_vectors(path, dimension, storage, 0, floats(photos))
     kept = VectorFile.open(path, dimension, storage, len(photos.ids))
     return Labelled(kept, photos.labels, photos.ids)
 
@@ -256,7 +262,7 @@ def test_no_photo_finds_itself_however_vectors_are_stored(storage: Storage, tmp_
 def test_copies_of_a_photo_do_not_vouch_for_it() -> None:
     gallery = cloud(30)
     doubled = Labelled(
-        np.vstack([gallery.vectors, gallery.vectors]),
+        np.vstack([floats(gallery), floats(gallery)]),
         [*gallery.labels, *gallery.labels],
         [*gallery.ids, *(f"f{one[1:]}" for one in gallery.ids)],
     )

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_another_model_is_refused_by_fingerprint(
     ],
 )
 def test_a_manifest_that_cannot_be_used(
-    changes: dict[str, object],
+    changes: dict[str, Any],
     error: type[ArtifactError],
     message: str,
     gallery: Path,

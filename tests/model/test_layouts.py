@@ -29,7 +29,7 @@ from deepfood.words import TextEmbedder
 from samples import LIMITS, photo
 
 SIZE, DIMENSION, CONTEXT, VOCABULARY = 16, 6, 8, 12
-ABOUT = {"name": "n", "source": "s", "licence": "l"}
+ABOUT: dict[str, Any] = {"name": "n", "source": "s", "licence": "l"}
 
 CLIP = {"model_type": "clip", "projection_dim": DIMENSION}
 CLIP |= {"text_config": {"max_position_embeddings": CONTEXT, "vocab_size": VOCABULARY}}

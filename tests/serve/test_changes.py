@@ -292,7 +292,7 @@ def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(bui
         url = f"http://127.0.0.1:{port}"
         named, gone = (photo.id for photo in service.gallery.sample(2, 0))
         with only_writer(built):
-            change = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
+            change: dict[str, Any] = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
             at = f"{url}/api/v1/photos"
             changing = pool.submit(httpx.patch, f"{at}/{named}", **change)
             time.sleep(1)  # more than three times what a search may take

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import accelerate  # noqa: F401  (what a training imports when it begins)
 import pytorch_metric_learning.losses  # noqa: F401
@@ -55,7 +56,7 @@ def train(task: Task, *, die_at_write: int = 0, die_after_epoch: bool = False) -
     os._exit(ENDED)
 
 
-def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how: int) -> int:
+def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how: Any) -> int:
     """One child's exit status, negative where a signal ended it."""
     child = os.fork()
     if child == 0:

@@ -162,7 +162,7 @@ def test_an_adapted_model_adapts_again_and_has_one_head(adapted: Adapted, tmp_pa
         (photos / label).rename(photos / "train" / label)
     out = tmp_path / "again"
     report = adapt(split_photos(list_photos(photos)), adapted.embedder, out, tmp_path / "cache")
-    assert any("3 of the 3 validation photos were trained on" in note for note in report.notes)
+    assert any("3 of the 3 validation photos were in the training of the base Model" in note for note in report.notes)
     if report.refused is None:
         assert len(head_of(out)) == 48
         assert open_model(out).trained_on > open_model(adapted.out).trained_on
@@ -345,8 +345,8 @@ def test_places_that_can_be_no_model(adapted: Adapted, tmp_path: Path) -> None:
         (tmp_path / "file/model", "is not a folder"),
         (adapted.base.model.folder, "is the base Model itself"),
         (tmp_path / "link", "is the base Model itself"),
-        (tmp_path / "project", "holds something else than a Model"),
-        (tmp_path / "gallery", "holds something else than a Model"),
+        (tmp_path / "project", "is neither empty nor a Model"),
+        (tmp_path / "gallery", "is neither empty nor a Model"),
     ):
         with pytest.raises(SettingError, match=said) as caught:
             adapt(adapted.splits, adapted.base, place, tmp_path / "cache", quiet=True)

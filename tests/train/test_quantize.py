@@ -158,7 +158,7 @@ def test_photos_that_it_was_trained_on_calibrate_and_others_ask(
     every = [sha256(path.read_bytes())[:20] for path in dishes.rglob("*.jpg")]
     report = make(write_conv_model(tmp_path / "all", trained_on=every), dishes)
     assert report.queries == 32
-    assert any("every photo was trained on" in note for note in report.notes)
+    assert any("the Model was trained on all of these photos" in note for note in report.notes)
 
 
 def test_a_head_that_adapt_fitted_stays_as_it_is(tmp_path: Path) -> None:

@@ -74,10 +74,10 @@ FAULTS = {
     "404": "answers 404 Not Found; there is no such file",
     "500": "answers 500 Internal Server Error, 3 times in a row",
     "half, and no more": "broke",
-    "half, length unsaid": "brought no weights",
+    "half, length unsaid": "has no weights, and is deleted",
     "nothing at all": "did not answer within 0.5 s",
     "an empty file": "is empty",
-    "a page that says 200": "brought no weights",
+    "a page that says 200": "has no weights, and is deleted",
     "other bytes than promised": "is not the file it should be: its SHA256",
 }
 
@@ -201,9 +201,19 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
             "HF_HOME": str(tmp_path / "none"),
             "DEEPFOOD_CACHE": str(tmp_path / "cache"),
         }
-        command = [sys.executable, "-m", "deepfood.cli", "train", dishes, "--out", tmp_path / "out"]
+        command = [sys.executable, "-m", "deepfood.cli", "train", str(dishes)]
+        command += ["--out", str(tmp_path / "out"), "--backbone", BACKBONE]
         done = subprocess.run(
-            [*command, "--backbone", BACKBONE, "--device", "cpu", "--json"],
+            [
+                *command,
+                "--out",
+                str(tmp_path / "out"),
+                "--backbone",
+                BACKBONE,
+                "--device",
+                "cpu",
+                "--json",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -301,7 +311,7 @@ def test_weights_that_do_not_fit_name_the_tensor(tensors: Tensors) -> None:
     less = {name: tensor for name, tensor in tensors.items() if name != first}
     more = {**tensors, "layer9.weight": torch.zeros(2, 2)}
     for given, said in (
-        (other, f"tensor '{first}' has shape [5, 3, 3, 3], and {BACKBONE} needs {shape}"),
+        (other, f"tensor '{first}' has shape [5, 3, 3, 3], but {BACKBONE} needs {shape}"),
         (less, f"w.pth has no tensor '{first}' of shape {shape}"),
         (more, "tensor 'layer9.weight' of shape [2, 2] has no place"),
     ):
