@@ -144,7 +144,7 @@ data, limits = sys.stdin.buffer.read(), Limits(10**8, 10**8, int(sys.argv[2]))
 preprocess = Preprocess.model_validate_json(sys.argv[1])
 before = peak_mb()
 with ThreadPoolExecutor(8) as threads:
-    list(threads.map(lambda _: read_pixels(data, preprocess, limits), range(48)))
+    list(threads.map(lambda _: read_pixels(data, preprocess, limits), range(24)))
 print(peak_mb() - before)
 """
 

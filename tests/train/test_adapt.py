@@ -162,7 +162,8 @@ def test_an_adapted_model_adapts_again_and_has_one_head(adapted: Adapted, tmp_pa
         (photos / label).rename(photos / "train" / label)
     out = tmp_path / "again"
     report = adapt(split_photos(list_photos(photos)), adapted.embedder, out, tmp_path / "cache")
-    assert any("3 of the 3 validation photos were in the training of the base Model" in note for note in report.notes)
+    seen = "3 of the 3 validation photos were in the training of the base Model"
+    assert any(seen in note for note in report.notes)
     if report.refused is None:
         assert len(head_of(out)) == 48
         assert open_model(out).trained_on > open_model(adapted.out).trained_on

@@ -3,8 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from deepfood.train.backbone import create_backbone, fill
 from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
 from hub_server import OTHER_TOKEN, HubServer, OnHub, hub_server
+from live import deepfood_here
 
 BACKBONE = "test_resnet"
 NAME = "timm/small"
@@ -201,24 +200,10 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
             "HF_HOME": str(tmp_path / "none"),
             "DEEPFOOD_CACHE": str(tmp_path / "cache"),
         }
-        command = [sys.executable, "-m", "deepfood.cli", "train", str(dishes)]
-        command += ["--out", str(tmp_path / "out"), "--backbone", BACKBONE]
-        done = subprocess.run(
-            [
-                *command,
-                "--out",
-                str(tmp_path / "out"),
-                "--backbone",
-                BACKBONE,
-                "--device",
-                "cpu",
-                "--json",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            env={**os.environ, **environment},
+        done = deepfood_here(
+            *("train", dishes, "--out", tmp_path / "out", "--backbone", BACKBONE),
+            *("--device", "cpu", "--json"),
+            **environment,
         )
         assert len(server.asked("model.safetensors")) == 1
     assert done.returncode == 2
