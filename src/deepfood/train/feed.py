@@ -49,21 +49,21 @@ def feed(
         yield from map(seen, batches)
         return
     cuda: Any = torch.cuda
-    beside = cuda.Stream(device)
-    waiting: Fed | None = None
+    copying = cuda.Stream(device)
+    ready: Fed | None = None
     for batch in batches:
-        with cuda.stream(beside):
-            coming = seen(batch)
-            done = beside.record_event()
-        if waiting is not None:
-            yield waiting
+        with cuda.stream(copying):
+            copied = seen(batch)
+            done = copying.record_event()
+        if ready is not None:
+            yield ready
         now = cuda.current_stream(device)
         now.wait_event(done)
-        for one in coming:  # otherwise its memory could be reused while the step still reads it
+        for one in copied:  # otherwise its memory could be reused while the step still reads it
             one.record_stream(now)
-        waiting = coming
-    if waiting is not None:
-        yield waiting
+        ready = copied
+    if ready is not None:
+        yield ready
 
 
 def to_device(one: torch.Tensor, device: torch.device) -> torch.Tensor:
