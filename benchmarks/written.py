@@ -26,7 +26,7 @@ from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.tokens import FORGIVEN_LETTERS
 from deepfood.gallery.written import parse_words
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.growing_store import GrowingStore
 
 DIMENSION = 8
@@ -61,8 +61,8 @@ def of_many(folder: Path, count: int) -> None:
     for start in range(0, count, CHUNK):
         rows = range(start, min(start + CHUNK, count))
         photos = [dishes.photo(f"{row}") for row in rows]
-        said = [{"cuisine": draw.choice(cuisines)} for _ in rows]
-        store.append(photos, vectors(len(rows)), attributes=said)
+        attributes = [{"cuisine": draw.choice(cuisines)} for _ in rows]
+        store.append(photos, vectors(len(rows)), attributes=attributes)
     print(f"\n{count:,} photos, {time.perf_counter() - begun:.1f} s to write")
     begun = time.perf_counter()
     store.index_words(anew=True)
@@ -74,7 +74,7 @@ def of_many(folder: Path, count: int) -> None:
     )
     print(f"  the index: {size / 1e6:.1f} MB")
     store.close()
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         asked = [dishes.query() for _ in range(ASKED)]
         where = [parse_filter(f'cuisine = "{draw.choice(cuisines)}"') for _ in asked]
         begun_words = [dishes.word()[: draw.randint(1, 4)] for _ in asked]
@@ -98,7 +98,7 @@ def of_many(folder: Path, count: int) -> None:
         show("an added photo found", [added(folder, gallery, f"new{n}x") for n in range(ADDED)])
 
 
-def added(folder: Path, gallery: Gallery, name: str) -> float:
+def added(folder: Path, gallery: LocalGallery, name: str) -> float:
     """Seconds from the writer's opening until the photo is found."""
     data = name.encode() * 100
     sha256 = hashlib.sha256(data).hexdigest()
@@ -106,7 +106,7 @@ def added(folder: Path, gallery: Gallery, name: str) -> float:
     one = EmbeddedPhoto(photo, vectors(1)[0], data)
 
     def add() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.add([one])
         (hit,) = gallery.find_written(parse_words(name), 9).hits
         assert hit.id == photo.id
@@ -127,8 +127,8 @@ def of_demo(folder: Path, demo: Path) -> None:
         Photo(sha256_of(file), file, label, name, "image/jpeg", 1, 1, 1, 1)
         for file, label, name, _ in foods
     ]
-    said = [{"also": also} if also != [""] else {} for *_, also in foods]
-    store.append(photos, vectors(len(photos)), attributes=said)
+    attributes = [{"also": also} if also != [""] else {} for *_, also in foods]
+    store.append(photos, vectors(len(photos)), attributes=attributes)
     store.close()
     names: dict[str, set[str]] = {}
     for photo, (*_, also) in zip(photos, foods, strict=True):
@@ -144,7 +144,7 @@ def of_demo(folder: Path, demo: Path) -> None:
         "without accents": plain,
     }
     print(f"\n{len(names):,} local names of {len(photos)} photos, found among the first {SHOWN}")
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         for way, change in ways.items():
             asked = [(change(name), wanted) for name, wanted in names.items()]
             asked = [one for one in asked if one[0]]
@@ -152,7 +152,7 @@ def of_demo(folder: Path, demo: Path) -> None:
             print(f"  {way}: {right / len(asked):.3f} of {len(asked):,}")
 
 
-def found(gallery: Gallery, text: str, wanted: set[str]) -> bool:
+def found(gallery: LocalGallery, text: str, wanted: set[str]) -> bool:
     hits = gallery.find_written(parse_words(text), SHOWN).hits
     return any(hit.id in wanted for hit in hits)
 
@@ -210,7 +210,7 @@ class Dishes:
 
 
 def made(folder: Path) -> GrowingStore:
-    manifest = GalleryManifest(
+    manifest = LocalManifest(
         generation=1,
         photos_root=str(folder / "nowhere"),
         dimension=DIMENSION,

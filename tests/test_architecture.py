@@ -71,7 +71,7 @@ GROUND_FLOOR = {
     "progress",
     "runtimes",
     "devices",
-    "gather",
+    "batcher",
     "caption",
     "storage",
     "storage_errors",

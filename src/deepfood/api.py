@@ -337,7 +337,7 @@ def train_model(
         from deepfood.train import run
         from deepfood.train.recipe import recipe_named
     settings = settings or load_settings()
-    chosen: Recipe = recipe_named(recipe).but(seed=seed, **changes)
+    chosen: Recipe = recipe_named(recipe).with_changes(seed=seed, **changes)
     cache = settings.cache.expanduser()
     source = photo_source(dataset, settings)
     kept = source.root.kept_in(cache / "photos")  # each epoch reads them all

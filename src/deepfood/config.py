@@ -305,7 +305,7 @@ def hub_token() -> str | None:
         except (OSError, ValueError) as error:
             raise SettingError(f"{path}, the token for the hub, cannot be read: {error}") from error
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingError(f"{where} is no token of the hub: it has blanks, or other than ASCII")
+        raise SettingError(f"{where} is not a hub token: it has spaces or non-ASCII characters")
     return token or None
 
 

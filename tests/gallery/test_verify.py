@@ -14,7 +14,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
 from deepfood.index import IndexSpec
 from deepfood.info import repair_gallery
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.add import add_photos
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
@@ -152,7 +152,7 @@ def test_damage_is_found_and_mended(
     done, left = mend(gallery, tmp_path / "model")
     assert any(did in line for line in done), done
     assert left == [] == problems(gallery)
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         for seed in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 100):
             hit = opened.search(embedder.embed(jpeg(seed)), 1)[0]
             assert hit.photo.id == sha256(jpeg(seed))[:20]
@@ -181,7 +181,7 @@ def test_what_cannot_be_mended_is_said_and_left(
 
 
 def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         sql(gallery, "UPDATE photos SET file = '../secret.jpg' WHERE row = 4")
         with pytest.raises(ArtifactCorruptError, match=r"row 4 .* altered.*--repair"):
             opened.search(embedder.embed(jpeg(4)), 1)
@@ -190,7 +190,7 @@ def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder
 def test_altered_vectors_are_found_on_opening(gallery: Path, embedder: Embedder) -> None:
     flip(vectors(gallery), 5)
     with pytest.raises(ArtifactCorruptError, match="1 vectors are altered, row 0 first"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 def test_vectors_of_another_kind_of_storage_are_mended_too(

@@ -244,7 +244,7 @@ def _seen(photo: bytes, preprocess: "Preprocess", limits: "Limits") -> dict[str,
     from deepfood.photo import read_header
 
     about = read_header(photo, limits)
-    shares = preprocess.seen_shares(about.width, about.height)
+    shares = preprocess.visible_shares(about.width, about.height)
     return dict(zip(("x", "y", "width", "height"), shares, strict=True))
 
 

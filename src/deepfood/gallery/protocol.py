@@ -99,7 +99,7 @@ class FindOptions(TypedDict, total=False):
 
 
 class SearchedGallery(Protocol):
-    """A gallery that is searched; `local.Gallery` documents each method."""
+    """A gallery that is searched; `LocalGallery` documents each method."""
 
     @property
     def superseded(self) -> bool: ...
@@ -136,7 +136,7 @@ class SearchedGallery(Protocol):
 
 
 class ChangedGallery(Protocol):
-    """A gallery that is changed; `local.GalleryWriter` documents each method."""
+    """A gallery that is changed; `LocalWriter` documents each method."""
 
     def declared(self) -> Mapping[str, Declared]: ...
     def declare(self, columns: Mapping[str, Declared]) -> list[str]: ...

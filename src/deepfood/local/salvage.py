@@ -18,7 +18,7 @@ from deepfood.local.checkpoints import followed
 from deepfood.local.connections import unusable
 from deepfood.local.journal import JOURNAL, Journal
 from deepfood.local.manifest import LOST_FOUND
-from deepfood.local.store import SCHEMA, State, Store
+from deepfood.local.store import SCHEMA, Store, StoreState
 from deepfood.local.sums import sum_again
 
 #: The folder of a journal that is being restored.
@@ -259,7 +259,7 @@ def count_anew(catalogue: Path) -> str:
             notes = list(_notes(rows, next_row, seen))
             db.execute("DELETE FROM changes")
             db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", notes)
-            state = State(next_row, len(notes), BEGINNING)
+            state = StoreState(next_row, len(notes), BEGINNING)
             db.execute("DELETE FROM state")
             db.execute(
                 "INSERT INTO state VALUES (0, ?, ?, ?, ?, ?)",
