@@ -67,6 +67,7 @@ def in_fish(line: str) -> list[tuple[str, str]]:
         ("history", "GALLERY"),
         ("update", "GALLERY"),
         ("remove", "GALLERY", "01.jpg"),
+        ("label", "GALLERY", "--id"),
     ],
     ids=" ".join,
 )
