@@ -9,6 +9,7 @@ what a photo of the class finds, asked in the words' place.
 
 import argparse
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,20 +31,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deepfood-looks-") as folder:
-        measure(options.photos, Path(folder) / "gallery", random.Random(options.seed))
+        measure(options.photos, Path(folder), random.Random(options.seed))
 
 
-def measure(photos: Path, place: Path, draw: random.Random) -> None:
-    source = list_photos(str(photos))
+def measure(photos: Path, folder: Path, draw: random.Random) -> None:
+    (folder / "photos").mkdir()
+    label_of: dict[str, str] = {}  # files that say nothing, also not by their folder
+    every = list(list_photos(str(photos)).files)
+    draw.shuffle(every)
+    for number, one in enumerate(every):
+        assert one.label is not None
+        label_of[f"{number:05}.jpg"] = one.label
+        shutil.copy(photos / one.file, folder / "photos" / f"{number:05}.jpg")
     classes: dict[str, list[str]] = {}
-    for file in source.files:
-        assert file.label is not None
-        classes.setdefault(file.label, []).append(file.stored)
+    for file, label in label_of.items():
+        classes.setdefault(label, []).append(file)
     hidden = {file for files in classes.values() for file in draw.sample(files, len(files) // 2)}
-    files = [replace(one, label=None) if one.stored in hidden else one for one in source.files]
+    source = list_photos(str(folder / "photos"))
+    files = [
+        replace(one, label=None if one.stored in hidden else label_of[one.stored])
+        for one in source.files
+    ]
+    place = folder / "gallery"
     report = deepfood.build_gallery(replace(source, files=tuple(files)), place)
     print(f"{report.count:,} photos, the labels of {len(hidden):,} hidden")
-    label_of = {file: label for label, some in classes.items() for file in some}
 
     def right(found: Sequence[Photo], label: str) -> float:
         return sum(label_of[one.file] == label for one in found[:SHOWN]) / SHOWN
@@ -59,10 +70,10 @@ def measure(photos: Path, place: Path, draw: random.Random) -> None:
             known = draw.sample([file for file in some if file not in hidden], ASKING)
             each = []
             for file in known:
-                like = gallery.search(photos / file, k=SHOWN, where="label is unknown")
+                like = gallery.search(folder / "photos" / file, k=SHOWN, where="label is unknown")
                 each.append(right([hit.photo for hit in like.hits], label))
             by_photo[label] = mean(each)
-    for label in classes:
+    for label in sorted(classes):
         print(
             f"  {label:20} words {by_words[label]:.2f}  names alone {by_names[label]:.2f}  "
             f"one photo {by_photo[label]:.2f}"

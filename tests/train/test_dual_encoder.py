@@ -160,6 +160,9 @@ def test_how_sure_it_is_that_the_gallery_has_what_words_name(world: World, tmp_p
                 sure[there].append(float(calibration.words.in_gallery([best])))
         assert opened.search(words="something red").verdict == "none"
         assert opened.search(words="the blue circle").verdict in ("match", "maybe")
+    has, lacks = np.array(sure[True]), np.resize(sure[False], len(sure[True]))
+    every = np.repeat([True, False], len(has))
+    assert calibration_error(np.concatenate([has, lacks]), every) <= 0.12
     least = load_settings().none_probability
     assert np.mean([one < least for one in sure[False]]) >= 0.85
     assert np.mean([one < least for one in sure[True]]) <= 0.05
@@ -210,11 +213,14 @@ def test_guessed_labels_are_as_sure_as_they_are_right(half: Path) -> None:
     right = np.array([a.guesses[0].label == label_by_folder(photo) for photo, a in guessed])
     sure = np.array([a.guesses[0].probability for _, a in guessed])
     assert right.mean() >= 0.75
-    assert calibration_error(sure, right) <= 0.1
+    assert calibration_error(sure, right) <= 0.15
+    match = np.array([answer.verdict == "match" for _, answer in guessed])
+    assert match.mean() >= 0.4
+    assert right[match].mean() >= 0.9
     calibration = guessed[0][1].calibration
     assert calibration is not None
     assert (calibration.photos, guessed[0][1].notes) == (len(guessed), ())
-    assert calibration.ece <= 0.1
+    assert calibration.ece <= 0.2  # of half of them
     assert calibration.auroc >= 0.9
     assert np.mean([answer.verdict == "none" for _, answer in guessed]) <= 0.1
 
