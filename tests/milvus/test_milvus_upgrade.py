@@ -148,7 +148,7 @@ def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
         assert writer.declared().keys() == COLUMNS.keys()
         writer.update("plate-00004.jpg", label="stew")
     assert run_here("verify", place, "--repair") == 2, "nothing is there to mend"
-    assert "mended by building it again" in capsys.readouterr().err
+    assert "repaired by building it again" in capsys.readouterr().err
 
 
 def test_a_removed_photo_stays_out_by_its_content(engine: GalleryUnderTest) -> None:
