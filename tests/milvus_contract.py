@@ -306,7 +306,7 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
         journal = MilvusJournal(GalleryMetadata(connection), "killed")
-        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[attr-defined]
+        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[arg-type, attr-defined]
         journal.append("declare", {"attributes": {"weight": {"type": "number", "safety": False}}})
         journal.append("add", {"photos": [addition_of(added.photo, {"weight": 3})]})
         journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})

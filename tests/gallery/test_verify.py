@@ -95,7 +95,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "model gone": (lambda g: shutil.rmtree(g / "models"), "copy of the Model", "Model is made"),
     "orphan photo": (
         lambda g: (g / "photos" / ADDED[:2] / ("0" * 64)).write_bytes(b"x"),
-        "no photo of the gallery",
+        "not a photo of the gallery",
         "kept in lost+found",
     ),
     "old generation": (lambda g: (g / "generation-000000").mkdir(), "nothing that lives", "delet"),
