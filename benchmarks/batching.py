@@ -1,6 +1,6 @@
 """Concurrent searches over HTTP with and without micro-batching, in turn.
 
-python benchmarks/batching.py GALLERY PHOTOS --clients 1,16,64 --seconds 10 --rounds 3
+    python benchmarks/batching.py GALLERY PHOTOS --clients 1,16,64 --seconds 10 --rounds 3
 
 deepfood has no batching on processors; here its server gets it, to measure the effect: photos that
 wait for the network at the same moment form a batch of up to four, without waiting for more. `more

@@ -1,6 +1,6 @@
 """How the crop affects retrieval, on photos that are not square.
 
-python benchmarks/crops.py FOLDER [--ratio 1.3] [--model MODEL]
+    python benchmarks/crops.py FOLDER [--ratio 1.3] [--model MODEL]
 
 Uses the photos of a folder of class folders whose longer side is at least `ratio` times the shorter
 one. Each is a query among the others, exactly, by cosine similarity. Prints the mean of each metric

@@ -1,6 +1,6 @@
 """How many photos a second `build` can feed to a device, with a device that takes no time.
 
-python benchmarks/feeding.py [FOLDER] [--count 512] [--rounds 3]
+    python benchmarks/feeding.py [FOLDER] [--count 512] [--rounds 3]
 
 A faster device waits for photos, a slower one is the bottleneck. For comparison, the upper bound of
 this machine: reading and decoding the same files in as many threads, and nothing else. The third

@@ -1,8 +1,8 @@
 """Where the time of training goes, on a GPU or here: photos a second, GPU busy %, each phase alone.
 
-export PYTHONPATH=src:client/src
-python benchmarks/gpu_training.py [--seconds 15] [--limit 220] [--device cuda]
-python benchmarks/gpu_training.py --device cpu --seconds 3 --photos 64
+    export PYTHONPATH=src:client/src
+    python benchmarks/gpu_training.py [--seconds 15] [--limit 220] [--device cuda]
+    python benchmarks/gpu_training.py --device cpu --seconds 3 --photos 64
 
 Needs no download: photos are drawn, networks start from random weights. Every phase is bounded by
 --seconds, and none is started that would not end within --limit. A failed phase prints its error,

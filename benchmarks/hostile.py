@@ -1,6 +1,6 @@
 """Thousands of damaged photos: none may crash, hang or exhaust a reader, or cause a 5xx.
 
-python benchmarks/hostile.py [--each COUNT] [--sent COUNT]
+    python benchmarks/hostile.py [--each COUNT] [--sent COUNT]
 
 Needs no photos. Mutants of valid files (tests/mutants.py) are read in a separate, supervised
 process for each format, and a sample of them is sent to a real server.

@@ -1,6 +1,6 @@
 """The cost of the journal: opening, searching and adding, and reading back a large import.
 
-python benchmarks/journal.py [--photos 10000] [--import]
+    python benchmarks/journal.py [--photos 10000] [--import]
 
 Uses synthetic photos and vectors. To compare with an earlier deepfood, run it with that version's
 `src` on PYTHONPATH, on the same idle machine. `--import` imports five attributes of each photo and

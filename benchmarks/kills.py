@@ -1,6 +1,6 @@
 """Processes that change a gallery are killed at any moment: acknowledged changes must survive.
 
-python benchmarks/kills.py [--kills COUNT] [--seconds S]
+    python benchmarks/kills.py [--kills COUNT] [--seconds S]
 
 Needs no photos. A child process makes generations and changes in random order, drawn with a seed,
 and prints what it intends and what it has done; it gets SIGKILL after a random time. Then the

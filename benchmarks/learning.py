@@ -1,6 +1,6 @@
 """The gain of training: a folder of class folders, evaluated before and after `adapt` and `train`.
 
-python benchmarks/learning.py FOLDER [--only pretrained adapt train] [--train-options "..."]
+    python benchmarks/learning.py FOLDER [--only pretrained adapt train] [--train-options "..."]
 
 Each label's photos are split once: `fixed` takes the first by file name for training and the last
 for testing, `random` draws them with --seed. The test photos are queries, the training photos the

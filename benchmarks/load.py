@@ -1,8 +1,8 @@
 """Load on a server of deepfood: throughput, latency, errors and memory, by number of clients.
 
-python benchmarks/load.py GALLERY PHOTOS --clients 1,16,64,256 --seconds 20
-python benchmarks/load.py GALLERY PHOTOS --workers 2 --clients 16 --overload 10
-python benchmarks/load.py GALLERY PHOTOS --clients 16 --seconds 600     # does memory grow?
+    python benchmarks/load.py GALLERY PHOTOS --clients 1,16,64,256 --seconds 20
+    python benchmarks/load.py GALLERY PHOTOS --workers 2 --clients 16 --overload 10
+    python benchmarks/load.py GALLERY PHOTOS --clients 16 --seconds 600     # does memory grow?
 
 Starts `deepfood serve GALLERY` and searches with the photos of a folder, as multipart uploads, over
 kept connections. Each client sends its next request as soon as the last one is answered; a refused

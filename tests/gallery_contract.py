@@ -35,6 +35,7 @@ from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
+from deepfood.gallery.filter_tree import Among
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
@@ -119,6 +120,17 @@ def test_a_sample_is_the_same_for_the_same_seed(engine: GalleryUnderTest) -> Non
     assert gallery.sample(5, 3) == gallery.sample(5, 3)
     assert len({photo.id for photo in gallery.sample(100, 3)}) == 24
     assert gallery.sample(5, 3) != gallery.sample(5, 4)
+
+
+def test_a_sample_is_of_photos_that_pass_a_filter(engine: GalleryUnderTest) -> None:
+    gallery = engine.open()
+    labels = sorted({photo.label for photo in gallery.photos()[0] if photo.label})
+    where = Among("label", (labels[0].upper(), labels[-1]))
+    passing = {photo.id for photo in gallery.photos()[0] if photo.label in (labels[0], labels[-1])}
+    assert 0 < len(passing) < 24
+    assert {photo.id for photo in gallery.sample(100, 3, where)} == passing
+    assert {photo.id for photo in gallery.sample(1, 3, where)} < passing
+    assert gallery.sample(5, 3, Among("label", ("no such label",))) == []
 
 
 def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(

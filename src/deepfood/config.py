@@ -8,6 +8,7 @@ here. This module is the only one that reads the environment. `docs/settings.md`
 import configparser
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -244,6 +245,16 @@ def quiet_onnxruntime() -> None:
 def asked_by_shell() -> bool:
     """Whether this process only completes a command line for the shell (Tab)."""
     return "_DEEPFOOD_COMPLETE" in os.environ
+
+
+def shell_that_asks() -> tuple[str, bool]:
+    """The shell that this process completes a command line for, and whether it is in quotes.
+
+    Only bash tells whether; for the others, which quote what they insert, it is False.
+    """
+    shell = os.environ.get("_DEEPFOOD_COMPLETE", "").removeprefix("complete_")
+    typed = re.sub(r"\\.", "", os.environ.get("COMP_WORDS", ""))
+    return shell, typed.count('"') % 2 == 1 or typed.count("'") % 2 == 1
 
 
 def find_program(name: str) -> str | None:

@@ -61,6 +61,18 @@ def cut(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
 
 
+def wreck(gallery: Path, name: str) -> None:
+    """Make the first page of a table or index of the catalogue none that SQLite could read."""
+    catalogue = next(gallery.glob("*/catalogue.sqlite"))
+    with sqlite3.connect(catalogue) as db:
+        ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,))
+        ((size,),) = db.execute("PRAGMA page_size")
+    db.close()
+    data = bytearray(catalogue.read_bytes())
+    data[(page - 1) * size : (page - 1) * size + 12] = b"\xff" * 12
+    catalogue.write_bytes(data)
+
+
 ROW = 192 * 4
 
 #: What is done to a gallery, what verify says of it, and what repair says that it did.
@@ -88,6 +100,26 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda g: sql(g, "UPDATE skipped SET reason = 'x'"),
         "skipped file z-copy.jpg is altered",
         "z-copy.jpg is forgotten",
+    ),
+    "page of an index": (
+        lambda g: wreck(g, "photos_label"),
+        "the catalogue: ",
+        "tables are written again",
+    ),
+    "page of a primary key": (
+        lambda g: wreck(g, "sqlite_autoindex_skipped_1"),
+        "the catalogue: ",
+        "tables are written again",
+    ),
+    "page of the words": (
+        lambda g: wreck(g, "written_idx"),
+        "the catalogue: |index of words is damaged",
+        "tables are written again",
+    ),
+    "page of the words' settings": (
+        lambda g: wreck(g, "word_parts_config"),
+        "the catalogue: |index of words is damaged",
+        "tables are written again",
     ),
     "index": (lambda g: flip(next(g.glob("*/index*")), 99), "differs from its", "index is built"),
     "index gone": (lambda g: next(g.glob("*/index*")).unlink(), "missing", "index is built"),

@@ -32,6 +32,7 @@ from deepfood.local.find_written import find_written
 from deepfood.local.follower import SnapshotFollower
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.photo_files import PhotoPlaces
+from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
 from deepfood.local.store import Store
 from deepfood.local.suggest import suggest
@@ -232,10 +233,13 @@ class LocalGallery:
             )
         return data
 
-    def sample(self, count: int, seed: int) -> list[Photo]:
-        """Random photos, the same for the same seed; all if there are fewer."""
+    def sample(self, count: int, seed: int, where: Filter | None = None) -> list[Photo]:
+        """Random photos that pass a filter, the same for the same seed; all if there are fewer."""
         now = self.refresh()
-        rows = np.flatnonzero(now.alive).tolist()
+        alive = now.alive
+        if where is not None:
+            alive = alive & select(where, now.store.attributes, len(alive)).mask
+        rows = np.flatnonzero(alive).tolist()
         drawn = random.Random(seed).sample(rows, min(count, len(rows)))  # noqa: S311
         photos = now.store.at(drawn)
         return [photos[row] for row in drawn if row in photos]

@@ -43,7 +43,7 @@ from deepfood.local.manifest import (
     remove_old_indexes,
 )
 from deepfood.local.photo_files import PhotoPlaces
-from deepfood.local.salvage import count_anew, salvage
+from deepfood.local.salvage import count_anew, salvage, write_again
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.local.upgrade import upgrade
 from deepfood.local.verify import Fault, find_faults
@@ -139,8 +139,11 @@ class _Mender:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
         try:
+            catalogue = self._manifest.folder(self._folder) / CATALOGUE
+            if {"catalogue", "words"} & wanted and catalogue.exists():
+                done.append(write_again(catalogue))
             if "state" in wanted:
-                done.append(count_anew(self._manifest.folder(self._folder) / CATALOGUE))
+                done.append(count_anew(catalogue))
             if "journal" in wanted:
                 done += self._salvage()
             done += self._mend_store(faults)
@@ -194,8 +197,8 @@ class _Mender:
 
     def _mend_one(self, store: FollowingStore, fault: Fault, seen: set[int]) -> str | None:
         if fault.mend == "catalogue":
-            store.rebuild_indexes()
-            return "the catalogue's own indexes are built again"
+            store.write_state_again()
+            return None
         if fault.mend == "hole":
             store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"

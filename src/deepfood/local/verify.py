@@ -114,7 +114,7 @@ def find_faults(
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
-        yield Fault(f"{error}: build the gallery again")
+        yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
         return
     try:
         yield from catalogue_faults(store)
@@ -126,7 +126,7 @@ def find_faults(
         )
         yield from _orphans(folder, manifest, store)
     except ArtifactError as error:  # nothing more can be checked
-        yield Fault(f"{error}: build the gallery again")
+        yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
     finally:
         store.close()
 

@@ -29,7 +29,7 @@ from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.expressions import known
+from deepfood.milvus.expressions import expression_of, known
 from deepfood.milvus.fetched import MemoryVectors, Neighbours
 from deepfood.milvus.find import find_in
 from deepfood.milvus.find_written import find_written
@@ -257,22 +257,25 @@ class MilvusGallery:
         """
         return self.stored.read(photo)
 
-    def sample(self, count: int, seed: int) -> list[Photo]:
-        """Random photos, the same for the same seed; all if there are fewer.
+    def sample(self, count: int, seed: int, where: Filter | None = None) -> list[Photo]:
+        """Random photos that pass the filter, the same for the same seed; all if there are fewer.
 
         Ids are digits of a hash, so that a range of them is a uniform sample.
         """
         rng = random.Random(seed)  # noqa: S311
-        total = self.count
+        now = self.refresh()
+        passes = expression_of(where, now.manifest.columns).passes if where else ""
+        total = now.rows.count(passes)
         share = min(1.0, 4 * count / max(total, 1))
         width = int(share * 0x10000)
         start = rng.randrange(0x10000)
         ends = [(start, start + width)] if share < 1 else [(0, 0x10000)]
         if ends[0][1] > 0x10000:
             ends = [(start, 0x10000), (0, start + width - 0x10000)]
-        where = " or ".join(f'(id >= "{a:04x}" and id < "{b:04x}")' for a, b in ends)
-        where = where.replace('"10000"', '"g"')  # beyond all hex digits
-        rows = self.rows.query(where, PHOTO_ROW, limit=min(MOST, 8 * count + 64))
+        drawn = " or ".join(f'(id >= "{a:04x}" and id < "{b:04x}")' for a, b in ends)
+        drawn = drawn.replace('"10000"', '"g"')  # beyond all hex digits
+        asked = f"({drawn}) and ({passes})" if passes else drawn
+        rows = now.rows.query(asked, PHOTO_ROW, limit=min(MOST, 8 * count + 64))
         rows.sort(key=lambda row: str(row["id"]))
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
 

@@ -1,8 +1,8 @@
 """Files from Hugging Face's hub or a mirror of it; a revision is resolved to a commit once.
 
-CACHE/hub/OWNER/NAME/
-  revisions/REVISION.json    the hub's response about a branch, tag or commit
-  COMMIT/...                 the fetched files of that commit
+    CACHE/hub/OWNER/NAME/
+      revisions/REVISION.json    the hub's response about a branch, tag or commit
+      COMMIT/...                 the fetched files of that commit
 
 A file is fetched by its commit, and verified against the hash that the hub lists: the SHA-256 of
 files in large file storage (LFS), git's own hash of all others.

@@ -18,11 +18,13 @@ from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
+from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
 from deepfood.serve.cursors import Cursors
+from deepfood.serve.labels import Labeller
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
@@ -42,6 +44,7 @@ class SearchService:
             if embedder.model.manifest.text_tower
             else None
         )
+        self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
@@ -200,6 +203,16 @@ class SearchService:
             return self._embed_words(words)
         written = look_up(self.gallery, [words], {}, or_raise=True)
         return looks_of(self.gallery, written) if written else None
+
+    def guess_label(
+        self, names: LabelNames, photo: bytes | None = None, photo_id: str = ""
+    ) -> LabelAnswer:
+        """Which of the names a photo shows: given as bytes, or as the id of one of the gallery.
+
+        Raises PhotoError, PhotoNotFoundError, or NoTextTowerError where the Model takes no words.
+        """
+        vector = self._embed(photo) if photo is not None else self.gallery.vector(photo_id)
+        return self.labeller.guess(vector[np.newaxis], names)[0]
 
     def suggest(self, begun: str, limit: int) -> list[Suggestion]:
         """Texts of the gallery for what somebody begins to type. Raises QueryError."""
