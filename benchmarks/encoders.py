@@ -329,13 +329,13 @@ def towers(encoder: Encoder) -> tuple[Callable[..., Any], Callable[..., Any] | N
     logging.disable(logging.WARNING)  # warnings about random weights
     if not encoder.has_words:
         wanted = {"img_size": encoder.size} if "vit" in encoder.network else {}
-        network = timm.create_model(encoder.network, pretrained=False, num_classes=0, **wanted)
+        network = timm.create_model(encoder.network, pretrained=False, num_classes=0, **wanted)  # type: ignore[arg-type]
         return network.eval(), None, network
     network = open_clip.create_model(encoder.network, pretrained=None)
     network = reparameterize_model(network.eval())  # as MobileCLIP is used
     return (
-        partial(network.encode_image, normalize=True),
-        partial(network.encode_text, normalize=True),
+        partial(network.encode_image, normalize=True),  # type: ignore[arg-type, operator]
+        partial(network.encode_text, normalize=True),  # type: ignore[arg-type, operator]
         network,
     )
 
@@ -365,7 +365,7 @@ def _export_timm(encoder: Encoder, image: Any, scratch: Path, out: Path) -> None
         preprocess=Preprocess(
             size=encoder.size, crop=0.875, interpolation="bicubic", mean=mean, std=std
         ),
-        **_about(encoder),
+        **_about(encoder),  # type: ignore[arg-type]
     )
 
 

@@ -268,7 +268,7 @@ def opened(
         recipe=recipe,
         limits=Limits(settings.max_photo_bytes, settings.max_photo_pixels),
         cache=work / cache,
-        **({"pictures_bytes": 2**35} if "pictures_bytes" in Task.__annotations__ else {}),
+        **({"pictures_bytes": 2**35} if "pictures_bytes" in Task.__annotations__ else {}),  # type: ignore[arg-type]
         workers=workers or options.workers,
         device=options.device,
         checkpoint_s=float("inf"),
@@ -485,7 +485,7 @@ def variant(backbone: str, name: str, batch: int, options: argparse.Namespace) -
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=1e-4, fused=name != "eager", capturable=on_gpu and name == "graph"
     )
-    pixels = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)
+    pixels = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)  # type: ignore[arg-type]
     labels = torch.randint(0, _LABELS, (batch,), device=device)
     forward = torch.compile(network) if name == "compiled" else network
 

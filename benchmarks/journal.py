@@ -117,7 +117,7 @@ def import_attributes(folder: Path) -> None:
             "allergens": [(row, ["peanut", "milk"][: row % 3]) for row in rows],
             "url": [(row, f"https://example.org/dishes/{row}") for row in rows],
         }
-        (took,) = seconds(lambda: store.import_values(columns, values), 1)
+        (took,) = seconds(lambda: store.import_values(columns, values), 1)  # type: ignore[arg-type]
     print(f"importing 5 attributes of {len(rows):,} photos: {took:.1f} s")
     journal = Journal(folder)
     size = sum(path.stat().st_size for path in journal.folder.rglob("*") if path.is_file())

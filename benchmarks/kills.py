@@ -202,7 +202,7 @@ def simple(
     source, spec = list_photos(root / "photos"), IndexSpec(kind="hnsw")
     storage = draw.choice(["f32", "i8"])
     acts = {
-        "build": lambda: build_gallery(source, folder, any_one, spec, storage, quiet=True),
+        "build": lambda: build_gallery(source, folder, any_one, spec, storage, quiet=True),  # type: ignore[arg-type]
         "compact": lambda: compact(folder, own.model, quiet=True),
         "reembed": lambda: reembed(folder, any_one, quiet=True),
         "rollback": lambda: rollback(folder, lambda model: named(model, embedders), quiet=True),

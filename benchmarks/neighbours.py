@@ -143,7 +143,7 @@ def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, 
         for storage in STORAGES:
             _store(vectors.gallery, folder / f"vectors.{storage}", storage)
         kept = {"queries": vectors.queries, "shape": vectors.gallery.shape}
-        np.savez(folder / "new.npz", name=vectors.name, **kept)
+        np.savez(folder / "new.npz", name=vectors.name, **kept)  # type: ignore[arg-type]
         (folder / "new.npz").rename(done)
     with np.load(done) as kept:
         # Memory-mapped, so that a million vectors leave the memory to the indexes.
@@ -262,7 +262,7 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
     for trees in (5, 20, 100):
         yield _annoy(gallery, trees)
     yield _hnswlib(gallery)
-    yield _faiss("HNSW16,SQfp16", gallery, _EFS, lambda e: faiss.SearchParametersHNSW(efSearch=e))
+    yield _faiss("HNSW16,SQfp16", gallery, _EFS, lambda e: faiss.SearchParametersHNSW(efSearch=e))  # type: ignore[attr-defined]
     cells = 512 if count < 500_000 else 2048
     probes = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
     yield _faiss(

@@ -522,8 +522,8 @@ def timm_folder(folder: Path, architecture: str, **pretrained: Any) -> Encoder:
         {"architecture": architecture, "num_classes": 7, "pretrained_cfg": about},
     )
     save_file(network.state_dict(), folder / "model.safetensors")
-    with_cfg = timm.data.resolve_data_config({}, pretrained_cfg=about)
-    transform: Any = timm.data.create_transform(**with_cfg)
+    with_cfg = timm.data.resolve_data_config({}, pretrained_cfg=about)  # type: ignore[attr-defined]
+    transform: Any = timm.data.create_transform(**with_cfg)  # type: ignore[attr-defined]
 
     def of_photo(photo: Image.Image) -> Vector:
         features = network.forward_features(transform(photo).unsqueeze(0))

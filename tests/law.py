@@ -216,7 +216,7 @@ class Law(RuleBasedStateMachine):
                 writer.update(one[:20], label=label, photo_name=name, attributes=values)
             given = {"label": label, "name": name}
             edits = {key: text for key, text in given.items() if text is not None}
-            self._record_edits(one, replace(self._of(one), **edits), values)
+            self._record_edits(one, replace(self._of(one), **edits), values)  # type: ignore[arg-type]
 
     @rule(data=st.data())
     def import_a_table(self, data: st.DataObject) -> None:

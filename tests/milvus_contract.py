@@ -288,7 +288,7 @@ def test_a_change_counts_only_in_the_generation_that_lives(
             writer.in_stable_generation(killed)
     now = said(engine)
     assert now[gone.id][0].label == gone.label
-    assert any("not what the journal says" in line for line in engine.problems())
+    assert any("differs from the journal" in line for line in engine.problems())
     engine.at.rollback(quiet=True)
     check_made_with(engine, other)
     after = said(engine)
@@ -306,7 +306,7 @@ def test_a_build_takes_in_what_a_killed_writer_had_in_the_journal(
     address = MilvusAddress.parse(engine.place)
     with closing(Connection(address, engine.settings)) as connection:
         journal = MilvusJournal(GalleryMetadata(connection), "killed")
-        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[attr-defined]
+        StoredPhotos(engine.open().manifest, engine.settings).keep(added.photo, added.data)  # type: ignore[arg-type, attr-defined]
         journal.append("declare", {"attributes": {"weight": {"type": "number", "safety": False}}})
         journal.append("add", {"photos": [addition_of(added.photo, {"weight": 3})]})
         journal.append("update", {"photos": [{"sha256": photo.sha256, "label": "late"}]})
@@ -371,7 +371,7 @@ def test_writers_wait_for_a_take_over(new_gallery: GalleryUnderTest) -> None:
         with HeldLease.take(metadata) as lease, lease.swapping():
             with (
                 MilvusWriter.open(address, impatient) as writer,
-                pytest.raises(ArtifactBusyError, match="takes over"),
+                pytest.raises(ArtifactBusyError, match="is taking over"),
             ):
                 writer.update(photo.id, label="too early")
             thread = threading.Thread(target=update, args=(engine, photo.id, "waited"))
@@ -414,7 +414,7 @@ def test_one_next_generation_at_a_time(
             monkeypatch.setattr("deepfood.milvus.lease._LEASE_S", 30)
             monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 5)
             assert engine.at.reembed(other, quiet=True).swapped
-            with pytest.raises(ArtifactBusyError, match="it goes on"):
+            with pytest.raises(ArtifactBusyError, match="it resumes"):
                 silent.check()
         check_made_with(engine, other)
 
@@ -425,7 +425,7 @@ def test_a_turn_that_was_cut_off_is_not_used(
     engine, other = new_gallery, tiny_embedder(tmp_path / "new", pool=16)
     with monkeypatch.context() as patch:
         patch.setattr("deepfood.milvus.lease._TRUSTED_S", 0.0)
-        with pytest.raises(ArtifactBusyError, match="the engine was away"):
+        with pytest.raises(ArtifactBusyError, match="the engine was unavailable"):
             engine.at.reembed(other, quiet=True)
     check_made_with(engine, engine.embedder)
     assert engine.at.reembed(other, quiet=True).made == 0
@@ -541,7 +541,7 @@ def test_calibrate_and_explain(new_gallery: GalleryUnderTest, tmp_path: Path) ->
     ("command", "way_out"),
     [
         (["compact"], "Milvus drops removed photos by itself"),
-        (["verify", "--repair"], "mended by building it again"),
+        (["verify", "--repair"], "repaired by building it again"),
         (["push"], "docs/scaling.md"),
     ],
 )

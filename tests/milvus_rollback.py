@@ -135,7 +135,7 @@ def test_a_rollback_that_is_damaged_is_found_and_removed(new_gallery: GalleryUnd
         assert said(engine) == now, kind
         done, left = engine.at.repair(quiet=True)
         assert (len(done), left) == (1, []), kind
-        assert "is removed, as it cannot be trusted" in done[0]
+        assert "are removed, as they are damaged" in done[0]
         assert said(engine) == now, kind
         assert engine.at.describe()["before"] is None
         with pytest.raises(ArtifactMissingError, match="no generation before"):

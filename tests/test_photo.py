@@ -538,7 +538,7 @@ def torchvision(
 def grainy(size: tuple[int, int]) -> Image.Image:
     """A photo with fine grain, which shows a shift or another filter where soft blobs would not."""
     grain = np.random.default_rng(0).normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.clip(picture(*size) + grain, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(picture(*size) + grain, 0, 255).astype(np.uint8))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("size", [(320, 256), (400, 320), (256, 256)])
@@ -548,7 +548,7 @@ def test_photos_are_what_torchvision_sees(size: tuple[int, int], filter_name: st
     data = encode(grainy(size), "JPEG", quality=92)
     pixels = read(data, PREPROCESS.model_copy(update={"interpolation": filter_name}))
     filter_ = Image.Resampling[filter_name.upper()]
-    assert np.array_equal(pixels, torchvision(shown(data), 256, 224, filter_))
+    assert np.array_equal(pixels, torchvision(shown(data), 256, 224, filter_))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(512, 640), (1280, 1024), (960, 768)])

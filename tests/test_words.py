@@ -106,7 +106,7 @@ def test_what_the_tower_gets(colours: Path) -> None:
 
 def test_padding_on_the_left_and_a_mask(tmp_path: Path) -> None:
     tower = {"pad_side": "left", "attention_mask": True}
-    model = open_model(write_colour_model(tmp_path, **tower))
+    model = open_model(write_colour_model(tmp_path, **tower))  # type: ignore[arg-type]
     settings = model.manifest.text_tower
     assert settings is not None
     red = VOCABULARY.index("red")

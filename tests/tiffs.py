@@ -97,7 +97,7 @@ def _packed(chunk: npt.NDArray[Any], bits: int, predictor: int, order: str) -> b
         apart = apart.reshape(height, width * count, size).swapaxes(1, 2).reshape(height, -1, count)
         return np.diff(apart, axis=1, prepend=np.zeros_like(apart[:, :1])).tobytes()
     if bits == size * 8:
-        return chunk.astype(chunk.dtype.newbyteorder(order)).tobytes()
+        return chunk.astype(chunk.dtype.newbyteorder(order)).tobytes()  # type: ignore[arg-type]
     if bits == 24:
         each = chunk.astype(f"{order}u4")[..., np.newaxis].view(np.uint8)
         return (each[..., 1:] if order == ">" else each[..., :3]).tobytes()

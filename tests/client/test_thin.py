@@ -123,4 +123,4 @@ def test_every_public_name_is_there_and_listed() -> None:
         assert getattr(deepfood_client, name) is not None
     assert set(deepfood_client.__all__) <= set(dir(deepfood_client))
     with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
-        deepfood_client.Clinet  # noqa: B018
+        deepfood_client.Clinet  # type: ignore[attr-defined]  # noqa: B018

@@ -106,7 +106,7 @@ def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given() ->
         ({"min_instances": 5, "max_instances": 4}, "5 to 4 instances"),
         ({"settings": {"galery": "x"}}, "no setting 'galery'"),
         ({"settings": {"workers": "many"}}, "setting workers"),
-        ({"settings": {"public_url": "https://a\x85b"}}, "unprintable characters"),
+        ({"settings": {"public_url": "https://a\x85b"}}, "characters that cannot be printed"),
         ({"settings": {"port": "81"}}, "setting port is set by the deployment"),
     ],
 )

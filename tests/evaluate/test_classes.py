@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfood.data.root import Folder
 from deepfood.evaluate.classes import confusion_matrix, confusions, most_confused
 from deepfood.evaluate.metrics import Retrieval
 from deepfood.evaluate.trial import LabelledVectors, Trial
@@ -19,7 +20,7 @@ def trial_of(asked: list[int], guesses: list[int], labels: int) -> tuple[Trial, 
         ids = tuple(str(row) for row in range(len(own)))
         vectors = np.zeros((len(own), 1), np.float32)
         return LabelledVectors(
-            Path("photos"), ids, ids, tuple(names[label] for label in own), vectors
+            Folder(Path("photos")), ids, ids, tuple(names[label] for label in own), vectors
         )
 
     nobody = np.full(len(asked), -1)

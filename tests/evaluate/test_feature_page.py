@@ -48,11 +48,11 @@ def test_pictures_stay_within_their_bytes(
     whole, none = feature_page(gallery, ranked, thumbs)
     assert none == 0
     pictures = held(whole)["photos"]
-    room = sum(len(one[0]) for one in pictures) // 2  # type: ignore[index]
+    room = sum(len(one[0]) for one in pictures) // 2  # type: ignore[arg-type, index]
     half, left_out = feature_page(gallery, ranked, thumbs, max_picture_bytes=room)
     kept = held(half)["photos"]
     assert left_out == len(pictures) - len(kept) > 0
-    assert sum(len(one[0]) for one in kept) <= room  # type: ignore[index]
+    assert sum(len(one[0]) for one in kept) <= room  # type: ignore[arg-type, index]
     assert f"{left_out} photos are left out" in str(held(half)["left_out"])
     for feature in held(half)["features"]:
         assert all(place < len(kept) for place, _ in feature["photos"])  # type: ignore[attr-defined]
@@ -75,9 +75,9 @@ def page(
         page = context.new_page()
         page.on("console", lambda one: faults.append(one.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
+        page.on(  # type: ignore[call-overload]
             "request",
-            lambda one: one.url.startswith(("file:", "data:")) or faults.append(one.url),
+            lambda one: one.url.startswith(("file:", "data:")) or faults.append(one.url),  # type: ignore[func-returns-value]
         )
         page.goto(path.as_uri())
         expect(page.locator("#count")).to_have_text("1,280 of 1,280 features")

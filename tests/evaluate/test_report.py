@@ -58,13 +58,13 @@ def page(browser: Browser) -> Iterator[Page]:
         page = context.new_page()
         page.on("console", lambda one: faults.append(one.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda one: (faults.append(one.message), one.dismiss()))
-        page.on(
+        page.on("dialog", lambda one: (faults.append(one.message), one.dismiss()))  # type: ignore[call-overload, func-returns-value]
+        page.on(  # type: ignore[call-overload]
             "request",
             lambda one: (
                 one.url.endswith("/report.html")
                 or one.url.startswith(("data:", "blob:"))
-                or faults.append(one.url)
+                or faults.append(one.url)  # type: ignore[func-returns-value]
             ),
         )
         yield page

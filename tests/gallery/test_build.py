@@ -130,7 +130,7 @@ def test_bad_files_are_recorded_and_never_stop_it(tmp_path: Path, embedder: Embe
     }
     assert "empty" in reasons["zero.jpg"]
     assert "no such file" in reasons["gone.jpg"]
-    assert "no regular file" in reasons["pipe.jpg"]
+    assert "not a regular file" in reasons["pipe.jpg"]
     assert "not JPEG" in reasons["text.jpg"]
     assert "cut off" in reasons["half.jpg"]
     assert "outside" in reasons["outside.jpg"]

@@ -137,7 +137,7 @@ def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
 
 def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     everything = cloud(60, spread=0.3)
-    inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]
+    inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]  # type: ignore[operator]
     gallery = Labelled(
         floats(everything)[inside],
         [everything.labels[row] for row in inside],
@@ -148,7 +148,7 @@ def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     new = cloud(30, spread=0.3, seed=1)
     there: dict[bool, list[float]] = {True: [], False: []}
     for vector, own in zip(floats(new), new.labels, strict=True):
-        there[own < "dish 4"].append(answer(hits_of(gallery, vector), fitted).in_gallery)
+        there[own < "dish 4"].append(answer(hits_of(gallery, vector), fitted).in_gallery)  # type: ignore[arg-type, operator]
     assert np.mean(there[True]) > np.mean(there[False]) + 0.2
 
 
@@ -333,7 +333,7 @@ def test_any_hits_are_judged_within_the_laws(hits: list[Hit]) -> None:
         assert (hit.same_dish is None) == (hit.probability is None)
         if hit.probability is not None:
             assert 0 <= hit.probability <= 1
-            by_label.setdefault(hit.photo.label, []).append(hit.probability)
+            by_label.setdefault(hit.photo.label, []).append(hit.probability)  # type: ignore[arg-type]
             none = found.verdict == "none" or hit.probability < 0.3
             word = "likely" if hit.probability >= 0.8 else "perhaps"
             assert hit.same_dish == ("unlikely" if none else word)
@@ -376,7 +376,7 @@ def test_the_votes_shares_add_up() -> None:
     scores = np.array([[0.5, 0.5, 0.5, 0.9], [1, 1, 1, 1], [0.1, 0.2, 0.3, -np.inf]])
     names, shares = vote_with_shares(labels, scores, 3)
     np.testing.assert_array_equal(names, [[0, 1, -1], [-1, -1, -1], [2, -1, -1]])
-    np.testing.assert_allclose(shares, [[2 / 3, 1 / 3, 0], [0, 0, 0], [1, 0, 0]])
+    np.testing.assert_allclose(shares, [[2 / 3, 1 / 3, 0], [0, 0, 0], [1, 0, 0]])  # type: ignore[arg-type]
 
 
 # In galleries

@@ -189,7 +189,7 @@ def test_no_text_does_worse_than_a_query_error(text: str) -> None:
 
 # What people write
 
-DISHES = [
+DISHES: list[dict[str, Any] | None] = [
     {"label": "Pad Thai", "cuisine": "Thai", "price": 9, "allergens": ["Peanut", "fish"]},
     {"label": "Larb", "cuisine": "lao", "price": 11.5, "allergens": []},
     {"label": "Curry", "cuisine": "THAI", "price": 14, "allergens": ["milk"]},

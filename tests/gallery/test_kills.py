@@ -151,7 +151,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
                 rows = {sha256[:20]: row for row, sha256, _ in opened.store.names()}
                 facts = opened.store.attributes.read_many(list(rows.values()))
                 said = {photo_id: facts[row] for photo_id, row in rows.items() if facts[row]}
-            truth.settle(there, said)
+            truth.settle(there, said)  # type: ignore[arg-type]
             assert there == truth.labels, f"after kill {kill}"
             assert said == truth.attributes, f"after kill {kill}"
         for reader in readers:

@@ -100,14 +100,14 @@ def test_what_was_altered_in_unfinished_work_is_embedded_again(
 ) -> None:
     out = with_tail(tmp_path, embedder, "hnsw")
     new = Counting(tiny_embedder(tmp_path / "new-model", pool=4))
-    reembed(out, new, swap=False, quiet=True)
+    reembed(out, new, swap=False, quiet=True)  # type: ignore[arg-type]
     embedded = new.asked
     if what == "vector":
         flip_vector(out / RENEWING, 7)
     else:
         catalogue = out / RENEWING / "catalogue.sqlite"
         catalogue.write_bytes(catalogue.read_bytes()[:5000])
-    reembed(out, new, quiet=True)
+    reembed(out, new, quiet=True)  # type: ignore[arg-type]
     assert new.asked - embedded == (1 if what == "vector" else COUNT + 5)
     assert list(gallery_problems(out, quiet=True)) == []
 

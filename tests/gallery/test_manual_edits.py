@@ -236,7 +236,7 @@ def test_history_tells_what_changed_when_and_who(
     assert [one["do"] for one in told] == [one.do for one in every]
     assert run_here("history", gallery) == 0
     assert "key 0123" in capsys.readouterr().out
-    with pytest.raises(QueryError, match="no photo's id"):
+    with pytest.raises(QueryError, match="not a photo's id"):
         list(history(Journal(gallery), "../x"))
 
 

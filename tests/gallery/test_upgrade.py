@@ -179,7 +179,9 @@ def test_an_earlier_gallery_is_refused_in_a_line_that_names_the_way_out(
         lambda: build(tmp_path / "photos", gallery, embedder),
         lambda: add_photos(gallery, [tmp_path / "extra"], embedder, quiet=True),
     ):
-        with pytest.raises(ArtifactFormatError, match=r"verify --repair \S+gallery brings") as why:
+        with pytest.raises(
+            ArtifactFormatError, match=r"verify --repair \S+gallery upgrades"
+        ) as why:
             what()
         assert "\n" not in str(why.value)
 

@@ -80,7 +80,7 @@ def write_model(
         "small",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimension])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items() if name in used],
+        [numpy_helper.from_array(value, name) for name, value in weights.items() if name in used],  # type: ignore[arg-type]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)

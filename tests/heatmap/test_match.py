@@ -163,7 +163,7 @@ def test_a_timm_network_as_it_is_exported(tmp_path: Path) -> None:
     from deepfood.model.export import export_model
 
     torch.manual_seed(0)
-    network = ResNet(BasicBlock, (1, 1, 1, 1), channels=(8, 8, 8, 16), num_classes=0)
+    network = ResNet(BasicBlock, (1, 1, 1, 1), channels=(8, 8, 8, 16), num_classes=0)  # type: ignore[arg-type]
     preprocess = write_model(tmp_path / "small", "none").manifest.preprocess
     about = {"source": "made by the tests", "licence": "Apache-2.0"}
     export_model(

@@ -80,11 +80,11 @@ def test_records_of_all_writers_come_to_what_a_folders_come_to(
         ("add", {"photos": [{"sha256": A, **photo, "attributes": {"price": 1}}]}),
         ("update", edit(A, label="Suppe", attributes={"price": 2})),
         ("update", edit(B, name="x" * 150_000)),  # in several parts
-        ("import", {"table": local.write_table(values), "photos": 2, "attributes": declared}),
+        ("import", {"table": local.write_table(values), "photos": 2, "attributes": declared}),  # type: ignore[arg-type]
         ("remove", {"photos": [{"sha256": B, "file": "b.jpg", "bytes": 1, "modified_ns": 2}]}),
         ("update", edit(A, name=None)),
     ]
-    assert writers[0].write_table(values) == local.write_table(values)
+    assert writers[0].write_table(values) == local.write_table(values)  # type: ignore[arg-type]
     for number, (do, what) in enumerate(every):
         writers[number % 2].append(do, what)
         local.append(do, "ann", what)
@@ -106,7 +106,7 @@ def test_a_writer_whose_clock_is_behind_comes_later_all_the_same(
 ) -> None:
     MilvusJournal(metadata).append("update", edit(A, label="first"))
     with monkeypatch.context() as patch:
-        patch.setattr(module.time, "time_ns", lambda: 10**18)
+        patch.setattr(module.time, "time_ns", lambda: 10**18)  # type: ignore[attr-defined]
         MilvusJournal(metadata).append("update", edit(A, label="second"))
     MilvusJournal(metadata).append("update", edit(A, label="third"))
     labels = [one.what["photos"][0]["label"] for one in MilvusJournal(metadata).records()]

@@ -141,14 +141,14 @@ def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
     assert list(problems_on_milvus(address_of(engine), engine.settings, quiet=True)) == []
     counted = Counting(engine.embedder)
     source = list_photos(engine.photos)
-    built = build_on_milvus(source, address_of(engine), counted, engine.settings, quiet=True)
+    built = build_on_milvus(source, address_of(engine), counted, engine.settings, quiet=True)  # type: ignore[arg-type]
     assert (counted.asked, built.up_to_date) == (0, True)
     assert said(engine) == after
     with engine.writing() as writer:
         assert writer.declared().keys() == COLUMNS.keys()
         writer.update("plate-00004.jpg", label="stew")
     assert run_here("verify", place, "--repair") == 2, "nothing is there to mend"
-    assert "mended by building it again" in capsys.readouterr().err
+    assert "repaired by building it again" in capsys.readouterr().err
 
 
 def test_a_removed_photo_stays_out_by_its_content(engine: GalleryUnderTest) -> None:
@@ -176,7 +176,7 @@ def test_an_upgrade_that_is_killed_begins_again(
     upgrade_on_milvus(address, settings, quiet=True)
     assert said(engine).keys() == before.keys()
     assert list(problems_on_milvus(address, settings, quiet=True)) == []
-    assert len(list(engine.open().history())) < 12, "what a killed one wrote of it is gone"
+    assert len(list(engine.open().history())) < 12, "what a killed one wrote of it is gone"  # type: ignore[attr-defined]
 
 
 def _killed(*_: object, **__: object) -> None:

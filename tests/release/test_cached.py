@@ -63,7 +63,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "no-journal": lambda folder: shutil.rmtree(folder / "journal"),
     "no-origin": lambda folder: (folder / "release.json").unlink(),
     "another-release": replace_by_other,
-    "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir())[0],
+    "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir())[0],  # type: ignore[func-returns-value]
     "a-file": replace_by_file,
 }
 

@@ -283,7 +283,7 @@ def test_prune_keeps_out_of_the_way_of_push_and_promote(
     for work in ("push", "promote"):
         with (
             marks.marked(shelf.bucket, work),
-            pytest.raises(StorageError, match=f"at a {work}"),
+            pytest.raises(StorageError, match=f"running a {work}"),
         ):
             prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
     with marks.marked(shelf.bucket, "prune"):

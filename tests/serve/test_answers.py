@@ -95,7 +95,7 @@ def test_the_next_page_is_judged_as_the_first(dish_url: str, dish_gallery: Path)
 
 
 def test_nothing_is_guessed_of_a_photo_whose_label_is_known(service: SearchService) -> None:
-    for photo in service.gallery.store.photos():
+    for photo in service.gallery.store.photos():  # type: ignore[attr-defined]
         for box in (None, Box(0, 0, 1, 1)):
             answer = service.search(SearchQuestion(ids=(photo.id,), box=box))
             assert (answer.verdict, answer.label, answer.in_gallery) == (None, None, None)
@@ -129,14 +129,14 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
     labelled = [place for place, photo in enumerate(photos) if photo.label]
     assert len(labelled) == 60
     assert partly.gallery.manifest.calibration.queries == 60
-    for path in sorted((partly.gallery.folder.parent / "new").rglob("*.jpg")):
+    for path in sorted((partly.gallery.folder.parent / "new").rglob("*.jpg")):  # type: ignore[attr-defined]
         query = partly.embedder.embed(path.read_bytes())
         scores = vectors.take(rows) @ query
         best = sorted(labelled, key=lambda place: -scores[place])[:9]
         expected = judge(
             [],
             [Hit(photos[place], float(scores[place])) for place in best],
-            partly.gallery.manifest.calibration,
+            partly.gallery.manifest.calibration,  # type: ignore[arg-type]
             match_probability=0.8,
             none_probability=0.3,
         )
@@ -160,14 +160,14 @@ def test_the_nearest_that_have_a_label_vote_whatever_is_asked_for(partly: Search
                 assert (hit.same_dish is None) == (hit.photo.label is None)
                 alone = replace(hit, alike=())
                 assert every.setdefault(hit.photo.id, alone) == alone  # the same on every page
-            assert answer.total == {"even = true": 90, "even = false": 90}.get(
+            assert answer.total == {"even = true": 90, "even = false": 90}.get(  # type: ignore[call-overload]
                 more.get("where", ""), 0 if "where" in more else 180
             )
 
 
 @pytest.mark.slow
 def test_a_photo_without_a_label_is_judged_though_the_gallery_has_it(partly: SearchService) -> None:
-    bare = next(photo for photo in partly.gallery.store.photos() if not photo.label)
+    bare = next(photo for photo in partly.gallery.store.photos() if not photo.label)  # type: ignore[attr-defined]
     answer = partly.search(SearchQuestion(ids=(bare.id,)))
     assert answer.verdict
     assert answer.label

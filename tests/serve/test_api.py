@@ -440,7 +440,7 @@ def test_a_taken_port_is_said_in_one_line(server_url: str, small_gallery: SmallG
         text=True,
         check=False,
         timeout=300,
-        env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"},  # type: ignore[attr-defined]
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

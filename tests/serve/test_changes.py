@@ -228,12 +228,12 @@ def test_only_keys_change_a_gallery(living: Living, server_url: str) -> None:
     ):
         at = f"{url}/api/v1/photos"
         for answer in (
-            httpx.post(at, content=b"no form", headers=given),
-            httpx.patch(f"{at}/{photo_id}", json={"name": "x"}, headers=given),
-            httpx.delete(f"{at}/{photo_id}", headers=given),
-            httpx.post(f"{url}/api/v1/attributes", json={"name": "x"}, headers=given),
-            httpx.delete(f"{url}/api/v1/attributes/price", headers=given),
-            httpx.post(f"{url}/api/v1/admin/reload", headers=given),
+            httpx.post(at, content=b"no form", headers=given),  # type: ignore[arg-type]
+            httpx.patch(f"{at}/{photo_id}", json={"name": "x"}, headers=given),  # type: ignore[arg-type]
+            httpx.delete(f"{at}/{photo_id}", headers=given),  # type: ignore[arg-type]
+            httpx.post(f"{url}/api/v1/attributes", json={"name": "x"}, headers=given),  # type: ignore[arg-type]
+            httpx.delete(f"{url}/api/v1/attributes/price", headers=given),  # type: ignore[arg-type]
+            httpx.post(f"{url}/api/v1/admin/reload", headers=given),  # type: ignore[arg-type]
         ):
             said = problem(answer, status)
             assert ("api_key_hashes" if status == 403 else "Bearer KEY") in said
@@ -416,7 +416,7 @@ def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatc
             writer.remove([f"plate-{number:05d}.jpg" for number in numbers])
 
     def rows() -> int:
-        return len(service.gallery.follow().alive)
+        return len(service.gallery.follow().alive)  # type: ignore[attr-defined]
 
     remove(*range(6))  # 0.3 is not more than 0.3
     current.keep_up()
@@ -451,7 +451,7 @@ def test_a_long_tail_gets_into_the_index_by_itself(
     write_photos(built.parent / "new", 5, start=70)
     run_deepfood("add", built, built.parent / "new")  # whose own process is more patient
     deadline = time.monotonic() + 300
-    while current.service.gallery.manifest.covered < 25:
+    while current.service.gallery.manifest.covered < 25:  # type: ignore[attr-defined]
         assert time.monotonic() < deadline
         time.sleep(0.1)
     upkeep.end()

@@ -87,7 +87,7 @@ def test_a_file_input_without_a_file_is_not_given(url: str) -> None:
     assert "empty" in problem(chosen, 422)
     found = search(url).json()["hits"][0]["id"]
     form = {"id": (None, found), "hit": (None, found), "photo": nothing}
-    asked = httpx.post(f"{url}/api/v1/explain", files=form)
+    asked = httpx.post(f"{url}/api/v1/explain", files=form)  # type: ignore[arg-type]
     assert "no heat maps" in problem(asked, 422), "the tiny Model's, so it was asked"
 
 

@@ -160,7 +160,7 @@ def test_a_proxys_word_for_the_client_cannot_forge_a_line(small_gallery: SmallGa
     with serving(small_gallery.folder, "--workers", "2", trusted_proxies="127.0.0.1") as server:
         answer = httpx.get(
             server.url + "/nothing",
-            headers={"X-Forwarded-For": forged.encode("latin-1")},  # type: ignore[dict-item]
+            headers={"X-Forwarded-For": forged.encode("latin-1")},  # type: ignore[arg-type, dict-item]
             timeout=300,
         )
         deadline = time.monotonic() + 300

@@ -494,7 +494,7 @@ def test_a_file_that_is_no_photo_gets_the_servers_answer(
 ) -> None:
     watch.expect("status of 415")
     text = {"name": "recipe.txt", "mimeType": "text/plain", "buffer": not_photos()["text"]}
-    choose(page, text)
+    choose(page, text)  # type: ignore[arg-type]
     expect(page.locator("#problem-text")).to_contain_text("The photo is not JPEG, PNG")
     expect(page.locator("#query-label")).to_have_text("recipe.txt")
     choose(page, small_gallery.photos[0])
@@ -618,7 +618,7 @@ def test_what_is_transparent_is_sent_over_white(page: Page) -> None:
     image.paste((0, 0, 0, 0), (0, 0, 1600, 800))
     data = encode(image, "PNG")
     with Image.open(io.BytesIO(sent_photo(page, upload("a.png", "image/png", data)))) as sent:
-        assert min(sent.getpixel((512, 200))) > 245
+        assert min(sent.getpixel((512, 200))) > 245  # type: ignore[arg-type]
 
 
 def test_a_small_photo_and_one_the_browser_cannot_read_are_sent_as_they_are(page: Page) -> None:
@@ -727,7 +727,10 @@ def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
 def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> None:
     phone = {"width": 390, "height": 800}
     with browser.new_context(
-        base_url=server_url, viewport=phone, is_mobile=True, has_touch=True
+        base_url=server_url,
+        viewport=phone,
+        is_mobile=True,
+        has_touch=True,  # type: ignore[arg-type]
     ) as context:
         page = context.new_page()
         page.goto("/")

@@ -173,7 +173,7 @@ def test_pages_go_on_with_focus_and_say_so(page: Page) -> None:
     for count, added in ((27, 18), (45, 18), (61, 16)):
         with page.expect_request("**/api/v1/search") as asked:
             page.get_by_role("button", name="Show more").click()
-        assert set(asked.value.post_data_json) == {"id", "k", "cursor"}
+        assert set(asked.value.post_data_json) == {"id", "k", "cursor"}  # type: ignore[arg-type]
         expect_hits(page, f"Photos like {name}", count=count)
         expect(page.locator("#hits .like").nth(count - added)).to_be_focused()
         all_of_them = "" if count == 61 else f"{count} of "

@@ -60,8 +60,8 @@ def rounded(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             before = module
         elif isinstance(module, nn.BatchNorm2d):
-            scale = module.weight.data / (module.running_var + module.eps).sqrt()
-            offset = module.bias.data - module.running_mean * scale
+            scale = module.weight.data / (module.running_var + module.eps).sqrt()  # type: ignore[operator]
+            offset = module.bias.data - module.running_mean * scale  # type: ignore[operator]
             before.weight.data = (before.weight.data * scale.view(-1, 1, 1, 1)).half().float()
             module.bias.data = offset.half().float()
             module.weight.data.fill_(1)

@@ -120,14 +120,18 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_numbers(
     whole = task(epochs=3, patience=0)
     expected, weights = run(whole)
     out = whole.out.with_name("killed")
-    command = [sys.executable, "-m", "deepfood.cli", "train", dishes, "--out", out]
+    command = [sys.executable, "-m", "deepfood.cli", "train", str(dishes), "--out", str(out)]
     command += ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32"]
     command += ["--batch", "8", "--epochs", "3", "--patience", "0", "--val-share", "0.2"]
     command += ["--checkpoint-every", "0", "--threads", "2", "--device", "cpu"]
     last = out / TRAINING / LAST
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,  # type: ignore[arg-type]
     )
     deadline = time.monotonic() + 120
     while not last.is_file():
@@ -352,7 +356,7 @@ def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
 ) -> None:
     first = task(epochs=1, weights=str(weights), even_if_worse=True)
     done = train_model(first)
-    assert tuple(done.compared) == JUDGED
+    assert tuple(done.compared) == JUDGED  # type: ignore[arg-type]
     before = {name: one.before for name, one in done.compared.items()}
     other = train_model(task(out=tmp_path / "b", epochs=1, lr=1.0, weights=str(weights)))
     assert {name: one.before for name, one in other.compared.items()} == before
@@ -360,16 +364,16 @@ def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
     worse = with_given(first, tmp_path / "worse", 1.0)
     refused = train_model(replace(worse, even_if_worse=False))
     assert refused.manifest is None
-    assert "it is worse on the validation photos than before training: mAP 0." in refused.refused
+    assert "it is worse on the validation photos than before training: mAP 0." in refused.refused  # type: ignore[operator]
     assert not (worse.out / "manifest.json").exists()
     written = train_model(worse).manifest
     assert written.training["notes"][-1].startswith("worse than before training: mAP 0.")
-    assert written.training["compared"]["mAP"]["before"] == 1
+    assert written.training["compared"]["mAP"]["before"] == 1  # type: ignore[call-overload]
     assert "| mAP | 1.000 | 0." in (worse.out / "README.md").read_text(encoding="utf-8")
 
     better = train_model(replace(with_given(first, tmp_path / "better", 0.0), even_if_worse=False))
     assert better.refused is None
-    assert not any("worse" in note for note in better.manifest.training["notes"])
+    assert not any("worse" in note for note in better.manifest.training["notes"])  # type: ignore[operator]
 
 
 def test_random_weights_are_nothing_to_be_worse_than(task: Make) -> None:

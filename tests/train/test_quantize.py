@@ -92,7 +92,7 @@ def test_runtimes_agree_on_it_and_it_is_near_the_one_given(
     assert make(write_conv_model(tmp_path / "base"), dishes).refused is None
     photos = [jpeg(seed) for seed in range(12)]
     given, openvino, onnxruntime = (
-        vectors(Embedder(model, LIMITS, runtime=runtime, precision="f32"), photos)
+        vectors(Embedder(model, LIMITS, runtime=runtime, precision="f32"), photos)  # type: ignore[arg-type]
         for model, runtime in (
             (open_model(tmp_path / "base"), "openvino"),
             (open_model(tmp_path / "int8"), "openvino"),

@@ -25,7 +25,7 @@ def model_of(folder: Path) -> Path:
 def save_weights(folder: Path, seed: int) -> None:
     """Those that the graphs in the folder were made with, for seed 0."""
     config = transformers.AutoConfig.from_pretrained(folder)
-    lively(transformers.AutoModel.from_config(config), seed).save_pretrained(folder)
+    lively(transformers.AutoModel.from_config(config), seed).save_pretrained(folder)  # type: ignore[operator]
 
 
 def check(

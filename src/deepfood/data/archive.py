@@ -106,7 +106,7 @@ def _zip_members(archive: Path, what: str) -> Iterator[_Member]:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG) or member.flag_bits & 1:
                 raise DownloadError(
-                    f"{what} holds {member.filename!r}, which is encrypted or no regular file"
+                    f"{what} holds {member.filename!r}, which is encrypted or not a regular file"
                 )
             read += member.compress_size
 

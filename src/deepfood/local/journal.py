@@ -321,7 +321,7 @@ class Journal:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to read. Raises ArtifactCorruptError where it is missing or no regular file.
+    """Open a file to read. Raises ArtifactCorruptError where it is missing or not a regular file.
 
     Raises ArtifactError where this user may not read it.
     """
