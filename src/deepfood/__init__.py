@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deepfood.config import Settings, load_settings
     from deepfood.errors import DeepfoodError
     from deepfood.serve.question import SearchResult
-    from deepfood_client import AsyncClient, Client
+    from deepfood_client import AsyncClient, Client, Weighted
 
     __version__: str
 
@@ -39,6 +39,7 @@ __all__ = [
     "Gallery",
     "SearchResult",
     "Settings",
+    "Weighted",
     "__version__",
     "adapt_model",
     "add_photos",
@@ -63,6 +64,7 @@ _MODULE_OF = {
     "DeepfoodError": "deepfood.errors",
     "SearchResult": "deepfood.serve.question",
     "Settings": "deepfood.config",
+    "Weighted": "deepfood_client",
     "load_settings": "deepfood.config",
 }
 

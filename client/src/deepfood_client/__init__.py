@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SearchResult,
         Suggestion,
     )
+    from deepfood_client.weighted import Weighted
 
 __all__ = [
     "AsyncClient",
@@ -41,6 +42,7 @@ __all__ = [
     "Question",
     "SearchResult",
     "Suggestion",
+    "Weighted",
 ]
 
 _MODULE_OF = {
@@ -58,6 +60,7 @@ _MODULE_OF = {
     "Question": "calls",
     "SearchResult": "models",
     "Suggestion": "models",
+    "Weighted": "weighted",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there
