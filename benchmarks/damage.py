@@ -5,11 +5,11 @@
 
 Needs no photos. Each file, table and column of a gallery (of each kind of index, and one whose
 catalogue has a log) is damaged by ten kinds, `--each` seeds of each (tests/damages.py). `--bits`
-flips single bits in each kind of file instead, and only asks and verifies.
+flips so many single bits in each kind of file instead, and only asks and verifies.
 """
 
 import argparse
-import shutil
+import re
 import sys
 import tempfile
 import time
@@ -18,8 +18,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from damages import READERS, Damage, Trial, Whole, damages, make_whole, trial
+from deepfood.index import Kind
 
-GALLERIES = (("exact", False), ("hnsw", False), ("annoy", False), ("exact", True))
+GALLERIES: tuple[tuple[Kind, bool], ...] = (
+    ("exact", False),
+    ("hnsw", False),
+    ("annoy", False),
+    ("exact", True),
+)
 
 
 def main() -> None:
@@ -29,28 +35,59 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=3600)
     given = arguments.parse_args()
     until, counts = time.monotonic() + given.seconds, Counter[str]()
-    for kind, log in GALLERIES:
-        with tempfile.TemporaryDirectory(prefix="deepfood-damage-") as folder:
-            whole = make_whole(Path(folder), kind, log=log)  # type: ignore[arg-type]
-            every = _bits(whole, given.bits) if given.bits else [*damages(whole.folder, given.each)]
-            for damage in every:
-                if time.monotonic() > until:
-                    break
-                only = {*READERS} if given.bits else None
-                found = trial(whole, damage, whole.root / "room", only)
-                counts += _counted(found)
-                for line in found.wrong:
-                    print(f"{kind}{' with a log' if log else ''}, {damage}: {line[:300]}")
-            shutil.rmtree(whole.root / "room", ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="deepfood-damage-") as folder:
+        galleries = {
+            f"{kind}{' with a log' if log else ''}": make_whole(
+                Path(folder) / f"{number}", kind, log=log
+            )
+            for number, (kind, log) in enumerate(GALLERIES)
+        }
+        all_damages = _bits(galleries, given.bits) if given.bits else _all(galleries, given.each)
+        for number, (name, damage) in enumerate(all_damages):
+            if time.monotonic() > until:
+                print(f"out of time: {len(all_damages) - number:,} damages were not tried")
+                break
+            whole = galleries[name]
+            found = trial(whole, damage, whole.root / "room", {*READERS} if given.bits else None)
+            counts += _counted(found)
+            if given.bits:
+                counts[f"bits in {_kind_of(damage.target)}"] += 1
+            for line in found.wrong:
+                print(f"{name}, {damage}: {line[:300]}", flush=True)
+            if sys.stderr.isatty() or number % 1000 == 0:
+                print(f"\r{number:,} of {len(all_damages):,}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     for name in sorted(counts):
         print(f"{counts[name]:7,} {name}")
     unseen = sum(counts[name] for name in counts if name.startswith("believed"))
     sys.exit(1 if unseen or counts["laundered"] or counts["lost"] else 0)
 
 
-def _bits(whole: Whole, count: int) -> list[Damage]:
-    files = [one for one in damages(whole.folder) if one.kind == "bit"]
-    return [Damage(one.target, "bit", seed) for one in files for seed in range(count)]
+def _all(galleries: dict[str, Whole], each: int) -> list[tuple[str, Damage]]:
+    return [
+        (name, damage)
+        for name, whole in galleries.items()
+        for damage in damages(whole.folder, each)
+    ]
+
+
+def _bits(galleries: dict[str, Whole], count: int) -> list[tuple[str, Damage]]:
+    """`count` bits in each kind of file, spread over the files of that kind in all galleries."""
+    files: dict[str, list[tuple[str, str]]] = {}
+    for name, damage in _all(galleries, 1):
+        if damage.kind == "bit":
+            files.setdefault(_kind_of(damage.target), []).append((name, damage.target))
+    return [
+        (name, Damage(target, "bit", number // len(alike)))
+        for alike in files.values()
+        for number in range(count)
+        for name, target in [alike[number % len(alike)]]
+    ]
+
+
+def _kind_of(file: str) -> str:
+    """The file without what its name counts or hashes: the same for all files of one use."""
+    return re.sub(r"[0-9a-f]{12,}|\d{4,}|\b[0-9a-f]{2}(?=/)|(?<=-)\d+", "*", file)
 
 
 def _counted(found: Trial) -> Counter[str]:

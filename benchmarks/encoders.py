@@ -11,8 +11,10 @@ f32. Each figure is from a process of its own, in turn, and the median of the ro
 - ms a photo, ms a text: one after the other, all cores for one (a server's `latency`).
 - photos/s: JPEGs in memory to vectors, as `build` does it; torch gets 16 at once, decoded by
   Pillow and transformed by torchvision on as many threads beside it.
-- MB opened, with words, peak: resident memory of a server after its first photo and after its
-  first words, and the most that a build has; torch does both in one process.
+- MB opened, with words, peak: resident memory of an Embedder after its first photo, with the text
+  tower after its first words, and the most that a build has; torch does both in one process.
+- A server whose Model has a text tower, as `deepfood serve` runs it: when it is ready, and when its
+  first words are answered.
 
 `--models` keeps the exported Models between runs; an encoder takes a minute or two to export and
 make int8, and up to 4 GB of memory.
@@ -41,12 +43,17 @@ from PIL import Image
 
 import machine
 from deepfood.config import available_cores
+from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, normaliser
+from deepfood.index import IndexSpec
+from deepfood.local import build_gallery
 from deepfood.model import open_model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess, read_pixels
 from deepfood.words import TextEmbedder
+from deepfood_client import Client
 from report import shown
+from servers import deepfood_server
 
 LIMITS = Limits(20 * 2**20, 64_000_000)
 TEXT = "a bowl of noodle soup with egg, spring onions and pork"
@@ -137,8 +144,39 @@ def _encoder(
         cells = [shown(figure[name]) if name in figure else "" for name in COLUMNS]
         times = figure["photos_s"] / figures["torch"]["photos_s"]
         print(f"| {way} | {' | '.join(cells)} | {times:.2f} |")
-    print(flush=True)
+    print()
+    if encoder.has_words:
+        print(f"| a server | |\n|---|---:|\n{_serve(folder / 'f32', options.rounds)}\n")
+    sys.stdout.flush()
     return figures
+
+
+def _serve(model: Path, rounds: int) -> str:
+    """Start a server with this Model, and ask it for words: rows of a table."""
+    starts = []
+    with tempfile.TemporaryDirectory(prefix="deepfood-bench-") as temporary:
+        gallery, photos = Path(temporary) / "gallery", Path(temporary) / "photos"
+        photos.mkdir()
+        for number, data in enumerate(_jpegs(None)):
+            (photos / f"{number}.jpg").write_bytes(data)
+        embedder = Embedder(open_model(model), LIMITS)
+        build_gallery(list_photos(photos), gallery, embedder, IndexSpec(), quiet=True)
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            with deepfood_server(gallery) as server:
+                client = Client(f"http://127.0.0.1:{server.port}")
+                start = {"seconds until it is ready": time.perf_counter() - begun}
+                client.search(_jpegs(None)[0])
+                start["MB after the first photo"] = server.rss_mb
+                for words in ("first", "second"):
+                    begun = time.perf_counter()
+                    client.search(words=f"{words} {TEXT}")
+                    start[f"seconds, the {words} words"] = time.perf_counter() - begun
+                start["MB with words"] = server.rss_mb
+            starts.append(start)
+    return "\n".join(
+        f"| {name} | {shown(median(one[name] for one in starts))} |" for name in starts[0]
+    )
 
 
 def _in_a_process(

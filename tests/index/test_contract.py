@@ -1,5 +1,6 @@
 """The one contract, asserted for every index."""
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from made_up import Vectors, food_like, unit_vectors
 
 from deepfood.errors import ArtifactCorruptError, QueryError
-from deepfood.index import INDEXES, Index, IndexSpec, Mask, Storage, VectorFile, append_vectors
+from deepfood.index import (
+    INDEXES,
+    Index,
+    IndexSpec,
+    Mask,
+    Storage,
+    VectorFile,
+    append_vectors,
+    contract,
+)
 
 KINDS = sorted(INDEXES)
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
@@ -194,6 +204,28 @@ def test_recall_at_9(kind: str, least: float, tmp_path: Path) -> None:
     vectors = food_like(4100)
     index = build_and_open(kind, vectors[100:], tmp_path)
     assert recall_at_9(index, vectors[:100]) >= least
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@settings(max_examples=25, deadline=None)
+@given(k=st.integers(1, 60), share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_a_scan_in_parts_finds_what_one_of_all_rows_does(
+    storage: Storage, k: int, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 40, 700)  # each vector many times: equal ones are in every part
+    allowed = rng.random(len(rows)) < share
+    with tempfile.TemporaryDirectory() as folder:
+        index = build_and_open("exact", unit_vectors(40, 8)[rows], Path(folder), storage)
+        query = index.vectors.take(np.array([0]))[0]
+        query /= np.linalg.norm(query)
+        for mask in (None, allowed):
+            whole = index.search(query, k, mask)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(contract, "_SCANNED", 64)
+                in_parts = index.search(query, k, mask)
+            assert whole[0].tolist() == in_parts[0].tolist()
+            assert whole[1].tobytes() == in_parts[1].tobytes()
 
 
 def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: Path) -> None:

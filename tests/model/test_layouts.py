@@ -178,6 +178,43 @@ def test_large_weights_lie_beside_the_graph(hub: Path, monkeypatch: pytest.Monke
     assert again.files == manifest.files
 
 
+def test_large_constants_lie_beside_the_graph_too(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exporters write masks and, some of them, weights as nodes. Those in branches stay inside."""
+    import_folder(hub, hub.parent / "inside", **ABOUT)
+    path = hub / "onnx" / "text_model.onnx"
+    model = onnx.load(path)
+    (table,) = model.graph.initializer
+    zeros = numpy_helper.from_array(np.zeros((CONTEXT, DIMENSION), np.float32))
+    make, info = helper.make_node, helper.make_tensor_value_info("b", TensorProto.FLOAT, None)
+    branch = helper.make_graph([make("Constant", [], ["b"], value=zeros)], "g", [], [info])
+    yes = numpy_helper.from_array(np.array(True))
+    model.graph.node[0].output[0] = "first"
+    for at, node in enumerate(
+        (
+            make("Constant", [], ["table"], value=table),
+            make("Constant", [], ["yes"], value=yes),
+            make("If", ["yes"], ["nothing"], then_branch=branch, else_branch=branch),
+        )
+    ):
+        model.graph.node.insert(at, node)
+    model.graph.node.insert(4, make("Add", ["first", "nothing"], ["words"]))
+    del model.graph.initializer[:]
+    onnx.save(model, path)
+    for limit in ("_TEXT_INSIDE_BYTES", "_SMALL_BYTES"):
+        monkeypatch.setattr(graphs, limit, 8)
+    manifest = import_folder(hub, hub.parent / "outside", **ABOUT)
+    (beside,) = [name for name in manifest.files if "weights-" in name]
+    assert (hub.parent / "outside" / beside).stat().st_size >= len(table.raw_data)
+    vectors = [
+        TextEmbedder(open_model(hub.parent / name), runtime=runtime, precision="f32").embed("word3")
+        for name in ("inside", "outside")
+        for runtime in ("openvino", "onnxruntime")
+    ]
+    assert all(np.abs(one - vectors[0]).max() < 1e-6 for one in vectors)
+
+
 def beside(hub: Path, place: str, length: int = 0) -> None:
     """The photos' graph with weights that say they are at `place`."""
     model = photo_network()

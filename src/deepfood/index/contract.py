@@ -33,6 +33,11 @@ _ROWS_PER_CANDIDATE, _LEAST_CANDIDATES = 16, 200
 #: All rows are scored where more than this share of them is allowed.
 _MOST = 0.3
 
+#: So many rows are scored before the best of them are kept, more for a large k.
+_SCANNED = 16_384
+
+_NO_ROWS, _NO_SCORES = np.empty(0, np.int64), np.empty(0, np.float32)
+
 
 #: The defaults of the settings by name, so that each is written in one place.
 _DEFAULT = {name: field.default for name, field in Settings.model_fields.items()}
@@ -151,13 +156,14 @@ class Index(ABC):
                 allowed = None
             count = matching
         k = min(k, count)
-        found = self._search_index(query, k, allowed, count) if k else None
+        if k == 0:
+            return _NO_ROWS, _NO_SCORES
+        found = self._search_index(query, k, allowed, count)
         if found is None:
-            return best(k, *self._scan(query, allowed, 0))
+            return self._scan(query, k, allowed, 0)
         if self.covered == len(self.vectors):
             return found
-        rows, scores = self._scan(query, allowed, self.covered)
-        return best(k, np.concatenate([found[0], rows]), np.concatenate([found[1], scores]))
+        return _best_of_both(k, found, self._scan(query, k, allowed, self.covered))
 
     def _search_index(
         self, query: Vectors, k: int, allowed: Mask | None, count: int
@@ -190,14 +196,40 @@ class Index(ABC):
         candidates = max(_LEAST_CANDIDATES, wanted)
         return candidates * _ROWS_PER_CANDIDATE >= min(count, self.covered)
 
-    def _scan(self, query: Vectors, allowed: Mask | None, start: int) -> tuple[Rows, Vectors]:
-        """The allowed rows from `start` on, and their similarities."""
+    def _scan(
+        self, query: Vectors, k: int, allowed: Mask | None, start: int
+    ) -> tuple[Rows, Vectors]:
+        """The k nearest of the allowed rows from `start` on.
+
+        In parts, so that no array is large: the system maps and clears new memory for a large one,
+        in each search.
+        """
+        step, found = max(_SCANNED, 4 * k), (_NO_ROWS, _NO_SCORES)
+        for begin in range(start, len(self.vectors), step):
+            rows, scores = self._scores_of_part(query, allowed, begin, begin + step)
+            if len(found[0]) == k:  # of equal ones, the lower row is there already
+                better = scores > found[1][-1]
+                rows, scores = rows[better], scores[better]
+            found = _best_of_both(k, found, (rows, scores))
+        return found
+
+    def _scores_of_part(
+        self, query: Vectors, allowed: Mask | None, start: int, stop: int
+    ) -> tuple[Rows, Vectors]:
+        """The allowed rows from `start` to `stop`, and their similarities."""
+        stop = min(stop, len(self.vectors))
         if allowed is None:
-            return np.arange(start, len(self.vectors)), self.vectors.scores(query, start)
-        rows = np.flatnonzero(allowed[start:]) + start
-        if len(rows) > _MOST * (len(self.vectors) - start):  # quicker than picking them out
-            return rows, self.vectors.scores(query, start)[rows - start]
+            return np.arange(start, stop), self.vectors.scores(query, start, stop)
+        rows = np.flatnonzero(allowed[start:stop]) + start
+        if len(rows) > _MOST * (stop - start):  # quicker than picking them out
+            return rows, self.vectors.scores(query, start, stop)[rows - start]
         return rows, self.vectors.scores_of(rows, query)
+
+
+def _best_of_both(
+    k: int, one: tuple[Rows, Vectors], other: tuple[Rows, Vectors]
+) -> tuple[Rows, Vectors]:
+    return best(k, np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
 
 
 def best(k: int, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:

@@ -107,6 +107,7 @@ class _Surgery:
         self._graph: Any = model.graph
         for tensor in _tensors(self._graph):
             external_data.check(tensor, self._path)
+        self._name_constants()
         self._output = self._chosen(tower.outputs)
         self._prune()
         self._rename()
@@ -202,9 +203,13 @@ class _Surgery:
         tensors = list(_tensors(self._graph))
         weights = None
         if sum(map(external_data.size_of, tensors)) > inside_bytes:
-            large = [one for one in tensors if external_data.size_of(one) >= _SMALL_BYTES]
+            initializers = self._graph.initializer
+            large = [one for one in initializers if external_data.size_of(one) >= _SMALL_BYTES]
             weights = external_data.move_out(large, self._path, scratch, prefix)
-            tensors = [one for one in tensors if external_data.size_of(one) < _SMALL_BYTES]
+            tensors = [
+                *(one for one in initializers if external_data.size_of(one) < _SMALL_BYTES),
+                *tensors[len(initializers) :],
+            ]
         for tensor in tensors:
             if external_data.is_outside(tensor):
                 external_data.take_in(tensor, self._path)
@@ -230,6 +235,22 @@ class _Surgery:
                 return output
         wanted = " or ".join(output.name for output in outputs)
         raise self.refused(f"it has no output {wanted}; it has {', '.join(have) or 'none'}")
+
+    def _name_constants(self) -> None:
+        """Make large constants initializers: only the values of these may lie beside the graph."""
+        graph = self._graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                value = attribute.t
+                if (
+                    node.op_type == "Constant"
+                    and attribute.name == "value"
+                    and external_data.size_of(value) >= _SMALL_BYTES
+                ):
+                    value.name = node.output[0]
+                    graph.initializer.append(value)
+                    node.op_type = "Removed"
+        _keep(graph.node, lambda node: node.op_type != "Removed")
 
     def _prune(self) -> None:
         """Leave what the output needs. Raises ArtifactError for operators that are not known."""
