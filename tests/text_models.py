@@ -73,7 +73,7 @@ def build_colour_gallery(root: Path) -> Path:
     return root / "gallery"
 
 
-def colour_photo(colour: str) -> bytes:
+def photo_of(colour: str) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (64, 64), COLOURS[colour]).save(out, "PNG")
     return out.getvalue()

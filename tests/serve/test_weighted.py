@@ -15,7 +15,7 @@ import deepfood
 from deepfood.errors import QueryError
 from deepfood_client import AsyncClient, Client, Weighted
 from live import fails, run_deepfood
-from text_models import COLOURS, build_colour_gallery, colour_photo
+from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def scores(answer: httpx.Response) -> dict[str, float]:
 
 
 def data_url(colour: str) -> str:
-    return f"data:image/png;base64,{base64.b64encode(colour_photo(colour)).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(photo_of(colour)).decode()}"
 
 
 def test_a_weight_of_two_is_the_same_given_twice(url: str, ids: dict[str, str]) -> None:
@@ -83,10 +83,10 @@ def test_every_surface_takes_every_weight(url: str, gallery: Path, ids: dict[str
         )
     )
     question: dict[str, Any] = {
-        "photo": Weighted(colour_photo("red"), 3),
+        "photo": Weighted(photo_of("red"), 3),
         "id": Weighted(ids["white"], 0.5),
         "words": [Weighted("blue", 2)],
-        "not_photo": [Weighted(colour_photo("yellow"), 2)],
+        "not_photo": [Weighted(photo_of("yellow"), 2)],
         "not_id": Weighted(ids["black"], 0.25),
         "not_words": Weighted("green", 0.75),
     }
@@ -100,7 +100,7 @@ def test_every_surface_takes_every_weight(url: str, gallery: Path, ids: dict[str
 
     awaited = asyncio.run(search())
     for name, colour in (("wanted", "red"), ("unwanted", "yellow")):
-        (gallery.parent / f"{name}.png").write_bytes(colour_photo(colour))
+        (gallery.parent / f"{name}.png").write_bytes(photo_of(colour))
     said = run_deepfood(
         *("search", gallery, gallery.parent / "wanted.png", "--json"),
         *("--id", ids["white"], "--words", "blue", "--not-words", "green"),

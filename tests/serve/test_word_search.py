@@ -13,7 +13,7 @@ import pytest
 import deepfood
 from deepfood_client import Client
 from live import serving
-from text_models import COLOURS, build_colour_gallery, colour_photo
+from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_several_words_photos_and_unwanted_words_together(gallery: Path) -> None
     with deepfood.open_gallery(gallery) as opened:
         both = opened.search(words=["red", "green"], k=3).hits  # added, light is yellow
         assert both[0].photo.file == file_of("yellow")
-        mixed = opened.search(colour_photo("red"), words="blue").hits
+        mixed = opened.search(photo_of("red"), words="blue").hits
         assert {hit.photo.file for hit in mixed[:3]} >= {file_of("red"), file_of("blue")}
         without = opened.search(words="yellow", not_words="green").hits
         assert without[0].photo.file in (file_of("yellow"), file_of("red"))
