@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.checkpoints import fold_of, write_checkpoint
-from deepfood.local.growing_store import GrowingStore
+from made_up_gallery import made_up_gallery
 
 DIMENSION = 64
 CHUNK = 10_000
@@ -52,26 +51,11 @@ def main() -> None:
 
 
 def make(folder: Path, count: int, rng: np.random.Generator) -> None:
-    manifest = LocalManifest(
-        generation=1,
-        photos_root=str(folder / "nowhere"),
-        dimension=DIMENSION,
-        storage="f32",
-        model_name="made up",
-        model_fingerprint="0" * 64,
-        index=IndexSpec(kind="exact"),
-        covered=0,
-        index_by_size=False,
-        uncalibrated="made up",
-        files={},
-    )
-    manifest.folder(folder).mkdir(parents=True)
-    store = GrowingStore.open(manifest.folder(folder), DIMENSION, "f32")
+    store = made_up_gallery(folder, DIMENSION)
     for start in range(0, count, CHUNK):
         rows = range(start, min(start + CHUNK, count))
         store.append([photo(f"built-{row}") for row in rows], unit(rng, len(rows)))
     store.close()
-    manifest.write(folder)
 
 
 def photo(name: str) -> Photo:

@@ -26,10 +26,9 @@ from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.tokens import FORGIVEN_LETTERS
 from deepfood.gallery.written import parse_words
-from deepfood.index import IndexSpec
-from deepfood.local import LocalGallery, LocalManifest, LocalWriter
-from deepfood.local.growing_store import GrowingStore
+from deepfood.local import LocalGallery, LocalWriter
 from deepfood.serve.worded import look_up
+from made_up_gallery import made_up_gallery
 
 DIMENSION = 8
 CHUNK = 10_000
@@ -57,7 +56,7 @@ def main() -> None:
 def of_many(folder: Path, count: int) -> None:
     draw = random.Random(count)
     dishes = Dishes(draw)
-    store = made(folder)
+    store = made_up_gallery(folder, DIMENSION)
     store.declare({"cuisine": Definition("text")})
     cuisines = [f"cuisine {number}" for number in range(20)]  # each of 5 % of the photos
     begun = time.perf_counter()
@@ -124,7 +123,7 @@ def of_demo(folder: Path, demo: Path) -> None:
             (row["photo"], row["label"], row["name"], row["also"].split("; "))
             for row in csv.DictReader(file)
         ]
-    store = made(folder)
+    store = made_up_gallery(folder, DIMENSION)
     store.declare({"also": Definition("list")})
     photos = [
         Photo(sha256_of(file), file, label, name, "image/jpeg", 1, 1, 1, 1)
@@ -226,25 +225,6 @@ class Dishes:
         label = self._labels[int(LABELS * self._draw.random() ** 2)]
         file = f"{label}/IMG_{number:0>8}.jpg"
         return Photo(sha256_of(number), file, label, self.name(), "image/jpeg", 1, 1, 1, 1)
-
-
-def made(folder: Path) -> GrowingStore:
-    manifest = LocalManifest(
-        generation=1,
-        photos_root=str(folder / "nowhere"),
-        dimension=DIMENSION,
-        storage="f32",
-        model_name="made up",
-        model_fingerprint="0" * 64,
-        index=IndexSpec(kind="exact"),
-        covered=0,
-        index_by_size=False,
-        uncalibrated="made up",
-        files={},
-    )
-    manifest.folder(folder).mkdir(parents=True)
-    manifest.write(folder)
-    return GrowingStore.open(manifest.folder(folder), DIMENSION, "f32")
 
 
 def sha256_of(text: str) -> str:

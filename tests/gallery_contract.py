@@ -39,6 +39,7 @@ from deepfood.gallery.filter_tree import Among
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
+from deepfood.gallery.queries import combine
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.vote import VOTERS
 from deepfood.place import Place
@@ -510,6 +511,36 @@ def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> Non
     assert len(grouped.hits) == 3
     assert len(grouped.alike) == 3
     assert grouped.total == gallery.count
+
+
+def test_of_several_queries_the_least_similar_counts(engine: GalleryUnderTest) -> None:
+    gallery = engine.open()
+    photos, vectors, rows = gallery.photos()
+    every = vectors.take(rows)
+    wanted, *unwanted = ((gallery.vector(photos[place].id), 1.0) for place in (3, 7, 11, 15))
+    query = combine([wanted], [unwanted])
+    assert query.shape == (3, len(wanted[0]))
+    least = (every @ query.T).min(axis=1)
+    order = [photos[place].id for place in np.argsort(-least)]
+    found = gallery.find(query, 9)
+    assert [hit.photo.id for hit in found.hits] == order[:9]
+    np.testing.assert_allclose([hit.score for hit in found.hits], -np.sort(-least)[:9], atol=1e-5)
+    pages, cursor = [hit.photo.id for hit in found.hits], found.next
+    while cursor:
+        page = gallery.find(query, 9, cursor=cursor)
+        pages += [hit.photo.id for hit in page.hits]
+        cursor = page.next
+    assert pages == order
+    with pytest.raises(QueryError, match="another search"):
+        gallery.find(query[:2], 9, cursor=found.next)
+    labels = sorted({photo.label or "" for photo in photos})
+    passing = {photo.id for photo in photos if photo.label == labels[-1]}
+    some = gallery.find(query, 9, where=parse_filter(f'label = "{labels[-1]}"'), without=order[:1])
+    expected = [one for one in order[1:] if one in passing]
+    assert [hit.photo.id for hit in some.hits] == expected[:9]
+    varied = gallery.find(query, 5, diversity=0.9)
+    assert varied.hits[0].photo.id == order[0]
+    assert [hit.photo.id for hit in varied.hits] != order[:5]
 
 
 def test_those_that_have_a_label_vote(engine: GalleryUnderTest) -> None:

@@ -3,16 +3,19 @@
 It sees the means of a photo's blocks, and a word is the photo of that colour; words add up.
 """
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deepfood.model import TextTower, open_model
 from deepfood.model.artifact import ONNX, TEXT_ONNX, TOKENIZER, write_model
+from live import run_deepfood
 from plates import write_tiny_model
 
 PAD, BEGIN, END, UNKNOWN = range(4)
@@ -58,6 +61,22 @@ def write_colour_model(folder: Path, *, louder: float = 1, **tower: object) -> P
         **about.model_dump(include={"backbone", "dimension", "source", "licence"}),
     )
     return folder
+
+
+def build_colour_gallery(root: Path) -> Path:
+    """A photo of each colour, named by a number, so that nothing but its looks says what it is."""
+    write_colour_model(root / "model")
+    (root / "photos").mkdir()
+    for number, colour in enumerate(COLOURS.values()):
+        Image.new("RGB", (90, 70), colour).save(root / "photos" / f"{number}.png")
+    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
+    return root / "gallery"
+
+
+def photo_of(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), COLOURS[colour]).save(out, "PNG")
+    return out.getvalue()
 
 
 def text_network(dimension: int, tower: TextTower, louder: float = 1) -> bytes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deepfood.errors import DeepfoodError
     from deepfood.serve.question import SearchResult
     from deepfood.training import adapt_model, train_model
-    from deepfood_client import AsyncClient, Client
+    from deepfood_client import AsyncClient, Client, Weighted
 
     __version__: str
 
@@ -39,6 +39,7 @@ __all__ = [
     "Gallery",
     "SearchResult",
     "Settings",
+    "Weighted",
     "__version__",
     "adapt_model",
     "add_photos",
@@ -65,6 +66,7 @@ _MODULE_OF = {
     "SearchResult": "deepfood.serve.question",
     "Settings": "deepfood.config",
     "adapt_model": "deepfood.training",
+    "Weighted": "deepfood_client",
     "load_settings": "deepfood.config",
     "train_model": "deepfood.training",
 }

@@ -33,7 +33,7 @@ from deepfood.place import Place
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
-from deepfood_client.calls import PhotoLike, Question, each, pages, photo_file, photos_of
+from deepfood_client.calls import OneOrSeveral, PhotoLike, Question, examples_of, pages, photo_file
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
@@ -61,7 +61,7 @@ class Gallery:
 
     def search(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
         """The photos most similar to those given: paths, bytes, Pillow images, an `id`, or `words`.
@@ -73,7 +73,7 @@ class Gallery:
 
     def pages(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> Iterator[SearchResult]:
         """The results of one search, page by page, to the last."""
@@ -137,19 +137,16 @@ class Gallery:
         self.close()
 
     def _question(
-        self, photo: PhotoLike | Sequence[PhotoLike] | None, question: Question
+        self, photo: OneOrSeveral[PhotoLike] | None, question: Question
     ) -> SearchQuestion:
-        photos = photos_of(photo, question)
+        examples = examples_of(photo, question)
         limits = self._service.embedder.limits
+        for name in ("photo", "not_photo"):
+            examples[name] = [(_bytes_of(one, limits), weight) for one, weight in examples[name]]
         box = question.get("box")
         defaults = SearchQuestion()
-        return SearchQuestion(
-            photos=tuple(_bytes_of(one, limits) for one in photos),
-            ids=tuple(each(question.get("id"))),
-            not_photos=tuple(_bytes_of(one, limits) for one in each(question.get("not_photo"))),
-            not_ids=tuple(each(question.get("not_id"))),
-            words=tuple(each(question.get("words"))),
-            not_words=tuple(each(question.get("not_words"))),
+        return SearchQuestion.of(
+            examples,
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,

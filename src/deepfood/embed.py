@@ -125,13 +125,7 @@ class Embedder:
 
     def infer(self, pixels: Pixels) -> Vector:
         """The unit vector of pixels uint8 [size, size, 3] as `read_pixels` gives them."""
-        vector = self._infer(pixels)
-        length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0:
-            raise ArtifactCorruptError(
-                f"{self.model.folder} gives no usable vector (length {length}): the Model is broken"
-            )
-        return vector / np.float32(length)
+        return runtimes.unit(self._infer(pixels), self.model.onnx)
 
     def _gives(self, golden: Golden) -> bool:
         """Whether it gives what the Model gave where it was made. Raises ArtifactCorruptError."""
@@ -192,23 +186,20 @@ def _start_openvino(
 ) -> tuple[Infer, str]:
     ov = runtimes.openvino()
     core = ov.Core()
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and not has_bf16:
-        raise SettingError("precision bf16: this processor has neither AMX nor AVX512-BF16")
-    precision = "bf16" if has_bf16 and precision != "f32" else "f32"
+    computed_in = runtimes.openvino_precision(core, precision)
     try:
         compiled = core.compile_model(
             openvino_graph(core, model),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": computed_in,
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": streams,
             },
         )
     except RuntimeError as error:
         raise unusable(model.onnx, error) from error
-    _check_output(model, compiled.output(0).shape)
+    runtimes.check_output(model.onnx, compiled.output(0).shape, model.manifest.dimension)
     # One more request than streams keeps each stream fed; a request has one thread at a time. Its
     # tensors are taken here, in one thread, once: OpenVINO's first `.data` sets up a C++ static and
     # lets go of the GIL meanwhile, and two threads that come there together wait for ever.
@@ -232,7 +223,7 @@ def _start_openvino(
         finally:
             requests.put((request, pixels_in, vector_out))
 
-    return infer, precision
+    return infer, computed_in
 
 
 def openvino_graph(core: Any, model: Model, photos: int = 1) -> Any:
@@ -256,8 +247,7 @@ def _start_onnxruntime(
     model: Model, precision: Precision, threads: int, streams: int
 ) -> tuple[Infer, str]:
     ort = runtimes.onnxruntime()
-    if precision == "bf16":
-        raise SettingError("precision bf16 needs the openvino runtime; onnxruntime computes in f32")
+    computed_in = runtimes.onnxruntime_precision(precision)
     options = ort.SessionOptions()
     options.intra_op_num_threads = max(1, threads // streams)
     options.log_severity_level = 3
@@ -265,14 +255,18 @@ def _start_onnxruntime(
         session = ort.InferenceSession(model.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise unusable(model.onnx, error) from error
-    _check_output(model, session.get_outputs()[0].shape)
+    dimension = model.manifest.dimension
+    runtimes.check_output(model.onnx, session.get_outputs()[0].shape, dimension)
     name = session.get_inputs()[0].name
     normalise = normaliser(model.manifest.preprocess)
 
     def infer(pixels: Pixels) -> Vector:
-        return np.asarray(session.run(None, {name: normalise(pixels)})[0], np.float32).reshape(-1)
+        found = np.asarray(session.run(None, {name: normalise(pixels)})[0], np.float32)
+        runtimes.check_output(model.onnx, found.shape, dimension)
+        vector: Vector = found[0]
+        return vector
 
-    return infer, "f32"
+    return infer, computed_in
 
 
 def _start_onnxruntime_on(model: Model, device: str) -> Infer:
@@ -311,7 +305,7 @@ def gathered_onnxruntime(session: Any, model: Model, device: str) -> Infer:
 
     One by one where the network takes no more than one photo at a time.
     """
-    _check_output(model, session.get_outputs()[0].shape)
+    runtimes.check_output(model.onnx, session.get_outputs()[0].shape, model.manifest.dimension)
     about = session.get_inputs()[0]
     normalise = normaliser(model.manifest.preprocess)
 
@@ -364,7 +358,7 @@ def gathered_openvino(model: Model, name: str, device: str) -> Infer:
             if size > 1:
                 continue
             raise unusable(model.onnx, error) from error
-        _check_output(model, compiled.output(0).shape)
+        runtimes.check_output(model.onnx, compiled.output(0).shape, model.manifest.dimension, size)
         requests[size] = queue.SimpleQueue()
         for _ in range(2):  # as many as batches are under way; here, in one thread: see above
             request = compiled.create_infer_request()
@@ -406,15 +400,6 @@ def normaliser(preprocess: Preprocess) -> Callable[[Pixels], Vectors]:
         return np.ascontiguousarray(planes[np.newaxis])
 
     return normalise
-
-
-def _check_output(model: Model, shape: Any) -> None:
-    sizes = list(shape)
-    if len(sizes) != 2 or sizes[1] != model.manifest.dimension:
-        raise ArtifactCorruptError(
-            f"{model.onnx} gives an output of shape {sizes}, and its manifest says "
-            f"[1, {model.manifest.dimension}]"
-        )
 
 
 def unusable(onnx: Path, error: Exception) -> ArtifactError:

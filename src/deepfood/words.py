@@ -76,7 +76,7 @@ class TextEmbedder:
         a Model does.
         """
         opened = self._open()
-        return _unit(opened.infer(opened.tokens.of(text)), self.model)
+        return runtimes.unit(opened.infer(opened.tokens.of(text)), self.model.text_onnx)
 
     def embed_many(self, texts: Sequence[str]) -> Vectors:
         """The unit vectors, float32 [n, dimension], of texts. Raises as `embed` does."""
@@ -210,7 +210,10 @@ def _open(
         return _Opened(tokens, *begin(model, precision, threads))
 
     def gives(opened: _Opened, golden: Golden) -> bool:
-        found = np.stack([_unit(opened.infer(tokens.of(one)), model) for one in golden.texts])
+        each = [
+            runtimes.unit(opened.infer(tokens.of(one)), model.text_onnx) for one in golden.texts
+        ]
+        found = np.stack(each)
         return check_golden(model, "text", golden.text_vectors, found, opened.precision)
 
     opened = start(precision)
@@ -223,8 +226,7 @@ def _open(
 def _start_openvino(model: Model, precision: Precision, threads: int) -> tuple[Infer, str]:
     ov = runtimes.openvino()
     core = ov.Core()
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = "bf16" if has_bf16 and precision != "f32" else "f32"
+    computed_in = runtimes.openvino_precision(core, precision)
     tower = text_tower(model)
     try:
         network = core.read_model(model.text_onnx)
@@ -233,14 +235,14 @@ def _start_openvino(model: Model, precision: Precision, threads: int) -> tuple[I
             network,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": computed_in,
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
             },
         )
     except RuntimeError as error:
         raise unusable(model.text_onnx, error) from error
-    _check_output(model, list(compiled.output(0).shape))
+    runtimes.check_output(model.text_onnx, compiled.output(0).shape, model.manifest.dimension)
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     requests.put(compiled.create_infer_request())
 
@@ -252,11 +254,12 @@ def _start_openvino(model: Model, precision: Precision, threads: int) -> tuple[I
         finally:
             requests.put(request)
 
-    return infer, precision
+    return infer, computed_in
 
 
-def _start_onnxruntime(model: Model, _: Precision, threads: int) -> tuple[Infer, str]:
+def _start_onnxruntime(model: Model, precision: Precision, threads: int) -> tuple[Infer, str]:
     ort = runtimes.onnxruntime()
+    computed_in = runtimes.onnxruntime_precision(precision)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -267,26 +270,9 @@ def _start_onnxruntime(model: Model, _: Precision, threads: int) -> tuple[Infer,
     names = [one.name for one in session.get_inputs()]
 
     def infer(inputs: list[Ids]) -> Vector:
-        vector = np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
-        _check_output(model, list(vector.shape))
-        return np.array(vector[0], np.float32)
+        found = np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0], np.float32)
+        runtimes.check_output(model.text_onnx, found.shape, model.manifest.dimension)
+        vector: Vector = found[0]
+        return vector
 
-    return infer, "f32"
-
-
-def _check_output(model: Model, shape: list[int]) -> None:
-    if shape != [1, model.manifest.dimension]:
-        raise ArtifactCorruptError(
-            f"{model.text_onnx} gives an output of shape {shape}, and its manifest says "
-            f"[1, {model.manifest.dimension}]"
-        )
-
-
-def _unit(vector: Vector, model: Model) -> Vector:
-    length = float(np.linalg.norm(vector))
-    if not np.isfinite(length) or length == 0:
-        raise ArtifactCorruptError(
-            f"{model.folder} gives words no usable vector (length {length}): its text tower is "
-            "broken"
-        )
-    return vector / np.float32(length)
+    return infer, computed_in

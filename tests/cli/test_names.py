@@ -30,6 +30,7 @@ OPTIONS = {
     "where": "a filter that photos must pass",
     "words": "words: what is asked, or a file of them",
     "not-words": "words that hits should be unlike",
+    "weight": "how much a photo, id or words count",
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",
@@ -183,9 +184,11 @@ def test_an_option_is_called_by_one_name() -> None:
 def test_a_search_is_asked_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     fields = bodies(document, "/api/v1/search")
     form = fields["multipart/form-data"]
-    assert fields["application/json"] == form | {"url"}
-    assert asked_by("search") == form
-    assert set(Question.__annotations__) | {"photo"} == form
+    # A weight is beside what it weighs, but a form and a command cannot hold it there.
+    asked = form - {"weights"}
+    assert fields["application/json"] == asked | {"url"}
+    assert asked_by("search") == asked | {"weight"}
+    assert set(Question.__annotations__) | {"photo"} == asked
 
 
 def test_the_originals_search_stays_as_it_was(document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How sure answers to words are, on made-up vectors in which words lie apart from photos."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +111,7 @@ def test_the_same_again_is_the_same() -> None:
 def test_what_is_answered() -> None:
     found = calibrated(World())
     assert found is not None
-    bounds = {"match_probability": 0.8, "none_probability": 0.3}
+    bounds: Any = {"match_probability": 0.8, "none_probability": 0.3}
     hits = [hit(0.9), hit(-0.9)]
     sure = judge_words(hits, 0.9, found, **bounds)
     assert sure.verdict == "match"

@@ -139,7 +139,7 @@ def test_a_photo_in_the_wrong_field_is_told_the_right_one(url: str, name: str) -
         ("text", "the body should be a JSON object"),
         ({"id": "x", "wheer": "price < 1"}, "no field `wheer`: do you mean `where`?"),
         ({"id": "x", "colour": None}, "no field `colour`; there are `photo`, `url`, `id`"),
-        ({"id": 5}, "`id` should be a valid string or a valid list"),
+        ({"id": 5}, "`id` should be a valid string or a JSON object or a valid list"),
         ({"id": ["x", 5]}, "`id.1` should be a valid string"),
         ({"id": "x", "k": "many"}, "`k` should be a valid integer"),
         ({"id": "x", "diversity": 2}, "`diversity` should be less than or equal to 1"),

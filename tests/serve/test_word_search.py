@@ -1,6 +1,5 @@
 """Searches with words: by command, over HTTP and by the client, with a Model that knows colours."""
 
-import io
 import json
 import subprocess
 import sys
@@ -10,27 +9,19 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 import deepfood
 from deepfood.errors import QueryError
 from deepfood_client import Client
-from live import fails, run_deepfood, serving
-from text_models import COLOURS, write_colour_model
+from live import fails, serving
+from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A photo of each colour, named by a number, so that nothing but its looks says what it is."""
-    root = tmp_path_factory.mktemp("colours")
-    write_colour_model(root / "model")
-    (root / "photos").mkdir()
-    for number, colour in enumerate(COLOURS.values()):
-        Image.new("RGB", (90, 70), colour).save(root / "photos" / f"{number}.png")
-    run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
-    return root / "gallery"
+    return build_colour_gallery(tmp_path_factory.mktemp("colours"))
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +32,6 @@ def url(gallery: Path) -> Iterator[str]:
 
 def file_of(colour: str) -> str:
     return f"{list(COLOURS).index(colour)}.png"
-
-
-def photo_of(colour: str) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (64, 64), COLOURS[colour]).save(out, "PNG")
-    return out.getvalue()
 
 
 def ask(url: str, **question: Any) -> httpx.Response:

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 
 import deepfood
 from deepfood.errors import QueryError
-from deepfood.serve.worded import UNUSED, fuse
+from deepfood.gallery.logistic import Logistic
+from deepfood.gallery.photo import Hit, Photo
+from deepfood.gallery.word_calibration import WordCalibration
+from deepfood.gallery.written import (
+    Level,
+    WrittenHit,
+    WrittenResult,
+    match_of,
+    parse_words,
+    texts_of,
+)
+from deepfood.serve.worded import UNUSED, WRITTEN_PROBABILITY, Written, fuse, probabilities
 from deepfood_client import Client
 from live import run_deepfood, serving
 from plates import write_dishes, write_tiny_model
@@ -104,6 +115,20 @@ def test_a_filter_and_unwanted_words(opened: deepfood.Gallery) -> None:
 
 
 @pytest.mark.slow
+def test_photos_that_are_called_so_are_in_the_order_of_the_whole_question(
+    opened: deepfood.Gallery,
+) -> None:
+    """One of them is unwanted: those that look like it come last."""
+    unlike = opened.search(words="brinjal", k=1).hits[0].photo.id
+    found = opened.search(words="brinjal", not_id=unlike, k=3 * EACH).hits
+    called = [hit.score for hit in found if hit.matched]
+    assert len(called) == NAMED - 1
+    assert called == sorted(called, reverse=True)
+    plain = [hit.photo.id for hit in opened.search(words="brinjal", k=3 * EACH).hits if hit.matched]
+    assert [hit.photo.id for hit in found if hit.matched] != [one for one in plain if one != unlike]
+
+
+@pytest.mark.slow
 def test_a_photo_and_words(opened: deepfood.Gallery) -> None:
     custard = opened.search(words="custard", k=1).hits[0].photo
     mixed = opened.search(id=custard.id, words="brinjal", k=9)
@@ -147,3 +172,70 @@ def test_fusing_keeps_every_photo_once_and_agreement_first(
     for before, after in itertools.pairwise(written):
         if {before, after} <= set(looks) and looks.index(before) < looks.index(after):
             assert fused.index(str(before)) < fused.index(str(after))
+
+
+CURVE = Logistic(slopes=(10.0,), offset=-5.0)
+CALIBRATION = WordCalibration(hit=CURVE, in_gallery=CURVE, labels=5, ece=0, auroc=1)
+
+
+def seen(score: float) -> Hit:
+    return Hit(Photo("0" * 64, "a.jpg", None, None, "image/jpeg", 1, 1, 1, 1), score)
+
+
+def test_a_photo_in_both_lists_has_both_chances() -> None:
+    looks = {"looks": seen(0.7), "both": seen(0.7), "hardly": seen(0.1)}
+    written = {"both": 0.8, "called": 0.95}
+    sure = probabilities(written, looks, CALIBRATION)
+    of_looks = float(CURVE([0.7]))
+    assert sure.keys() == looks.keys() | written.keys()
+    assert sure["looks"] == pytest.approx(of_looks)
+    assert sure["both"] == pytest.approx(1 - (1 - of_looks) * (1 - 0.8))
+    assert sure["called"] == pytest.approx(0.95)
+    assert sure["hardly"] == pytest.approx(float(CURVE([0.1])))
+
+
+@given(
+    st.dictionaries(st.integers(0, 9), st.floats(0, 1)),
+    st.dictionaries(st.integers(0, 9), st.floats(-1, 1)),
+)
+def test_what_is_written_makes_no_photo_less_likely(
+    written: dict[int, float], looks: dict[int, float]
+) -> None:
+    texts = {str(one): sure for one, sure in written.items()}
+    hits = {str(one): seen(score) for one, score in looks.items()}
+    both, alone = probabilities(texts, hits, CALIBRATION), probabilities({}, hits, CALIBRATION)
+    assert all(0 <= sure <= 1 for sure in both.values())
+    assert all(both[one] >= alone[one] - 1e-9 for one in hits)
+    assert all(both[one] >= sure - 1e-9 for one, sure in texts.items())
+
+
+def test_what_has_more_of_the_words_is_likelier() -> None:
+    def found(name: str, words: str) -> float:
+        query = parse_words(words)
+        texts = texts_of(name, None, "", {})
+        match = match_of(query, texts, frozenset(query.wanted))
+        assert match is not None
+        hit = WrittenHit(seen(0).photo, 1.0, match.matched)
+        (sure,) = Written(query, WrittenResult([hit])).probabilities.values()
+        return sure
+
+    names = ("mint tea leaves", "mint tea leafs", "mint tea", "mint")
+    sure = [found(name, "mint tea leaves") for name in names]
+    assert sure == sorted(sure, reverse=True)
+    assert sure[0] == WRITTEN_PROBABILITY[Level.WHOLE]
+    assert sure[2:] == pytest.approx([0.6, 0.3])
+
+
+@pytest.mark.slow
+def test_words_weigh_beside_a_photo(opened: deepfood.Gallery) -> None:
+    """Without a text tower too: the photos that are called so count by the weight of the words."""
+    custard = opened.search(words="custard", k=1).hits[0].photo
+    looks = opened.search(words="brinjal", k=1).hits[0].photo.id
+
+    def score(weight: float) -> float:
+        found = opened.search(id=custard.id, words=deepfood.Weighted("brinjal", weight), k=3 * EACH)
+        return next(hit.score for hit in found.hits if hit.photo.id == looks)
+
+    assert score(0.25) < score(1) < score(4)
+    plain = opened.search(id=custard.id, words="brinjal", k=3 * EACH)
+    assert score(1) == next(hit.score for hit in plain.hits if hit.photo.id == looks)

@@ -5,6 +5,7 @@ the hub, imported, and asked about photos that it has never seen.
 """
 
 import csv
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,51 @@ def test_a_colour_and_not_some_shape(world: World) -> None:
             after.append(np.mean([one.shape == shape for one in found]))
     assert np.mean(before) == pytest.approx(1 / len(SHAPES))
     assert np.mean(after) <= 0.03
+
+
+@pytest.mark.parametrize("several", [2, 3])
+def test_a_colour_and_none_of_several_shapes(world: World, several: int) -> None:
+    """Red, but neither round nor angular: the unwanted ones contradict each other."""
+    shares = []
+    for colour in COLOURS:
+        for shapes in itertools.combinations(SHAPES, several):
+            unwanted = [f"a {shape}" for shape in shapes]
+            found = world.found(words=f"something {colour}", not_words=unwanted)
+            assert np.mean([one.colour == colour for one in found]) >= 0.7
+            shares.append(np.mean([one.shape in shapes for one in found]))
+    assert np.mean(shares) <= 0.05
+
+
+def test_names_and_looks_in_the_order_of_their_probabilities(world: World, tmp_path: Path) -> None:
+    """A gallery in which every second photo has a name."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with (photos / "photos.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["photo", "name", "label"])
+        truth = {}
+        for number, photo in enumerate(sorted((world.root / "photos").rglob("*.png"))):
+            shutil.copy(photo, photos / f"{number}.png")
+            thing = truth[f"{number}.png"] = thing_of(photo.parent.name)
+            name = f"{thing.colour} {thing.shape}" if number % 2 else ""
+            rows.writerow([f"{number}.png", name, name])
+    run_deepfood("build", photos, "--out", tmp_path / "gallery", "--model", world.model)
+    first, nine = [], []
+    with deepfood.open_gallery(tmp_path / "gallery") as opened:
+        for thing in things():
+            words = f"{thing.colour} {thing.shape}"
+            page = opened.search(words=words, k=K)
+            more = opened.search(words=words, k=K, cursor=page.next).hits
+            sure = [hit.probability or 0 for hit in (*page.hits, *more)]
+            assert sure == sorted(sure, reverse=True)
+            right = [truth[hit.photo.file] == thing for hit in page.hits]
+            first.append(right[0])
+            nine.append(np.mean(right))
+            assert not {hit.photo.id for hit in page.hits} & {hit.photo.id for hit in more}
+        together = opened.search(words=["something red", "a circle"], k=K).hits
+        assert {hit.probability for hit in together} == {None}
+    assert np.mean(first) == 1
+    assert np.mean(nine) >= 0.85
 
 
 def test_a_photo_and_words_together(world: World) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SearchResult,
         Suggestion,
     )
+    from deepfood_client.weighted import Weighted
 
 __all__ = [
     "AsyncClient",
@@ -47,6 +48,7 @@ __all__ = [
     "Question",
     "SearchResult",
     "Suggestion",
+    "Weighted",
 ]
 
 _MODULE_OF = {
@@ -67,6 +69,7 @@ _MODULE_OF = {
     "Question": "calls",
     "SearchResult": "models",
     "Suggestion": "models",
+    "Weighted": "weighted",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there

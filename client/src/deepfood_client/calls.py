@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Protocol, TypedDict, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -29,6 +29,7 @@ from deepfood_client.models import (
     SearchResult,
     Suggestion,
 )
+from deepfood_client.weighted import Weighted, check_weight
 
 T = TypeVar("T")
 
@@ -43,21 +44,25 @@ class Picture(Protocol):
 
 #: A file's path, a file's bytes, or an image of Pillow.
 PhotoLike = str | os.PathLike[str] | bytes | Picture
+#: One or several, each with or without a weight.
+OneOrSeveral: TypeAlias = T | Weighted[T] | Sequence[T | Weighted[T]]
+#: The fields of a Question that may have several values, and `photo`.
+EXAMPLES = ("photo", "id", "words", "not_photo", "not_id", "not_words")
 
 
 class Question(TypedDict, total=False):
     """The options of a search besides its `photo`, as documented for POST /api/v1/search.
 
     `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike,
-    `words` and `not_words`.
+    `words` and `not_words`. Each may have a weight: `words=["mint", Weighted("rice", 2)]`.
     `box` is left, top, width and height as shares.
     """
 
-    id: str | Sequence[str]
-    not_photo: PhotoLike | Sequence[PhotoLike]
-    not_id: str | Sequence[str]
-    words: str | Sequence[str]
-    not_words: str | Sequence[str]
+    id: OneOrSeveral[str]
+    not_photo: OneOrSeveral[PhotoLike]
+    not_id: OneOrSeveral[str]
+    words: OneOrSeveral[str]
+    not_words: OneOrSeveral[str]
     k: int
     where: str | None
     box: tuple[float, float, float, float] | None
@@ -106,20 +111,26 @@ class Call(Generic[T]):
     missing: type[DeepfoodError] = PhotoNotFoundError
 
 
-def search(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> Call[SearchResult]:
+def search(photo: OneOrSeveral[PhotoLike] | None, question: Question) -> Call[SearchResult]:
     """Raises QueryError where there is nothing to search for, and PhotoError."""
-    files = [("photo", photo_file(one)) for one in photos_of(photo, question)]
-    files += [("not_photo", photo_file(one)) for one in each(question.get("not_photo"))]
+    examples = examples_of(photo, question)
+    files = [
+        (name, photo_file(one)) for name in ("photo", "not_photo") for one, _ in examples[name]
+    ]
     data: dict[str, Any] = {}
     for name, value in question.items():
         if name in ("id", "not_id", "words", "not_words"):
-            data[name] = each(value)
+            data[name] = [one for one, _ in examples[name]]
         elif value is None or name == "not_photo":
             continue
         elif name == "box":
             data[name] = ",".join(map(str, value))  # type: ignore[call-overload]
         else:
             data[name] = str(value)
+    weights = {name: [weight for _, weight in some] for name, some in examples.items()}
+    weights = {name: some for name, some in weights.items() if set(some) - {1.0}}
+    if weights:
+        data["weights"] = json.dumps(weights)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
 
@@ -218,14 +229,24 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{quote(name, safe='')}"
 
 
-def photos_of(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) -> list[PhotoLike]:
-    """The photos to search with. Raises QueryError where nothing else is wanted either."""
-    photos = each(photo)
-    if not photos and not each(question.get("id")) and not each(question.get("words")):
+def examples_of(
+    photo: OneOrSeveral[PhotoLike] | None, question: Question
+) -> dict[str, list[tuple[Any, float]]]:
+    """What is searched with, and its weights, by the names EXAMPLES.
+
+    Raises QueryError where nothing is wanted.
+    """
+    given = {**question, "photo": photo}
+    examples = {name: [_weighed(one) for one in each(given.get(name))] for name in EXAMPLES}
+    if not (examples["photo"] or examples["id"] or examples["words"]):
         raise QueryError(
             "nothing to search for: give a photo, the id of one of the gallery, or words"
         )
-    return photos
+    return examples
+
+
+def _weighed(one: Any) -> tuple[Any, float]:
+    return (one.value, check_weight(one.weight)) if isinstance(one, Weighted) else (one, 1.0)
 
 
 def photo_file(photo: PhotoLike) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from deepfood_client import calls
-from deepfood_client.calls import Call, PhotoLike, Question
+from deepfood_client.calls import Call, OneOrSeveral, PhotoLike, Question
 from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
@@ -54,15 +54,15 @@ class Client:
 
     def search(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
+        """The photos most like those given: paths, bytes, Pillow's pictures, `id` or `words`."""
         return self._send(calls.search(photo, question))
 
     def pages(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> Iterator[SearchResult]:
         """The results of one search, page by page, to the last."""
@@ -173,15 +173,15 @@ class AsyncClient:
 
     async def search(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> SearchResult:
-        """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
+        """The photos most like those given: paths, bytes, Pillow's pictures, `id` or `words`."""
         return await self._send(calls.search(photo, question))
 
     async def pages(
         self,
-        photo: PhotoLike | Sequence[PhotoLike] | None = None,
+        photo: OneOrSeveral[PhotoLike] | None = None,
         **question: Unpack[Question],
     ) -> AsyncIterator[SearchResult]:
         """The results of one search, page by page, to the last."""

@@ -61,9 +61,10 @@ class Hit(Photo):
     `probability`, 0 to 1, is that of being the same dish (having its label), if the gallery has
     it, and `same_dish` is that as a word: `likely` from the setting match_probability on,
     `unlikely` below none_probability or where the verdict is `none`. Both are null where the photo
-    has no label or the answer has no verdict. `attributes` are those that are known of it; `alike`
-    are its near-duplicates, where `group_duplicates` was asked for. `matched` says where words of
-    the question are in its texts; it is empty where a photo only looks so.
+    has no label or the answer has no verdict. For words alone, it is the probability of showing
+    what they name. `attributes` are those that are known of it; `alike` are its near-duplicates,
+    where `group_duplicates` was asked for. `matched` says where words of the question are in its
+    texts; it is empty where a photo only looks so.
     """
 
     score: float

@@ -1,5 +1,6 @@
 """`deepfood search`: search a gallery."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +83,15 @@ _NotWords = Annotated[
     list[str] | None,
     typer.Option("--not-words", metavar="TEXT", help="Find photos unlike these words. Repeatable."),
 ]
+_Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight",
+        metavar="EXAMPLE=NUMBER",
+        help='How much a photo, id or words of this search count, 1 without: --weight "mint=2" for '
+        "--words mint. Repeatable.",
+    ),
+]
 _K = Annotated[int, typer.Option("-k", help="How many photos to find.")]
 _Where = Annotated[
     str | None,
@@ -121,6 +131,7 @@ def search(
     not_ids: _NotIds = None,
     words: _Words = None,
     not_words: _NotWords = None,
+    weights: _Weights = None,
     k: _K = DEFAULT_K,
     where: _Where = None,
     box: _Box = None,
@@ -139,14 +150,17 @@ def search(
     if box is not None and len(photos) + len(ids) != 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     region = _parse_box(box) if box is not None else None
+    photos, ids, words, not_photos, not_ids, not_words = _weighted(
+        (photos, ids, words, not_photos or [], not_ids or [], not_words or []), weights or []
+    )
     opened = deepfood.open_gallery(gallery, _settings(model))
     found = opened.search(
         photos,
         id=ids,
-        not_photo=not_photos or [],
-        not_id=not_ids or [],
+        not_photo=not_photos,
+        not_id=not_ids,
         words=words,
-        not_words=not_words or [],
+        not_words=not_words,
         k=k,
         where=where,
         box=region,
@@ -158,6 +172,40 @@ def search(
         print_json(_as_json(found))
     else:
         _print(opened, found, filtered=where is not None)
+
+
+def _weighted(given: Sequence[Sequence[Any]], weights: Sequence[str]) -> list[list[Any]]:
+    """What is searched with, in lists as given, with the weights of `--weight`."""
+    from deepfood.errors import SettingError
+    from deepfood_client import Weighted
+
+    found = [list(some) for some in given]
+    for text in weights:
+        name, _, number = text.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise SettingError(f"--weight {text}: give EXAMPLE=NUMBER, such as mint=2")
+        places = [
+            (some, place)
+            for some, plain in zip(found, given, strict=True)
+            for place, one in enumerate(plain)
+            if (Path(name) if isinstance(one, Path) else name) == one
+        ]
+        if not places:
+            raise SettingError(f"--weight {text}: no photo, id or words of this search is {name!r}")
+        if len(places) > 1:
+            raise SettingError(
+                f"--weight {text}: {len(places)} examples of this search are {name!r}: give it "
+                "once, and a photo as ./NAME where words are the same"
+            )
+        ((some, place),) = places
+        if isinstance(some[place], Weighted):
+            raise SettingError(f"--weight {text}: {name} has a weight already")
+        some[place] = Weighted(some[place], weight)
+    return found
 
 
 def _settings(model: Path | None) -> Settings:

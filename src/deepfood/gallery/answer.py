@@ -55,20 +55,25 @@ def judge_words(
     best: float,
     calibration: WordCalibration,
     *,
+    written: Verdict = "none",
     match_probability: float,
     none_probability: float,
 ) -> Answer:
     """As `judge`, for words alone; `best` is the similarity of the nearest photo of the gallery.
 
-    Where the gallery has nothing that they name, there are no hits: the nearest could be any.
+    `written` is what the texts of the photos say. Where the gallery has nothing that looks as the
+    words say, only hits that are called so are left: the nearest could be any. Hits that have a
+    probability keep it.
     """
     in_gallery = float(calibration.in_gallery([best]))
+    verdict: Verdict = "maybe"
     if in_gallery < none_probability:
-        return Answer([], "none", in_gallery)
-    verdict: Verdict = "match" if in_gallery >= match_probability else "maybe"
+        verdict, hits = written, [hit for hit in hits if hit.matched and written != "none"]
+    elif in_gallery >= match_probability or written == "match":
+        verdict = "match"
     known = []
     for hit in hits:
-        sure = float(calibration.hit([hit.score]))
+        sure = float(calibration.hit([hit.score])) if hit.probability is None else hit.probability
         word: SameDish = "likely" if sure >= match_probability else "perhaps"
         if sure < none_probability:
             word = "unlikely"

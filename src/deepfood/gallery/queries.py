@@ -1,19 +1,23 @@
-"""Queries as functions over vectors: several photos, unwanted ones, variety, groups."""
+"""Queries as functions over vectors: several examples, unwanted ones, variety, groups."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.embed import Vectors
+from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.protocol import FindOptions
 
 Order = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Hits = TypeVar("Hits", bound=Sized)
 
-#: An unwanted photo counts half as much as a wanted one. Rocchio chose a quarter for text; a photo
+#: A vector, float32 [dim] of length 1, and its weight.
+Example = tuple[Vector, float]
+
+#: What is unwanted counts half as much as what is wanted. Rocchio chose a quarter for text; a photo
 #: that a user marks as unwanted is stronger evidence than a document that is not relevant.
 UNWANTED_WEIGHT = 0.5
 #: Cosine similarity from which two photos count as the same picture (docs/filters.md).
@@ -22,26 +26,95 @@ NEAR_DUPLICATE = 0.9
 #: Hits that are considered for each one shown with variety or groups, and the most in all.
 _POOL = 5
 _LARGEST_POOL = 2000
+#: Hits that are looked at first where there are several queries.
+_FIRST_POOL = 200
 
 
-def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
-    """The unit vector, float32 [dim], of a query by several photos, each a unit vector [n, dim].
+def combine(wanted: Sequence[Example], unwanted: Iterable[Sequence[Example]] = ()) -> Vectors:
+    """The query by several examples, as vectors, float32 [dim] or [queries, dim].
 
-    The mean of the wanted ones, less UNWANTED_WEIGHT times the mean of the unwanted ones (J. J.
-    Rocchio, Relevance feedback in information retrieval, 1971). A single wanted photo gives its own
-    vector, bit for bit. Raises QueryError where nothing is wanted, or the photos cancel out.
+    What is wanted is one vector, the mean by weights; a single example is its own, bit for bit.
+    Less UNWANTED_WEIGHT times an unwanted example and its weight, this is a query (J. J. Rocchio,
+    Relevance feedback in information retrieval, 1971). Each unwanted example gives one, and a photo
+    is as similar as to the query to which it is least similar (`similarity`): the mean of unwanted
+    examples that contradict each other would be like none of them.
+
+    Similarities to the unwanted examples of a group are compared as they are, and those of two
+    groups, such as photos and words, are not: the longest query of each group has length 1. Raises
+    QueryError where nothing is wanted, or the examples cancel out.
     """
-    if len(wanted) == 0:
+    if not wanted:
         raise QueryError("the query has no photo that is wanted: give one at least")
-    if len(wanted) == 1 and (unwanted is None or len(unwanted) == 0):
-        return np.asarray(wanted[0], np.float32)
-    query = wanted.mean(axis=0, dtype=np.float64)
-    if unwanted is not None and len(unwanted):
-        query -= UNWANTED_WEIGHT * unwanted.mean(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(query))
-    if length < 1e-6:
+    groups = [some for some in unwanted if some]
+    if len(wanted) == 1 and not groups:
+        return np.asarray(wanted[0][0], np.float32)
+    vectors = np.array([vector for vector, _ in wanted], np.float64)
+    weights = np.array([weight for _, weight in wanted], np.float64)
+    mean = np.average(vectors, axis=0, weights=weights / weights.max())
+    if not groups:
+        alone: Vectors = _scaled([mean], [1.0])[0]
+        return alone
+    queries = []
+    for some in groups:
+        largest = [max(1.0, weight) for _, weight in some]  # no number becomes too large
+        less = [
+            mean / scale - UNWANTED_WEIGHT * (weight / scale) * vector
+            for (vector, weight), scale in zip(some, largest, strict=True)
+        ]
+        queries.append(_scaled(less, largest))
+    stacked: Vectors = np.concatenate(queries)
+    return stacked[0] if len(stacked) == 1 else stacked
+
+
+def _scaled(queries: Sequence[Floats], scales: Sequence[float]) -> Vectors:
+    """The queries times their scales, all divided by the same number: the longest has length 1."""
+    lengths = np.linalg.norm(queries, axis=1)
+    if lengths.min() < 1e-6:
         raise QueryError("the photos of the query cancel each other out: change one of them")
-    return np.asarray(query / length, np.float32)
+    shares = np.array(scales) / max(scales)
+    scaled = np.array(queries) * shares[:, np.newaxis]
+    return np.asarray(scaled / (lengths * shares).max(), np.float32)
+
+
+def similarity(query: Vectors, vectors: Vectors) -> Vectors:
+    """The similarity, float32 [n], -1 to 1, of unit vectors [n, dim] to a query of `combine`.
+
+    It is the cosine; where there are several queries, the least of the products with them.
+    """
+    each = [np.vecdot(vectors, one) for one in np.atleast_2d(query)]
+    return np.asarray(np.clip(np.min(each, axis=0), -1, 1), np.float32)
+
+
+def best_of_all(
+    search: Callable[[Vectors, int], tuple[Hits, Vectors]],
+    vectors_of: Callable[[Hits], Vectors],
+    query: Vectors,
+    count: int,
+) -> tuple[Hits, Vectors]:
+    """Hits among which the `count` best for a query of `combine` are, and their similarity.
+
+    `search(vector, n)` returns the n nearest to one vector, best first, and their scores;
+    `vectors_of` the vectors of hits, float32 [n, dim]. For several queries, the photos nearest to
+    their mean are looked at until no further photo can be among the best: none is more similar to
+    all queries than to their mean. At most _LARGEST_POOL are, or `count`.
+    """
+    if query.ndim == 1:
+        return search(query, count)
+    mean = query.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    if length < 1e-6:
+        mean, length = query[0].astype(np.float64), 1.0
+    towards = np.asarray(mean / length, np.float32)
+    pool, largest = max(count, _FIRST_POOL), max(count, _LARGEST_POOL)
+    while True:
+        hits, scores = search(towards, pool)
+        alike = similarity(query, vectors_of(hits))
+        if len(hits) < pool or pool >= largest:
+            return hits, alike
+        worst = np.partition(alike, -count)[-count]
+        if worst >= length * float(scores[-1]):
+            return hits, alike
+        pool = min(4 * pool, largest)
 
 
 def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Order:

@@ -9,7 +9,7 @@ from deepfood.gallery.cursor import Cursor, Scores, Search, page, question_diges
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindOptions, FindResult
-from deepfood.gallery.queries import check_question, is_varied, varied
+from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
 from deepfood.index.vectors import Rows
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
@@ -33,7 +33,14 @@ def find_in(
         def search(
             count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
         ) -> tuple[Rows, Scores]:
-            return now.index.search(query, count, allowed)
+            rows, scores = best_of_all(
+                lambda vector, most: now.index.search(vector, most, allowed),
+                now.vectors.take,
+                query,
+                count,
+            )
+            order = np.lexsort((rows, -scores))[:count]
+            return rows[order], scores[order]
 
         following = None
         if is_varied(options):

@@ -172,8 +172,9 @@ class LocalGallery:
     ) -> FindResult:
         """The k photos nearest to a unit vector, float32 [dimension]; see `FindOptions`.
 
-        Raises QueryError, also for pages of a varied or grouped answer, which is not in the order
-        of the scores.
+        Of several queries, [n, dimension], that counts to which a photo is least similar. Raises
+        QueryError, also for pages of a varied or grouped answer, which is not in the order of the
+        scores.
         """
         return find_in(self.refresh, query, k, options)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult
-from deepfood.gallery.queries import check_question, is_varied, varied
+from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
 from deepfood.gallery.values import Value
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.metadata import MilvusManifest
@@ -28,6 +28,7 @@ class _Search:
     """A query among some rows; `allowed` is Milvus' expression for them."""
 
     rows: Rows
+    #: float32 [dimension], or [queries, dimension].
     query: Vectors
     allowed: str
     where: Filter | None
@@ -36,15 +37,29 @@ class _Search:
     attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
 
     def nearest(self, count: int) -> list[Hit]:
-        """Raises ArtifactCorruptError for a row that does not pass the filter that found it."""
-        rows = self.rows.nearest(self.query, count, self.allowed)
+        """The hits most similar to the query. Raises ArtifactCorruptError as `_pool` does."""
+        hits, scores = best_of_all(self._pool, self.vectors_of, self.query, count)
+        scored = [replace(hit, score=float(one)) for hit, one in zip(hits, scores, strict=True)]
+        return sorted(scored, key=lambda hit: (-hit.score, hit.photo.id))[:count]
+
+    def vectors_of(self, hits: list[Hit]) -> Vectors:
+        """float32 [hits, dimension]."""
+        return self.rows.vectors([hit.photo.id for hit in hits], self.query.shape[-1])
+
+    def _pool(self, query: Vectors, count: int) -> tuple[list[Hit], Vectors]:
+        """The hits nearest to one vector, and their scores.
+
+        Raises ArtifactCorruptError for a row that does not pass the filter that found it.
+        """
+        rows = self.rows.nearest(query, count, self.allowed)
         for row in rows:
             values = self.attributes[str(row["id"])] = attributes_of(row)
             if self.where and not self.where.holds(photo_of(row), values):
                 raise ArtifactCorruptError(
                     f"photo {row['id']} differs from its keys for filters: run deepfood verify"
                 )
-        return [hit_of(row) for row in rows]
+        hits = [hit_of(row) for row in rows]
+        return hits, np.array([hit.score for hit in hits], np.float32)
 
     def count(self) -> int:
         return self.rows.count(self.allowed)
@@ -93,10 +108,7 @@ def _varied(search: _Search, k: int, options: FindOptions) -> FindResult:
         hits = search.nearest(count)
         return hits, np.array([hit.score for hit in hits], np.float32)
 
-    def vectors_of(hits: list[Hit]) -> Vectors:
-        return search.rows.vectors([hit.photo.id for hit in hits], len(search.query))
-
-    groups, hits, _ = varied(pool, vectors_of, k, options)
+    groups, hits, _ = varied(pool, search.vectors_of, k, options)
     shown = [[hits[i] for i in places] for places in groups]
     return _found(search, shown, None, search.count())
 

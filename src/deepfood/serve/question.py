@@ -1,6 +1,8 @@
 """The question and the result of a search, independent of HTTP."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.answer import LabelGuess, Verdict
@@ -10,13 +12,24 @@ from deepfood.photo_box import Box
 #: Photos, ids and words in one question over HTTP, wanted and unwanted together.
 MAX_EXAMPLES = 8
 
+#: The field of a SearchQuestion for each name that the API has for what is searched with.
+_FIELDS = {
+    "photo": "photos",
+    "id": "ids",
+    "words": "words",
+    "not_photo": "not_photos",
+    "not_id": "not_ids",
+    "not_words": "not_words",
+}
+
 
 @dataclass(frozen=True)
 class SearchQuestion:
     """What the hits should be like or unlike: photos, as bytes or as ids of the gallery, and words.
 
     `where` is a filter as text; `cursor` is the `next` of the previous page; `box` is the part of
-    the one wanted photo that counts.
+    the one wanted photo that counts. `weights` has, by the name of a field such as `not_ids`, the
+    weight of each of its values; where it has none, they are 1.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -31,6 +44,23 @@ class SearchQuestion:
     cursor: str | None = None
     diversity: float = 0.0
     group_duplicates: bool = False
+    weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, examples: Mapping[str, Sequence[tuple[Any, float]]], **options: Any) -> Self:
+        """A question from examples with their weights, by the API's names, and the other fields."""
+        values: dict[str, Any] = {
+            _FIELDS[name]: tuple(one for one, _ in some) for name, some in examples.items()
+        }
+        weights = {
+            _FIELDS[name]: tuple(weight for _, weight in some) for name, some in examples.items()
+        }
+        return cls(**values, weights=weights, **options)
+
+    def weighted(self, name: str) -> list[tuple[Any, float]]:
+        """The values of a field such as `not_ids`, each with its weight."""
+        values = getattr(self, name)
+        return list(zip(values, self.weights.get(name) or [1.0] * len(values), strict=True))
 
     @property
     def examples(self) -> int:

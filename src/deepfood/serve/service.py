@@ -1,6 +1,7 @@
 """The service without HTTP: find photos similar to a photo, and read their files."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import numpy as np
 from cachetools import LRUCache
 
 from deepfood.config import Settings
-from deepfood.embed import Embedder, Vector, open_embedder
+from deepfood.embed import Embedder, Vector, Vectors, open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
-from deepfood.gallery.queries import combine
+from deepfood.gallery.queries import Example, combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
 from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
@@ -28,7 +29,7 @@ from deepfood.serve.labels import Labeller
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
-from deepfood.serve.worded import UNUSED, Written, find_with_words, look_up, looks_of
+from deepfood.serve.worded import WordsResult, Written, find_with_words, look_up, looks_of
 from deepfood.words import open_text_embedder
 
 
@@ -77,16 +78,15 @@ class SearchService:
         if question.words:
             tower = self.words is not None
             written = look_up(self.gallery, question.words, options, or_raise=not tower)
-        query = self._vector(question, written)
+        query = self._vector(question, written, options)
+        found: FindResult
         with stage("search"):
             if question.words:
-                found = find_with_words(self.gallery, query, written, question.k, **options)
-                if query is not None and self.words is None and written and written.level is None:
-                    found = replace(found, notes=(*found.notes, UNUSED))
+                found, answer = self._find_with_words(question, query, written, options)
             else:
                 assert query is not None
                 found = self.gallery.find(query, question.k, **options)
-            answer = self._answer(question, query, found, written)
+                answer = self._answer(question, query, found)
             if found.hits and not answer.hits:
                 found = replace(found, hits=[], alike=[], total=0, next=None)
         alike = {hit.photo.id: some for hit, some in zip(found.hits, found.alike, strict=True)}
@@ -108,17 +108,9 @@ class SearchService:
             notes=found.notes,
         )
 
-    def _answer(
-        self,
-        question: SearchQuestion,
-        query: Vector | None,
-        found: FindResult,
-        written: Written | None,
-    ) -> Answer:
-        if question.asks_with_words:
-            return self._answer_to_words(query, found, written)
+    def _answer(self, question: SearchQuestion, query: Vectors, found: FindResult) -> Answer:
         calibration = self.gallery.manifest.calibration
-        if calibration is None or query is None or not question.shows_one_photo:
+        if calibration is None or not question.shows_one_photo:
             return Answer(found.hits)
         if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
             return Answer(found.hits)
@@ -133,58 +125,82 @@ class SearchService:
             none_probability=self._none_probability,
         )
 
-    def _answer_to_words(
-        self, query: Vector | None, found: FindResult, written: Written | None
-    ) -> Answer:
-        """What is known of words alone: from texts, and from looks where these are calibrated."""
+    def _find_with_words(
+        self,
+        question: SearchQuestion,
+        query: Vectors | None,
+        written: Written | None,
+        options: FindOptions,
+    ) -> tuple[WordsResult, Answer]:
+        """The photos found, and of words alone what is known: from texts, and from looks.
+
+        What looks so is judged where that is calibrated, which it is for words alone.
+        """
+        alone = question.asks_with_words
+        curves = self.gallery.manifest.calibration
+        calibration = curves.words if curves and alone and self.words else None
+        found = find_with_words(
+            self.gallery,
+            query,
+            written,
+            question.k,
+            text_tower=self.words is not None,
+            alone=alone,
+            calibration=calibration,
+            **options,
+        )
         named = written.verdict if written else "none"
-        calibration = self.gallery.manifest.calibration
+        if not alone:
+            return found, Answer(found.hits)
         if self.words is None:
-            return Answer(found.hits, named)
-        if query is None or calibration is None or calibration.words is None:
-            return Answer(found.hits, "match" if named == "match" else None)
-        nearest = self.gallery.search(query, 1)
-        seen = judge_words(
+            return found, Answer(found.hits, named)
+        if calibration is None:
+            return found, Answer(found.hits, "match" if named == "match" else None)
+        assert query is not None
+        best = found.nearest
+        if best is None:  # a filter: the photos that do not pass count as well
+            best = max((hit.score for hit in self.gallery.search(query, 1)), default=-1.0)
+        return found, judge_words(
             found.hits,
-            nearest[0].score if nearest else -1.0,
-            calibration.words,
+            best,
+            calibration,
+            written=named,
             match_probability=self._match_probability,
             none_probability=self._none_probability,
         )
-        if seen.verdict == "none" and named != "none":  # no photo looks so, and some are called so
-            return Answer([hit for hit in found.hits if hit.matched], named, seen.in_gallery)
-        return replace(seen, verdict="match") if named == "match" else seen
 
-    def _vector(self, question: SearchQuestion, written: Written | None) -> Vector | None:
-        """The unit vector to search for, float32 [dim].
+    def _vector(
+        self, question: SearchQuestion, written: Written | None, options: FindOptions
+    ) -> Vectors | None:
+        """The query to search for, as `combine` gives it.
 
         None where only words are wanted that no text of the gallery has, and no text tower knows.
         """
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one")
-        wanted = [self._embed(data, question.box) for data in question.photos]
-        for photo_id in question.ids:
+        wanted = [
+            (self._embed(data, question.box), weight)
+            for data, weight in question.weighted("photos")
+        ]
+        for photo_id, weight in question.weighted("ids"):
             if question.box:
-                wanted.append(self._embed(self.photo(photo_id)[1], question.box))
+                vector = self._embed(self.photo(photo_id)[1], question.box)
             else:
-                wanted.append(self.gallery.vector(photo_id))
-        if self.words is not None:
-            wanted += map(self._embed_words, question.words)
-        elif written and (looks := looks_of(self.gallery, written)) is not None:
-            wanted.append(looks)
-        unwanted = [self._embed(data) for data in question.not_photos]
-        unwanted += map(self.gallery.vector, question.not_ids)
-        for words in question.not_words:
-            looks = self._looks_of(words)
-            if looks is not None:
-                unwanted.append(looks)
+                vector = self.gallery.vector(photo_id)
+            wanted.append((vector, weight))
+        alone = written if len(question.words) == 1 else None
+        wanted += self._looks_of(question.weighted("words"), options, alone)
+        unwanted = [(self._embed(data), weight) for data, weight in question.weighted("not_photos")]
+        unwanted += [
+            (self.gallery.vector(photo_id), weight)
+            for photo_id, weight in question.weighted("not_ids")
+        ]
+        unwanted_words = self._looks_of(question.weighted("not_words"), {}, or_raise=True)
         if question.words and not wanted:
             return None
-        size = self.embedder.model.manifest.dimension
-        return combine(
-            np.reshape(np.array(wanted, np.float32), (-1, size)),
-            np.reshape(np.array(unwanted, np.float32), (-1, size)),
-        )
+        if self.words is None:  # words stand for photos
+            return combine(wanted, [unwanted + unwanted_words])
+        return combine(wanted, [unwanted, unwanted_words])
 
     def _embed(self, data: bytes, box: Box | None = None) -> Vector:
         with stage("decode"):
@@ -197,12 +213,29 @@ class SearchService:
         with stage("embed"):
             return self.words.embed(words)
 
-    def _looks_of(self, words: str) -> Vector | None:
-        """The vector of words; without a text tower, of the photos that are called so, if any."""
-        if self.words is not None:
-            return self._embed_words(words)
-        written = look_up(self.gallery, [words], {}, or_raise=True)
-        return looks_of(self.gallery, written) if written else None
+    def _looks_of(
+        self,
+        words: Sequence[tuple[str, float]],
+        options: FindOptions,
+        written: Written | None = None,
+        *,
+        or_raise: bool = False,
+    ) -> list[Example]:
+        """The vectors of words; without a text tower, of the photos that are called so, if any.
+
+        `written` is what is known of them already. With `or_raise`, words that cannot be looked up
+        raise QueryError.
+        """
+        found = []
+        for text, weight in words:
+            if self.words is not None:
+                found.append((self._embed_words(text), weight))
+                continue
+            called = written or look_up(self.gallery, [text], options, or_raise=or_raise)
+            looks = looks_of(self.gallery, called) if called else None
+            if looks is not None:
+                found.append((looks, weight))
+        return found
 
     def guess_label(
         self, names: LabelNames, photo: bytes | None = None, photo_id: str = ""

@@ -1,21 +1,23 @@
 """Words in a search: photos in whose texts they are, and photos that look so, in one list.
 
-What is written and what is seen are ranked apart, by scores that cannot be compared. Reciprocal
-rank fusion needs no scores (Cormack, Clarke and Büttcher, SIGIR 2009).
+What is written and what is seen are ranked apart, by scores that cannot be compared. Where words
+are calibrated, both become probabilities, and the list is in their order. Else reciprocal rank
+fusion needs no scores (Cormack, Clarke and Büttcher, SIGIR 2009).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
 
-from deepfood.embed import Vector
+from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
-from deepfood.gallery.queries import combine
+from deepfood.gallery.queries import combine, similarity
+from deepfood.gallery.word_calibration import WordCalibration
 from deepfood.gallery.written import Level, WordsQuery, WrittenResult, level_of, parse_words
 
 #: Of each list so many are fused; pages end there.
@@ -24,6 +26,9 @@ POOL = 200
 CALLED = 20
 #: Softens the lead of the first ranks; the value of the paper.
 _SOFTENING = 60
+#: How likely a photo shows what words name that match its texts so well; of SOME, times the share
+#: of the words that it has. These are assumed: labels, by which curves are fitted, are such texts.
+WRITTEN_PROBABILITY = {Level.WHOLE: 0.95, Level.BEGINNING: 0.9, Level.LOOSE: 0.8, Level.SOME: 0.9}
 #: Said where words that nothing has are asked beside photos.
 UNUSED = "no photo is called so, and the Model takes no words: the words have no effect"
 #: Begins the cursors of fused lists; the rest is how many photos were seen.
@@ -51,13 +56,29 @@ class Written:
             return "none"
         return "match" if level >= Level.BEGINNING else "maybe"
 
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """How likely each photo shows what the words name, by its texts alone."""
+        sure = {}
+        for hit in self.result.hits:
+            share = len(hit.matched) / len(self.query.wanted)
+            sure[hit.id] = WRITTEN_PROBABILITY[level_of(self.query, hit.matched)] * share
+        return sure
+
+
+@dataclass(frozen=True)
+class WordsResult(FindResult):
+    """`nearest` is the best similarity of any photo of the gallery; None where it is not known."""
+
+    nearest: float | None = None
+
 
 def look_up(
     gallery: SearchedGallery, words: Sequence[str], options: FindOptions, *, or_raise: bool
 ) -> Written | None:
     """Ask for words, together, in the texts of the photos.
 
-    None where they are too many to be looked up, or QueryError with `or_raise`.
+    None where they cannot be looked up, such as too many, or QueryError with `or_raise`.
     """
     try:
         query = parse_words(" ".join(words))
@@ -78,23 +99,30 @@ def looks_of(gallery: SearchedGallery, written: Written) -> Vector | None:
         return None
     hits = written.result.hits
     called = [hit.id for hit in hits if level_of(written.query, hit.matched) == best]
-    return combine(np.stack([gallery.vector(photo_id) for photo_id in called[:CALLED]]))
+    return combine([(gallery.vector(photo_id), 1.0) for photo_id in called[:CALLED]])
 
 
 def find_with_words(
     gallery: SearchedGallery,
-    query: Vector | None,
+    query: Vectors | None,
     written: Written | None,
     k: int,
+    *,
+    text_tower: bool,
+    alone: bool = True,
+    calibration: WordCalibration | None = None,
     **options: Unpack[FindOptions],
-) -> FindResult:
+) -> WordsResult:
     """The photos that have the words, and those nearest to `query`, fused; see `FindOptions`.
 
-    Without `query` only what is written counts. A varied or grouped answer begins with what is
-    written. Raises QueryError.
+    Without `query` only what is written counts. Unless the words are asked `alone`, photos whose
+    texts match equally well are in the order of the query: it has more than the words, such as what
+    is unwanted. `calibration` is that of words alone. A varied or grouped answer begins with what
+    is written. Raises QueryError.
     """
-    texts = written.result.hits if written else []
-    texts = [hit for hit in texts if hit.id not in options.get("without", ())]
+    texts = {hit.id: hit for hit in written.result.hits} if written else {}
+    for photo_id in options.get("without", ()):
+        texts.pop(photo_id, None)
     cursor = options.pop("cursor", None)
     varied = bool(options.get("diversity") or options.get("group_duplicates"))
     seen = _seen(cursor, varied)
@@ -104,27 +132,39 @@ def find_with_words(
         found = gallery.find(query, k if varied else POOL, **options)
     alike = dict(zip((hit.photo.id for hit in found.hits), found.alike, strict=True))
     hits = {hit.photo.id: hit for hit in found.hits}
-    ranked = fuse([hit.id for hit in texts], list(hits), first=varied)
+    named = list(texts)
+    if written and not alone:
+        place = {photo_id: rank for rank, photo_id in enumerate(hits)}  # others are less similar
+        named.sort(key=lambda one: place.get(one, len(place)))
+        named.sort(key=lambda one: -level_of(written.query, texts[one].matched))
+    ranked = fuse(named, list(hits), first=varied)
+    sure: Mapping[str, float] = {}
+    if calibration:
+        sure = probabilities(written.probabilities if written else {}, hits, calibration)
+        if not varied:  # equally sure ones stay in the order of their ranks
+            ranked.sort(key=lambda one: -sure[one])
     shown, more = ranked[seen : seen + k], len(ranked) > seen + k
-    by_id = {hit.id: hit for hit in texts}
     attributes = dict(found.attributes)
     page = []
     for photo_id in shown:
-        text = by_id.get(photo_id)
+        text = texts.get(photo_id)
         hit = hits.get(photo_id)
         if hit is None:
             assert text is not None
-            score = 0.0 if query is None else float(gallery.vector(photo_id) @ query)
-            hit = Hit(text.photo, score)
+            vector = gallery.vector(photo_id)[np.newaxis]
+            hit = Hit(text.photo, 0.0 if query is None else float(similarity(query, vector)[0]))
             attributes[photo_id] = dict(text.attributes)
-        page.append(replace(hit, matched=text.matched if text else ()))
-    return FindResult(
+        matched = text.matched if text else ()
+        page.append(replace(hit, matched=matched, probability=sure.get(photo_id)))
+    in_vain = query is not None and not text_tower and written and written.level is None
+    return WordsResult(
         page,
         [list(alike.get(photo_id, [])) for photo_id in shown],
         attributes,
-        found.notes,
+        (*found.notes, UNUSED) if in_vain else found.notes,
         f"{_CURSOR}{seen + k}" if more and not varied else None,
         max(found.total, len(ranked)),
+        found.hits[0].score if found.hits and options.get("where") is None else None,
     )
 
 
@@ -137,6 +177,21 @@ def fuse(written: Sequence[str], looks: Sequence[str], *, first: bool = False) -
         for rank, one in enumerate(ranked, 1):
             worth[one] = worth.get(one, 0.0) + 1 / (_SOFTENING + rank)
     return sorted(worth, key=lambda one: -worth[one])
+
+
+def probabilities(
+    written: Mapping[str, float], looks: Mapping[str, Hit], calibration: WordCalibration
+) -> dict[str, float]:
+    """How likely each photo shows what the words name, by id; `written` is that by texts alone.
+
+    A photo in both lists shows it unless both are wrong, each by itself: a noisy-or (Pearl,
+    Probabilistic Reasoning in Intelligent Systems, 1988).
+    """
+    scores = np.array([hit.score for hit in looks.values()], np.float64)[:, np.newaxis]
+    sure = dict(zip(looks, calibration.hit(scores).tolist(), strict=True))
+    for one, probability in written.items():
+        sure[one] = 1 - (1 - sure.get(one, 0.0)) * (1 - probability)
+    return sure
 
 
 def _seen(cursor: str | None, varied: bool) -> int:

@@ -18,18 +18,26 @@ from deepfood.serve.api.requests import (
     LabelRequest,
     RequestBody,
     SearchRequest,
+    WeightedId,
+    WeightedPhoto,
+    WeightedUrl,
+    WeightedWords,
     checked,
+    unknown_field,
 )
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.edge.guard import held_by
 from deepfood.serve.question import MAX_EXAMPLES, SearchQuestion
+from deepfood_client.calls import EXAMPLES
+from deepfood_client.weighted import check_weight
 
 _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
 _PHOTOS = ("photo", "not_photo")
 AboutPhoto = TypeVar("AboutPhoto", ExplainRequest, LabelRequest)
-#: Fields that a form may have several times.
-_SEVERAL = (*_PHOTOS, "id", "not_id", "words", "not_words")
+
+#: What is searched with, and its weights, by the names EXAMPLES.
+_Examples = dict[str, list[tuple[Any, float]]]
 
 
 @dataclass(frozen=True)
@@ -68,17 +76,21 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
     """
     if _is_json(request):
         search = _from_json(SearchRequest, await request.body())
-        photos = [photo_in(one) for one in _each(search.photo)]
+        examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
+        for name in _PHOTOS:
+            examples[name] = [(photo_in(one), weight) for one, weight in examples[name]]
         if search.url is not None:
-            photos.append(await fetcher.get(search.url, held_by(request).take))
-        return _question(search, photos, [photo_in(one) for one in _each(search.not_photo)])
-    texts = tuple(name for name in SearchRequest.model_fields if name not in _PHOTOS)
-    form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=_SEVERAL)
+            ((url, weight),) = _each(search.url)
+            examples["photo"].append((await fetcher.get(url, held_by(request).take), weight))
+        return _question(search, examples)
+    texts = (*(name for name in SearchRequest.model_fields if name not in _PHOTOS), "weights")
+    form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=EXAMPLES)
     if "url" in form.texts:
         raise HTTPException(422, "`url` can be given in JSON only")
     fields: dict[str, Any] = {
-        name: values if name in _SEVERAL else values[0] for name, values in form.texts.items()
+        name: values if name in EXAMPLES else values[0] for name, values in form.texts.items()
     }
+    weights = fields.pop("weights", "{}")
     if "box" in fields:
         fields["box"] = fields["box"].split(",")
     if "k" in fields:
@@ -86,8 +98,32 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
             fields["k"] = int(fields["k"])
         except ValueError:
             raise HTTPException(422, f"k = {fields['k'][:40]!r}: expected a whole number") from None
-    photos, unlike = ([one.data for one in form.photos.get(name, ())] for name in _PHOTOS)
-    return _question(checked(SearchRequest, fields), photos, unlike)
+    search = checked(SearchRequest, fields)
+    examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
+    for name in _PHOTOS:
+        examples[name] = [(one.data, 1.0) for one in form.photos.get(name, ())]
+    return _question(search, examples | _weighted(weights, examples))
+
+
+def _weighted(weights: str, examples: _Examples) -> _Examples:
+    """The examples that a form's field `weights` names, with their weights from there."""
+    given = _json(weights)
+    if not isinstance(given, dict):
+        raise HTTPException(422, '`weights` should be a JSON object, as in {"words": [2, 1]}')
+    weighted: _Examples = {}
+    for name, some in given.items():
+        if name not in EXAMPLES:
+            raise HTTPException(422, f"`weights`: {unknown_field(name, EXAMPLES)}")
+        numbers = [check_weight(one) for one in (some if isinstance(some, list) else [some])]
+        if len(numbers) != len(examples[name]):
+            raise HTTPException(
+                422,
+                f"`weights`: {len(numbers)} for {len(examples[name])} `{name}`: give one for each",
+            )
+        weighted[name] = [
+            (one, weight) for (one, _), weight in zip(examples[name], numbers, strict=True)
+        ]
+    return weighted
 
 
 async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
@@ -192,17 +228,11 @@ def _json(text: bytes | str) -> Any:
         raise HTTPException(422, f"this is not JSON: {error}") from error
 
 
-def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> SearchQuestion:
-    ids, words = _each(search.id), _each(search.words)
-    if not (photos or ids or words):
+def _question(search: SearchRequest, examples: _Examples) -> SearchQuestion:
+    if not (examples["photo"] or examples["id"] or examples["words"]):
         raise HTTPException(422, "give `photo`, `id` or `words`")
-    question = SearchQuestion(
-        photos=tuple(photos),
-        ids=ids,
-        not_photos=tuple(unlike),
-        not_ids=_each(search.not_id),
-        words=words,
-        not_words=_each(search.not_words),
+    question = SearchQuestion.of(
+        examples,
         k=search.k,
         where=search.where,
         box=search.box and Box(*search.box),
@@ -217,5 +247,21 @@ def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -
     return question
 
 
-def _each(one_or_several: str | list[str]) -> tuple[str, ...]:
-    return (one_or_several,) if isinstance(one_or_several, str) else tuple(one_or_several)
+_Weighted = WeightedPhoto | WeightedId | WeightedUrl | WeightedWords
+
+
+def _each(given: Any) -> list[tuple[Any, float]]:
+    """Each text with its weight, of one or several, each a text or a weighted one."""
+    several = given if isinstance(given, list) else [given]
+    return [(one, 1.0) if isinstance(one, str) else (_text_of(one), one.weight) for one in several]
+
+
+def _text_of(weighted: _Weighted) -> str:
+    match weighted:
+        case (
+            WeightedPhoto(photo=text)
+            | WeightedId(id=text)
+            | WeightedUrl(url=text)
+            | WeightedWords(text=text)
+        ):
+            return text

@@ -1,12 +1,14 @@
 """The bodies of requests, as JSON and as forms: fields, bounds, and their OpenAPI."""
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from fastapi import Path
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -20,6 +22,7 @@ from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
 from deepfood.gallery.zero_shot import TEMPLATE
 from deepfood.words import MAX_LETTERS
+from deepfood_client.weighted import check_weight
 
 #: A photo's id, in a path.
 PhotoId = Annotated[str, Path(alias="id")]
@@ -66,10 +69,43 @@ class _Body(BaseModel):
         return schema
 
 
+#: How much an example counts. What is none raises QueryError.
+Weight = Annotated[float, Field(gt=0), BeforeValidator(check_weight)]
+
+
+class WeightedPhoto(_Body):
+    """A photo, a base64 data URL, and how much it counts."""
+
+    photo: str
+    weight: Weight = 1.0
+
+
+class WeightedId(_Body):
+    """A photo of the gallery, and how much it counts."""
+
+    id: str
+    weight: Weight = 1.0
+
+
+class WeightedUrl(_Body):
+    """The address of a photo, and how much it counts."""
+
+    url: str
+    weight: Weight = 1.0
+
+
+class WeightedWords(_Body):
+    """Words, and how much they count."""
+
+    text: Words
+    weight: Weight = 1.0
+
+
 class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, `id`, a photo of the gallery, or `words`, or lists of them.
 
-    `url` is where the service fetches a photo, of hosts that its settings list.
+    Each may have a weight, as in `"words": [{"text": "mint", "weight": 2}, "rice"]`; without, it
+    counts 1. `url` is where the service fetches a photo, of hosts that its settings list.
     `not_photo`, `not_id` and `not_words` are what the hits should be unlike; there may be 8 of all
     together. `where` is a filter (docs/filters.md), `box` the part of the photo that counts: left,
     top, width and height as shares of it. `diversity`, 0 to 1, trades similarity for variety.
@@ -82,13 +118,13 @@ class SearchRequest(_Body):
         },
     )
 
-    photo: str | list[str] = []
-    url: str | None = None
-    id: str | list[str] = []
-    not_photo: str | list[str] = []
-    not_id: str | list[str] = []
-    words: Words | list[Words] = []
-    not_words: Words | list[Words] = []
+    photo: str | WeightedPhoto | list[str | WeightedPhoto] = []
+    url: str | WeightedUrl | None = None
+    id: str | WeightedId | list[str | WeightedId] = []
+    not_photo: str | WeightedPhoto | list[str | WeightedPhoto] = []
+    not_id: str | WeightedId | list[str | WeightedId] = []
+    words: Words | WeightedWords | list[Words | WeightedWords] = []
+    not_words: Words | WeightedWords | list[Words | WeightedWords] = []
     k: int = DEFAULT_K
     where: str | None = None
     box: tuple[float, float, float, float] | None = None
@@ -107,6 +143,11 @@ SEARCH_FORM = {
         "not_id": {"type": "string"},
         "words": {"type": "string", "maxLength": MAX_LETTERS},
         "not_words": {"type": "string", "maxLength": MAX_LETTERS},
+        "weights": {
+            "type": "string",
+            "description": "a JSON object: for `photo`, `id`, `words` and their `not_`, the weight "
+            'of each, as in {"words": [2, 1]}',
+        },
         "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
@@ -217,8 +258,22 @@ EXPLAIN_FORM = {
 
 def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI of a body that a route reads itself: one schema for each content type."""
-    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    content = {
+        kind: {"schema": _inlined(schema, schema.get("$defs", {}))}
+        for kind, schema in schemas.items()
+    }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema that refers to none of its `$defs`: within OpenAPI it is not the whole document."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(one, definitions) for name, one in schema.items() if name != "$defs"}
 
 
 RequestBody = TypeVar("RequestBody", bound=_Body)
@@ -248,17 +303,22 @@ def _detail_of(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
     if not first["loc"]:
         return "the body should be a JSON object"
     field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return unknown_field(field, known)
     # pydantic gives one error for each type that a field may have. Keep the most specific ones.
     of_field = [one for one in errors if one["loc"][0] == field]
     depth = max(len(one["loc"]) for one in of_field)
     nearest = [one for one in of_field if len(one["loc"]) == depth]
     place = ".".join([field, *(str(part) for part in nearest[0]["loc"] if isinstance(part, int))])
+    last = nearest[0]["loc"][-1]
+    inner = f".{last}" if depth > 1 and isinstance(last, str) else ""
     if nearest[0]["type"] == "missing":
-        return f"give `{place}`"
+        return f"give `{place}{inner}`"
+    if nearest[0]["type"] == "extra_forbidden":
+        return f"there is no field `{place}{inner[:40]}`"
     expected = [one["msg"].partition(", unable")[0] for one in nearest]
     if not expected[0].startswith("Input should be "):
         return f"`{place}`: {expected[0]}"
     wanted = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
-    return f"`{place}` should be {wanted.replace('a valid dictionary', 'a JSON object')}"
+    wanted = re.sub(r"a valid dictionary( or instance of \w+)?", "a JSON object", wanted)
+    return f"`{place}` should be {wanted}"
