@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from deepfood.gallery.zero_shot import (
 Floats = npt.NDArray[np.float64]
 
 NAMES = LabelNames.of([f"dish {number}" for number in range(12)])
-SURE = {"match_probability": 0.8, "none_probability": 0.3}
+SURE: dict[str, Any] = {"match_probability": 0.8, "none_probability": 0.3}
 
 
 def photos(

@@ -15,6 +15,7 @@ from playwright.sync_api import (
     BrowserContext,
     Page,
     Route,
+    ViewportSize,
     expect,
 )
 
@@ -725,12 +726,12 @@ def test_photos_of_any_shape_fill_equal_cells(page: Page) -> None:
 
 
 def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> None:
-    phone = {"width": 390, "height": 800}
+    phone: ViewportSize = {"width": 390, "height": 800}
     with browser.new_context(
         base_url=server_url,
         viewport=phone,
         is_mobile=True,
-        has_touch=True,  # type: ignore[arg-type]
+        has_touch=True,
     ) as context:
         page = context.new_page()
         page.goto("/")
