@@ -206,9 +206,7 @@ def test_what_is_judged_is_what_would_be_served() -> None:
             row
         ].tolist()
         np.testing.assert_allclose(
-            np.array([hit.probability for hit in answer.hits], float),
-            served.probability[row],
-            atol=1e-5,  # type: ignore[arg-type]
+            [hit.probability or 0 for hit in answer.hits], served.probability[row], atol=1e-5
         )
 
 

@@ -28,7 +28,7 @@ from deepfood.gallery.zero_shot import (
 Floats = npt.NDArray[np.float64]
 
 NAMES = LabelNames.of([f"dish {number}" for number in range(12)])
-SURE: Any = {"match_probability": 0.8, "none_probability": 0.3}
+SURE: dict[str, Any] = {"match_probability": 0.8, "none_probability": 0.3}
 
 
 def photos(

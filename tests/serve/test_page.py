@@ -731,7 +731,7 @@ def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> Non
         base_url=server_url,
         viewport=phone,
         is_mobile=True,
-        has_touch=True,  # type: ignore[arg-type]
+        has_touch=True,
     ) as context:
         page = context.new_page()
         page.goto("/")
