@@ -1,10 +1,10 @@
-"""Micro-batching of concurrent searches against none, over HTTP, in turn.
+"""Concurrent searches over HTTP with and without micro-batching, in turn.
 
     python benchmarks/batching.py GALLERY PHOTOS --clients 1,16,64 --seconds 10 --rounds 3
 
-deepfood has no batching; here its server gets one, to see what it would bring: photos that wait for
-the network at the same moment go in together, up to four, and nobody waits for others to come.
-`more threads` is the server without batching and with as many threads as that one needs.
+deepfood has no batching on processors; here its server gets it, to measure the effect: photos that
+wait for the network at the same moment form a batch of up to four, without waiting for more. `more
+threads` is the server without batching, but with as many threads as batching needs.
 """
 
 import argparse
@@ -31,25 +31,25 @@ from load import closed_loop, search_requests
 from servers import deepfood_server
 
 _SIZES = (4, 2, 1)
-#: Photos that are read at once, so that some come together; without batching it is a core each.
+#: Photos that are read at once, so that batches form; without batching, one per core.
 _AT_ONCE = 8
 
 Infer = Callable[[Any], Any]
 
 
 def batched(model: Model, precision: str, threads: int, streams: int) -> tuple[Infer, str]:
-    """In place of the Embedder's own way to OpenVINO."""
+    """Replaces the Embedder's own way of running OpenVINO."""
     ov = runtimes.openvino()
 
     core, cores = ov.Core(), available_cores()
     precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    said = {
+    options = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": cores,
         "NUM_STREAMS": cores,
     }
     compiled = {
-        size: core.compile_model(deepfood.embed.openvino_graph(core, model, size), "CPU", said)
+        size: core.compile_model(deepfood.embed.openvino_graph(core, model, size), "CPU", options)
         for size in _SIZES
     }
     waiting: queue.SimpleQueue[tuple[Any, Future[Any]]] = queue.SimpleQueue()

@@ -61,7 +61,7 @@ def main() -> None:
 def _measure(
     here: PhotoSource, url: str, rounds: int
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """Photos a second that were built and that were verified, by source, a figure a round."""
+    """Photos built and verified per second, by source, one figure per round."""
     rates: dict[str, tuple[list[float], list[float]]] = {}
     embedder = open_embedder(load_settings())
 

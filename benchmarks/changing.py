@@ -1,7 +1,7 @@
-"""A gallery that changes: adds a second, searches meanwhile, and what is left after 50 kills.
+"""A changing gallery: adds per second, searches meanwhile, and what is left after 50 kills.
 
-The vectors are made up, as embedding is measured elsewhere; all else is real: the photos' files,
-the catalogue, the durable commit of each batch, a writer in a process of its own.
+The vectors are synthetic, as embedding is measured elsewhere; everything else is real: the photos'
+files, the catalogue, the durable commit of each batch, a writer in a separate process.
 """
 
 import random
@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from changing_writer import DIMENSION, made_up_photo, made_up_vector
+from changing_writer import DIMENSION, synthetic_photo, synthetic_vector
 from contenders import embedder
 from deepfood.data.photos import list_photos
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalWriter, build_gallery
 from deepfood.local.reindex import reindex
 from deepfood.model import open_model
 from photos import PhotoSet
 from report import Section, Table
-from vectors import Vectors, made_up_few
+from vectors import Vectors, synthetic_few
 
 _FILLED, _BATCH = 30_000, 256
 _SEARCH_S = 8.0
@@ -39,18 +39,18 @@ def measure(photos: PhotoSet, work: Path) -> Section:
     one = embedder(open_model())
     build_gallery(list_photos(photos.folder), gallery, one, IndexSpec(kind="hnsw"), quiet=True)
     for start in range(0, _FILLED, _BATCH):
-        with GalleryWriter.open(gallery) as writer:
-            writer.add([made_up_photo(_FILLING_SEED, start + i) for i in range(_BATCH)])
+        with LocalWriter.open(gallery) as writer:
+            writer.add([synthetic_photo(_FILLING_SEED, start + i) for i in range(_BATCH)])
     reindex(gallery, quiet=True)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         title = f"Changing a gallery of {opened.count:,} photos, {DIMENSION} numbers a vector"
     return Section(title, [_while_adding(gallery), _after_kills(gallery)])
 
 
 def _while_adding(gallery: Path) -> Table:
-    queries = made_up_few(300, DIMENSION, np.random.default_rng(1))
+    queries = synthetic_few(300, DIMENSION, np.random.default_rng(1))
     rows: list[tuple[Any, ...]] = []
-    with Gallery.open(gallery) as opened, _writers(gallery) as writers:
+    with LocalGallery.open(gallery) as opened, _writers(gallery) as writers:
         for name, batch in (("nothing", 0), ("single photos", 1), (f"batches of {_BATCH}", _BATCH)):
             if not batch:
                 times, _ = _search(opened, queries)
@@ -77,20 +77,20 @@ def _after_kills(gallery: Path) -> Table:
             pid = _begin(writers, seed, draw.choice((1, 2, 8)))
             time.sleep(draw.uniform(0, 0.4))
             acknowledged += [(seed, number) for number in range(_end(writers, pid))]
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         found = sum(_is_found(opened, *one) for one in acknowledged)
     row = (_KILLS, len(acknowledged), found, len(acknowledged) - found)
     columns = ("kills -9 of a writer", "photos acknowledged", "found again", "lost")
     return Table("What is left after kills", columns, [row])
 
 
-def _is_found(gallery: Gallery, seed: int, number: int) -> bool:
-    wanted = made_up_photo(seed, number)
-    (hit,) = gallery.search(made_up_vector(seed, number), 1)
+def _is_found(gallery: LocalGallery, seed: int, number: int) -> bool:
+    wanted = synthetic_photo(seed, number)
+    (hit,) = gallery.search(synthetic_vector(seed, number), 1)
     return hit.photo.id == wanted.photo.id and gallery.read(hit.photo) == wanted.data
 
 
-def _search(gallery: Gallery, queries: Vectors) -> tuple[list[float], float]:
+def _search(gallery: LocalGallery, queries: Vectors) -> tuple[list[float], float]:
     times: list[float] = []
     started = time.perf_counter()
     while time.perf_counter() < started + _SEARCH_S:
@@ -113,7 +113,7 @@ def _writers(gallery: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _begin(writers: subprocess.Popen[str], seed: int, batch: int) -> int:
-    """Start a writer; its process id."""
+    """Start a writer; returns its process id."""
     assert writers.stdin is not None
     assert writers.stdout is not None
     print(seed, batch, file=writers.stdin, flush=True)
@@ -121,8 +121,8 @@ def _begin(writers: subprocess.Popen[str], seed: int, batch: int) -> int:
 
 
 def _end(writers: subprocess.Popen[str], pid: int) -> int:
-    """Kill it; how many photos it was told are added."""
+    """Kill it; returns the number of photos that were acknowledged to it."""
     assert writers.stdout is not None
     kill(pid, signal.SIGKILL)
-    said = list(iter(writers.stdout.readline, "ended\n"))
-    return int(said[-1]) if said else 0
+    counts = list(iter(writers.stdout.readline, "ended\n"))
+    return int(counts[-1]) if counts else 0

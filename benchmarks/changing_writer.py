@@ -1,8 +1,9 @@
-"""Writers to measure and to kill: they add made-up photos, and say what was acknowledged.
+"""Writers to be measured and killed: they add synthetic photos, and print what was acknowledged.
 
 Run as `python changing_writer.py GALLERY`. For each line `SEED BATCH` of its standard input it
-forks a writer, which commits BATCH photos at a time until it is killed. It says its process id and
-after each commit how many photos it has added, a line each; then its parent says `ended`.
+forks a writer, which commits BATCH photos at a time until it is killed. The writer prints its
+process id, and after each commit the number of photos it has added, one per line; then its parent
+prints `ended`.
 """
 
 import hashlib
@@ -13,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.local import GalleryWriter
-from vectors import Vectors, made_up_few
+from deepfood.local import LocalWriter
+from vectors import Vectors, synthetic_few
 
 DIMENSION = 1280
 
 
-def made_up_photo(seed: int, number: int) -> EmbeddedPhoto:
-    """A photo of 20 KB; its vector follows from the two numbers, so it can be made again."""
+def synthetic_photo(seed: int, number: int) -> EmbeddedPhoto:
+    """A photo of 20 KB; its vector follows from the two numbers, so that it can be recomputed."""
     data = f"photo {seed} {number} ".encode().ljust(20_000, b".")
     photo = Photo(
         sha256=hashlib.sha256(data).hexdigest(),
@@ -33,32 +34,32 @@ def made_up_photo(seed: int, number: int) -> EmbeddedPhoto:
         bytes=len(data),
         modified_ns=0,
     )
-    return EmbeddedPhoto(photo, made_up_vector(seed, number), data)
+    return EmbeddedPhoto(photo, synthetic_vector(seed, number), data)
 
 
-def made_up_vector(seed: int, number: int) -> Vectors:
-    return np.asarray(made_up_few(1, DIMENSION, np.random.default_rng([seed, number]))[0])
+def synthetic_vector(seed: int, number: int) -> Vectors:
+    return np.asarray(synthetic_few(1, DIMENSION, np.random.default_rng([seed, number]))[0])
 
 
 def _write_for_ever(gallery: Path, seed: int, batch: int) -> None:
     number = 0
     while True:
-        new = [made_up_photo(seed, number + i) for i in range(batch)]
-        with GalleryWriter.open(gallery, wait_s=20) as writer:
+        new = [synthetic_photo(seed, number + i) for i in range(batch)]
+        with LocalWriter.open(gallery, wait_s=20) as writer:
             writer.add(new)
         number += batch
-        _say(number)
+        _print_line(number)
 
 
-def _say(word: object) -> None:
-    os.write(sys.stdout.fileno(), f"{word}\n".encode())  # in one piece: a kill leaves no half line
+def _print_line(word: object) -> None:
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())  # one write: a kill leaves no partial line
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:  # forked, for a process from scratch spends a second on imports
+    for line in sys.stdin:  # forked, as a new process would spend a second on imports
         writer = os.fork()
         if writer == 0:
-            _say(os.getpid())
+            _print_line(os.getpid())
             _write_for_ever(Path(sys.argv[1]), *map(int, line.split()))
         os.waitpid(writer, 0)
-        _say("ended")
+        _print_line("ended")

@@ -1,4 +1,4 @@
-"""deepfood as it is measured: the default Model, and the reference's own ResNet34 as a Model."""
+"""deepfood as it is measured: the default Model, and the reference's ResNet34 as a Model."""
 
 import contextlib
 import sys

@@ -1,9 +1,9 @@
-"""What part of a photo the Model should see: how well each finds, on photos that are not square.
+"""How the crop affects retrieval, on photos that are not square.
 
     python benchmarks/crops.py FOLDER [--ratio 1.3] [--model MODEL]
 
-Takes the photos of a folder of class folders whose longer side is at least `ratio` times the
-shorter one. Each asks for the others, exactly, by cosine similarity. Prints the mean of each figure
+Uses the photos of a folder of class folders whose longer side is at least `ratio` times the shorter
+one. Each is a query among the others, exactly, by cosine similarity. Prints the mean of each metric
 and, after the first line, its difference to the Model's own crop with the 95 % bootstrap interval.
 """
 
@@ -61,8 +61,8 @@ def main() -> None:
             for figure in FIGURES:
                 differences = found[figure] - first[figure]
                 low, high = confidence_interval(differences)
-                told = f" ({low:+.3f} to {high:+.3f})" if found is not first else ""
-                cells.append(f"{np.nanmean(found[figure]):.3f}{told}")
+                interval = f" ({low:+.3f} to {high:+.3f})" if found is not first else ""
+                cells.append(f"{np.nanmean(found[figure]):.3f}{interval}")
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

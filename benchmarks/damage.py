@@ -1,11 +1,11 @@
-"""Galleries damaged by the hundred: every command answers rightly or refuses, and all is mended.
+"""Hundreds of damaged galleries: every command answers correctly or refuses, and all are repaired.
 
     python benchmarks/damage.py [--each COUNT] [--seconds S]
     python benchmarks/damage.py --bits COUNT
 
-Needs no photos. Each file, table and column of a gallery (of each kind of index, and one whose
-catalogue has a log) is damaged by ten kinds, `--each` seeds of each (tests/damages.py). `--bits`
-flips so many single bits in each kind of file instead, and only asks and verifies.
+Needs no photos. Each file, table and column of a gallery (for each kind of index, and one whose
+catalogue has a log) is damaged in ten ways, with `--each` seeds (tests/damages.py). `--bits`
+instead flips that many single bits in each kind of file, and only searches and verifies.
 """
 
 import argparse

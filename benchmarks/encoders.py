@@ -281,7 +281,7 @@ def _torch(
 
 
 def _rate(work: Callable[[], int], seconds: float) -> float:
-    """How many are done a second, after a first time that does not count."""
+    """The rate per second, after a first call that does not count."""
     work()
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -290,7 +290,7 @@ def _rate(work: Callable[[], int], seconds: float) -> float:
 
 
 def _mb(name: str) -> float:
-    """Of this process in 10^6 bytes: VmRSS is resident now, VmHWM was at most."""
+    """Of this process in 10^6 bytes: VmRSS is resident now, VmHWM its peak."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / 1e6
 
@@ -319,14 +319,14 @@ def _jpegs(folder: Path | None) -> list[bytes]:
 
 
 def towers(encoder: Encoder) -> tuple[Callable[..., Any], Callable[..., Any] | None, Any]:
-    """What makes vectors of photos and of words, and the network that both are of."""
+    """Networks for the vectors of photos and words, and the network that contains both."""
     import open_clip
     import timm
     import torch
     from timm.utils.model import reparameterize_model
 
     torch.manual_seed(0)
-    logging.disable(logging.WARNING)  # that the weights are random
+    logging.disable(logging.WARNING)  # warnings about random weights
     if not encoder.has_words:
         wanted = {"img_size": encoder.size} if "vit" in encoder.network else {}
         network = timm.create_model(encoder.network, pretrained=False, num_classes=0, **wanted)
@@ -372,7 +372,7 @@ def _export_timm(encoder: Encoder, image: Any, scratch: Path, out: Path) -> None
 def _export_open_clip(
     encoder: Encoder, image: Any, text: Any, network: Any, scratch: Path, out: Path
 ) -> None:
-    """In immich-app's layout, and imported as that is."""
+    """Export in immich-app's layout, and import from that."""
     import open_clip
     import torch
     import transformers
@@ -391,7 +391,7 @@ def _export_open_clip(
     (scratch / "visual" / "preprocess_cfg.json").write_text(
         json.dumps(open_clip.get_model_preprocess_cfg(network))
     )
-    # CLIP's for all: how long a text takes depends on the context alone.
+    # CLIP's for all: the time for a text depends on the context only.
     simple = open_clip.SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {names.get(word, word): number for word, number in simple.encoder.items()}
@@ -429,7 +429,7 @@ def _onnx(path: Path, network: Any, example: Any, name: str) -> None:
 
 
 def _quantize(f32: Path, out: Path) -> None:
-    """In int8, calibrated on noise: time does not depend on the ranges either."""
+    """Convert to int8, calibrated on noise: the ranges do not affect the time either."""
     from deepfood.train.int8 import quantize_network
 
     model = open_model(f32)

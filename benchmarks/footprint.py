@@ -1,4 +1,4 @@
-"""What deepfood costs to have: size of the core install, memory, time to the first answer."""
+"""The footprint of deepfood: size of the core install, memory, time to the first result."""
 
 import subprocess
 import sys

@@ -5,17 +5,17 @@
     python benchmarks/gpu_training.py --device cpu --seconds 3 --photos 64
 
 Needs no download: photos are drawn, networks start from random weights. Every phase is bounded by
---seconds, and none begins that would not end within --limit. A phase that fails says why, and the
-next one goes on. The phases of each backbone, all of them by the product's own loop:
+--seconds, and none is started that would not end within --limit. A failed phase prints its error,
+and the next one is run. The phases for each backbone, all with the product's own loop:
 
-- `feed`: reading and augmenting into a step that does nothing, a device that takes no time
+- `feed`: reading and augmenting for a step that takes no time
 - `loop`: the whole loop; `waiting` is the share of its time that it waited for photos
 - `step`: the same step on one batch again and again, nothing else running
-- `exact`: a few steps done twice from the same seed, are the weights the same?
+- `exact`: a few steps done twice from the same seed: are the weights the same?
 - a profile of a few steps: how long the GPU's kernels ran, and how long the host needed
 
-`decoders` are ways from a JPEG to pixels, in one thread and in as many as there are cores;
-`variants` (--variants) are a plain step of torch: eager, fused AdamW, as a CUDA graph, compiled.
+`decoders` are ways from a JPEG to pixels, in one thread and in one per core; `variants`
+(--variants) are a plain step of torch: eager, fused AdamW, as a CUDA graph, compiled.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from typing import Any
 BACKBONES = ("resnet34.tv_in1k", "tf_efficientnet_lite2")
 STARTED = time.monotonic()
 _LABELS = 10
-#: Seconds between two looks at the GPU.
+#: Seconds between two readings of the GPU's load.
 _SAMPLE_S = 0.25
 _PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "PIL", "simplejpeg", "triton")
 
@@ -48,7 +48,7 @@ class EnoughError(Exception):
 
 def main() -> None:
     options = _options()
-    say_versions(options)
+    log_versions(options)
     with tempfile.TemporaryDirectory(prefix="deepfood-gpu-") as temporary:
         work = Path(temporary)
         files = draw_photos(work / "photos", options)
@@ -58,7 +58,7 @@ def main() -> None:
             phase(options, "cold", lambda workers=workers: cold(workers, work, options))
         for backbone in options.backbones:
             for batch in options.batches:
-                say(f"\n== {backbone}, batch {batch or 'of the recipe'}, {options.device}")
+                log(f"\n== {backbone}, batch {batch or 'of the recipe'}, {options.device}")
                 phase(
                     options,
                     "training",
@@ -79,7 +79,7 @@ def main() -> None:
                         lambda b=backbone, n=name, k=batch: variant(b, n, k, options),
                         needs=60 if "compiled" in name else 12,
                     )
-    say(f"\nended after {time.monotonic() - STARTED:.0f} s")
+    log(f"\nended after {time.monotonic() - STARTED:.0f} s")
 
 
 def _options() -> argparse.Namespace:
@@ -105,7 +105,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -114,27 +114,27 @@ def phase(
 ) -> None:
     """Do `work` if it can end in time, and say how it failed where it fails."""
     if options.limit - (time.monotonic() - STARTED) < needs:
-        say(f"{what}: left out, no time")
+        log(f"{what}: left out, no time")
         return
     try:
         work()
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())[:300]
-        say(f"{what}: failed: {type(error).__name__}: {said} ({where.filename}:{where.lineno})")
+        reason = " ".join(str(error).split())[:300]
+        log(f"{what}: failed: {type(error).__name__}: {reason} ({where.filename}:{where.lineno})")
 
 
-def say_versions(options: argparse.Namespace) -> None:
+def log_versions(options: argparse.Namespace) -> None:
     import torch
 
-    say(f"python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} cores, {options}")
+    log(f"python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} cores, {options}")
     for name in _PACKAGES:
         try:
-            say(f"{name} {__import__(name).__version__}")
+            log(f"{name} {__import__(name).__version__}")
         except Exception as error:
-            say(f"{name}: {error}")
+            log(f"{name}: {error}")
     if torch.cuda.is_available():
-        say(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+        log(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
 
 
 # Photos
@@ -164,7 +164,7 @@ def draw_photos(folder: Path, options: argparse.Namespace) -> list[Path]:
         files = list(pool.map(draw, range(options.photos)))
     size = statistics.mean(path.stat().st_size for path in files[:100]) / 1000
     seconds = time.monotonic() - started
-    say(f"{len(files)} photos of {side} x {side}, {size:.0f} KB each, drawn in {seconds:.0f} s")
+    log(f"{len(files)} photos of {side} x {side}, {size:.0f} KB each, drawn in {seconds:.0f} s")
     return files
 
 
@@ -224,7 +224,7 @@ def decoder(name: str, files: list[Path], options: argparse.Namespace) -> None:
             while time.monotonic() - started < min(1.5, options.seconds / 4):
                 done += len(list(pool.map(decode, photos[: 16 * threads])))
             speed.append(done / (time.monotonic() - started))
-    say(
+    log(
         f"decoder {name}: {speed[0]:.0f} photos/s by one thread, {speed[1]:.0f} by "
         f"{options.workers}, {speed[1] / options.workers:.0f} a core"
     )
@@ -257,7 +257,7 @@ def opened(
         PhotoFile(one.file, label=str(row % _LABELS)) for row, one in enumerate(source.files)
     )
     labels = tuple(sorted({one.label or "" for one in named}))
-    recipe = DEEPFOOD.but(
+    recipe = DEEPFOOD.with_changes(
         batch=batch or None, epochs=10_000, image_size=options.image_size, training_pixels=1.0
     )
     task = Task(
@@ -295,7 +295,7 @@ def training(backbone: str, batch: int, work: Path, options: argparse.Namespace)
     import torch
 
     with opened(backbone, batch, work, options) as one:
-        say(f"{one.hardware.describe()}, batch {one.recipe.batch}")
+        log(f"{one.hardware.describe()}, batch {one.recipe.batch}")
         step, seen, zero = one._step, list[Any](), torch.zeros(())
 
         def nothing(*batch: Any) -> Any:
@@ -311,7 +311,7 @@ def training(backbone: str, batch: int, work: Path, options: argparse.Namespace)
         with time_of(options) as timed:
             steps = repeat(lambda: one._step(*seen[0]), options)
         speed = steps / timed["seconds"] * one.recipe.batch
-        say(
+        log(
             f"step: {speed:.0f} photos/s, {1000 * timed['seconds'] / steps:.2f} ms a step"
             f"{timed['busy']}"
         )
@@ -338,7 +338,7 @@ def exact(backbone: str, batch: int, work: Path, options: argparse.Namespace, st
                 one.train_epoch(time.monotonic())
             weights.append([value.clone() for value in one.judged.state_dict().values()])
     same = all(torch.equal(*pair) for pair in zip(*weights, strict=True))
-    say(f"exact: after {steps} steps, twice, the weights are {'the same' if same else 'OTHERS'}")
+    log(f"exact: after {steps} steps, twice, the weights are {'the same' if same else 'DIFFERENT'}")
 
 
 def run_loop(
@@ -372,14 +372,14 @@ def run_loop(
             at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
     one._step = step
     if len(marks) < warm_up + 3:
-        say(f"{what}: only {len(marks)} steps")
+        log(f"{what}: only {len(marks)} steps")
         return
     seconds = marks[-1][1] - marks[warm_up][1]
     photos = one.recipe.batch * (len(marks) - warm_up - 1)
     pairs = itertools.pairwise(marks[warm_up:])
     waited = sum(came - before for (_, before), (came, _) in pairs)
     used = around["cpu"] / around["seconds"]
-    say(
+    log(
         f"{what}: {photos / seconds:.0f} photos/s, waiting {waited / seconds:.0%}, "
         f"{photos / seconds / max(used, 0.01):.0f} a core used ({used:.1f} cores){around['busy']}"
     )
@@ -406,7 +406,7 @@ def synchronise(options: argparse.Namespace) -> None:
 
 @contextmanager
 def time_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Seconds, CPU seconds, and what nvidia-smi said of the GPU meanwhile."""
+    """Seconds, CPU seconds, and nvidia-smi's readings meanwhile."""
     found: dict[str, Any] = {"busy": ""}
     command = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used,power.draw"]
     command += ["--format=csv,noheader,nounits", "-lms", str(round(1000 * _SAMPLE_S))]
@@ -456,14 +456,14 @@ def profile(work: Callable[[], Any], options: argparse.Namespace, steps: int = 5
     kernels = [one for one in table if not on_gpu or "CUDA" in str(one.device_type)]
     total = sum(getattr(one, name) for one in kernels) / 1e6
     count = sum(one.count for one in kernels)
-    say(
+    log(
         f"profile: {wall / steps * 1000:.2f} ms a step (profiled), of which "
         f"{'kernels ran' if on_gpu else 'operations took'} "
         f"{total / steps * 1000:.2f} ms, {count / steps:.0f} of them"
     )
     for one in sorted(kernels, key=lambda one: -getattr(one, name))[:12]:
         took = getattr(one, name) / steps / 1000
-        say(f"  {took:8.3f} ms {one.count / steps:6.0f} x {one.key[:90]}")
+        log(f"  {took:8.3f} ms {one.count / steps:6.0f} x {one.key[:90]}")
 
 
 # A plain step of torch, to see what pays
@@ -519,7 +519,7 @@ def variant(backbone: str, name: str, batch: int, options: argparse.Namespace) -
     with time_of(options) as timed:
         done = repeat(work, options)
     seconds = timed["seconds"] / done
-    say(
+    log(
         f"variant {backbone}, {size} px, {name}, batch {batch}: {batch / seconds:.0f} photos/s, "
         f"{1000 * seconds:.2f} ms a step, first {first:.1f} s{timed['busy']}"
     )

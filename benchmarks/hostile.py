@@ -1,9 +1,9 @@
-"""Damaged photos by the thousand: none may crash, hang or exhaust what reads it, nor be a 5xx.
+"""Thousands of damaged photos: none may crash, hang or exhaust a reader, or cause a 5xx.
 
     python benchmarks/hostile.py [--each COUNT] [--sent COUNT]
 
-Needs no photos. Mutants of valid files (tests/mutants.py) are read in a process of its own for each
-format, which is watched from here, and a sample of them is sent to a real server.
+Needs no photos. Mutants of valid files (tests/mutants.py) are read in a separate, supervised
+process for each format, and a sample of them is sent to a real server.
 """
 
 import argparse
@@ -43,7 +43,7 @@ _CLIENTS = 4
 
 @dataclass
 class Seen:
-    """What became of one format's mutants."""
+    """The outcomes for one format's mutants."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
@@ -144,13 +144,13 @@ def _read_all(name: str, count: int) -> Seen:
     return seen
 
 
-def _read(name: str, start: int, stop: int, told: Connection) -> None:
-    """In the process that is watched: tell what each mutant came to."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes what it finds wrong there
+def _read(name: str, start: int, stop: int, results: Connection) -> None:
+    """In the supervised process: send the outcome of each mutant."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes its errors to stderr
     preprocess = open_model().manifest.preprocess
     settings = load_settings()
     limits = Limits.of(settings)
-    told.send("ready")
+    results.send("ready")
     for number in range(start, stop):
         data = mutant(name, number, SEED)
         began = time.perf_counter()
@@ -164,7 +164,7 @@ def _read(name: str, start: int, stop: int, told: Connection) -> None:
         except Exception as error:
             kind, detail = "error", repr(error)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        told.send((kind, detail, time.perf_counter() - began, peak_mb))
+        results.send((kind, detail, time.perf_counter() - began, peak_mb))
 
 
 def _send(work: Path, count: int) -> tuple[Counter[str], tuple[float, float]]:
@@ -192,7 +192,7 @@ def _send(work: Path, count: int) -> tuple[Counter[str], tuple[float, float]]:
 
 
 def _gallery(work: Path) -> Path:
-    """The sound files that the mutants are made of."""
+    """A gallery of the intact files that the mutants are made from."""
     folder = work / "hostile-photos"
     folder.mkdir()
     for name, files in seeds().items():

@@ -1,9 +1,9 @@
-"""What the journal costs: opening, searching and adding, and reading back what was said of many.
+"""The cost of the journal: opening, searching and adding, and reading back a large import.
 
-    python benchmarks/journal.py [--photos 10000] [--said]
+    python benchmarks/journal.py [--photos 10000] [--import]
 
-Runs on made-up photos and vectors. To compare with an earlier deepfood, run it with that one's
-`src` on PYTHONPATH, on the same idle machine. `--said` imports five attributes of each photo and
+Uses synthetic photos and vectors. To compare with an earlier deepfood, run it with that version's
+`src` on PYTHONPATH, on the same idle machine. `--import` imports five attributes of each photo and
 reads the journal back; it needs the journal.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.checkpoints import fold_of, write_checkpoint
 from made_up_gallery import made_up_gallery
 
@@ -31,14 +31,14 @@ SEARCHES, OPENINGS = 200, 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=10_000)
-    parser.add_argument("--said", action="store_true")
+    parser.add_argument("--import", action="store_true", dest="imports")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deepfood-journal-") as temporary:
         folder = Path(temporary) / "gallery"
         rng = np.random.default_rng(1)
         make(folder, options.photos, rng)
-        show("open", seconds(lambda: Gallery.open(folder).close(), OPENINGS), "ms", 1e3)
-        with Gallery.open(folder) as gallery:
+        show("open", seconds(lambda: LocalGallery.open(folder).close(), OPENINGS), "ms", 1e3)
+        with LocalGallery.open(folder) as gallery:
             query = unit(rng, 1)[0]
             show("search, k = 9", seconds(lambda: gallery.search(query, 9), SEARCHES), "ms", 1e3)
         number = iter(range(10**9))
@@ -46,8 +46,8 @@ def main() -> None:
         print(f"adds a second, each with a writer of its own: {1 / statistics.median(one):.0f}")
         many = seconds(lambda: add(folder, BATCH, rng, number), BATCHES)
         print(f"adds a second, {BATCH} at a time: {BATCH / statistics.median(many):.0f}")
-        if options.said:
-            say(folder)
+        if options.imports:
+            import_attributes(folder)
 
 
 def make(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -75,12 +75,12 @@ def add(folder: Path, count: int, rng: np.random.Generator, number: Iterator[int
         about = photo("added")
         sha256 = hashlib.sha256(data).hexdigest()
         new.append(EmbeddedPhoto(Photo(sha256, *list(vars(about).values())[1:9]), vector, data))
-    with GalleryWriter.open(folder) as writer:
+    with LocalWriter.open(folder) as writer:
         writer.add(new)
 
 
-def say(folder: Path) -> None:
-    """Five attributes of every photo, as one import; and reading the journal back."""
+def import_attributes(folder: Path) -> None:
+    """Import five attributes of every photo at once, and read the journal back."""
     from deepfood.gallery.declared import Definition
     from deepfood.local.journal import Journal
     from deepfood.local.recover import open_to_change
@@ -92,7 +92,7 @@ def say(folder: Path) -> None:
         "allergens": Definition("list", safety=True),
         "url": Definition("text"),
     }
-    with open_to_change(folder, GalleryManifest.read(folder)) as store:
+    with open_to_change(folder, LocalManifest.read(folder)) as store:
         rows = [row for row, _ in store.rows()]
         values = {
             "price": [(row, row % 100 / 4) for row in rows],

@@ -1,11 +1,11 @@
-"""Processes that change one gallery are killed at any moment: what was acknowledged must be there.
+"""Processes that change a gallery are killed at any moment: acknowledged changes must survive.
 
     python benchmarks/kills.py [--kills COUNT] [--seconds S]
 
-Needs no photos. A child process does all that makes a generation or changes one, drawn by a seed,
-and tells what it intends and what it has done; it gets SIGKILL after a random time. Then the
-gallery must say what was acknowledged, with or without the one change that was under way, and
-`verify` must find it whole at the end.
+Needs no photos. A child process makes generations and changes in random order, drawn with a seed,
+and prints what it intends and what it has done; it gets SIGKILL after a random time. Then the
+gallery must have all acknowledged changes, with or without the one in progress, and `verify` must
+find no fault at the end.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import damages
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.reindex import reindex
@@ -38,7 +38,7 @@ from deepfood.local.verify import gallery_problems
 from deepfood.model import Model, open_model
 from plates import LIMITS, jpeg
 
-#: A child is killed so many seconds after it has begun, at most.
+#: A child is killed at most this many seconds after its start.
 LONGEST_S = 0.8
 UPDATED, IMPORTED = 6, (5, 10)
 CHANGES = (
@@ -47,7 +47,7 @@ CHANGES = (
 )
 
 State = dict[str, Any]
-#: What is said of a change before it is made, and how it is made; None where it cannot be.
+#: The announcement of a change, and the function that makes it; None if it is not possible.
 Change = tuple[dict[str, Any], Callable[[], object]] | None
 
 
@@ -96,7 +96,7 @@ def kill(kills: int, seconds: float) -> int:
             pending = None
         now = damages.state_of(folder)
         if pending is not None and pending["intends"] == "remove" and pending["id"] not in now:
-            added -= {pending["id"]}  # the removal under way was done, and not yet acknowledged
+            added -= {pending["id"]}  # the removal in progress was done, but not yet acknowledged
         if lost := added - now.keys():
             print(f"{seed}: added and gone: {lost}; under way: {pending}")
             wrong += 1
@@ -108,11 +108,11 @@ def kill(kills: int, seconds: float) -> int:
             if pending["intends"] == "add" and pending["id"] in now:
                 possible.append({**truth, pending["id"]: now[pending["id"]]})
         if now not in possible:
-            print(f"{seed}: {pending}: the gallery says something else than was acknowledged")
+            print(f"{seed}: {pending}: the gallery differs from what was acknowledged")
             wrong += 1
         truth = now
-    with GalleryWriter.open(folder):
-        pass  # who comes next clears up
+    with LocalWriter.open(folder):
+        pass  # the next writer cleans up
     problems = list(gallery_problems(folder, quiet=True))
     print(f"{done} kills, {at_work.total()} of them at work: {dict(at_work)}")
     print(f"acknowledged: {dict(acknowledged)}; wrong: {wrong}; verify: {problems or 'whole'}")
@@ -121,7 +121,7 @@ def kill(kills: int, seconds: float) -> int:
 
 
 def after(state: State, change: dict[str, Any]) -> State:
-    """What is so once a change is made."""
+    """The expected state after a change."""
     found = dict(state)
     prices = {"update": (UPDATED,), "import": IMPORTED}.get(change["intends"], ())
     for photo in prices:
@@ -151,7 +151,7 @@ def update(
     kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
 ) -> Change:
     def act() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.update("soup/6.jpg", attributes={"price": number})
 
     return {"price": number}, act
@@ -179,14 +179,14 @@ def add(
 def remove(
     kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
 ) -> Change:
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         there = [photo.id for photo in gallery.store.photos() if photo.added]
     if not there:
         return None
     gone = draw.choice(there)
 
     def act() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.remove([gone])
 
     return {"id": gone}, act
@@ -195,9 +195,9 @@ def remove(
 def simple(
     kind: str, root: Path, folder: Path, number: int, draw: random.Random, embedders: list[Embedder]
 ) -> Change:
-    """What makes a generation, or an index, and changes nothing of what is said."""
+    """Makes a generation or an index, without changing any edits."""
     own, any_one = of(folder, embedders), draw.choice(embedders)
-    if kind == "rollback" and GalleryManifest.read(folder).before is None:
+    if kind == "rollback" and LocalManifest.read(folder).before is None:
         return None
     source, spec = list_photos(root / "photos"), IndexSpec(kind="hnsw")
     storage = draw.choice(["f32", "i8"])
@@ -213,7 +213,7 @@ def simple(
 
 def of(folder: Path, embedders: list[Embedder]) -> Embedder:
     """The Embedder with the gallery's Model."""
-    wanted = GalleryManifest.read(folder).model_fingerprint
+    wanted = LocalManifest.read(folder).model_fingerprint
     return next(one for one in embedders if one.model.fingerprint == wanted)
 
 

@@ -1,11 +1,11 @@
-"""What learning brings: a folder of class folders, judged before and after `adapt` and `train`.
+"""The gain of training: a folder of class folders, evaluated before and after `adapt` and `train`.
 
     python benchmarks/learning.py FOLDER [--only pretrained adapt train] [--train-options "..."]
 
-Each label's photos are divided once: `fixed` takes the first by file name to learn from and the
-last to test on, `random` draws them by --seed. The test photos are queries, the training photos the
-gallery; nothing is chosen by the test photos. Everything is done by the commands that a user has;
-prints markdown, for docs/performance.md.
+Each label's photos are split once: `fixed` takes the first by file name for training and the last
+for testing, `random` draws them with --seed. The test photos are queries, the training photos the
+gallery; nothing is chosen with the test photos. All steps are commands of deepfood; prints
+Markdown, for docs/performance.md.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def _divide(options: argparse.Namespace, dataset: Path) -> None:
     for folder in sorted(path for path in options.folder.iterdir() if path.is_dir()):
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if len(files) < wanted:
-            sys.exit(f"{folder} has {len(files)} photos, and {wanted} are needed")
+            sys.exit(f"{folder} has {len(files)} photos, but {wanted} are needed")
         if options.split == "random":
             draw.shuffle(files)
         parts = {"train": files[: options.train_photos], "test": files[-options.test_photos :]}
@@ -85,12 +85,12 @@ def _divide(options: argparse.Namespace, dataset: Path) -> None:
 def _learn(
     step: str, dataset: Path, work: Path, options: argparse.Namespace
 ) -> tuple[Path | None, float]:
-    """The Model that a step gives (None is the one that ships), and how long it took."""
+    """The Model of a step (None is the one that ships), and how long it took."""
     if step == "pretrained":
         return None, 0.0
     model = work / step
     if step == "adapt":
-        # Embeds every photo; what is timed below is the work on cached embeddings.
+        # Embeds every photo, as the time below is for cached embeddings.
         _deepfood("adapt", dataset, "--out", work / "first")
     extra = shlex.split(options.train_options) if step == "train" else []
     started = time.monotonic()

@@ -1,21 +1,20 @@
-"""What a server of deepfood bears: throughput, latency, errors and memory, by number of clients.
+"""Load on a server of deepfood: throughput, latency, errors and memory, by number of clients.
 
     python benchmarks/load.py GALLERY PHOTOS --clients 1,16,64,256 --seconds 20
     python benchmarks/load.py GALLERY PHOTOS --workers 2 --clients 16 --overload 10
     python benchmarks/load.py GALLERY PHOTOS --clients 16 --seconds 600     # does memory grow?
 
 Starts `deepfood serve GALLERY` and searches with the photos of a folder, as multipart uploads, over
-connections that stay open. Each of the clients sends its next request as soon as the last one is
-answered; one that is refused waits first as long as Retry-After says, as deepfood's own client
-does. With `--overload 10` requests then come ten times as fast as the best of these rates, answered
-or not, on up to 800 connections: what counts then is how many are still answered well (goodput),
-and how soon the others are refused.
+kept connections. Each client sends its next request as soon as the last one is answered; a refused
+client first waits for the time in Retry-After, as deepfood's own client does. With `--overload 10`,
+requests are then sent at ten times the best of these rates, answered or not, on up to 800
+connections: what counts then is how many are still answered with 200 (goodput), and how soon the
+others are refused.
 
-Client and server share the cores, so what the client takes is missing from the goodput; it has the
-lower priority, and "client cores" says how much of a core it took. With `--apart` the client has
-the last core to itself and the server the others, in all measurements alike, as if the client were
-on another machine. "MB" is the server's memory over the first and the last tenth of the time. Linux
-only.
+Client and server share the cores, so that the client's share is missing from the goodput; it has
+the lower priority, and "client cores" is its share of a core. With `--apart` the client has the
+last core and the server the others, in all measurements, as if the client were on another machine.
+"MB" is the server's memory over the first and the last tenth of the time. Linux only.
 """
 
 import argparse
@@ -42,7 +41,7 @@ _MEMORY_EVERY_S = 1.0
 
 @dataclass
 class Seen:
-    """What the clients saw; latencies in seconds, of answers of 200 and of refusals."""
+    """The clients' observations; latencies in seconds, of answers of 200 and of refusals."""
 
     seconds: float = 0.0
     good_s: list[float] = field(default_factory=list)
@@ -79,7 +78,7 @@ class Seen:
 
 
 class Connection:
-    """One kept connection; `ask` opens it when need be."""
+    """One kept connection; `ask` opens it if needed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -87,7 +86,7 @@ class Connection:
         self._reader: asyncio.StreamReader
 
     async def ask(self, request: bytes, seen: Seen) -> float:
-        """Seconds that the server wants to be left alone."""
+        """Send a request; returns the seconds to wait according to Retry-After."""
         started = time.perf_counter()
         try:
             status, wait_s = await asyncio.wait_for(self._answer(request), _PATIENCE_S)
@@ -105,7 +104,7 @@ class Connection:
         return wait_s
 
     async def _answer(self, request: bytes) -> tuple[int, float]:
-        if self._writer is None or self._reader.at_eof():  # the server closes what is long unused
+        if self._writer is None or self._reader.at_eof():  # the server closes idle connections
             self.close()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writer.write(request)
@@ -133,7 +132,7 @@ def search_requests(photos: Path) -> Iterator[bytes]:
 
 
 async def closed_loop(port: int, requests: Iterator[bytes], clients: int, seconds: float) -> Seen:
-    """Each client asks again as soon as it is answered, or may try again."""
+    """Each client sends its next request after the answer, or when it may retry."""
     seen = Seen()
     started = time.perf_counter()
 
@@ -150,7 +149,7 @@ async def closed_loop(port: int, requests: Iterator[bytes], clients: int, second
 
 
 async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: float) -> Seen:
-    """Requests come at `rate` a second, whether those before are answered or not."""
+    """Requests are sent at `rate` per second, whether the previous ones are answered or not."""
     seen = Seen()
     free = [Connection(port) for _ in range(_MAX_CONNECTIONS)]
     started = time.perf_counter()
@@ -191,7 +190,7 @@ def search_request(photo: Path) -> bytes:
 
 
 def memory_mb(server: Server) -> float:
-    """Memory of the server's processes in MB (10^6 bytes), what they share counted once."""
+    """Memory of the server's processes in MB (10^6 bytes), with shared memory counted once."""
     total = 0
     for pid in _processes(server.pid):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -200,7 +199,7 @@ def memory_mb(server: Server) -> float:
 
 
 def cpu_s(server: Server) -> float:
-    """Processor time that the server's processes have taken so far."""
+    """Processor time of the server's processes so far."""
     ticks = 0
     for pid in _processes(server.pid):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -216,7 +215,7 @@ def _processes(pid: int) -> Iterator[int]:
 
 
 async def measured(server: Server, load: "asyncio.Future[Seen]") -> Seen:
-    """The load, and what it took."""
+    """The load's observations, with the server's memory and processor time."""
     memory, server_before_s, own_before_s = [], cpu_s(server), time.process_time()
     while True:
         done, _ = await asyncio.wait({load}, timeout=_MEMORY_EVERY_S)
@@ -268,7 +267,7 @@ def main() -> None:
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     if options.apart:
-        os.sched_setaffinity(0, cores[:-1])  # which the server inherits
+        os.sched_setaffinity(0, cores[:-1])  # inherited by the server
     with deepfood_server(
         options.gallery.absolute(), more=("--workers", str(options.workers))
     ) as server:

@@ -1,4 +1,4 @@
-"""What the figures were measured on: processor, cores, instruction sets, versions, peak speed."""
+"""The machine of the figures: processor, cores, instruction sets, versions, peak speed."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def facts() -> Table:
 
 
 def matmul_gflops(precision: str, *, size: int = 1024, runs: int = 50) -> float:
-    """GFLOP/s of one large matrix product on all cores: what a network could reach at best."""
+    """GFLOP/s of a large matrix product on all cores: an upper bound for networks."""
     ov = runtimes.openvino()
     from openvino import opset13 as op
 

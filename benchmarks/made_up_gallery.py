@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from deepfood.index import IndexSpec
-from deepfood.local import GalleryManifest
+from deepfood.local import LocalManifest
 from deepfood.local.growing_store import GrowingStore
 
 
 def made_up_gallery(folder: Path, dimension: int) -> GrowingStore:
     """An empty gallery in `folder`, whose store takes photos and vectors of `dimension` numbers."""
-    manifest = GalleryManifest(
+    manifest = LocalManifest(
         generation=1,
         photos_root=str(folder / "nowhere"),
         dimension=dimension,

@@ -1,8 +1,8 @@
-"""Nearest neighbours at 10,000 to a million vectors: what each library costs at equal recall.
+"""Nearest neighbours at 10,000 to a million vectors: the cost of each library at equal recall.
 
-Every library is asked with a rising effort, and timed at the first one that reaches the recall
-wanted, in turn with deepfood's graph. One query at a time, from one thread; deepfood through
-`Index.search`, the others bare.
+Every library is asked with increasing effort, and timed at the first that reaches the recall,
+taking turns with deepfood's graph. One query at a time, from one thread; deepfood through
+`Index.search`, the others directly.
 """
 
 import os
@@ -23,21 +23,21 @@ from annoy import AnnoyIndex
 from deepfood.config import available_cores
 from deepfood.index import INDEXES, Index, IndexSpec, Mask, Storage, VectorFile, append_vectors
 from report import Section, Table
-from vectors import Vectors, VectorSet, made_up_vectors, real_vectors
+from vectors import Vectors, VectorSet, real_vectors, synthetic_vectors
 
 K = 9
 CROPS = "crops"
 RECALLS = (0.95, 0.99)
-#: Every graph is built with as much care as ours.
+#: Every graph is built with the same parameters as ours.
 _EFC = IndexSpec().hnsw_ef_construction
 _EFS = (9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 200, 400, 800)
 _SHARES = (0.5, 0.05, 0.005)
 _OURS = "deepfood hnsw"
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
 
-#: Rows that are multiplied with all queries at a time.
+#: Rows that are multiplied with all queries at once.
 _BLOCK = 20_000
-#: A pass over the queries ends after so many seconds, but not before 10 of them.
+#: A pass over the queries ends after this time, but not before 10 queries.
 _PASS_S = 5
 
 Rows = Any
@@ -53,7 +53,7 @@ class Contender:
     open: Callable[[Path], Any]
     ask: Callable[[Any, int], Ask]
     efforts: tuple[int, ...]
-    #: Whose file it reads, where that is not its own.
+    #: The contender whose file it reads, if not its own.
     shared: str | None = None
 
     @property
@@ -62,9 +62,9 @@ class Contender:
 
 
 def measure(sizes: list[str], photos: Path, cache: Path, rounds: int, indexes: str = "") -> Section:
-    """Those whose name `indexes`, a regular expression, is found in, and `deepfood hnsw`.
+    """Measure contenders whose names match the pattern `indexes`, and `deepfood hnsw`.
 
-    Builds are kept in `cache` until a size is measured whole: one that was stopped goes on.
+    Builds are kept in `cache` until a size is complete, so that a stopped measurement resumes.
     """
     section = Section("Nearest neighbours")
     for size in sizes:
@@ -135,7 +135,7 @@ def _tables(
 
 
 def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, Vectors, Vectors]:
-    """The set's name, its vectors, mapped, and the queries; written where they are not yet."""
+    """The set's name, its vectors, memory-mapped, and the queries; written on first use."""
     folder.mkdir(exist_ok=True)
     done = folder / "queries.npz"
     if not done.exists():
@@ -146,7 +146,7 @@ def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, 
         np.savez(folder / "new.npz", name=vectors.name, **kept)
         (folder / "new.npz").rename(done)
     with np.load(done) as kept:
-        # Mapped, so that a million of them leave the memory to the indexes.
+        # Memory-mapped, so that a million vectors leave the memory to the indexes.
         gallery = np.memmap(folder / "vectors.f32", np.float32, "r", shape=tuple(kept["shape"]))
         return str(kept["name"]), gallery, kept["queries"]
 
@@ -154,7 +154,7 @@ def _prepared(size: str, folder: Path, photos: Path, cache: Path) -> tuple[str, 
 def _vectors(size: str, photos: Path, cache: Path) -> VectorSet:
     count, _, kind = size.rpartition("x")
     if kind != CROPS:
-        return made_up_vectors(int(count), int(kind))
+        return synthetic_vectors(int(count), int(kind))
     vectors = real_vectors(photos, cache)
     return vectors.first(int(count)) if count else vectors
 
@@ -181,7 +181,7 @@ def _built_s(contender: Contender, folder: Path) -> float | str:
 
 
 class _Picked(NamedTuple):
-    """The least effort that reaches the recall wanted; `ask` is None where none does."""
+    """The least effort that reaches the recall; `ask` is None if none does."""
 
     name: str
     wanted: float
@@ -208,7 +208,7 @@ def _picked(
 def _in_turn(
     ours: _Picked | None, ask: Ask, queries: Vectors, rounds: int
 ) -> tuple[list[float], list[float]]:
-    """µs a query: ours and another, which take turns, so that a busy machine is so for both."""
+    """µs per query: ours and another, taking turns, so that a busy machine affects both."""
     own: list[float] = []
     its: list[float] = []
     for turn in range(rounds + 1):
@@ -249,7 +249,7 @@ def _contenders(files: dict[Storage, VectorFile], gallery: Vectors) -> Iterator[
             opened,
             ask,
             efforts,
-            # A graph of f16 has the very numbers of one of f32, which are kept in it as f16.
+            # The graph of f16 is identical to that of f32, which stores its numbers as f16.
             _OURS if spec.kind == "hnsw" and file.storage == "f16" else None,
         )
 
@@ -392,7 +392,7 @@ def _query_us(ask: Ask, queries: Vectors) -> list[float]:
 
 
 def _resident_megabytes(contender: Contender, path: Path, effort: int, queries: Vectors) -> float:
-    """What a process grows by when it opens the index and answers all queries once."""
+    """The growth of a process that opens the index and answers all queries once."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if not child:

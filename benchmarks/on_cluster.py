@@ -1,7 +1,7 @@
 """Measures a cluster that it starts: `python on_cluster.py WORK RESULT.json`, see cluster.py.
 
-The same made-up vectors are built into a folder and into Milvus by the builds themselves, with the
-reading of photos left out; then both are searched and added to through the galleries' own classes.
+The same synthetic vectors are built into a folder and into Milvus by the builds themselves, without
+reading photos; then both are searched and added to through the galleries' own classes.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from deepfood.gallery.embedding import Reading
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalWriter, build_gallery
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
@@ -39,7 +39,7 @@ from deepfood.milvus.generations import finish_index
 from deepfood.milvus.writer import MilvusWriter
 from milvus_cluster import MilvusCluster, milvus_cluster
 from report import Table
-from vectors import Vectors, made_up_few, made_up_vectors
+from vectors import Vectors, synthetic_few, synthetic_vectors
 
 K = 9
 COUNT, DIMENSION = 100_000, 512
@@ -54,14 +54,14 @@ _SLOW_S = 2.0
 
 @dataclass
 class Measured:
-    """Both galleries, what is asked of them, and what came of it."""
+    """Both galleries, the queries, and the results."""
 
     local: Path
     cluster: MilvusCluster
     settings: Settings
     queries: Vectors
     truth: list[set[str]]
-    #: Of both query nodes, before there was anything to load.
+    #: Memory of both query nodes without loaded collections.
     empty_mb: float
     tables: list[Table] = field(default_factory=list)
 
@@ -70,11 +70,11 @@ class Measured:
         return MilvusAddress(self.cluster.uri, "measured")
 
     def open(self, consistency: str) -> MilvusGallery:
-        said = self.settings.model_copy(update={"milvus_consistency": consistency})
-        return MilvusGallery.open(self.address, said)
+        settings = self.settings.model_copy(update={"milvus_consistency": consistency})
+        return MilvusGallery.open(self.address, settings)
 
     def load(self, replicas: int) -> None:
-        """Have the query nodes that run share the gallery; with 2 replicas each has all of it."""
+        """Have the running query nodes share the gallery; with 2 replicas each has all of it."""
         client = MilvusClient(self.cluster.uri)
         with self.open("Strong") as gallery:
             collections = (gallery.collection, gallery.metadata.collection)
@@ -85,17 +85,17 @@ class Measured:
 
 
 def main() -> None:
-    work, told = map(Path, sys.argv[1:])
+    work, results = map(Path, sys.argv[1:])
     one = embedder(resnet34_model(work / "resnet34"))
-    vectors = made_up_vectors(COUNT, DIMENSION)
+    vectors = synthetic_vectors(COUNT, DIMENSION)
     assert one.dimension == DIMENSION
     source, reading = _source(vectors.gallery, work)
-    names = np.array([_made_up(number).id for number in range(COUNT)])
+    names = np.array([_synthetic(number).id for number in range(COUNT)])
     truth = [set(names[list(near)]) for near in _nearest(vectors.gallery, vectors.queries)]
     (work / "cluster").mkdir()
     started = time.perf_counter()
     with milvus_cluster(work / "cluster") as cluster:
-        _say(f"the cluster started in {time.perf_counter() - started:.1f} s")
+        _log(f"the cluster started in {time.perf_counter() - started:.1f} s")
         settings = load_settings(photos_store=str(work / "store"), cache=work / "cache")
         empty_mb = _query_nodes_mb(cluster)
         measured = Measured(work / "local", cluster, settings, vectors.queries, truth, empty_mb)
@@ -106,12 +106,12 @@ def main() -> None:
             lambda: _killed(measured),
         ):
             measured.tables.append(table())
-            _say(measured.tables[-1].markdown())
-    told.write_text(json.dumps(list(map(asdict, measured.tables))))
+            _log(measured.tables[-1].markdown())
+    results.write_text(json.dumps(list(map(asdict, measured.tables))))
 
 
 def _source(vectors: Vectors, work: Path) -> tuple[PhotoSource, Reading]:
-    """Photos that are nowhere, and what stands in for reading and embedding them."""
+    """Photos that do not exist, and a replacement for reading and embedding them."""
     (work / "nowhere").mkdir()
     files = tuple(PhotoFile(f"{number}.jpg") for number in range(len(vectors)))
 
@@ -120,12 +120,12 @@ def _source(vectors: Vectors, work: Path) -> tuple[PhotoSource, Reading]:
         source: PhotoSource, files: Iterable[PhotoFile], embedder: Embedder
     ) -> Iterator[Iterator[EmbeddedPhoto]]:
         numbers = (int(one.file.removesuffix(".jpg")) for one in files)
-        yield (EmbeddedPhoto(_made_up(number), vectors[number], b"") for number in numbers)
+        yield (EmbeddedPhoto(_synthetic(number), vectors[number], b"") for number in numbers)
 
     return PhotoSource(Folder(work / "nowhere"), files), reading
 
 
-def _made_up(number: int) -> Photo:
+def _synthetic(number: int) -> Photo:
     digest = hashlib.sha256(f"photo {number}".encode()).hexdigest()
     return Photo(digest, f"{number}.jpg", None, None, "image/jpeg", 1, 1, 50_000, -1)
 
@@ -140,17 +140,17 @@ def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embed
     report = build_gallery(source, measured.local, one, spec, reading=reading, quiet=True)
     assert report.count == COUNT
     local_s = report.seconds
-    _say(f"local: {local_s:.1f} s")
+    _log(f"local: {local_s:.1f} s")
     on_milvus = build_on_milvus(
         source, measured.address, one, measured.settings, reading=reading, quiet=True
     )
     assert on_milvus.count == COUNT
-    _say(f"cluster: {on_milvus.seconds:.1f} s")
+    _log(f"cluster: {on_milvus.seconds:.1f} s")
     started = time.perf_counter()
     with measured.open("Strong") as gallery:
         finish_index(gallery.connection, gallery.collection, quiet=True)
     indexed_s = time.perf_counter() - started
-    _say(f"indexed: {indexed_s:.1f} s")
+    _log(f"indexed: {indexed_s:.1f} s")
     return Table(
         f"Building {COUNT:,} x {DIMENSION}",
         ("gallery", "s until it is searched", "s more until its graph is whole"),
@@ -164,9 +164,9 @@ def _built(measured: Measured, source: PhotoSource, reading: Reading, one: Embed
 
 def _searched(measured: Measured) -> Table:
     rows: list[tuple[Any, ...]] = []
-    with Gallery.open(measured.local) as gallery:
+    with LocalGallery.open(measured.local) as gallery:
         rows.append(("folder, hnsw", *_search(measured, gallery, _SEARCHES), ""))
-    # Once the second node is killed, there is one; it is started again for what comes then.
+    # The second node is killed to measure one, and restarted afterwards.
     for nodes, replicas in ((2, 1), (2, 2), (1, 1)):
         if nodes == 1:
             measured.cluster.kill("query-2")
@@ -192,7 +192,7 @@ def _searched(measured: Measured) -> Table:
 
 
 def _query_nodes_mb(cluster: MilvusCluster) -> float:
-    """Resident memory of the query nodes that run."""
+    """Resident memory of the running query nodes."""
     pages = sum(
         int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
         for name, process in cluster.processes.items()
@@ -217,7 +217,7 @@ def _search(measured: Measured, gallery: SearchedGallery, count: int) -> tuple[f
         float(np.percentile(times, 99)),
         _crowd(gallery, measured.queries),
     )
-    _say(f"{gallery.place}: {figures}")
+    _log(f"{gallery.place}: {figures}")
     return figures
 
 
@@ -243,7 +243,7 @@ def _added(measured: Measured) -> Table:
     def new(count: int) -> list[EmbeddedPhoto]:
         nonlocal number
         made = []
-        for vector in made_up_few(count, DIMENSION, rng):
+        for vector in synthetic_few(count, DIMENSION, rng):
             data = f"photo {number} ".encode().ljust(20_000, b".")
             digest = hashlib.sha256(data).hexdigest()
             photo = Photo(digest, f"{number}.jpg", None, None, "image/jpeg", 1, 1, len(data), 0)
@@ -263,13 +263,13 @@ def _added(measured: Measured) -> Table:
         return MilvusWriter.open(measured.address, measured.settings)
 
     def local() -> Any:
-        return GalleryWriter.open(measured.local)
+        return LocalWriter.open(measured.local)
 
     rows = [
         (name, rate(writing, 1), rate(writing, _BATCH))
         for name, writing in (("folder, hnsw", local), ("cluster", on_milvus))
     ]
-    _say(f"added: {rows}")
+    _log(f"added: {rows}")
     return Table(
         "Adding photos of 20 KB, each commit acknowledged before the next",
         ("gallery", "single photos: adds/s", f"batches of {_BATCH}: adds/s"),
@@ -283,7 +283,7 @@ def _killed(measured: Measured) -> Table:
     rows = []
     for replicas in (1, 2):
         measured.load(replicas)
-        _say(f"loaded, {replicas} replicas")
+        _log(f"loaded, {replicas} replicas")
         rows += [(replicas, *row) for row in _kill(measured)]
         measured.cluster.start("query-2")
     return Table(
@@ -301,7 +301,7 @@ def _killed(measured: Measured) -> Table:
 
 @dataclass
 class Asked:
-    """Searches of one consistency: when each began and ended, and what was wrong with it."""
+    """Searches with one consistency: when each began and ended, and its outcome."""
 
     gallery: MilvusGallery
     searches: list[tuple[float, float, str]] = field(default_factory=list)
@@ -313,17 +313,17 @@ class Asked:
             started = time.perf_counter()
             try:
                 hits = self.gallery.search(queries[number], K)
-                said = "" if [hit.photo.id for hit in hits] == right[number] else "other"
+                outcome = "" if [hit.photo.id for hit in hits] == right[number] else "other"
             except EngineError:
-                said = "failed"
-            self.searches.append((started, time.perf_counter(), said))
+                outcome = "failed"
+            self.searches.append((started, time.perf_counter(), outcome))
 
     def last_bad(self, killed: float) -> float:
-        """When the last search ended that was not as before; `killed` if there was none."""
+        """When the last search ended that was not as before; `killed` if none was."""
         bad = [
             end
-            for start, end, said in list(self.searches)
-            if end > killed and (said or end - start > _SLOW_S)
+            for start, end, outcome in list(self.searches)
+            if end > killed and (outcome or end - start > _SLOW_S)
         ]
         return max(bad, default=killed)
 
@@ -351,10 +351,15 @@ def _kill(measured: Measured) -> Iterator[tuple[Any, ...]]:
             ended.set()
         for consistency, one in asked.items():
             after = [search for search in one.searches if search[1] > killed]
-            said = [search[2] for search in after]
+            outcomes = [search[2] for search in after]
             longest = max(end - start for start, end, _ in after)
-            figures = (said.count(""), said.count("failed"), said.count("other"), longest)
-            _say(f"killed, {consistency}: {figures}")
+            figures = (
+                outcomes.count(""),
+                outcomes.count("failed"),
+                outcomes.count("other"),
+                longest,
+            )
+            _log(f"killed, {consistency}: {figures}")
             yield consistency, *figures, one.last_bad(killed) - killed
 
 
@@ -368,7 +373,7 @@ def _threads(work: Callable[[], None], count: int) -> Iterator[None]:
         yield
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,9 +1,9 @@
-"""How much memory reading a photo takes at its peak, for each format at the pixel limit.
+"""The peak memory of reading a photo, for each format at the pixel limit.
 
     python benchmarks/photo_memory.py [--only NAME ...] [--side 8000]
 
-Makes a sound photo of `side` x `side` pixels in each format, reads it with the default Model's
-preprocessing in a process of its own, and prints by how many MB (10^6 bytes) that raised the
+Makes an intact photo of `side` x `side` pixels in each format, reads it with the default Model's
+preprocessing in a separate process, and prints by how many MB (10^6 bytes) that raised the
 process's peak, and how long it took. Needs no photos.
 """
 
@@ -23,7 +23,7 @@ import samples
 
 SIDE = 8000
 
-#: Reads a photo from stdin; prints by how many MB that raised the peak, and the seconds.
+#: Reads a photo from stdin; prints the increase of the peak memory, and the seconds.
 _READ_ALONE = """
 import sys, time
 from deepfood.photo import Limits, Preprocess, read_pixels, thumbnail
@@ -49,27 +49,27 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(PHOTOS), choices=list(PHOTOS))
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--what", default="read", choices=["read", "thumbnail"])
-    said = parser.parse_args()
-    for name in said.only:
-        data = PHOTOS[name](_picture(said.side))
-        told = samples.PREPROCESS.model_dump_json(), str(said.side**2), said.what
+    options = parser.parse_args()
+    for name in options.only:
+        data = PHOTOS[name](_picture(options.side))
+        arguments = samples.PREPROCESS.model_dump_json(), str(options.side**2), options.what
         done = subprocess.run(
-            [sys.executable, "-c", _READ_ALONE, *told],
+            [sys.executable, "-c", _READ_ALONE, *arguments],
             input=data,
             capture_output=True,
             check=False,
         )
-        said_line = (done.stdout or done.stderr[-300:]).decode().strip()
-        print(f"{name:24} {len(data) / 1e6:7.1f} MB file  {said_line}", flush=True)
+        result = (done.stdout or done.stderr[-300:]).decode().strip()
+        print(f"{name:24} {len(data) / 1e6:7.1f} MB file  {result}", flush=True)
 
 
 def _picture(side: int) -> Image.Image:
-    """A dish of 100 x 100 coloured squares, which packs well in every format."""
+    """A dish of 100 x 100 coloured squares, which compresses well in every format."""
     return samples.picture(100, 100).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _clear(picture: Image.Image) -> Image.Image:
-    """Half of it is see-through."""
+    """Half of it is transparent."""
     alpha = np.full((picture.height, picture.width), 255, np.uint8)
     alpha[:, ::2] = 100
     picture.putalpha(Image.fromarray(alpha))

@@ -1,4 +1,4 @@
-"""The photos to measure with: as they come, and at the size that catalogues keep them in."""
+"""The photos to measure with: as they are, and at the usual size in catalogues."""
 
 import io
 import shutil
@@ -18,7 +18,7 @@ _QUALITIES = (75, 80, 85, 88, 90, 92, 94, 96)
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """`folder` holds nothing but the `files`."""
+    """`folder` contains only the `files`."""
 
     name: str
     folder: Path
@@ -42,10 +42,10 @@ def jpegs(folder: Path) -> list[Path]:
 
 
 def photo_sets(folder: Path, work: Path, count: int) -> list[PhotoSet]:
-    """Up to `count` photos of the folder, evenly drawn: as they are, and as 512-pixel JPEGs.
+    """Up to `count` photos of the folder, evenly spaced: as they are, and as 512-pixel JPEGs.
 
     The larger set is made by upscaling (Lanczos), at the JPEG quality that comes closest to 50 KB
-    a photo. Its detail is made up; what it costs to read and decode is not.
+    per photo. Its detail is artificial; its cost of reading and decoding is realistic.
     """
     found = jpegs(folder)
     step = max(1, len(found) / count)

@@ -81,7 +81,7 @@ def measure(photos: PhotoSet, work: Path, rounds: int) -> Section:
 
 
 class Clock:
-    """A reading that notes when its first so many photos have come, and when its last has."""
+    """A reading that notes when its first `first` photos have arrived, and its last."""
 
     def __init__(self, reading: Reading, first: int) -> None:
         self._reading = reading
@@ -108,7 +108,7 @@ class Clock:
 
 
 def _many(photos: PhotoSet, folder: Path) -> Path:
-    """The photos over and over; what follows a JPEG's end makes each another one."""
+    """The photos repeated, made different by extra bytes after the JPEG's end."""
     folder.mkdir()
     for number in range(_COUNT):
         data = photos.files[number % len(photos.files)].read_bytes()

@@ -1,10 +1,10 @@
-"""The reference: photo search the way the original did it, from its description alone.
+"""The reference: photo search as in the original project, written from its description.
 
-Pillow opens and decodes, torchvision resizes to 256 and crops 224, a torch ResNet34 runs in f32,
-a forward hook takes the 512 numbers after `avgpool`, and Annoy (5 trees, euclidean) searches them.
-Its server runs the network inside the async handler. Weights are random: only speed is compared.
+Pillow opens and decodes, torchvision resizes to 256 and crops 224, a torch ResNet34 runs in f32, a
+forward hook takes the 512 numbers after `avgpool`, and Annoy (5 trees, euclidean) searches them.
+Its server runs the network inside the async handler. Weights are random, as only speed is compared.
 
-    python benchmarks/reference.py FOLDER     index the photos of a folder and serve them
+    python benchmarks/reference.py FOLDER index the photos of a folder and serve them
 """
 
 import base64
@@ -90,10 +90,10 @@ def plain_batches(files: tuple[Path, ...]) -> Iterable[Any]:
 
 
 def batches_ahead(files: tuple[Path, ...]) -> Iterable[Any]:
-    """Batches decoded by as many threads as cores, the next while the network has the present one.
+    """Batches decoded by as many threads as cores, ahead of the network.
 
-    Threads, where many would take a DataLoader's processes: those are forked from beside OpenVINO's
-    and torch's threads, and crash now and then; where they did not, they were no faster.
+    Threads instead of a DataLoader's processes, as these, forked beside OpenVINO's and torch's
+    threads, crash now and then; when they did not, they were no faster.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
         waiting = [pool.submit(prepare, file) for file in files[:BATCH]]
@@ -127,7 +127,7 @@ def main() -> None:
     reference = Reference()
     with tempfile.TemporaryDirectory() as folder:
         forest = reference.index(plain_batches(files), Path(folder) / "index.annoy")
-        # Named as TCP, so that asyncio turns Nagle's delay off, as it does where uvicorn binds.
+        # Named as TCP, so that asyncio disables Nagle's delay, as when uvicorn binds the socket.
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(2048)

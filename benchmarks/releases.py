@@ -28,11 +28,11 @@ from deepfood.gallery.photo import Photo
 from deepfood.index import IndexSpec
 from deepfood.local import build_gallery
 from deepfood.local.growing_store import GrowingStore
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.reindex import reindex
 from deepfood.release.pull import pull
 from deepfood.release.push import push
-from vectors import made_up_few
+from vectors import synthetic_few
 
 STARTS = 5
 
@@ -49,19 +49,19 @@ def main() -> None:
         work = Path(temporary)
         gallery = _gallery(asked.photo, work, asked.photos, asked.photo_kib * 1024)
         sent = push(gallery, asked.url, settings, quiet=True)
-        _say(f"push, {asked.photos} photos", sent.seconds, sent.sent_bytes)
+        _print_row(f"push, {asked.photos} photos", sent.seconds, sent.sent_bytes)
         again = push(gallery, asked.url, settings, quiet=True)
-        _say("push, nothing changed", again.seconds, again.sent_bytes)
+        _print_row("push, nothing changed", again.seconds, again.sent_bytes)
         got = pull(asked.url, work / "pulled", settings, quiet=True)
-        _say("pull with photos", got.seconds, got.received_bytes)
+        _print_row("pull with photos", got.seconds, got.received_bytes)
         without = pull(asked.url, work / "small", settings, photos=False, quiet=True)
-        _say("pull without photos", without.seconds, without.received_bytes)
+        _print_row("pull without photos", without.seconds, without.received_bytes)
         caches = [work / f"cache-{number}" for number in range(STARTS)]
         for what in ("cold start", "warm start"):
             seconds = [_start_s(asked.url, cache) for cache in caches]
-            said = f"{min(seconds):.1f} to {max(seconds):.1f}"
+            interval = f"{min(seconds):.1f} to {max(seconds):.1f}"
             median = statistics.median(seconds)
-            print(f"| {what}, `serve` to ready | {median:.1f} s | {said} |", flush=True)
+            print(f"| {what}, `serve` to ready | {median:.1f} s | {interval} |", flush=True)
 
 
 def _gallery(photo: Path, work: Path, count: int, size: int) -> Path:
@@ -70,13 +70,13 @@ def _gallery(photo: Path, work: Path, count: int, size: int) -> Path:
     shutil.copy(photo, photos)
     embedder = open_embedder(load_settings())
     build_gallery(list_photos(photos), out, embedder, IndexSpec(), quiet=True)
-    about = GalleryManifest.read(out)
+    about = LocalManifest.read(out)
     rows = []
     for number in range(count):
         data = secrets.token_bytes(size)
         (photos / f"{number}.jpg").write_bytes(data)
         rows.append(_row(f"{number}.jpg", data))
-    vectors = made_up_few(count, about.dimension, np.random.default_rng(0))
+    vectors = synthetic_few(count, about.dimension, np.random.default_rng(0))
     store = GrowingStore.open(about.folder(out), about.dimension, about.storage)
     store.append(rows, vectors, announce=True)
     store.close()
@@ -110,7 +110,7 @@ run(load_settings(cache=sys.argv[1], gallery=sys.argv[2]), bind("127.0.0.1", 0))
 """
 
 
-def _say(what: str, seconds: float, size: int) -> None:
+def _print_row(what: str, seconds: float, size: int) -> None:
     mib = size / 2**20
     print(f"| {what} | {seconds:.1f} s | {mib:.1f} MiB, {mib / seconds:.0f} MiB/s |", flush=True)
 

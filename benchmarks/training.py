@@ -115,7 +115,7 @@ def _deepfood(backbone: str, photos: PhotoSet, count: int, work: Path) -> Callab
     labels = tuple(sorted({one.label or "" for one in named}))
     # An epoch's validation is no part of what is timed: one photo is enough.
     splits = Splits(source, tuple(named), tuple(named[:1]), (), labels, ())
-    recipe = DEEPFOOD.but(batch=BATCH, epochs=10_000, image_size=224)
+    recipe = DEEPFOOD.with_changes(batch=BATCH, epochs=10_000, image_size=224)
     number = itertools.count()
 
     def one_epoch() -> float:

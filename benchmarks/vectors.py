@@ -49,7 +49,7 @@ def real_vectors(folder: Path, cache: Path) -> VectorSet:
         return VectorSet("crops of photos", kept["gallery"], kept["queries"])
 
 
-def made_up_vectors(wanted: int, dimension: int) -> VectorSet:
+def synthetic_vectors(wanted: int, dimension: int) -> VectorSet:
     """Clusters in few dimensions, turned into many, with a little noise in every one."""
     rng = np.random.default_rng(0)
     space = _space(dimension, rng)
@@ -59,7 +59,7 @@ def made_up_vectors(wanted: int, dimension: int) -> VectorSet:
     return VectorSet("made-up clusters", vectors[_QUERIES:], vectors[:_QUERIES])
 
 
-def made_up_few(count: int, dimension: int, rng: np.random.Generator) -> Vectors:
+def synthetic_few(count: int, dimension: int, rng: np.random.Generator) -> Vectors:
     """Unit vectors of the same clusters, float32 [count, dimension], as `rng` draws them."""
     vectors = np.empty((count, dimension), np.float32)
     _fill(vectors, rng, _known_space(dimension))

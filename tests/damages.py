@@ -22,7 +22,7 @@ from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.written import parse_words
 from deepfood.index import IndexSpec, Kind, Storage
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.describe import describe
 from deepfood.local.import_attributes import import_attributes
@@ -116,7 +116,7 @@ def make_whole(
     add(100, price=4, allergens=["peanut"])
     add(101, cuisine="thai", vegan=True)
     add(102, price=2)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("soup/0.jpg", label="broth", photo_name="By hand")
         writer.update("pie/13.jpg", attributes={"price": 13.5, "allergens": ["milk"]})
         writer.remove(["soup/3.jpg", _id(102)])
@@ -124,13 +124,13 @@ def make_whole(
     build()
     held = None
     if log:  # a reader that is in the middle of its work, so that the log is not taken in
-        held = sqlite3.connect(GalleryManifest.read(out).folder(out) / "catalogue.sqlite")
+        held = sqlite3.connect(LocalManifest.read(out).folder(out) / "catalogue.sqlite")
         held.execute("BEGIN")
         held.execute("SELECT * FROM state").fetchall()
     (root / "hot.csv").write_text("file,hot\nsoup/2.jpg,no\npie/7.jpg,yes\n")
     import_attributes(out, root / "hot.csv", {}, frozenset({"hot"}))
     add(103, price=6, allergens=["egg"], hot=False)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("pie/8.jpg", photo_name="Pie of the day", attributes={"cuisine": "basque"})
         writer.update(_id(100), label="special", attributes={"vegan": True})
         writer.remove(["pie/9.jpg"])
@@ -151,7 +151,7 @@ def make_whole(
 
 def state_of(folder: Path) -> State:
     """All that the gallery says. Raises an ArtifactError."""
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         store = gallery.store
         found = dict(store.rows())
         values = store.attributes.read_many(list(found))
@@ -166,7 +166,7 @@ def _shown(photo: Any, values: object) -> tuple[Any, ...]:
 
 
 def _hits(whole: Whole, folder: Path, where: str | None) -> list[object]:
-    with Gallery.open(folder, whole.embedder.model) as gallery:
+    with LocalGallery.open(folder, whole.embedder.model) as gallery:
         shown: list[object] = []
         for seed in (0, 8, 100):
             query = whole.embedder.embed(jpeg(seed))
@@ -196,14 +196,14 @@ def _info(whole: Whole, folder: Path) -> object:
 
 
 def _facts(whole: Whole, folder: Path) -> object:
-    with Gallery.open(folder, whole.embedder.model) as gallery:
+    with LocalGallery.open(folder, whole.embedder.model) as gallery:
         facts = [gallery.facts(one) for one in whole.state]
         return [gallery.columns(), [_shown(photo, values) for photo, values in facts]]
 
 
 def _words(whole: Whole, folder: Path) -> object:
     """All that has some words, and where."""
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         return [
             sorted(
                 (hit.id, hit.photo.label, tuple((one.field, one.value) for one in hit.matched))
@@ -231,13 +231,13 @@ def _add(whole: Whole, folder: Path) -> State:
 
 
 def _remove(whole: Whole, folder: Path) -> State:
-    with GalleryWriter.open(folder) as writer:
+    with LocalWriter.open(folder) as writer:
         writer.remove(["soup/4.jpg", _id(101)])
     return {one: said for one, said in whole.state.items() if one not in (_id(4), _id(101))}
 
 
 def _update(whole: Whole, folder: Path) -> State:
-    with GalleryWriter.open(folder) as writer:
+    with LocalWriter.open(folder) as writer:
         writer.update("soup/6.jpg", label="hand", attributes={"price": 60, "vegan": None})
     *said, values = whole.state[_id(6)]
     said[1], said[7] = "hand", True
@@ -327,7 +327,7 @@ class Damage:
         if self.kind in FILE_KINDS:
             _damage_file(folder, folder / self.target, self.kind, draw)
         else:
-            inside = GalleryManifest.read(folder).folder(folder)
+            inside = LocalManifest.read(folder).folder(folder)
             table, _, column = self.target.partition(".")
             with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
                 db.execute("PRAGMA ignore_check_constraints = ON")
@@ -351,7 +351,7 @@ def damages(folder: Path, each: int = 1) -> Iterator[Damage]:
             for kind in FILE_KINDS:
                 seeds = each if kind not in ("deleted", "emptied") else 1
                 yield from (Damage(target, kind, seed) for seed in range(seeds))
-    inside = GalleryManifest.read(folder).folder(folder)
+    inside = LocalManifest.read(folder).folder(folder)
     if (inside / "catalogue.sqlite-wal").exists():
         return  # who opens it to alter a row takes the log in
     with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db:

@@ -35,6 +35,7 @@ from deepfood.gallery.answer import nearest_labelled
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
+from deepfood.gallery.filter_tree import Among
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
@@ -120,6 +121,17 @@ def test_a_sample_is_the_same_for_the_same_seed(engine: GalleryUnderTest) -> Non
     assert gallery.sample(5, 3) == gallery.sample(5, 3)
     assert len({photo.id for photo in gallery.sample(100, 3)}) == 24
     assert gallery.sample(5, 3) != gallery.sample(5, 4)
+
+
+def test_a_sample_is_of_photos_that_pass_a_filter(engine: GalleryUnderTest) -> None:
+    gallery = engine.open()
+    labels = sorted({photo.label for photo in gallery.photos()[0] if photo.label})
+    where = Among("label", (labels[0].upper(), labels[-1]))
+    passing = {photo.id for photo in gallery.photos()[0] if photo.label in (labels[0], labels[-1])}
+    assert 0 < len(passing) < 24
+    assert {photo.id for photo in gallery.sample(100, 3, where)} == passing
+    assert {photo.id for photo in gallery.sample(1, 3, where)} < passing
+    assert gallery.sample(5, 3, Among("label", ("no such label",))) == []
 
 
 def test_what_was_added_is_found_at_once_and_what_was_removed_is_not(
@@ -225,8 +237,8 @@ def given(engine: GalleryUnderTest) -> list[str]:
                 "fresh": i % 2 == 0,
                 "mine": 1,
             }
-            said = {name: value for name, value in said.items() if value is not None}
-            one = new_photo(engine, 600 + i, **said)
+            known: dict[str, Any] = {n: value for n, value in said.items() if value is not None}
+            one = new_photo(engine, 600 + i, **known)
             new.append(replace(one, photo=replace(one.photo, name=f"Dish {i}")))
         with engine.writing() as writer:
             writer.add(new)
@@ -395,7 +407,7 @@ def test_one_table_names_photos_and_says_what_is_known_of_them(
         f"{tmp_path.resolve()}/641.jpg,Soup,,12,[],42,,,\n642.jpg,,,,,,,,\n"
     )
     table.write_text(heading + rows + "643.jpg,,,cheap,,,,,\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="line 6, column price: 'cheap' is no number"):
+    with pytest.raises(DatasetError, match="line 6, column price: 'cheap' is not a number"):
         engine.at.add([table], ForAll(), quiet=True)
     assert gallery_columns(engine) == before
     assert said(engine) == now
@@ -434,7 +446,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
     gallery = engine.open()
     columns, facts, count = gallery.columns(), gallery.facts(photo), gallery.count
 
-    def refuse(said: str, attributes: dict[str, object]) -> None:
+    def refuse(said: str, attributes: dict[str, Any]) -> None:
         new = new_photo(engine, 520, **attributes)
         with pytest.raises(DatasetError, match=said), engine.writing() as writer:
             writer.update(photo, label="Another", attributes=attributes)
@@ -447,7 +459,7 @@ def test_of_attributes_that_are_refused_nothing_is_left(
     refuse("257 attributes at once", {f"a{number}": number for number in range(257)})
     refuse("can be called", {"price": 1, "no name": 2})
     refuse("price", {"cuisine": "thai", "price": "cheap"})
-    refuse("is no value", {"price": 1, "allergens": ["?"]})
+    refuse("is not a value", {"price": 1, "allergens": ["?"]})
     monkeypatch.setattr("deepfood.gallery.declared.MOST_ATTRIBUTES", len(columns) + 1)
     two = {"novel": Definition("text"), "newer": Definition("text")}
     told = f"can have {len(columns) + 1} attributes"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from gallery_writing import DIMENSION
 
 
@@ -20,7 +20,7 @@ def read(gallery: Path) -> int:
     rng = np.random.default_rng(0)
     searches = 0
     while True:
-        with Gallery.open(gallery) as opened:
+        with LocalGallery.open(gallery) as opened:
             for _ in range(50):
                 query = rng.standard_normal(DIMENSION).astype(np.float32)
                 hits = opened.search(query / np.linalg.norm(query), 9)

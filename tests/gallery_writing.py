@@ -15,7 +15,7 @@ import numpy as np
 
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.local import GalleryWriter
+from deepfood.local import LocalWriter
 from deepfood.local.reindex import reindex
 from plates import sha256
 
@@ -49,12 +49,12 @@ def write_for_ever(gallery: Path, seed: int) -> None:
     draw = random.Random(seed)
     number = 0
     mine: list[str] = []
-    with GalleryWriter.open(gallery, wait_s=20) as writer:
+    with LocalWriter.open(gallery, wait_s=20) as writer:
         writer.declare({"price": Definition("number"), "allergens": Definition("list")})
     while True:
         if draw.random() < 0.05:
             reindex(gallery, quiet=True)
-        with GalleryWriter.open(gallery, wait_s=20) as writer:
+        with LocalWriter.open(gallery, wait_s=20) as writer:
             kind = (
                 draw.choice(["add", "add", "add", "remove", "update", "say", "say"])
                 if mine

@@ -367,8 +367,8 @@ def hub_dino(folder: Path, generation: int, *, pooled: bool = True) -> Encoder:
 
 
 #: The parts of open_clip's configs that its kinds of towers differ in.
-_TEXT = {"width": WIDTH, "heads": 2, "layers": 2}
-_NATIVE = {"image_size": SIZE, "layers": 2, "width": WIDTH, "head_width": 32, "patch_size": PATCH}
+_TEXT = {"width": WIDTH, "heads": 2, "layers": 1}
+_NATIVE = {"image_size": SIZE, "layers": 1, "width": WIDTH, "head_width": 32, "patch_size": PATCH}
 OPEN_CLIP: dict[str, dict[str, Any]] = {
     "clip": {
         "model_cfg": {

@@ -1,7 +1,7 @@
-"""One law for every engine: a gallery says of each photo what people said of it last.
+"""One law for every engine: a gallery has the latest manual edits of each photo.
 
-Hypothesis draws sequences of everything that makes a generation or changes one, and compares the
-gallery with a plain Python model of what was said, by content.
+Hypothesis draws sequences of all operations that make a generation or change one, and compares the
+gallery with a plain Python model of the edits, by content.
 """
 
 import os
@@ -58,8 +58,8 @@ def drawn_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What people said of one content. `label` and `name` are None unless set by hand."""
+class Edits:
+    """The manual edits of one content. `label` and `name` are None unless set by hand."""
 
     label: str | None = None
     name: str | None = None
@@ -68,11 +68,11 @@ class Said:
     removed: bool = False
 
 
-NOTHING = Said()
+NOTHING = Edits()
 
 
 class Law(RuleBasedStateMachine):
-    """Of any engine: a subclass names a `place` for a new gallery, and adds rules of its own."""
+    """The law for any engine: a subclass has a `place` for a new gallery, and rules of its own."""
 
     steps: ClassVar[Counter[str]] = Counter()
 
@@ -89,7 +89,7 @@ class Law(RuleBasedStateMachine):
         self.settings: Settings = load_settings(
             photos_store=str(self.home / "store"), cache=self.home / "cache", milvus_timeout_s=60
         )
-        self.said: dict[str, Said] = {}
+        self.edits: dict[str, Edits] = {}
         #: The photos that came from files, and the label that each file gave.
         self.built: dict[str, str] = {}
         self.before: dict[str, str] | None = None
@@ -152,7 +152,7 @@ class Law(RuleBasedStateMachine):
         if len(gone) * 2 > len(there):
             with pytest.raises(DatasetError, match="--allow-loss"):
                 self._build(self.settings)
-            self.says_what_was_said_last()
+            self.matches_the_last_edits()
             report = self._build(self.settings, allow_loss=True)
         else:
             report = self._build(self.settings)
@@ -180,7 +180,7 @@ class Law(RuleBasedStateMachine):
             self.at.rollback(quiet=True)
             self.built, self.before = left, self.built
 
-    # People say something.
+    # Manual edits.
 
     @rule(seed=seeds, label=st.sampled_from([None, "given"]), values=drawn_values())
     def add(self, seed: int, label: str | None, values: dict[str, Any]) -> None:
@@ -188,13 +188,13 @@ class Law(RuleBasedStateMachine):
         one = embed_photo(BYTES[seed], PhotoFile(f"new-{seed}.jpg", label), embedder)
         with self.at.writer(embedder.model) as writer:
             (outcome,) = writer.add([replace(one, attributes=values)])
-        said = self._of(HASHES[seed])
+        edits = self._of(HASHES[seed])
         if outcome == "added":
-            said = replace(NOTHING if said.removed else said, added=label or "")
+            edits = replace(NOTHING if edits.removed else edits, added=label or "")
             self.built.pop(HASHES[seed], None)
         elif label is not None and label != self._label(HASHES[seed]):
-            said = replace(said, label=label)
-        self._say(HASHES[seed], said, values)
+            edits = replace(edits, label=label)
+        self._record_edits(HASHES[seed], edits, values)
 
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
@@ -203,7 +203,7 @@ class Law(RuleBasedStateMachine):
             gone = data.draw(st.sampled_from(there))
             with self.at.writer() as writer:
                 writer.remove([gone[:20]])
-            self.said[gone] = Said(removed=True)
+            self.edits[gone] = Edits(removed=True)
             self.built.pop(gone, None)
 
     @rule(data=st.data(), label=st.none() | texts, name=st.none() | texts, values=drawn_values())
@@ -215,8 +215,8 @@ class Law(RuleBasedStateMachine):
             with self.at.writer() as writer:
                 writer.update(one[:20], label=label, photo_name=name, attributes=values)
             given = {"label": label, "name": name}
-            said = {key: text for key, text in given.items() if text is not None}
-            self._say(one, replace(self._of(one), **said), values)
+            edits = {key: text for key, text in given.items() if text is not None}
+            self._record_edits(one, replace(self._of(one), **edits), values)
 
     @rule(data=st.data())
     def import_a_table(self, data: st.DataObject) -> None:
@@ -227,7 +227,7 @@ class Law(RuleBasedStateMachine):
             )
 
     @invariant()
-    def says_what_was_said_last(self) -> None:
+    def matches_the_last_edits(self) -> None:
         if hasattr(self, "home"):
             self.steps[type(self).__name__] += 1
             assert self._found() == {
@@ -270,7 +270,7 @@ class Law(RuleBasedStateMachine):
             line = f"{one},{price},{';'.join(allergens) or '[]'},{value}"
             lines.append(line if also else line.rstrip(","))
             values = {"price": price, "allergens": allergens, **({name: value} if also else {})}
-            self._say(one, self._of(one), values)
+            self._record_edits(one, self._of(one), values)
         table = self.home / "table.csv"
         table.write_text("\n".join(lines) + "\n")
         self.at.import_attributes(table, {}, frozenset({"price"}))
@@ -289,22 +289,22 @@ class Law(RuleBasedStateMachine):
         built = {one: False for one in self.built if not self._of(one).removed}
         return {**built, **dict.fromkeys(self._added(), True)}
 
-    def _of(self, one: str) -> Said:
-        return self.said.get(one, NOTHING)
+    def _of(self, one: str) -> Edits:
+        return self.edits.get(one, NOTHING)
 
-    def _say(self, one: str, said: Said, values: dict[str, Any]) -> None:
-        after = {**said.attributes, **values}
+    def _record_edits(self, one: str, edits: Edits, values: dict[str, Any]) -> None:
+        after = {**edits.attributes, **values}
         known = {name: value for name, value in after.items() if value is not None}
-        self.said[one] = replace(said, attributes=known)
+        self.edits[one] = replace(edits, attributes=known)
 
     def _label(self, one: str) -> str | None:
-        said = self._of(one)
-        if said.label is not None:
-            return said.label or None
-        return (said.added if said.added is not None else self.built[one]) or None
+        edits = self._of(one)
+        if edits.label is not None:
+            return edits.label or None
+        return (edits.added if edits.added is not None else self.built[one]) or None
 
     def _added(self) -> set[str]:
-        return {one for one, said in self.said.items() if said.added is not None}
+        return {one for one, edits in self.edits.items() if edits.added is not None}
 
     def _from_source(self) -> dict[str, str]:
         found: dict[str, str] = {}

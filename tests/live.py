@@ -79,10 +79,10 @@ def build_dish_gallery(root: Path) -> Path:
 
 
 @contextmanager
-def serving(gallery: Path, *options: str, **settings: object) -> Iterator[Server]:
+def serving(gallery: Path | str, *options: str, **settings: object) -> Iterator[Server]:
     """`deepfood serve` in a process of its own, on a port that was free; ended on leaving."""
     environment = {f"DEEPFOOD_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [sys.executable, "-m", "deepfood.cli", "serve", gallery, "--port", "0", *options]
+    command = [sys.executable, "-m", "deepfood.cli", "serve", str(gallery), "--port", "0", *options]
     with (
         tempfile.NamedTemporaryFile() as log,
         # Not a pipe, which nobody would empty.

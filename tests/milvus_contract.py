@@ -31,7 +31,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import living
+from deepfood.milvus.generations import living_collection
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata
@@ -64,10 +64,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_living_generation_is_found_with_one_call(
     engine: GalleryUnderTest, address: MilvusAddress, settings: Settings, asked: list[str]
 ) -> None:
-    assert living(Connection(address, settings)) == f"{address.name}_g000001"
+    assert living_collection(Connection(address, settings)) == f"{address.name}_g000001"
     assert asked == ["describe_alias"]
     nowhere = MilvusAddress(address.uri, "nowhere")
-    assert living(Connection(nowhere, settings)) is None
+    assert living_collection(Connection(nowhere, settings)) is None
     with pytest.raises(ArtifactMissingError, match="there is no gallery"):
         MilvusGallery.open(nowhere, settings)
 

@@ -19,7 +19,7 @@ from deepfood.embed import Embedder
 from deepfood.gallery import BuildReport
 from deepfood.index import IndexSpec
 from deepfood.local import build_gallery
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import ONNX, write_model
 from deepfood.photo import Limits, Preprocess
@@ -193,7 +193,7 @@ class Counting:
 
 def build(
     photos: Path, out: Path, embedder: Embedder, spec: IndexSpec | None = None
-) -> BuildReport[GalleryManifest]:
+) -> BuildReport[LocalManifest]:
     return build_gallery(list_photos(photos), out, embedder, spec or IndexSpec(), quiet=True)
 
 

@@ -58,7 +58,7 @@ class Seaweed:
         ]
         command += ["-master.telemetry=false", "-master.electionTimeout=1s"]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
         until = time.monotonic() + 60
         while not self._works():
             assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]

@@ -40,6 +40,7 @@ ROOMS = [
     "deploy",
     "info",
     "api",
+    "training",
     "cli",
     "__main__",
 ]
@@ -50,6 +51,7 @@ SERVE = [
     "cursors",
     "question",
     "worded",
+    "labels",
     "released",
     "service",
     "current",
@@ -71,7 +73,7 @@ GROUND_FLOOR = {
     "progress",
     "runtimes",
     "devices",
-    "gather",
+    "batcher",
     "caption",
     "storage",
     "storage_errors",
@@ -191,7 +193,12 @@ def test_settings_are_built_at_the_edge_and_handed_down() -> None:
         )
     }
     commands = {name for name in callers if name.startswith("deepfood.cli.")}
-    assert callers - commands == {"deepfood", "deepfood.api", "deepfood.serve.app"}
+    assert callers - commands == {
+        "deepfood",
+        "deepfood.api",
+        "deepfood.training",
+        "deepfood.serve.app",
+    }
 
 
 def test_runtimes_are_imported_where_they_are_kept_quiet() -> None:

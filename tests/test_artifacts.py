@@ -33,7 +33,7 @@ from deepfood.errors import (
     SettingError,
 )
 from deepfood.info import describe, problems_of
-from deepfood.local import GalleryManifest
+from deepfood.local import LocalManifest
 from deepfood.model import ModelManifest
 from deepfood.place import Place
 from plates import build, tiny_embedder, write_photos, write_tiny_model
@@ -59,7 +59,7 @@ def manifest_of(kind: str, folder: Path) -> tuple[type[Manifest], Path]:
     if kind == "model":
         return ModelManifest, model
     build(write_photos(folder / "photos", 2), folder / "gallery", tiny_embedder(model))
-    return GalleryManifest, folder / "gallery"
+    return LocalManifest, folder / "gallery"
 
 
 @pytest.mark.parametrize("kind", ["model", "gallery"])
@@ -128,7 +128,7 @@ def test_what_is_no_manifest_is_refused_in_a_line(
     put: Callable[[Path], None], tmp_path: Path
 ) -> None:
     put(tmp_path / MANIFEST)
-    for reading in (ModelManifest.read, GalleryManifest.read, kind_of, described):
+    for reading in (ModelManifest.read, LocalManifest.read, kind_of, described):
         with pytest.raises(
             ArtifactCorruptError, match=r"manifest\.json cannot be read: .*"
         ) as told:

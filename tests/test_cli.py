@@ -114,15 +114,15 @@ def test_errors_are_one_line_that_names_the_value(
     assert "not JPEG" in one_line(deepfood_here("search", gallery, text))
     assert "k = 0" in one_line(deepfood_here("search", gallery, photo, "-k", 0))
     assert "k = -1" in one_line(deepfood_here("search", gallery, photo, "-k", -1))
-    assert "is no gallery" in one_line(deepfood_here("search", tmp_path, photo))
+    assert "is not a gallery" in one_line(deepfood_here("search", tmp_path, photo))
     assert "build it again" in one_line(deepfood_here("search", gallery, photo, "--model", model))
-    assert "is no gallery" in one_line(deepfood_here("serve", tmp_path, "--port", 0))
+    assert "is not a gallery" in one_line(deepfood_here("serve", tmp_path, "--port", 0))
     assert "DEEPFOOD_GALLERY" in one_line(deepfood_here("serve", "--port", 0))
     assert "there is no" in one_line(
         deepfood_here("build", tmp_path / "no", "--out", tmp_path / "g")
     )
     assert "no photos in" in one_line(deepfood_here("build", model, "--out", tmp_path / "g"))
-    assert "is no artifact" in one_line(deepfood_here("info", tmp_path))
+    assert "is not an artifact" in one_line(deepfood_here("info", tmp_path))
     assert "'food102'" in one_line(deepfood_here("data", "get", "food102", "--out", tmp_path / "d"))
     assert "index = 'ivf'" in one_line(
         deepfood_here("build", photo.parent, "--out", tmp_path / "g", "--index", "ivf")

@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from deepfood.artifacts import FileRecord
+from deepfood.batcher import Batcher
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.devices import choose_device
@@ -29,7 +30,6 @@ from deepfood.embed import (
 from deepfood.errors import EngineError, MissingExtraError, SettingError
 from deepfood.gallery.embedding import read_photos
 from deepfood.gallery.photo import EmbeddedPhoto, Skipped
-from deepfood.gather import Gatherer
 from deepfood.model import Model, ModelManifest, open_model
 from deepfood.model.artifact import ONNX
 from plates import LIMITS, jpeg, write_photos, write_tiny_model
@@ -63,10 +63,10 @@ def on_device(model: Model, infer: Infer) -> Embedder:
     return embedder
 
 
-class Kept(Gatherer[Any, Any]):
-    """A Gatherer that tests can look into."""
+class Kept(Batcher[Any, Any]):
+    """A Batcher that tests can look into."""
 
-    made: ClassVar[list[Gatherer[Any, Any]]] = []
+    made: ClassVar[list[Batcher[Any, Any]]] = []
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -90,7 +90,7 @@ def wanted() -> np.ndarray:
 def test_photos_that_wait_are_one_batch_and_vectors_are_the_same(
     wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepfood.embed.Gatherer", Kept)
+    monkeypatch.setattr("deepfood.embed.Batcher", Kept)
     model = open_model()
     session = Watched(model)
     embedder = on_device(model, gathered_onnxruntime(session, model, "test"))
@@ -115,7 +115,7 @@ def test_photos_that_wait_are_one_batch_and_vectors_are_the_same(
 def test_a_build_reads_ahead_while_the_device_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepfood.embed.Gatherer", Kept)
+    monkeypatch.setattr("deepfood.embed.Batcher", Kept)
     model = open_model(write_tiny_model(tmp_path / "model"))
     session = Watched(model)
     embedder = on_device(model, gathered_onnxruntime(session, model, "test"))
@@ -222,7 +222,11 @@ def test_without_an_accelerator_auto_is_the_processor() -> None:
     [
         ("cuda", {}, "device cuda: there is no NVIDIA GPU here, .* set device to cpu or auto"),
         ("coreml", {}, "device coreml: only a Mac has it"),
-        ("openvino-gpu", {}, "device openvino-gpu: OpenVINO finds no GPU of Intel.* only CPU"),
+        (
+            "openvino-gpu",
+            {},
+            "device openvino-gpu: OpenVINO finds no Intel GPU.* only CPU",
+        ),
         ("cuda", {"runtime": "openvino"}, "device cuda needs the runtime onnxruntime"),
         ("openvino-gpu", {"runtime": "onnxruntime"}, "needs the runtime openvino"),
         ("cuda", {"precision": "bf16"}, "precision bf16 is for processors"),

@@ -11,7 +11,7 @@ import typer.main
 from deepfood.artifacts import Manifest
 from deepfood.cli import app
 from deepfood.config import Settings
-from deepfood.local import GalleryManifest
+from deepfood.local import LocalManifest
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.release.objects import Release
 
@@ -88,7 +88,7 @@ def test_the_formats_that_are_read_are_those_documented() -> None:
     newest = str(Manifest.format_supported)
     assert rows["Model"] == (newest, f"1, {newest}")
     assert rows["gallery in a folder"][0] == newest
-    assert rows["gallery in a folder"][1].startswith(f"{GalleryManifest.format_oldest};")
+    assert rows["gallery in a folder"][1].startswith(f"{LocalManifest.format_oldest};")
     on_milvus = str(MilvusManifest.model_fields["format"].default)
     assert rows["gallery on Milvus"][0] == on_milvus
     assert rows["gallery on Milvus"][1].startswith(f"{on_milvus};")

@@ -123,7 +123,7 @@ def test_a_licence_is_agreed_to_before_anybody_is_asked(server: HubServer, tmp_p
 def test_a_repository_without_a_licence(server: HubServer, tmp_path: Path) -> None:
     server.repositories[OPENAI.repository].card = {}
     source = f"hf:{OPENAI.repository}@v1"
-    assert got(source, tmp_path / "a").licence == "unknown: as its source says"
+    assert got(source, tmp_path / "a").licence == "unknown: see its source"
     assert got(source, tmp_path / "b", licence="ours").licence == "ours"
     with pytest.raises(SettingError, match="is under MIT: --licence is for a source that names no"):
         got("clip-b32-openai", tmp_path / "c", licence="ours")
@@ -136,12 +136,14 @@ def test_a_folder_with_the_same_files(tmp_path: Path) -> None:
 
 
 def test_what_is_no_source(server: HubServer, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"is no short name \(there is clip-b32-openai\)"):
+    with pytest.raises(SettingError, match=r"is not a short name \(there is clip-b32-openai\)"):
         got("clip-b32-opnai", tmp_path / "model")
-    with pytest.raises(SettingError, match="no short name, no hf:OWNER/NAME and no folder"):
+    with pytest.raises(SettingError, match="is not a short name, nor hf:OWNER/NAME, nor a folder"):
         got(str(tmp_path / "nothing"), tmp_path / "model")
     server.repositories["a/b"] = OnHub({"README.md": b"x"})
-    with pytest.raises(ArtifactError, match=r"hf:a/b@[0-9a-f]{40} cannot be imported: it is in no"):
+    with pytest.raises(
+        ArtifactError, match=r"hf:a/b@[0-9a-f]{40} cannot be imported: it has no known"
+    ):
         got("hf:a/b", tmp_path / "model")
     with pytest.raises(ArtifactError, match="no graphs by suffix"):
         got("clip-b32-openai", tmp_path / "model", variant="fp16")
@@ -251,7 +253,7 @@ def test_a_model_without_golden_vectors_and_what_is_none(
     run(monkeypatch, "model", "info", tiny)
     assert "takes        photos\n" in capsys.readouterr().out
     run(monkeypatch, "model", "info", tmp_path, code=2)
-    assert "is no model: it has no manifest.json" in capsys.readouterr().err
+    assert "is not a model: it has no manifest.json" in capsys.readouterr().err
 
 
 def test_check_refuses_a_model_that_gives_something_else(

@@ -35,10 +35,10 @@ def test_terms_of_ones_own_must_be_agreed_to() -> None:
         ("---\r\ntags:\r\n- a\r\nlicense: 'apache-2.0'\r\n---\r\n", "apache-2.0"),
         ("---\nlicense: other\nlicense_name: its-own\n---\n", "its-own"),
         ("---\nlicense: other\n---\n", "other"),
-        ("---\ntags: [a]\n---\nlicense: mit\n", "unknown: as its source says"),
-        ("# X\nlicense: mit\n", "unknown: as its source says"),
-        ("---\nlicense: mit\n", "unknown: as its source says"),
-        ("", "unknown: as its source says"),
+        ("---\ntags: [a]\n---\nlicense: mit\n", "unknown: see its source"),
+        ("# X\nlicense: mit\n", "unknown: see its source"),
+        ("---\nlicense: mit\n", "unknown: see its source"),
+        ("", "unknown: see its source"),
     ],
 )
 def test_of_a_card(card: str, name: str) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from deepfood.cli import main
 from deepfood.config import Settings, load_settings
 from deepfood.embed import Embedder
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.model import open_model
 from deepfood.photo import Pixels
 from deepfood.serve.app import create_app
@@ -93,7 +93,7 @@ def test_every_route_gives_the_same_tensor_and_the_same_vector(
     for pixels, vector in seen[1:]:
         np.testing.assert_array_equal(pixels, seen[0][0])
         np.testing.assert_array_equal(vector, seen[0][1])
-    with Gallery.open(tmp_path / "gallery", open_model()) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", open_model()) as gallery:
         _, vectors, rows = gallery.photos()
         np.testing.assert_array_equal(vectors.take(rows)[0], seen[0][1])
     assert answers[0].json()["hits"][0]["score"] == printed["hits"][0]["score"]

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +48,12 @@ def shown(jpeg: bytes) -> Image.Image:
     return Image.open(io.BytesIO(jpeg), formats=["JPEG"])
 
 
-def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+def difference(a: Any, b: Any) -> float:
     """Mean absolute difference of the values, which go from 0 to 255."""
     return float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).mean())
 
 
-def largest_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> int:
+def largest_difference(a: Any, b: Any) -> int:
     return int(np.abs(np.asarray(a, np.int64) - np.asarray(b, np.int64)).max())
 
 
@@ -190,7 +191,7 @@ def test_a_transparent_colour_of_rgb_and_grey_is_white() -> None:
 # Orientation
 
 #: Formats that keep EXIF and colour profiles, each encoded as closely as it can.
-TRUE_TO_COLOUR = {
+TRUE_TO_COLOUR: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {},
     "WEBP": {"lossless": True},

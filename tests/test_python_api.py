@@ -12,7 +12,7 @@ from PIL import Image
 
 import deepfood
 from deepfood.errors import DatasetError, QueryError, SettingError
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from live import SmallGallery
 from plates import jpeg, write_dishes, write_photos, write_tiny_model
 from samples import photo
@@ -151,7 +151,7 @@ def test_photos_are_embedded_as_a_gallery_embeds_them(tmp_path: Path) -> None:
 
 
 def test_releases_are_searched_and_never_changed(tiny_gallery: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deepfood", "push", tiny_gallery, tmp_path / "shelf"]
+    command = [sys.executable, "-m", "deepfood", "push", str(tiny_gallery), str(tmp_path / "shelf")]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     settings = deepfood.load_settings(cache=tmp_path / "cache")
     with deepfood.open_gallery(tmp_path / "shelf", settings) as gallery:
@@ -193,7 +193,7 @@ def test_a_calibration_is_kept_in_the_gallery(tmp_path: Path) -> None:
     write_dishes(queries, 30, start=500)
     fitted = deepfood.calibrate_gallery(tmp_path / "gallery", queries, settings)
     assert (fitted.queries, fitted.queries_from) == (120, "held-out photos")
-    with Gallery.open(tmp_path / "gallery") as opened:
+    with LocalGallery.open(tmp_path / "gallery") as opened:
         assert opened.manifest.calibration == fitted
     shutil.rmtree(queries)
     write_photos(queries, 3)

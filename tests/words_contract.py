@@ -1,16 +1,17 @@
 """What every gallery must find by words. A module that imports these gives the fixture `engine`."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from deepfood.errors import QueryError
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.photo import How
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.tokens import tokens_of
 from deepfood.gallery.written import (
-    How,
     Level,
     Suggestion,
     match_of,
@@ -39,8 +40,8 @@ def dishes(engine: GalleryUnderTest) -> list[str]:
         new = []
         for number, (name, label, also, about) in enumerate(DISHES):
             said = {"also": also, "about": about, "mine": 7}
-            said = {key: value for key, value in said.items() if value is not None}
-            one = new_photo(engine, 700 + number, **said)
+            known: dict[str, Any] = {k: value for k, value in said.items() if value is not None}
+            one = new_photo(engine, 700 + number, **known)
             photo = replace(one.photo, name=name, label=label, file=f"menu/IMG_{number:04}x.jpeg")
             new.append(replace(one, photo=photo))
         with engine.writing() as writer:

@@ -20,7 +20,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.rows import WrittenRows
+from deepfood.milvus.rows import StrongRows
 from deepfood.model import open_model
 from deepfood.model.artifact import DEFAULT_MODEL
 from gallery_contract import GalleryUnderTest, new_photo
@@ -170,7 +170,7 @@ def test_a_change_of_model_is_killed_and_goes_on(
     ):
         for name in ("photos_store", "cache", "milvus_timeout_s"):
             patch.setenv(f"DEEPFOOD_{name.upper()}", str(getattr(settings, name)))
-        new = WrittenRows(connection, "renewed_g000002")
+        new = StrongRows(connection, "renewed_g000002")
 
         def embedded() -> int:
             there = connection.ask("has_collection", collection_name=new.collection)

@@ -15,7 +15,7 @@ from gallery_contract import GalleryUnderTest
 from milvus_cluster import MilvusCluster, cluster_settings
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
-from milvus_way_back import *  # noqa: F403
+from milvus_rollback import *  # noqa: F403
 from words_contract import *  # noqa: F403
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from deepfood.api import (
         Gallery,
-        adapt_model,
         add_photos,
         build_gallery,
         calibrate_gallery,
@@ -22,12 +21,13 @@ if TYPE_CHECKING:
         open_gallery,
         open_text_embedder,
         remove_photos,
-        train_model,
+        set_labels,
         update_photo,
     )
     from deepfood.config import Settings, load_settings
     from deepfood.errors import DeepfoodError
     from deepfood.serve.question import SearchResult
+    from deepfood.training import adapt_model, train_model
     from deepfood_client import AsyncClient, Client, Weighted
 
     __version__: str
@@ -53,6 +53,7 @@ __all__ = [
     "open_gallery",
     "open_text_embedder",
     "remove_photos",
+    "set_labels",
     "train_model",
     "update_photo",
 ]
@@ -65,7 +66,9 @@ _MODULE_OF = {
     "SearchResult": "deepfood.serve.question",
     "Settings": "deepfood.config",
     "Weighted": "deepfood_client",
+    "adapt_model": "deepfood.training",
     "load_settings": "deepfood.config",
+    "train_model": "deepfood.training",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there

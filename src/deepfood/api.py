@@ -7,26 +7,25 @@ DeepfoodError.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from deepfood import embed, words
-from deepfood.config import Settings, available_cores, load_settings
+from deepfood.config import Settings, load_settings
 from deepfood.data.photos import PhotoSource, list_photos
-from deepfood.data.splits import split_photos
 from deepfood.embed import Embedder, Vector
 from deepfood.engine import engine_at
-from deepfood.errors import DatasetError, SettingError, nearest
-from deepfood.extras import missing_extra
+from deepfood.errors import DatasetError, QueryError, nearest
 from deepfood.gallery import BuildReport, Photo
 from deepfood.gallery.add import AddReport
 from deepfood.gallery.answer import Verdict
 from deepfood.gallery.engine import ForAll
+from deepfood.gallery.label_table import read_labels
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.values import Value
+from deepfood.gallery.zero_shot import TEMPLATE, LabelAnswer, LabelNames
 from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_photos
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from deepfood.evaluate.word_queries import WordFigures
     from deepfood.gallery.calibration import Calibration
     from deepfood.serve.service import SearchService
-    from deepfood.train.adapt import AdaptReport
-    from deepfood.train.recipe import Recipe
-    from deepfood.train.run import Trained
 
 PlaceLike = str | os.PathLike[str]
 #: Photos: what `list_photos` takes or returns.
@@ -82,6 +78,31 @@ class Gallery:
     ) -> Iterator[SearchResult]:
         """The results of one search, page by page, to the last."""
         return pages(lambda following: self.search(photo, **following), question)
+
+    def guess_label(
+        self,
+        photo: PhotoLike | None = None,
+        *,
+        names: Sequence[str],
+        id: str | None = None,  # noqa: A002
+        template: str = TEMPLATE,
+    ) -> LabelAnswer:
+        """Which of the `names` a photo shows: given, or of the gallery by its `id`.
+
+        Each name takes the place of {} in `template`. Raises NoTextTowerError, QueryError,
+        PhotoNotFoundError, PhotoError.
+        """
+        if (photo is None) == (id is None):
+            raise QueryError("give either a photo or the id of one of the gallery")
+        data = None if photo is None else _bytes_of(photo, self._service.embedder.limits)
+        return self._service.guess_label(LabelNames.of(names, template), data, id or "")
+
+    def guess_labels(
+        self, names: Sequence[str], *, template: str = TEMPLATE, quiet: bool = True
+    ) -> Iterator[tuple[Photo, LabelAnswer]]:
+        """As `guess_label`, for each photo of the gallery that has no label."""
+        chosen = LabelNames.of(names, template)
+        return self._service.labeller.guess_unlabelled(chosen, quiet=quiet)
 
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
@@ -209,6 +230,29 @@ def update_photo(
         return writer.update(photo, label=label, photo_name=name, attributes=attributes)
 
 
+def set_labels(
+    gallery: PlaceLike,
+    table: PlaceLike,
+    settings: Settings | None = None,
+    *,
+    wait_s: float = WAIT_S,
+) -> dict[str, str]:
+    """Set the labels of a CSV with columns id and label; rows without a label are passed over.
+
+    Returns the label of each photo by its id. None is set if a photo is missing. Raises
+    PhotoNotFoundError, DatasetError or ArtifactError.
+    """
+    labels = read_labels(Path(table))
+    engine = engine_at(gallery, settings or load_settings())
+    with closing(engine.open_to_read()) as opened:
+        for photo in labels:
+            opened.photo(photo)
+    with engine.writer(wait_s=wait_s) as writer:
+        for photo, label in labels.items():
+            writer.update(photo, label=label)
+    return labels
+
+
 def remove_photos(
     gallery: PlaceLike,
     photos: Sequence[str],
@@ -256,114 +300,6 @@ def embed_photos(
     return embed_dataset(source, embedder, settings.cache.expanduser(), quiet=quiet)
 
 
-def adapt_model(
-    dataset: Photos,
-    out: PlaceLike,
-    settings: Settings | None = None,
-    *,
-    loss: str = "supcon",
-    seed: int = 0,
-    val_share: float = 0.1,
-    even_if_worse: bool = False,
-    quiet: bool = True,
-) -> "AdaptReport":
-    """Fit a head to the labels of `dataset` on the frozen Model in `settings`, as a Model in `out`.
-
-    Without `even_if_worse`, no Model is written that is worse on the held-out photos, `val_share`
-    of each label: the report's `refused` gives the reason. Raises DatasetError, SettingError or
-    MissingExtraError.
-    """
-    with _train_extra("adapt"):
-        from deepfood.train.adapt import adapt
-        from deepfood.train.losses import LOSSES
-    if loss not in LOSSES:
-        raise SettingError(f"there is no loss {loss!r}: known are {', '.join(LOSSES)}")
-    settings = settings or load_settings()
-    return adapt(
-        split_photos(photo_source(dataset, settings), val_share=val_share, seed=seed),
-        open_embedder(settings),
-        Path(out),
-        settings.cache.expanduser(),
-        loss=loss,  # type: ignore[arg-type]  # one of LOSSES, checked above
-        seed=seed,
-        even_if_worse=even_if_worse,
-        quiet=quiet,
-    )
-
-
-class RecipeChanges(TypedDict, total=False):
-    """Numbers of a recipe to change; None leaves them. `train.recipe.Recipe` documents them."""
-
-    loss: str | None
-    epochs: int | None
-    batch: int | None
-    lr: float | None
-    image_size: int | None
-    precision: str | None
-    patience: int | None
-
-
-def train_model(
-    dataset: Photos,
-    out: PlaceLike,
-    settings: Settings | None = None,
-    *,
-    backbone: str = "resnet34.tv_in1k",
-    weights: str = "auto",
-    recipe: str = "deepfood",
-    seed: int = 0,
-    val_share: float = 0.1,
-    device: str = "auto",
-    threads: int | None = None,
-    checkpoint_every_s: float = 300.0,
-    fresh: bool = False,
-    even_if_worse: bool = False,
-    on_message: Callable[[str], None] = lambda line: None,
-    quiet: bool = True,
-    **changes: Unpack[RecipeChanges],
-) -> "Trained":
-    """Fine-tune a network of timm on a labelled dataset and write its best epoch as a Model.
-
-    Interrupted training in `out` resumes, unless `fresh`. `changes` are numbers of the recipe
-    (`epochs=3`), `on_message` gets lines for the user, one per epoch among them. Without
-    `even_if_worse`, no Model is written that retrieves worse on the validation photos than before:
-    see `Trained.refused`. Raises TrainingError, DatasetError, SettingError or
-    MissingExtraError.
-    """
-    with _train_extra("train"):
-        from deepfood.train import run
-        from deepfood.train.recipe import recipe_named
-    settings = settings or load_settings()
-    chosen: Recipe = recipe_named(recipe).but(seed=seed, **changes)
-    cache = settings.cache.expanduser()
-    source = photo_source(dataset, settings)
-    kept = source.root.kept_in(cache / "photos")  # each epoch reads them all
-    splits = split_photos(replace(source, root=kept), val_share=val_share, seed=seed)
-    for note in splits.notes:
-        on_message(f"note: {note}")
-    task = run.Task(
-        splits,
-        Path(out),
-        backbone=backbone,
-        weights=weights,
-        recipe=chosen,
-        limits=Limits.of(settings),
-        cache=cache,
-        pictures_bytes=settings.pictures_bytes,
-        device=device,
-        workers=threads or available_cores(),
-        checkpoint_s=checkpoint_every_s,
-        fresh=fresh,
-        even_if_worse=even_if_worse,
-        quiet=quiet,
-    )
-
-    def report_epoch(record: dict[str, float], best: bool) -> None:
-        on_message(run.epoch_line(record, chosen.epochs, best))
-
-    return run.train_model(task, on_message=on_message, on_epoch=report_epoch)
-
-
 def evaluate_gallery(
     gallery: PlaceLike,
     queries: PlaceLike | None = None,
@@ -408,16 +344,12 @@ def evaluate_words(
     `queries` is a CSV with columns words and label or id; without it each label is asked as words.
     Raises DatasetError, NoTextTowerError or ArtifactError.
     """
-    from deepfood.evaluate.word_queries import label_queries, measure_words, read_word_queries
+    from deepfood.evaluate.word_queries import measure_words, word_queries
 
     with open_gallery(gallery, settings) as opened:
-        photos = opened._service.gallery.photos()[0]
-        labels = {photo.label for photo in photos if photo.label}
-        if queries is None:
-            asked = label_queries(labels)
-        else:
-            ids = {photo.id for photo in photos}
-            asked = read_word_queries(Path(queries), labels, ids)
+        asked = word_queries(
+            opened._service.gallery.photos()[0], None if queries is None else Path(queries)
+        )
 
         def ask(words: str, count: int) -> tuple[list[Photo], Verdict | None]:
             found = opened.search(words=words, k=min(count, opened._service.max_k))
@@ -477,12 +409,3 @@ def photo_source(photos: Photos, settings: Settings) -> PhotoSource:
     if isinstance(photos, PhotoSource):
         return photos
     return list_photos(os.fspath(photos), S3Options.of(settings))
-
-
-@contextmanager
-def _train_extra(command: str) -> Iterator[None]:
-    """Turn an import that fails into the error that names the extra."""
-    try:
-        yield
-    except ImportError as error:
-        raise missing_extra(f"{command} needs {error.name}", "train") from error

@@ -234,7 +234,8 @@ def _read_manifest(folder: Path, wanted: str) -> bytes:
         why = f"it is not there; {nearest(folder)}"
         if folder.exists():
             why = f"it has no {MANIFEST}" + (f"; {_REPAIR}" if _has_copy(folder) else "")
-        raise ArtifactMissingError(f"{folder} is no {wanted}: {why}") from None
+        article = "an" if wanted.startswith("a") else "a"
+        raise ArtifactMissingError(f"{folder} is not {article} {wanted}: {why}") from None
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"
         if error.errno in (errno.EINVAL, errno.EISDIR):  # a pipe or a folder in its place
@@ -261,7 +262,7 @@ def open_file(path: Path) -> BufferedReader:
     handle = os.open(path, os.O_RDONLY | _NO_WAIT)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)

@@ -8,6 +8,7 @@ here. This module is the only one that reads the environment. `docs/settings.md`
 import configparser
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -246,6 +247,16 @@ def asked_by_shell() -> bool:
     return "_DEEPFOOD_COMPLETE" in os.environ
 
 
+def shell_that_asks() -> tuple[str, bool]:
+    """The shell that this process completes a command line for, and whether it is in quotes.
+
+    Only bash tells whether; for the others, which quote what they insert, it is False.
+    """
+    shell = os.environ.get("_DEEPFOOD_COMPLETE", "").removeprefix("complete_")
+    typed = re.sub(r"\\.", "", os.environ.get("COMP_WORDS", ""))
+    return shell, typed.count('"') % 2 == 1 or typed.count("'") % 2 == 1
+
+
 def find_program(name: str) -> str | None:
     """The full path of an external program, looked up in the user's PATH."""
     return shutil.which(name)
@@ -305,7 +316,7 @@ def hub_token() -> str | None:
         except (OSError, ValueError) as error:
             raise SettingError(f"{path}, the token for the hub, cannot be read: {error}") from error
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingError(f"{where} is no token of the hub: it has blanks, or other than ASCII")
+        raise SettingError(f"{where} is not a hub token: it has spaces or non-ASCII characters")
     return token or None
 
 

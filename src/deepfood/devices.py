@@ -1,4 +1,4 @@
-"""What computes: the processor, or an accelerator that is really there."""
+"""The device that computes: the processor, or an accelerator that is present."""
 
 import contextlib
 import ctypes
@@ -20,10 +20,10 @@ RUNTIME_OF: dict[str, Literal["openvino", "onnxruntime"]] = {
     "openvino-gpu": "openvino",
 }
 _CUDA, _COREML = "CUDAExecutionProvider", "CoreMLExecutionProvider"
-#: ONNX Runtime's providers, and what makes them compute in float32 throughout.
+#: ONNX Runtime's providers, with the options that make them compute in float32 throughout.
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cuda": (_CUDA, {"use_tf32": "0"}),
-    # Apple's Neural Engine has 16 bits only.
+    # Apple's Neural Engine computes in 16 bits only.
     "coreml": (_COREML, {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUAndGPU"}),
 }
 _NVIDIA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
@@ -32,9 +32,9 @@ _NVIDIA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 def choose_device(wanted: Device, runtime: str, precision: str) -> str:
     """The device to compute on: `wanted`, or for `auto` an NVIDIA GPU if deepfood can use it.
 
-    The extra `cuda` must have been installed for that. Other accelerators share the processor's
-    memory and are often no faster, so they have to be named. `runtime` and `precision` are the
-    settings of these names. Raises SettingError or MissingExtraError for one that is not there.
+    That needs the extra `cuda`. Other accelerators share the processor's memory and are often no
+    faster, so they have to be named. `runtime` and `precision` are the settings of these names.
+    Raises SettingError or MissingExtraError for a device that is not present.
     """
     needed = RUNTIME_OF.get(wanted)
     if wanted == "auto":
@@ -53,20 +53,22 @@ def choose_device(wanted: Device, runtime: str, precision: str) -> str:
 
 
 def prepare(device: str) -> None:
-    """Before ONNX Runtime opens a network on `device`: CUDA's libraries may have come from PyPI."""
+    """Prepare ONNX Runtime for `device`: CUDA's libraries may have come from PyPI."""
     ort = runtimes.onnxruntime()
-    ort.set_default_logger_severity(4)  # what is wrong is said by `not_started`
+    ort.set_default_logger_severity(4)  # `not_started` reports what is wrong
     if device == "cuda" and hasattr(ort, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # it prints the libraries that it does not find
             ort.preload_dlls(directory="")
             ort.preload_dlls()
 
 
 def not_started(device: str) -> SettingError:
-    """That a device is there, and ONNX Runtime does not start on it."""
+    """The error for a device that is present, but on which ONNX Runtime does not start."""
     return SettingError(
-        f"device {device}: ONNX Runtime could not start on it, most likely for want of its "
-        f"libraries: {install_command(device)}, or set device to cpu"
+        f"device {device}: ONNX Runtime could not start on it, most likely because libraries "
+        f"are missing: {install_command(device)}, or set device to cpu"
     )
 
 
@@ -102,7 +104,7 @@ def _check_openvino() -> None:
         raise missing_extra("device openvino-gpu: OpenVINO is not installed") from None
     if not any(name.startswith("GPU") for name in found):
         raise SettingError(
-            f"device openvino-gpu: OpenVINO finds no GPU of Intel, or no driver of one, but only "
+            f"device openvino-gpu: OpenVINO finds no Intel GPU with a driver, but only "
             f"{', '.join(found)}: set device to cpu or auto"
         )
 
@@ -116,7 +118,7 @@ def _installed(package: str) -> bool:
 
 
 def _nvidia_gpus() -> int:
-    """How many answer; without importing anything large."""
+    """The number of GPUs, without importing anything large."""
     count = ctypes.c_int(0)
     for name in _NVIDIA_DRIVERS:
         try:

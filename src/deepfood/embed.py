@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood import runtimes
+from deepfood.batcher import Batcher
 from deepfood.config import Settings, available_cores
 from deepfood.devices import PROVIDERS, RUNTIME_OF, Device, choose_device, not_started, prepare
 from deepfood.errors import ArtifactCorruptError, ArtifactError, EngineError, SettingError
 from deepfood.extras import missing_extra
-from deepfood.gather import Gatherer
 from deepfood.model import Model, open_model
 from deepfood.model.golden import NO_LIMITS, Golden, check_golden, golden_photos
 from deepfood.photo import Limits, Pixels, Preprocess, read_pixels
@@ -317,8 +317,8 @@ def gathered_onnxruntime(session: Any, model: Model, device: str) -> Infer:
         return list(np.asarray(found, np.float32))
 
     most = BATCH if about.shape[0] != 1 and _does_batches(work, model) else 1
-    gatherer = Gatherer(work, most)
-    return lambda pixels: gatherer(normalise(pixels))
+    batcher = Batcher(work, most)
+    return lambda pixels: batcher(normalise(pixels))
 
 
 def _does_batches(work: Callable[[list[Vectors]], list[Vector]], model: Model) -> bool:
@@ -382,7 +382,7 @@ def gathered_openvino(model: Model, name: str, device: str) -> Infer:
                 requests[size].put((request, pixels_in, vectors_out))
         return found
 
-    return Gatherer(work, max(requests))
+    return Batcher(work, max(requests))
 
 
 def _failed(device: str, error: Exception) -> EngineError:

@@ -92,7 +92,7 @@ class Offer:
             names = self.files.values()
             return {name: f"sha256:{sha256_of_file(self.folder / name)}" for name in names}
         assert self.repository is not None
-        return {name: self.repository.files[name].said for name in self.files.values()}
+        return {name: self.repository.files[name].digest for name in self.files.values()}
 
 
 def look_up(
@@ -116,8 +116,8 @@ def look_up(
     else:
         like = difflib.get_close_matches(source, ENCODERS, 1)
         raise SettingError(
-            f"{source!r} is no short name{f' (there is {like[0]})' if like else ''}, no "
-            f"{PREFIX}OWNER/NAME and no folder: deepfood model list has the names"
+            f"{source!r} is not a short name{f' (there is {like[0]})' if like else ''}, nor "
+            f"{PREFIX}OWNER/NAME, nor a folder: deepfood model list has the names"
         )
     if any(name.endswith(_FOR_TORCH) for name in offer.files):
         _check_extra("train", "torch", "timm", "open_clip")
@@ -139,16 +139,16 @@ def get_model(
     export: Export | None = None,
     quiet: bool = False,
 ) -> ModelManifest:
-    """Write what is offered as a Model into `out`, with the vectors that prove it.
+    """Write the offered encoder as a Model into `out`, with its golden vectors.
 
-    `export` makes graphs of weights that only torch can read (`train.export_hub.with_graphs`). An
-    earlier Model is replaced, once the new one has been made and run. Raises DownloadError,
+    `export` makes graphs from weights that only torch can read (`train.export_hub.with_graphs`). An
+    earlier Model is replaced once the new one has been made and run. Raises DownloadError,
     DiskFullError, ArtifactError, MissingExtraError, SettingError.
     """
     if out.exists() and not out.is_dir():
         raise SettingError(f"{out} is a file: name a folder for the Model")
     out = out.resolve()
-    with offer.fetched(quiet=quiet) as folder, raising_disk_full(out), _workshop(out) as made:
+    with offer.fetched(quiet=quiet) as folder, raising_disk_full(out), _scratch(out) as made:
         import_folder(
             folder,
             made,
@@ -166,14 +166,14 @@ def get_model(
 
 
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
-    """Where a Model can be made on the disk of `out`; nothing of it stays, not even after a kill.
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder on the disk of `out` for making a Model; removed afterwards, even after a kill.
 
-    Raises ArtifactBusyError where another process makes one for the same place.
+    Raises ArtifactBusyError if another process makes a Model for the same place.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     folder, lock = (out.with_name(f".getting-{out.name}{end}") for end in ("", ".lock"))
-    busy = ArtifactBusyError(f"another process makes a Model for {out}: wait for it to finish")
+    busy = ArtifactBusyError(f"another process is making a Model for {out}: wait for it to finish")
     with held(lock, busy):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -188,7 +188,7 @@ def _put(model: Model, out: Path) -> ModelManifest:
     """Move a Model to its place."""
     try:
         model.folder.rename(out)
-    except OSError:  # there is something: a Model replaces another one file by file
+    except OSError:  # it exists: a Model replaces another one file by file
         about = {name: getattr(model.manifest, name) for name in _ABOUT}
         golden = {GOLDEN: model.folder / GOLDEN} if model.has_golden else {}
         return write_model(
@@ -202,7 +202,7 @@ def _put(model: Model, out: Path) -> ModelManifest:
     return model.manifest
 
 
-#: What a manifest says of a Model, rather than of its files.
+#: Fields of a manifest about the Model, not about its files.
 _ABOUT = ModelManifest.model_fields.keys() - {
     *("kind", "format_version", "deepfood_version", "created", "files")
 }
@@ -252,7 +252,7 @@ def _agree(licence: Licence, source: str, accept: bool) -> None:
 
 
 def _check_extra(extra: str, *packages: str) -> None:
-    """Raise MissingExtraError before the fetching rather than after it."""
+    """Raise MissingExtraError before the download instead of after it."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise missing_extra(f"model get needs the package {package}", extra)

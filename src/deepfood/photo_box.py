@@ -1,4 +1,4 @@
-"""A region of a photo that somebody drew: where it lies in the file, however that is turned."""
+"""A region of a photo that a user has drawn, and its place in the file, before rotation."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from deepfood.errors import QueryError
 
 Number = TypeVar("Number", int, float)
 
-#: How far beyond the photo a box may reach: shares that were rounded.
+#: How far a box may reach beyond the photo, as shares are rounded.
 _SLACK = 1e-6
 
 
@@ -33,9 +33,9 @@ class Box:
             )
 
     def pixels(self, size: tuple[int, int], orientation: int) -> tuple[int, int, int, int]:
-        """Left, top, width and height in a stored picture, in whole pixels, one at least.
+        """Left, top, width and height in the stored picture, in whole pixels, at least one.
 
-        `orientation` is EXIF's, 1 to 8: how the stored picture is turned to be shown upright.
+        `orientation` is EXIF's, 1 to 8: how the stored picture is rotated for display.
         """
         x, y, width, height = self._stored(orientation)
         left, top = min(round(x * size[0]), size[0] - 1), min(round(y * size[1]), size[1] - 1)
@@ -44,7 +44,7 @@ class Box:
         return left, top, right - left, bottom - top
 
     def whole_shorter(self, shorter: float, size: tuple[int, int], orientation: int) -> int:
-        """The shorter side that the whole picture must keep for the region's to keep `shorter`."""
+        """The shorter side that the whole picture needs for the region to keep `shorter` pixels."""
         _, _, width, height = self._stored(orientation)
         needed = shorter * min(size) / min(width * size[0], height * size[1])
         return math.ceil(min(needed, *size))
@@ -57,7 +57,7 @@ class Box:
 def along_stored(
     region: tuple[Number, Number, Number, Number], whole: tuple[Number, Number], orientation: int
 ) -> tuple[Number, Number, Number, Number]:
-    """A region of the upright picture along the axes of the stored one.
+    """A region of the upright picture in the coordinates of the stored one.
 
     Regions are left, top, width and height; `whole` is width and height of the upright picture, and
     `orientation` EXIF's, 1 to 8.

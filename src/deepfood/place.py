@@ -32,7 +32,7 @@ class Place:
         return cls("release" if is_release(text) else "folder", text)
 
     def expect_folder(self) -> Path:
-        """Its path. Raises SettingError where it is no folder."""
+        """Its path. Raises SettingError where it is not a folder."""
         if self.kind == "milvus":
             raise SettingError(
                 f"{self} is a gallery on Milvus, and this command works on folders only: "

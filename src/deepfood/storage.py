@@ -111,7 +111,7 @@ class Bucket:
                 raise SettingError(f"{url} is not a usable folder: {text}") from error
         name, _, prefix = re.sub("^s3:/+", "", str(url)).partition("/")
         if not _BUCKET_NAME.fullmatch(name):
-            raise SettingError(f"{url}: {name!r} is no name of a bucket: give {S3}bucket/prefix")
+            raise SettingError(f"{url}: {name!r} is not a bucket's name: give {S3}bucket/prefix")
         prefix = prefix.strip("/")
         if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
             raise SettingError(f"{url}: the prefix has an empty part, '.' or '..'")
@@ -226,7 +226,7 @@ class Bucket:
                 with suppress(FileNotFoundError):
                     if stat.S_IFMT(Path(self.url, key).stat().st_mode) != wanted:
                         what = "folder" if wanted == stat.S_IFDIR else "regular file"
-                        raise StorageError(f"{self.place(key)} is no {what}: move it away")
+                        raise StorageError(f"{self.place(key)} is not a {what}: move it away")
             yield
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):

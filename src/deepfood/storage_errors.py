@@ -9,7 +9,7 @@ ENVIRONMENT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 #: Explanations of S3's error codes.
 _EXPLANATIONS = {
     "NoSuchBucket": "there is no such bucket: check its name, or create it",
-    "InvalidBucketName": "this is no valid name of a bucket: check it",
+    "InvalidBucketName": "the bucket's name is not valid: check it",
     "AccessDenied": "your credentials may not do that: ask for rights on the bucket, or use others",
     "AllAccessDisabled": "your credentials may not do that: ask whose bucket it is",
     "ExpiredToken": "your credentials have expired: get new ones (aws sso login, or new keys)",

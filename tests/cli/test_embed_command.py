@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,21 +11,12 @@ import pytest
 
 from deepfood.model import open_model
 from deepfood.words import TextEmbedder
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import jpeg, sha256, tiny_embedder, write_photos
 from text_models import write_colour_model
 
 pytestmark = pytest.mark.slow
-
-#: File size limit in bytes (0 for none), then the command line.
-_LIMITED = """
-import resource, signal, sys
-from deepfood.cli import main
-limit = int(sys.argv.pop(1))
-if limit:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -42,18 +32,12 @@ def model(tmp_path: Path) -> Path:
 def embed(
     photos: Path, out: Path, model: Path, *more: str, limit: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    command = ["embed", str(photos), "--out", str(out), "--model", str(model), *more]
-    return subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(limit), *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    command = ["embed", photos, "--out", out, "--model", model, *more]
+    return deepfood_on_a_small_disk(limit, *command) if limit else deepfood_here(*command)
 
 
-def fails(*arguments: Path, limit: int = 0) -> str:
-    done = embed(*arguments, limit=limit)
+def fails(photos: Path, out: Path, model: Path, limit: int = 0) -> str:
+    done = embed(photos, out, model, limit=limit)
     assert done.returncode == 2, done
     said = done.stderr.splitlines()[-1]
     assert said.startswith("deepfood: ")
@@ -129,11 +113,11 @@ def test_places_that_are_no_file_for_vectors(tmp_path: Path, model: Path) -> Non
     (tmp_path / "file").touch()
     assert "must end in .npz" in fails(photos, photos / "plate-00000.jpg", model)
     assert "is a folder" in fails(photos, tmp_path / "folder.npz", model)
-    assert "is no folder" in fails(photos, tmp_path / "file/x.npz", model)
+    assert "is not a folder" in fails(photos, tmp_path / "file/x.npz", model)
     assert not (tmp_path / "cache").exists()  # refused before any work
     assert (photos / "plate-00000.jpg").read_bytes() == jpeg(0)
     assert "no photos" in fails(tmp_path / "folder.npz", tmp_path / "x.npz", model)
-    assert "is no model" in fails(photos, tmp_path / "x.npz", tmp_path / "nothing")
+    assert "is not a model" in fails(photos, tmp_path / "x.npz", tmp_path / "nothing")
 
 
 def test_a_full_disk_keeps_the_earlier_file(tmp_path: Path, model: Path) -> None:
@@ -153,14 +137,7 @@ def test_a_full_disk_keeps_the_earlier_file(tmp_path: Path, model: Path) -> None
 
 
 def embed_words(words: Path, out: Path, model: Path, *more: str) -> tuple[int, str, str]:
-    command = ["embed", "--words", str(words), "--out", str(out), "--model", str(model), *more]
-    done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, "0", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = deepfood_here("embed", "--words", words, "--out", out, "--model", model, *more)
     return done.returncode, done.stdout, done.stderr
 
 

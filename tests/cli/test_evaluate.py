@@ -15,7 +15,7 @@ import pytest
 from deepfood.evaluate.compare import Comparison
 from deepfood.evaluate.confidence import Difference, Figure
 from deepfood.extras import install_command
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.model import open_model
 from live import run_here
 from plates import trained_copy, write_dishes, write_tiny_model
@@ -128,7 +128,7 @@ def test_the_gallery_asks_itself_each_photo_left_out(kitchen: Kitchen, evaluate:
     assert "each left out" in found["queries_from"]
     assert found["notes"] == []
 
-    with closing(Gallery.open(kitchen.gallery, open_model(kitchen.fine))) as gallery:
+    with closing(LocalGallery.open(kitchen.gallery, open_model(kitchen.fine))) as gallery:
         photos, file, rows = gallery.photos()
         vectors = file.take(rows)
         labels = np.array([photo.label for photo in photos])

@@ -14,7 +14,7 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import own_limit_behind
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
 from plates import build, write_photos
 
@@ -33,14 +33,15 @@ COMMANDS = {
 #: prints how each ended: exit status, and what it wrote to stderr.
 _RUN = """
 import json, os, resource, sys, tempfile
+sys.path[:0] = json.loads(sys.argv.pop(1))
 import deepfood.cli
+from limited import limit
 for more in (1, 4, 8):
     with tempfile.TemporaryFile() as said:
         if not (child := os.fork()):
             os.dup2(said.fileno(), 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            limit = len(os.listdir("/proc/self/fd")) - 1 + more
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            limit(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")) - 1 + more)
             deepfood.cli.main()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
@@ -54,7 +55,7 @@ def test_each_command_says_so_in_a_line(command: str, tmp_path: Path, embedder: 
     write_photos(tmp_path / "new", 1, start=50)
     build(photos, tmp_path / "gallery", embedder)
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, *COMMANDS[command]],
+        [sys.executable, "-c", _RUN, json.dumps(sys.path), *COMMANDS[command]],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -72,7 +73,7 @@ def test_each_command_says_so_in_a_line(command: str, tmp_path: Path, embedder: 
             assert said.startswith("deepfood: "), said
     assert list(gallery_problems(tmp_path / "gallery", quiet=True)) == []
     assert not (tmp_path / "gallery/lost+found").exists()
-    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", embedder.model) as gallery:
         assert gallery.count in ((4, 5) if command == "add" else (4,))
     if command == "build":
         assert build(photos, tmp_path / "fresh", embedder).skipped == ()

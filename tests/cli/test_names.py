@@ -10,6 +10,7 @@ import pytest
 import typer.main
 from typer.models import ParameterInfo
 
+import deepfood
 from deepfood.cli import app
 from deepfood.config import Settings
 from deepfood.serve.api.responses import UrlsOut
@@ -39,6 +40,9 @@ OPTIONS = {
     "threshold": "similarity of near-duplicates",
     # what is said of photos: as in the API
     "label": "a photo's label",
+    "names": "the names that a label may be",
+    "template": "what a Model with a text tower is asked about each name",
+    "import": "a table of labels to set",
     "name": "what a thing is called",
     "attributes": "a photo's attributes",
     "declare": "an attribute and its type, to be there from now on",
@@ -197,6 +201,14 @@ def test_the_originals_search_stays_as_it_was(document: dict[str, Any]) -> None:
 def test_an_explanation_is_asked_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     fields = bodies(document, "/api/v1/explain")
     assert fields["application/json"] == fields["multipart/form-data"] == asked_by("explain")
+
+
+def test_a_label_is_asked_for_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
+    fields = bodies(document, "/api/v1/label")
+    assert fields["application/json"] == fields["multipart/form-data"]
+    assert fields["application/json"] == asked_by("label") - {"import"}
+    for one in (Client.guess_label, deepfood.Gallery.guess_label):
+        assert set(inspect.signature(one).parameters) - {"self"} == fields["application/json"]
 
 
 def test_photos_are_described_in_the_same_words_everywhere(document: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_a_bad_table_changes_nothing(root: Path) -> None:
     bad = root / "bad.csv"
     bad.write_text("file,price\n00.jpg,12\n01.jpg,cheap\n")
     before = run_deepfood("attributes", root / "gallery", "--json")
-    assert "bad.csv, line 3, column price: 'cheap' is no number" in fails(
+    assert "bad.csv, line 3, column price: 'cheap' is not a number" in fails(
         "attributes", root / "gallery", bad
     )
     assert run_deepfood("attributes", root / "gallery", "--json") == before

@@ -80,7 +80,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_search_needs_httpx_and_pydantic_only(
     bare: Path, server_url: str, small_gallery: SmallGallery
 ) -> None:
-    command = [bare, "-I", "-c", PROGRAM, server_url, small_gallery.photos[9]]
+    command = [str(bare), "-I", "-c", PROGRAM, server_url, str(small_gallery.photos[9])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

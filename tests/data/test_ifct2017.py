@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -144,7 +145,7 @@ def jpeg(grey: int) -> bytes:
 PHOTOS = {code: jpeg(40 * n) for n, code in enumerate(("D001", "D022", "D999", "X100"))}
 
 
-def publish(registry: Registry) -> dict[str, Package]:
+def publish(registry: Registry) -> dict[str, Any]:
     """Four photos: two that the table names, one of a group it names, one it knows nothing of."""
     photos = [(f"package/assets/{code}.jpeg", data) for code, data in PHOTOS.items()]
     package_json = ("package/package.json", b"{}")

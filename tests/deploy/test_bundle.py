@@ -106,8 +106,8 @@ def test_what_signs_cursors_is_the_same_on_all_instances_unless_it_is_given() ->
         ({"min_instances": 5, "max_instances": 4}, "5 to 4 instances"),
         ({"settings": {"galery": "x"}}, "no setting 'galery'"),
         ({"settings": {"workers": "many"}}, "setting workers"),
-        ({"settings": {"public_url": "https://a\x85b"}}, "cannot be printed"),
-        ({"settings": {"port": "81"}}, "setting port is given by the deployment"),
+        ({"settings": {"public_url": "https://a\x85b"}}, "unprintable characters"),
+        ({"settings": {"port": "81"}}, "setting port is set by the deployment"),
     ],
 )
 def test_what_cannot_be_deployed_is_said(changed: dict[str, Any], told: str) -> None:

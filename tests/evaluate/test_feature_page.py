@@ -12,7 +12,7 @@ from browser import axe, needs_browser, no_sideways_scroll, open_browser, small_
 from deepfood.evaluate.feature_page import feature_page
 from deepfood.evaluate.features import Feature, rank_features
 from deepfood.evaluate.thumbs import Thumbs
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.model import open_model
 from live import SmallGallery
 from plates import LIMITS
@@ -21,18 +21,18 @@ TOP = 4
 
 
 @pytest.fixture(scope="module")
-def gallery(small_gallery: SmallGallery) -> Iterator[Gallery]:
-    with Gallery.open(small_gallery.folder, open_model()) as gallery:
+def gallery(small_gallery: SmallGallery) -> Iterator[LocalGallery]:
+    with LocalGallery.open(small_gallery.folder, open_model()) as gallery:
         yield gallery
 
 
 @pytest.fixture(scope="module")
-def thumbs(gallery: Gallery) -> Thumbs:
+def thumbs(gallery: LocalGallery) -> Thumbs:
     return Thumbs(gallery, LIMITS, 64)
 
 
 @pytest.fixture(scope="module")
-def ranked(gallery: Gallery) -> list[Feature]:
+def ranked(gallery: LocalGallery) -> list[Feature]:
     return rank_features(gallery, range(gallery.manifest.dimension), TOP)
 
 
@@ -43,7 +43,7 @@ def held(page: str) -> dict[str, list[dict[str, object]]]:
 
 
 def test_pictures_stay_within_their_bytes(
-    gallery: Gallery, thumbs: Thumbs, ranked: list[Feature]
+    gallery: LocalGallery, thumbs: Thumbs, ranked: list[Feature]
 ) -> None:
     whole, none = feature_page(gallery, ranked, thumbs)
     assert none == 0
@@ -66,7 +66,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(
-    browser: Browser, gallery: Gallery, thumbs: Thumbs, ranked: list[Feature], tmp_path: Path
+    browser: Browser, gallery: LocalGallery, thumbs: Thumbs, ranked: list[Feature], tmp_path: Path
 ) -> Iterator[Page]:
     path = tmp_path / "features.html"
     path.write_text(feature_page(gallery, ranked, thumbs)[0], encoding="utf-8")

@@ -17,8 +17,8 @@ from deepfood.evaluate.features import Feature, Ranked, rank_features
 from deepfood.gallery import Photo
 from deepfood.index import VectorFile
 from deepfood.index.vectors import append_vectors
-from deepfood.local import Gallery
-from deepfood.local.writer import GalleryWriter
+from deepfood.local import LocalGallery
+from deepfood.local.writer import LocalWriter
 from deepfood.model import Model, open_model
 from plates import LIMITS, build, jpeg, write_tiny_model
 
@@ -29,17 +29,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="module")
-def gallery(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+def gallery(model: Model, tmp_path_factory: pytest.TempPathFactory) -> LocalGallery:
     root = tmp_path_factory.mktemp("features")
     for seed in range(14):
         path = root / "photos" / ("red", "green")[seed % 2] / f"{seed:02}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(seed))
     build(root / "photos", root / "gallery", Embedder(model, LIMITS))
-    return Gallery.open(root / "gallery", model)
+    return LocalGallery.open(root / "gallery", model)
 
 
-def test_the_highest_and_the_lowest_are_found_in_order(gallery: Gallery) -> None:
+def test_the_highest_and_the_lowest_are_found_in_order(gallery: LocalGallery) -> None:
     photos, file, rows = gallery.photos()
     vectors = file.take(rows)
     for lowest in (False, True):
@@ -55,14 +55,14 @@ def test_the_highest_and_the_lowest_are_found_in_order(gallery: Gallery) -> None
         assert seventh.spread == pytest.approx(vectors[:, 7].std(), abs=1e-6)
 
 
-def test_all_features_are_what_each_is_alone(gallery: Gallery) -> None:
+def test_all_features_are_what_each_is_alone(gallery: LocalGallery) -> None:
     numbers = range(gallery.manifest.dimension)
     every = rank_features(gallery, numbers, 4)
     assert [one.number for one in every] == list(numbers)
     assert every == [rank_features(gallery, [number], 4)[0] for number in numbers]
 
 
-def test_photos_that_cannot_be_used_make_room_for_the_next(gallery: Gallery) -> None:
+def test_photos_that_cannot_be_used_make_room_for_the_next(gallery: LocalGallery) -> None:
     (whole,) = rank_features(gallery, [3], 6)
     gone = {whole.photos[0].photo.id, whole.photos[2].photo.id}
     (rest,) = rank_features(gallery, [3], 4, usable=lambda photo: photo.id not in gone)
@@ -70,7 +70,7 @@ def test_photos_that_cannot_be_used_make_room_for_the_next(gallery: Gallery) -> 
 
 
 @pytest.mark.parametrize("number", [-1, 48, 1_000_000])
-def test_a_feature_out_of_range_names_the_range(gallery: Gallery, number: int) -> None:
+def test_a_feature_out_of_range_names_the_range(gallery: LocalGallery, number: int) -> None:
     with pytest.raises(QueryError, match=f"no feature {number}: .* has 0 to 47"):
         rank_features(gallery, [number], 3)
 
@@ -120,12 +120,12 @@ def test_purity_is_the_share_of_the_most_frequent_label() -> None:
     assert feature_of(["a"], spread=0).contrast == 0
 
 
-def test_an_empty_gallery_is_told(gallery: Gallery, tmp_path: Path, model: Model) -> None:
+def test_an_empty_gallery_is_told(gallery: LocalGallery, tmp_path: Path, model: Model) -> None:
     shutil.copytree(gallery.folder, tmp_path / "empty")
-    with GalleryWriter.open(tmp_path / "empty") as writer:
+    with LocalWriter.open(tmp_path / "empty") as writer:
         writer.remove([photo.id for photo in gallery.photos()[0]])
     with (
-        Gallery.open(tmp_path / "empty", model) as empty,
+        LocalGallery.open(tmp_path / "empty", model) as empty,
         pytest.raises(QueryError, match="has no photos"),
     ):
         rank_features(empty, [1], 3)

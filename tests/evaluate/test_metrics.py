@@ -19,9 +19,8 @@ from deepfood.evaluate.metrics import (
     confidence_interval,
     measure,
     rank,
-    vote,
 )
-from deepfood.gallery.vote import VOTE_TEMPERATURE
+from deepfood.gallery.vote import VOTE_TEMPERATURE, vote
 
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

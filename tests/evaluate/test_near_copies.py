@@ -11,7 +11,7 @@ from deepfood.evaluate.examine import examine
 from deepfood.evaluate.near_copies import near_copy_notes
 from deepfood.evaluate.summary import as_json, as_lines
 from deepfood.evaluate.trial import labelled_photos
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.place import Place
 from dishes import write_leaky
 from plates import LIMITS, build, write_tiny_model
@@ -79,7 +79,7 @@ def test_among_many_photos_near_copies_are_not_looked_for(
     leaky: Path, settings: Settings, tmp_path: Path
 ) -> None:
     build(leaky, tmp_path / "gallery", open_embedder(settings))
-    with Gallery.open(tmp_path / "gallery", open_embedder(settings).model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", open_embedder(settings).model) as gallery:
         photos, _ = labelled_photos(gallery, gallery.photos())
         for near_photos, said in ((22, "leakage: "), (21, "near copies were not looked for: 22")):
             (note,) = near_copy_notes(photos, photos, LIMITS, quiet=True, near_photos=near_photos)

@@ -13,7 +13,7 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.values import type_of
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.attributes import SCHEMA, Attributes
 from deepfood.local.renew import compact
@@ -32,7 +32,7 @@ SAID = (
 def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     out = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", 3), out, embedder, IndexSpec(kind="exact"))
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.declare({name: Definition(type_of(name, value)) for name, value in SAID[0].items()})
         for number, values in enumerate(SAID):
             writer.update(f"plate-{number:05d}.jpg", attributes=values)
@@ -43,7 +43,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
 def alter(gallery: Path, statement: str) -> None:
     """Change the catalogue behind its back; {price} and such stand for attributes' numbers."""
     with closing(
-        sqlite3.connect(GalleryManifest.read(gallery).folder(gallery) / "catalogue.sqlite")
+        sqlite3.connect(LocalManifest.read(gallery).folder(gallery) / "catalogue.sqlite")
     ) as db:
         numbers = dict(db.execute("SELECT name, id FROM attributes"))
         with db:
@@ -51,12 +51,12 @@ def alter(gallery: Path, statement: str) -> None:
 
 
 def said(gallery: Path, number: int) -> dict[str, object]:
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         return dict(opened.facts(sha256(jpeg(number))[:20])[1])
 
 
 def passing(gallery: Path, embedder: Embedder, where: str) -> set[str]:
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         hits = opened.find(embedder.embed(jpeg(0)), 3, where=parse_filter(where)).hits
     return {hit.photo.file for hit in hits}
 
@@ -164,7 +164,7 @@ def test_an_altered_definition_is_refused_and_written_again(
     assert mended(gallery, embedder) == AGAIN
     assert said(gallery, 0) == SAID[0]
     assert passing(gallery, embedder, "price < 10") == {"plate-00001.jpg"}
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         declared = opened.store.attributes.declared()
         assert {name: one.safety for name, one in declared.items()} == {
             "price": False,

@@ -1,6 +1,7 @@
 """What the table of a build says of its photos besides their labels and names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from deepfood.gallery.attribute_table import attributes_of
 from deepfood.gallery.declared import Definition
 
 
-def of_table(folder: Path, text: str, **declared: Definition) -> dict[str, dict[str, object]]:
+def of_table(folder: Path, text: str, **declared: Definition) -> dict[str, dict[str, Any]]:
     (folder / "photos.csv").write_text(text, encoding="utf-8")
     return dict(attributes_of(list_photos(folder), declared).by_photo())
 
@@ -54,17 +55,17 @@ def test_what_is_declared_decides_the_type(tmp_path: Path) -> None:
     assert of_table(tmp_path, text, code=Definition("text")) == {"a.jpg": {"code": "12"}}
     with pytest.raises(DatasetError, match=r"photos.csv, line 2, column code: '12' is not true"):
         of_table(tmp_path, text, code=Definition("boolean"))
-    with pytest.raises(DatasetError, match="'n/a' is no value"):
+    with pytest.raises(DatasetError, match="'n/a' is not a value"):
         of_table(tmp_path, "file,halal\na.jpg,n/a\n", halal=Definition("text", safety=True))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,price\na.jpg,1\nb.jpg,x\n", "line 3, column price: 'x' is no number"),
+        ("file,price\na.jpg,1\nb.jpg,x\n", "line 3, column price: 'x' is not a number"),
         ("file,price\na.jpg,1\nb.jpg,007\n", "line 3, column price: '007' would become 7"),
         ("file,price\na.jpg,1\n./a.jpg,2\n", "line 3: the photo is at .*line 2 already"),
-        ("file,allergens\na.jpg,unknown\n", "line 2, column allergens: 'unknown' is no value"),
+        ("file,allergens\na.jpg,unknown\n", "line 2, column allergens: 'unknown' is not a value"),
         ("file,price,Price\na.jpg,1,2\n", "line 1: 'price' is there twice"),
     ],
 )

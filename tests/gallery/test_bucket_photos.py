@@ -18,10 +18,10 @@ from deepfood.embed import Embedder
 from deepfood.errors import PhotoNotFoundError, StorageError
 from deepfood.gallery import BuildReport
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, build_gallery
+from deepfood.local import LocalGallery, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.embedding_cache import embed_dataset
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.renew import reembed
 from deepfood.local.verify import gallery_problems
 from live import run_here, serving
@@ -35,7 +35,7 @@ def embedder(tmp_path: Path) -> Embedder:
     return tiny_embedder(tmp_path / "model")
 
 
-def build(url: str, out: Path, embedder: Embedder) -> BuildReport[GalleryManifest]:
+def build(url: str, out: Path, embedder: Embedder) -> BuildReport[LocalManifest]:
     return build_gallery(list_photos(url, s3()), out, embedder, IndexSpec(kind="exact"), quiet=True)
 
 
@@ -56,8 +56,8 @@ def test_a_bucket_gives_the_gallery_of_the_folder(
     ]
     assert there.manifest.photos_root == url
     with (
-        Gallery.open(tmp_path / "here") as one,
-        Gallery.open(tmp_path / "there", photos=photo_access()) as other,
+        LocalGallery.open(tmp_path / "here") as one,
+        LocalGallery.open(tmp_path / "there", photos=photo_access()) as other,
     ):
         (photos_here, vectors_here, _), (photos_there, vectors_there, _) = (
             one.photos(),
@@ -89,7 +89,7 @@ def test_a_rebuild_embeds_only_what_changed(
     there.delete("plate-00007.jpg")
     changed = build(there.url, out, embedder)
     assert (changed.embedded, changed.reused, changed.count) == (3, 9, 12)
-    with Gallery.open(out, photos=photo_access()) as gallery:
+    with LocalGallery.open(out, photos=photo_access()) as gallery:
         assert {p.file: p.sha256 for p in gallery.store.photos()}["plate-00003.jpg"] == sha256(
             jpeg(99)
         )
@@ -113,7 +113,7 @@ def test_bytes_are_handed_out_only_while_they_are_the_photo(
         " has changed since the gallery was built",
         f" is missing from {there.url}",
     ]
-    with Gallery.open(out, photos=photo_access()) as gallery:
+    with LocalGallery.open(out, photos=photo_access()) as gallery:
         for photo in list(gallery.store.photos())[:3]:
             with pytest.raises(PhotoNotFoundError, match="no longer what"):
                 gallery.read(photo)
@@ -236,7 +236,7 @@ def test_a_server_that_dies_in_mid_build(
         assert done.reused >= 20
         # A server that is away for less than s3_retry_s costs time, and nothing else.
         server.kill()
-        with Gallery.open(tmp_path / "gallery", photos=photo_access()) as gallery:
+        with LocalGallery.open(tmp_path / "gallery", photos=photo_access()) as gallery:
             starting = Thread(target=server.start)
             starting.start()
             assert gallery.read(gallery.photo(sha256(jpeg(3))[:20])) == jpeg(3)

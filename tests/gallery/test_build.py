@@ -20,9 +20,9 @@ from deepfood.errors import ArtifactBusyError, ArtifactMissingError, DatasetErro
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import BuildReport
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, build_gallery, gallery_model
+from deepfood.local import LocalGallery, build_gallery, gallery_model
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.store import Store
 from deepfood.model import open_model
 from deepfood.photo import Limits, read_pixels
@@ -46,7 +46,7 @@ def test_every_photo_is_in_with_its_vector(tmp_path: Path, embedder: Embedder) -
     report = build(photos, tmp_path / "gallery", embedder)
     assert (report.embedded, report.reused, report.skipped) == (20, 0, ())
 
-    gallery = Gallery.open(tmp_path / "gallery", embedder.model)
+    gallery = LocalGallery.open(tmp_path / "gallery", embedder.model)
     assert [photo.file for photo in gallery.store.photos()] == sorted(
         path.name for path in photos.iterdir()
     )
@@ -66,7 +66,7 @@ def test_labels_from_folders_and_names_from_a_csv(tmp_path: Path, embedder: Embe
     write_photos(tmp_path / "classes/पनीर", 2, start=2)
     write_photos(tmp_path / "classes", 1, start=4)
     build(tmp_path / "classes", tmp_path / "g1", embedder)
-    with Gallery.open(tmp_path / "g1", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "g1", embedder.model) as gallery:
         found = {(photo.label, photo.file) for photo in gallery.store.photos()}
     assert found == {
         ("crème brûlée", "crème brûlée/a/plate-00000.jpg"),
@@ -83,7 +83,7 @@ def test_labels_from_folders_and_names_from_a_csv(tmp_path: Path, embedder: Embe
         rows.writerow(["plate-00004.jpg", "", ""])
     for source in (tmp_path / "classes", tmp_path / "classes/photos.csv"):
         build(source, tmp_path / "g2", embedder)
-        with Gallery.open(tmp_path / "g2", embedder.model) as gallery:
+        with LocalGallery.open(tmp_path / "g2", embedder.model) as gallery:
             found = {(photo.label, photo.name) for photo in gallery.store.photos()}
         assert found == {("cheese", 'Paneer, "fresh"'), (None, None)}
 
@@ -98,7 +98,7 @@ def test_same_names_in_two_folders_and_two_unicode_forms(
         path.write_bytes(jpeg(seed))
     report = build(tmp_path / "photos", tmp_path / "gallery", embedder)
     assert report.count == 6
-    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", embedder.model) as gallery:
         assert len({photo.id for photo in gallery.store.photos()}) == 6
 
 
@@ -198,7 +198,7 @@ def test_what_a_limit_refused_is_tried_again_when_it_is_raised(
     plate(5, (2400, 1800)).save(photos / "large.png")
     (photos / "text.jpg").write_text("hello")
 
-    def built(value: int) -> BuildReport[GalleryManifest]:
+    def built(value: int) -> BuildReport[LocalManifest]:
         base = Limits(max_bytes=10**7, max_pixels=10**7)
         limits = dataclasses.replace(base, **{limit: value})
         return build(photos, out, tiny_embedder(tmp_path / "m", limits=limits))
@@ -234,7 +234,7 @@ def test_nothing_to_build_from(what: str, tmp_path: Path, embedder: Embedder) ->
 
 def test_one_photo(tmp_path: Path, embedder: Embedder) -> None:
     build(write_photos(tmp_path / "photos", 1), tmp_path / "gallery", embedder)
-    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", embedder.model) as gallery:
         assert len(gallery.search(embedder.embed(jpeg(5)), 9)) == 1
 
 
@@ -250,7 +250,7 @@ def test_ten_thousand_photos_in_order_and_found(tmp_path: Path, embedder: Embedd
     report = build(photos, tmp_path / "gallery", embedder)
     assert report.count == 10_000
     assert report.manifest.index.kind == "exact"
-    with Gallery.open(tmp_path / "gallery", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "gallery", embedder.model) as gallery:
         assert [p.file for p in gallery.store.photos()] == [f"{n:05d}.jpg" for n in range(10_000)]
         assert len(gallery.search(embedder.embed(base), 9)) == 9
 
@@ -275,7 +275,7 @@ def test_a_second_build_does_nothing_and_a_changed_one_only_what_changed(
 
 
 def vectors_of(out: Path, embedder: Embedder) -> dict[str, bytes]:
-    with Gallery.open(out, embedder.model) as gallery:
+    with LocalGallery.open(out, embedder.model) as gallery:
         photos, vectors, rows = gallery.photos()
         taken = vectors.take(rows)
         return {photo.file: taken[at].tobytes() for at, photo in enumerate(photos)}
@@ -299,7 +299,7 @@ def test_another_index_reuses_every_vector(tmp_path: Path, embedder: Embedder) -
     for kind in ("annoy", "hnsw", "exact"):
         report = build(photos, out, embedder, IndexSpec(kind=kind))
         assert (report.manifest.index.kind, report.embedded) == (kind, 0)
-        with Gallery.open(out, embedder.model) as gallery:
+        with LocalGallery.open(out, embedder.model) as gallery:
             assert gallery.search(embedder.embed(jpeg(4)), 1)[0].photo.file == "plate-00004.jpg"
     assert build(photos, out, embedder, IndexSpec(kind="annoy", annoy_trees=7)).embedded == 0
     assert not build(photos, out, embedder, IndexSpec(kind="annoy", annoy_trees=8)).up_to_date

@@ -1,5 +1,6 @@
 """How sure answers are: fitted on what may be used, right on other photos, kept in galleries."""
 
+import json
 import os
 import subprocess
 import sys
@@ -34,9 +35,9 @@ from deepfood.gallery.logistic import Logistic, calibration_error
 from deepfood.gallery.vote import VOTERS, vote_with_shares
 from deepfood.index import Storage, VectorFile
 from deepfood.index.vectors import append_vectors
-from deepfood.local import Gallery, GalleryManifest
-from deepfood.local.build import only_writer
+from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.embedding_cache import held_out_photos
+from deepfood.local.lock import only_writer
 from deepfood.local.recalibrate import recalibrate
 from deepfood.model import open_model
 from plates import (
@@ -64,6 +65,12 @@ def cloud(each: int, labels: int = 6, *, spread: float = 0.5, seed: int = 0) -> 
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = [f"dish {number}" for number in np.repeat(np.arange(labels), each)]
     return Labelled(vectors, names, [f"{seed:04x}{row:016x}" for row in range(len(names))])
+
+
+def floats(photos: Labelled) -> np.ndarray:
+    """The vectors of photos that are in memory."""
+    assert isinstance(photos.vectors, np.ndarray)
+    return photos.vectors
 
 
 def relabelled(photos: Labelled, new: dict[str, str]) -> Labelled:
@@ -98,7 +105,7 @@ def test_probabilities_hold_on_photos_it_has_not_seen() -> None:
     said, right = [], []
     guessed, guess_right = [], []
     new = cloud(50, seed=1)
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         found = answer(hits_of(gallery, vector), fitted)
         said += [hit.probability for hit in found.hits]
         right += [hit.photo.label == own for hit in found.hits]
@@ -119,7 +126,7 @@ def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
     fitted = calibrate(gallery, NOTHING, quiet=True)
     said, right = [], []
     new = cloud(150, spread=0.6, seed=1)
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         found = answer(hits_of(gallery, vector, k=len(labels)), fitted)
         if found.verdict == "match":
             said.append(found.label.probability)
@@ -132,7 +139,7 @@ def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     everything = cloud(60, spread=0.3)
     inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]
     gallery = Labelled(
-        everything.vectors[inside],
+        floats(everything)[inside],
         [everything.labels[row] for row in inside],
         [everything.ids[row] for row in inside],
     )
@@ -140,7 +147,7 @@ def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     assert fitted.auroc > 0.75
     new = cloud(30, spread=0.3, seed=1)
     there: dict[bool, list[float]] = {True: [], False: []}
-    for vector, own in zip(new.vectors, new.labels, strict=True):
+    for vector, own in zip(floats(new), new.labels, strict=True):
         there[own < "dish 4"].append(answer(hits_of(gallery, vector), fitted).in_gallery)
     assert np.mean(there[True]) > np.mean(there[False]) + 0.2
 
@@ -200,7 +207,7 @@ def test_photos_the_model_was_trained_on_are_no_queries() -> None:
     gallery = cloud(40)
     seen = frozenset(gallery.ids[::2])
     # Training photos lie in twos, as a trained Model has them: what flatters must not count.
-    flattered = gallery.vectors.copy()
+    flattered = floats(gallery).copy()
     flattered[::4] = flattered[2::4] + 1e-2 * flattered[1::4]
     flattered /= np.linalg.norm(flattered, axis=1, keepdims=True)
     known = Labelled(flattered, gallery.labels, gallery.ids)
@@ -222,7 +229,7 @@ def test_photos_of_the_gallery_are_not_held_out() -> None:
     with pytest.raises(DatasetError, match=r"240 are in the gallery themselves\): give more"):
         calibrate(gallery, NOTHING, gallery, quiet=True)
     both = Labelled(
-        np.vstack([gallery.vectors, others.vectors]),
+        np.vstack([floats(gallery), floats(others)]),
         [*gallery.labels, *others.labels],
         [*gallery.ids, *others.ids],
     )
@@ -232,8 +239,8 @@ def test_photos_of_the_gallery_are_not_held_out() -> None:
 
 def stored_as(photos: Labelled, storage: Storage, folder: Path) -> Labelled:
     path = folder / f"vectors.{storage}"
-    dimension = photos.vectors.shape[1]
-    append_vectors(path, dimension, storage, 0, photos.vectors)
+    dimension = floats(photos).shape[1]
+    append_vectors(path, dimension, storage, 0, floats(photos))
     kept = VectorFile.open(path, dimension, storage, len(photos.ids))
     return Labelled(kept, photos.labels, photos.ids)
 
@@ -255,7 +262,7 @@ def test_no_photo_finds_itself_however_vectors_are_stored(storage: Storage, tmp_
 def test_copies_of_a_photo_do_not_vouch_for_it() -> None:
     gallery = cloud(30)
     doubled = Labelled(
-        np.vstack([gallery.vectors, gallery.vectors]),
+        np.vstack([floats(gallery), floats(gallery)]),
         [*gallery.labels, *gallery.labels],
         [*gallery.ids, *(f"f{one[1:]}" for one in gallery.ids)],
     )
@@ -388,8 +395,8 @@ def test_a_build_calibrates_and_the_manifest_keeps_it(
     assert built.calibration.queries == 60
     assert built.calibration.label_accuracy > 0.5
     assert built.uncalibrated is None
-    assert GalleryManifest.read(tmp_path / "g") == built
-    with Gallery.open(tmp_path / "g", embedder.model) as gallery:
+    assert LocalManifest.read(tmp_path / "g") == built
+    with LocalGallery.open(tmp_path / "g", embedder.model) as gallery:
         assert gallery.manifest.calibration == built.calibration
     again = build(dishes, tmp_path / "g", embedder)
     assert again.up_to_date
@@ -401,7 +408,7 @@ def test_galleries_without_it_open_and_the_next_build_adds_it(
 ) -> None:
     build(dishes, tmp_path / "g", embedder)
     edit_manifest(tmp_path / "g", without=["calibration", "uncalibrated"])
-    with Gallery.open(tmp_path / "g", embedder.model) as gallery:
+    with LocalGallery.open(tmp_path / "g", embedder.model) as gallery:
         assert gallery.manifest.calibration is None
         _, vectors, rows = gallery.photos()
         assert gallery.search(vectors.take(rows[:1])[0], 1)[0].probability is None
@@ -438,7 +445,7 @@ def test_damaged_curves_are_refused(
     build(write_photos(tmp_path / "photos", 2), tmp_path / "g", embedder)
     edit_manifest(tmp_path / "g", calibration={**whole, **damage})
     with pytest.raises(ArtifactCorruptError, match="calibration"):
-        Gallery.open(tmp_path / "g", embedder.model)
+        LocalGallery.open(tmp_path / "g", embedder.model)
 
 
 def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
@@ -469,7 +476,7 @@ def test_a_model_trained_on_the_gallery_is_calibrated_with_other_photos(
     others = list_photos(write_dishes(tmp_path / "others", 20, start=500))
     found = recalibrated(out, others, trained, tmp_path / "cache")
     assert (found.queries, found.queries_from) == (80, "held-out photos")
-    kept = GalleryManifest.read(out)
+    kept = LocalManifest.read(out)
     assert (kept.calibration, kept.uncalibrated) == (found, None)
     assert kept.model_copy(update={"calibration": None}) == built.model_copy(
         update={"uncalibrated": None}
@@ -490,18 +497,19 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
     assert (tmp_path / "g/manifest.json").read_bytes() != before
     (tmp_path / "g/manifest.json").write_bytes(before)
     code = (
-        "import resource, signal, sys\n"
+        "import json, resource, sys\n"
+        "sys.path[:0] = json.loads(sys.argv.pop(1))\n"
         "from deepfood.cli import main\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from limited import limit\n"
         "def fill(event, about):\n"
         "    if event == 'open' and '.manifest.json.' in str(about[0]):\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "        limit(resource.RLIMIT_FSIZE, 100)\n"
         "sys.addaudithook(fill)\n"
         "main()"
     )
     arguments = ["calibrate", tmp_path / "g", others, "--model", tmp_path / "model"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", code, json.dumps(sys.path), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

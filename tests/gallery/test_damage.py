@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from damages import FILE_KINDS, TABLES, Damage, Whole, damages, make_whole, state_of, trial
-from deepfood.local import GalleryManifest
+from deepfood.local import LocalManifest
 from deepfood.local.journal import Journal
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
@@ -75,7 +75,7 @@ class InTheSchema(Damage):
 
 @pytest.mark.parametrize("kind", ["utf-8", "quote"])
 def test_a_damaged_schema_is_told_in_a_line(kind: str, whole: Whole, tmp_path: Path) -> None:
-    catalogue = GalleryManifest.read(whole.folder).folder(whole.folder) / "catalogue.sqlite"
+    catalogue = LocalManifest.read(whole.folder).folder(whole.folder) / "catalogue.sqlite"
     damage = InTheSchema(str(catalogue.relative_to(whole.folder)), kind, 0)
     found = trial(whole, damage, tmp_path / "room")
     assert found.wrong == [], found.notes
@@ -158,9 +158,9 @@ def test_records_that_only_the_journal_has_count(whole: Whole, tmp_path: Path) -
 
 
 def _photos(folder: Path) -> list:  # type: ignore[type-arg]
-    from deepfood.local import Gallery
+    from deepfood.local import LocalGallery
 
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         return list(gallery.store.photos())
 
 
@@ -169,8 +169,8 @@ def test_a_catalogue_of_another_gallery_is_refused(
 ) -> None:
     other = make_whole(tmp_path_factory.mktemp("other"))
     copy = whole.copy(tmp_path / "copy")
-    theirs = GalleryManifest.read(other.folder).folder(other.folder) / "catalogue.sqlite"
-    mine = GalleryManifest.read(copy).folder(copy) / "catalogue.sqlite"
+    theirs = LocalManifest.read(other.folder).folder(other.folder) / "catalogue.sqlite"
+    mine = LocalManifest.read(copy).folder(copy) / "catalogue.sqlite"
     mine.write_bytes(theirs.read_bytes())
     found = trial(whole, _As(theirs), tmp_path / "room")
     assert found.wrong == [], found.notes
@@ -184,7 +184,7 @@ class _As(Damage):
         object.__setattr__(self, "theirs", theirs)
 
     def do(self, folder: Path) -> None:
-        mine = GalleryManifest.read(folder).folder(folder) / "catalogue.sqlite"
+        mine = LocalManifest.read(folder).folder(folder) / "catalogue.sqlite"
         mine.write_bytes(self.theirs.read_bytes())  # type: ignore[attr-defined]
 
 
@@ -192,7 +192,7 @@ def test_a_row_without_its_label_is_found_again_by_its_checksum(
     whole: Whole, tmp_path: Path
 ) -> None:
     copy = whole.copy(tmp_path / "copy")
-    catalogue = GalleryManifest.read(copy).folder(copy) / "catalogue.sqlite"
+    catalogue = LocalManifest.read(copy).folder(copy) / "catalogue.sqlite"
     with closing(sqlite3.connect(catalogue)) as db, db:
         db.execute("UPDATE photos SET label = 'sweet' WHERE file = 'pie/10.jpg'")
     mended(whole, copy)

@@ -8,11 +8,11 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError
 from deepfood.gallery.declared import Definition
-from deepfood.local import Gallery, GalleryWriter
+from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.journal import Journal
 from deepfood.local.renew import compact, reembed
 from deepfood.local.rollback import rollback
-from deepfood.local.successor import Successor
+from deepfood.local.successor import LocalSuccessor
 from deepfood.local.verify import gallery_problems
 from plates import build, tiny_embedder, write_photos
 
@@ -28,12 +28,12 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
 
 def columns(gallery: Path) -> dict[str, tuple[str, bool]]:
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         return {one.name: (one.type, one.safety) for one in opened.columns()}
 
 
 def values(gallery: Path) -> dict[str, object]:
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         ((row, _),) = opened.store.named(FIRST)
         return dict(opened.store.attributes.read(row))
 
@@ -42,7 +42,7 @@ def test_an_attribute_that_was_dropped_stays_away(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     other = tiny_embedder(tmp_path / "other", pool=16)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.declare(
             {
                 "colour": Definition("text", safety=True),
@@ -53,9 +53,9 @@ def test_an_attribute_that_was_dropped_stays_away(
         )
         writer.update(FIRST, attributes={"colour": "red", "size": "XL"})
     journal = Journal(gallery)
-    with closing(Successor.open(tmp_path / "next", embedder.dimension, "f32")) as following:
+    with closing(LocalSuccessor.open(tmp_path / "next", embedder.dimension, "f32")) as following:
         following.follow_edits(journal)
-        with GalleryWriter.open(gallery) as writer:
+        with LocalWriter.open(gallery) as writer:
             writer.update(FIRST, attributes={"colour": None, "size": None})
             for name in ("colour", "size", "gone"):
                 writer.drop_attribute(name)
@@ -81,13 +81,13 @@ def test_a_value_of_a_photo_that_is_away_keeps_its_attribute(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     photo = tmp_path / "photos" / FIRST
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.declare({"allergens": Definition("list")})
         writer.update(FIRST, attributes={"allergens": ["milk"]})
     away = photo.rename(tmp_path / FIRST)
     build(tmp_path / "photos", gallery, embedder)
     with (
-        GalleryWriter.open(gallery) as writer,
+        LocalWriter.open(gallery) as writer,
         pytest.raises(DatasetError, match="known of 1 photos"),
     ):
         writer.drop_attribute("allergens")

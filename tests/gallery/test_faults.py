@@ -3,9 +3,9 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +21,10 @@ from deepfood.errors import (
     QueryError,
 )
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import build, edit_manifest, jpeg, tiny_embedder, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -54,7 +56,7 @@ def test_a_flipped_byte(name: str, where: float, gallery: Path, embedder: Embedd
     contents[int(len(contents) * where)] ^= 0x10
     path.write_bytes(contents)
     with pytest.raises(ArtifactCorruptError, match=f"{name} (differs from its SHA-256|is damaged)"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
     assert len(problems(gallery)) == 1
     assert re.search(f"{name} differs|vector of row .* is altered", problems(gallery)[0])
 
@@ -63,7 +65,7 @@ def test_a_flipped_byte(name: str, where: float, gallery: Path, embedder: Embedd
 def test_a_missing_file(name: str, gallery: Path, embedder: Embedder) -> None:
     next(gallery.glob(f"*/{name}")).unlink()
     with pytest.raises(ArtifactMissingError, match=f"{name} is missing"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
     assert all("missing" in line for line in problems(gallery))
     assert problems(gallery)
 
@@ -73,7 +75,7 @@ def test_a_cut_off_file(name: str, gallery: Path, embedder: Embedder) -> None:
     path = next(gallery.glob(f"*/{name}"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactCorruptError, match=r"the manifest says|vectors want"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -84,7 +86,7 @@ def test_a_damaged_gallery_is_mended_by_building_again(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     build(tmp_path / "photos", gallery, embedder, IndexSpec(kind="hnsw"))
     assert problems(gallery) == []
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         assert opened.search(embedder.embed(jpeg(5)), 1)[0].photo.file == "plate-00005.jpg"
 
 
@@ -93,7 +95,7 @@ def test_another_model_is_refused_by_fingerprint(
 ) -> None:
     other = tiny_embedder(tmp_path / "other", pool=16)
     with pytest.raises(ModelMismatchError, match=r"--model.*build it again"):
-        Gallery.open(gallery, other.model)
+        LocalGallery.open(gallery, other.model)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_another_model_is_refused_by_fingerprint(
     ],
 )
 def test_a_manifest_that_cannot_be_used(
-    changes: dict[str, object],
+    changes: dict[str, Any],
     error: type[ArtifactError],
     message: str,
     gallery: Path,
@@ -118,20 +120,20 @@ def test_a_manifest_that_cannot_be_used(
 ) -> None:
     edit_manifest(gallery, **changes)
     with pytest.raises(error, match=message):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 @pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"\xff\xfe", b'{"kind": "gallery"}'])
 def test_a_manifest_that_is_no_manifest(contents: bytes, gallery: Path, embedder: Embedder) -> None:
     (gallery / "manifest.json").write_bytes(contents)
     with pytest.raises(ArtifactCorruptError, match=r"manifest\.json is damaged"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 def test_no_gallery_at_all(tmp_path: Path, embedder: Embedder) -> None:
     for nothing in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ArtifactMissingError, match="is no gallery"):
-            Gallery.open(nothing, embedder.model)
+        with pytest.raises(ArtifactMissingError, match="is not a gallery"):
+            LocalGallery.open(nothing, embedder.model)
 
 
 def test_verify_finds_lost_and_changed_photos(gallery: Path, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_changed_photo_is_never_handed_out(
 ) -> None:
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(jpeg(1234))
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         photos = list(opened.store.photos())
         (tmp_path / "photos" / photos[0].file).unlink()
         (tmp_path / "photos" / photos[0].file).symlink_to(secret)
@@ -162,21 +164,21 @@ def test_photos_that_moved_are_found_where_one_says(
 ) -> None:
     (tmp_path / "photos").rename(tmp_path / "moved")
     photos = PhotoAccess(moved_to=tmp_path / "moved")
-    with Gallery.open(gallery, embedder.model, photos) as opened:
+    with LocalGallery.open(gallery, embedder.model, photos) as opened:
         assert opened.read(next(opened.store.photos())) == jpeg(0)
 
 
 @pytest.mark.parametrize("photo_id", ["", "x", "0" * 20, "' OR 1=1 --", "%", "../x", "é" * 20])
 def test_unknown_ids(photo_id: str, gallery: Path, embedder: Embedder) -> None:
     with (
-        Gallery.open(gallery, embedder.model) as opened,
+        LocalGallery.open(gallery, embedder.model) as opened,
         pytest.raises(PhotoNotFoundError, match="no photo"),
     ):
         opened.photo(photo_id)
 
 
 def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         photo = next(opened.store.photos())
         for k in (1, 5, 11, 12, 100):
             hits = opened.find(opened.vector(photo.id), k, without=[photo.id]).hits
@@ -187,27 +189,6 @@ def test_more_like_this_leaves_itself_out(gallery: Path, embedder: Embedder) -> 
 
 
 # A full disk: a file size limit of the system for any user, a small tmpfs where we may mount one.
-
-_BUILD = """
-import resource, sys
-from deepfood.cli import main
-limit = int(sys.argv.pop(1))
-if limit:
-    import signal
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
-def run_build(arguments: list[str], limit: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _BUILD, str(limit), "build", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -229,16 +210,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_and_then_more_room(kind: str, small_disk: Path, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 1200)  # 0.9 MB of vectors, twice while assembling
     model = write_tiny_model(tmp_path / "model")
-    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    arguments = ["build", str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
     arguments += ["--index", kind]
-    full = run_build(arguments)
+    full = deepfood_here(*arguments)
     assert full.returncode == 2
     assert "no space left on the disk of" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
     assert not (small_disk / "g/manifest.json").exists()
 
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
-    done = run_build([*arguments, "--json"])
+    done = deepfood_here(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["photos"] == 1200
@@ -250,10 +231,10 @@ def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
 ) -> None:
     photos = write_photos(tmp_path / "photos", 50)
     model = write_tiny_model(tmp_path / "model", pool=4)
-    arguments = [str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
-    assert run_build(arguments).returncode == 0
+    arguments = ["build", str(photos), "--out", str(small_disk / "g"), "--model", str(model)]
+    assert deepfood_here(*arguments).returncode == 0
     write_photos(photos, 300, start=50)  # 1.1 MB of vectors
-    assert run_build(arguments).returncode == 2
+    assert deepfood_here(*arguments).returncode == 2
     assert problems(small_disk / "g") == []
 
 
@@ -261,9 +242,9 @@ def test_a_disk_that_fills_while_rebuilding_leaves_the_old_gallery(
 def test_a_file_size_limit_is_a_full_disk_too(kilobytes: int, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 225)
     model = write_tiny_model(tmp_path / "model", pool=4)  # 0.7 MB of vectors
-    arguments = [str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
-    full = run_build(arguments, limit=kilobytes * 1024)
+    arguments = ["build", str(photos), "--out", str(tmp_path / "g"), "--model", str(model)]
+    full = deepfood_on_a_small_disk(kilobytes * 1024, *arguments)
     assert full.returncode == 2
     assert "no space left" in full.stderr.splitlines()[-1]
-    assert run_build(arguments).returncode == 0
+    assert deepfood_here(*arguments).returncode == 0
     assert problems(tmp_path / "g") == []

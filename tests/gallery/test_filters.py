@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from deepfood.errors import QueryError
-from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Not, Or
+from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_SCANS, parse_filter
 from deepfood.gallery.values import folded
 from deepfood.local.attributes import SCHEMA, Attributes
@@ -60,6 +60,7 @@ def truth(one: Filter, photo: dict[str, Any]) -> Truth:
         if decisive in parts:
             return decisive
         return None if None in parts else not decisive
+    assert isinstance(one, Leaf)
     value = photo.get(one.name)
     if isinstance(one, IsKnown):
         return (value is not None) == one.known
@@ -70,7 +71,7 @@ def truth(one: Filter, photo: dict[str, Any]) -> Truth:
     if isinstance(one, Among):
         return any(truth(Compare(one.name, "=", each), photo) for each in one.values)
     assert isinstance(one, Compare)
-    wanted = one.value
+    wanted: Any = one.value
     if isinstance(wanted, str):
         value, wanted = folded(value), folded(wanted)
     return bool(
@@ -90,6 +91,7 @@ def compares(one: Filter, name: str) -> bool:
         return any(compares(part, name) for part in one.parts)
     if isinstance(one, Not):
         return compares(one.part, name)
+    assert isinstance(one, Leaf)
     return one.name == name and not isinstance(one, IsKnown)
 
 

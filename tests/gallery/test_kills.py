@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter
+from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.verify import gallery_problems
 from gallery_writing import made_photo, vector_of
@@ -124,7 +124,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
     embedder = tiny_embedder(tmp_path / "model")
     gallery = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", 30), gallery, embedder, IndexSpec(kind=kind))
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         built = {photo.id: photo.label for photo in opened.store.photos()}
     writers = start("gallery_writing.py", gallery)
     assert writers.stdin is not None
@@ -142,7 +142,7 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
             time.sleep(draw.uniform(0, 0.3))
             os.kill(pid, signal.SIGKILL)
             truth.hear(chain(first, writers.stdout))
-            with Gallery.open(gallery) as opened:
+            with LocalGallery.open(gallery) as opened:
                 there = {
                     photo.id: photo.label
                     for photo in opened.store.photos()
@@ -166,10 +166,10 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
     assert set(truth.did) == {"add", "remove", "update", "say"}
     print(f"{KILLS} kills, {truth.acknowledged} changes acknowledged, 0 lost: {dict(truth.did)}")
 
-    with GalleryWriter.open(gallery):
+    with LocalWriter.open(gallery):
         pass  # cleans up after the last kill
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         photos, vectors, places = opened.photos()
         files = {path.name for path in PhotoFiles(gallery).all()}
         assert files == {photo.sha256 for photo in photos if photo.added}

@@ -10,7 +10,7 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest
+from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.add import add_photos
 from deepfood.local.reindex import reindex
 from deepfood.local.renew import RENEWING, reembed
@@ -54,8 +54,8 @@ def test_no_index_is_made_of_altered_vectors(
     row: int, kind: str, tmp_path: Path, embedder: Embedder
 ) -> None:
     out = with_tail(tmp_path, embedder, kind)
-    flip_vector(GalleryManifest.read(out).folder(out), row)
-    Gallery.open(out, embedder.model).close()
+    flip_vector(LocalManifest.read(out).folder(out), row)
+    LocalGallery.open(out, embedder.model).close()
     before = (out / "manifest.json").read_bytes()
     with pytest.raises(ArtifactCorruptError, match=rf"row {row} first: run deepfood verify"):
         reindex(out, quiet=True)
@@ -68,7 +68,7 @@ def test_no_index_is_made_of_altered_vectors(
 
 def test_an_altered_index_is_not_grown(tmp_path: Path, embedder: Embedder) -> None:
     out = with_tail(tmp_path, embedder, "hnsw")
-    [index] = GalleryManifest.read(out).folder(out).glob("index-*")
+    [index] = LocalManifest.read(out).folder(out).glob("index-*")
     flip(index, index.stat().st_size // 2)
     with pytest.raises(ArtifactCorruptError, match=r"differs from its SHA-256"):
         reindex(out, quiet=True)
@@ -79,7 +79,7 @@ def test_repair_makes_no_index_of_a_vector_that_it_cannot_mend(
     tmp_path: Path, embedder: Embedder
 ) -> None:
     out = with_tail(tmp_path, embedder, "hnsw")
-    folder = GalleryManifest.read(out).folder(out)
+    folder = LocalManifest.read(out).folder(out)
     [index] = folder.glob("index-*")
     flip(index, index.stat().st_size // 2)
     flip_vector(folder, 3)

@@ -9,7 +9,7 @@ from hypothesis.stateful import invariant, rule
 from deepfood.data.locate import PhotoAccess
 from deepfood.errors import PhotoNotFoundError
 from deepfood.index import Storage
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.renew import compact
 from deepfood.local.verify import gallery_problems
 from deepfood.release.pull import pull
@@ -55,7 +55,7 @@ class LocalLaw(Law):
     def _changed(self) -> list[str]:
         """The ids of photos whose files are gone or altered since the build."""
         found = []
-        with Gallery.open(Path(self.place), photos=self._access) as opened:
+        with LocalGallery.open(Path(self.place), photos=self._access) as opened:
             for photo in opened.store.photos():
                 try:
                     opened.read(photo)

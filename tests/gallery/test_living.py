@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,11 @@ import pytest
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactBusyError, ArtifactError, PhotoNotFoundError, QueryError
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryWriter, gallery_model
+from deepfood.local import LocalGallery, LocalWriter, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.reindex import reindex
 from deepfood.local.verify import gallery_problems
+from limited import deepfood_on_a_small_disk
 from live import deepfood_here
 from plates import build, jpeg, sha256, tiny_embedder, write_photos
 
@@ -26,7 +26,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     return tmp_path / "gallery"
 
 
-def files_of(gallery: Gallery) -> set[str]:
+def files_of(gallery: LocalGallery) -> set[str]:
     return {photo.file for photo in gallery.store.photos()}
 
 
@@ -39,7 +39,7 @@ def test_an_added_photo_is_found_at_once_and_a_removed_one_never(
     index_files = sorted(out.glob("*/index*"))
     new = write_photos(tmp_path / "new", 1, start=900) / "plate-00900.jpg"
     query = embedder.embed(new.read_bytes())
-    with Gallery.open(out, embedder.model) as opened:
+    with LocalGallery.open(out, embedder.model) as opened:
         assert opened.search(query, 1)[0].photo.file != "plate-00900.jpg"
         add_photos(out, [new], embedder, label="soup", quiet=True)
         hit = opened.search(query, 1)[0]
@@ -49,7 +49,7 @@ def test_an_added_photo_is_found_at_once_and_a_removed_one_never(
         assert sorted(out.glob("*/index*")) == index_files, "no rebuild"
         assert opened.count == 301
 
-        with GalleryWriter.open(out) as writer:
+        with LocalWriter.open(out) as writer:
             writer.remove([hit.photo.id, "plate-00004.jpg"])
         hits = opened.search(query, 400)
         assert len(hits) == 299 == opened.count
@@ -65,7 +65,7 @@ def test_an_added_photo_is_found_at_once_and_a_removed_one_never(
 def test_a_reader_takes_on_a_new_index(kind: str, tmp_path: Path, embedder: Embedder) -> None:
     out = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", 30), out, embedder, IndexSpec(kind=kind))
-    with Gallery.open(out, embedder.model) as opened:
+    with LocalGallery.open(out, embedder.model) as opened:
         add_photos(out, [write_photos(tmp_path / "new", 5, start=100)], embedder, quiet=True)
         assert opened.follow().manifest.covered == 30
         assert reindex(out, quiet=True)
@@ -97,7 +97,7 @@ def test_a_long_tail_is_taken_into_the_index(
     build(write_photos(tmp_path / "photos", 10), out, embedder, IndexSpec(kind="hnsw"))
     monkeypatch.setattr("deepfood.local.reindex.TAIL_ROWS", 4)
     add_photos(out, [write_photos(tmp_path / "few", 4, start=100)], embedder, quiet=True)
-    with Gallery.open(out) as opened:
+    with LocalGallery.open(out) as opened:
         assert opened.manifest.covered == 10
         add_photos(out, [write_photos(tmp_path / "more", 1, start=200)], embedder, quiet=True)
         assert opened.follow().manifest.covered == 15
@@ -106,7 +106,7 @@ def test_a_long_tail_is_taken_into_the_index(
 def test_a_reader_takes_on_a_new_generation(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         write_photos(tmp_path / "photos", 1, start=50)
         build(tmp_path / "photos", gallery, embedder)
         assert opened.search(embedder.embed(jpeg(50)), 1)[0].photo.file == "plate-00050.jpg"
@@ -117,7 +117,7 @@ def test_a_reader_takes_on_a_new_generation(
         build(tmp_path / "photos", gallery, other)
         assert opened.search(embedder.embed(jpeg(50)), 1)[0].photo.file == "plate-00050.jpg"
         assert opened.superseded
-    with Gallery.open(gallery, gallery_model(gallery)) as opened:
+    with LocalGallery.open(gallery, gallery_model(gallery)) as opened:
         assert not opened.superseded
         assert opened.manifest.dimension == other.dimension
 
@@ -134,7 +134,7 @@ def test_the_same_photo_twice_is_one(gallery: Path, tmp_path: Path, embedder: Em
     done = add_photos(gallery, [tmp_path / "other.jpg"], embedder, label="soup", quiet=True)
     assert [outcome for _, outcome in done.photos] == ["updated"]
     done = add_photos(gallery, [tmp_path / "other.jpg"], embedder, name="Hot", quiet=True)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert opened.count == 14
         photo = opened.photo(sha256(jpeg(3))[:20])
         assert (photo.file, photo.label, photo.name) == ("plate-00003.jpg", "soup", "Hot")
@@ -145,7 +145,7 @@ def test_a_build_follows_its_folder_and_keeps_what_was_done_by_hand(
 ) -> None:
     photos = tmp_path / "photos"
     add_photos(gallery, [write_photos(tmp_path / "new", 2, start=100)], embedder, quiet=True)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00001.jpg", "plate-00002.jpg"])
         writer.update("plate-00003.jpg", label="soup")
         writer.update("plate-00100.jpg", photo_name="Kept")
@@ -156,7 +156,7 @@ def test_a_build_follows_its_folder_and_keeps_what_was_done_by_hand(
     write_photos(photos, 1, start=60)
 
     def check(report_embedder: Embedder) -> None:
-        with Gallery.open(gallery, report_embedder.model) as opened:
+        with LocalGallery.open(gallery, report_embedder.model) as opened:
             kept = {photo.file: photo for photo in opened.store.photos()}
             assert kept.keys() == {
                 # copy.jpg stays out: its content was removed, under another name.
@@ -185,12 +185,12 @@ def test_names_that_mean_no_photo_or_several_change_nothing(
         write_photos(tmp_path / folder, 1, start=seed)
         (tmp_path / folder / f"plate-00{seed}.jpg").rename(tmp_path / folder / "same.jpg")
         add_photos(gallery, [tmp_path / folder], embedder, quiet=True)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         with pytest.raises(PhotoNotFoundError, match="nowhere"):
             writer.remove(["plate-00001.jpg", "nowhere.jpg"])
         with pytest.raises(QueryError, match="2 photos are called"):
             writer.remove(["plate-00001.jpg", "same.jpg"])
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert opened.count == 14
 
 
@@ -198,10 +198,10 @@ def test_a_second_writer_is_refused_in_one_line(
     gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepfood.cli.add.WAIT_S", 0.1)
-    with GalleryWriter.open(gallery):
+    with LocalWriter.open(gallery):
         with (
             pytest.raises(ArtifactBusyError, match="another process is writing"),
-            GalleryWriter.open(gallery),
+            LocalWriter.open(gallery),
         ):
             pass
         done = deepfood_here("remove", gallery, "plate-00001.jpg")
@@ -229,9 +229,9 @@ def read_only(gallery: Path) -> "object":
 
 @pytest.mark.slow
 def test_a_gallery_on_a_read_only_disk_opens(read_only: Path, embedder: Embedder) -> None:
-    with Gallery.open(read_only, embedder.model) as opened:
+    with LocalGallery.open(read_only, embedder.model) as opened:
         assert opened.search(embedder.embed(jpeg(4)), 1)[0].photo.file == "plate-00004.jpg"
-    with pytest.raises(ArtifactError, match="cannot be written"), GalleryWriter.open(read_only):
+    with pytest.raises(ArtifactError, match="cannot be written"), LocalWriter.open(read_only):
         pass
 
 
@@ -239,11 +239,11 @@ def test_a_gallery_on_a_read_only_disk_opens(read_only: Path, embedder: Embedder
 def test_a_log_on_a_read_only_disk_is_read_too(
     read_only: Path, gallery: Path, embedder: Embedder
 ) -> None:
-    with Gallery.open(gallery) as keeps_the_log, GalleryWriter.open(gallery) as writer:
+    with LocalGallery.open(gallery) as keeps_the_log, LocalWriter.open(gallery) as writer:
         assert keeps_the_log.count == 12
         writer.remove(["plate-00004.jpg"])
         assert next(gallery.glob("*/*-wal")).stat().st_size > 0
-        with Gallery.open(read_only, embedder.model) as opened:
+        with LocalGallery.open(read_only, embedder.model) as opened:
             assert "plate-00004.jpg" not in files_of(opened)
 
 
@@ -280,27 +280,16 @@ def test_the_commands(gallery: Path, tmp_path: Path) -> None:
     assert json.loads(deepfood_here("info", gallery, "--json").stdout)["photos"] == 13
 
 
-_LIMITED = """
-import resource, signal, sys
-from deepfood.cli import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [500, 6000, 10_000, 40_000])
 def test_a_disk_that_fills_while_adding_loses_nothing(
     limit: int, gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     new = write_photos(tmp_path / "new", 40, start=100)
-    command = [sys.executable, "-c", _LIMITED, str(limit), "add", str(gallery), str(new)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = deepfood_on_a_small_disk(limit, "add", gallery, new)
     assert done.returncode == 2, done
     assert "no space left" in done.stderr.splitlines()[-1]
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         assert opened.count == 12
         assert opened.search(embedder.embed(jpeg(4)), 1)[0].photo.file == "plate-00004.jpg"
     assert list(gallery_problems(gallery, quiet=True)) == []

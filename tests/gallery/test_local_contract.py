@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deepfood.config import load_settings
-from deepfood.local import Gallery, GalleryWriter
+from deepfood.local import LocalGallery, LocalWriter
 from gallery_contract import *  # noqa: F403
 from gallery_contract import COLUMNS, GalleryUnderTest
 from plates import build, tiny_embedder, write_photos
@@ -18,13 +18,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryUnderTes
     photos, out = write_photos(folder / "photos", 24), folder / "gallery"
     embedder = tiny_embedder(folder / "model")
     build(photos, out, embedder)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.declare(COLUMNS)
-    with Gallery.open(out, embedder.model) as gallery:
+    with LocalGallery.open(out, embedder.model) as gallery:
         yield GalleryUnderTest(
             build=lambda: build(photos, out, embedder),
             open=lambda: gallery,
-            writing=lambda: GalleryWriter.open(out),
+            writing=lambda: LocalWriter.open(out),
             photos=photos,
             embedder=embedder,
             place=out,

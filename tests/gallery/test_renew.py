@@ -20,7 +20,7 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.values import type_of
 from deepfood.index import IndexSpec, Storage
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.renew import RENEWING, compact, only_renewal, open_work, reembed
 from deepfood.local.rollback import forget, rollback
@@ -60,7 +60,7 @@ def add(gallery: Path, embedder: Embedder, folder: Path, *seeds: int) -> list[st
 
 def said(gallery: Path) -> list[object]:
     """All that the catalogue says of photos and skipped files, whatever their rows."""
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         photos = sorted(opened.store.photos(), key=lambda photo: photo.sha256)
         return [*photos, *opened.store.skipped()]
 
@@ -68,7 +68,7 @@ def said(gallery: Path) -> list[object]:
 def check(gallery: Path, embedder: Embedder, *, exact: bool = True) -> None:
     """Whole to the last byte, and each photo has the vector of this Model and finds itself."""
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         photos, vectors, rows = opened.photos()
         assert len(photos) == opened.count > 0
         for photo, stored in zip(photos, vectors.take(rows), strict=True):
@@ -90,7 +90,7 @@ def test_another_model_and_back(
     assert (done.count, done.made, done.lost, done.swapped) == (COUNT, COUNT, [], True)
     assert said(gallery) == before
     check(gallery, new, exact=exact)
-    assert GalleryManifest.read(gallery).storage == storage
+    assert LocalManifest.read(gallery).storage == storage
     assert not (gallery / RENEWING).exists()
 
     again = reembed(gallery, new, quiet=True)
@@ -111,7 +111,7 @@ def test_what_was_changed_since_goes_back_and_forth(
     reembed(gallery, new, quiet=True)
     check(gallery, new)
     added = add(gallery, new, tmp_path / "more", 4, 5)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00003.jpg", kept[0], added[0]])
         writer.update("plate-00004.jpg", label="soup")
         writer.update(kept[1], photo_name="Tom's")
@@ -123,7 +123,7 @@ def test_what_was_changed_since_goes_back_and_forth(
     check(gallery, old)
 
     add(gallery, old, tmp_path / "more", 6)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00005.jpg"])
     now = said(gallery)
     assert rollback(gallery, lambda model: new, quiet=True).made == 1
@@ -138,7 +138,7 @@ def test_going_back_leaves_no_long_tail(
     reembed(gallery, new, quiet=True)
     add(gallery, new, tmp_path / "more", 1, 2, 3)
     rollback(gallery, lambda model: old, quiet=True)
-    assert GalleryManifest.read(gallery).covered == COUNT + 3
+    assert LocalManifest.read(gallery).covered == COUNT + 3
     check(gallery, old)
     assert rollback(gallery, lambda model: new, quiet=True).count == COUNT + 3
 
@@ -163,7 +163,7 @@ def test_adding_across_a_change(
     gallery: Path, tmp_path: Path, old: Embedder, new: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepfood.gallery.add._BATCH_PHOTOS", 1)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00000.jpg"])
 
     class Meanwhile(Counting):
@@ -180,7 +180,7 @@ def test_adding_across_a_change(
     # Compaction keeps the Model: adding goes on in the new generation.
     done = add_photos(gallery, paths, adding, quiet=True)  # type: ignore[arg-type]
     assert [outcome for _, outcome in done.photos] == ["added"] * 6
-    assert GalleryManifest.read(gallery).generation == 2
+    assert LocalManifest.read(gallery).generation == 2
     check(gallery, old)
 
     adding = Meanwhile(old)
@@ -192,23 +192,23 @@ def test_adding_across_a_change(
 
 def test_attributes_go_along(gallery: Path, tmp_path: Path, old: Embedder, new: Embedder) -> None:
     def say(file: str, **values: object) -> None:
-        with GalleryWriter.open(gallery) as writer:
+        with LocalWriter.open(gallery) as writer:
             writer.declare(
                 {name: Definition(type_of(name, value)) for name, value in values.items()}
             )
             writer.update(file, attributes=values)
 
     def found(where: str) -> set[str]:
-        with Gallery.open(gallery) as opened:
+        with LocalGallery.open(gallery) as opened:
             hits = opened.find(opened.vector(some), COUNT, where=parse_filter(where)).hits
         return {hit.photo.file for hit in hits}
 
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         some = next(opened.store.photos()).id
     say("plate-00003.jpg", cuisine="thai", price=9.5)
     say("plate-00004.jpg", cuisine="thai", allergens=["peanut"])
     say("plate-00005.jpg", cuisine="thai", allergens=[])
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00001.jpg"])  # so that compacting gives each another row
     asked = ['cuisine = "thai" AND NOT allergens HAS "peanut"', "price < 10", 'cuisine = "thai"']
     for step in (
@@ -239,16 +239,16 @@ def test_what_changes_meanwhile_is_taken_over(
         def on(self, number: int) -> None:
             if number == 10:
                 add(gallery, old, tmp_path / "more", 1, 2)
-                with GalleryWriter.open(gallery) as writer:
+                with LocalWriter.open(gallery) as writer:
                     writer.remove(["plate-00000.jpg", "plate-00029.jpg"])
                     writer.update("plate-00001.jpg", label="soup")
-                with Gallery.open(gallery, old.model) as opened:
+                with LocalGallery.open(gallery, old.model) as opened:
                     assert len(opened.search(old.embed(jpeg(3)), 9)) == 9
 
     done = reembed(gallery, Busy(new), quiet=True)  # type: ignore[arg-type]
     assert done.count == COUNT
     check(gallery, new)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         files = {photo.file: photo for photo in opened.store.photos()}
     assert files.keys() >= {"new-1.jpg", "new-2.jpg"}
     assert not files.keys() & {"plate-00000.jpg", "plate-00029.jpg"}
@@ -274,13 +274,13 @@ def test_killed_between_rename_and_commit(
 ) -> None:
     with monkeypatch.context() as patch:
 
-        def killed(self: GalleryManifest, folder: Path) -> None:
+        def killed(self: LocalManifest, folder: Path) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(GalleryManifest, "write", killed)
+        patch.setattr(LocalManifest, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             reembed(gallery, new, quiet=True)
-    with Gallery.open(gallery, old.model) as opened:
+    with LocalGallery.open(gallery, old.model) as opened:
         assert opened.count == COUNT
     assert reembed(gallery, new, quiet=True).made == 0
     check(gallery, new)
@@ -290,7 +290,7 @@ def test_readers_of_the_old_generation_go_on(
     gallery: Path, tmp_path: Path, old: Embedder, new: Embedder
 ) -> None:
     query = old.embed(jpeg(7))
-    with Gallery.open(gallery, old.model) as reader:
+    with LocalGallery.open(gallery, old.model) as reader:
         hits = reader.search(query, 9)
         reembed(gallery, new, quiet=True)
         assert reader.search(query, 9) == hits
@@ -307,10 +307,10 @@ def test_unreadable_photos_refuse_the_swap(
     data = lost.read_bytes()
     lost.unlink()
     (tmp_path / "photos/plate-00004.jpg").write_bytes(jpeg(4000))
-    before = GalleryManifest.read(gallery)
+    before = LocalManifest.read(gallery)
     with pytest.raises(DatasetError, match=r"2 photos of .* the first, plate-00003\.jpg"):
         reembed(gallery, new, quiet=True)
-    assert GalleryManifest.read(gallery) == before
+    assert LocalManifest.read(gallery) == before
 
     lost.write_bytes(data)
     done = reembed(gallery, new, drop_unreadable=True, quiet=True)
@@ -333,7 +333,7 @@ def test_an_added_photo_that_is_lost_is_not_rolled_back_silently(
             path.unlink()
     with pytest.raises(DatasetError, match=r"new-1\.jpg"):
         rollback(gallery, lambda model: old, quiet=True)
-    assert GalleryManifest.read(gallery).model_fingerprint == new.model.fingerprint
+    assert LocalManifest.read(gallery).model_fingerprint == new.model.fingerprint
     assert rollback(gallery, lambda model: old, drop_unreadable=True, quiet=True).count == COUNT
     check(gallery, old)
 
@@ -346,10 +346,10 @@ def test_compacting_drops_holes_and_keeps_vectors(
     photos = list_photos(write_photos(tmp_path / "photos", COUNT))
     build_gallery(photos, gallery, old, IndexSpec(kind="hnsw"), storage, quiet=True)
     add(gallery, old, tmp_path / "more", 1)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove([f"plate-{number:05d}.jpg" for number in range(0, COUNT, 2)])
     before = said(gallery)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         _, vectors, rows = opened.photos()
         kept = vectors.take(rows)
         done = compact(gallery, old.model, quiet=True)
@@ -367,7 +367,7 @@ def test_compacting_drops_holes_and_keeps_vectors(
 
 def test_compacting_keeps_the_way_back(gallery: Path, old: Embedder, new: Embedder) -> None:
     reembed(gallery, new, quiet=True)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00003.jpg"])
     compact(gallery, new.model, quiet=True)
     check(gallery, new)
@@ -383,7 +383,7 @@ def test_a_build_keeps_the_generation_before_it(
     write_photos(tmp_path / "photos", 1, start=COUNT)
     build(tmp_path / "photos", gallery, old, IndexSpec(kind="hnsw"))
     check(gallery, old)
-    assert Gallery.open(gallery).count == COUNT + 1
+    assert LocalGallery.open(gallery).count == COUNT + 1
     assert rollback(gallery, lambda model: old, quiet=True).count == COUNT
     assert len(list((gallery / "models").iterdir())) == 1, "that of the one before is forgotten"
     assert rollback(gallery, lambda model: old, quiet=True).count == COUNT + 1
@@ -392,7 +392,7 @@ def test_a_build_keeps_the_generation_before_it(
 def test_a_damaged_way_back_is_found_and_not_taken(
     gallery: Path, old: Embedder, new: Embedder
 ) -> None:
-    before = GalleryManifest.read(gallery)
+    before = LocalManifest.read(gallery)
     reembed(gallery, new, quiet=True)
     path = before.folder(gallery) / "vectors.f32"
     contents = bytearray(path.read_bytes())
@@ -402,7 +402,7 @@ def test_a_damaged_way_back_is_found_and_not_taken(
     assert "the generation before: 1 vectors are altered, row 1 first" in problem
     with pytest.raises(ArtifactCorruptError, match="1 vectors are altered"):
         rollback(gallery, lambda model: old, quiet=True)
-    assert GalleryManifest.read(gallery).model_fingerprint == new.model.fingerprint
+    assert LocalManifest.read(gallery).model_fingerprint == new.model.fingerprint
     forget(gallery)
     check(gallery, new)
 
@@ -410,22 +410,22 @@ def test_a_damaged_way_back_is_found_and_not_taken(
 def test_only_one_renews(gallery: Path, old: Embedder, new: Embedder) -> None:
     with only_renewal(gallery), pytest.raises(ArtifactBusyError, match="is embedding"):
         reembed(gallery, new, quiet=True)
-    with pytest.raises(ArtifactMissingError, match="is no gallery"):
+    with pytest.raises(ArtifactMissingError, match="is not a gallery"):
         reembed(gallery / "nothing", new, quiet=True)
 
 
 def test_calibration_is_made_again(tmp_path: Path, old: Embedder, new: Embedder) -> None:
     gallery = tmp_path / "g"
     build(write_dishes(tmp_path / "photos", 20), gallery, old)
-    before = GalleryManifest.read(gallery).calibration
+    before = LocalManifest.read(gallery).calibration
     assert before is not None
     reembed(gallery, new, quiet=True)
-    after = GalleryManifest.read(gallery).calibration
+    after = LocalManifest.read(gallery).calibration
     assert after is not None
     assert after.hit != before.hit
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["spinach_curry/00003.jpg"])
     compact(gallery, new.model, quiet=True)
-    assert GalleryManifest.read(gallery).calibration == after
+    assert LocalManifest.read(gallery).calibration == after
     rollback(gallery, lambda model: old, quiet=True)
-    assert GalleryManifest.read(gallery).calibration == before
+    assert LocalManifest.read(gallery).calibration == before

@@ -15,10 +15,11 @@ import pytest
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactError
 from deepfood.index import IndexSpec, Storage
-from deepfood.local import Gallery, build_gallery
+from deepfood.local import LocalGallery, build_gallery
 from deepfood.local.renew import open_work
 from deepfood.local.verify import gallery_problems
 from deepfood.model import open_model
+from limited import deepfood_on_a_small_disk
 from live import run_deepfood, serving
 from load import Load, wait_for
 from plates import build, jpeg, tiny_embedder, write_dishes, write_photos, write_tiny_model
@@ -41,7 +42,7 @@ def embedded_so_far(gallery: Path) -> int:
 def made_with(gallery: Path, model: Path) -> bool:
     """Whole, and made with this Model, which finds each of the photos by itself."""
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery, open_model(model)) as opened:
+    with LocalGallery.open(gallery, open_model(model)) as opened:
         return opened.count > 0
 
 
@@ -109,7 +110,7 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
     assert done["swapped"]
     # Only what was not embedded, or came later.
     assert done["made"] <= count - kept + len(changes.there)
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         files = {photo.file for photo in opened.store.photos()}
     built = {f"plate-{number:05d}.jpg" for number in range(count)}
     assert changes.there
@@ -117,7 +118,7 @@ def test_killed_and_gone_on_beside_a_writer(tmp_path: Path) -> None:
     assert made_with(gallery, new)
 
     done = json.loads(run_deepfood("rollback", gallery, "--json"))
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert {photo.file for photo in opened.store.photos()} == files
     assert made_with(gallery, tmp_path / "old")
     # Going back embeds no more than what was added since.
@@ -160,16 +161,6 @@ def test_a_server_under_load_follows(tmp_path: Path) -> None:
     assert [load.failed for load in loads] == [[], [], []]
 
 
-_LIMITED = """
-import resource, signal, sys
-from deepfood.cli import main
-limit = int(sys.argv.pop(1))
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
 @pytest.mark.parametrize(
     ("storage", "kilobytes"),
     [("f32", 60), ("f32", 300), ("i8", 250)],
@@ -181,12 +172,7 @@ def test_a_full_disk(storage: Storage, kilobytes: int, tmp_path: Path) -> None:
     old = tiny_embedder(tmp_path / "old")
     build_gallery(photos, gallery, old, IndexSpec(kind="hnsw"), storage, quiet=True)
     arguments = ["reembed", str(gallery), "--model", str(new), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(kilobytes * 1024), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = deepfood_on_a_small_disk(kilobytes * 1024, *arguments)
     assert done.returncode == 2, done.stderr
     assert "no space left on the disk of" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

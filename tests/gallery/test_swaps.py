@@ -17,7 +17,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError
 from deepfood.gallery.photo import EmbeddedPhoto
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.reindex import reindex
 from deepfood.local.renew import compact
 from gallery_writing import made_photo
@@ -37,17 +37,17 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
 
 def add(gallery: Path, number: int) -> EmbeddedPhoto:
     new = made_photo(0, number)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.add([new])
     return new
 
 
-def finds(opened: Gallery, one: EmbeddedPhoto) -> bool:
+def finds(opened: LocalGallery, one: EmbeddedPhoto) -> bool:
     return opened.search(one.vector, 1)[0].photo.id == one.photo.id
 
 
 def remove(gallery: Path, name: str) -> None:
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove([name])
 
 
@@ -58,7 +58,7 @@ def held_up(gallery: Path) -> Iterator[None]:
         pytest.skip("leases are of Linux")
     import fcntl
 
-    manifest = GalleryManifest.read(gallery)
+    manifest = LocalManifest.read(gallery)
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # "somebody wants it"
     handle = os.open(manifest.index_path(gallery), os.O_RDWR)
     try:
@@ -76,7 +76,7 @@ def beside() -> Iterator[Callable[..., Future[bool | None]]]:
 
 
 def test_a_new_index_holds_no_search_up(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         first = add(gallery, 1)
         reindex(gallery, quiet=True)
         with held_up(gallery):
@@ -95,7 +95,7 @@ def test_a_new_generation_holds_up_nobody_who_would_see_the_same(
     gallery: Path, embedder: Embedder
 ) -> None:
     query = embedder.embed(jpeg(3))
-    with Gallery.open(gallery, embedder.model) as opened, beside() as start:
+    with LocalGallery.open(gallery, embedder.model) as opened, beside() as start:
         remove(gallery, "plate-00000.jpg")
         compact(gallery, embedder.model, quiet=True)
         with held_up(gallery):
@@ -113,7 +113,7 @@ def test_a_new_generation_holds_up_nobody_who_would_see_the_same(
 
 def test_two_swaps_at_once(gallery: Path, embedder: Embedder) -> None:
     """The second takes over what was added between them, which the reader's has not."""
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         compact(gallery, embedder.model, quiet=True)
         new = add(gallery, 1)
         compact(gallery, embedder.model, quiet=True)
@@ -121,7 +121,7 @@ def test_two_swaps_at_once(gallery: Path, embedder: Embedder) -> None:
 
 
 def test_closing_waits_for_what_is_being_opened(gallery: Path, embedder: Embedder) -> None:
-    opened = Gallery.open(gallery, embedder.model)
+    opened = LocalGallery.open(gallery, embedder.model)
     compact(gallery, embedder.model, quiet=True)
     with beside() as start:
         with held_up(gallery):
@@ -133,10 +133,10 @@ def test_closing_waits_for_what_is_being_opened(gallery: Path, embedder: Embedde
 
 
 def test_a_damaged_index_is_told(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         add(gallery, 1)
         reindex(gallery, quiet=True)
-        path = GalleryManifest.read(gallery).index_path(gallery)
+        path = LocalManifest.read(gallery).index_path(gallery)
         path.write_bytes(bytes(path.stat().st_size))
         query = embedder.embed(jpeg(3))
         with pytest.raises(ArtifactError, match="cannot be opened"):

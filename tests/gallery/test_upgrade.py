@@ -19,7 +19,7 @@ from deepfood.errors import ArtifactFormatError
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.photo import REMOVED
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter
 from deepfood.local.add import add_photos
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.import_attributes import import_attributes
@@ -78,7 +78,7 @@ def crc(*said: object) -> int:
 
 def as_earlier(gallery: Path) -> None:
     """Write a gallery as deepfood did before there was a journal."""
-    manifest = GalleryManifest.read(gallery)
+    manifest = LocalManifest.read(gallery)
     path = manifest.folder(gallery) / CATALOGUE
     with contextlib.closing(sqlite3.connect(path)) as now:
         (next_row,) = now.execute("SELECT next_row FROM state").fetchone()
@@ -136,7 +136,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
         f"{hashes[0]},peanut,yes,4.5\n{hashes[1]},[],no,\n{hashes[2]},milk;egg,,7\n"
     )
     import_attributes(out, table, {}, frozenset({"halal"}))
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("plate-00003.jpg", label="soup", photo_name="Grandma's")
         writer.remove(["plate-00005.jpg", "plate-00006.jpg"])
     return out
@@ -144,7 +144,7 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
 
 def all_said(gallery: Path) -> dict[str, Any]:
     """All that is said of the photos, and what searches find."""
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         query = opened.vector(sha256(jpeg(2))[:20])
         safe = parse_filter('NOT allergens HAS "peanut" AND halal = false')
         return {
@@ -174,7 +174,7 @@ def test_an_earlier_gallery_is_refused_in_a_line_that_names_the_way_out(
 ) -> None:
     as_earlier(gallery)
     for what in (
-        lambda: Gallery.open(gallery),
+        lambda: LocalGallery.open(gallery),
         lambda: list(gallery_problems(gallery, quiet=True)),
         lambda: build(tmp_path / "photos", gallery, embedder),
         lambda: add_photos(gallery, [tmp_path / "extra"], embedder, quiet=True),
@@ -192,7 +192,7 @@ def test_all_that_was_said_is_there_and_a_build_keeps_it(
     assert before["safe"] == [sha256(jpeg(3))[:20]]
     as_earlier(gallery)
     assert upgraded(gallery) == [
-        f"the gallery has the format of today: {PHOTOS - 1} photos as they were"
+        f"the gallery has the current format: {PHOTOS - 1} photos as they were"
     ]
     assert all_said(gallery) == before
     fold = fold_of(Journal(gallery))
@@ -278,7 +278,7 @@ def test_the_generation_before_is_forgotten_in_a_line(gallery: Path) -> None:
     before = {**said, "generation": 7, "model_name": "older"}
     path.write_text(json.dumps({**said, "before": before}))
     assert any("of the Model older, is forgotten" in line for line in upgraded(gallery))
-    manifest = GalleryManifest.read(gallery)
+    manifest = LocalManifest.read(gallery)
     assert (manifest.before, manifest.generation) == (None, 8)
 
 

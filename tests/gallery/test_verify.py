@@ -14,7 +14,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError
 from deepfood.index import IndexSpec
 from deepfood.info import repair_gallery
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.add import add_photos
 from deepfood.local.verify import gallery_problems
 from deepfood.place import Place
@@ -61,6 +61,18 @@ def cut(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
 
 
+def wreck(gallery: Path, name: str) -> None:
+    """Make the first page of a table or index of the catalogue none that SQLite could read."""
+    catalogue = next(gallery.glob("*/catalogue.sqlite"))
+    with sqlite3.connect(catalogue) as db:
+        ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,))
+        ((size,),) = db.execute("PRAGMA page_size")
+    db.close()
+    data = bytearray(catalogue.read_bytes())
+    data[(page - 1) * size : (page - 1) * size + 12] = b"\xff" * 12
+    catalogue.write_bytes(data)
+
+
 ROW = 192 * 4
 
 #: What is done to a gallery, what verify says of it, and what repair says that it did.
@@ -89,13 +101,33 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "skipped file z-copy.jpg is altered",
         "z-copy.jpg is forgotten",
     ),
+    "page of an index": (
+        lambda g: wreck(g, "photos_label"),
+        "the catalogue: ",
+        "tables are written again",
+    ),
+    "page of a primary key": (
+        lambda g: wreck(g, "sqlite_autoindex_skipped_1"),
+        "the catalogue: ",
+        "tables are written again",
+    ),
+    "page of the words": (
+        lambda g: wreck(g, "written_idx"),
+        "the catalogue: |index of words is damaged",
+        "tables are written again",
+    ),
+    "page of the words' settings": (
+        lambda g: wreck(g, "word_parts_config"),
+        "the catalogue: |index of words is damaged",
+        "tables are written again",
+    ),
     "index": (lambda g: flip(next(g.glob("*/index*")), 99), "differs from its", "index is built"),
     "index gone": (lambda g: next(g.glob("*/index*")).unlink(), "missing", "index is built"),
     "model": (lambda g: flip(next(g.glob("models/*/*.onnx")), 9), "copy of the Model", "Model is"),
     "model gone": (lambda g: shutil.rmtree(g / "models"), "copy of the Model", "Model is made"),
     "orphan photo": (
         lambda g: (g / "photos" / ADDED[:2] / ("0" * 64)).write_bytes(b"x"),
-        "no photo of the gallery",
+        "not a photo of the gallery",
         "kept in lost+found",
     ),
     "old generation": (lambda g: (g / "generation-000000").mkdir(), "nothing that lives", "delet"),
@@ -120,7 +152,7 @@ def test_damage_is_found_and_mended(
     done, left = mend(gallery, tmp_path / "model")
     assert any(did in line for line in done), done
     assert left == [] == problems(gallery)
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         for seed in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 100):
             hit = opened.search(embedder.embed(jpeg(seed)), 1)[0]
             assert hit.photo.id == sha256(jpeg(seed))[:20]
@@ -149,7 +181,7 @@ def test_what_cannot_be_mended_is_said_and_left(
 
 
 def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         sql(gallery, "UPDATE photos SET file = '../secret.jpg' WHERE row = 4")
         with pytest.raises(ArtifactCorruptError, match=r"row 4 .* altered.*--repair"):
             opened.search(embedder.embed(jpeg(4)), 1)
@@ -158,7 +190,7 @@ def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder
 def test_altered_vectors_are_found_on_opening(gallery: Path, embedder: Embedder) -> None:
     flip(vectors(gallery), 5)
     with pytest.raises(ArtifactCorruptError, match="1 vectors are altered, row 0 first"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 def test_vectors_of_another_kind_of_storage_are_mended_too(

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfood.errors import QueryError
+from deepfood.gallery.photo import How
 from deepfood.gallery.tokens import LONGEST_TOKEN, may_have_a_typo, near, tokens_of
 from deepfood.gallery.written import (
     MAX_CHARACTERS,
     MAX_WORDS,
-    How,
     Level,
     Suggestion,
     Term,

@@ -12,7 +12,7 @@ from deepfood.errors import ArtifactCorruptError, ArtifactError, DiskFullError, 
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.photo import EmbeddedPhoto
 from deepfood.gallery.written import parse_words
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, columns
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, columns
 from deepfood.local import vocabulary as local_words
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.repair import repair
@@ -33,7 +33,7 @@ def embedder(tmp_path: Path) -> Embedder:
 def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     out = tmp_path / "gallery"
     build(write_photos(tmp_path / "photos", len(NAMES)), out, embedder)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.declare({"also": Definition("list")})
         for number, name in enumerate(NAMES):
             writer.update(f"plate-{number:05}.jpg", photo_name=name, attributes={"also": ["Dish"]})
@@ -41,13 +41,13 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
 
 
 def found(folder: Path, words: str) -> list[str]:
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         hits = gallery.find_written(parse_words(words), 9).hits
         return sorted(hit.photo.name or "" for hit in hits)
 
 
 def catalogue(folder: Path) -> Path:
-    return GalleryManifest.read(folder).folder(folder) / CATALOGUE
+    return LocalManifest.read(folder).folder(folder) / CATALOGUE
 
 
 def alter(folder: Path, statement: str) -> None:
@@ -117,7 +117,7 @@ def test_an_altered_row_is_not_answered_with(gallery: Path) -> None:
         found(gallery, "lentil")
     assert found(gallery, "pumpkin") == ["Pumpkin soup"]
     alter(gallery, "UPDATE photos SET label = 'Ragout' WHERE row = 2")
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         for begun in ("ragout", "plum"):
             with pytest.raises(ArtifactCorruptError, match=r"row [12] has been altered"):
                 opened.suggest(begun)
@@ -134,7 +134,7 @@ def without_index(folder: Path) -> None:
 
 def changed_by_an_earlier_deepfood(folder: Path) -> None:
     """It has the index, and a deepfood that does not know it has changed a name."""
-    manifest = GalleryManifest.read(folder)
+    manifest = LocalManifest.read(folder)
     inside = manifest.folder(folder)
     earlier = GrowingStore.open(inside, manifest.dimension, manifest.storage, words=False)
     with closing(earlier) as store:
@@ -152,7 +152,7 @@ def test_a_gallery_of_an_earlier_deepfood_is_searched_too(
 ) -> None:
     earlier(gallery)
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert not opened.store.words.are_indexed()
         assert [hit.photo.name for hit in opened.find_written(parse_words("lentil"), 9).hits] == [
             "Lentil soup"
@@ -165,7 +165,7 @@ def test_a_gallery_of_an_earlier_deepfood_is_searched_too(
         with pytest.raises(ArtifactError, match=r"5 photos has no index of words yet.*--repair"):
             found(gallery, "lentil")
         # Whoever opens it to write makes the index, and the reader sees it.
-        with GalleryWriter.open(gallery):
+        with LocalWriter.open(gallery):
             pass
         assert opened.store.words.are_indexed()
         assert [hit.photo.name for hit in opened.find_written(parse_words("lentil"), 9).hits] == [
@@ -179,7 +179,7 @@ def test_repair_makes_the_index_of_a_gallery_that_has_no_fault(
 ) -> None:
     without_index(gallery)
     assert mend(gallery, embedder) == ["the words are indexed"]
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         assert opened.store.words.are_indexed()
     assert mend(gallery, embedder) == []
 
@@ -196,12 +196,12 @@ def test_a_change_that_fails_leaves_the_index_as_it_was(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr("deepfood.local.growing_store._write_state", full)
-    with pytest.raises(DiskFullError), GalleryWriter.open(gallery) as writer:
+    with pytest.raises(DiskFullError), LocalWriter.open(gallery) as writer:
         writer.add([new])
     monkeypatch.undo()
     assert found(gallery, new.photo.file.partition("-")[0]) == []
     assert list(gallery_problems(gallery, quiet=True)) == []
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.add([new])
     assert list(gallery_problems(gallery, quiet=True)) == []
 

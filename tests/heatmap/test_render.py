@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deepfood.errors import PhotoBrokenError
-from deepfood.heatmap import Match, draw_heat, draw_pair, scale_in_words
+from deepfood.heatmap import MatchHeat, draw_heat, draw_pair, scale_in_words
 from deepfood.photo import Preprocess
 from plates import LIMITS, jpeg
 from samples import turned
@@ -110,7 +110,7 @@ def test_the_heat_lies_on_the_upright_photo() -> None:
 
 def test_a_pair_is_one_picture_with_its_scale() -> None:
     heat = np.full((3, 3), 0.09, np.float32)
-    match = Match(0.81, heat, heat)
+    match = MatchHeat(0.81, heat, heat)
     long = "Grandmother's slow-cooked casserole of seven vegetables " * 3
     data = draw_pair(
         jpeg(1, (300, 200)), jpeg(2, (100, 250)), match, (long, "Bœuf"), PREPROCESS, LIMITS
@@ -123,11 +123,11 @@ def test_a_pair_is_one_picture_with_its_scale() -> None:
         "strongest colour: 0.090 of the similarity 0.810, in one of 9 cells"
     )
     # With something below zero the scale has a blue half as well.
-    against = Match(0.81, heat, heat - np.eye(3, dtype=np.float32))
+    against = MatchHeat(0.81, heat, heat - np.eye(3, dtype=np.float32))
     assert blue_in_scale(draw(against)) > 1000 > blue_in_scale(draw(match))
 
 
-def draw(match: Match) -> bytes:
+def draw(match: MatchHeat) -> bytes:
     return draw_pair(GREY, GREY, match, ("a", "b"), PREPROCESS, LIMITS)
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -231,7 +232,7 @@ def test_a_scan_in_parts_finds_what_one_of_all_rows_does(
 def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: Path) -> None:
     vectors = food_like(4100)
 
-    def recall(**numbers: int) -> float:
+    def recall(**numbers: Any) -> float:
         index = build_and_open("annoy", vectors[100:], tmp_path, **numbers)
         return recall_at_9(index, vectors[:100])
 

@@ -16,7 +16,7 @@ from deepfood.gallery.fold import Fold, edits_to_json
 from deepfood.local.checkpoints import fold_of
 from deepfood.local.journal import Journal
 from deepfood.milvus import journal as module
-from deepfood.milvus.absent import Absent
+from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.journal import MilvusJournal
@@ -262,7 +262,7 @@ def test_what_was_said_of_absent_photos_is_kept_for_who_adds_them(
     for sha256 in (A, B):
         writer.append("update", edit(sha256, label="soup", attributes={"price": 1}))
     writer.append("remove", {"photos": [{"sha256": C, "file": "c", "bytes": 1, "modified_ns": 1}]})
-    absent, fold = Absent(metadata), writer.read().fold
+    absent, fold = AbsentEdits(metadata), writer.read().fold
     absent.replace(fold, {B})
     found = absent.read([A[:20], B[:20], C[:20]])
     assert {one: asdict(said) for one, said in found.items()} == {A[:20]: asdict(fold[A])}

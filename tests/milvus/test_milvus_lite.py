@@ -14,7 +14,7 @@ from gallery_contract import *  # noqa: F403
 from gallery_contract import GalleryUnderTest
 from milvus_contract import *  # noqa: F403
 from milvus_engine import milvus_engine
-from milvus_way_back import *  # noqa: F403
+from milvus_rollback import *  # noqa: F403
 from words_contract import *  # noqa: F403
 
 
@@ -54,7 +54,7 @@ def test_words_find_what_an_earlier_deepfood_wrote_once_it_is_mended(
     query = parse_words(f'"{photo.file.removesuffix(".jpg")}"')
     assert engine.open().find_written(query, 9).hits == []
     assert [line.partition(": ")[2] for line in engine.problems()] == [
-        "an earlier deepfood wrote it, and words do not find it"
+        "it was written by an earlier deepfood, and words do not find it"
     ]
     assert engine.at.repair(quiet=True) == (["words find 1 photos that they did not"], [])
     assert [hit.id for hit in engine.open().find_written(query, 9).hits] == [photo.id]

@@ -1,4 +1,4 @@
-"""A gallery on Milvus that was made before there was a journal, brought to the format of today."""
+"""A gallery on Milvus that was made before there was a journal, upgraded to the current format."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactFormatError, EngineError
 from deepfood.gallery.photo import REMOVED, Skipped
-from deepfood.milvus.absent import Absent
+from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
 from deepfood.milvus.connection import Connection
@@ -105,7 +105,7 @@ def undo_the_journal(engine: GalleryUnderTest) -> None:
         metadata.write(f"{old}/manifest", json.dumps(manifest))
         go_live(connection, old)
         gallery.journal.forget()
-        Absent(metadata).replace(type(fold)(), ())
+        AbsentEdits(metadata).replace(type(fold)(), ())
         drop_others(connection, metadata, {7})
 
 
@@ -128,7 +128,7 @@ def test_an_earlier_gallery_is_refused_and_brought_over_with_all_that_was_said(
         assert run_here(*command) == 2, command
         assert f"deepfood verify --repair {place}" in capsys.readouterr().err, command
     assert run_here("verify", place, "--repair") == 0
-    assert "the format of today: 23 photos as before" in capsys.readouterr().out
+    assert "the current format: 23 photos as before" in capsys.readouterr().out
     after = said(engine)
     assert after.keys() == before.keys()
     for photo_id, (photo, attributes) in before.items():

@@ -182,7 +182,7 @@ def test_a_mirror_that_lists_no_hashes_is_held_to_lengths_and_headers(
     folder = hub.fetch(unhashed, FILES, quiet=True)
     assert (folder / "onnx/vision_model.onnx").read_bytes() == WEIGHTS
     (folder / "config.json").write_bytes(b"{}")
-    with pytest.raises(DownloadError, match="came with 2 bytes, and the hub lists 8"):
+    with pytest.raises(DownloadError, match="has 2 bytes, but the hub lists 8"):
         hub.fetch(unhashed, FILES, quiet=True)
     (folder / "onnx/vision_model.onnx").unlink()
     sha256 = repository.files["onnx/vision_model.onnx"].sha256
@@ -202,17 +202,17 @@ def test_the_token_goes_to_the_hub_and_no_further(server: HubServer, tmp_path: P
 def test_private_and_gated_repositories(server: HubServer, tmp_path: Path) -> None:
     held = server.repositories[NAME]
     held.private = True
-    assert "or it is private: check its name, or give a token of yours as HF_TOKEN" in refused(
+    assert "or it is private: check its name, or set HF_TOKEN to your token" in refused(
         server, tmp_path / "a"
     )
-    assert "there is no repository some-org/a.model_1, or not for you" in refused(
+    assert "there is no repository some-org/a.model_1 that you may read" in refused(
         server, tmp_path / "a", OTHER_TOKEN
     )
     held.private, held.gated = False, "manual"
     for token, status in ((None, 401), (OTHER_TOKEN, 403)):
         said = refused(server, tmp_path / "a", token)
         assert f"answers {status}" in said
-        assert f"accept the terms on {server.url}/{NAME}, and give a token of yours" in said
+        assert f"accept the terms on {server.url}/{NAME}, and set HF_TOKEN to a token" in said
     assert hub_of(server, tmp_path).look_up(HubSource(NAME)).gated
     fetch(server, tmp_path / "a", TOKEN)
 
@@ -221,7 +221,7 @@ def test_refusals_name_the_way_out(server: HubServer, tmp_path: Path) -> None:
     assert "there is no repository nobody/x, or it is private" in refused(
         server, tmp_path, name="nobody/x"
     )
-    assert "does not know your token" in refused(server, tmp_path, "hf_wrong")
+    assert "does not accept your token" in refused(server, tmp_path, "hf_wrong")
     hub = hub_of(server, tmp_path)
     with pytest.raises(DownloadError, match=r"a.model_1 has no branch, tag or commit 'v9'"):
         hub.look_up(HubSource(NAME, "v9"))
@@ -237,7 +237,7 @@ def test_refusals_name_the_way_out(server: HubServer, tmp_path: Path) -> None:
 def test_a_hub_that_answers_with_a_web_page(server: HubServer, tmp_path: Path) -> None:
     server.answers = [(200, b"<!doctype html><title>Sign in to this network</title>")]
     said = refused(server, tmp_path)
-    assert "answers with a web page in place of what the hub says of a repository" in said
+    assert "answers with a web page instead of the facts of a repository" in said
     assert "HF_ENDPOINT" in said
     server.answers = [(200, b'{"sha": "x"}')]
     assert "answers with something else" in refused(server, tmp_path)
@@ -253,7 +253,7 @@ def test_a_hub_in_trouble_is_asked_again(server: HubServer, tmp_path: Path) -> N
     fetch(server, tmp_path)
     server.answers = [(503, b"")] * 3
     said = refused(server, tmp_path)
-    assert "answers 503 Service Unavailable; try again later, or name a mirror" in said
+    assert "answers 503 Service Unavailable; try again later, or set HF_ENDPOINT" in said
 
 
 def test_without_a_connection_what_was_looked_up_before_counts(
@@ -268,7 +268,7 @@ def test_without_a_connection_what_was_looked_up_before_counts(
     fetch(server, tmp_path)
     repository = away.look_up(HubSource(NAME))
     assert repository.commit == commit
-    assert f"going on with what it was before, commit {commit}" in caplog.text
+    assert f"using the commit that it was before, {commit}" in caplog.text
     caplog.clear()
     assert away.look_up(HubSource(NAME, commit)) == repository
     assert away.look_up(HubSource(NAME), known=True) == repository
@@ -300,10 +300,10 @@ def test_hostile_names_of_files_count_for_nothing(server: HubServer, tmp_path: P
         update={"files": dict.fromkeys(EVIL, repository.files["config.json"])}
     )
     for name in EVIL[:4]:
-        with pytest.raises(DownloadError, match="is no name of a file"):
+        with pytest.raises(DownloadError, match="is not a valid name of a file"):
             hub.fetch(hostile, [name], quiet=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
-    with pytest.raises(SettingError, match="names no repository"):
+    with pytest.raises(SettingError, match="does not name a repository"):
         hub.fetch(repository.model_copy(update={"name": "../x"}), FILES, quiet=True)
 
 
@@ -322,7 +322,7 @@ def test_an_answer_that_makes_no_sense(
 ) -> None:
     about = server.repositories[NAME].about(NAME, blobs=True) | change
     server.answers = [(200, json.dumps(about).encode())]
-    assert "answers with something else in place of what the hub says" in refused(server, tmp_path)
+    assert "answers with something else instead of the facts" in refused(server, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_the_users_hub_and_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (hub.endpoint, hub.token) == ("http://127.0.0.1:9", "hf_env")
     for wrong in ("hf_a hf_b", "hf_\x01", "hf_é"):
         monkeypatch.setenv("HF_TOKEN", wrong)
-        with pytest.raises(SettingError, match="HF_TOKEN is no token of the hub") as caught:
+        with pytest.raises(SettingError, match="HF_TOKEN is not a hub token") as caught:
             hub_token()
         assert wrong not in str(caught.value)
     monkeypatch.setenv("HF_TOKEN", "")

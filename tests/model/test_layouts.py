@@ -29,7 +29,7 @@ from deepfood.words import TextEmbedder
 from samples import LIMITS, photo
 
 SIZE, DIMENSION, CONTEXT, VOCABULARY = 16, 6, 8, 12
-ABOUT = {"name": "n", "source": "s", "licence": "l"}
+ABOUT: dict[str, Any] = {"name": "n", "source": "s", "licence": "l"}
 
 CLIP = {"model_type": "clip", "projection_dim": DIMENSION}
 CLIP |= {"text_config": {"max_position_embeddings": CONTEXT, "vocab_size": VOCABULARY}}
@@ -233,7 +233,7 @@ def beside(hub: Path, place: str, length: int = 0) -> None:
 def test_weights_outside_the_folder_are_refused(hub: Path, place: str) -> None:
     (hub / "secret").write_bytes(bytes(3 * DIMENSION * 4))
     beside(hub, place.format(hub=hub))
-    assert "not in the graph's folder" in refused(hub, ArtifactFormatError)
+    assert "outside the graph's folder" in refused(hub, ArtifactFormatError)
 
 
 @pytest.mark.parametrize("where", ["weights", "inner/weights"])
@@ -261,15 +261,15 @@ def test_weights_that_are_missing_or_cut_short_are_refused(hub: Path) -> None:
     (hub / "onnx" / "weights").write_bytes(bytes(20))
     assert "was cut short" in refused(hub, ArtifactCorruptError)
     beside(hub, "weights", length=4)
-    assert "72 bytes, and 4 in weights" in refused(hub, ArtifactCorruptError)
+    assert "72 bytes, but 4 in weights" in refused(hub, ArtifactCorruptError)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("dims", [10**6, 10**6], "72 bytes, and its size says 4000000000000"),
+        ("dims", [10**6, 10**6], "72 bytes, but its shape needs 4000000000000"),
         ("dims", [-1, 6], "has a negative size"),
-        ("data_type", 999, "72 bytes, and its size says 0"),
+        ("data_type", 999, "72 bytes, but its shape needs 0"),
     ],
 )
 def test_weights_that_contradict_themselves_are_refused(
@@ -344,11 +344,11 @@ def graph_of(name: str) -> onnx.ModelProto:
     ("name", "said"),
     [
         ("custom operator", "needs the operator Twist of my.operators"),
-        ("another size", "gives 5 numbers, and 6 were expected"),
-        ("a batch of four", "its input pixel_values is 4x3x16x16, and would get 1x3x16x16"),
-        ("other pixels", "its input pixel_values is ?x3x224x224, and would get nx3x16x16"),
+        ("another size", "its output has 5 numbers instead of 6"),
+        ("a batch of four", "its input pixel_values is 4x3x16x16, but would get 1x3x16x16"),
+        ("other pixels", "its input pixel_values is ?x3x224x224, but would get nx3x16x16"),
         ("grey pixels", "is ?x1x16x16"),
-        ("another input", "image_embeds needs pixel_values, mask, and gets 1 at most"),
+        ("another input", "image_embeds needs pixel_values, mask, but gets at most 1"),
         ("no such output", "it has no output image_embeds; it has logits"),
         ("a sequence", "its output image_embeds has the shape"),
     ],
@@ -381,9 +381,9 @@ def test_a_damaged_graph_is_refused(hub: Path) -> None:
 def test_a_tokenizer_of_another_network_is_refused(hub: Path) -> None:
     (hub / "tokenizer.json").write_text(tokenizer(VOCABULARY + 1))
     said = refused(hub, ArtifactFormatError)
-    assert "it has 13 tokens, and text_model.onnx 12" in said
+    assert "it has 13 tokens, but text_model.onnx 12" in said
     (hub / "tokenizer.json").write_text(tokenizer(end=False))
-    assert "ends no text with a token" in refused(hub, ArtifactFormatError)
+    assert "has no token for the end of a text" in refused(hub, ArtifactFormatError)
     (hub / "tokenizer.json").write_text("<html>")
     assert "cannot be read as a tokenizer" in refused(hub, ArtifactCorruptError)
 
@@ -456,7 +456,7 @@ def test_a_config_that_is_none_is_refused_in_a_line(hub: Path, name: str, conten
         ({"size": {"shortest_edge": 10**9}}, "size"),
         ({"size": {"shortest_edge": 5000}, "crop_size": 5000}, "size"),
         ({"size": {"height": 16, "width": 24}}, "is not a square"),
-        ({"size": {"height": 32, "width": 32}}, "it cuts 16 pixels out of a squashed 32"),
+        ({"size": {"height": 32, "width": 32}}, "it crops 16 pixels from a squashed photo of 32"),
         ({"size": {"shortest_edge": 8}}, "crop_size 16 is larger"),
         ({"size": {"shortest_edge": 8, "longest_edge": 16}}, "longest_edge"),
         ({"do_center_crop": False}, "shortest_edge without do_center_crop"),
@@ -524,7 +524,7 @@ def test_a_missing_file_is_named(hub: Path, missing: str) -> None:
 def test_a_suffix_that_is_not_there_names_those_that_are(hub: Path) -> None:
     (hub / "onnx" / "vision_model_fp16.onnx").touch()
     said = refused(hub, ArtifactMissingError, suffix="q4")
-    assert "it has no onnx/vision_model_q4.onnx; there are the suffixes none, _fp16" in said
+    assert "it has no onnx/vision_model_q4.onnx; the existing suffixes are none, _fp16" in said
     assert "no onnx/text_model_fp16.onnx" in refused(hub, ArtifactMissingError, suffix="_fp16")
 
 
@@ -604,7 +604,7 @@ def test_what_is_fetched_of_a_repository(names: list[str], suffix: str, wanted: 
 @pytest.mark.parametrize(
     ("names", "suffix", "said"),
     [
-        ([], "", "it is in no layout that can be imported"),
+        ([], "", "it has no known layout"),
         (["README.md", "model.gguf"], "", "none of visual/model.onnx (immich-app)"),
         ([*TRANSFORMERS, "model.safetensors"], "", "weights for transformers on torch"),
         ([*IMMICH], "fp16", "immich-app's layout has no graphs by suffix (_fp16)"),
@@ -633,9 +633,11 @@ def test_weights_for_torch_are_recognised_and_not_read_without_it(tmp_path: Path
 
 def test_a_network_of_another_kind_is_refused(hub: Path) -> None:
     (hub / "config.json").write_text('{"model_type": "bert"}')
-    assert "model_type 'bert' is none of those" in refused(hub, ArtifactFormatError)
+    assert "model_type 'bert' cannot be imported; supported are" in refused(
+        hub, ArtifactFormatError
+    )
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactMissingError, match="is no folder"):
+    with pytest.raises(ArtifactMissingError, match="is not a folder"):
         recognise(tmp_path / "nothing")

@@ -15,7 +15,7 @@ from deepfood import config
 from deepfood.config import available_memory, load_settings
 from deepfood.errors import PhotoTooLargeError
 from deepfood.photo import Limits, read_header, read_pixels, thumbnail
-from deepfood.photo.limits import _room
+from deepfood.photo.limits import _budget
 from deepfood.photo.opening import opened
 from samples import PHOTOS, PREPROCESS, encode, picture
 
@@ -76,7 +76,7 @@ def test_a_large_photo_is_not_passed_by_small_ones_for_ever() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         done = [threads.submit(take, 90)]
-        while not _room._turn.locked():
+        while not _budget._first_in_line.locked():
             time.sleep(0.001)
         done += [threads.submit(take, 30) for _ in range(7)]
         assert not wait(done, timeout=0.2, return_when=FIRST_COMPLETED).done
@@ -104,7 +104,7 @@ def test_a_photo_that_would_take_too_much_is_refused_with_the_numbers(name: str)
     ):
         with pytest.raises(
             PhotoTooLargeError,
-            match=r"would take [\d,]+ bytes in decoding, .* max_decoding_bytes is 1,000,000",
+            match=r"would take [\d,]+ bytes, .* max_decoding_bytes is 1,000,000",
         ):
             read(limits(MB))
     assert read_header(data, limits(MB)).width == 2000  # nothing is decoded for that
@@ -144,7 +144,7 @@ data, limits = sys.stdin.buffer.read(), Limits(10**8, 10**8, int(sys.argv[2]))
 preprocess = Preprocess.model_validate_json(sys.argv[1])
 before = peak_mb()
 with ThreadPoolExecutor(8) as threads:
-    list(threads.map(lambda _: read_pixels(data, preprocess, limits), range(48)))
+    list(threads.map(lambda _: read_pixels(data, preprocess, limits), range(24)))
 print(peak_mb() - before)
 """
 

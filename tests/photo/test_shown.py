@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -253,7 +254,7 @@ def test_a_damaged_header_of_a_png_does() -> None:
 
 
 def jpegs() -> dict[str, bytes]:
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "baseline": {},
         "progressive": {"progressive": True},
         "restarts": {"restart_marker_rows": 1},

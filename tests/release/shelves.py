@@ -7,7 +7,7 @@ import pytest
 
 from deepfood.config import Settings, load_settings
 from deepfood.data.locate import IN_PLACE, PhotoAccess
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.verify import gallery_problems
 from deepfood.release import fetch, objects, push
 
@@ -19,7 +19,7 @@ def settings() -> Settings:
 
 def photos_of(gallery: Path) -> dict[str, tuple[str, bytes]]:
     """What a gallery says of each photo by id, and its bytes."""
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         return {one.id: (one.file, opened.read(one)) for one in opened.photos()[0]}
 
 

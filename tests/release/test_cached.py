@@ -8,7 +8,7 @@ import pytest
 from shelves import settings
 
 from deepfood.errors import StorageError
-from deepfood.local import Gallery
+from deepfood.local import LocalGallery
 from deepfood.local.add import add_photos
 from deepfood.release.cached import CachedReleases, cached
 from deepfood.release.pull import Origin, changed_since
@@ -79,7 +79,7 @@ def test_a_damaged_release_in_the_cache_is_fetched_again(shelf: Path, damage: st
     assert origin is not None
     assert origin.release.name == "two"
     assert list(changed_since(folder, origin.release)) == []
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         assert gallery.count == 4
 
 

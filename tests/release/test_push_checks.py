@@ -12,7 +12,7 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.declared import Definition
 from deepfood.index import IndexSpec
-from deepfood.local import GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.checkpoints import fold_of, write_checkpoint
 from deepfood.local.journal import Journal
@@ -31,7 +31,7 @@ def gallery(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) 
     out = tmp_path / "gallery"
     source = list_photos(photos)
     build_gallery(source, out, embedder, IndexSpec(), storage=request.param, quiet=True)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.remove(["plate-00002.jpg"])
         writer.declare({"allergens": Definition("list", safety=True)})
         writer.update("plate-00003.jpg", attributes={"allergens": ["peanut"]})
@@ -52,7 +52,7 @@ def push_to(folder: Path, gallery: Path) -> Shelf:
 
 
 def generation(gallery: Path) -> Path:
-    return GalleryManifest.read(gallery).folder(gallery)
+    return LocalManifest.read(gallery).folder(gallery)
 
 
 def flip(gallery: Path, row: int) -> None:
@@ -114,10 +114,10 @@ def test_an_altered_catalogue_is_not_pushed(
 
 def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None:
     journal = Journal(gallery)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.update("plate-00004.jpg", photo_name="Soup")
     write_checkpoint(fold_of(journal), journal)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.update("plate-00004.jpg", photo_name="Leek soup")
     for path in sorted(journal.folder.iterdir()):
         whole = path.read_bytes()

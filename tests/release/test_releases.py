@@ -18,7 +18,7 @@ from shelves import assert_whole, out_of, photos_of, settings, small_chunks
 from deepfood.data.locate import PhotoAccess
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactError, SettingError, StorageError, StorageMissingError
-from deepfood.local import Gallery, GalleryWriter
+from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.add import add_photos
 from deepfood.release import marks
 from deepfood.release.objects import LATEST, Latest, Release, blob_key, release_key
@@ -64,7 +64,7 @@ def test_a_gallery_comes_back_as_it_was_with_its_photos(
     assert len(before) == 13
     assert photos_of(tmp_path / "pulled") == before
     assert_whole(tmp_path / "pulled")
-    with Gallery.open(tmp_path / "pulled", embedder.model) as opened:
+    with LocalGallery.open(tmp_path / "pulled", embedder.model) as opened:
         hit = opened.search(embedder.embed(jpeg(3)), 1)[0]
         assert (hit.photo.file, round(hit.score, 4)) == ("plate-00003.jpg", 1)
 
@@ -162,7 +162,7 @@ def test_a_gallery_is_pushed_while_a_writer_changes_it(
     for number, one in enumerate(releases):
         out = tmp_path / f"pulled-{number}"
         pull_from(shelf, out, one.release.name, photos=False)
-        with Gallery.open(out) as opened:
+        with LocalGallery.open(out) as opened:
             assert opened.count >= 4
         problems = [str(problem) for problem in _problems(out)]
         assert not [problem for problem in problems if "photo" not in problem], problems
@@ -205,7 +205,7 @@ def test_releases_promote_and_rollback(
         assert run_here("rollback", url) == 0
         assert shelf.latest().release == back  # type: ignore[union-attr]
     assert run_here("push", gallery, url, "--name", "one") == 2
-    assert "there is a release one" in capsys.readouterr().err
+    assert "already has a release one" in capsys.readouterr().err
     assert run_here("promote", f"{url}@three") == 2
     assert "there is no release three" in capsys.readouterr().err
 
@@ -255,7 +255,7 @@ def test_prune_keeps_what_others_need(
         push_to(shelf, gallery, name=f"r{number}")
         new = write_photos(tmp_path / f"new{number}", 1, start=50 + number)
         add_photos(gallery, [new], embedder, quiet=True)
-        with GalleryWriter.open(gallery) as writer:
+        with LocalWriter.open(gallery) as writer:
             writer.remove([f"plate-0000{number}.jpg"])
     shelf.promote("r0")  # so r3 is the one before
     url, before = shelf.bucket.url, {one.key for one in shelf.bucket.list()}
@@ -292,7 +292,7 @@ def test_prune_keeps_out_of_the_way_of_push_and_promote(
             lambda: shelf.promote("one"),
             shelf.rollback,
         ):
-            with pytest.raises(StorageError, match="at a prune"):
+            with pytest.raises(StorageError, match="running a prune"):
                 change()
     with marks.marked(shelf.bucket, "push"), marks.marked(shelf.bucket, "push"):
         shelf.promote("one")  # neither minds the others
@@ -308,7 +308,7 @@ def test_a_push_has_its_mark_until_its_release_is_the_latest(
     promoting, seen = Shelf.make_latest, []
 
     def pruned_meanwhile(shelf: Shelf, name: str, mark: marks.Mark) -> object:
-        with pytest.raises(StorageError, match="at a push"):
+        with pytest.raises(StorageError, match="running a push"):
             prune(shelf.bucket.url, settings(), keep=1, grace_s=0)
         seen.append(name)
         return promoting(shelf, name, mark)
@@ -430,7 +430,7 @@ def test_pull_overwrites_nothing_of_ones_own(
     )
     with pytest.raises(SettingError, match="was changed since"):
         pull_from(shelf, tmp_path / "pulled")
-    with Gallery.open(tmp_path / "pulled") as opened:
+    with LocalGallery.open(tmp_path / "pulled") as opened:
         assert opened.count == 13
 
 

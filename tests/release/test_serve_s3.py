@@ -19,7 +19,7 @@ from deepfood.artifacts import MANIFEST, with_checksum
 from deepfood.config import load_settings
 from deepfood.errors import ArtifactError, StorageError
 from deepfood.local.add import add_photos
-from deepfood.release.objects import LATEST, Latest, Release, Stored, blob_key, release_key
+from deepfood.release.objects import LATEST, Latest, Release, StoredFile, blob_key, release_key
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf
 from deepfood.serve.service import open_service
@@ -121,7 +121,7 @@ def test_a_release_is_served_followed_and_kept_when_s3_is_away(kitchen: Kitchen)
             # So does one that is started now, from the cache.
             with serving(kitchen.url, follow_s=0.3) as second:
                 assert search(second.url, 4).json()["hits"][0]["id"] == photo_id(4)
-                assert "going on with release one" in second.log.read_text()
+                assert "continuing with release one" in second.log.read_text()
         finally:
             kitchen.server.start()
 
@@ -194,7 +194,7 @@ def with_other_files(shelf: Shelf, good: Release, manifest: bytes, *, write: boo
     digest = sha256(manifest)
     if write:
         shelf.bucket.write(blob_key(digest), manifest)
-    stored = Stored(bytes=len(manifest), sha256=digest, chunks=(digest,))
+    stored = StoredFile(bytes=len(manifest), sha256=digest, chunks=(digest,))
     files = {**good.files, MANIFEST: stored}
     shelf.publish(good.model_copy(update={"name": "bad", "files": files}))
 
@@ -242,7 +242,7 @@ def test_a_service_that_starts_goes_on_with_the_last_good_release(
     with closing(open_service(bare)) as service:
         assert Path(service.gallery.place).name == "good"
     assert [line.rpartition("; ")[2] for line in caplog.messages] == [
-        "going on with release good, the last good one"
+        "continuing with release good, the last good one"
     ] * 2
     # Who names the bad one gets it, or nothing.
     with pytest.raises((StorageError, ArtifactError)):
@@ -260,7 +260,7 @@ def test_a_bad_release_is_told_by_log_and_metric_until_a_good_one_is_there(
     with serving(shelf.bucket.url, **how, cache=tmp_path / "cache") as server:
         reload, headers = f"{server.url}/api/v1/admin/reload", {"Authorization": f"Bearer {key}"}
         assert search(server.url, 3).json()["hits"][0]["id"] == photo_id(3)
-        assert "going on with release good" in server.log.read_text()
+        assert "continuing with release good" in server.log.read_text()
         assert httpx.post(reload, headers=headers).status_code == 500
         assert followed(metrics) == 0
         shelf.promote("good")

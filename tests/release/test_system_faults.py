@@ -1,5 +1,6 @@
 """What the operating system refuses is told in one line that names the path; nothing hangs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -114,29 +115,29 @@ def a_file(path: Path) -> None:
             "cannot be read: Permission denied",
         ),
         ("push", unwritable, "shelf/marks", "Permission denied: this user"),
-        ("push", a_file, "shelf/blobs", "is no folder: move it away"),
+        ("push", a_file, "shelf/blobs", "is not a folder: move it away"),
         ("push", failing, "gallery/manifest.json", "Input/output error"),
         ("push", failing, "gallery/generation-000001/catalogue.sqlite", "disk I/O error"),
-        ("push", pipe, "shelf/latest", "is no regular file: move it away"),
+        ("push", pipe, "shelf/latest", "is not a regular file: move it away"),
         ("pull", unwritable, "../kitchen", "Permission denied: this user may not"),
-        ("pull", a_folder, "shelf/releases/one.json", "is no regular file: move it away"),
-        ("pull", pipe, "shelf/releases/one.json", "is no regular file: move it away"),
+        ("pull", a_folder, "shelf/releases/one.json", "is not a regular file: move it away"),
+        ("pull", pipe, "shelf/releases/one.json", "is not a regular file: move it away"),
         ("pull", a_file, "shelf", "it is a file"),
         ("pull over", pipe, "pulled/manifest.json", "was changed since it was pulled"),
         ("pull over", endless, "pulled/release.json", "holds an artifact of your own"),
         ("releases", forbidden, "shelf/releases", "Permission denied: this user may not"),
-        ("releases", a_file, "shelf/releases", "is no folder: move it away"),
-        ("promote", a_folder, "shelf/latest", "is no regular file: move it away"),
+        ("releases", a_file, "shelf/releases", "is not a folder: move it away"),
+        ("promote", a_folder, "shelf/latest", "is not a regular file: move it away"),
         ("prune", a_folder, "shelf/releases/one.json", "names one, which is not there"),
         ("verify", forbidden, "pulled/manifest.json", "cannot be read: Permission denied"),
-        ("verify", endless, "pulled/manifest.json", "it is no regular file"),
+        ("verify", endless, "pulled/manifest.json", "it is not a regular file"),
         (
             "serve",
             forbidden,
             "gallery/generation-000001/vectors.f32",
             "cannot be read: Permission denied",
         ),
-        ("serve", pipe, "gallery/manifest.json", "it is no regular file"),
+        ("serve", pipe, "gallery/manifest.json", "it is not a regular file"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
@@ -149,19 +150,20 @@ def test_what_the_system_refuses_is_one_line(
 
 
 _FEW_FILES = """
-import os, resource
+import json, os, resource, sys
+sys.path[:0] = json.loads(sys.argv.pop(1))
 import deepfood.cli, deepfood.release.pull
 from deepfood.storage import Bucket
 list(Bucket.open("shelf").list("marks"))  # obstore opens what its threads need
-open_now = len(os.listdir("/proc/self/fd"))
-resource.setrlimit(resource.RLIMIT_NOFILE, (open_now, open_now))
+from limited import limit
+limit(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")))
 deepfood.cli.main()
 """
 
 
 def test_too_many_open_files_are_one_line(kitchen: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _FEW_FILES, *COMMANDS["pull"], "--json"],
+        [sys.executable, "-c", _FEW_FILES, json.dumps(sys.path), *COMMANDS["pull"], "--json"],
         cwd=kitchen,
         capture_output=True,
         text=True,

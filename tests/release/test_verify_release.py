@@ -60,7 +60,7 @@ def test_every_piece_of_every_file_is_read(
         fault(shelf, key)
         assert verified(shelf) == [
             f"{shelf.bucket.place(key)} {said}",
-            "what these make was not checked: delete what is damaged, and push again",
+            "the artifact was not checked: delete the damaged objects, and push again",
         ]
         shelf.bucket.write(key, whole)
     assert verified(shelf) == []
@@ -84,7 +84,7 @@ def test_the_list_of_photos_is_read(shelf: Shelf) -> None:
     lose(shelf, blob_key(listed.chunks[0]))
     assert [line.partition(":")[0] for line in verified(shelf)][1:] == [
         "its photos were not read",
-        "what these make was not checked",
+        "the artifact was not checked",
     ]
 
 

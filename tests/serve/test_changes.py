@@ -20,7 +20,7 @@ from held import held_server
 from test_api import problem
 
 from deepfood.config import load_settings
-from deepfood.local import GalleryWriter
+from deepfood.local import LocalWriter
 from deepfood.local.lock import only_writer
 from deepfood.local.renew import only_renewal
 from deepfood.serve.api.keys import new_key
@@ -256,9 +256,9 @@ def test_what_cannot_be_added_is_refused_and_leaves_nothing(living: Living) -> N
     problem(add(url, b"no picture"), 415)
     problem(add(url, photo[: len(photo) // 2]), 422)
     problem(add(url, b""), 422)
-    assert "is no number" in problem(add(url, photo, attributes='{"price": "four"}'), 422)
+    assert "is not a number" in problem(add(url, photo, attributes='{"price": "four"}'), 422)
     assert "can be called" in problem(add(url, photo, attributes='{"id": "four"}'), 422)
-    assert "is no value" in problem(add(url, photo, attributes='{"allergens": ["?"]}'), 422)
+    assert "is not a value" in problem(add(url, photo, attributes='{"allergens": ["?"]}'), 422)
     problem(add(url, photo, attributes="[1]"), 422)
     problem(add(url, photo, attributes="{"), 422)
     problem(add(url, photo, colour="red"), 422)
@@ -292,7 +292,7 @@ def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(bui
         url = f"http://127.0.0.1:{port}"
         named, gone = (photo.id for photo in service.gallery.sample(2, 0))
         with only_writer(built):
-            change = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
+            change: dict[str, Any] = {"json": {"name": "Plate"}, "headers": BEARER, "timeout": 60}
             at = f"{url}/api/v1/photos"
             changing = pool.submit(httpx.patch, f"{at}/{named}", **change)
             time.sleep(1)  # more than three times what a search may take
@@ -412,7 +412,7 @@ def test_holes_are_dropped_by_itself(built: Path, monkeypatch: pytest.MonkeyPatc
     never = Current(load_settings(gallery=built, compact_share=0), service)
 
     def remove(*numbers: int) -> None:
-        with GalleryWriter.open(built) as writer:
+        with LocalWriter.open(built) as writer:
             writer.remove([f"plate-{number:05d}.jpg" for number in numbers])
 
     def rows() -> int:

@@ -123,7 +123,7 @@ def test_what_is_sent_twice_is_refused_and_nothing_is_lost(
 
 @pytest.mark.parametrize("name", ["file", "image", "foto", "Photo", "upload", "food"])
 def test_a_photo_in_the_wrong_field_is_told_the_right_one(url: str, name: str) -> None:
-    for path in ("search", "photos", "explain"):
+    for path in ("search", "photos", "explain", "label"):
         sent = httpx.post(f"{url}/api/v1/{path}", files={name: jpeg(1)}, headers=BEARER)
         assert f"no field `{name}`: send the photo as `photo`" in problem(sent, 422)
     wrong = httpx.post(f"{url}/api/v1/search", json={"image": data_url(jpeg(1))})
@@ -163,6 +163,7 @@ def test_null_is_as_good_as_not_given_for_every_optional_field(url: str) -> None
     given = {
         ("/api/v1/search", "post"): {"id": found},
         ("/api/v1/explain", "post"): {"id": found, "hit": found},
+        ("/api/v1/label", "post"): {"id": found, "names": ["soup", "cake"]},
         ("/api/v1/photos", "post"): {"photo": data_url(jpeg(1))},
         ("/api/v1/photos/{id}", "patch"): {"name": "Plate"},
     }

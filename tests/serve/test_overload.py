@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from held import HeldService, held_server
 from PIL import Image
 
-from deepfood.heatmap import Match, MatchExplainer
+from deepfood.heatmap import MatchExplainer, MatchHeat
 from deepfood.serve.edge.door import Door
 from deepfood.serve.edge.drain import Drain
 from deepfood.serve.edge.queue import WorkQueue
@@ -178,7 +179,7 @@ def test_who_is_turned_away_meets_nothing_but_the_door(
     tiny_gallery: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     room, shop, beyond = THREADS + QUEUED, "https://shop.example", 20
-    settings = {"rate_limit_per_minute": room + 1, "cors_origins": shop}
+    settings: dict[str, Any] = {"rate_limit_per_minute": room + 1, "cors_origins": shop}
     others = {thread.ident for thread in threading.enumerate()}  # servers of other tests log too
 
     def lines(logger: str) -> list[logging.LogRecord]:
@@ -233,7 +234,7 @@ def test_heat_maps_keep_nobody_from_searching(tiny_gallery: Path) -> None:
         begun, gate = threading.Semaphore(0), threading.Event()
 
         class Held(MatchExplainer):
-            def explain(self, query: bytes, hit: bytes) -> Match:
+            def explain(self, query: bytes, hit: bytes) -> MatchHeat:
                 begun.release()
                 assert gate.wait(300)
                 return super().explain(query, hit)
@@ -414,7 +415,10 @@ def test_who_is_prompt_keeps_the_connection(strict: tuple[int, HeldService]) -> 
 
 def test_only_so_many_bytes_are_uploaded_at_once(tiny_gallery: Path) -> None:
     photo = search_bytes()
-    limits = {"max_upload_bytes_at_once": len(photo), "max_photo_bytes": 2 * len(photo)}
+    limits: dict[str, Any] = {
+        "max_upload_bytes_at_once": len(photo),
+        "max_photo_bytes": 2 * len(photo),
+    }
     with held_server(tiny_gallery, **limits) as (port, _):
         with connected(port) as first, connected(port) as second:
             first.sendall(photo[:-10])

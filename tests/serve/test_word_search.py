@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 import deepfood
+from deepfood.errors import QueryError
 from deepfood_client import Client
-from live import serving
+from live import fails, serving
 from text_models import COLOURS, build_colour_gallery, photo_of
 
 pytestmark = pytest.mark.slow
@@ -88,6 +89,77 @@ def test_words_that_cannot_be_asked_with(url: str, question: dict[str, Any], why
     answer = ask(url, **question)
     assert answer.status_code == 422
     assert why in answer.json()["detail"]
+
+
+def ask_label(url: str, **question: Any) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/label", json=question, timeout=60)
+
+
+def test_a_label_is_guessed_from_names(url: str) -> None:
+    with Client(url) as client:
+        answer = client.guess_label(photo_of("green"), names=["red", "green"], template="{}")
+    assert [one.label for one in answer.guesses] == ["green", "red"]
+    assert answer.guesses[0].score > answer.guesses[1].score
+    assert (answer.verdict, answer.calibration) == (None, None)  # no photo has a label
+    assert "the gallery has 0" in answer.notes[0]
+    form = httpx.post(
+        f"{url}/api/v1/label",
+        files={"photo": photo_of("green")},
+        data={"names": "red\ngreen\n", "template": "{}"},
+        timeout=60,
+    )
+    assert form.json() == answer.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ({"names": ["red", "green"]}, "give either `photo` or `id`"),
+        ({"id": "0" * 20}, "give `names`"),
+        ({"id": "0" * 20, "names": ["red"]}, "`names`: List should have at least 2 items"),
+        ({"id": "0" * 20, "names": ["red"] * 301}, "`names`: List should have at most 300 items"),
+        ({"id": "0" * 20, "names": ["red", "Red"]}, "the name 'Red' is given twice"),
+        ({"id": "0" * 20, "names": ["red", ""]}, "name 2 is empty"),
+        ({"id": "0" * 20, "names": ["red", "blue"], "template": "x"}, "it needs {} once"),
+        ({"id": "0" * 20, "names": ["red", 7]}, "`names.1` should be a valid string"),
+    ],
+)
+def test_labels_that_cannot_be_guessed(url: str, question: dict[str, Any], why: str) -> None:
+    answer = ask_label(url, **question)
+    assert answer.status_code == 422
+    assert why in answer.json()["detail"]
+
+
+def test_a_photo_that_is_not_there_has_no_label(url: str) -> None:
+    assert ask_label(url, id="0" * 20, names=["red", "green"]).status_code == 404
+
+
+def test_a_model_without_a_text_tower_guesses_no_label(server_url: str) -> None:
+    with Client(server_url) as client, pytest.raises(QueryError, match="has no text tower"):
+        client.guess_label(photo_of("red"), names=["red", "green"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--names", "NAMES", "--import", "NAMES"), "give the names to choose from with --names"),
+        ((), "give the names to choose from with --names"),
+        (("--names", "nowhere.txt"), "there is no nowhere.txt"),
+        (("--names", "ONE"), "1 names: give 2 to 2,000 to choose from"),
+        (("--import", "NAMES"), "needs the columns id and label"),
+        (("--import", "UNKNOWN"), "there is no photo '0123'"),
+        (("--import", "NAMES", "--out", "x.csv"), "--import goes with no PHOTO"),
+        (("photo.png", "--names", "NAMES", "--out", "x.csv"), "--out lists photos of the gallery"),
+    ],
+)
+def test_one_line_says_what_a_label_lacks(
+    gallery: Path, tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    texts = {"NAMES": "red\ngreen\n", "ONE": "red\n", "UNKNOWN": "id,label\n0123,red\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    written = [tmp_path / one if one in texts else one for one in arguments]
+    assert why in fails("label", gallery, *written)
 
 
 def test_half_a_surrogate_pair(url: str) -> None:

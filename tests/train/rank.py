@@ -1,7 +1,8 @@
-"""One process of a training that torchrun starts: `rank.py PHOTOS OUT CHANGES KILL_AT MODEL`.
+"""One process of trainings that torchrun starts: `rank.py PHOTOS TRAININGS KILL_AT`.
 
-Writes OUT/rank-N.json, what the training came to, and where MODEL is 1 the Model too. The first
-process kills itself in earnest after KILL_AT checkpoints; 0 is never.
+TRAININGS is a JSON list of {"out", "changes", "model"}. Each training writes its outcome to
+OUT/rank-N.json, and also the Model if "model" is true. The first process kills itself with SIGKILL
+after KILL_AT checkpoints; 0 is never.
 """
 
 import json
@@ -19,9 +20,7 @@ from deepfood.train.run import open_training, train_model
 
 def main() -> None:
     torch.set_num_threads(1)
-    photos, out, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4])
-    writes_model = sys.argv[5] == "1"
-    task = small_task(photos, out, **json.loads(sys.argv[3]))
+    photos, kill_at = Path(sys.argv[1]), int(sys.argv[3])
     save, left = checkpoint.save, [kill_at]
 
     def save_and_die(path: Path, state: dict[str, object]) -> None:
@@ -32,14 +31,17 @@ def main() -> None:
 
     if kill_at:
         checkpoint.save = save_and_die
-    with open_training(task) as training:
-        training.run(lambda record, best: None)
-        found = outcome(training)
-        rank = training.hardware.rank
-    (out / f"rank-{rank}.json").write_text(json.dumps(found))
-    if writes_model:
-        trained = train_model(task)  # it is finished: this writes the Model
-        assert (trained.manifest is not None) == (rank == 0)
+    for each in json.loads(sys.argv[2]):
+        out = Path(each["out"])
+        task = small_task(photos, out, **each["changes"])
+        with open_training(task) as training:
+            training.run(lambda record, best: None)
+            found = outcome(training)
+            rank = training.hardware.rank
+        (out / f"rank-{rank}.json").write_text(json.dumps(found))
+        if each["model"]:
+            trained = train_model(task)  # it is finished: this writes the Model
+            assert (trained.manifest is not None) == (rank == 0)
 
 
 main()

@@ -23,7 +23,7 @@ OF_TASK = (
 def small_task(photos: Path, out: Path, **changes: Any) -> Task:
     """Train on `photos` into `out`; keywords of Recipe and of Task change it."""
     of_task = {name: changes.pop(name) for name in OF_TASK if name in changes}
-    recipe = DEEPFOOD.but(**{"epochs": 2, "batch": 8, "image_size": 32, **changes})
+    recipe = DEEPFOOD.with_changes(**{"epochs": 2, "batch": 8, "image_size": 32, **changes})
     fixed: dict[str, Any] = {
         "backbone": "test_resnet",
         "weights": "none",

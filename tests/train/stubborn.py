@@ -1,11 +1,12 @@
-"""A training that is killed with SIGKILL again and again, until it gets to its end.
+"""Trainings that are killed with SIGKILL again and again, until each reaches its end.
 
-`stubborn.py PHOTOS OUT MOMENTS SEED`: a fork for each attempt, so that attempts cost no imports.
-The attempts of MOMENTS = `writes` die at their first, second, third ... flush to disk: before and
-after a checkpoint's rename, between the two checkpoints of an epoch's end; and one between two
-epochs. Those of `random` are killed by this process after a random time. `full` is one attempt on a
-disk too small for the next checkpoint. At last this process trains to the end, and prints as JSON
-each attempt's exit status, and what the training came to.
+`stubborn.py PHOTOS OUT SEED`: a fork for each attempt, so that only one process pays for the
+imports. The training `whole` is left alone. The attempts of `writes` die at their first, second,
+third ... flush to disk: before and after a checkpoint's rename, between the two checkpoints at the
+end of an epoch; and one between two epochs. Those of `random` are killed from outside after a
+random time. `full` is one attempt on a disk too small for the next checkpoint. The last attempt of
+each training runs to the end. Prints as JSON, for each training, the exit status of each attempt
+and the outcome.
 """
 
 import json
@@ -16,6 +17,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import accelerate  # noqa: F401  (what a training imports when it begins)
 import pytorch_metric_learning.losses  # noqa: F401
@@ -55,7 +57,7 @@ def train(task: Task, *, die_at_write: int = 0, die_after_epoch: bool = False) -
     os._exit(ENDED)
 
 
-def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how: int) -> int:
+def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how: Any) -> int:
     """One child's exit status, negative where a signal ended it."""
     child = os.fork()
     if child == 0:
@@ -70,23 +72,34 @@ def attempt(task: Task, kill_after_s: float = 0, small_disk: bool = False, **how
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def outcome_of(task: Task) -> Any:
+    """Train to the end in a child: this process must not have trained when it forks again."""
+    written = task.out / "outcome.json"
+    child = os.fork()
+    if child == 0:
+        with open_training(task) as training:
+            training.run(lambda record, best: None)
+            written.write_text(json.dumps(outcome(training)))
+        os._exit(ENDED)
+    assert os.waitpid(child, 0)[1] == 0
+    return json.loads(written.read_text())
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    photos, out, moments = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    draw = random.Random(int(sys.argv[4]))
-    task = small_task(photos, out, epochs=3, patience=0, checkpoint_s=0)
-    statuses: list[int] = []
-    if moments == "writes":
-        statuses += [attempt(task, die_at_write=count) for count in range(1, 7)]
-        statuses += [attempt(task, die_after_epoch=True)]
-    elif moments == "random":
-        for _ in range(5):
-            statuses.append(attempt(task, kill_after_s=draw.uniform(0.1, LONGEST_S)))
-    elif moments == "full":
-        statuses += [attempt(task, die_at_write=5), attempt(task, small_disk=True)]
-    with open_training(task) as training:
-        training.run(lambda record, best: None)
-        print(json.dumps({"statuses": statuses, "outcome": outcome(training)}))
+    photos, out, draw = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
+    attempts: dict[str, list[dict[str, Any]]] = {
+        "whole": [],
+        "writes": [{"die_at_write": count} for count in range(1, 7)] + [{"die_after_epoch": True}],
+        "random": [{"kill_after_s": draw.uniform(0.1, LONGEST_S)} for _ in range(5)],
+        "full": [{"die_at_write": 5}, {"small_disk": True}],
+    }
+    found: dict[str, Any] = {}
+    for name, moments in attempts.items():
+        task = small_task(photos, out / name, epochs=3, patience=0, checkpoint_s=0)
+        statuses = [attempt(task, **how) for how in moments]
+        found[name] = {"statuses": statuses, "outcome": outcome_of(task)}
+    print(json.dumps(found))
 
 
 main()

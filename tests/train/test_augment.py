@@ -142,7 +142,7 @@ def test_crops_lie_in_the_picture_and_keep_the_photos_shape(
 ) -> None:
     side, count = 1000, 20
     drawn = draw(np.random.default_rng(seed), count)
-    recipe = ORIGINAL.but(crop_area=smallest)
+    recipe = ORIGINAL.with_changes(crop_area=smallest)
     views = plan(drawn, np.tile([width, height], (count, 1)), side, recipe)
     assert views.changes == ()
     assert views.erased is None

@@ -120,7 +120,7 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     (out / "manifest.json").unlink()
     assert train(monkeypatch, *asked, "--json", weights=weights) == 1
     said = capsys.readouterr()
-    assert said.err.startswith("deepfood: it finds less on the validation photos")
+    assert said.err.startswith("deepfood: it is worse on the validation photos")
     assert said.err.count("\n") == 1
     about = json.loads(said.out)
     assert about["written"] is False

@@ -11,12 +11,12 @@ from deepfood.errors import DatasetError
 from deepfood.evaluate.metrics import JUDGED, measure
 from deepfood.train.cross_validate import (
     Candidate,
-    Vectors,
     choose_head,
     deal,
     query_metrics,
     sample_evenly,
 )
+from deepfood.train.head import Vectors
 
 labels_of_photos = st.lists(st.integers(0, 4), min_size=1, max_size=40).map(np.array)
 

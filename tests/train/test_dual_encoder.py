@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,16 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 import deepfood
 from deepfood.config import load_settings
+from deepfood.gallery import Photo
+from deepfood.gallery.logistic import calibration_error
 from deepfood.get_model import get_model, look_up
 from deepfood.model import open_model
 from deepfood.proof import check_model
 from deepfood.train.export_hub import with_graphs
 from deepfood.words import open_text_embedder
+from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
-from live import run_deepfood
+from live import run_deepfood, serving
 
 pytestmark = pytest.mark.slow
 
@@ -202,9 +206,140 @@ def test_how_sure_it_is_that_the_gallery_has_what_words_name(world: World, tmp_p
                 sure[there].append(float(calibration.words.in_gallery([best])))
         assert opened.search(words="something red").verdict == "none"
         assert opened.search(words="the blue circle").verdict in ("match", "maybe")
+    has, lacks = np.array(sure[True]), np.resize(sure[False], len(sure[True]))
+    every = np.repeat([True, False], len(has))
+    assert calibration_error(np.concatenate([has, lacks]), every) <= 0.12
     least = load_settings().none_probability
     assert np.mean([one < least for one in sure[False]]) >= 0.85
     assert np.mean([one < least for one in sure[True]]) <= 0.05
+
+
+#: The label of everything that photos may show, and what its prompt is made with.
+NAMES = [f"{thing.colour} {thing.shape}" for thing in things()]
+TEMPLATE = "a {}"
+
+
+@pytest.fixture(scope="module")
+def half(world: World) -> Path:
+    """A gallery of the same photos, every second one of which has its label."""
+    table = world.root / "half.csv"
+    files = sorted((world.root / "photos").rglob("*.png"))
+    with table.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["photo", "label"])
+        for number, one in enumerate(files):
+            label = one.parent.name if number % 2 else ""
+            rows.writerow([one.relative_to(world.root).as_posix(), label])
+    run_deepfood("build", table, "--out", world.root / "half", "--model", world.model)
+    return world.root / "half"
+
+
+def label_by_folder(photo: Photo) -> str:
+    return Path(photo.file).parent.name
+
+
+def test_labels_are_guessed_without_any_labelled_photo(world: World, tmp_path: Path) -> None:
+    shown = write_photos(tmp_path / "photos", 2, seed=7)
+    run_deepfood("build", tmp_path / "photos", "--out", tmp_path / "bare", "--model", world.model)
+    with deepfood.open_gallery(tmp_path / "bare") as opened:
+        guessed = list(opened.guess_labels(NAMES, template=TEMPLATE))
+    assert len(guessed) == len(shown)
+    right = [thing_of(answer.guesses[0].label) == shown[photo.file] for photo, answer in guessed]
+    assert np.mean(right) >= 0.75
+    for _, answer in guessed:
+        assert (answer.verdict, answer.in_names, answer.calibration) == (None, None, None)
+        assert answer.guesses[0].probability is None
+        assert "not calibrated: 50 photos are needed" in answer.notes[0]
+
+
+def test_guessed_labels_are_as_sure_as_they_are_right(half: Path) -> None:
+    with deepfood.open_gallery(half) as opened:
+        guessed = list(opened.guess_labels(NAMES, template=TEMPLATE))
+    assert len(guessed) == len(NAMES) * EACH / 2
+    right = np.array([a.guesses[0].label == label_by_folder(photo) for photo, a in guessed])
+    sure = np.array([a.guesses[0].probability for _, a in guessed])
+    assert right.mean() >= 0.75
+    assert calibration_error(sure, right) <= 0.15
+    match = np.array([answer.verdict == "match" for _, answer in guessed])
+    assert match.mean() >= 0.4
+    assert right[match].mean() >= 0.9
+    calibration = guessed[0][1].calibration
+    assert calibration is not None
+    assert (calibration.photos, guessed[0][1].notes) == (len(guessed), ())
+    assert calibration.ece <= 0.2  # of half of them
+    assert calibration.auroc >= 0.9
+    assert np.mean([answer.verdict == "none" for _, answer in guessed]) <= 0.1
+
+
+def test_a_photo_of_something_else_has_none_of_the_names(half: Path) -> None:
+    lacking = ("red", "orange")
+    names = [name for name in NAMES if name.split()[0] not in lacking]
+    none: dict[bool, list[bool]] = {True: [], False: []}
+    with deepfood.open_gallery(half) as opened:
+        for photo, answer in opened.guess_labels(names, template=TEMPLATE):
+            named = label_by_folder(photo).split()[0] not in lacking
+            none[named].append(answer.verdict == "none")
+    assert np.mean(none[False]) >= 0.8
+    assert np.mean(none[True]) <= 0.1
+
+
+def test_the_table_of_guesses_becomes_labels(world: World, half: Path, tmp_path: Path) -> None:
+    gallery, names, table = (tmp_path / name for name in ("gallery", "names.txt", "table.csv"))
+    shutil.copytree(half, gallery)
+    names.write_text("\n".join(NAMES))
+    asked = ("label", gallery, "--names", names, "--template", TEMPLATE)
+    printed = run_deepfood(*asked, "--out", table)
+    assert printed.startswith(f"{table}: 150 photos\ncalibrated on 150 labelled photos: ")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["verdict"] for row in rows} <= {"match", "maybe", "none"}
+    set_ = {row["id"]: row["label"] for row in rows if row["label"]}
+    assert len(set_) >= 0.9 * len(rows)
+    assert run_deepfood("label", gallery, "--import", table) == (
+        f"{gallery}: {len(set_)} labels set\n"
+    )
+    with deepfood.open_gallery(gallery) as opened:
+        assert {one: opened.photo(one).label for one in set_} == set_
+        left = list(opened.guess_labels(NAMES, template=TEMPLATE))
+        assert len(left) == len(rows) - len(set_)
+    photo = next((world.root / "photos" / "blue ring").glob("*.png"))
+    about = json.loads(run_deepfood(*asked, photo, "--json"))
+    (one,) = about["photos"]
+    assert (one["id"], one["file"], one["verdict"]) == (None, str(photo), "match")
+    assert one["guesses"][0]["label"] == "blue ring"
+    assert run_deepfood(*asked, photo).endswith(about_calibration(about))
+
+
+def about_calibration(about: dict[str, Any]) -> str:
+    fitted = about["calibration"]
+    return (
+        f"calibrated on {fitted['photos']} labelled photos: {fitted['accuracy']:.1%} get their "
+        f"label, calibration error {fitted['ece']:.3f}\n"
+    )
+
+
+def test_a_label_over_http_is_what_python_answers(world: World, half: Path) -> None:
+    path = next((world.root / "photos" / "green cross").glob("*.png"))
+    with (
+        deepfood.open_gallery(half) as opened,
+        serving(half) as server,
+        Client(server.url) as client,
+    ):
+        some = next(photo for photo, _ in opened.guess_labels(NAMES))
+        for photo in ({"photo": path}, {"id": some.id}):
+            here = opened.guess_label(names=NAMES, template=TEMPLATE, **photo)  # type: ignore[arg-type]
+            there = client.guess_label(names=NAMES, template=TEMPLATE, **photo)  # type: ignore[arg-type]
+            assert there.guesses[0].label == here.guesses[0].label
+            assert there.guesses[0].probability == pytest.approx(here.guesses[0].probability)
+            assert there.verdict == here.verdict
+            assert there.in_names == pytest.approx(here.in_names)
+            assert there.calibration is not None
+            assert here.calibration is not None
+            assert there.calibration.photos == here.calibration.photos
+        plain = client.guess_label(path, names=NAMES)
+        assert (
+            plain.guesses == client.guess_label(path, names=NAMES, template="a photo of {}").guesses
+        )
 
 
 def test_added_photos_are_found_by_words(world: World, tmp_path: Path) -> None:
@@ -282,3 +417,13 @@ def test_milvus_answers_words(world: World, milvus: str, tmp_path: Path) -> None
     said = run_deepfood("search", milvus, "--words", "a green cross", "--json", **environment)
     hits: Sequence[dict[str, str]] = json.loads(said)["hits"]
     assert hits[0]["label"] == "green cross"
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(NAMES))
+    photo = next((world.root / "photos" / "green cross").glob("*.png"))
+    said = run_deepfood(
+        *("label", milvus, photo, "--names", names, "--template", TEMPLATE, "--json"), **environment
+    )
+    about = json.loads(said)
+    assert about["photos"][0]["guesses"][0]["label"] == "green cross"
+    assert about["photos"][0]["verdict"] in ("match", "maybe")
+    assert about["calibration"]["photos"] == len(NAMES) * EACH

@@ -73,7 +73,7 @@ def test_another_number_of_frozen_stages_is_another_training(
     [(1.0, 224, 224), (0.857, 224, 192), (0.857, 240, 192), (0.5, 32, 32), (1.0, 75, 75)],
 )
 def test_training_size(share: float, size: int, seen: int) -> None:
-    assert DEEPFOOD.but(training_pixels=share).training_size(size) == seen
+    assert DEEPFOOD.with_changes(training_pixels=share).training_size(size) == seen
 
 
 def test_the_original_trains_every_layer_at_full_size() -> None:

@@ -28,16 +28,16 @@ def test_larger_batches_where_there_are_photos_enough(photos: int, batch: int) -
     # After as many photos, as much of the average is gone.
     assert scaled.ema_decay == pytest.approx(DEEPFOOD.ema_decay**times)
     assert (
-        scaled.but(lr=1.0, batch=2).model_dump()
-        == DEEPFOOD.but(lr=1.0, batch=2, ema_decay=scaled.ema_decay).model_dump()
+        scaled.with_changes(lr=1.0, batch=2).model_dump()
+        == DEEPFOOD.with_changes(lr=1.0, batch=2, ema_decay=scaled.ema_decay).model_dump()
     )
 
 
 def test_what_was_named_is_left_as_it_is() -> None:
     for named in ({"batch": 64}, {"lr": 0.01}):
-        recipe = DEEPFOOD.but(**named)
+        recipe = DEEPFOOD.with_changes(**named)
         assert recipe.for_gpu(10**6) == recipe
-    assert DEEPFOOD.but(batch=None, epochs=3).for_gpu(10**6).batch == 256
+    assert DEEPFOOD.with_changes(batch=None, epochs=3).for_gpu(10**6).batch == 256
     assert ORIGINAL.for_gpu(10**6) == ORIGINAL
 
 

@@ -96,7 +96,7 @@ def test_every_loss_trains(loss: str, task: Make) -> None:
 
 def test_a_network_with_dropout_and_no_averages_goes_on_exactly(task: Make) -> None:
     """The original's recipe; killed between two epochs by an exception."""
-    small = ORIGINAL.but(epochs=3, batch=8, image_size=160)
+    small = ORIGINAL.with_changes(epochs=3, batch=8, image_size=160)
     whole = replace(task(backbone="test_vit"), recipe=small)
     expected, weights = run(whole)
     assert [record["lr"] for record in expected] == pytest.approx([1e-4, 1e-5, 5e-6])
@@ -360,7 +360,7 @@ def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
     worse = with_given(first, tmp_path / "worse", 1.0)
     refused = train_model(replace(worse, even_if_worse=False))
     assert refused.manifest is None
-    assert "it finds less on the validation photos than before training: mAP 0." in refused.refused
+    assert "it is worse on the validation photos than before training: mAP 0." in refused.refused
     assert not (worse.out / "manifest.json").exists()
     written = train_model(worse).manifest
     assert written.training["notes"][-1].startswith("worse than before training: mAP 0.")
@@ -434,10 +434,10 @@ sys.path[:0] = json.loads(sys.argv[2])
 from deepfood.errors import DiskFullError
 from deepfood.train import checkpoint
 path = Path(sys.argv[1])
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from limited import limit
 checkpoint.save(path, {"identity": {"run": 1}, "weights": torch.zeros(1000)})
 before = path.read_bytes()
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+limit(resource.RLIMIT_FSIZE, 100_000)
 try:
     checkpoint.save(path, {"identity": {"run": 1}, "weights": torch.zeros(100_000)})
 except DiskFullError as error:

@@ -119,14 +119,14 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path, photos:
 
 
 _FULL_DISK = """
-import json, resource, signal, sys
+import json, resource, sys
 from pathlib import Path
 sys.path[:0] = json.loads(sys.argv[2])
 import numpy as np
 from deepfood.train.picture_cache import PictureCache
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from limited import limit
 cache = PictureCache(Path(sys.argv[1]), 10, 8, 10)
-resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 192 + 50, 3 * 192 + 50))
+limit(resource.RLIMIT_FSIZE, 3 * 192 + 50)
 for place in range(10):
     cache.keep(place, bytes([place + 1]) * 32, np.full((8, 8, 3), place, np.uint8), (8, 8))
 print(cache.known.tolist(), cache.room)

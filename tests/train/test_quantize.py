@@ -1,8 +1,6 @@
 """A Model in int8: near the one it was made from, refused where it is not."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from deepfood.model import open_model
 from deepfood.train.fuse import fuse_head, take_off_head
 from deepfood.train.int8 import quantize_network
 from deepfood.train.quantize import FEWEST_PHOTOS, MAX_DROP, QuantizeReport, quantize
+from limited import deepfood_on_a_small_disk
+from live import deepfood_here
 from plates import (
     DISH_COLOURS,
     LIMITS,
@@ -110,7 +110,7 @@ def test_one_that_finds_too_much_less_is_refused(
     base = write_conv_model(tmp_path / "base", loud=DEAFENING)
     report = make(base, dishes)
     assert report.refused is not None
-    assert "the int8 Model finds less: mAP 0." in report.refused
+    assert "the int8 Model is worse: mAP 0." in report.refused
     assert "--max-drop" in report.refused
     assert report.compared["mAP"].difference < -0.05
     assert not (tmp_path / "int8").exists()
@@ -158,7 +158,7 @@ def test_photos_that_it_was_trained_on_calibrate_and_others_ask(
     every = [sha256(path.read_bytes())[:20] for path in dishes.rglob("*.jpg")]
     report = make(write_conv_model(tmp_path / "all", trained_on=every), dishes)
     assert report.queries == 32
-    assert any("every photo was trained on" in note for note in report.notes)
+    assert any("the Model was trained on all of these photos" in note for note in report.notes)
 
 
 def test_a_head_that_adapt_fitted_stays_as_it_is(tmp_path: Path) -> None:
@@ -206,22 +206,11 @@ def test_models_that_cannot_be_made_int8(make: Quantize, dishes: Path, tmp_path:
         make(tmp_path / "int8", dishes, tmp_path / "again")
     with pytest.raises(SettingError, match="no convolution and no matrix product"):
         make(write_tiny_model(tmp_path / "tiny"), dishes, tmp_path / "again")
-    with pytest.raises(SettingError, match="is the Model that is read"):
+    with pytest.raises(SettingError, match="is the base Model itself"):
         make(base, dishes, base)
-    with pytest.raises(SettingError, match="does not survive int8"):
+    with pytest.raises(SettingError, match="cannot be used in int8"):
         make(write_conv_model(tmp_path / "loud", loud=1e6), dishes, tmp_path / "again")
     assert not (tmp_path / "again").exists()
-
-
-def deepfood(*arguments: object, before: str = "pass") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; {before}; from deepfood.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -235,27 +224,23 @@ def arguments(dishes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_refuses_in_one_line_and_status_1(
     arguments: list[object], tmp_path: Path
 ) -> None:
-    refused = deepfood(*arguments, "--json")
+    refused = deepfood_here(*arguments, "--json")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("deepfood: the int8 Model finds less")
+    assert refused.stderr.startswith("deepfood: the int8 Model is worse")
     assert refused.stderr.count("\n") == 1
     assert json.loads(refused.stdout)["written"] is False
     assert not (tmp_path / "int8").exists()
 
-    done = deepfood(*arguments, "--max-drop", 1)
+    done = deepfood_here(*arguments, "--max-drop", 1)
     assert done.returncode == 0, done.stderr
     assert "int8: written" in done.stdout
-    assert deepfood("verify", tmp_path / "int8").returncode == 0
-    assert deepfood(*arguments, "--max-drop", 1.5).returncode == 2
+    assert deepfood_here("verify", tmp_path / "int8").returncode == 0
+    assert deepfood_here(*arguments, "--max-drop", 1.5).returncode == 2
 
 
 def test_a_full_disk(arguments: list[object], tmp_path: Path) -> None:
-    limit = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
-    )
     for allowed in (2_000, 9_000):  # too little for the embeddings, and for the network
-        full = deepfood(*arguments, "--max-drop", 1, "--json", before=limit.format(allowed))
+        full = deepfood_on_a_small_disk(allowed, *arguments, "--max-drop", 1, "--json")
         assert full.returncode == 2
         assert "no space left on the disk of" in full.stderr.splitlines()[-1]
         assert "Traceback" not in full.stderr

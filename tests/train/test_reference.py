@@ -77,7 +77,7 @@ def test_an_encoder_of_photos_only(
     with pytest.raises(SystemExit):
         main()
     assert (
-        "gives 32 numbers, and the Model 64: they are different networks" in capsys.readouterr().err
+        "gives 32 numbers, but the Model 64: they are different networks" in capsys.readouterr().err
     )
 
 

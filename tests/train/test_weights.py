@@ -3,8 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from deepfood.train.backbone import create_backbone, fill
 from deepfood.train.weights import Weights, WeightsSource, find_weights, from_wheel, read_tensors
 from file_server import FileServer, file_server
 from hub_server import OTHER_TOKEN, HubServer, OnHub, hub_server
+from live import deepfood_here
 
 BACKBONE = "test_resnet"
 NAME = "timm/small"
@@ -74,10 +73,10 @@ FAULTS = {
     "404": "answers 404 Not Found; there is no such file",
     "500": "answers 500 Internal Server Error, 3 times in a row",
     "half, and no more": "broke",
-    "half, length unsaid": "brought no weights",
+    "half, length unsaid": "has no weights, and is deleted",
     "nothing at all": "did not answer within 0.5 s",
     "an empty file": "is empty",
-    "a page that says 200": "brought no weights",
+    "a page that says 200": "has no weights, and is deleted",
     "other bytes than promised": "is not the file it should be: its SHA256",
 }
 
@@ -178,7 +177,7 @@ def test_what_the_hub_does_not_give(
     assert "accept the terms on" in refused()
     held.gated, held.files = False, {"model.safetensors": b"<html>"}
     shutil.rmtree(tmp_path / "cache")
-    assert "brought no weights, and they are not kept" in refused()
+    assert "has no weights, and is deleted" in refused()
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     held.files = {"README.md": b"# No weights"}
     shutil.rmtree(tmp_path / "cache")
@@ -201,14 +200,10 @@ def test_the_command_line_says_it_in_one_line_and_keeps_nothing(
             "HF_HOME": str(tmp_path / "none"),
             "DEEPFOOD_CACHE": str(tmp_path / "cache"),
         }
-        command = [sys.executable, "-m", "deepfood.cli", "train", dishes, "--out", tmp_path / "out"]
-        done = subprocess.run(
-            [*command, "--backbone", BACKBONE, "--device", "cpu", "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            env={**os.environ, **environment},
+        done = deepfood_here(
+            *("train", dishes, "--out", tmp_path / "out", "--backbone", BACKBONE),
+            *("--device", "cpu", "--json"),
+            **environment,
         )
         assert len(server.asked("model.safetensors")) == 1
     assert done.returncode == 2
@@ -301,7 +296,7 @@ def test_weights_that_do_not_fit_name_the_tensor(tensors: Tensors) -> None:
     less = {name: tensor for name, tensor in tensors.items() if name != first}
     more = {**tensors, "layer9.weight": torch.zeros(2, 2)}
     for given, said in (
-        (other, f"tensor '{first}' has shape [5, 3, 3, 3], and {BACKBONE} needs {shape}"),
+        (other, f"tensor '{first}' has shape [5, 3, 3, 3], but {BACKBONE} needs {shape}"),
         (less, f"w.pth has no tensor '{first}' of shape {shape}"),
         (more, "tensor 'layer9.weight' of shape [2, 2] has no place"),
     ):
@@ -309,7 +304,7 @@ def test_weights_that_do_not_fit_name_the_tensor(tensors: Tensors) -> None:
             fit(given)
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(TrainingError, match=r"has \d+ tensors, and test_resnet has \d+"):
+    with pytest.raises(TrainingError, match=r"has \d+ tensors, but test_resnet has \d+"):
         fit(less, in_order=True)
     renamed = {f"x{row}": tensor for row, tensor in enumerate(tensors.values())}
     assert torch.equal(fit(renamed, in_order=True)[first], tensors[first])

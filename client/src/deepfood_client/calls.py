@@ -23,6 +23,7 @@ from deepfood_client.errors import (
 from deepfood_client.models import (
     Attribute,
     GalleryFacts,
+    LabelAnswer,
     Photo,
     PhotoFacts,
     SearchResult,
@@ -132,6 +133,16 @@ def search(photo: OneOrSeveral[PhotoLike] | None, question: Question) -> Call[Se
         data["weights"] = json.dumps(weights)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
+
+
+def guess_label(
+    photo: PhotoLike | None, photo_id: str | None, names: Sequence[str], template: str | None
+) -> Call[LabelAnswer]:
+    """Raises PhotoError."""
+    fields = {"id": photo_id, "names": "\n".join(names), "template": template}
+    data = {key: value for key, value in fields.items() if value is not None}
+    files = None if photo is None else [("photo", photo_file(photo))]
+    return Call("POST", "/api/v1/label", _reader(LabelAnswer), body={"data": data, "files": files})
 
 
 def add(

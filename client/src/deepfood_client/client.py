@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx
@@ -13,6 +13,7 @@ from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
     GalleryFacts,
+    LabelAnswer,
     Photo,
     PhotoFacts,
     SearchResult,
@@ -66,6 +67,20 @@ class Client:
     ) -> Iterator[SearchResult]:
         """The results of one search, page by page, to the last."""
         return calls.pages(lambda following: self.search(photo, **following), question)
+
+    def guess_label(
+        self,
+        photo: PhotoLike | None = None,
+        *,
+        names: Sequence[str],
+        id: str | None = None,  # noqa: A002
+        template: str | None = None,
+    ) -> LabelAnswer:
+        """Which of the `names` a photo shows: given, or of the gallery by its `id`.
+
+        Each name takes the place of {} in `template`, by default "a photo of {}".
+        """
+        return self._send(calls.guess_label(photo, id, names, template))
 
     def add(
         self,
@@ -175,6 +190,20 @@ class AsyncClient:
             found = await self.search(photo, **following)
             yield found
             following = calls.next_question(following, found)
+
+    async def guess_label(
+        self,
+        photo: PhotoLike | None = None,
+        *,
+        names: Sequence[str],
+        id: str | None = None,  # noqa: A002
+        template: str | None = None,
+    ) -> LabelAnswer:
+        """Which of the `names` a photo shows: given, or of the gallery by its `id`.
+
+        Each name takes the place of {} in `template`, by default "a photo of {}".
+        """
+        return await self._send(calls.guess_label(photo, id, names, template))
 
     async def add(
         self,

@@ -101,6 +101,46 @@ class SearchResult(_Model):
     notes: tuple[str, ...]
 
 
+class NameGuess(_Model):
+    """A name; `score` is the cosine similarity of its prompt and the photo, -1 to 1.
+
+    `probability`, 0 to 1, is that of being right if the photo shows one of the names.
+    """
+
+    label: str
+    score: float
+    probability: float | None
+
+
+class NamesCalibration(_Model):
+    """What probabilities were fitted on: labelled `photos`, and how good they are on these.
+
+    `accuracy` is the share of them that get their label, `ece` the expected calibration error, and
+    `auroc` how well they are told from photos that show none of the names.
+    """
+
+    photos: int
+    accuracy: float
+    ece: float
+    auroc: float
+
+
+class LabelAnswer(_Model):
+    """The names that suit a photo best, the best first.
+
+    `in_names` is the probability that the photo shows one of the names at all; the verdict is
+    `none` where that is small, `match` where the best name is surely right, else `maybe`. Where the
+    gallery has too few photos whose label is one of the names, nothing is calibrated:
+    `probability`, `verdict`, `in_names` and `calibration` are null, and `notes` says why.
+    """
+
+    guesses: tuple[NameGuess, ...]
+    verdict: Verdict | None
+    in_names: float | None
+    calibration: NamesCalibration | None
+    notes: tuple[str, ...]
+
+
 class Attribute(_Model):
     """A column that filters may ask for. Of a safety attribute, unknown values never pass.
 

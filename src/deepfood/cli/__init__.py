@@ -15,6 +15,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     evaluate,
     history,
     inspect,
+    label,
     look,
     model,
     quantize,

@@ -21,13 +21,22 @@ from deepfood.cli.app import (
     print_passed_over,
     print_rows_without_photo,
 )
+from deepfood.cli.complete import complete_label, complete_photo
 from deepfood.config import load_settings
 
 LabelOption = Annotated[
-    str | None, typer.Option("--label", help='Label of the photos; "" for none.')
+    str | None,
+    typer.Option(
+        "--label", help='Label of the photos; "" for none.', autocompletion=complete_label
+    ),
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help='Name of the photos; "" for none.')]
-PhotoName = Annotated[str, typer.Argument(metavar="ID", help="The photo's id or file name.")]
+PhotoName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The photo's id or file name.", autocompletion=complete_photo
+    ),
+]
 
 Attributes = Annotated[
     str | None,
@@ -98,7 +107,12 @@ def add(
 @app.command(rich_help_panel=CHANGE)
 def remove(
     gallery: ChangedGalleryArgument,
-    photos: Annotated[list[str], typer.Argument(metavar="ID", help="Ids or file names of photos.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID", help="Ids or file names of photos.", autocompletion=complete_photo
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Remove photos from a gallery, without a rebuild.

@@ -20,6 +20,7 @@ from deepfood.cli.app import (
     print_json,
     print_rows_without_photo,
 )
+from deepfood.cli.complete import complete_attribute
 from deepfood.config import load_settings
 
 _CELL_PIXELS = 220
@@ -51,6 +52,7 @@ def attributes(
             metavar="NAME",
             help="Treat an attribute as one of safety: a photo passes a filter on it only if its "
             "value is known. Repeatable.",
+            autocompletion=complete_attribute,
         ),
     ] = None,
     declare: Annotated[
@@ -62,7 +64,9 @@ def attributes(
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Drop an attribute that no photo has a value of. Repeatable."
+            metavar="NAME",
+            help="Drop an attribute that no photo has a value of. Repeatable.",
+            autocompletion=complete_attribute,
         ),
     ] = None,
     as_json: Json = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deepfood.cli.app import CHANGE, WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
+from deepfood.cli.complete import complete_id
 from deepfood.config import load_settings
 
 #: Characters of a change's details per line.
@@ -17,7 +18,10 @@ _SHOWN = 160
 def history(
     gallery: ChangedGalleryArgument,
     photo: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Show the changes of this photo only.")
+        str | None,
+        typer.Argument(
+            metavar="ID", help="Show the changes of this photo only.", autocompletion=complete_id
+        ),
     ] = None,
     undo: Annotated[
         int | None,

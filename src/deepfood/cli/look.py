@@ -17,6 +17,7 @@ from deepfood.cli.app import (
     count,
     print_json,
 )
+from deepfood.cli.complete import complete_id
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -161,10 +162,20 @@ def explain(
     ] = None,
     photo_id: Annotated[
         str | None,
-        typer.Option("--id", metavar="ID", help="Instead of PHOTO, one of the gallery's photos."),
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Instead of PHOTO, one of the gallery's photos.",
+            autocompletion=complete_id,
+        ),
     ] = None,
     hit: Annotated[
-        str | None, typer.Option(metavar="ID", help="The photo of the gallery to compare it with.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The photo of the gallery to compare it with.",
+            autocompletion=complete_id,
+        ),
     ] = None,
     rank: Annotated[
         int | None,
@@ -244,7 +255,7 @@ def _seen(photo: bytes, preprocess: "Preprocess", limits: "Limits") -> dict[str,
     from deepfood.photo import read_header
 
     about = read_header(photo, limits)
-    shares = preprocess.seen_shares(about.width, about.height)
+    shares = preprocess.visible_shares(about.width, about.height)
     return dict(zip(("x", "y", "width", "height"), shares, strict=True))
 
 

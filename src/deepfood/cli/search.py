@@ -16,6 +16,7 @@ from deepfood.cli.app import (
     app,
     print_json,
 )
+from deepfood.cli.complete import complete_filter, complete_id
 from deepfood.config import DEFAULT_K, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ _Photos = Annotated[
 ]
 _Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", metavar="ID", help="Search with a photo of the gallery. Repeatable."),
+    typer.Option(
+        "--id",
+        metavar="ID",
+        help="Search with a photo of the gallery. Repeatable.",
+        autocompletion=complete_id,
+    ),
 ]
 _NotPhotos = Annotated[
     list[Path] | None,
@@ -61,7 +67,10 @@ _NotPhotos = Annotated[
 _NotIds = Annotated[
     list[str] | None,
     typer.Option(
-        "--not-id", metavar="ID", help="Find photos unlike this one of the gallery. Repeatable."
+        "--not-id",
+        metavar="ID",
+        help="Find photos unlike this one of the gallery. Repeatable.",
+        autocompletion=complete_id,
     ),
 ]
 _Words = Annotated[
@@ -89,6 +98,7 @@ _Where = Annotated[
     typer.Option(
         metavar="FILTER",
         help='Find only photos that pass, such as "price < 12": docs/filters.md.',
+        autocompletion=complete_filter,
     ),
 ]
 _Box = Annotated[

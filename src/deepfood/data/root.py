@@ -226,7 +226,7 @@ class Folder(Root):
         except OSError as error:
             _refused(error)
         if not stat.S_ISREG(mode):  # reading a named pipe would block for ever
-            raise PhotoMissingError("it is no regular file")
+            raise PhotoMissingError("it is not a regular file")
         return path
 
     # os.path, since Path's methods raise where a folder may not be read.

@@ -1,1 +1,1 @@
-"""Puts the service on somebody's cloud: writes what is needed, shows it, and does it when asked."""
+"""Deploys the service to the user's cloud: shows the plan, and applies it on request."""

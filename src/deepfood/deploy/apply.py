@@ -18,7 +18,7 @@ from deepfood.errors import DeployError
 _DOCKER = re.compile(r"64bit Amazon Linux 2023 v(\d+)\.(\d+)\.(\d+) running Docker")
 _POLL_S = 5.0
 _LIMIT_S = 45 * 60.0
-#: How CloudFormation names a change set that would change nothing.
+#: CloudFormation's reasons for a change set without changes.
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 Report = Callable[[str], None]
@@ -34,15 +34,15 @@ def deploy(
 ) -> str:
     """Create or update the environment, wait for it, and return its URL.
 
-    `platform` is a solution stack; without one a new environment gets the newest with Docker, and
-    one that exists keeps its own. Raises DeployError.
+    `platform` is a solution stack; without one, a new environment gets the newest with Docker, and
+    an existing one keeps its own. Raises DeployError.
     """
     with _aws_errors(region):
         session = boto3.Session(region_name=region)
         stacks = session.client("cloudformation")
         status = _status(stacks, deployment.name)
         if status and (status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"):
-            raise DeployError(f"stack {deployment.name} is {status}: wait until it has ended")
+            raise DeployError(f"stack {deployment.name} is {status}: wait until that has ended")
         if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "CREATE_FAILED"):
             raise DeployError(
                 f"stack {deployment.name} is {status} and cannot be updated: deploy with --remove "
@@ -60,7 +60,7 @@ def deploy(
 
 
 def remove(name: str, region: str, report: Report, poll_s: float = _POLL_S) -> None:
-    """Delete the environment with all that belongs to it; the bucket stays. Raises DeployError."""
+    """Delete the environment and everything in its stack; the bucket stays. Raises DeployError."""
     with _aws_errors(region):
         stacks = boto3.client("cloudformation", region_name=region)
         if not _status(stacks, name):
@@ -71,7 +71,7 @@ def remove(name: str, region: str, report: Report, poll_s: float = _POLL_S) -> N
 
 
 def parameters(deployment: Deployment, key: str, platform: str | None) -> list[dict[str, Any]]:
-    """What the template asks for; no platform keeps the one there is."""
+    """The template's parameters; without `platform` the current one is kept."""
     values = {
         "BundleBucket": deployment.bucket,
         "BundleKey": key,
@@ -127,12 +127,12 @@ def _change(
 def _follow(
     stacks: Any, stack_id: str, good: tuple[str, ...], report: Report, poll_s: float
 ) -> None:
-    """Report CloudFormation's events until it has ended. Raises DeployError on failure."""
+    """Report CloudFormation's events until the end. Raises DeployError on failure."""
     seen: set[str] = set()
     faults: list[str] = []
     started = time.time()
     while time.time() < started + _LIMIT_S:
-        # The status first: whatever led to it is among the events that are read after it.
+        # The status first: its causes are then among the events read after it.
         status = str(stacks.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"])
         for event in reversed(stacks.describe_stack_events(StackName=stack_id)["StackEvents"]):
             if event["EventId"] in seen or event["Timestamp"].timestamp() < started - 60:
@@ -149,11 +149,13 @@ def _follow(
                 return
             raise DeployError(f"the stack ended as {status}: {'; '.join(faults) or 'see above'}")
         time.sleep(poll_s)
-    raise DeployError(f"the stack was not done in {_LIMIT_S / 60:.0f} minutes: see the AWS console")
+    raise DeployError(
+        f"the stack was not finished within {_LIMIT_S / 60:.0f} minutes: see the AWS console"
+    )
 
 
 def _status(stacks: Any, name: str) -> str:
-    """The stack's status, or nothing where there is none."""
+    """The stack's status; empty if there is no stack."""
     try:
         status = str(stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
     except ClientError as error:
@@ -169,16 +171,16 @@ def _newest_docker(beanstalk: Any) -> str:
     versions = {name: tuple(map(int, at.groups())) for name, at in found.items() if at}
     if not versions:
         raise DeployError(
-            "this region has no Docker platform on Amazon Linux 2023: --platform NAME"
+            "this region has no Docker platform on Amazon Linux 2023: give --platform NAME"
         )
     return str(max(versions, key=lambda name: versions[name]))
 
 
 def _url(beanstalk: Any, deployment: Deployment) -> str:
-    """The environment's own name in the DNS, which outlives its load balancer.
+    """The environment's own DNS name, which outlives its load balancer.
 
-    With a certificate it is served over HTTPS only. The certificate is for a name of the user's,
-    which leads to this one; browsers warn of this one itself.
+    With a certificate it is served over HTTPS only. The certificate is for the user's own name,
+    which points to this one; browsers warn about this one itself.
     """
     name = deployment.name
     found = beanstalk.describe_environments(
@@ -200,4 +202,4 @@ def _aws_errors(region: str) -> Iterator[None]:
             f"{details.get('Message')}"
         ) from error
     except BotoCoreError as error:
-        raise DeployError(f"AWS could not be asked: {error}") from error
+        raise DeployError(f"the request to AWS failed: {error}") from error

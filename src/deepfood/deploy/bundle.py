@@ -16,11 +16,12 @@ from deepfood.errors import SettingError
 TEMPLATES = Path(__file__).parent / "elasticbeanstalk"
 _HTTPS = ".ebextensions/60-https.config"
 
-#: Zip archives hold a time for each file; a fixed one makes equal content equal bytes.
+#: A fixed modification time in the zip archive, so that equal content gives equal bytes.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
-# Each value goes between double quotes into YAML, or into an ARN: what could end either is refused.
-_NAME = r"[A-Za-z][A-Za-z0-9-]{2,38}[A-Za-z0-9]"  # as Elastic Beanstalk names an environment
+# Values go between double quotes into YAML, or into ARNs: characters that could end either are
+# refused.
+_NAME = r"[A-Za-z][A-Za-z0-9-]{2,38}[A-Za-z0-9]"  # Elastic Beanstalk's rule for names
 _IMAGE = r"[a-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?"
 _GALLERY = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[A-Za-z0-9!_.()/-]*)?(@[A-Za-z0-9.-]+)?"
 _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
@@ -33,12 +34,12 @@ _ECR = re.compile(
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is to run, and where. Raises SettingError for a value that cannot be used.
+    """What to run, and where. Raises SettingError for unusable values.
 
     name: of the stack, the application and the environment.
-    gallery: `s3://bucket/prefix`, where releases are; instances may read that and nothing else.
-    image: the Docker image, by preference with its digest.
-    settings: more of deepfood's settings, by name.
+    gallery: `s3://bucket/prefix`, where releases are; instances may read only that.
+    image: the Docker image, preferably with its digest.
+    settings: other settings of deepfood, by name.
     """
 
     name: str
@@ -61,14 +62,16 @@ class Deployment:
         if not 1 <= self.min_instances <= self.max_instances <= 100:
             raise SettingError(
                 f"{self.min_instances} to {self.max_instances} instances: the first number must be "
-                "at least 1, the second not below it and at most 100"
+                "at least 1, the second at least the first and at most 100"
             )
         for name in {"gallery", "host", "port"} & set(self.settings):
-            raise SettingError(f"setting {name} is given by the deployment itself: leave it out")
+            raise SettingError(f"setting {name} is set by the deployment itself: leave it out")
         for name, value in self.settings.items():
             if not value.isprintable():
-                raise SettingError(f"setting {name} = {value!r} holds what cannot be printed")
-        only_given(**self.settings)  # raises for what is no setting, or no value for it
+                raise SettingError(
+                    f"setting {name} = {value!r} has characters that cannot be printed"
+                )
+        only_given(**self.settings)  # raises for unknown settings and invalid values
 
     @property
     def bucket(self) -> str:
@@ -76,13 +79,13 @@ class Deployment:
 
     @property
     def prefix(self) -> str:
-        """The folder in the bucket, with a slash at its end, or nothing."""
+        """The folder in the bucket, with a slash at its end; empty for none."""
         path = self.gallery.removeprefix("s3://").partition("/")[2].split("@")[0].strip("/")
         return f"{path}/" if path else ""
 
     @property
     def image_repository(self) -> str:
-        """ARN of the ECR repository that holds the image; nothing for an image from elsewhere."""
+        """ARN of the ECR repository of the image; empty for an image from elsewhere."""
         found = _ECR.fullmatch(self.image)
         if not found:
             return ""
@@ -101,7 +104,7 @@ class Bundle:
 
 
 def make_bundle(deployment: Deployment) -> Bundle:
-    """The same deployment gives the same bytes, so that deploying it twice changes nothing."""
+    """The same deployment gives the same bytes, so that deploying again changes nothing."""
     values = {
         "instance_type": deployment.instance_type,
         "min_instances": deployment.min_instances,
@@ -127,12 +130,12 @@ def make_bundle(deployment: Deployment) -> Bundle:
 
 
 def bundle_key(deployment: Deployment, bundle: Bundle) -> str:
-    """Where in the bucket the bundle goes: beside the releases, in what instances may read."""
+    """The bundle's place in the bucket: beside the releases, which instances may read."""
     return f"{deployment.prefix}bundles/{deployment.name}-{bundle.label}.zip"
 
 
 def _dockerrun(deployment: Deployment) -> str:
-    """The file that names the image for Elastic Beanstalk's Docker platform."""
+    """The file with the image for Elastic Beanstalk's Docker platform."""
     return _json(
         {
             "AWSEBDockerrunVersion": "1",
@@ -148,16 +151,16 @@ def _settings_config(deployment: Deployment) -> str:
         "port": "80",
         "host": "0.0.0.0",  # noqa: S104  (in its container)
         "log_format": "json",
-        # Until the load balancer has seen /readyz fail, which it asks for every 15 seconds.
+        # Until the load balancer, which requests /readyz every 15 seconds, has seen it fail.
         "drain_s": "20",
-        # The load balancer is in the VPC, and the instance's own nginx on Docker's network.
+        # The load balancer is in the VPC, the instance's own nginx on Docker's network.
         "trusted_proxies": _PRIVATE,
-        # All instances have it, and who does not know the whole deployment cannot guess it.
+        # The same on all instances, and unguessable without the whole deployment.
         "cursor_key": hashlib.sha256(repr(deployment).encode()).hexdigest(),
         **deployment.settings,
     }
     variables = {f"DEEPFOOD_{name.upper()}": value for name, value in sorted(settings.items())}
-    # JSON is YAML, and quotes whatever a setting holds.
+    # JSON is valid YAML, and quotes every value.
     return _json({"option_settings": {"aws:elasticbeanstalk:application:environment": variables}})
 
 

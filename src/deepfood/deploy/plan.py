@@ -1,10 +1,10 @@
-"""What a deployment would do, in words, without asking AWS anything."""
+"""Describe a deployment without asking AWS."""
 
 from deepfood.deploy.bundle import Bundle, Deployment, bundle_key
 
 
 def describe_plan(deployment: Deployment, bundle: Bundle, region: str, remove: bool) -> list[str]:
-    """One line a step."""
+    """One line for each step."""
     name = deployment.name
     if remove:
         return [

@@ -58,6 +58,14 @@ class WordFigures:
     missed: tuple[str, ...]
 
 
+def word_queries(photos: Sequence[Photo], table: Path | None) -> list[WordQuery]:
+    """The queries in a table; without one, each label of the photos. Raises DatasetError."""
+    labels = {photo.label for photo in photos if photo.label}
+    if table is None:
+        return label_queries(labels)
+    return read_word_queries(table, labels, {photo.id for photo in photos})
+
+
 def label_queries(labels: Collection[str]) -> list[WordQuery]:
     """Each label as words for its photos. Raises DatasetError where there is none."""
     if not labels:

@@ -61,7 +61,7 @@ class Cursor:
             form = data[: _FORM.size]
             version, of_generation, rows, score, row, seen = _FORM.unpack(form)
         except (UnicodeEncodeError, binascii.Error, struct.error):
-            raise QueryError(f"{text[:40]!r} is no cursor: begin with the first page") from None
+            raise QueryError(f"{text[:40]!r} is not a cursor: begin with the first page") from None
         if version != _VERSION or data[_FORM.size :] != _checksum(form, digest):
             raise QueryError("the cursor belongs to another search: begin with the first page")
         if of_generation != generation:

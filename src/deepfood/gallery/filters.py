@@ -46,7 +46,7 @@ def parse_filter(text: str) -> Filter:
     if len(text) > MAX_CHARACTERS:
         raise FilterError(f"the filter has {len(text):,} characters, and may have {MAX_CHARACTERS}")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise FilterError("the filter is no Unicode text")
+        raise FilterError("the filter is not Unicode text")
     try:
         parsed = _parser().parse(text)
     except UnexpectedInput as error:

@@ -39,7 +39,7 @@ def history(journal: AnyJournal, photo: str | None = None) -> Iterator[Event]:
     Raises ArtifactCorruptError for a damaged journal, QueryError for a malformed id.
     """
     if photo is not None and len(photo) != ID_DIGITS:
-        raise QueryError(f"{photo[:40]!r} is no photo's id, which has {ID_DIGITS} hex digits")
+        raise QueryError(f"{photo[:40]!r} is not a photo's id, which has {ID_DIGITS} hex digits")
     for record in journal.records():
         if record.do == "begin":
             continue

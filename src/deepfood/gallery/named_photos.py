@@ -16,14 +16,14 @@ from deepfood.errors import DatasetError
 
 #: Identifies a photo: its row, or its id.
 PhotoKey = TypeVar("PhotoKey")
-Match = TypeVar("Match")
+Found = TypeVar("Found")
 
 _SHOWN = 80
 #: Ids that an error lists.
 _IDS = 9
 
 
-def find_by_name(named: Callable[[str], list[Match]], file: str) -> list[Match]:
+def find_by_name(named: Callable[[str], list[Found]], file: str) -> list[Found]:
     """What `named` returns for a file name, else for the same name in NFC, else in NFD."""
     for spelled in dict.fromkeys([file, *(unicodedata.normalize(f, file) for f in ("NFC", "NFD"))]):
         if found := named(spelled):

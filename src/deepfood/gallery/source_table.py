@@ -19,7 +19,7 @@ from deepfood.gallery.values import Value
 Cells = dict[str, dict[str, Value | None]]
 
 
-class Written(Protocol):
+class TableJournal(Protocol):
     """A journal that keeps tables, in a folder or on Milvus."""
 
     def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
@@ -68,7 +68,9 @@ def changed_cells(
     return news, whole
 
 
-def import_of(table: Table[str], news: Cells, whole: Cells, journal: Written) -> dict[str, Any]:
+def import_of(
+    table: Table[str], news: Cells, whole: Cells, journal: TableJournal
+) -> dict[str, Any]:
     """The body of a record of kind `import` with the new cells."""
     declared = {
         name: {"type": one.type, "safety": one.safety} for name, one in table.declared.items()

@@ -92,7 +92,7 @@ def type_of(name: str, value: object) -> Type:
         return "number"
     if isinstance(value, str):
         return "text"
-    raise DatasetError(f"{_short(value)} is no text, number, true, false or list of text")
+    raise DatasetError(f"{_short(value)} is not text, a number, true, false or a list of texts")
 
 
 def type_of_cell(name: str, cell: str) -> Type:
@@ -110,7 +110,7 @@ def number_of(text: str) -> int | float:
     Codes are no numbers: `007` would lose its zeros, `+49` its sign, and a long id its last digits.
     """
     if not _NUMBER.fullmatch(text):
-        raise DatasetError(f"{_short(text)} is no number")
+        raise DatasetError(f"{_short(text)} is not a number")
     number = float(text)
     if not math.isfinite(number):
         raise DatasetError(f"{_short(text)} is more than a number can be")
@@ -162,7 +162,7 @@ def value_of_cell(cell: str, wanted: Type, *, safety: bool) -> Value:
     try:
         return checked(json.loads(cell), wanted, safety=safety)
     except (ValueError, RecursionError):
-        raise DatasetError(f"{_short(cell)} is no JSON array of text") from None
+        raise DatasetError(f"{_short(cell)} is not a JSON array of texts") from None
 
 
 def value_of_json(value: object, wanted: Type, *, safety: bool) -> Value:
@@ -185,7 +185,7 @@ def checked(value: object, wanted: Type, *, safety: bool) -> Value:
         if isinstance(value, int) and abs(value) > _MOST:
             raise _too_long(value)
         if not math.isfinite(value):
-            raise DatasetError(f"{_short(value)} is no finite number")
+            raise DatasetError(f"{_short(value)} is not a finite number")
         return value
     if wanted == "boolean" and isinstance(value, bool):
         return value
@@ -201,10 +201,15 @@ def checked(value: object, wanted: Type, *, safety: bool) -> Value:
             if safety and _SEPARATORS.search(item):
                 raise DatasetError(f"{_short(item)} is more than one: give each an item of its own")
         return items
-    raise DatasetError(f"{_short(value)} is no {_IN_WORDS[wanted]}")
+    raise DatasetError(f"{_short(value)} is not {_IN_WORDS[wanted]}")
 
 
-_IN_WORDS = {"text": "text", "number": "number", "boolean": "true or false", "list": "list of text"}
+_IN_WORDS = {
+    "text": "text",
+    "number": "a number",
+    "boolean": "true or false",
+    "list": "a list of texts",
+}
 
 
 def _text(text: str, *, safety: bool) -> str:
@@ -214,12 +219,12 @@ def _text(text: str, *, safety: bool) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DatasetError(f"{_short(text)} is no Unicode text") from None
+        raise DatasetError(f"{_short(text)} is not Unicode text") from None
     if not text:
         raise DatasetError("the text is empty: give none where it is unknown")
     if safety and (folded(text) in _NOT_KNOWN or not any(map(str.isalnum, text))):
         raise DatasetError(
-            f"{_short(text)} is no value: leave it empty for unknown, or give [] for none"
+            f"{_short(text)} is not a value: leave it empty for unknown, or give [] for none"
         )
     return text
 

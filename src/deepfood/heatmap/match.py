@@ -1,7 +1,7 @@
-"""Why two photos are alike: what each region of either adds to their similarity.
+"""Why two photos are similar: what each region of either contributes to their similarity.
 
 Class activation mapping (Zhou et al., "Learning Deep Features for Discriminative Localization",
-CVPR 2016) carried over from classes to pairs (Stylianou et al., "Visualizing Deep Similarity
+CVPR 2016) applied to pairs instead of classes (Stylianou et al., "Visualizing Deep Similarity
 Networks", WACV 2019). A photo's embedding is the mean of its positions' embeddings, so its cosine
 similarity to another photo is a sum over positions, exactly.
 """
@@ -18,12 +18,11 @@ from deepfood.photo import Limits, read_pixels
 
 
 @dataclass(frozen=True)
-class Match:
-    """`query` and `hit`: what each cell of what the Model sees of the photo adds to `score`.
+class MatchHeat:
+    """The contribution of each cell of `query` and of `hit` to `score`, both float32 [h, w].
 
-    Both are float32 [h, w] over the region that `Preprocess.seen` tells. The sum of either is
-    `score`, the cosine similarity of the two photos, -1 to 1. Cells below zero speak against the
-    match.
+    They cover the region `Preprocess.visible_region` of their photo. Each sums to `score`, the
+    cosine similarity of the two photos, -1 to 1. Cells below zero count against the match.
     """
 
     score: float
@@ -32,14 +31,14 @@ class Match:
 
     @property
     def strongest(self) -> float:
-        """The largest contribution of a cell in either photo, without its sign; above 0."""
+        """The largest absolute contribution of a cell in either photo; above 0."""
         return max(float(np.abs(self.query).max()), float(np.abs(self.hit).max()), 1e-9)
 
 
 class MatchExplainer:
-    """Matches for pairs of photos; safe to use from many threads, which take turns.
+    """Explains pairs of photos; safe to use from many threads, which take turns.
 
-    The network is opened by the first call, in float32, beside the Embedder's.
+    The first call opens the network, in float32, in addition to the Embedder's.
     """
 
     def __init__(self, model: Model, limits: Limits, threads: int) -> None:
@@ -51,7 +50,7 @@ class MatchExplainer:
         self._network: SplitNetwork | None = None
         self._why_not: str | None = None
 
-    def explain(self, query: bytes, hit: bytes) -> Match:
+    def explain(self, query: bytes, hit: bytes) -> MatchHeat:
         """Compare two photos' bytes, region by region. Raises PhotoError or NoHeatMapError."""
         pixels = [read_pixels(data, self.preprocess, self.limits) for data in (query, hit)]
         with self._lock:
@@ -65,7 +64,7 @@ class MatchExplainer:
             raise NoHeatMapError("the Model gives no usable vector for one of the photos")
         heat_query = parts_query @ embedding_hit / (lengths * parts_query[..., 0].size)
         heat_hit = parts_hit @ embedding_query / (lengths * parts_hit[..., 0].size)
-        return Match(
+        return MatchHeat(
             score=float(embedding_query @ embedding_hit / lengths),
             query=heat_query.astype(np.float32),
             hit=heat_hit.astype(np.float32),

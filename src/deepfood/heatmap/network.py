@@ -1,7 +1,7 @@
-"""A Model's network cut in two at its last global average pooling: the trunk and the head.
+"""A Model's network, split at its last global average pooling into trunk and head.
 
-The trunk gives the last feature map, the head makes the embedding of its mean. Where the head is
-linear, it can as well be applied at each position first: the mean of that is the same embedding.
+The trunk computes the last feature map, the head the embedding of its mean. If the head is linear,
+it can also be applied at each position first: the mean of the results is the same embedding.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ from deepfood.photo import Pixels
 
 Floats = npt.NDArray[np.float32]
 
-#: How far the head's mean over positions may lie from the embedding, relative to its length.
-#: Linear heads are at 1e-6; those with an activation or a LayerNorm at 0.1 and more.
+#: The tolerance for the head's mean over positions, as a share of the embedding's length.
+#: Linear heads have 1e-6; those with an activation or a LayerNorm 0.1 and more.
 _LINEAR_WITHIN = 0.01
 
 
 class SplitNetwork:
     """Pixels to embeddings of positions, in float32 on OpenVINO. One thread at a time.
 
-    Raises NoHeatMapError for a network that does not end in global pooling, by average or by GeM,
-    and a linear head, or without OpenVINO.
+    Raises NoHeatMapError without OpenVINO, or for a network that does not end in global pooling, by
+    average or GeM, and a linear head.
     """
 
     def __init__(self, model: Model, threads: int) -> None:
@@ -50,8 +50,8 @@ class SplitNetwork:
     def positions(self, pixels: Pixels) -> Floats:
         """The embedding of each position of uint8 pixels [size, size, 3]: float32 [h, w, dim].
 
-        Their mean is the photo's embedding before it is scaled to length 1. Raises
-        NoHeatMapError where the head turns out not to be linear.
+        Their mean is the photo's embedding before normalization. Raises NoHeatMapError if the head
+        turns out not to be linear.
         """
         features = _run(self._trunk, self._normalise(pixels))[0]  # [channels, h, w]
         channels, height, width = features.shape
@@ -77,22 +77,22 @@ class SplitNetwork:
     def _with_length_held(self, at: Floats, mean: Floats, outputs: Floats) -> Floats:
         """Positions of a head that first scales its input to length 1: h(x) = A x / |x| + b.
 
-        The photo's length |mean| is taken as given, and position p gets A p / |mean| + b.
+        The photo's length |mean| is held fixed, and position p gets A p / |mean| + b.
         """
         length = np.linalg.norm(mean)
         offset = (self._apply_head(mean) + self._apply_head(-mean)) / 2
         lengths = np.linalg.norm(at, axis=1, keepdims=True)
         scaled = (outputs - offset) * (lengths / max(length, np.finfo(np.float32).tiny))
-        # A position without any feature has no direction, and so no part.
+        # A position without any feature has no direction, and contributes nothing.
         return (np.where(lengths > 0, scaled, 0) + offset).astype(np.float32)
 
     def _with_channels_apart(self, at: Floats, mean: Floats, whole: Floats) -> Floats:
-        """Positions of a head that adds up what it makes of each channel, h(x) = sum of h_c(x_c).
+        """Positions of a head that is a sum over channels, h(x) = sum of h_c(x_c).
 
-        So does GeM pooling (Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No
-        Human Annotation", 2018), whose map holds powers and whose head begins with their root. A
-        channel's part is what is lost without it, and its positions share it as they share its
-        mean.
+        GeM pooling (Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human
+        Annotation", 2018) is one: its map holds powers, and the head begins with their root. A
+        channel's part is what is lost without it; its positions share that part in proportion to
+        their share of its mean.
         """
         lost = np.empty((len(mean), len(whole)), np.float32)
         without = mean.copy()
@@ -129,7 +129,9 @@ def _split(ov: Any, network: Any, size: int, name: str) -> tuple[Any, Any]:
             user.replace_source_output(pooled.output(0))
         try:
             head = ov.Model(network.get_results(), [pooled], "head")
-        except RuntimeError:  # a way around this pooling leads to the result: it is not the last
+        except (
+            RuntimeError
+        ):  # another path leads around this pooling to the result: it is not the last
             for user in users:
                 user.replace_source_output(pooling.output(0))
             continue
@@ -141,7 +143,7 @@ def _split(ov: Any, network: Any, size: int, name: str) -> tuple[Any, Any]:
 
 
 def _global_poolings(network: Any) -> Iterator[Any]:
-    """Averages over all of a map's positions, [1, channels, h, w] to one a channel, last first."""
+    """Averages over all positions of a map, [1, channels, h, w] to one per channel, last first."""
     for node in reversed(network.get_ordered_ops()):
         if node.get_type_name() not in ("ReduceMean", "AvgPool", "AdaptiveAvgPool"):
             continue

@@ -1,4 +1,4 @@
-"""Heat maps as pictures: the photo in grey, and over it in colour what each region adds."""
+"""Heat maps as pictures: the photo in grey, with each region's contribution in colour on top."""
 
 import io
 
@@ -7,24 +7,24 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from deepfood.caption import font_for, shorten
-from deepfood.heatmap.match import Match
+from deepfood.heatmap.match import MatchHeat
 from deepfood.heatmap.network import Floats
 from deepfood.photo import Limits, Preprocess, thumbnail
 
 #: Colours at equal steps from 0 to the strongest contribution: warm for the match, blue against
-#: it. Their lightness falls evenly, and the two hues are apart in every kind of colour blindness.
+#: it. Lightness falls evenly, and the hues can be told apart with any kind of colour blindness.
 WARM = ((255, 237, 160), (254, 178, 76), (240, 90, 35), (165, 15, 60))
 BLUE = ((200, 225, 250), (125, 180, 235), (55, 115, 205), (20, 50, 140))
-#: How much of the strongest cell is colour, and how much of what the Model does not see is left.
+#: The opacity of the strongest cell's colour, and of regions that the Model does not see.
 _STRONGEST_OPACITY = 0.85
 _UNSEEN_SHARE = 0.4
-#: The grey that black and white become: colours laid over either are still told apart.
+#: The greys of black and white, on which all colours can still be told apart.
 _DARKEST, _LIGHTEST = 70, 235
 
 _INK = (40, 26, 17)
 _PAPER = (255, 252, 247)
 _LEGEND_GREY = 150
-#: Room for the scale's words below two narrow photos, in pixels a photo.
+#: The least width of each photo's column, in pixels, so that the legend fits.
 _NARROWEST = 240
 
 
@@ -36,16 +36,15 @@ def draw_heat(
     limits: Limits,
     longest: int,
 ) -> Image.Image:
-    """The whole upright photo, RGB, longest side `longest` pixels at most, under its heat.
+    """The whole upright photo under its heat map, RGB, longest side at most `longest` pixels.
 
-    `heat`, float32 [h, w], covers what the Model sees; around it the photo fades, and what lies
-    beyond a photo that is padded is cut off. `strongest` is the contribution that gets the full
-    colour. Raises PhotoError.
+    `heat`, float32 [h, w], covers what the Model sees. The photo fades around it; padding is cut
+    off. `strongest` is the contribution shown in full colour. Raises PhotoError.
     """
     image = Image.open(io.BytesIO(thumbnail(photo, longest, limits)))
     grey = np.asarray(image.convert("L"), np.float32)[..., None].repeat(3, axis=2)
     height, width = grey.shape[:2]
-    left, top, right, bottom = (round(at) for at in preprocess.seen(width, height))
+    left, top, right, bottom = (round(at) for at in preprocess.visible_region(width, height))
     size = max(1, right - left), max(1, bottom - top)
     smooth = Image.fromarray(heat / strongest).resize(size, Image.Resampling.BICUBIC)
     grey = _DARKEST + grey * ((_LIGHTEST - _DARKEST) / 255)
@@ -59,16 +58,16 @@ def draw_heat(
 def draw_pair(
     query: bytes,
     hit: bytes,
-    match: Match,
+    match: MatchHeat,
     names: tuple[str, str],
     preprocess: Preprocess,
     limits: Limits,
     *,
     longest: int = 480,
 ) -> bytes:
-    """A PNG: both photos, below each its heat, and the scale; `names` are their captions.
+    """A PNG: both photos, each with its heat map below, and a legend; `names` are their captions.
 
-    The longest side of each photo is `longest` pixels at most. Raises PhotoError.
+    The longest side of each photo is at most `longest` pixels. Raises PhotoError.
     """
     columns = []
     for photo, heat in ((query, match.query), (hit, match.hit)):
@@ -95,8 +94,8 @@ def draw_pair(
     return out.getvalue()
 
 
-def scale_in_words(match: Match) -> str:
-    """What the strongest colour stands for, in one sentence."""
+def scale_in_words(match: MatchHeat) -> str:
+    """What the strongest colour means, in one sentence."""
     return (
         f"strongest colour: {match.strongest:.3f} of the similarity {match.score:.3f}, "
         f"in one of {match.query.size} cells"
@@ -104,7 +103,7 @@ def scale_in_words(match: Match) -> str:
 
 
 def _draw_legend(
-    sheet: Image.Image, box: tuple[int, int, int, int], text: int, match: Match
+    sheet: Image.Image, box: tuple[int, int, int, int], text: int, match: MatchHeat
 ) -> None:
     left, top, right, bottom = box
     lowest = -1 if min(match.query.min(), match.hit.min()) < 0 else 0
@@ -127,7 +126,7 @@ def _draw_legend(
 
 
 def _lay_over(grey: Floats, values: npt.NDArray[np.float32]) -> Floats:
-    """Colours over grey float32 [h, w, 3]; `values` float32 [h, w], -1 to 1 and cut off beyond."""
+    """Colours over grey float32 [h, w, 3]; `values` float32 [h, w] are clipped to -1 to 1."""
     amount = np.clip(np.abs(values), 0, 1)
     warm, blue = (_colours(amount, stops) for stops in (WARM, BLUE))
     colour = np.where((values >= 0)[..., None], warm, blue)
@@ -136,7 +135,7 @@ def _lay_over(grey: Floats, values: npt.NDArray[np.float32]) -> Floats:
 
 
 def _colours(amount: Floats, stops: tuple[tuple[int, int, int], ...]) -> Floats:
-    """The colour at each amount, 0 to 1, between `stops`: float32 [..., 3]."""
+    """The colour of each amount, 0 to 1, between `stops`: float32 [..., 3]."""
     at = np.linspace(0, 1, len(stops))
     channels = [np.interp(amount, at, [stop[i] for stop in stops]) for i in range(3)]
     return np.stack(channels, axis=-1).astype(np.float32)

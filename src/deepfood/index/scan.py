@@ -66,6 +66,8 @@ def dots_of_rows(
     # that the next photo needs. And of the functions without threads, the one whose sums are those
     # of `flat_index` in every bit.
     found, at = np.empty(len(rows), np.float32), faiss.swig_ptr
+    # It would start OpenMP's threads for one query too, and wait for each to get a core.
+    faiss.omp_set_num_threads(1)
     faiss.fvec_inner_products_by_idx(
         at(found), at(query), at(stored), at(rows), len(query), 1, len(rows)
     )

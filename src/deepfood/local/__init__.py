@@ -4,14 +4,14 @@
 """
 
 from deepfood.local.build import build_gallery
-from deepfood.local.gallery import Gallery
-from deepfood.local.manifest import GalleryManifest, gallery_model, is_gallery
-from deepfood.local.writer import GalleryWriter
+from deepfood.local.gallery import LocalGallery
+from deepfood.local.manifest import LocalManifest, gallery_model, is_gallery
+from deepfood.local.writer import LocalWriter
 
 __all__ = [
-    "Gallery",
-    "GalleryManifest",
-    "GalleryWriter",
+    "LocalGallery",
+    "LocalManifest",
+    "LocalWriter",
     "build_gallery",
     "gallery_model",
     "is_gallery",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from deepfood.embed import Embedder
 from deepfood.gallery.add import AddReport, add_batches
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.reindex import reindex, wants_reindex
 from deepfood.local.snapshot import Snapshot
-from deepfood.local.writer import GalleryWriter
+from deepfood.local.writer import LocalWriter
 from deepfood.storage import AWS, S3Options
 
 
@@ -33,9 +33,9 @@ def add_photos(
     (ArtifactBusyError after `wait_s` seconds for each batch).
     """
     started = time.monotonic()
-    GalleryManifest.read(gallery).check_model(gallery, embedder.model)
+    LocalManifest.read(gallery).check_model(gallery, embedder.model)
     report = add_batches(
-        lambda: GalleryWriter.open(gallery, embedder.model, wait_s=wait_s),
+        lambda: LocalWriter.open(gallery, embedder.model, wait_s=wait_s),
         paths,
         embedder,
         label=label,

@@ -18,7 +18,7 @@ from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.known import EmbeddedFile
-from deepfood.local.manifest import GalleryManifest, generation_folder, index_path, keep_model
+from deepfood.local.manifest import LocalManifest, generation_folder, index_path, keep_model
 from deepfood.local.store import Store
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -37,9 +37,9 @@ def assemble(
     spec: IndexSpec,
     storage: Storage,
     *,
-    before: GalleryManifest | None,
+    before: LocalManifest | None,
     quiet: bool,
-) -> GalleryManifest:
+) -> LocalManifest:
     """Write a generation of the chosen photos, at least one, and commit it.
 
     `fold` holds the manual edits. `before` is the generation to which `rollback` returns.
@@ -67,7 +67,7 @@ def assemble(
             with bar(f"indexing ({spec.kind})", " vectors", len(chosen), quiet=nothing) as progress:
                 kind.build(store.vectors(), path, spec, progress.update)
             calibration, why_not = calibrate_store(store, model, quiet=quiet)
-        manifest = GalleryManifest(
+        manifest = LocalManifest(
             generation=generation,
             photos_root=str(photos_root),
             dimension=dimension,

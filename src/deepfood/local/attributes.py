@@ -25,7 +25,7 @@ from deepfood.gallery.values import (
     folded,
     keys_of,
 )
-from deepfood.local.columns import Attribute, Columns, Masks, stopped_in_time
+from deepfood.local.columns import AttributeColumn, Columns, Masks, stopped_in_time
 from deepfood.local.connections import in_one_line
 
 #: Executed by the Store after the table `photos` exists.
@@ -83,8 +83,8 @@ class Attributes:
         name: str,
         type_: Type,
         safety: bool = False,
-        known: dict[str, Attribute] | None = None,
-    ) -> Attribute:
+        known: dict[str, AttributeColumn] | None = None,
+    ) -> AttributeColumn:
         """Declare a column as `resolved_definitions` defines it, in the caller's transaction.
 
         `known` is the result of `declared`, which this keeps up to date: for many declarations.
@@ -97,13 +97,13 @@ class Attributes:
             ).items()
             before = declared.get(name)
             number = before.id if before else 1 + max((o.id for o in declared.values()), default=0)
-            wanted = Attribute(number, name, one.type, one.safety)
+            wanted = AttributeColumn(number, name, one.type, one.safety)
             if wanted != before:
                 self.define(wanted)
                 declared[name] = wanted
             return wanted
 
-    def define(self, one: Attribute) -> None:
+    def define(self, one: AttributeColumn) -> None:
         """Write a definition, in the caller's transaction."""
         fields = (one.id, one.name, one.type, int(one.safety))
         self.db.execute(
@@ -135,7 +135,7 @@ class Attributes:
                 if own:
                     self.db.execute("COMMIT")
 
-    def declared(self) -> dict[str, Attribute]:
+    def declared(self) -> dict[str, AttributeColumn]:
         """All attributes by name, in the order of their declaration.
 
         Raises ArtifactCorruptError where one is altered: it might be a safety attribute.
@@ -179,7 +179,7 @@ class Attributes:
         self,
         name: str,
         values: Sequence[tuple[int, Value | None]],
-        known: Mapping[str, Attribute] | None = None,
+        known: Mapping[str, AttributeColumn] | None = None,
     ) -> None:
         """Set one attribute of many photos to cleaned values, each photo once.
 
@@ -262,7 +262,7 @@ class Attributes:
             ).fetchall():
                 self._remove(row, number)
 
-    def put(self, row: int, attribute: Attribute, value: Value | None) -> None:
+    def put(self, row: int, attribute: AttributeColumn, value: Value | None) -> None:
         """Set a cleaned value, in the caller's transaction."""
         self._remove(row, attribute.id)
         if value is not None:
@@ -289,7 +289,7 @@ class Attributes:
             "DELETE FROM attribute_values WHERE row = ? AND attribute = ?", (row, number)
         )
 
-    def _insert(self, attribute: Attribute, values: Sequence[tuple[int, Value]]) -> None:
+    def _insert(self, attribute: AttributeColumn, values: Sequence[tuple[int, Value]]) -> None:
         self.db.executemany(
             "INSERT OR REPLACE INTO attribute_values VALUES (?, ?, ?, ?)",
             (
@@ -315,7 +315,7 @@ class Attributes:
             yield Columns(self.declared(), self._masks)
 
 
-def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
+def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, AttributeColumn]:
     """Parse rows of the table `attributes`, as `Attributes.declared`."""
     for *definition, check in rows:
         if crc_of(*definition) != check:
@@ -324,7 +324,7 @@ def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, Attribute]:
                 "deepfood verify --repair"
             )
     return {
-        name: Attribute(number, name, type_, bool(safety) or name in SAFETY)
+        name: AttributeColumn(number, name, type_, bool(safety) or name in SAFETY)
         for number, name, type_, safety, _ in rows
     }
 

@@ -50,7 +50,7 @@ from deepfood.local.lock import LOCK, only_writer
 from deepfood.local.manifest import (
     LOST_FOUND,
     MODELS,
-    GalleryManifest,
+    LocalManifest,
     is_gallery,
     is_generation,
     manifest_copies,
@@ -75,7 +75,7 @@ def build_gallery(
     consent: Consent = NOTHING_ASKED,
     reading: Reading = read_photos,
     quiet: bool = False,
-) -> BuildReport[GalleryManifest]:
+) -> BuildReport[LocalManifest]:
     """Make `out` a gallery of `source`. Photos that were embedded before are not embedded again.
 
     `reading` embeds them. A file that is no usable photo is recorded with the reason, and does not
@@ -145,7 +145,7 @@ class _Target:
     spec: IndexSpec
     storage: Storage
 
-    def can_reuse(self, living: GalleryManifest | None) -> bool:
+    def can_reuse(self, living: LocalManifest | None) -> bool:
         """Whether the living gallery's vectors equal those embedded now, to the last bit."""
         return (
             living is not None
@@ -162,7 +162,7 @@ class _Living:
     everything is embedded again.
     """
 
-    manifest: GalleryManifest | None
+    manifest: LocalManifest | None
     sound: SoundRows | None
     notes: tuple[str, ...] = ()
 
@@ -195,10 +195,10 @@ def _refuse_other_folders(out: Path) -> None:
             )
 
 
-def _living_manifest(out: Path, consent: Consent) -> GalleryManifest | None:
+def _living_manifest(out: Path, consent: Consent) -> LocalManifest | None:
     """The manifest, None where there was none. Raises an ArtifactError where it is unreadable."""
     try:
-        return GalleryManifest.read(out)
+        return LocalManifest.read(out)
     except ArtifactMissingError as error:
         if not manifest_copies(out) or consent.discard:
             return None
@@ -212,7 +212,7 @@ def _living_manifest(out: Path, consent: Consent) -> GalleryManifest | None:
 _WAY_OUT = "or build with --discard, which embeds all photos again and keeps all manual edits"
 
 
-def _next_generation(out: Path, living: GalleryManifest | None) -> int:
+def _next_generation(out: Path, living: LocalManifest | None) -> int:
     """A number above all existing generations, with or without a manifest."""
     there = [int(path.name[-6:]) for path in out.iterdir() if is_generation(path)]
     return max([*there, living.next_generation - 1 if living else 0]) + 1
@@ -314,7 +314,7 @@ def _refuse_loss(target: _Target, living: _Living, gone: tuple[str, ...], consen
         )
 
 
-def _unchanged(target: _Target, living: _Living, started: float) -> BuildReport[GalleryManifest]:
+def _unchanged(target: _Target, living: _Living, started: float) -> BuildReport[LocalManifest]:
     """The report of a build that has nothing to do; what earlier ones left is deleted."""
     assert living.manifest
     assert living.sound
@@ -333,7 +333,7 @@ def _unchanged(target: _Target, living: _Living, started: float) -> BuildReport[
     )
 
 
-def _before(out: Path, living: _Living) -> GalleryManifest | None:
+def _before(out: Path, living: _Living) -> LocalManifest | None:
     """The generation to go back to: the living one, or the one before it where that is damaged."""
     manifest = living.manifest
     if manifest is None:

@@ -10,18 +10,18 @@ from deepfood.embed import Vector
 from deepfood.gallery.embedding import Lost, batched_in_time
 from deepfood.gallery.photo import Photo
 from deepfood.local.embed_photos import FLUSH_PHOTOS, FLUSH_S
-from deepfood.local.gallery import Gallery
+from deepfood.local.gallery import LocalGallery
 from deepfood.local.snapshot import check_vectors
-from deepfood.local.successor import Successor
+from deepfood.local.successor import LocalSuccessor
 from deepfood.model import Model
 from deepfood.progress import bar
 
 #: Returns of each photo its unit vector, or the reason that there is none.
-VectorsOf = Callable[[Gallery, Sequence[Photo]], Iterator[Vector | str]]
+VectorsOf = Callable[[LocalGallery, Sequence[Photo]], Iterator[Vector | str]]
 
 
 def catch_up(
-    successor: Successor,
+    successor: LocalSuccessor,
     folder: Path,
     vectors: VectorsOf,
     *,
@@ -39,7 +39,7 @@ def catch_up(
     """
     made, lost = 0, dict[str, tuple[Photo, str]]()
     for _ in range(passes):
-        with Gallery.open(folder, model, photos) as living:
+        with LocalGallery.open(folder, model, photos) as living:
             lacking = successor.differences(living.store).lacking
             todo = [photo for photo in lacking if photo.id not in lost]
             there = {photo.id for photo in lacking}
@@ -55,7 +55,7 @@ def catch_up(
     return made, list(lost.values())
 
 
-def copy_vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+def copy_vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
     """The living gallery's vectors of photos. Raises ArtifactCorruptError where one is altered."""
     store = gallery.store
     vectors = store.vectors()
@@ -66,7 +66,7 @@ def copy_vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector |
 
 
 def _append(
-    successor: Successor,
+    successor: LocalSuccessor,
     photos: Sequence[Photo],
     vectors: Iterator[Vector | str],
     progress: Callable[[], object],

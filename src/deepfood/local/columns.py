@@ -43,7 +43,7 @@ _OPERATORS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 
 @dataclass(frozen=True)
-class Attribute:
+class AttributeColumn:
     """A declared column. Unknown values of a safety attribute never pass a filter."""
 
     id: int
@@ -100,7 +100,7 @@ class Masks:
 class Columns:
     """Masks, bool [rows], at one moment. Every value goes to SQLite as a parameter."""
 
-    def __init__(self, declared: Mapping[str, Attribute], masks: Masks) -> None:
+    def __init__(self, declared: Mapping[str, AttributeColumn], masks: Masks) -> None:
         self.declared = declared
         self._masks = masks
 

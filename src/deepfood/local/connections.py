@@ -34,7 +34,7 @@ def unusable(path: Path, error: sqlite3.DatabaseError) -> ArtifactError:
             "and may so many files be open (ulimit -n)?"
         )
     return ArtifactCorruptError(
-        f"{path} is no usable catalogue ({why}): run deepfood verify --repair, or build again"
+        f"{path} is not a usable catalogue ({why}): run deepfood verify --repair, or build again"
     )
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from deepfood.errors import ArtifactError
 from deepfood.gallery.photo import REMOVED
-from deepfood.local.gallery import Gallery
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.gallery import LocalGallery
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.snapshot import open_store
 from deepfood.local.store import Store
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """The facts of a gallery, ready for JSON. Raises an ArtifactError."""
-    with Gallery.open(folder) as gallery:
+    with LocalGallery.open(folder) as gallery:
         now = gallery.refresh()
         labels = {photo.label for photo in now.store.photos() if photo.label}
         left_out = [asdict(one) for one in now.store.skipped()]
@@ -36,7 +36,7 @@ def describe(folder: Path) -> dict[str, Any]:
         }
 
 
-def _gone(folder: Path, now: GalleryManifest, store: Store) -> list[str]:
+def _gone(folder: Path, now: LocalManifest, store: Store) -> list[str]:
     """Files of photos of the generation before that are not here, though nobody removed them."""
     if now.before is None:
         return []

@@ -27,13 +27,13 @@ from deepfood.local.add import add_photos
 from deepfood.local.build import build_gallery
 from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
 from deepfood.local.describe import describe
-from deepfood.local.gallery import Gallery
+from deepfood.local.gallery import LocalGallery
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.journal import Journal
 from deepfood.local.manifest import (
     MODELS,
-    AnyGalleryManifest,
-    GalleryManifest,
+    AnyLocalManifest,
+    LocalManifest,
     gallery_model,
     is_gallery,
     manifest_copies,
@@ -44,7 +44,7 @@ from deepfood.local.renew import compact, leaves_work, open_work, reembed, wants
 from deepfood.local.repair import repair
 from deepfood.local.rollback import forget, rollback
 from deepfood.local.verify import gallery_problems
-from deepfood.local.writer import GalleryWriter
+from deepfood.local.writer import LocalWriter
 from deepfood.model import Model, open_model
 from deepfood.model.artifact import DEFAULT_MODEL
 from deepfood.on_ray import reading_for
@@ -60,10 +60,10 @@ class LocalEngine:
 
     def open(self) -> tuple[SearchedGallery, Model]:
         model = gallery_model(self.folder, self._settings.model)
-        return Gallery.open(self.folder, model, self._photos), model
+        return LocalGallery.open(self.folder, model, self._photos), model
 
     def open_to_read(self) -> SearchedGallery:
-        return Gallery.open(self.folder, photos=self._photos)
+        return LocalGallery.open(self.folder, photos=self._photos)
 
     def own_model(self) -> Model:
         return gallery_model(self.folder)
@@ -71,15 +71,15 @@ class LocalEngine:
     def writer(
         self, model: Model | None = None, *, wait_s: float = 0, by: str = ""
     ) -> AbstractContextManager[ChangedGallery]:
-        return GalleryWriter.open(self.folder, model, wait_s=wait_s, by=by)
+        return LocalWriter.open(self.folder, model, wait_s=wait_s, by=by)
 
     def history(self, photo: str | None = None) -> Iterator[Event]:
-        GalleryManifest.read(self.folder)
+        LocalManifest.read(self.folder)
         return history(Journal(self.folder), photo)
 
     def build(
         self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
-    ) -> BuildReport[GalleryManifest]:
+    ) -> BuildReport[LocalManifest]:
         settings = self._settings
         keep = settings.model is None and not consent.discard and is_gallery(self.folder)
         return build_gallery(
@@ -128,7 +128,7 @@ class LocalEngine:
         drop_unreadable: bool = False,
         swap: bool = True,
         quiet: bool = False,
-    ) -> RenewReport[GalleryManifest]:
+    ) -> RenewReport[LocalManifest]:
         return reembed(
             self.folder,
             embedder,
@@ -141,7 +141,7 @@ class LocalEngine:
     @contextmanager
     def beside(self, model: Model) -> Iterator[Beside]:
         with (
-            Gallery.open(self.folder, photos=self._photos) as gallery,
+            LocalGallery.open(self.folder, photos=self._photos) as gallery,
             closing(open_work(self.folder)) as work,
         ):
             found = [(photo.id, row) for row, photo in work.rows()]
@@ -150,7 +150,7 @@ class LocalEngine:
 
     def rollback(
         self, *, drop_unreadable: bool = False, quiet: bool = False
-    ) -> RenewReport[GalleryManifest]:
+    ) -> RenewReport[LocalManifest]:
         return rollback(
             self.folder,
             lambda model: open_embedder(self._settings, model),
@@ -162,7 +162,7 @@ class LocalEngine:
     def forget_before(self) -> None:
         forget(self.folder)
 
-    def compact(self, *, quiet: bool = False) -> RenewReport[GalleryManifest]:
+    def compact(self, *, quiet: bool = False) -> RenewReport[LocalManifest]:
         return compact(self.folder, gallery_model(self.folder), quiet=quiet)
 
     def look_after(self, gallery: SearchedGallery, model: Model) -> None:
@@ -170,7 +170,7 @@ class LocalEngine:
 
         What somebody else is at, or has begun and not ended, is left to them.
         """
-        assert isinstance(gallery, Gallery)
+        assert isinstance(gallery, LocalGallery)
         now = gallery.refresh()
         if wants_compact(now, self._settings.compact_share):
             if not leaves_work(self.folder, model):
@@ -194,7 +194,7 @@ class LocalEngine:
                 raise ArtifactFormatError(
                     f"{self.folder} is a model, and only galleries are mended: make it anew"
                 )
-            AnyGalleryManifest.read(self.folder)
+            AnyLocalManifest.read(self.folder)
         models = []
         own = sorted((self.folder / MODELS).glob("*"))
         for where in (self._settings.model, *own, DEFAULT_MODEL):

@@ -6,13 +6,13 @@ from collections import Counter
 from deepfood.gallery.photo import crc_of
 from deepfood.gallery.values import Value
 from deepfood.local.attributes import Attributes
-from deepfood.local.columns import Attribute
+from deepfood.local.columns import AttributeColumn
 
 #: The number of photos that examples are taken from.
 _LOOKED_AT = 500
 
 
-def examples_of(attributes: Attributes, one: Attribute) -> list[Value]:
+def examples_of(attributes: Attributes, one: AttributeColumn) -> list[Value]:
     """The least and greatest number, else up to 3 frequent values.
 
     Raises ArtifactCorruptError where SQLite cannot read the catalogue.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfood.errors import ArtifactError, DeepfoodError
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.snapshot import ManifestStamp, Snapshot, manifest_stamp, open_store
 from deepfood.local.store import Store
 
@@ -15,7 +15,7 @@ class _Pending:
     """What the manifest names now and a thread still opens: a new index or generation."""
 
     stamp: ManifestStamp
-    manifest: GalleryManifest
+    manifest: LocalManifest
     store: Store
 
     def says_the_same(self, generation: int) -> bool:
@@ -25,7 +25,7 @@ class _Pending:
         )
 
 
-class Follower:
+class SnapshotFollower:
     """The newest Snapshot of a gallery, for many threads. It is in one of four states.
 
     current: the manifest names the open snapshot.
@@ -87,7 +87,7 @@ class Follower:
             while not self._is_current():
                 stamp = manifest_stamp(self.folder)
                 try:
-                    manifest = GalleryManifest.read(self.folder)
+                    manifest = LocalManifest.read(self.folder)
                     if self._supersedes(manifest):
                         break
                     store = open_store(self.folder, manifest)
@@ -108,7 +108,7 @@ class Follower:
             if stamp == now.stamp:
                 return now, None
             if self._pending is None or self._pending.stamp != stamp:
-                manifest = GalleryManifest.read(self.folder)
+                manifest = LocalManifest.read(self.folder)
                 if self._supersedes(manifest):
                     return now, None
                 self._pending = _Pending(stamp, manifest, open_store(self.folder, manifest))
@@ -122,7 +122,7 @@ class Follower:
         except (DeepfoodError, OSError):
             self._failed = stamp  # the next search tries again, and raises
 
-    def _supersedes(self, manifest: GalleryManifest) -> bool:
+    def _supersedes(self, manifest: LocalManifest) -> bool:
         self.superseded |= manifest.model_fingerprint != self._snapshot.manifest.model_fingerprint
         return self.superseded
 

@@ -1,4 +1,4 @@
-"""A Gallery that is searched while it changes: it looks for changes before each search."""
+"""A LocalGallery is searched while it changes: it looks for changes before each search."""
 
 import hashlib
 import random
@@ -29,16 +29,17 @@ from deepfood.index import VectorFile
 from deepfood.local.examples import examples_of
 from deepfood.local.find import find_in
 from deepfood.local.find_written import find_written
-from deepfood.local.follower import Follower
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.follower import SnapshotFollower
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.photo_files import PhotoPlaces
+from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
 from deepfood.local.store import Store
 from deepfood.local.suggest import suggest
 from deepfood.model import Model
 
 
-class Gallery:
+class LocalGallery:
     """Search by vector or by id. Safe to use from many threads, beside a writer and other readers.
 
     Each call sees every change that was acknowledged before it. A new index or generation is opened
@@ -48,7 +49,7 @@ class Gallery:
 
     def __init__(self, folder: Path, snapshot: Snapshot, photos: PhotoAccess) -> None:
         self.folder = folder
-        self._follower = Follower(folder, snapshot)
+        self._follower = SnapshotFollower(folder, snapshot)
         self._access = photos
         self._places = PhotoPlaces(folder, snapshot.manifest.photos_root, photos)
         self._labels = (-1, -1, 0)
@@ -61,7 +62,7 @@ class Gallery:
         Raises an ArtifactError: missing, corrupt, of a newer format, or ModelMismatchError.
         """
         if model is not None:
-            GalleryManifest.read(folder).check_model(folder, model)
+            LocalManifest.read(folder).check_model(folder, model)
         return cls(folder, Snapshot.open(folder), photos)
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class Gallery:
         return self._follower.superseded
 
     @property
-    def manifest(self) -> GalleryManifest:
+    def manifest(self) -> LocalManifest:
         return self.refresh().manifest
 
     @property
@@ -233,10 +234,13 @@ class Gallery:
             )
         return data
 
-    def sample(self, count: int, seed: int) -> list[Photo]:
-        """Random photos, the same for the same seed; all if there are fewer."""
+    def sample(self, count: int, seed: int, where: Filter | None = None) -> list[Photo]:
+        """Random photos that pass a filter, the same for the same seed; all if there are fewer."""
         now = self.refresh()
-        rows = np.flatnonzero(now.alive).tolist()
+        alive = now.alive
+        if where is not None:
+            alive = alive & select(where, now.store.attributes, len(alive)).mask
+        rows = np.flatnonzero(alive).tolist()
         drawn = random.Random(seed).sample(rows, min(count, len(rows)))  # noqa: S311
         photos = now.store.at(drawn)
         return [photos[row] for row in drawn if row in photos]

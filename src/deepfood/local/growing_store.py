@@ -45,7 +45,7 @@ from deepfood.index import Storage, VectorFile, append_vectors, check_rows
 from deepfood.local import written_index
 from deepfood.local.connections import unusable
 from deepfood.local.journal import Journal
-from deepfood.local.store import CATALOGUE, SCHEMA, State, Store
+from deepfood.local.store import CATALOGUE, SCHEMA, Store, StoreState
 from deepfood.local.sums import keep_sums, sum_again
 
 ChangeKind = Literal["add", "remove", "update"]
@@ -61,8 +61,8 @@ class Transaction:
     """A transaction: the state after it, and its records for the journal."""
 
     db: sqlite3.Connection
-    before: State
-    state: State
+    before: StoreState
+    state: StoreState
     records: list[tuple[Kind, Mapping[str, Any]]]
 
     def note(self, change: ChangeKind, rows: Iterable[int]) -> None:
@@ -115,7 +115,7 @@ class GrowingStore(Store):
                 if fresh or not _has_tables(connection):
                     connection.executescript(SCHEMA)
                     with connection:
-                        _write_state(connection, State())
+                        _write_state(connection, StoreState())
                 keep_sums(connection)
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
@@ -375,11 +375,10 @@ class GrowingStore(Store):
         with self._transaction() as work:
             work.db.execute("DELETE FROM skipped WHERE file = ?", (file,))
 
-    def rebuild_indexes(self) -> None:
-        """Rebuild the indexes of the catalogue from its tables."""
+    def write_state_again(self) -> None:
+        """Write the row of the state, which may have a wrong id."""
         with self._transaction() as work:
-            work.db.execute("REINDEX")
-            work.db.execute("DELETE FROM state")  # its row may have a wrong id
+            work.db.execute("DELETE FROM state")
             _write_state(work.db, work.state)
 
     def _stored(self, vector: npt.NDArray[np.float32]) -> bytes:
@@ -465,7 +464,7 @@ def _has_tables(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
-def _write_state(db: sqlite3.Connection, state: State) -> None:
+def _write_state(db: sqlite3.Connection, state: StoreState) -> None:
     values = (state.next_row, state.seq, *state.head, state.checksum())
     db.execute("INSERT OR REPLACE INTO state VALUES (0, ?, ?, ?, ?, ?)", values)
 

@@ -8,7 +8,7 @@ from deepfood.gallery.attribute_table import Table, read_table
 from deepfood.gallery.named_photos import NamedPhotos
 from deepfood.gallery.values import Type
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.recover import open_to_change
 from deepfood.storage import AWS, S3Options
 
@@ -24,9 +24,9 @@ def import_attributes(
 
     Raises DatasetError with the place in the table, ArtifactError, or DiskFullError.
     """
-    GalleryManifest.read(folder)  # before the lock, which would create its file
+    LocalManifest.read(folder)  # before the lock, which would create its file
     with only_writer(folder):
-        manifest = GalleryManifest.read(folder)
+        manifest = LocalManifest.read(folder)
         with open_to_change(folder, manifest) as store:
             declared = store.attributes.declared()
             photos = NamedPhotos[int](store.names(), root_named(manifest.photos_root, s3))

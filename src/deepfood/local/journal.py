@@ -329,7 +329,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise ArtifactCorruptError(f"{path} is damaged: it is no regular file")
+                raise ArtifactCorruptError(f"{path} is damaged: it is not a regular file")
             yield file
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ArtifactCorruptError(f"{path} cannot be read: {error.strerror}") from error
@@ -366,7 +366,7 @@ def _parse(line: bytes, path: Path) -> Record:
     except (ValueError, KeyError, RecursionError):
         pass
     raise ArtifactCorruptError(
-        f"{path} is damaged: a line of it is no record: run deepfood verify --repair"
+        f"{path} is damaged: a line of it is not a record: run deepfood verify --repair"
     )
 
 

@@ -24,7 +24,7 @@ LOST_FOUND = "lost+found"
 _GENERATION = "generation-"
 
 
-class GalleryManifest(Manifest):
+class LocalManifest(Manifest):
     """Which generation lives, and the facts about it that only a new manifest changes.
 
     The number of photos is in the catalogue, which changes with each photo. `files` lists the file
@@ -54,7 +54,7 @@ class GalleryManifest(Manifest):
     #: one's newest change then. None after a build, which has other photos.
     took_over: tuple[int, int] | None = None
     #: The generation before the last build or change of Model, for `rollback`.
-    before: "GalleryManifest | None" = None
+    before: "LocalManifest | None" = None
 
     @classmethod
     def parse(cls, text: bytes, folder: Path | str) -> Self:
@@ -63,7 +63,7 @@ class GalleryManifest(Manifest):
         if manifest.format_version < cls.format_oldest:
             raise ArtifactFormatError(
                 f"{folder} was made by an earlier deepfood: deepfood verify --repair {folder} "
-                "brings it to the format of today, with nothing lost and nothing embedded again"
+                "upgrades it to the current format; nothing is lost or embedded again"
             )
         return manifest
 
@@ -82,7 +82,7 @@ class GalleryManifest(Manifest):
         return _model_folder(gallery, self.model_fingerprint)
 
     @property
-    def alone(self) -> "GalleryManifest":
+    def alone(self) -> "LocalManifest":
         """This manifest without the generation before."""
         return self.model_copy(update={"before": None})
 
@@ -101,7 +101,7 @@ class GalleryManifest(Manifest):
             )
 
 
-class AnyGalleryManifest(GalleryManifest):
+class AnyLocalManifest(LocalManifest):
     """A manifest of the current or an earlier format, for upgrade.py."""
 
     format_oldest: ClassVar[int] = 1
@@ -140,7 +140,7 @@ def gallery_model(gallery: Path, named: Path | None = None) -> Model:
 
     Raises an ArtifactError; ModelMismatchError where the gallery was made with another Model.
     """
-    manifest = GalleryManifest.read(gallery)
+    manifest = LocalManifest.read(gallery)
     if named is None:
         try:
             model = open_model(manifest.model_folder(gallery))
@@ -178,7 +178,7 @@ def model_problems(copy: Path, fingerprint: str) -> list[str]:
     return list(manifest.problems(copy, contents=True))
 
 
-def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
+def remove_leftovers(out: Path, manifest: LocalManifest) -> None:
     """Delete what no reader needs: earlier generations, their Models and indexes.
 
     A server that still reads them keeps its files open.
@@ -190,7 +190,7 @@ def remove_leftovers(out: Path, manifest: GalleryManifest) -> None:
             path.unlink(missing_ok=True)
 
 
-def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
+def leftovers(out: Path, manifest: LocalManifest) -> list[Path]:
     """What belongs neither to the living generation nor to the one before."""
     kept = [manifest, *([manifest.before] if manifest.before else [])]
     folders = [one.folder(out) for one in kept]
@@ -202,13 +202,13 @@ def leftovers(out: Path, manifest: GalleryManifest) -> list[Path]:
     return sorted(found)
 
 
-def remove_old_indexes(out: Path, manifest: GalleryManifest) -> None:
+def remove_old_indexes(out: Path, manifest: LocalManifest) -> None:
     """Delete the index files that the living one has replaced."""
     for path in old_indexes(out, manifest):
         path.unlink(missing_ok=True)
 
 
-def old_indexes(out: Path, manifest: GalleryManifest) -> list[Path]:
+def old_indexes(out: Path, manifest: LocalManifest) -> list[Path]:
     """Index files in a generation's folder that its manifest does not name."""
     folder = manifest.folder(out)
     return [

@@ -33,7 +33,7 @@ def check_vectors_file(out: Path) -> None:
         raise SettingError(f"--out {out} is a folder: name a file in it")
     there = next(path for path in out.absolute().parents if path.exists())
     if not there.is_dir():
-        raise SettingError(f"--out {out}: {there} is no folder")
+        raise SettingError(f"--out {out}: {there} is not a folder")
     if not os.access(there, os.W_OK):
         raise SettingError(f"--out {out}: {there} cannot be written")
 

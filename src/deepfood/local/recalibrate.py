@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
-from deepfood.local.gallery import Gallery
+from deepfood.local.gallery import LocalGallery
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.model import Model
 from deepfood.words import word_embedder
 
@@ -18,8 +18,8 @@ def recalibrate(
     Raises DatasetError where they are too few, an ArtifactError, or DiskFullError. The gallery then
     stays as it was.
     """
-    GalleryManifest.read(folder)  # before the lock, which would create the folder
-    with only_writer(folder), Gallery.open(folder, model) as gallery:
+    LocalManifest.read(folder)  # before the lock, which would create the folder
+    with only_writer(folder), LocalGallery.open(folder, model) as gallery:
         known, vectors, rows = gallery.photos()
         own = Labelled(
             vectors.take(rows), [photo.label for photo in known], [photo.id for photo in known]

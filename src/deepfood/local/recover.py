@@ -16,14 +16,12 @@ from deepfood.gallery.record import Head, user
 from deepfood.local.following_store import Embed, FollowingStore
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.store import Store
 
 
 @contextlib.contextmanager
-def open_to_change(
-    folder: Path, manifest: GalleryManifest, by: str = ""
-) -> Iterator[FollowingStore]:
+def open_to_change(folder: Path, manifest: LocalManifest, by: str = "") -> Iterator[FollowingStore]:
     """Open the living Store, with all of its journal applied, for the holder of the write lock.
 
     Raises an ArtifactError.
@@ -76,7 +74,7 @@ def _heads(store: Store, journal: Journal) -> tuple[Head, Head]:
     return known, head
 
 
-def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store) -> None:
+def catch_up_with_journal(folder: Path, manifest: LocalManifest, store: Store) -> None:
     """Apply the records that the catalogue lacks, before a gallery is read.
 
     Raises ArtifactCorruptError where they cannot be applied.
@@ -87,7 +85,7 @@ def catch_up_with_journal(folder: Path, manifest: GalleryManifest, store: Store)
         return
     try:
         with only_writer(folder):
-            if GalleryManifest.read(folder).generation == manifest.generation:
+            if LocalManifest.read(folder).generation == manifest.generation:
                 with open_to_change(folder, manifest):
                     pass
     except ArtifactBusyError:

@@ -15,7 +15,7 @@ from deepfood.index import INDEXES, IndexSpec
 from deepfood.local.assemble import index_files
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
-    GalleryManifest,
+    LocalManifest,
     index_path,
     old_indexes,
     remove_old_indexes,
@@ -100,7 +100,7 @@ def _reindex(folder: Path, quiet: bool) -> bool:
             sync_folder(path.parent)
     now.store.close()
     with only_writer(folder, _WAIT_S):
-        latest = GalleryManifest.read(folder)
+        latest = LocalManifest.read(folder)
         if latest.generation != manifest.generation:
             path.unlink(missing_ok=True)  # a build has come in between, with its own index
             return False
@@ -111,7 +111,7 @@ def _reindex(folder: Path, quiet: bool) -> bool:
     return True
 
 
-def drop_unfinished(folder: Path, manifest: GalleryManifest) -> None:
+def drop_unfinished(folder: Path, manifest: LocalManifest) -> None:
     """Delete index files of a process that was killed before its commit.
 
     For the holder of the write lock; `manifest` is the living one.

@@ -31,11 +31,11 @@ from deepfood.index import INDEXES, Storage
 from deepfood.local.assemble import calibrate_store
 from deepfood.local.catch_up import VectorsOf, catch_up, copy_vectors
 from deepfood.local.checkpoints import checkpoint_if_long
-from deepfood.local.gallery import Gallery
+from deepfood.local.gallery import LocalGallery
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
-    GalleryManifest,
+    LocalManifest,
     generation_folder,
     index_path,
     keep_model,
@@ -44,7 +44,7 @@ from deepfood.local.manifest import (
 from deepfood.local.recover import check_head
 from deepfood.local.snapshot import Snapshot, open_store
 from deepfood.local.store import Store
-from deepfood.local.successor import Successor
+from deepfood.local.successor import LocalSuccessor
 from deepfood.locks import held
 from deepfood.model import Model
 from deepfood.progress import bar
@@ -70,7 +70,7 @@ def reembed(
     drop_unreadable: bool = False,
     swap: bool = True,
     quiet: bool = False,
-) -> RenewReport[GalleryManifest]:
+) -> RenewReport[LocalManifest]:
     """Embed the gallery's photos with another Model, and make the result the gallery.
 
     Without `swap` the vectors are only made and kept. An unreadable photo prevents the swap unless
@@ -78,13 +78,13 @@ def reembed(
     then stays as it was, and what was embedded is kept for the next run.
     """
     started = time.monotonic()
-    living = GalleryManifest.read(folder)
+    living = LocalManifest.read(folder)
     model = embedder.model
     if living.model_fingerprint == model.fingerprint:
         with contextlib.closing(open_store(folder, living)) as store:
             return RenewReport(living, store.count(), 0, [], time.monotonic() - started, False)
 
-    def vectors(gallery: Gallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+    def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(gallery, photos, embedder)
 
     work = _Renewal(
@@ -106,7 +106,7 @@ def leaves_work(folder: Path, model: Model) -> bool:
     return mark.is_file() and mark.read_text(encoding="ascii").split()[0] != model.fingerprint
 
 
-def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[GalleryManifest]:
+def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[LocalManifest]:
     """Drop the holes of removed photos. `model` is the gallery's own.
 
     The generation before stays. Raises what `reembed` raises.
@@ -161,11 +161,11 @@ class _Renewal:
         self._vectors, self._what, self._photos = vectors, what, photos
         self._same_model = same_model
 
-    def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[GalleryManifest]:
+    def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[LocalManifest]:
         started = time.monotonic()
         folder = self.folder
         with only_renewal(folder):
-            living = GalleryManifest.read(folder)
+            living = LocalManifest.read(folder)
             with contextlib.closing(self._open(living)) as successor:
                 made, lost = self._fill(successor, PASSES)
                 if not swap:
@@ -189,7 +189,7 @@ class _Renewal:
         seconds = time.monotonic() - started
         return RenewReport(manifest, count, made + more, lost, seconds, True)
 
-    def _fill(self, successor: Successor, passes: int) -> tuple[int, Lost]:
+    def _fill(self, successor: LocalSuccessor, passes: int) -> tuple[int, Lost]:
         """Make the vectors that the Successor lacks: how many, and the photos without one."""
         return catch_up(
             successor,
@@ -202,16 +202,16 @@ class _Renewal:
             quiet=self.quiet,
         )
 
-    def _follow_to_the_end(self, successor: Successor, lost: Lost) -> GalleryManifest:
+    def _follow_to_the_end(self, successor: LocalSuccessor, lost: Lost) -> LocalManifest:
         """Take over all that the living gallery has, under the lock; its manifest."""
-        living = GalleryManifest.read(self.folder)
+        living = LocalManifest.read(self.folder)
         with contextlib.closing(open_store(self.folder, living)) as store:
             check_head(store, self.journal)
             successor.follow(store, self.journal, [photo for photo, _ in lost])
         checkpoint_if_long(self.journal, successor.follow_edits(self.journal))
         return living
 
-    def _calibrated(self, manifest: GalleryManifest, successor: Successor) -> GalleryManifest:
+    def _calibrated(self, manifest: LocalManifest, successor: LocalSuccessor) -> LocalManifest:
         """The manifest with a calibration for the new Model."""
         if self._same_model:
             return manifest
@@ -219,7 +219,7 @@ class _Renewal:
         changed = {"calibration": calibration, "uncalibrated": why_not}
         return manifest.model_copy(update=changed)
 
-    def _open(self, living: GalleryManifest) -> Successor:
+    def _open(self, living: LocalManifest) -> LocalSuccessor:
         """Open the work of an earlier run with the same Model and storage, else begin anew.
 
         Rows that were altered meanwhile become holes, and are made again.
@@ -233,15 +233,15 @@ class _Renewal:
         mark = self.work / _MARK
         if mark.is_file() and mark.read_text(encoding="ascii") == wanted:
             with contextlib.suppress(ArtifactCorruptError, ArtifactMissingError):
-                return _with_sound_rows(Successor.open(self.work, dimension, living.storage))
+                return _with_sound_rows(LocalSuccessor.open(self.work, dimension, living.storage))
         shutil.rmtree(self.work, ignore_errors=True)
-        successor = Successor.open(self.work, dimension, living.storage)
+        successor = LocalSuccessor.open(self.work, dimension, living.storage)
         with raising_disk_full(folder):
             successor.one_photo_for_each_content()
             mark.write_text(wanted, encoding="ascii")
         return successor
 
-    def _index(self, successor: Successor, living: GalleryManifest) -> GalleryManifest:
+    def _index(self, successor: LocalSuccessor, living: LocalManifest) -> LocalManifest:
         """Index the rows that there are. Returns a manifest that names the index."""
         spec = living.index
         if living.index_by_size:
@@ -271,7 +271,7 @@ class _Renewal:
         }
         return living.model_copy(update=changed)
 
-    def _commit(self, manifest: GalleryManifest, living: GalleryManifest) -> GalleryManifest:
+    def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:
         """Make the Successor the gallery, its manifest last."""
         folder = self.folder
         keep_model(folder, self.model)
@@ -295,7 +295,7 @@ class _Renewal:
         return manifest
 
 
-def _with_sound_rows(successor: Successor) -> Successor:
+def _with_sound_rows(successor: LocalSuccessor) -> LocalSuccessor:
     """Make holes of altered vectors. Raises ArtifactCorruptError for an altered row."""
     try:
         successor.check_rows()

@@ -34,8 +34,8 @@ from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
-    AnyGalleryManifest,
-    GalleryManifest,
+    AnyLocalManifest,
+    LocalManifest,
     index_path,
     keep_aside,
     keep_model,
@@ -43,7 +43,7 @@ from deepfood.local.manifest import (
     remove_old_indexes,
 )
 from deepfood.local.photo_files import PhotoPlaces
-from deepfood.local.salvage import count_anew, salvage
+from deepfood.local.salvage import count_anew, salvage, write_again
 from deepfood.local.store import CATALOGUE, Store
 from deepfood.local.upgrade import upgrade
 from deepfood.local.verify import Fault, find_faults
@@ -75,7 +75,7 @@ def repair(
             before, faults = faults, list(find_faults(folder, photos, quiet=quiet))
             if not faults or faults == before:
                 break
-            manifest = GalleryManifest.read(folder)
+            manifest = LocalManifest.read(folder)
             mender = _Mender(folder, manifest, photos, models, open_embedder, quiet)
             done += mender.mend(faults)
         if not faults:
@@ -85,7 +85,7 @@ def repair(
 
 def _index_words(folder: Path) -> list[str]:
     """Make the index of words where an earlier deepfood wrote the catalogue last."""
-    manifest = GalleryManifest.read(folder)
+    manifest = LocalManifest.read(folder)
     inside = manifest.folder(folder)
     with contextlib.closing(Store.open(inside, manifest.dimension, manifest.storage)) as store:
         if store.words.are_indexed():
@@ -97,13 +97,13 @@ def _index_words(folder: Path) -> list[str]:
 def _manifest_again(folder: Path) -> list[str]:
     """Restore an unreadable manifest from its copy."""
     try:
-        AnyGalleryManifest.read(folder)
+        AnyLocalManifest.read(folder)
     except (ArtifactMissingError, ArtifactCorruptError, ArtifactFormatError) as error:
         if isinstance(error, ArtifactFormatError) and kind_of(folder) == "gallery":
             raise  # of a newer deepfood
         for copy in reversed(manifest_copies(folder)):
             try:
-                GalleryManifest.read(copy)
+                LocalManifest.read(copy)
             except ArtifactError:
                 continue
             write_atomically(folder / MANIFEST, (copy / MANIFEST).read_bytes())
@@ -116,7 +116,7 @@ class _Mender:
     def __init__(
         self,
         folder: Path,
-        manifest: GalleryManifest,
+        manifest: LocalManifest,
         photos: PhotoAccess,
         models: list[Model],
         open_embedder: Callable[[Model], Embedder],
@@ -139,8 +139,11 @@ class _Mender:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
         try:
+            catalogue = self._manifest.folder(self._folder) / CATALOGUE
+            if {"catalogue", "words"} & wanted and catalogue.exists():
+                done.append(write_again(catalogue))
             if "state" in wanted:
-                done.append(count_anew(self._manifest.folder(self._folder) / CATALOGUE))
+                done.append(count_anew(catalogue))
             if "journal" in wanted:
                 done += self._salvage()
             done += self._mend_store(faults)
@@ -194,8 +197,8 @@ class _Mender:
 
     def _mend_one(self, store: FollowingStore, fault: Fault, seen: set[int]) -> str | None:
         if fault.mend == "catalogue":
-            store.rebuild_indexes()
-            return "the catalogue's own indexes are built again"
+            store.write_state_again()
+            return None
         if fault.mend == "hole":
             store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"

@@ -19,11 +19,11 @@ from deepfood.gallery.embedding import Lost, embed_photos_of, refuse_lost
 from deepfood.gallery.photo import Photo, unreadable
 from deepfood.gallery.reports import RenewReport
 from deepfood.local.following_store import FollowingStore
-from deepfood.local.gallery import Gallery
+from deepfood.local.gallery import LocalGallery
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
 from deepfood.local.manifest import (
-    GalleryManifest,
+    LocalManifest,
     remove_leftovers,
 )
 from deepfood.local.recover import replay
@@ -40,7 +40,7 @@ def rollback(
     photos: PhotoAccess = IN_PLACE,
     drop_unreadable: bool = False,
     quiet: bool = False,
-) -> RenewReport[GalleryManifest]:
+) -> RenewReport[LocalManifest]:
     """Make the generation before the living one again.
 
     `open_embedder` is called only where photos were added since. Raises ArtifactMissingError where
@@ -63,7 +63,7 @@ def rollback(
                 store.note_skipped(unreadable(photo) for photo, _ in added.lost)
                 manifest = _swap(folder, store)
                 count = store.count()
-    with Gallery.open(folder) as now:
+    with LocalGallery.open(folder) as now:
         late = wants_reindex(now.refresh())
     if late:  # what was added since is a tail
         reindex(folder, quiet=quiet)
@@ -86,7 +86,7 @@ class _AddedPhotos:
         """The vector of each photo, None where it is lost. Raises DatasetError."""
         if not photos:
             return []
-        with Gallery.open(self.folder, photos=self.photos) as living:
+        with LocalGallery.open(self.folder, photos=self.photos) as living:
             found = list(embed_photos_of(living, photos, self.open_embedder(self.model)))
         lost = [
             (photo, one) for photo, one in zip(photos, found, strict=True) if isinstance(one, str)
@@ -97,16 +97,16 @@ class _AddedPhotos:
         return [None if isinstance(one, str) else one for one in found]
 
 
-def _check_whole(folder: Path, before: GalleryManifest) -> None:
+def _check_whole(folder: Path, before: LocalManifest) -> None:
     """Raise an ArtifactError where the generation before is damaged."""
     store = open_store(folder, before)
     with contextlib.closing(store):
         Snapshot.of(folder, manifest_stamp(folder), before, store, contents=True)
 
 
-def _swap(folder: Path, store: FollowingStore) -> GalleryManifest:
+def _swap(folder: Path, store: FollowingStore) -> LocalManifest:
     """Make the generation before the living one, and the living one the one before."""
-    living, before = GalleryManifest.read(folder), _before(folder)
+    living, before = LocalManifest.read(folder), _before(folder)
     took_over = (living.generation, store.seq()) if _same(folder, store) else None
     manifest = before.model_copy(update={"before": living.alone, "took_over": took_over})
     manifest.write(folder)
@@ -116,7 +116,7 @@ def _swap(folder: Path, store: FollowingStore) -> GalleryManifest:
 
 def _same(folder: Path, store: FollowingStore) -> bool:
     """Whether the living generation holds the same photos, so that searches may go on with it."""
-    with contextlib.closing(open_store(folder, GalleryManifest.read(folder))) as living:
+    with contextlib.closing(open_store(folder, LocalManifest.read(folder))) as living:
         return living.hashes() == store.hashes()
 
 
@@ -127,7 +127,7 @@ def _replacement_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except (ArtifactError, OSError, sqlite3.Error) as error:
-        now = GalleryManifest.read(folder).before
+        now = LocalManifest.read(folder).before
         if now is not None and now.generation == begun.generation:
             raise
         raise ArtifactMissingError(
@@ -140,13 +140,13 @@ def forget(folder: Path) -> None:
     """Delete the generation before. Raises ArtifactMissingError where there is none."""
     with only_renewal(folder), only_writer(folder, WAIT_S):
         _before(folder)
-        manifest = GalleryManifest.read(folder).alone
+        manifest = LocalManifest.read(folder).alone
         manifest.write(folder)
         remove_leftovers(folder, manifest)
 
 
-def _before(folder: Path) -> GalleryManifest:
-    before = GalleryManifest.read(folder).before
+def _before(folder: Path) -> LocalManifest:
+    before = LocalManifest.read(folder).before
     if before is None:
         raise ArtifactMissingError(
             f"{folder} has no generation before: the next build or reembed keeps one"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfood.artifacts import sync_folder, write_atomically
-from deepfood.errors import ArtifactCorruptError, ArtifactError
+from deepfood.beside import beside
+from deepfood.errors import ArtifactCorruptError, ArtifactError, raising_disk_full
 from deepfood.gallery.fold import Fold, ManualEdits, addition_of, edits_to_json
 from deepfood.gallery.photo import REMOVED, Photo, crc_of
 from deepfood.gallery.record import BEGINNING, Record
@@ -17,7 +18,7 @@ from deepfood.local.checkpoints import followed
 from deepfood.local.connections import unusable
 from deepfood.local.journal import JOURNAL, Journal
 from deepfood.local.manifest import LOST_FOUND
-from deepfood.local.store import State, Store
+from deepfood.local.store import SCHEMA, Store, StoreState
 from deepfood.local.sums import sum_again
 
 #: The folder of a journal that is being restored.
@@ -194,6 +195,57 @@ def _put_back(folder: Path) -> None:
     shutil.rmtree(folder / SALVAGING, ignore_errors=True)
 
 
+def write_again(catalogue: Path) -> str:
+    """Copy the tables of a catalogue to new pages, which replace all of it in one transaction.
+
+    Indexes and the index of words are not copied, but made from the tables: damage to their pages
+    can keep SQLite from dropping them. Rows keep their checksums. Readers go on, as with any
+    change. Raises ArtifactCorruptError where a table cannot be read to its end, or DiskFullError.
+    """
+    try:
+        with (
+            raising_disk_full(catalogue.parent),
+            beside(catalogue) as new,
+            contextlib.closing(sqlite3.connect(catalogue)) as old,
+            contextlib.closing(sqlite3.connect(new)) as copy,
+        ):
+            (page_size,) = old.execute("PRAGMA page_size").fetchone()
+            copy.execute(f"PRAGMA page_size = {page_size}")
+            copy.executescript(SCHEMA)
+            copy.execute("ATTACH ? AS damaged", (str(catalogue),))
+            with copy:
+                for table in sorted(_tables(copy, "main") & _tables(copy, "damaged")):
+                    there = _columns(copy, "damaged", table)
+                    columns = ", ".join(
+                        one for one in _columns(copy, "main", table) if one in there
+                    )
+                    copy.execute(f"DELETE FROM main.{table}")  # noqa: S608
+                    copy.execute(
+                        f"INSERT INTO main.{table} ({columns}) "  # noqa: S608
+                        f"SELECT {columns} FROM damaged.{table} NOT INDEXED"
+                    )
+                for (statement,) in copy.execute(_UNIQUE_INDEXES).fetchall():
+                    copy.execute(statement)
+            copy.execute("DETACH damaged")
+            copy.backup(old)
+    except sqlite3.DatabaseError as error:
+        raise unusable(catalogue, error) from error
+    return "the catalogue's tables are written again, and its indexes made anew"
+
+
+#: Those that are made for a catalogue and are not of its schema.
+_UNIQUE_INDEXES = "SELECT sql FROM damaged.sqlite_master WHERE sql LIKE 'CREATE UNIQUE INDEX %'"
+
+
+def _tables(db: sqlite3.Connection, schema: str) -> set[str]:
+    names = f"SELECT name FROM {schema}.sqlite_master WHERE type = 'table'"  # noqa: S608
+    return {name for (name,) in db.execute(names)}
+
+
+def _columns(db: sqlite3.Connection, schema: str, table: str) -> list[str]:
+    return [one[1] for one in db.execute(f"PRAGMA {schema}.table_info({table})")]
+
+
 def count_anew(catalogue: Path) -> str:
     """Rewrite the state and the list of changes of a catalogue from its rows.
 
@@ -207,7 +259,7 @@ def count_anew(catalogue: Path) -> str:
             notes = list(_notes(rows, next_row, seen))
             db.execute("DELETE FROM changes")
             db.executemany("INSERT INTO changes VALUES (?, ?, ?, ?)", notes)
-            state = State(next_row, len(notes), BEGINNING)
+            state = StoreState(next_row, len(notes), BEGINNING)
             db.execute("DELETE FROM state")
             db.execute(
                 "INSERT INTO state VALUES (0, ?, ?, ?, ?, ?)",

@@ -12,7 +12,7 @@ from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.photo import Photo
 from deepfood.index import INDEXES, Index, Mask, VectorFile
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.recover import catch_up_with_journal
 from deepfood.local.store import Store
 
@@ -24,7 +24,7 @@ class Snapshot:
     """One generation up to change number `seq`. `alive` bool [rows] is False for holes."""
 
     stamp: ManifestStamp
-    manifest: GalleryManifest
+    manifest: LocalManifest
     store: Store
     vectors: VectorFile
     alive: Mask
@@ -41,7 +41,7 @@ class Snapshot:
         while True:
             stamp = manifest_stamp(folder)
             try:
-                manifest = GalleryManifest.read(folder)
+                manifest = LocalManifest.read(folder)
                 store = open_store(folder, manifest)
                 with contextlib.ExitStack() as opened:
                     opened.callback(store.close)
@@ -58,7 +58,7 @@ class Snapshot:
         cls,
         folder: Path,
         stamp: ManifestStamp,
-        manifest: GalleryManifest,
+        manifest: LocalManifest,
         store: Store,
         *,
         contents: bool,
@@ -118,7 +118,7 @@ class Snapshot:
         return None if self.count == len(self.alive) else self.alive
 
 
-def open_store(folder: Path, manifest: GalleryManifest) -> Store:
+def open_store(folder: Path, manifest: LocalManifest) -> Store:
     """Open the Store that a manifest names, to read. Raises ArtifactError."""
     return Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
 

@@ -80,7 +80,7 @@ _CRC_CHUNK = 4096
 _CHUNK = 500
 
 
-class State(NamedTuple):
+class StoreState(NamedTuple):
     """The number of rows, the number of the newest change, and the newest record."""
 
     next_row: int = 0
@@ -118,7 +118,7 @@ class Store:
         self._lock = threading.RLock()
         self._altered_vectors: set[int] | None = None
         #: The last sound row of `state`, parsed.
-        self._known_state: tuple[tuple[Any, ...], State] = ((), State())
+        self._known_state: tuple[tuple[Any, ...], StoreState] = ((), StoreState())
         # A filter over a million photos may take a second, which must not block other queries.
         if filtering is None:
             self.attributes = Attributes(connection, self._lock)
@@ -169,17 +169,17 @@ class Store:
         rows = self.next_row() if rows is None else rows
         return VectorFile.open(self.vectors_path, self.dimension, self.storage, rows)
 
-    def state(self) -> State:
+    def state(self) -> StoreState:
         """The current state, in microseconds. Raises ArtifactCorruptError where it is altered."""
         return self._state_in(self._all(f"SELECT {_STATE} FROM state"))  # noqa: S608
 
-    def _state_in(self, found: list[tuple[Any, ...]]) -> State:
+    def _state_in(self, found: list[tuple[Any, ...]]) -> StoreState:
         if len(found) == 1:
             known, state = self._known_state
             if found[0] == known:  # nearly always, and read before each search
                 return state
             next_row, seq, number, total, check = found[0]
-            state = State(next_row, seq, Head(number, total))
+            state = StoreState(next_row, seq, Head(number, total))
             if state.checksum() == check:
                 self._known_state = found[0], state
                 return state
@@ -193,7 +193,7 @@ class Store:
         """The number of the newest change, 0 for none."""
         return self.state().seq
 
-    def changed_since(self, seq: int) -> tuple[State, list[int]]:
+    def changed_since(self, seq: int) -> tuple[StoreState, list[int]]:
         """The state, and the rows that became holes by changes after number `seq`.
 
         Raises ArtifactCorruptError where a change is altered or missing.
@@ -208,7 +208,7 @@ class Store:
             raise self._altered("its list of changes")
         return state, [row for _, row, kind, _ in found if kind == "remove"]
 
-    def holes(self) -> tuple[State, list[int]]:
+    def holes(self) -> tuple[StoreState, list[int]]:
         """The state, and all rows that are holes.
 
         Raises ArtifactCorruptError where rows and changes disagree.
@@ -222,7 +222,7 @@ class Store:
                 raise self._altered("the list of its rows, or of its changes,")
         return state, holes
 
-    def check_ends(self) -> State:
+    def check_ends(self) -> StoreState:
         """The state. Raises ArtifactCorruptError for rows or changes beyond the last one."""
         found = self._all(
             f"SELECT {_STATE}, (SELECT MAX(row) FROM photos), (SELECT MAX(seq) FROM changes) "  # noqa: S608

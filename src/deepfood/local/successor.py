@@ -36,7 +36,7 @@ class Differences:
     changed: dict[int, Photo]
 
 
-class Successor(FollowingStore):
+class LocalSuccessor(FollowingStore):
     """Every method may raise DiskFullError; it has then changed nothing."""
 
     _fold: Fold | None = None

@@ -26,8 +26,8 @@ from deepfood.local.earlier import Earlier, EarlierRow, copy_earlier, read_earli
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
 from deepfood.local.manifest import (
-    AnyGalleryManifest,
-    GalleryManifest,
+    AnyLocalManifest,
+    LocalManifest,
     generation_folder,
     keep_aside,
     remove_leftovers,
@@ -47,8 +47,8 @@ def upgrade(folder: Path, photos: PhotoAccess = IN_PLACE) -> list[str]:
     """
     work = folder / UPGRADING
     shutil.rmtree(work, ignore_errors=True)
-    old = AnyGalleryManifest.read(folder)
-    if old.format_version >= GalleryManifest.format_oldest:
+    old = AnyLocalManifest.read(folder)
+    if old.format_version >= LocalManifest.format_oldest:
         return []
     with raising_disk_full(folder):
         earlier = read_earlier(old.folder(folder))
@@ -75,7 +75,7 @@ def upgrade(folder: Path, photos: PhotoAccess = IN_PLACE) -> list[str]:
             f"the generation before, of the Model {old.before.model_name}, is forgotten: one "
             "cannot go back to an earlier format"
         )
-    return [*lines, f"the gallery has the format of today: {len(earlier.rows)} photos as they were"]
+    return [*lines, f"the gallery has the current format: {len(earlier.rows)} photos as they were"]
 
 
 def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
@@ -106,8 +106,8 @@ def _write_journal(journal: Journal, earlier: Earlier, removed: Sequence[Skipped
 
 
 def _write_generation(
-    folder: Path, old: GalleryManifest, earlier: Earlier, skipped: Sequence[Skipped], fold: Fold
-) -> GalleryManifest:
+    folder: Path, old: LocalManifest, earlier: Earlier, skipped: Sequence[Skipped], fold: Fold
+) -> LocalManifest:
     """Write the next generation with the same rows. Returns its manifest, not written yet."""
     generation = old.next_generation
     new = generation_folder(folder, generation)
@@ -126,14 +126,14 @@ def _write_generation(
         files[path.relative_to(folder).as_posix()] = record
     sync_folder(new)
     now = {
-        "format_version": GalleryManifest.format_supported,
+        "format_version": LocalManifest.format_supported,
         "deepfood_version": __version__,
         "generation": generation,
         "files": files,
         "took_over": None,
         "before": None,
     }
-    return GalleryManifest.model_validate({**old.model_dump(), **now})
+    return LocalManifest.model_validate({**old.model_dump(), **now})
 
 
 def _share(path: Path, to: Path) -> None:

@@ -33,7 +33,7 @@ from deepfood.local.attribute_faults import attribute_faults
 from deepfood.local.checkpoints import checkpoints, followed, read_checkpoint
 from deepfood.local.journal import Journal
 from deepfood.local.manifest import (
-    GalleryManifest,
+    LocalManifest,
     leftovers,
     model_problems,
 )
@@ -94,7 +94,7 @@ def find_faults(
     folder: Path, photos: PhotoAccess = IN_PLACE, *, quiet: bool = False
 ) -> Iterator[Fault]:
     """Every fault. Work in progress, and what the next writer cleans up, is none."""
-    manifest = GalleryManifest.read(folder)
+    manifest = LocalManifest.read(folder)
     for problem in model_problems(manifest.model_folder(folder), manifest.model_fingerprint):
         yield Fault(f"the copy of the Model: {problem}", "model")
     for problem in manifest.problems(folder, contents=True):
@@ -114,7 +114,7 @@ def find_faults(
     try:
         store = Store.open(manifest.folder(folder), manifest.dimension, manifest.storage)
     except ArtifactError as error:
-        yield Fault(f"{error}: build the gallery again")
+        yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
         return
     try:
         yield from catalogue_faults(store)
@@ -126,12 +126,12 @@ def find_faults(
         )
         yield from _orphans(folder, manifest, store)
     except ArtifactError as error:  # nothing more can be checked
-        yield Fault(f"{error}: build the gallery again")
+        yield Fault(f"the catalogue: {short_error_text(error)}", _if_damaged(error, "catalogue"))
     finally:
         store.close()
 
 
-def _faults_before(folder: Path, before: GalleryManifest) -> Iterator[Fault]:
+def _faults_before(folder: Path, before: LocalManifest) -> Iterator[Fault]:
     """Faults that prevent a rollback. They do not harm the living generation."""
     problems = [
         *model_problems(before.model_folder(folder), before.model_fingerprint),
@@ -294,7 +294,7 @@ def store_is_sound(store: Store) -> bool:
     return True
 
 
-def _vector_faults(store: Store, manifest: GalleryManifest) -> Iterator[Fault]:
+def _vector_faults(store: Store, manifest: LocalManifest) -> Iterator[Fault]:
     path, count = store.vectors_path, _rows_of(store)
     row_bytes = (
         VectorFile.open(path, store.dimension, store.storage, 0).row_bytes if path.exists() else 0
@@ -376,7 +376,7 @@ class _OtherSizeError(PhotoError):
     pass
 
 
-def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[Fault]:
+def _orphans(folder: Path, manifest: LocalManifest, store: Store) -> Iterator[Fault]:
     for path in leftovers(folder, manifest):
         yield Fault(f"{path.relative_to(folder)} belongs to nothing that lives", "drop", path=path)
     files = PhotoFiles(folder)
@@ -386,5 +386,5 @@ def _orphans(folder: Path, manifest: GalleryManifest, store: Store) -> Iterator[
     passing = files.unfinished()  # read before the rows: see PhotoFiles
     for path in there:
         if path.name not in passing and path.is_file() and not store.has(path.name):
-            what = f"{path.relative_to(folder)} is no photo of the gallery"
+            what = f"{path.relative_to(folder)} is not a photo of the gallery"
             yield Fault(what, "aside", path=path)

@@ -1,4 +1,4 @@
-"""The GalleryWriter adds, removes and updates photos of a gallery that is being searched.
+"""The LocalWriter adds, removes and updates photos of a gallery that is being searched.
 
 A change is acknowledged when its call returns: it is then on the disk, and readers see it at their
 next search. A writer that is killed earlier has changed nothing.
@@ -19,7 +19,7 @@ from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.lock import only_writer
-from deepfood.local.manifest import GalleryManifest
+from deepfood.local.manifest import LocalManifest
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.local.recover import open_to_change
 from deepfood.local.reindex import drop_unfinished
@@ -27,10 +27,10 @@ from deepfood.local.snapshot import manifest_stamp
 from deepfood.model import Model
 
 
-class GalleryWriter:
+class LocalWriter:
     """The only writer of a gallery: `open` waits for the write lock."""
 
-    def __init__(self, folder: Path, manifest: GalleryManifest, store: GrowingStore) -> None:
+    def __init__(self, folder: Path, manifest: LocalManifest, store: GrowingStore) -> None:
         self.folder = folder
         self.manifest = manifest
         self._store = store
@@ -48,10 +48,10 @@ class GalleryWriter:
         `wait_s` seconds, or another ArtifactError.
         """
         stamp = manifest_stamp(folder)
-        manifest = GalleryManifest.read(folder)  # before the lock, which would create its file
+        manifest = LocalManifest.read(folder)  # before the lock, which would create its file
         with only_writer(folder, wait_s):
             if manifest_stamp(folder) != stamp:
-                manifest = GalleryManifest.read(folder)
+                manifest = LocalManifest.read(folder)
             if model is not None:
                 manifest.check_model(folder, model)
             with open_to_change(folder, manifest, by) as store:

@@ -1,5 +1,5 @@
-"""A gallery on Milvus: vectors and attributes on a distributed engine, with the local one's verbs.
+"""The engine for galleries on Milvus: vectors and attributes in a distributed database.
 
-`gallery` is searched, `writer` changes it, `build` makes it from photos. All but `address` need
-pymilvus.
+`gallery` searches, `writer` changes, `build` makes a gallery from photos. All modules but `address`
+need pymilvus.
 """

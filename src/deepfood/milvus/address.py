@@ -1,4 +1,4 @@
-"""Where a gallery on Milvus is: `milvus://HOST:PORT/NAME`, or `milvuss://` over TLS."""
+"""The address of a gallery on Milvus: `milvus://HOST:PORT/NAME`, or `milvuss://` over TLS."""
 
 import re
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from typing import Self
 from deepfood.errors import SettingError
 
 _ADDRESS = re.compile(r"milvus(s?)://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/(.*)")
-#: Keys of what is said of a gallery begin with its name, and have 128 characters.
+#: Short enough for metadata keys, which begin with the name and have at most 128 characters.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _PORT = 19530
 
 
 @dataclass(frozen=True)
 class MilvusAddress:
-    """`uri` is what pymilvus takes; `name` is the gallery's, an alias of its collection."""
+    """`uri` is the address for pymilvus; `name` is the gallery's, an alias of its collection."""
 
     uri: str
     name: str
 
     @staticmethod
     def is_meant(text: str) -> bool:
-        """Whether it is to be such an address, right or wrong."""
+        """Whether a text is meant as such an address, valid or not."""
         return text.startswith(("milvus:/", "milvuss:/"))
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Raises SettingError for what is no such address."""
+        """Raises SettingError for an invalid address."""
         found = _ADDRESS.fullmatch(str(text))
         name = found.group(4) if found else ""
         if not found or not _NAME.fullmatch(name):
             raise SettingError(
-                f"{text} is no gallery on Milvus: give milvus://HOST:{_PORT}/NAME, the name of "
-                "letters, digits and _"
+                f"{text} is not the address of a gallery on Milvus: give "
+                f"milvus://HOST:{_PORT}/NAME, with a name of letters, digits and _"
             )
         secure, host, port, _ = found.groups()
         return cls(f"http{secure}://{host}:{port or _PORT}", name)

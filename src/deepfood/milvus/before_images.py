@@ -1,13 +1,13 @@
-"""Before-images: the rows of a generation as they were before a build changed it in its place.
+"""Before-images: the rows of a generation as they were before a build changed it in place.
 
-A build with the gallery's own Model, and a rollback of one, make the next *revision* of the living
-generation. Before a row is changed for the first time, a copy of it, vector and all, is written to
-a collection of its own, NAME_g000001_b000003 for revision 3; of rows that are inserted the ids are
-noted. What is written first stays: a build that goes on after a kill keeps no second image, so that
-the images always lead back to the last finished revision.
+A build with the gallery's own Model makes the next *revision* of the living generation, and so does
+a rollback of one. Before a row is changed for the first time, a copy of it with its vector is
+written to a separate collection, NAME_g000001_b000003 for revision 3; for inserted rows, the ids
+are noted. The first copy is never replaced: a build that resumes after a kill writes no second
+image, so that the images always lead back to the last finished revision.
 
 Each image has a checksum, and the manifest of the finished revision has one over all of them:
-`faults` finds what is missing or altered, and nobody goes back by images that have any.
+`faults` finds missing or altered images, and a rollback refuses them.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ from deepfood.gallery.photo import Skipped
 from deepfood.milvus.changed_ids import NotedIds
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
-from deepfood.milvus.rows import BATCH, Row, WrittenRows
-from deepfood.milvus.schema import KEYS, WHOLE_ROW, index_of, photo_schema
+from deepfood.milvus.rows import BATCH, Row, StrongRows
+from deepfood.milvus.schema import GIVEN, KEYS, WHOLE_ROW, index_of, photo_schema
 
 _IMAGE = [*WHOLE_ROW, KEYS]
-#: In `said` of an image: the checksum of the row.
+#: A key that only images have in GIVEN: the checksum of the row.
 _SUM = "sum"
 
 
 @dataclass(frozen=True)
-class State:
-    """What was so of a generation as a whole: its manifest, and the files that it left out."""
+class GenerationState:
+    """The state of a generation as a whole: its manifest, and the files that it left out."""
 
     manifest: MilvusManifest
     left_out: list[Skipped]
 
 
 class BeforeImages:
-    """The images that lead back from one revision of a generation to the revision before."""
+    """The images that lead back from one revision of a generation to the previous one."""
 
     def __init__(
         self, connection: Connection, metadata: GalleryMetadata, collection: str, revision: int
@@ -52,14 +52,14 @@ class BeforeImages:
         self._metadata = metadata
         self._key = f"{collection}/before/{revision}"
         self._inserted = NotedIds(metadata, f"{collection}/inserted/{revision}")
-        self._images = WrittenRows(connection, self.collection)
-        #: The checksum of each image by its id, and "" for a row that was inserted.
+        self._images = StrongRows(connection, self.collection)
+        #: The checksum of each image by id; "" for an inserted row.
         self._kept: dict[str, str] = {}
 
-    def state(self) -> State | None:
-        """The state that the images lead back to, or None where there are none.
+    def state(self) -> GenerationState | None:
+        """The state that the images lead back to; None if there is none.
 
-        Raises ArtifactCorruptError where it cannot be read.
+        Raises ArtifactCorruptError if it cannot be read.
         """
         text = self._metadata.read(self._key)
         if text is None:
@@ -67,12 +67,12 @@ class BeforeImages:
         try:
             found = json.loads(text)
             left_out = [Skipped(**one) for one in found["left_out"]]
-            return State(MilvusManifest.model_validate(found["manifest"]), left_out)
+            return GenerationState(MilvusManifest.model_validate(found["manifest"]), left_out)
         except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise self._damaged("what its images lead back to cannot be read") from error
+            raise self._damaged("the recorded state cannot be read") from error
 
-    def begin(self, state: State, settings: Settings) -> None:
-        """Be ready to keep rows; go on with what a killed build has kept."""
+    def begin(self, state: GenerationState, settings: Settings) -> None:
+        """Prepare to keep rows; resume with the images of a killed build."""
         if self.state() is None:
             text = {
                 "manifest": state.manifest.model_dump(mode="json"),
@@ -80,17 +80,17 @@ class BeforeImages:
             }
             self._metadata.write(self._key, json.dumps(text))
         self.load(state.manifest.dimension, settings)
-        images = self._images.every(["id", "said"])
+        images = self._images.every(["id", GIVEN])
         self._kept = {str(row["id"]): _sum_in(row) for row in images}
         self._kept |= dict.fromkeys(self._inserted.read(), "")
 
     def load(self, dimension: int, settings: Settings) -> None:
-        """Have the engine hold the images, until `release`."""
+        """Load the images into the engine's memory, until `release`."""
         schema, index = photo_schema(dimension), index_of(settings, "FLAT")
         self._connection.create(self.collection, schema, index)
 
-    def keep(self, ids: Sequence[str], rows: WrittenRows) -> None:
-        """Keep rows, by id, as they are, but for those that are kept already."""
+    def keep(self, ids: Sequence[str], rows: StrongRows) -> None:
+        """Keep the current state of rows, by id, except those that are kept already."""
         new = [one for one in dict.fromkeys(ids) if one not in self._kept]
         if not new:
             return
@@ -100,24 +100,24 @@ class BeforeImages:
         self._kept |= {one: _sum_in(images[one]) if one in images else "" for one in new}
 
     def checksum(self) -> str:
-        """Of all that was kept since `begin`, for the manifest."""
+        """The checksum over everything kept since `begin`, for the manifest."""
         return self._checksum_of(self._kept)
 
     def check(self, checksum: str | None) -> None:
-        """Raise ArtifactCorruptError where there are `faults`."""
+        """Raise ArtifactCorruptError if there are `faults`."""
         for fault in self.faults(checksum):
             raise self._damaged(fault)
 
     def faults(self, checksum: str | None) -> Iterator[str]:
-        """What is wrong with them, a line each.
+        """One line for each fault.
 
-        `checksum` is that of the manifest, None for a revision that is not finished: it cannot be
-        told of what of it is missing. The engine holds the images afterwards.
+        `checksum` is the manifest's; None for an unfinished revision, whose missing images cannot
+        be detected. The engine has the images in memory afterwards.
         """
         try:
             begun = self.state() is not None
         except ArtifactCorruptError:
-            yield f"what before-images of revision {self.revision} lead back to cannot be read"
+            yield f"the recorded state before revision {self.revision} cannot be read"
             return
         there = begun and self._connection.ask("has_collection", collection_name=self.collection)
         kept = dict.fromkeys(self._inserted.read(), "")
@@ -131,11 +131,11 @@ class BeforeImages:
             yield f"before-images of revision {self.revision} are missing or altered"
 
     def kept_photos(self) -> Iterator[Row]:
-        """Of the rows that were changed or deleted `id`, `sha256` and `file`."""
+        """`id`, `sha256` and `file` of the rows that were changed or deleted."""
         return self._images.every(["id", "sha256", "file"])
 
     def batches(self) -> Iterator[list[Row]]:
-        """The rows that were changed or deleted, as they were."""
+        """The rows that were changed or deleted, as they were before."""
         some: list[Row] = []
         for row in self._images.every(_IMAGE):
             some.append(row)
@@ -146,16 +146,16 @@ class BeforeImages:
             yield some
 
     def inserted(self) -> list[str]:
-        """The ids of the rows that were not there."""
+        """The ids of the rows that the revision inserted."""
         return sorted(self._inserted.read())
 
     def release(self) -> None:
-        """Keep the images on disk only, for nobody reads them until a rollback."""
+        """Unload the images from memory; only a rollback reads them."""
         if self._connection.ask("has_collection", collection_name=self.collection):
             self._connection.ask("release_collection", collection_name=self.collection)
 
     def drop(self) -> None:
-        """Delete the images; the text first, without which they do not count."""
+        """Delete the images, their state first: without it they are ignored."""
         self._metadata.forget(self._key)
         self._connection.ask("drop_collection", collection_name=self.collection)
         self._inserted.forget()
@@ -167,24 +167,24 @@ class BeforeImages:
     def _damaged(self, fault: str) -> ArtifactCorruptError:
         address = self._connection.address
         return ArtifactCorruptError(
-            f"the way back from the last build of {address} is damaged: {fault}: deepfood verify "
-            f"--repair {address} removes it, and the next build keeps another"
+            f"the rollback data of the last build of {address} are damaged: {fault}: deepfood "
+            f"verify --repair {address} removes them, and the next build keeps new ones"
         )
 
 
 def _with_sum(row: Row) -> Row:
-    return {**row, "said": {**row["said"], _SUM: _sum_of(row)}}
+    return {**row, GIVEN: {**row[GIVEN], _SUM: _sum_of(row)}}
 
 
 def _sum_in(row: Row) -> str:
-    return str(row["said"].get(_SUM, ""))
+    return str(row[GIVEN].get(_SUM, ""))
 
 
 def _sum_of(row: Row) -> str:
-    """The checksum of a row that has the fields of an image."""
-    said = {name: value for name, value in row["said"].items() if name != _SUM}
-    rest = {name: row[name] for name in _IMAGE if name not in ("said", "vector")}
-    digest = hashlib.sha256(json.dumps([rest, said], sort_keys=True).encode())
+    """The checksum of a row with the fields of an image."""
+    given = {name: value for name, value in row[GIVEN].items() if name != _SUM}
+    rest = {name: row[name] for name in _IMAGE if name not in (GIVEN, "vector")}
+    digest = hashlib.sha256(json.dumps([rest, given], sort_keys=True).encode())
     digest.update(np.array(row["vector"], np.float32).tobytes())
     return digest.hexdigest()[:32]
 
@@ -192,7 +192,7 @@ def _sum_of(row: Row) -> str:
 def drop_images(
     connection: Connection, metadata: GalleryMetadata, collection: str, keep: int = 0
 ) -> None:
-    """Delete the images of all revisions of a generation, but for those of the revision `keep`."""
+    """Delete the images of all revisions of a generation except the revision `keep`."""
     start = f"{collection}_b"
     if not keep:
         metadata.forget_all(f"{collection}/before/")

@@ -1,10 +1,10 @@
-"""Make a gallery on Milvus from photos, or make it follow them.
+"""Build a gallery on Milvus from photos, or update it from them.
 
-Photos go to the engine in batches as they are embedded, so that a build that was stopped, or
-killed, goes on after the last batch. With the Model that the gallery has, the living generation is
-changed in its place, and what it held before is kept; with another one a generation is filled
-beside it, and takes its place in one step. `rollback` goes back from either. What people said of
-photos is in the journal, by content, and a build never decides it.
+Embedded photos are written in batches, so that a build that was stopped or killed resumes after the
+last batch. With the gallery's own Model, the living generation is changed in place, and its
+previous rows are kept; with another Model, a new generation is filled beside it and replaces it
+atomically. `rollback` undoes either. Manual edits are in the journal, by content, and no build
+changes them.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from deepfood.gallery.embedding import Reading, embed_photos_of, read_photos
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
 from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.calibrated import calibrated
+from deepfood.milvus.calibrate import calibration_fields
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.follow import Follower
+from deepfood.milvus.follow import JournalFollower
 from deepfood.milvus.following_build import FollowingBuild, check_source
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.generations import finish_index, generation_for, go_live, living
+from deepfood.milvus.generations import finish_index, generation_for, go_live, living_collection
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
-from deepfood.milvus.renew import begun, renewal, take_over
+from deepfood.milvus.renew import begin_generation, renewal, take_over
 from deepfood.milvus.revision import Revision
 from deepfood.milvus.writer import MilvusWriter
 
@@ -42,17 +42,17 @@ def build_on_milvus(
     reading: Reading = read_photos,
     quiet: bool = False,
 ) -> Report:
-    """Make `address` a gallery of `source`; photos that are in it already are not embedded again.
+    """Make `address` a gallery of `source`; photos that it already contains are not embedded again.
 
-    Raises DatasetError where no photo is usable, or photos would be lost without `consent`;
-    ArtifactCorruptError where the journal is damaged, ArtifactBusyError where another process
-    builds it or changes its Model, and EngineError.
+    Raises DatasetError if no photo is usable, or if photos would be lost without `consent`;
+    ArtifactCorruptError if the journal is damaged; ArtifactBusyError if another process builds it
+    or changes its Model; and EngineError.
     """
     build = FollowingBuild(source, embedder, consent, reading, quiet=quiet)
     with contextlib.closing(Connection.strong(address, settings)) as connection:
         metadata = GalleryMetadata(connection)
         metadata.create(settings)
-        collection = living(connection)
+        collection = living_collection(connection)
         if collection is None:
             return _first(build, connection, settings)
         if metadata.manifest(collection).model_fingerprint == embedder.model.fingerprint:
@@ -61,7 +61,7 @@ def build_on_milvus(
 
 
 def _first(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
-    """Fill the first generation, which may have been begun, and make it the gallery."""
+    """Fill the first generation, new or unfinished, and make it the gallery."""
     metadata, model, root = (
         GalleryMetadata(connection),
         build.embedder.model,
@@ -75,7 +75,7 @@ def _first(build: FollowingBuild, connection: Connection, settings: Settings) ->
     build.follow(work, None)
     work.catch_up_with_all()
     gallery.note_left_out(build.choice.skipped)
-    made = calibrated(gallery, model, quiet=build.quiet)
+    made = calibration_fields(gallery, model, quiet=build.quiet)
     manifest = writer.commit({"photos_root": root, "whole": True, **made})
     go_live(connection, collection)
     writer.journal.write_checkpoint_if_long(work.reading)
@@ -83,10 +83,10 @@ def _first(build: FollowingBuild, connection: Connection, settings: Settings) ->
 
 
 def _in_place(build: FollowingBuild, connection: Connection, settings: Settings) -> Report:
-    """Have the living generation hold what the source has, with a way back."""
+    """Update the living generation from the source, and keep what a rollback needs."""
     source, model = build.source, build.embedder.model
     with HeldLease.take(GalleryMetadata(connection)) as lease:
-        gallery = MilvusGallery(connection, settings, living(connection))
+        gallery = MilvusGallery(connection, settings, living_collection(connection))
         connection.load(gallery.collection)
         check_source(gallery, source, build.consent)
         revision = Revision(gallery, lease, settings, model)
@@ -102,7 +102,7 @@ def _in_place(build: FollowingBuild, connection: Connection, settings: Settings)
         if left_out != gallery.left_out():
             gallery.note_left_out(left_out)
         if changed:
-            made = calibrated(gallery, model, quiet=build.quiet)
+            made = calibration_fields(gallery, model, quiet=build.quiet)
             now = revision.commit({"photos_root": str(source.root), **made})
         writer.journal.write_checkpoint_if_long(work.reading)
         return build.report(now, gallery.count, up_to_date=not changed)
@@ -116,29 +116,32 @@ def _begin_journal(writer: MilvusWriter) -> None:
 def _with_another_model(
     build: FollowingBuild, address: MilvusAddress, settings: Settings
 ) -> Report:
-    """Fill a generation beside the living one with what the source has, and make it live."""
+    """Fill a generation beside the living one from the source, and switch to it."""
     embedder, root = build.embedder, str(build.source.root)
     with renewal(address, settings) as (lease, now):
         check_source(now, build.source, build.consent)
-        collection, _ = begun(now, embedder.model, root, settings)
+        collection, _ = begin_generation(now, embedder.model, root, settings)
         writer = MilvusWriter(now.connection, settings, collection=collection)
         gallery = MilvusGallery(now.connection, settings, collection)
         work = _follower(gallery, writer, now, embedder)
         build.follow(work, now)
-        said = {**calibrated(gallery, embedder.model, quiet=build.quiet), "photos_root": root}
+        changes = {
+            **calibration_fields(gallery, embedder.model, quiet=build.quiet),
+            "photos_root": root,
+        }
         finish_index(now.connection, collection, quiet=build.quiet)
         manifest, _ = take_over(
-            lease, now, work, said, drop_unreadable=True, left_out=build.choice.skipped
+            lease, now, work, changes, drop_unreadable=True, left_out=build.choice.skipped
         )
         return build.report(manifest, gallery.count, up_to_date=False)
 
 
 def _follower(
     gallery: MilvusGallery, writer: MilvusWriter, living_one: MilvusGallery, embedder: Embedder
-) -> Follower:
-    """Of `gallery`; the bytes of photos that were added are read as the living one reads them."""
+) -> JournalFollower:
+    """A follower for `gallery`; `living_one` reads the bytes of added photos."""
 
     def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(living_one, photos, embedder)
 
-    return Follower(gallery, writer, writer.journal, vectors)
+    return JournalFollower(gallery, writer, writer.journal, vectors)

@@ -1,4 +1,4 @@
-"""Ids of photos, noted in NAME_about: of those that were changed, or inserted, in a generation."""
+"""Ids of photos that were changed or inserted in a generation, noted in NAME_about."""
 
 import time
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from deepfood.milvus.metadata import GalleryMetadata
 
 _AT_ONCE = 10_000
-#: How far the clocks of those who note may be off, with plenty to spare.
+#: A generous bound on the differences between the writers' clocks.
 _CLOCKS_NS = 60 * 10**9
 
 
@@ -26,9 +26,9 @@ class NotedIds:
             )
 
     def read(self, since_ns: int = 0) -> dict[str, int]:
-        """Each id, and a number that is another when it was noted again.
+        """Each id with a version, which differs after the id was noted again.
 
-        `since_ns` is a time by this machine's clock: what was noted long before it is left out.
+        `since_ns` is a time on this machine's clock: ids noted long before it are omitted.
         """
         rows = self._metadata.every(self._key, max(since_ns - _CLOCKS_NS, 0))
         return {row["text"]: row["version"] for row in rows}
@@ -37,9 +37,10 @@ class NotedIds:
         self._metadata.forget(self._key)
 
 
-def changed_in(metadata: GalleryMetadata, collection: str) -> NotedIds:
-    """The photos changed in a generation, for another that has to catch up with it.
+def changed_ids(metadata: GalleryMetadata, collection: str) -> NotedIds:
+    """The photos changed in a generation, for the next generation to catch up.
 
-    They are noted before they are changed: a writer that is killed in between notes too much.
+    They are noted before they are changed, so that a writer killed in between leaves extra ids,
+    never missing ones.
     """
     return NotedIds(metadata, f"{collection}/changed")

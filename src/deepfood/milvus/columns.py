@@ -1,4 +1,4 @@
-"""Which attributes are declared: a text that writers and builds bring to what the journal says."""
+"""The declared attributes: a stored text that writers and builds update from the journal."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,22 +9,22 @@ from deepfood.milvus.facts import columns_of
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.metadata import Column, GalleryMetadata
 
-#: How far apart records may be that are written at the same time, clocks included.
+#: The largest difference between the timestamps of concurrent records, clock skew included.
 TOGETHER_NS = 30 * 10**9
 
 
-def bring_columns(
+def update_columns(
     metadata: GalleryMetadata,
     journal: MilvusJournal,
     before: Mapping[str, Column],
     since_ns: int,
     wanted: Mapping[str, Column] | None = None,
 ) -> dict[str, Column]:
-    """Have attributes declared as they were, or as `wanted`, and as the journal has it since then.
+    """Store the declared attributes, or `wanted`, plus the journal's declarations since a time.
 
-    `before` is what a manifest says, which counts until the text is written for the first time. A
-    writer reads the text before it writes it, and may overwrite what another wrote in between. The
-    journal has both changes, and the last writer finds them there.
+    `before` are the manifest's, which apply until the text is first written. A writer reads the
+    text before it writes it, and may overwrite a concurrent change. The journal has both changes,
+    so that the last writer applies both.
     """
     while True:
         there = metadata.columns()
@@ -38,7 +38,7 @@ def bring_columns(
 
 
 def _defined_by(columns: Mapping[str, Column], records: Iterable[Record]) -> dict[str, Column]:
-    """The declared attributes after records, which may be in them already."""
+    """The declared attributes after applying records, which may be applied already."""
     fold = Fold()
     fold.definitions = {name: Definition(one.type, one.safety) for name, one in columns.items()}
     for record in records:

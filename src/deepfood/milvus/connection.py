@@ -1,7 +1,7 @@
 """The connection to Milvus: time limits, retries, and errors in one line.
 
-Everything asked here may be asked twice: rows are written under the photo's id, so that a write
-whose answer got lost is only written again.
+Every call can be repeated: rows are written under the photo's id, so that a write whose response
+was lost is simply repeated.
 """
 
 import logging
@@ -19,7 +19,7 @@ from deepfood.config import Settings
 from deepfood.errors import EngineError
 from deepfood.milvus.address import MilvusAddress
 
-#: What is done once, and may take longer than a search: creating, loading, moving an alias.
+#: Rare methods that may take longer than a search: creating, loading, moving an alias.
 _SLOW = {
     "create_collection",
     "create_index",
@@ -35,22 +35,22 @@ _SLOW = {
     "query_iterator",
 }
 _SLOW_TIMES = 12
-#: What Milvus says of requests that will fail the next time too: no such collection, an alias that
-#: is there already, wrong parameters, wrong credentials. All else passes: a node that is gone is
+#: Milvus' codes for requests that will fail again: no such collection, an alias that exists
+#: already, wrong parameters, wrong credentials. Other failures are temporary: a lost node is
 #: replaced.
 _FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401, 1600, 1602}
 _FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection", "not found[coll")
-# Errors are told by ours, in one line; pymilvus would log each with its traceback.
+# Our errors report failures in one line; pymilvus would log each with its traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 
-#: Rows in one answer, where all are read.
+#: Rows per response when all are read.
 _PAGE = 1000
 
 
 class Connection:
-    """Many threads may ask at once."""
+    """A connection that many threads may use at once."""
 
     def __init__(self, address: MilvusAddress, settings: Settings) -> None:
         self.address = address
@@ -62,15 +62,15 @@ class Connection:
 
     @classmethod
     def strong(cls, address: MilvusAddress, settings: Settings) -> Self:
-        """One that sees all that was acknowledged, whatever searches are content with."""
+        """A connection with strong consistency: it sees every acknowledged change."""
         strong = settings.model_copy(update={"milvus_consistency": "Strong"})
         return cls(address, strong)
 
     def ask(self, verb: str, **arguments: Any) -> Any:
-        """Call a method of MilvusClient, again while what hinders it may pass.
+        """Call a method of MilvusClient, with retries after temporary failures.
 
-        Raises EngineError when the setting milvus_timeout_s is over (writing and what is done once
-        have twelve times that), or at once for what will not get better.
+        Raises EngineError after the setting milvus_timeout_s (twelve times that for writes and the
+        methods in _SLOW), or at once if a retry cannot help.
         """
         limit_s = self._timeout_s * (_SLOW_TIMES if verb in _SLOW else 1)
         until = time.monotonic() + limit_s
@@ -94,10 +94,9 @@ class Connection:
         consistency: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Few rows for which `where` holds, in one request; `limit` of them at most.
+        """A few rows for which `where` holds, in one request; at most `limit`.
 
-        They are as new as `consistency` says, None being what searches are content with. Raises
-        EngineError.
+        `consistency` None means that of searches. Raises EngineError.
         """
         more = {} if limit is None else {"limit": limit}
         return list(
@@ -114,7 +113,7 @@ class Connection:
     def every(
         self, collection: str, where: str, fields: Sequence[str], page: int = _PAGE
     ) -> Iterator[dict[str, Any]]:
-        """All rows for which `where` holds, all that was acknowledged, a page at a time.
+        """All acknowledged rows for which `where` holds, one page at a time.
 
         Raises EngineError.
         """
@@ -137,7 +136,7 @@ class Connection:
             iterator.close()
 
     def create(self, collection: str, schema: CollectionSchema, index: IndexParams) -> None:
-        """Have a collection of one shard, with its index, loaded: what of it there is not yet."""
+        """Ensure that a collection of one shard exists, with its index, and is loaded."""
         if not self.ask("has_collection", collection_name=collection):
             self.ask("create_collection", collection_name=collection, schema=schema, num_shards=1)
         if not self.ask("list_indexes", collection_name=collection):
@@ -145,13 +144,13 @@ class Connection:
         self.load(collection)
 
     def create_index(self, collection: str, index: IndexParams) -> None:
-        """Of a collection without rows, so that there is nothing to wait for."""
+        """Index a collection without rows, so that there is nothing to wait for."""
         self.ask("create_index", collection_name=collection, index_params=index, sync=False)
 
     def load(self, collection: str) -> None:
-        """Have the query nodes hold a collection; returns at once where they do.
+        """Have the query nodes load a collection; returns at once if it is loaded.
 
-        One that is held stays so, whatever number of replicas the settings name now.
+        A loaded collection keeps its number of replicas, whatever the settings are now.
         """
         found = self.ask("get_load_state", collection_name=collection)["state"]
         if found != LoadState.Loaded:
@@ -184,6 +183,6 @@ def _is_final(error: Exception) -> bool:
 
 
 def _details(error: Exception) -> str:
-    """What gRPC says, whose errors are calls too."""
+    """The message of a gRPC error."""
     details = getattr(error, "details", None)
     return str(details()) if callable(details) else str(error)

@@ -1,4 +1,4 @@
-"""The engine of galleries on Milvus. All but this and `address` need pymilvus."""
+"""The engine of galleries on Milvus. All modules but this and `address` need pymilvus."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,16 +20,16 @@ from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewR
 from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
-from deepfood.milvus.calibrated import recalibrate_on_milvus
+from deepfood.milvus.calibrate import recalibrate_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.renew import forget_on_milvus, reembed_on_milvus, rollback_on_milvus
+from deepfood.milvus.rollback_data import remove_damaged_rollback_data
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.verify import problems_on_milvus
-from deepfood.milvus.way_back import repair_way_back
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model, open_model
 from deepfood.on_ray import reading_for
@@ -37,7 +37,7 @@ from deepfood.storage import S3Options
 
 
 class MilvusEngine:
-    """The gallery in a collection of Milvus; `Engine` says what each method does."""
+    """The gallery in a collection of Milvus; `Engine` documents the methods."""
 
     def __init__(self, address: MilvusAddress, settings: Settings) -> None:
         self._address = address
@@ -57,7 +57,7 @@ class MilvusEngine:
     def writer(
         self, model: Model | None = None, *, wait_s: float = 0, by: str = ""
     ) -> AbstractContextManager[ChangedGallery]:
-        """Many may write at once, so nobody is waited for."""
+        """Concurrent writers are allowed, so there is no waiting."""
         return MilvusWriter.open(self._address, self._settings, model, by=by)
 
     def history(self, photo: str | None = None) -> Iterator[Event]:
@@ -146,7 +146,7 @@ class MilvusEngine:
         raise SettingError(f"{self._address}: Milvus drops removed photos by itself")
 
     def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Milvus keeps its own house."""
+        """Milvus maintains its collections itself."""
 
     def describe(self) -> dict[str, Any]:
         with self.open_to_read() as gallery:
@@ -172,17 +172,17 @@ class MilvusEngine:
         return problems_on_milvus(self._address, self._settings, quiet=quiet)
 
     def repair(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
-        """Bring an earlier format to that of today; remove a way back that is damaged."""
+        """Upgrade an earlier format; remove damaged rollback data."""
         done = upgrade_on_milvus(self._address, self._settings, quiet=quiet)
-        done += repair_way_back(self._address, self._settings)
+        done += remove_damaged_rollback_data(self._address, self._settings)
         if not done:
             raise SettingError(
-                f"{self._address}: a gallery on Milvus is mended by building it again"
+                f"{self._address}: a gallery on Milvus is repaired by building it again"
             )
         return done, list(self.problems(quiet=quiet))
 
     def _living_model(self) -> Model | None:
-        """The Model of a gallery that is there, unless the settings name one."""
+        """The Model of an existing gallery, unless the settings name one."""
         if self._settings.model is not None:
             return None
         try:

@@ -1,8 +1,8 @@
-"""From a parsed filter to what Milvus evaluates.
+"""Translates a parsed filter into Milvus' expressions.
 
-The filter's own logic has three values (filter_tree.py), Milvus' two; so each part becomes two
-expressions: where it is true, and where it may be. Names and texts are hex digits in them, and
-numbers are written by Python: nothing that a user sends is ever read as an expression.
+Filters have three truth values (filter_tree.py), Milvus has two, so that each part becomes two
+expressions: where it is true, and where it may be true. Names and texts appear as hex digits, and
+numbers are formatted by Python: nothing that a user sends is ever parsed as an expression.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ from deepfood.milvus.schema import KEYS, key_name, key_of
 
 @dataclass(frozen=True)
 class Expression:
-    """`passes` is what to search with; `unknown` finds what only lacks a safety attribute.
+    """`passes` is for searching; `unknown` finds photos that only lack a safety attribute.
 
-    `spelled` are comparisons of safety attributes that some photo should satisfy, with their text.
+    `spelled` are comparisons of safety attributes, each with its text, that some photo should
+    satisfy.
     """
 
     passes: str
@@ -29,7 +30,7 @@ class Expression:
 
 
 def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
-    """Raises QueryError for an attribute that there is none of, or that is not compared so."""
+    """Raises QueryError for an unknown attribute, or a comparison that does not suit its type."""
     leaves = list(where.leaves())
     for leaf in leaves:
         leaf.check_type(_type_of(leaf.name, columns))
@@ -49,7 +50,7 @@ def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
 
 
 def _kleene(where: Filter) -> tuple[str, str]:
-    """Where it is true, and where it is true or unknown."""
+    """Two expressions: where it is true, and where it is true or unknown."""
     if isinstance(where, And | Or):
         word = " and " if isinstance(where, And) else " or "
         true, possible = zip(*map(_kleene, where.parts), strict=True)
@@ -60,9 +61,9 @@ def _kleene(where: Filter) -> tuple[str, str]:
     assert isinstance(where, Leaf)
     there = known(where.name)
     if isinstance(where, IsKnown):
-        said = there if where.known else f"not ({there})"
-        return said, said
-    # A comparison with what is not there is true for some operators: both must hold.
+        exists = there if where.known else f"not ({there})"
+        return exists, exists
+    # Some comparisons with a missing value are true: both parts must hold.
     true_here = f"({there}) and ({_comparison(where)})"
     return true_here, f"({true_here}) or (not ({there}))"
 

@@ -1,4 +1,4 @@
-"""The facts of a photo, by a fold of the journal: what its row is brought to say."""
+"""The facts of a photo according to a fold of the journal, which its row must equal."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,22 +13,22 @@ Facts = tuple[Photo, Mapping[str, Value]]
 
 
 def facts_in(photo: Photo, fold: Fold) -> Facts | None:
-    """The facts of a photo that a row has; None if it was removed."""
-    said = fold[photo.sha256]
-    if said.removed is not None:
+    """The facts of a row's photo; None if it was removed."""
+    edits = fold[photo.sha256]
+    if edits.removed is not None:
         return None
-    if said.added is not None:
-        return said.added_photo(photo.sha256), said.attributes
-    return said.apply_to(replace(photo, label_edited=False, name_edited=False)), said.attributes
+    if edits.added is not None:
+        return edits.added_photo(photo.sha256), edits.attributes
+    return edits.apply_to(replace(photo, label_edited=False, name_edited=False)), edits.attributes
 
 
 def columns_of(fold: Fold) -> dict[str, Column]:
-    """The declared attributes, as a manifest has them."""
+    """The declared attributes in the manifest's form."""
     return {
         name: Column(type=one.type, safety=one.safety) for name, one in fold.definitions.items()
     }
 
 
-def said_in_row(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
-    """What was said of a photo, by its row."""
+def edits_in_row(photo: Photo, attributes: Mapping[str, Value]) -> ManualEdits:
+    """The manual edits of a photo, from its row."""
     return ManualEdits.from_photo(photo, attributes)

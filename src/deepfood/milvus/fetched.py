@@ -1,4 +1,4 @@
-"""All photos of a gallery on Milvus, fetched to where they are looked at one by one."""
+"""All photos of a gallery on Milvus in memory, for commands that compare each of them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Neighbours:
-    """The engine's search, in rows of all photos that were fetched."""
+    """The engine's search, with results as rows of the fetched photos."""
 
     def __init__(self, gallery: SearchedGallery, every: EveryPhoto) -> None:
         photos, self.vectors, _ = every
@@ -19,7 +19,7 @@ class Neighbours:
     def search(
         self, query: Vectors, k: int, allowed: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.int64], Vectors]:
-        """Up to k rows and their scores; photos that were added since have none."""
+        """Up to k rows and their scores; photos added since are left out."""
         hits = [hit for hit in self._gallery.search(query, k) if hit.photo.id in self._row]
         rows = np.array([self._row[hit.photo.id] for hit in hits], np.int64)
         scores = np.array([hit.score for hit in hits], np.float32)
@@ -28,8 +28,8 @@ class Neighbours:
         return rows, scores
 
 
-class HeldVectors:
-    """Vectors in memory, asked like those of a file: float32 [n, dimension]."""
+class MemoryVectors:
+    """Vectors in memory, float32 [n, dimension], with the interface of a vector file."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._vectors = vectors

@@ -1,4 +1,4 @@
-"""A search on Milvus with all that can be asked of it: a filter, variety, groups, pages."""
+"""Search on Milvus with all options: filters, diversity, groups, pages."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Search:
-    """A query among the rows that were asked for, `allowed` as Milvus evaluates it."""
+    """A query among some rows; `allowed` is Milvus' expression for them."""
 
     rows: Rows
     #: float32 [dimension], or [queries, dimension].
@@ -33,7 +33,7 @@ class _Search:
     allowed: str
     where: Filter | None
     notes: tuple[str, ...]
-    #: Of the photos that were found, from the same rows: what is shown is what was searched.
+    #: Attributes of the found photos, from the rows that the search returned.
     attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
 
     def nearest(self, count: int) -> list[Hit]:
@@ -56,7 +56,7 @@ class _Search:
             values = self.attributes[str(row["id"])] = attributes_of(row)
             if self.where and not self.where.holds(photo_of(row), values):
                 raise ArtifactCorruptError(
-                    f"photo {row['id']} is not what filters find it by: run deepfood verify"
+                    f"photo {row['id']} differs from its keys for filters: run deepfood verify"
                 )
         hits = [hit_of(row) for row in rows]
         return hits, np.array([hit.score for hit in hits], np.float32)
@@ -92,7 +92,7 @@ def find_in(
 
 
 def _allowed(expression: Expression | None, without: Sequence[str], until_ns: int | None) -> str:
-    """The rows that pass the filter, were there by a time, and are not left out by id."""
+    """The rows that pass the filter, existed at a time, and are not excluded by id."""
     parts = [f"({expression.passes})"] if expression else []
     if until_ns is not None:
         parts.append(f"{WRITTEN} <= {until_ns}")
@@ -102,7 +102,7 @@ def _allowed(expression: Expression | None, without: Sequence[str], until_ns: in
 
 
 def _varied(search: _Search, k: int, options: FindOptions) -> FindResult:
-    """Hits that differ from each other, or near-duplicates as one."""
+    """Hits that differ from each other, or near-duplicates as one hit."""
 
     def pool(count: int) -> tuple[list[Hit], Vectors]:
         hits = search.nearest(count)
@@ -121,13 +121,14 @@ def _page(
 ) -> FindResult:
     """The page that begins at `start`, or the first one.
 
-    `cursor_after` gives the next cursor for the last hit's score and row, and how many were seen.
+    `cursor_after` makes the next cursor from the last hit's score and row, and the number of hits
+    so far.
     """
     found: dict[int, Hit] = {}
 
     def nearest(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
         hits = search.nearest(count)
-        # Equal ones by id; 63 bits of it are as good as all.
+        # Equal scores are ordered by id; 60 bits of it suffice.
         numbers = np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
         found.update(zip(numbers.tolist(), hits, strict=True))
         scores = np.array([hit.score for hit in hits], np.float32)
@@ -147,7 +148,7 @@ def _page(
 def _found(
     search: _Search, groups: Sequence[Sequence[Hit]], following: str | None, total: int
 ) -> FindResult:
-    """Each group's best hit is shown, the others beside it."""
+    """Each group's best hit is shown, with the others beside it."""
     hits = [members[0] for members in groups]
     alike = [list(members[1:]) for members in groups]
     attributes = {hit.photo.id: search.attributes[hit.photo.id] for hit in hits}
@@ -155,11 +156,11 @@ def _found(
 
 
 def notes_of(rows: Rows, expression: Expression) -> tuple[str, ...]:
-    """What is said of photos that a safety attribute leaves out."""
+    """Notes on photos that are left out because of a safety attribute."""
     notes = []
     if expression.unknown and (unknown := rows.count(expression.unknown)):
         notes.append(left_out_note(unknown, expression.safety))
-    for where, said in expression.spelled:
+    for where, comparison in expression.spelled:
         if not rows.count(where):
-            notes.append(spelling_note(said))
+            notes.append(spelling_note(comparison))
     return tuple(notes)

@@ -1,8 +1,8 @@
-"""Find photos on Milvus by what is written.
+"""Find photos on Milvus by their texts.
 
-Each row has its tokens as one text, in which LIKE finds words, their beginnings and parts. A typo
-is every pattern that one leads to. Milvus gives candidates in no order: they are compared and put
-in order here, so that of very many some are not seen.
+Each row has its tokens as one text, in which LIKE finds words, prefixes and parts. A typo becomes
+every pattern that it can lead to. Milvus returns candidates in no order: they are compared and
+sorted here, so that some of very many candidates are not seen.
 """
 
 from collections.abc import Iterable, Iterator, Set
@@ -26,7 +26,7 @@ from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.rows import Rows
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, WORDS, attributes_of, photo_of
 
-#: Candidates of one level that are compared.
+#: The most candidates of one level that are compared.
 _MOST_CANDIDATES = 2_000
 
 
@@ -37,7 +37,7 @@ def find_written(
     limit: int,
     where: Filter | None = None,
 ) -> WrittenResult:
-    """As `MilvusGallery.find_written`, of one generation. Raises QueryError or EngineError."""
+    """Like `MilvusGallery.find_written`, in one generation. Raises QueryError or EngineError."""
     check_limit(limit)
     expression = expression_of(where, manifest.columns) if where else None
     notes = notes_of(rows, expression) if expression else ()
@@ -62,7 +62,7 @@ def find_written(
 
 
 def _levels(query: WordsQuery, forgiven: Set[Term]) -> Iterator[tuple[Level, str]]:
-    """The expressions that find candidates of each level, the best first."""
+    """The expressions that find candidates of each level, best first."""
     each = query.wanted
     unwanted = [f"not ({_like(' ', one, ' ')})" for one in query.unwanted]
 
@@ -80,12 +80,12 @@ def _levels(query: WordsQuery, forgiven: Set[Term]) -> Iterator[tuple[Level, str
 
 
 def beginning(term: Term) -> str:
-    """Finds texts with the term, whose last word may go on unless it is exact."""
+    """Finds texts with the term; its last word may be a prefix unless it is exact."""
     return _like(" ", term, " " if term.exact else "")
 
 
 def _any(term: Term, forgiven: Set[Term] = frozenset()) -> str:
-    """Finds texts with the term, or a word that stands for it."""
+    """Finds texts with the term, or with a word that stands for it."""
     ways = [beginning(term)]
     if term.token is not None and len(term.token) >= SHORTEST_PART:
         ways.append(_like("", term, ""))
@@ -95,7 +95,7 @@ def _any(term: Term, forgiven: Set[Term] = frozenset()) -> str:
 
 
 def _typos(token: str) -> list[str]:
-    """The patterns of LIKE that fit what one typo makes of a token; _ is any letter."""
+    """LIKE patterns for everything that one typo can make of a token; _ is any letter."""
     ways: dict[str, None] = {}
     for at in range(len(token) + 1):
         begin, end = token[:at], token[at:]
@@ -111,5 +111,5 @@ def _like(before: str, term: Term, after: str) -> str:
 
 
 def like(pattern: str) -> str:
-    """Finds rows whose words have this in them. A token has no quotes, and no wildcards."""
+    """Finds rows whose words contain the pattern. A token has no quotes and no wildcards."""
     return f'{KEYS}["{WORDS}"] like "%{pattern}%"'

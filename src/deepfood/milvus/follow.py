@@ -1,6 +1,6 @@
-"""Rows of a generation that are brought to say what the journal says, whatever they say now.
+"""Brings the rows of a generation to the state in the journal, whatever they are now.
 
-The journal is read again until nothing new is in it: what is said meanwhile is followed too.
+The journal is read again until it has nothing new, so that concurrent edits are followed too.
 """
 
 import time
@@ -14,7 +14,7 @@ from deepfood.embed import Vector
 from deepfood.gallery.embedding import PASSES, Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import EmbeddedPhoto, Photo
-from deepfood.milvus.absent import Absent
+from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.facts import Facts, columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
@@ -23,20 +23,21 @@ from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.rows import BATCH, Row
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
 
-#: Of each photo its unit vector, or the reason that there is none.
+#: Returns each photo's unit vector, or the reason why there is none.
 Vectors = Callable[[Sequence[Photo]], Iterator[Vector | str]]
 
 
 def photos_in(gallery: MilvusGallery) -> dict[str, Facts]:
-    """What the rows of a generation say, by SHA-256."""
+    """The facts in the rows of a generation, by SHA-256."""
     rows = gallery.rows.every(PHOTO_ROW)
     return {str(row["sha256"]): (photo_of(row), attributes_of(row)) for row in rows}
 
 
-class Follower:
-    """Follows the journal with one generation's rows; `made` counts the photos embedded.
+class JournalFollower:
+    """Brings the rows of one generation to the state in the journal.
 
-    `lost` has photos that were added and could not be embedded, by SHA-256, and why.
+    `made` counts the photos embedded. `lost` has the added photos that could not be embedded, by
+    SHA-256, and why.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Follower:
         journal: MilvusJournal,
         vectors: Vectors,
     ) -> None:
-        """`gallery` and `writer` are the generation's."""
+        """`gallery` and `writer` are of the same generation."""
         self.gallery = gallery
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
@@ -75,7 +76,7 @@ class Follower:
         self.embed_added(there)
 
     def catch_up(self) -> int:
-        """Follow what is new in the journal; how many photos that was said of."""
+        """Follow new records in the journal; returns how many photos they are about."""
         self._read_ns = time.time_ns()
         self.reading = self.journal.read(self.reading)
         self._writer.in_stable_generation(self._declare)
@@ -96,17 +97,17 @@ class Follower:
         return len(news)
 
     def catch_up_with_all(self) -> None:
-        """Until nothing is new, or others say things faster than that."""
+        """Catch up until nothing is new, or others write faster than that."""
         for _ in range(PASSES):
             if not self.catch_up():
                 return
 
     def lost_now(self) -> Lost:
-        """Photos that were added, have not been removed since, and have no vector."""
+        """Photos that were added, are not removed, and have no vector."""
         return [one for sha256, one in self.lost.items() if self.fold[sha256].added is not None]
 
     def write_new(self, new: Sequence[EmbeddedPhoto]) -> None:
-        """Write photos of the source with their vectors, but for those that were removed."""
+        """Write photos of the source with their vectors, except removed ones."""
         ready: dict[str, Row] = {}
         for one in new:
             if now := facts_in(one.photo, self.fold):
@@ -114,22 +115,22 @@ class Follower:
         self._writer.in_stable_generation(partial(self._writer.write, list(ready.values())))
 
     def embed_added(self, there: Container[str]) -> int:
-        """Give photos that were added and are not `there`, by SHA-256, a row; how many got one."""
+        """Insert the added photos that are not in `there`, by SHA-256; returns how many."""
         before = self.made
         self._embed([photo for sha256, photo in self.fold.added() if sha256 not in there])
         return self.made - before
 
     def write(self, rows: Mapping[str, Facts]) -> None:
-        """Have rows, by id, say this; their vectors stay. Those that are gone are passed over."""
+        """Set the facts of rows, by id; vectors stay. Rows that are gone are skipped."""
         every = list(rows)
         for start in range(0, len(every), BATCH):
             some = every[start : start + BATCH]
             self._writer.in_stable_generation(partial(self._write, some, rows))
 
     def restore(self, images: BeforeImages) -> None:
-        """Have the rows that images show, which say what the journal says of their photos now.
+        """Restore the rows in before-images, with the photos' current facts in the journal.
 
-        Rows that were inserted since are deleted, but for those of photos that people added.
+        Rows inserted since are deleted, except those of photos added by hand.
         """
         for some in images.batches():
             self._writer.in_stable_generation(partial(self._put_back, some))
@@ -138,10 +139,10 @@ class Follower:
             some_ids = inserted[start : start + BATCH]
             self._writer.in_stable_generation(partial(self._take_out, some_ids))
 
-    def keep_what_is_said_of_others(self) -> None:
-        """Keep what people said of photos that have no row, for whoever adds one of them again."""
+    def keep_absent_edits(self) -> None:
+        """Keep the edits of photos without a row, in case they are added again."""
         there = {str(row["sha256"]) for row in self.gallery.rows.every(["sha256"])}
-        Absent(self.gallery.metadata).replace(self.fold, there)
+        AbsentEdits(self.gallery.metadata).replace(self.fold, there)
 
     def delete(self, ids: Sequence[str]) -> None:
         if ids:
@@ -162,12 +163,12 @@ class Follower:
         now = self._writer.rows([row["id"] for row in images])
         ready = []
         for row in images:
-            if (say := facts_in(photo_of(row), self.fold)) is not None:
+            if (facts := facts_in(photo_of(row), self.fold)) is not None:
                 there = now.get(row["id"])
-                # One that comes back is new to searches whose first page lacked it.
+                # A restored row counts as new for the later pages of running searches.
                 written_ns = there[WRITTEN] if there else time.time_ns()
                 ready.append(
-                    row_of(say[0], np.array(row["vector"], np.float32), say[1], written_ns)
+                    row_of(facts[0], np.array(row["vector"], np.float32), facts[1], written_ns)
                 )
         self._writer.write(ready)
 
@@ -176,8 +177,8 @@ class Follower:
         self._writer.delete([row["id"] for row in rows if self.fold[row["sha256"]].added is None])
 
     def _declare(self) -> None:
-        # Before any value: one of safety never passes a filter as if it were another.
-        self._writer.bring_columns(self._read_ns, columns_of(self.fold))
+        # Before any value, so that an attribute is a safety attribute from its first value on.
+        self._writer.update_columns(self._read_ns, columns_of(self.fold))
 
     def _follow(self, rows: Iterable[Row]) -> None:
         changed: dict[str, Facts] = {}
@@ -192,7 +193,7 @@ class Follower:
         self.write(changed)
 
     def _embed(self, photos: Iterable[Photo]) -> None:
-        """Give photos that were added a row."""
+        """Insert rows for added photos."""
         wanted = [photo for photo in photos if photo.sha256 not in self.lost]
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]

@@ -1,4 +1,4 @@
-"""A build's work on one generation: embed what is new, choose what it holds, drop what is gone."""
+"""A build's work on one generation: embed new photos, choose which to hold, delete the others."""
 
 import hashlib
 import time
@@ -17,26 +17,26 @@ from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo, Skipped
 from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.gallery.source_table import changed_cells, import_of, table_of
-from deepfood.milvus.absent import Absent
+from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.facts import Facts
-from deepfood.milvus.follow import Follower, photos_in
+from deepfood.milvus.follow import JournalFollower, photos_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.progress import bar
 
-#: A batch is written when it has so many photos, or when its first has waited so long.
+#: A batch is written at this size, or when its first photo has waited this long.
 _BATCH_PHOTOS, _BATCH_S = 500, 5.0
 
 
 @dataclass(frozen=True)
 class KnownFile:
-    """What is known of a file of the source: the photo that it is, or why it is none."""
+    """What is known of a file of the source: its photo, or why it is skipped."""
 
     entry: Photo | Skipped
 
 
 def check_source(gallery: MilvusGallery, source: PhotoSource, consent: Consent) -> None:
-    """Raise DatasetError where the gallery was built from another place, unless asked for."""
+    """Raise DatasetError if the gallery was built from another place, unless allowed."""
     root = gallery.manifest.photos_root
     if root != str(source.root) and not consent.replace:
         raise DatasetError(
@@ -46,7 +46,7 @@ def check_source(gallery: MilvusGallery, source: PhotoSource, consent: Consent) 
 
 
 class FollowingBuild:
-    """Brings a generation to hold what the source has, and counts what that took."""
+    """Brings a generation up to date with the source, and counts the work."""
 
     choice: Choice[KnownFile]
 
@@ -67,14 +67,14 @@ class FollowingBuild:
         self._reading = reading
         self._started = time.monotonic()
 
-    def follow(self, work: Follower, living: MilvusGallery | None) -> None:
-        """Bring the generation that `work` is of to hold the photos of the source.
+    def follow(self, work: JournalFollower, living: MilvusGallery | None) -> None:
+        """Bring the generation of `work` up to date with the source.
 
-        `living` is the generation that lives, or None. Raises DatasetError where no photo is
-        usable, or more than half are gone.
+        `living` is the living generation, or None. Raises DatasetError if no photo is usable, or if
+        more than half would be lost.
         """
         source, fold = self.source, work.fold
-        table = table_of(source, fold)  # a fault in it is told before the work
+        table = table_of(source, fold)  # its faults are raised before the work
         there = photos_in(work.gallery)
         before: Mapping[str, Facts] = {}
         if living:
@@ -93,7 +93,7 @@ class FollowingBuild:
             self._reading(source, todo, self.embedder) as results,
         ):
             for batch in batched_in_time(results, _BATCH_PHOTOS, _BATCH_S, progress.update):
-                # A photo that is there by another name is dealt with below.
+                # Photos with the content of another file are handled below.
                 new = [
                     one
                     for one in _noted(batch, known)
@@ -101,7 +101,7 @@ class FollowingBuild:
                 ]
                 work.write_new(new)
         if table:
-            self.attributes = self._take_in(table, known, work)
+            self.attributes = self._import_table(table, known, work)
         lacking = work.catch_up() + work.embed_added(files)
         if todo or lacking:
             there = photos_in(work.gallery)
@@ -120,7 +120,7 @@ class FollowingBuild:
         self.changed = bool(todo or lacking or changed or dropped)
         work.write(changed)
         if self.changed:
-            Absent(work.gallery.metadata).replace(fold, wanted)
+            AbsentEdits(work.gallery.metadata).replace(fold, wanted)
         work.delete(dropped)
 
     def report(
@@ -139,10 +139,10 @@ class FollowingBuild:
             attributes=self.attributes,
         )
 
-    def _take_in(
-        self, table: Table[str], known: Mapping[str, KnownFile], work: Follower
+    def _import_table(
+        self, table: Table[str], known: Mapping[str, KnownFile], work: JournalFollower
     ) -> tuple[str, ...]:
-        """Have the journal say what the source's table says anew; the attributes of that."""
+        """Record the changed cells of the source's table in the journal; their attributes."""
         journal = work.journal
         news, whole = changed_cells(table, self.source, known, work.fold, journal)
         if news:
@@ -151,14 +151,14 @@ class FollowingBuild:
 
     def _refuse_loss(
         self,
-        work: Follower,
+        work: JournalFollower,
         before: Mapping[str, Facts],
         known: Mapping[str, KnownFile],
         todo: Sequence[PhotoFile],
     ) -> None:
-        """Raise DatasetError where more than half of the photos are gone, unless asked for.
+        """Raise DatasetError if more than half of the photos are gone, unless `consent` allows it.
 
-        This is before any row is changed. Where it could be, files are read for their content.
+        Runs before any row is changed. If needed, unread files are read and compared by content.
         """
         if self.consent.replace or self.consent.allow_loss:
             return
@@ -174,11 +174,11 @@ class FollowingBuild:
             raise DatasetError(
                 f"{len(gone)} of the {len(before)} photos of {work.gallery.place} are no longer in "
                 f"{self.source.root}, the first is {gone[0]}; nothing was changed: bring them "
-                "back, or let them go with --allow-loss (what was said of them is kept)"
+                "back, or let them go with --allow-loss (their manual edits are kept)"
             )
 
     def _contents(self, files: Sequence[PhotoFile]) -> set[str]:
-        """The SHA-256 of files, of those that can be read."""
+        """The SHA-256 of all files that can be read."""
         root, limits = self.source.root, self.embedder.limits
 
         def content(file: PhotoFile) -> str:
@@ -202,7 +202,7 @@ def _known_files(
             known[file] = KnownFile(Skipped(file, REMOVED, size, modified_ns, sha256))
     for skipped in left_out:
         one = there.get(skipped.same_as or "")
-        if one:  # the same bytes as a photo that is there
+        if one:  # the same content as a photo of the gallery
             known[skipped.file] = KnownFile(replace(one[0], modified_ns=skipped.modified_ns))
         elif skipped.same_as is None or fold[skipped.same_as].removed is not None:
             known[skipped.file] = KnownFile(skipped)
@@ -213,7 +213,7 @@ def _known_files(
 
 
 def _as_removed(one: KnownFile, fold: Fold) -> KnownFile:
-    """A copy of a photo that was removed is left out for the same reason."""
+    """A copy of a removed photo is left out for the same reason."""
     entry = one.entry
     if isinstance(entry, Skipped) and entry.same_as and fold[entry.same_as].removed is not None:
         return KnownFile(replace(entry, reason=REMOVED))
@@ -221,7 +221,7 @@ def _as_removed(one: KnownFile, fold: Fold) -> KnownFile:
 
 
 def _gone(before: Mapping[str, Facts], still: Iterable[str], fold: Fold) -> tuple[str, ...]:
-    """Files of photos that were there, are not any more, and were not removed by anybody."""
+    """Files of photos that are gone, without having been removed by anybody."""
     still = set(still)
     return tuple(
         sorted(
@@ -235,7 +235,7 @@ def _gone(before: Mapping[str, Facts], still: Iterable[str], fold: Fold) -> tupl
 def _noted(
     results: Iterable[EmbeddedPhoto | Skipped], known: dict[str, KnownFile]
 ) -> Iterator[EmbeddedPhoto]:
-    """The photos among them; of each file it is noted what it is."""
+    """The photos among the results; all results are entered in `known`."""
     for result in results:
         if isinstance(result, Skipped):
             known[result.file] = KnownFile(result)

@@ -1,4 +1,4 @@
-"""A gallery on Milvus that is searched: the local Gallery's questions, answered by the engine."""
+"""A gallery on Milvus, with the interface of LocalGallery; the engine does the searching."""
 
 import json
 import math
@@ -29,11 +29,11 @@ from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import BeforeImages
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.expressions import known
-from deepfood.milvus.fetched import HeldVectors, Neighbours
+from deepfood.milvus.expressions import expression_of, known
+from deepfood.milvus.fetched import MemoryVectors, Neighbours
 from deepfood.milvus.find import find_in
 from deepfood.milvus.find_written import find_written
-from deepfood.milvus.generations import begun_with, collection_of, living
+from deepfood.milvus.generations import collection_of, find_generation, living_collection
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.rows import MOST, Rows, is_id
@@ -47,27 +47,27 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Generation:
-    """What the alias named at some time: one search asks only of one."""
+    """What the alias named at one moment: one search uses only one generation."""
 
     manifest: MilvusManifest
     rows: Rows
     stored: StoredPhotos
 
 
-#: The alias and manifest are asked for again when they are older than this.
+#: The alias and manifest are read again when they are older than this.
 _FRESH_S = 1.0
 
 
 class MilvusGallery:
     """Search by vector or by id, from many threads and many processes.
 
-    Every method raises EngineError where the engine is away for longer than `milvus_timeout_s`.
+    Every method raises EngineError if the engine is unavailable for longer than `milvus_timeout_s`.
     """
 
     def __init__(
         self, connection: Connection, settings: Settings, collection: str | None = None
     ) -> None:
-        """`collection` is a generation that is not the living one; None follows the alias."""
+        """`collection` is a fixed generation, living or not; None follows the alias."""
         self.address = connection.address
         self.superseded = False
         self._connection = connection
@@ -76,13 +76,13 @@ class MilvusGallery:
         self._looked = 0.0
         self._now: Generation | None = None
         self._fixed = collection
-        # Who holds to a generation says when to look.
+        # The user of a fixed generation decides when to read its manifest again.
         self._fresh_s = math.inf if collection else _FRESH_S
         self.refresh()
 
     @classmethod
     def open(cls, address: MilvusAddress, settings: Settings, model: Model | None = None) -> Self:
-        """Open a gallery, with the Model that its queries are embedded with if it is searched.
+        """Open a gallery; `model` is the one that queries are embedded with, if it is searched.
 
         Raises ArtifactMissingError, ModelMismatchError or EngineError.
         """
@@ -105,10 +105,10 @@ class MilvusGallery:
         self.manifest.check_model(model, self.address)
 
     def refresh(self) -> Generation:
-        """What the alias names now; looked up again each second.
+        """The generation that the alias names, read again every second.
 
-        A generation made with another Model is not taken on, for the queries come from the old
-        one: `superseded` is then True.
+        A generation with another Model is not opened, as queries come from the old one:
+        `superseded` is then True.
         """
         now = self._now
         if now is not None and (self.superseded or time.monotonic() < self._looked + self._fresh_s):
@@ -133,7 +133,7 @@ class MilvusGallery:
 
     @property
     def place(self) -> str:
-        """As a user names it."""
+        """The gallery as a user names it."""
         return str(self.address)
 
     @property
@@ -146,19 +146,19 @@ class MilvusGallery:
         return self._metadata
 
     def generation_with(self, model: Model) -> "MilvusGallery":
-        """A generation that was begun with another Model. Raises ArtifactMissingError."""
-        collection = begun_with(self._connection, self._metadata, model)
+        """An unfinished generation with another Model. Raises ArtifactMissingError."""
+        collection = find_generation(self._connection, self._metadata, model)
         if collection is None:
             raise ArtifactMissingError(f"{self.place} is not being embedded again")
         return MilvusGallery(self._connection, self._settings, collection)
 
     def follow(self) -> MilvusManifest:
-        """The manifest, looked up at once."""
+        """The manifest, read again now."""
         self._looked = -math.inf
         return self.manifest
 
     def columns(self) -> list[ColumnFacts]:
-        """The attributes that are declared, without examples: none are looked for in so many."""
+        """The declared attributes, without examples, which would need a scan of all rows."""
         return [
             ColumnFacts(name, one.type, one.safety, [])
             for name, one in self.manifest.columns.items()
@@ -170,7 +170,7 @@ class MilvusGallery:
         return {name: now.rows.count(known(name)) for name in now.manifest.columns}
 
     def where(self, photo: Photo) -> str:
-        """A photo's full name, to show."""
+        """The path or s3:// URL of a photo's file."""
         return self.stored.where(photo)
 
     @property
@@ -190,12 +190,12 @@ class MilvusGallery:
 
     @property
     def count(self) -> int:
-        """How many photos there are."""
+        """The number of photos."""
         return self.rows.count("")
 
     @property
     def labels(self) -> int:
-        """How many different labels there were at the last build."""
+        """The number of different labels at the last build."""
         return self.manifest.labels
 
     @property
@@ -204,16 +204,16 @@ class MilvusGallery:
 
     @property
     def reads_ahead(self) -> int:
-        """As the local gallery's."""
+        """As in LocalGallery."""
         return self.stored.reads_ahead
 
     def compared(self) -> tuple[EveryPhoto, Compared]:
-        """As the local gallery's; all photos are fetched."""
+        """As in LocalGallery; all photos are fetched."""
         every = self.photos()
         return every, Neighbours(self, every)
 
     def search(self, query: Vectors, k: int) -> list[Hit]:
-        """The k photos nearest to a unit vector, float32 [dimension]; all where there are fewer.
+        """The k photos nearest to a unit vector, float32 [dimension]; all if there are fewer.
 
         Raises QueryError for k < 1.
         """
@@ -222,23 +222,23 @@ class MilvusGallery:
         return self.rows.hits(query, k)
 
     def find(self, query: Vectors, k: int, **options: Unpack[FindOptions]) -> FindResult:
-        """As the local gallery's."""
+        """As in LocalGallery."""
         now = self.refresh()
         return find_in(now.manifest, now.rows, query, k, options)
 
     def find_written(
         self, query: WordsQuery, limit: int, where: Filter | None = None
     ) -> WrittenResult:
-        """As the local gallery's, in another order: see milvus/find_written.py."""
+        """As in LocalGallery, in another order: see milvus/find_written.py."""
         now = self.refresh()
         return find_written(now.manifest, now.rows, query, limit, where)
 
     def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
-        """As the local gallery's, from a part of the photos where very many fit."""
+        """As in LocalGallery; if very many photos match, from a part of them."""
         return suggest(self.rows, begun, limit)
 
     def vector(self, photo_id: str) -> Vectors:
-        """The vector, float32 [dimension], of a photo of the gallery. Raises PhotoNotFoundError."""
+        """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
         return np.array(self._row(photo_id, ["vector"])["vector"], np.float32)
 
     def photo(self, photo_id: str) -> Photo:
@@ -246,30 +246,36 @@ class MilvusGallery:
         return photo_of(self._row(photo_id, PHOTO_ROW))
 
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]:
-        """A photo and its attributes, those that are known. Raises PhotoNotFoundError."""
+        """A photo and its known attributes. Raises PhotoNotFoundError."""
         row = self._row(photo_id, PHOTO_ROW)
         return photo_of(row), attributes_of(row)
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's file, if it still is what was embedded. Raises PhotoNotFoundError."""
+        """The bytes of a photo, if they still are those that were embedded.
+
+        Raises PhotoNotFoundError.
+        """
         return self.stored.read(photo)
 
-    def sample(self, count: int, seed: int) -> list[Photo]:
-        """Photos drawn at random, the same for the same seed; all where there are fewer.
+    def sample(self, count: int, seed: int, where: Filter | None = None) -> list[Photo]:
+        """Random photos that pass the filter, the same for the same seed; all if there are fewer.
 
-        Ids are digits of a hash, so that those which begin alike are a fair draw.
+        Ids are digits of a hash, so that a range of them is a uniform sample.
         """
         rng = random.Random(seed)  # noqa: S311
-        total = self.count
+        now = self.refresh()
+        passes = expression_of(where, now.manifest.columns).passes if where else ""
+        total = now.rows.count(passes)
         share = min(1.0, 4 * count / max(total, 1))
         width = int(share * 0x10000)
         start = rng.randrange(0x10000)
         ends = [(start, start + width)] if share < 1 else [(0, 0x10000)]
         if ends[0][1] > 0x10000:
             ends = [(start, 0x10000), (0, start + width - 0x10000)]
-        where = " or ".join(f'(id >= "{a:04x}" and id < "{b:04x}")' for a, b in ends)
-        where = where.replace('"10000"', '"g"')  # beyond all hex digits
-        rows = self.rows.query(where, PHOTO_ROW, limit=min(MOST, 8 * count + 64))
+        drawn = " or ".join(f'(id >= "{a:04x}" and id < "{b:04x}")' for a, b in ends)
+        drawn = drawn.replace('"10000"', '"g"')  # beyond all hex digits
+        asked = f"({drawn}) and ({passes})" if passes else drawn
+        rows = now.rows.query(asked, PHOTO_ROW, limit=min(MOST, 8 * count + 64))
         rows.sort(key=lambda row: str(row["id"]))
         return [photo_of(row) for row in rng.sample(rows, min(count, len(rows)))]
 
@@ -279,18 +285,18 @@ class MilvusGallery:
         return [Skipped(**one) for one in json.loads(text or "[]")]
 
     def note_left_out(self, files: Sequence[Skipped]) -> None:
-        """Say which files could not be used, or are removed: all of them."""
-        said = json.dumps([asdict(one) for one in files])
-        self._metadata.write(f"{self.collection}/left_out", said)
+        """Replace the list of files that could not be used, or are removed."""
+        text = json.dumps([asdict(one) for one in files])
+        self._metadata.write(f"{self.collection}/left_out", text)
 
     def before_images(self, revision: int) -> BeforeImages:
-        """Of this generation: what leads back from a revision to the one before."""
+        """The images that lead back from a revision of this generation to the previous one."""
         return BeforeImages(self._connection, self._metadata, self.collection, revision)
 
     def before(self) -> MilvusManifest | None:
-        """The manifest that a rollback returns to, or None where there is none.
+        """The manifest that a rollback returns to; None if there is none.
 
-        Raises an ArtifactError where it is missing or cannot be read.
+        Raises an ArtifactError if it is missing or cannot be read.
         """
         now = self.manifest
         images = self.before_images(now.revision)
@@ -306,24 +312,24 @@ class MilvusGallery:
 
     @property
     def journal(self) -> MilvusJournal:
-        """What people said; all generations have the same."""
+        """The manual edits, shared by all generations."""
         return MilvusJournal(self._metadata)
 
     def history(self) -> Iterator[Record]:
-        """What changed, and who said so, in order. Raises ArtifactCorruptError."""
+        """All changes and their authors, in order. Raises ArtifactCorruptError."""
         return self.journal.records()
 
     def photos(self) -> EveryPhoto:
-        """All photos, their vectors, and of each photo its row in them, int64 [count]."""
+        """All photos, their vectors, and the row of each photo in them, int64 [count]."""
         now = self.refresh()
         rows = sorted(now.rows.every([*PHOTO_ROW, "vector"]), key=lambda row: str(row["id"]))
         size = now.manifest.dimension
         vectors = np.array([row["vector"] for row in rows], np.float32).reshape(len(rows), size)
-        return [photo_of(row) for row in rows], HeldVectors(vectors), np.arange(len(rows))
+        return [photo_of(row) for row in rows], MemoryVectors(vectors), np.arange(len(rows))
 
     def _living(self) -> str:
         """The collection that the alias names. Raises ArtifactMissingError."""
-        collection = living(self._connection)
+        collection = living_collection(self._connection)
         if collection is None:
             raise ArtifactMissingError(
                 f"there is no gallery {self.address}: make it with deepfood build PHOTOS --out "

@@ -1,6 +1,6 @@
-"""A gallery's generations: NAME_g000001 and so on, one of which the alias NAME names.
+"""A gallery's generations: collections NAME_g000001 and so on; the alias NAME names the living one.
 
-A Model has a generation of its own. The one before stays, so that one can go back to it.
+Each generation has one Model. The previous one is kept for a rollback.
 """
 
 import time
@@ -10,7 +10,7 @@ from deepfood.config import Settings
 from deepfood.errors import ArtifactError, EngineError
 from deepfood.index import IndexSpec
 from deepfood.milvus.before_images import drop_images
-from deepfood.milvus.changed_ids import changed_in
+from deepfood.milvus.changed_ids import changed_ids
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import forget_model, keep_model
@@ -30,7 +30,7 @@ def generation_for(
 ) -> tuple[str, MilvusManifest]:
     """The collection for a Model: an existing one, which may be unfinished, or a new one."""
     name = connection.address.name
-    if begun := begun_with(connection, metadata, model):
+    if begun := find_generation(connection, metadata, model):
         connection.load(begun)
         return begun, metadata.manifest(begun)
     generation = max(generations_of(connection), default=0) + 1
@@ -58,14 +58,14 @@ def generation_for(
     return collection, manifest
 
 
-def begun_with(connection: Connection, metadata: GalleryMetadata, model: Model) -> str | None:
+def find_generation(connection: Connection, metadata: GalleryMetadata, model: Model) -> str | None:
     """The collection of the newest generation with this Model, or None."""
     name = connection.address.name
     for generation in sorted(generations_of(connection), reverse=True):
         collection = collection_of(name, generation)
         try:
             manifest = metadata.manifest(collection)
-        except ArtifactError:  # killed before its manifest was there
+        except ArtifactError:  # its build was killed before the manifest was written
             continue
         if manifest.model_fingerprint == model.fingerprint:
             return collection
@@ -73,9 +73,9 @@ def begun_with(connection: Connection, metadata: GalleryMetadata, model: Model) 
 
 
 def finish_index(connection: Connection, collection: str, *, quiet: bool) -> None:
-    """Return once the engine has a graph of all rows; it compares those that it lacks one by one.
+    """Wait until the engine has indexed all rows; until then it scans the others.
 
-    Raises EngineError where it cannot make one.
+    Raises EngineError if it cannot index them.
     """
     connection.ask("flush", collection_name=collection)
     with bar("indexing", " photos", 0, quiet=quiet) as progress:
@@ -93,28 +93,28 @@ def finish_index(connection: Connection, collection: str, *, quiet: bool) -> Non
 
 
 def go_live(connection: Connection, collection: str) -> None:
-    """Have the alias name this collection, in one step."""
+    """Point the alias to this collection, atomically."""
     name = connection.address.name
-    before = living(connection)
+    before = living_collection(connection)
     if before is None:
         connection.ask("create_alias", collection_name=collection, alias=name)
     elif before != collection:
         connection.ask("alter_alias", collection_name=collection, alias=name)
 
 
-def living(connection: Connection) -> str | None:
-    """The collection that the alias names, or None. One call, for a server asks each second."""
+def living_collection(connection: Connection) -> str | None:
+    """The collection that the alias names, or None. One call, as servers read it every second."""
     try:
         found = connection.ask("describe_alias", alias=connection.address.name)
     except EngineError as error:
-        if _says_absent(error.__cause__):
+        if _is_missing_alias(error.__cause__):
             return None
         raise
     return str(found["collection_name"])
 
 
 def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collection[int]) -> None:
-    """Drop generations and their Models, all but those with these numbers."""
+    """Drop all generations, and their Models, except those with the numbers in `keep`."""
     name = connection.address.name
     models, kept = set[str](), set[str]()
     for generation in generations_of(connection):
@@ -127,7 +127,7 @@ def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collect
         if generation not in keep:
             connection.ask("drop_collection", collection_name=collection)
             drop_images(connection, metadata, collection)
-            changed_in(metadata, collection).forget()
+            changed_ids(metadata, collection).forget()
             for key in ("left_out", "gone", "manifest"):
                 metadata.forget(f"{collection}/{key}")
     for fingerprint in models - kept - {""}:
@@ -135,7 +135,7 @@ def drop_others(connection: Connection, metadata: GalleryMetadata, keep: Collect
 
 
 def generations_of(connection: Connection) -> list[int]:
-    """The numbers of all generations that there are."""
+    """The numbers of all existing generations."""
     start = f"{connection.address.name}_g"
     return [
         int(one.removeprefix(start))
@@ -148,7 +148,7 @@ def collection_of(name: str, generation: int) -> str:
     return f"{name}_g{generation:06d}"
 
 
-def _says_absent(error: BaseException | None) -> bool:
-    # Milvus has a code for it; Milvus Lite has that of a collection that is not there.
+def _is_missing_alias(error: BaseException | None) -> bool:
+    # Milvus has a code for it; Milvus Lite uses the code of a missing collection.
     code = getattr(error, "code", None)
     return code == 1600 or (code == 100 and "alias" in str(error))

@@ -1,4 +1,4 @@
-"""Photos that are gone since the last build or change of Model, and that nobody removed."""
+"""Photos that are gone since the last build or change of Model, without having been removed."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,25 +6,25 @@ from typing import Any
 
 from deepfood.data.photo_file import photo_id
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.rows import BATCH, WrittenRows
+from deepfood.milvus.rows import BATCH, StrongRows
 
 
 class GonePhotos:
-    """Of the generation that a gallery is held to."""
+    """The photos that are gone from a gallery's generation."""
 
     def __init__(self, gallery: MilvusGallery) -> None:
         self._gallery = gallery
         self._key = f"{gallery.collection}/gone"
-        self._rows = WrittenRows(gallery.connection, gallery.collection)
+        self._rows = StrongRows(gallery.connection, gallery.collection)
 
     def note(self, revision: int, before: Iterable[Mapping[str, Any]]) -> None:
-        """Note those `before` (each has `sha256` and `file`) that a revision does not hold."""
+        """Note which of `before` (each with `sha256` and `file`) a revision does not contain."""
         files = {str(one["sha256"]): str(one["file"]) for one in before}
         note = {"revision": revision, "files": self._absent(files)}
         self._gallery.metadata.write_long(self._key, json.dumps(note).encode())
 
     def files(self) -> list[str]:
-        """Their files: of those that were noted, which were neither added nor removed since."""
+        """The files of noted photos that were neither added nor removed since."""
         text = self._gallery.metadata.read_long(self._key)
         note = json.loads(text) if text is not None else {}
         if not note.get("files") or note["revision"] != self._gallery.manifest.revision:
@@ -34,7 +34,7 @@ class GonePhotos:
         return sorted(file for sha256, file in absent.items() if fold[sha256].removed is None)
 
     def _absent(self, files: Mapping[str, str]) -> dict[str, str]:
-        """Those that have no row, by SHA-256."""
+        """Those without a row, by SHA-256."""
         every, there = list(files), set[str]()
         for start in range(0, len(every), BATCH):
             ids = [photo_id(sha256) for sha256 in every[start : start + BATCH]]

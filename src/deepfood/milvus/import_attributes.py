@@ -1,4 +1,4 @@
-"""Bring a table of attributes into a gallery on Milvus."""
+"""Import a table of attributes into a gallery on Milvus."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,16 +1,16 @@
 """The journal of a gallery on Milvus: the records of local/journal.py, as rows of NAME_about.
 
-Many write at once, and there are no locks. So each session of a writer has a chain of its own: a
-record has the session's name (`w`), its number there (`n`), its version (`v`), and the sum of the
-session's record before and of itself. With each record comes the session's *head*, a row of its
-own with number and sum of its newest record: one place tells of damage to the other. All records
-together are in the order of their versions: the time in ns, or later than all that was seen.
+There are many concurrent writers and no locks. So each writer's session has its own hash chain:
+a record has the session's name (`w`), its number in the session (`n`), its version (`v`), and a sum
+over the session's previous record and itself. Each record also updates the session's *head*, a
+separate row with number and sum of its newest record, so that each reveals damage of the other. All
+records together are ordered by version: the time in ns, or more if a later version was seen.
 
     key                   row                          text
     journal               journal/SESSION/NUMBER/PART  SUM BODY, as a line of a folder's journal
     journal-head          journal-head/SESSION         NUMBER SUM
-    journal-table/SHA256  …                            a table that was imported, packed
-    journal-checkpoint    …                            what the oldest records come to, packed
+    journal-table/SHA256  …                            an imported table, compressed
+    journal-checkpoint    …                            the fold of the oldest records, compressed
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ from deepfood.milvus.metadata import GalleryMetadata
 
 _RECORDS, _HEADS = "journal", "journal-head"
 _TABLES, _CHECKPOINT = "journal-table", "journal-checkpoint"
-#: Records that are younger are in no checkpoint: others may still come between them.
+#: No checkpoint has younger records: concurrent ones may still be inserted between them.
 _SETTLED_NS = 600 * 10**9
 _AT_ONCE = 100
 _FIELDS = ("id", "version", "part", "parts", "text")
 
 
 class Position(NamedTuple):
-    """Where a record is: places in their order are the order of the records."""
+    """The place of a record; positions sort in the order of the records."""
 
     version: int
     session: str
@@ -46,10 +46,10 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """The fold of a journal as it was read at some time.
+    """The fold of a journal at one moment.
 
-    `records` came after the checkpoint, whose newest record has the version `upto`; `news` are
-    SHA-256 of the photos that those touch which an earlier reading did not have.
+    `records` came after the checkpoint, whose newest record has the version `upto`; `news` are the
+    SHA-256 of photos in records that the previous reading did not have.
     """
 
     fold: Fold
@@ -59,14 +59,14 @@ class Reading:
 
 
 class MilvusJournal:
-    """The journal of one gallery. `by` is who is named by the records that this appends."""
+    """The journal of one gallery. Appended records name `by` as their author."""
 
     def __init__(self, metadata: GalleryMetadata, by: str = "") -> None:
         self._metadata = metadata
         self._by = by
         self._newest = _session_begins()
         self._sum = BEGINNING.sum
-        #: Records that this has appended.
+        #: Records that this object has appended.
         self.own: set[Position] = set()
 
     @property
@@ -76,13 +76,13 @@ class MilvusJournal:
         )
 
     def forget(self) -> None:
-        """Delete all of it. For who makes it anew."""
+        """Delete the whole journal, before it is made again."""
         for key in (_HEADS, _RECORDS, _CHECKPOINT):
             self._metadata.forget(key)
         self._metadata.forget_all(f"{_TABLES}/")
 
     def append(self, do: Kind, what: Mapping[str, Any]) -> None:
-        """Write a record; it is in Milvus' log when this returns. Raises EngineError."""
+        """Append a record, which is in Milvus' log when this returns. Raises EngineError."""
         newest = self._newest
         place = Position(max(self._now(), newest.version + 1), newest.session, newest.number + 1)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -94,19 +94,19 @@ class MilvusJournal:
         self._newest, self._sum = (
             _session_begins(),
             BEGINNING.sum,
-        )  # where it fails: it may be there
+        )  # after a failure it may be written or not
         self._metadata.put_text(row, _RECORDS, place.version, f"{total} {body}", [head])
         self._newest, self._sum = place, total
         self.own.add(place)
 
     def records(self) -> Iterator[Record]:
-        """All records, in their order, each checked. Raises ArtifactCorruptError."""
+        """All records in order, each verified. Raises ArtifactCorruptError."""
         yield from _numbered(self._checked(0).values(), 0)
 
     def recent(self, since: int) -> dict[Position, Record]:
-        """Those of this version and later, in their order, not checked by their chains.
+        """Records from a version on, in order, without verifying their chains.
 
-        All that was acknowledged is seen.
+        All acknowledged records are seen.
         """
         where = f'key == "{_RECORDS}" and version >= {since}'
         texts = dict(_texts(self._metadata.rows(where, _FIELDS, "Strong")))
@@ -115,9 +115,9 @@ class MilvusJournal:
         }
 
     def read(self, before: Reading | None = None) -> Reading:
-        """What all records come to. Raises ArtifactCorruptError where the journal is damaged.
+        """The fold of all records. Raises ArtifactCorruptError if the journal is damaged.
 
-        A checkpoint that does not fit is passed over: all records say the same.
+        A checkpoint that does not fit is ignored: the records contain everything.
         """
         fold, upto = self._newest_checkpoint()
         known = before.records if before else frozenset()
@@ -130,7 +130,7 @@ class MilvusJournal:
         return Reading(fold, upto, frozenset(found), frozenset(news))
 
     def write_checkpoint_if_long(self, reading: Reading) -> None:
-        """Keep what the older records come to, where they are many."""
+        """Store the fold of the older records, if there are many."""
         if len(reading.records) < TAIL_RECORDS:
             return
         fold, before = self._newest_checkpoint()
@@ -143,7 +143,7 @@ class MilvusJournal:
             self._metadata.write_long(_CHECKPOINT, first + b"\n" + b"".join(fold.lines()))
 
     def write_table(self, values: Mapping[str, Mapping[str, Any]]) -> str:
-        """As a folder's journal does. Raises EngineError."""
+        """Like the journal of a folder. Raises EngineError."""
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in values.items())
         content = "".join(lines).encode()
         sha256 = hashlib.sha256(content).hexdigest()
@@ -151,29 +151,29 @@ class MilvusJournal:
         return sha256
 
     def read_table(self, sha256: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """As a folder's journal does. Raises ArtifactCorruptError."""
+        """Like the journal of a folder. Raises ArtifactCorruptError."""
         content = self._metadata.read_long(f"{_TABLES}/{sha256}")
         if content is None or hashlib.sha256(content).hexdigest() != sha256:
-            raise self._damaged(f"the table {sha256[:12]} that was imported is missing or altered")
+            raise self._damaged(f"the imported table {sha256[:12]} is missing or altered")
         for line in content.splitlines():
             photo, values = json.loads(line)
             yield photo, values
 
     def _fold(self, fold: Fold, found: Mapping[Position, Record], after: int) -> None:
-        """Apply those that are of later versions than `after`."""
+        """Apply the records with later versions than `after`."""
         news = (record for place, record in found.items() if place.version > after)
         for record in _numbered(news, fold.head.number):
             fold.apply(record, self)
 
     def _now(self) -> int:
-        """The time, or later than what another clock has written that is ahead of this one."""
+        """The time in ns; if another clock is ahead, one more than the version it has written."""
         now = time.time_ns()
         where = f'key == "{_RECORDS}" and part == 0 and version >= {now}'
         ahead = self._metadata.rows(where, ["version"], "Bounded")
         return max([now, *(int(row["version"]) + 1 for row in ahead)])
 
     def _newest_checkpoint(self) -> tuple[Fold, int]:
-        """What the oldest records come to, and the version of the newest of them."""
+        """The fold of the oldest records, and the version of the newest of them."""
         try:
             text = self._metadata.read_long(_CHECKPOINT)
             if text is not None:
@@ -186,14 +186,14 @@ class MilvusJournal:
         return Fold(), 0
 
     def _count(self, upto: int) -> int:
-        """How many records there are to a version."""
+        """The number of records up to a version."""
         where = f'key == "{_RECORDS}" and part == 0 and version <= {upto}'
         return int(self._metadata.rows(where, ["count(*)"], "Strong")[0]["count(*)"])
 
     def _checked(self, after: int) -> dict[Position, Record]:
-        """Records of later versions than `after`, in their order; they have no numbers yet.
+        """Verified records with later versions than `after`, in order; they have no numbers yet.
 
-        Raises ArtifactCorruptError where one is missing or altered.
+        Raises ArtifactCorruptError if one is missing or altered.
         """
         heads = {
             str(row["id"]).split("/")[1]: str(row["text"]).split(" ")
@@ -210,7 +210,7 @@ class MilvusJournal:
             for number in range(min(texts, default=1), last + 1):
                 at, text = texts.get(number, (None, None))
                 if at and text is None and number == last > int(newest):
-                    break  # unfinished: its writer was killed, or writes just now
+                    break  # unfinished: its writer was killed, or is writing it now
                 record = _record_of(text, at, before) if at and text else None
                 if not at or record is None or (number == int(newest) and record.sum != total):
                     raise self._damaged(
@@ -220,7 +220,7 @@ class MilvusJournal:
         return dict(sorted(found.items()))
 
     def _sums_before(self, places: Iterable[Position]) -> dict[str, str]:
-        """By session, the sum of the record before its first one here, where there is one."""
+        """By session, the sum of the record before its first one in `places`, if there is one."""
         ids = [f'"{_RECORDS}/{one.session}/{one.number - 1}/0"' for one in places if one.number > 1]
         sums: dict[str, str] = {}
         for start in range(0, len(ids), _AT_ONCE):
@@ -241,7 +241,7 @@ def _session_begins() -> Position:
 
 
 def _record_of(text: str, place: Position, before: str) -> Record | None:
-    """The record that a text is, or None where it is not what was written there."""
+    """The record in a text; None if it is not the one written at that place."""
     total, _, body = text.partition(" ")
     if _sum(before, body) != total:
         return None
@@ -250,7 +250,7 @@ def _record_of(text: str, place: Position, before: str) -> Record | None:
 
 
 def _parsed(text: str) -> tuple[Record, Position]:
-    """A record, and where it says that it is."""
+    """A record, and its position according to the text."""
     total, _, body = text.partition(" ")
     what = json.loads(body)
     number, at, by, do, session, version = (
@@ -260,7 +260,7 @@ def _parsed(text: str) -> tuple[Record, Position]:
 
 
 def _texts(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Position, str | None]]:
-    """The text of each record, or None where a part of it is missing."""
+    """The text of each record; None if a part of it is missing."""
     parts: dict[tuple[Position, int], dict[int, str]] = {}
     for row in rows:
         _, session, number, _ = str(row["id"]).split("/")

@@ -1,14 +1,14 @@
-"""The lease of whoever makes a gallery's next generation or revision. Milvus has no locks.
+"""The lease of the process that makes a gallery's next generation or revision. Milvus has no locks.
 
-The lease is an alias of NAME_about, which is read in milliseconds; reading a row that must be the
-newest takes a third of a second. Its phase says whether a next generation is being filled or is
-taking over, or the living one is changed by a build. Writers take no lease. They are optimistic: a
-writer reads the lease, makes its change, and reads the lease again. The change counts if the holder
-and the phase are the same; otherwise the writer makes it again, in the generation that lives then.
-While a next generation is filled, writers note what they change; while it takes over, they wait.
+The lease is an alias of NAME_about, which is read in milliseconds; a strongly consistent read of a
+row takes a third of a second. Its phase says whether a next generation is being filled or is taking
+over, or a build is changing the living one. Writers take no lease. They are optimistic: a writer
+reads the lease, makes its change, and reads the lease again. The change counts if holder and phase
+are the same; otherwise the writer repeats it, in the generation that is living then. While a next
+generation is being filled, writers note their changes; while it takes over, they wait.
 
 The holder renews the lease every few seconds. A holder that was killed loses it after 30 s, and one
-that was cut off gives it up long before that. Clocks may differ by 15 s.
+that was cut off gives it up long before. Clocks may differ by 15 s.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ _LEASE_S, _AGAIN_S, _TRUSTED_S = 30.0, 5.0, 15.0
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as the alias shows it.
+    """A lease as encoded in the alias.
 
-    `until` is by the clock, in milliseconds since 1970; a later lease has a greater one.
+    `until` is wall-clock time, in milliseconds since 1970; a later lease has a greater value.
     """
 
     holder: str = ""
@@ -44,12 +44,12 @@ class Lease:
     @classmethod
     def read(cls, metadata: GalleryMetadata) -> Self:
         found = map(_ALIAS.fullmatch, metadata.aliases())
-        turns = [
+        leases = [
             cls(one[3], cast(Phase, one[2]), int(one[4]))
             for one in found
             if one and one[1] == metadata.name
         ]
-        return max(turns, key=lambda one: one.until, default=cls())
+        return max(leases, key=lambda one: one.until, default=cls())
 
     def write(self, metadata: GalleryMetadata) -> None:
         """Write it, and drop the earlier ones."""
@@ -88,7 +88,7 @@ class HeldLease:
     @classmethod
     @contextmanager
     def take(cls, metadata: GalleryMetadata) -> Iterator[Self]:
-        """Hold the lease. Raises ArtifactBusyError where another process holds it.
+        """Hold the lease. Raises ArtifactBusyError if another process holds it.
 
         Waits for a lease that is no longer renewed to expire.
         """
@@ -103,35 +103,35 @@ class HeldLease:
         finally:
             held._ended.set()
             renewing.join()
-            with contextlib.suppress(EngineError):  # then it ends by itself
+            with contextlib.suppress(EngineError):  # then it expires by itself
                 if Lease.read(metadata).holder == held._holder:
                     held._renew("over")
 
     def build_in_place(self) -> None:
-        """Enter the phase in which the living generation is changed: writers note nothing.
+        """Enter the phase in which the living generation is changed, and writers note nothing.
 
-        Raises ArtifactBusyError where the lease is lost.
+        Raises ArtifactBusyError if the lease is lost.
         """
         self.check()
         self._renew("building")
 
     @contextmanager
     def swapping(self) -> Iterator[None]:
-        """Writers wait inside of it. Raises ArtifactBusyError where the lease is lost."""
+        """Writers wait inside this context. Raises ArtifactBusyError if the lease is lost."""
         self.check()
         self._renew("swapping")
         yield
 
     def check(self) -> None:
-        """Raise ArtifactBusyError unless this process has held the lease all the time."""
+        """Raise ArtifactBusyError unless this process has held the lease without interruption."""
         with self._lock:
             late = time.monotonic() - self._renewed_at > _TRUSTED_S
             if not self._lost and not late and Lease.read(self._metadata).holder == self._holder:
                 return
             self._lost = True
         raise ArtifactBusyError(
-            "another process has begun to make a next generation, or the engine was away for too "
-            "long: run the same command again, it goes on"
+            "another process has begun to make a next generation, or the engine was unavailable "
+            "for too long: run the same command again, it resumes"
         )
 
     def _renew(self, phase: Phase | None = None) -> None:
@@ -139,7 +139,7 @@ class HeldLease:
             phase = phase or self._phase
             begun = time.monotonic()
             if begun - self._renewed_at > _TRUSTED_S:
-                self._lost = True  # others may have taken it for over in between
+                self._lost = True  # others may have considered it expired
             self._until = max(self._until + 1, int((time.time() + _LEASE_S) * 1000))
             Lease(self._holder, phase, self._until).write(self._metadata)
             self._phase, self._renewed_at = phase, begun
@@ -152,7 +152,7 @@ class HeldLease:
                     return
                 self._renew()
             except EngineError:
-                continue  # the next time, or `check` finds it
+                continue  # retried next time; otherwise `check` fails
 
 
 def _wait_until_expired(metadata: GalleryMetadata) -> Lease:

@@ -1,4 +1,4 @@
-"""The rows of the generation that lives, for who changes them while another may take over."""
+"""Rows of the living generation, for writers, while another generation may take over."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from deepfood.errors import ArtifactBusyError, ArtifactMissingError
 from deepfood.gallery.fold import Fold, touched
 from deepfood.gallery.record import Kind, Record, user
 from deepfood.milvus.address import MilvusAddress
-from deepfood.milvus.changed_ids import changed_in
-from deepfood.milvus.columns import TOGETHER_NS, bring_columns
+from deepfood.milvus.changed_ids import changed_ids
+from deepfood.milvus.columns import TOGETHER_NS, update_columns
 from deepfood.milvus.connection import Connection
-from deepfood.milvus.facts import facts_in, said_in_row
-from deepfood.milvus.generations import living
+from deepfood.milvus.facts import edits_in_row, facts_in
+from deepfood.milvus.generations import living_collection
 from deepfood.milvus.journal import MilvusJournal, Position
 from deepfood.milvus.lease import Lease
 from deepfood.milvus.metadata import Column, GalleryMetadata, MilvusManifest
-from deepfood.milvus.rows import BATCH, WrittenRows
+from deepfood.milvus.rows import BATCH, StrongRows
 from deepfood.milvus.schema import WHOLE_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.milvus.stored_photos import StoredPhotos
 from deepfood.model import Model
@@ -31,15 +31,14 @@ from deepfood.model import Model
 T = TypeVar("T")
 
 _ASKED_EACH_S = 0.1
-#: Given the ids of rows, and the rows that they are of.
-BeforeChange = Callable[[Sequence[str], WrittenRows], None]
+#: Gets the ids of the rows to be changed, and the collection's rows.
+BeforeChange = Callable[[Sequence[str], StrongRows], None]
 
 
 class LivingRows:
-    """Writes and deletes rows; every method raises EngineError where the engine is away.
+    """Writes and deletes rows; every method raises EngineError if the engine is unavailable.
 
-    `manifest` and `stored` (where the bytes of photos are) are those of the generation that the
-    last change was made in.
+    `manifest` and `stored` (the photos' bytes) belong to the generation of the last change.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class LivingRows:
         by: str = "",
         before_change: BeforeChange | None = None,
     ) -> None:
-        """`collection` is a generation that does not live yet, in which nobody else writes.
+        """`collection` is a generation that is not living yet, with no other writers.
 
-        `by` is who the journal names for each change, the system's user where it is empty.
+        `by` is the author of each change in the journal; empty for the system's user.
         `before_change` is called before rows of the living generation are written or deleted.
         """
         self._connection = connection
@@ -61,17 +60,17 @@ class LivingRows:
         self._model = model
         self._metadata = GalleryMetadata(connection)
         self.journal = MilvusJournal(self._metadata, by or user())
-        self._alone = collection
+        self._exclusive = collection
         self._before_change = before_change
         self.manifest: MilvusManifest
-        self._rows: WrittenRows
+        self._rows: StrongRows
         self.stored: StoredPhotos
         self._lease = Lease()
         self._notes = False
         self._changed: list[str] = []
         self._recorded: list[tuple[Kind, Mapping[str, Any]]] = []
         if collection:
-            self._take_on(collection)
+            self._switch_to(collection)
 
     @classmethod
     @contextmanager
@@ -83,9 +82,9 @@ class LivingRows:
         *,
         by: str = "",
     ) -> Iterator[Self]:
-        """Open to write; `model` is what made the vectors of photos to be added.
+        """Open for writing; `model` made the vectors of the photos to be added.
 
-        `by` is who the journal names for each change. Each change raises ArtifactMissingError,
+        `by` is the author of each change in the journal. Each change raises ArtifactMissingError,
         ModelMismatchError or EngineError.
         """
         connection = Connection(address, settings)
@@ -94,34 +93,28 @@ class LivingRows:
         finally:
             connection.close()
 
-    @property
-    def alone(self) -> bool:
-        """Whether nobody else writes in this generation."""
-        return self._alone is not None
-
     def in_stable_generation(self, change: Callable[[], T]) -> T:
-        """Make a change in the living generation; again if another takes over meanwhile.
+        """Make a change in the living generation; repeat it if another takes over meanwhile.
 
-        Everything that is written, deleted or committed to a living generation goes through here.
-        Raises ArtifactBusyError where a next generation takes over for longer than
-        `milvus_timeout_s`, and ModelMismatchError where it has another Model than the photos that
-        are added.
+        All writes, deletions and commits to a living generation go through this method. Raises
+        ArtifactBusyError if a next generation takes over for longer than `milvus_timeout_s`, and
+        ModelMismatchError if it has another Model than the added photos.
         """
         self._recorded = []
-        if self._alone:
+        if self._exclusive:
             return change()
-        self._living()  # is there a gallery?
+        self._living()  # raises if there is no gallery
         until = time.monotonic() + self._settings.milvus_timeout_s
         while True:
             self._lease = Lease.read(self._metadata)
             if self._lease.is_now("swapping"):
                 if time.monotonic() > until:
                     raise ArtifactBusyError(
-                        f"a next generation of {self._connection.address} takes over: try again"
+                        f"a next generation of {self._connection.address} is taking over: try again"
                     )
                 time.sleep(_ASKED_EACH_S)
                 continue
-            self._take_on(self._living())
+            self._switch_to(self._living())
             self._notes = self._lease.is_now("filling")
             self._changed = []
             done = change()
@@ -129,16 +122,15 @@ class LivingRows:
                 return done
 
     def and_wait_until_visible(self, change: Callable[[], T]) -> T:
-        """As `in_stable_generation`, and wait until searches see the change.
+        """Like `in_stable_generation`, and wait until searches see the change.
 
-        That takes one read that must see the newest, of one request's worth of rows at most. With
-        several replicas, those that the read did not reach may lag by a time tick (measured:
-        0.2 s).
+        This takes one strongly consistent read of at most one request's rows. With several
+        replicas, those that the read did not reach may lag by a time tick (measured: 0.2 s).
         """
         begun = time.time_ns()
         done = self.in_stable_generation(change)
         if ids := set(self._changed):
-            with ThreadPoolExecutor(1) as pool:  # two reads that wait for the same
+            with ThreadPoolExecutor(1) as pool:  # both reads wait for the same timestamp
                 seen = pool.submit(self._rows.named, self._changed[-BATCH:], ["id"])
                 recent = self.journal.recent(begun - TOGETHER_NS)
                 seen.result()
@@ -147,27 +139,27 @@ class LivingRows:
         return done
 
     def _merge_concurrent(self, ids: Collection[str], recent: Mapping[Position, Record]) -> bool:
-        """Apply what other writers recorded of these photos meanwhile; whether a row lacked some.
+        """Apply concurrent records of other writers about these photos; whether a row lacked one.
 
-        A writer reads a row before it writes it, and may overwrite what another wrote in between.
-        The journal has both changes, and the last writer finds them there.
+        A writer reads a row before it writes it, and may overwrite a concurrent change. The journal
+        has both changes, so that the last writer applies both.
         """
         by_photo: dict[str, list[Record]] = {}
-        of_others: set[str] = set()
+        by_others: set[str] = set()
         for place, record in recent.items():
             for sha256 in touched(record, self.journal):
                 by_photo.setdefault(sha256, []).append(record)
                 if place not in self.journal.own:
-                    of_others.add(sha256)
-        together = {photo_id(one): by_photo[one] for one in of_others if photo_id(one) in ids}
+                    by_others.add(sha256)
+        together = {photo_id(one): by_photo[one] for one in by_others if photo_id(one) in ids}
         return bool(together) and self.in_stable_generation(partial(self._apply_missed, together))
 
     def _apply_missed(self, records: Mapping[str, Sequence[Record]]) -> bool:
-        """Apply records to rows, by id, that may have them already; whether one was missing."""
+        """Apply records to rows, by id, which may contain them already; whether one was missing."""
         changed, gone = [], []
         for one, row in self.rows(list(records)).items():
             before, fold = (photo_of(row), attributes_of(row)), Fold()
-            fold.put(row["sha256"], said_in_row(*before))
+            fold.put(row["sha256"], edits_in_row(*before))
             for record in records[one]:
                 fold.apply(record, self.journal)
             now = facts_in(before[0], fold)
@@ -181,30 +173,30 @@ class LivingRows:
         return bool(changed or gone)
 
     def record(self, do: Kind, what: Mapping[str, Any]) -> None:
-        """Have it in the journal, once for all tries of a change, before any row is changed."""
+        """Record a change in the journal before any row is changed, once for all its attempts."""
         if (do, what) not in self._recorded:
             self.journal.append(do, what)
             self._recorded.append((do, what))
 
-    def bring_columns(self, since_ns: int, wanted: Mapping[str, Column] | None = None) -> None:
-        """Declare what the journal has declared since a time, and `wanted`: see `columns.py`."""
-        columns = bring_columns(
+    def update_columns(self, since_ns: int, wanted: Mapping[str, Column] | None = None) -> None:
+        """Store `wanted` and the journal's declarations since a time: see `columns.py`."""
+        columns = update_columns(
             self._metadata, self.journal, self.manifest.columns, since_ns, wanted
         )
         self.manifest = self.manifest.model_copy(update={"columns": columns})
 
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
-        """Say something else in the manifest; the manifest as it is then.
+        """Change fields of the manifest; returns the new one.
 
-        For the holder of the lease, and in a generation that does not live yet: a manifest is read
-        before it is written, and another's writing in between would be lost.
+        Only for the holder of the lease, or in a generation that is not living yet: the manifest is
+        read before it is written, and a concurrent write would be lost.
         """
         self.manifest = self.manifest.model_copy(update=dict(changed))
         self._metadata.write_manifest(self._rows.collection, self.manifest)
         return self.manifest
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write whole rows; they are in Milvus' log when this returns."""
+        """Write whole rows, which are in Milvus' log when this returns."""
         self._touch([str(row["id"]) for row in rows])
         self._rows.write(rows)
 
@@ -213,27 +205,27 @@ class LivingRows:
         self._rows.delete(ids)
 
     def rows(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The rows of those photos that are there, by id, vectors included."""
+        """The existing rows of these photos, by id, with vectors."""
         return self._rows.named(ids, WHOLE_ROW)
 
     def _touch(self, ids: Sequence[str]) -> None:
-        if self._alone:
+        if self._exclusive:
             return
         if self._before_change and ids:
             self._before_change(ids, self._rows)
         self._changed += ids
         if self._notes and ids:
-            changed_in(self._metadata, self._rows.collection).note(ids)
+            changed_ids(self._metadata, self._rows.collection).note(ids)
 
     def _living(self) -> str:
-        collection = living(self._connection)
+        collection = living_collection(self._connection)
         if collection is None:
             raise ArtifactMissingError(f"there is no gallery {self._connection.address}")
         return collection
 
-    def _take_on(self, collection: str) -> None:
+    def _switch_to(self, collection: str) -> None:
         self.manifest = self._metadata.manifest(collection)
         if self._model is not None:
             self.manifest.check_model(self._model, str(self._connection.address))
-        self._rows = WrittenRows(self._connection, collection)
+        self._rows = StrongRows(self._connection, collection)
         self.stored = StoredPhotos(self.manifest, self._settings)

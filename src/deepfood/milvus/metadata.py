@@ -1,7 +1,7 @@
-"""A gallery's metadata: what is so of the gallery as a whole, in a collection beside its photos.
+"""A gallery's metadata: everything about the gallery as a whole, in a collection beside its photos.
 
-Texts by key, in parts, since Milvus limits a text to 64 KB. A text counts when all its parts are
-there: a writer that is killed leaves the one before.
+Texts by key, split into parts, since Milvus limits a text to 64 KB. A text counts once all its
+parts exist: a writer that is killed leaves the previous one.
 """
 
 import base64
@@ -30,7 +30,7 @@ from deepfood.milvus.schema import index_of, metadata_schema
 from deepfood.model import Model
 
 _PART = 60_000
-#: Parts in one request: 6 MB, and Milvus takes 64.
+#: Parts per request: 6 MB, of the 64 MB that Milvus accepts.
 _PARTS_AT_ONCE = 100
 _ROWS_AT_ONCE = 10_000
 _WHOLE = ("version", "parts")
@@ -38,7 +38,7 @@ _WHOLE = ("version", "parts")
 _COLUMNS = "columns"
 
 
-#: id, key, version, part, parts and text of a row.
+#: A row: id, key, version, part, parts, text.
 TextRow = tuple[str, str, int, int, int, str]
 
 
@@ -51,36 +51,36 @@ class Column(BaseModel):
     safety: bool
 
 
-#: Of galleries of today. Those of format 1 had no journal.
+#: The current format. Galleries of format 1 had no journal.
 FORMAT = 2
 
 
 class MilvusManifest(BaseModel):
-    """What the local gallery's manifest says, as far as it has a meaning here."""
+    """The manifest of a generation, with the fields of LocalManifest that apply here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
     generation: Annotated[int, Field(ge=1)]
     photos_root: str
-    #: Where the bytes of photos that were added are kept: `s3://…`, or a folder that all reach.
+    #: Where the bytes of added photos are kept: `s3://…`, or a folder that all servers reach.
     photos_store: str | None
     dimension: Annotated[int, Field(ge=1)]
     model_name: str
     model_fingerprint: str
     index: IndexSpec
-    #: The declared attributes, which are those of all generations.
+    #: The declared attributes, the same in all generations.
     columns: dict[str, Column] = {}
     labels: Annotated[int, Field(ge=0)] = 0
     calibration: Calibration | None = None
     uncalibrated: str | None = None
-    #: False until its first build has come to its end.
+    #: False until its first build is complete.
     whole: bool = False
-    #: The number of the generation that one can go back to, where another Model made this one.
+    #: The generation that a rollback returns to, if this one was made with another Model.
     before: int | None = None
-    #: How often a build or a rollback has changed this generation in its place.
+    #: How often a build or rollback has changed this generation in place.
     revision: Annotated[int, Field(ge=0)] = 0
-    #: The checksum of the before-images that lead back from this revision, where there are some.
+    #: The checksum of the before-images that lead back from this revision, if any.
     before_images: str | None = None
 
     def check_model(self, model: Model, place: object) -> None:
@@ -95,7 +95,7 @@ class MilvusManifest(BaseModel):
 
 
 class GalleryMetadata:
-    """Reads and writes texts of a gallery."""
+    """Reads and writes a gallery's texts."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -103,11 +103,11 @@ class GalleryMetadata:
 
     @property
     def name(self) -> str:
-        """The gallery's."""
+        """The gallery's name."""
         return self._connection.address.name
 
     def aliases(self) -> list[str]:
-        """Other names of the collection of texts: what there is to say in few letters, at once."""
+        """The aliases of the collection of texts, for short facts that must be read quickly."""
         return list(
             self._connection.ask("list_aliases", collection_name=self.collection)["aliases"]
         )
@@ -116,7 +116,9 @@ class GalleryMetadata:
         try:
             self._connection.ask("create_alias", collection_name=self.collection, alias=alias)
         except EngineError:
-            if alias not in self.aliases():  # else only the answer got lost, and it was asked again
+            if (
+                alias not in self.aliases()
+            ):  # otherwise only the response was lost, before the retry
                 raise
 
     def drop_alias(self, alias: str) -> None:
@@ -127,15 +129,15 @@ class GalleryMetadata:
                 raise
 
     def create(self, settings: Settings) -> None:
-        """Have the collection of texts, with as many replicas as photos have."""
+        """Ensure that the collection of texts exists, with the photos' number of replicas."""
         self._connection.create(self.collection, metadata_schema(), index_of(settings, "FLAT"))
 
     def read(self, key: str, consistency: str = "Strong") -> str | None:
-        """The newest text that is whole, or None."""
+        """The newest complete text, or None."""
         return self._texts([key], consistency).get(key)
 
     def _texts(self, keys: Sequence[str], consistency: str) -> dict[str, str]:
-        """By key, the newest text that is whole, of those that have one."""
+        """The newest complete text of each key that has one."""
         names = ", ".join(f'"{key}"' for key in keys)
         rows = self.rows(f"key in [{names}]", ["key", *_WHOLE, "part", "text"], consistency)
         versions: dict[tuple[str, int], dict[int, str]] = {}
@@ -149,7 +151,7 @@ class GalleryMetadata:
         }
 
     def read_long(self, key: str) -> bytes | None:
-        """What `write_long` wrote, or None. Raises ArtifactCorruptError where it is damaged."""
+        """What `write_long` wrote, or None. Raises ArtifactCorruptError if it is damaged."""
         there = Counter((r["version"], r["parts"]) for r in self.every(key, fields=_WHOLE))
         newest = max((one for one, count in there.items() if count == one[1]), default=None)
         if newest is None:
@@ -165,13 +167,13 @@ class GalleryMetadata:
             raise ArtifactCorruptError(f"{key} in {self.collection} is damaged: {error}") from error
 
     def write_long(self, key: str, data: bytes) -> None:
-        """As `write`, of any bytes, packed; texts of any length are read in several requests."""
+        """Like `write`, for any bytes, compressed; `read_long` uses several requests."""
         self.write(key, base64.b85encode(zlib.compress(data, 6)).decode())
 
     def write(self, key: str, text: str) -> None:
-        """`text` is ASCII. Once it is written, those before are removed.
+        """Replace a text, in ASCII; the earlier versions are then removed.
 
-        It is the newest, also where another machine, whose clock is ahead, wrote the one before.
+        The new version is higher, even if the previous writer's clock was ahead.
         """
         there = self.rows(f'key == "{key}" and part == 0', ["version"], "Strong")
         version = max([time.time_ns(), *(int(row["version"]) + 1 for row in there)])
@@ -185,7 +187,7 @@ class GalleryMetadata:
     def put_text(
         self, row: str, key: str, version: int, text: str, also: Sequence[TextRow] = ()
     ) -> None:
-        """Write an ASCII text, in parts called `row/PART`; `also` comes with the last of them."""
+        """Write an ASCII text in parts called `row/PART`; `also` is in the last request."""
         assert text.isascii()
         pieces = [text[at : at + _PART] for at in range(0, max(len(text), 1), _PART)]
         rows: list[TextRow] = [
@@ -198,7 +200,7 @@ class GalleryMetadata:
             self.put(rows[start : stop if stop < len(pieces) else None])
 
     def put(self, rows: Iterable[TextRow]) -> None:
-        """Write rows. Up to 100 long texts at once."""
+        """Write rows; at most 100 long texts at once."""
         names = ("id", "key", "version", "part", "parts", "text")
         data = [{"vector": [0.0, 1.0], **dict(zip(names, row, strict=True))} for row in rows]
         self._connection.ask("upsert", collection_name=self.collection, data=data)
@@ -206,13 +208,13 @@ class GalleryMetadata:
     def every(
         self, key: str, since: int = 0, fields: Sequence[str] = ("version", "text")
     ) -> Iterator[dict[str, Any]]:
-        """All rows of a key from a version on, these fields of each."""
+        """All rows of a key from a version on, with these fields."""
         where = f'key == "{key}" and version >= {since}'
         page = _PARTS_AT_ONCE if "text" in fields else _ROWS_AT_ONCE
         return self._connection.every(self.collection, where, fields, page)
 
     def rows(self, where: str, fields: Sequence[str], consistency: str) -> list[dict[str, Any]]:
-        """Few rows, in one request."""
+        """A few rows, in one request."""
         return self._connection.query(self.collection, where, fields, consistency)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -222,7 +224,7 @@ class GalleryMetadata:
         self._connection.ask("delete", collection_name=self.collection, filter=f'key == "{key}"')
 
     def forget_all(self, start: str) -> None:
-        """As `forget`, of all keys that begin so."""
+        """Like `forget`, for all keys with this prefix."""
         where = f'key like "{start}%"'
         self._connection.ask("delete", collection_name=self.collection, filter=where)
 
@@ -231,11 +233,13 @@ class GalleryMetadata:
     ) -> MilvusManifest:
         """The manifest of a generation's collection.
 
-        Raises an ArtifactError, ArtifactFormatError for a format before `oldest`.
+        Raises an ArtifactError; ArtifactFormatError for a format before `oldest`.
         """
         key = f"{collection}/manifest"
         texts = self._texts([key, _COLUMNS], consistency)
-        if key not in texts and consistency != "Strong":  # written just now, not yet seen by all
+        if (
+            key not in texts and consistency != "Strong"
+        ):  # written just now, not yet visible everywhere
             texts = self._texts([key, _COLUMNS], "Strong")
         if key not in texts:
             raise ArtifactMissingError(
@@ -249,32 +253,32 @@ class GalleryMetadata:
         except ValidationError as error:
             raise ArtifactCorruptError(
                 f"the manifest of {collection} at {self._connection.address} is damaged or of "
-                f"another deepfood: {error.errors(include_url=False)[0]['msg']}"
+                f"another version of deepfood: {error.errors(include_url=False)[0]['msg']}"
             ) from error
         if manifest.format < oldest:
             place = self._connection.address
             raise ArtifactFormatError(
                 f"{place} was made by an earlier deepfood: deepfood verify --repair {place} "
-                "brings it to the format of today, with nothing lost and nothing embedded again"
+                "upgrades it to the current format; nothing is lost or embedded again"
             )
         return manifest
 
     def write_manifest(self, collection: str, manifest: MilvusManifest) -> None:
-        """For the holder of the lease, or of a generation that does not live yet.
+        """For the holder of the lease, or of a generation that is not living yet.
 
-        Searches see it when this returns. Its columns count only until `write_columns`.
+        Searches see it when this returns. Its columns apply only until `write_columns`.
         """
         key = f"{collection}/manifest"
         self.write(key, json.dumps(manifest.model_dump(mode="json")))
-        self.read(key)  # waits, as it must see the newest
+        self.read(key)  # a strongly consistent read waits for the write
 
     def columns(self) -> dict[str, Column] | None:
-        """The attributes that are declared, in all generations; None where none ever were."""
+        """The declared attributes of all generations; None if none were ever declared."""
         text = self.read(_COLUMNS)
         return None if text is None else _columns_in(text)
 
     def write_columns(self, columns: Mapping[str, Column]) -> None:
-        """A text of their own, since writers declare while builds write the manifest."""
+        """A separate text, since writers declare attributes while builds write the manifest."""
         self.write(_COLUMNS, json.dumps({name: one.model_dump() for name, one in columns.items()}))
 
 

@@ -1,4 +1,4 @@
-"""The gallery's copy of its Model, kept in Milvus: a server needs nothing but the address."""
+"""The gallery's copy of its Model, stored in Milvus: a server needs only the address."""
 
 import base64
 from pathlib import Path
@@ -11,7 +11,7 @@ from deepfood.model import Model, ModelManifest, open_model
 
 
 def keep_model(metadata: GalleryMetadata, model: Model) -> None:
-    """Copy a Model into Milvus, unless it is there: its manifest comes last."""
+    """Copy a Model into Milvus, its manifest last, unless it is there."""
     if metadata.read(_key(model.fingerprint, MANIFEST)) is not None:
         return
     for name in [*model.manifest.files, MANIFEST]:
@@ -20,7 +20,7 @@ def keep_model(metadata: GalleryMetadata, model: Model) -> None:
 
 
 def forget_model(metadata: GalleryMetadata, fingerprint: str) -> None:
-    """Delete a copy, its manifest first, without which it does not count."""
+    """Delete a copy, its manifest first: without it, the rest is ignored."""
     try:
         manifest = _read(metadata, fingerprint, MANIFEST)
     except ArtifactMissingError:
@@ -31,7 +31,7 @@ def forget_model(metadata: GalleryMetadata, fingerprint: str) -> None:
 
 
 def fetch_model(metadata: GalleryMetadata, fingerprint: str, settings: Settings) -> Model:
-    """The copy, by way of a folder in the cache. Raises an ArtifactError."""
+    """The copy, fetched into a folder of the cache. Raises an ArtifactError."""
     folder = settings.cache.expanduser() / "models" / fingerprint[:16]
     try:
         model = open_model(folder)
@@ -51,7 +51,9 @@ def fetch_model(metadata: GalleryMetadata, fingerprint: str, settings: Settings)
         write_atomically(folder / MANIFEST, manifest)
     model = open_model(folder)
     if model.fingerprint != fingerprint:
-        raise ArtifactMissingError(f"{metadata.collection} holds another Model than it says")
+        raise ArtifactMissingError(
+            f"{metadata.collection} does not hold the Model that its manifest names"
+        )
     return model
 
 

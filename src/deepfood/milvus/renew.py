@@ -1,10 +1,10 @@
-"""Another Model for a gallery on Milvus, and back: beside the living generation, losing nothing.
+"""Change the Model of a gallery on Milvus, and roll back, without losing changes.
 
-A Successor is filled while the gallery is searched and changed; what is finished stays when it is
-stopped or killed. At the end writers wait for as long as the last changes are taken over and the
-alias is moved. The generation before stays, with its Model, until the next one takes over: its
-photos are those that it had, and what people said since then comes from the journal. A build with
-the gallery's own Model is undone in the living generation itself, by the before-images that it
+A Successor is filled while the gallery is searched and changed; finished work stays if it is
+stopped or killed. At the end, writers wait while the last changes are applied and the alias is
+moved. The previous generation is kept, with its Model, until the next one takes over. A rollback to
+it restores its photos, and applies the manual edits made since, from the journal. A build with the
+gallery's own Model is rolled back in the living generation itself, with the before-images that it
 kept.
 """
 
@@ -23,12 +23,12 @@ from deepfood.gallery.photo import Photo, Skipped, unreadable
 from deepfood.gallery.reports import RenewReport
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import drop_images
-from deepfood.milvus.calibrated import calibrated
-from deepfood.milvus.changed_ids import changed_in
-from deepfood.milvus.columns import bring_columns
+from deepfood.milvus.calibrate import calibration_fields
+from deepfood.milvus.changed_ids import changed_ids
+from deepfood.milvus.columns import update_columns
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.facts import columns_of
-from deepfood.milvus.follow import Follower
+from deepfood.milvus.follow import JournalFollower
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import (
     collection_of,
@@ -42,29 +42,29 @@ from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.revision import OF_PHOTOS, Revision
-from deepfood.milvus.rows import WrittenRows
-from deepfood.milvus.successor import Successor, lost_before
+from deepfood.milvus.rows import StrongRows
+from deepfood.milvus.successor import MilvusSuccessor, lost_before
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 
-#: Writers wait while no more changes than these are taken over.
+#: Writers are made to wait once at most this many changes remain to be applied.
 _FEW = 100
 
 Report = RenewReport[MilvusManifest]
 
 
-class Next(Protocol):
-    """A generation that is to take the living one's place: a Successor, or a Follower."""
+class NextGeneration(Protocol):
+    """A generation that will replace the living one: a MilvusSuccessor's or JournalFollower's."""
 
     @property
     def gallery(self) -> MilvusGallery: ...
     @property
     def fold(self) -> Fold: ...
     def catch_up(self) -> int:
-        """Take in what has changed since the last time; of how many photos."""
+        """Apply the changes since the last call; returns how many photos they are about."""
 
     def lost_now(self) -> Lost:
-        """Photos that have no vector, and why."""
+        """Photos without a vector, and why."""
 
 
 def reembed_on_milvus(
@@ -76,19 +76,19 @@ def reembed_on_milvus(
     swap: bool = True,
     quiet: bool = False,
 ) -> Report:
-    """As the local gallery's `reembed`. Raises what that does, and EngineError."""
+    """Like `reembed` of a local gallery. Raises the same errors, and EngineError."""
     started = time.monotonic()
     model = embedder.model
     with renewal(address, settings) as (lease, living):
         now = living.manifest
         if now.model_fingerprint == model.fingerprint:
             return _report(now, living.count, 0, [], started, swapped=False)
-        collection, _ = begun(living, model, now.photos_root, settings)
+        collection, _ = begin_generation(living, model, now.photos_root, settings)
 
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder)
 
-        work = Successor(living, settings, collection, vectors, quiet=quiet)
+        work = MilvusSuccessor(living, settings, collection, vectors, quiet=quiet)
         work.follow_everything()
         if not swap:
             return _report(
@@ -97,9 +97,9 @@ def reembed_on_milvus(
         refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
         if not work.gallery.count:
             raise DatasetError(f"{address} has no photos: build it, or add some")
-        said = calibrated(work.gallery, model, quiet=quiet)
+        fields = calibration_fields(work.gallery, model, quiet=quiet)
         finish_index(living.connection, collection, quiet=quiet)
-        done, lost = take_over(lease, living, work, said, drop_unreadable=drop_unreadable)
+        done, lost = take_over(lease, living, work, fields, drop_unreadable=drop_unreadable)
         return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
 
 
@@ -111,26 +111,26 @@ def rollback_on_milvus(
     drop_unreadable: bool = False,
     quiet: bool = False,
 ) -> Report:
-    """As the local gallery's `rollback`. Raises what that does, and EngineError."""
+    """Like `rollback` of a local gallery. Raises the same errors, and EngineError."""
     started = time.monotonic()
     with renewal(address, settings) as (lease, living):
         before = _before(living)
         model = fetch_model(living.metadata, before.model_fingerprint, settings)
-        embedder = functools.cache(lambda: open_embedder(model))  # most times nothing is embedded
+        embedder = functools.cache(lambda: open_embedder(model))  # usually nothing is embedded
 
         def vectors(photos: Sequence[Photo]) -> Iterator[Vector | str]:
             return embed_photos_of(living, photos, embedder())
 
         if before.generation == living.manifest.generation:
             revision = Revision(living, lease, settings)
-            work = Follower(living, revision.writer, living.journal, vectors)
+            work = JournalFollower(living, revision.writer, living.journal, vectors)
             done, lost = _undo_build(revision, work, drop_unreadable=drop_unreadable)
         else:
             collection = collection_of(address.name, before.generation)
             living.connection.load(collection)
             gallery = MilvusGallery(living.connection, settings, collection)
             writer = MilvusWriter(living.connection, settings, collection=collection)
-            work = Follower(gallery, writer, living.journal, vectors)
+            work = JournalFollower(gallery, writer, living.journal, vectors)
             work.follow_everything()
             refuse_lost(address, work.lost_now(), drop_unreadable=drop_unreadable)
             done, lost = take_over(
@@ -141,14 +141,14 @@ def rollback_on_milvus(
                 drop_unreadable=drop_unreadable,
                 left_out=gallery.left_out(),
             )
-        work.keep_what_is_said_of_others()
+        work.keep_absent_edits()
         return _report(done, work.gallery.count, work.made, lost, started, swapped=True)
 
 
 def _undo_build(
-    revision: Revision, work: Follower, *, drop_unreadable: bool
+    revision: Revision, work: JournalFollower, *, drop_unreadable: bool
 ) -> tuple[MilvusManifest, Lost]:
-    """Make a revision that holds what the one before the last build held; photos let go."""
+    """Make a revision with the contents from before the last build; returns the lost photos too."""
     gallery, settings = revision.gallery, revision.settings
     work.follow_everything()
     refuse_lost(gallery.place, work.lost_now(), drop_unreadable=drop_unreadable)
@@ -159,7 +159,7 @@ def _undo_build(
         images.check(checksum)
     last.load(state.manifest.dimension, settings)
     revision.begin()
-    # What a killed build has changed since, and then what the last one changed.
+    # First undo what a killed build has changed since, then the last build.
     for images in (revision.images, last):
         work.restore(images)
     work.catch_up_with_all()
@@ -171,7 +171,7 @@ def _undo_build(
 
 
 def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
-    """Drop the generation before, and its Model. Raises ArtifactMissingError."""
+    """Drop the previous generation and its Model. Raises ArtifactMissingError."""
     with renewal(address, settings) as (lease, living):
         before = _before(living)
         now = living.manifest
@@ -190,22 +190,22 @@ def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
 def renewal(
     address: MilvusAddress, settings: Settings
 ) -> Iterator[tuple[HeldLease, MilvusGallery]]:
-    """The lease to make a next generation, and the gallery, held to the generation that lives.
+    """Hold the lease for a next generation; yields it and the gallery, fixed to the living one.
 
     Raises ArtifactBusyError, ArtifactMissingError or EngineError.
     """
     with contextlib.closing(Connection.strong(address, settings)) as connection:
-        MilvusGallery(connection, settings)  # is there one?
+        MilvusGallery(connection, settings)  # raises if there is no gallery
         with HeldLease.take(GalleryMetadata(connection)) as lease:
-            # Asked again, for it is only now that nobody else moves the alias.
+            # Read again: only the holder of the lease can rely on the alias.
             collection = MilvusGallery(connection, settings).collection
             yield lease, MilvusGallery(connection, settings, collection)
 
 
-def begun(
+def begin_generation(
     living: MilvusGallery, model: Model, photos_root: str, settings: Settings
 ) -> tuple[str, MilvusManifest]:
-    """The generation for another Model, and none beside it but the living one and that before."""
+    """The generation for another Model; others than the living and the previous one are dropped."""
     found = generation_for(living.connection, living.metadata, model, photos_root, settings)
     now = living.manifest
     kept = {now.generation, now.before or 0, found[1].generation}
@@ -216,16 +216,16 @@ def begun(
 def take_over(
     lease: HeldLease,
     living: MilvusGallery,
-    work: Next,
-    said: Mapping[str, Any],
+    work: NextGeneration,
+    fields: Mapping[str, Any],
     *,
     drop_unreadable: bool,
     left_out: Sequence[Skipped] | None = None,
 ) -> tuple[MilvusManifest, Lost]:
-    """Make a next generation the gallery, with the last changes; its manifest, and photos let go.
+    """Make a next generation the gallery, with the last changes; its manifest, and lost photos.
 
-    `said` is what its manifest says else than the living one's. `left_out` are the files that are
-    not in it, where these are not those that are not in the living gallery.
+    `fields` of its manifest differ from the living one's. `left_out` are the files that it leaves
+    out, if they are not those that the living gallery leaves out.
     """
     new = work.gallery
     for _ in range(PASSES):
@@ -242,34 +242,34 @@ def take_over(
         ours = ("generation", "dimension", "model_name", "model_fingerprint", "index", "revision")
         changed = {name: getattr(own, name) for name in ours}
         changed |= {"whole": True, "before": now.generation, "before_images": None}
-        manifest = now.model_copy(update={**changed, **said})
+        manifest = now.model_copy(update={**changed, **fields})
         skipped = still_left_out(work, living) if left_out is None else list(left_out)
         skipped += [unreadable(one) for one, _ in lost if one.added or left_out is None]
         new.note_left_out(skipped)
         gone += [{"sha256": one.sha256, "file": one.file} for one, _ in lost]
         GonePhotos(new).note(manifest.revision, gone)
-        bring_columns(living.metadata, living.journal, now.columns, begun, columns_of(work.fold))
+        update_columns(living.metadata, living.journal, now.columns, begun, columns_of(work.fold))
         new.metadata.write_manifest(new.collection, manifest)
-        new.rows.count()  # waits, as it must see the newest: searches that come then see all
-        drop_images(living.connection, living.metadata, new.collection)  # left by a kill
+        new.rows.count()  # a strongly consistent read: searches from now on see all rows
+        drop_images(living.connection, living.metadata, new.collection)  # left by a killed build
         lease.check()
         go_live(living.connection, new.collection)
-    changed_in(living.metadata, living.collection).forget()
+    changed_ids(living.metadata, living.collection).forget()
     drop_images(living.connection, living.metadata, living.collection)
     drop_others(living.connection, living.metadata, {manifest.generation, now.generation})
     return manifest, lost
 
 
-def still_left_out(work: Next, living: MilvusGallery) -> list[Skipped]:
-    """What the living gallery leaves out, but for photos that were lost there and are here."""
+def still_left_out(work: NextGeneration, living: MilvusGallery) -> list[Skipped]:
+    """Files that the living gallery leaves out, except photos that it had lost and `work` has."""
     skipped = living.left_out()
-    rows = WrittenRows(living.connection, work.gallery.collection)
+    rows = StrongRows(living.connection, work.gallery.collection)
     there = set(rows.named(sorted(lost_before(skipped)), ["id"]))
     return [one for one in skipped if not lost_before([one]) & there]
 
 
 def _before(living: MilvusGallery) -> MilvusManifest:
-    """The manifest to go back to. Raises ArtifactMissingError."""
+    """The manifest to roll back to. Raises ArtifactMissingError."""
     before = living.before()
     if before is None:
         raise ArtifactMissingError(

@@ -1,30 +1,31 @@
-"""The next revision of the living generation: changed in its place, with a way back.
+"""The next revision of the living generation: changed in place, with before-images for a rollback.
 
-A build with the gallery's own Model makes one, and so does a rollback of such a build. All rows
-that it changes are kept as they were (`before_images.py`); writing the manifest ends it. One that
-is killed leaves the way back from the last finished revision, and the next goes on with its images.
+A build with the gallery's own Model makes one, and so does a rollback of such a build. All changed
+rows are kept as they were (`before_images.py`); writing the manifest finishes the revision. A
+killed one can be rolled back to the last finished revision, and the next one resumes with its
+images.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfood.config import Settings
-from deepfood.milvus.before_images import State, drop_images
+from deepfood.milvus.before_images import GenerationState, drop_images
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.generations import drop_others, generations_of
 from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import MilvusManifest
-from deepfood.milvus.rows import WrittenRows
+from deepfood.milvus.rows import StrongRows
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 
-#: What a manifest says of the photos that a generation holds, beside its Model.
+#: Fields of a manifest that depend on the photos of a generation.
 OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated")
 
 
 class Revision:
-    """The holder of the lease makes a revision of `gallery` by what `writer` changes."""
+    """A revision of `gallery`, made through `writer` by the holder of the lease."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Revision:
         settings: Settings,
         model: Model | None = None,
     ) -> None:
-        """`gallery` is held to the generation that lives. Raises ArtifactBusyError."""
+        """`gallery` is fixed to the living generation. Raises ArtifactBusyError."""
         lease.build_in_place()
         self.gallery = gallery
         self.writer = MilvusWriter(
@@ -41,26 +42,26 @@ class Revision:
         )
         manifest = gallery.follow()
         self.images = gallery.before_images(manifest.revision + 1)
-        #: What the images lead back to.
-        self.before = self.images.state() or State(manifest, gallery.left_out())
+        #: The state that the images lead back to.
+        self.before = self.images.state() or GenerationState(manifest, gallery.left_out())
         self._lease = lease
         self.settings = settings
         self._begun = False
 
     @property
     def was_begun(self) -> bool:
-        """Whether rows may have been changed, also by one that was killed."""
+        """Whether rows may have been changed, now or by a killed build."""
         return self._begun or self.images.state() is not None
 
     def begin(self) -> None:
-        """Before anything is changed. Raises ArtifactBusyError where the lease is lost."""
+        """To be called before the first change. Raises ArtifactBusyError if the lease is lost."""
         self._lease.check()
         if not self._begun:
             self.images.begin(self.before, self.settings)
             self._begun = True
 
     def commit(self, changed: Mapping[str, Any]) -> MilvusManifest:
-        """End the revision; the way back is now to before it."""
+        """Finish the revision: a rollback now returns to the state before it."""
         self.begin()
         gallery, last = self.gallery, self.gallery.follow().before
         update = {
@@ -79,6 +80,6 @@ class Revision:
             drop_others(gallery.connection, gallery.metadata, keep)
         return manifest
 
-    def _before_change(self, ids: Sequence[str], rows: WrittenRows) -> None:
+    def _before_change(self, ids: Sequence[str], rows: StrongRows) -> None:
         self.begin()
         self.images.keep(ids, rows)

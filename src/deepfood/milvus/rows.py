@@ -15,43 +15,43 @@ Vectors = npt.NDArray[np.float32]
 Row = dict[str, Any]
 T = TypeVar("T")
 
-#: Milvus gives no more in one answer.
+#: Milvus' limit of rows per response.
 MOST = 16_384
-#: Rows in one request: some 20 MB at 1,280 numbers, and Milvus takes 64 MB.
+#: Rows per request: some 20 MB at 1,280 numbers, of the 64 MB that Milvus accepts.
 BATCH = 1000
-#: Rows that are compared here before all but the best are dropped.
+#: Rows that a scan collects before it drops all but the best.
 _KEPT = 1000
 
 
 class Rows:
-    """Asks one collection. `care` is how many vectors a search looks at, at least (HNSW's ef)."""
+    """Reads one collection. A search visits at least `ef` vectors of the HNSW graph."""
 
-    def __init__(self, connection: Connection, collection: str, care: int) -> None:
+    def __init__(self, connection: Connection, collection: str, ef: int) -> None:
         self.collection = collection
         self._connection = connection
-        self._care = care
+        self._ef = ef
 
     def hits(self, query: Vectors, k: int, where: str = "") -> list[Hit]:
-        """The k nearest that satisfy `where`, the nearest first. Raises QueryError."""
+        """The k nearest rows that satisfy `where`, nearest first. Raises QueryError."""
         return [hit_of(row) for row in self.nearest(query, k, where)]
 
     def nearest(self, query: Vectors, k: int, where: str) -> list[Row]:
-        """As `hits`, whole rows but for their vectors, each with its `score`."""
+        """Like `hits`, as whole rows without vectors, each with its `score`."""
         if k > MOST:
             raise QueryError(f"{k} photos at once are too many for Milvus: ask for {MOST:,}")
-        care = max(self._care, 2 * k)
+        ef = max(self._ef, 2 * k)
         while True:
-            rows = self._asked(query, k, where, care)
-            if len(rows) == k or care >= 8 * MOST:
+            rows = self._search(query, k, where, ef)
+            if len(rows) == k or ef >= 8 * MOST:
                 return rows
-            # The graph may end early behind a filter: there may be no more.
+            # With a filter, a graph search may end early; or there are no more rows.
             if len(rows) >= min(k, self.count(where)):
                 return rows
-            if care >= MOST:
-                return self._scanned(query, k, where)
-            care *= 8
+            if ef >= MOST:
+                return self._scan(query, k, where)
+            ef *= 8
 
-    def _asked(self, query: Vectors, k: int, where: str, care: int) -> list[Row]:
+    def _search(self, query: Vectors, k: int, where: str, ef: int) -> list[Row]:
         (hits,) = self._connection.ask(
             "search",
             collection_name=self.collection,
@@ -60,13 +60,13 @@ class Rows:
             limit=k,
             filter=where,
             output_fields=PHOTO_ROW,
-            search_params={"metric_type": METRIC, "params": {"ef": min(care, 2 * MOST)}},
+            search_params={"metric_type": METRIC, "params": {"ef": min(ef, 2 * MOST)}},
             consistency_level=self._connection.consistency,
         )
         return [{**hit["entity"], "id": hit["id"], "score": hit["distance"]} for hit in hits]
 
-    def _scanned(self, query: Vectors, k: int, where: str) -> list[Row]:
-        """As `_asked`, all compared here: for a filter behind which the graph finds too few."""
+    def _scan(self, query: Vectors, k: int, where: str) -> list[Row]:
+        """Like `_search`, but compares all rows here: for filters with too few results."""
         best: list[Row] = []
         for row in self.every([*PHOTO_ROW, "vector"], where):
             row["score"] = float(np.dot(np.array(row.pop("vector"), np.float32), query))
@@ -85,22 +85,22 @@ class Rows:
         return np.array(known, np.float32).reshape(len(known), dimension)
 
     def every(self, fields: Sequence[str], where: str = "") -> Iterator[Row]:
-        """All rows, whatever searches are content with."""
+        """All acknowledged rows, whatever the consistency of searches."""
         return self._connection.every(self.collection, where, fields)
 
     def query(self, where: str, fields: Sequence[str], limit: int | None = None) -> list[Row]:
         return self._connection.query(self.collection, where, fields, limit=limit)
 
 
-class WrittenRows:
-    """The rows of one collection, for whoever writes: all that was acknowledged is seen."""
+class StrongRows:
+    """The rows of one collection, for writers: every acknowledged change is seen."""
 
     def __init__(self, connection: Connection, collection: str) -> None:
         self.collection = collection
         self._connection = connection
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write whole rows; they are in Milvus' log when this returns."""
+        """Write whole rows, which are in Milvus' log when this returns."""
         for some in _batches(rows):
             self._connection.ask("upsert", collection_name=self.collection, data=list(some))
 
@@ -109,7 +109,7 @@ class WrittenRows:
             self._connection.ask("delete", collection_name=self.collection, ids=list(some))
 
     def named(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
-        """The rows of those photos that are there, by id."""
+        """The existing rows of these photos, by id."""
         found: dict[str, Row] = {}
         for some in _batches(ids):
             rows = self.where(f"id in [{quoted(some)}]", fields)
@@ -125,7 +125,7 @@ class WrittenRows:
 
 
 def hit_of(row: Row) -> Hit:
-    """What `nearest` gives, as a hit."""
+    """A row of `nearest` as a hit."""
     return Hit(photo_of(row), float(np.clip(row["score"], -1, 1)))
 
 

@@ -1,7 +1,7 @@
-"""What a gallery's collections hold, and how a photo becomes a row of one.
+"""The collections of a gallery, and the conversion between photos and rows.
 
-NAME is an alias of NAME_g000001, the living generation; the next Model's is NAME_g000002. What
-there is to say of a generation as a whole (its manifest, columns, Model) is in NAME_about.
+NAME is an alias of NAME_g000001, the living generation; the next Model's is NAME_g000002. Texts
+about a generation as a whole (its manifest, columns, Model) are in NAME_about.
 """
 
 import json
@@ -18,12 +18,12 @@ from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import BUILT_IN, Value, folded, keys_of
 from deepfood.gallery.written import texts_of
 
-METRIC = "IP"  # of unit vectors: the cosine similarity
+METRIC = "IP"  # the cosine similarity, as vectors have length 1
 _TEXT, _INT, _FLAG = DataType.VARCHAR, DataType.INT64, DataType.BOOL
 _LONGEST_TEXT = 16_384
 _LONGEST_JSON = 60_000
 
-#: A Photo's own fields, all but those that may be none.
+#: A Photo's fields that are never None.
 _PHOTO = {
     "sha256": (_TEXT, 64),
     "file": (_TEXT, _LONGEST_TEXT),
@@ -34,15 +34,16 @@ _PHOTO = {
     "modified_ns": (_INT, None),
     "added": (_FLAG, None),
 }
+#: JSON of label, name and attributes as they were given; `by_hand` lists the texts set by hand.
+GIVEN = "said"
 #: All of a row but its vector.
-PHOTO_ROW = ["id", *_PHOTO, "said"]
+PHOTO_ROW = ["id", *_PHOTO, GIVEN]
 WRITTEN = "written_ns"
 WHOLE_ROW = [*PHOTO_ROW, "vector", WRITTEN]
 _TEXTS = ("label", "name")
-#: JSON by which filters and words find a photo; `said` holds label, name and attributes as they
-#: were given, and in `by_hand` which of the texts were set by hand.
+#: JSON by which filters and words find a photo.
 KEYS = "keys"
-#: The key in KEYS of the tokens of all texts, each between blanks, a bar between two texts.
+#: The key in KEYS for the tokens of all texts, separated by spaces, texts by a bar.
 WORDS = "words"
 _LONGEST_WORDS = 4_000
 
@@ -53,16 +54,16 @@ def photo_schema(dimension: int) -> CollectionSchema:
         FieldSchema("id", _TEXT, is_primary=True, max_length=20),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
         *(_field(name, kind, size) for name, (kind, size) in _PHOTO.items()),
-        FieldSchema("said", DataType.JSON),
+        FieldSchema(GIVEN, DataType.JSON),
         FieldSchema(KEYS, DataType.JSON),
-        # When the row was first written: pages of one search see none that came later.
+        # When the row was first written: later pages of a search leave out newer rows.
         FieldSchema(WRITTEN, _INT),
     ]
     return CollectionSchema(columns)
 
 
 def metadata_schema() -> CollectionSchema:
-    """The collection of texts; Milvus wants a vector in each, so there is one of two numbers."""
+    """The collection of texts. Milvus requires a vector in each row: here, of two numbers."""
     return CollectionSchema(
         [
             FieldSchema("id", _TEXT, is_primary=True, max_length=256),
@@ -77,7 +78,7 @@ def metadata_schema() -> CollectionSchema:
 
 
 def index_of(settings: Settings, kind: str = "HNSW") -> Any:
-    """How vectors are indexed. HNSW and FLAT are what every Milvus has."""
+    """The index of the vectors. Every Milvus has HNSW and FLAT."""
     wanted = MilvusClient.prepare_index_params()
     numbers = {"M": settings.hnsw_m, "efConstruction": settings.hnsw_ef_construction}
     wanted.add_index(
@@ -89,12 +90,12 @@ def index_of(settings: Settings, kind: str = "HNSW") -> Any:
 def row_of(
     photo: Photo, vector: Vector, attributes: Mapping[str, Value], written_ns: int
 ) -> dict[str, Any]:
-    """Raises DatasetError for a photo of which more is said than a row holds."""
-    said: dict[str, Any] = {"attributes": dict(attributes)}
-    said.update({name: getattr(photo, name) for name in _TEXTS})
-    said["by_hand"] = [name for name in _TEXTS if getattr(photo, f"{name}_edited")]
+    """Raises DatasetError for a photo with more attributes than a row can hold."""
+    given: dict[str, Any] = {"attributes": dict(attributes)}
+    given.update({name: getattr(photo, name) for name in _TEXTS})
+    given["by_hand"] = [name for name in _TEXTS if getattr(photo, f"{name}_edited")]
     keys = keys_for(photo, attributes)
-    for one in (said, keys):
+    for one in (given, keys):
         if len(json.dumps(one).encode()) > _LONGEST_JSON:
             raise DatasetError(
                 f"{photo.file[:80]}: its attributes have more than {_LONGEST_JSON:,} bytes"
@@ -104,14 +105,14 @@ def row_of(
         "id": photo.id,
         "vector": vector.tolist(),
         **own,
-        "said": said,
+        GIVEN: given,
         KEYS: keys,
         WRITTEN: written_ns,
     }
 
 
 def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
-    """What filters and words find a photo by."""
+    """The keys by which filters and words find a photo."""
     keys: dict[str, Any] = {WORDS: words_for(photo, attributes)}
     for name in BUILT_IN:
         if (text := getattr(photo, name)) is not None:
@@ -123,7 +124,7 @@ def keys_for(photo: Photo, attributes: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def words_for(photo: Photo, attributes: Mapping[str, Value]) -> str:
-    """The tokens of a photo's texts; those of very long texts are cut."""
+    """The tokens of a photo's texts, cut to a maximal length."""
     texts = texts_of(photo.name, photo.label, photo.file, attributes)
     words = " | ".join(" ".join(text.tokens) for text in texts)
     if len(words) > _LONGEST_WORDS:
@@ -132,25 +133,25 @@ def words_for(photo: Photo, attributes: Mapping[str, Value]) -> str:
 
 
 def photo_of(row: Mapping[str, Any]) -> Photo:
-    """The photo of a row that has PHOTO_ROW's fields."""
+    """The photo of a row with the fields PHOTO_ROW."""
     values = {field.name: row.get(field.name) for field in fields(Photo)}
-    said = row["said"]
-    texts = {name: said[name] for name in _TEXTS}
-    by_hand = {f"{name}_edited": name in said["by_hand"] for name in _TEXTS}
+    given = row[GIVEN]
+    texts = {name: given[name] for name in _TEXTS}
+    by_hand = {f"{name}_edited": name in given["by_hand"] for name in _TEXTS}
     return Photo(**{**values, **texts, **by_hand})
 
 
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Value]:
-    return dict(row["said"]["attributes"])
+    return dict(row[GIVEN]["attributes"])
 
 
 def key_name(attribute: str) -> str:
-    """An attribute's name in KEYS: hex digits, so that no name is part of an expression."""
+    """An attribute's name in KEYS: hex digits, so that no name becomes part of an expression."""
     return f"a{attribute.encode().hex()}"
 
 
 def key_of(key: str | float) -> str | float:
-    """What a key is compared as. Hex digits keep the order of UTF-8, which is that of Unicode."""
+    """The form in which a key is compared. Hex digits keep the order of UTF-8, that of Unicode."""
     return key.encode().hex() if isinstance(key, str) else float(key)
 
 

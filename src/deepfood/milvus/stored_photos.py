@@ -1,4 +1,4 @@
-"""The bytes of photos: at their source, or in the gallery's store where they were added."""
+"""The bytes of photos: at their source, or in the gallery's store for added photos."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from deepfood.storage import Bucket, S3Options, is_remote
 
 
 class StoredPhotos:
-    """Reads photos that the catalogue knows, and keeps those that are added."""
+    """Reads photos of the gallery, and stores added ones."""
 
     def __init__(self, manifest: MilvusManifest, settings: Settings) -> None:
         self.root = PhotoAccess.of(settings).root(manifest.photos_root)
@@ -22,10 +22,10 @@ class StoredPhotos:
         self._settings = settings
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's file, if it still is what was embedded. Raises PhotoNotFoundError.
+        """The bytes of a photo, if they still are those that were embedded.
 
-        The content is compared with the catalogue, so that no name can make this read anything
-        else than a photo of the gallery.
+        The content is compared with the photo's SHA-256, so that nothing but the gallery's photos
+        can be read. Raises PhotoNotFoundError.
         """
         try:
             if photo.added:
@@ -42,18 +42,18 @@ class StoredPhotos:
 
     @property
     def reads_ahead(self) -> int:
-        """How many reads are worth having under way, as a Root says it."""
+        """How many photos are worth reading ahead, as in a Root."""
         added = BucketRoot.reads_ahead if is_remote(self.store or "") else 0
         return max(self.root.reads_ahead, added)
 
     def where(self, photo: Photo) -> str:
-        """A photo's full name, to show."""
+        """The path or s3:// URL of a photo's file."""
         if photo.added:
             return f"{self.store}/{_key(photo.sha256)}"
         return self.root.where(photo.file)
 
     def keep(self, photo: Photo, data: bytes) -> None:
-        """Store the bytes of a photo that is added. Raises SettingError, StorageError."""
+        """Store the bytes of an added photo. Raises SettingError, StorageError."""
         self._bucket.write(_key(photo.sha256), data, content_type=photo.media_type)
 
     def kept(self) -> Iterator[str]:
@@ -69,7 +69,7 @@ class StoredPhotos:
     def _bucket(self) -> Bucket:
         if not self.store:
             raise SettingError(
-                "photos can be added where their bytes can be kept: set photos_store to "
+                "added photos need a place for their bytes: set photos_store to "
                 "s3://BUCKET/PREFIX, or to a folder that every server reaches"
             )
         return Bucket.open(self.store, S3Options.of(self._settings))

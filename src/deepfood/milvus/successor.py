@@ -1,8 +1,8 @@
-"""A Successor on Milvus: a generation that is to take the living one's place, with its own vectors.
+"""A Successor on Milvus: a generation with vectors of its own that will replace the living one.
 
-It is brought to hold what the living one holds: once by comparing all rows of the two, and then by
-comparing those that writers have noted as changed, or of which the journal has news. What is said
-of them is what the journal says. So it does not matter how often it was stopped.
+It is brought to hold the same photos: first by comparing all rows of both, and then those that
+writers noted as changed, or that new records of the journal are about. The photos' facts come from
+the journal, so that interruptions do no harm.
 """
 
 import time
@@ -17,22 +17,22 @@ from deepfood.errors import EngineError
 from deepfood.gallery.embedding import Lost
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import UNREADABLE, Photo, Skipped
-from deepfood.milvus.changed_ids import changed_in
+from deepfood.milvus.changed_ids import changed_ids
 from deepfood.milvus.facts import facts_in
 from deepfood.milvus.follow import Vectors
 from deepfood.milvus.gallery import MilvusGallery
-from deepfood.milvus.rows import BATCH, Row, WrittenRows
+from deepfood.milvus.rows import BATCH, Row, StrongRows
 from deepfood.milvus.schema import PHOTO_ROW, WRITTEN, attributes_of, photo_of, row_of
 from deepfood.progress import bar
 
 Pair = tuple[Row | None, Row | None]
 
-#: A batch of embedded photos is written when it has so many, or after so long.
+#: A batch of embedded photos is written at this size, or after this time.
 _PHOTOS, _S = 500, 5.0
 
 
-class Successor:
-    """`made` counts the photos embedded, and `lost` has those that could not be, by id."""
+class MilvusSuccessor:
+    """`made` counts the photos embedded; `lost` has those that could not be, by id."""
 
     def __init__(
         self,
@@ -43,15 +43,15 @@ class Successor:
         *,
         quiet: bool = False,
     ) -> None:
-        """`living` is held to the generation that lives; `vectors` reads and embeds its photos."""
+        """`living` is fixed to the living generation; `vectors` reads and embeds its photos."""
         connection = living.connection
         self.living = living
         self.gallery = MilvusGallery(connection, settings, collection)
         self.made = 0
         self.lost: dict[str, tuple[Photo, str]] = {}
-        self._theirs = WrittenRows(connection, living.collection)
-        self._mine = WrittenRows(connection, collection)
-        self._noted = changed_in(living.metadata, living.collection)
+        self._theirs = StrongRows(connection, living.collection)
+        self._mine = StrongRows(connection, collection)
+        self._noted = changed_ids(living.metadata, living.collection)
         self._seen: dict[str, int] = {}
         self._read_ns = 0
         self._vectors = vectors
@@ -61,16 +61,16 @@ class Successor:
 
     @property
     def fold(self) -> Fold:
-        """What people said."""
+        """The manual edits."""
         return self.reading.fold
 
     def follow_everything(self) -> None:
-        """Hold what the living generation holds."""
+        """Compare all rows with those of the living generation."""
         fields = PHOTO_ROW
-        self._follow(_side_by_side(self._theirs.every(fields), self._mine.every(fields)))
+        self._follow(_merge_join(self._theirs.every(fields), self._mine.every(fields)))
 
     def catch_up(self) -> int:
-        """Follow what was noted or said of photos since the last time; how many these were."""
+        """Follow the photos noted or recorded since the last call; returns how many."""
         begun = time.time_ns()
         self.reading = self._journal.read(self.reading)
         noted = self._noted.read(self._read_ns)
@@ -82,7 +82,7 @@ class Successor:
         return len(ids)
 
     def lost_now(self) -> Lost:
-        """Photos of the living generation that have no vector, and why."""
+        """Photos of the living generation without a vector, and why."""
         there = self._theirs.named(list(self.lost), ["id"])
         return [one for photo_id, one in self.lost.items() if photo_id in there]
 
@@ -110,14 +110,14 @@ class Successor:
         self._embed([one for one in lacking if one not in self.lost])
 
     def _copy(self, ids: Sequence[str]) -> None:
-        """What is said of photos that have their vector here already."""
-        said = self._theirs.named(ids, [*PHOTO_ROW, WRITTEN])
+        """Update the facts of photos that have a vector here already."""
+        living = self._theirs.named(ids, [*PHOTO_ROW, WRITTEN])
         mine = self._mine.named(ids, ["id", "vector"])
         self._mine.write(
             [
-                self._row(said[one], np.array(mine[one]["vector"], np.float32))
+                self._row(living[one], np.array(mine[one]["vector"], np.float32))
                 for one in ids
-                if one in said and one in mine
+                if one in living and one in mine
             ]
         )
 
@@ -137,7 +137,7 @@ class Successor:
                 self._embed_some(self._theirs.named(some, [*PHOTO_ROW, WRITTEN]), progress.update)
 
     def _embed_some(self, rows: dict[str, Row], progress: Callable[[], object]) -> None:
-        """Write photos as their vectors come; whatever ends it early, what is done is kept."""
+        """Write photos as their vectors arrive; what is done is kept if it ends early."""
         photos = [photo_of(row) for row in rows.values()]
         ready: list[Row] = []
         first = time.monotonic()
@@ -158,12 +158,12 @@ class Successor:
 
 
 def lost_before(skipped: Iterable[Skipped]) -> set[str]:
-    """The ids of photos that an earlier change of Model has let go: nobody has removed them."""
+    """The ids of photos that an earlier change of Model has lost, and that nobody has removed."""
     return {photo_id(one.same_as) for one in skipped if one.same_as and one.reason == UNREADABLE}
 
 
-def _side_by_side(theirs: Iterable[Row], mine: Iterable[Row]) -> Iterator[Pair]:
-    """The rows of either, which come in the order of their ids, beside those of the other."""
+def _merge_join(theirs: Iterable[Row], mine: Iterable[Row]) -> Iterator[Pair]:
+    """Pairs of rows with the same id, from two sequences in the order of ids."""
     first, second = _in_order(theirs), _in_order(mine)
     one, other = next(first, None), next(second, None)
     while one is not None or other is not None:
@@ -182,6 +182,6 @@ def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
     before = ""
     for row in rows:
         if row["id"] <= before:
-            raise EngineError("Milvus gave the rows of a generation in no order")
+            raise EngineError("Milvus returned the rows of a generation out of order")
         before = row["id"]
         yield row

@@ -15,14 +15,15 @@ from deepfood.milvus.find_written import like
 from deepfood.milvus.rows import Rows
 from deepfood.milvus.schema import KEYS, PHOTO_ROW, attributes_of, key_name, key_of, photo_of
 
-#: Photos whose texts are looked at.
+#: The most photos whose texts are read.
 _MOST_LOOKED_AT = 1_000
 
 
 def suggest(rows: Rows, begun: str, limit: int) -> list[Suggestion]:
     """At most `limit` texts with the words of `begun`, whose last word may be unfinished.
 
-    Without a word these are labels. Counts are of all photos. Raises QueryError or EngineError.
+    Without words, the most frequent labels. Counts are over all photos. Raises QueryError or
+    EngineError.
     """
     check_suggested(begun, limit)
     typed = tokens_of(begun)
@@ -49,6 +50,6 @@ def suggest(rows: Rows, begun: str, limit: int) -> list[Suggestion]:
 
 
 def _count(rows: Rows, field: str, text: str) -> int:
-    """How many photos have this text in a field."""
+    """The number of photos with this text in a field."""
     where, key = f'{KEYS}["{key_name(field)}"]', key_of(folded(text))
     return rows.count(f'{where} == "{key}" or json_contains({where}, "{key}")')

@@ -1,8 +1,8 @@
-"""Bring a gallery of format 1, made before there was a journal, to the format of today.
+"""Upgrade a gallery of format 1, which had no journal, to the current format.
 
-What people said is read from the rows of the living generation and written as a journal, and a next
-generation gets the same rows, vectors and all; moving the alias comes last. Who kills this before
-leaves the gallery as it was, and the same command begins again.
+The manual edits are read from the rows of the living generation and written as a journal, and a
+next generation gets the same rows with their vectors; moving the alias comes last. If it is killed
+before, the gallery is unchanged, and the same command starts again.
 """
 
 import contextlib
@@ -31,15 +31,16 @@ from deepfood.milvus.generations import (
     finish_index,
     generation_for,
     go_live,
-    living,
+    living_collection,
 )
 from deepfood.milvus.journal import MilvusJournal
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.metadata import FORMAT, GalleryMetadata, MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
-from deepfood.milvus.rows import BATCH, Row, WrittenRows
+from deepfood.milvus.rows import BATCH, Row, StrongRows
 from deepfood.milvus.schema import (
+    GIVEN,
     KEYS,
     PHOTO_ROW,
     WORDS,
@@ -50,20 +51,20 @@ from deepfood.milvus.schema import (
 )
 from deepfood.progress import bar
 
-#: The field of a row that said of label and name, in one, whether they were set by hand.
+#: A field of format 1: whether label and name were set by hand, without distinction.
 _EDITED = "edited"
 
 
 def upgrade_on_milvus(
     address: MilvusAddress, settings: Settings, *, quiet: bool = False
 ) -> list[str]:
-    """What was done, a line each; nothing to a gallery of today. Writers wait meanwhile.
+    """Upgrade, with one line for each step; none for a current gallery. Writers wait meanwhile.
 
-    Raises an ArtifactError or EngineError; the gallery is then as it was.
+    Raises an ArtifactError or EngineError; the gallery is then unchanged.
     """
     with contextlib.closing(Connection.strong(address, settings)) as connection:
         metadata = GalleryMetadata(connection)
-        collection = living(connection)
+        collection = living_collection(connection)
         if collection is None:
             raise ArtifactMissingError(f"there is no gallery {address}")
         if metadata.manifest(collection, oldest=1).format == FORMAT:
@@ -72,7 +73,7 @@ def upgrade_on_milvus(
             old = metadata.manifest(collection, oldest=1)
             described = connection.ask("describe_collection", collection_name=collection)
             if _EDITED not in {field["name"] for field in described["fields"]}:
-                return _call_format_2(metadata, collection, old)
+                return _mark_as_format_2(metadata, collection, old)
             upgrade = _Upgrade(connection, settings, collection, old, quiet=quiet)
             new, lines = upgrade.fill()
             lease.check()
@@ -81,17 +82,17 @@ def upgrade_on_milvus(
         return lines
 
 
-def _call_format_2(metadata: GalleryMetadata, collection: str, old: MilvusManifest) -> list[str]:
-    """Of a gallery that has a journal, and was made before that was a format of its own."""
-    update = {"format": FORMAT, "before": None}  # the one before may be as old as can be
+def _mark_as_format_2(metadata: GalleryMetadata, collection: str, old: MilvusManifest) -> list[str]:
+    """For a gallery with a journal that was made before the manifest had format 2."""
+    update = {"format": FORMAT, "before": None}  # the previous one may be of any format
     metadata.write_manifest(collection, old.model_copy(update=update))
-    return ["the gallery has the format of today: only its manifest was written"]
+    return ["the gallery has the current format: only its manifest was written"]
 
 
 def _write_words(
     address: MilvusAddress, settings: Settings, connection: Connection, collection: str
 ) -> list[str]:
-    """Write rows again that an earlier deepfood wrote, so that words find them."""
+    """Rewrite rows of an earlier deepfood, so that words find them."""
     lacking = [
         row["id"] for row in connection.every(collection, f'not (exists {KEYS}["{WORDS}"])', ["id"])
     ]
@@ -113,7 +114,7 @@ def _write_words(
         for start in range(0, len(lacking), BATCH):
             some = lacking[start : start + BATCH]
             rows.in_stable_generation(partial(write, some))
-    return [f"words find {len(lacking)} photos that they did not"] if lacking else []
+    return [f"{len(lacking)} more photos are found by words"] if lacking else []
 
 
 class _Upgrade:
@@ -131,10 +132,12 @@ class _Upgrade:
         self._collection, self._old = collection, old
 
     def fill(self) -> tuple[str, list[str]]:
-        """Write journal and next generation; its collection, and what there is to say of it."""
+        """Write journal and next generation; returns its collection, and a line for each step."""
         metadata, connection, old = self._metadata, self._connection, self._old
         connection.load(self._collection)
-        drop_others(connection, metadata, {old.generation, old.before or 0})  # what a kill has left
+        drop_others(
+            connection, metadata, {old.generation, old.before or 0}
+        )  # left by a killed upgrade
         photos, values = [], {}
         for photo, attributes, _ in self._rows([]):
             photos.append(photo)
@@ -157,19 +160,19 @@ class _Upgrade:
         metadata.write_manifest(new, old.model_copy(update={**changed, "before": None}))
         if old.before:
             lines.append(
-                "the generation before is forgotten: one cannot go back to an earlier format"
+                "the previous generation is deleted: rollback to an earlier format is not possible"
             )
-        return new, [*lines, f"the gallery has the format of today: {len(photos)} photos as before"]
+        return new, [*lines, f"the gallery has the current format: {len(photos)} photos as before"]
 
     def _rows(self, more: list[str]) -> Iterator[tuple[Photo, dict[str, Value], Row]]:
         """Photo, attributes, and the row itself, with `more` of its fields."""
         fields = [*PHOTO_ROW, _EDITED, *more]
         for row in self._connection.every(self._collection, "", fields):
-            row["said"]["by_hand"] = ["label", "name"] if row[_EDITED] else []
+            row[GIVEN]["by_hand"] = ["label", "name"] if row[_EDITED] else []
             yield photo_of(row), attributes_of(row), row
 
     def _left_out(self) -> list[Skipped]:
-        """What the last build could not use, and what was removed before and since."""
+        """Files that the last build could not use, and those removed before and since."""
         text = self._metadata.read(f"{self._collection}/left_out")
         since = self._metadata.every(f"{self._collection}/removed")
         return [
@@ -181,7 +184,7 @@ class _Upgrade:
         self, photos: list[Photo], values: dict[str, dict[str, Value]], removed: list[Skipped]
     ) -> None:
         journal = MilvusJournal(self._metadata, user())
-        journal.forget()  # of an upgrade that was killed: all of it is in the rows
+        journal.forget()  # left by a killed upgrade: the rows have all of it
         journal.append("begin", {"format": 1})
         definitions = {name: one.model_dump() for name, one in self._old.columns.items()}
         if definitions:
@@ -195,7 +198,7 @@ class _Upgrade:
             journal.append(do, what)
 
     def _copy_rows(self, collection: str, count: int) -> None:
-        rows, some = WrittenRows(self._connection, collection), list[dict[str, Any]]()
+        rows, some = StrongRows(self._connection, collection), list[dict[str, Any]]()
         with bar("copying", " photos", count, quiet=self._quiet) as progress:
             for photo, attributes, row in self._rows(["vector", WRITTEN]):
                 vector = np.array(row["vector"], np.float32)

@@ -1,4 +1,4 @@
-"""Whether a gallery on Milvus is whole: rows against photos and journal, and these against rows."""
+"""Verify a gallery on Milvus: its rows against photos and journal, and these against the rows."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +14,7 @@ from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.facts import columns_of, facts_in
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.model_copy import fetch_model
+from deepfood.milvus.rollback_data import rollback_faults
 from deepfood.milvus.rows import Row
 from deepfood.milvus.schema import (
     KEYS,
@@ -24,33 +25,32 @@ from deepfood.milvus.schema import (
     photo_of,
 )
 from deepfood.milvus.stored_photos import StoredPhotos
-from deepfood.milvus.way_back import faults_of_way_back
 from deepfood.progress import bar
 
-#: How far a unit vector's length may be off.
+#: The tolerance for the length of a unit vector.
 _LENGTH = 1e-3
 
 
 def problems_on_milvus(
     address: MilvusAddress, settings: Settings, *, quiet: bool = False
 ) -> Iterator[str]:
-    """Every fault, a line each. Raises an ArtifactError or EngineError."""
+    """One line for each fault. Raises an ArtifactError or EngineError."""
     with MilvusGallery.open(address, settings) as gallery:
         manifest = gallery.manifest
         if not manifest.whole:
-            yield f"{address} was never built to its end: the same build goes on"
+            yield f"{address} is incomplete: run the same build again, it resumes"
         try:
             fetch_model(gallery.metadata, manifest.model_fingerprint, settings)
         except ArtifactError as error:
             yield str(error)
         try:
-            list(gallery.history())  # all of it, also what a checkpoint says already
+            list(gallery.history())  # verifies all records, also those in a checkpoint
             fold = gallery.journal.read().fold
         except ArtifactCorruptError as error:
             yield str(error)
             fold = None
         if fold is not None and columns_of(fold) != manifest.columns:
-            yield "its attributes are not those that were declared: build it again"
+            yield "its attributes differ from those declared in the journal: build it again"
         photos = gallery.stored
         kept = set(photos.kept())
         lacking = {sha256 for sha256, _ in fold.added()} if fold is not None else set()
@@ -68,33 +68,33 @@ def problems_on_milvus(
                 kept.discard(sha256)
                 lacking.discard(sha256)
         if rows != gallery.count:
-            yield f"{rows} rows were read, and {gallery.count} are counted"
+            yield f"{rows} rows were read, but Milvus counts {gallery.count}"
         for sha256 in sorted(lacking):
-            yield f"photo {photo_id(sha256)} was added, and no row has it: build it again"
+            yield f"photo {photo_id(sha256)} was added, but has no row: build it again"
         for sha256 in sorted(kept - lacking):
-            yield f"{photos.store} holds {sha256}, which no row has"
-        yield from faults_of_way_back(gallery, settings)
+            yield f"{photos.store} holds {sha256}, which has no row"
+        yield from rollback_faults(gallery, settings)
 
 
 def _faults(photos: StoredPhotos, fold: Fold | None, row: Row) -> tuple[str, list[str]]:
-    """The SHA-256 of a row's photo, and what is wrong with the row or the photo's file."""
+    """The SHA-256 of a row's photo, and the faults of the row and of the photo's file."""
     photo = photo_of(row)
     faults = []
     if photo_id(photo.sha256) != row["id"]:
-        faults.append("its id is not that of its content")
+        faults.append("its id does not match its content")
     length = float(np.linalg.norm(np.array(row["vector"], np.float64)))
     if not abs(length - 1) < _LENGTH:
-        faults.append(f"its vector has the length {length:.3f}, and 1 is wanted")
+        faults.append(f"its vector has the length {length:.3f} instead of 1")
     if WORDS not in row[KEYS]:
-        faults.append("an earlier deepfood wrote it, and words do not find it")
+        faults.append("it was written by an earlier deepfood, and words do not find it")
     elif row[KEYS] != keys_for(photo, attributes_of(row)):
-        faults.append("what filters and words find it by is not what is said of it")
+        faults.append("its keys for filters and words do not match its texts and attributes")
     if fold is not None:
         now = facts_in(photo, fold)
         if now is None:
-            faults.append("it was removed: build the gallery again")
+            faults.append("it was removed according to the journal: build the gallery again")
         elif now != (photo, attributes_of(row)):
-            faults.append("it is not what the journal says of it: build the gallery again")
+            faults.append("it differs from the journal: build the gallery again")
     try:
         photos.read(photo)
     except PhotoNotFoundError:

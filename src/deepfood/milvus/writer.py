@@ -1,9 +1,8 @@
-"""Photos are added, removed and updated in a gallery on Milvus, by any number of writers.
+"""Adds, removes and updates photos in a gallery on Milvus; any number of writers may run at once.
 
-A change is acknowledged when its call returns: Milvus has it in its log then, the generation that
-it was made in still lives, and searches see it. Before any row is changed, the change is a record
-of the journal. A photo's row is written under its id, so that two writers of the same photo, or one
-twice, make one photo.
+A change is acknowledged when its call returns: it is then in Milvus' log, in a generation that is
+still living, and visible to searches. Before any row is changed, the change is recorded in the
+journal. A photo's row is written under its id, so that adding a photo twice makes one photo.
 """
 
 import time
@@ -32,7 +31,7 @@ from deepfood.gallery.history import undo_of
 from deepfood.gallery.named_photos import find_by_name
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome, Photo, edit_given, edited, relabelled
 from deepfood.gallery.values import Value, attribute_name, folded
-from deepfood.milvus.absent import Absent
+from deepfood.milvus.absent_edits import AbsentEdits
 from deepfood.milvus.expressions import known
 from deepfood.milvus.living_rows import LivingRows
 from deepfood.milvus.metadata import Column
@@ -50,12 +49,12 @@ from deepfood.milvus.schema import (
 
 
 class MilvusWriter(LivingRows):
-    """Changes a gallery; every method raises EngineError where the engine is away."""
+    """Changes a gallery; every method raises EngineError if the engine is unavailable."""
 
     def add(self, new: Sequence[EmbeddedPhoto]) -> list[Outcome]:
-        """Add photos; of one that is there already, only what is given by hand counts.
+        """Add photos; of a photo that exists already, only the fields given by hand are changed.
 
-        Raises DatasetError for attributes that cannot be used, before anything is added.
+        Raises DatasetError for unusable attributes, before anything is added.
         """
         first: list[Outcome] = []
 
@@ -66,7 +65,7 @@ class MilvusWriter(LivingRows):
             return outcomes
 
         outcomes = self.and_wait_until_visible(change)
-        # What was done at first is there when it is done again.
+        # A repeated attempt finds the photos of the first one.
         return [
             was if now == "unchanged" else now for was, now in zip(first, outcomes, strict=True)
         ]
@@ -76,7 +75,7 @@ class MilvusWriter(LivingRows):
         ready = [(one, clean_values(columns, one.attributes)) for one in new]
         there = self.rows([one.photo.id for one, _ in ready])
         missing = [one.photo.id for one, _ in ready if one.photo.id not in there]
-        absent = Absent(self._metadata).read(missing)
+        absent = AbsentEdits(self._metadata).read(missing)
         outcomes: list[Outcome] = []
         rows: dict[str, dict[str, Any]] = {}
         added: list[dict[str, Any]] = []
@@ -87,9 +86,10 @@ class MilvusWriter(LivingRows):
                 photo = replace(one.photo, added=True)
                 self.stored.keep(photo, one.data)
                 added.append(addition_of(photo, values))
-                said = absent.get(photo.id, ManualEdits()).with_values(values)  # it is back
+                # The photo may have been in the gallery before.
+                own = absent.get(photo.id, ManualEdits()).with_values(values)
                 rows[photo.id] = row_of(
-                    said.apply_to(photo), one.vector, said.attributes, time.time_ns()
+                    own.apply_to(photo), one.vector, own.attributes, time.time_ns()
                 )
                 outcomes.append("added")
                 continue
@@ -106,7 +106,7 @@ class MilvusWriter(LivingRows):
             self.record("update", {"photos": edits})
         self.write(list(rows.values()))
         if absent:
-            Absent(self._metadata).forget(list(absent))
+            AbsentEdits(self._metadata).forget(list(absent))
         return outcomes
 
     def update(
@@ -117,10 +117,10 @@ class MilvusWriter(LivingRows):
         photo_name: str | None = None,
         attributes: Mapping[str, object] | None = None,
     ) -> Photo:
-        """Say something else of a photo, by id or file name; "" takes a label or name away.
+        """Change label, name or attributes of a photo, by id or file name.
 
-        None leaves it as it is; as an attribute's value it makes that unknown. Raises QueryError,
-        or DatasetError for an attribute that cannot be used.
+        None leaves a text as it is, "" removes it; as an attribute's value, None makes it unknown.
+        Raises QueryError, or DatasetError for an unusable attribute.
         """
 
         def change() -> Photo:
@@ -136,7 +136,7 @@ class MilvusWriter(LivingRows):
         return self.and_wait_until_visible(change)
 
     def remove(self, names: Sequence[str]) -> list[Photo]:
-        """Remove photos, by id or by file name. Raises QueryError, and then none is removed."""
+        """Remove photos, by id or file name. Raises QueryError; then none is removed."""
         found: dict[str, Photo] = {}
 
         def change() -> None:
@@ -144,7 +144,7 @@ class MilvusWriter(LivingRows):
                 try:
                     found[name] = photo_of(self._named(name))
                 except PhotoNotFoundError:
-                    if name not in found:  # else it is done again, and was there at first
+                    if name not in found:  # otherwise an earlier attempt has removed it
                         raise
             photos = {photo.id: photo for photo in found.values()}
             self.record("remove", {"photos": [removal_of(one) for one in photos.values()]})
@@ -158,19 +158,19 @@ class MilvusWriter(LivingRows):
         return list(photos.values())
 
     def undo(self, number: int) -> list[Photo]:
-        """Take back a change, by its number in `history`; the photos that it was about.
+        """Undo a change, by its number in `history`; returns the photos that it was about.
 
-        A photo that was removed comes back with the next build. Raises QueryError where the change
-        cannot be taken back.
+        A removed photo comes back with the next build. Raises QueryError if the change cannot be
+        undone.
         """
         undo = undo_of(self.journal, number)
-        said = [
+        restored = [
             {"sha256": sha256, "said": edits_to_json(one), "texts": undo.texts.get(sha256, {})}
             for sha256, one in undo.before.items()
         ]
 
         def change() -> list[Photo]:
-            self.record("restore", {"photos": said, "undoes": number})
+            self.record("restore", {"photos": restored, "undoes": number})
             rows = self.rows([photo_id(sha256) for sha256 in undo.before])
             after = []
             for row in rows.values():
@@ -185,7 +185,7 @@ class MilvusWriter(LivingRows):
         return self.and_wait_until_visible(change)
 
     def _named(self, name: str) -> dict[str, Any]:
-        """The row of a photo, by id or by file name. Raises QueryError."""
+        """The row of a photo, by id or file name. Raises QueryError."""
         rows = list(self.rows([name] if is_id(name) else []).values())
         if not rows:
             where = f'{KEYS}["{key_name("file")}"] == "{key_of(folded(name))}"'
@@ -199,31 +199,31 @@ class MilvusWriter(LivingRows):
         return rows[0]
 
     def declared(self) -> Mapping[str, Declared]:
-        """The attributes that are declared, by name."""
+        """The declared attributes, by name."""
         return self.in_stable_generation(lambda: self.manifest.columns)
 
     def declare(self, columns: Mapping[str, Declared]) -> list[str]:
-        """Declare attributes, all or none; the names of those that are new. Raises DatasetError."""
+        """Declare attributes, all or none; the names of the new ones. Raises DatasetError."""
         new: list[str] = []
 
         def change() -> None:
             before = self.manifest.columns
-            after = _settled(before, columns)
+            after = _resolved(before, columns)
             new.extend(name for name in after if name not in before and name not in new)
             news = {name: one for name, one in after.items() if before.get(name) != one}
             if news:
                 what = {name: one.model_dump() for name, one in news.items()}
                 self.record("declare", {"attributes": what})
-                self.bring_columns(begun)
+                self.update_columns(begun)
 
         begun = time.time_ns()
         self.in_stable_generation(change)
         return new
 
     def drop_attribute(self, name: str) -> None:
-        """Drop an attribute that no photo has a value of, also none that is not here now.
+        """Remove the declaration of an attribute that is unknown for all photos, present or absent.
 
-        Raises UndeclaredError where there is none, and DatasetError where a photo has a value.
+        Raises UndeclaredError if it is not declared, and DatasetError if a photo has a value.
         """
         name, gone, begun = attribute_name(name), False, time.time_ns()
 
@@ -235,15 +235,15 @@ class MilvusWriter(LivingRows):
                 without = {one: before[one] for one in before if one != name}
                 self._metadata.write_columns(without)
                 gone = True
-                try:  # another writer may have given a value just before
+                try:  # another writer may have set a value just before
                     check_unused(name, self._known_count(name))
                 except DatasetError:
                     self.record("declare", {"attributes": {name: before[name].model_dump()}})
-                    self.bring_columns(begun)
+                    self.update_columns(begun)
                     raise
                 self.record("drop", {"attribute": name})
-                self.bring_columns(begun)
-            elif not gone:  # else it is done again, and was there at first
+                self.update_columns(begun)
+            elif not gone:  # otherwise an earlier attempt has dropped it
                 raise no_attribute(before, name)
 
         self.in_stable_generation(change)
@@ -251,25 +251,24 @@ class MilvusWriter(LivingRows):
     def import_values(
         self, columns: Mapping[str, Declared], values: Mapping[str, Mapping[str, Value | None]]
     ) -> None:
-        """Set attributes as a table gives them: by SHA-256, values that `checked` gave.
+        """Set attributes from a table: by SHA-256, values from `checked`.
 
-        None makes one unknown; photos that are not there are passed over. A thousand photos are
-        written at a time: where that is stopped, the next build goes on with it. Raises
-        DatasetError.
+        None makes one unknown; photos that do not exist are skipped. A thousand photos are written
+        at a time; after an interruption, the next build does the rest. Raises DatasetError.
         """
 
         def record() -> None:
-            after = _settled(self.manifest.columns, columns)
+            after = _resolved(self.manifest.columns, columns)
             table = self.journal.write_table(values)
             definitions = {name: one.model_dump() for name, one in after.items()}
             what = {"table": table, "count": len(values), "attributes": definitions}
             self.record("import", what)
-            # Before any value: one of safety never passes a filter as if it were another.
-            self.bring_columns(begun)
+            # Before any value, so that an attribute is a safety attribute from its first value on.
+            self.update_columns(begun)
 
         begun = time.time_ns()
         self.in_stable_generation(record)
-        by_id = {photo_id(sha256): said for sha256, said in values.items()}
+        by_id = {photo_id(sha256): one for sha256, one in values.items()}
         every = list(by_id)
 
         def write(some: Sequence[str]) -> None:
@@ -280,21 +279,23 @@ class MilvusWriter(LivingRows):
             self.and_wait_until_visible(partial(write, every[start : start + BATCH]))
 
     def _known_count(self, name: str) -> int:
-        """Of how many photos an attribute is known, of those that are not here now too."""
+        """The number of photos, present or absent, for which an attribute is known."""
         here = int(self._rows.where(known(name), ["count(*)"])[0]["count(*)"])
-        return here + Absent(self._metadata).known(name)
+        return here + AbsentEdits(self._metadata).known(name)
 
 
 def _changed_row(
     before: Mapping[str, Any], photo: Photo, values: Mapping[str, Value | None]
 ) -> dict[str, Any]:
-    """The row of a photo of which something else is said now."""
+    """The row of a photo with new facts."""
     attributes = _without_unknown({**attributes_of(before), **values})
     vector = np.array(before["vector"], np.float32)
     return row_of(photo, vector, attributes, before[WRITTEN])
 
 
-def _settled(declared: Mapping[str, Declared], wanted: Mapping[str, Declared]) -> dict[str, Column]:
+def _resolved(
+    declared: Mapping[str, Declared], wanted: Mapping[str, Declared]
+) -> dict[str, Column]:
     found = resolved_definitions(declared, wanted)
     return {name: Column(type=one.type, safety=one.safety) for name, one in found.items()}
 

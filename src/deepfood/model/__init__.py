@@ -1,4 +1,4 @@
-"""The Model artifact: opening one, the one that ships, and making new ones from a network."""
+"""The Model artifact: open one, including the one that ships, or write one from a network."""
 
 from deepfood.model.artifact import Model, ModelManifest, TextTower, open_model
 

@@ -1,7 +1,7 @@
-"""A Model: a folder with `model.onnx` and a manifest: how to feed it, what comes out.
+"""A Model: a folder with `model.onnx` and a manifest with its input and output.
 
-It may have a text tower as well: `text.onnx` and `tokenizer.json`, which turn words into vectors of
-the photos' space.
+It may have a text tower too: `text.onnx` and `tokenizer.json`, which turn words into vectors of the
+photos' space.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from deepfood.photo import Preprocess
 ONNX = "model.onnx"
 TEXT_ONNX = "text.onnx"
 TOKENIZER = "tokenizer.json"
-#: Texts and photos with the vectors that they had where the Model was made.
+#: The vectors that texts and photos had where the Model was made.
 GOLDEN = "golden.json"
 CARD = "README.md"
-#: Ids of the photos that the Model was trained on, a line each; they flatter it when measured.
+#: Ids of the photos that the Model was trained on, one per line: on them it looks too good.
 TRAINED_ON = "trained_on.txt"
-#: Begin the names of files with weights that lie beside a graph; the rest is from their SHA-256.
+#: Prefixes of names of weight files beside a graph; the rest is from their SHA-256.
 WEIGHTS, TEXT_WEIGHTS = "weights-", "text-weights-"
 _NAMES = (ONNX, TEXT_ONNX, TOKENIZER, GOLDEN, CARD, TRAINED_ON)
-#: Begins the names that files have while they replace those of an earlier Model.
+#: The prefix of file names while they replace those of an earlier Model.
 _NEXT = "next-"
 
 #: The Model that ships with deepfood: no download, no torch.
@@ -38,7 +38,7 @@ DEFAULT_MODEL = Path(__file__).parent / "default"
 
 
 class TextTower(BaseModel):
-    """How words go into `text.onnx`: what `tokenizer.json` alone does not tell.
+    """How words become the input of `text.onnx`, beyond what is in `tokenizer.json`.
 
     Its inputs are `ids`, [1, context], and with `attention_mask` also `mask` of the same shape and
     type; its output `embedding` is float [1, dimension], in the space of the photos' vectors.
@@ -46,20 +46,20 @@ class TextTower(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: How many tokens a text has, begin and end tokens counted; it is cut or padded to that.
+    #: The number of tokens of a text, with begin and end tokens; it is cut or padded to that.
     context: Annotated[int, Field(ge=2, le=8192)]
     pad_id: Annotated[int, Field(ge=0)]
     pad_side: Literal["left", "right"] = "right"
-    #: The token that a text ends with, also one that was cut; None where it ends with none.
+    #: The token at the end of each text, even of one that was cut; None if there is none.
     end_id: Annotated[int, Field(ge=0)] | None = None
-    #: The largest number of a token, plus one: what the embedding table of the network has.
+    #: The largest token id plus one: the rows of the network's embedding table.
     vocabulary: Annotated[int, Field(ge=1)]
     id_type: Literal["int32", "int64"] = "int64"
     attention_mask: bool = False
     lowercase: bool = False
-    #: Punctuation is dropped and runs of white space become one space, as big_vision does it.
+    #: Remove punctuation, and make runs of white space one space, as big_vision does.
     canonicalise: bool = False
-    #: How many languages it was trained on, in words ("English", "more than 100"); "" if unknown.
+    #: The languages that it was trained on ("English", "more than 100"); "" if unknown.
     languages: str = ""
 
 
@@ -73,35 +73,35 @@ class ModelManifest(Manifest):
     backbone: str
     dimension: Annotated[int, Field(ge=1, le=65_536)]
     preprocess: Preprocess
-    #: How words go into `text.onnx`; None where the Model has no text tower.
+    #: The input of `text.onnx`; None if the Model has no text tower.
     text_tower: TextTower | None = None
     labels: tuple[str, ...] = ()
-    #: How it was trained, and what was measured on held-out photos; empty for one that was not.
+    #: Its training, and its metrics on held-out photos; empty if it was not trained here.
     training: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     source: str
-    #: Of a Model that was made of somebody else's files: a hash of each, by its name there.
+    #: For an imported Model: the hash of each original file, by its original name.
     imported: dict[str, str] = Field(default_factory=dict)
     licence: str
 
     def file(self, name: str) -> str:
-        """Under which name the folder has `name`: another one while a Model is being replaced."""
+        """The current name of a file, which differs while a Model is being replaced."""
         return _NEXT + name if _NEXT + name in self.files else name
 
     @property
     def text_files(self) -> frozenset[str]:
-        """The files of the text tower: empty without one."""
+        """The files of the text tower; empty without one."""
         own = {self.file(TEXT_ONNX), self.file(TOKENIZER)}
         return frozenset(f for f in self.files if f in own or f.startswith(TEXT_WEIGHTS))
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits that change whenever vectors that it gives photos would.
+        """64 hex digits that change whenever the vectors of photos would.
 
         The text tower has no part in it: galleries hold vectors of photos only.
         """
         parts: dict[str, Any] = {
             "onnx": self.files[self.file(ONNX)].sha256,
-            # What Models of before had no choice of is left out where it is as it was.
+            # Options that earlier Models did not have are omitted at their defaults.
             "preprocess": self.preprocess.model_dump(mode="json", exclude_defaults=True),
             "dimension": self.dimension,
         }
@@ -130,17 +130,17 @@ class Model:
 
     @property
     def has_golden(self) -> bool:
-        """Whether it keeps what it gave where it was made."""
+        """Whether it has golden vectors, from the machine where it was made."""
         return self.manifest.file(GOLDEN) in self.manifest.files
 
     @property
     def weights(self) -> dict[str, Path]:
-        """The files of weights that lie beside `model.onnx`, by name; most Models have none."""
+        """The weight files beside `model.onnx`, by name; most Models have none."""
         return self._parts(name for name in self.manifest.files if name.startswith(WEIGHTS))
 
     @property
     def text_parts(self) -> dict[str, Path]:
-        """The files of the text tower, by the names that `write_model` takes; empty without one."""
+        """The files of the text tower, by their names for `write_model`; empty without one."""
         return self._parts(self.manifest.text_files)
 
     def _parts(self, files: Iterable[str]) -> dict[str, Path]:
@@ -152,7 +152,7 @@ class Model:
 
     @cached_property
     def trained_on(self) -> frozenset[str]:
-        """Ids of the photos it was trained on; empty where it does not say."""
+        """Ids of the photos that it was trained on; empty if unknown."""
         name = self.manifest.file(TRAINED_ON)
         if name not in self.manifest.files:
             return frozenset()
@@ -160,14 +160,14 @@ class Model:
 
 
 def open_model(folder: Path | None = None) -> Model:
-    """Open a Model and check every byte of it; None is the one that ships with deepfood.
+    """Open a Model and verify every byte of it; None is the one that ships with deepfood.
 
-    Of a text tower only the sizes are looked at: it is checked when words are first embedded.
-    Raises ArtifactMissingError, ArtifactCorruptError or ArtifactFormatError.
+    Of a text tower only the sizes are checked here; its bytes when words are first embedded. Raises
+    ArtifactMissingError, ArtifactCorruptError or ArtifactFormatError.
     """
     folder = folder or DEFAULT_MODEL
     manifest = ModelManifest.read(folder)
-    # Whatever it embeds is kept with a checksum.
+    # The vectors that it makes are stored for long.
     manifest.check_every_byte(folder, manifest.files.keys() - manifest.text_files)
     manifest.check_on_open(folder, contents=False)
     return Model(folder, manifest)
@@ -184,22 +184,21 @@ def write_model(
 ) -> ModelManifest:
     """Write a Model folder, its manifest last; `about` are the manifest's own fields.
 
-    `files` are the others by name: those of a text tower, weights that lie beside a graph (see
-    `weights_name`), and what the vectors are compared with; a Path is copied. An earlier Model in
-    the folder is replaced: killed at any moment, this leaves the one or the other. Raises
-    DiskFullError.
+    `files` are the others by name: those of a text tower, weights beside a graph (see
+    `weights_name`), and golden vectors; a Path is copied. An earlier Model in the folder is
+    replaced: killed at any moment, this leaves one or the other. Raises DiskFullError.
     """
     contents: dict[str, bytes | Path] = {ONNX: onnx, CARD: card.encode(), **(files or {})}
     ids = sorted(set(trained_on))
     if ids:
         contents[TRAINED_ON] = "".join(f"{one}\n" for one in ids).encode("ascii")
-    # A graph names the files of its weights, so these have one name, which stands for the content.
+    # A graph refers to its weight files by name, so that they keep one name, from their content.
     fixed = {name for name in contents if name.startswith((WEIGHTS, TEXT_WEIGHTS))}
     with raising_disk_full(folder):
         folder.mkdir(parents=True, exist_ok=True)
         before = _files(folder)
-        # A file that the manifest names is never written over. So the new Model is committed under
-        # other names first, and then once more, under its own.
+        # A file in the manifest is never overwritten. So the new Model is committed under other
+        # names first, and then again under its own.
         prefixes = (_NEXT, "") if before & (contents.keys() - fixed) else ("",)
         try:
             for name in fixed - before:
@@ -220,7 +219,7 @@ def write_model(
 
 
 def weights_name(prefix: str, path: Path) -> str:
-    """What a Model calls the file of weights at `path`; `prefix` is WEIGHTS or TEXT_WEIGHTS."""
+    """The name for the weight file at `path`; `prefix` is WEIGHTS or TEXT_WEIGHTS."""
     return f"{prefix}{sha256_of_file(path)[:16]}.bin"
 
 
@@ -233,7 +232,7 @@ def _write(path: Path, contents: bytes | Path) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    """What the Model in the folder consists of; empty where there is none that can be read."""
+    """The files of the Model in the folder; empty if there is none that can be read."""
     try:
         return set(ModelManifest.read(folder).files)
     except ArtifactError:

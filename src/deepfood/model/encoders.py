@@ -1,8 +1,8 @@
-"""Encoders that people use, by short names: what they are, and where their files are had.
+"""Well-known encoders by short names: their properties, and where to get them.
 
 The figures are their authors' or open_clip's (its docs/openclip_results.csv): the share of
-Food-101's test photos that gets the right one of 101 names, out of the names alone ("zero-shot") or
-by a linear classifier that learnt from its training photos ("linear").
+Food-101's test photos that are given the right one of 101 names, from the names alone ("zero-shot")
+or by a linear classifier trained on its training photos ("linear").
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ ENGLISH, MANY, NO_WORDS = "English", "more than 100", ""
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of them. `name` is what users call it; `parameters` are millions, of photos and of words.
+    """An encoder. `name` is its short name; `parameters` are millions, for photos and for words.
 
-    `pixels` is the side of the square that it sees, `languages` those of its words ("" if it has no
-    text tower), `food101` in percent and what `measured` says, None where nobody published it.
-    `files` are those that are wanted of the repository, by the names that their layout has; empty
-    where the layout tells. `extra` is that of deepfood which an import needs.
+    `pixels` is the side of its square input, `languages` those of its words ("" without a text
+    tower), `food101` a percentage, measured as in `measured`, None if nobody published it. `files`
+    are the needed files of the repository, by their names in the layout; empty if the layout
+    defines them. `extra` is the extra of deepfood that an import needs.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Encoder:
 
     @property
     def megabytes(self) -> int:
-        """About how much its float32 weights are, which is what is fetched."""
+        """The approximate size of its float32 weights, which is what is downloaded."""
         return round(4 * sum(self.parameters))
 
 
 def _mobileclip2(size: str) -> dict[str, str]:
-    """That repository holds several encoders, each with a folder of its own below `onnx`."""
+    """A repository of several encoders, each in its own folder below `onnx`."""
     return {
         "onnx/vision_model.onnx": f"onnx/{size}/vision_model.onnx",
         "onnx/text_model.onnx": f"onnx/{size}/text_model.onnx",

@@ -1,4 +1,4 @@
-"""From a torch network to a Model folder: ONNX with the embedding as its only output.
+"""Export a torch network as a Model folder: ONNX with the embedding as its only output.
 
 Needs the extra `deepfood[train]`; searching and serving never import this module.
 """
@@ -34,7 +34,7 @@ def export_model(
         dynamo=True,
         verbose=False,
     )
-    assert program is not None  # it is None only for exports that write the file themselves
+    assert program is not None  # None only if the export writes the file itself
     graph = program.model_proto
     store_as_fp16(graph)
     onnx.checker.check_model(graph)
@@ -49,7 +49,7 @@ def export_model(
 
 
 def store_as_fp16(model: Any) -> None:
-    """Replace each float32 weight by its fp16 rounding and a cast back; runtimes fold the cast."""
+    """Replace each float32 weight by an fp16 one and a cast; runtimes fold the cast."""
     import numpy as np
     import onnx
 
@@ -68,7 +68,7 @@ def store_as_fp16(model: Any) -> None:
         )
     nodes = [*casts, *graph.node]
     del graph.initializer[:], graph.node[:], graph.value_info[:], model.metadata_props[:]
-    for node in nodes:  # the exporter leaves paths of the building machine here
+    for node in nodes:  # the exporter leaves paths of this machine here
         del node.metadata_props[:]
         node.doc_string = ""
     graph.initializer.extend(kept)

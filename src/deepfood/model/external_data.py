@@ -1,7 +1,7 @@
-"""Tensors of an ONNX graph whose bytes lie in a file beside it.
+"""Tensors of an ONNX graph whose bytes are in a file beside it.
 
-The graph says where, and was written by others: a place outside its folder is refused before
-anything there is opened.
+The graph, which others wrote, names the file: a path outside its folder is refused before anything
+there is opened.
 """
 
 import math
@@ -20,10 +20,10 @@ from deepfood.errors import (
 )
 from deepfood.model.artifact import weights_name
 
-#: Tensors begin at whole pages, so that they can be mapped.
+#: Tensors are aligned to pages, so that they can be memory-mapped.
 _PAGE_BYTES = 4096
 _CHUNK_BYTES = 2**20
-#: ONNX's types that are packed, several values to a byte, and their bits.
+#: ONNX's types that pack several values into a byte, and their bits.
 _BITS = {"int4": 4, "uint4": 4, "float4e2m1": 4, "int2": 2, "uint2": 2}
 
 
@@ -32,7 +32,7 @@ def is_outside(tensor: Any) -> bool:
 
 
 def size_of(tensor: Any) -> int:
-    """How many bytes its values take; 0 for strings."""
+    """The size of its values in bytes; 0 for strings."""
     from onnx import helper
 
     name = type_name(tensor.data_type)
@@ -46,7 +46,7 @@ def size_of(tensor: Any) -> int:
 
 
 def type_name(data_type: int) -> str:
-    """What ONNX calls a type, in lower case; "undefined" for one that there is not."""
+    """ONNX's name of a type, in lower case; "undefined" for an unknown one."""
     from onnx import TensorProto
 
     names: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
@@ -54,9 +54,9 @@ def type_name(data_type: int) -> str:
 
 
 def check(tensor: Any, graph: Path) -> None:
-    """That the tensor's bytes are where they may be, and as many as it says.
+    """Check that the tensor's bytes are in an allowed file, and of the declared size.
 
-    Raises ArtifactFormatError for a place outside the folder of `graph`, ArtifactCorruptError or
+    Raises ArtifactFormatError for a path outside the folder of `graph`, ArtifactCorruptError or
     ArtifactMissingError.
     """
     if any(dim < 0 for dim in tensor.dims):
@@ -64,8 +64,8 @@ def check(tensor: Any, graph: Path) -> None:
     if not is_outside(tensor):
         if tensor.HasField("raw_data") and len(tensor.raw_data) != size_of(tensor):
             raise ArtifactCorruptError(
-                f"{graph}: the tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, and its "
-                f"size says {size_of(tensor)}"
+                f"{graph}: the tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, but its "
+                f"shape needs {size_of(tensor)}"
             )
         return
     path, offset, length = _place(tensor, graph)
@@ -73,32 +73,34 @@ def check(tensor: Any, graph: Path) -> None:
         there = path.stat().st_size
     except OSError:
         raise ArtifactMissingError(
-            f"{graph} needs {path.name} beside it, which is not there"
+            f"{graph} needs {path.name} beside it, which is missing"
         ) from None
     if length != size_of(tensor):
         raise ArtifactCorruptError(
-            f"{graph}: the tensor {tensor.name!r} has {size_of(tensor)} bytes, and {length} in "
+            f"{graph}: the tensor {tensor.name!r} has {size_of(tensor)} bytes, but {length} in "
             f"{path.name}"
         )
     if not 0 <= offset <= there - length:
         raise ArtifactCorruptError(
-            f"{path} has {there} bytes, and {graph.name} needs {offset + length}: it was cut short"
+            f"{path} has {there} bytes, but {graph.name} needs {offset + length}: it was cut short"
         )
 
 
-def take_in(tensor: Any, graph: Path) -> None:
-    """Put the bytes of a tensor that was checked into it."""
+def internalize(tensor: Any, graph: Path) -> None:
+    """Copy the bytes of a checked tensor into the graph."""
     with _opened(tensor, graph) as (file, length):
         data = file.read(length)
     _clear(tensor)
     tensor.raw_data = data
 
 
-def move_out(tensors: Iterable[Any], graph: Path, scratch: Path, prefix: str) -> tuple[str, Path]:
-    """Write the bytes of checked tensors to one file in `scratch`, which they then name.
+def externalize(
+    tensors: Iterable[Any], graph: Path, scratch: Path, prefix: str
+) -> tuple[str, Path]:
+    """Move the bytes of checked tensors to one file in `scratch`, to which they then refer.
 
-    The name that it must have beside the graph, which begins with `prefix`, and where it is now.
-    Raises DiskFullError.
+    Returns the name that the file must have beside the graph, which begins with `prefix`, and its
+    current path. Raises DiskFullError.
     """
     from onnx import numpy_helper
 
@@ -127,29 +129,29 @@ def move_out(tensors: Iterable[Any], graph: Path, scratch: Path, prefix: str) ->
 
 
 def _place(tensor: Any, graph: Path) -> tuple[Path, int, int]:
-    """The file of a tensor, where in it its bytes begin, and how many they are."""
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    location = said.get("location", "")
+    """The file of a tensor, the offset of its bytes in it, and their number."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
     parts = PurePosixPath(location).parts
     if not parts or location.startswith("/") or ".." in parts or set(location) & set("\\:\0"):
         raise ArtifactFormatError(
             f"{graph} cannot be imported: its tensor {tensor.name!r} is in {location!r}, which is "
-            "not in the graph's folder"
+            "outside the graph's folder"
         )
     path = graph.parent
     for part in parts:
         path = path / part
         if path.is_symlink():
             raise ArtifactFormatError(
-                f"{graph} cannot be imported: {path} is a link, and may lead out of the folder; "
+                f"{graph} cannot be imported: {path} is a link, which may lead out of the folder: "
                 "copy the folder with cp -rL"
             )
     try:
-        offset = int(said.get("offset", "0"))
-        length = int(said["length"]) if "length" in said else size_of(tensor)
+        offset = int(entries.get("offset", "0"))
+        length = int(entries["length"]) if "length" in entries else size_of(tensor)
     except ValueError:
         raise ArtifactCorruptError(
-            f"{graph}: the place of the tensor {tensor.name!r} is no number"
+            f"{graph}: the offset or length of the tensor {tensor.name!r} is not a number"
         ) from None
     return path, offset, length
 
@@ -169,7 +171,7 @@ def _copy(source: IO[bytes], out: IO[bytes], length: int) -> None:
 
 
 def _clear(tensor: Any) -> None:
-    """Take the values out of a tensor, wherever it has them."""
+    """Remove the values from a tensor, whatever field they are in."""
     for field in (
         "raw_data",
         "float_data",

@@ -1,8 +1,8 @@
-"""Golden vectors: what a Model gave for a few photos and texts where it was made.
+"""Golden vectors: a Model's vectors of a few photos and texts, from where it was made.
 
-Another processor, precision or version of a runtime must give the same again. The photos are drawn
-by code, so that every machine has them; none is square, since on a square one cropping cannot be
-told from squashing.
+Another processor, precision or version of a runtime must reproduce them. The photos are drawn by
+code, so that every machine has them; none is square, since on a square photo cropping and squashing
+look the same.
 """
 
 import io
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
-#: The least cosine between a golden vector and the same computed now: in f32, and in what is less
-#: precise. Below the first a Model is refused; below the second it runs in f32 instead.
+#: The least cosine between a golden vector and the same one computed now: in f32, and in a lower
+#: precision. Below the first a Model is refused; below the second it runs in f32 instead.
 LEAST_F32, LEAST_OTHER = 0.999, 0.995
 
-#: For the photos that are drawn here.
+#: For the photos drawn here.
 NO_LIMITS = Limits(2**40, 2**40)
 #: Width and height of the photos: wide, high, and as narrow as a scan of a receipt.
 SIZES = ((640, 427), (300, 450), (150, 700))
@@ -40,7 +40,7 @@ TEXTS = (
 
 
 class Golden(BaseModel):
-    """The texts and vectors in `golden.json`; lists are empty where there is no text tower."""
+    """The texts and vectors in `golden.json`; empty lists without a text tower."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class Golden(BaseModel):
 
     @classmethod
     def of(cls, model: Model) -> Self | None:
-        """What a Model's folder holds; None where it has none. Raises ArtifactCorruptError."""
+        """The golden vectors of a Model; None if it has none. Raises ArtifactCorruptError."""
         name = model.manifest.file(GOLDEN)
         if name not in model.manifest.files:
             return None
@@ -82,7 +82,7 @@ class Golden(BaseModel):
 
 
 def write_golden(folder: Path, photos: Vectors, words: Vectors | None) -> ModelManifest:
-    """Add to the Model in `folder` the vectors that it gave `golden_photos` and, if any, TEXTS.
+    """Add the vectors of `golden_photos` and, if any, TEXTS to the Model in `folder`.
 
     Both are float32 [3, dimension]. Raises DiskFullError.
     """
@@ -101,35 +101,35 @@ def write_golden(folder: Path, photos: Vectors, words: Vectors | None) -> ModelM
 
 
 def golden_photos() -> list[bytes]:
-    """Three photos as PNG: round and striped things in many colours, the same on every machine."""
+    """Three photos as PNG, with circles and stripes in many colours, the same everywhere."""
     return [_drawn(width, height, seed) for seed, (width, height) in enumerate(SIZES, 1)]
 
 
 def least_cosine(golden: Vectors, found: Vectors) -> float:
-    """The smallest cosine between a row of the one and the same row of the other."""
+    """The smallest cosine between corresponding rows."""
     return float((golden * found).sum(axis=1).min())
 
 
 def check_golden(
     model: Model, of: Literal["photo", "text"], golden: Vectors, found: Vectors, precision: str
 ) -> bool:
-    """Whether `found` (unit vectors, float32 [n, dimension]) are near enough to the golden ones.
+    """Whether `found` (unit vectors, float32 [n, dimension]) are close enough to the golden ones.
 
-    False where a precision below f32 is at fault, which is logged. Raises ArtifactCorruptError
-    where they differ in f32.
+    False, with a warning in the log, if a precision below f32 is at fault. Raises
+    ArtifactCorruptError if they differ in f32.
     """
     cosine = least_cosine(golden, found)
     if precision == "f32":
         if not cosine >= LEAST_F32:
             raise ArtifactCorruptError(
                 f"the Model {model.manifest.name} gives other {of} vectors here than where it was "
-                f"made (cosine {cosine:.4f}, {LEAST_F32} is the least): what it finds would be "
-                "wrong; get it again, or try another version of the runtime"
+                f"made (cosine {cosine:.4f}, required {LEAST_F32}), and would find the wrong "
+                "photos: get it again, or try another version of the runtime"
             )
         return True
     if not cosine >= LEAST_OTHER:
         _log.warning(
-            "the Model %s gives other %s vectors in %s than in f32 (cosine %.4f, %s is the least): "
+            "the Model %s gives other %s vectors in %s than in f32 (cosine %.4f, required %s): "
             "it runs in f32",
             model.manifest.name,
             of,
@@ -146,7 +146,7 @@ def _rows(vectors: Vectors) -> tuple[tuple[float, ...], ...]:
 
 
 def _drawn(width: int, height: int, seed: int) -> bytes:
-    """A photo by integer arithmetic alone, so that no library's version can change it."""
+    """A photo made with integer arithmetic only, which is the same with any library version."""
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     planes = []
     for channel in range(3):

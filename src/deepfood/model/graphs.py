@@ -1,7 +1,7 @@
-"""From somebody's ONNX graph to the one that a Model has: one way in, one way out, and no more.
+"""Convert somebody's ONNX graph to a Model's: with the Model's inputs and output, and no more.
 
-Nothing is computed and no torch is needed. What the wanted output does not need is left out, so a
-graph with both towers becomes one tower. Needs the package `onnx` (`deepfood[words]`).
+No network is run, and torch is not needed. Parts that the wanted output does not need are removed,
+so that a graph with both towers becomes one tower. Needs the package `onnx` (`deepfood[words]`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,34 +15,34 @@ from deepfood.model import external_data
 from deepfood.model.artifact import TEXT_WEIGHTS, WEIGHTS
 from deepfood.model.hub_layouts import Output, Tower
 
-#: What the ends of a Model's graphs are called.
+#: The names of inputs and outputs of a Model's graphs.
 PIXELS, IDS, MASK, EMBEDDING = "pixels", "ids", "mask", "embedding"
-#: What inputs of words' graphs are called elsewhere.
+#: Names that text graphs of others have for their inputs.
 _IDS_NAMES = {"input_ids": IDS, "text": IDS, "attention_mask": MASK}
-#: Taken from the ends by `_Surgery`, whatever had them.
+#: `_Surgery` renames values inside a graph that have such a name.
 _INNER = {name: f"inner.{name}" for name in (PIXELS, IDS, MASK, EMBEDDING)}
 
-#: Up to so many bytes, weights of photos' graphs are in the graph; protobuf allows 2 GB.
+#: Weights of photo graphs up to this size are in the graph; protobuf allows 2 GB.
 _INSIDE_BYTES = 1_500_000_000
-#: Those of words' graphs lie beside it from here on, so that a runtime maps them: most of them is a
-#: table with a row for each word.
+#: Larger weights of text graphs are beside it, so that a runtime maps them: most of their bytes are
+#: a table with a row for each token.
 _TEXT_INSIDE_BYTES = 32 * 2**20
-#: Tensors below this stay in the graph, whatever lies beside it.
+#: Tensors below this size always stay in the graph.
 _SMALL_BYTES = 1024
 
-#: Whose operators the runtimes have; "" is ONNX's own.
+#: The domains of operators that the runtimes have; "" is ONNX's own.
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A canonical graph, and the file of weights beside it with the name that it must have."""
+    """A converted graph, and the weight file beside it with its required name."""
 
     onnx: bytes
-    #: None where the graph does not tell.
+    #: None if the graph does not define it.
     dimension: int | None
     weights: tuple[str, Path] | None = None
-    #: Of words: the type of the tokens, whether it wants a mask, and how many tokens it knows.
+    #: For text: the type of the token ids, whether it needs a mask, and the number of tokens.
     id_type: str = "int64"
     attention_mask: bool = False
     vocabulary: int | None = None
@@ -51,8 +51,8 @@ class Graph:
 def photo_graph(tower: Tower, size: int, scratch: Path) -> Graph:
     """float32 `pixels` [n, 3, size, size] to float32 `embedding` [n, dimension].
 
-    n is 1 where the graph was made for one photo. `scratch` is a folder on the disk where the Model
-    will be. Raises ArtifactError, MissingExtraError, DiskFullError.
+    n is 1 if the graph was made for one photo. `scratch` is a folder on the disk of the Model.
+    Raises ArtifactError, MissingExtraError, DiskFullError.
     """
     surgery = _Surgery(tower)
     (given,) = surgery.inputs(1)
@@ -65,17 +65,17 @@ def photo_graph(tower: Tower, size: int, scratch: Path) -> Graph:
 
 
 def text_graph(tower: Tower, context: int, scratch: Path) -> Graph:
-    """`ids` [1, context], and `mask` where it is wanted, to float32 `embedding` [1, dimension].
+    """`ids` [1, context], and `mask` if needed, to float32 `embedding` [1, dimension].
 
     Raises as `photo_graph` does.
     """
     surgery = _Surgery(tower)
     inputs = surgery.inputs(2)
-    names = {_IDS_NAMES.get(surgery.was(one.name), one.name): one for one in inputs}
-    if len(inputs) == 1:  # whatever it is called
+    names = {_IDS_NAMES.get(surgery.original_name(one.name), one.name): one for one in inputs}
+    if len(inputs) == 1:  # whatever its name is
         names = {IDS: inputs[0]}
     if not {IDS} <= names.keys() <= {IDS, MASK}:
-        raise surgery.refused(f"it wants {', '.join(names)}, and gets tokens and their mask")
+        raise surgery.refused(f"it needs {', '.join(names)}, but gets only tokens and their mask")
     ordered = {name: names[name] for name in (IDS, MASK) if name in names}
     vocabulary = surgery.rows_chosen_by(ordered[IDS].name)
     id_type = surgery.connect(ordered, [1, context])
@@ -85,7 +85,7 @@ def text_graph(tower: Tower, context: int, scratch: Path) -> Graph:
 
 
 class _Surgery:
-    """One graph on its way. What its large tensors hold is not read before `finish`."""
+    """A graph being converted. The contents of large tensors are not read before `finish`."""
 
     def __init__(self, tower: Tower) -> None:
         try:
@@ -101,7 +101,7 @@ class _Surgery:
                 model = inliner.inline_local_functions(model)
         except FileNotFoundError:
             raise ArtifactMissingError(f"{tower.graph} is not there") from None
-        except Exception as error:  # protobuf and onnx have kinds of their own
+        except Exception as error:  # protobuf and onnx raise their own types
             raise self._damaged(error) from error
         self._model: Any = model
         self._graph: Any = model.graph
@@ -116,22 +116,22 @@ class _Surgery:
     def refused(self, why: str) -> ArtifactFormatError:
         return ArtifactFormatError(f"{self._path} cannot be imported: {why}")
 
-    def was(self, name: str) -> str:
-        """What an input was called before `_rename`."""
+    def original_name(self, name: str) -> str:
+        """The name of an input before `_rename`."""
         return name.removeprefix("inner.") if name in _INNER.values() else name
 
     def inputs(self, most: int) -> list[Any]:
-        """What the output depends on. Raises ArtifactFormatError for none, or more than `most`."""
+        """The inputs of the output. Raises ArtifactFormatError for none, or more than `most`."""
         given = list(self._graph.input)
         if not 0 < len(given) <= most:
-            names = ", ".join(self.was(one.name) for one in given) or "no input"
-            raise self.refused(f"{self._output.name} needs {names}, and gets {most} at most")
+            names = ", ".join(self.original_name(one.name) for one in given) or "no input"
+            raise self.refused(f"{self._output.name} needs {names}, but gets at most {most}")
         return given
 
     def connect(self, inner: Mapping[str, Any], shape: list[int | str]) -> str:
-        """Make the names in `inner` the inputs, each of `shape`, cast to what it stands for.
+        """Make the names in `inner` the inputs, each of `shape`, cast to the types inside.
 
-        Their type is answered: int32 or int64 for tokens, float32 for pixels.
+        Returns their type: int32 or int64 for tokens, float32 for pixels.
         """
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         allowed = [kinds.INT64, kinds.INT32]
@@ -142,8 +142,10 @@ class _Surgery:
         for name, one in inner.items():
             has = one.type.tensor_type
             if has.elem_type not in allowed:
-                said = external_data.type_name(has.elem_type)
-                raise self.refused(f"its input {self.was(one.name)} is of the type {said}")
+                kind = external_data.type_name(has.elem_type)
+                raise self.refused(
+                    f"its input {self.original_name(one.name)} is of the type {kind}"
+                )
             self._check_input(one, shape)
             casts.append(helper.make_node("Cast", [name], [one.name], to=has.elem_type))
         nodes = [*casts, *self._graph.node]
@@ -155,7 +157,7 @@ class _Surgery:
         return external_data.type_name(outer)
 
     def pool(self) -> int | None:
-        """Make `embedding` the only output, float32 [n, dimension]; answers the dimension."""
+        """Make `embedding` the only output, float32 [n, dimension]; returns the dimension."""
         graph, helper, kinds = self._graph, self._onnx.helper, self._onnx.TensorProto
         value, rank = _INNER.get(self._output.name, self._output.name), 2
         shape = self._shape_of(value)
@@ -180,18 +182,18 @@ class _Surgery:
         return dimension
 
     def rows_chosen_by(self, name: str) -> int | None:
-        """How many rows the table has from which a Gather chooses by the input `name`."""
+        """The rows of the table in which a Gather looks up the input `name`."""
         tables = {one.name: one.dims for one in self._graph.initializer}
         sources = {
             out: node.input[0] for node in self._graph.node for out in node.output[:1] if node.input
         }
         same = {name}
-        for node in self._graph.node:  # each comes after what it reads
+        for node in self._graph.node:  # nodes are in topological order
             if node.op_type in ("Cast", "Identity", "Reshape") and node.input[0] in same:
                 same.update(node.output)
             elif node.op_type == "Gather" and node.input[1] in same:
                 table = node.input[0]
-                while table not in tables and table in sources:  # cast, or dequantised
+                while table not in tables and table in sources:  # through casts and dequantisation
                     table = sources[table]
                 return int(tables[table][0]) if tables.get(table) else None
         return None
@@ -199,20 +201,20 @@ class _Surgery:
     def finish(
         self, scratch: Path, prefix: str, inside_bytes: int
     ) -> tuple[bytes, tuple[str, Path] | None]:
-        """The graph's bytes and, where they would be too many, the weights beside it."""
+        """The graph's bytes and, if they would be too many, the weights beside it."""
         tensors = list(_tensors(self._graph))
         weights = None
         if sum(map(external_data.size_of, tensors)) > inside_bytes:
             initializers = self._graph.initializer
             large = [one for one in initializers if external_data.size_of(one) >= _SMALL_BYTES]
-            weights = external_data.move_out(large, self._path, scratch, prefix)
+            weights = external_data.externalize(large, self._path, scratch, prefix)
             tensors = [
                 *(one for one in initializers if external_data.size_of(one) < _SMALL_BYTES),
                 *tensors[len(initializers) :],
             ]
         for tensor in tensors:
             if external_data.is_outside(tensor):
-                external_data.take_in(tensor, self._path)
+                external_data.internalize(tensor, self._path)
         for node in _nodes(self._graph):  # exporters leave paths of their machines here
             del node.metadata_props[:]
             node.doc_string = ""
@@ -226,7 +228,7 @@ class _Surgery:
 
     def _damaged(self, error: Exception) -> ArtifactCorruptError:
         why = " ".join(str(error).split())[:200]
-        return ArtifactCorruptError(f"{self._path} is no sound ONNX graph: {why}")
+        return ArtifactCorruptError(f"{self._path} is not a valid ONNX graph: {why}")
 
     def _chosen(self, outputs: Sequence[Output]) -> Output:
         have = [one.name for one in self._graph.output]
@@ -253,7 +255,7 @@ class _Surgery:
         _keep(graph.node, lambda node: node.op_type != "Removed")
 
     def _prune(self) -> None:
-        """Leave what the output needs. Raises ArtifactError for operators that are not known."""
+        """Keep what the output needs. Raises ArtifactError for unknown operators."""
         graph = self._graph
         makers: dict[str, Any] = {}
         for node in graph.node:
@@ -279,7 +281,7 @@ class _Surgery:
         _keep(graph.input, lambda one: one.name in needed - weights)
         _keep(graph.output, lambda one: one.name == self._output.name)
         del graph.value_info[:], graph.quantization_annotation[:]
-        # From this version on, weights need not be inputs as well.
+        # Since this version, weights need not be inputs as well.
         self._model.ir_version = max(self._model.ir_version, 4)
         for node in _nodes(graph):
             if node.domain not in _DOMAINS:
@@ -289,7 +291,7 @@ class _Surgery:
                 )
 
     def _rename(self) -> None:
-        """Take the names of a Model's ends away from whatever has them."""
+        """Free the names of a Model's inputs and outputs."""
         graph = self._graph
         for node in _nodes(graph):
             for names in (node.input, node.output):
@@ -298,14 +300,14 @@ class _Surgery:
             one.name = _INNER.get(one.name, one.name)
 
     def _widen(self, graph: Any) -> None:
-        """Compute in float32 what is computed in half precision; weights are stored as they are.
+        """Compute in float32 instead of half precision; weights keep their type.
 
         On processors half precision is no faster, some runtimes lack operators of it, and others
         overflow.
         """
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         halves = (kinds.FLOAT16, kinds.BFLOAT16)
-        # Operators of com.microsoft take constants as they are.
+        # Operators of com.microsoft need constants of their own types.
         plain = {name for node in graph.node if node.domain for name in node.input}
         stored = {}
         for one in graph.initializer:
@@ -328,7 +330,9 @@ class _Surgery:
                     self._make_wide(attribute.t)
             for branch in _branches(node):
                 self._widen(branch)
-            if node.op_type == "Gather" and node.input[0] in stored:  # a row, not the whole table
+            if (
+                node.op_type == "Gather" and node.input[0] in stored
+            ):  # cast one row, not the whole table
                 node.input[0] = stored[node.input[0]]
                 row, node.output[0] = node.output[0], f"{node.output[0]}.half"
                 nodes.append(helper.make_node("Cast", [node.output[0]], [row], to=kinds.FLOAT))
@@ -343,7 +347,7 @@ class _Surgery:
 
     def _make_wide(self, tensor: Any) -> None:
         if external_data.is_outside(tensor):
-            external_data.take_in(tensor, self._path)
+            external_data.internalize(tensor, self._path)
         helper = self._onnx.numpy_helper
         tensor.CopyFrom(helper.from_array(helper.to_array(tensor).astype("f4"), tensor.name))
 
@@ -357,13 +361,13 @@ class _Surgery:
         )
         if not fits:
             raise self.refused(
-                f"its input {self.was(given.name)} is {_sizes(sizes)}, and would get "
+                f"its input {self.original_name(given.name)} is {_sizes(sizes)}, but would get "
                 f"{_sizes(shape)}"
             )
 
     def _shape_of(self, name: str) -> list[int]:
-        """The shape of the output, 0 where a size is not known; empty where nothing is."""
-        (said,) = (one.type.tensor_type for one in self._graph.output)
+        """The shape of the output, with 0 for unknown sizes; empty if it is unknown."""
+        (declared,) = (one.type.tensor_type for one in self._graph.output)
         skeleton = self._skeleton()
         skeleton.graph.output[0].type.tensor_type.ClearField("shape")
         try:
@@ -373,10 +377,10 @@ class _Surgery:
         found = [dim.dim_value for dim in inferred.type.tensor_type.shape.dim]
         if found and found[-1]:
             return found
-        return [dim.dim_value for dim in said.shape.dim] or found
+        return [dim.dim_value for dim in declared.shape.dim] or found
 
     def _skeleton(self) -> Any:
-        """The model without the values of its large tensors, which count as inputs."""
+        """The model without the values of its large tensors, which become inputs."""
         graph, helper = self._graph, self._onnx.helper
         model = type(self._model)(ir_version=self._model.ir_version)
         model.opset_import.extend(self._model.opset_import)
@@ -393,7 +397,7 @@ class _Surgery:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of branches and loops as well."""
+    """All nodes, including those of branches and loops."""
     for node in graph.node:
         yield node
         for branch in _branches(node):
@@ -408,7 +412,7 @@ def _branches(node: Any) -> Iterator[Any]:
 
 
 def _reads(node: Any) -> set[str]:
-    """The names that a node needs from the graph around it."""
+    """The names that a node needs from the surrounding graph."""
     names = set(node.input)
     for branch in _branches(node):
         own = {one.name for one in (*branch.input, *branch.initializer)}
@@ -432,7 +436,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 
 def _keep(field: Any, wanted: Callable[[Any], bool]) -> None:
-    """Delete in place: nothing is copied."""
+    """Delete in place, without copying."""
     for at in reversed(range(len(field))):
         if not wanted(field[at]):
             del field[at]

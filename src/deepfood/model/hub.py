@@ -1,11 +1,11 @@
-"""Files from Hugging Face's hub or a mirror of it: a revision becomes a commit, and stays that one.
+"""Files from Hugging Face's hub or a mirror of it; a revision is resolved to a commit once.
 
     CACHE/hub/OWNER/NAME/
-      revisions/REVISION.json    what the hub said of a branch, tag or commit
-      COMMIT/...                 the files of that commit that were asked for
+      revisions/REVISION.json    the hub's response about a branch, tag or commit
+      COMMIT/...                 the fetched files of that commit
 
-A file is fetched by the name of its commit, and checked against the hash that the hub gives for it:
-the SHA-256 of what lies in large file storage (LFS), git's own hash of everything else.
+A file is fetched by its commit, and verified against the hash that the hub lists: the SHA-256 of
+files in large file storage (LFS), git's own hash of all others.
 """
 
 import logging
@@ -32,9 +32,9 @@ PREFIX = "hf:"
 _WAY_OUT = "name one as hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
 _PART = r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
 _SOURCE = re.compile(rf"(?P<name>{_PART}/{_PART})(@(?P<revision>.*))?")
-#: What git allows for branches and tags, and the hub for pull requests (refs/pr/1).
+#: The names that git allows for branches and tags, and the hub for pull requests (refs/pr/1).
 _REVISION = re.compile(r"(?!.*(\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}")
-#: The longest list of files that is read.
+#: The longest response that is read.
 _ANSWER_BYTES = 32 * 2**20
 
 _Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
@@ -49,16 +49,16 @@ class HubSource:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises SettingError for what names no repository."""
+        """Raises SettingError for text that does not name a repository."""
         match = _SOURCE.fullmatch(text.removeprefix(PREFIX))
         if match is None:
-            raise SettingError(f"{text!r} names no repository of the hub: {_WAY_OUT}")
+            raise SettingError(f"{text!r} does not name a repository: {_WAY_OUT}")
         revision = match["revision"]
         if revision is None:
             return cls(match["name"])
         if _REVISION.fullmatch(revision) is None:
             raise SettingError(
-                f"{text!r}: {revision!r} is no branch, tag or commit of git: {_WAY_OUT}"
+                f"{text!r}: {revision!r} is not a branch, tag or commit of git: {_WAY_OUT}"
             )
         return cls(match["name"], revision)
 
@@ -67,9 +67,9 @@ class HubSource:
 
 
 class HubFile(BaseModel):
-    """What the hub says of a file: its length in bytes, and a hash of its contents, each if known.
+    """A file according to the hub: its size in bytes and a hash of its contents, if known.
 
-    `sha256` is that of a file in large file storage, `git_blob` the SHA-1 by which git names it.
+    `sha256` is for files in large file storage, `git_blob` is git's SHA-1 of others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,15 +79,15 @@ class HubFile(BaseModel):
     git_blob: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
 
     @property
-    def said(self) -> str:
-        """Its hash, for a record of where a file is from."""
+    def digest(self) -> str:
+        """Its hash, to record where a file is from."""
         return f"sha256:{self.sha256}" if self.sha256 else f"git:{self.git_blob or 'unknown'}"
 
 
 class Repository(BaseModel):
-    """A commit of a repository: its files by name, and the licence that its card names, if any.
+    """A commit of a repository: its files by name, and the licence in its card, if any.
 
-    `gated` ones give their files only to who has accepted their terms.
+    A `gated` repository gives its files only to users who have accepted its terms.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,10 +105,10 @@ class Repository(BaseModel):
 
 @dataclass(frozen=True)
 class Hub:
-    """The hub at `endpoint`, which alone gets the token, and the files of it in the folder `cache`.
+    """The hub at `endpoint`, which alone gets the token; `cache` is the folder for its files.
 
-    It may be silent for `timeout_s`; it is asked up to `attempts` times, with pauses of
-    `backoff_s`, twice that and so on.
+    A silence of `timeout_s` counts as a failure. Requests are tried up to `attempts` times, with
+    pauses of `backoff_s`, twice that, and so on.
     """
 
     endpoint: str
@@ -120,27 +120,27 @@ class Hub:
 
     @classmethod
     def of_user(cls, cache: Path) -> Self:
-        """The hub that the environment names, with the user's token; files go below `cache`.
+        """The hub named in the environment, with the user's token; files go below `cache`.
 
-        Raises SettingError for a token that is none.
+        Raises SettingError for an invalid token.
         """
         return cls(hub_endpoint(), cache / "hub", hub_token())
 
     def look_up(self, source: HubSource, *, known: bool = False) -> Repository:
-        """Which commit the revision is, and what is in it.
+        """The commit of the revision, and its files.
 
-        A commit that was looked up before is not asked about again, nor is, with `known`, a branch
-        or tag; where there is no connection, what the hub said last counts. Raises DownloadError.
+        A known commit is not looked up again; with `known`, neither is a known branch or tag.
+        Without a connection, the last response is used. Raises DownloadError.
         """
-        before = self._remembered(source)
+        before = self._recorded(source)
         if before is not None and (known or before.commit == source.revision):
             return before
         try:
-            repository = self._asked(source)
+            repository = self._requested(source)
         except DownloadError as error:
             if before is None or not isinstance(error.__cause__, httpx.HTTPError):
                 raise
-            _log.warning("%s; going on with what it was before, commit %s", error, before.commit)
+            _log.warning("%s; using the commit that it was before, %s", error, before.commit)
             return before
         text = repository.model_dump_json().encode()
         for revision in {source.revision, repository.commit}:
@@ -150,10 +150,10 @@ class Hub:
         return repository
 
     def fetch(self, repository: Repository, names: Iterable[str], *, quiet: bool = False) -> Path:
-        """The folder that has these files of the commit, fetched and checked.
+        """The folder with these files of the commit, fetched and verified.
 
-        What is there is checked again, and what was begun goes on. Other processes may fetch the
-        same. Raises DownloadError or DiskFullError.
+        Existing files are verified again, and interrupted downloads resume. Other processes may
+        fetch the same files. Raises DownloadError or DiskFullError.
         """
         folder = self._folder(repository.name) / repository.commit
         for name in names:
@@ -179,12 +179,12 @@ class Hub:
             if about.size is not None and size != about.size:
                 path.unlink()
                 raise DownloadError(
-                    f"{repository.name}/{name} came with {size:,} bytes, and the hub lists "
+                    f"{repository.name}/{name} has {size:,} bytes, but the hub lists "
                     f"{about.size:,}: run the same command again"
                 )
         return folder
 
-    def _asked(self, source: HubSource) -> Repository:
+    def _requested(self, source: HubSource) -> Repository:
         url = f"{self.endpoint}/api/models/{source.name}/revision/{quote(source.revision, safe='')}"
         text = self._answer(f"{url}?blobs=true", source)
         try:
@@ -192,12 +192,12 @@ class Hub:
         except ValidationError as error:
             kind = "a web page" if text.lstrip()[:1] == b"<" else "something else"
             raise DownloadError(
-                f"{shown(url)} answers with {kind} in place of what the hub says of a repository: "
+                f"{shown(url)} answers with {kind} instead of the facts of a repository: "
                 "check the network (a sign-in page or proxy?) and HF_ENDPOINT"
             ) from error
 
     def _answer(self, url: str, source: HubSource) -> bytes:
-        """The body of an answer of the API. Raises DownloadError."""
+        """The body of a response of the API. Raises DownloadError."""
         for attempt in range(1, self.attempts + 1):
             wait_s = 0.0
             try:
@@ -206,7 +206,9 @@ class Hub:
                     for chunk in answer.chunks():
                         text += chunk
                         if len(text) > _ANSWER_BYTES:
-                            raise DownloadError(f"{shown(url)} answers with too much: {_WAY_OUT}")
+                            raise DownloadError(
+                                f"the response of {shown(url)} is too long: {_WAY_OUT}"
+                            )
                     return text
             except Refused as refused:
                 if not refused.may_pass or attempt == self.attempts:
@@ -214,45 +216,45 @@ class Hub:
                 wait_s = refused.wait_s
             except httpx.HTTPError as error:
                 if attempt == self.attempts:
-                    said = broken_text(error, url, self.timeout_s)
+                    reason = broken_text(error, url, self.timeout_s)
                     raise DownloadError(
-                        f"{source} cannot be looked up: {said}; check the network and HF_ENDPOINT, "
-                        "or name a folder with the same files"
+                        f"{source} cannot be looked up: {reason}; check the network and "
+                        "HF_ENDPOINT, or name a folder with the same files"
                     ) from error
             time.sleep(max(self.backoff_s * 2 ** (attempt - 1), wait_s))
-        raise AssertionError("a last attempt returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _refusal(self, refused: Refused, source: HubSource) -> DownloadError:
         if refused.status == httpx.codes.NOT_FOUND and refused.code == "RevisionNotFound":
             way_out = f"{source.name} has no branch, tag or commit {source.revision!r}"
         elif refused.status == httpx.codes.NOT_FOUND:
-            way_out = f"there is no repository {source.name}, or not for you: check its name"
+            way_out = f"there is no repository {source.name} that you may read: check its name"
         elif refused.status == httpx.codes.UNAUTHORIZED and self.token:
-            way_out = "the hub does not know your token: make another one, and give it as HF_TOKEN"
+            way_out = "the hub does not accept your token: create another, and set HF_TOKEN to it"
         elif refused.status == httpx.codes.UNAUTHORIZED:
-            # So the hub answers about repositories that do not exist, too.
+            # The hub answers so for repositories that do not exist, too.
             way_out = (
-                f"there is no repository {source.name}, or it is private: check its name, or give "
-                "a token of yours as HF_TOKEN"
+                f"there is no repository {source.name}, or it is private: check its name, or set "
+                "HF_TOKEN to your token"
             )
         elif refused.status == httpx.codes.FORBIDDEN:
             way_out = self._terms(source.name)
         else:
-            way_out = "try again later, or name a mirror as HF_ENDPOINT"
+            way_out = "try again later, or set HF_ENDPOINT to a mirror"
         return DownloadError(f"{source} cannot be looked up: {refused}; {way_out}", refused.status)
 
     def _hints(self, repository: Repository) -> dict[int, str]:
         terms = self._terms(repository.name)
         return {
-            401: terms if repository.gated else "give a token of yours as HF_TOKEN",
+            401: terms if repository.gated else "set HF_TOKEN to your token",
             403: terms,
-            404: "the hub lists the file, and does not have it: try again later",
+            404: "the hub lists the file, but does not have it: try again later",
         }
 
     def _terms(self, name: str) -> str:
         return (
-            f"accept the terms on {shown(self.endpoint)}/{name}, and give a token of yours that "
-            "may read it as HF_TOKEN"
+            f"accept the terms on {shown(self.endpoint)}/{name}, and set HF_TOKEN to a token of "
+            "yours that may read it"
         )
 
     @property
@@ -266,7 +268,7 @@ class Hub:
     def _record(self, source: HubSource) -> Path:
         return self._folder(source.name) / "revisions" / f"{quote(source.revision, safe='')}.json"
 
-    def _remembered(self, source: HubSource) -> Repository | None:
+    def _recorded(self, source: HubSource) -> Repository | None:
         try:
             text = read_file(self._record(source))
             return Repository.model_validate_json(text)
@@ -287,13 +289,13 @@ class _Sibling(BaseModel):
 
     @property
     def file(self) -> HubFile:
-        if self.lfs is not None:  # of such a file git has only a note of where it is
+        if self.lfs is not None:  # git has only a pointer to such a file
             return HubFile(size=self.lfs.size or self.size, sha256=self.lfs.sha256)
         return HubFile(size=self.size, git_blob=self.blobId)
 
 
 class _Answer(BaseModel):
-    """What the hub's API says of a repository, as far as it counts here."""
+    """The used part of the hub's response about a repository."""
 
     sha: _Commit
     gated: bool | str = False
@@ -323,11 +325,11 @@ _FILE_NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
 
 def _file_name(name: str) -> str:
-    """A name that stays inside the folder that it is looked up in. Raises DownloadError."""
+    """A name that stays inside the folder that it is joined to. Raises DownloadError."""
     try:
         return _FILE_NAME.validate_python(name)
     except ValidationError as error:
-        raise DownloadError(f"{name!r} is no name of a file in a repository") from error
+        raise DownloadError(f"{name!r} is not a valid name of a file") from error
 
 
 def _is_file_name(name: str) -> bool:

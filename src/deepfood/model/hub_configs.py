@@ -1,7 +1,7 @@
-"""The JSON files of hub repositories, as far as an import reads them.
+"""The JSON files of hub repositories, as far as imports need them.
 
-They are written by others: each field has its type and its bounds, what is not read is ignored, and
-what cannot be used is an ArtifactError of one line that names the file.
+Others write them: each field has a type and bounds, unknown fields are ignored, and an unusable
+file becomes an ArtifactError of one line with its name.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from deepfood.artifacts import read_file
 from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, ArtifactMissingError
 from deepfood.photo import Preprocess
 
-#: What a config may have in bytes; those of hubs have a few thousand.
+#: The largest config in bytes; usual ones have a few thousand.
 _LIMIT_BYTES = 4 * 2**20
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -29,7 +29,7 @@ Vocabulary = Annotated[int, Field(ge=1, le=2**31 - 1)]
 #: A number for each of red, green and blue, or one for all three.
 Channels = FiniteFloat | list[FiniteFloat]
 
-#: `resample` of Pillow. Others than these two are not what a Model can be given.
+#: Pillow's `resample`. Models support only these two.
 _RESAMPLE: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
 
 _Config = TypeVar("_Config", bound=BaseModel)
@@ -96,7 +96,7 @@ class HubConfig(_HubTower):
 
     model_type: str = ""
     architecture: str | None = None
-    #: Of timm, which checks them.
+    #: timm's own, which it checks itself.
     pretrained_cfg: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     model_args: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
     text_config: _HubTower | None = None
@@ -127,7 +127,7 @@ class _Edges(_Read):
 
 
 class HubPreprocess(_Read):
-    """`preprocessor_config.json` of transformers, those of old versions as well."""
+    """`preprocessor_config.json` of transformers, also of old versions."""
 
     do_resize: bool = True
     do_center_crop: bool | None = None
@@ -147,12 +147,12 @@ class HubPreprocess(_Read):
 
 
 class HubDefaults(_Read):
-    """What a family's image processor does where its file is silent."""
+    """The defaults of a family's image processor."""
 
     resample: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    #: Whether it cuts a square out of the photo, rather than squashing all of it.
+    #: Whether it crops a square from the photo, instead of squashing it.
     crops: bool
 
 
@@ -161,18 +161,20 @@ def read_config(kind: type[_Config], path: Path) -> _Config:
     try:
         return kind.model_validate_json(read_file(path, _LIMIT_BYTES))
     except FileNotFoundError:
-        raise ArtifactMissingError(f"{path.parent} has no {path.name}, which says how") from None
+        raise ArtifactMissingError(
+            f"{path.parent} has no {path.name}, which an import needs"
+        ) from None
     except OSError as error:
         raise ArtifactCorruptError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         one = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in one["loc"])
-        said = f"{where}: {one['msg']}" if where else one["msg"]
-        raise ArtifactCorruptError(f"{path} cannot be used: {said}") from error
+        fault = f"{where}: {one['msg']}" if where else one["msg"]
+        raise ArtifactCorruptError(f"{path} cannot be used: {fault}") from error
 
 
 def open_clip_preprocess(about: OpenClipPreprocess, size: Any, path: Path) -> Preprocess:
-    """What open_clip's transform does; `size` counts where `about` says none.
+    """The preprocessing of open_clip's transform; `size` is used if `about` has none.
 
     Raises ArtifactFormatError.
     """
@@ -199,17 +201,15 @@ def open_clip_preprocess(about: OpenClipPreprocess, size: Any, path: Path) -> Pr
 
 
 def hub_preprocess(about: HubPreprocess, family: HubDefaults, path: Path) -> Preprocess:
-    """What the image processor of transformers does. Raises ArtifactFormatError."""
+    """The preprocessing of transformers' image processor. Raises ArtifactFormatError."""
     if about.max_num_patches is not None:
         raise _unusable(
-            path, "it is for pictures of any shape (NaFlex), and photos here are square"
+            path, "it is for pictures of any shape (NaFlex), but deepfood's photos are square"
         )
     if about.do_flip_channel_order:
         raise _unusable(path, "do_flip_channel_order: blue before red is not supported")
     if not about.do_resize or about.do_pad:
-        raise _unusable(
-            path, "pictures keep their shape (do_resize, do_pad), and all must be square"
-        )
+        raise _unusable(path, "pictures keep their shape (do_resize, do_pad), but must be square")
     if about.resample is not None and about.resample not in _RESAMPLE:
         raise _unusable(path, f"resample {about.resample} is neither 2 (bilinear) nor 3 (bicubic)")
     size, crop, resize = _geometry(about, family, path)
@@ -218,7 +218,7 @@ def hub_preprocess(about: HubPreprocess, family: HubDefaults, path: Path) -> Pre
     if about.do_normalize:
         mean = _three(_first(about.image_mean, about.mean, family.mean), path)
         std = _three(_first(about.image_std, about.std, family.std), path)
-    if abs(scale - 1) < 1e-6:  # 1 / 255 with as many digits as somebody typed
+    if abs(scale - 1) < 1e-6:  # 1 / 255 with any number of digits
         scale = 1.0
     return _preprocess(
         path,
@@ -235,7 +235,7 @@ def hub_preprocess(about: HubPreprocess, family: HubDefaults, path: Path) -> Pre
 def _geometry(
     about: HubPreprocess, family: HubDefaults, path: Path
 ) -> tuple[int, float, Literal["shortest", "squash"]]:
-    """The size, which share of the resized photo's shorter side it is, and how it is resized."""
+    """The size, the crop as a share of the resized shorter side, and the way of resizing."""
     crops = family.crops if about.do_center_crop is None else about.do_center_crop
     size = about.size if about.size is not None else 224
     if isinstance(size, int):
@@ -246,14 +246,16 @@ def _geometry(
     if size.shortest_edge is None:
         side = _side([size.height, size.width], path)
         if crops and _edge(cut, path) != side:
-            raise _unusable(path, f"it cuts {_edge(cut, path)} pixels out of a squashed {side}")
+            raise _unusable(
+                path, f"it crops {_edge(cut, path)} pixels from a squashed photo of {side}"
+            )
         return side, 1.0, "squash"
     if not crops:
         raise _unusable(path, "size.shortest_edge without do_center_crop: not square")
     side = _edge(cut, path)
     if side > size.shortest_edge:
         raise _unusable(
-            path, f"crop_size {side} is larger than what it is cut from ({size.shortest_edge})"
+            path, f"crop_size {side} is larger than the resized photo ({size.shortest_edge})"
         )
     return side, side / size.shortest_edge, "shortest"
 
@@ -267,10 +269,10 @@ def _edge(size: int | _Edges, path: Path) -> int:
 
 
 def _side(size: Any, path: Path) -> int:
-    """One side of a square, said once or twice. Raises ArtifactFormatError."""
+    """The side of a square, given once or twice. Raises ArtifactFormatError."""
     sides = size if isinstance(size, list) else [size]
     if len(sides) not in (1, 2) or None in sides or len(set(sides)) != 1:
-        raise _unusable(path, f"size {size} is not a square, and photos here are")
+        raise _unusable(path, f"size {size} is not a square")
     return int(sides[0])
 
 

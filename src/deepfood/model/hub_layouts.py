@@ -1,7 +1,7 @@
-"""What a folder with the files of a hub repository holds: which graphs, and how to feed them.
+"""Recognise the layout of a hub repository's files: its graphs, and how to feed them.
 
 Four layouts are known: immich-app's, that of transformers.js and optimum, open_clip's and timm's.
-The last two have weights for torch only (`train.export_hub`). Nothing is opened here but JSON.
+The last two have weights for torch only (`train.export_hub`). Only JSON is opened here.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ LayoutName = Literal["immich-app", "transformers.js", "open_clip", "timm"]
 
 @dataclass(frozen=True)
 class Output:
-    """An output of a graph and what is taken of it: all, or of a sequence the first token."""
+    """An output of a graph, and the part to use: all, or the first token of a sequence."""
 
     name: str
     pooling: Literal["none", "first"] = "none"
@@ -44,7 +44,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Tower:
-    """A graph, and which of its outputs is the embedding: the first of these that it has."""
+    """A graph, and the candidates for its embedding: the first existing output is used."""
 
     graph: Path
     outputs: tuple[Output, ...]
@@ -52,22 +52,22 @@ class Tower:
 
 @dataclass(frozen=True)
 class Layout:
-    """A repository's folder as it was recognised; what it has none of is None."""
+    """A repository's folder as recognised; missing parts are None."""
 
     name: LayoutName
-    #: In words: "SigLIP 2".
+    #: Its name for people: "SigLIP 2".
     family: str
-    #: As its own config says.
+    #: From its config.
     dimension: int | None = None
-    #: None for timm's, which `train.backbone.preprocess_of` knows.
+    #: None for timm's: see `train.backbone.preprocess_of`.
     preprocess: Preprocess | None = None
     photos: Tower | None = None
     text: Tower | None = None
     tokenizer: Path | None = None
-    #: The largest number of a token in the tokenizer, plus one.
+    #: The tokenizer's largest token id plus one.
     tokens: int = 0
     text_tower: TextTower | None = None
-    #: Weights that only torch can make a graph of.
+    #: Weights that need torch to become a graph.
     weights: Path | None = None
 
     @property
@@ -77,7 +77,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Files:
-    """Names within the repository; the configs first, since they are small."""
+    """Names within the repository; the configs first, as they are small."""
 
     layout: LayoutName
     configs: tuple[str, ...]
@@ -89,7 +89,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Family:
-    """What `model_type` of transformers stands for."""
+    """The meaning of a `model_type` of transformers."""
 
     words: str
     photo_outputs: tuple[Output, ...]
@@ -106,7 +106,7 @@ _SIGLIP = HubDefaults(resample="bicubic", mean=_HALF, std=_HALF, crops=False)
 _DINO2 = HubDefaults(resample="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, crops=True)
 _DINO3 = HubDefaults(resample="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD, crops=False)
 _POOLED = Output("pooler_output")
-#: The class token of transformers that have one.
+#: The class token, for transformers that have one.
 _CLASS_TOKEN = Output("last_hidden_state", "first")
 _EMBEDS = Output("image_embeds")
 
@@ -114,7 +114,7 @@ _FAMILIES = {
     "clip": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
     "mobileclip": _Family("MobileCLIP", (_EMBEDS,), _MOBILE, "text_embeds"),
     "mobileclip2": _Family("MobileCLIP", (_EMBEDS,), _MOBILE, "text_embeds"),
-    # Of a repository with both towers, too: transformers.js opens each by itself.
+    # Also for repositories with both towers: transformers.js opens each separately.
     "clip_vision_model": _Family("CLIP", (_EMBEDS,), _CLIP, "text_embeds"),
     "siglip": _Family("SigLIP", (_POOLED,), _SIGLIP, "pooler_output", 64, 32_000),
     "siglip2": _Family("SigLIP 2", (_POOLED,), _SIGLIP, "pooler_output", 64, 256_000),
@@ -124,7 +124,7 @@ _FAMILIES = {
     "dinov3_vit": _Family("DINOv3", (_POOLED, _CLASS_TOKEN), _DINO3),
     "dinov3_convnext": _Family("DINOv3", (_POOLED,), _DINO3),
 }
-#: Parts of the names that open_clip gives towers and tokenizers, the more telling first.
+#: Parts of open_clip's names for towers and tokenizers, the more specific first.
 _OPEN_CLIP_FAMILIES = {
     "siglip2": "SigLIP 2",
     "siglip": "SigLIP",
@@ -132,7 +132,7 @@ _OPEN_CLIP_FAMILIES = {
     "_pe_": "Perception Encoder",
 }
 
-#: What lies beside a graph of more than 2 GB, with a number from the second file on.
+#: Suffixes of the data beside a graph of more than 2 GB; numbered from the second file on.
 _DATA_SUFFIXES = (".onnx_data", ".onnx.data")
 _OPEN_CLIP_WEIGHTS = (
     "open_clip_model.safetensors",
@@ -148,10 +148,10 @@ _FOLDERS = ("", "onnx", "visual", "textual")
 
 
 def wanted_files(names: Iterable[str], suffix: str = "") -> tuple[str, ...]:
-    """Which of a repository's files an import needs, small ones first.
+    """The files of a repository that an import needs, small ones first.
 
     `suffix` chooses among the graphs of transformers.js: "fp16", "_quantized"... Raises
-    ArtifactFormatError or ArtifactMissingError where an import is not possible.
+    ArtifactFormatError or ArtifactMissingError if an import is not possible.
     """
     have = frozenset(names)
     files = _find(have, suffix)
@@ -162,9 +162,9 @@ def wanted_files(names: Iterable[str], suffix: str = "") -> tuple[str, ...]:
 
 
 def recognise(folder: Path, suffix: str = "") -> Layout:
-    """What the repository's files in `folder` are. Raises ArtifactError, MissingExtraError."""
+    """The layout of the files in `folder`. Raises ArtifactError, MissingExtraError."""
     if not folder.is_dir():
-        raise ArtifactMissingError(f"{folder} is no folder: {nearest(folder)}")
+        raise ArtifactMissingError(f"{folder} is not a folder: {nearest(folder)}")
     places = [folder / place for place in _FOLDERS if (folder / place).is_dir()]
     have = {
         path.relative_to(folder).as_posix()
@@ -202,14 +202,14 @@ def _find(have: frozenset[str], suffix: str) -> _Files:
     elif "config.json" in have and _one(have, *_TORCH_WEIGHTS):
         if _HUB_PREPROCESS in have:
             raise ArtifactFormatError(
-                "it has weights for transformers on torch and no ONNX graph: take a repository "
-                "that has onnx/model.onnx or onnx/vision_model.onnx, as many under "
-                "onnx-community have"
+                "it has weights for transformers on torch, but no ONNX graph: take a repository "
+                "with onnx/model.onnx or onnx/vision_model.onnx, such as many of "
+                "onnx-community"
             )
         found = _Files("timm", ("config.json",), weights=_needed(have, *_TORCH_WEIGHTS))
     else:
         raise ArtifactFormatError(
-            f"it is in no layout that can be imported: none of {_VISUAL} (immich-app), "
+            f"it has no known layout: none of {_VISUAL} (immich-app), "
             "onnx/vision_model.onnx, onnx/model.onnx (transformers.js), "
             f"{_OPEN_CLIP_CONFIG} (open_clip) and config.json with {_TORCH_WEIGHTS[0]} (timm) "
             "is there"
@@ -231,7 +231,7 @@ def _immich_files(have: frozenset[str]) -> _Files:
 
 
 def _transformers_files(have: frozenset[str], suffix: str) -> _Files | None:
-    """None where there is no graph of transformers.js, whatever its suffix."""
+    """None if there is no graph of transformers.js with any suffix."""
     for folder in ("onnx/", ""):
         for stem in ("vision_model", "model"):
             others = [
@@ -245,7 +245,7 @@ def _transformers_files(have: frozenset[str], suffix: str) -> _Files | None:
             photos = f"{folder}{stem}{suffix}.onnx"
             if photos not in have:
                 there = ", ".join(other or "none" for other in others)
-                raise ArtifactMissingError(f"it has no {photos}; there are the suffixes {there}")
+                raise ArtifactMissingError(f"it has no {photos}; the existing suffixes are {there}")
             configs = (_needed(have, "config.json"), _needed(have, _HUB_PREPROCESS))
             tokenizer = _one(have, _TOKENIZER)
             if tokenizer is None and not any(
@@ -302,21 +302,21 @@ def _open_clip(folder: Path, files: _Files) -> Layout:
     if files.tokenizer is None:
         if model.text_cfg.hf_tokenizer_name:
             raise ArtifactMissingError(f"{folder} has no {_TOKENIZER}, which an import needs")
-        return layout  # the tokenizer is CLIP's, which open_clip has
+        return layout  # the tokenizer is CLIP's, which open_clip brings
     return with_open_clip_text(layout, model.text_cfg, folder / files.tokenizer, path)
 
 
 def with_open_clip_text(
     layout: Layout, about: OpenClipText, tokenizer: Path, config: Path
 ) -> Layout:
-    """Texts as open_clip's `get_tokenizer` chooses. Raises ArtifactError."""
+    """Add the text tower as open_clip's `get_tokenizer` would. Raises ArtifactError."""
     arguments = about.tokenizer_kwargs
     if about.tokenizer_mode or arguments.strip_sep_token or arguments.reduction_mask:
         raise ArtifactFormatError(
             f"{config} cannot be used: text_cfg asks for a tokenizer_mode, strip_sep_token or "
-            "reduction_mask, and none of them is supported"
+            "reduction_mask, which are not supported"
         )
-    # Without a name it is CLIP's own, which pads with zeros, whatever the token file says.
+    # Without a name it is CLIP's own, which pads with zeros regardless of the tokenizer's file.
     own = not about.hf_tokenizer_name
     clean = arguments.clean or ("lower" if own else "whitespace")
     file = TokenizerFile.read(tokenizer, _tokenizer_config(tokenizer))
@@ -338,7 +338,7 @@ def _transformers(folder: Path, files: _Files) -> Layout:
     family = _FAMILIES.get(about.model_type)
     if family is None:
         raise ArtifactFormatError(
-            f"{path}: model_type {about.model_type!r} is none of those that can be imported: "
+            f"{path}: model_type {about.model_type!r} cannot be imported; supported are "
             + ", ".join(_FAMILIES)
         )
     preprocess_path = folder / _HUB_PREPROCESS
@@ -358,14 +358,14 @@ def _transformers(folder: Path, files: _Files) -> Layout:
     file = TokenizerFile.read(tokenizer, _tokenizer_config(tokenizer))
     if file.end_id is None:
         raise ArtifactFormatError(
-            f"{tokenizer} ends no text with a token of its own, and {family.words} needs one: "
+            f"{tokenizer} has no token for the end of a text, but {family.words} needs one: "
             "it is the tokenizer of another network"
         )
-    # Files of SigLIP 2 say that they are SigLIP: its tokenizer is another kind.
+    # SigLIP 2's config calls it SigLIP: the kind of tokenizer differs.
     siglip = _EMBEDS not in family.photo_outputs
     second = siglip and file.kind == "BPE"
     words = "SigLIP 2" if second else family.words
-    said = about.text_config
+    text = about.text_config
     return replace(
         layout,
         family=words,
@@ -375,13 +375,13 @@ def _transformers(folder: Path, files: _Files) -> Layout:
         tokenizer=tokenizer,
         tokens=file.size,
         text_tower=TextTower(
-            context=(said and said.max_position_embeddings) or family.context,
-            # CLIP's towers either do not see what comes after the end, or learned with zeros.
+            context=(text and text.max_position_embeddings) or family.context,
+            # CLIP's towers either ignore what follows the end, or were trained with zeros.
             pad_id=file.pad_id_or(0 if second else 1) if siglip else 0,
             pad_side=file.pad_side,
             end_id=file.end_id,
-            vocabulary=(said and said.vocab_size) or family.vocabulary,
-            # Files of SigLIP 2 do not say so, and it has learned nothing else (big_vision #166).
+            vocabulary=(text and text.vocab_size) or family.vocabulary,
+            # SigLIP 2's files omit it, but it was trained on lower case (big_vision #166).
             lowercase=True,
             canonicalise=siglip and not second,
         ),
@@ -393,12 +393,12 @@ def _timm(folder: Path, files: _Files) -> Layout:
     about = read_config(HubConfig, path)
     assert files.weights is not None
     if about.architecture is None:
-        raise ArtifactFormatError(f"{path} has no architecture, so it is not timm's")
+        raise ArtifactFormatError(f"{path} has no architecture: it is not timm's")
     return Layout("timm", about.architecture, weights=folder / files.weights)
 
 
 def _hub_dimension(about: HubConfig, family: _Family) -> int | None:
-    """As far as the config says: what a class of transformers has by default is left out."""
+    """The dimension in the config; None if it is a default of a class in transformers."""
     if _EMBEDS in family.photo_outputs:
         return about.projection_dim
     return (about.vision_config or about).hidden_size
@@ -421,7 +421,7 @@ def _is_data_of(name: str, graph: str) -> bool:
 
 
 def _one(have: frozenset[str], *names: str) -> str | None:
-    """The first of `names` that is there."""
+    """The first of `names` that exists."""
     return next((name for name in names if name in have), None)
 
 

@@ -1,4 +1,4 @@
-"""From a folder with the files of a hub repository to a Model, without torch."""
+"""Import a folder with the files of a hub repository as a Model, without torch."""
 
 import tempfile
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from deepfood.model.artifact import (
 from deepfood.model.graphs import Graph, photo_graph, text_graph
 from deepfood.model.hub_layouts import Layout, recognise
 
-#: Makes a layout with graphs of one that has weights for torch: `train.export_hub.with_graphs`.
+#: Converts a layout with torch weights to one with graphs: `train.export_hub.with_graphs`.
 Export = Callable[[Layout, Path], Layout]
 
 
@@ -30,15 +30,15 @@ def import_folder(
     languages: str = "",
     export: Export | None = None,
 ) -> ModelManifest:
-    """Write the encoder whose files are in `folder` as a Model into `out`.
+    """Write the encoder in `folder` as a Model into `out`.
 
-    `suffix` chooses among the graphs of a repository; `languages` is what its text tower knows, in
-    words. Raises ArtifactError, MissingExtraError, DiskFullError.
+    `suffix` chooses among the graphs of a repository; `languages` are those of its text tower.
+    Raises ArtifactError, MissingExtraError, DiskFullError.
     """
     layout = recognise(folder, suffix)
     if layout.needs_torch and export is None:
         raise ArtifactFormatError(
-            f"{folder} has {layout.name}'s weights and no ONNX graph: only torch can read them"
+            f"{folder} has {layout.name}'s weights, but no ONNX graph: only torch can read them"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".importing-", dir=out.parent) as scratch:
@@ -66,7 +66,7 @@ def import_folder(
             if layout.tokens > tower.vocabulary:
                 raise ArtifactFormatError(
                     f"{layout.tokenizer} is the tokenizer of another network: it has "
-                    f"{layout.tokens} tokens, and {layout.text.graph.name} {tower.vocabulary}"
+                    f"{layout.tokens} tokens, but {layout.text.graph.name} {tower.vocabulary}"
                 )
         about: dict[str, Any] = {
             "name": name,
@@ -82,23 +82,23 @@ def import_folder(
 
 def _card(layout: Layout, about: dict[str, Any]) -> str:
     """The Model's README.md; `about` are the manifest's fields."""
-    words = "takes photos and words" if about["text_tower"] else "takes photos"
+    words = "embeds photos and words" if about["text_tower"] else "embeds photos"
     return (
         f"# {about['name']}\n\n"
         f"{layout.family}, imported by deepfood from {about['source']} ({layout.name}'s layout). "
-        f"It {words} and gives {about['dimension']} numbers.\n\n"
+        f"It {words} as {about['dimension']} numbers.\n\n"
         f"Licence: {about['licence']}\n"
     )
 
 
 def _dimension(graph: Graph, wanted: int | None, path: Path) -> int:
-    """How many numbers a graph gives. Raises ArtifactFormatError where that is not `wanted`."""
+    """The dimension of a graph. Raises ArtifactFormatError if it is not `wanted`."""
     if graph.dimension is None and wanted is None:
-        raise ArtifactFormatError(f"{path} does not tell how many numbers its output has")
+        raise ArtifactFormatError(f"{path} does not define the size of its output")
     if graph.dimension is not None and wanted is not None and graph.dimension != wanted:
         raise ArtifactFormatError(
-            f"{path} cannot be imported: it gives {graph.dimension} numbers, and {wanted} were "
-            "expected"
+            f"{path} cannot be imported: its output has {graph.dimension} numbers instead of "
+            f"{wanted}"
         )
     found = graph.dimension or wanted
     assert found is not None

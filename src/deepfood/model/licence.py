@@ -1,12 +1,12 @@
-"""Under which licence somebody else's Model is, and whether that must be agreed to first."""
+"""The licence of somebody else's Model, and whether users must agree to it first."""
 
 import re
 from dataclasses import dataclass
 from typing import Self
 
-UNKNOWN = "unknown: as its source says"
+UNKNOWN = "unknown: see its source"
 
-#: Names of licences that forbid use for money, as model cards write them.
+#: Names in model cards of licences that forbid commercial use.
 _NON_COMMERCIAL = re.compile(
     r"(^|[^a-z])(nc|non-?commercial|research|amlr)($|[^a-z])|noncommercial", re.IGNORECASE
 )
@@ -16,9 +16,9 @@ _FIELD = re.compile(r"^(license|license_name|license_link):[ \t]*(.+?)[ \t]*$", 
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence by its name, with where its text is; `why_ask` says why it must be agreed to.
+    """A licence by its name, with a link to its text; `why_ask` says why it must be agreed to.
 
-    `why_ask` is empty for licences that allow everything that deepfood is for.
+    `why_ask` is empty for licences that allow every use of deepfood.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Licence:
 
     @classmethod
     def named(cls, name: str, link: str = "", *, gated: bool = False) -> Self:
-        """The licence that a model card names, "" for none; `gated` where there are terms too."""
+        """The licence named in a model card, "" for none; `gated` if there are terms as well."""
         if _NON_COMMERCIAL.search(name):
             why = "it allows no commercial use"
         elif name == "other" or link or gated:
@@ -38,14 +38,14 @@ class Licence:
 
     @classmethod
     def of_card(cls, readme: str) -> Self:
-        """The licence that the front matter of a model card names."""
+        """The licence in the front matter of a model card."""
         matter = _FRONT_MATTER.match(readme.replace("\r\n", "\n"))
-        said = dict(_FIELD.findall(matter[1])) if matter else {}
-        said = {field: value.strip("'\"") for field, value in said.items()}
-        name = said.get("license", "")
+        fields = dict(_FIELD.findall(matter[1])) if matter else {}
+        fields = {field: value.strip("'\"") for field, value in fields.items()}
+        name = fields.get("license", "")
         if name == "other":
-            name = said.get("license_name", name)
-        return cls.named(name, said.get("license_link", ""))
+            name = fields.get("license_name", name)
+        return cls.named(name, fields.get("license_link", ""))
 
     @property
     def is_known(self) -> bool:

@@ -1,7 +1,7 @@
-"""What a `tokenizer.json` says of padding and of the token that ends a text.
+"""Padding and the final token of a text, as `tokenizer.json` defines them.
 
-It is asked, rather than the class that `tokenizer_config.json` names: classes have defaults of
-their own, which are not what the network was trained with.
+The file is used rather than the class named in `tokenizer_config.json`: classes have defaults of
+their own, which the network was not trained with.
 """
 
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from deepfood.errors import ArtifactCorruptError
 from deepfood.extras import missing_extra
 from deepfood.model.hub_configs import TokenizerConfig
 
-#: A tokenizer must make something of each: some have no number for what they do not know.
+#: A tokenizer must accept each of these: some have no token for unknown characters.
 _TRIED = ("a", "", "é", "麻", "\N{STEAMING BOWL}", "\0")
 
 
 @contextmanager
 def reading_tokenizer(path: Path) -> Iterator[None]:
-    """What the package `tokenizers` says of the file at `path`, as an error of ours.
+    """Turns errors of the package `tokenizers` on the file at `path` into deepfood's.
 
-    Raises ArtifactCorruptError, and MissingExtraError where there is no such package.
+    Raises ArtifactCorruptError, and MissingExtraError if the package is missing.
     """
     try:
         yield
     except ImportError:
         raise missing_extra("words need the package tokenizers", "words") from None
     except BaseException as error:
-        # It raises Exception itself, and its panics are none.
+        # It raises plain Exceptions, and its panics are not Exceptions.
         if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
             raise
         why = " ".join(str(error).split())[:200]
@@ -40,16 +40,16 @@ def reading_tokenizer(path: Path) -> Iterator[None]:
 class TokenizerFile:
     #: "BPE", "Unigram", "WordPiece"...
     kind: str
-    #: The largest number of a token, plus one.
+    #: The largest token id plus one.
     size: int
     pad_id: int | None
     pad_side: Literal["left", "right"]
-    #: The special token that it ends each text with.
+    #: The special token at the end of each text.
     end_id: int | None
 
     @classmethod
     def read(cls, path: Path, config: TokenizerConfig) -> "TokenizerFile":
-        """The file at `path`; `config` counts where it is silent.
+        """The file at `path`; `config` fills its gaps.
 
         Raises ArtifactCorruptError, MissingExtraError.
         """
@@ -76,5 +76,5 @@ class TokenizerFile:
         )
 
     def pad_id_or(self, known: int) -> int:
-        """The token to pad with; `known` where the files do not say."""
+        """The token to pad with; `known` if the files do not define it."""
         return known if self.pad_id is None else self.pad_id

@@ -1,10 +1,10 @@
-"""The one way from bytes to pixels: training, building, searching and serving all come through it.
+"""The one way from bytes to pixels: training, building, searching and serving all use it.
 
-`read_pixels` gives what a Model sees, `read_picture` the whole of it for training to cut from,
+`read_pixels` returns what a Model sees, `read_picture` the whole photo for training to crop,
 `thumbnail` what a person sees. All open the bytes by content (never by file name), check the limits
 before decoding, decode JPEGs at the smallest DCT scale that is large enough, shrink band by band,
 and then convert colours and apply EXIF orientation. Of several pictures in a file (animation,
-pages, MPO) the first counts, and only it must be whole.
+pages, MPO) the first is used, and only that one must be intact.
 """
 
 import base64
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepfood.errors import PhotoBrokenError
 from deepfood.photo.color import to_srgb
-from deepfood.photo.fit import Resize, Rounding, fit, seen
+from deepfood.photo.fit import Resize, Rounding, fit, visible_region
 from deepfood.photo.flat import joined, shrink
 from deepfood.photo.formats import FORMAT_NAMES, MEDIA_TYPES, SUFFIXES
 from deepfood.photo.limits import Limits
@@ -63,21 +63,21 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Preprocess(BaseModel):
-    """How a Model wants its photos; part of the Model's manifest and of its fingerprint.
+    """How a Model's photos are prepared; part of its manifest and of its fingerprint.
 
     The network gets `size` x `size` pixels, `(value / 255 - mean) / std` for each of red, green and
     blue. `resize` says which pixels:
 
     - `square`: the centred square, `crop` of the shorter side, in whole pixels of the photo,
       resized in one step.
-    - `shortest`: the photo resized to `size / crop` pixels on its shorter side, and of that the
-      centred square: torchvision's Resize and CenterCrop, pixel for pixel.
-    - `squash`: the photo resized to `size / crop` pixels on each side, and of that the centred
-      square: the whole photo where `crop` is 1.
-    - `pad`: the photo resized to `size / crop` pixels on its longer side, and of that the centred
-      square, with `fill` where it reaches beyond: timm's `border`, open_clip's `longest`.
+    - `shortest`: the photo resized to `size / crop` pixels on its shorter side, then the centred
+      square: torchvision's Resize and CenterCrop, pixel for pixel.
+    - `squash`: the photo resized to `size / crop` pixels on each side, then the centred square:
+      the whole photo if `crop` is 1.
+    - `pad`: the photo resized to `size / crop` pixels on its longer side, then the centred
+      square, padded with `fill`: timm's `border`, open_clip's `longest`.
 
-    Bilinear and bicubic both antialias, as Pillow does.
+    Bilinear and bicubic both antialias, as in Pillow.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,36 +86,36 @@ class Preprocess(BaseModel):
     crop: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
     resize: Resize = "square"
-    #: Where the centred square begins whose place is half a pixel, but for `square`: torchvision
-    #: rounds to the even one, transformers down.
+    #: How the corner of the centred square is rounded from half a pixel, except for `square`:
+    #: torchvision rounds to the even pixel, transformers down.
     rounding: Rounding = "even"
-    #: The colour around a photo that is padded: red, green and blue, 0 to 255.
+    #: The colour of the padding: red, green and blue, 0 to 255.
     fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
     mean: tuple[float, float, float]
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
     ]
 
-    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+    def visible_region(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The region of an upright photo that the Model sees: left, top, right, bottom in pixels.
 
         It reaches beyond a photo that is padded.
         """
-        return seen(self.resize, self.size, self.crop, width, height, self.rounding)
+        return visible_region(self.resize, self.size, self.crop, width, height, self.rounding)
 
-    def seen_shares(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The same as left, top, width and height in shares of the photo, as a Box has them."""
-        left, top, right, bottom = self.seen(width, height)
+    def visible_shares(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The same as left, top, width and height in shares of the photo, as in a Box."""
+        left, top, right, bottom = self.visible_region(width, height)
         return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 
 def read_pixels(
     data: bytes, preprocess: Preprocess, limits: Limits, box: Box | None = None
 ) -> Pixels:
-    """The pixels a Model sees: uint8 [size, size, 3], RGB, 0 to 255.
+    """The pixels that a Model sees: uint8 [size, size, 3], RGB, 0 to 255.
 
-    With a `box` that region counts as the photo. Raises PhotoTooLargeError, PhotoUnsupportedError
-    or PhotoBrokenError.
+    With a `box`, that region is treated as the photo. Raises PhotoTooLargeError,
+    PhotoUnsupportedError or PhotoBrokenError.
     """
     with opened(data, limits) as photo:
         read = _read_square if preprocess.resize == "square" else _read_fitted
@@ -126,12 +126,12 @@ def _read_square(
     photo: OpenPhoto, preprocess: Preprocess, limits: Limits, box: Box | None
 ) -> Image.Image:
     size = preprocess.size
-    shorter = -(-size // preprocess.crop)  # what the whole photo's shorter side must keep
+    shorter = -(-size // preprocess.crop)  # the pixels needed on the whole photo's shorter side
     if box is not None:
         shorter = box.whole_shorter(shorter, photo.size, photo.orientation)
     with photo.decoded(int(shorter), limits):
         x, y, width, height = _region(photo, box)
-        left, top, right, bottom = preprocess.seen(width, height)
+        left, top, right, bottom = preprocess.visible_region(width, height)
         square = (x + left, y + top, x + right, y + bottom)
         how = _RESAMPLING[preprocess.interpolation]
         small = shrink(photo.bands(), photo.size, (size, size), how, square)
@@ -144,7 +144,7 @@ def _read_fitted(
     size, turned = preprocess.size, photo.orientation
     width, height = _region(photo, box)[2:]
     upright = (height, width) if turned >= 5 else (width, height)
-    # Of the photo as it is, not as it is decoded, which may be a little wider or higher.
+    # From the size of the stored photo: the decoded one may be slightly larger in proportion.
     fitted = fit(preprocess.resize, size, preprocess.crop, *upright, preprocess.rounding)
     shorter = min(fitted.resized)
     if preprocess.resize == "pad":
@@ -172,17 +172,17 @@ def _read_fitted(
 
 
 def _region(photo: OpenPhoto, box: Box | None) -> tuple[int, int, int, int]:
-    """Left, top, width and height, in pixels of the photo as it is stored or decoded."""
+    """Left, top, width and height, in pixels of the stored or decoded photo."""
     if box is None:
         return (0, 0, *photo.size)
     return box.pixels(photo.size, photo.orientation)
 
 
 def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
-    """The whole photo as an upright RGB picture, for training, which cuts pieces out of it.
+    """The whole photo as an upright RGB picture, from which training takes crops.
 
-    Its shorter side has `shorter` pixels or more, where the photo has as many; a JPEG is decoded
-    no larger than that needs. Raises like `read_pixels`.
+    Its shorter side has at least `shorter` pixels if the photo has as many; a JPEG is decoded no
+    larger than needed. Raises like `read_pixels`.
     """
     with opened(data, limits) as photo, photo.decoded(shorter, limits):
         whole = joined(photo.bands(), photo.size)
@@ -190,7 +190,7 @@ def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
 
 
 def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:
-    """A JPEG of the whole photo, its longest side at most `longest` pixels; no metadata in it."""
+    """A JPEG of the whole photo without metadata, its longest side at most `longest` pixels."""
     with opened(data, limits) as photo:
         width, height = photo.size
         # The shorter side after shrinking bounds the scale that decoding may use.
@@ -209,7 +209,7 @@ def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:
 
 @dataclass(frozen=True)
 class Header:
-    """What a photo says of itself before decoding; width and height as shown, upright."""
+    """A photo's type and size before decoding; width and height of the upright photo."""
 
     media_type: str
     width: int
@@ -229,12 +229,14 @@ def from_data_url(url: str) -> bytes:
     """The bytes in a `data:image/...;base64,...` URL. Raises PhotoBrokenError."""
     head, comma, body = url.partition(",")
     if not comma or not head.lower().startswith("data:") or ";base64" not in head.lower():
-        raise PhotoBrokenError("the photo is no base64 data URL: expected data:image/jpeg;base64,…")
-    # A form that was not encoded turns "+" into a space; padding may be left off.
+        raise PhotoBrokenError(
+            "the photo is not a base64 data URL: expected data:image/jpeg;base64,…"
+        )
+    # An unencoded form turns "+" into a space; padding may be missing.
     body = "".join(body.split("\n")).replace("\r", "").replace(" ", "+").rstrip("=")
     try:
         return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
-    except ValueError as error:  # binascii.Error is one, and so is a letter beyond ASCII
+    except ValueError as error:  # also binascii.Error, and the error for non-ASCII characters
         raise PhotoBrokenError(f"the photo's data URL is not base64: {error}") from error
 
 

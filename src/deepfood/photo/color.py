@@ -1,9 +1,9 @@
-"""From a photo's own colours to sRGB: by its ICC profile, or by the code points of ITU-T H.273.
+"""Convert a photo's own colours to sRGB, by its ICC profile or the code points of ITU-T H.273.
 
-HEIC, AVIF and PNG may say their colours in such code points (CICP; "nclx" in HEIC and AVIF): the
-primaries, and the transfer from light to values. So do HDR photos: their values mean light far
-brighter than white, of which sRGB has nothing. They are shown with their reference white as white
-(203 cd/m2, ITU-R BT.2408), and what is brighter than that as white too.
+HEIC, AVIF and PNG may state their colours as such code points (CICP; "nclx" in HEIC and AVIF): the
+primaries, and the transfer function from light to values. HDR photos do so as well. Their values
+can mean light far brighter than white, which sRGB cannot represent. They are shown with their
+reference white as white (203 cd/m2, ITU-R BT.2408), and anything brighter as white too.
 """
 
 import io
@@ -17,10 +17,10 @@ from PIL import Image, ImageCms
 #: RGB profiles have 1 to 4 KB, those of printing presses up to 3 MB.
 _MAX_PROFILE_BYTES = 4 * 2**20
 
-#: H.273's numbers of what differs from sRGB so that one sees it; the rest is close, or not said.
+#: H.273's transfer functions that visibly differ from sRGB's; the others are close or unspecified.
 _LINEAR, _PQ, _HLG = 8, 16, 18
 _WHITE_CD_M2, _PQ_PEAK, _HLG_PEAK = 203.0, 10_000.0, 1_000.0
-#: Linear RGB of other primaries to that of sRGB, a row a colour; white is D65 in all of them.
+#: Matrices from linear RGB of other primaries to sRGB's, one row per colour; white is always D65.
 _P3 = ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979))
 _TO_SRGB = {
     9: ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),
@@ -41,12 +41,12 @@ class Cicp:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether its colours are sRGB's, or near enough."""
+        """Whether its colours are those of sRGB, or nearly."""
         return self.primaries not in _TO_SRGB and self.transfer not in (_LINEAR, _PQ, _HLG)
 
 
 def to_srgb(image: Image.Image, icc: bytes | None, cicp: Cicp | None) -> Image.Image:
-    """A picture of mode L, RGB, CMYK or LAB as RGB in sRGB; a profile of no use is passed over."""
+    """A picture of mode L, RGB, CMYK or LAB as RGB in sRGB; unusable profiles are ignored."""
     if icc and len(icc) <= _MAX_PROFILE_BYTES:
         transform = _transform_to_srgb(bytes(icc), image.mode)
         if transform is not None:
@@ -57,7 +57,7 @@ def to_srgb(image: Image.Image, icc: bytes | None, cicp: Cicp | None) -> Image.I
     return rgb if cicp is None or cicp.is_srgb else _from_cicp(rgb, cicp)
 
 
-@lru_cache(maxsize=16)  # the profiles are kept too, and strangers send them
+@lru_cache(maxsize=16)  # bounded, as profiles come from strangers and are kept
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform from `profile` to sRGB; None if it is damaged or for another colour space."""
     try:
@@ -108,7 +108,7 @@ def _pq_light(values: Light) -> Light:
 
 
 def _hlg_light(values: Light) -> Light:
-    """ITU-R BT.2100: to the scene's light, and that to the light of a display of 1,000 cd/m2."""
+    """ITU-R BT.2100: scene light, then the light of a display of 1,000 cd/m2."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
     luminance = (scene @ _BT2020_LUMINANCE)[..., np.newaxis]

@@ -1,4 +1,4 @@
-"""Defects that decoders let pass, and those that they refuse though every pixel is there."""
+"""Defects that decoders accept, and defects that they refuse although every pixel is there."""
 
 import io
 import re
@@ -12,23 +12,23 @@ from deepfood.errors import PhotoBrokenError
 from deepfood.photo.color import Cicp
 from deepfood.photo.flat import bands
 
-#: Cameras and editors write 1 to some 10 scans, per picture. libjpeg decodes the whole photo once
-#: for each, so 95 bytes of scan can cost 20 ms, and without a limit one upload takes an hour.
+#: Cameras and editors write 1 to about 10 scans per picture. libjpeg decodes the whole photo once
+#: for each, so that 95 bytes of scan can cost 20 ms; without a limit one upload takes an hour.
 _MAX_JPEG_SCANS = 100
 
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 
 
 def check_whole(data: bytes, format_name: str) -> None:
-    """Raise PhotoBrokenError for what decoders let pass: JPEG scan bombs, cut HEIC and AVIF."""
+    """Raise PhotoBrokenError for defects that decoders accept: JPEG scan bombs, cut HEIC, AVIF."""
     if format_name in ("JPEG", "MPO"):
-        # Counting is quick and counts too many (thumbnails, appended films); the walk is exact.
+        # Counting is fast but may count too many (thumbnails, appended videos); the walk is exact.
         if data.count(_SCAN) > _MAX_JPEG_SCANS and _jpeg_scans(data) > _MAX_JPEG_SCANS:
             raise PhotoBrokenError(
                 f"the photo is a JPEG of more than {_MAX_JPEG_SCANS} scans: save it again"
             )
     elif format_name in ("HEIF", "AVIF"):
-        # libheif paints the tiles that are missing green, and calls the photo decoded.
+        # libheif paints missing tiles green and reports success.
         for kind, _, end in iso_boxes(data):
             if end > len(data) and kind in (b"meta", b"mdat"):
                 raise PhotoBrokenError(
@@ -42,7 +42,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 
 def _jpeg_scans(data: bytes) -> int:
-    """The number of scans in the first picture, counted no further than one past the limit."""
+    """The number of scans in the first picture, at most one more than the limit."""
     scans, position = 0, 2
     while scans <= _MAX_JPEG_SCANS:
         marker = _JPEG_MARKER.search(data, position)
@@ -54,15 +54,15 @@ def _jpeg_scans(data: bytes) -> int:
 
 
 def lacks_end(jpeg: bytes) -> bool:
-    """Whether no end marker follows the last scan; the pixels may all be there nevertheless."""
+    """Whether the last scan has no end marker; all pixels may be there nevertheless."""
     return not jpeg.endswith(_END) and jpeg.find(_END, jpeg.rfind(_SCAN) + 1) < 0
 
 
 def with_end(jpeg: bytes) -> bytes:
-    """The JPEG with the end marker that it lacks, if all of its pixels are there.
+    """The JPEG with its missing end marker, if all of its pixels are there.
 
-    Decodes it twice, with other bytes after it each time: libjpeg makes pixels of them where it
-    lacks any. Raises PhotoBrokenError where it does.
+    Decodes it twice, with different filler bytes after it: libjpeg makes missing pixels from them.
+    Raises PhotoBrokenError if the results differ.
     """
     jpeg = jpeg.removesuffix(_END[:1])  # half of the marker
     one, other = (_pixels_checksum(jpeg + filler * 32 + _END) for filler in (b"\x55", b"\xaa"))
@@ -83,24 +83,24 @@ def _pixels_checksum(jpeg: bytes) -> int:
 # PNG
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-#: A photo has some thousands at most; beyond that they are left to the decoder.
+#: Photos have a few thousand at most; more are left to the decoder.
 _MAX_PNG_CHUNKS = 100_000
 
 
 @dataclass(frozen=True)
-class PngNotes:
-    """What a PNG says beside its pixels, wherever in the file, and the PNG as it can be decoded."""
+class PngMetadata:
+    """A PNG's metadata, from anywhere in the file, and the PNG without damaged chunks."""
 
     data: bytes
     exif: bytes | None = None
     cicp: Cicp | None = None
 
 
-def png_notes(data: bytes) -> PngNotes:
-    """Read the chunks that say how the pixels are shown; drop those that are damaged.
+def png_metadata(data: bytes) -> PngMetadata:
+    """Read the chunks that say how the pixels are shown; drop damaged ones.
 
-    Only critical chunks are needed for the pixels. As libpng does, and so browsers, others are
-    passed over where their checksum is wrong.
+    Only critical chunks are needed for the pixels. Like libpng, and so browsers, this ignores
+    others whose checksum is wrong.
     """
     exif, cicp, kept, start = None, None, [], 0
     for kind, at, content in _png_chunks(data):
@@ -115,11 +115,11 @@ def png_notes(data: bytes) -> PngNotes:
         elif kind == b"cICP" and len(content) == 4:
             cicp = Cicp(content[0], content[1])
     whole = b"".join([*kept, data[start:]]) if kept else data
-    return PngNotes(whole, exif, cicp)
+    return PngMetadata(whole, exif, cicp)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, memoryview]]:
-    """Name, place and content of each chunk, up to the end or to where it is cut off."""
+    """Name, offset and content of each chunk, up to the end or to where the file is cut off."""
     at, view = len(_PNG), memoryview(data)
     for _ in range(_MAX_PNG_CHUNKS):
         length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
@@ -133,7 +133,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, memoryview]]:
 
 
 def nclx(data: bytes) -> Cicp | None:
-    """The colours that an AVIF's own box says, None where it says none."""
+    """The colours in an AVIF's own box; None if there are none."""
     start, end = 0, len(data)
     for name, header in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
         inner = next((box for box in iso_boxes(data, start, end) if box[0] == name), None)
@@ -151,7 +151,7 @@ def nclx(data: bytes) -> Cicp | None:
 def iso_boxes(
     data: bytes, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start of the contents and end of each box of an ISO media file, if they make sense."""
+    """Type, start of content, and end of each box of an ISO media file, while they are valid."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, header = int.from_bytes(data[start : start + 4]), 8

@@ -1,17 +1,17 @@
-"""How a photo of any shape becomes a square: to what size it is resized, and which part counts."""
+"""How a photo of any shape becomes a square: the size that it is resized to, and the crop."""
 
 from typing import Literal, NamedTuple
 
 Resize = Literal["square", "shortest", "squash", "pad"]
-#: Where a centred square begins whose place is half a pixel: at the even one, or at the smaller.
+#: How the corner of a centred square is rounded from half a pixel: to the even pixel, or down.
 Rounding = Literal["even", "down"]
 
 
 class Fit(NamedTuple):
-    """A photo is resized to `resized`, width and height in pixels; `left`, `top` begin the square.
+    """A photo is resized to `resized`, width and height; the square begins at `left`, `top`.
 
-    Of that picture the Model gets `size` x `size` pixels. `left` or `top` is negative where the
-    square reaches beyond it on both sides.
+    The Model gets `size` x `size` pixels of the resized picture. `left` or `top` is negative if the
+    square is wider or higher than it. All are pixels.
     """
 
     size: int
@@ -21,7 +21,7 @@ class Fit(NamedTuple):
 
     @property
     def part(self) -> tuple[int, int, int, int]:
-        """What the square has of the resized picture: left, top, right, bottom in pixels."""
+        """The part of the resized picture in the square: left, top, right, bottom in pixels."""
         width, height = self.resized
         left, top = max(self.left, 0), max(self.top, 0)
         return left, top, min(self.left + self.size, width), min(self.top + self.size, height)
@@ -30,10 +30,11 @@ class Fit(NamedTuple):
 def fit(
     resize: Resize, size: int, crop: float, width: int, height: int, rounding: Rounding = "even"
 ) -> Fit:
-    """How an upright photo of width x height pixels fits. `resize` is any but `square`.
+    """How an upright photo of width x height pixels is fitted. `resize` is any but `square`.
 
-    Sizes and places are rounded as torchvision's Resize, CenterCrop, and timm's ResizeKeepRatio and
-    CenterCropOrPad round them, which open_clip has too; transformers rounds places down.
+    Sizes and positions are rounded as in torchvision's Resize and CenterCrop, and timm's
+    ResizeKeepRatio and CenterCropOrPad, which open_clip uses too; transformers rounds positions
+    down.
     """
     side = round(size / crop)
     if resize == "squash":
@@ -49,7 +50,7 @@ def fit(
     return Fit(size, resized, left, top)
 
 
-def seen(
+def visible_region(
     resize: Resize,
     size: int,
     crop: float,
@@ -59,11 +60,11 @@ def seen(
 ) -> tuple[float, float, float, float]:
     """The region of an upright photo that becomes the square: left, top, right, bottom in pixels.
 
-    It reaches beyond the photo where that is padded.
+    It reaches beyond a photo that is padded.
     """
     if resize == "square":
         side = min(width, height) * crop
-        # Whole pixels, so that a photo already at the right size is cropped and not resampled.
+        # Whole pixels, so that a photo of the right size is cropped without resampling.
         left, top = round((width - side) / 2), round((height - side) / 2)
         return left, top, min(left + side, width), min(top + side, height)
     fitted = fit(resize, size, crop, width, height, rounding)

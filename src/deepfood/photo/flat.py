@@ -1,18 +1,18 @@
-"""Pictures without transparency and with 8 bits: what can be shrunk, and shown."""
+"""Pictures with 8 bits and without transparency, which can be shrunk and shown."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
-#: Pixels that are worked on at once: of a large photo nothing but its decoder is in memory whole.
+#: Pixels processed at once: only the decoder holds all pixels of a large photo in memory.
 BAND_PIXELS = 2**20
 
 
 def bands(image: Image.Image, *, opaque: bool) -> Iterator[Image.Image]:
-    """A picture in bands of rows, from the top, each flattened; `opaque` passes over its alpha.
+    """A picture in bands of rows from the top, each flattened; `opaque` ignores its alpha.
 
-    What is flat already is one band.
+    A picture that is flat already is one band.
     """
     width, height = image.size
     rows = height if _is_flat(image) else max(1, BAND_PIXELS // width)
@@ -23,14 +23,14 @@ def bands(image: Image.Image, *, opaque: bool) -> Iterator[Image.Image]:
 
 
 def flatten(image: Image.Image, *, opaque: bool = False) -> Image.Image:
-    """As mode L, RGB, CMYK or LAB: 16 bits scaled to 8, palettes looked up, alpha over white."""
+    """Convert to mode L, RGB, CMYK or LAB: 16 bits scaled to 8, no palettes, alpha on white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if opaque and image.mode == "RGBA":
         return image.convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
-    if image.mode == "LA":  # grey stays grey, as its colour profile wants it
+    if image.mode == "LA":  # grey stays grey, as its colour profile requires
         grey, alpha = image.split()
         return Image.composite(grey, Image.new("L", grey.size, "white"), alpha)
     if image.has_transparency_data:
@@ -53,11 +53,11 @@ def shrink(
     how: Image.Resampling,
     box: tuple[float, float, float, float],
 ) -> Image.Image:
-    """`resize(size, how, box)` of the picture of `whole` width and height whose bands are given.
+    """`resize(size, how, box)` of a picture of `whole` width and height, given as bands.
 
-    Resizing is done along rows and then along columns; so each band becomes narrow as it comes.
-    (Pillow begins with the columns of a picture that is much taller than wide, which rounds some
-    values the other way.)
+    Each band is resized along its rows as it arrives; the result then along its columns. (Pillow
+    begins with the columns of a picture that is much taller than wide, which rounds some values
+    differently.)
     """
     left, top, right, bottom = box
     narrow: Image.Image | None = None
@@ -69,19 +69,19 @@ def shrink(
         narrow = narrow or Image.new(piece.mode, (size[0], whole[1]))
         narrow.paste(piece, (0, y))
         y += band.height
-    assert narrow is not None  # a picture has a row at least
+    assert narrow is not None  # a picture has at least one row
     return narrow.resize(size, how, (0, top, size[0], bottom))
 
 
 def not_widened(
     found: Iterable[Image.Image], whole: tuple[int, int], width: int
 ) -> Iterable[Image.Image]:
-    """The bands, or one of all where they would grow wider: a tall strip could fill the memory."""
+    """The bands; joined if they would become wider, as a tall strip could fill the memory."""
     return found if whole[0] >= width else [joined(found, whole)]
 
 
 def joined(found: Iterable[Image.Image], size: tuple[int, int]) -> Image.Image:
-    """The whole picture of that size, from its bands."""
+    """The whole picture of this size, from its bands."""
     whole: Image.Image | None = None
     y = 0
     for band in found:

@@ -1,9 +1,9 @@
-"""The formats that are read, and Pillow made ready to read them."""
+"""The formats that are read, and the setup of Pillow for them."""
 
 import warnings
 
 import pillow_heif
-from PIL import (  # each makes itself known to Pillow
+from PIL import (  # importing it registers the format with Pillow
     AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -14,10 +14,10 @@ from PIL import (  # each makes itself known to Pillow
     WebPImagePlugin,  # noqa: F401
 )
 
-#: Pillow's name of each format that is read, and its media type. Anything else is refused unopened.
+#: Pillow's name for each supported format, and its media type. Others are refused unopened.
 MEDIA_TYPES = {
     "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",  # several JPEGs in one file, as some phones write; the first counts
+    "MPO": "image/jpeg",  # several JPEGs in one file, written by some phones; the first is used
     "PNG": "image/png",
     "WEBP": "image/webp",
     "GIF": "image/gif",
@@ -41,17 +41,17 @@ READERS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 pillow_heif.register_heif_opener(thumbnails=False)
 # Our own limit, checked before any decoding, replaces Pillow's process-wide warning.
 Image.MAX_IMAGE_PIXELS = None
-# libtiff unpacks what is not compressed, too: Pillow by itself takes planes of 16 bits for 8, and
-# subsampled YCbCr for whole.
+# libtiff also reads uncompressed files: Pillow's own reader takes planes of 16 bits for 8, and
+# ignores subsampling of YCbCr.
 TiffImagePlugin.READ_LIBTIFF = True
-# Pillow warns of odd metadata, in words that the photo's sender chooses: noise in a log, memory in
-# the registry of warnings already shown, and with `-W error` a good photo lost. A filter set once
+# Pillow warns of odd metadata, in text that the photo's sender controls: noise in the log, memory
+# in the registry of shown warnings, and with `-W error` the loss of a good photo. A filter set once
 # is safe with threads; warnings.catch_warnings around each photo is not.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def begins_like(data: bytes) -> str | None:
-    """The format that the first bytes announce, None for none that is read."""
+    """The format that the first bytes indicate; None if it is not supported."""
     for name in READERS:
         _, begins = Image.OPEN[name]
         if begins is not None and begins(data[:16]) is True:

@@ -1,4 +1,4 @@
-"""A photo whose header has been read, and its rows, decoded in as little memory as can be."""
+"""A photo whose header has been read, and its rows, decoded in as little memory as possible."""
 
 import io
 from abc import ABC, abstractmethod
@@ -9,22 +9,22 @@ from PIL import ExifTags, Image
 
 from deepfood.photo import flat
 from deepfood.photo.color import Cicp
-from deepfood.photo.defects import check_whole, lacks_end, nclx, png_notes, with_end
+from deepfood.photo.defects import check_whole, lacks_end, nclx, png_metadata, with_end
 from deepfood.photo.formats import READERS
 from deepfood.photo.limits import Limits
 
-#: Bytes a pixel that decoders take beside the photo itself, measured (benchmarks/photo_memory.py):
-#: WebP's has two canvases and hands over a third, those of HEIC and AVIF hold planes of YCbCr.
+#: Bytes per pixel that decoders use besides the photo, measured (benchmarks/photo_memory.py):
+#: WebP's has two canvases and returns a third; those of HEIC and AVIF hold planes of YCbCr.
 _DECODER_BYTES = {"WEBP": 12, "HEIF": 6, "AVIF": 9, "TIFF": 4}
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
-#: What flattening and shrinking take, whatever the photo.
+#: The memory for flattening and shrinking, the same for all photos.
 _BAND_BYTES = 24 * flat.BAND_PIXELS
 
 
 class OpenPhoto(ABC):
-    """A photo as stored, before it is turned upright and its colours are converted.
+    """A photo as stored, before rotation and colour conversion.
 
-    `orientation` is EXIF's, 1 to 8; `icc` or `cicp` say the colours.
+    `orientation` is EXIF's, 1 to 8; `icc` or `cicp` define the colours.
     """
 
     format: str
@@ -35,26 +35,27 @@ class OpenPhoto(ABC):
     @property
     @abstractmethod
     def size(self) -> tuple[int, int]:
-        """Width and height, of the rows that `bands` gives."""
+        """Width and height, of the rows that `bands` yields."""
 
     @abstractmethod
     def decoded(self, shorter: int, limits: Limits) -> AbstractContextManager[None]:
-        """Make the rows readable, holding room in memory for them.
+        """Make the rows readable, with memory reserved for them.
 
-        A JPEG gets as small as keeps `shorter` pixels on its shorter side; `size` says how small.
+        A JPEG is decoded as small as possible with at least `shorter` pixels on its shorter side;
+        `size` changes accordingly.
         """
 
     @abstractmethod
     def bands(self) -> Iterator[Image.Image]:
-        """The rows from the top, a band of them at a time, in mode L, RGB, CMYK or LAB."""
+        """The rows from the top, one band at a time, in mode L, RGB, CMYK or LAB."""
 
 
 class PillowPhoto(OpenPhoto):
     """A photo that Pillow reads."""
 
     def __init__(self, data: bytes, orientation: int | None = None) -> None:
-        """`orientation` stands in for what the photo itself says."""
-        png = png_notes(data) if data.startswith(b"\x89PNG") else None
+        """`orientation` overrides that of the photo."""
+        png = png_metadata(data) if data.startswith(b"\x89PNG") else None
         self._data = png.data if png else data
         self._image = self._opened()
         self.format = self._image.format or ""
@@ -66,12 +67,12 @@ class PillowPhoto(OpenPhoto):
         elif self.format == "AVIF":
             self.cicp = nclx(data)
         elif self.format == "HEIF":
-            said = self._image.info.get("nclx_profile") or {}
+            colors = self._image.info.get("nclx_profile") or {}
             self.cicp = Cicp(
-                said.get("color_primaries", 2), said.get("transfer_characteristics", 2)
+                colors.get("color_primaries", 2), colors.get("transfer_characteristics", 2)
             )
-            exif = None  # HEIC is turned by its own transforms alone, and libheif has done so
-        # An orientation that stands in XMP is of a picture that was edited since.
+            exif = None  # libheif has already applied HEIC's own transforms, which alone count
+        # XMP's orientation is ignored: it is that of a picture edited since.
         self.orientation = orientation or _orientation(exif)
         check_whole(data, self.format)
 
@@ -98,10 +99,10 @@ class PillowPhoto(OpenPhoto):
             try:
                 yield
             finally:
-                del self._image  # its memory goes with it
+                del self._image  # releases its memory
 
     def bands(self) -> Iterator[Image.Image]:
-        # A BMP whose alpha is 0 everywhere has none, only room for it, and viewers show it so.
+        # A BMP with alpha 0 everywhere has an unused channel; viewers ignore it.
         opaque = (
             self.format == "BMP"
             and self._image.mode == "RGBA"
@@ -112,17 +113,17 @@ class PillowPhoto(OpenPhoto):
     def _opened(self) -> Image.Image:
         image = Image.open(io.BytesIO(self._data), formats=READERS)
         if image.format == "TIFF":
-            image.info.pop("xmp", None)  # Pillow would turn it by that
+            image.info.pop("xmp", None)  # Pillow would rotate it by its orientation
         return image
 
     def _draft(self, shorter: int) -> int:
-        """Let a JPEG be decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps `shorter` pixels.
+        """Have a JPEG decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that keeps `shorter` pixels.
 
         Returns the bytes that decoding takes.
         """
         image, cost = self._image, _BAND_BYTES
         if self.format in ("JPEG", "MPO"):
-            # libjpeg keeps all coefficients, 2 bytes each, of a photo that comes in several scans.
+            # For several scans, libjpeg keeps all coefficients in memory, 2 bytes each.
             if "progressive" in image.info or self._data.count(b"\xff\xda") > 1:
                 cost += 2 * _coefficients(image)
             image.draft(None, (shorter, shorter))
@@ -131,13 +132,13 @@ class PillowPhoto(OpenPhoto):
 
 
 def _coefficients(jpeg: Image.Image) -> int:
-    """How many there are: of each component as many as it has samples."""
+    """The number of coefficients: as many as each component has samples."""
     factors: list[int] = [across * down for _, across, down, _ in getattr(jpeg, "layer", ())]
     return jpeg.width * jpeg.height * sum(factors) // max(factors, default=1)
 
 
 def _raw_profile(png: Image.Image) -> bytes | None:
-    """EXIF as ImageMagick keeps it in a PNG: as text, three lines and then hex digits."""
+    """EXIF in a PNG by ImageMagick: as text, three lines followed by hex digits."""
     try:
         return bytes.fromhex("".join(png.info["Raw profile type exif"].split("\n")[3:]))
     except (KeyError, ValueError, AttributeError):
@@ -149,6 +150,6 @@ def _orientation(exif: bytes | None) -> int:
     try:
         tags.load(exif or b"")
         value = tags.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block must not cost the photo
+    except Exception:  # a damaged EXIF block must not make the photo unusable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -1,4 +1,4 @@
-"""Open a photo by its content, within the limits; what is wrong with it becomes a PhotoError."""
+"""Open a photo by its content, within the limits; any fault becomes a PhotoError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from deepfood.photo.tiff_samples import open_tiff
 
 @contextmanager
 def opened(data: bytes, limits: Limits) -> Iterator[OpenPhoto]:
-    """The photo in these bytes; errors of the work on it become PhotoErrors, too."""
+    """The photo in these bytes; errors inside the context become PhotoErrors too."""
     if not data:
         raise PhotoBrokenError("the photo is empty (0 bytes)")
     limits.check_bytes(len(data))
@@ -34,11 +34,11 @@ def opened(data: bytes, limits: Limits) -> Iterator[OpenPhoto]:
         raise
     except UnidentifiedImageError:
         raise PhotoBrokenError(
-            f"the photo begins like {name} and cannot be opened: it is cut off or damaged"
+            f"the photo begins like {name} but cannot be opened: it is cut off or damaged"
         ) from None
     except MemoryError as error:
         raise PhotoTooLargeError("the photo needs more memory than there is") from error
     except Exception as error:
-        # Decoders meet hostile bytes with nearly any exception; all of them mean the same.
+        # On hostile bytes decoders raise nearly any exception; all mean the same.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotoBrokenError(f"the photo is damaged: {reason}") from error

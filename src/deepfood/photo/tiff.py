@@ -1,8 +1,8 @@
-"""TIFF: which of its pages is the photo, and who reads it.
+"""TIFF: which of its pages is the photo, and which reader can read it.
 
-A TIFF describes itself in tags. Pillow knows the usual descriptions and takes others for what they
-are not, or refuses them. So the tags are read here first: samples of up to 8 bits go to Pillow, and
-deeper ones, with what Pillow refuses, to `tiff_samples`.
+A TIFF describes itself in tags. Pillow knows the usual combinations, and misreads or refuses
+others. So the tags are read here first: samples of up to 8 bits go to Pillow; deeper ones, and what
+Pillow refuses, go to `tiff_samples`.
 """
 
 import struct
@@ -22,16 +22,16 @@ PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 284, 317,
 SUB_IFDS, EXTRA_SAMPLES, SAMPLE_FORMAT, ICC = 330, 338, 339, 34675
 
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2
-#: numpy's types of TIFF's whole numbers: byte, short, long, and BigTIFF's long8; 13 and 18 are
-#: offsets. Of other types no tag is needed but the bytes of the ICC profile (7).
+#: numpy's types for TIFF's integers: byte, short, long, and BigTIFF's long8; 13 and 18 are
+#: offsets. No tag of another type is needed except the bytes of the ICC profile (7).
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
-#: A page that is looked for stands among the first.
+#: The photo is looked for among the first pages.
 _MAX_PAGES = 100
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a TIFF: its tags, as type, count and place of the values."""
+    """A page of a TIFF: its tags, with type, count and offset of their values."""
 
     data: bytes
     big: bool
@@ -41,11 +41,11 @@ class Page:
 
     @property
     def order(self) -> str:
-        """numpy's sign for the file's byte order."""
+        """numpy's character for the file's byte order."""
         return "<" if self.data[:2] == b"II" else ">"
 
     def array(self, tag: int) -> npt.NDArray[np.unsignedinteger]:
-        """The whole numbers of a tag, none where it is not there. Raises PhotoBrokenError."""
+        """The integers of a tag; empty if it is missing. Raises PhotoBrokenError."""
         kind, count, at = self.tags.get(tag, (1, 0, 0))
         if kind not in _TYPES:
             raise PhotoBrokenError(f"the photo is damaged: its TIFF tag {tag} is of type {kind}")
@@ -63,7 +63,7 @@ class Page:
 
     @property
     def is_photo(self) -> bool:
-        """Whether it is neither a smaller version of another page nor a mask of one."""
+        """Whether it is neither a reduced version nor a mask of another page."""
         return not (
             self.number(NEW_SUBFILE_TYPE) & (_REDUCED | _MASK)
             or self.number(OLD_SUBFILE_TYPE) == _OLD_REDUCED
@@ -74,8 +74,8 @@ class Page:
         found = self.number(ORIENTATION, 1)
         return found if 1 <= found <= 8 else 1
 
-    def alone(self) -> bytes:
-        """The TIFF with this page as its first one, and not turned."""
+    def as_first_page(self) -> bytes:
+        """The TIFF with this page as its first one, without rotation."""
         data = bytearray(self.data)
         struct.pack_into(
             f"{self.order}{'Q' if self.big else 'L'}", data, 8 if self.big else 4, self.offset
@@ -88,7 +88,7 @@ class Page:
 
 
 def photo_page(data: bytes) -> Page:
-    """The first page that is no smaller version of another: cameras put a thumbnail first."""
+    """The first page that is not a reduced version: cameras put a thumbnail first."""
     pages = _pages(data, first_offset(data))
     first = next(pages)
     if first.is_photo:
@@ -138,13 +138,13 @@ def _page(data: bytes, offset: int) -> Page:
         (after,) = struct.unpack_from(order + link, data, start + count * size)
     except struct.error:
         raise PhotoBrokenError(
-            "the photo begins like TIFF and cannot be opened: it is cut off or damaged"
+            "the photo begins like TIFF but cannot be opened: it is cut off or damaged"
         ) from None
     return Page(data, big, offset, tags, after)
 
 
-def written(tags: Mapping[int, Sequence[int]], body: bytes) -> bytes:
-    """A TIFF of one page: these tags, and a body that begins at byte 8."""
+def one_page_tiff(tags: Mapping[int, Sequence[int]], body: bytes) -> bytes:
+    """A TIFF of one page, with these tags and a body that begins at byte 8."""
     entries, values = [], b""
     start = 8 + len(body)
     after = start + 2 + 12 * len(tags) + 4

@@ -1,7 +1,7 @@
-"""The samples of a TIFF, a band of rows at a time, out of its strips or tiles.
+"""The samples of a TIFF, one band of rows at a time, from its strips or tiles.
 
-Pillow's libtiff unpacks the bytes, whatever they mean: it is given a TIFF of grey bytes that holds
-the same compressed data. Predictors, byte order and depth are worked out here.
+Pillow's libtiff decompresses the bytes, whatever they mean: it gets a TIFF of grey bytes with the
+same compressed data. Predictors, byte order and depth are handled here.
 """
 
 import io
@@ -21,11 +21,11 @@ Packed = npt.NDArray[np.uint8]
 Samples = npt.NDArray[Any]
 
 _RAW = 1
-#: Raw, LZW, deflate (two numbers), PackBits, LZMA and Zstandard. JPEG and others have own samples.
+#: Raw, LZW, deflate (two numbers), PackBits, LZMA, Zstandard. JPEG and others encode samples.
 _COMPRESSIONS = {_RAW, 5, 8, 32773, 32946, 34925, 50000}
 _HORIZONTAL, _FLOATING = 2, 3
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
-#: numpy's letters for SampleFormat; 4 is "not known", and taken for unsigned.
+#: numpy's letters for SampleFormat; 4 is "unknown", treated as unsigned.
 _KINDS = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f", 4: "u"}
 _WHOLE = (8, 16, 32, 64)
 _MAX_SAMPLES = 16
@@ -40,8 +40,9 @@ def unsupported(what: str) -> PhotoUnsupportedError:
 class Chunks:
     """The strips or tiles of a page, which must have `samples` of a depth that numpy can hold.
 
-    `bits` and `kind` ("u", "i" or "f") say what a sample is; `cost` is what the strips or tiles
-    that are unpacked at once take, in bytes. Raises PhotoBrokenError and PhotoUnsupportedError.
+    `bits` and `kind` ("u", "i" or "f") are the type of a sample; `cost` is the memory in bytes of
+    the strips or tiles that are unpacked at once. Raises PhotoBrokenError and
+    PhotoUnsupportedError.
     """
 
     def __init__(self, page: tiff.Page) -> None:
@@ -91,7 +92,7 @@ class Chunks:
         self.cost = 3 * held + 24 * self.samples * BAND_PIXELS
 
     def _depth(self) -> tuple[int, str]:
-        """Bits and kind of every sample, if they are all alike."""
+        """Bits and kind of the samples, which must all be alike."""
         bits = set(self._page.array(tiff.BITS).tolist()) or {1}
         formats = set(self._page.array(tiff.SAMPLE_FORMAT).tolist()) or {_UNSIGNED}
         if len(bits) > 1 or len(formats) > 1:
@@ -115,7 +116,7 @@ class Chunks:
                 yield (found[0] if len(found) == 1 else np.concatenate(found, 2))[..., :wanted]
 
     def _unpacked(self, plane: int, top: int, bottom: int) -> Packed:
-        """The bytes of some rows, [rows or more, chunks across, bytes of a chunk's row]."""
+        """The bytes of some rows, [rows or more, chunks across, bytes per row of a chunk]."""
         if self._is_raw:
             pieces, row = [], top
             while row < bottom:
@@ -136,7 +137,7 @@ class Chunks:
         return packed.reshape(-1, self._across, self._row_bytes)
 
     def _as_grey(self, chunks: range, rows: int) -> bytes:
-        """Some chunks as a TIFF of their own, of grey bytes: what libtiff need not understand."""
+        """Some chunks as a TIFF of grey bytes, so that libtiff need not know their meaning."""
         counts = self._counts
         if len(counts) < chunks.stop:
             raise PhotoBrokenError("the photo is cut off: a TIFF that lacks strips")
@@ -171,7 +172,7 @@ class Chunks:
             tiff.SAMPLES: [1],
             **layout,
         }
-        return tiff.written(tags, b"".join(pieces))
+        return tiff.one_page_tiff(tags, b"".join(pieces))
 
     def _samples(self, packed: Packed) -> Samples:
         """Bytes [rows, chunks across, bytes] as samples [rows, width, samples of a chunk]."""
@@ -182,7 +183,7 @@ class Chunks:
         elif self.bits in _WHOLE:
             kept = np.ascontiguousarray(packed[..., : count * self.bits // 8])
             whole = kept.view(f"{self._page.order}u{self.bits // 8}").astype(f"u{self.bits // 8}")
-        else:  # packed without gaps, the highest bit first, whatever the byte order
+        else:  # packed without gaps, highest bit first, in either byte order
             bits = np.unpackbits(packed, axis=-1)[..., : count * self.bits]
             places = bits.reshape(rows, across, count, self.bits)
             whole = np.zeros((rows, across, count), np.uint32)
@@ -195,7 +196,7 @@ class Chunks:
         return typed.reshape(rows, -1, self._each)[:, : self.width]
 
     def _floats(self, packed: Packed, count: int) -> Samples:
-        """Undo predictor 3: of each row all high bytes, then the next ones, and so on, in steps."""
+        """Undo predictor 3: each row has all high bytes first, then the next, as differences."""
         rows, across, _ = packed.shape
         steps = packed[..., : count * self.bits // 8].reshape(rows, across, -1, self._each)
         planes = np.cumsum(steps, axis=2, dtype=np.uint8).reshape(rows, across, -1, count)

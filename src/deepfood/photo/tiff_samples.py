@@ -1,4 +1,4 @@
-"""TIFFs that Pillow does not read, or not right: what their samples mean, as their tags say it."""
+"""TIFFs that Pillow refuses or misreads, read according to their tags."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from deepfood.photo.open_photo import OpenPhoto, PillowPhoto
 from deepfood.photo.tiff_chunks import Chunks, Packed, Samples, unsupported
 
 _WHITE_IS_ZERO, _LAB = 0, 8
-#: By PhotometricInterpretation: how many samples are colour, and Pillow's mode of them.
+#: By PhotometricInterpretation: the number of colour samples, and Pillow's mode for them.
 _COLORS = {
     _WHITE_IS_ZERO: (1, "L"),
     1: (1, "L"),
@@ -30,11 +30,11 @@ _NOT_READ = {
     34892: "of a camera's raw data",
 }
 _PREMULTIPLIED, _ALPHA = 1, 2
-#: What may be white where the largest number of the type need not be: 1 among floats, and what
-#: whole numbers of 8 and 16 bits, kept in larger ones, go to.
+#: Candidates for white where it need not be the largest number of the type: 1 for floats, and the
+#: largest 8-bit and 16-bit numbers, which may be stored in larger types.
 _WHITES = (1.0, 255.0, 65535.0)
-#: So many samples tell which of them it is.
-_LOOKED_AT = 10**6
+#: About this many samples are read to choose between them.
+_SAMPLED = 10**6
 
 
 class TiffSamples(OpenPhoto):
@@ -72,26 +72,26 @@ class TiffSamples(OpenPhoto):
 
     def bands(self) -> Iterator[Image.Image]:
         white = self._white()
-        for samples in self._chunks.bands(self._wanted):
+        for samples in self._chunks.bands(self._needed):
             yield flatten(self._picture(samples, white))
 
     @property
-    def _wanted(self) -> int:
+    def _needed(self) -> int:
         return self._colors if self._alpha is None else self._alpha + 1
 
     def _white(self) -> float:
         """The number that is white.
 
-        Whole numbers without sign, up to 16 bits, go to the largest of them. Of others it is what
-        the middle one of all that are not black comes up to: so a few that are brighter than white,
-        as HDR photos have them, do not make the rest black.
+        For unsigned integers of up to 16 bits, the largest one. Otherwise the smallest candidate
+        that is not below the median of all samples that are not black, so that a few brighter than
+        white, as in HDR photos, do not make the rest black.
         """
         bits, kind = self._chunks.bits, self._chunks.kind
         if kind == "u" and bits <= 16:
             return float(2**bits - 1)
-        step = math.ceil(math.sqrt(self.size[0] * self.size[1] / _LOOKED_AT))
+        step = math.ceil(math.sqrt(self.size[0] * self.size[1] / _SAMPLED))
         bands = self._chunks.bands(self._colors)
-        with np.errstate(all="ignore"):  # a file's floats may be no numbers
+        with np.errstate(all="ignore"):  # a file's floats may be NaN
             seen = [one[::step, ::step].astype(np.float64).reshape(-1) for one in bands]
         values = np.concatenate(seen)
         values = values[np.isfinite(values) & (values > 0)]
@@ -103,7 +103,7 @@ class TiffSamples(OpenPhoto):
         return next((white for white in whites if middle <= white), whites[-1])
 
     def _picture(self, samples: Samples, white: float) -> Image.Image:
-        if self._is_lab:  # 16 bits without sign, and twice with one
+        if self._is_lab:  # L is unsigned, a and b are signed, each with 16 bits
             eight = (samples >> 8).astype(np.uint8)
             eight[..., 1:] += 128
         else:
@@ -119,7 +119,7 @@ class TiffSamples(OpenPhoto):
 
 def _eight_bits(samples: Samples, white: float) -> Packed:
     if samples.dtype.kind == "u" and 255 <= white <= 65535 and samples.dtype.itemsize <= 4:
-        # As Pillow scales 16 bits, which is exact for what had 8 once.
+        # As Pillow scales 16 bits, which is exact for samples that once had 8.
         shift = round(math.log2(white + 1)) - 8
         shifted: Packed = np.minimum(samples >> shift, 255).astype(np.uint8)
         return shifted
@@ -136,7 +136,7 @@ def open_tiff(data: bytes) -> OpenPhoto:
     if max(page.array(tiff.BITS), default=1) <= 8:
         try:
             as_it_is = page.orientation == 1 and page.offset == tiff.first_offset(data)
-            return PillowPhoto(data if as_it_is else page.alone(), page.orientation)
+            return PillowPhoto(data if as_it_is else page.as_first_page(), page.orientation)
         except UnidentifiedImageError:
             pass
     return TiffSamples(page)

@@ -1,7 +1,7 @@
-"""A part of a resized picture, pixel for pixel, without the rest of it.
+"""A part of a resized picture, pixel for pixel, without computing the rest.
 
-Of a strip of 1 x 900 pixels a Model may see a square that is cut out of 256 x 230,400. Pillow can
-resize a region alone, and takes its borders as 32-bit floats, which moves some values by one.
+Of a strip of 1 x 900 pixels a Model may see a square cut from 256 x 230,400. Pillow can resize a
+region alone, but takes its borders as 32-bit floats, which changes some values by one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,12 +17,12 @@ from deepfood.photo.flat import not_widened
 Part = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
 
-#: Pillow, which is fast, makes all of the resized picture where that has at most so many pixels, or
-#: so many times those that are wanted.
+#: Pillow, which is fast, resizes the whole picture if the result has at most this many pixels, or
+#: this many times those that are needed.
 _MOST, _MOST_TIMES = 2**21, 16
-#: Pillow's weights for bytes are whole numbers of this share of 1.
+#: Pillow's weights for bytes are integer multiples of this.
 _UNIT = 2.0**-22
-#: How far the filters reach, in pixels of the smaller of the two pictures.
+#: The filters' support, in pixels of the smaller of the two pictures.
 _REACH = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
 
 
@@ -33,7 +33,7 @@ def part_of_resized(
     part: Part,
     how: Image.Resampling,
 ) -> Image.Image:
-    """`resize(resized, how).crop(part)` of the picture of that size whose bands are given.
+    """`resize(resized, how).crop(part)` of a picture of `size`, given as bands.
 
     `how` is bilinear or bicubic. A picture in several bands is resized along its rows first,
     whatever its shape (see `flat.shrink`).
@@ -49,12 +49,12 @@ def part_of_resized(
         narrow = narrow or Image.new(piece.mode, (right - left, size[1]))
         narrow.paste(piece, (0, y))
         y += band.height
-    assert narrow is not None  # a picture has a row at least
+    assert narrow is not None  # a picture has at least one row
     return _part(narrow, (right - left, resized[1]), (0, top, right - left, bottom), how)
 
 
 def cut(found: Iterable[Image.Image], region: Part) -> Iterator[Image.Image]:
-    """The bands of a region of the picture whose bands are given."""
+    """The bands of a region of a picture, which is given as bands."""
     left, top, right, bottom = region
     y = 0
     for band in found:
@@ -76,17 +76,17 @@ def _part(
     pixels = np.asarray(image.crop((across.first, down.first, across.last, down.last)))
     passes = [(across, 1), (down, 0)]
     if image.height > image.width and resized[1] < image.height:
-        passes.reverse()  # as Pillow does with what is tall and becomes lower
+        passes.reverse()  # as Pillow does with a tall picture that becomes lower
     for weights, axis in passes:
         pixels = weights.apply(pixels.swapaxes(0, axis)).swapaxes(0, axis)
     return Image.frombytes(image.mode, (right - left, bottom - top), pixels.tobytes())
 
 
 class _Weights(NamedTuple):
-    """What the pixels `first` to `last` count for each pixel of a part of a resized line.
+    """The weights of the pixels `first` to `last` for each pixel of a part of a resized line.
 
-    `each` float64 [n, last - first] holds whole numbers of _UNIT, computed as Pillow computes them;
-    None where nothing is resized.
+    `each` float64 [n, last - first] are integer multiples of _UNIT, computed like Pillow's; None if
+    nothing is resized.
     """
 
     first: int
@@ -119,7 +119,7 @@ class _Weights(NamedTuple):
         return cls(int(first[0]), int(last[-1]), each)
 
     def apply(self, pixels: Pixels) -> Pixels:
-        """Pixels [last - first, ...] to [n, ...]: sums of whole numbers, so they are exact."""
+        """Pixels [last - first, ...] to [n, ...]: sums of integers, so that they are exact."""
         if self.each is None:
             return pixels
         sums = self.each @ pixels.reshape(len(pixels), -1).astype(np.float64)

@@ -28,13 +28,13 @@ from deepfood.release.shelf import Shelf
 
 _log = logging.getLogger(__name__)
 
-#: How long to ask S3 for the latest release if one is cached already.
+#: Time limit for asking S3 for the latest release if one is cached already.
 _WARM_RETRY_S = 3.0
-#: A release that is not the latest is deleted if it was not opened for so long.
+#: A release that is not the latest is deleted if it was not opened for this long.
 _UNUSED_S = 3600.0
-#: What another release may not have.
+#: Faults that another release may not have.
 _FAILURES = (ArtifactError, StorageError, DiskFullError)
-_INSTEAD = "%s; going on with release %s, the last good one"
+_INSTEAD = "%s; continuing with release %s, the last good one"
 
 Opened = TypeVar("Opened")
 
@@ -49,7 +49,7 @@ class CachedReleases:
         url, self.name = parse_address(address)
         shelf = Shelf.open(url, settings)
         self._url = shelf.bucket.url
-        self._room = _room(shelf, settings)
+        self._room = _folder_for(shelf, settings)
         self._quiet = quiet
         self._before: str | None = None
         if self.name is None and self.last_good() is not None:
@@ -100,7 +100,7 @@ class CachedReleases:
         origin = Origin.of(folder)
         if origin is None or origin.release != release or any(changed_since(folder, release)):
             with self._only_one():
-                self._put_away(folder)
+                self._remove(folder)
             folder = self._pulled(release.name)
         return folder
 
@@ -125,7 +125,7 @@ class CachedReleases:
         except OSError:
             return False
 
-    def _put_away(self, folder: Path) -> None:
+    def _remove(self, folder: Path) -> None:
         """Remove it, under the lock. Processes that have it open keep its files."""
         with TemporaryDirectory(dir=self._room) as away, suppress(FileNotFoundError):
             folder.rename(Path(away, folder.name))
@@ -135,7 +135,7 @@ class CachedReleases:
         if not self._is_there(name):
             with self._only_one():
                 if not self._is_there(name):  # another process may have been first
-                    self._put_away(folder)  # damaged, or another's
+                    self._remove(folder)  # damaged, or another's
                     staging = self._room / f".{name}.pulling"
                     release = self._shelf.read(name)
                     present = self.last_good() or staging
@@ -189,7 +189,7 @@ def cached(address: str, settings: Settings, *, quiet: bool = False) -> Path:
         return last
 
 
-def _room(shelf: Shelf, settings: Settings) -> Path:
+def _folder_for(shelf: Shelf, settings: Settings) -> Path:
     """The folder for the releases of one prefix."""
     named = hashlib.sha256(f"{settings.s3_endpoint} {shelf.bucket.url}".encode()).hexdigest()
     room = settings.cache.expanduser() / "releases" / named[:16]

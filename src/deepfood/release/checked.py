@@ -42,7 +42,7 @@ class CheckedVectors:
         whole = len(passing) // self._row_bytes * self._row_bytes
         for start in range(0, whole, self._row_bytes):
             crc = zlib.crc32(passing[start : start + self._row_bytes])
-            if self._crcs.get(self._row, crc) != crc:  # the vector of a hole does not matter
+            if self._crcs.get(self._row, crc) != crc:  # holes do not matter
                 raise _altered(self._gallery, f"the vector of row {self._row} is altered")
             self._row += 1
         self._begun = passing[whole:]
@@ -69,7 +69,7 @@ def check_journal(journal: Journal, head: Head, gallery: Path) -> None:
                 break
             newest = record.head
             if record.do == "import":
-                touched(record, journal)  # this reads its table
+                touched(record, journal)  # this verifies its table
     except ArtifactCorruptError as error:
         raise _altered(gallery, f"the journal: {short_error_text(error)}") from error
     if newest != head:

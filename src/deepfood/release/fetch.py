@@ -10,13 +10,13 @@ from deepfood.artifacts import open_file
 from deepfood.errors import StorageError, is_own_limit
 from deepfood.local.photo_files import PhotoFiles
 from deepfood.progress import bar
-from deepfood.release.objects import CHUNK_BYTES, Release, Stored, blob_key
-from deepfood.release.parallel import Parallel
+from deepfood.release.objects import CHUNK_BYTES, Release, StoredFile, blob_key
+from deepfood.release.parallel import Transfers
 from deepfood.storage import Bucket
 
 
-class Fetching:
-    """Fills `staging`. Chunks that it or `present` has, by hash, are not downloaded."""
+class Fetcher:
+    """Fills the folder `staging`. Chunks that it or `present` has, by hash, are not downloaded."""
 
     def __init__(self, bucket: Bucket, staging: Path, present: Path) -> None:
         self._bucket = bucket
@@ -31,7 +31,7 @@ class Fetching:
         total = release.file_bytes + sum(photos.values())
         with (
             bar("pulling", "B", total, quiet=quiet, unit_scale=True, unit_divisor=1024) as progress,
-            Parallel() as parallel,
+            Transfers() as parallel,
         ):
             for name, stored in release.files.items():
                 path = self._staging / name
@@ -49,7 +49,7 @@ class Fetching:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def _chunk(self, name: str, stored: Stored, number: int, progress: Any) -> None:
+    def _chunk(self, name: str, stored: StoredFile, number: int, progress: Any) -> None:
         wanted, size = stored.chunks[number], stored.chunk_bytes(number)
         start = number * CHUNK_BYTES
         staged = self._staging / name
@@ -90,7 +90,7 @@ def read_blob(bucket: Bucket, sha256: str, size: int) -> bytes:
     return data
 
 
-def same_file(path: Path, stored: Stored) -> bool:
+def same_file(path: Path, stored: StoredFile) -> bool:
     """Whether a file equals that of a release, comparing every byte."""
     try:
         with open_file(path) as file:

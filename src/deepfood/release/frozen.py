@@ -13,7 +13,7 @@ from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.errors import ArtifactError, ArtifactMissingError
 from deepfood.gallery import Photo
 from deepfood.index import VectorFile
-from deepfood.local import Gallery, GalleryManifest
+from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.journal import Journal
 from deepfood.local.snapshot import manifest_stamp
 from deepfood.local.store import CATALOGUE, Store
@@ -51,7 +51,7 @@ def frozen(folder: Path, photos: PhotoAccess = IN_PLACE) -> Iterator[Frozen]:
         if kind_of(folder) == "model":
             yield _model(folder, stack)
             return
-        gallery = stack.enter_context(Gallery.open(folder, photos=photos))
+        gallery = stack.enter_context(LocalGallery.open(folder, photos=photos))
         while True:
             stamp = manifest_stamp(folder)
             opened = stack.enter_context(contextlib.ExitStack())
@@ -63,7 +63,7 @@ def frozen(folder: Path, photos: PhotoAccess = IN_PLACE) -> Iterator[Frozen]:
             else:
                 if manifest_stamp(folder) == stamp:
                     break
-            opened.close()  # files of the manifest may be gone: try again
+            opened.close()  # the manifest was replaced meanwhile: try again
         yield found
 
 
@@ -73,9 +73,9 @@ def _model(folder: Path, stack: contextlib.ExitStack) -> Frozen:
     return Frozen("model", manifest.name, manifest.fingerprint, parts)
 
 
-def _gallery(gallery: Gallery, stack: contextlib.ExitStack) -> Frozen:
+def _gallery(gallery: LocalGallery, stack: contextlib.ExitStack) -> Frozen:
     folder = gallery.folder
-    manifest = GalleryManifest.read(folder).alone
+    manifest = LocalManifest.read(folder).alone
     parts = [_manifest_part(manifest), *_listed(folder, "", manifest, stack)]
     model_folder = manifest.model_folder(folder)
     model = ModelManifest.read(model_folder)

@@ -27,7 +27,7 @@ _REFUSED: dict[Work, tuple[Work, ...]] = {
 }
 
 BEAT_S = 60.0
-#: A mark that was not renewed for so long is ignored.
+#: A mark that was not renewed for this long is ignored.
 STALE_S = 600.0
 
 
@@ -48,10 +48,10 @@ class Mark:
         if max(self._gap_s, monotonic() - self._written) > STALE_S / 2:
             raise StorageError(
                 f"{self._bucket.url} was out of reach for minutes: run the same command again; "
-                "what has travelled stays"
+                "finished transfers are kept"
             )
 
-    def others(self) -> list[str]:
+    def conflicting(self) -> list[str]:
         """Valid marks of others whose work conflicts with this one's."""
         found = list(self._bucket.list(MARKS))
         now = next((one.modified for one in found if one.key == self._key), None)
@@ -63,7 +63,7 @@ class Mark:
             if one.key.startswith(self._refused) and now - one.modified < timedelta(seconds=STALE_S)
         ]
 
-    def beat(self) -> None:
+    def keep_renewing(self) -> None:
         """Renew it every minute, until `end`."""
         while not self._ended.wait(BEAT_S):
             with suppress(StorageError):
@@ -81,16 +81,16 @@ class Mark:
 def marked(bucket: Bucket, work: Work) -> Iterator[Mark]:
     """Mark `work` while it runs. Raises StorageError while conflicting work is running."""
     mark = Mark(bucket, work)
-    beating = threading.Thread(target=mark.beat, name=f"{work}-mark", daemon=True)
-    beating.start()
+    renewing = threading.Thread(target=mark.keep_renewing, name=f"{work}-mark", daemon=True)
+    renewing.start()
     try:
-        if others := mark.others():
-            their = others[0].rpartition("/")[2].partition("-")[0]
+        if conflicts := mark.conflicting():
+            their = conflicts[0].rpartition("/")[2].partition("-")[0]
             raise StorageError(
-                f"somebody else is at a {their} of {bucket.url} ({others[0]}): try again when "
-                f"that has ended; if it was killed, in {STALE_S / 60:.0f} minutes"
+                f"another process is running a {their} of {bucket.url} ({conflicts[0]}): try again "
+                f"when it has ended; if it was killed, in {STALE_S / 60:.0f} minutes"
             )
         yield mark
     finally:
         mark.end()
-        beating.join()
+        renewing.join()

@@ -18,7 +18,7 @@ from deepfood import __version__
 from deepfood.artifacts import FileName
 from deepfood.errors import ArtifactFormatError, SettingError, StorageError
 
-#: Files are sent in chunks of so many bytes, so that only the end of a grown file is sent.
+#: Files are sent in chunks of this size, so that only the end of a grown file is sent.
 CHUNK_BYTES = 8 * 2**20
 
 BLOBS, RELEASES, LATEST, MARKS = "blobs", "releases", "latest", "marks"
@@ -53,7 +53,7 @@ def parse_address(address: str) -> tuple[str, str | None]:
     return prefix, None if name == LATEST else check_name(name)
 
 
-class Stored(BaseModel):
+class StoredFile(BaseModel):
     """A file, by the SHA-256 of all of it and of each chunk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ class Stored(BaseModel):
     @model_validator(mode="after")
     def _chunks_fit(self) -> Self:
         if len(self.chunks) != math.ceil(self.bytes / CHUNK_BYTES):
-            raise ValueError(f"{len(self.chunks)} chunks do not make {self.bytes} bytes")
+            raise ValueError(f"{len(self.chunks)} chunks cannot have {self.bytes} bytes together")
         return self
 
     def chunk_bytes(self, number: int) -> int:
@@ -87,9 +87,9 @@ class Release(BaseModel):
     #: The Model, or the Model of the gallery.
     model_name: str
     model_fingerprint: str
-    files: dict[FileName, Stored]
+    files: dict[FileName, StoredFile]
     #: The list of its photos: a line each, SHA-256 and bytes.
-    photos: Stored | None = None
+    photos: StoredFile | None = None
     photo_count: Annotated[int, Field(ge=0)] = 0
     photo_bytes: Annotated[int, Field(ge=0)] = 0
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 AT_ONCE = 16
 
 
-class Parallel:
+class Transfers:
     """Runs functions in threads. Leaving the context waits for all, and raises errors."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:

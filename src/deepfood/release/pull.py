@@ -14,7 +14,7 @@ from deepfood.errors import ArtifactBusyError, SettingError, is_own_limit, raisi
 from deepfood.local.photo_files import PHOTOS, PHOTOS_AT
 from deepfood.locks import held
 from deepfood.release.exchange import exchange
-from deepfood.release.fetch import Fetching, same_file
+from deepfood.release.fetch import Fetcher, same_file
 from deepfood.release.objects import BLOBS, Release, parse_address
 from deepfood.release.shelf import Shelf
 
@@ -59,11 +59,11 @@ def pull(
     started = time.monotonic()
     url, name = parse_address(address)
     shelf = Shelf.open(url, settings)
-    out = out.resolve()  # a link stays a link
+    out = out.resolve()  # keep a symbolic link as a link
     before = out.with_name(f".{out.name}.before")
     with raising_disk_full(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    busy = ArtifactBusyError(f"another process is pulling into {out}: wait for it")
+    busy = ArtifactBusyError(f"another process is pulling into {out}: wait for it to finish")
     with held(out.with_name(f".{out.name}.pull.lock"), busy):
         if before.is_dir() and not out.exists():  # killed between the two renames
             before.rename(out)
@@ -85,7 +85,7 @@ def pull(
 
 def fill(
     shelf: Shelf, release: Release, staging: Path, present: Path, *, photos: bool, quiet: bool
-) -> Fetching:
+) -> Fetcher:
     """Fill `staging` with the release and verify every byte; `present` may have some files."""
     wanted = shelf.photos(release) if photos else {}
     names = {*release.files, *(f"{PHOTOS}/{one[:2]}/{one}" for one in wanted)}
@@ -94,7 +94,7 @@ def fill(
         for path in [path for path in staging.rglob("*") if path.is_file() or path.is_symlink()]:
             if path.relative_to(staging).as_posix() not in names:  # of an earlier release
                 path.unlink()
-        fetching = Fetching(shelf.bucket, staging, present)
+        fetching = Fetcher(shelf.bucket, staging, present)
         fetching.fetch(release, wanted, quiet=quiet)
         origin = Origin(url=shelf.bucket.url, release=release)
         write_atomically(staging / ORIGIN, origin.model_dump_json().encode() + b"\n")

@@ -21,12 +21,12 @@ from deepfood.release.objects import (
     BLOBS,
     CHUNK_BYTES,
     Release,
-    Stored,
+    StoredFile,
     blob_key,
     check_name,
     photo_lines,
 )
-from deepfood.release.parallel import Parallel
+from deepfood.release.parallel import Transfers
 from deepfood.release.shelf import Shelf
 from deepfood.storage import Bucket
 
@@ -104,12 +104,12 @@ class _Sending:
     def send(self, source: Frozen, photos: list[Photo], name: str | None) -> Release:
         """Send everything. Returns the release, which is not yet visible."""
         travelled: dict[str, int] = {}
-        with Parallel() as parallel:
+        with Transfers() as parallel:
             files = {part.name: self._file(part, parallel) for part in source.parts}
             for photo in photos:
                 parallel.run(self._photo, photo, source, travelled)
-        # After the photos, as only then it is known which could be read.
-        with Parallel() as parallel:
+        # After the photos: only then is it known which of them could be read.
+        with Transfers() as parallel:
             lines = photo_lines(travelled)
             listed = self._file(Part("", io.BytesIO(lines), len(lines)), parallel)
         now = datetime.now(UTC)
@@ -127,7 +127,7 @@ class _Sending:
             photo_bytes=sum(travelled.values()),
         )
 
-    def _file(self, part: Part, parallel: Parallel) -> Stored:
+    def _file(self, part: Part, parallel: Transfers) -> StoredFile:
         whole, chunks = hashlib.sha256(), []
         for start in range(0, part.bytes, CHUNK_BYTES):
             data = part.file.read(min(CHUNK_BYTES, part.bytes - start))
@@ -140,7 +140,7 @@ class _Sending:
             raise ArtifactCorruptError(
                 f"{part.name} differs from the manifest: deepfood verify shows what is wrong"
             )
-        return Stored(bytes=part.bytes, sha256=whole.hexdigest(), chunks=tuple(chunks))
+        return StoredFile(bytes=part.bytes, sha256=whole.hexdigest(), chunks=tuple(chunks))
 
     def _photo(self, photo: Photo, source: Frozen, travelled: dict[str, int]) -> None:
         if self._is_there(photo.sha256, photo.bytes):

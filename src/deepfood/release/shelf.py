@@ -74,11 +74,10 @@ class Shelf:
             release = Release.parse(self.bucket.read(key), self.bucket.place(key))
         except StorageMissingError:
             raise StorageMissingError(
-                f"there is no release {name} in {self.bucket.url}: deepfood releases shows which "
-                "there are"
+                f"there is no release {name} in {self.bucket.url}: see deepfood releases"
             ) from None
         if release.name != name:
-            raise StorageError(f"{self.bucket.place(key)} is damaged: it calls itself otherwise")
+            raise StorageError(f"{self.bucket.place(key)} is damaged: it has another name inside")
         return release
 
     def latest(self) -> Latest | None:
@@ -100,7 +99,7 @@ class Shelf:
         latest = self.latest()
         if latest is None:
             raise StorageMissingError(
-                f"there is no release in {self.bucket.url}: deepfood push makes one"
+                f"there is no release in {self.bucket.url}: make one with deepfood push"
             )
         return latest
 
@@ -117,7 +116,7 @@ class Shelf:
         text = release.model_dump_json(indent=1).encode() + b"\n"
         if not self.bucket.write(key, text, content_type="application/json", if_absent=True):
             raise StorageError(
-                f"there is a release {release.name} in {self.bucket.url} already: give another name"
+                f"{self.bucket.url} already has a release {release.name}: give another name"
             )
 
     def promote(self, name: str) -> Latest:
@@ -146,8 +145,8 @@ class Shelf:
             now = None if text is None else self._parsed(text)
             if now is None or now.before is None:
                 raise StorageError(
-                    f"no release was the latest of {self.bucket.url} before: deepfood promote "
-                    "names one"
+                    f"{self.bucket.url} has no earlier latest release: choose one with deepfood "
+                    "promote"
                 )
             self.read(now.before)
             return Latest(release=now.before, before=now.release)

@@ -13,7 +13,7 @@ from deepfood.model import ModelManifest
 from deepfood.progress import bar
 from deepfood.release.cached import CachedReleases
 from deepfood.release.objects import Release, blob_key, parse_address
-from deepfood.release.parallel import Parallel
+from deepfood.release.parallel import Transfers
 from deepfood.release.shelf import Shelf
 
 
@@ -21,8 +21,7 @@ def release_problems(address: str, settings: Settings, *, quiet: bool = False) -
     """One line for each fault of the named or the latest release; none if it is intact.
 
     All chunks and photos are read from the bucket and verified; then the artifact is checked.
-    Raises StorageError where the bucket, or the release's own
-    record, cannot be read.
+    Raises StorageError if the bucket, or the release's own object, cannot be read.
     """
     url, name = parse_address(address)
     shelf = Shelf.open(url, settings)
@@ -35,7 +34,7 @@ def release_problems(address: str, settings: Settings, *, quiet: bool = False) -
         problems += _blob_problems(shelf, shelf.photos(release), quiet=quiet)
     except StorageError as error:
         problems.append(f"its photos were not read: {error}")
-    problems.append("what these make was not checked: delete what is damaged, and push again")
+    problems.append("the artifact was not checked: delete the damaged objects, and push again")
     return problems
 
 
@@ -52,7 +51,7 @@ def _blob_problems(shelf: Shelf, blobs: dict[str, int], *, quiet: bool) -> list[
     total = sum(blobs.values())
     with (
         bar("reading", "B", total, quiet=quiet, unit_scale=True, unit_divisor=1024) as progress,
-        Parallel() as parallel,
+        Transfers() as parallel,
     ):
 
         def check(sha256: str, size: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from cachetools import LRUCache
 
 from deepfood.config import Settings
@@ -18,11 +19,13 @@ from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import Example, combine
 from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
+from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
 from deepfood.serve.cursors import Cursors
+from deepfood.serve.labels import Labeller
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
@@ -42,6 +45,7 @@ class SearchService:
             if embedder.model.manifest.text_tower
             else None
         )
+        self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self._cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
@@ -232,6 +236,16 @@ class SearchService:
             if looks is not None:
                 found.append((looks, weight))
         return found
+
+    def guess_label(
+        self, names: LabelNames, photo: bytes | None = None, photo_id: str = ""
+    ) -> LabelAnswer:
+        """Which of the names a photo shows: given as bytes, or as the id of one of the gallery.
+
+        Raises PhotoError, PhotoNotFoundError, or NoTextTowerError where the Model takes no words.
+        """
+        vector = self._embed(photo) if photo is not None else self.gallery.vector(photo_id)
+        return self.labeller.guess(vector[np.newaxis], names)[0]
 
     def suggest(self, begun: str, limit: int) -> list[Suggestion]:
         """Texts of the gallery for what somebody begins to type. Raises QueryError."""

@@ -1,1 +1,1 @@
-"""Learning: fine-tune a backbone, or a head on its embeddings, and export the Model."""
+"""Training: fine-tune a backbone, or fit a head to its embeddings, and export the Model."""

@@ -1,7 +1,7 @@
 """`deepfood adapt`: a head on the embeddings of a frozen Model, in seconds on a CPU.
 
-The head's size and strength are chosen by cross-validation on the training photos; what it is worth
-is measured once, on validation photos that neither the choice nor the head has seen.
+The head's size and strength are chosen by cross-validation on the training photos. Its gain is
+measured once, on validation photos that neither the choice nor the head has seen.
 """
 
 import json
@@ -31,13 +31,13 @@ from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
 
-#: Standard errors that a head must be above chance.
+#: A head must be this many standard errors above chance.
 _ERRORS = 2
 
 
 @dataclass(frozen=True)
 class AdaptReport:
-    """What `adapt` did. `refused` says why no Model was written; None where one was."""
+    """The result of `adapt`. `refused` is the reason if no Model was written, otherwise None."""
 
     loss: LossName
     cross_validation: CrossValidation
@@ -60,11 +60,11 @@ def adapt(
     even_if_worse: bool = False,
     quiet: bool = False,
 ) -> AdaptReport:
-    """Fit a head on the training photos of `splits` and write `base` with it as a Model to `out`.
+    """Fit a head to the training photos of `splits`, and write `base` with it as a Model to `out`.
 
-    A Model that is worse in any figure on held-out photos is not written: see
-    `AdaptReport.refused`. `even_if_worse` chooses the head by mAP alone and writes it whatever gets
-    worse; the notes say what. Embeddings are kept below the folder `cache`. Raises DatasetError,
+    A Model that is worse in any metric on held-out photos is not written: see
+    `AdaptReport.refused`. `even_if_worse` chooses the head by mAP alone and writes it in any case;
+    the notes name what is worse. Embeddings are kept below the folder `cache`. Raises DatasetError,
     SettingError or DiskFullError.
     """
     check_out(out, base.model)
@@ -76,8 +76,8 @@ def adapt(
     val_labels = np.array([_number(names, photo.label) for photo in val.files], np.int64)
     if len(names) < 2 or not (val_labels >= 0).any():
         raise DatasetError(
-            f"{splits.source.root}: of {len(embedded.skipped)} unusable photos so many are "
-            "missing that nothing can be learned or validated; the first, "
+            f"{splits.source.root}: too few photos are left to train and validate with; "
+            f"{len(embedded.skipped)} are unusable, the first is "
             f"{embedded.skipped[0].file}: {embedded.skipped[0].reason}"
         )
     tried = choose_head(
@@ -90,7 +90,7 @@ def adapt(
         quiet=quiet,
     )
     before_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # its products are too small to share
+    torch.set_num_threads(1)  # its matrix products are too small for several threads
     try:
         weights = fit_head(train.vectors, labels, tried.best.choice, loss, seed=seed)
     finally:
@@ -102,7 +102,7 @@ def adapt(
         labels,
         seed=seed,
     )
-    worse = _what_is_worse(tried, compared)
+    worse = _regression(tried, compared)
     report = AdaptReport(
         loss=loss,
         cross_validation=tried,
@@ -124,18 +124,18 @@ def adapt(
 
 
 def check_out(out: Path, base: Model) -> None:
-    """Refuse a place that cannot become a Model folder, before any work. Raises SettingError."""
+    """Raise SettingError if `out` cannot become a Model folder, before any work."""
     if out.resolve() == base.folder.resolve():
-        raise SettingError(f"--out {out} is the Model that is read: give another folder")
+        raise SettingError(f"--out {out} is the base Model itself: give another folder")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise SettingError(f"--out {out}: {there} is no folder")
+        raise SettingError(f"--out {out}: {there} is not a folder")
     if not os.access(there, os.W_OK):
         raise SettingError(f"--out {out}: {there} cannot be written")
-    # What write_model writes first marks a Model that was not finished.
+    # An unfinished Model has the file that write_model writes first.
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names and not (kind_of(out) == "model" if MANIFEST in names else ONNX in names):
-        raise SettingError(f"--out {out} holds something else than a Model: give a new folder")
+        raise SettingError(f"--out {out} is neither empty nor a Model: give a new folder")
 
 
 def _number_labels(photos: Embedded) -> tuple[tuple[str, ...], Labels]:
@@ -150,11 +150,11 @@ def _number(names: tuple[str, ...], label: str | None) -> int:
 
 
 def _refusal(worse: str | None) -> str | None:
-    way_out = "no Model was written (--even-if-worse goes by mAP alone, and writes what that gives)"
+    way_out = "no Model was written (--even-if-worse decides by mAP alone, and writes in any case)"
     return worse and f"{worse}; {way_out}"
 
 
-def _what_is_worse(tried: CrossValidation, compared: dict[str, BeforeAfter]) -> str | None:
+def _regression(tried: CrossValidation, compared: dict[str, BeforeAfter]) -> str | None:
     if fallen := regressions(compared):
         return f"the adapted Model is worse on the validation photos: {fallen}"
     best, base = tried.best.figures, tried.base
@@ -163,13 +163,13 @@ def _what_is_worse(tried: CrossValidation, compared: dict[str, BeforeAfter]) -> 
             f"the best head is worse in cross-validation: mAP {best['mAP']:.3f} (before: "
             f"{base['mAP']:.3f})"
         )
-    # mAP alone is not enough: it also rises where photos only cluster by label, and queries do not.
+    # mAP alone is not enough: it also rises if only the gallery's photos cluster by label.
     if best["precision@1"] < tried.chance + _ERRORS * tried.chance_error:
         return (
             f"in cross-validation the nearest photo has the right label for "
-            f"{best['precision@1']:.0%} of {tried.photos} photos, and by chance it would for "
-            f"{tried.chance:.0%}: the labels cannot be told from the photos, or the photos are too "
-            "few"
+            f"{best['precision@1']:.0%} of {tried.photos} photos, hardly more than the "
+            f"{tried.chance:.0%} of chance: the labels cannot be seen in the photos, or there are "
+            "too few photos"
         )
     return None
 
@@ -184,12 +184,12 @@ def _notes(
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
     if seen:
         notes.append(
-            f"{seen} of the {len(val.files)} validation photos were trained on by the Model that "
-            "is adapted, so its numbers flatter it"
+            f"{seen} of the {len(val.files)} validation photos were in the training of the base "
+            "Model, so that its metrics are too high"
         )
-    if not compared[JUDGED[0]].certain:
+    if not compared[JUDGED[0]].is_significant:
         notes.append(
-            f"{len(val.files)} validation photos are too few to be sure of the difference in "
+            f"{len(val.files)} validation photos are too few to be certain of the difference in "
             f"{JUDGED[0]}"
         )
     return notes
@@ -200,7 +200,7 @@ def _write(
 ) -> None:
     about = base.manifest
     files: dict[str, bytes | Path] = {**base.weights, **base.text_parts}
-    if about.text_tower is not None:  # words go where the photos go
+    if about.text_tower is not None:  # words get the same head as photos
         files[TEXT_ONNX] = fuse_head(base.text_onnx.read_bytes(), weights)
     write_model(
         out,

@@ -1,4 +1,4 @@
-"""Backbones: any network of timm without its classifier, and how it wants its photos."""
+"""Backbones: any network of timm without its classifier, and its preprocessing."""
 
 import math
 from typing import Any
@@ -16,15 +16,15 @@ from deepfood.train.weights import Weights
 #: timm's crop_mode; without one it is `center`.
 _RESIZES: dict[str | None, Resize] = {"squash": "squash", "border": "pad"}
 
-#: How many names a message suggests.
+#: The most names that a message suggests.
 _SUGGESTED = 3
 
 
 def create_backbone(name: str) -> nn.Module:
-    """The timm network `name` with fresh weights: float32 [n, 3, size, size] -> [n, dimension].
+    """The timm network `name` with random weights: float32 [n, 3, size, size] -> [n, dimension].
 
-    Its output is what its own classifier would get: the pooled features, 512 for ResNet34.
-    Raises SettingError where timm has no such network.
+    Its output is the input of its own classifier: the pooled features, 512 for ResNet34. Raises
+    SettingError if timm has no such network.
     """
     known = timm.list_models()
     if name.split(".")[0] not in known:
@@ -37,16 +37,16 @@ def create_backbone(name: str) -> nn.Module:
         )
     try:
         network: nn.Module = timm.create_model(name, pretrained=False)
-    except RuntimeError as error:  # timm knows the network and not the tag after the dot
+    except RuntimeError as error:  # timm knows the network, but not the tag after the dot
         raise SettingError(f"backbone {name!r}: {' '.join(str(error).split())}") from error
     return network
 
 
 def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
-    """Load pretrained `weights` into `network`, still with timm's classifier on it.
+    """Load pretrained `weights` into `network`, which still has timm's classifier.
 
-    The classifier's own weights need not fit, since it is thrown away next. Raises TrainingError
-    that names the first tensor that differs.
+    The classifier's own weights need not fit, as it is removed next. Raises TrainingError that
+    names the first tensor that differs.
     """
     wanted = network.state_dict()
     own = classifier_tensors(network)
@@ -54,7 +54,7 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
     if weights.in_order:
         if len(given) != len(wanted):
             raise TrainingError(
-                f"{source} has {len(given)} tensors, and {backbone} has {len(wanted)}: "
+                f"{source} has {len(given)} tensors, but {backbone} has {len(wanted)}: "
                 "these are weights of another backbone"
             )
         given = dict(zip(wanted, given.values(), strict=True))
@@ -62,7 +62,7 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
         if name in own:
             continue
         if name not in given:
-            # A counter that older files lack, and that nothing here reads.
+            # A counter that older files lack, and that is not used here.
             if name.endswith("num_batches_tracked"):
                 given = {**given, name: tensor}
                 continue
@@ -72,7 +72,7 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
             )
         if given[name].shape != tensor.shape:
             raise TrainingError(
-                f"{source}: tensor {name!r} has shape {_shape(given[name])}, and "
+                f"{source}: tensor {name!r} has shape {_shape(given[name])}, but "
                 f"{backbone} needs {_shape(tensor)}: give weights of this backbone, or the name of "
                 "theirs with --backbone"
             )
@@ -86,7 +86,7 @@ def fill(network: nn.Module, backbone: str, weights: Weights) -> None:
 
 
 def without_classifier(network: nn.Module) -> int:
-    """Take timm's classifier off `network`; the number of its outputs from then on."""
+    """Remove timm's classifier from `network`; returns the new number of outputs."""
     reset: Any = network.reset_classifier
     reset(0)
     about: Any = network.pretrained_cfg
@@ -101,7 +101,7 @@ def without_classifier(network: nn.Module) -> int:
 def first_stages(network: nn.Module, share: float) -> tuple[str, ...]:
     """Names of the layers in the first `share` of `network`'s stages as timm counts them.
 
-    The stem is a stage of its own; a share below 1 leaves at least the last one out.
+    The stem is a separate stage; a share below 1 leaves out at least the last one.
     """
     about: Any = network
     groups: dict[int, list[str]] = group_modules(network, about.group_matcher(coarse=True))
@@ -120,17 +120,17 @@ def classifier_tensors(network: nn.Module) -> frozenset[str]:
 
 
 def preprocess_of(network: nn.Module, image_size: int | None = None) -> Preprocess:
-    """How photos go into `network`, from timm's data config; `image_size` overrides its pixels.
+    """The preprocessing of `network`, from timm's data config; `image_size` overrides its size.
 
-    Pixels are those of timm's own transform. Two things of the config become others: a filter that
-    is neither bilinear nor bicubic (lanczos, random) bicubic, and a crop_pct above 1, with which
-    timm paints a black edge, 1. Raises SettingError for an unusable size.
+    Pixels equal those of timm's own transform, with two exceptions: a filter that is neither
+    bilinear nor bicubic (lanczos, random) becomes bicubic, and a crop_pct above 1, for which timm
+    adds a black border, becomes 1. Raises SettingError for an unusable size.
     """
     about: Any = network.pretrained_cfg
     _, size, width = about["input_size"]
     if size != width:
         raise SettingError(
-            f"{about['architecture']} takes photos of {width} x {size} pixels, and a Model of "
+            f"{about['architecture']} takes photos of {width} x {size} pixels, but a Model of "
             "deepfood has as many across as down: give another backbone"
         )
     if image_size is not None:

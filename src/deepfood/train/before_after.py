@@ -18,7 +18,7 @@ class BeforeAfter:
     interval: tuple[float, float]
 
     @property
-    def certain(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the interval excludes 0."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
@@ -43,7 +43,7 @@ def compare(
 def compare_metrics(
     before: Mapping[str, Floats], after: Mapping[str, Floats], *, seed: int
 ) -> dict[str, BeforeAfter]:
-    """Compare figures of the same queries, float64 [q] each, NaN for none: by metric in JUDGED."""
+    """Compare metrics of the same queries, float64 [q] each, NaN for none: by metric in JUDGED."""
     found = {name: paired(before[name], after[name], seed=seed) for name in JUDGED}
     return {
         name: BeforeAfter(one.first, one.second, one.by.value, (one.by.low, one.by.high))
@@ -53,9 +53,9 @@ def compare_metrics(
 
 
 def regressions(compared: Mapping[str, BeforeAfter]) -> str:
-    """The metrics that got worse, with their values: the first of JUDGED if it fell at all."""
+    """The metrics that got worse, with their values; the first of JUDGED for any drop."""
     return ", ".join(
         f"{name} {one.after:.3f} (before: {one.before:.3f})"
         for name, one in compared.items()
-        if one.difference < 0 and (name == JUDGED[0] or one.certain)
+        if one.difference < 0 and (name == JUDGED[0] or one.is_significant)
     )

@@ -1,8 +1,8 @@
 """Checkpoints: everything needed to resume training with identical results.
 
 `last` is the newest state, `best` the weights and metrics of the best epoch so far, `given` the
-metrics of the network before training. Each is replaced atomically, so that a crash or a full disk
-leaves the previous one.
+metrics before training. Each is replaced atomically, so that a crash or a full disk leaves the
+previous one.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class Checkpoints:
         save(self.folder / name, {"identity": self.identity, **state})
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """One of them, on the CPU; None where there is none. Raises TrainingError."""
+        """One of them, on the CPU; None if it does not exist. Raises TrainingError."""
         return load(self.folder / name, self.identity)
 
 
@@ -71,9 +71,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
-    """The checkpoint at `path`, on the CPU; None where there is none.
+    """The checkpoint at `path`, on the CPU; None if it does not exist.
 
-    Raises TrainingError where it is damaged or from another training.
+    Raises TrainingError if it is damaged or from another training.
     """
     if not path.is_file():
         return None
@@ -84,7 +84,7 @@ def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
                 raise ValueError(f"{broken} differs from its CRC-32")
         state = torch.load(path, map_location="cpu", weights_only=True)
         found: Identity = state["identity"]
-    except Exception as error:  # damaged files raise many types
+    except Exception as error:  # damaged files raise many types of error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
             f"checkpoint {path} is damaged ({reason}): start again with --fresh"

@@ -1,9 +1,9 @@
 """Choose a head's hyperparameters by cross-validation, on training photos only.
 
-Folds are stratified by label. The photos of one fold are queries, those of the others the gallery
-that the head is fitted on, as with a user's gallery and later queries. The best head has the
-highest mAP among those that make no metric significantly worse: gathering the photos of a label
-can hide the few that were right before.
+Folds are stratified by label. The photos of one fold are queries, the others are the gallery that
+the head is fitted to, as with a user's gallery and later queries. The best head has the highest mAP
+among those that make no metric significantly worse: a head that pulls the photos of a label
+together can lose correct results that there were before.
 """
 
 from collections.abc import Callable
@@ -40,8 +40,8 @@ _SIZE_TOLERANCE = 0.002
 class Candidate:
     """A head that was tried. `figures` are means over all queries, by metric in JUDGED.
 
-    `fall` is how far a metric is significantly below that of the unchanged embeddings, by the 95 %
-    interval of the difference; 0 where none is.
+    `fall` is by how much a metric is significantly below that of the unchanged embeddings, by the
+    95 % interval of the difference; 0 if none is.
     """
 
     choice: Hyperparameters
@@ -137,12 +137,12 @@ def choose_head(
                     values.append(part.result())
                     progress.update()
                 trials[choice] = _trial(choice, np.concatenate(values), base, seed)
-            return max((trials[choice] for choice in choices), key=worth)
+            return max((trials[choice] for choice in choices), key=rating)
 
-        def worth(trial: Candidate) -> tuple[float, float]:
+        def rating(trial: Candidate) -> tuple[float, float]:
             return (0.0 if even_if_worse else -trial.fall, trial.mean_ap)
 
-        best = _search(try_heads, worth, sizes)
+        best = _search(try_heads, rating, sizes)
     # precision@1 under a random ranking.
     shares = np.concatenate([_shares(fold) for fold in folds])
     shares = shares[shares > 0]
@@ -159,7 +159,7 @@ def choose_head(
 
 def _search(
     try_heads: Callable[[list[Hyperparameters]], Candidate],
-    worth: Callable[[Candidate], tuple[float, float]],
+    rating: Callable[[Candidate], tuple[float, float]],
     sizes: list[int],
 ) -> Candidate:
     """Coordinate search: optimize one hyperparameter after the other, not the full grid."""
@@ -168,11 +168,11 @@ def _search(
     best = try_heads([replace(best.choice, residual=value) for value in RESIDUALS])
     best = try_heads([replace(best.choice, shrinkage=value) for value in SHRINKAGES])
     sized = [try_heads([replace(best.choice, size=size)]) for size in sizes]
-    kept, highest = max(map(worth, sized))
+    kept, highest = max(map(rating, sized))
     best = next(
         trial
         for trial in sized
-        if worth(trial)[0] == kept and trial.mean_ap >= highest - _SIZE_TOLERANCE
+        if rating(trial)[0] == kept and trial.mean_ap >= highest - _SIZE_TOLERANCE
     )
     return try_heads([replace(best.choice, step=value) for value in STEPS])
 

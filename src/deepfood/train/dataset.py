@@ -1,6 +1,6 @@
 """A dataset's photos as batches of small pictures.
 
-A photo that cannot be read is recorded, and replaced by another of its label.
+An unreadable photo is recorded, and replaced by another of its label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import Rows, photo_rng, view_rng
 from deepfood.train.views import Views, draw, plan
 
-#: Replacements to try for a broken photo before the dataset counts as unreadable.
+#: Replacements to try for a broken photo before the dataset is considered unreadable.
 _STAND_INS = 20
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -29,7 +29,7 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 class Batch:
     """n photos of a step: `pictures` uint8 [n, side, side, 3] and their `views` (augmentation).
 
-    `labels` int64 [n]. PictureReader are whole photos, squeezed into a square; `crop` undoes that.
+    `labels` int64 [n]. A picture is a whole photo squeezed into a square; `crop` undoes that.
     """
 
     pictures: torch.Tensor
@@ -69,7 +69,7 @@ class PhotoDataset:
         places = {file.file: at for at, file in enumerate(source.files)}
         rows: Rows = np.array([places[file.file] for file in files], np.int64)
         self._squeezed = PictureReader(self.read, self._squeeze, rows, caches.squeezed)
-        self._plain = PictureReader(self.read, self._see, rows, caches.plain)
+        self._plain = PictureReader(self.read, self._plain_picture, rows, caches.plain)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -81,10 +81,10 @@ class PhotoDataset:
     def training_batches(
         self, table: Rows, recipe: Recipe, epoch: int, *, start: int, columns: slice
     ) -> Iterator[Batch]:
-        """The batch of each step from `start`.
+        """The batches from step `start` on.
 
-        `columns` of each row of `table` belong to this process. Raises DatasetError where no
-        photo can be read any more.
+        `columns` of each row of `table` belong to this process. Raises DatasetError if no photo can
+        be read any more.
         """
         width = table.shape[1]
         own = range(width)[columns]
@@ -152,6 +152,6 @@ class PhotoDataset:
         square = image.resize((side, side), _FILTERS[self.preprocess.interpolation])
         return np.asarray(square), image.size
 
-    def _see(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:
+    def _plain_picture(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:
         pixels = read_pixels(data, self.preprocess, self.limits)
         return pixels, (pixels.shape[1], pixels.shape[0])

@@ -1,7 +1,7 @@
-"""Graphs of weights that only torch can read: folders of open_clip and of timm on the hub.
+"""Export graphs from weights that only torch can read: hub folders of open_clip and timm.
 
-`import_folder` makes a Model of them. Needs the extra `deepfood[train]`. No code of a repository is
-run, and nothing is fetched: a config may name a network that the libraries have, and no other.
+`import_folder` makes Models of them. Needs the extra `deepfood[train]`. No code of a repository is
+run, and nothing is downloaded: a config may only name networks that the libraries have.
 """
 
 import logging
@@ -22,18 +22,18 @@ from deepfood.model.hub_layouts import Layout, Output, Tower, with_open_clip_tex
 from deepfood.train.backbone import fill, preprocess_of, without_classifier
 from deepfood.train.weights import Weights, WeightsSource, read_tensors
 
-#: The output of what is exported: not "embedding", which torch calls the rows of a table inside.
+#: The name of the exported output: torch already uses "embedding" for rows of a table.
 _VECTOR = Output("vector")
-#: What CLIP's vocabulary calls its special tokens in a tokenizer.json.
+#: The names of CLIP's special tokens in a tokenizer.json.
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-#: Where CLIP's tokenizer divides a text, before it looks for parts of words.
+#: Where CLIP's tokenizer splits a text, before it looks for parts of words.
 _WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
 
 
 def with_graphs(layout: Layout, scratch: Path) -> Layout:
-    """`layout`, which needs torch, with graphs that are written into the folder `scratch`.
+    """Export the weights of `layout` as graphs into the folder `scratch`; returns the new layout.
 
     Raises ArtifactError, TrainingError or MissingExtraError.
     """
@@ -79,7 +79,7 @@ def _of_open_clip(layout: Layout, scratch: Path) -> Layout:
     about = read_config(OpenClipConfig, path).model_cfg
     name = about.vision_cfg.timm_model_name
     if name is not None and ":" in name:
-        raise ArtifactFormatError(f"{path}: timm_model_name {name!r} is a place, and not a network")
+        raise ArtifactFormatError(f"{path}: timm_model_name {name!r} is a location, not a network")
     network: Any = open_clip.create_model(
         f"local-dir:{path.parent}", load_weights=False, pretrained_text=False
     )
@@ -102,7 +102,7 @@ def _of_open_clip(layout: Layout, scratch: Path) -> Layout:
 
 
 class _Part(nn.Module):
-    """One tower of open_clip's network, as a network."""
+    """One tower of open_clip's network, as a module."""
 
     def __init__(self, network: nn.Module, way: str) -> None:
         super().__init__()
@@ -114,14 +114,14 @@ class _Part(nn.Module):
 
 
 def _fused(network: Any) -> Any:
-    """Branches that count in training only, as those of MobileCLIP, become one convolution."""
+    """Merge branches that are separate in training only, like MobileCLIP's."""
     from timm.models import reparameterize_model
 
     return reparameterize_model(network.eval())
 
 
 def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
-    """Write `network` as ONNX, its weights beside it; for any number of rows where it can."""
+    """Write `network` as ONNX, with its weights beside it; for any batch size if possible."""
     name = "pixels" if example.is_floating_point() else "ids"
     options: dict[str, Any] = {"input_names": [name], "output_names": [_VECTOR.name]}
     options |= {"dynamo": True, "external_data": True, "verbose": False}
@@ -130,13 +130,13 @@ def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
         try:
             torch.onnx.export(network, (example,), path, dynamic_shapes=dynamic, **options)
             return
-        except Exception:  # it counts on the number of photos; one is what a Model needs
+        except Exception:  # the network fixes the batch size; a Model needs only 1
             example = example[:1]
     torch.onnx.export(network, (example,), path, **options)
 
 
 def _clip_tokenizer(simple: Any) -> str:
-    """CLIP's `tokenizer.json`, of the vocabulary that open_clip brings: many folders lack it."""
+    """CLIP's `tokenizer.json`, from open_clip's vocabulary: many folders lack the file."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocabulary = {_SPECIAL.get(word, word): number for word, number in simple.encoder.items()}
@@ -171,15 +171,15 @@ def _clip_tokenizer(simple: Any) -> str:
 
 @contextmanager
 def _one_line(folder: Path) -> Iterator[None]:
-    """What torch, timm and open_clip say of files that do not fit, as an error of ours."""
+    """Turns errors of torch, timm and open_clip about unsuitable files into ours, in one line."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # open_clip tells each step to the root logger
+    logging.disable(logging.WARNING)  # open_clip logs each step to the root logger
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError, OSError) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ArtifactFormatError(f"{folder} cannot be exported: {said}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ArtifactFormatError(f"{folder} cannot be exported: {reason}") from error
     finally:
         logging.disable(before)

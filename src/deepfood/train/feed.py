@@ -23,8 +23,8 @@ def feed(
 ) -> Iterator[Fed]:
     """The augmented batches, `size` pixels a side, and their labels.
 
-    A GPU copies and augments the next batch during the step of this one. On a CPU, threads do so,
-    one batch each on one core, as a step waits for all cores that it uses.
+    A GPU copies and augments the next batch during the current step. On a CPU, threads augment
+    ahead, one batch per core, as a step waits for all cores that it uses.
     """
 
     def move(one: torch.Tensor) -> torch.Tensor:
@@ -42,28 +42,28 @@ def feed(
             try:
                 yield from in_order(pool, seen, batches, ahead=_AHEAD_BATCHES)
             finally:
-                torch.set_num_threads(threads)  # for new threads; running ones keep their number
+                torch.set_num_threads(threads)  # for new threads; running ones keep their setting
                 pool.shutdown(cancel_futures=True)
         return
     if device.type != "cuda":
         yield from map(seen, batches)
         return
     cuda: Any = torch.cuda
-    beside = cuda.Stream(device)
-    waiting: Fed | None = None
+    copying = cuda.Stream(device)
+    ready: Fed | None = None
     for batch in batches:
-        with cuda.stream(beside):
-            coming = seen(batch)
-            done = beside.record_event()
-        if waiting is not None:
-            yield waiting
+        with cuda.stream(copying):
+            copied = seen(batch)
+            done = copying.record_event()
+        if ready is not None:
+            yield ready
         now = cuda.current_stream(device)
         now.wait_event(done)
-        for one in coming:  # or its memory could be reused while the step still reads it
+        for one in copied:  # otherwise its memory could be reused while the step still reads it
             one.record_stream(now)
-        waiting = coming
-    if waiting is not None:
-        yield waiting
+        ready = copied
+    if ready is not None:
+        yield ready
 
 
 def to_device(one: torch.Tensor, device: torch.device) -> torch.Tensor:

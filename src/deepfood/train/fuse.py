@@ -14,7 +14,7 @@ _WEIGHTS = "deepfood.head.fp16"
 def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     """The ONNX bytes of `network` (its only output float [n, dim]) followed by a linear head.
 
-    `weights` are float32 [dim, size]; they are stored as fp16, as `model.export` does. An existing
+    `weights` are float32 [dim, size]; they are stored as fp16, as in `model.export`. An existing
     head is multiplied in, so that a network has at most one.
     """
     network, earlier = take_off_head(network)
@@ -23,7 +23,7 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
     (output,) = graph.output
     if earlier is not None:
         weights = earlier @ weights
-        weights = weights / np.abs(weights).max()  # the scale is free, and fp16 has a small range
+        weights = weights / np.abs(weights).max()  # fp16 has a small range
     inner = f"{output.name}.before_head"
     _rename(graph, output.name, inner)
     graph.initializer.append(numpy_helper.from_array(weights.astype(np.float16), _WEIGHTS))
@@ -42,7 +42,7 @@ def fuse_head(network: bytes, weights: npt.NDArray[np.float32]) -> bytes:
 def take_off_head(network: bytes) -> tuple[bytes, npt.NDArray[np.float32] | None]:
     """`network` without the head from `fuse_head`, and the head's weights [dim, size].
 
-    The same network and None where it has no head.
+    The network itself and None if it has no head.
     """
     model = onnx.load_from_string(network)
     graph = model.graph

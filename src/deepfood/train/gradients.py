@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-#: What a Learner's `forward` takes: pixels and labels first; tensors have a row a photo.
+#: The arguments of a Learner's `forward`: pixels, labels, ...; tensors have one row per photo.
 Arguments = list[Any]
 
 

@@ -1,4 +1,4 @@
-"""What training runs on: device, number format, memory layout and the processes beside this one."""
+"""The hardware of a training: device, number format, memory layout and parallel processes."""
 
 import ctypes
 import os

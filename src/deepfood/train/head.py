@@ -29,7 +29,7 @@ _MIN_PHOTOS_A_LABEL = 4
 _EPOCHS = 10
 _STEPS = (50, 1000)
 _SCALE = 30.0
-#: The generator that losses draw their first weights from is the whole process's.
+#: Losses draw their initial weights from the process-wide generator.
 _SEEDING = threading.Lock()
 
 

@@ -1,7 +1,7 @@
 """A network in int8: weights per channel, activations per tensor, calibrated on photos.
 
-ONNX Runtime's static quantisation, which writes plain ONNX with QuantizeLinear and DequantizeLinear
-nodes: OpenVINO and ONNX Runtime both run it. How it was chosen is in docs/performance.md.
+ONNX Runtime's static quantisation writes plain ONNX with QuantizeLinear and DequantizeLinear nodes,
+which OpenVINO and ONNX Runtime both run. The reasons for its settings are in docs/performance.md.
 """
 
 import tempfile
@@ -21,13 +21,13 @@ quantization = runtimes.quantization()
 
 #: The operators that take most of the time, and are faster in int8.
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-#: Operators between products, which keep values in int8. Not the last pooling: 256 values are too
-#: few for the embedding itself.
+#: Operators between matrix products, which keep values in int8. Not the last pooling: 256 values
+#: are too few for the embedding itself.
 _BETWEEN = {"Add", "Clip", "MaxPool", "Relu"}
 
 
 def check_quantizable(network: bytes, name: str) -> None:
-    """Refuse a network that is int8 already or has nothing to gain. Raises SettingError."""
+    """Raise SettingError for a network that is int8 already or would gain nothing."""
     kinds = {node.op_type for node in onnx.load_from_string(network).graph.node}
     if any("QuantizeLinear" in kind or kind.endswith("Integer") for kind in kinds):
         raise SettingError(f"the Model {name} is int8 already: give the one it was made from")
@@ -42,10 +42,9 @@ def quantize_network(
 ) -> bytes:
     """The ONNX bytes of `network` in int8, calibrated on `inputs`, float32 [1, 3, size, size] each.
 
-    `weights` are the files that the network names, by name.
-
-    A head that `adapt` put at its end is one small product, and stays as it is: quantising what it
-    gets would change every vector and save nothing. Raises DiskFullError.
+    `weights` are the files that the network refers to, by name. The head of an adapted Model is one
+    small matrix product, and is not quantized: quantizing its input would change every vector and
+    save nothing. Raises DiskFullError.
     """
     trunk, head = take_off_head(network)
     with tempfile.TemporaryDirectory(prefix="deepfood-") as name, raising_disk_full(Path(name)):
@@ -53,7 +52,7 @@ def quantize_network(
         given.write_bytes(trunk)
         for weights_name, path in weights.items():
             (Path(name) / weights_name).symlink_to(path.absolute())
-        # Folds constants (weights are stored as fp16) and what follows each convolution.
+        # Folds constants (weights are stored as fp16) and operators after convolutions.
         quantization.quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(plain),
@@ -61,7 +60,7 @@ def quantize_network(
             _Inputs(onnx.load(plain).graph.input[0].name, iter(inputs)),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=sorted(_PRODUCTS | _BETWEEN),
-            # What AVX512-VNNI, AMX and ARM's dot products take: unsigned times signed bytes.
+            # The types of AVX512-VNNI, AMX and ARM's dot products: unsigned times signed bytes.
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
@@ -75,7 +74,7 @@ def quantize_network(
 
 
 class _Inputs(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-    """One input after another, as ONNX Runtime asks for them."""
+    """Yields one input after another, for ONNX Runtime's calibration."""
 
     def __init__(self, name: str, inputs: Iterator[npt.NDArray[np.float32]]) -> None:
         self._name = name

@@ -29,8 +29,8 @@ class Learner(nn.Module):
         frozen_share: float = 0.0,
     ) -> None:
         super().__init__()
-        # Convolutions on a CPU and on tensor cores are fastest with the channels last in memory,
-        # which is how the pixels come.
+        # Convolutions on CPUs and tensor cores are fastest with channels last in memory, the layout
+        # of the pixels.
         layout: Any = torch.channels_last
         self.backbone = backbone.to(memory_format=layout)
         self.loss = loss
@@ -55,12 +55,12 @@ class Learner(nn.Module):
         return self
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [n, size, size, 3] to the float32 [n, 3, size, size] that the backbone takes."""
+        """uint8 [n, size, size, 3] to float32 [n, 3, size, size], the input of the backbone."""
         planes: torch.Tensor = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return planes
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embeddings float32 [n, dimension], not normalised."""
+        """Embeddings float32 [n, dimension], without normalization to length 1."""
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings: torch.Tensor = self.backbone(self.normalise(pixels))
         return embeddings.float()

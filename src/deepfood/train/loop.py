@@ -212,14 +212,14 @@ class Training:
         if self.hardware.first:
             on_epoch(record, best)
 
-    def judge_given(self) -> None:
-        """Record the metrics of the network before training; all processes must call it."""
+    def record_baseline(self) -> None:
+        """Record the metrics before training; all processes must call it."""
         _, figures = self._validate()
         if self.hardware.first:
             self._save_judged(GIVEN, figures)
 
     def compared(self) -> dict[str, BeforeAfter] | None:
-        """The best epoch compared with the given network; None for random weights."""
+        """The best epoch compared with the network before training; None for random weights."""
         given = self.checkpoints.load(GIVEN)
         best = self.checkpoints.load(BEST)
         if given is None or best is None:
@@ -245,7 +245,7 @@ class Training:
         self.checkpoints.save(name, {"figures": tensors, **more})
 
     def _share_buffers(self) -> None:
-        """Copy the norms' statistics of the first process, which are kept, to all processes."""
+        """Copy the buffers (the norms' statistics) of the first process to all others."""
         from accelerate.utils import broadcast
 
         if self.hardware.processes > 1:

@@ -1,8 +1,8 @@
 """The losses that embeddings are trained with: one contract, shared by `train` and `adapt`.
 
-Each comes from pytorch-metric-learning, with its paper's numbers. `Loss` is a module that
-takes embeddings float [n, dim] (it normalises them itself) and labels int64 [n] and returns a
-scalar. Losses with weights of their own (a vector a label) can also classify: `logits`.
+Each comes from pytorch-metric-learning, with its paper's hyperparameters. `Loss` is a module that
+takes embeddings float [n, dim] (which it normalises itself) and labels int64 [n], and returns a
+scalar. Losses with weights of their own (one vector per label) can also classify: `logits`.
 """
 
 from typing import Any, Literal, get_args
@@ -15,7 +15,7 @@ LossName = Literal[
 ]
 LOSSES: tuple[str, ...] = get_args(LossName)
 
-#: Losses that compare the photos of a batch with each other: it must hold several of a label.
+#: Losses that compare photos within a batch, which must contain several of each label.
 PAIRED = frozenset({"multi-similarity", "supcon", "triplet"})
 
 
@@ -43,7 +43,7 @@ class Loss(nn.Module):
         self.inner: Any = None
         self.classifier: nn.Linear | None = None
         if name == "softmax":
-            # The original's last layer: plain, with a bias, on the embedding as it is.
+            # The original's last layer: linear with a bias, on the embedding without normalization.
             self.classifier = nn.Linear(dimension, classes)
             nn.init.kaiming_normal_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
@@ -82,7 +82,7 @@ class Loss(nn.Module):
         return value
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor | None:
-        """Scores [n, classes], the highest the likeliest label; None where the loss has no such."""
+        """Scores [n, classes], highest for the likeliest label; None without a classifier."""
         embeddings = embeddings.float()
         if self.classifier is not None:
             scores: torch.Tensor = self.classifier(embeddings)

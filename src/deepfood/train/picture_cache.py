@@ -35,11 +35,11 @@ _SHARE_OF_FREE = 0.5
 
 
 class PictureCache:
-    """PictureReader uint8 [side, side, 3] by their photo's place in the dataset, 0 to `count` - 1.
+    """Pictures uint8 [side, side, 3] by their photo's place in the dataset, 0 to `count` - 1.
 
-    `known` bool [count] tells which pictures are there and were checked in this process; only
-    those may be read from `pictures` uint8 [count, side, side, 3] and `sizes` int64 [count, 2],
-    width and height of the photos. `room` is how many pictures may be kept: the first ones.
+    `known` bool [count] tells which pictures exist and were verified in this process; only those
+    may be read from `pictures` uint8 [count, side, side, 3] and `sizes` int64 [count, 2], width and
+    height of the photos. `room` is how many pictures may be kept: the first ones.
     """
 
     def __init__(self, path: Path, count: int, side: int, room: int) -> None:
@@ -120,7 +120,7 @@ def open_caches(
     have room for the first photos only, or for none.
     """
     sides = {"squeezed": picture_side(preprocess), "plain": preprocess.size}
-    # Another Pillow may decode otherwise.
+    # Another version of Pillow may decode differently.
     made = f"{preprocess.model_dump_json(exclude={'mean', 'std'})} {PIL.__version__}"
     names = [str(source.root), *(file.file for file in source.files)]
     key = hashlib.sha256("\n".join([made, *names]).encode("utf-8", "surrogatepass")).hexdigest()

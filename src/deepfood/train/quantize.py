@@ -1,8 +1,8 @@
-"""`deepfood quantize`: a Model in int8, calibrated on photos and judged on others.
+"""`deepfood quantize`: a Model in int8, calibrated on some photos and judged on others.
 
-With labels it is judged as `evaluate` judges: every held-out photo asks for the others. Without, by
-how many of the given Model's nearest photos are still among the nearest. A Model that finds less
-than the bound allows is not written.
+With labels it is judged as in `evaluate`: each held-out photo is a query among the others. Without
+labels, by how many of the original Model's nearest photos are still among the nearest. A Model that
+drops by more than the bound is not written.
 """
 
 import json
@@ -33,25 +33,25 @@ from deepfood.train.cross_validate import sample_evenly
 from deepfood.train.head import Labels
 from deepfood.train.int8 import check_quantizable, quantize_network
 
-#: What decides where the photos have no labels: a share of the given Model's own answers.
+#: The deciding metric for photos without labels: the overlap with the original Model's hits.
 NEIGHBOURS = f"recall@{K}"
-#: How far each may fall, where the user does not say.
+#: How far each may fall by default.
 MAX_DROP = {JUDGED[0]: 0.01, NEIGHBOURS: 0.2}
 
-#: Half of the photos calibrate, up to so many; more change the ranges no further.
+#: Half of the photos calibrate, at most this many; more do not change the ranges.
 CALIBRATION_PHOTOS = 100
-#: The others judge, up to so many.
+#: The others judge, at most this many.
 JUDGING_PHOTOS = 2000
-#: With fewer a drop would be chance, and the ranges too narrow.
+#: With fewer, a drop would be chance, and the ranges too narrow.
 FEWEST_PHOTOS = 20
 
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What `quantize` did. `refused` says why no Model was written; None where one was.
+    """The result of `quantize`. `refused` is the reason if no Model was written, otherwise None.
 
-    `compared` are the metrics on the held-out photos, of which `queries` asked; the one named
-    `decided_by` fell by at most `max_drop`, or the Model was refused.
+    `compared` are the metrics on the held-out photos, of which `queries` were queries. The one
+    named `decided_by` fell by at most `max_drop`, or the Model was refused.
     """
 
     calibration_photos: int
@@ -76,11 +76,11 @@ def quantize(
     seed: int = 0,
     quiet: bool = False,
 ) -> QuantizeReport:
-    """Write `base`'s Model in int8 to `out`, if it finds nearly as much in the photos of `source`.
+    """Write `base`'s Model in int8 to `out`, if it is nearly as good on the photos of `source`.
 
-    `max_drop` (0 to 1) is how far the deciding metric may fall; MAX_DROP where None. Embeddings of
-    the given Model are kept below the folder `cache`. Raises DatasetError (too few usable photos),
-    SettingError (a Model that is int8 already or gives nothing in int8, an unusable `out`) or
+    `max_drop` (0 to 1) is how far the deciding metric may fall; None for MAX_DROP. Embeddings of
+    the original Model are kept below the folder `cache`. Raises DatasetError (too few usable
+    photos), SettingError (a Model that is int8 already or gains nothing, an unusable `out`) or
     DiskFullError.
     """
     model = base.model
@@ -109,7 +109,7 @@ def quantize(
             after = embed_dataset(source, small, folder, files=held_out, quiet=quiet)
         except ArtifactCorruptError as error:
             raise SettingError(
-                f"the Model {model.manifest.name} does not survive int8: a photo gets no usable "
+                f"the Model {model.manifest.name} cannot be used in int8: a photo gets no usable "
                 "vector; no Model was written"
             ) from error
     before = embedded.select(after.files)
@@ -135,7 +135,7 @@ def quantize(
 
 
 def _number_labels(files: Sequence[PhotoFile]) -> Labels:
-    """A number for each photo's label, int64 [n]; -1 where it has none."""
+    """A number for each photo's label, int64 [n]; -1 for none."""
     names = {label: number for number, label in enumerate(sorted({f.label or "" for f in files}))}
     return np.array([names[f.label] if f.label else -1 for f in files], np.int64)
 
@@ -143,11 +143,11 @@ def _number_labels(files: Sequence[PhotoFile]) -> Labels:
 def _divide(
     embedded: Embedded, model: Model, rng: np.random.Generator
 ) -> tuple[list[PhotoFile], list[PhotoFile]]:
-    """Photos to calibrate with and photos to judge with; what it was trained on goes first."""
+    """Photos for calibration and for judging; those that the Model was trained on go first."""
     count = len(embedded.files)
     if count < FEWEST_PHOTOS:
         raise DatasetError(
-            f"quantize needs {FEWEST_PHOTOS} usable photos to calibrate with and to judge by, and "
+            f"quantize needs {FEWEST_PHOTOS} usable photos to calibrate and to judge with, but "
             f"there {'is' if count == 1 else 'are'} {count}"
         )
     seen = np.array([photo_id(sha256) in model.trained_on for sha256 in embedded.sha256])
@@ -161,7 +161,7 @@ def _divide(
 def _inputs(
     source: PhotoSource, files: list[PhotoFile], base: Embedder, *, quiet: bool
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """What the network gets of each photo, float32 [1, 3, size, size]."""
+    """The network's input for each photo, float32 [1, 3, size, size]."""
     normalise = normaliser(base.preprocess)
 
     def pixels(data: bytes) -> Pixels:
@@ -200,11 +200,11 @@ def _compare(
 
 
 def _why_refused(decided_by: str, compared: dict[str, BeforeAfter], max_drop: float) -> str | None:
-    """The first figure that drops too far: the deciding one at all, others beyond doubt."""
+    """The first metric that drops too far: the deciding one, or another significantly."""
     for name, one in compared.items():
         if -one.difference > max_drop and (name == decided_by or one.interval[1] < -max_drop):
             return (
-                f"the int8 Model finds less: {name} {one.after:.4f}, and the one it was made from "
+                f"the int8 Model is worse: {name} {one.after:.4f}, and for the original Model "
                 f"{one.before:.4f}, a drop of {-one.difference:.4f} where {max_drop:g} is allowed "
                 "(--max-drop); no Model was written"
             )
@@ -217,12 +217,9 @@ def _notes(
     for skipped in embedded.skipped:
         yield f"{skipped.file} left out: {skipped.reason}"
     if not unseen.any():
-        yield (
-            "every photo was trained on by the Model, so it may lose more on others than it says "
-            "here"
-        )
+        yield ("the Model was trained on all of these photos, so that it may lose more on others")
     if one.interval[0] < -max_drop <= one.difference:
-        yield "the held-out photos are too few to be sure that the drop is within the bound"
+        yield "the held-out photos are too few to be certain that the drop is within the bound"
 
 
 def _write(out: Path, base: Model, int8: bytes, report: QuantizeReport | None, seed: int) -> None:

@@ -1,7 +1,7 @@
-"""Reading pictures into batches, in threads; a photo is decoded once, if there is room to keep it.
+"""Read pictures into batches, in threads; each photo is decoded once, if it fits into the cache.
 
 Once all pictures of a part are cached, reading is one copy from a memory-mapped file, which
-releases the GIL, so that reading threads do not slow the training thread down.
+releases the GIL, so that reading threads do not slow down the training thread.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ _AHEAD = 2
 class Filled:
     """A buffer of n pictures uint8 [n, side, side, 3], filled by threads.
 
-    `rows` int64 [n] are the photos whose pictures they are, `sizes` int64 [n, 2] the width and
-    height that each photo has.
+    `rows` int64 [n] are the photos of these pictures, `sizes` int64 [n, 2] their widths and
+    heights.
     """
 
     rows: Rows
@@ -73,7 +73,7 @@ def filled(
 class PictureReader:
     """One picture uint8 [side, side, 3] of each photo, from the cache or from its file.
 
-    `read` gives the bytes of a row's file, `make` their picture and the photo's width and height;
+    `read` returns the bytes of a row's file, `make` their picture and the photo's width and height;
     `places` int64 [n] are the rows' places in the cache.
     """
 

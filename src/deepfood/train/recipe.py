@@ -1,6 +1,6 @@
 """A Recipe: every number that training depends on, besides the photos and the backbone.
 
-`original` is what the original did to ResNet34 on iFood-2019; `deepfood` is ours, and the default.
+`original` is what the original project did with ResNet34 on iFood-2019; `deepfood` is the default.
 """
 
 import math
@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     #: Photos a step, over all processes.
     batch: Annotated[int, Field(ge=2, le=65_536)]
-    #: At most so many on a GPU, see `for_gpu`; 0: `batch` there too.
+    #: At most this many on a GPU, see `for_gpu`; 0 for `batch` there too.
     gpu_batch: Annotated[int, Field(ge=0, le=65_536)] = 0
     optimizer: Literal["adam", "adamw"]
     #: For new layers; the backbone's rate is `backbone_lr_share` of it.
@@ -54,8 +54,8 @@ class Recipe(BaseModel):
     precision: Literal["auto", "f32", "bf16"]
     #: Stop after this many epochs without a better one; 0 is never.
     patience: Annotated[int, Field(ge=0)]
-    #: Pixels a side that the network sees in training, as a share of the Model's. Random crops
-    #: show dishes larger than they are shown later; fewer pixels make up for it, and cost less
+    #: Pixels a side in training, as a share of the Model's. Random crops show dishes larger than
+    #: they are seen later; fewer pixels compensate for that, and cost less
     #: (Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
     training_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
     #: Share of a pretrained backbone's stages, from the stem on, that are frozen. They detect edges
@@ -64,8 +64,8 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None
 
-    def but(self, **changes: Any) -> Self:
-        """This recipe with some values changed; None is no change. Raises SettingError.
+    def with_changes(self, **changes: Any) -> Self:
+        """This recipe with some values changed; None keeps a value. Raises SettingError.
 
         A given batch size or learning rate also applies on a GPU.
         """
@@ -110,7 +110,7 @@ class Recipe(BaseModel):
         return "balanced" if self.balanced else "shuffled"
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """What the learning rates are multiplied with at `step` (from 0) of `steps`."""
+        """The factor of the learning rates at `step` (from 0) of `steps`."""
         if self.schedule == "phases":
             return _PHASES[min(len(_PHASES) - 1, step * len(_PHASES) // steps)]
         warmup = round(steps * self.warmup_share)

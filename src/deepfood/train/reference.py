@@ -1,6 +1,6 @@
-"""What the library that an encoder is from gives itself: a Model is compared with that.
+"""Compare a Model with the library that its encoder comes from.
 
-open_clip and transformers are asked to do all of it, resizing, padding and tokens among it, so that
+open_clip and transformers do everything themselves, including resizing, padding and tokens, so that
 a fault of the import cannot hide.
 """
 
@@ -19,7 +19,7 @@ from deepfood.errors import SettingError
 from deepfood.model.golden import TEXTS, golden_photos, least_cosine
 from deepfood.words import TextEmbedder
 
-#: What is to be installed for each library.
+#: The package of each library.
 _PACKAGES = {"open_clip": "open_clip_torch", "transformers": "transformers"}
 _WAY_OUT = (
     "name open_clip:NETWORK/WEIGHTS (open_clip:ViT-B-32/openai), open_clip:hf-hub:OWNER/NAME, "
@@ -29,9 +29,9 @@ _WAY_OUT = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """The least cosine between what Model and library give, for photos and for texts, in f32.
+    """The least cosine between the vectors of Model and library, for photos and texts, in f32.
 
-    `words` is None where one of them takes no words.
+    `words` is None if either has no text tower.
     """
 
     photos: float
@@ -53,7 +53,7 @@ class Reference:
 def compare(name: str, embedder: Embedder, words: TextEmbedder | None) -> Agreement:
     """Compare a Model with `name`, "LIBRARY:NAME", on the golden photos and texts.
 
-    Raises SettingError for what the library does not open.
+    Raises SettingError if the library cannot open it.
     """
     reference = open_reference(name)
     photos = golden_photos()
@@ -63,22 +63,22 @@ def compare(name: str, embedder: Embedder, words: TextEmbedder | None) -> Agreem
         ours = np.stack([embedder.embed(data) for data in photos])
         if ours.shape != theirs.shape:
             raise SettingError(
-                f"{name} gives {theirs.shape[1]} numbers, and the Model {ours.shape[1]}: they are "
+                f"{name} gives {theirs.shape[1]} numbers, but the Model {ours.shape[1]}: they are "
                 "different networks"
             )
         cosine = least_cosine(theirs, ours)
         if words is None or reference.words is None:
             return Agreement(cosine, None)
-        said = _unit([reference.words(text) for text in TEXTS])
-        return Agreement(cosine, least_cosine(said, words.embed_many(TEXTS)))
+        texts = _unit([reference.words(text) for text in TEXTS])
+        return Agreement(cosine, least_cosine(texts, words.embed_many(TEXTS)))
 
 
 def open_reference(name: str) -> Reference:
-    """The encoder that `name` ("LIBRARY:NAME") means. Raises SettingError."""
+    """The encoder named "LIBRARY:NAME". Raises SettingError."""
     library, _, what = name.partition(":")
     openers = {"open_clip": _open_clip, "transformers": _transformers}
     if library not in openers or not what:
-        raise SettingError(f"{name!r} names no encoder of a library: {_WAY_OUT}")
+        raise SettingError(f"{name!r} does not name an encoder of a library: {_WAY_OUT}")
     try:
         return openers[library](what)
     except ImportError as error:
@@ -86,9 +86,9 @@ def open_reference(name: str) -> Reference:
             f"--against {library} needs the package {_PACKAGES[library]}, and {error.name} is "
             "missing: install it beside deepfood"
         ) from error
-    except Exception as error:  # each library fails in its own ways
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SettingError(f"{name} cannot be opened: {said}; {_WAY_OUT}") from error
+    except Exception as error:  # each library has its own errors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SettingError(f"{name} cannot be opened: {reason}; {_WAY_OUT}") from error
 
 
 def _open_clip(what: str) -> Reference:
@@ -136,7 +136,7 @@ def _transformers(what: str) -> Reference:
 
 
 def _pooled(output: Any) -> torch.Tensor:
-    """The vector alone, which newer versions give among others."""
+    """The vector itself, which newer versions return inside an object."""
     found: torch.Tensor = getattr(output, "pooler_output", output)
     return found
 

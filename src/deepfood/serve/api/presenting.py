@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery.values import attribute_name
+from deepfood.gallery.zero_shot import LabelAnswer
 from deepfood.serve.question import SearchResult
 from deepfood.serve.service import SearchService
 from deepfood_client import models
@@ -38,6 +39,18 @@ def hit_of(hit: Hit, public_url: str) -> models.Hit:
         ),
         attributes=dict(hit.attributes),
         **photo_of(hit.photo, public_url).model_dump(),
+    )
+
+
+def label_answer_of(answer: LabelAnswer) -> models.LabelAnswer:
+    """The names that suit a photo."""
+    fitted = answer.calibration
+    return models.LabelAnswer(
+        guesses=tuple(models.NameGuess(**asdict(one)) for one in answer.guesses),
+        verdict=answer.verdict,
+        in_names=answer.in_names,
+        calibration=fitted and models.NamesCalibration(**fitted.quality),
+        notes=answer.notes,
     )
 
 

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
+from deepfood.gallery.zero_shot import TEMPLATE
 from deepfood.words import MAX_LETTERS
 from deepfood_client.weighted import check_weight
 
@@ -31,6 +32,9 @@ Text = Annotated[str, Field(max_length=1000)]
 
 #: Words to search with; those of one space are none.
 Words = Annotated[str, Field(max_length=MAX_LETTERS, pattern=r"\S")]
+
+#: Names of one request for a label: each is embedded when it is first sent.
+MAX_NAMES_SENT = 300
 
 #: Likely guesses of the name of a photo's field.
 _FOR_A_PHOTO = frozenset({"file", "files", "image", "images", "img", "picture", "upload"})
@@ -150,6 +154,37 @@ SEARCH_FORM = {
         "cursor": {"type": "string", "description": "`next` of the previous page"},
         "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
         "group_duplicates": {"type": "boolean", "default": False},
+    },
+}
+
+
+class LabelRequest(_Body):
+    """Give either `photo`, a base64 data URL, or `id`, and the `names` that its label may be.
+
+    `template` makes a prompt of each name, which takes the place of its `{}`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"id": "f6a80395f97a4582df3b", "names": ["aubergine", "okra", "spinach"]},
+        },
+    )
+
+    photo: str | None = None
+    id: str | None = None
+    names: Annotated[list[Text], Field(min_length=2, max_length=MAX_NAMES_SENT)]
+    template: Text = TEMPLATE
+
+
+#: The same as a form, for OpenAPI; the names are lines of one field.
+LABEL_FORM = {
+    "type": "object",
+    "required": ["names"],
+    "properties": {
+        "photo": {"type": "string", "format": "binary"},
+        "id": {"type": "string"},
+        "names": {"type": "string", "description": "a name a line"},
+        "template": {"type": "string", "default": TEMPLATE},
     },
 }
 

@@ -10,15 +10,36 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from deepfood.errors import DeepfoodError
 from deepfood.gallery.written import MAX_CHARACTERS, MOST_SUGGESTED
 from deepfood.serve import STATIC
-from deepfood.serve.api.parsing import read_original_form, read_question
-from deepfood.serve.api.presenting import facts_of, gallery_of, photo_of, result_of, url
+from deepfood.serve.api.parsing import read_label, read_original_form, read_question
+from deepfood.serve.api.presenting import (
+    facts_of,
+    gallery_of,
+    label_answer_of,
+    photo_of,
+    result_of,
+    url,
+)
 from deepfood.serve.api.problems import PROBLEMS
-from deepfood.serve.api.requests import SEARCH_FORM, PhotoId, SearchRequest, accepts
+from deepfood.serve.api.requests import (
+    LABEL_FORM,
+    SEARCH_FORM,
+    LabelRequest,
+    PhotoId,
+    SearchRequest,
+    accepts,
+)
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
 from deepfood.serve.question import SearchQuestion
-from deepfood_client.models import GalleryFacts, Photo, PhotoFacts, SearchResult, Suggestion
+from deepfood_client.models import (
+    GalleryFacts,
+    LabelAnswer,
+    Photo,
+    PhotoFacts,
+    SearchResult,
+    Suggestion,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +94,25 @@ async def search_as_the_original(request: Request, resources: ResourcesDep) -> U
     return UrlsOut(
         urls=[url(resources.public_url, f"/photos/{hit.photo.id}") for hit in result.hits]
     )
+
+
+@router.post(
+    "/api/v1/label",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(
+        {
+            "multipart/form-data": LABEL_FORM,
+            "application/json": LabelRequest.model_json_schema(),
+        }
+    ),
+)
+async def label(request: Request, resources: ResourcesDep) -> LabelAnswer:
+    """Guess which of some names a photo shows, by the Model's text tower."""
+    asked = await read_label(request, resources.max_body_bytes)
+    guess = resources.service.guess_label
+    answer = await resources.searching.run(request, guess, asked.names, asked.photo, asked.photo_id)
+    return label_answer_of(answer)
 
 
 @router.get("/api/v1/gallery", tags=["gallery"])

@@ -94,7 +94,7 @@ class Fetcher:
         try:
             parsed = httpx.URL(url.strip())
         except (httpx.InvalidURL, ValueError, UnicodeError):
-            raise QueryError("the URL is no address") from None
+            raise QueryError("the URL is not an address") from None
         if parsed.userinfo:
             raise QueryError("the URL has a user name in it")
         port = parsed.port or _PORTS.get(parsed.scheme, 0)

@@ -1,4 +1,4 @@
-"""How sure the answers of a gallery on Milvus are, from its own photos."""
+"""Calibration of a gallery on Milvus: how certain its answers are, from its own photos."""
 
 from contextlib import closing
 from typing import Any
@@ -13,26 +13,27 @@ from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.lease import HeldLease
 from deepfood.milvus.metadata import GalleryMetadata
+from deepfood.milvus.schema import GIVEN
 from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 from deepfood.words import word_embedder
 
-#: Calibrated with no more photos than these; of larger galleries with a fair draw.
+#: The most photos used for calibration; a larger gallery is sampled.
 _MOST = 200_000
 
 
 def labelled_photos(gallery: MilvusGallery) -> Labelled:
-    """Its photos with their labels, or a fair draw of them, in memory."""
+    """The gallery's photos with their labels, or a uniform sample of them, in memory."""
     count = gallery.count
     where = ""
-    if count > _MOST:  # ids are digits of a hash: those below a bound are a fair draw
+    if count > _MOST:  # ids are digits of a hash: those below a bound are a uniform sample
         bound = int(_MOST / count * 16**8)
         where = f'id < "{bound:08x}"'
-    rows = list(gallery.rows.every(["said", "id", "vector"], where))
+    rows = list(gallery.rows.every([GIVEN, "id", "vector"], where))
     vectors = np.array([row["vector"] for row in rows], np.float32)
     return Labelled(
         vectors.reshape(len(rows), gallery.manifest.dimension),
-        [row["said"]["label"] for row in rows],
+        [row[GIVEN]["label"] for row in rows],
         [str(row["id"]) for row in rows],
     )
 
@@ -45,9 +46,10 @@ def recalibrate_on_milvus(
     *,
     quiet: bool = False,
 ) -> Calibration:
-    """As the local gallery's `recalibrate`.
+    """Like `recalibrate` of a local gallery.
 
-    Raises what that does, ArtifactBusyError where a next generation is being made, and EngineError.
+    Raises the same errors, ArtifactBusyError while a next generation is being made, and
+    EngineError.
     """
     with MilvusGallery.open(address, settings, model) as gallery:
         found = calibrate(
@@ -69,8 +71,8 @@ def recalibrate_on_milvus(
     return found
 
 
-def calibrated(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str, Any]:
-    """What the manifest says of it: `labels`, `calibration` and why there is none."""
+def calibration_fields(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str, Any]:
+    """The manifest's `labels`, `calibration`, and `uncalibrated`, the reason if there is none."""
     photos = labelled_photos(gallery)
     labels = len({label for label in photos.labels if label})
     try:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deepfood.gather import Gatherer
+from deepfood.batcher import Batcher
 
 
 class Slow:
@@ -27,26 +27,26 @@ class Slow:
         return [2 * item for item in items]
 
 
-def until_waiting(gatherer: Gatherer[int, int], count: int) -> None:
+def until_waiting(batcher: Batcher[int, int], count: int) -> None:
     end = time.monotonic() + 30
-    while gatherer.waiting < count:
+    while batcher.waiting < count:
         assert time.monotonic() < end
         time.sleep(0.001)
 
 
 def test_what_waits_is_one_batch_and_no_more_than_the_most() -> None:
     slow = Slow()
-    gatherer = Gatherer(slow, most=4)
+    batcher = Batcher(slow, most=4)
     with ThreadPoolExecutor(13) as pool:
-        first = [pool.submit(gatherer, number) for number in (1, 2)]
+        first = [pool.submit(batcher, number) for number in (1, 2)]
         end = time.monotonic() + 30
         while len(slow.batches) < 2:
             assert time.monotonic() < end
             time.sleep(0.001)
         rest = []
         for number in range(3, 14):
-            rest.append(pool.submit(gatherer, number))
-            until_waiting(gatherer, len(rest))
+            rest.append(pool.submit(batcher, number))
+            until_waiting(batcher, len(rest))
         slow.let_go.set()
         assert [one.result() for one in first + rest] == [2 * number for number in range(1, 14)]
     assert sorted(slow.batches[:2]) == [[1], [2]]  # nobody waits for more to come
@@ -56,26 +56,26 @@ def test_what_waits_is_one_batch_and_no_more_than_the_most() -> None:
 
 def test_every_caller_gets_its_own_from_many_threads() -> None:
     slow = Slow(open_at_once=True)
-    gatherer = Gatherer(slow, most=5)
+    batcher = Batcher(slow, most=5)
     numbers = list(range(2000))
     with ThreadPoolExecutor(32) as pool:
-        assert list(pool.map(gatherer, numbers)) == [2 * number for number in numbers]
+        assert list(pool.map(batcher, numbers)) == [2 * number for number in numbers]
     assert sorted(number for batch in slow.batches for number in batch) == numbers
     assert max(map(len, slow.batches)) <= 5
 
 
 def test_an_error_is_for_its_own_batch_alone() -> None:
-    gatherer = Gatherer(Slow(open_at_once=True), most=1)
+    batcher = Batcher(Slow(open_at_once=True), most=1)
     with pytest.raises(ValueError, match="below zero"):
-        gatherer(-1)
-    assert gatherer(4) == 8
+        batcher(-1)
+    assert batcher(4) == 8
 
 
 def test_work_that_loses_a_result_is_an_error_and_nobody_waits_for_ever() -> None:
     def loses(items: list[int]) -> list[int]:
         return items[1:]
 
-    gatherer = Gatherer(loses, most=3)
+    batcher = Batcher(loses, most=3)
     for _ in range(3):
         with pytest.raises(ValueError, match="shorter"):
-            gatherer(1)
+            batcher(1)

@@ -1,4 +1,4 @@
-"""What people said belongs to a photo's content: no build loses it, and changes can be traced."""
+"""Manual edits belong to a photo's content: no build loses them, and changes can be traced."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from deepfood.gallery.declared import Definition
 from deepfood.gallery.history import history
 from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec
-from deepfood.local import Gallery, GalleryManifest, GalleryWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.journal import Journal
 from deepfood.local.rollback import rollback
@@ -37,13 +37,13 @@ def gallery(tmp_path: Path, embedder: Embedder) -> Path:
     import_attributes(out, table, {}, frozenset())
     table.write_text(f"sha256,price,halal\n{sha256(jpeg(3))},12,yes\n")
     import_attributes(out, table, {}, frozenset({"halal"}))
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("plate-00003.jpg", label="soup")
     return out
 
 
 def edits_to(gallery: Path, seed: int) -> tuple[str | None, str | None, dict[str, Any]]:
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         photo, values = opened.facts(sha256(jpeg(seed))[:20])
         return photo.label, photo.name, values
 
@@ -68,7 +68,7 @@ def test_photos_that_are_embedded_again_keep_what_was_said(
     how(tmp_path / "photos")
     assert build(tmp_path / "photos", gallery, embedder).embedded == 12
     assert edits_to(gallery, 3) == ALL
-    with Gallery.open(gallery) as opened:
+    with LocalGallery.open(gallery) as opened:
         declared = opened.store.attributes.declared()
         assert {name: one.safety for name, one in declared.items()} == {
             "allergens": True,
@@ -154,7 +154,7 @@ def test_another_source_is_refused_unless_asked_for_and_rollback_goes_back(
     other = write_photos(tmp_path / "other", 5, start=50)
     with pytest.raises(DatasetError, match="--replace"):
         build(other, gallery, embedder)
-    assert Gallery.open(gallery).count == 12
+    assert LocalGallery.open(gallery).count == 12
     consent = Consent(replace=True)
     spec = IndexSpec(kind="exact")
     report = build_gallery(list_photos(other), gallery, embedder, spec, consent=consent, quiet=True)
@@ -173,7 +173,7 @@ def test_a_name_set_by_hand_leaves_the_label_to_the_source(
     write_photos(photos / "soup", 3)
     write_photos(photos / "pie", 3, start=10)
     build(photos, out, embedder)
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("soup/plate-00000.jpg", photo_name="Minestrone")
     (photos / "soup").rename(photos / "stew")
     build(photos, out, embedder)
@@ -194,7 +194,7 @@ def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
     assert table(*first).attributes == ("allergens", "price")
     assert edits_to(out, 2) == ("soup", None, {"price": 2, "allergens": ["milk"]})
     assert table(*first).up_to_date
-    with GalleryWriter.open(out) as writer:
+    with LocalWriter.open(out) as writer:
         writer.update("plate-00002.jpg", attributes={"price": 99, "allergens": ["egg"]})
     changed = [*first[:2], "plate-00002.jpg,soup,2,milk;nuts", first[3]]
     assert table(*changed).attributes == ("allergens",)
@@ -210,18 +210,18 @@ def test_a_build_with_a_changed_table_keeps_the_generation_before(
         rows = [f"plate-0000{seed}.jpg,{price}\n" for seed in range(4)]
         (photos / "photos.csv").write_text("".join(["photo,price\n", *rows]))
         build(photos, out, embedder)
-    before = GalleryManifest.read(out).before
+    before = LocalManifest.read(out).before
     assert before is not None
     assert before.generation == 1
     assert rollback(out, lambda model: embedder, quiet=True).count == 4
-    assert GalleryManifest.read(out).generation == 1
+    assert LocalManifest.read(out).generation == 1
     assert edits_to(out, 2)[2] == {"price": 5}, "what people said is kept"
 
 
 def test_history_tells_what_changed_when_and_who(
     gallery: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with GalleryWriter.open(gallery, by="key 0123") as writer:
+    with LocalWriter.open(gallery, by="key 0123") as writer:
         writer.update("plate-00005.jpg", label="pie")
         writer.remove(["plate-00006.jpg"])
     every = list(history(Journal(gallery)))
@@ -243,11 +243,11 @@ def test_history_tells_what_changed_when_and_who(
 def test_changes_are_taken_back_one_after_the_other(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.update("plate-00003.jpg", label="stew", attributes={"price": None})
         writer.remove(["plate-00006.jpg"])
     label, removal = [one.number for one in history(Journal(gallery))][-2:]
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         (photo,) = writer.undo(label)
         assert (photo.label, photo.label_edited) == ("soup", True)
         with pytest.raises(QueryError, match="was edited again after change"):
@@ -258,7 +258,7 @@ def test_changes_are_taken_back_one_after_the_other(
     assert edits_to(gallery, 3) == ALL
     assert build(tmp_path / "photos", gallery, embedder).count == 12
     assert edits_to(gallery, 6)[2] == {"allergens": ["peanut"]}
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.declare({"spicy": Definition("boolean")})
         writer.update("plate-00007.jpg", attributes={"spicy": True})
         writer.update("plate-00007.jpg", attributes={"spicy": None})
@@ -270,7 +270,7 @@ def test_changes_are_taken_back_one_after_the_other(
     first = next(one.number for one in history(Journal(gallery)) if one.do == "update")
     undone = [one.undoes for one in history(Journal(gallery)) if one.undoes]
     assert undone == [label, removal]
-    with GalleryWriter.open(gallery) as writer, pytest.raises(QueryError, match="edited again"):
+    with LocalWriter.open(gallery) as writer, pytest.raises(QueryError, match="edited again"):
         writer.undo(first - 1)
     assert list(gallery_problems(gallery, quiet=True)) == []
 
@@ -278,8 +278,8 @@ def test_changes_are_taken_back_one_after_the_other(
 def test_a_row_that_is_missing_ends_a_search_with_an_error(
     gallery: Path, embedder: Embedder
 ) -> None:
-    with Gallery.open(gallery, embedder.model) as opened:
-        catalogue = GalleryManifest.read(gallery).folder(gallery) / "catalogue.sqlite"
+    with LocalGallery.open(gallery, embedder.model) as opened:
+        catalogue = LocalManifest.read(gallery).folder(gallery) / "catalogue.sqlite"
         with contextlib.closing(sqlite3.connect(catalogue)) as db, db:
             db.execute("DELETE FROM photos WHERE row = 3")
         query = embedder.embed(jpeg(3))
@@ -287,7 +287,7 @@ def test_a_row_that_is_missing_ends_a_search_with_an_error(
             with pytest.raises(ArtifactCorruptError, match="verify --repair"):
                 ask(query, 3)
     with pytest.raises(ArtifactCorruptError, match="verify --repair"):
-        Gallery.open(gallery, embedder.model)
+        LocalGallery.open(gallery, embedder.model)
 
 
 def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
@@ -297,9 +297,9 @@ def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:-1]))
     for use in (
-        lambda: Gallery.open(gallery),
+        lambda: LocalGallery.open(gallery),
         lambda: build(tmp_path / "photos", gallery, embedder),
-        lambda: GalleryWriter.open(gallery).__enter__(),
+        lambda: LocalWriter.open(gallery).__enter__(),
     ):
         with pytest.raises(ArtifactCorruptError, match=r"record 4 was acknowledged.*--repair"):
             use()
@@ -311,20 +311,20 @@ def test_a_journal_that_lacks_what_was_acknowledged_is_refused(
 def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
-    generation = GalleryManifest.read(gallery).folder(gallery)
+    generation = LocalManifest.read(gallery).folder(gallery)
     kept = tmp_path / "kept"
     shutil.copytree(generation, kept)
     from deepfood.local.add import add_photos
 
     add_photos(gallery, [write_photos(tmp_path / "new", 2, start=40)], embedder, quiet=True)
-    with GalleryWriter.open(gallery) as writer:
+    with LocalWriter.open(gallery) as writer:
         writer.remove(["plate-00001.jpg"])
         writer.update("plate-00002.jpg", label="late")
     for name in ("catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm"):
         (generation / name).unlink(missing_ok=True)
         if (kept / name).exists():
             shutil.copy(kept / name, generation / name)
-    with Gallery.open(gallery, embedder.model) as opened:
+    with LocalGallery.open(gallery, embedder.model) as opened:
         files = {photo.file for photo in opened.store.photos()}
         assert opened.count == 13
         assert opened.search(embedder.embed(jpeg(41)), 1)[0].score > 0.999

@@ -1,4 +1,4 @@
-"""The way back from a gallery's last build or Model: whether it is whole, and removing it."""
+"""The data for rolling back a gallery's last build or change of Model: check and remove them."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,8 @@ from deepfood.milvus.model_copy import fetch_model
 from deepfood.milvus.renew import renewal
 
 
-def faults_of_way_back(gallery: MilvusGallery, settings: Settings) -> Iterator[str]:
-    """What is wrong with it, a line each; nothing where it is replaced meanwhile."""
+def rollback_faults(gallery: MilvusGallery, settings: Settings) -> Iterator[str]:
+    """One line for each fault of the rollback data; none if they are replaced meanwhile."""
     now = gallery.follow()
     found: list[str] = []
     try:
@@ -22,20 +22,20 @@ def faults_of_way_back(gallery: MilvusGallery, settings: Settings) -> Iterator[s
         for revision, checksum in ((now.revision, now.before_images), (now.revision + 1, None)):
             images = gallery.before_images(revision)
             found += images.faults(checksum)
-            if not Lease.read(gallery.metadata).runs:  # else somebody may go back by them
+            if not Lease.read(gallery.metadata).runs:  # otherwise a rollback may be using them
                 images.release()
     except EngineError:
         if gallery.follow() == now:
             raise
     if gallery.follow() == now:
         for fault in found:
-            yield f"{fault}: deepfood verify --repair removes the way back, which cannot be trusted"
+            yield f"{fault}: deepfood verify --repair removes these data; no rollback uses them"
 
 
-def repair_way_back(address: MilvusAddress, settings: Settings) -> list[str]:
-    """Remove a way back that is damaged; what was done, a line each.
+def remove_damaged_rollback_data(address: MilvusAddress, settings: Settings) -> list[str]:
+    """Remove damaged rollback data; one line for each step.
 
-    Photos and what people said of them stay as they are. Raises an ArtifactError or EngineError.
+    Photos and manual edits are unchanged. Raises an ArtifactError or EngineError.
     """
     with renewal(address, settings) as (lease, gallery):
         now, connection, metadata = gallery.manifest, gallery.connection, gallery.metadata
@@ -44,7 +44,9 @@ def repair_way_back(address: MilvusAddress, settings: Settings) -> list[str]:
             lease.check()
             metadata.write_manifest(gallery.collection, now.model_copy(update={"before": None}))
             drop_others(connection, metadata, {*generations_of(connection)} - {now.before or 0})
-            done.append(f"the generation before is removed, as one cannot go back to it: {fault}")
+            done.append(
+                f"the previous generation is removed, as a rollback to it is not possible: {fault}"
+            )
         last, unfinished = (gallery.before_images(now.revision + more) for more in (0, 1))
         broken, broken_now = list(last.faults(now.before_images)), list(unfinished.faults(None))
         if broken or broken_now:
@@ -55,7 +57,7 @@ def repair_way_back(address: MilvusAddress, settings: Settings) -> list[str]:
             changed = gallery.follow().model_copy(update={"before_images": None})
             metadata.write_manifest(gallery.collection, changed)
             done.append(
-                "the way back from the last build is removed, as it cannot be trusted: "
+                "the rollback data of the last build are removed, as they are damaged: "
                 f"{(broken + broken_now)[0]}"
             )
         for images in (last, unfinished):
@@ -64,7 +66,7 @@ def repair_way_back(address: MilvusAddress, settings: Settings) -> list[str]:
 
 
 def _generation_faults(gallery: MilvusGallery, settings: Settings) -> Iterator[str]:
-    """Why one cannot go back to the generation before, where there is one."""
+    """Why a rollback to the previous generation, if there is one, is not possible."""
     before, metadata = gallery.manifest.before, gallery.metadata
     if before is None:
         return

@@ -1,4 +1,4 @@
-"""Calls of many threads, done together: what waits when a device is free becomes one batch."""
+"""Dynamic batching: items that threads submit while a device is busy are run as one batch."""
 
 import threading
 from collections import deque
@@ -9,15 +9,15 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Batches under way at once: one is brought to the device while it works on another.
+#: Batches under way at once: one is copied to the device while another is computed.
 _AT_ONCE = 2
 
 
-class Gatherer(Generic[Item, Result]):
-    """`gatherer(item)` is `work([item])[0]`, from any number of threads.
+class Batcher(Generic[Item, Result]):
+    """`batcher(item)` returns `work([item])[0]`; many threads may call it at once.
 
-    Whoever finds the device free does all that waits, `most` items at most and those first that
-    came first, and nobody waits for more to come. What `work` raises, each of its callers gets.
+    A thread that finds the device free runs all waiting items, oldest first and at most `most`;
+    nobody waits for more items to arrive. An error of `work` is raised in each of its callers.
     """
 
     def __init__(self, work: Callable[[list[Item]], Sequence[Result]], most: int) -> None:
@@ -29,7 +29,7 @@ class Gatherer(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """How many items wait for the device."""
+        """The number of items that wait for the device."""
         return len(self._waiting)
 
     def __call__(self, item: Item) -> Result:
@@ -38,19 +38,19 @@ class Gatherer(Generic[Item, Result]):
         self._waiting.append((item, own))
         while not own.done():
             with self._free:
-                batch = [] if own.done() else self._take()
+                batch = [] if own.done() else self._next_batch()
                 if batch:
-                    self._do(batch)
-            if not batch:  # somebody else has it
+                    self._run(batch)
+            if not batch:  # another thread has taken it
                 break
         return own.result()
 
-    def _take(self) -> list[tuple[Item, Future[Result]]]:
+    def _next_batch(self) -> list[tuple[Item, Future[Result]]]:
         with self._taking:
             count = min(self._most, len(self._waiting))
             return [self._waiting.popleft() for _ in range(count)]
 
-    def _do(self, batch: list[tuple[Item, Future[Result]]]) -> None:
+    def _run(self, batch: list[tuple[Item, Future[Result]]]) -> None:
         try:
             results = self._work([item for item, _ in batch])
             for (_, future), result in zip(batch, results, strict=True):

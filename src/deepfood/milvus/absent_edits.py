@@ -1,6 +1,6 @@
-"""What was said of photos that a gallery does not hold now, for whoever adds one of them again.
+"""Manual edits of photos that a gallery does not hold now, kept in case they are added again.
 
-A copy of what the journal says, so that adding a photo need not read the whole of it.
+They are a copy of what the journal has, so that adding a photo need not read the whole journal.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -13,14 +13,14 @@ _KEY = "absent"
 _AT_ONCE = 100
 
 
-class Absent:
-    """Texts by photo, in NAME_about."""
+class AbsentEdits:
+    """Manual edits by photo, as texts in NAME_about."""
 
     def __init__(self, metadata: GalleryMetadata) -> None:
         self._metadata = metadata
 
     def read(self, ids: Sequence[str]) -> dict[str, ManualEdits]:
-        """What was said of some photos, by id."""
+        """The manual edits of some photos, by id."""
         found: dict[str, ManualEdits] = {}
         for start in range(0, len(ids), _AT_ONCE):
             where = ", ".join(f'"{_KEY}/{one}"' for one in ids[start : start + _AT_ONCE])
@@ -29,7 +29,7 @@ class Absent:
         return found
 
     def known(self, name: str) -> int:
-        """Of how many photos an attribute is known."""
+        """The number of these photos for which an attribute is known."""
         every = self._metadata.every(_KEY, 0, ["id", "text"])
         return sum(name in edits_from_json(row["text"]).attributes for row in every)
 
@@ -37,12 +37,12 @@ class Absent:
         self._metadata.delete([f"{_KEY}/{one}" for one in ids])
 
     def replace(self, fold: Fold, there: Container[str]) -> None:
-        """Keep what a fold says of photos, by SHA-256, that are not `there`."""
+        """Keep the edits in a fold for all photos, by SHA-256, that are not in `there`."""
         wanted: dict[str, str] = {}
         for sha256 in fold:
-            said = fold[sha256]
-            if sha256 not in there and said.removed is None and said.outlasts_photo:
-                wanted[f"{_KEY}/{photo_id(sha256)}"] = edits_to_json(said)
+            edits = fold[sha256]
+            if sha256 not in there and edits.removed is None and edits.outlasts_photo:
+                wanted[f"{_KEY}/{photo_id(sha256)}"] = edits_to_json(edits)
         now = {str(row["id"]): row["text"] for row in self._metadata.every(_KEY, 0, ["id", "text"])}
         self._write({one: text for one, text in wanted.items() if now.get(one) != text})
         if gone := sorted(now.keys() - wanted):

@@ -1,4 +1,4 @@
-"""The way back from a build on Milvus: its damage is found, and no writer in between costs it.
+"""Rollback data of builds on Milvus: damage is found, and concurrent writers do not lose them.
 
 A test module that imports these tests gives the fixtures `engine`, `address` and `settings`, and
 `new_gallery` of `milvus_contract`.
@@ -113,7 +113,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-def test_a_way_back_that_is_damaged_is_found_and_removed(new_gallery: GalleryUnderTest) -> None:
+def test_a_rollback_that_is_damaged_is_found_and_removed(new_gallery: GalleryUnderTest) -> None:
     engine = new_gallery
     edited = engine.open().sample(1, 0)[0]
     with engine.writing() as writer:
@@ -129,7 +129,7 @@ def test_a_way_back_that_is_damaged_is_found_and_removed(new_gallery: GalleryUnd
         now = said(engine)
         problems = engine.problems()
         assert problems, kind
-        assert all("verify --repair removes the way back" in line for line in problems), kind
+        assert all("verify --repair removes these data" in line for line in problems), kind
         with pytest.raises(ArtifactCorruptError, match="verify --repair"):
             engine.at.rollback(quiet=True)
         assert said(engine) == now, kind
@@ -162,7 +162,7 @@ def test_the_images_of_a_build_that_was_killed_are_checked_too(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("deepfood.milvus.build.calibrated", killed)
+        patch.setattr("deepfood.milvus.build.calibration_fields", killed)
         with pytest.raises(KeyboardInterrupt):
             engine.build()
     assert engine.problems() == []
@@ -200,7 +200,7 @@ def test_a_generation_before_that_is_damaged_is_found_and_removed(
         engine.at.rollback(quiet=True)
 
 
-def test_who_declares_while_a_build_ends_costs_no_way_back(
+def test_who_declares_while_a_build_ends_costs_no_rollback(
     new_gallery: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole build is between what a writer reads and what it writes."""

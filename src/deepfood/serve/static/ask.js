@@ -1,0 +1,33 @@
+// Requests to the server.
+
+import { capital } from "./dom.js";
+
+/** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later; with
+ *  the answer's `status`, and where it says so the `field` and the `position` in it that are at fault. */
+export async function ask(address, options) {
+  let answer;
+  let body;
+  try {
+    answer = await fetch(address, options);
+    body = await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (answer) {
+      body = null; // not JSON: something between here and the server answered
+    } else {
+      const why = navigator.onLine ? "The server cannot be reached." : "You seem to be offline.";
+      throw Object.assign(new Error(`${why} Please try again in a moment.`), { passing: true });
+    }
+  }
+  if (answer.ok && body !== null) return body;
+  const detail = body?.detail ?? `the server answered with status ${answer.status}`;
+  const { field, position } = body ?? {};
+  const passing = answer.ok || answer.status >= 500;
+  throw Object.assign(new Error(capital(detail)), { passing, status: answer.status, field, position });
+}
+
+/** The body of a POST of JSON, for `ask`. */
+export const json = (value) => ({
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(value),
+});

@@ -1,0 +1,87 @@
+// A photo of the gallery as a card: alone, or as one that was found.
+
+import { element } from "./dom.js";
+import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { address, refined } from "./visits.js";
+
+const TWINS = 3; // near-duplicates shown with a hit
+const OTHER_NAMES = "also"; // an attribute that words are found in, and too long for a card
+/** How likely a hit is the same dish, in words; the only number on a card is its similarity. */
+const SAME_DISH = {
+  likely: "likely the same dish",
+  perhaps: "perhaps the same dish",
+  unlikely: "probably another dish",
+};
+
+/** A list item; `search` is the one that has found it, if one has. */
+export function card(photo, search) {
+  const item = document.getElementById("card").content.cloneNode(true).firstElementChild;
+  const part = (name) => item.querySelector(`.${name}`);
+  photos.set(photo.id, photo);
+  part("like").href = address({ ...refined(), id: photo.id, words: "" });
+  part("like").dataset.id = photo.id;
+  // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
+  part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
+  part("name").textContent = nameOf(photo);
+  part("name").title = nameOf(photo);
+  part("label").textContent = labelOf(photo) ?? "";
+  if (search) drawHit(item, part, photo, search);
+  else for (const other of item.querySelectorAll(".of-hit")) other.remove();
+  return item;
+}
+
+function drawHit(item, part, photo, search) {
+  const alike = `${Math.max(0, Math.round(photo.score * 100))}%`;
+  part("percent").textContent = alike;
+  part("bar").style.setProperty("--filled", alike);
+  part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
+  part("original").href = `photos/${photo.id}`;
+  part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
+  part("ask").dataset.id = photo.id;
+  part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
+  const [about, safety] = item.querySelectorAll(".facts");
+  about.textContent = facts(photo.attributes, gallery.columns.filter((one) => !one.safety && one.name !== OTHER_NAMES));
+  safety.textContent = facts(photo.attributes, gallery.columns.filter((one) => one.safety));
+  for (const twin of photo.alike.slice(0, TWINS)) part("twins").append(twinLink(twin));
+  if (photo.alike.length > TWINS) part("twins").append(`and ${photo.alike.length - TWINS} more`);
+  part("twins").hidden = photo.alike.length === 0;
+  if (search.words) {
+    part("matched").textContent = matched(photo);
+    part("similarity").remove(); // to the words too, which says little to a reader
+  }
+  if (!search.id && !search.upload) part("ask").remove(); // regions are compared with a photo
+}
+
+/** Where the words are that found a photo; its name and label are on the card. */
+function matched(photo) {
+  if (!photo.matched.length) return "looks so";
+  const others = photo.matched.filter(({ field }) => !["name", "label"].includes(field));
+  return [...new Set(others.map(({ field, value }) => `${readable(field)}: ${value}`))].join(" · ");
+}
+
+/** What is known of a photo, in words. That nothing is known of a safety attribute is said too. */
+function facts(values, among) {
+  const said = among.map(({ name, safety }) => {
+    const word = readable(name);
+    const value = values[name];
+    if (value === undefined) return safety && `${word}: not known`;
+    if (/^https?:/.test(value)) return null; // too long for a card, and not for reading
+    if (typeof value === "boolean") return value ? word : `not ${word}`;
+    if (typeof value === "string") return value;
+    return `${word}: ${Array.isArray(value) ? value.join(", ") || "none" : value}`;
+  });
+  return said.filter(Boolean).join(" · ");
+}
+
+function twinLink(photo) {
+  photos.set(photo.id, photo);
+  const link = element("a", "");
+  const image = element("img", "");
+  link.className = "twin";
+  link.href = address({ ...refined(), id: photo.id, words: "" });
+  link.dataset.id = photo.id;
+  image.src = `thumbnails/${photo.id}`;
+  image.alt = `More like ${nameOf(photo)}`;
+  link.append(image);
+  return link;
+}

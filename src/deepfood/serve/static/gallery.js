@@ -1,0 +1,27 @@
+// What the page knows of the gallery and of its photos.
+
+import { ask } from "./ask.js";
+
+/** id -> what the gallery says of a photo. */
+export const photos = new Map();
+
+/** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. */
+export const gallery = { columns: [], fit: null };
+
+/** Ask the server; answers {count, labels}. */
+export async function loadGallery() {
+  const { photos: count, labels, attributes, resize, crop } = await ask("api/v1/gallery");
+  gallery.columns = attributes;
+  gallery.fit = { resize, crop };
+  return { count, labels };
+}
+
+/** What is known of a photo of the gallery. */
+export async function knownPhoto(id, signal) {
+  if (!photos.has(id)) photos.set(id, await ask(`api/v1/photos/${encodeURIComponent(id)}`, { signal }));
+  return photos.get(id);
+}
+
+export const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
+export const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.id.slice(0, 6)}`;
+export const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);

@@ -1,0 +1,72 @@
+// Photos that the visitor gave: in memory, and in this tab's history for when the page is loaded again.
+
+const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
+const SMALL_BYTES = 300 * 1024;
+const KEPT_UPLOADS = 20;
+const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound what they keep there
+
+/** number -> {name, file, blob, url, kept}: `kept` goes into the history. */
+export const uploads = new Map();
+
+/** Take a file; answers its number. The oldest goes where there are too many. */
+export function newUpload(file) {
+  const number = Date.now();
+  uploads.set(number, { name: file.name, file });
+  if (uploads.size > KEPT_UPLOADS) {
+    const [oldest, { url }] = uploads.entries().next().value;
+    if (url) URL.revokeObjectURL(url);
+    uploads.delete(oldest);
+  }
+  return number;
+}
+
+/** Make an upload ready to be sent and shown; answers whether that was still to be done. */
+export async function prepareUpload(number) {
+  const one = uploads.get(number);
+  if (one.blob) return false;
+  one.blob = await shrink(one.file);
+  one.url = URL.createObjectURL(one.blob);
+  await keepUpload(number, one);
+  return true;
+}
+
+/** Whether the page has an upload, or could take it from the history. */
+export function hasUpload(number) {
+  const { photo } = history.state;
+  if (!uploads.has(number) && photo) {
+    const blob = new Blob([photo.bytes], { type: photo.type });
+    uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept: photo });
+  }
+  return uploads.has(number);
+}
+
+async function keepUpload(number, one) {
+  if (one.blob.size > KEPT_BYTES) return;
+  one.kept = { name: one.name, type: one.blob.type, bytes: await one.blob.arrayBuffer() };
+  if (history.state?.upload === number) history.replaceState({ ...history.state, photo: one.kept }, "");
+}
+
+/** A large photo as a smaller upright JPEG of the same shape; what is small, or what the browser
+ *  cannot read (HEIC in most), as it came. */
+async function shrink(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    return file;
+  }
+  const longest = Math.max(bitmap.width, bitmap.height);
+  if (longest <= LONGEST && file.size < SMALL_BYTES) return file;
+  const scale = Math.min(1, LONGEST / longest);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white"; // beneath what is transparent, as the server does it
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+  return blob ?? file;
+}
