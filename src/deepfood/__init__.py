@@ -65,8 +65,8 @@ _MODULE_OF = {
     "DeepfoodError": "deepfood.errors",
     "SearchResult": "deepfood.serve.question",
     "Settings": "deepfood.config",
-    "adapt_model": "deepfood.training",
     "Weighted": "deepfood_client",
+    "adapt_model": "deepfood.training",
     "load_settings": "deepfood.config",
     "train_model": "deepfood.training",
 }

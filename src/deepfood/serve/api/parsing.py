@@ -35,7 +35,6 @@ _JSON = "application/json"
 _KINDS = "send multipart/form-data with a file `photo`, or application/json; see /docs"
 _PHOTOS = ("photo", "not_photo")
 AboutPhoto = TypeVar("AboutPhoto", ExplainRequest, LabelRequest)
-
 #: What is searched with, and its weights, by the names EXAMPLES.
 _Examples = dict[str, list[tuple[Any, float]]]
 
