@@ -76,7 +76,8 @@ def slow_evidence(
     weights: dict[int, float] = {}
     for row in ranking[:9]:
         if labels[row] >= 0:
-            weight = math.exp((scores[row] - scores[ranking[0]]) / VOTE_TEMPERATURE)
+            below = float(scores[row]) - float(scores[ranking[0]])  # not in float32
+            weight = math.exp(below / VOTE_TEMPERATURE)
             weights[int(labels[row])] = weights.get(int(labels[row]), 0) + weight
     whole = sum(weights.values())
     shares = {label: weight / whole for label, weight in weights.items()}

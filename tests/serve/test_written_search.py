@@ -226,6 +226,29 @@ def test_what_has_more_of_the_words_is_likelier() -> None:
     assert sure[2:] == pytest.approx([0.6, 0.3])
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "verdict"),
+    [
+        ("mint leaves", "Mint leaves, fresh", "match"),
+        ("brinj", "Brinjal", "match"),
+        ("drum", "Drumstick", "none"),  # less than half of it
+        ("rinjal", "Brinjal", "maybe"),
+        ("bus", "Robusta", "none"),
+        ("brinjel", "Brinjal", "maybe"),
+        ("grinjal", "Brinjal", "none"),  # its first letter is another
+        ("mint leaves tea", "Mint leaves", "maybe"),
+        ("light bulb", "Bulb onion", "none"),
+    ],
+)
+def test_how_much_of_the_words_must_be_there(words: str, name: str, verdict: str) -> None:
+    query = parse_words(words)
+    match = match_of(query, texts_of(name, None, "", {}), frozenset(query.forgivable))
+    assert match is not None, "it is found, whatever is said of it"
+    hit = WrittenHit(seen(0).photo, 1.0, match.matched)
+    assert Written(query, WrittenResult([hit])).verdict == verdict
+    assert Written(query, WrittenResult([])).verdict == "none"
+
+
 @pytest.mark.slow
 def test_words_weigh_beside_a_photo(opened: deepfood.Gallery) -> None:
     """Without a text tower too: the photos that are called so count by the weight of the words."""

@@ -270,6 +270,21 @@ def level_of(query: WordsQuery, matched: Sequence[Matched]) -> Level:
     return Level(max(min(one.how for one in matched), Level.LOOSE))
 
 
+def share_of(one: Matched) -> float:
+    """How much of the word that a photo has was searched for: 0 to 1.
+
+    A typo in the first letter counts as another word: few people mistype it (Pollock and Zamora,
+    CACM 1984).
+    """
+    if one.how is How.WHOLE:
+        return 1.0
+    asked = tokens_of(one.word)[-1]
+    tokens = WrittenText(one.field, one.value).tokens
+    if one.how is How.TYPO:
+        return float(any(token[0] == asked[0] and near(asked, token) for token in tokens))
+    return max(len(asked) / len(token) for token in tokens if asked in token)
+
+
 def closeness(match: Match) -> float:
     """How much of its texts the words are, in the weights of their columns: 0 to 1.
 

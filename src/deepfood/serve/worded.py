@@ -18,7 +18,14 @@ from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine, similarity
 from deepfood.gallery.word_calibration import WordCalibration
-from deepfood.gallery.written import Level, WordsQuery, WrittenResult, level_of, parse_words
+from deepfood.gallery.written import (
+    Level,
+    WordsQuery,
+    WrittenResult,
+    level_of,
+    parse_words,
+    share_of,
+)
 
 #: Of each list so many are fused; pages end there.
 POOL = 200
@@ -31,6 +38,8 @@ _SOFTENING = 60
 WRITTEN_PROBABILITY = {Level.WHOLE: 0.95, Level.BEGINNING: 0.9, Level.LOOSE: 0.8, Level.SOME: 0.9}
 #: Said where words that nothing has are asked beside photos.
 UNUSED = "no photo is called so, and the Model takes no words: the words have no effect"
+#: Of the words: what is there of them must be more.
+_HALF = 0.5
 #: Begins the cursors of fused lists; the rest is how many photos were seen.
 _CURSOR = "words:"
 
@@ -50,11 +59,20 @@ class Written:
 
     @property
     def verdict(self) -> Verdict:
-        """What the texts alone say of whether the gallery has what the words name."""
-        level = self.level
-        if level is None:
-            return "none"
-        return "match" if level >= Level.BEGINNING else "maybe"
+        """What the texts alone say of whether the gallery has what the words name.
+
+        `match`: a photo has all words, or words of which each is the greater part. `maybe`: more
+        than half of it is there, if parts, typos and missing words are counted. Photos of `none`
+        have less: "bus" in "robusta", "cable" for "table", the bulb of "light bulb".
+        """
+        found: Verdict = "none"
+        for hit in self.result.hits:
+            shares = [share_of(one) for one in hit.matched]
+            if level_of(self.query, hit.matched) >= Level.BEGINNING and min(shares) > _HALF:
+                return "match"
+            if sum(shares) > _HALF * len(self.query.wanted):
+                found = "maybe"
+        return found
 
     @property
     def probabilities(self) -> dict[str, float]:
