@@ -52,6 +52,7 @@ SERVE = [
     "worded",
     "released",
     "service",
+    "listing",
     "current",
     "api",
     "app",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 
+from browse_contract import *  # noqa: F403
 from deepfood.config import Settings, load_settings
 from deepfood.gallery.written import parse_words
 from deepfood.milvus.address import MilvusAddress

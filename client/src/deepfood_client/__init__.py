@@ -11,53 +11,76 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepfood_client.calls import PhotoLike, Question
+    from deepfood_client.calls import Listing, PhotoLike, Question
     from deepfood_client.client import AsyncClient, Client
     from deepfood_client.errors import DeepfoodError
     from deepfood_client.models import (
         Attribute,
+        Bin,
+        Facet,
+        Facets,
         GalleryFacts,
         Hit,
+        LabelCount,
         LabelGuess,
+        LabelPage,
         NearDuplicate,
         Photo,
         PhotoFacts,
+        PhotoPage,
         SearchResult,
         Suggestion,
+        ValueCount,
     )
 
 __all__ = [
     "AsyncClient",
     "Attribute",
+    "Bin",
     "Client",
     "DeepfoodError",
+    "Facet",
+    "Facets",
     "GalleryFacts",
     "Hit",
+    "LabelCount",
     "LabelGuess",
+    "LabelPage",
+    "Listing",
     "NearDuplicate",
     "Photo",
     "PhotoFacts",
     "PhotoLike",
+    "PhotoPage",
     "Question",
     "SearchResult",
     "Suggestion",
+    "ValueCount",
 ]
 
 _MODULE_OF = {
     "AsyncClient": "client",
     "Attribute": "models",
+    "Bin": "models",
     "Client": "client",
     "DeepfoodError": "errors",
+    "Facet": "models",
+    "Facets": "models",
     "GalleryFacts": "models",
     "Hit": "models",
+    "LabelCount": "models",
     "LabelGuess": "models",
+    "LabelPage": "models",
+    "Listing": "calls",
     "NearDuplicate": "models",
     "Photo": "models",
     "PhotoFacts": "models",
     "PhotoLike": "calls",
+    "PhotoPage": "models",
     "Question": "calls",
     "SearchResult": "models",
     "Suggestion": "models",
+    "ValueCount": "models",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is there

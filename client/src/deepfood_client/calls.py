@@ -22,9 +22,12 @@ from deepfood_client.errors import (
 )
 from deepfood_client.models import (
     Attribute,
+    Facets,
     GalleryFacts,
+    LabelPage,
     Photo,
     PhotoFacts,
+    PhotoPage,
     SearchResult,
     Suggestion,
 )
@@ -65,6 +68,25 @@ class Question(TypedDict, total=False):
     cursor: str | None
 
 
+class Selection(TypedDict, total=False):
+    """Which photos of the gallery: those that pass a filter, have words, and one of some labels."""
+
+    where: str | None
+    words: str | None
+    label: str | Sequence[str]
+
+
+class Listing(Selection, total=False):
+    """The options of a list of photos, as documented for GET /api/v1/photos.
+
+    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse.
+    """
+
+    sort: str
+    limit: int
+    cursor: str | None
+
+
 class Paged(Protocol):
     """A result that may have a next page, and its cursor."""
 
@@ -75,14 +97,17 @@ class Paged(Protocol):
 AnyPaged = TypeVar("AnyPaged", bound=Paged)
 
 
-def next_question(question: Question, found: Paged) -> Question | None:
+AnyQuestion = TypeVar("AnyQuestion", Question, Listing)
+
+
+def next_question(question: AnyQuestion, found: Paged) -> AnyQuestion | None:
     """The question for the page after `found`; None after the last one."""
     return None if found.next is None else {**question, "cursor": found.next}
 
 
-def pages(search: Callable[[Question], AnyPaged], question: Question) -> Iterator[AnyPaged]:
-    """The results of one search, page by page, to the last."""
-    following: Question | None = question
+def pages(search: Callable[[AnyQuestion], AnyPaged], question: AnyQuestion) -> Iterator[AnyPaged]:
+    """The results of one question, page by page, to the last."""
+    following: AnyQuestion | None = question
     while following is not None:
         found = search(following)
         yield found
@@ -166,6 +191,20 @@ def samples(k: int, seed: int | None) -> Call[list[Photo]]:
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
+def photos(listing: Listing) -> Call[PhotoPage]:
+    return Call("GET", "/api/v1/photos", _reader(PhotoPage), body=_params(**listing))
+
+
+def labels(q: str, limit: int, cursor: str | None) -> Call[LabelPage]:
+    asked = _params(q=q, limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/labels", _reader(LabelPage), body=asked)
+
+
+def facets(selection: Selection, limit: int) -> Call[Facets]:
+    asked = _params(**selection, limit=limit)
+    return Call("GET", "/api/v1/facets", _reader(Facets), body=asked)
+
+
 def suggest(q: str, limit: int) -> Call[list[Suggestion]]:
     asked = {"params": {"q": q, "limit": limit}}
     return Call("GET", "/api/v1/suggest", _reader(list[Suggestion]), body=asked)
@@ -193,6 +232,11 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
             ) from error
 
     return read
+
+
+def _params(**asked: Any) -> dict[str, Any]:
+    """The query of an address, without what is not given."""
+    return {"params": {name: each(one) for name, one in asked.items() if each(one)}}
 
 
 def each(one_or_several: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.photo import Limits
 from deepfood.serve import STATIC
-from deepfood.serve.api import changes, explain, routes
+from deepfood.serve.api import changes, explain, lists, routes
 from deepfood.serve.api.problems import add_problem_handlers, document_problems
 from deepfood.serve.api.resources import Resources
 from deepfood.serve.api.url_fetcher import Fetcher
@@ -91,7 +91,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # methods.py does, and ignores the client's Host
     )
-    routers = (routes.router, explain.router, changes.router)
+    routers = (routes.router, lists.router, explain.router, changes.router)
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

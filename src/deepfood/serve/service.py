@@ -43,7 +43,7 @@ class SearchService:
             else None
         )
         self.max_k = settings.max_k
-        self._cursors = Cursors(settings.cursor_key)
+        self.cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -62,7 +62,7 @@ class SearchService:
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
         where = parse_filter(question.where) if question.where is not None else None
-        cursor = None if question.cursor is None else self._cursors.checked(question.cursor)
+        cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
             where=where,
             diversity=question.diversity,
@@ -101,7 +101,7 @@ class SearchService:
             in_gallery=answer.in_gallery,
             label=answer.label,
             total=found.total,
-            next=None if found.next is None else self._cursors.signed(found.next),
+            next=None if found.next is None else self.cursors.signed(found.next),
             notes=found.notes,
         )
 
