@@ -158,9 +158,13 @@ def document() -> dict[str, Any]:
 
 
 def bodies(document: dict[str, Any], path: str, method: str = "post") -> dict[str, set[str]]:
-    """The fields of a request, a set for each content type."""
-    content = document["paths"][path][method]["requestBody"]["content"]
-    return {kind: set(one["schema"]["properties"]) for kind, one in content.items()}
+    """The fields of a request, a set for each content type; forms have an address of their own."""
+    paths = [one for one in (path, f"{path}:upload") if one in document["paths"]]
+    bodies = [document["paths"][one][method]["requestBody"] for one in paths]
+    content = {kind: one for body in bodies for kind, one in body["content"].items()}
+    schemas = document["components"]["schemas"]
+    names = {kind: one["schema"]["$ref"].rpartition("/")[2] for kind, one in content.items()}
+    return {kind: set(schemas[name]["properties"]) for kind, name in names.items()}
 
 
 def test_every_option_is_one_of_the_glossary() -> None:

@@ -14,7 +14,10 @@ Verdict = Literal["match", "maybe", "none"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A server sends every field: none is optional for who reads.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_serialization_defaults_required=True
+    )
 
 
 class Photo(_Model):

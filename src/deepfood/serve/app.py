@@ -12,10 +12,13 @@ from deepfood.config import Settings, load_settings
 from deepfood.photo import Limits
 from deepfood.serve import STATIC
 from deepfood.serve.api import changes, explain, lists, routes
-from deepfood.serve.api.problems import add_problem_handlers, document_problems
+from deepfood.serve.api.document import complete_document
+from deepfood.serve.api.problems import add_problem_handlers
 from deepfood.serve.api.resources import Resources
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.current import Current, Upkeep
+from deepfood.serve.edge.compress import Compress
+from deepfood.serve.edge.conditional import NotModified
 from deepfood.serve.edge.door import Door
 from deepfood.serve.edge.drain import CloseWhileDraining, Drain, draining
 from deepfood.serve.edge.guard import ImageSources, SecurityHeaders, add_guards
@@ -97,8 +100,10 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     every_route = [*app.routes, *(route for router in routers for route in router.routes)]
     add_problem_handlers(app, every_route, settings.public_url)
-    document_problems(app)
+    complete_document(app)
     # The middleware added last runs first.
+    app.add_middleware(NotModified)
+    app.add_middleware(Compress)
     app.add_middleware(HeadAsGet)
     add_guards(app, settings)
     app.add_middleware(AnswerUnexpected)

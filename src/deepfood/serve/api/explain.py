@@ -9,7 +9,7 @@ from deepfood.heatmap import Floats, Match, draw_heat
 from deepfood.photo import read_header
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
-from deepfood.serve.api.requests import EXPLAIN_FORM, ExplainRequest, accepts
+from deepfood.serve.api.requests import accepts
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ExplainOut, HeatOut, RegionOut
 from deepfood.serve.service import SearchService
@@ -25,12 +25,15 @@ router = APIRouter()
     "/api/v1/explain",
     tags=["search"],
     responses=PROBLEMS,
-    openapi_extra=accepts(
-        {
-            "multipart/form-data": EXPLAIN_FORM,
-            "application/json": ExplainRequest.model_json_schema(),
-        }
-    ),
+    openapi_extra=accepts(json="ExplainRequest"),
+    operation_id="explain",
+)
+@router.post(
+    "/api/v1/explain:upload",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(multipart="ExplainForm"),
+    operation_id="explainByUpload",
 )
 async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""

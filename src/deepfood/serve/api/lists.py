@@ -43,7 +43,7 @@ async def _selected(
 SelectedDep = Annotated[Selected, Depends(_selected)]
 
 
-@router.get("/api/v1/photos")
+@router.get("/api/v1/photos", operation_id="listPhotos")
 async def photos(
     request: Request,
     resources: ResourcesDep,
@@ -66,7 +66,7 @@ async def photos(
     return photo_page_of(page, resources.public_url)
 
 
-@router.get("/api/v1/labels")
+@router.get("/api/v1/labels", operation_id="listLabels")
 async def labels(
     request: Request,
     resources: ResourcesDep,
@@ -79,7 +79,7 @@ async def labels(
     return label_page_of(page)
 
 
-@router.get("/api/v1/facets")
+@router.get("/api/v1/facets", operation_id="getFacets")
 async def facets(
     request: Request,
     resources: ResourcesDep,

@@ -1,10 +1,12 @@
 """Convert the service's values to API responses. Links are below `public_url`, or relative."""
 
+import json
 from dataclasses import asdict
 
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
 from deepfood.gallery.values import Value, attribute_name
+from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import SearchResult
 from deepfood.serve.service import SearchService
 from deepfood_client import models
@@ -58,6 +60,12 @@ def photo_of(photo: Photo, public_url: str) -> models.Photo:
 def facts_of(service: SearchService, photo_id: str, public_url: str) -> models.PhotoFacts:
     """A photo with its attributes. Raises PhotoNotFoundError."""
     return _facts(*service.gallery.facts(photo_id), public_url)
+
+
+def tag_of_facts(facts: models.PhotoFacts) -> str:
+    """The ETag of a photo with its attributes; its links do not count."""
+    said = facts.model_dump(include={"id", "label", "name", "attributes"})
+    return tag_of(json.dumps(said, sort_keys=True).encode())
 
 
 def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:

@@ -28,7 +28,7 @@ from deepfood.errors import (
     StorageError,
 )
 from deepfood.serve.edge.methods import methods_at, without_slash
-from deepfood.serve.edge.problem import FAULT, PROBLEM_JSON, Problem, problem
+from deepfood.serve.edge.problem import FAULT, Problem, problem
 from deepfood.serve.telemetry.metrics import ERRORS
 
 #: The first matching class decides; any other DeepfoodError is an internal error.
@@ -57,13 +57,13 @@ _RETRY_AFTER_S = {503: "2"}
 _log = logging.getLogger(__name__)
 
 
-def _documented(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+def documented(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """Problems by status, for OpenAPI."""
     return {status: {"model": Problem, "description": why} for status, why in problems.items()}
 
 
 #: What a route that takes photos may answer.
-PROBLEMS = _documented(
+PROBLEMS = documented(
     {
         404: "no photo with that id",
         413: "more bytes or pixels than the limits allow",
@@ -75,7 +75,7 @@ PROBLEMS = _documented(
     }
 )
 #: What a route that changes the gallery may answer.
-CHANGE_PROBLEMS = PROBLEMS | _documented(
+CHANGE_PROBLEMS = PROBLEMS | documented(
     {
         401: "no key, or one that is not of this gallery",
         403: "no key is set here: the gallery is not changed over HTTP",
@@ -128,25 +128,3 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
     async def client_disconnect(request: Request, error: ClientDisconnect) -> Response:
         # The client is gone. Without this, an interrupted upload would be logged as an error.
         return problem(request, 400, "the request ended before its body did")
-
-
-def document_problems(app: FastAPI) -> None:
-    """Have the OpenAPI document give every error the schema Problem, as problem+json."""
-    written = app.openapi
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = written()
-            for path in document["paths"].values():
-                for operation in path.values():
-                    answers = operation["responses"]
-                    answers["default"] = {"description": "any other error"}
-                    for status, answer in answers.items():
-                        if status == "default" or status >= "400":
-                            answer["content"] = content
-            for unused in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(unused, None)
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
+from deepfood.serve.question import MAX_EXAMPLES
 from deepfood.words import MAX_LETTERS
 
 #: A photo's id, in a path.
@@ -55,7 +56,9 @@ class _Body(BaseModel):
         null = {"type": "null"}
         for name in set(schema["properties"]) - set(schema.get("required", ())):
             kind = schema["properties"][name]
-            about = {key: kind.pop(key) for key in ("title", "default") if key in kind}
+            # A default in the document would be sent by generated clients: null changes a label.
+            kind.pop("default", None)
+            about = {"title": kind.pop("title")}
             kinds = kind.get("anyOf", [kind])
             kinds = kinds if null in kinds else [*kinds, null]
             schema["properties"][name] = {**about, "anyOf": kinds}
@@ -64,6 +67,8 @@ class _Body(BaseModel):
 
 class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, `id`, a photo of the gallery, or `words`, or lists of them.
+
+    `k` is how many hits are wanted, 9 unless given.
 
     `url` is where the service fetches a photo, of hosts that its settings list.
     `not_photo`, `not_id` and `not_words` are what the hits should be unlike; there may be 8 of all
@@ -93,22 +98,33 @@ class SearchRequest(_Body):
     group_duplicates: bool = False
 
 
-#: The same as a form, for OpenAPI. Photos and ids may be sent several times.
+def _several(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item, "maxItems": MAX_EXAMPLES}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_ID = {"type": "string"}
+_WORDS = {"type": "string", "maxLength": MAX_LETTERS}
+
+#: The same as a form, for OpenAPI: fields that are arrays are sent several times.
 SEARCH_FORM = {
+    "title": "SearchForm",
+    "description": "As SearchRequest, with photos as files.",
     "type": "object",
+    "additionalProperties": False,
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
-        "id": {"type": "string"},
-        "not_photo": {"type": "string", "format": "binary"},
-        "not_id": {"type": "string"},
-        "words": {"type": "string", "maxLength": MAX_LETTERS},
-        "not_words": {"type": "string", "maxLength": MAX_LETTERS},
-        "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
+        "photo": _several(_FILE),
+        "id": _several(_ID),
+        "not_photo": _several(_FILE),
+        "not_id": _several(_ID),
+        "words": _several(_WORDS),
+        "not_words": _several(_WORDS),
+        "k": {"type": "integer", "minimum": 1},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
         "cursor": {"type": "string", "description": "`next` of the previous page"},
-        "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-        "group_duplicates": {"type": "boolean", "default": False},
+        "diversity": {"type": "number", "minimum": 0, "maximum": 1},
+        "group_duplicates": {"type": "boolean"},
     },
 }
 
@@ -123,10 +139,13 @@ class AddRequest(_Body):
 
 
 ADD_FORM = {
+    "title": "AddForm",
+    "description": "As AddRequest, with the photo as a file.",
     "type": "object",
+    "additionalProperties": False,
     "required": ["photo"],
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
+        "photo": _FILE,
         "label": {"type": "string"},
         "name": {"type": "string"},
         "attributes": {"type": "string", "description": "a JSON object"},
@@ -170,19 +189,55 @@ class ExplainRequest(_Body):
 
 #: The same as a form, for OpenAPI.
 EXPLAIN_FORM = {
+    "title": "ExplainForm",
+    "description": "As ExplainRequest, with the photo as a file.",
     "type": "object",
+    "additionalProperties": False,
     "required": ["hit"],
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
+        "photo": _FILE,
         "id": {"type": "string"},
         "hit": {"type": "string"},
     },
 }
 
 
-def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a body that a route reads itself: one schema for each content type."""
-    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+ORIGINAL_FORM = {
+    "title": "OriginalForm",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "description": "a data URL"}},
+}
+
+#: The schemas of bodies that routes read themselves, by name.
+SCHEMAS: dict[str, dict[str, Any]] = {
+    schema["title"]: schema
+    for schema in (
+        *(
+            body.model_json_schema()
+            for body in (SearchRequest, AddRequest, ChangeRequest, AttributeRequest, ExplainRequest)
+        ),
+        *(SEARCH_FORM, ADD_FORM, EXPLAIN_FORM, ORIGINAL_FORM),
+    )
+}
+
+
+def accepts(**titles: str) -> dict[str, Any]:
+    """The OpenAPI of a body that a route reads itself.
+
+    `json`, `multipart` and `urlencoded` name schemas in SCHEMAS. Generators do not know what to do
+    with several, so JSON and forms, which one route reads, are documented at two addresses.
+    """
+    kinds = {
+        "json": "application/json",
+        "multipart": "multipart/form-data",
+        "urlencoded": "application/x-www-form-urlencoded",
+    }
+    content = {
+        kinds[kind]: {"schema": {"$ref": f"#/components/schemas/{title}"}}
+        for kind, title in titles.items()
+    }
     return {"requestBody": {"required": True, "content": content}}
 
 
