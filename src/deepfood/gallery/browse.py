@@ -67,7 +67,8 @@ class Sort:
         known = ", ".join([NEWEST, NAME, *numbers])
         raise QueryError(
             f"photos cannot be sorted by {self.by[:40]!r}: give one of {known}, with - before it "
-            "for the reverse"
+            "for the reverse",
+            "sort",
         )
 
     def key_of(self, photo: Photo, values: Mapping[str, Value]) -> SortKey | None:
@@ -133,11 +134,17 @@ class After:
             parts = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
             version, of_generation, of_question, key, last = parts
         except (UnicodeError, binascii.Error, ValueError, TypeError):
-            raise QueryError(f"{text[:40]!r} is no cursor: begin with the first page") from None
+            raise QueryError(
+                f"{text[:40]!r} is no cursor: begin with the first page", "cursor"
+            ) from None
         if (version, of_question) != (_VERSION, digest.hex()):
-            raise QueryError("the cursor belongs to another list: begin with the first page")
+            raise QueryError(
+                "the cursor belongs to another list: begin with the first page", "cursor"
+            )
         if of_generation != generation:
-            raise QueryError("the gallery was built anew since: begin with the first page")
+            raise QueryError(
+                "the gallery was built anew since: begin with the first page", "cursor"
+            )
         return cls(generation, key, last)
 
 
@@ -225,7 +232,7 @@ def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:
     if not len(numbers):
         return ()
     low, high = float(numbers.min()), float(numbers.max())
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         edges = np.linspace(low, high, _BINS + 1)
     if low == high or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
         return (Bin(low, high, len(numbers)),)
@@ -247,7 +254,7 @@ def spelled(key: Key, value: Value | None) -> str | bool | None:
 def check_page(limit: int) -> None:
     """Raise QueryError for a page that is empty or too long."""
     if not 1 <= limit <= MOST_LISTED:
-        raise QueryError(f"limit = {limit}: ask for 1 to {MOST_LISTED}")
+        raise QueryError(f"limit = {limit}: ask for 1 to {MOST_LISTED}", "limit")
 
 
 def labels_with(begun: str, labels: Sequence[str]) -> list[str]:

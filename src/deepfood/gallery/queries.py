@@ -32,7 +32,7 @@ def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
     vector, bit for bit. Raises QueryError where nothing is wanted, or the photos cancel out.
     """
     if len(wanted) == 0:
-        raise QueryError("the query has no photo that is wanted: give one at least")
+        raise QueryError("the query has no photo that is wanted: give one at least", "photo")
     if len(wanted) == 1 and (unwanted is None or len(unwanted) == 0):
         return np.asarray(wanted[0], np.float32)
     query = wanted.mean(axis=0, dtype=np.float64)
@@ -40,7 +40,9 @@ def combine(wanted: Vectors, unwanted: Vectors | None = None) -> Vectors:
         query -= UNWANTED_WEIGHT * unwanted.mean(axis=0, dtype=np.float64)
     length = float(np.linalg.norm(query))
     if length < 1e-6:
-        raise QueryError("the photos of the query cancel each other out: change one of them")
+        raise QueryError(
+            "the photos of the query cancel each other out: change one of them", "photo"
+        )
     return np.asarray(query / length, np.float32)
 
 
@@ -53,7 +55,9 @@ def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Or
     scores, 1 counts variety only. Raises QueryError for a `diversity` beyond 0 to 1.
     """
     if not 0 <= diversity <= 1:
-        raise QueryError(f"diversity {diversity}: give 0 (most similar) to 1 (most varied)")
+        raise QueryError(
+            f"diversity {diversity}: give 0 (most similar) to 1 (most varied)", "diversity"
+        )
     chosen: list[int] = []
     nearest = np.full(len(scores), -np.inf)
     open_ = np.ones(len(scores), np.bool_)
@@ -93,9 +97,11 @@ def is_varied(options: FindOptions) -> bool:
 def check_question(k: int, options: FindOptions) -> None:
     """Raise QueryError for k < 1, and for pages of a varied or grouped answer."""
     if k < 1:
-        raise QueryError(f"k = {k}: ask for at least 1 photo")
+        raise QueryError(f"k = {k}: ask for at least 1 photo", "k")
     if options.get("cursor") is not None and is_varied(options):
-        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+        raise QueryError(
+            "a varied or grouped answer has no further pages: ask for a larger k", "cursor"
+        )
 
 
 def varied(

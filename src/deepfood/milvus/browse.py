@@ -70,7 +70,7 @@ def browse(
     digest = selected.digest(sort, "ids")
     after = After.parse(cursor, digest, manifest.generation) if cursor else None
     if after is not None and not is_id(str(after.last)):
-        raise QueryError(f"{str(cursor)[:40]!r} is no cursor: begin with the first page")
+        raise QueryError(f"{str(cursor)[:40]!r} is no cursor: begin with the first page", "cursor")
     where, notes, forgiven = _where(manifest, rows, selected)
     found = _sorted_rows(rows, where, sort, limit + 1, after)
     page = [(photo_of(row), attributes_of(row)) for row in found[:limit]]

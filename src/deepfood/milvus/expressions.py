@@ -8,7 +8,7 @@ numbers are written by Python: nothing that a user sends is ever read as an expr
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepfood.errors import QueryError
+from deepfood.errors import FilterError
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.values import BUILT_IN, Key, Type, folded, names_of
 from deepfood.milvus.metadata import Column
@@ -29,7 +29,7 @@ class Expression:
 
 
 def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
-    """Raises QueryError for an attribute that there is none of, or that is not compared so."""
+    """Raises FilterError for an attribute that there is none of, or that is not compared so."""
     leaves = list(where.leaves())
     for leaf in leaves:
         leaf.check_type(_type_of(leaf.name, columns))
@@ -100,7 +100,7 @@ def _type_of(name: str, columns: Mapping[str, Column]) -> Type:
     if name in BUILT_IN:
         return "text"
     if name not in columns:
-        raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(columns)}")
+        raise FilterError(f"there is no attribute {name[:40]!r}: {names_of(columns)}")
     return columns[name].type
 
 

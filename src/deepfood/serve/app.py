@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
@@ -13,6 +13,7 @@ from deepfood.photo import Limits
 from deepfood.serve import STATIC
 from deepfood.serve.api import changes, explain, lists, routes
 from deepfood.serve.api.document import complete_document
+from deepfood.serve.api.parameters import check_query
 from deepfood.serve.api.problems import add_problem_handlers
 from deepfood.serve.api.resources import Resources
 from deepfood.serve.api.url_fetcher import Fetcher
@@ -92,6 +93,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
+        dependencies=[Depends(check_query)],
         redirect_slashes=False,  # methods.py does, and ignores the client's Host
     )
     routers = (routes.router, lists.router, explain.router, changes.router)

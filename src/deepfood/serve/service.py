@@ -60,7 +60,7 @@ class SearchService:
         for one that has a label. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
-            raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
+            raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos", "k")
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
@@ -158,7 +158,7 @@ class SearchService:
         None where only words are wanted that no text of the gallery has, and no text tower knows.
         """
         if question.box and len(question.photos) + len(question.ids) != 1:
-            raise QueryError("a box is a part of one photo: ask with one")
+            raise QueryError("a box is a part of one photo: ask with one", "box")
         wanted = [self._embed(data, question.box) for data in question.photos]
         for photo_id in question.ids:
             if question.box:

@@ -20,6 +20,7 @@ from deepfood.serve.api.requests import (
 )
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.edge.guard import held_by
+from deepfood.serve.edge.problem import WrongValueError
 from deepfood.serve.question import MAX_EXAMPLES, SearchQuestion
 
 _JSON = "application/json"
@@ -63,7 +64,7 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
     texts = tuple(name for name in SearchRequest.model_fields if name not in _PHOTOS)
     form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=_SEVERAL)
     if "url" in form.texts:
-        raise HTTPException(422, "`url` can be given in JSON only")
+        raise WrongValueError("`url` can be given in JSON only", "url")
     fields: dict[str, Any] = {
         name: values if name in _SEVERAL else values[0] for name, values in form.texts.items()
     }
@@ -73,7 +74,9 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
         try:
             fields["k"] = int(fields["k"])
         except ValueError:
-            raise HTTPException(422, f"k = {fields['k'][:40]!r}: expected a whole number") from None
+            raise WrongValueError(
+                f"k = {fields['k'][:40]!r}: expected a whole number", "k"
+            ) from None
     photos, unlike = ([one.data for one in form.photos.get(name, ())] for name in _PHOTOS)
     return _question(checked(SearchRequest, fields), photos, unlike)
 
@@ -95,7 +98,7 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
         add = checked(AddRequest, {**fields, "photo": ""})
         upload = form.photo("photo")
         if upload is None:
-            raise HTTPException(422, "give `photo`")
+            raise WrongValueError("give `photo`", "photo")
         sent = upload
     check_attribute_count(add.attributes)
     # Some clients send the file's path, not only its name.
@@ -107,7 +110,7 @@ async def read_change(request: Request) -> ChangeRequest:
     """Read a change of a photo, as JSON. Raises HTTPException 415 or 422, or DatasetError."""
     change = await read_json(request, ChangeRequest)
     if not change.model_fields_set:
-        raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
+        raise WrongValueError("nothing to change: give `label`, `name` or `attributes`", "body")
     check_attribute_count(change.attributes)
     return change
 
@@ -131,7 +134,7 @@ async def read_pair(request: Request, max_part_bytes: int) -> Pair:
         sent = form.photo("photo")
         data = sent.data if sent else None
     if (data is None) == (explain.id is None):
-        raise HTTPException(422, "give either `photo` or `id`")
+        raise WrongValueError("give either `photo` or `id`", "photo")
     return Pair(data, explain.id or "", explain.hit)
 
 
@@ -140,7 +143,7 @@ async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
     form = await read_form(request, max_part_bytes, photos=("image",), texts=())
     sent = form.photo("image")
     if sent is None:
-        raise HTTPException(422, "the form has no field `image` with a base64 data URL")
+        raise WrongValueError("the form has no field `image` with a base64 data URL", "image")
     return sent.data
 
 
@@ -160,13 +163,13 @@ def _json(text: bytes | str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError, TypeError) as error:
-        raise HTTPException(422, f"this is not JSON: {error}") from error
+        raise WrongValueError(f"this is not JSON: {error}", "body") from error
 
 
 def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -> SearchQuestion:
     ids, words = _each(search.id), _each(search.words)
     if not (photos or ids or words):
-        raise HTTPException(422, "give `photo`, `id` or `words`")
+        raise WrongValueError("give `photo`, `id` or `words`", "photo")
     question = SearchQuestion(
         photos=tuple(photos),
         ids=ids,
@@ -182,8 +185,8 @@ def _question(search: SearchRequest, photos: list[bytes], unlike: list[bytes]) -
         group_duplicates=search.group_duplicates,
     )
     if question.examples > MAX_EXAMPLES:
-        raise HTTPException(
-            422, f"{question.examples} photos, ids and words: ask with {MAX_EXAMPLES} at most"
+        raise WrongValueError(
+            f"{question.examples} photos, ids and words: ask with {MAX_EXAMPLES} at most", "photo"
         )
     return question
 

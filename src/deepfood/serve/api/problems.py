@@ -86,6 +86,15 @@ CHANGE_PROBLEMS = PROBLEMS | documented(
 )
 
 
+def _field_of(error: DeepfoodError) -> str:
+    """The part of a request that an error is about."""
+    if isinstance(error, PhotoError):
+        return "photo"
+    if isinstance(error, DatasetError):
+        return "attributes"
+    return getattr(error, "field", None) or "body"
+
+
 def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: str) -> None:
     """Answer errors as problem details. `routes` are all that the application has."""
 
@@ -96,10 +105,9 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
         if status >= 500:
             _log.error("%s", error)
         detail = _DETAIL.get(status, str(error))
-        if isinstance(error, FilterError):
-            answer = problem(request, status, detail, "where", error.position)
-        else:
-            answer = problem(request, status, detail)
+        position = error.position if isinstance(error, FilterError) else None
+        field = _field_of(error) if status == 422 else None
+        answer = problem(request, status, detail, field, position)
         if status in _RETRY_AFTER_S:
             answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
         return answer
@@ -111,7 +119,8 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
             if redirect := without_slash(request, routes, public_url):
                 return redirect
             detail = f"there is nothing at {request.url.path}"
-        answer = problem(request, error.status_code, detail)
+        field = getattr(error, "field", None)
+        answer = problem(request, error.status_code, detail, field)
         answer.headers.update(error.headers or {})
         if error.status_code == 405:  # FastAPI names the methods of one route only
             allowed = methods_at(routes, request.url.path)
@@ -121,8 +130,9 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
     @app.exception_handler(RequestValidationError)
     async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return problem(request, 422, f"{where}: {first['msg']}")
+        field = str(first["loc"][1])
+        wanted = first["msg"].removeprefix("Input ")
+        return problem(request, 422, f"`{field}` {wanted}", field)
 
     @app.exception_handler(ClientDisconnect)
     async def client_disconnect(request: Request, error: ClientDisconnect) -> Response:

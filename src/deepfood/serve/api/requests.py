@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails
-from starlette.exceptions import HTTPException
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
+from deepfood.serve.edge.problem import WrongValueError
 from deepfood.serve.question import MAX_EXAMPLES
 from deepfood.words import MAX_LETTERS
 
@@ -245,12 +245,11 @@ RequestBody = TypeVar("RequestBody", bound=_Body)
 
 
 def checked(kind: type[RequestBody], values: Any) -> RequestBody:
-    """A body of these values. Raises HTTPException 422 that names the field at fault."""
+    """A body of these values. Raises WrongValueError that names the field at fault."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        detail = _detail_of(error.errors(include_url=False), kind.model_fields)
-        raise HTTPException(422, detail) from error
+        raise _refusal(error.errors(include_url=False), kind.model_fields) from error
 
 
 def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -> str:
@@ -260,25 +259,28 @@ def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -
         return f"{refused}: send the photo as `photo`"
     if near := difflib.get_close_matches(name.lower(), known, 1):
         return f"{refused}: do you mean `{near[0]}`?"
+    if not known:
+        return f"{refused}: this address takes none"
     return f"{refused}; there are {', '.join(f'`{one}`' for one in known)}"
 
 
-def _detail_of(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
+def _refusal(errors: Sequence[ErrorDetails], known: Collection[str]) -> WrongValueError:
     first = errors[0]
     if not first["loc"]:
-        return "the body should be a JSON object"
+        return WrongValueError("the body should be a JSON object", "body")
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return unknown_field(field, known)
+        return WrongValueError(unknown_field(field, known), field[:40])
     # pydantic gives one error for each type that a field may have. Keep the most specific ones.
     of_field = [one for one in errors if one["loc"][0] == field]
     depth = max(len(one["loc"]) for one in of_field)
     nearest = [one for one in of_field if len(one["loc"]) == depth]
     place = ".".join([field, *(str(part) for part in nearest[0]["loc"] if isinstance(part, int))])
     if nearest[0]["type"] == "missing":
-        return f"give `{place}`"
+        return WrongValueError(f"give `{place}`", field)
     expected = [one["msg"].partition(", unable")[0] for one in nearest]
     if not expected[0].startswith("Input should be "):
-        return f"`{place}`: {expected[0]}"
+        return WrongValueError(f"`{place}`: {expected[0]}", field)
     wanted = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
-    return f"`{place}` should be {wanted.replace('a valid dictionary', 'a JSON object')}"
+    wanted = wanted.replace("a valid dictionary", "a JSON object")
+    return WrongValueError(f"`{place}` should be {wanted}", field)
