@@ -11,11 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepfood_client.calls import Listing, PhotoLike, Question
+    from deepfood_client.calls import BatchQuestion, Listing, PhotoLike, Question
     from deepfood_client.client import AsyncClient, Client
     from deepfood_client.errors import DeepfoodError
     from deepfood_client.models import (
         Attribute,
+        BatchAnswer,
+        BatchProblem,
+        BatchResult,
         Bin,
         Facet,
         Facets,
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Attribute",
+    "BatchAnswer",
+    "BatchProblem",
+    "BatchQuestion",
+    "BatchResult",
     "Bin",
     "Client",
     "DeepfoodError",
@@ -61,6 +68,10 @@ __all__ = [
 _MODULE_OF = {
     "AsyncClient": "client",
     "Attribute": "models",
+    "BatchAnswer": "models",
+    "BatchProblem": "models",
+    "BatchQuestion": "calls",
+    "BatchResult": "models",
     "Bin": "models",
     "Client": "client",
     "DeepfoodError": "errors",

@@ -1,5 +1,6 @@
 """Every request to a server as a Call, which either client sends."""
 
+import base64
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from deepfood_client.errors import (
 )
 from deepfood_client.models import (
     Attribute,
+    BatchResult,
     Facets,
     GalleryFacts,
     LabelPage,
@@ -66,6 +68,12 @@ class Question(TypedDict, total=False):
     diversity: float
     group_duplicates: bool
     cursor: str | None
+
+
+class BatchQuestion(Question, total=False):
+    """One question of several: its `photo`, one or several, and the options of a search."""
+
+    photo: PhotoLike | Sequence[PhotoLike]
 
 
 class Selection(TypedDict, total=False):
@@ -146,6 +154,27 @@ def search(photo: PhotoLike | Sequence[PhotoLike] | None, question: Question) ->
             data[name] = str(value)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
+
+
+def search_batch(questions: Sequence[BatchQuestion]) -> Call[BatchResult]:
+    """Photos are sent as data URLs. Raises PhotoError."""
+    asked = [
+        {
+            name: [_data_url(one) for one in each(value)]
+            if name in ("photo", "not_photo")
+            else value
+            for name, value in question.items()
+            if value is not None
+        }
+        for question in questions
+    ]
+    path = "/api/v1/search:batch"
+    return Call("POST", path, _reader(BatchResult), body={"json": {"questions": asked}})
+
+
+def _data_url(photo: PhotoLike) -> str:
+    data = base64.b64encode(photo_file(photo)[1]).decode()
+    return f"data:application/octet-stream;base64,{data}"
 
 
 def add(

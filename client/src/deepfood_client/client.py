@@ -8,10 +8,11 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from deepfood_client import calls
-from deepfood_client.calls import Call, Listing, PhotoLike, Question, Selection
+from deepfood_client.calls import BatchQuestion, Call, Listing, PhotoLike, Question, Selection
 from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
+    BatchResult,
     Facets,
     GalleryFacts,
     LabelPage,
@@ -61,6 +62,10 @@ class Client:
     ) -> SearchResult:
         """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
         return self._send(calls.search(photo, question))
+
+    def search_batch(self, questions: Sequence[BatchQuestion]) -> BatchResult:
+        """Up to 64 searches in one request; what is wrong in one does not stop the others."""
+        return self._send(calls.search_batch(questions))
 
     def pages(
         self,
@@ -185,6 +190,10 @@ class AsyncClient:
     ) -> SearchResult:
         """The photos most like those given: paths, bytes, Pillow's pictures, or an `id`."""
         return await self._send(calls.search(photo, question))
+
+    async def search_batch(self, questions: Sequence[BatchQuestion]) -> BatchResult:
+        """Up to 64 searches in one request; what is wrong in one does not stop the others."""
+        return await self._send(calls.search_batch(questions))
 
     async def pages(
         self,

@@ -103,6 +103,28 @@ class SearchResult(_Model):
     notes: tuple[str, ...]
 
 
+class BatchProblem(_Model):
+    """What is wrong with one question of several: as the problem of a request of its own."""
+
+    status: int
+    detail: str
+    field: str | None
+    position: int | None
+
+
+class BatchAnswer(_Model):
+    """The answer to one question of several: a `result`, or a `problem` in its place."""
+
+    result: SearchResult | None
+    problem: BatchProblem | None
+
+
+class BatchResult(_Model):
+    """The answers to several questions, in their order."""
+
+    answers: tuple[BatchAnswer, ...]
+
+
 class Attribute(_Model):
     """A column that filters may ask for. Of a safety attribute, unknown values never pass.
 

@@ -81,7 +81,7 @@ _Where = Annotated[
         help='Find only photos that pass, such as "price < 12": docs/filters.md.',
     ),
 ]
-_Box = Annotated[
+BoxOption = Annotated[
     str | None,
     typer.Option(
         metavar="X,Y,WIDTH,HEIGHT",
@@ -113,7 +113,7 @@ def search(
     not_words: _NotWords = None,
     k: _K = DEFAULT_K,
     where: _Where = None,
-    box: _Box = None,
+    box: BoxOption = None,
     diversity: _Diversity = 0.0,
     group_duplicates: _GroupDuplicates = False,
     cursor: _Cursor = None,
@@ -128,7 +128,7 @@ def search(
         raise SettingError("nothing to search for: give a PHOTO, --id ID or --words TEXT")
     if box is not None and len(photos) + len(ids) != 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
-    region = _parse_box(box) if box is not None else None
+    region = parse_box(box) if box is not None else None
     opened = deepfood.open_gallery(gallery, _settings(model))
     found = opened.search(
         photos,
@@ -194,7 +194,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> tuple[float, float, float, float]:
     from deepfood.errors import SettingError
 
     try:

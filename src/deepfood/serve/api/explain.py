@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 
 from deepfood.heatmap import Floats, Match, draw_heat
 from deepfood.photo import read_header
+from deepfood.photo_box import Box
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
 from deepfood.serve.api.requests import accepts
@@ -44,22 +45,24 @@ async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
 def _explain(service: SearchService, pair: Pair) -> ExplainOut:
     query = service.photo(pair.photo_id)[1] if pair.photo is None else pair.photo
     hit = service.photo(pair.hit)[1]
-    match = service.explainer.explain(query, hit)
+    match = service.explainer.explain(query, hit, pair.box)
     return ExplainOut(
         score=match.score,
         strongest=match.strongest,
-        query=_heat(service, query, match, match.query),
+        query=_heat(service, query, match, match.query, pair.box),
         hit=_heat(service, hit, match, match.hit),
     )
 
 
-def _heat(service: SearchService, photo: bytes, match: Match, heat: Floats) -> HeatOut:
+def _heat(
+    service: SearchService, photo: bytes, match: Match, heat: Floats, box: Box | None = None
+) -> HeatOut:
     explainer = service.explainer
     picture = draw_heat(
-        photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
+        photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS, box
     )
     about = read_header(photo, explainer.limits)
-    x, y, width, height = explainer.preprocess.seen_shares(about.width, about.height)
+    x, y, width, height = explainer.preprocess.seen_shares(about.width, about.height, box)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_JPEG_QUALITY)
     return HeatOut(

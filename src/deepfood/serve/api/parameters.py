@@ -4,6 +4,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from deepfood.serve.api.forms import media_type
 from deepfood.serve.api.requests import unknown_field
 from deepfood.serve.edge.problem import WrongValueError
 
@@ -15,6 +16,9 @@ async def check_query(request: Request) -> None:
     """Raise WrongValueError for a parameter that the route does not have, or has once."""
     route = request.scope["route"]
     if not isinstance(route, APIRoute) or not route.path.startswith("/api/"):
+        return
+    if route.path == "/api/v1/search" and media_type(request).startswith("image/"):
+        # The question is in the address.
         return
     known = sorted(_parameters(route.dependant))
     given = [name for name, _ in request.query_params.multi_items()]

@@ -1,6 +1,7 @@
 """Parse request bodies: JSON, forms and uploads."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ from deepfood.photo_box import Box
 from deepfood.serve.api.forms import MULTIPART, URLENCODED, Sent, media_type, photo_in, read_form
 from deepfood.serve.api.requests import (
     AddRequest,
+    BatchRequest,
     ChangeRequest,
     ExplainRequest,
     RequestBody,
     SearchRequest,
     checked,
+    unknown_field,
 )
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.edge.guard import held_by
@@ -43,30 +46,67 @@ class NewPhoto:
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo searched with, as bytes or as the id of one in the gallery, and the id of a hit."""
+    """A photo searched with, as bytes or as the id of one in the gallery, and the id of a hit.
+
+    `box` is the part of the photo that counts.
+    """
 
     photo: bytes | None
     photo_id: str
     hit: str
+    box: Box | None
 
 
 async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> SearchQuestion:
-    """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422.
+    """Read a search in JSON, as a form, or as a photo alone. Raises HTTPException 415 or 422.
 
     `fetcher` gets the photo that the request names by `url`, with errors of its own.
     """
+    kind = media_type(request)
+    if kind.startswith("image/"):
+        return await _question_with(request)
     if _is_json(request):
-        search = _from_json(SearchRequest, await request.body())
-        photos = [photo_in(one) for one in _each(search.photo)]
-        if search.url is not None:
-            photos.append(await fetcher.get(search.url, held_by(request).take))
-        return _question(search, photos, [photo_in(one) for one in _each(search.not_photo)])
+        return await question_in(request, _json(await request.body()), fetcher)
     texts = tuple(name for name in SearchRequest.model_fields if name not in _PHOTOS)
     form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=_SEVERAL)
-    if "url" in form.texts:
+    photos, unlike = ([one.data for one in form.photos.get(name, ())] for name in _PHOTOS)
+    return _question(_from_texts(form.texts), photos, unlike)
+
+
+async def question_in(request: Request, values: Any, fetcher: Fetcher) -> SearchQuestion:
+    """The question in a value of JSON. Raises HTTPException 422, and what fetching raises."""
+    search = checked(SearchRequest, values)
+    photos = [photo_in(one) for one in _each(search.photo)]
+    if search.url is not None:
+        photos.append(await fetcher.get(search.url, held_by(request).take))
+    return _question(search, photos, [photo_in(one) for one in _each(search.not_photo)])
+
+
+async def read_questions(request: Request) -> list[Any]:
+    """The questions of a batch, values of JSON. Raises HTTPException 415 or 422."""
+    return (await read_json(request, BatchRequest)).questions
+
+
+async def _question_with(request: Request) -> SearchQuestion:
+    """A photo is the whole body, and the rest of the question is in the address."""
+    texts: dict[str, list[str]] = {}
+    known = [name for name in SearchRequest.model_fields if name not in (*_PHOTOS, "url")]
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise WrongValueError(unknown_field(name, known), name[:40])
+        texts.setdefault(name, []).append(value)
+    for name, values in texts.items():
+        if len(values) > 1 and name not in _SEVERAL:
+            raise WrongValueError(f"`{name}` was given {len(values)} times: give one", name)
+    return _question(_from_texts(texts), [await request.body()], [])
+
+
+def _from_texts(texts: Mapping[str, Sequence[str]]) -> SearchRequest:
+    """A search whose fields are texts, each as often as it was sent."""
+    if "url" in texts:
         raise WrongValueError("`url` can be given in JSON only", "url")
     fields: dict[str, Any] = {
-        name: values if name in _SEVERAL else values[0] for name, values in form.texts.items()
+        name: list(values) if name in _SEVERAL else values[0] for name, values in texts.items()
     }
     if "box" in fields:
         fields["box"] = fields["box"].split(",")
@@ -77,8 +117,7 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
             raise WrongValueError(
                 f"k = {fields['k'][:40]!r}: expected a whole number", "k"
             ) from None
-    photos, unlike = ([one.data for one in form.photos.get(name, ())] for name in _PHOTOS)
-    return _question(checked(SearchRequest, fields), photos, unlike)
+    return checked(SearchRequest, fields)
 
 
 async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
@@ -128,14 +167,17 @@ async def read_pair(request: Request, max_part_bytes: int) -> Pair:
         explain = _from_json(ExplainRequest, await request.body())
         data = None if explain.photo is None else photo_in(explain.photo)
     else:
-        texts = ("id", "hit")
+        texts = ("id", "hit", "box")
         form = await read_form(request, max_part_bytes, photos=("photo",), texts=texts)
-        explain = checked(ExplainRequest, {name: form.texts[name][0] for name in form.texts})
+        fields: dict[str, Any] = {name: form.texts[name][0] for name in form.texts}
+        if "box" in fields:
+            fields["box"] = fields["box"].split(",")
+        explain = checked(ExplainRequest, fields)
         sent = form.photo("photo")
         data = sent.data if sent else None
     if (data is None) == (explain.id is None):
         raise WrongValueError("give either `photo` or `id`", "photo")
-    return Pair(data, explain.id or "", explain.hit)
+    return Pair(data, explain.id or "", explain.hit, explain.box and Box(*explain.box))
 
 
 async def read_original_form(request: Request, max_part_bytes: int) -> bytes:

@@ -86,6 +86,23 @@ CHANGE_PROBLEMS = PROBLEMS | documented(
 )
 
 
+def status_of(error: DeepfoodError | HTTPException) -> int:
+    """The status that an error is answered with."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+
+
+def said_of(error: DeepfoodError | HTTPException) -> tuple[str, str | None, int | None]:
+    """The detail, field and position of an error, as far as a client may know them."""
+    if isinstance(error, HTTPException):
+        return str(error.detail), getattr(error, "field", None), None
+    status = status_of(error)
+    position = error.position if isinstance(error, FilterError) else None
+    field = _field_of(error) if status == 422 else None
+    return _DETAIL.get(status, str(error)), field, position
+
+
 def _field_of(error: DeepfoodError) -> str:
     """The part of a request that an error is about."""
     if isinstance(error, PhotoError):
@@ -100,14 +117,11 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
 
     @app.exception_handler(DeepfoodError)
     async def deepfood_error(request: Request, error: DeepfoodError) -> Response:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        status = status_of(error)
         ERRORS.labels(type(error).__name__).inc()
         if status >= 500:
             _log.error("%s", error)
-        detail = _DETAIL.get(status, str(error))
-        position = error.position if isinstance(error, FilterError) else None
-        field = _field_of(error) if status == 422 else None
-        answer = problem(request, status, detail, field, position)
+        answer = problem(request, status, *said_of(error))
         if status in _RETRY_AFTER_S:
             answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
         return answer

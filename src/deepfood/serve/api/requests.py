@@ -21,6 +21,9 @@ from deepfood.serve.edge.problem import WrongValueError
 from deepfood.serve.question import MAX_EXAMPLES
 from deepfood.words import MAX_LETTERS
 
+#: Searches in one request.
+MAX_BATCH = 64
+
 #: A photo's id, in a path.
 PhotoId = Annotated[str, Path(alias="id")]
 
@@ -96,6 +99,12 @@ class SearchRequest(_Body):
     cursor: str | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     group_duplicates: bool = False
+
+
+class BatchRequest(_Body):
+    """Up to 64 searches, each as SearchRequest."""
+
+    questions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 def _several(item: dict[str, Any]) -> dict[str, Any]:
@@ -180,11 +189,15 @@ class AttributeRequest(_Body):
 
 
 class ExplainRequest(_Body):
-    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found."""
+    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found.
+
+    `box` is the part of the photo that was searched with: left, top, width and height as shares.
+    """
 
     photo: str | None = None
     id: str | None = None
     hit: str
+    box: tuple[float, float, float, float] | None = None
 
 
 #: The same as a form, for OpenAPI.
@@ -198,6 +211,7 @@ EXPLAIN_FORM = {
         "photo": _FILE,
         "id": {"type": "string"},
         "hit": {"type": "string"},
+        "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
     },
 }
 
@@ -210,6 +224,22 @@ ORIGINAL_FORM = {
     "properties": {"image": {"type": "string", "description": "a data URL"}},
 }
 
+BATCH = {
+    "title": "BatchRequest",
+    "description": f"Up to {MAX_BATCH} searches.",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["questions"],
+    "properties": {
+        "questions": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_BATCH,
+            "items": {"$ref": "#/components/schemas/SearchRequest"},
+        }
+    },
+}
+
 #: The schemas of bodies that routes read themselves, by name.
 SCHEMAS: dict[str, dict[str, Any]] = {
     schema["title"]: schema
@@ -218,7 +248,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             body.model_json_schema()
             for body in (SearchRequest, AddRequest, ChangeRequest, AttributeRequest, ExplainRequest)
         ),
-        *(SEARCH_FORM, ADD_FORM, EXPLAIN_FORM, ORIGINAL_FORM),
+        *(BATCH, SEARCH_FORM, ADD_FORM, EXPLAIN_FORM, ORIGINAL_FORM),
     )
 }
 

@@ -77,22 +77,28 @@ def problem(
     position: int | None = None,
 ) -> Response:
     """The answer to a request that failed: a page where the client asks for one, else JSON."""
-    title = HTTPStatus(status).phrase
+    body = problem_body(status, detail, field, position)
     if wants_page(request.headers.get("accept", ""), request.url.path):
-        page = _PAGE.replace("{{title}}", html.escape(title)).replace(
+        page = _PAGE.replace("{{title}}", html.escape(body.title)).replace(
             "{{detail}}", html.escape(detail)
         )
         return HTMLResponse(page, status)
-    body = Problem(
+    return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
+
+
+def problem_body(
+    status: int, detail: str, field: str | None = None, position: int | None = None
+) -> Problem:
+    """What is said of a failure, as JSON."""
+    return Problem(
         type=f"{DOCS}#{KINDS.get(status, KINDS[500])}",
-        title=title,
+        title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         request_id=request_id.get(),
         field=field,
         position=position,
     )
-    return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
 
 
 def wants_page(accept: str, path: str) -> bool:
