@@ -54,6 +54,7 @@ SERVE = [
     "labels",
     "released",
     "service",
+    "listing",
     "current",
     "api",
     "app",

@@ -30,6 +30,7 @@ from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_pho
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
+from deepfood.serve.listing import Lists
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
     from deepfood.evaluate.word_queries import WordFigures
     from deepfood.gallery.calibration import Calibration
-    from deepfood.serve.service import SearchService
 
 PlaceLike = str | os.PathLike[str]
 #: Photos: what `list_photos` takes or returns.
@@ -49,15 +49,12 @@ Photos = PlaceLike | PhotoSource
 WAIT_S = 5.0
 
 
-class Gallery:
+class Gallery(Lists):
     """An open gallery, wherever it is; many threads may use one. `open_gallery` opens it.
 
     It follows its place: changes by others are visible from the next search on. `len()` is the
     number of its photos.
     """
-
-    def __init__(self, service: "SearchService") -> None:
-        self._service = service
 
     def search(
         self,

@@ -141,7 +141,7 @@ class FilterError(QueryError):
     """`position` is the character at fault, counted from 1, where it is one."""
 
     def __init__(self, message: str, position: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, "where")
         self.position = position
 
 

@@ -29,7 +29,8 @@ class Box:
         if not all(at >= 0 and side > 0 and at + side <= 1 + _SLACK for at, side in sides):
             raise QueryError(
                 f"the box {self.x:g},{self.y:g},{self.width:g},{self.height:g} is not inside the "
-                "photo: left, top, width and height are shares of it, 0 to 1"
+                "photo: left, top, width and height are shares of it, 0 to 1",
+                "box",
             )
 
     def pixels(self, size: tuple[int, int], orientation: int) -> tuple[int, int, int, int]:

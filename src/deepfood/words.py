@@ -178,11 +178,15 @@ class Tokens:
 
 def _prepared(text: str, tower: TextTower) -> str:
     if len(text) > MAX_LETTERS:
-        raise QueryError(f"the words have {len(text):,} letters, and {MAX_LETTERS:,} are the most")
+        raise QueryError(
+            f"the words have {len(text):,} letters, and {MAX_LETTERS:,} are the most", "words"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise QueryError("the words are not Unicode: they hold half of a surrogate pair") from None
+        raise QueryError(
+            "the words are not Unicode: they hold half of a surrogate pair", "words"
+        ) from None
     if tower.canonicalise:  # big_vision's canonicalize_text
         text = " ".join(text.replace("_", " ").translate(_NO_PUNCTUATION).split())
     return text.lower() if tower.lowercase else text

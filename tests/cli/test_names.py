@@ -17,7 +17,7 @@ from deepfood.serve.api.responses import UrlsOut
 from deepfood.serve.app import create_app
 from deepfood.serve.service import open_service
 from deepfood_client import Client
-from deepfood_client.calls import Question
+from deepfood_client.calls import Listing, Question
 
 #: What each option means, in every command that has it. A new option is one of these, or an idea
 #: that none of them names.
@@ -163,9 +163,13 @@ def document() -> dict[str, Any]:
 
 
 def bodies(document: dict[str, Any], path: str, method: str = "post") -> dict[str, set[str]]:
-    """The fields of a request, a set for each content type."""
-    content = document["paths"][path][method]["requestBody"]["content"]
-    return {kind: set(one["schema"]["properties"]) for kind, one in content.items()}
+    """The fields of a request, a set for each content type; forms have an address of their own."""
+    paths = [one for one in (path, f"{path}:upload") if one in document["paths"]]
+    bodies = [document["paths"][one][method]["requestBody"] for one in paths]
+    content = {kind: one for body in bodies for kind, one in body["content"].items()}
+    schemas = document["components"]["schemas"]
+    names = {kind: one["schema"]["$ref"].rpartition("/")[2] for kind, one in content.items()}
+    return {kind: set(schemas[name]["properties"]) for kind, name in names.items()}
 
 
 def test_every_option_is_one_of_the_glossary() -> None:
@@ -229,9 +233,11 @@ def test_addresses_have_few_parameters(document: dict[str, Any]) -> None:
         for about in verbs.values():
             for one in about.get("parameters", ()):
                 asked.setdefault(one["in"], set()).add(one["name"])
-    assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed"}}
-    of_client = [inspect.signature(one).parameters for one in (Client.samples, Client.suggest)]
-    assert {name for some in of_client for name in some} - {"self"} == asked["query"]
+    listing = {"where", "words", "label", "sort", "cursor"}
+    assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed", *listing}}
+    asking = (Client.samples, Client.suggest, Client.labels)
+    of_client = {name for one in asking for name in inspect.signature(one).parameters}
+    assert of_client - {"self"} | set(Listing.__annotations__) == asked["query"]
 
 
 def test_settings_that_are_options_have_the_settings_names() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from browse_contract import *  # noqa: F403
 from deepfood.config import load_settings
 from deepfood.local import LocalGallery, LocalWriter
 from gallery_contract import *  # noqa: F403

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from deepfood.config import load_settings
 from deepfood.errors import PortTakenError
+from deepfood.serve.edge.problem import DOCS, KINDS
 from deepfood.serve.run import bind, run
 from live import SmallGallery, serving
 from samples import PHOTOS, bombs, grey_photos, not_photos
@@ -49,6 +50,8 @@ def problem(answer: httpx.Response, status: int) -> str:
     body = answer.json()
     assert set(body) - {"field", "position"} == {"type", "title", "status", "detail", "request_id"}
     assert body["status"] == status
+    assert body["type"] == f"{DOCS}#{KINDS[status]}"
+    assert status != 422 or body["field"], "every 422 names the field at fault"
     return str(body["detail"])
 
 
@@ -154,8 +157,9 @@ def test_the_openapi_document_names_every_route(client: httpx.Client) -> None:
         "/healthz",
         "/readyz",
     }
-    body = document["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
-    assert set(body) == {"multipart/form-data", "application/json"}
+    for path, kind in (("search", "application/json"), ("search:upload", "multipart/form-data")):
+        body = document["paths"][f"/api/v1/{path}"]["post"]["requestBody"]["content"]
+        assert kind in body
     assert client.get("/docs").status_code == 200
 
 

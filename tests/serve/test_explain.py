@@ -163,6 +163,42 @@ def test_a_model_without_heat_maps_and_a_photo_that_is_gone_say_so(tmp_path: Pat
 
 
 def test_openapi_describes_it(client: httpx.Client) -> None:
-    operation = client.get("/openapi.json").json()["paths"][ADDRESS]["post"]
-    assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
-    assert {"200", "404", "413", "415", "422"} <= set(operation["responses"])
+    paths = client.get("/openapi.json").json()["paths"]
+    for address, kind in (
+        (ADDRESS, "application/json"),
+        (f"{ADDRESS}:upload", "multipart/form-data"),
+    ):
+        operation = paths[address]["post"]
+        assert set(operation["requestBody"]["content"]) == {kind}
+        assert {"200", "404", "413", "415", "422"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_part_that_was_searched_with_is_explained(
+    client: httpx.Client, photo: bytes, hits: list[dict[str, Any]], as_json: bool
+) -> None:
+    box = [0.5, 0.25, 0.5, 0.5]
+    hit = hits[1]["id"]
+    if as_json:
+        asked = client.post(ADDRESS, json={"photo": data_url(photo), "hit": hit, "box": box})
+    else:
+        form = {"hit": hit, "box": ",".join(map(str, box))}
+        asked = client.post(f"{ADDRESS}:upload", files={"photo": photo}, data=form)
+    answer, whole = asked.json(), client.post(ADDRESS, files={"photo": photo}, data={"hit": hit})
+    part = io.BytesIO()
+    image = Image.open(io.BytesIO(photo))
+    width, height = image.size
+    image.crop((width // 2, height // 4, width, height * 3 // 4)).save(part, "PNG")
+    cut = client.post(ADDRESS, files={"photo": part.getvalue()}, data={"hit": hit}).json()
+    assert answer["score"] == pytest.approx(cut["score"], abs=0.02)
+    assert answer["hit"]["seen"] == whole.json()["hit"]["seen"]
+    seen, of_cut = answer["query"]["seen"], cut["query"]["seen"]
+    assert seen["x"] == pytest.approx(0.5 + of_cut["x"] / 2)
+    assert seen["y"] == pytest.approx(0.25 + of_cut["y"] / 2)
+    assert (seen["width"], seen["height"]) == pytest.approx(
+        (of_cut["width"] / 2, of_cut["height"] / 2)
+    )
+    outside = client.post(
+        ADDRESS, json={"photo": data_url(photo), "hit": hit, "box": [0.9, 0, 1, 1]}
+    )
+    assert "is not inside the photo" in problem(outside, 422)

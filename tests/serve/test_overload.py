@@ -18,6 +18,7 @@ from held import HeldService, held_server
 from PIL import Image
 
 from deepfood.heatmap import MatchExplainer, MatchHeat
+from deepfood.photo_box import Box
 from deepfood.serve.edge.door import Door
 from deepfood.serve.edge.drain import Drain
 from deepfood.serve.edge.queue import WorkQueue
@@ -234,10 +235,10 @@ def test_heat_maps_keep_nobody_from_searching(tiny_gallery: Path) -> None:
         begun, gate = threading.Semaphore(0), threading.Event()
 
         class Held(MatchExplainer):
-            def explain(self, query: bytes, hit: bytes) -> MatchHeat:
+            def explain(self, query: bytes, hit: bytes, box: Box | None = None) -> MatchHeat:
                 begun.release()
                 assert gate.wait(300)
-                return super().explain(query, hit)
+                return super().explain(query, hit, box)
 
         service.explainer = Held(service.embedder.model, service.embedder.limits, 1)
         photo = service.gallery.sample(1, 0)[0].id

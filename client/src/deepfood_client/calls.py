@@ -1,5 +1,6 @@
 """Every request to a server as a Call, which either client sends."""
 
+import base64
 import io
 import json
 import os
@@ -22,10 +23,14 @@ from deepfood_client.errors import (
 )
 from deepfood_client.models import (
     Attribute,
+    BatchResult,
+    Facets,
     GalleryFacts,
     LabelAnswer,
+    LabelPage,
     Photo,
     PhotoFacts,
+    PhotoPage,
     SearchResult,
     Suggestion,
 )
@@ -71,6 +76,31 @@ class Question(TypedDict, total=False):
     cursor: str | None
 
 
+class BatchQuestion(Question, total=False):
+    """One question of several: its `photo`, one or several, and the options of a search."""
+
+    photo: PhotoLike | Sequence[PhotoLike]
+
+
+class Selection(TypedDict, total=False):
+    """Which photos of the gallery: those that pass a filter, have words, and one of some labels."""
+
+    where: str | None
+    words: str | None
+    label: str | Sequence[str]
+
+
+class Listing(Selection, total=False):
+    """The options of a list of photos, as documented for GET /api/v1/photos.
+
+    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse.
+    """
+
+    sort: str
+    limit: int
+    cursor: str | None
+
+
 class Paged(Protocol):
     """A result that may have a next page, and its cursor."""
 
@@ -81,14 +111,17 @@ class Paged(Protocol):
 AnyPaged = TypeVar("AnyPaged", bound=Paged)
 
 
-def next_question(question: Question, found: Paged) -> Question | None:
+AnyQuestion = TypeVar("AnyQuestion", Question, Listing)
+
+
+def next_question(question: AnyQuestion, found: Paged) -> AnyQuestion | None:
     """The question for the page after `found`; None after the last one."""
     return None if found.next is None else {**question, "cursor": found.next}
 
 
-def pages(search: Callable[[Question], AnyPaged], question: Question) -> Iterator[AnyPaged]:
-    """The results of one search, page by page, to the last."""
-    following: Question | None = question
+def pages(search: Callable[[AnyQuestion], AnyPaged], question: AnyQuestion) -> Iterator[AnyPaged]:
+    """The results of one question, page by page, to the last."""
+    following: AnyQuestion | None = question
     while following is not None:
         found = search(following)
         yield found
@@ -145,6 +178,27 @@ def guess_label(
     return Call("POST", "/api/v1/label", _reader(LabelAnswer), body={"data": data, "files": files})
 
 
+def search_batch(questions: Sequence[BatchQuestion]) -> Call[BatchResult]:
+    """Photos are sent as data URLs. Raises PhotoError."""
+    asked = [
+        {
+            name: [_data_url(one) for one in each(value)]
+            if name in ("photo", "not_photo")
+            else value
+            for name, value in question.items()
+            if value is not None
+        }
+        for question in questions
+    ]
+    path = "/api/v1/search:batch"
+    return Call("POST", path, _reader(BatchResult), body={"json": {"questions": asked}})
+
+
+def _data_url(photo: PhotoLike) -> str:
+    data = base64.b64encode(photo_file(photo)[1]).decode()
+    return f"data:application/octet-stream;base64,{data}"
+
+
 def add(
     photo: PhotoLike,
     label: str | None,
@@ -188,6 +242,20 @@ def samples(k: int, seed: int | None) -> Call[list[Photo]]:
     return Call("GET", "/api/v1/samples", _reader(list[Photo]), body={"params": asked})
 
 
+def photos(listing: Listing) -> Call[PhotoPage]:
+    return Call("GET", "/api/v1/photos", _reader(PhotoPage), body=_params(**listing))
+
+
+def labels(q: str, limit: int, cursor: str | None) -> Call[LabelPage]:
+    asked = _params(q=q, limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/labels", _reader(LabelPage), body=asked)
+
+
+def facets(selection: Selection, limit: int) -> Call[Facets]:
+    asked = _params(**selection, limit=limit)
+    return Call("GET", "/api/v1/facets", _reader(Facets), body=asked)
+
+
 def suggest(q: str, limit: int) -> Call[list[Suggestion]]:
     asked = {"params": {"q": q, "limit": limit}}
     return Call("GET", "/api/v1/suggest", _reader(list[Suggestion]), body=asked)
@@ -215,6 +283,11 @@ def _reader(kind: Any) -> Callable[[httpx.Response], Any]:
             ) from error
 
     return read
+
+
+def _params(**asked: Any) -> dict[str, Any]:
+    """The query of an address, without what is not given."""
+    return {"params": {name: each(one) for name, one in asked.items() if each(one)}}
 
 
 def each(one_or_several: Any) -> list[Any]:

@@ -8,14 +8,26 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from deepfood_client import calls
-from deepfood_client.calls import Call, OneOrSeveral, PhotoLike, Question
+from deepfood_client.calls import (
+    BatchQuestion,
+    Call,
+    Listing,
+    OneOrSeveral,
+    PhotoLike,
+    Question,
+    Selection,
+)
 from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
+    BatchResult,
+    Facets,
     GalleryFacts,
     LabelAnswer,
+    LabelPage,
     Photo,
     PhotoFacts,
+    PhotoPage,
     SearchResult,
     Suggestion,
 )
@@ -59,6 +71,10 @@ class Client:
     ) -> SearchResult:
         """The photos most like those given: paths, bytes, Pillow's pictures, `id` or `words`."""
         return self._send(calls.search(photo, question))
+
+    def search_batch(self, questions: Sequence[BatchQuestion]) -> BatchResult:
+        """Up to 64 searches in one request; what is wrong in one does not stop the others."""
+        return self._send(calls.search_batch(questions))
 
     def pages(
         self,
@@ -114,6 +130,25 @@ class Client:
     def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
         return self._send(calls.samples(k, seed))
+
+    def photos(self, **listing: Unpack[Listing]) -> PhotoPage:
+        """A page of the gallery's photos, by `sort`: those of a filter, words and labels, or all.
+
+        `cursor` is the `next` of the page before.
+        """
+        return self._send(calls.photos(listing))
+
+    def photo_pages(self, **listing: Unpack[Listing]) -> Iterator[PhotoPage]:
+        """The photos of one list, page by page, to the last."""
+        return calls.pages(lambda following: self.photos(**following), listing)
+
+    def labels(self, q: str = "", limit: int = 50, cursor: str | None = None) -> LabelPage:
+        """The labels with counts, or those that somebody begins to type, `q`."""
+        return self._send(calls.labels(q, limit, cursor))
+
+    def facets(self, limit: int = 20, **selection: Unpack[Selection]) -> Facets:
+        """How many photos have which values, at most `limit` of each attribute."""
+        return self._send(calls.facets(selection, limit))
 
     def suggest(self, q: str, limit: int = 10) -> list[Suggestion]:
         """Labels, names and attributes for what somebody begins to type, `q`."""
@@ -179,6 +214,10 @@ class AsyncClient:
         """The photos most like those given: paths, bytes, Pillow's pictures, `id` or `words`."""
         return await self._send(calls.search(photo, question))
 
+    async def search_batch(self, questions: Sequence[BatchQuestion]) -> BatchResult:
+        """Up to 64 searches in one request; what is wrong in one does not stop the others."""
+        return await self._send(calls.search_batch(questions))
+
     async def pages(
         self,
         photo: OneOrSeveral[PhotoLike] | None = None,
@@ -237,6 +276,29 @@ class AsyncClient:
     async def samples(self, k: int = 12, seed: int | None = None) -> list[Photo]:
         """Photos drawn at random; the same for the same seed."""
         return await self._send(calls.samples(k, seed))
+
+    async def photos(self, **listing: Unpack[Listing]) -> PhotoPage:
+        """A page of the gallery's photos, by `sort`: those of a filter, words and labels, or all.
+
+        `cursor` is the `next` of the page before.
+        """
+        return await self._send(calls.photos(listing))
+
+    async def photo_pages(self, **listing: Unpack[Listing]) -> AsyncIterator[PhotoPage]:
+        """The photos of one list, page by page, to the last."""
+        following: Listing | None = listing
+        while following is not None:
+            found = await self.photos(**following)
+            yield found
+            following = calls.next_question(following, found)
+
+    async def labels(self, q: str = "", limit: int = 50, cursor: str | None = None) -> LabelPage:
+        """The labels with counts, or those that somebody begins to type, `q`."""
+        return await self._send(calls.labels(q, limit, cursor))
+
+    async def facets(self, limit: int = 20, **selection: Unpack[Selection]) -> Facets:
+        """How many photos have which values, at most `limit` of each attribute."""
+        return await self._send(calls.facets(selection, limit))
 
     async def suggest(self, q: str, limit: int = 10) -> list[Suggestion]:
         """Labels, names and attributes for what somebody begins to type, `q`."""

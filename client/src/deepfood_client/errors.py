@@ -39,7 +39,11 @@ class PhotoTooLargeError(PhotoError):
 
 
 class QueryError(DeepfoodError):
-    pass
+    """`field` is the part of the question at fault, where that is one, by its name in the API."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class PhotoNotFoundError(QueryError):

@@ -14,7 +14,10 @@ Verdict = Literal["match", "maybe", "none"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A server sends every field: none is optional for who reads.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_serialization_defaults_required=True
+    )
 
 
 class Photo(_Model):
@@ -141,6 +144,28 @@ class LabelAnswer(_Model):
     notes: tuple[str, ...]
 
 
+class BatchProblem(_Model):
+    """What is wrong with one question of several: as the problem of a request of its own."""
+
+    status: int
+    detail: str
+    field: str | None
+    position: int | None
+
+
+class BatchAnswer(_Model):
+    """The answer to one question of several: a `result`, or a `problem` in its place."""
+
+    result: SearchResult | None
+    problem: BatchProblem | None
+
+
+class BatchResult(_Model):
+    """The answers to several questions, in their order."""
+
+    answers: tuple[BatchAnswer, ...]
+
+
 class Attribute(_Model):
     """A column that filters may ask for. Of a safety attribute, unknown values never pass.
 
@@ -163,6 +188,83 @@ class Suggestion(_Model):
     kind: Literal["label", "name", "attribute"]
     field: str
     count: int
+
+
+class PhotoPage(_Model):
+    """A page of photos. `total` counts all that were asked for, on any page.
+
+    `next` is the `cursor` of the next page, null on the last one. `notes` describe what a filter
+    left out, for display.
+    """
+
+    photos: tuple[PhotoFacts, ...]
+    total: int
+    next: str | None
+    notes: tuple[str, ...]
+
+
+class LabelCount(_Model):
+    """A label, and how many photos have it, in whatever spelling that filters take for the same."""
+
+    label: str
+    count: int
+
+
+class LabelPage(_Model):
+    """A page of labels in alphabetical order. `total` counts all that were asked for.
+
+    `next` is the `cursor` of the next page, null on the last one.
+    """
+
+    labels: tuple[LabelCount, ...]
+    total: int
+    next: str | None
+
+
+class ValueCount(_Model):
+    """A value, and how many of the photos have it."""
+
+    value: bool | str
+    count: int
+
+
+class Bin(_Model):
+    """How many photos have a number from `low` on and below `high`; in the last bin, or `high`."""
+
+    low: float
+    high: float
+    count: int
+
+
+class Facet(_Model):
+    """The values of an attribute, or of `label`, among the photos that were asked for.
+
+    `known` and `unknown` count photos with and without a value. `values` are the most frequent of
+    `distinct` different ones. A number has `bins` instead: a histogram, from the least to the
+    greatest.
+    """
+
+    name: str
+    type: Literal["text", "number", "boolean", "list"]
+    safety: bool
+    known: int
+    unknown: int
+    distinct: int
+    values: tuple[ValueCount, ...]
+    bins: tuple[Bin, ...]
+
+
+class Facets(_Model):
+    """The facets of `total` photos: that of `label`, then those of all attributes.
+
+    `counted` photos were looked at: fewer than `total` only where a gallery on Milvus has very
+    many. `notes` describe what a filter left out, for display.
+    """
+
+    total: int
+    counted: int
+    facets: tuple[Facet, ...]
+    notes: tuple[str, ...]
 
 
 class GalleryFacts(_Model):

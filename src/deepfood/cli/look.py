@@ -18,6 +18,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.cli.complete import complete_id
+from deepfood.cli.search import BoxOption, parse_box
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from deepfood.gallery import Photo
     from deepfood.gallery.protocol import SearchedGallery
     from deepfood.photo import Limits, Preprocess
+    from deepfood.photo_box import Box
 
 _CELL_PIXELS = 220
 _PAGE_PHOTO_PIXELS = 112
@@ -181,6 +183,7 @@ def explain(
         int | None,
         typer.Option(min=1, help="Instead of --hit, its place in the answer.", show_default="1"),
     ] = None,
+    box: BoxOption = None,
     out: Annotated[
         Path | None, typer.Option(readable=False, help="Write a picture of both photos, PNG.")
     ] = None,
@@ -193,6 +196,7 @@ def explain(
     from deepfood.artifacts import check_can_write, write_result
     from deepfood.errors import QueryError, SettingError
     from deepfood.heatmap import draw_pair, scale_in_words
+    from deepfood.photo_box import Box
     from deepfood.serve.question import SearchQuestion
     from deepfood.serve.service import open_service
 
@@ -207,23 +211,26 @@ def explain(
     settings = load_settings(gallery=gallery, model=model, photos_root=photos_root)
     service = open_service(settings)
     limits = service.embedder.limits
+    part = Box(*parse_box(box)) if box is not None else None
     if photo is not None:
         query, asked, file = read_photo(photo, limits), photo.name, str(photo)
-        question = SearchQuestion(photos=(query,), k=rank or 1)
+        question = SearchQuestion(photos=(query,), k=rank or 1, box=part)
     else:
         known, query = service.photo(photo_id or "")
         asked, file = _called(known), known.file
-        question = SearchQuestion(ids=(known.id,), k=rank or 1)
+        question = SearchQuestion(ids=(known.id,), k=rank or 1, box=part)
     if hit is None:
         hits = service.search(question).hits
         if len(hits) < question.k:
             raise QueryError(f"--rank {question.k}: the gallery has {len(hits)} photos to find")
         hit = hits[-1].photo.id
     found, data = service.photo(hit)
-    match = service.explainer.explain(query, data)
+    match = service.explainer.explain(query, data, part)
     name, preprocess = _called(found), service.embedder.preprocess
     if out:
-        write_result(out, draw_pair(query, data, match, (asked, name), preprocess, limits))
+        write_result(
+            out, draw_pair(query, data, match, (asked, name), preprocess, limits, box=part)
+        )
     service.close()
     if as_json:
         print_json(
@@ -233,7 +240,7 @@ def explain(
                 "crop": preprocess.crop,
                 "query": {
                     "file": file,
-                    "seen": _seen(query, preprocess, limits),
+                    "seen": _seen(query, preprocess, limits, part),
                     "contributions": match.query.tolist(),
                 },
                 "hit": {
@@ -250,12 +257,14 @@ def explain(
         print(f"{out}: {asked} and {name}, {scale_in_words(match)}")
 
 
-def _seen(photo: bytes, preprocess: "Preprocess", limits: "Limits") -> dict[str, float]:
+def _seen(
+    photo: bytes, preprocess: "Preprocess", limits: "Limits", box: "Box | None" = None
+) -> dict[str, float]:
     """What the Model sees of a photo, as the API tells it."""
     from deepfood.photo import read_header
 
     about = read_header(photo, limits)
-    shares = preprocess.visible_shares(about.width, about.height)
+    shares = preprocess.visible_shares(about.width, about.height, box)
     return dict(zip(("x", "y", "width", "height"), shares, strict=True))
 
 

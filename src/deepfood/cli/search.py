@@ -101,7 +101,7 @@ _Where = Annotated[
         autocompletion=complete_filter,
     ),
 ]
-_Box = Annotated[
+BoxOption = Annotated[
     str | None,
     typer.Option(
         metavar="X,Y,WIDTH,HEIGHT",
@@ -134,7 +134,7 @@ def search(
     weights: _Weights = None,
     k: _K = DEFAULT_K,
     where: _Where = None,
-    box: _Box = None,
+    box: BoxOption = None,
     diversity: _Diversity = 0.0,
     group_duplicates: _GroupDuplicates = False,
     cursor: _Cursor = None,
@@ -149,7 +149,7 @@ def search(
         raise SettingError("nothing to search for: give a PHOTO, --id ID or --words TEXT")
     if box is not None and len(photos) + len(ids) != 1:
         raise SettingError("--box is a part of one PHOTO: give one photo to search for")
-    region = _parse_box(box) if box is not None else None
+    region = parse_box(box) if box is not None else None
     photos, ids, words, not_photos, not_ids, not_words = _weighted(
         (photos, ids, words, not_photos or [], not_ids or [], not_words or []), weights or []
     )
@@ -252,7 +252,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> tuple[float, float, float, float]:
     from deepfood.errors import SettingError
 
     try:

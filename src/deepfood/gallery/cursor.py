@@ -61,11 +61,17 @@ class Cursor:
             form = data[: _FORM.size]
             version, of_generation, rows, score, row, seen = _FORM.unpack(form)
         except (UnicodeEncodeError, binascii.Error, struct.error):
-            raise QueryError(f"{text[:40]!r} is not a cursor: begin with the first page") from None
+            raise QueryError(
+                f"{text[:40]!r} is not a cursor: begin with the first page", "cursor"
+            ) from None
         if version != _VERSION or data[_FORM.size :] != _checksum(form, digest):
-            raise QueryError("the cursor belongs to another search: begin with the first page")
+            raise QueryError(
+                "the cursor belongs to another search: begin with the first page", "cursor"
+            )
         if of_generation != generation:
-            raise QueryError("the gallery was built anew since: begin with the first page")
+            raise QueryError(
+                "the gallery was built anew since: begin with the first page", "cursor"
+            )
         return cls(of_generation, rows, score, row, seen)
 
 
@@ -89,7 +95,9 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
     """
     seen = after.seen if after else 0
     if seen + k > MOST_SEEN:
-        raise QueryError(f"pages end after {MOST_SEEN:,} photos: use a filter to find the others")
+        raise QueryError(
+            f"pages end after {MOST_SEEN:,} photos: use a filter to find the others", "cursor"
+        )
     wanted = seen + k + 1
     while True:
         rows, scores = search(wanted)
@@ -101,7 +109,9 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
             return rows[:k], scores[:k], len(rows) > k
         # Photos that pass a filter now, but did not before, can belong to earlier pages.
         if wanted == _MOST_ASKED:
-            raise QueryError("the gallery has changed too much since: begin with the first page")
+            raise QueryError(
+                "the gallery has changed too much since: begin with the first page", "cursor"
+            )
         wanted = min(2 * wanted, _MOST_ASKED)
 
 

@@ -44,7 +44,7 @@ def combine(wanted: Sequence[Example], unwanted: Iterable[Sequence[Example]] = (
     QueryError where nothing is wanted, or the examples cancel out.
     """
     if not wanted:
-        raise QueryError("the query has no photo that is wanted: give one at least")
+        raise QueryError("the query has no photo that is wanted: give one at least", "photo")
     groups = [some for some in unwanted if some]
     if len(wanted) == 1 and not groups:
         return np.asarray(wanted[0][0], np.float32)
@@ -70,7 +70,9 @@ def _scaled(queries: Sequence[Floats], scales: Sequence[float]) -> Vectors:
     """The queries times their scales, all divided by the same number: the longest has length 1."""
     lengths = np.linalg.norm(queries, axis=1)
     if lengths.min() < 1e-6:
-        raise QueryError("the photos of the query cancel each other out: change one of them")
+        raise QueryError(
+            "the photos of the query cancel each other out: change one of them", "photo"
+        )
     shares = np.array(scales) / max(scales)
     scaled = np.array(queries) * shares[:, np.newaxis]
     return np.asarray(scaled / (lengths * shares).max(), np.float32)
@@ -126,7 +128,9 @@ def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Or
     scores, 1 counts variety only. Raises QueryError for a `diversity` beyond 0 to 1.
     """
     if not 0 <= diversity <= 1:
-        raise QueryError(f"diversity {diversity}: give 0 (most similar) to 1 (most varied)")
+        raise QueryError(
+            f"diversity {diversity}: give 0 (most similar) to 1 (most varied)", "diversity"
+        )
     chosen: list[int] = []
     nearest = np.full(len(scores), -np.inf)
     open_ = np.ones(len(scores), np.bool_)
@@ -166,9 +170,11 @@ def is_varied(options: FindOptions) -> bool:
 def check_question(k: int, options: FindOptions) -> None:
     """Raise QueryError for k < 1, and for pages of a varied or grouped answer."""
     if k < 1:
-        raise QueryError(f"k = {k}: ask for at least 1 photo")
+        raise QueryError(f"k = {k}: ask for at least 1 photo", "k")
     if options.get("cursor") is not None and is_varied(options):
-        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+        raise QueryError(
+            "a varied or grouped answer has no further pages: ask for a larger k", "cursor"
+        )
 
 
 def varied(

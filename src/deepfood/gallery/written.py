@@ -185,12 +185,14 @@ def parse_words(text: str) -> WordsQuery:
                 (unwanted if minus else wanted)[Term(tuple(run), exact or minus)] = None
     if len(wanted) + len(unwanted) > MAX_WORDS:
         raise QueryError(
-            f"{len(wanted) + len(unwanted)} words at once: search for {MAX_WORDS} at most"
+            f"{len(wanted) + len(unwanted)} words at once: search for {MAX_WORDS} at most", "words"
         )
     if not wanted and unwanted:
-        raise QueryError(f"{text[:40]!r} says only what is unwanted: give a wanted word too")
+        raise QueryError(
+            f"{text[:40]!r} says only what is unwanted: give a wanted word too", "words"
+        )
     if not wanted:
-        raise QueryError(f"there is no word in {text[:40]!r}: give letters or digits")
+        raise QueryError(f"there is no word in {text[:40]!r}: give letters or digits", "words")
     return WordsQuery(tuple(wanted), tuple(unwanted))
 
 
@@ -207,23 +209,23 @@ def check_text(text: str) -> None:
     """Raise QueryError for a text that is too long, or no Unicode."""
     if len(text) > MAX_CHARACTERS:
         raise QueryError(
-            f"the words have {len(text):,} characters, and may have {MAX_CHARACTERS:,}"
+            f"the words have {len(text):,} characters, and may have {MAX_CHARACTERS:,}", "words"
         )
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise QueryError(f"the words are no Unicode text: {text[:40]!r}")
+        raise QueryError(f"the words are no Unicode text: {text[:40]!r}", "words")
 
 
 def check_limit(limit: int) -> None:
     """Raise QueryError for a limit below 1."""
     if limit < 1:
-        raise QueryError(f"limit = {limit}: ask for at least 1")
+        raise QueryError(f"limit = {limit}: ask for at least 1", "limit")
 
 
 def check_suggested(text: str, limit: int) -> None:
     """Raise QueryError for a text that is too long or no Unicode, or a limit out of range."""
     check_text(text)
     if not 1 <= limit <= MOST_SUGGESTED:
-        raise QueryError(f"limit = {limit}: ask for 1 to {MOST_SUGGESTED} suggestions")
+        raise QueryError(f"limit = {limit}: ask for 1 to {MOST_SUGGESTED} suggestions", "limit")
 
 
 def texts_of(

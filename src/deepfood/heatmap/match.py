@@ -15,6 +15,7 @@ from deepfood.errors import NoHeatMapError
 from deepfood.heatmap.network import Floats, SplitNetwork
 from deepfood.model import Model
 from deepfood.photo import Limits, read_pixels
+from deepfood.photo_box import Box
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,15 @@ class MatchExplainer:
         self._network: SplitNetwork | None = None
         self._why_not: str | None = None
 
-    def explain(self, query: bytes, hit: bytes) -> MatchHeat:
-        """Compare two photos' bytes, region by region. Raises PhotoError or NoHeatMapError."""
-        pixels = [read_pixels(data, self.preprocess, self.limits) for data in (query, hit)]
+    def explain(self, query: bytes, hit: bytes, box: Box | None = None) -> MatchHeat:
+        """Compare two photos' bytes, region by region; `box` is the part of the query that counts.
+
+        Raises PhotoError or NoHeatMapError.
+        """
+        pixels = [
+            read_pixels(data, self.preprocess, self.limits, part)
+            for data, part in ((query, box), (hit, None))
+        ]
         with self._lock:
             network = self._open()
             parts_query, parts_hit = (network.positions(one) for one in pixels)

@@ -10,6 +10,7 @@ from deepfood.caption import font_for, shorten
 from deepfood.heatmap.match import MatchHeat
 from deepfood.heatmap.network import Floats
 from deepfood.photo import Limits, Preprocess, thumbnail
+from deepfood.photo_box import Box
 
 #: Colours at equal steps from 0 to the strongest contribution: warm for the match, blue against
 #: it. Lightness falls evenly, and the hues can be told apart with any kind of colour blindness.
@@ -35,16 +36,18 @@ def draw_heat(
     preprocess: Preprocess,
     limits: Limits,
     longest: int,
+    box: Box | None = None,
 ) -> Image.Image:
     """The whole upright photo under its heat map, RGB, longest side at most `longest` pixels.
 
-    `heat`, float32 [h, w], covers what the Model sees. The photo fades around it; padding is cut
-    off. `strongest` is the contribution shown in full colour. Raises PhotoError.
+    `heat`, float32 [h, w], covers what the Model sees, of the `box` where there is one. The photo
+    fades around it; padding is cut off. `strongest` is the contribution shown in full colour.
+    Raises PhotoError.
     """
     image = Image.open(io.BytesIO(thumbnail(photo, longest, limits)))
     grey = np.asarray(image.convert("L"), np.float32)[..., None].repeat(3, axis=2)
     height, width = grey.shape[:2]
-    left, top, right, bottom = (round(at) for at in preprocess.visible_region(width, height))
+    left, top, right, bottom = (round(at) for at in preprocess.visible_in(box, width, height))
     size = max(1, right - left), max(1, bottom - top)
     smooth = Image.fromarray(heat / strongest).resize(size, Image.Resampling.BICUBIC)
     grey = _DARKEST + grey * ((_LIGHTEST - _DARKEST) / 255)
@@ -64,15 +67,17 @@ def draw_pair(
     limits: Limits,
     *,
     longest: int = 480,
+    box: Box | None = None,
 ) -> bytes:
     """A PNG: both photos, each with its heat map below, and a legend; `names` are their captions.
 
-    The longest side of each photo is at most `longest` pixels. Raises PhotoError.
+    `box` is the part of the query that counts. The longest side of each photo is at most `longest`
+    pixels. Raises PhotoError.
     """
     columns = []
-    for photo, heat in ((query, match.query), (hit, match.hit)):
+    for photo, heat, part in ((query, match.query, box), (hit, match.hit, None)):
         plain = Image.open(io.BytesIO(thumbnail(photo, longest, limits)))
-        hot = draw_heat(photo, heat, match.strongest, preprocess, limits, longest)
+        hot = draw_heat(photo, heat, match.strongest, preprocess, limits, longest, part)
         columns.append((plain, hot))
     width = max(_NARROWEST, *(plain.width for plain, _ in columns))
     height = max(plain.height for plain, _ in columns)

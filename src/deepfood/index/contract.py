@@ -139,7 +139,7 @@ class Index(ABC):
         """
         count, dimension = len(self.vectors), self.vectors.dimension
         if k < 1:
-            raise QueryError(f"k = {k}: ask for at least 1 photo")
+            raise QueryError(f"k = {k}: ask for at least 1 photo", "k")
         query = np.ascontiguousarray(query, np.float32)
         # The square is infinite or NaN where a number is, and is found in half the time.
         if query.shape != (dimension,) or not math.isfinite(query.dot(query)):

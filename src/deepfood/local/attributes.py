@@ -27,6 +27,7 @@ from deepfood.gallery.values import (
 )
 from deepfood.local.columns import AttributeColumn, Columns, Masks, stopped_in_time
 from deepfood.local.connections import in_one_line
+from deepfood.local.groups import GroupsAndOrders
 
 #: Executed by the Store after the table `photos` exists.
 SCHEMA = """
@@ -77,6 +78,7 @@ class Attributes:
             "folded", 1, lambda text: None if text is None else folded(text), deterministic=True
         )
         self._masks = Masks(connection)
+        self._grouped = GroupsAndOrders(connection)
 
     def declare(
         self,
@@ -311,8 +313,9 @@ class Attributes:
         Raises QueryError where the queries take longer than FILTER_CPU_S.
         """
         with self._read_transaction(), stopped_in_time(self.db):
-            self._masks.refresh()
-            yield Columns(self.declared(), self._masks)
+            if self._masks.refresh():
+                self._grouped.clear()
+            yield Columns(self.declared(), self._masks, self._grouped)
 
 
 def _declared_in(rows: Sequence[tuple[Any, ...]]) -> dict[str, AttributeColumn]:

@@ -1,4 +1,4 @@
-"""The columns of a gallery as masks: which rows have which values, at one moment.
+"""The columns of a gallery at one moment, as masks: which rows have which values.
 
 A mask is bool [rows]. Masks are kept, packed to bits, until the catalogue changes.
 """
@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from deepfood.errors import FilterError, QueryError
 from deepfood.gallery.values import BUILT_IN, Key, Type, names_of
 from deepfood.index import Mask
+from deepfood.local.groups import GroupsAndOrders
 
 #: Memory for masks, packed to bits: some five hundred for a million photos.
 _CACHE_BYTES = 64 * 2**20
@@ -66,13 +67,15 @@ class Masks:
         )
         self._version: tuple[int, int] | None = None
 
-    def refresh(self) -> None:
-        """Forget all masks if this process, or another, has changed the catalogue."""
+    def refresh(self) -> bool:
+        """Forget all masks if this process, or another, has changed the catalogue, and say so."""
         others = int(self._db.execute("PRAGMA data_version").fetchone()[0])
         version = (others, self._db.total_changes)
-        if version != self._version:
+        changed = version != self._version
+        if changed:
             self._kept.clear()
             self._version = version
+        return changed
 
     def rows(self, sql: str, values: tuple[object, ...], count: int) -> Mask:
         """A mask, bool [count], of the rows below `count` that a query selects."""
@@ -98,11 +101,17 @@ class Masks:
 
 
 class Columns:
-    """Masks, bool [rows], at one moment. Every value goes to SQLite as a parameter."""
+    """Masks, bool [rows], and groups of rows, at one moment.
 
-    def __init__(self, declared: Mapping[str, AttributeColumn], masks: Masks) -> None:
+    Every value goes to SQLite as a parameter.
+    """
+
+    def __init__(
+        self, declared: Mapping[str, AttributeColumn], masks: Masks, grouped: GroupsAndOrders
+    ) -> None:
         self.declared = declared
         self._masks = masks
+        self.grouped = grouped
 
     def type_of(self, name: str) -> Type:
         """The type of an attribute or built-in column. Raises FilterError where there is none."""

@@ -14,6 +14,7 @@ from deepfood.errors import (
     PhotoError,
     PhotoNotFoundError,
 )
+from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo, of_size
 from deepfood.gallery.protocol import (
@@ -26,6 +27,7 @@ from deepfood.gallery.protocol import (
 from deepfood.gallery.values import Value
 from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.index import VectorFile
+from deepfood.local.browse import browse, facets, label_page
 from deepfood.local.examples import examples_of
 from deepfood.local.find import find_in
 from deepfood.local.find_written import find_written
@@ -190,6 +192,26 @@ class LocalGallery:
     def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
         """Labels, names and attributes for what somebody begins to type. Raises QueryError."""
         return suggest(self.refresh().store, begun, limit)
+
+    def browse(
+        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+    ) -> PhotoPage:
+        """A page of the selected photos, at most `limit`; `cursor` is the `next` of the last one.
+
+        Raises QueryError.
+        """
+        return browse(self.refresh, selected, sort, limit, cursor)
+
+    def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
+        """A page of the labels that somebody begins to type, with counts. Raises QueryError."""
+        return label_page(self.refresh, begun, limit, cursor)
+
+    def facets(self, selected: Selected, limit: int) -> FacetCounts:
+        """The values of each attribute, at most `limit`, and how many selected photos have them.
+
+        Raises QueryError.
+        """
+        return facets(self.refresh, selected, limit)
 
     def vector(self, photo_id: str) -> npt.NDArray[np.float32]:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""

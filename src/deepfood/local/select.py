@@ -7,6 +7,7 @@ import numpy as np
 from deepfood.gallery.filter_tree import Filter, IsKnown, left_out_note, spelling_note
 from deepfood.index import Mask
 from deepfood.local.attributes import Attributes
+from deepfood.local.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,25 @@ def select(where: Filter, attributes: Attributes, rows: int) -> Selection:
     QueryError where it takes too long.
     """
     with attributes.snapshot() as now:
-        comparisons = [one for one in where.leaves() if not isinstance(one, IsKnown)]
-        for leaf in where.leaves():
-            leaf.check(now)
-        true, possible = where.evaluate(now, rows)
-        living = now.living(rows)
-        safety = sorted({leaf.name for leaf in comparisons if now.is_safety(leaf.name)})
-        safe = np.ones(rows, np.bool_)
-        for name in safety:
-            safe &= now.known(name, rows)
-        unknown = int(np.count_nonzero(possible & living & ~safe))
-        notes = []
-        if unknown:
-            notes.append(left_out_note(unknown, safety))
-        for leaf in comparisons:
-            if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
-                notes.append(spelling_note(leaf))
-        return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))
+        return select_in(now, where, rows)
+
+
+def select_in(now: Columns, where: Filter, rows: int) -> Selection:
+    """As `select`, at one moment."""
+    comparisons = [one for one in where.leaves() if not isinstance(one, IsKnown)]
+    for leaf in where.leaves():
+        leaf.check(now)
+    true, possible = where.evaluate(now, rows)
+    living = now.living(rows)
+    safety = sorted({leaf.name for leaf in comparisons if now.is_safety(leaf.name)})
+    safe = np.ones(rows, np.bool_)
+    for name in safety:
+        safe &= now.known(name, rows)
+    unknown = int(np.count_nonzero(possible & living & ~safe))
+    notes = []
+    if unknown:
+        notes.append(left_out_note(unknown, safety))
+    for leaf in comparisons:
+        if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
+            notes.append(spelling_note(leaf))
+    return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))

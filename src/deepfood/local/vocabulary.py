@@ -86,6 +86,15 @@ class Words:
                 rows = db.execute(_BEST.format("is_allowed(rowid)"), (expression,))
             return [(row, -score) for row, score in rows]
 
+    def mask(self, expression: str, rows: int) -> Mask:
+        """The rows below `rows` that match an FTS5 expression: bool [rows]."""
+        sql = "SELECT rowid FROM written WHERE written MATCH ?"
+        mask = np.zeros(rows, np.bool_)
+        with self._asking() as db:
+            found = np.array([row for (row,) in db.execute(sql, (expression,))], np.int64)
+        mask[found[found < rows]] = True
+        return mask
+
     def some(self, expression: str, count: int) -> list[int]:
         """At most `count` rows that match an FTS5 expression, those that were added last."""
         sql = "SELECT rowid FROM written WHERE written MATCH ? ORDER BY rowid DESC LIMIT ?"

@@ -8,7 +8,7 @@ numbers are formatted by Python: nothing that a user sends is ever parsed as an 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepfood.errors import QueryError
+from deepfood.errors import FilterError
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.values import BUILT_IN, Key, Type, folded, names_of
 from deepfood.milvus.metadata import Column
@@ -30,7 +30,7 @@ class Expression:
 
 
 def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
-    """Raises QueryError for an unknown attribute, or a comparison that does not suit its type."""
+    """Raises FilterError for an unknown attribute, or a comparison that does not suit its type."""
     leaves = list(where.leaves())
     for leaf in leaves:
         leaf.check_type(_type_of(leaf.name, columns))
@@ -101,7 +101,7 @@ def _type_of(name: str, columns: Mapping[str, Column]) -> Type:
     if name in BUILT_IN:
         return "text"
     if name not in columns:
-        raise QueryError(f"there is no attribute {name[:40]!r}: {names_of(columns)}")
+        raise FilterError(f"there is no attribute {name[:40]!r}: {names_of(columns)}")
     return columns[name].type
 
 

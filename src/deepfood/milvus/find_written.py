@@ -41,7 +41,7 @@ def find_written(
     check_limit(limit)
     expression = expression_of(where, manifest.columns) if where else None
     notes = notes_of(rows, expression) if expression else ()
-    forgiven = frozenset(one for one in query.forgivable if not rows.count(_any(one)))
+    forgiven = _forgiven(rows, query)
     hits: dict[str, WrittenHit] = {}
     for level, candidates in _levels(query, forgiven):
         asked = f"({candidates}) and ({expression.passes})" if expression else candidates
@@ -59,6 +59,28 @@ def find_written(
         if len(hits) >= limit:
             break
     return WrittenResult(list(hits.values())[:limit], notes)
+
+
+def with_all_words(rows: Rows, query: WordsQuery) -> tuple[str, frozenset[Term]]:
+    """The expression for rows with all words, and the terms in which a typo is forgiven.
+
+    A word may begin as one of the query; where no row has them so, parts of words and typos count.
+    """
+    forgiven = _forgiven(rows, query)
+    expression = ""
+    for level, candidates in _levels(query, forgiven):
+        if level is Level.SOME:
+            break
+        if level is Level.WHOLE and not all(term.exact for term in query.wanted):
+            continue  # these are among those of the next level
+        expression = candidates
+        if level is not Level.LOOSE and rows.count(expression):
+            return expression, frozenset()
+    return expression, forgiven
+
+
+def _forgiven(rows: Rows, query: WordsQuery) -> frozenset[Term]:
+    return frozenset(one for one in query.forgivable if not rows.count(_any(one)))
 
 
 def _levels(query: WordsQuery, forgiven: Set[Term]) -> Iterator[tuple[Level, str]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from deepfood.config import Settings
 from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
+from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo, Skipped
 from deepfood.gallery.protocol import (
@@ -28,6 +29,7 @@ from deepfood.gallery.values import Value
 from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.before_images import BeforeImages
+from deepfood.milvus.browse import browse, facets, label_page
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.expressions import expression_of, known
 from deepfood.milvus.fetched import MemoryVectors, Neighbours
@@ -236,6 +238,23 @@ class MilvusGallery:
     def suggest(self, begun: str, limit: int = 10) -> list[Suggestion]:
         """As in LocalGallery; if very many photos match, from a part of them."""
         return suggest(self.rows, begun, limit)
+
+    def browse(
+        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+    ) -> PhotoPage:
+        """As the local gallery's."""
+        now = self.refresh()
+        return browse(now.manifest, now.rows, selected, sort, limit, cursor)
+
+    def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
+        """As the local gallery's, of a part of very many photos."""
+        now = self.refresh()
+        return label_page(now.manifest, now.rows, begun, limit, cursor)
+
+    def facets(self, selected: Selected, limit: int) -> FacetCounts:
+        """As the local gallery's, of a part of very many photos."""
+        now = self.refresh()
+        return facets(now.manifest, now.rows, selected, limit)
 
     def vector(self, photo_id: str) -> Vectors:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""

@@ -103,9 +103,22 @@ class Preprocess(BaseModel):
         """
         return visible_region(self.resize, self.size, self.crop, width, height, self.rounding)
 
-    def visible_shares(self, width: int, height: int) -> tuple[float, float, float, float]:
+    def visible_in(
+        self, box: Box | None, width: int, height: int
+    ) -> tuple[float, float, float, float]:
+        """As `visible_region`, where a box of the photo counts as the photo."""
+        if box is None:
+            return self.visible_region(width, height)
+        x, y = box.x * width, box.y * height
+        part = max(1, round(box.width * width)), max(1, round(box.height * height))
+        left, top, right, bottom = self.visible_region(*part)
+        return x + left, y + top, x + right, y + bottom
+
+    def visible_shares(
+        self, width: int, height: int, box: Box | None = None
+    ) -> tuple[float, float, float, float]:
         """The same as left, top, width and height in shares of the photo, as in a Box."""
-        left, top, right, bottom = self.visible_region(width, height)
+        left, top, right, bottom = self.visible_in(box, width, height)
         return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 

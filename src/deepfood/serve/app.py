@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 from deepfood import __version__
 from deepfood.config import Settings, load_settings
 from deepfood.photo import Limits
 from deepfood.serve import STATIC
-from deepfood.serve.api import changes, explain, routes
-from deepfood.serve.api.problems import add_problem_handlers, document_problems
+from deepfood.serve.api import batch, changes, explain, lists, routes
+from deepfood.serve.api.document import complete_document
+from deepfood.serve.api.parameters import check_query
+from deepfood.serve.api.problems import add_problem_handlers
 from deepfood.serve.api.resources import Resources
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.current import Current, Upkeep
+from deepfood.serve.edge.compress import Compress
+from deepfood.serve.edge.conditional import NotModified
 from deepfood.serve.edge.door import Door
 from deepfood.serve.edge.drain import CloseWhileDraining, Drain, draining
 from deepfood.serve.edge.guard import ImageSources, SecurityHeaders, add_guards
@@ -89,16 +93,19 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
+        dependencies=[Depends(check_query)],
         redirect_slashes=False,  # methods.py does, and ignores the client's Host
     )
-    routers = (routes.router, explain.router, changes.router)
+    routers = (routes.router, batch.router, lists.router, explain.router, changes.router)
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     every_route = [*app.routes, *(route for router in routers for route in router.routes)]
     add_problem_handlers(app, every_route, settings.public_url)
-    document_problems(app)
+    complete_document(app)
     # The middleware added last runs first.
+    app.add_middleware(NotModified)
+    app.add_middleware(Compress)
     app.add_middleware(HeadAsGet)
     add_guards(app, settings)
     app.add_middleware(AnswerUnexpected)

@@ -28,7 +28,8 @@ class Cursors:
         cursor, _, signature = text.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(cursor).encode()):
             raise QueryError(
-                f"{text[:40]!r} is not a cursor of this service: start with the first page"
+                f"{text[:40]!r} is not a cursor of this service: start with the first page",
+                "cursor",
             )
         return cursor
 

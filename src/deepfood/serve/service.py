@@ -47,7 +47,7 @@ class SearchService:
         )
         self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
-        self._cursors = Cursors(settings.cursor_key)
+        self.cursors = Cursors(settings.cursor_key)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -64,9 +64,9 @@ class SearchService:
         for one that has a label. Raises PhotoError or QueryError.
         """
         if not 1 <= question.k <= self.max_k:
-            raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos")
+            raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos", "k")
         where = parse_filter(question.where) if question.where is not None else None
-        cursor = None if question.cursor is None else self._cursors.checked(question.cursor)
+        cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
             where=where,
             diversity=question.diversity,
@@ -104,7 +104,7 @@ class SearchService:
             in_gallery=answer.in_gallery,
             label=answer.label,
             total=found.total,
-            next=None if found.next is None else self._cursors.signed(found.next),
+            next=None if found.next is None else self.cursors.signed(found.next),
             notes=found.notes,
         )
 
@@ -177,7 +177,7 @@ class SearchService:
         None where only words are wanted that no text of the gallery has, and no text tower knows.
         """
         if question.box and len(question.photos) + len(question.ids) != 1:
-            raise QueryError("a box is a part of one photo: ask with one")
+            raise QueryError("a box is a part of one photo: ask with one", "box")
         wanted = [
             (self._embed(data, question.box), weight)
             for data, weight in question.weighted("photos")

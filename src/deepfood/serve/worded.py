@@ -216,8 +216,12 @@ def _seen(cursor: str | None, varied: bool) -> int:
     if cursor is None:
         return 0
     if varied:
-        raise QueryError("a varied or grouped answer has no further pages: ask for a larger k")
+        raise QueryError(
+            "a varied or grouped answer has no further pages: ask for a larger k", "cursor"
+        )
     seen = cursor.removeprefix(_CURSOR)
     if not cursor.startswith(_CURSOR) or not seen.isdecimal():
-        raise QueryError("the cursor belongs to another search: begin with the first page")
+        raise QueryError(
+            "the cursor belongs to another search: begin with the first page", "cursor"
+        )
     return int(seen)

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
@@ -22,17 +22,15 @@ from deepfood.gallery.photo import EmbeddedPhoto, Outcome
 from deepfood.gallery.protocol import ChangedGallery
 from deepfood.serve.api.keys import Author, author_with_key
 from deepfood.serve.api.parsing import NewPhoto, read_change, read_json, read_new_photo
-from deepfood.serve.api.presenting import attribute_of, facts_of, gallery_of
-from deepfood.serve.api.problems import CHANGE_PROBLEMS
+from deepfood.serve.api.presenting import attribute_of, facts_of, gallery_of, tag_of_facts
+from deepfood.serve.api.problems import CHANGE_PROBLEMS, documented
 from deepfood.serve.api.requests import (
-    ADD_FORM,
-    AddRequest,
     AttributeRequest,
-    ChangeRequest,
     PhotoId,
     accepts,
 )
 from deepfood.serve.api.resources import Resources, ResourcesDep
+from deepfood.serve.edge.conditional import check_unchanged
 from deepfood.serve.released import is_released
 from deepfood.serve.service import SearchService
 from deepfood_client.models import Attribute, GalleryFacts, PhotoFacts
@@ -94,11 +92,24 @@ class Change:
         change: Callable[[ChangedGallery], object],
         answer: Callable[[SearchService], T],
     ) -> T:
-        """Change a photo of the gallery. Raises PhotoNotFoundError."""
+        """Change a photo of the gallery.
+
+        Raises PhotoNotFoundError, and HTTPException 412 where `If-Match` is not its ETag.
+        """
         service = self.resources.service
         # By its id only, although a writer accepts file names.
         await self.resources.reading.run(self.request, service.gallery.photo, photo_id)
-        return await self.write(service, change, lambda _: answer(self.resources.service))
+
+        def change_if_unchanged(writer: ChangedGallery) -> None:
+            # In a folder no other writer is active now; on Milvus one may be, for some ms.
+            if "if-match" in self.request.headers:
+                facts = facts_of(service, photo_id, self.resources.public_url)
+                check_unchanged(self.request, tag_of_facts(facts))
+            change(writer)
+
+        return await self.write(
+            service, change_if_unchanged, lambda _: answer(self.resources.service)
+        )
 
 
 async def change_of(request: Request, resources: ResourcesDep, author: Author) -> Change:
@@ -110,6 +121,11 @@ ChangeDep = Annotated[Change, Depends(change_of)]
 
 _NO_RELEASE = [Depends(refuse_to_change_a_release)]
 
+_THERE_ALREADY: dict[int | str, dict[str, Any]] = {
+    200: {"model": PhotoFacts, "description": "the gallery has this photo already"}
+}
+_IF_MATCH = documented({412: "it has changed since, and `If-Match` is not its ETag"})
+
 router = APIRouter(
     tags=["changes"], dependencies=[Depends(author_with_key)], responses=CHANGE_PROBLEMS
 )
@@ -119,10 +135,17 @@ router = APIRouter(
     "/api/v1/photos",
     status_code=201,
     dependencies=_NO_RELEASE,
-    responses={200: {"model": PhotoFacts, "description": "the gallery has this photo already"}},
-    openapi_extra=accepts(
-        {"multipart/form-data": ADD_FORM, "application/json": AddRequest.model_json_schema()}
-    ),
+    responses=_THERE_ALREADY,
+    openapi_extra=accepts(json="AddRequest"),
+    operation_id="addPhoto",
+)
+@router.post(
+    "/api/v1/photos:upload",
+    status_code=201,
+    dependencies=_NO_RELEASE,
+    responses=_THERE_ALREADY,
+    openapi_extra=accepts(multipart="AddForm"),
+    operation_id="addPhotoByUpload",
 )
 async def add_photo(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep
@@ -137,16 +160,24 @@ async def add_photo(
         facts, outcome = await _add(change, service, new, deadline)
     response.status_code = 201 if outcome == "added" else 200
     response.headers["Location"] = f"/api/v1/photos/{facts.id}"
+    response.headers["ETag"] = tag_of_facts(facts)
     return facts
 
 
 @router.patch(
     "/api/v1/photos/{id}",
     dependencies=_NO_RELEASE,
-    openapi_extra=accepts({"application/json": ChangeRequest.model_json_schema()}),
+    responses=_IF_MATCH,
+    openapi_extra=accepts(json="ChangeRequest"),
+    operation_id="changePhoto",
 )
-async def change_photo(request: Request, photo_id: PhotoId, change: ChangeDep) -> PhotoFacts:
-    """Change the label, name or attributes of a photo: only those that are given."""
+async def change_photo(
+    request: Request, response: Response, photo_id: PhotoId, change: ChangeDep
+) -> PhotoFacts:
+    """Change the label, name or attributes of a photo: only those that are given.
+
+    With `If-Match` and the photo's ETag, only if nobody has changed it since.
+    """
     wanted = await read_change(request)
 
     def update(writer: ChangedGallery) -> None:
@@ -162,14 +193,25 @@ async def change_photo(request: Request, photo_id: PhotoId, change: ChangeDep) -
         )
 
     public_url = change.resources.public_url
-    return await change.write_existing(
+    facts = await change.write_existing(
         photo_id, update, lambda service: facts_of(service, photo_id, public_url)
     )
+    response.headers["ETag"] = tag_of_facts(facts)
+    return facts
 
 
-@router.delete("/api/v1/photos/{id}", status_code=204, dependencies=_NO_RELEASE)
+@router.delete(
+    "/api/v1/photos/{id}",
+    status_code=204,
+    dependencies=_NO_RELEASE,
+    responses=_IF_MATCH,
+    operation_id="removePhoto",
+)
 async def remove_photo(photo_id: PhotoId, change: ChangeDep) -> None:
-    """Remove a photo from the gallery, and its bytes if it was added; your own files stay."""
+    """Remove a photo from the gallery, and its bytes if it was added; your own files stay.
+
+    With `If-Match` and the photo's ETag, only if nobody has changed it since.
+    """
     await change.write_existing(photo_id, lambda writer: writer.remove([photo_id]), lambda _: None)
 
 
@@ -178,7 +220,8 @@ async def remove_photo(photo_id: PhotoId, change: ChangeDep) -> None:
     status_code=201,
     dependencies=_NO_RELEASE,
     responses={200: {"model": Attribute, "description": "it was declared already"}},
-    openapi_extra=accepts({"application/json": AttributeRequest.model_json_schema()}),
+    openapi_extra=accepts(json="AttributeRequest"),
+    operation_id="declareAttribute",
 )
 async def declare_attribute(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep
@@ -195,7 +238,12 @@ async def declare_attribute(
     return attribute
 
 
-@router.delete("/api/v1/attributes/{name}", status_code=204, dependencies=_NO_RELEASE)
+@router.delete(
+    "/api/v1/attributes/{name}",
+    status_code=204,
+    dependencies=_NO_RELEASE,
+    operation_id="dropAttribute",
+)
 async def drop_attribute(name: str, change: ChangeDep, resources: ResourcesDep) -> None:
     """Drop an attribute that no photo has a value of."""
     try:
@@ -206,7 +254,7 @@ async def drop_attribute(name: str, change: ChangeDep, resources: ResourcesDep) 
         raise HTTPException(404, str(error)) from error
 
 
-@router.post("/api/v1/admin/reload")
+@router.post("/api/v1/admin/reload", operation_id="reload")
 async def reload(request: Request, resources: ResourcesDep) -> GalleryFacts:
     """Open a new generation or Model now; this process would do so within a second anyway."""
     await resources.reading.run(request, resources.current.follow)

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request
 
 from deepfood.heatmap import Floats, MatchHeat, draw_heat
 from deepfood.photo import read_header
+from deepfood.photo_box import Box
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
-from deepfood.serve.api.requests import EXPLAIN_FORM, ExplainRequest, accepts
+from deepfood.serve.api.requests import accepts
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ExplainOut, HeatOut, RegionOut
 from deepfood.serve.service import SearchService
@@ -25,12 +26,15 @@ router = APIRouter()
     "/api/v1/explain",
     tags=["search"],
     responses=PROBLEMS,
-    openapi_extra=accepts(
-        {
-            "multipart/form-data": EXPLAIN_FORM,
-            "application/json": ExplainRequest.model_json_schema(),
-        }
-    ),
+    openapi_extra=accepts(json="ExplainRequest"),
+    operation_id="explain",
+)
+@router.post(
+    "/api/v1/explain:upload",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(multipart="ExplainForm"),
+    operation_id="explainByUpload",
 )
 async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""
@@ -41,22 +45,24 @@ async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
 def _explain(service: SearchService, pair: Pair) -> ExplainOut:
     query = service.photo(pair.photo_id)[1] if pair.photo is None else pair.photo
     hit = service.photo(pair.hit)[1]
-    match = service.explainer.explain(query, hit)
+    match = service.explainer.explain(query, hit, pair.box)
     return ExplainOut(
         score=match.score,
         strongest=match.strongest,
-        query=_heat(service, query, match, match.query),
+        query=_heat(service, query, match, match.query, pair.box),
         hit=_heat(service, hit, match, match.hit),
     )
 
 
-def _heat(service: SearchService, photo: bytes, match: MatchHeat, heat: Floats) -> HeatOut:
+def _heat(
+    service: SearchService, photo: bytes, match: MatchHeat, heat: Floats, box: Box | None = None
+) -> HeatOut:
     explainer = service.explainer
     picture = draw_heat(
-        photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS
+        photo, heat, match.strongest, explainer.preprocess, explainer.limits, _PICTURE_PIXELS, box
     )
     about = read_header(photo, explainer.limits)
-    x, y, width, height = explainer.preprocess.visible_shares(about.width, about.height)
+    x, y, width, height = explainer.preprocess.visible_shares(about.width, about.height, box)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_JPEG_QUALITY)
     return HeatOut(

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from deepfood.photo import from_data_url
 from deepfood.serve.api.requests import unknown_field
+from deepfood.serve.edge.problem import WrongValueError
 from deepfood.serve.question import MAX_EXAMPLES
 
 MULTIPART = "multipart/form-data"
@@ -65,21 +66,23 @@ async def read_form(
     for name, value in await _fields(request, max_part_bytes):
         is_file = isinstance(value, Sent)
         if name not in (*photos, *texts):
-            raise HTTPException(422, unknown_field(name, (*photos, *texts), is_file=is_file))
+            raise WrongValueError(
+                unknown_field(name, (*photos, *texts), is_file=is_file), name[:40]
+            )
         if value in ("", _NO_FILE):
             continue
         if name in photos:
             sent = value if isinstance(value, Sent) else Sent(photo_in(value))
             form.photos.setdefault(name, []).append(sent)
         elif isinstance(value, Sent):
-            raise HTTPException(422, f"`{name}` is a file, and should be text")
+            raise WrongValueError(f"`{name}` is a file, and should be text", name)
         else:
             form.texts.setdefault(name, []).append(value)
     counts = {name: len(values) for name, values in form.photos.items()}
     counts |= {name: len(values) for name, values in form.texts.items()}
     for name, count in counts.items():
         if count > 1 and name not in several:
-            raise HTTPException(422, f"`{name}` was sent {count} times: send one")
+            raise WrongValueError(f"`{name}` was sent {count} times: send one", name)
     return form
 
 
@@ -143,5 +146,5 @@ def _decode_urlencoded(body: bytes) -> list[tuple[str, str | Sent]]:
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError as error:
-        raise HTTPException(422, f"the form cannot be read: {error}") from error
+        raise WrongValueError(f"the form cannot be read: {error}", "body") from error
     return [(name, value) for name, value in fields]

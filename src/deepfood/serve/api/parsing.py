@@ -1,6 +1,7 @@
 """Parse request bodies: JSON, forms and uploads."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from deepfood.photo_box import Box
 from deepfood.serve.api.forms import MULTIPART, URLENCODED, Sent, media_type, photo_in, read_form
 from deepfood.serve.api.requests import (
     AddRequest,
+    BatchRequest,
     ChangeRequest,
     ExplainRequest,
     LabelRequest,
@@ -27,6 +29,7 @@ from deepfood.serve.api.requests import (
 )
 from deepfood.serve.api.url_fetcher import Fetcher
 from deepfood.serve.edge.guard import held_by
+from deepfood.serve.edge.problem import WrongValueError
 from deepfood.serve.question import MAX_EXAMPLES, SearchQuestion
 from deepfood_client.calls import EXAMPLES
 from deepfood_client.weighted import check_weight
@@ -52,11 +55,15 @@ class NewPhoto:
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo searched with, as bytes or as the id of one in the gallery, and the id of a hit."""
+    """A photo searched with, as bytes or as the id of one in the gallery, and the id of a hit.
+
+    `box` is the part of the photo that counts.
+    """
 
     photo: bytes | None
     photo_id: str
     hit: str
+    box: Box | None
 
 
 @dataclass(frozen=True)
@@ -69,25 +76,61 @@ class LabelQuestion:
 
 
 async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher) -> SearchQuestion:
-    """Read a search in JSON, as a form or as an upload. Raises HTTPException 415 or 422.
+    """Read a search in JSON, as a form, or as a photo alone. Raises HTTPException 415 or 422.
 
     `fetcher` gets the photo that the request names by `url`, with errors of its own.
     """
+    kind = media_type(request)
+    if kind.startswith("image/"):
+        return await _question_with(request)
     if _is_json(request):
-        search = _from_json(SearchRequest, await request.body())
-        examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
-        for name in _PHOTOS:
-            examples[name] = [(photo_in(one), weight) for one, weight in examples[name]]
-        if search.url is not None:
-            ((url, weight),) = _each(search.url)
-            examples["photo"].append((await fetcher.get(url, held_by(request).take), weight))
-        return _question(search, examples)
+        return await question_in(request, _json(await request.body()), fetcher)
     texts = (*(name for name in SearchRequest.model_fields if name not in _PHOTOS), "weights")
     form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=EXAMPLES)
-    if "url" in form.texts:
-        raise HTTPException(422, "`url` can be given in JSON only")
+    photos = {name: [one.data for one in form.photos.get(name, ())] for name in _PHOTOS}
+    return _from_texts(form.texts, photos)
+
+
+async def question_in(request: Request, values: Any, fetcher: Fetcher) -> SearchQuestion:
+    """The question in a value of JSON. Raises HTTPException 422, and what fetching raises."""
+    search = checked(SearchRequest, values)
+    examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
+    for name in _PHOTOS:
+        examples[name] = [(photo_in(one), weight) for one, weight in examples[name]]
+    if search.url is not None:
+        ((url, weight),) = _each(search.url)
+        examples["photo"].append((await fetcher.get(url, held_by(request).take), weight))
+    return _question(search, examples)
+
+
+async def read_questions(request: Request) -> list[Any]:
+    """The questions of a batch, values of JSON. Raises HTTPException 415 or 422."""
+    return (await read_json(request, BatchRequest)).questions
+
+
+async def _question_with(request: Request) -> SearchQuestion:
+    """A photo is the whole body, and the rest of the question is in the address."""
+    texts: dict[str, list[str]] = {}
+    fields = (*SearchRequest.model_fields, "weights")
+    known = [name for name in fields if name not in (*_PHOTOS, "url")]
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise WrongValueError(unknown_field(name, known), name[:40])
+        texts.setdefault(name, []).append(value)
+    for name, values in texts.items():
+        if len(values) > 1 and name not in EXAMPLES:
+            raise WrongValueError(f"`{name}` was given {len(values)} times: give one", name)
+    return _from_texts(texts, {"photo": [await request.body()]})
+
+
+def _from_texts(
+    texts: Mapping[str, Sequence[str]], photos: Mapping[str, Sequence[bytes]]
+) -> SearchQuestion:
+    """A question whose fields are texts, each as often as it was sent, beside photos."""
+    if "url" in texts:
+        raise WrongValueError("`url` can be given in JSON only", "url")
     fields: dict[str, Any] = {
-        name: values if name in EXAMPLES else values[0] for name, values in form.texts.items()
+        name: list(values) if name in EXAMPLES else values[0] for name, values in texts.items()
     }
     weights = fields.pop("weights", "{}")
     if "box" in fields:
@@ -96,11 +139,13 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
         try:
             fields["k"] = int(fields["k"])
         except ValueError:
-            raise HTTPException(422, f"k = {fields['k'][:40]!r}: expected a whole number") from None
+            raise WrongValueError(
+                f"k = {fields['k'][:40]!r}: expected a whole number", "k"
+            ) from None
     search = checked(SearchRequest, fields)
-    examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
+    examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
     for name in _PHOTOS:
-        examples[name] = [(one.data, 1.0) for one in form.photos.get(name, ())]
+        examples[name] = [(data, 1.0) for data in photos.get(name, ())]
     return _question(search, examples | _weighted(weights, examples))
 
 
@@ -108,16 +153,18 @@ def _weighted(weights: str, examples: _Examples) -> _Examples:
     """The examples that a form's field `weights` names, with their weights from there."""
     given = _json(weights)
     if not isinstance(given, dict):
-        raise HTTPException(422, '`weights` should be a JSON object, as in {"words": [2, 1]}')
+        raise WrongValueError(
+            '`weights` should be a JSON object, as in {"words": [2, 1]}', "weights"
+        )
     weighted: _Examples = {}
     for name, some in given.items():
         if name not in EXAMPLES:
-            raise HTTPException(422, f"`weights`: {unknown_field(name, EXAMPLES)}")
+            raise WrongValueError(f"`weights`: {unknown_field(name, EXAMPLES)}", "weights")
         numbers = [check_weight(one) for one in (some if isinstance(some, list) else [some])]
         if len(numbers) != len(examples[name]):
-            raise HTTPException(
-                422,
+            raise WrongValueError(
                 f"`weights`: {len(numbers)} for {len(examples[name])} `{name}`: give one for each",
+                "weights",
             )
         weighted[name] = [
             (one, weight) for (one, _), weight in zip(examples[name], numbers, strict=True)
@@ -142,7 +189,7 @@ async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
         add = checked(AddRequest, {**fields, "photo": ""})
         upload = form.photo("photo")
         if upload is None:
-            raise HTTPException(422, "give `photo`")
+            raise WrongValueError("give `photo`", "photo")
         sent = upload
     check_attribute_count(add.attributes)
     # Some clients send the file's path, not only its name.
@@ -154,7 +201,7 @@ async def read_change(request: Request) -> ChangeRequest:
     """Read a change of a photo, as JSON. Raises HTTPException 415 or 422, or DatasetError."""
     change = await read_json(request, ChangeRequest)
     if not change.model_fields_set:
-        raise HTTPException(422, "nothing to change: give `label`, `name` or `attributes`")
+        raise WrongValueError("nothing to change: give `label`, `name` or `attributes`", "body")
     check_attribute_count(change.attributes)
     return change
 
@@ -169,7 +216,7 @@ async def read_json(request: Request, kind: type[RequestBody]) -> RequestBody:
 async def read_pair(request: Request, max_part_bytes: int) -> Pair:
     """Read a pair to be explained, in the forms of `read_question` and with its errors."""
     explain, data = await _read_about_photo(request, ExplainRequest, max_part_bytes)
-    return Pair(data, explain.id or "", explain.hit)
+    return Pair(data, explain.id or "", explain.hit, explain.box and Box(*explain.box))
 
 
 async def read_label(request: Request, max_part_bytes: int) -> LabelQuestion:
@@ -191,11 +238,13 @@ async def _read_about_photo(
         fields: dict[str, Any] = {name: values[0] for name, values in form.texts.items()}
         if "names" in fields:
             fields["names"] = names_in(fields["names"])
+        if "box" in fields:
+            fields["box"] = fields["box"].split(",")
         body = checked(kind, fields)
         sent = form.photo("photo")
         data = sent.data if sent else None
     if (data is None) == (body.id is None):
-        raise HTTPException(422, "give either `photo` or `id`")
+        raise WrongValueError("give either `photo` or `id`", "photo")
     return body, data
 
 
@@ -204,7 +253,7 @@ async def read_original_form(request: Request, max_part_bytes: int) -> bytes:
     form = await read_form(request, max_part_bytes, photos=("image",), texts=())
     sent = form.photo("image")
     if sent is None:
-        raise HTTPException(422, "the form has no field `image` with a base64 data URL")
+        raise WrongValueError("the form has no field `image` with a base64 data URL", "image")
     return sent.data
 
 
@@ -224,12 +273,12 @@ def _json(text: bytes | str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError, TypeError) as error:
-        raise HTTPException(422, f"this is not JSON: {error}") from error
+        raise WrongValueError(f"this is not JSON: {error}", "body") from error
 
 
 def _question(search: SearchRequest, examples: _Examples) -> SearchQuestion:
     if not (examples["photo"] or examples["id"] or examples["words"]):
-        raise HTTPException(422, "give `photo`, `id` or `words`")
+        raise WrongValueError("give `photo`, `id` or `words`", "photo")
     question = SearchQuestion.of(
         examples,
         k=search.k,
@@ -240,8 +289,8 @@ def _question(search: SearchRequest, examples: _Examples) -> SearchQuestion:
         group_duplicates=search.group_duplicates,
     )
     if question.examples > MAX_EXAMPLES:
-        raise HTTPException(
-            422, f"{question.examples} photos, ids and words: ask with {MAX_EXAMPLES} at most"
+        raise WrongValueError(
+            f"{question.examples} photos, ids and words: ask with {MAX_EXAMPLES} at most", "photo"
         )
     return question
 

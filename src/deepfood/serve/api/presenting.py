@@ -1,10 +1,13 @@
 """Convert the service's values to API responses. Links are below `public_url`, or relative."""
 
+import json
 from dataclasses import asdict
 
 from deepfood.gallery import Hit, Photo
-from deepfood.gallery.values import attribute_name
+from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
+from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
+from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import SearchResult
 from deepfood.serve.service import SearchService
 from deepfood_client import models
@@ -69,7 +72,42 @@ def photo_of(photo: Photo, public_url: str) -> models.Photo:
 
 def facts_of(service: SearchService, photo_id: str, public_url: str) -> models.PhotoFacts:
     """A photo with its attributes. Raises PhotoNotFoundError."""
-    photo, attributes = service.gallery.facts(photo_id)
+    return _facts(*service.gallery.facts(photo_id), public_url)
+
+
+def tag_of_facts(facts: models.PhotoFacts) -> str:
+    """The ETag of a photo with its attributes; its links do not count."""
+    said = facts.model_dump(include={"id", "label", "name", "attributes"})
+    return tag_of(json.dumps(said, sort_keys=True).encode())
+
+
+def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:
+    """A page of photos with their attributes."""
+    return models.PhotoPage(
+        photos=tuple(_facts(photo, values, public_url) for photo, values in page.photos),
+        total=page.total,
+        next=page.next,
+        notes=page.notes,
+    )
+
+
+def label_page_of(page: LabelPage) -> models.LabelPage:
+    """A page of labels."""
+    labels = tuple(models.LabelCount(**asdict(one)) for one in page.labels)
+    return models.LabelPage(labels=labels, total=page.total, next=page.next)
+
+
+def facets_of(counts: FacetCounts) -> models.Facets:
+    """The facets of the photos that were asked for."""
+    return models.Facets(
+        total=counts.total,
+        counted=counts.counted,
+        facets=tuple(models.Facet(**asdict(one)) for one in counts.facets),
+        notes=counts.notes,
+    )
+
+
+def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> models.PhotoFacts:
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 

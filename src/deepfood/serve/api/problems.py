@@ -28,7 +28,7 @@ from deepfood.errors import (
     StorageError,
 )
 from deepfood.serve.edge.methods import methods_at, without_slash
-from deepfood.serve.edge.problem import FAULT, PROBLEM_JSON, Problem, problem
+from deepfood.serve.edge.problem import FAULT, Problem, problem
 from deepfood.serve.telemetry.metrics import ERRORS
 
 #: The first matching class decides; any other DeepfoodError is an internal error.
@@ -57,13 +57,13 @@ _RETRY_AFTER_S = {503: "2"}
 _log = logging.getLogger(__name__)
 
 
-def _documented(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+def documented(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """Problems by status, for OpenAPI."""
     return {status: {"model": Problem, "description": why} for status, why in problems.items()}
 
 
 #: What a route that takes photos may answer.
-PROBLEMS = _documented(
+PROBLEMS = documented(
     {
         404: "no photo with that id",
         413: "more bytes or pixels than the limits allow",
@@ -75,7 +75,7 @@ PROBLEMS = _documented(
     }
 )
 #: What a route that changes the gallery may answer.
-CHANGE_PROBLEMS = PROBLEMS | _documented(
+CHANGE_PROBLEMS = PROBLEMS | documented(
     {
         401: "no key, or one that is not of this gallery",
         403: "no key is set here: the gallery is not changed over HTTP",
@@ -86,20 +86,42 @@ CHANGE_PROBLEMS = PROBLEMS | _documented(
 )
 
 
+def status_of(error: DeepfoodError | HTTPException) -> int:
+    """The status that an error is answered with."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+
+
+def said_of(error: DeepfoodError | HTTPException) -> tuple[str, str | None, int | None]:
+    """The detail, field and position of an error, as far as a client may know them."""
+    if isinstance(error, HTTPException):
+        return str(error.detail), getattr(error, "field", None), None
+    status = status_of(error)
+    position = error.position if isinstance(error, FilterError) else None
+    field = _field_of(error) if status == 422 else None
+    return _DETAIL.get(status, str(error)), field, position
+
+
+def _field_of(error: DeepfoodError) -> str:
+    """The part of a request that an error is about."""
+    if isinstance(error, PhotoError):
+        return "photo"
+    if isinstance(error, DatasetError):
+        return "attributes"
+    return getattr(error, "field", None) or "body"
+
+
 def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: str) -> None:
     """Answer errors as problem details. `routes` are all that the application has."""
 
     @app.exception_handler(DeepfoodError)
     async def deepfood_error(request: Request, error: DeepfoodError) -> Response:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        status = status_of(error)
         ERRORS.labels(type(error).__name__).inc()
         if status >= 500:
             _log.error("%s", error)
-        detail = _DETAIL.get(status, str(error))
-        if isinstance(error, FilterError):
-            answer = problem(request, status, detail, "where", error.position)
-        else:
-            answer = problem(request, status, detail)
+        answer = problem(request, status, *said_of(error))
         if status in _RETRY_AFTER_S:
             answer.headers["Retry-After"] = _RETRY_AFTER_S[status]
         return answer
@@ -111,7 +133,8 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
             if redirect := without_slash(request, routes, public_url):
                 return redirect
             detail = f"there is nothing at {request.url.path}"
-        answer = problem(request, error.status_code, detail)
+        field = getattr(error, "field", None)
+        answer = problem(request, error.status_code, detail, field)
         answer.headers.update(error.headers or {})
         if error.status_code == 405:  # FastAPI names the methods of one route only
             allowed = methods_at(routes, request.url.path)
@@ -121,32 +144,11 @@ def add_problem_handlers(app: FastAPI, routes: Iterable[BaseRoute], public_url: 
     @app.exception_handler(RequestValidationError)
     async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return problem(request, 422, f"{where}: {first['msg']}")
+        field = str(first["loc"][1])
+        wanted = first["msg"].removeprefix("Input ")
+        return problem(request, 422, f"`{field}` {wanted}", field)
 
     @app.exception_handler(ClientDisconnect)
     async def client_disconnect(request: Request, error: ClientDisconnect) -> Response:
         # The client is gone. Without this, an interrupted upload would be logged as an error.
         return problem(request, 400, "the request ended before its body did")
-
-
-def document_problems(app: FastAPI) -> None:
-    """Have the OpenAPI document give every error the schema Problem, as problem+json."""
-    written = app.openapi
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = written()
-            for path in document["paths"].values():
-                for operation in path.values():
-                    answers = operation["responses"]
-                    answers["default"] = {"description": "any other error"}
-                    for status, answer in answers.items():
-                        if status == "default" or status >= "400":
-                            answer["content"] = content
-            for unused in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(unused, None)
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from fastapi import Path
@@ -16,13 +16,17 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails
-from starlette.exceptions import HTTPException
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.values import Type
 from deepfood.gallery.zero_shot import TEMPLATE
+from deepfood.serve.edge.problem import WrongValueError
+from deepfood.serve.question import MAX_EXAMPLES
 from deepfood.words import MAX_LETTERS
 from deepfood_client.weighted import check_weight
+
+#: Searches in one request.
+MAX_BATCH = 64
 
 #: A photo's id, in a path.
 PhotoId = Annotated[str, Path(alias="id")]
@@ -62,7 +66,9 @@ class _Body(BaseModel):
         null = {"type": "null"}
         for name in set(schema["properties"]) - set(schema.get("required", ())):
             kind = schema["properties"][name]
-            about = {key: kind.pop(key) for key in ("title", "default") if key in kind}
+            # A default in the document would be sent by generated clients: null changes a label.
+            kind.pop("default", None)
+            about = {"title": kind.pop("title")}
             kinds = kind.get("anyOf", [kind])
             kinds = kinds if null in kinds else [*kinds, null]
             schema["properties"][name] = {**about, "anyOf": kinds}
@@ -105,7 +111,9 @@ class SearchRequest(_Body):
     """Give `photo`, a base64 data URL, `id`, a photo of the gallery, or `words`, or lists of them.
 
     Each may have a weight, as in `"words": [{"text": "mint", "weight": 2}, "rice"]`; without, it
-    counts 1. `url` is where the service fetches a photo, of hosts that its settings list.
+    counts 1. `k` is how many hits are wanted, 9 unless given.
+
+    `url` is where the service fetches a photo, of hosts that its settings list.
     `not_photo`, `not_id` and `not_words` are what the hits should be unlike; there may be 8 of all
     together. `where` is a filter (docs/filters.md), `box` the part of the photo that counts: left,
     top, width and height as shares of it. `diversity`, 0 to 1, trades similarity for variety.
@@ -133,27 +141,44 @@ class SearchRequest(_Body):
     group_duplicates: bool = False
 
 
-#: The same as a form, for OpenAPI. Photos and ids may be sent several times.
+class BatchRequest(_Body):
+    """Up to 64 searches, each as SearchRequest."""
+
+    questions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+def _several(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item, "maxItems": MAX_EXAMPLES}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_ID = {"type": "string"}
+_WORDS = {"type": "string", "maxLength": MAX_LETTERS}
+
+#: The same as a form, for OpenAPI: fields that are arrays are sent several times.
 SEARCH_FORM = {
+    "title": "SearchForm",
+    "description": "As SearchRequest, with photos as files.",
     "type": "object",
+    "additionalProperties": False,
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
-        "id": {"type": "string"},
-        "not_photo": {"type": "string", "format": "binary"},
-        "not_id": {"type": "string"},
-        "words": {"type": "string", "maxLength": MAX_LETTERS},
-        "not_words": {"type": "string", "maxLength": MAX_LETTERS},
+        "photo": _several(_FILE),
+        "id": _several(_ID),
+        "not_photo": _several(_FILE),
+        "not_id": _several(_ID),
+        "words": _several(_WORDS),
+        "not_words": _several(_WORDS),
         "weights": {
             "type": "string",
             "description": "a JSON object: for `photo`, `id`, `words` and their `not_`, the weight "
             'of each, as in {"words": [2, 1]}',
         },
-        "k": {"type": "integer", "minimum": 1, "default": DEFAULT_K},
+        "k": {"type": "integer", "minimum": 1},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
         "cursor": {"type": "string", "description": "`next` of the previous page"},
-        "diversity": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-        "group_duplicates": {"type": "boolean", "default": False},
+        "diversity": {"type": "number", "minimum": 0, "maximum": 1},
+        "group_duplicates": {"type": "boolean"},
     },
 }
 
@@ -178,13 +203,16 @@ class LabelRequest(_Body):
 
 #: The same as a form, for OpenAPI; the names are lines of one field.
 LABEL_FORM = {
+    "title": "LabelForm",
+    "description": "As LabelRequest, with the photo as a file.",
     "type": "object",
+    "additionalProperties": False,
     "required": ["names"],
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
+        "photo": _FILE,
         "id": {"type": "string"},
         "names": {"type": "string", "description": "a name a line"},
-        "template": {"type": "string", "default": TEMPLATE},
+        "template": {"type": "string"},
     },
 }
 
@@ -199,10 +227,13 @@ class AddRequest(_Body):
 
 
 ADD_FORM = {
+    "title": "AddForm",
+    "description": "As AddRequest, with the photo as a file.",
     "type": "object",
+    "additionalProperties": False,
     "required": ["photo"],
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
+        "photo": _FILE,
         "label": {"type": "string"},
         "name": {"type": "string"},
         "attributes": {"type": "string", "description": "a JSON object"},
@@ -237,55 +268,105 @@ class AttributeRequest(_Body):
 
 
 class ExplainRequest(_Body):
-    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found."""
+    """Give either `photo`, a base64 data URL, or `id`, and `hit`, the id of the photo found.
+
+    `box` is the part of the photo that was searched with: left, top, width and height as shares.
+    """
 
     photo: str | None = None
     id: str | None = None
     hit: str
+    box: tuple[float, float, float, float] | None = None
 
 
 #: The same as a form, for OpenAPI.
 EXPLAIN_FORM = {
+    "title": "ExplainForm",
+    "description": "As ExplainRequest, with the photo as a file.",
     "type": "object",
+    "additionalProperties": False,
     "required": ["hit"],
     "properties": {
-        "photo": {"type": "string", "format": "binary"},
+        "photo": _FILE,
         "id": {"type": "string"},
         "hit": {"type": "string"},
+        "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
     },
 }
 
 
-def accepts(schemas: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a body that a route reads itself: one schema for each content type."""
+ORIGINAL_FORM = {
+    "title": "OriginalForm",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "description": "a data URL"}},
+}
+
+BATCH = {
+    "title": "BatchRequest",
+    "description": f"Up to {MAX_BATCH} searches.",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["questions"],
+    "properties": {
+        "questions": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_BATCH,
+            "items": {"$ref": "#/components/schemas/SearchRequest"},
+        }
+    },
+}
+
+
+def _schemas(bodies: Iterable[type[_Body]], others: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """By title: those of bodies, of the types that they refer to, and others."""
+    found: dict[str, Any] = {}
+    for body in bodies:
+        schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+        found |= schema.pop("$defs", {})
+        found[schema["title"]] = schema
+    return found | {schema["title"]: schema for schema in others}
+
+
+#: The schemas of bodies that routes read themselves, by name.
+SCHEMAS: dict[str, dict[str, Any]] = _schemas(
+    (
+        *(SearchRequest, LabelRequest, AddRequest, ChangeRequest, AttributeRequest),
+        ExplainRequest,
+    ),
+    (BATCH, SEARCH_FORM, LABEL_FORM, ADD_FORM, EXPLAIN_FORM, ORIGINAL_FORM),
+)
+
+
+def accepts(**titles: str) -> dict[str, Any]:
+    """The OpenAPI of a body that a route reads itself.
+
+    `json`, `multipart` and `urlencoded` name schemas in SCHEMAS. Generators do not know what to do
+    with several, so JSON and forms, which one route reads, are documented at two addresses.
+    """
+    kinds = {
+        "json": "application/json",
+        "multipart": "multipart/form-data",
+        "urlencoded": "application/x-www-form-urlencoded",
+    }
     content = {
-        kind: {"schema": _inlined(schema, schema.get("$defs", {}))}
-        for kind, schema in schemas.items()
+        kinds[kind]: {"schema": {"$ref": f"#/components/schemas/{title}"}}
+        for kind, title in titles.items()
     }
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema that refers to none of its `$defs`: within OpenAPI it is not the whole document."""
-    if isinstance(schema, list):
-        return [_inlined(one, definitions) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {name: _inlined(one, definitions) for name, one in schema.items() if name != "$defs"}
 
 
 RequestBody = TypeVar("RequestBody", bound=_Body)
 
 
 def checked(kind: type[RequestBody], values: Any) -> RequestBody:
-    """A body of these values. Raises HTTPException 422 that names the field at fault."""
+    """A body of these values. Raises WrongValueError that names the field at fault."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        detail = _detail_of(error.errors(include_url=False), kind.model_fields)
-        raise HTTPException(422, detail) from error
+        raise _refusal(error.errors(include_url=False), kind.model_fields) from error
 
 
 def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -> str:
@@ -295,16 +376,18 @@ def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -
         return f"{refused}: send the photo as `photo`"
     if near := difflib.get_close_matches(name.lower(), known, 1):
         return f"{refused}: do you mean `{near[0]}`?"
+    if not known:
+        return f"{refused}: this address takes none"
     return f"{refused}; there are {', '.join(f'`{one}`' for one in known)}"
 
 
-def _detail_of(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
+def _refusal(errors: Sequence[ErrorDetails], known: Collection[str]) -> WrongValueError:
     first = errors[0]
     if not first["loc"]:
-        return "the body should be a JSON object"
+        return WrongValueError("the body should be a JSON object", "body")
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return unknown_field(field, known)
+        return WrongValueError(unknown_field(field, known), field[:40])
     # pydantic gives one error for each type that a field may have. Keep the most specific ones.
     of_field = [one for one in errors if one["loc"][0] == field]
     depth = max(len(one["loc"]) for one in of_field)
@@ -313,12 +396,12 @@ def _detail_of(errors: Sequence[ErrorDetails], known: Collection[str]) -> str:
     last = nearest[0]["loc"][-1]
     inner = f".{last}" if depth > 1 and isinstance(last, str) else ""
     if nearest[0]["type"] == "missing":
-        return f"give `{place}{inner}`"
+        return WrongValueError(f"give `{place}{inner}`", field)
     if nearest[0]["type"] == "extra_forbidden":
-        return f"there is no field `{place}{inner[:40]}`"
+        return WrongValueError(f"there is no field `{place}{inner[:40]}`", field)
     expected = [one["msg"].partition(", unable")[0] for one in nearest]
     if not expected[0].startswith("Input should be "):
-        return f"`{place}`: {expected[0]}"
+        return WrongValueError(f"`{place}`: {expected[0]}", field)
     wanted = " or ".join(dict.fromkeys(one.removeprefix("Input should be ") for one in expected))
     wanted = re.sub(r"a valid dictionary( or instance of \w+)?", "a JSON object", wanted)
-    return f"`{place}` should be {wanted}"
+    return WrongValueError(f"`{place}` should be {wanted}", field)

@@ -2,11 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 
 class ReadyOut(BaseModel):
     """The gallery can be searched, and has so many photos."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     status: Literal["ready"] = "ready"
     photos: int

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -17,17 +17,12 @@ from deepfood.serve.api.presenting import (
     label_answer_of,
     photo_of,
     result_of,
+    tag_of_facts,
     url,
 )
-from deepfood.serve.api.problems import PROBLEMS
-from deepfood.serve.api.requests import (
-    LABEL_FORM,
-    SEARCH_FORM,
-    LabelRequest,
-    PhotoId,
-    SearchRequest,
-    accepts,
-)
+from deepfood.serve.api.problems import PROBLEMS, documented
+from deepfood.serve.api.ranges import in_parts
+from deepfood.serve.api.requests import PhotoId, accepts
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
@@ -53,11 +48,12 @@ _PICTURE_HEADERS = {
     "frame-ancestors 'none'; sandbox",
 }
 
-_ORIGINAL_FORM = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {"image": {"type": "string", "description": "a data URL"}},
-}
+
+def _picture(description: str) -> dict[str, Any]:
+    """An answer with a picture, for OpenAPI."""
+    schema = {"type": "string", "format": "binary"}
+    return {"description": description, "content": {"image/*": {"schema": schema}}}
+
 
 router = APIRouter()
 
@@ -66,12 +62,15 @@ router = APIRouter()
     "/api/v1/search",
     tags=["search"],
     responses=PROBLEMS,
-    openapi_extra=accepts(
-        {
-            "multipart/form-data": SEARCH_FORM,
-            "application/json": SearchRequest.model_json_schema(),
-        }
-    ),
+    openapi_extra=accepts(json="SearchRequest"),
+    operation_id="search",
+)
+@router.post(
+    "/api/v1/search:upload",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(multipart="SearchForm"),
+    operation_id="searchByUpload",
 )
 async def search(request: Request, resources: ResourcesDep) -> SearchResult:
     """Find the photos most like those sent, or more like some of the gallery."""
@@ -84,7 +83,8 @@ async def search(request: Request, resources: ResourcesDep) -> SearchResult:
     "/search",
     tags=["search"],
     responses=PROBLEMS,
-    openapi_extra=accepts({"application/x-www-form-urlencoded": _ORIGINAL_FORM}),
+    openapi_extra=accepts(urlencoded="OriginalForm"),
+    operation_id="searchAsTheOriginal",
 )
 async def search_as_the_original(request: Request, resources: ResourcesDep) -> UrlsOut:
     """The first deepfood's API: form field `image` with a base64 data URL, nine addresses back."""
@@ -100,12 +100,15 @@ async def search_as_the_original(request: Request, resources: ResourcesDep) -> U
     "/api/v1/label",
     tags=["search"],
     responses=PROBLEMS,
-    openapi_extra=accepts(
-        {
-            "multipart/form-data": LABEL_FORM,
-            "application/json": LabelRequest.model_json_schema(),
-        }
-    ),
+    openapi_extra=accepts(json="LabelRequest"),
+    operation_id="guessLabel",
+)
+@router.post(
+    "/api/v1/label:upload",
+    tags=["search"],
+    responses=PROBLEMS,
+    openapi_extra=accepts(multipart="LabelForm"),
+    operation_id="guessLabelByUpload",
 )
 async def label(request: Request, resources: ResourcesDep) -> LabelAnswer:
     """Guess which of some names a photo shows, by the Model's text tower."""
@@ -115,13 +118,13 @@ async def label(request: Request, resources: ResourcesDep) -> LabelAnswer:
     return label_answer_of(answer)
 
 
-@router.get("/api/v1/gallery", tags=["gallery"])
+@router.get("/api/v1/gallery", tags=["gallery"], operation_id="getGallery")
 async def gallery(request: Request, resources: ResourcesDep) -> GalleryFacts:
     """Facts about the gallery."""
     return await resources.reading.run(request, gallery_of, resources.service)
 
 
-@router.get("/api/v1/samples", tags=["gallery"])
+@router.get("/api/v1/samples", tags=["gallery"], operation_id="listSamples")
 async def samples(
     request: Request,
     resources: ResourcesDep,
@@ -134,7 +137,9 @@ async def samples(
     return [photo_of(photo, resources.public_url) for photo in drawn]
 
 
-@router.get("/api/v1/suggest", tags=["search"], responses={422: PROBLEMS[422]})
+@router.get(
+    "/api/v1/suggest", tags=["search"], responses={422: PROBLEMS[422]}, operation_id="suggest"
+)
 async def suggest(
     request: Request,
     resources: ResourcesDep,
@@ -150,16 +155,31 @@ async def suggest(
     return [Suggestion(**vars(one)) for one in found]
 
 
-@router.get("/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]})
-async def photo_facts(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> PhotoFacts:
+@router.get(
+    "/api/v1/photos/{id}", tags=["gallery"], responses={404: PROBLEMS[404]}, operation_id="getPhoto"
+)
+async def photo_facts(
+    request: Request, response: Response, photo_id: PhotoId, resources: ResourcesDep
+) -> PhotoFacts:
     """A photo's label, name and attributes."""
-    return await resources.reading.run(
+    facts = await resources.reading.run(
         request, facts_of, resources.service, photo_id, resources.public_url
     )
+    response.headers["ETag"] = tag_of_facts(facts)
+    return facts
 
 
 @router.get(
-    "/photos/{id}", tags=["gallery"], response_class=Response, responses={404: PROBLEMS[404]}
+    "/photos/{id}",
+    tags=["gallery"],
+    response_class=Response,
+    responses={
+        200: _picture("the photo"),
+        206: _picture("the bytes that `Range` asks for"),
+        404: PROBLEMS[404],
+        **documented({416: "the photo has fewer bytes than `Range` begins at"}),
+    },
+    operation_id="getPhotoFile",
 )
 async def photo_file(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> Response:
     """The photo as it was indexed, byte for byte."""
@@ -169,14 +189,16 @@ async def photo_file(request: Request, photo_id: PhotoId, resources: ResourcesDe
         kept_s = int(resources.settings.presigned_s / 2)
         return RedirectResponse(link, headers={"Cache-Control": f"private, max-age={kept_s}"})
     photo, data = await resources.reading.run(request, service.photo, photo_id)
-    return Response(data, media_type=photo.media_type, headers=_PICTURE_HEADERS)
+    headers = {**_PICTURE_HEADERS, "ETag": f'"{photo.id}"'}
+    return in_parts(request, data, photo.media_type, headers)
 
 
 @router.get(
     "/thumbnails/{id}",
     tags=["gallery"],
     response_class=Response,
-    responses={404: PROBLEMS[404]},
+    responses={200: _picture("the thumbnail, a JPEG"), 404: PROBLEMS[404]},
+    operation_id="getThumbnail",
 )
 async def photo_thumbnail(request: Request, photo_id: PhotoId, resources: ResourcesDep) -> Response:
     """A small JPEG of the photo."""
@@ -184,13 +206,15 @@ async def photo_thumbnail(request: Request, photo_id: PhotoId, resources: Resour
     return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
 
 
-@router.get("/healthz", tags=["operation"])
+@router.get("/healthz", tags=["operation"], operation_id="getHealth")
 async def healthz() -> dict[str, str]:
     """The process runs."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", tags=["operation"], responses={503: PROBLEMS[503]})
+@router.get(
+    "/readyz", tags=["operation"], responses={503: PROBLEMS[503]}, operation_id="getReadiness"
+)
 async def readyz(resources: ResourcesDep) -> ReadyOut:
     """The gallery is open and can be searched; before that, nothing answers here.
 

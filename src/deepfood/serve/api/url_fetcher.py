@@ -58,15 +58,17 @@ class Fetcher:
         `take` is called with the number of bytes that have just arrived, and may raise.
         """
         if not self._origins:
-            raise QueryError("this service takes no URLs: send the photo itself")
+            raise QueryError("this service takes no URLs: send the photo itself", "url")
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._followed(url, take)
         except TimeoutError:
-            raise QueryError(f"the URL did not answer within {self._timeout_s:g} seconds") from None
+            raise QueryError(
+                f"the URL did not answer within {self._timeout_s:g} seconds", "url"
+            ) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError):
             # No reason is given: it would reveal which addresses and ports exist.
-            raise QueryError("the URL cannot be reached") from None
+            raise QueryError("the URL cannot be reached", "url") from None
 
     async def close(self) -> None:
         await self._pool.aclose()
@@ -85,24 +87,26 @@ class Fetcher:
                     at = self._checked(self._location(at, response))
                     continue
                 if response.status != 200:
-                    raise QueryError(f"the URL answers {response.status}")
+                    raise QueryError(f"the URL answers {response.status}", "url")
                 return await self._body(response, take)
-        raise QueryError(f"the URL redirects more than {_MAX_REDIRECTS} times")
+        raise QueryError(f"the URL redirects more than {_MAX_REDIRECTS} times", "url")
 
     def _checked(self, url: str) -> httpx.URL:
         """The URL, of a host that is allowed. Raises QueryError."""
         try:
             parsed = httpx.URL(url.strip())
         except (httpx.InvalidURL, ValueError, UnicodeError):
-            raise QueryError("the URL is not an address") from None
+            raise QueryError("the URL is not an address", "url") from None
         if parsed.userinfo:
-            raise QueryError("the URL has a user name in it")
+            raise QueryError("the URL has a user name in it", "url")
         port = parsed.port or _PORTS.get(parsed.scheme, 0)
         if (
             parsed.scheme,
             parsed.raw_host.decode("ascii").lower(),
         ) not in self._origins or port not in (self._ports or {_PORTS[parsed.scheme]}):
-            raise QueryError("the URL is not of a host that this service fetches photos from")
+            raise QueryError(
+                "the URL is not of a host that this service fetches photos from", "url"
+            )
         return parsed.copy_with(fragment=None)
 
     def _location(self, at: httpx.URL, response: httpcore.Response) -> str:
@@ -112,7 +116,7 @@ class Fetcher:
                     return str(at.join(value.decode("ascii")))
                 except (httpx.InvalidURL, ValueError, UnicodeError):
                     break
-        raise QueryError("the URL redirects to no address")
+        raise QueryError("the URL redirects to no address", "url")
 
     async def _body(self, response: httpcore.Response, take: Callable[[int], None] | None) -> bytes:
         data = bytearray()

@@ -40,7 +40,7 @@ HEADERS = [
 _OVER_HTTPS = [(b"strict-transport-security", b"max-age=31536000")]
 
 #: Headers that scripts of other sites may read, where `cors_origins` allows their requests.
-EXPOSED = ["Location", "Retry-After", "X-Request-ID"]
+EXPOSED = ["Content-Range", "ETag", "Location", "Retry-After", "X-Request-ID"]
 
 #: Load balancers request these with an IP address as Host.
 _HEALTH = ("/healthz", "/readyz")
@@ -64,7 +64,7 @@ def add_guards(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.cors_origins.split(),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Range"],
             expose_headers=EXPOSED,
         )
 

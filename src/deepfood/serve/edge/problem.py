@@ -5,6 +5,7 @@ import logging
 from http import HTTPStatus
 
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,27 @@ from deepfood.serve.telemetry.logs import request_id
 from deepfood.serve.telemetry.metrics import ERRORS
 
 PROBLEM_JSON = "application/problem+json"
+#: The page that explains each kind of problem, under these headings.
+DOCS = "https://deepfood.github.io/deepfood/problems.html"
+KINDS = {
+    400: "bad-request",
+    401: "key-needed",
+    403: "not-changed-over-http",
+    404: "not-there",
+    405: "method-not-allowed",
+    409: "releases-never-change",
+    412: "changed-since",
+    413: "too-large",
+    415: "not-a-photo",
+    416: "range-beyond-the-end",
+    422: "wrong-value",
+    429: "too-many-requests",
+    500: "fault",
+    503: "busy",
+    504: "too-slow",
+    507: "disk-full",
+}
+
 #: Gives no details, which may name paths of this machine.
 FAULT = "the service has a fault; its log says more"
 
@@ -22,14 +44,23 @@ _PAGE = (STATIC / "error.html").read_text(encoding="utf-8")
 _log = logging.getLogger("deepfood.request")
 
 
+class WrongValueError(HTTPException):
+    """A 422: what a request has in `field` cannot be used."""
+
+    def __init__(self, detail: str, field: str) -> None:
+        super().__init__(422, detail)
+        self.field = field
+
+
 class Problem(BaseModel):
     """RFC 9457; sent as application/problem+json. The service's log has the same `request_id`.
 
-    `field` is the part of the request at fault, if known, and `position` the character in it,
-    counted from 1.
+    `type` is the address where the documentation explains this kind of problem. `field` is the part
+    of the request at fault, which every 422 names, "body" where it is all of it; `position` is the
+    character in it, counted from 1.
     """
 
-    type: str = "about:blank"
+    type: str
     title: str
     status: int
     detail: str
@@ -46,21 +77,28 @@ def problem(
     position: int | None = None,
 ) -> Response:
     """The answer to a request that failed: a page where the client asks for one, else JSON."""
-    title = HTTPStatus(status).phrase
+    body = problem_body(status, detail, field, position)
     if wants_page(request.headers.get("accept", ""), request.url.path):
-        page = _PAGE.replace("{{title}}", html.escape(title)).replace(
+        page = _PAGE.replace("{{title}}", html.escape(body.title)).replace(
             "{{detail}}", html.escape(detail)
         )
         return HTMLResponse(page, status)
-    body = Problem(
-        title=title,
+    return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
+
+
+def problem_body(
+    status: int, detail: str, field: str | None = None, position: int | None = None
+) -> Problem:
+    """What is said of a failure, as JSON."""
+    return Problem(
+        type=f"{DOCS}#{KINDS.get(status, KINDS[500])}",
+        title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         request_id=request_id.get(),
         field=field,
         position=position,
     )
-    return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
 
 
 def wants_page(accept: str, path: str) -> bool:

@@ -1,0 +1,100 @@
+"""Lists of a gallery without a query photo, as clients ask for them: photos, labels and facets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
+
+from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
+from deepfood.gallery.filter_tree import Among, And
+from deepfood.gallery.filters import Filter, parse_filter
+from deepfood.gallery.written import parse_words
+from deepfood_client.calls import Listing, Selection, each
+
+if TYPE_CHECKING:
+    from deepfood.serve.service import SearchService
+
+DEFAULT_SORT = "newest"
+DEFAULT_LISTED = 50
+#: Values of a facet.
+DEFAULT_VALUES = 20
+
+
+def selected_by(
+    where: str | None = None, words: str | None = None, labels: Sequence[str] = ()
+) -> Selected:
+    """The photos that pass a filter, have words in their texts, and one of some labels.
+
+    What is empty or None is not asked for. Raises QueryError.
+    """
+    parts: list[Filter] = []
+    if where:
+        parts.append(parse_filter(where))
+    if labels:
+        parts.append(Among("label", tuple(labels)))
+    both = And(tuple(parts)) if len(parts) > 1 else parts[0] if parts else None
+    return Selected(both, parse_words(words) if words else None)
+
+
+def list_photos(
+    service: "SearchService",
+    selected: Selected,
+    sort: str = DEFAULT_SORT,
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+) -> PhotoPage:
+    """A page of photos; `cursor` is the `next` of the page before. Raises QueryError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.gallery.browse(selected, Sort.parse(sort), limit, after)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
+def list_labels(
+    service: "SearchService",
+    begun: str = "",
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+) -> LabelPage:
+    """A page of the labels that somebody begins to type, all of them for "". Raises QueryError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.gallery.label_page(begun, limit, after)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
+def count_facets(
+    service: "SearchService", selected: Selected, limit: int = DEFAULT_VALUES
+) -> FacetCounts:
+    """The facets of the selected photos, `limit` values of each at most. Raises QueryError."""
+    return service.gallery.facets(selected, limit)
+
+
+class Lists:
+    """What an open gallery lists: the Python API's part of the functions above."""
+
+    def __init__(self, service: "SearchService") -> None:
+        self._service = service
+
+    def photos(self, **listing: Unpack[Listing]) -> PhotoPage:
+        """A page of the photos, by `sort`: those of a filter, words and labels, or all.
+
+        The options are those of `deepfood_client.Client.photos`. Raises QueryError.
+        """
+        sort, limit = listing.get("sort", DEFAULT_SORT), listing.get("limit", DEFAULT_LISTED)
+        return list_photos(self._service, _selected(listing), sort, limit, listing.get("cursor"))
+
+    def labels(
+        self, q: str = "", limit: int = DEFAULT_LISTED, cursor: str | None = None
+    ) -> LabelPage:
+        """The labels with counts, or those that somebody begins to type, `q`. Raises QueryError."""
+        return list_labels(self._service, q, limit, cursor)
+
+    def facets(self, limit: int = DEFAULT_VALUES, **selection: Unpack[Selection]) -> FacetCounts:
+        """How many photos have which values, at most `limit` of each attribute.
+
+        The options are those of `deepfood_client.Client.facets`. Raises QueryError.
+        """
+        return count_facets(self._service, _selected(selection), limit)
+
+
+def _selected(selection: Selection | Listing) -> Selected:
+    labels = each(selection.get("label"))
+    return selected_by(selection.get("where"), selection.get("words"), labels)
