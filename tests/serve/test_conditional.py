@@ -11,6 +11,7 @@ import httpx
 import pytest
 from test_api import problem
 
+from deepfood.serve import STATIC
 from deepfood.serve.api.keys import new_key
 from deepfood.serve.edge.compress import LEAST_BYTES, accepts_gzip
 from live import SmallGallery, serving
@@ -189,7 +190,8 @@ def test_who_takes_gzip(header: str, accepted: bool) -> None:
 
 def test_a_long_text_arrives_whole(client: httpx.Client) -> None:
     """Files are sent in pieces, of which each is compressed as it comes."""
-    for path in (Path(__file__).parents[2] / "src/deepfood/serve/static").iterdir():
-        _, sent = raw(client, f"/static/{path.name}", **{"accept-encoding": "gzip"})
+    for path in filter(Path.is_file, STATIC.rglob("*")):
+        address = f"/static/{path.relative_to(STATIC).as_posix()}"
+        _, sent = raw(client, address, **{"accept-encoding": "gzip"})
         found = zlib.decompress(sent, 16 + zlib.MAX_WBITS) if sent[:2] == b"\x1f\x8b" else sent
         assert found == path.read_bytes(), path.name
