@@ -27,6 +27,10 @@ AXE_OPTIONS = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
 }
 
+#: How long a test waits for what the page must do: only a page that never does it is at fault.
+WAIT_MS = 300_000
+expect.set_options(timeout=WAIT_MS)
+
 needs_browser = pytest.mark.skipif(
     "DEEPFOOD_SKIP_BROWSER" in os.environ, reason="DEEPFOOD_SKIP_BROWSER is set"
 )

@@ -27,7 +27,7 @@ class Load(threading.Thread):
         self.failed: list[str] = []
 
     def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=300) as client:
             while not self.ended.is_set():
                 try:
                     started = time.monotonic()

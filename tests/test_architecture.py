@@ -225,7 +225,7 @@ def test_serving_imports_no_torch() -> None:
         f"bad = [m for m in {NEVER_IMPORTED_TO_SERVE} if m in sys.modules]\n"
         "assert not bad, bad"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_the_client_imports_nothing_of_deepfood() -> None:

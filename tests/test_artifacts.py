@@ -223,7 +223,7 @@ def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_
 ) -> None:
     path = tmp_path / "file"
     killed = subprocess.run(
-        [sys.executable, "-c", _KILLED_WHILE_WRITING, path], check=False, timeout=60
+        [sys.executable, "-c", _KILLED_WHILE_WRITING, path], check=False, timeout=300
     )
     assert killed.returncode == -9
     [left] = tmp_path.iterdir()

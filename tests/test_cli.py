@@ -185,6 +185,6 @@ def test_two_builds_into_one_gallery_at_once(
         )
     finally:
         os.kill(first.pid, 18)
-    out, said = first.communicate(timeout=60)
+    out, said = first.communicate(timeout=300)
     assert first.returncode == 0, said
     assert json.loads(out)["photos"] == 1500

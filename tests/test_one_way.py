@@ -47,7 +47,7 @@ def served_here(settings: Settings) -> Iterator[httpx.Client]:
     thread.start()
     host, port = listening.getsockname()
     try:
-        with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://{host}:{port}", timeout=300) as client:
             yield client
     finally:
         server.should_exit = True

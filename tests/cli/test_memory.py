@@ -75,7 +75,7 @@ def test_the_copy_that_serves_ends_with_the_process_that_was_started(
             time.sleep(0.02)
         assert httpx.get(f"{found[1]}/healthz").status_code == 200
         process.send_signal(how)
-        assert process.wait(timeout=60) == (-signal.SIGKILL if how is signal.SIGKILL else 0)
+        assert process.wait(timeout=300) == (-signal.SIGKILL if how is signal.SIGKILL else 0)
     ends = time.monotonic() + 60
     while "deepfood: ended" not in log.read_text():
         assert time.monotonic() < ends

@@ -39,7 +39,7 @@ def refused_without_rights(here: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     return one_line(done).removeprefix("deepfood: ")
 

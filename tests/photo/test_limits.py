@@ -54,7 +54,7 @@ def test_who_finds_no_room_waits_until_there_is_some() -> None:
 
 
 def test_so_many_as_there_is_room_for_are_decoded_at_once() -> None:
-    most, both_in = limits(100), threading.Barrier(2, timeout=30)
+    most, both_in = limits(100), threading.Barrier(2, timeout=300)
 
     def one() -> None:
         with most.decoding(50):

@@ -276,6 +276,6 @@ def followed(metrics: str) -> float:
 
 def test_what_cannot_be_served_is_said_at_once(kitchen: Kitchen) -> None:
     command = [sys.executable, "-m", "deepfood.cli", "serve", f"{kitchen.url}@three", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("deepfood: there is no release three in s3://")

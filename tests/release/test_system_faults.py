@@ -58,7 +58,7 @@ def deepfood(command: str, kitchen: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -168,6 +168,6 @@ def test_too_many_open_files_are_one_line(kitchen: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert "raise the limit (ulimit -n)" in one_line(done)

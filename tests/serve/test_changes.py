@@ -98,14 +98,14 @@ def add(url: str, photo: bytes, **fields: Any) -> httpx.Response:
         files={"photo": ("C:\\photos\\lunch.jpg", photo)},
         data=fields,
         headers=BEARER,
-        timeout=30,
+        timeout=300,
     )
 
 
 def search(url: str, photo: bytes, **fields: Any) -> dict[str, Any]:
     """By a connection of its own, so that any worker may answer."""
     files = {"photo": ("p.jpg", photo)}
-    answer = httpx.post(f"{url}/api/v1/search", files=files, data=fields, timeout=30)
+    answer = httpx.post(f"{url}/api/v1/search", files=files, data=fields, timeout=300)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -299,7 +299,7 @@ def test_a_change_that_takes_longer_than_a_search_may_is_answered_as_it_ends(bui
             assert not changing.done()
         answer = changing.result()
         assert (answer.status_code, answer.json()["name"]) == (200, "Plate")
-        assert httpx.delete(f"{at}/{gone}", headers=BEARER, timeout=60).status_code == 204
+        assert httpx.delete(f"{at}/{gone}", headers=BEARER, timeout=300).status_code == 204
         problem(httpx.get(f"{at}/{gone}"), 404)
 
 
@@ -380,16 +380,16 @@ def test_a_new_generation_and_a_new_model_come_without_a_failed_search(built: Pa
             write_photos(root / "photos", 5, start=50)
             build(root, "model", "--index", "hnsw")
             for _ in range(20):
-                now = httpx.get(about, timeout=30).json()
+                now = httpx.get(about, timeout=300).json()
                 assert (now["index"], now["photos"]) == ("hnsw", 25)
             assert ids(search(server.url, jpeg(52), k=1))
             added = add(server.url, jpeg(60)).json()["id"]
             build(root, "finer", "--index", "exact")
             deadline = time.monotonic() + 300
-            while {httpx.get(about, timeout=30).json()["model"] for _ in range(10)} != {"finer"}:
+            while {httpx.get(about, timeout=300).json()["model"] for _ in range(10)} != {"finer"}:
                 assert time.monotonic() < deadline, "not followed"
                 time.sleep(0.2)
-            assert httpx.get(about, timeout=30).json()["dimension"] == 768
+            assert httpx.get(about, timeout=300).json()["dimension"] == 768
             assert ids(search(server.url, jpeg(60), k=1)) == [added]
             assert add(server.url, jpeg(61)).status_code == 201
         assert searching.failed == []
@@ -401,7 +401,7 @@ def test_a_reload_takes_up_a_new_model_at_once(built: Path) -> None:
     write_tiny_model(root / "finer", name="finer", pool=4)
     with with_keys(HASH), serving(built) as server:
         build(root, "finer")
-        now = httpx.post(f"{server.url}/api/v1/admin/reload", headers=BEARER, timeout=30).json()
+        now = httpx.post(f"{server.url}/api/v1/admin/reload", headers=BEARER, timeout=300).json()
         assert (now["model"], now["photos"]) == ("finer", 20)
 
 

@@ -29,13 +29,13 @@ def served(small_gallery: SmallGallery) -> dict[str, set[str]]:
     address = free_address()
     with serving(small_gallery.folder, metrics_address=address, max_connections=5) as server:
         for body in (photo(), b"no photo"):
-            httpx.post(server.url + "/api/v1/search", files={"photo": body}, timeout=60)
+            httpx.post(server.url + "/api/v1/search", files={"photo": body}, timeout=300)
         with httpx.Client() as one:  # more connections than there may be
             held = [httpx.Client() for _ in range(6)]
             for client in held:
-                client.get(server.url + "/healthz", timeout=60)
-                client.get(server.url + "/healthz", timeout=60)
-            text = one.get(f"http://{address}/metrics", timeout=60).text
+                client.get(server.url + "/healthz", timeout=300)
+                client.get(server.url + "/healthz", timeout=300)
+            text = one.get(f"http://{address}/metrics", timeout=300).text
             for client in held:
                 client.close()
     found: dict[str, set[str]] = {}

@@ -22,7 +22,7 @@ ADDRESS = "/api/v1/explain"
 
 @pytest.fixture(scope="module")
 def client(server_url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server_url, timeout=30) as client:
+    with httpx.Client(base_url=server_url, timeout=300) as client:
         yield client
 
 
@@ -151,7 +151,7 @@ def test_a_model_without_heat_maps_and_a_photo_that_is_gone_say_so(tmp_path: Pat
     run_deepfood("build", photos, "--out", tmp_path / "g", "--model", model)
     with (
         serving(tmp_path / "g", "--model", str(model)) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        httpx.Client(base_url=server.url, timeout=300) as client,
     ):
         first, second = (one["id"] for one in client.get("/api/v1/samples?k=2").json())
         answer = client.post(ADDRESS, json={"id": first, "hit": second})

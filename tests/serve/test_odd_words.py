@@ -91,7 +91,7 @@ def place(
 
 def ask(place: Place, content: bytes | str) -> httpx.Response:
     headers = {"content-type": "application/json"}
-    return httpx.post(f"{place.url}/api/v1/search", content=content, headers=headers, timeout=60)
+    return httpx.post(f"{place.url}/api/v1/search", content=content, headers=headers, timeout=300)
 
 
 def refused(answer: httpx.Response) -> str:
@@ -111,7 +111,7 @@ def test_odd_words_are_plain_words_or_refused(place: Place, words: str, why: str
             assert answer.status_code == 200, (question, answer.text)
         else:
             assert why in refused(answer)
-    form = httpx.post(f"{place.url}/api/v1/search", data={"words": words}, timeout=60)
+    form = httpx.post(f"{place.url}/api/v1/search", data={"words": words}, timeout=300)
     assert form.status_code == ask(place, json.dumps({"words": words})).status_code
     suggested = httpx.get(f"{place.url}/api/v1/suggest", params={"q": words[:900]})
     assert suggested.status_code == 200, suggested.text

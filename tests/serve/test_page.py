@@ -20,6 +20,7 @@ from playwright.sync_api import (
 )
 
 from browser import (
+    WAIT_MS,
     Watch,
     axe,
     choose,
@@ -49,7 +50,7 @@ def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
     context = browser.new_context(
         base_url=server_url, viewport={"width": 1280, "height": 800}, locale="en-GB"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     yield context
     context.close()
 
@@ -794,7 +795,7 @@ def test_a_wrong_address_leads_back_to_the_search(page: Page, watch: Watch) -> N
 def dish_page(browser: Browser, dish_url: str) -> Iterator[Page]:
     """The start page of a gallery that is calibrated."""
     context = browser.new_context(base_url=dish_url, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     watch = Watch(context, dish_url)
     page = context.new_page()
     page.goto("/")

@@ -32,7 +32,7 @@ class Measured:
 
     def read(self) -> dict[tuple[str, ...], float]:
         """Each sample, by its name and its labels' values in the order of their names."""
-        answer = httpx.get(f"http://{self.address}/metrics", timeout=30)
+        answer = httpx.get(f"http://{self.address}/metrics", timeout=300)
         assert answer.headers["content-type"].startswith("text/plain")
         return {
             (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -73,13 +73,13 @@ def measured(
             measured = Measured(server, address, files)
             # Both have opened the gallery, else one would get all requests.
             measured.wait_for(lambda _: len(measured.wrote("gauge_livemin")) == 2)
-            httpx.get(server.url + "/readyz", timeout=60)
+            httpx.get(server.url + "/readyz", timeout=300)
             yield measured
     assert list(files.iterdir()) == [], "the workers' files outlive the server"
 
 
 def search(url: str, body: bytes) -> int:
-    return httpx.post(f"{url}/api/v1/search", files={"photo": body}, timeout=60).status_code
+    return httpx.post(f"{url}/api/v1/search", files={"photo": body}, timeout=300).status_code
 
 
 def test_counts_are_exact_over_all_workers(measured: Measured) -> None:
@@ -103,7 +103,7 @@ def test_counts_are_exact_over_all_workers(measured: Measured) -> None:
 
 
 def test_labels_come_from_the_routes_alone(measured: Measured) -> None:
-    with httpx.Client(base_url=measured.server.url, timeout=30) as client:
+    with httpx.Client(base_url=measured.server.url, timeout=300) as client:
         paths = client.get("/openapi.json").json()["paths"]
         for number in range(20):
             client.get(f"/photos/{number:020x}")
@@ -186,7 +186,7 @@ def test_an_address_that_cannot_be_had_is_said_in_one_line(
 def test_every_metric_is_documented_and_no_other(measured: Measured) -> None:
     text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(deepfood_\w+)`", text, re.MULTILINE))
-    answer = httpx.get(f"http://{measured.address}/metrics", timeout=30).text
+    answer = httpx.get(f"http://{measured.address}/metrics", timeout=300).text
     served = set(re.findall(r"^# TYPE (deepfood_\w+)", answer, re.MULTILINE))
     # In files of several workers, a metric without a sample is not there yet.
     assert served | {"deepfood_refused_total"} == documented

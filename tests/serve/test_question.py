@@ -42,7 +42,7 @@ def data_url(photo: bytes) -> str:
 
 
 def ask(url: str, **question: Any) -> httpx.Response:
-    return httpx.post(f"{url}/api/v1/search", json=question, timeout=30)
+    return httpx.post(f"{url}/api/v1/search", json=question, timeout=300)
 
 
 def found(url: str, **question: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser import (
+    WAIT_MS,
     Watch,
     axe,
     choose,
@@ -67,7 +68,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, url: str, photos: Path) -> Iterator[Page]:
     """What is found with the first plate."""
     context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     watch = Watch(context, url)
     watch.expect("status of 422")
     page = context.new_page()

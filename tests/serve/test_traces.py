@@ -67,10 +67,10 @@ def test_a_search_is_a_span_with_its_parts_in_it(
 
     with serving(small_gallery.folder, traces=True) as server:
         url = server.url + f"/api/v1/search?{SECRET}"
-        httpx.post(url, files={"photo": photo()}, headers=sent(trace), timeout=60)
-        httpx.get(server.url + f"/photos/{SECRET}", headers=sent(bad), timeout=60)
+        httpx.post(url, files={"photo": photo()}, headers=sent(trace), timeout=300)
+        httpx.get(server.url + f"/photos/{SECRET}", headers=sent(bad), timeout=300)
         spans = collector.of_trace(trace, 4)
-        httpx.get(server.url + "/healthz", headers=sent(last), timeout=60)
+        httpx.get(server.url + "/healthz", headers=sent(last), timeout=300)
     # What was not sent when the server was told to end is sent then.
     assert set(collector.of_trace(last, 1)) == {"GET /healthz"}
 

@@ -44,7 +44,7 @@ def ids(gallery: Path) -> dict[str, str]:
 def ask(url: str, question: str | dict[str, Any]) -> httpx.Response:
     content = question if isinstance(question, str) else json.dumps(question)
     headers = {"content-type": "application/json"}
-    return httpx.post(f"{url}/api/v1/search", content=content, headers=headers, timeout=60)
+    return httpx.post(f"{url}/api/v1/search", content=content, headers=headers, timeout=300)
 
 
 def scores(answer: httpx.Response) -> dict[str, float]:

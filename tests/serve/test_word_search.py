@@ -35,7 +35,7 @@ def file_of(colour: str) -> str:
 
 
 def ask(url: str, **question: Any) -> httpx.Response:
-    return httpx.post(f"{url}/api/v1/search", json=question, timeout=60)
+    return httpx.post(f"{url}/api/v1/search", json=question, timeout=300)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -64,7 +64,7 @@ def test_a_form_and_the_client_ask_the_same(url: str) -> None:
         f"{url}/api/v1/search",
         content="&".join(f"{name}={value}" for name, value in form),
         headers={"content-type": "application/x-www-form-urlencoded"},
-        timeout=60,
+        timeout=300,
     )
     assert sent.json() == wanted
     with Client(url) as client:
@@ -92,7 +92,7 @@ def test_words_that_cannot_be_asked_with(url: str, question: dict[str, Any], why
 
 
 def ask_label(url: str, **question: Any) -> httpx.Response:
-    return httpx.post(f"{url}/api/v1/label", json=question, timeout=60)
+    return httpx.post(f"{url}/api/v1/label", json=question, timeout=300)
 
 
 def test_a_label_is_guessed_from_names(url: str) -> None:
@@ -106,7 +106,7 @@ def test_a_label_is_guessed_from_names(url: str) -> None:
         f"{url}/api/v1/label",
         files={"photo": photo_of("green")},
         data={"names": "red\ngreen\n", "template": "{}"},
-        timeout=60,
+        timeout=300,
     )
     assert form.json() == answer.model_dump(mode="json")
 
@@ -167,7 +167,7 @@ def test_half_a_surrogate_pair(url: str) -> None:
         f"{url}/api/v1/search",
         content=rb'{"words": "\ud800"}',
         headers={"content-type": "application/json"},
-        timeout=60,
+        timeout=300,
     )
     assert answer.status_code == 422
 

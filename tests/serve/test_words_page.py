@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from browser import (
+    WAIT_MS,
     Watch,
     axe,
     choose,
@@ -29,7 +30,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=server_url, locale="en-GB")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     yield context
     context.close()
 
