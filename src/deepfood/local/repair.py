@@ -140,13 +140,17 @@ class _Mender:
             done.append("the copy of the Model is made again")
         try:
             catalogue = self._manifest.folder(self._folder) / CATALOGUE
-            if {"catalogue", "words"} & wanted and catalogue.exists():
+            if "catalogue" in wanted and catalogue.exists():
                 done.append(write_again(catalogue))
             if "state" in wanted:
                 done.append(count_anew(catalogue))
             if "journal" in wanted:
                 done += self._salvage()
-            done += self._mend_store(faults)
+            try:
+                done += self._mend_store(faults)
+            except ArtifactCorruptError:  # pages that SQLite can neither rebuild nor drop
+                done.append(write_again(catalogue))
+                done += self._mend_store(faults)
         except ArtifactError as error:
             done.append(f"the catalogue is left as it is: {error}")
         except OSError as error:
