@@ -46,6 +46,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(BIN)/mypy --config-file tests/mypy.ini tests/train/conftest.py
+	$(BIN)/mypy --config-file tests/mypy.ini tests/milvus/conftest.py
 	MYPYPATH=tests_cluster $(BIN)/mypy --config-file tests/mypy.ini tests_cluster
 	MYPYPATH=benchmarks $(BIN)/mypy --config-file tests/mypy.ini benchmarks
 	$(BIN)/jactionlint
