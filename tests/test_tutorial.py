@@ -47,7 +47,7 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.Mo
             shutil.copy2(at, there)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPFOOD_CACHE", "cache")
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     for block in BLOCKS:
         for line in block.splitlines():
             run(line)
