@@ -28,7 +28,7 @@ AXE_OPTIONS = {
 }
 
 #: How long a test waits for what the page must do: only a page that never does it is at fault.
-WAIT_MS = 300_000
+WAIT_MS = 60_000
 expect.set_options(timeout=WAIT_MS)
 
 needs_browser = pytest.mark.skipif(

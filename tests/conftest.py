@@ -3,10 +3,12 @@
 `make test` runs pytest-xdist, which gives whole files to workers, each with fixtures of its own.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -23,13 +25,24 @@ HERE = Path(__file__).parent
 
 #: The files that take longest, longest first: begun first, so that the workers end together.
 LONGEST = (
+    "test_tutorial.py",
+    "milvus/test_milvus_lite.py",
+    "train/test_dual_encoder.py",
     "train/test_killed.py",
     "train/test_processes.py",
     "gallery/test_renew_live.py",
     "gallery/test_kills.py",
     "gallery/test_faults.py",
     "serve/test_page.py",
+    "test_readme.py",
+    "train/test_export.py",
 )
+
+#: Seconds that a test's own requests wait where it names none: a busy machine is no fault.
+_WAIT_S = 300
+_unless_named = inspect.signature(httpx.get).parameters["timeout"].default
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(_unless_named, _phase, _WAIT_S)
 
 
 def pytest_configure(config: pytest.Config) -> None:

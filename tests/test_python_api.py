@@ -61,7 +61,9 @@ def test_a_type_checker_knows_the_names_and_only_these(tmp_path: Path) -> None:
         "deepfood.open_galery('g')\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=DOCS.parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=1500, cwd=DOCS.parents[1]
+    )
     faults = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert len(faults) == 2, done.stdout
     assert 'program.py:6: error: Unexpected keyword argument "kk"' in faults[0]
@@ -169,7 +171,7 @@ def test_the_examples_of_the_documentation_run(server_url: str, tmp_path: Path) 
     blocks = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
     program = "".join(blocks).replace("http://127.0.0.1:8000", server_url)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[0] == "5 photos"

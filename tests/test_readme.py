@@ -95,7 +95,7 @@ def test_the_python_examples_run(shell: Shell, served: tuple[str, str]) -> None:
     assert len(shell.run(f'"{sys.executable}" example.py').splitlines()) == 5
     example.write_text(here(the_block(PROGRAMS, "python", "Client("), served[0]))
     said = shell.run(f'"{sys.executable}" example.py').splitlines()
-    assert len(said) == 6, "five hits and a page"
+    assert len(said) == 7, "five hits, a page of others, and one of names"
     assert int(said[5]) == 23, "all but the one asked with"
 
 
@@ -109,7 +109,7 @@ def test_the_requests_with_curl_run(shell: Shell, served: tuple[str, str]) -> No
     shown = the_block(PROGRAMS, "json", '"hits"')
     fields = set(re.findall(r'"(\w+)":', shown)) - {"hits"}
     assert fields <= set(hits[0])
-    change = the_block(PROGRAMS, "sh", "Bearer $KEY")
+    change = the_block(PROGRAMS, "sh", "declare an attribute")
     script = here(change, url).replace("/photos/ID", f"/photos/{hits[0]['id']}")
     shell.run(script.replace("curl ", "curl --fail-with-body -sS "), KEY=key)
     # Declared, one added and one removed.

@@ -772,7 +772,7 @@ def test_the_api_page_shows_working_examples_and_every_operation(page: Page) -> 
     expect(page.locator("main")).not_to_contain_text("PHOTO_ID")
     expect(page.locator("#example")).to_contain_text("thumbnail_url")
     examples = page.locator("pre").all_inner_texts()
-    assert sum(f"curl {page.url.removesuffix('/docs')}/" in example for example in examples) == 8
+    assert sum(f"curl {page.url.removesuffix('/docs')}/" in example for example in examples) == 9
     assert "ORIGIN" not in "".join(examples)
     page.locator(".operation summary").first.click()
     expect(page.locator(".operation").first).to_contain_text("multipart/form-data")

@@ -66,9 +66,9 @@ def test_a_search_is_a_span_with_its_parts_in_it(
         return {"traceparent": f"00-{one}-{parent}-01", "User-Agent": SECRET}
 
     with serving(small_gallery.folder, traces=True) as server:
-        url = server.url + f"/api/v1/search?{SECRET}"
-        httpx.post(url, files={"photo": photo()}, headers=sent(trace), timeout=300)
-        httpx.get(server.url + f"/photos/{SECRET}", headers=sent(bad), timeout=300)
+        url = server.url + "/api/v1/search"
+        httpx.post(url, files={"photo": (SECRET, photo())}, headers=sent(trace), timeout=300)
+        httpx.get(server.url + f"/photos/{SECRET}?{SECRET}", headers=sent(bad), timeout=300)
         spans = collector.of_trace(trace, 4)
         httpx.get(server.url + "/healthz", headers=sent(last), timeout=300)
     # What was not sent when the server was told to end is sent then.

@@ -27,7 +27,7 @@ async function fillExamples() {
 }
 
 function replaceInExamples(word, value) {
-  for (const code of document.querySelectorAll("pre code")) {
+  for (const code of document.querySelectorAll("code")) {
     code.textContent = code.textContent.replaceAll(word, value);
   }
 }
