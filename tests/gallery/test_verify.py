@@ -104,22 +104,22 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "page of an index": (
         lambda g: wreck(g, "photos_label"),
         "the catalogue: ",
-        "tables are written again",
+        "tables are written again|indexes are built again",
     ),
     "page of a primary key": (
         lambda g: wreck(g, "sqlite_autoindex_skipped_1"),
         "the catalogue: ",
-        "tables are written again",
+        "tables are written again|indexes are built again",
     ),
     "page of the words": (
         lambda g: wreck(g, "written_idx"),
         "the catalogue: |index of words is damaged",
-        "tables are written again",
+        "tables are written again|indexes are built again",
     ),
     "page of the words' settings": (
         lambda g: wreck(g, "word_parts_config"),
         "the catalogue: |index of words is damaged",
-        "tables are written again",
+        "tables are written again|indexes are built again",
     ),
     "index": (lambda g: flip(next(g.glob("*/index*")), 99), "differs from its", "index is built"),
     "index gone": (lambda g: next(g.glob("*/index*")).unlink(), "missing", "index is built"),
@@ -128,7 +128,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "orphan photo": (
         lambda g: (g / "photos" / ADDED[:2] / ("0" * 64)).write_bytes(b"x"),
         "not a photo of the gallery",
-        "kept in lost+found",
+        r"kept in lost\+found",
     ),
     "old generation": (lambda g: (g / "generation-000000").mkdir(), "nothing that lives", "delet"),
     "old index": (
@@ -150,7 +150,7 @@ def test_damage_is_found_and_mended(
     assert found
     assert any(re.search(said, line) for line in found), found
     done, left = mend(gallery, tmp_path / "model")
-    assert any(did in line for line in done), done
+    assert any(re.search(did, line) for line in done), done
     assert left == [] == problems(gallery)
     with LocalGallery.open(gallery, embedder.model) as opened:
         for seed in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 100):

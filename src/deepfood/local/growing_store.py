@@ -375,10 +375,11 @@ class GrowingStore(Store):
         with self._transaction() as work:
             work.db.execute("DELETE FROM skipped WHERE file = ?", (file,))
 
-    def write_state_again(self) -> None:
-        """Write the row of the state, which may have a wrong id."""
+    def rebuild_indexes(self) -> None:
+        """Rebuild the indexes of the catalogue from its tables."""
         with self._transaction() as work:
-            work.db.execute("DELETE FROM state")
+            work.db.execute("REINDEX")
+            work.db.execute("DELETE FROM state")  # its row may have a wrong id
             _write_state(work.db, work.state)
 
     def _stored(self, vector: npt.NDArray[np.float32]) -> bytes:

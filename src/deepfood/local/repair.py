@@ -73,11 +73,12 @@ def repair(
         faults: list[Fault] = []
         for _ in range(_ROUNDS):
             before, faults = faults, list(find_faults(folder, photos, quiet=quiet))
-            if not faults or faults == before:
+            lasts = any(fault.mend == "catalogue" for fault in before)
+            if not faults or (faults == before and not lasts):
                 break
             manifest = LocalManifest.read(folder)
             mender = _Mender(folder, manifest, photos, models, open_embedder, quiet)
-            done += mender.mend(faults)
+            done += mender.mend(faults, rewrite=lasts)
         if not faults:
             done += _index_words(folder)
         return done, [fault.what for fault in faults]
@@ -131,8 +132,11 @@ class _Mender:
         self._embedder: Embedder | None = None
         self._journal = Journal(folder)
 
-    def mend(self, faults: Sequence[Fault]) -> list[str]:
-        """Repair faults. Returns what was done, a line each."""
+    def mend(self, faults: Sequence[Fault], *, rewrite: bool = False) -> list[str]:
+        """Repair faults. Returns what was done, a line each.
+
+        `rewrite` is for damaged pages of the catalogue that outlast its rebuilt indexes.
+        """
         wanted = {fault.mend for fault in faults}
         done: list[str] = []
         if "model" in wanted and self._model is not None:
@@ -140,7 +144,7 @@ class _Mender:
             done.append("the copy of the Model is made again")
         try:
             catalogue = self._manifest.folder(self._folder) / CATALOGUE
-            if "catalogue" in wanted and catalogue.exists():
+            if rewrite and "catalogue" in wanted and catalogue.exists():
                 done.append(write_again(catalogue))
             if "state" in wanted:
                 done.append(count_anew(catalogue))
@@ -201,8 +205,8 @@ class _Mender:
 
     def _mend_one(self, store: FollowingStore, fault: Fault, seen: set[int]) -> str | None:
         if fault.mend == "catalogue":
-            store.write_state_again()
-            return None
+            store.rebuild_indexes()
+            return "the catalogue's own indexes are built again"
         if fault.mend == "hole":
             store.make_holes([fault.row])
             return f"row {fault.row} is taken out; build again to find its photo anew"
