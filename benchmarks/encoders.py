@@ -153,20 +153,22 @@ def _encoder(
 
 def _serve(model: Path, rounds: int) -> str:
     """Start a server with this Model, and ask it for words: rows of a table."""
-    starts = []
+    starts, jpegs = [], _jpegs(None)
     with tempfile.TemporaryDirectory(prefix="deepfood-bench-") as temporary:
         gallery, photos = Path(temporary) / "gallery", Path(temporary) / "photos"
         photos.mkdir()
-        for number, data in enumerate(_jpegs(None)):
+        for number, data in enumerate(jpegs):
             (photos / f"{number}.jpg").write_bytes(data)
         embedder = Embedder(open_model(model), LIMITS)
         build_gallery(list_photos(photos), gallery, embedder, IndexSpec(), quiet=True)
         for _ in range(rounds):
             begun = time.perf_counter()
-            with deepfood_server(gallery) as server:
-                client = Client(f"http://127.0.0.1:{server.port}")
+            with (
+                deepfood_server(gallery) as server,
+                Client(f"http://127.0.0.1:{server.port}") as client,
+            ):
                 start = {"seconds until it is ready": time.perf_counter() - begun}
-                client.search(_jpegs(None)[0])
+                client.search(jpegs[0])
                 start["MB after the first photo"] = server.rss_mb
                 for words in ("first", "second"):
                     begun = time.perf_counter()

@@ -27,48 +27,16 @@ from browser import (
     expect_hits,
     needs_browser,
     no_sideways_scroll,
-    open_browser,
     small_targets,
 )
 from live import DISHES, LONG_NAME, SmallGallery, serving
+from pages import *  # noqa: F403
 from plates import plate
 from samples import encode, not_photos, turned
 
 UNKNOWN_ID = "0123456789abcdef0123"
 
 pytestmark = needs_browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
-    context = browser.new_context(
-        base_url=server_url, viewport={"width": 1280, "height": 800}, locale="en-GB"
-    )
-    context.set_default_timeout(WAIT_MS)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def watch(context: BrowserContext, server_url: str) -> Iterator[Watch]:
-    watch = Watch(context, server_url)
-    yield watch
-    assert watch.faults == []
-
-
-@pytest.fixture
-def page(context: BrowserContext, watch: Watch) -> Page:
-    """The start page with its samples."""
-    page = context.new_page()
-    page.goto("/")
-    expect(page.locator("#sample-list .card")).to_have_count(12)
-    return page
 
 
 def give(page: Page, event: str, data: bytes, name: str = "dish.jpg") -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+import pages
 from browser import (
     WAIT_MS,
     Watch,
@@ -18,13 +19,14 @@ from browser import (
     expect_hits,
     needs_browser,
     no_sideways_scroll,
-    open_browser,
     small_targets,
 )
 from live import run_deepfood, serving
 from plates import plate, write_photos, write_tiny_model
 
 pytestmark = needs_browser
+
+browser = pages.browser  # the fixture
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,6 @@ def url(photos: Path) -> Iterator[str]:
     run_deepfood("attributes", root / "gallery", root / "about.jsonl")
     with serving(root / "gallery") as server:
         yield server.url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -1,53 +1,21 @@
 """The words box of the page in a real browser: words alone and with a photo, and suggestions."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from browser import (
-    WAIT_MS,
     Watch,
     axe,
     choose,
     expect_hits,
     needs_browser,
     no_sideways_scroll,
-    open_browser,
     small_targets,
 )
 from live import SmallGallery
+from pages import *  # noqa: F403
 
 pytestmark = needs_browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=server_url, locale="en-GB")
-    context.set_default_timeout(WAIT_MS)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def watch(context: BrowserContext, server_url: str) -> Iterator[Watch]:
-    watch = Watch(context, server_url)
-    yield watch
-    assert watch.faults == []
-
-
-@pytest.fixture
-def page(context: BrowserContext, watch: Watch) -> Page:
-    page = context.new_page()
-    page.goto("/")
-    expect(page.locator("#sample-list .card")).to_have_count(12)
-    return page
 
 
 def search(page: Page, words: str) -> None:

@@ -10,6 +10,7 @@ from deepfood.gallery.filters import Filter
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindOptions, FindResult
 from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
+from deepfood.index.contract import best
 from deepfood.index.vectors import Rows
 from deepfood.local.select import select
 from deepfood.local.snapshot import Snapshot
@@ -33,25 +34,24 @@ def find_in(
         def search(
             count: int, now: Snapshot = now, allowed: npt.NDArray[np.bool_] | None = allowed
         ) -> tuple[Rows, Scores]:
-            rows, scores = best_of_all(
+            found = best_of_all(
                 lambda vector, most: now.index.search(vector, most, allowed),
                 now.vectors.take,
                 query,
                 count,
             )
-            order = np.lexsort((rows, -scores))[:count]
-            return rows[order], scores[order]
+            return best(count, *found)
 
         following = None
         if is_varied(options):
             groups, scores = _varied(now, search, k, options)
         else:
-            best, scores, more = page(search, k, start)
-            groups = [[int(row)] for row in best]
+            nearest, scores, more = page(search, k, start)
+            groups = [[int(row)] for row in nearest]
             if more:
                 seen = (start.seen if start else 0) + k
                 count = start.rows if start else len(now.vectors)
-                last = float(scores[-1]), int(best[-1])
+                last = float(scores[-1]), int(nearest[-1])
                 following = Cursor(now.manifest.generation, count, *last, seen).text(question)
         rows = [row for members in groups for row in members]
         photos, known = now.store.at(rows), now.store.attributes.read_many(rows)

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
@@ -28,6 +28,7 @@ from deepfood.serve.api.requests import (
     AttributeRequest,
     PhotoId,
     accepts,
+    post_json_or_form,
 )
 from deepfood.serve.api.resources import Resources, ResourcesDep
 from deepfood.serve.edge.conditional import check_unchanged
@@ -121,9 +122,6 @@ ChangeDep = Annotated[Change, Depends(change_of)]
 
 _NO_RELEASE = [Depends(refuse_to_change_a_release)]
 
-_THERE_ALREADY: dict[int | str, dict[str, Any]] = {
-    200: {"model": PhotoFacts, "description": "the gallery has this photo already"}
-}
 _IF_MATCH = documented({412: "it has changed since, and `If-Match` is not its ETag"})
 
 router = APIRouter(
@@ -131,21 +129,14 @@ router = APIRouter(
 )
 
 
-@router.post(
+@post_json_or_form(
+    router,
     "/api/v1/photos",
+    "addPhoto",
+    "Add",
     status_code=201,
     dependencies=_NO_RELEASE,
-    responses=_THERE_ALREADY,
-    openapi_extra=accepts(json="AddRequest"),
-    operation_id="addPhoto",
-)
-@router.post(
-    "/api/v1/photos:upload",
-    status_code=201,
-    dependencies=_NO_RELEASE,
-    responses=_THERE_ALREADY,
-    openapi_extra=accepts(multipart="AddForm"),
-    operation_id="addPhotoByUpload",
+    responses={200: {"model": PhotoFacts, "description": "the gallery has this photo already"}},
 )
 async def add_photo(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep

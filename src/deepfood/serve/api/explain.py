@@ -10,7 +10,7 @@ from deepfood.photo import read_header
 from deepfood.photo_box import Box
 from deepfood.serve.api.parsing import Pair, read_pair
 from deepfood.serve.api.problems import PROBLEMS
-from deepfood.serve.api.requests import accepts
+from deepfood.serve.api.requests import post_json_or_form
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ExplainOut, HeatOut, RegionOut
 from deepfood.serve.service import SearchService
@@ -22,19 +22,8 @@ _JPEG_QUALITY = 82
 router = APIRouter()
 
 
-@router.post(
-    "/api/v1/explain",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(json="ExplainRequest"),
-    operation_id="explain",
-)
-@router.post(
-    "/api/v1/explain:upload",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(multipart="ExplainForm"),
-    operation_id="explainByUpload",
+@post_json_or_form(
+    router, "/api/v1/explain", "explain", "Explain", tags=["search"], responses=PROBLEMS
 )
 async def explain(request: Request, resources: ResourcesDep) -> ExplainOut:
     """Show which regions of a photo and of one found for it make the two alike."""

@@ -5,8 +5,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from deepfood.serve.api.forms import media_type
-from deepfood.serve.api.requests import unknown_field
-from deepfood.serve.edge.problem import WrongValueError
+from deepfood.serve.api.requests import check_names
 
 #: Parameters that may be given several times.
 _SEVERAL = frozenset({"label"})
@@ -21,12 +20,7 @@ async def check_query(request: Request) -> None:
         # The question is in the address.
         return
     known = sorted(_parameters(route.dependant))
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
-        if name not in known:
-            raise WrongValueError(unknown_field(name, known), name[:40])
-        if name not in _SEVERAL and given.count(name) > 1:
-            raise WrongValueError(f"`{name}` was given {given.count(name)} times: give one", name)
+    check_names([name for name, _ in request.query_params.multi_items()], known, _SEVERAL)
 
 
 def _parameters(dependant: Dependant) -> set[str]:

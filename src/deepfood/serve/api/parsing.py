@@ -24,6 +24,7 @@ from deepfood.serve.api.requests import (
     WeightedPhoto,
     WeightedUrl,
     WeightedWords,
+    check_names,
     checked,
     unknown_field,
 )
@@ -110,16 +111,13 @@ async def read_questions(request: Request) -> list[Any]:
 
 async def _question_with(request: Request) -> SearchQuestion:
     """A photo is the whole body, and the rest of the question is in the address."""
-    texts: dict[str, list[str]] = {}
     fields = (*SearchRequest.model_fields, "weights")
     known = [name for name in fields if name not in (*_PHOTOS, "url")]
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            raise WrongValueError(unknown_field(name, known), name[:40])
+    given = request.query_params.multi_items()
+    check_names([name for name, _ in given], known, EXAMPLES)
+    texts: dict[str, list[str]] = {}
+    for name, value in given:
         texts.setdefault(name, []).append(value)
-    for name, values in texts.items():
-        if len(values) > 1 and name not in EXAMPLES:
-            raise WrongValueError(f"`{name}` was given {len(values)} times: give one", name)
     return _from_texts(texts, {"photo": [await request.body()]})
 
 

@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from fastapi import Path
+from fastapi import APIRouter, Path
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -358,6 +358,31 @@ def accepts(**titles: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+Route = TypeVar("Route", bound=Callable[..., Any])
+
+
+def post_json_or_form(
+    router: APIRouter, path: str, operation_id: str, body: str, **options: Any
+) -> Callable[[Route], Route]:
+    """A decorator for a route that reads JSON and a form, which are documented at two addresses.
+
+    Their schemas are `body` with "Request" and with "Form" behind it; `options` are for both.
+    """
+    json = router.post(
+        path,
+        operation_id=operation_id,
+        openapi_extra=accepts(json=f"{body}Request"),
+        **options,
+    )
+    form = router.post(
+        f"{path}:upload",
+        operation_id=f"{operation_id}ByUpload",
+        openapi_extra=accepts(multipart=f"{body}Form"),
+        **options,
+    )
+    return lambda route: json(form(route))
+
+
 RequestBody = TypeVar("RequestBody", bound=_Body)
 
 
@@ -379,6 +404,15 @@ def unknown_field(name: str, known: Collection[str], *, is_file: bool = False) -
     if not known:
         return f"{refused}: this address takes none"
     return f"{refused}; there are {', '.join(f'`{one}`' for one in known)}"
+
+
+def check_names(given: Sequence[str], known: Collection[str], several: Collection[str]) -> None:
+    """Raise WrongValueError for an unknown name, or one that is repeated and not in `several`."""
+    for name in given:
+        if name not in known:
+            raise WrongValueError(unknown_field(name, known), name[:40])
+        if name not in several and given.count(name) > 1:
+            raise WrongValueError(f"`{name}` was given {given.count(name)} times: give one", name)
 
 
 def _refusal(errors: Sequence[ErrorDetails], known: Collection[str]) -> WrongValueError:

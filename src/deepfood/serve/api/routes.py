@@ -22,7 +22,7 @@ from deepfood.serve.api.presenting import (
 )
 from deepfood.serve.api.problems import PROBLEMS, documented
 from deepfood.serve.api.ranges import in_parts
-from deepfood.serve.api.requests import PhotoId, accepts
+from deepfood.serve.api.requests import PhotoId, accepts, post_json_or_form
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
@@ -58,19 +58,8 @@ def _picture(description: str) -> dict[str, Any]:
 router = APIRouter()
 
 
-@router.post(
-    "/api/v1/search",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(json="SearchRequest"),
-    operation_id="search",
-)
-@router.post(
-    "/api/v1/search:upload",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(multipart="SearchForm"),
-    operation_id="searchByUpload",
+@post_json_or_form(
+    router, "/api/v1/search", "search", "Search", tags=["search"], responses=PROBLEMS
 )
 async def search(request: Request, resources: ResourcesDep) -> SearchResult:
     """Find the photos most like those sent, or more like some of the gallery."""
@@ -96,19 +85,8 @@ async def search_as_the_original(request: Request, resources: ResourcesDep) -> U
     )
 
 
-@router.post(
-    "/api/v1/label",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(json="LabelRequest"),
-    operation_id="guessLabel",
-)
-@router.post(
-    "/api/v1/label:upload",
-    tags=["search"],
-    responses=PROBLEMS,
-    openapi_extra=accepts(multipart="LabelForm"),
-    operation_id="guessLabelByUpload",
+@post_json_or_form(
+    router, "/api/v1/label", "guessLabel", "Label", tags=["search"], responses=PROBLEMS
 )
 async def label(request: Request, resources: ResourcesDep) -> LabelAnswer:
     """Guess which of some names a photo shows, by the Model's text tower."""

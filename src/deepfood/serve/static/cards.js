@@ -1,6 +1,6 @@
 // A photo of the gallery as a card: alone, or as one that was found.
 
-import { element } from "./dom.js";
+import { $, element } from "./dom.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { address, refined } from "./visits.js";
 
@@ -15,7 +15,7 @@ const SAME_DISH = {
 
 /** A list item; `search` is the one that has found it, if one has. */
 export function card(photo, search) {
-  const item = document.getElementById("card").content.cloneNode(true).firstElementChild;
+  const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
   part("like").href = address({ ...refined(), id: photo.id, words: "" });

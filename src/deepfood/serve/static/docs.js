@@ -1,6 +1,6 @@
 // The API page: real addresses in the examples, and the operations that openapi.json describes.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./dom.js";
 
 async function getJson(address) {
   const answer = await fetch(address);

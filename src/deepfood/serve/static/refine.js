@@ -3,7 +3,7 @@
 // The form says {where, show}: a filter in the language of docs/filters.md, and one of the values of
 // the <select>; both are "" where nothing is asked for. The server judges a filter, not the page.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./dom.js";
 
 const LONGEST = 40; // characters of an example
 

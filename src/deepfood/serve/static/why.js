@@ -1,6 +1,6 @@
 // "Why this one?": the photo searched with and one that was found, each under its heat map.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./dom.js";
 const dialog = $("why");
 const sides = ["query", "hit"].map((name) => ({ name, image: $(`why-${name}`), title: $(`why-${name}-name`) }));
 let asking = new AbortController();
