@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 import re
 import signal
@@ -141,12 +142,36 @@ def deepfood(*arguments: object, **environment: str) -> subprocess.CompletedProc
 def deepfood_here(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """As `run_here`, with what it printed; in one thread at a time."""
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        _log_as_it_was(),
+    ):
         for name, value in environment.items():
             patch.setenv(name, value)
         status = run_here(*arguments)
     texts = (stream.getvalue() for stream in (out, err))
     return subprocess.CompletedProcess(list(map(str, arguments)), status, *texts)
+
+
+@contextmanager
+def _log_as_it_was() -> Iterator[None]:
+    """Undo what `deepfood serve` sets up: its log would go on writing to a stderr that is gone."""
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in ("deepfood", "uvicorn"))]
+    levels = [logger.level for logger in loggers]
+    handlers = root.handlers[:]
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for handler in root.handlers[:]:
+            root.removeHandler(handler)
+        for handler in handlers:
+            root.addHandler(handler)
+        logging.captureWarnings(False)
 
 
 def run_deepfood(*arguments: object, **environment: str) -> str:

@@ -49,16 +49,17 @@ class Seaweed:
         command += [f"-master.port={ports['master']}", f"-volume.port={ports['volume']}"]
         command += [f"-filer.port={ports['filer']}", f"-metricsPort={ports['metrics']}"]
         command += ["-s3", f"-s3.port={ports['s3']}", f"-s3.config={self.folder / 's3.json'}"]
-        # Small volumes: each bucket takes several, and the disk has room for few large ones.
-        command += [
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-volume.max=0",
-            "-master.volumeSizeLimitMB=64",
-        ]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        # One small volume a bucket at first, and as many buckets as the tests make. By itself the
+        # server takes seven a bucket, and as many in all as the free disk holds whole: 55 buckets
+        # in 24 GB, and each one after them fails.
+        command += ["-volume.max=10000", "-master.volumeSizeLimitMB=64"]
         command += ["-master.telemetry=false", "-master.electionTimeout=1s"]
+        one_volume = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*map(str, command)], stdout=log, stderr=log, env=os.environ | one_volume
+            )
         until = time.monotonic() + 60
         while not self._works():
             assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]

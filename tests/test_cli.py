@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, its exit status, one-line errors."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -131,6 +132,13 @@ def test_errors_are_one_line_that_names_the_value(
     assert "cannot serve on" in one_line(
         deepfood_here("serve", gallery, "--host", "nowhere.invalid")
     )
+
+
+def test_a_server_that_does_not_start_leaves_the_log_of_these_tests_alone(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, logging.getLogger("deepfood").level
+    assert "is not a gallery" in one_line(deepfood_here("serve", tmp_path, "--port", 0))
+    assert (root.handlers, root.level, logging.getLogger("deepfood").level) == before
 
 
 def test_k_larger_than_the_gallery_gives_all(small_gallery: SmallGallery) -> None:
