@@ -108,7 +108,10 @@ def _manifest_again(folder: Path) -> list[str]:
                 LocalManifest.read(copy)
             except ArtifactError:
                 continue
-            write_atomically(folder / MANIFEST, (copy / MANIFEST).read_bytes())
+            contents = (copy / MANIFEST).read_bytes()
+            if (folder / MANIFEST).exists():  # it may be another file, in the wrong place
+                keep_aside(folder, folder / MANIFEST)
+            write_atomically(folder / MANIFEST, contents)
             return ["the manifest is written again, from its copy"]
         raise
     return []
