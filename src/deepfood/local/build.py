@@ -102,7 +102,7 @@ def build_gallery(
             return _unchanged(target, living, started)
         building = opened.enter_context(contextlib.closing(_open_building(out, embedder)))
         work = _embed_missing(target, building, reusable, fold, reading=reading, quiet=quiet)
-        choice = choose_photos(source, work.known, fold, work.by_content)
+        choice = choose_photos(source, work.known, fold, work.by_content, consent)
         gone = _gone(living.sound, choice, fold)
         _refuse_loss(target, living, gone, consent)
         changed = _import_changed(table, source, work.known, fold, journal)
