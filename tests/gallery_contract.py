@@ -509,6 +509,18 @@ def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> Non
     assert len(grouped.hits) == 3
     assert len(grouped.alike) == 3
     assert grouped.total == gallery.count
+    whole = gallery.find(query, gallery.count, group_duplicates=True)
+    assert whole.next is None
+    groups, cursor = [hit.photo.id for hit in grouped.hits], grouped.next
+    while cursor:
+        page = gallery.find(query, 3, group_duplicates=True, cursor=cursor)
+        groups += [hit.photo.id for hit in page.hits]
+        cursor = page.next
+    assert groups == [hit.photo.id for hit in whole.hits]
+    with pytest.raises(QueryError, match="another search"):
+        gallery.find(query, 3, cursor=grouped.next)
+    with pytest.raises(QueryError, match="no further pages"):
+        gallery.find(query, 3, diversity=0.5, group_duplicates=True, cursor=grouped.next)
 
 
 def test_of_several_queries_the_least_similar_counts(engine: GalleryUnderTest) -> None:

@@ -193,5 +193,5 @@ def _as_json(asked: list[tuple[str, "LabelAnswer"]], ids: list[str | None]) -> d
     return {
         "photos": photos,
         "calibration": first.calibration.quality if first and first.calibration else None,
-        "notes": first.notes if first else [],
+        "notes": [asdict(one) for one in first.notes] if first else [],
     }

@@ -39,7 +39,7 @@ export function drawAnswer(search, answer, fewer) {
   drawVerdict(search, answer);
   const { counted, none, order } = counts(search, answer);
   $("summary").textContent = hits.length ? `${counted}, ${order} first` : none;
-  $("notes").textContent = notes.map((note) => `${capital(note)}.`).join(" ");
+  $("notes").textContent = notes.map(({ message }) => `${capital(message)}.`).join(" ");
   $("notes").hidden = notes.length === 0;
   $("more").hidden = !more;
   const parts = [
