@@ -64,3 +64,9 @@ export const setCount = (k) => history.replaceState({ ...history.state, k }, "")
 
 /** Forget a photo that this tab no longer has. */
 export const forgetUpload = () => history.replaceState(null, "", address(refined()));
+
+/** Go to an address of this page that is no search: a step in the history. */
+export function go(state, address, focus = true) {
+  history.pushState(state, "", address);
+  visited({ focus });
+}
