@@ -1,0 +1,57 @@
+// Which view the address asks for, beside a search and the start page of visits.js.
+//
+// `?browse=SORT&label=…&where=…` lists the gallery. `photo=ID` opens the detail view over what the rest
+// of the address says; an uploaded photo has no address, and is `own` in the history's state.
+
+import { uploads } from "./uploads.js";
+import { go } from "./visits.js";
+
+export const SECTIONS = ["start", "answer", "browse"];
+
+/** What is listed, or null: {sort, label, where}. */
+export function browsed() {
+  const said = new URLSearchParams(location.search);
+  if (!said.has("browse")) return null;
+  return { sort: said.get("browse") || "newest", label: said.get("label") ?? "", where: said.get("where") ?? "" };
+}
+
+/** The photo that the detail view shows, or null: {id} of the gallery, {own} of an upload. */
+export function looked() {
+  const id = new URLSearchParams(location.search).get("photo");
+  if (id) return { id };
+  const { own } = history.state ?? {};
+  return uploads.has(own) ? { own } : null;
+}
+
+/** The address of a list. */
+export function browseAddress({ sort, label, where }) {
+  const said = Object.entries({ browse: sort, label, where }).filter(([, value]) => value);
+  return `?${new URLSearchParams(said)}`;
+}
+
+/** This page's address with the detail view of a photo over it, or null: without one. */
+export function photoAddress(id) {
+  const said = new URLSearchParams(location.search);
+  said.delete("photo");
+  if (id) said.set("photo", id);
+  return said.size ? `?${said}` : location.pathname;
+}
+
+/** Open the detail view of {id} or {own} over what is on the page: a step in the history. */
+export const visitPhoto = ({ id, own }) => go({ ...history.state, own, over: true }, photoAddress(id));
+
+/** Another photo of the same list: no step, so that one step back leads to the list. */
+export function turnTo(id) {
+  history.replaceState({ ...history.state, own: undefined }, "", photoAddress(id));
+}
+
+/** Back to what the detail view lies over, or on to it where the visit began with the photo. */
+export function leavePhoto() {
+  if (history.state?.over) history.back();
+  else go(null, photoAddress(null));
+}
+
+/** Show one of the page's sections. */
+export function showSection(id) {
+  for (const section of SECTIONS) document.getElementById(section).hidden = section !== id;
+}
