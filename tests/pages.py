@@ -30,7 +30,7 @@ def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
 def watch(context: BrowserContext, server_url: str) -> Iterator[Watch]:
     watch = Watch(context, server_url)
     yield watch
-    assert watch.faults == []
+    assert watch.faults == [], watch.faults
 
 
 @pytest.fixture

@@ -348,7 +348,7 @@ def test_why_a_photo_was_found_is_shown_for_an_upload(
         expect(image).to_have_attribute("alt", re.compile(f"^{of}: most of the likeness is at the"))
         assert image.evaluate("e => e.decode().then(() => e.naturalWidth)") == 640
     expect(page.locator("#why-sum")).to_have_text(
-        re.compile(r"One of 49 cells in the deepest red adds \d+\.\d of \d+\.\d points\.")
+        re.compile(r"They are \d+% alike, and a quarter of the found photo makes up \d+% of that\.")
     )
     page.get_by_role("button", name="Show the photos alone").click()
     expect(page.locator("#why-query")).to_have_attribute("src", re.compile("^blob:"))
@@ -517,13 +517,51 @@ def test_a_fault_that_is_not_json_is_told(
     expect_hits(page, "Photos like yours")
 
 
+def test_a_refusal_says_what_to_do(page: Page, watch: Watch, small_gallery: SmallGallery) -> None:
+    watch.expect("status of 429")
+    watch.expect("status of 413")
+    too_many = {"detail": "more than 60 requests a minute: try again later"}
+    wait = {"Retry-After": "7"}
+    page.route(
+        "**/api/v1/search",
+        lambda route: route.fulfill(status=429, json=too_many, headers=wait),
+        times=1,
+    )
+    choose(page, small_gallery.photos[0])
+    text = page.locator("#problem-text")
+    expect(text).to_have_text(re.compile("more than 60 .* It will work again in 7 seconds", re.I))
+    page.route(
+        "**/api/v1/search",
+        lambda route: route.fulfill(status=413, json={"detail": "over the limit"}),
+        times=1,
+    )
+    page.get_by_role("button", name="Try again").click()
+    expect(text).to_contain_text("Please choose a smaller photo")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+
+
+def test_the_start_page_asks_again_and_shows_a_plate_for_a_broken_picture(
+    page: Page, watch: Watch
+) -> None:
+    watch.expect("status of 503")
+    watch.expect("status of 404")
+    busy = {"detail": "the server is busy"}
+    page.route("**/api/v1/samples*", lambda route: route.fulfill(status=503, json=busy), times=1)
+    page.route("**/thumbnails/*", lambda route: route.fulfill(status=404), times=1)
+    page.reload()
+    expect(page.locator("#notice")).to_have_text("The server is busy")
+    expect(page.locator("#sample-list .like")).to_have_count(12)
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#sample-list .broken")).to_have_count(1)
+
+
 def test_an_empty_gallery_says_so(page: Page) -> None:
     nothing = {"photos": 0, "labels": 0, "index": "exact", "model": "m", "dimension": 9}
     said = {**nothing, "attributes": []}
     page.route("**/api/v1/gallery", lambda route: route.fulfill(json=said))
     page.route("**/api/v1/samples*", lambda route: route.fulfill(json=[]))
     page.reload()
-    expect(page.locator("#notice")).to_have_text("There are no photos in this gallery yet.")
+    expect(page.locator("#notice")).to_contain_text("no photos in this gallery yet. Add some with")
     expect(page.locator("#samples")).to_be_hidden()
 
 

@@ -6,10 +6,11 @@
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { browseList, showBrowse } from "./browse.js";
 import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
-import { $, onPlainClick } from "./dom.js";
+import { $, announce, onPlainClick } from "./dom.js";
 import { leadOf, likesIn } from "./examples.js";
 import { gallery, nameOf, photos } from "./gallery.js";
 import { onGiven } from "./give.js";
+import "./pictures.js";
 import { drawQuery } from "./query.js";
 import { offerColumns, onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
@@ -28,6 +29,7 @@ let behind = ""; // what is on the page, or lies behind the detail view
 
 /** Draw what history says: a view, and over it the detail view of a photo. */
 async function show({ focus = false } = {}) {
+  announce(""); // what was said of another view
   closeWhy();
   const over = looked();
   const asked = JSON.stringify(browsed() ?? wanted());

@@ -1,6 +1,6 @@
 // Requests to the server.
 
-import { capital } from "./dom.js";
+import { capital, plural } from "./dom.js";
 
 /** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later; with
  *  the answer's `status`, and where it says so the `field` and the `position` in it that are at fault. */
@@ -22,8 +22,17 @@ export async function ask(address, options) {
   if (answer.ok && body !== null) return body;
   const detail = body?.detail ?? `the server answered with status ${answer.status}`;
   const { field, position } = body ?? {};
-  const passing = answer.ok || answer.status >= 500;
-  throw Object.assign(new Error(capital(detail)), { passing, status: answer.status, field, position });
+  const { status } = answer;
+  const passing = answer.ok || status >= 500 || status === 429;
+  throw Object.assign(new Error(capital(detail) + wayOut(answer)), { passing, status, field, position });
+}
+
+/** What a visitor can do about a refusal, where it says it too briefly for them. */
+function wayOut({ status, headers }) {
+  if (status === 413) return ". Please choose a smaller photo, or a smaller copy of it.";
+  if (status !== 429) return "";
+  const seconds = Number(headers.get("Retry-After"));
+  return seconds ? `. It will work again in ${plural(seconds, "second")}.` : "";
 }
 
 /** The body of a POST of JSON, for `ask`. */

@@ -8,6 +8,11 @@ import { drawSeen } from "./query.js";
 import { showSection } from "./views.js";
 
 const TITLE = document.title;
+const EMPTY = "There are no photos in this gallery yet. Add some with “deepfood add”, or over the API.";
+const FIRST_WAIT_MS = 2000;
+const MOST_DOUBLINGS = 4; // then every half a minute
+
+let retries = 0; // of the samples, since they last came
 
 export function showStart(focus) {
   showSection("start");
@@ -28,9 +33,18 @@ async function loadSamples() {
     const samples = await ask("api/v1/samples?k=12");
     $("sample-list").replaceChildren(...samples.map((photo) => card(photo)));
     $("samples").hidden = samples.length === 0;
+    if (retries) $("notice").hidden = true;
+    retries = 0;
   } catch (problem) {
-    showNotice(problem.message);
+    if (!retries) showNotice(problem.message);
+    if (problem.passing) setTimeout(tryAgain, FIRST_WAIT_MS * 2 ** Math.min(retries++, MOST_DOUBLINGS));
   }
+}
+
+/** Ask for samples again while the start page has none. */
+function tryAgain() {
+  if (!$("start").hidden && !$("sample-list").children.length) loadSamples();
+  else retries = 0;
 }
 
 /** Say above every page what is searched. */
@@ -40,7 +54,7 @@ export async function showGallery() {
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     drawSeen();
-    if (count === 0) showNotice("There are no photos in this gallery yet.");
+    if (count === 0) showNotice(EMPTY);
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.
   }

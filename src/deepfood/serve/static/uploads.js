@@ -1,7 +1,9 @@
 // Photos that the visitor gave: in memory, and in this tab's history for when the page is loaded again.
 
 const LONGEST = 1024; // pixels: larger photos are shrunk before they are sent
+const LONGEST_ON_A_SLOW_LINE = 512;
 const SMALL_BYTES = 300 * 1024;
+const SMALL_BYTES_ON_A_SLOW_LINE = 60 * 1024;
 const KEPT_UPLOADS = 20;
 const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound what they keep there
 
@@ -57,6 +59,12 @@ export function keptOf(examples) {
   return Object.fromEntries(numbers.map((number) => [number, uploads.get(number).kept]));
 }
 
+/** Whether the browser knows of a slow line, or was told to save data; not all can tell. */
+function isSlow() {
+  const { effectiveType = "4g", saveData = false } = navigator.connection ?? {};
+  return saveData || effectiveType !== "4g";
+}
+
 /** A large photo as a smaller upright JPEG of the same shape; what is small, or what the browser
  *  cannot read (HEIC in most), as it came. */
 async function shrink(file) {
@@ -67,8 +75,11 @@ async function shrink(file) {
     return file;
   }
   const longest = Math.max(bitmap.width, bitmap.height);
-  if (longest <= LONGEST && file.size < SMALL_BYTES) return file;
-  const scale = Math.min(1, LONGEST / longest);
+  const [most, small] = isSlow()
+    ? [LONGEST_ON_A_SLOW_LINE, SMALL_BYTES_ON_A_SLOW_LINE]
+    : [LONGEST, SMALL_BYTES];
+  if (longest <= most && file.size < small) return file;
+  const scale = Math.min(1, most / longest);
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));

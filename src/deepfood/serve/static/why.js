@@ -53,18 +53,17 @@ function draw(pair, answer) {
   dialog.removeAttribute("aria-busy");
   const cells = [answer.query, answer.hit].flatMap((one) => one.contributions.flat());
   const against = cells.some((value) => value < 0);
-  const points = (value) => (value * 100).toFixed(1);
   $("why-says").textContent =
     "Red regions make the two photos alike: the deeper, the more. " +
     (against ? "Blue ones speak against it. " : "") +
     "Pale edges were not looked at.";
   $("why-legend").hidden = false;
   $("why-legend").classList.toggle("against", against);
-  $("why-most").textContent = `+${points(answer.strongest)}`;
-  $("why-least").textContent = against ? `−${points(answer.strongest)}` : "0";
+  $("why-most").textContent = "alike";
+  $("why-least").textContent = against ? "unlike" : "does not matter";
   $("why-sum").textContent =
-    `One of ${answer.hit.contributions.flat().length} cells in the deepest red adds ` +
-    `${points(answer.strongest)} of ${points(answer.score)} points.`;
+    `They are ${percent(answer.score)} alike, and a quarter of the found photo makes up ` +
+    `${percent(ofStrongest(answer.hit.contributions.flat(), 1 / 4))} of that.`;
   for (const { name, image } of sides) image.parentElement.hidden = false;
   const plain = $("why-plain");
   plain.hidden = sides.some(({ name }) => !pair[name].url);
@@ -77,6 +76,15 @@ function draw(pair, answer) {
     }
   };
   show(true);
+}
+
+const percent = (share) => `${Math.max(0, Math.round(share * 100))}%`;
+
+/** How much of what makes photos alike is in this share of the regions, the strongest of them. */
+function ofStrongest(values, share) {
+  const sum = (some) => some.reduce((all, value) => all + value, 0);
+  const alike = values.filter((value) => value > 0).sort((a, b) => b - a);
+  return alike.length ? sum(alike.slice(0, Math.ceil(values.length * share))) / sum(alike) : 0;
 }
 
 /** In words, where the heat is: for those who do not see it. */
