@@ -484,6 +484,23 @@ def test_without_the_network_the_page_stays_usable(
     expect_hits(page, "Photos like yours")
 
 
+def test_the_page_opens_without_a_network_and_says_so(
+    page: Page, context: BrowserContext, watch: Watch
+) -> None:
+    watch.expect("net::ERR_INTERNET_DISCONNECTED")
+    page.evaluate("navigator.serviceWorker.ready")
+    page.reload()  # from here on it serves the page
+    expect(page.locator("#sample-list .like")).to_have_count(12)
+    context.set_offline(True)
+    page.goto("/?words=soup")
+    expect(page.locator("#problem-text")).to_contain_text("You seem to be offline")
+    page.goto("/")
+    expect(page.locator("#notice")).to_contain_text("You seem to be offline")
+    context.set_offline(False)
+    page.goto("/?words=soup")
+    expect(page.locator("#hits .card:not(.blank)").first).to_be_visible()
+
+
 def test_a_server_that_is_gone_is_told(browser: Browser, small_gallery: SmallGallery) -> None:
     with browser.new_context() as context, serving(small_gallery.folder) as server:
         page = context.new_page()

@@ -212,6 +212,12 @@ async def page() -> FileResponse:
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
+@router.get("/sw.js", include_in_schema=False)
+async def service_worker() -> FileResponse:
+    """Beside the page and not below `/static`, as it serves what is below its own address."""
+    return FileResponse(STATIC / "sw.js", headers={"Cache-Control": "no-cache"})
+
+
 @router.get("/docs", include_in_schema=False)
 async def docs() -> FileResponse:
     return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})

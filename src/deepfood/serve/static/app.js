@@ -195,5 +195,6 @@ onRefined(refineSearch);
 onWords(searchWords);
 onVisit(show);
 
+navigator.serviceWorker?.register("sw.js").catch(() => {}); // some browsers and settings have none
 const loaded = (gallery.loaded = showGallery()).then(() => offerColumns(gallery.columns));
 show();
