@@ -534,6 +534,15 @@ def test_a_fault_that_is_not_json_is_told(
     expect_hits(page, "Photos like yours")
 
 
+def test_the_start_page_is_seen_before_its_scripts(browser: Browser, server_url: str) -> None:
+    with browser.new_context(base_url=server_url, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto("/")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        page.goto("/?words=soup")
+        expect(page.get_by_role("heading", level=1)).to_have_count(0)
+
+
 def test_a_refusal_says_what_to_do(page: Page, watch: Watch, small_gallery: SmallGallery) -> None:
     watch.expect("status of 429")
     watch.expect("status of 413")

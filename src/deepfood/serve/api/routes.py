@@ -5,7 +5,7 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from deepfood.errors import DeepfoodError
 from deepfood.gallery.written import MAX_CHARACTERS, MOST_SUGGESTED
@@ -208,8 +208,12 @@ async def readyz(resources: ResourcesDep) -> ReadyOut:
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+async def page(request: Request) -> HTMLResponse:
+    """The start page, to be seen before its scripts; what an address asks for needs them."""
+    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    if request.url.query:
+        text = text.replace('<section id="start"', '<section id="start" hidden', 1)
+    return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/sw.js", include_in_schema=False)
