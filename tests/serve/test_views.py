@@ -355,7 +355,7 @@ def test_on_a_phone(browser: Browser, url: str, gallery: Path, ids: dict[str, st
         page.go_back()
         expect_hits(page, "Photos like yours")
         page.set_viewport_size({"width": 320, "height": 640})
-        for address in ("/", "/?browse=name", f"/?browse=name&photo={ids['Dish 003']}"):
+        for address in ("/?browse=name", f"/?browse=name&photo={ids['Dish 003']}", "/"):
             page.goto(address)
             expect(page.locator(".tile, #sample-list .card").first).to_be_attached()
             assert no_sideways_scroll(page), address
@@ -440,27 +440,27 @@ def test_a_long_list_keeps_few_cards(page: Page, url: str) -> None:
     page.route("**/api/v1/photos?*", fulfil)
     page.goto("/?browse=newest")
     expect(tiles(page)).to_have_count(60)
-    for number in range(2, 20):
+    for number in range(2, 12):
         page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         expect(page.locator("#browse-list .page").nth(number - 1)).to_be_attached()
-    last = page.locator(".tile", has_text=re.compile("Photo 1080$"))
+    last = page.locator(".tile", has_text=re.compile("Photo 600$"))
     expect(last).to_be_attached()
-    expect(last).to_have_attribute("aria-posinset", "1081")
+    expect(last).to_have_attribute("aria-posinset", "601")
     expect(last).to_have_attribute("aria-setsize", str(total))
-    assert page.locator(".tile").count() <= 16 * 60
+    assert page.locator(".tile").count() <= 8 * 60
     first = page.locator(".tile", has_text=re.compile("Photo 0$"))
     expect(first).to_have_count(0)
     heights = page.locator(".page").evaluate_all("all => all.map((e) => e.offsetHeight)")
     assert len(set(heights[:-1])) == 1  # with cards and without
     page.evaluate("scrollTo(0, 0)")
     expect(first).to_be_in_viewport()
-    assert page.locator(".tile").count() <= 16 * 60
+    assert page.locator(".tile").count() <= 8 * 60
 
 
 def test_two_to_four_photos_are_compared(page: Page, watch: Watch, ids: dict[str, str]) -> None:
     watch.expect("status of 404")
     page.goto("/?browse=name")
-    first = page.get_by_role("button", name="Compare Dish 000")
+    first = page.get_by_role("button", name="Compare Dish 000", exact=True)
     first.click()
     tray = page.get_by_role("complementary", name="Photos to compare")
     expect(tray).to_contain_text("Choose one more to compare")
@@ -508,7 +508,7 @@ def test_two_to_four_photos_are_compared(page: Page, watch: Watch, ids: dict[str
     expect_photo(page, "Dish 002", "2 of 150")
     page.get_by_role("button", name="Close").click()
     for name in ("Dish 003", "Dish 004"):
-        page.get_by_role("button", name=f"Compare {name}").click()
+        page.get_by_role("button", name=f"Compare {name}", exact=True).click()
     expect(tray.get_by_role("listitem")).to_have_count(4)
     expect(page.locator(f'[data-pick="{ids["Dish 005"]}"]')).to_be_disabled()
     assert no_sideways_scroll(page)
