@@ -184,7 +184,7 @@ def test_photos_left_out_for_their_safety_are_said(engine: GalleryUnderTest) -> 
         gallery.browse(selected, Sort.parse("newest"), 9).notes,
         gallery.facets(selected, 9).notes,
     ):
-        assert any("photos are left out: allergens not known" in one for one in notes)
+        assert any("photos are left out: allergens not known" in one.message for one in notes)
 
 
 def test_labels_have_counts_and_pages(engine: GalleryUnderTest) -> None:
@@ -215,8 +215,8 @@ def test_labels_have_counts_and_pages(engine: GalleryUnderTest) -> None:
         (lambda g: g.browse(Selected(), Sort.parse("newest"), 501), "limit = 501"),
         (lambda g: g.label_page("", 0), "limit = 0"),
         (lambda g: g.facets(Selected(), 0), "limit = 0"),
-        (lambda g: g.browse(Selected(), Sort.parse("newest"), 9, "bm9uZQ=="), "no cursor"),
-        (lambda g: g.browse(Selected(), Sort.parse("newest"), 9, "é"), "no cursor"),
+        (lambda g: g.browse(Selected(), Sort.parse("newest"), 9, "bm9uZQ=="), "is not a cursor"),
+        (lambda g: g.browse(Selected(), Sort.parse("newest"), 9, "é"), "is not a cursor"),
     ],
 )
 def test_what_cannot_be_listed_is_refused(

@@ -187,7 +187,7 @@ def test_words_and_a_filter_together(engine: GalleryUnderTest) -> None:
         where = parse_filter('mine = 7 AND NOT allergens HAS "milk"')
         answer = gallery.find_written(query, 9, where)
         assert [hit.id for hit in answer.hits] == [ids[0]]
-        assert any("allergens not known" in note for note in answer.notes)
+        assert any("allergens not known" in note.message for note in answer.notes)
         where = parse_filter("mine = 8")
         assert gallery.find_written(query, 9, where).hits == []
         with pytest.raises(QueryError, match="no attribute 'nothing'"):

@@ -63,6 +63,11 @@ def test_a_photo_in_every_form_finds_itself(food: Client, small_gallery: SmallGa
     assert best.id not in {hit.id for hit in food.search(id=best.id).hits}
     part = food.search(path, box=(0.5, 0.5, 0.5, 0.5), k=1)
     assert part.hits[0].score < 0.9999
+    why = food.explain(path, hit=best.id)
+    assert why == food.explain(id=best.id, hit=best.id)
+    assert sum(map(sum, why.hit.contributions)) == pytest.approx(why.score, abs=1e-3)
+    half = food.explain(path, hit=best.id, box=(0.5, 0.5, 0.5, 0.5))
+    assert half.query.seen.x >= 0.5
     with pytest.raises(ValueError, match="frozen"):
         best.score = 0.0
 

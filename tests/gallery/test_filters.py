@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from deepfood.errors import QueryError
 from deepfood.gallery.filter_tree import Among, And, Compare, Filter, Has, IsKnown, Leaf, Not, Or
 from deepfood.gallery.filters import MAX_COMPARISONS, MAX_DEPTH, MAX_SCANS, parse_filter
+from deepfood.gallery.notes import left_out_note
 from deepfood.gallery.values import folded
 from deepfood.local.attributes import SCHEMA, Attributes
 from deepfood.local.select import select
@@ -153,7 +154,7 @@ def test_a_filter_selects_what_an_obvious_evaluation_selects(
         assert selection.mask.tolist() == (wanted + [False] * 3)[:rows]
         if rows >= len(many):
             assert selection.unknown == unknown
-            assert any("left out" in note for note in selection.notes) == (unknown > 0)
+            assert any(note.code == "unknown_left_out" for note in selection.notes) == (unknown > 0)
 
 
 @settings(max_examples=300, deadline=None)
@@ -227,9 +228,10 @@ def test_the_answer_says_what_was_left_out_and_what_may_be_misspelled() -> None:
     asked = parse_filter('cuisine = "thai" AND NOT allergens HAS "peanut"')
     selection = select(asked, attributes, len(DISHES))
     assert selection.unknown == 1
-    assert selection.notes == ("1 photo is left out: allergens not known",)
+    assert selection.notes == (left_out_note(1, ["allergens"]),)
+    assert selection.notes[0].message == "1 photo is left out: allergens not known"
     misspelled = select(parse_filter('NOT allergens HAS "peenut"'), attributes, len(DISHES))
-    assert 'no photo has allergens HAS "peenut": is it spelled' in misspelled.notes[1]
+    assert 'no photo has allergens HAS "peenut": is it spelled' in misspelled.notes[1].message
     assert select(parse_filter("price IS UNKNOWN"), attributes, len(DISHES)).notes == ()
 
 

@@ -66,7 +66,10 @@ def test_a_filter_finds_exactly_those_that_pass_and_says_what_it_left_out(url: s
     assert (cheap["notes"], cheap["next"], cheap["verdict"]) == ([], None, None)
     safe = found(url, photo=photo, k=20, where='NOT allergens HAS "peanut"')
     assert sorted(ids(safe)) == sorted(id_of(url, seed) for seed in range(0, 12, 3))
-    assert safe["notes"] == ["5 photos are left out: allergens not known"]
+    (note,) = safe["notes"]
+    assert note["message"] == "5 photos are left out: allergens not known"
+    assert (note["code"], note["photos"]) == ("unknown_left_out", 5)
+    assert (note["attributes"], note["needed"]) == (["allergens"], None)
     about = httpx.get(f"{url}/api/v1/gallery").json()["attributes"]
     assert about == [
         {"name": "price", "type": "number", "safety": False, "examples": [0, 11]},

@@ -101,7 +101,8 @@ def test_a_label_is_guessed_from_names(url: str) -> None:
     assert [one.label for one in answer.guesses] == ["green", "red"]
     assert answer.guesses[0].score > answer.guesses[1].score
     assert (answer.verdict, answer.calibration) == (None, None)  # no photo has a label
-    assert "the gallery has 0" in answer.notes[0]
+    assert "the gallery has 0" in answer.notes[0].message
+    assert (answer.notes[0].photos, answer.notes[0].needed) == (0, 50)
     form = httpx.post(
         f"{url}/api/v1/label",
         files={"photo": photo_of("green")},

@@ -250,7 +250,7 @@ def test_labels_are_guessed_without_any_labelled_photo(world: World, tmp_path: P
     for _, answer in guessed:
         assert (answer.verdict, answer.in_names, answer.calibration) == (None, None, None)
         assert answer.guesses[0].probability is None
-        assert "not calibrated: 50 photos are needed" in answer.notes[0]
+        assert "not calibrated: 50 photos are needed" in answer.notes[0].message
 
 
 def test_guessed_labels_are_as_sure_as_they_are_right(half: Path) -> None:

@@ -24,6 +24,7 @@ from deepfood_client.errors import (
 from deepfood_client.models import (
     Attribute,
     BatchResult,
+    Explanation,
     Facets,
     GalleryFacts,
     LabelAnswer,
@@ -192,6 +193,20 @@ def search_batch(questions: Sequence[BatchQuestion]) -> Call[BatchResult]:
     ]
     path = "/api/v1/search:batch"
     return Call("POST", path, _reader(BatchResult), body={"json": {"questions": asked}})
+
+
+def explain(
+    photo: PhotoLike | None,
+    hit: str,
+    photo_id: str | None,
+    box: tuple[float, float, float, float] | None,
+) -> Call[Explanation]:
+    """Raises PhotoError."""
+    fields = {"hit": hit, "id": photo_id, "box": None if box is None else ",".join(map(str, box))}
+    data = {key: value for key, value in fields.items() if value is not None}
+    files = None if photo is None else [("photo", photo_file(photo))]
+    body = {"data": data, "files": files}
+    return Call("POST", "/api/v1/explain", _reader(Explanation), body=body)
 
 
 def _data_url(photo: PhotoLike) -> str:

@@ -21,6 +21,7 @@ from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
     BatchResult,
+    Explanation,
     Facets,
     GalleryFacts,
     LabelAnswer,
@@ -97,6 +98,20 @@ class Client:
         Each name takes the place of {} in `template`, by default "a photo of {}".
         """
         return self._send(calls.guess_label(photo, id, names, template))
+
+    def explain(
+        self,
+        photo: PhotoLike | None = None,
+        *,
+        hit: str,
+        id: str | None = None,  # noqa: A002
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Explanation:
+        """Which regions make a photo, given or of the gallery by its `id`, and a `hit` alike.
+
+        `hit` is the id of a photo that was found; `box` the part that was searched with.
+        """
+        return self._send(calls.explain(photo, hit, id, box))
 
     def add(
         self,
@@ -243,6 +258,20 @@ class AsyncClient:
         Each name takes the place of {} in `template`, by default "a photo of {}".
         """
         return await self._send(calls.guess_label(photo, id, names, template))
+
+    async def explain(
+        self,
+        photo: PhotoLike | None = None,
+        *,
+        hit: str,
+        id: str | None = None,  # noqa: A002
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Explanation:
+        """Which regions make a photo, given or of the gallery by its `id`, and a `hit` alike.
+
+        `hit` is the id of a photo that was found; `box` the part that was searched with.
+        """
+        return await self._send(calls.explain(photo, hit, id, box))
 
     async def add(
         self,

@@ -20,6 +20,26 @@ class _Model(BaseModel):
     )
 
 
+class Note(_Model):
+    """What an answer says of itself: `code` for programs, and `message` for people.
+
+    | `code` | |
+    |---|---|
+    | `unknown_left_out` | `photos` were left out: one of the safety `attributes` is not known |
+    | `value_not_found` | no photo has a value that the filter compares with a safety attribute |
+    | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
+    | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
+
+    A newer server may have further codes. What does not apply is null or empty.
+    """
+
+    code: str
+    message: str
+    photos: int | None
+    needed: int | None
+    attributes: tuple[str, ...]
+
+
 class Photo(_Model):
     """A photo of the gallery, `width` and `height` in pixels.
 
@@ -92,7 +112,7 @@ class SearchResult(_Model):
     null where the gallery is not calibrated, for several photos together, and for a photo of the
     gallery that has a label: its own label is what is known of it. `total` counts all photos asked
     for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
-    page, null on the last one. `notes` describe what a filter left out, for display.
+    page, null on the last one. `notes` say what a filter left out.
     """
 
     hits: tuple[Hit, ...]
@@ -101,7 +121,7 @@ class SearchResult(_Model):
     label: LabelGuess | None
     total: int
     next: str | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 class NameGuess(_Model):
@@ -141,7 +161,7 @@ class LabelAnswer(_Model):
     verdict: Verdict | None
     in_names: float | None
     calibration: NamesCalibration | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 class BatchProblem(_Model):
@@ -193,14 +213,14 @@ class Suggestion(_Model):
 class PhotoPage(_Model):
     """A page of photos. `total` counts all that were asked for, on any page.
 
-    `next` is the `cursor` of the next page, null on the last one. `notes` describe what a filter
-    left out, for display.
+    `next` is the `cursor` of the next page, null on the last one. `notes` say what a filter left
+    out.
     """
 
     photos: tuple[PhotoFacts, ...]
     total: int
     next: str | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 class LabelCount(_Model):
@@ -258,13 +278,13 @@ class Facets(_Model):
     """The facets of `total` photos: that of `label`, then those of all attributes.
 
     `counted` photos were looked at: fewer than `total` only where a gallery on Milvus has very
-    many. `notes` describe what a filter left out, for display.
+    many. `notes` say what a filter left out.
     """
 
     total: int
     counted: int
     facets: tuple[Facet, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 class GalleryFacts(_Model):
@@ -283,3 +303,41 @@ class GalleryFacts(_Model):
     crop: float
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
+
+
+class Region(_Model):
+    """A region of a photo: left, top, width and height as shares of it.
+
+    It reaches beyond the photo, below 0 and above 1, where that is padded for the Model.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class HeatMap(_Model):
+    """One photo of the pair.
+
+    `picture` is a JPEG data URL: the photo in grey under its heat. `contributions` are rows of
+    cells, left to right, over the region that the Model sees, `seen`; they add up to the score.
+    `crop` is the Model's, as in the gallery's facts.
+    """
+
+    picture: str
+    contributions: tuple[tuple[float, ...], ...]
+    crop: float
+    seen: Region
+
+
+class Explanation(_Model):
+    """Which regions make two photos alike.
+
+    `score` is their cosine similarity, and `strongest` the contribution with the full colour.
+    """
+
+    score: float
+    strongest: float
+    query: HeatMap
+    hit: HeatMap

@@ -62,13 +62,13 @@ def judge_words(
     """As `judge`, for words alone; `best` is the similarity of the nearest photo of the gallery.
 
     `written` is what the texts of the photos say. Where the gallery has nothing that looks as the
-    words say, only hits that are called so are left: the nearest could be any. Hits that have a
-    probability keep it.
+    words say, only hits that have some of the words are left: the nearest could be any. Hits that
+    have a probability keep it.
     """
     in_gallery = float(calibration.in_gallery([best]))
     verdict: Verdict = "maybe"
     if in_gallery < none_probability:
-        verdict, hits = written, [hit for hit in hits if hit.matched and written != "none"]
+        verdict, hits = written, [hit for hit in hits if hit.matched]
     elif in_gallery >= match_probability or written == "match":
         verdict = "match"
     known = []

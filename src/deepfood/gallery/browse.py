@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.tokens import tokens_of
 from deepfood.gallery.values import Key, Type, Value, attribute_name, folded, keys_of
@@ -129,13 +130,13 @@ class After:
 
     @classmethod
     def parse(cls, text: str, digest: bytes, generation: int) -> Self:
-        """Raise QueryError for no cursor, or one of another question or generation."""
+        """Raise QueryError for what is not a cursor, or one of another question or generation."""
         try:
             parts = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
             version, of_generation, of_question, key, last = parts
         except (UnicodeError, binascii.Error, ValueError, TypeError):
             raise QueryError(
-                f"{text[:40]!r} is no cursor: begin with the first page", "cursor"
+                f"{text[:40]!r} is not a cursor: begin with the first page", "cursor"
             ) from None
         if (version, of_question) != (_VERSION, digest.hex()):
             raise QueryError(
@@ -156,7 +157,7 @@ class PhotoPage:
     """
 
     photos: list[tuple[Photo, dict[str, Value]]]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     next: str | None
     total: int
 
@@ -224,7 +225,7 @@ class FacetCounts:
     facets: list[Facet] = field(default_factory=list)
     total: int = 0
     counted: int = 0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from deepfood.errors import QueryError
 from deepfood.gallery.protocol import FindOptions
+from deepfood.index import Mask
 from deepfood.index.vectors import Rows
 
 #: Cosine similarities, float32 [n].
@@ -36,7 +37,10 @@ _DIGEST_BYTES = 8
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last hit seen (`score`, `row`) of `seen` in all, in a generation with `rows` rows."""
+    """The last hit seen (`score`, `row`) of `seen` in all, in a generation with `rows` rows.
+
+    Of groups of near-duplicates, the hits are those that represent them.
+    """
 
     generation: int
     rows: int
@@ -49,9 +53,15 @@ class Cursor:
         form = _FORM.pack(_VERSION, self.generation, self.rows, self.score, self.row, self.seen)
         return base64.urlsafe_b64encode(form + _checksum(form, digest)).decode()
 
+    def is_later(self, rows: Rows, scores: Scores) -> Mask:
+        """Which hits come after the last one seen, bool [n]."""
+        return np.asarray(
+            (scores < self.score) | ((scores == self.score) & (rows > self.row)), np.bool_
+        )
+
     @classmethod
     def parse(cls, text: str, digest: bytes, generation: int) -> Self:
-        """Raise QueryError for no cursor, or one of another query or generation.
+        """Raise QueryError for what is not a cursor, or one of another query or generation.
 
         The checksum finds mistakes only. The service signs its cursors too. A cursor shows nothing
         that the same search without it would not show.
@@ -84,7 +94,9 @@ def query_digest(query: Scores, *more: str) -> bytes:
 
 def question_digest(query: Scores, options: FindOptions) -> bytes:
     """The digest of a search with these options, which is the same for each of its pages."""
-    return query_digest(query, str(options.get("where") or ""), *options.get("without", ()))
+    grouped = ["grouped"] if options.get("group_duplicates") else []
+    parts = [str(options.get("where") or ""), *options.get("without", ()), *grouped]
+    return query_digest(query, *parts)
 
 
 def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bool]:
@@ -103,7 +115,7 @@ def page(search: Search, k: int, after: Cursor | None) -> tuple[Rows, Scores, bo
         rows, scores = search(wanted)
         complete = len(rows) < wanted
         if after is not None:
-            later = (scores < after.score) | ((scores == after.score) & (rows > after.row))
+            later = after.is_later(rows, scores)
             rows, scores = rows[later], scores[later]
         if len(rows) > k or complete:
             return rows[:k], scores[:k], len(rows) > k

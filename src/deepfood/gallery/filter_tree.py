@@ -8,7 +8,7 @@ true without it, and the answer counts the photos left out.
 
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -270,14 +270,3 @@ def _written(value: Constant) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return json.dumps(value)
-
-
-def left_out_note(unknown: int, safety: Sequence[str]) -> str:
-    """The note about photos that lack a value of these safety attributes."""
-    photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
-    return f"{photos} left out: {' or '.join(safety)} not known"
-
-
-def spelling_note(comparison: object) -> str:
-    """The note about a value of a safety attribute that no photo has."""
-    return f"no photo has {comparison}: is it spelled as in this gallery?"

@@ -7,11 +7,12 @@ from typing import Any, Protocol, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from deepfood.embed import Vector
+from deepfood.embed import Vector, Vectors
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.calibration import Calibration
 from deepfood.gallery.declared import Declared
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import EmbeddedPhoto, Hit, Outcome, Photo
 from deepfood.gallery.values import Type, Value
 from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
@@ -79,7 +80,7 @@ class FindResult:
     hits: list[Hit]
     alike: list[list[Hit]]
     attributes: dict[str, dict[str, Value]]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     next: str | None
     total: int
 
@@ -132,6 +133,7 @@ class SearchedGallery(Protocol):
     def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage: ...
     def facets(self, selected: Selected, limit: int) -> FacetCounts: ...
     def vector(self, photo_id: str) -> Vector: ...
+    def vectors(self, photo_ids: Sequence[str]) -> Vectors: ...
     def photo(self, photo_id: str) -> Photo: ...
     def facts(self, photo_id: str) -> tuple[Photo, dict[str, Value]]: ...
     def where(self, photo: Photo) -> str: ...

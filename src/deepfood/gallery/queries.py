@@ -9,6 +9,7 @@ import numpy.typing as npt
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.protocol import FindOptions
+from deepfood.index import Mask
 
 Order = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -168,13 +169,11 @@ def is_varied(options: FindOptions) -> bool:
 
 
 def check_question(k: int, options: FindOptions) -> None:
-    """Raise QueryError for k < 1, and for pages of a varied or grouped answer."""
+    """Raise QueryError for k < 1, and for pages of a varied answer."""
     if k < 1:
         raise QueryError(f"k = {k}: ask for at least 1 photo", "k")
-    if options.get("cursor") is not None and is_varied(options):
-        raise QueryError(
-            "a varied or grouped answer has no further pages: ask for a larger k", "cursor"
-        )
+    if options.get("cursor") is not None and options.get("diversity", 0.0):
+        raise QueryError("a varied answer has no further pages: ask for a larger k", "cursor")
 
 
 def varied(
@@ -182,24 +181,32 @@ def varied(
     vectors_of: Callable[[Hits], Vectors],
     k: int,
     options: FindOptions,
-) -> tuple[list[list[int]], Hits, Vectors]:
+    seen: int = 0,
+    is_later: Callable[[Hits, Vectors], Mask] | None = None,
+) -> tuple[list[list[int]], Hits, Vectors, bool]:
     """Groups of places among the hits, the most similar first; the hits and their scores.
 
     `search(n)` returns the n nearest, best first, and their scores, float32 [n]; `vectors_of` their
     vectors, float32 [n, dim]. The first of a group represents it. Variety decides which groups are
-    shown, not their order.
+    shown, not their order. The last value is whether more groups follow: on the next page are those
+    whose first hit `is_later`, a mask of the hits, after `seen` groups. Groups beyond the nearest
+    2,000 hits are on no page.
     """
     diversity, grouped = options.get("diversity", 0.0), options.get("group_duplicates", False)
-    pool = k * _POOL
+    pool = (seen + k) * _POOL
     while True:
         pool = min(pool, max(_LARGEST_POOL, k))
         hits, scores = search(pool)
         vectors = vectors_of(hits)
         groups = group(vectors, NEAR_DUPLICATE) if grouped else [[i] for i in range(len(hits))]
-        enough = len(groups) >= k * (_POOL if diversity else 1)
+        if is_later is not None:
+            later = is_later(hits, scores)
+            groups = [members for members in groups if later[members[0]]]
+        enough = len(groups) >= k * _POOL if diversity else len(groups) > k
         if enough or len(hits) < pool or pool >= _LARGEST_POOL:
             break
         pool *= 4
     firsts = [members[0] for members in groups]
     chosen = diversify(vectors[firsts], scores[firsts], k, diversity)
-    return [groups[i] for i in np.sort(chosen)], hits, scores
+    more = grouped and not diversity and len(groups) > k
+    return [groups[i] for i in np.sort(chosen)], hits, scores, more

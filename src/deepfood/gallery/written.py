@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import Literal
 
 from deepfood.errors import QueryError
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import How, Matched, Photo
 from deepfood.gallery.tokens import may_have_a_typo, near, stands_alone, tokens_of
 from deepfood.gallery.values import Value
@@ -152,10 +153,10 @@ class WrittenHit:
 
 @dataclass(frozen=True)
 class WrittenResult:
-    """Hits, best first. `notes` say what a filter left out, in sentences for people."""
+    """Hits, best first. `notes` say what a filter left out."""
 
     hits: list[WrittenHit]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

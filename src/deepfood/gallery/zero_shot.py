@@ -22,6 +22,7 @@ from deepfood.data.tables import clean_label
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
+from deepfood.gallery.notes import Note
 from deepfood.gallery.values import folded
 
 Labels = npt.NDArray[np.int64]
@@ -135,7 +136,7 @@ class LabelAnswer:
     verdict: Verdict | None
     in_names: float | None
     calibration: NamesCalibration | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def names_in(text: str) -> list[str]:
@@ -173,7 +174,7 @@ def guess_names(
     *,
     match_probability: float,
     none_probability: float,
-    notes: tuple[str, ...] = (),
+    notes: tuple[Note, ...] = (),
 ) -> list[LabelAnswer]:
     """The answer for each photo, from its similarities to the prompts, float64 [n, names]."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]

@@ -28,6 +28,7 @@ from deepfood.gallery.browse import (
     labels_with,
     spelled,
 )
+from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Key, Type, Value, folded
 from deepfood.gallery.written import Level, Term, WordsQuery
 from deepfood.index import Mask
@@ -241,10 +242,10 @@ def _worded(now: Snapshot, query: WordsQuery | None) -> _Worded:
 
 def _mask(
     now: Snapshot, columns: Columns, selected: Selected, words: Mask | None
-) -> tuple[Mask, tuple[str, ...]]:
+) -> tuple[Mask, tuple[Note, ...]]:
     """The rows that are selected, bool [rows], and notes on those left out."""
     mask = now.alive
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if selected.where is not None:
         selection = select_in(columns, selected.where, len(mask))
         mask, notes = mask & selection.mask, selection.notes

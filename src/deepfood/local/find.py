@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from deepfood.gallery.cursor import Cursor, Scores, Search, page, question_digest
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindOptions, FindResult
 from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
@@ -44,15 +45,15 @@ def find_in(
 
         following = None
         if is_varied(options):
-            groups, scores = _varied(now, search, k, options)
+            groups, scores, last, more = _varied(now, search, k, options, start)
         else:
             nearest, scores, more = page(search, k, start)
-            groups = [[int(row)] for row in nearest]
-            if more:
-                seen = (start.seen if start else 0) + k
-                count = start.rows if start else len(now.vectors)
-                last = float(scores[-1]), int(nearest[-1])
-                following = Cursor(now.manifest.generation, count, *last, seen).text(question)
+            groups, last = [[int(row)] for row in nearest], -1
+        if more:
+            seen = (start.seen if start else 0) + k
+            count = start.rows if start else len(now.vectors)
+            shown_last = float(scores[last]), groups[-1][0]
+            following = Cursor(now.manifest.generation, count, *shown_last, seen).text(question)
         rows = [row for members in groups for row in members]
         photos, known = now.store.at(rows), now.store.attributes.read_many(rows)
         # Filters are answered from indexes; each hit must also pass by its own values.
@@ -71,10 +72,10 @@ def find_in(
 
 def _allowed(
     now: Snapshot, where: Filter | None, start: Cursor | None, without: Sequence[str]
-) -> tuple[npt.NDArray[np.bool_] | None, tuple[str, ...]]:
+) -> tuple[npt.NDArray[np.bool_] | None, tuple[Note, ...]]:
     """Which rows to search, None for all, and notes on those left out."""
     allowed, rows = now.allowed, len(now.vectors)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if where is not None:
         selection = select(where, now.store.attributes, rows)
         allowed, notes = selection.mask & now.alive, selection.notes
@@ -91,12 +92,23 @@ def _allowed(
 
 
 def _varied(
-    now: Snapshot, search: Search, k: int, options: FindOptions
-) -> tuple[list[list[int]], Scores]:
-    """Groups of rows in the order to show them, and the scores of these rows."""
-    groups, best, scores = varied(search, now.vectors.take, k, options)
+    now: Snapshot, search: Search, k: int, options: FindOptions, start: Cursor | None
+) -> tuple[list[list[int]], Scores, int, bool]:
+    """Groups of rows in the order to show them, and the scores of these rows.
+
+    Then where the score of the last group's first row is, from the end, and whether more follow.
+    """
+    groups, rows, scores, more = varied(
+        search,
+        now.vectors.take,
+        k,
+        options,
+        start.seen if start else 0,
+        start.is_later if start else None,
+    )
     flat = [place for places in groups for place in places]
-    return [[int(best[place]) for place in places] for places in groups], scores[flat]
+    last = -len(groups[-1]) if groups else -1
+    return [[int(rows[place]) for place in places] for places in groups], scores[flat], last, more
 
 
 def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:

@@ -1,6 +1,7 @@
 """Find photos by what is written."""
 
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.notes import Note
 from deepfood.gallery.written import (
     Term,
     WordsQuery,
@@ -29,7 +30,7 @@ def find_written(
     """
     check_limit(limit)
     allowed: Mask | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     store = now.store
     if where is not None:
         selection = select(where, store.attributes, len(now.vectors))

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -175,7 +176,7 @@ class LocalGallery:
         """The k photos nearest to a unit vector, float32 [dimension]; see `FindOptions`.
 
         Of several queries, [n, dimension], that counts to which a photo is least similar. Raises
-        QueryError, also for pages of a varied or grouped answer, which is not in the order of the
+        QueryError, also for pages of a varied answer, which is not in the order of the
         scores.
         """
         return find_in(self.refresh, query, k, options)
@@ -221,6 +222,10 @@ class LocalGallery:
             now = now.with_new_changes()
         vector: npt.NDArray[np.float32] = now.vectors.take(np.array([row]))[0]
         return vector
+
+    def vectors(self, photo_ids: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The vectors, float32 [photos, dimension], of photos. Raises PhotoNotFoundError."""
+        return np.stack([self.vector(one) for one in photo_ids])
 
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""

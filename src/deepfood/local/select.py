@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.gallery.filter_tree import Filter, IsKnown, left_out_note, spelling_note
+from deepfood.gallery.filter_tree import Filter, IsKnown
+from deepfood.gallery.notes import Note, left_out_note, spelling_note
 from deepfood.index import Mask
 from deepfood.local.attributes import Attributes
 from deepfood.local.columns import Columns
@@ -20,7 +21,7 @@ class Selection:
 
     mask: Mask
     unknown: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def select(where: Filter, attributes: Attributes, rows: int) -> Selection:
@@ -50,5 +51,5 @@ def select_in(now: Columns, where: Filter, rows: int) -> Selection:
         notes.append(left_out_note(unknown, safety))
     for leaf in comparisons:
         if leaf.name in safety and not leaf.evaluate(now, rows)[0].any():
-            notes.append(spelling_note(leaf))
+            notes.append(spelling_note(leaf.name, leaf))
     return Selection(true & living & safe, unknown, tuple(dict.fromkeys(notes)))

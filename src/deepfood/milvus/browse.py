@@ -34,6 +34,7 @@ from deepfood.gallery.browse import (
     labels_with,
     spelled,
 )
+from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Key, Type, Value, folded, keys_of
 from deepfood.gallery.written import Term
 from deepfood.milvus.expressions import expression_of, known
@@ -70,7 +71,9 @@ def browse(
     digest = selected.digest(sort, "ids")
     after = After.parse(cursor, digest, manifest.generation) if cursor else None
     if after is not None and not is_id(str(after.last)):
-        raise QueryError(f"{str(cursor)[:40]!r} is no cursor: begin with the first page", "cursor")
+        raise QueryError(
+            f"{str(cursor)[:40]!r} is not a cursor: begin with the first page", "cursor"
+        )
     where, notes, forgiven = _where(manifest, rows, selected)
     found = _sorted_rows(rows, where, sort, limit + 1, after)
     page = [(photo_of(row), attributes_of(row)) for row in found[:limit]]
@@ -281,10 +284,10 @@ def _some(rows: Rows, where: str) -> Iterable[dict[str, Any]]:
 
 def _where(
     manifest: MilvusManifest, rows: Rows, selected: Selected
-) -> tuple[str, tuple[str, ...], frozenset[Term]]:
+) -> tuple[str, tuple[Note, ...], frozenset[Term]]:
     """The expression of the selected rows, notes on those left out, and forgiven terms."""
     parts: list[str] = []
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     forgiven: frozenset[Term] = frozenset()
     if selected.where is not None:
         expression = expression_of(selected.where, manifest.columns)

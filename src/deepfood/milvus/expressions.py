@@ -19,14 +19,14 @@ from deepfood.milvus.schema import KEYS, key_name, key_of
 class Expression:
     """`passes` is for searching; `unknown` finds photos that only lack a safety attribute.
 
-    `spelled` are comparisons of safety attributes, each with its text, that some photo should
+    `spelled` are comparisons of safety attributes, each with its expression, that some photo should
     satisfy.
     """
 
     passes: str
     unknown: str | None
     safety: tuple[str, ...]
-    spelled: tuple[tuple[str, str], ...]
+    spelled: tuple[tuple[str, Leaf], ...]
 
 
 def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
@@ -40,7 +40,7 @@ def expression_of(where: Filter, columns: Mapping[str, Column]) -> Expression:
     if not safety:
         return Expression(true, None, (), ())
     safe = " and ".join(known(name) for name in safety)
-    spelled = tuple((_kleene(one)[0], str(one)) for one in compared if one.name in safety)
+    spelled = tuple((_kleene(one)[0], one) for one in compared if one.name in safety)
     return Expression(
         f"({true}) and ({safe})",
         f"({possible}) and (not ({safe}))",

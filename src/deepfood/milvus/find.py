@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.cursor import Cursor, page, question_digest
-from deepfood.gallery.filter_tree import left_out_note, spelling_note
 from deepfood.gallery.filters import Filter
+from deepfood.gallery.notes import Note, left_out_note, spelling_note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult
 from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
 from deepfood.gallery.values import Value
+from deepfood.index import Mask
 from deepfood.milvus.expressions import Expression, expression_of
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.rows import Rows, hit_of, is_id, quoted
@@ -32,7 +33,7 @@ class _Search:
     query: Vectors
     allowed: str
     where: Filter | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     #: Attributes of the found photos, from the rows that the search returned.
     attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
 
@@ -82,12 +83,12 @@ def find_in(
     allowed = _allowed(expression, options.get("without", ()), first_page_ns if start else None)
     notes = notes_of(now, expression) if expression else ()
     search = _Search(now, query, allowed, where, notes)
-    if is_varied(options):
-        return _varied(search, k, options)
 
     def cursor_after(score: float, row: int, seen: int) -> str:
         return Cursor(manifest.generation, first_page_ns, score, row, seen).text(question)
 
+    if is_varied(options):
+        return _varied(search, k, options, start, cursor_after)
     return _page(search, k, start, cursor_after)
 
 
@@ -101,16 +102,43 @@ def _allowed(expression: Expression | None, without: Sequence[str], until_ns: in
     return " and ".join(parts)
 
 
-def _varied(search: _Search, k: int, options: FindOptions) -> FindResult:
-    """Hits that differ from each other, or near-duplicates as one hit."""
+def _varied(
+    search: _Search,
+    k: int,
+    options: FindOptions,
+    start: Cursor | None,
+    cursor_after: Callable[[float, int, int], str],
+) -> FindResult:
+    """Hits that differ from each other, or a page of near-duplicates as one hit; as `_page`."""
+    seen = start.seen if start else 0
 
     def pool(count: int) -> tuple[list[Hit], Vectors]:
-        hits = search.nearest(count)
+        hits = _ordered(search.nearest(count))
         return hits, np.array([hit.score for hit in hits], np.float32)
 
-    groups, hits, _ = varied(pool, search.vectors_of, k, options)
+    def is_later(hits: list[Hit], scores: Vectors) -> Mask:
+        assert start is not None
+        return start.is_later(_numbers(hits), scores)
+
+    groups, hits, scores, more = varied(
+        pool, search.vectors_of, k, options, seen, is_later if start else None
+    )
+    following = None
+    if more:
+        last = groups[-1][0]
+        following = cursor_after(float(scores[last]), int(_numbers(hits)[last]), seen + k)
     shown = [[hits[i] for i in places] for places in groups]
-    return _found(search, shown, None, search.count())
+    return _found(search, shown, following, search.count())
+
+
+def _numbers(hits: Sequence[Hit]) -> npt.NDArray[np.int64]:
+    """Equal scores are ordered by id; 60 bits of it suffice."""
+    return np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
+
+
+def _ordered(hits: list[Hit]) -> list[Hit]:
+    scores = np.array([hit.score for hit in hits], np.float32)
+    return [hits[i] for i in np.lexsort((_numbers(hits), -scores))]
 
 
 def _page(
@@ -127,13 +155,10 @@ def _page(
     found: dict[int, Hit] = {}
 
     def nearest(count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-        hits = search.nearest(count)
-        # Equal scores are ordered by id; 60 bits of it suffice.
-        numbers = np.array([int(hit.photo.id[:15], 16) for hit in hits], np.int64)
+        hits = _ordered(search.nearest(count))
+        numbers = _numbers(hits)
         found.update(zip(numbers.tolist(), hits, strict=True))
-        scores = np.array([hit.score for hit in hits], np.float32)
-        order = np.lexsort((numbers, -scores))
-        return numbers[order], scores[order]
+        return numbers, np.array([hit.score for hit in hits], np.float32)
 
     rows, scores, more = page(nearest, k, start)
     following = None
@@ -155,12 +180,12 @@ def _found(
     return FindResult(hits, alike, attributes, search.notes, following, total)
 
 
-def notes_of(rows: Rows, expression: Expression) -> tuple[str, ...]:
+def notes_of(rows: Rows, expression: Expression) -> tuple[Note, ...]:
     """Notes on photos that are left out because of a safety attribute."""
     notes = []
     if expression.unknown and (unknown := rows.count(expression.unknown)):
         notes.append(left_out_note(unknown, expression.safety))
     for where, comparison in expression.spelled:
         if not rows.count(where):
-            notes.append(spelling_note(comparison))
+            notes.append(spelling_note(comparison.name, comparison))
     return tuple(notes)

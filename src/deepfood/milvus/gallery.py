@@ -260,6 +260,14 @@ class MilvusGallery:
         """The vector, float32 [dimension], of a photo. Raises PhotoNotFoundError."""
         return np.array(self._row(photo_id, ["vector"])["vector"], np.float32)
 
+    def vectors(self, photo_ids: Sequence[str]) -> Vectors:
+        """The vectors, float32 [photos, dimension], of photos. Raises PhotoNotFoundError."""
+        now = self.refresh()
+        found = now.rows.vectors(photo_ids, now.manifest.dimension)
+        if len(found) < len(photo_ids):  # one was removed, and is named
+            return np.stack([self.vector(one) for one in photo_ids])
+        return found
+
     def photo(self, photo_id: str) -> Photo:
         """Raises PhotoNotFoundError."""
         return photo_of(self._row(photo_id, PHOTO_ROW))

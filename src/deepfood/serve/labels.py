@@ -10,6 +10,7 @@ from deepfood.config import Settings
 from deepfood.embed import Vector, Vectors
 from deepfood.gallery.filter_tree import Among
 from deepfood.gallery.logistic import Floats
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.protocol import SearchedGallery
 from deepfood.gallery.zero_shot import (
@@ -53,20 +54,20 @@ class Labeller:
         self._none_probability = settings.none_probability
         self._lock = threading.Lock()
         self._prompts: LRUCache[str, Vector] = LRUCache(2 * MAX_NAMES)
-        self._calibrations: TTLCache[LabelNames, tuple[NamesCalibration | None, str]]
+        self._calibrations: TTLCache[LabelNames, tuple[NamesCalibration | None, tuple[Note, ...]]]
         self._calibrations = TTLCache(_KEPT, _FRESH_S)
 
     def guess(self, photos: Vectors, names: LabelNames) -> list[LabelAnswer]:
         """The answer for each photo; `photos` are unit vectors, float32 [n, dimension]."""
         prompts = self._embed(names)
-        calibration, note = self._calibrated(names, prompts)
+        calibration, notes = self._calibrated(names, prompts)
         return guess_names(
             _similarities(photos, prompts),
             names,
             calibration,
             match_probability=self._match_probability,
             none_probability=self._none_probability,
-            notes=(note,) if note else (),
+            notes=notes,
         )
 
     def guess_unlabelled(
@@ -100,7 +101,7 @@ class Labeller:
 
     def _calibrated(
         self, names: LabelNames, prompts: Vectors
-    ) -> tuple[NamesCalibration | None, str]:
+    ) -> tuple[NamesCalibration | None, tuple[Note, ...]]:
         """The calibration on the gallery's labelled photos, or None and why."""
         with self._lock:
             kept = self._calibrations.get(names)
@@ -112,19 +113,20 @@ class Labeller:
 
     def _calibrate(
         self, names: LabelNames, prompts: Vectors
-    ) -> tuple[NamesCalibration | None, str]:
+    ) -> tuple[NamesCalibration | None, tuple[Note, ...]]:
         drawn = self._gallery.sample(MAX_QUERIES, 0, Among("label", names.names))
         unseen = [photo for photo in drawn if photo.id not in self._model.trained_on]
         if len(unseen) < MIN_QUERIES:
             seen = len(drawn) - len(unseen)
-            return None, (
+            message = (
                 f"not calibrated: {MIN_QUERIES} photos are needed whose label is one of the names, "
                 f"and the gallery has {len(unseen)}"
                 + (f", and {seen} that the Model was trained on" if seen else "")
             )
+            return None, (Note("not_calibrated", message, len(unseen), MIN_QUERIES),)
         vectors = np.stack([self._gallery.vector(photo.id) for photo in unseen])
         own = names.places([photo.label for photo in unseen])
-        return calibrate_names(_similarities(vectors, prompts), own), ""
+        return calibrate_names(_similarities(vectors, prompts), own), ()
 
 
 def _similarities(photos: Vectors, prompts: Vectors) -> Floats:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from deepfood.config import DEFAULT_K
 from deepfood.gallery.answer import LabelGuess, Verdict
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Hit
 from deepfood.photo_box import Box
 
@@ -98,4 +99,4 @@ class SearchResult:
     label: LabelGuess | None
     total: int
     next: str | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]

@@ -87,8 +87,6 @@ class SearchService:
                 assert query is not None
                 found = self.gallery.find(query, question.k, **options)
                 answer = self._answer(question, query, found)
-            if found.hits and not answer.hits:
-                found = replace(found, hits=[], alike=[], total=0, next=None)
         alike = {hit.photo.id: some for hit, some in zip(found.hits, found.alike, strict=True)}
         hits = (
             replace(
@@ -139,16 +137,21 @@ class SearchService:
         alone = question.asks_with_words
         curves = self.gallery.manifest.calibration
         calibration = curves.words if curves and alone and self.words else None
-        found = find_with_words(
-            self.gallery,
-            query,
-            written,
-            question.k,
-            text_tower=self.words is not None,
-            alone=alone,
-            calibration=calibration,
-            **options,
-        )
+
+        def find(*, only_written: bool = False) -> WordsResult:
+            return find_with_words(
+                self.gallery,
+                query,
+                written,
+                question.k,
+                text_tower=self.words is not None,
+                alone=alone,
+                calibration=calibration,
+                only_written=only_written,
+                **options,
+            )
+
+        found = find()
         named = written.verdict if written else "none"
         if not alone:
             return found, Answer(found.hits)
@@ -160,14 +163,22 @@ class SearchService:
         best = found.nearest
         if best is None:  # a filter: the photos that do not pass count as well
             best = max((hit.score for hit in self.gallery.search(query, 1)), default=-1.0)
-        return found, judge_words(
-            found.hits,
-            best,
-            calibration,
-            written=named,
-            match_probability=self._match_probability,
-            none_probability=self._none_probability,
-        )
+
+        def judged() -> Answer:
+            return judge_words(
+                found.hits,
+                best,
+                calibration,
+                written=named,
+                match_probability=self._match_probability,
+                none_probability=self._none_probability,
+            )
+
+        answer = judged()
+        if len(answer.hits) < len(found.hits):  # what looks so is not shown, on no page
+            found = find(only_written=True)
+            answer = judged()
+        return found, answer
 
     def _vector(
         self, question: SearchQuestion, written: Written | None, options: FindOptions

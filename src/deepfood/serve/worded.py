@@ -14,9 +14,10 @@ import numpy as np
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
-from deepfood.gallery.queries import combine, similarity
+from deepfood.gallery.queries import combine, group, similarity
 from deepfood.gallery.word_calibration import WordCalibration
 from deepfood.gallery.written import (
     Level,
@@ -37,7 +38,11 @@ _SOFTENING = 60
 #: of the words that it has. These are assumed: labels, by which curves are fitted, are such texts.
 WRITTEN_PROBABILITY = {Level.WHOLE: 0.95, Level.BEGINNING: 0.9, Level.LOOSE: 0.8, Level.SOME: 0.9}
 #: Said where words that nothing has are asked beside photos.
-UNUSED = "no photo is called so, and the Model takes no words: the words have no effect"
+UNUSED = Note(
+    "words_unused",
+    "no photo is called so, and the Model takes no words: the words have no effect",
+    0,
+)
 #: Of the words: what is there of them must be more.
 _HALF = 0.5
 #: Begins the cursors of fused lists; the rest is how many photos were seen.
@@ -129,27 +134,37 @@ def find_with_words(
     text_tower: bool,
     alone: bool = True,
     calibration: WordCalibration | None = None,
+    only_written: bool = False,
     **options: Unpack[FindOptions],
 ) -> WordsResult:
     """The photos that have the words, and those nearest to `query`, fused; see `FindOptions`.
 
     Without `query` only what is written counts. Unless the words are asked `alone`, photos whose
     texts match equally well are in the order of the query: it has more than the words, such as what
-    is unwanted. `calibration` is that of words alone. A varied or grouped answer begins with what
-    is written. Raises QueryError.
+    is unwanted. `calibration` is that of words alone. A varied answer begins with what is written.
+    With `only_written`, photos that have none of the words are left out. Raises QueryError.
     """
     texts = {hit.id: hit for hit in written.result.hits} if written else {}
     for photo_id in options.get("without", ()):
         texts.pop(photo_id, None)
     cursor = options.pop("cursor", None)
-    varied = bool(options.get("diversity") or options.get("group_duplicates"))
+    varied = bool(options.get("diversity"))
+    grouped = not varied and options.pop("group_duplicates", False)
     seen = _seen(cursor, varied)
     if query is None:
         found = FindResult([], [], {}, written.result.notes if written else (), None, len(texts))
     else:
         found = gallery.find(query, k if varied else POOL, **options)
-    alike = dict(zip((hit.photo.id for hit in found.hits), found.alike, strict=True))
+    alike = dict(zip((hit.photo.id for hit in found.hits), map(list, found.alike), strict=True))
     hits = {hit.photo.id: hit for hit in found.hits}
+
+    def found_hit(photo_id: str) -> Hit:
+        if photo_id in hits:
+            return hits[photo_id]
+        vector = gallery.vector(photo_id)[np.newaxis]
+        score = 0.0 if query is None else float(similarity(query, vector)[0])
+        return Hit(texts[photo_id].photo, score)
+
     named = list(texts)
     if written and not alone:
         place = {photo_id: rank for rank, photo_id in enumerate(hits)}  # others are less similar
@@ -161,27 +176,30 @@ def find_with_words(
         sure = probabilities(written.probabilities if written else {}, hits, calibration)
         if not varied:  # equally sure ones stay in the order of their ranks
             ranked.sort(key=lambda one: -sure[one])
-    shown, more = ranked[seen : seen + k], len(ranked) > seen + k
+    if only_written:
+        ranked = [one for one in ranked if one in texts]
+    groups = [[one] for one in ranked]
+    if grouped and ranked:
+        groups = [[ranked[i] for i in some] for some in group(gallery.vectors(ranked))]
+    shown, more = groups[seen : seen + k], len(groups) > seen + k
     attributes = dict(found.attributes)
     page = []
-    for photo_id in shown:
-        text = texts.get(photo_id)
-        hit = hits.get(photo_id)
-        if hit is None:
-            assert text is not None
-            vector = gallery.vector(photo_id)[np.newaxis]
-            hit = Hit(text.photo, 0.0 if query is None else float(similarity(query, vector)[0]))
-            attributes[photo_id] = dict(text.attributes)
+    for first, *others in shown:
+        text = texts.get(first)
+        hit = found_hit(first)
+        if text and first not in hits:
+            attributes[first] = dict(text.attributes)
         matched = text.matched if text else ()
-        page.append(replace(hit, matched=matched, probability=sure.get(photo_id)))
+        page.append(replace(hit, matched=matched, probability=sure.get(first)))
+        alike[first] = [*alike.get(first, ()), *map(found_hit, others)]
     in_vain = query is not None and not text_tower and written and written.level is None
     return WordsResult(
         page,
-        [list(alike.get(photo_id, [])) for photo_id in shown],
+        [alike[first] for first, *_ in shown],
         attributes,
         (*found.notes, UNUSED) if in_vain else found.notes,
         f"{_CURSOR}{seen + k}" if more and not varied else None,
-        max(found.total, len(ranked)),
+        len(ranked) if only_written else max(found.total, len(ranked)),
         found.hits[0].score if found.hits and options.get("where") is None else None,
     )
 
@@ -216,9 +234,7 @@ def _seen(cursor: str | None, varied: bool) -> int:
     if cursor is None:
         return 0
     if varied:
-        raise QueryError(
-            "a varied or grouped answer has no further pages: ask for a larger k", "cursor"
-        )
+        raise QueryError("a varied answer has no further pages: ask for a larger k", "cursor")
     seen = cursor.removeprefix(_CURSOR)
     if not cursor.startswith(_CURSOR) or not seen.isdecimal():
         raise QueryError(

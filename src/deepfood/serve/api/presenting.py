@@ -1,10 +1,12 @@
 """Convert the service's values to API responses. Links are below `public_url`, or relative."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
+from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
 from deepfood.serve.edge.conditional import tag_of
@@ -22,8 +24,12 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         label=found.label and models.LabelGuess(**asdict(found.label)),
         total=found.total,
         next=found.next,
-        notes=found.notes,
+        notes=_notes(found.notes),
     )
+
+
+def _notes(notes: Sequence[Note]) -> tuple[models.Note, ...]:
+    return tuple(models.Note(**asdict(one)) for one in notes)
 
 
 def hit_of(hit: Hit, public_url: str) -> models.Hit:
@@ -53,7 +59,7 @@ def label_answer_of(answer: LabelAnswer) -> models.LabelAnswer:
         verdict=answer.verdict,
         in_names=answer.in_names,
         calibration=fitted and models.NamesCalibration(**fitted.quality),
-        notes=answer.notes,
+        notes=_notes(answer.notes),
     )
 
 
@@ -87,7 +93,7 @@ def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:
         photos=tuple(_facts(photo, values, public_url) for photo, values in page.photos),
         total=page.total,
         next=page.next,
-        notes=page.notes,
+        notes=_notes(page.notes),
     )
 
 
@@ -103,7 +109,7 @@ def facets_of(counts: FacetCounts) -> models.Facets:
         total=counts.total,
         counted=counts.counted,
         facets=tuple(models.Facet(**asdict(one)) for one in counts.facets),
-        notes=counts.notes,
+        notes=_notes(counts.notes),
     )
 
 

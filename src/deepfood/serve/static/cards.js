@@ -2,6 +2,7 @@
 
 import { leadTo } from "./detail.js";
 import { $, element } from "./dom.js";
+import { likesIn } from "./examples.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
@@ -20,7 +21,7 @@ export function card(photo, search) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
-  part("like").href = address({ ...refined(), id: photo.id, words: "" });
+  part("like").href = address({ ...refined(), examples: [{ id: photo.id }] });
   part("like").dataset.id = photo.id;
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
@@ -52,7 +53,7 @@ function drawHit(item, part, photo, search) {
     part("matched").textContent = matched(photo);
     part("similarity").remove(); // to the words too, which says little to a reader
   }
-  if (!search.id && !search.upload) part("ask").remove(); // regions are compared with a photo
+  if (!likesIn(search.examples).length) part("ask").remove(); // regions are compared with a photo
 }
 
 /** Where the words are that found a photo; its name and label are on the card. */
@@ -81,7 +82,7 @@ function twinLink(photo) {
   const link = element("a", "");
   const image = element("img", "");
   link.className = "twin";
-  link.href = address({ ...refined(), id: photo.id, words: "" });
+  link.href = address({ ...refined(), examples: [{ id: photo.id }] });
   link.dataset.id = photo.id;
   image.src = `thumbnails/${photo.id}`;
   image.alt = `More like ${nameOf(photo)}`;

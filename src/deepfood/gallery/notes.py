@@ -1,0 +1,34 @@
+"""What an answer says of itself beside its photos: a code for programs, a sentence for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+NoteCode = Literal["unknown_left_out", "value_not_found", "words_unused", "not_calibrated"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """The fields are those of `deepfood_client.Note`, which documents them and the codes."""
+
+    code: NoteCode
+    message: str
+    photos: int | None = None
+    needed: int | None = None
+    attributes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def left_out_note(unknown: int, safety: Sequence[str]) -> Note:
+    """The note about photos that lack a value of these safety attributes."""
+    photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
+    message = f"{photos} left out: {' or '.join(safety)} not known"
+    return Note("unknown_left_out", message, unknown, attributes=tuple(safety))
+
+
+def spelling_note(name: str, comparison: object) -> Note:
+    """The note about a comparison of the safety attribute `name` that no photo satisfies."""
+    message = f"no photo has {comparison}: is it spelled as in this gallery?"
+    return Note("value_not_found", message, 0, attributes=(name,))

@@ -1,0 +1,163 @@
+// The facets: labels and attributes with counts, which write the filter (docs/filters.md).
+//
+// The rail knows nothing of the view that it stands in: it is shown for a filter, and says what the
+// filter should become. Of each facet, counts are those under the rest of the filter: what a choice
+// would bring. On a small screen the rail lies in a sheet, which a button opens.
+
+import { ask } from "./ask.js";
+import { $, element, plural } from "./dom.js";
+import { drawFacet, isOffered } from "./facet.js";
+import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
+import { readable } from "./gallery.js";
+
+const LISTED = 200; // values of a facet, as far as the page knows them
+const WIDE = matchMedia("(min-width: 56rem)");
+
+const [panel, sheet] = [$("facets"), $("facets-sheet")];
+const views = new Map(); // name -> the facet as it is drawn
+let whole = null; // a promise of the facets of all photos: which are offered, in which order
+let asking = new AbortController();
+let places = null; // {rail, opener}: elements of the view
+let wanted = ""; // the filter that was asked for last
+let asked = () => {};
+
+/** The facets of the photos that pass a filter, as GET /api/v1/facets has them. */
+export function facetsOf(where, signal) {
+  const said = new URLSearchParams({ limit: LISTED, ...(where && { where }) });
+  return ask(`api/v1/facets?${said}`, { signal });
+}
+
+/** Those of all photos, which are asked for once. */
+export function everyFacet() {
+  whole ??= facetsOf("").catch((problem) => {
+    whole = null; // the next visit asks again
+    throw problem;
+  });
+  return whole;
+}
+
+/** Show the facets under a filter: in `rail`, or behind the button `opener`; `ask` gets the filter
+ *  that the visitor asks for. */
+export async function showFacets({ rail, opener }, where, ask) {
+  [places, wanted, asked] = [{ rail, opener }, where, ask];
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  place();
+  drawChosen();
+  try {
+    const offered = (await everyFacet()).facets.filter(isOffered);
+    const counts = await countsOf(offered, where, signal);
+    if (signal.aborted) return;
+    for (const facet of offered) draw(facet, counts);
+    say(counts.full);
+    rail.hidden = opener.hidden = !offered.length && !where;
+  } catch {
+    // Without counts there is nothing to choose from; the filter itself goes on working.
+    if (!signal.aborted) rail.hidden = opener.hidden = !where && !views.size;
+  }
+}
+
+/** The conditions of the filter; those that the facets can set have a name. */
+const conditions = () => conditionsOf(wanted).map((text) => ({ text, ...readCondition(text) }));
+
+/** {full, own}: the facets under the filter, and of each name that it has under the rest of it. */
+async function countsOf(offered, where, signal) {
+  const names = new Set(conditions().map(({ name }) => name));
+  const touched = offered.map(({ name }) => name).filter((name) => names.has(name));
+  const rest = (name) => joined(conditions().filter((one) => one.name !== name).map(({ text }) => text));
+  const [full, ...others] = await Promise.all(
+    [where, ...touched.map(rest)].map((one) => (one ? facetsOf(one, signal) : everyFacet())),
+  );
+  return { full, own: new Map(touched.map((name, at) => [name, others[at]])) };
+}
+
+function draw(facet, { full, own }) {
+  const { name } = facet;
+  if (!views.has(name)) {
+    views.set(name, drawFacet(facet, (chosen) => change(name, chosen), views.size));
+    $("facets-list").append(views.get(name).element);
+  }
+  const named = ({ facets }) => facets.find((one) => one.name === name);
+  views.get(name).update({
+    chosen: conditions().filter((one) => one.name === name),
+    under: named(full) ?? facet,
+    rest: named(own.get(name) ?? full) ?? facet,
+    total: full.total,
+  });
+}
+
+/** Set the conditions of one facet. */
+function change(name, chosen) {
+  const others = conditions().filter((one) => one.name !== name);
+  wantWith([...others.map(({ text }) => text), ...chosen.map(writeCondition)]);
+}
+
+function wantWith(texts) {
+  wanted = joined(texts);
+  asked(wanted);
+}
+
+/** The conditions as buttons that take them away. */
+function drawChosen() {
+  const list = $("facets-chosen");
+  const had = list.contains(document.activeElement);
+  const all = conditions();
+  const items = all.map((one, at) => item(inWords(one), `Remove ${inWords(one)}`, () => {
+    wantWith(all.filter((_, place) => place !== at).map(({ text }) => text));
+  }));
+  if (all.length > 1) items.push(item("Clear all", "", () => wantWith([])));
+  list.replaceChildren(...items);
+  list.hidden = !all.length;
+  if (had) (list.querySelector("button") ?? $("facets-title")).focus();
+  places.opener.textContent = all.length ? `Filter (${all.length})` : "Filter";
+}
+
+function item(text, label, action) {
+  const [made, button] = [element("li", ""), element("button", text)];
+  button.type = "button";
+  button.dir = "auto";
+  button.className = label ? "taken" : "taken all";
+  if (label) button.setAttribute("aria-label", label);
+  button.addEventListener("click", action);
+  made.append(button);
+  return made;
+}
+
+function inWords({ text, name, is, value, values }) {
+  const word = readable(name);
+  if (is === "among") {
+    const said = values.map((one) => (typeof one === "string" ? readable(one) : one ? "yes" : "no"));
+    return `${word}: ${said.join(" or ")}`;
+  }
+  return { has: `${word}: ${value}`, without: `without ${value}`, ">=": `${word} from ${value}`, "<=": `${word} to ${value}` }[is] ?? text;
+}
+
+function say({ total, counted }) {
+  const part = counted < total ? ` They are of ${counted.toLocaleString("en")} of these photos.` : "";
+  $("facets-note").textContent =
+    `Counts are of all photos that pass the rest of the filter, whatever you search with.${part}`;
+  $("facets-total").textContent = `Show ${plural(total, "photo")}`;
+  if (sheet.open) $("facets-status").textContent = `${plural(total, "photo")} that pass the filter.`;
+}
+
+// ----------------------------------------------------------------------------- rail or sheet
+
+function place() {
+  const home = sheet.open ? $("facets-body") : places.rail;
+  if (panel.parentElement !== home) home.prepend(panel);
+  places.opener.onclick = openSheet;
+}
+
+function openSheet() {
+  $("facets-body").prepend(panel);
+  $("facets-status").textContent = "";
+  sheet.showModal();
+  $("facets-title").focus();
+}
+
+sheet.addEventListener("close", () => places.rail.prepend(panel));
+$("facets-done").addEventListener("click", () => sheet.close());
+sheet.addEventListener("click", (event) => event.target === sheet && sheet.close()); // the backdrop
+WIDE.addEventListener("change", () => sheet.close());
+addEventListener("popstate", () => sheet.close());

@@ -1,0 +1,57 @@
+// A number from and to, under its histogram.
+
+import { element } from "./dom.js";
+import { readable } from "./gallery.js";
+
+/** {element, update} as in facet.js. */
+export function drawRange({ name }, change) {
+  const group = element("div", "");
+  const bars = element("div", "");
+  const fields = element("div", "");
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", readable(name));
+  bars.className = "bars";
+  bars.setAttribute("aria-hidden", "true");
+  fields.className = "ends";
+  const ends = [">=", "<="].map((is) => {
+    const [label, input] = [element("label", is === ">=" ? "from" : "to"), element("input", "")];
+    input.type = "number";
+    input.step = "any";
+    input.inputMode = "decimal";
+    input.setAttribute("aria-label", `${readable(name)} ${label.textContent}`);
+    label.append(input);
+    fields.append(label);
+    return { is, input };
+  });
+  group.append(bars, fields);
+
+  for (const { input } of ends) {
+    input.addEventListener("change", () => {
+      const [low, high] = ends.map((one) => one.input.valueAsNumber);
+      if (low > high) [ends[0].input.value, ends[1].input.value] = [high, low];
+      const given = ends.filter((one) => !Number.isNaN(one.input.valueAsNumber));
+      change(given.map((one) => ({ name, is: one.is, value: one.input.valueAsNumber })));
+    });
+  }
+
+  function update({ chosen, rest }) {
+    const of = (is) => chosen.findLast((one) => one.is === is)?.value;
+    for (const { is, input } of ends) {
+      if (document.activeElement !== input) input.value = of(is) ?? "";
+      input.placeholder = endOf(rest.bins, is) ?? "";
+    }
+    const most = Math.max(...rest.bins.map(({ count }) => count), 1);
+    const [low, high] = [of(">=") ?? -Infinity, of("<=") ?? Infinity];
+    bars.replaceChildren(
+      ...rest.bins.map((bin) => {
+        const bar = element("span", "");
+        bar.style.setProperty("--tall", `${(100 * bin.count) / most}%`);
+        bar.className = bin.high < low || bin.low > high ? "out" : "";
+        return bar;
+      }),
+    );
+  }
+  return { element: group, update };
+}
+
+const endOf = (bins, is) => (is === ">=" ? bins[0]?.low : bins.at(-1)?.high)?.toLocaleString("en", { useGrouping: false, maximumFractionDigits: 3 });
