@@ -4,19 +4,16 @@
 // what is there. search.js asks the server, answer.js draws what it answers.
 
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
-import { browseList, showBrowse } from "./browse.js";
-import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
-import { $, announce, onPlainClick } from "./dom.js";
+import { $, onPlainClick } from "./dom.js";
 import { leadOf, likesIn } from "./examples.js";
 import { gallery, nameOf, photos } from "./gallery.js";
-import { onGiven } from "./give.js";
-import "./pictures.js";
 import { drawQuery } from "./query.js";
 import { offerColumns, onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
+import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload, newUpload, uploads } from "./uploads.js";
-import { browsed, looked, visitPhoto } from "./views.js";
+import { visitPhoto } from "./views.js";
 import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
 import { closeWhy, openWhy } from "./why.js";
 import { onWords, showWords } from "./words.js";
@@ -25,47 +22,32 @@ const MORE = 18; // what "Show more" adds
 
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search on the page
-let behind = ""; // what is on the page, or lies behind the detail view
 
-/** Draw what history says: a view, and over it the detail view of a photo. */
+/** Draw the view that history says. */
 async function show({ focus = false } = {}) {
-  announce(""); // what was said of another view
-  closeWhy();
-  const over = looked();
-  const asked = JSON.stringify(browsed() ?? wanted());
-  const stays = asked === behind && (over || detailIsOpen());
-  if (!over) closeDetail(stays);
-  behind = asked;
-  const drawn = stays || showBehind(focus && !over);
-  if (over) openDetail(over, browsed() ? browseList : cardsIn($("main")), focus);
-  await drawn;
-  if (behind === asked) overDrawn();
-}
-
-async function showBehind(focus) {
   restart();
-  history.scrollRestoration = browsed() ? "manual" : "auto";
-  if (browsed()) {
-    shown = null;
-    showWords({});
-    return showBrowse(browsed(), running.signal, focus);
-  }
+  closeWhy();
   const kept = askedExamples().filter(({ upload }) => !upload || hasUpload(upload));
   const lost = kept.length < askedExamples().length;
   if (lost) keepOnly(kept);
   const search = wanted();
+  if (isListed()) {
+    shown = null;
+    showWords({});
+    await showListed(running.signal, focus);
+    return;
+  }
   if (lost && !search) {
     start(focus);
     showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
   } else if (search) {
-    return showSearch(search, running.signal, focus);
+    await showSearch(search, running.signal, focus);
   } else {
     start(focus);
     const { where, show } = refined();
     if (where) showNotice(`A link cannot carry a photo. Choose one: it is searched with the filter ${where}`);
     else if (show) showNotice("A link cannot carry a photo. Choose one to search with.");
   }
-  return undefined;
 }
 
 function restart() {
@@ -179,22 +161,48 @@ $("hits").addEventListener("click", (event) => {
   if (button) askWhy(button.dataset.id);
 });
 
+for (const button of document.querySelectorAll("[data-picks]")) {
+  button.addEventListener("click", () => $(button.dataset.picks).click());
+}
+
+for (const input of [$("file"), $("camera")]) {
+  input.addEventListener("change", () => {
+    take(input.files);
+    input.value = ""; // so that the same file can be chosen again
+  });
+}
+
 $("retry").addEventListener("click", () => show({ focus: true }));
 $("more").addEventListener("click", () => {
   setCount($("hits").children.length + MORE);
   show();
 });
 
-$("query-look").addEventListener("click", () => {
-  const { id, upload } = leadOf(shown);
-  visitPhoto({ id, own: upload });
+document.addEventListener("paste", (event) => {
+  if (take(event.clipboardData?.files)) event.preventDefault();
 });
 
-onGiven(take);
+// While something is dragged over the page, the veil lies over all of it and gets every event.
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+
+addEventListener("dragenter", (event) => {
+  if (carriesFiles(event)) $("veil").hidden = false;
+});
+$("veil").addEventListener("dragleave", () => ($("veil").hidden = true));
+addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  $("veil").hidden = true;
+  take(event.dataTransfer.files);
+});
+
+const visited = withDetail(show);
+
 onRefined(refineSearch);
 onWords(searchWords);
-onVisit(show);
+onVisit(visited);
+$("query-look").addEventListener("click", () => visitPhoto({ id: shown.id, own: shown.upload }));
 
-navigator.serviceWorker?.register("sw.js").catch(() => {}); // some browsers and settings have none
 const loaded = (gallery.loaded = showGallery()).then(() => offerColumns(gallery.columns));
-show();
+visited();

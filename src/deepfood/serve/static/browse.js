@@ -1,12 +1,12 @@
 // Browse: all photos of the gallery, or those of a label, in an order; the list has no end but the last.
 
 import { ask } from "./ask.js";
-import { leadTo, reveal } from "./detail.js";
-import { $, announce, element, onPlainClick, plural } from "./dom.js";
+import { reveal } from "./detail.js";
+import { $, announce, plural } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
-import { inWords } from "./facts.js";
-import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { gallery, photos, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
+import { ordersOf, tile } from "./tiles.js";
 import { browseAddress, browsed, showSection } from "./views.js";
 import { go } from "./visits.js";
 
@@ -22,17 +22,20 @@ export async function showBrowse(wish, signal, focus) {
   const place = history.state?.place;
   const same = list && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
   asked = wish;
+  if (!same) drop();
   showSection("browse");
   $("browse-problem").hidden = true;
   drawHeading();
   if (focus) $("browse-title").focus({ preventScroll: true });
   showLabels(asked);
   if (!same) {
-    list?.end();
-    list = null;
-    $("browse-more").hidden = true;
     $("browse-list").setAttribute("aria-busy", "true");
-    const begun = endless({ box: $("browse-list"), load: (cursor) => load(wish, cursor), card, lost });
+    const begun = endless({
+      box: $("browse-list"),
+      load: (cursor) => load(wish, cursor),
+      card: (photo, ...place) => tile(photo, wish.sort, ...place),
+      lost: (problem) => list === begun && lost(problem),
+    });
     try {
       await gallery.loaded;
       await begun.begin(place);
@@ -53,6 +56,12 @@ export async function showBrowse(wish, signal, focus) {
   return undefined;
 }
 
+function drop() {
+  list?.end();
+  list = null;
+  $("browse-more").hidden = true;
+}
+
 function load({ sort, label, where }, cursor) {
   const said = Object.entries({ sort, label, where, cursor, limit: PAGE }).filter(([, value]) => value);
   return ask(`api/v1/photos?${new URLSearchParams(said)}`).then((answer) => {
@@ -64,6 +73,7 @@ function load({ sort, label, where }, cursor) {
 /** The gallery was made anew since, and its places are gone. */
 async function startAgain(problem, signal) {
   history.replaceState({ ...history.state, place: undefined }, "");
+  drop();
   await showBrowse(asked, signal, false);
   announce("The gallery has been made anew: this is the beginning of the list.");
 }
@@ -95,35 +105,6 @@ function drawHeading() {
   $("browse-how").hidden = Boolean(label || where);
 }
 
-const ordersOf = (columns) => [
-  ["newest", "newest first"],
-  ["-newest", "oldest first"],
-  ["name", "by name, A to Z"],
-  ["-name", "by name, Z to A"],
-  ...columns
-    .filter(({ type }) => type === "number")
-    .flatMap(({ name }) => [
-      [name, `${readable(name)}, lowest first`],
-      [`-${name}`, `${readable(name)}, highest first`],
-    ]),
-];
-
-function card(photo, number, total) {
-  const item = $("browse-card").content.cloneNode(true).firstElementChild;
-  const [link, about] = item.children;
-  const image = link.querySelector("img");
-  item.setAttribute("aria-posinset", number + 1);
-  item.setAttribute("aria-setsize", total);
-  leadTo(link, photo);
-  Object.assign(image, { width: photo.width, height: photo.height, src: `thumbnails/${photo.id}` });
-  link.querySelector(".name").textContent = link.title = nameOf(photo);
-  const by = asked.sort.replace(/^-/, "");
-  const value = photo.attributes[by];
-  const isOwn = !["newest", "name"].includes(by);
-  about.textContent = isOwn ? `${readable(by)}: ${inWords(value)}` : (labelOf(photo) ?? "");
-  return item;
-}
-
 function complain(problem) {
   $("browse-summary").textContent = "";
   $("browse-problem-text").textContent = problem.message;
@@ -131,6 +112,15 @@ function complain(problem) {
   $("browse-problem").hidden = false;
   announce(problem.message);
 }
+
+/** Scrolled near to its end, the list grows by itself; not while "Show more" is about to be pressed. */
+const ending = new IntersectionObserver(
+  (seen) => {
+    const asks = document.activeElement === $("browse-more") || !$("browse-problem").hidden;
+    if (seen.at(-1).isIntersecting && scrollY > 0 && !asks) grow(false);
+  },
+  { rootMargin: "1200px 0px" },
+);
 
 /** The next page; `focus` goes to its first photo. */
 async function grow(focus) {
@@ -148,6 +138,8 @@ async function grow(focus) {
     if (list === from) lost(problem);
   } finally {
     growing = false;
+    ending.unobserve($("browse-more"));
+    ending.observe($("browse-more")); // and say whether it still is near
   }
 }
 
@@ -164,7 +156,9 @@ export const browseList = {
   },
   async reveal(id) {
     const number = this.place(id);
-    if (number >= 0) reveal((await list.reveal(number)).querySelector("[data-look]"));
+    if (number < 0) return;
+    reveal((await list.reveal(number)).querySelector("[data-look]"));
+    keepPlace();
   },
 };
 
@@ -180,17 +174,6 @@ addEventListener("scroll", () => {
 }, { passive: true });
 document.addEventListener("click", () => !$("browse").hidden && !$("detail").open && keepPlace(), true); // it may lead away
 $("browse-more").addEventListener("click", () => grow(true));
-new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && $("browse-problem").hidden && scrollY > 0 && grow(false), {
-  rootMargin: "1200px 0px",
-}).observe($("browse-more"));
+ending.observe($("browse-more"));
 $("browse-retry").addEventListener("click", () => (list ? grow(true) : showBrowse(asked, new AbortController().signal, true)));
 $("browse-sort").addEventListener("change", () => go(null, browseAddress({ ...asked, sort: $("browse-sort").value }), false));
-
-/** Links to lists are steps in the history of this page. */
-onPlainClick(document, (event) => {
-  const link = event.target.closest?.('a[href*="?browse="]:not([data-look])');
-  if (!link) return;
-  event.preventDefault();
-  go(null, link.search);
-  scrollTo(0, 0);
-});

@@ -4,6 +4,7 @@ import { leadTo } from "./detail.js";
 import { $, element } from "./dom.js";
 import { likesIn } from "./examples.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
 
 const TWINS = 3; // near-duplicates shown with a hit
@@ -39,6 +40,7 @@ function drawHit(item, part, photo, search) {
   part("percent").textContent = alike;
   part("bar").style.setProperty("--filled", alike);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
+  pickWith(part("pick"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
   const [about, safety] = item.querySelectorAll(".facts");

@@ -5,7 +5,7 @@
 
 import { $ } from "./dom.js";
 import { drawOwn, drawPhoto, forgetDrawn } from "./look.js";
-import { leavePhoto, photoAddress, turnTo, visitPhoto } from "./views.js";
+import { leavePhoto, photoAddress, titleBehind, turnTo, visitPhoto } from "./views.js";
 import { uploads } from "./uploads.js";
 
 const FAR = 50; // pixels that a finger moves sideways for a swipe
@@ -13,7 +13,6 @@ const FAR = 50; // pixels that a finger moves sideways for a swipe
 const dialog = $("detail");
 let shown = null; // {id} or {own}
 let list = null; // where left and right lead: {place(id), at(number), count(), total(), reveal(id)}
-let titleBehind = "";
 let touched = null;
 
 export const detailIsOpen = () => shown !== null;
@@ -21,7 +20,6 @@ export const detailIsOpen = () => shown !== null;
 /** Show {id} or {own}; `focus` also reads its name out. */
 export function openDetail(asked, behind, focus) {
   if (asked.own && !uploads.has(asked.own)) return closeDetail(false);
-  if (!shown) titleBehind = document.title;
   const same = shown && shown.id === asked.id && shown.own === asked.own;
   [shown, list] = [asked, behind];
   if (!dialog.open) {
@@ -37,7 +35,6 @@ export function openDetail(asked, behind, focus) {
 /** What lies behind has been drawn, and has said its own title. */
 export function overDrawn() {
   if (!shown) return;
-  titleBehind = document.title;
   drawTitle();
   drawPlace();
 }
@@ -50,7 +47,7 @@ export function closeDetail(stays) {
   forgetDrawn();
   if (dialog.open) dialog.close();
   if (!stays) return;
-  document.title = titleBehind;
+  document.title = titleBehind();
   if (id) list.reveal(id);
 }
 

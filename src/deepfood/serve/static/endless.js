@@ -4,7 +4,7 @@
 // are not there takes the same place, and a list is restored without drawing all of it.
 
 export const PAGE = 60; // photos; whole rows of 2, 3, 4, 5 or 6
-const KEPT = 30; // pages with cards
+const KEPT = 8; // pages with cards
 const NEAR = "1500px 0px"; // of the window: pages are filled before they are seen
 
 /**
@@ -158,7 +158,7 @@ export function endless({ box, load, card, lost }) {
 
     end() {
       near.disconnect();
-      box.replaceChildren();
+      for (const { part } of pages) part.remove();
     },
   };
 }

@@ -1,7 +1,7 @@
 // The gallery's labels with how many photos have each, as links to the lists of these.
 
 import { ask } from "./ask.js";
-import { $, element, plural } from "./dom.js";
+import { $, announce, element, plural } from "./dom.js";
 import { gallery, readable } from "./gallery.js";
 import { browseAddress } from "./views.js";
 
@@ -34,7 +34,8 @@ async function find(typed, before = null) {
     const { labels, next, total } = await ask(`api/v1/labels?${said}`, { signal });
     known = { labels: [...(before?.labels ?? []), ...labels], next, total, typed };
     draw();
-    if (!typed && !before) await sayPart(signal);
+    if (typed) announce($("labels-said").textContent);
+    else if (!before) await sayPart(signal);
   } catch (problem) {
     if (signal.aborted) return;
     $("labels").hidden = false;

@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { $, capital } from "./dom.js";
 import { columnsOf, drawList, heading } from "./facts.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { pickWith } from "./tray.js";
 import { uploads } from "./uploads.js";
 import { browseAddress } from "./views.js";
 
@@ -118,6 +119,7 @@ function drawFacts(photo) {
   $("detail-like").href = `?id=${id}`;
   $("detail-like").dataset.id = id;
   $("detail-why").hidden = !whyButton(id);
+  pickWith($("detail-pick"), photo);
   $("detail-original").href = $("detail-download").href = `photos/${id}`;
   $("detail-download").download = nameOf(photo);
 }

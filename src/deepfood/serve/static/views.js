@@ -1,12 +1,13 @@
 // Which view the address asks for, beside a search and the start page of visits.js.
 //
-// `?browse=SORT&label=…&where=…` lists the gallery. `photo=ID` opens the detail view over what the rest
+// `?browse=SORT&label=…&where=…` lists the gallery, `?compare=ID,ID` compares photos. `photo=ID` opens the detail view over what the rest
 // of the address says; an uploaded photo has no address, and is `own` in the history's state.
 
-import { uploads } from "./uploads.js";
+import { $ } from "./dom.js";
 import { go } from "./visits.js";
 
-export const SECTIONS = ["start", "answer", "browse"];
+const TITLE = document.title; // of the start page
+const SECTIONS = ["start", "answer", "browse", "compare"];
 
 /** What is listed, or null: {sort, label, where}. */
 export function browsed() {
@@ -15,12 +16,20 @@ export function browsed() {
   return { sort: said.get("browse") || "newest", label: said.get("label") ?? "", where: said.get("where") ?? "" };
 }
 
+/** The ids of the photos that are compared, or null. */
+export function compared() {
+  const ids = new URLSearchParams(location.search).get("compare");
+  return ids === null ? null : [...new Set(ids.split(",").filter(Boolean))];
+}
+
+export const compareAddress = (ids) => `?compare=${ids.map(encodeURIComponent).join(",")}`;
+
 /** The photo that the detail view shows, or null: {id} of the gallery, {own} of an upload. */
 export function looked() {
   const id = new URLSearchParams(location.search).get("photo");
   if (id) return { id };
   const { own } = history.state ?? {};
-  return uploads.has(own) ? { own } : null;
+  return own ? { own } : null;
 }
 
 /** The address of a list. */
@@ -53,5 +62,11 @@ export function leavePhoto() {
 
 /** Show one of the page's sections. */
 export function showSection(id) {
-  for (const section of SECTIONS) document.getElementById(section).hidden = section !== id;
+  for (const section of SECTIONS) $(section).hidden = section !== id;
+}
+
+/** The title of what lies behind the detail view. */
+export function titleBehind() {
+  const section = SECTIONS.find((one) => !$(one).hidden);
+  return section === "start" ? TITLE : `${$(section).querySelector("h1").textContent} · deepfood`;
 }
