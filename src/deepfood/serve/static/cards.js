@@ -3,6 +3,7 @@
 import { $, element } from "./dom.js";
 import { likesIn } from "./examples.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { drawMarks } from "./marks.js";
 import { address, refined } from "./visits.js";
 
 const TWINS = 3; // near-duplicates shown with a hit
@@ -38,6 +39,7 @@ function drawHit(item, part, photo, search) {
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
   part("original").href = `photos/${photo.id}`;
   part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
+  drawMarks(part("marks"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
   const [about, safety] = item.querySelectorAll(".facts");
