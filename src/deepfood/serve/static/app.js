@@ -5,9 +5,11 @@
 
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { $, onPlainClick } from "./dom.js";
-import { gallery, nameOf, photos } from "./gallery.js";
+import { offerDropping } from "./dropped.js";
+import { showFacets } from "./facets.js";
+import { nameOf, photos } from "./gallery.js";
 import { drawQuery } from "./query.js";
-import { offerColumns, onRefined, sayFault } from "./refine.js";
+import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload, newUpload, uploads } from "./uploads.js";
@@ -54,6 +56,7 @@ async function showSearch(search, signal, focus) {
   const fewer = shown && sameSearch(shown, search) && shown.k < search.k ? shown : null;
   shown = search;
   startAnswer(search, fewer);
+  if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showWords(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
@@ -63,6 +66,7 @@ async function showSearch(search, signal, focus) {
     });
     await loaded;
     if (!signal.aborted) drawAnswer(search, answer, fewer);
+    if (!signal.aborted && !answer.hits.length) offerDropping(search, refineBy, signal);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
@@ -78,6 +82,8 @@ function backToFewer(fewer) {
   $("more").hidden = false;
   $("title").focus();
 }
+
+const refineBy = (where) => refineSearch({ where });
 
 /** The same search under another filter or in another order. What is wrong with it changes nothing. */
 async function refineSearch(said) {
@@ -190,5 +196,5 @@ onRefined(refineSearch);
 onWords(searchWords);
 onVisit(show);
 
-const loaded = showGallery().then(() => offerColumns(gallery.columns));
+const loaded = showGallery();
 show();

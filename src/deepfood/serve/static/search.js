@@ -26,8 +26,9 @@ export async function findAnswer(search, signal, ready = () => {}) {
   let answer = known?.next && (await nextPage(search, known, signal, find));
   answer ??= await find({ k: Math.min(search.k, LARGEST) });
   const { hits, next } = answer;
-  // An answer in another order has no pages: a longer one is asked for.
-  answer.more = Boolean(next) || (search.show && hits.length >= search.k && search.k < LARGEST);
+  // A varied answer has no pages: a longer one is asked for.
+  const isVaried = search.show === "varied";
+  answer.more = Boolean(next) || (isVaried && hits.length >= search.k && search.k < LARGEST);
   answers.set(key(search), answer);
   return answer;
 }
@@ -45,7 +46,7 @@ async function nextPage(search, known, signal, find) {
 
 async function request(search, page, signal, ready) {
   const { id, upload, words, where, show } = search;
-  const said = { ...ORDERS[show], ...(words && { words }), ...(where && { where }), ...page };
+  const said = { group_duplicates: true, ...ORDERS[show], ...(words && { words }), ...(where && { where }), ...page };
   let body;
   if (upload) {
     const isNew = await prepareUpload(upload);
@@ -60,6 +61,11 @@ async function request(search, page, signal, ready) {
     body = json({ ...(id && { id }), ...said });
   }
   return ask("api/v1/search", { method: "POST", signal, ...body });
+}
+
+/** How many photos a search has under another filter. */
+export async function countOf(search, where, signal) {
+  return (await request({ ...search, where }, { k: 1 }, signal, () => {})).total;
 }
 
 /** Which regions make a hit and the photo that is searched with alike. */

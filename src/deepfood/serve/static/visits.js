@@ -9,10 +9,10 @@ import { uploads } from "./uploads.js";
 
 export const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
 
-/** What the API takes for each order of refine.js. */
+/** What the API takes for each order of refine.js; in any other, near-duplicates are folded. */
 export const ORDERS = {
   varied: { group_duplicates: true, diversity: 0.4 },
-  grouped: { group_duplicates: true },
+  single: { group_duplicates: false },
 };
 
 let visited = () => {};
@@ -42,7 +42,7 @@ export function refined() {
 
 /** The address of a search; of an upload, only the server's visitor knows the photo. */
 export function address({ id, words, where, show }) {
-  const said = Object.entries({ id, words, where, ...ORDERS[show] }).filter(([, value]) => value);
+  const said = Object.entries({ id, words, where, ...ORDERS[show] }).filter(([, value]) => value || value === false);
   return said.length ? `?${new URLSearchParams(said)}` : location.pathname;
 }
 
