@@ -373,13 +373,13 @@ def _damage_file(folder: Path, path: Path, kind: str, draw: random.Random) -> No
     if kind == "swapped":
         others = [one for one in sorted(folder.rglob("*")) if one.is_file() and one != path]
         # Two places that keep the same for each other are not damaged at once.
-        for pair in (("vectors", "photos/"), ("catalogue", "records")):
-            if any(part in f"{path.relative_to(folder)}" for part in pair):
-                others = [
-                    one
-                    for one in others
-                    if not any(part in f"{one.relative_to(folder)}" for part in pair)
-                ]
+        pair = ("catalogue", "records")
+        if any(part in f"{path.relative_to(folder)}" for part in pair):
+            others = [
+                one
+                for one in others
+                if not any(part in f"{one.relative_to(folder)}" for part in pair)
+            ]
         alike = [one for one in others if one.suffix == path.suffix] or others
         other = draw.choice(alike if draw.random() < 0.7 else others)
         path.write_bytes(other.read_bytes())

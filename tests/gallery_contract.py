@@ -612,7 +612,8 @@ class Own:
         return engine_at(self.place, self.settings)
 
     def build(self, **asked: bool) -> Any:
-        source, consent = list_photos(self.photos), Consent(**asked)
+        consent = Consent(**asked)
+        source = list_photos(self.photos, empty=consent.empty)
         return self.at.build(source, consent=consent, quiet=True)
 
     def writing(self) -> AbstractContextManager[ChangedGallery]:
@@ -818,6 +819,25 @@ def test_a_build_that_would_lose_photos_is_refused(own: Own, tmp_path: Path) -> 
     assert said(own) == now
     assert elsewhere.build(replace=True).count == 12
     assert said(own).keys().isdisjoint(now)
+
+
+def test_a_gallery_without_photos_gets_some_later(own: Own, tmp_path: Path) -> None:
+    new = replace(own, place=f"{own.place}_new", photos=tmp_path / "nothing")
+    new.photos.mkdir()
+    with pytest.raises(DatasetError, match="no photos in"):
+        new.build()
+    assert new.build(empty=True).count == 0
+    assert new.problems() == []
+    photo = next(own.photos.rglob("*.jpg"))
+    query = own.embedder.embed(photo.read_bytes())
+    with closing(new.open()) as gallery:
+        assert gallery.find(query, 9).hits == []
+    new.at.add([photo], ForAll(label="first"), quiet=True)
+    with closing(new.open()) as gallery:
+        (hit,) = gallery.find(query, 9).hits
+        assert hit.photo.label == "first"
+    assert new.build(empty=True).count == 1
+    assert new.problems() == []
 
 
 def deepfood(engine: GalleryUnderTest, *arguments: object) -> Any:

@@ -172,18 +172,19 @@ def build_gallery(
     replace: bool = False,
     allow_loss: bool = False,
     discard: bool = False,
+    empty: bool = False,
     quiet: bool = True,
 ) -> BuildReport[Any]:
     """Build a gallery of `photos` in `out`, or update it; an interrupted build resumes.
 
     `replace` allows photos from another place than the gallery's, `allow_loss` dropping more than
-    half of its photos, `discard` starting over if its manifest cannot be read. Raises
-    DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
+    half of its photos, `discard` starting over if its manifest cannot be read, `empty` a gallery
+    without photos. Raises DatasetError, ArtifactError, StorageError, EngineError or DiskFullError.
     """
-    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard)
+    consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard, empty=empty)
     settings = settings or load_settings()
     engine = engine_at(out, settings)
-    return engine.build(photo_source(photos, settings), consent=consent, quiet=quiet)
+    return engine.build(photo_source(photos, settings, empty=empty), consent=consent, quiet=quiet)
 
 
 def add_photos(
@@ -401,8 +402,11 @@ def _bytes_of(photo: PhotoLike, limits: Limits) -> bytes:
     return photo_file(photo)[1]
 
 
-def photo_source(photos: Photos, settings: Settings) -> PhotoSource:
-    """The photos of a folder, CSV or s3:// prefix, listed if they are not yet."""
+def photo_source(photos: Photos, settings: Settings, *, empty: bool = False) -> PhotoSource:
+    """The photos of a folder, CSV or s3:// prefix, listed if they are not yet.
+
+    Raises DatasetError where there are none, unless `empty` allows it.
+    """
     if isinstance(photos, PhotoSource):
         return photos
-    return list_photos(os.fspath(photos), S3Options.of(settings))
+    return list_photos(os.fspath(photos), S3Options.of(settings), empty=empty)

@@ -72,6 +72,7 @@ OPTIONS = {
     "replace": "photos of another place",
     "allow-loss": "more than half of the photos go",
     "discard": "a manifest that cannot be read goes",
+    "empty": "the gallery has no photos",
     "drop-unreadable": "photos that cannot be read go",
     "even-if-worse": "a Model that finds less is written",
     "max-drop": "how much less a Model may find",
@@ -244,7 +245,7 @@ def test_settings_that_are_options_have_the_settings_names() -> None:
     """`build` and `serve` change settings for one run: but for where things are, nothing else."""
     known = set(Settings.model_fields)
     places = {"photos", "out", "json"}
-    consent = {"replace", "allow_loss", "discard"}
+    consent = {"replace", "allow_loss", "discard", "empty"}
     for name in ("build", "serve"):
         options = {one.replace("-", "_") for one in options_of(dict(commands())[name])}
         assert options - places - consent <= known

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from damages import FILE_KINDS, TABLES, Damage, Whole, damages, make_whole, state_of, trial
-from deepfood.local import LocalManifest
+from damages import (
+    FILE_KINDS,
+    TABLES,
+    Damage,
+    Whole,
+    damages,
+    make_whole,
+    state_of,
+    state_or_none,
+    trial,
+)
+from deepfood.data.photos import list_photos
+from deepfood.local import LocalManifest, build_gallery
 from deepfood.local.journal import Journal
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
@@ -196,3 +207,28 @@ def test_a_row_without_its_label_is_found_again_by_its_checksum(
     with closing(sqlite3.connect(catalogue)) as db, db:
         db.execute("UPDATE photos SET label = 'sweet' WHERE file = 'pie/10.jpg'")
     mended(whole, copy)
+
+
+@pytest.mark.parametrize("where", ["catalogue.sqlite", "vectors.f32", "manifest.json", "a photo"])
+def test_a_photo_in_the_place_of_another_file_is_brought_back(
+    where: str, whole: Whole, tmp_path: Path
+) -> None:
+    copy = whole.copy(tmp_path / "copy")
+    ours, theirs = sorted(path for path in (copy / "photos").rglob("*") if len(path.name) == 64)[:2]
+    living = copy if where == "manifest.json" else LocalManifest.read(copy).folder(copy)
+    other = theirs if where == "a photo" else living / where
+    photo, contents = ours.read_bytes(), other.read_bytes()
+    ours.write_bytes(contents)
+    other.write_bytes(photo)
+    done, left = repair(copy, [whole.embedder.model], lambda model: whole.embedder, quiet=True)
+    if left or state_or_none(copy) != whole.state:
+        source = list_photos(whole.root / "photos")
+        build_gallery(source, copy, whole.embedder, whole.spec, whole.storage, quiet=True)
+    else:
+        assert any("is back in its place" in line for line in done)
+    assert list(gallery_problems(copy, quiet=True)) == []
+    assert state_of(copy) == whole.state
+    assert ours.read_bytes() == photo
+    assert contents in [path.read_bytes() for path in copy.rglob("*") if path.is_file()] or (
+        where == "vectors.f32"  # written again from the photos
+    )

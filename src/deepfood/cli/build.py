@@ -76,6 +76,10 @@ def build(
             help="Start anew if the gallery's manifest cannot be read. Changes by hand are kept.",
         ),
     ] = False,
+    empty: Annotated[
+        bool,
+        typer.Option("--empty", help="Allow a gallery without photos, to add them later."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build a gallery from photos, or bring one up to date.
@@ -84,6 +88,8 @@ def build(
     names and attributes set by hand are kept: see `deepfood history`.
     """
     from deepfood.api import photo_source
+    from deepfood.data.photos import NoPhotosError
+    from deepfood.errors import DatasetError
 
     settings = load_settings(
         model=model,
@@ -93,7 +99,10 @@ def build(
         storage=storage,
         engine=engine,
     )
-    source = photo_source(photos, settings)
+    try:
+        source = photo_source(photos, settings, empty=empty)
+    except NoPhotosError as error:
+        raise DatasetError(f"{error}; --empty makes a gallery without photos") from error
     report = build_and_report(
         source,
         out,
@@ -101,6 +110,7 @@ def build(
         replace=replace,
         allow_loss=allow_loss,
         discard=discard,
+        empty=empty,
         quiet=as_json,
     )
     if as_json:

@@ -9,6 +9,7 @@ import typer
 
 import deepfood
 from deepfood.cli.app import SEARCH, Json, ModelOption, app, count, print_json
+from deepfood.cli.lines import read_lines
 from deepfood.config import Settings, load_settings
 from deepfood.errors import SettingError
 
@@ -93,7 +94,9 @@ def embed(
 def _embed_words(file: Path, out: Path, settings: Settings, *, as_json: bool) -> None:
     from deepfood.local.npz import write_text_vectors
 
-    texts = _texts(file)
+    texts = read_lines("--words", file)
+    if not texts:
+        raise SettingError(f"--words {file} holds no words")
     started = time.monotonic()
     words = deepfood.open_text_embedder(settings)
     write_text_vectors(texts, words.embed_many(texts), out)
@@ -115,17 +118,3 @@ def _embed_words(file: Path, out: Path, settings: Settings, *, as_json: bool) ->
         f"{out}: {count(texts, 'vector', 'vectors')} of {words.dimension} numbers from {model}, "
         f"{seconds:.1f} s"
     )
-
-
-def _texts(file: Path) -> list[str]:
-    """The lines of a file that are not empty. Raises SettingError."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise SettingError(f"--words {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingError(f"--words {file} is not UTF-8 (byte {error.start})") from error
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise SettingError(f"--words {file} holds no words")
-    return texts

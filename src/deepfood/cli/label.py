@@ -18,6 +18,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.cli.complete import complete_id
+from deepfood.cli.lines import read_lines
 from deepfood.config import Settings, load_settings
 from deepfood.place import Place
 
@@ -127,7 +128,7 @@ def _guess(
         check_can_write(out)
         if photos:
             raise SettingError("--out lists photos of the gallery: name none of your own")
-    chosen, template = _read_names(names), template or TEMPLATE
+    chosen, template = read_lines("--names", names), template or TEMPLATE
     with deepfood.open_gallery(gallery, settings) as opened:
         asked: list[tuple[str, LabelAnswer]] = []
         of_gallery = []
@@ -150,20 +151,6 @@ def _guess(
         for file, answer in asked:
             print(_line(file, answer))
     _print_summary(asked, out)
-
-
-def _read_names(path: Path) -> list[str]:
-    from deepfood.errors import DatasetError, nearest
-    from deepfood.gallery.zero_shot import names_in
-
-    try:
-        return names_in(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DatasetError(f"there is no {path}: {nearest(path)}") from None
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8: {error}") from None
 
 
 def _line(file: str, answer: "LabelAnswer") -> str:

@@ -35,13 +35,31 @@ CATALOGUE = "photos.csv"
 _FOOD101 = "food-101"
 
 
-def list_photos(source: Path | str, s3: S3Options = AWS) -> PhotoSource:
+def list_photos(source: Path | str, s3: S3Options = AWS, *, empty: bool = False) -> PhotoSource:
     """Find the photos of a folder, CSV or s3:// prefix; photos that a table lists need not exist.
 
     `s3` is the server that has the bucket of an s3:// URL. Raises DatasetError where there are
-    none, or where a table is invalid, with its line, and StorageError where the bucket cannot be
-    read.
+    none, unless `empty` allows it, or where a table is invalid, with its line, and StorageError
+    where the bucket cannot be read.
     """
+    try:
+        return _list_photos(source, s3)
+    except NoPhotosError as error:
+        if not empty:
+            raise
+        return error.source
+
+
+class NoPhotosError(DatasetError):
+    """A source without photos, `source`."""
+
+    def __init__(self, source: PhotoSource, nothing: str) -> None:
+        also = f"; passed over: {in_words(source.passed_over)}" if source.passed_over else ""
+        super().__init__(f"no photos in {source.root}: {nothing}{also}")
+        self.source = source
+
+
+def _list_photos(source: Path | str, s3: S3Options) -> PhotoSource:
     root, file = locate(source, s3)
     if not file:
         return _photos_of(root)
@@ -74,8 +92,7 @@ def _sorted(
     root: Root, found: Iterable[PhotoFile], nothing: str, tally: Tally | None = None
 ) -> PhotoSource:
     files = sorted(found, key=lambda photo: photo.file)
-    passed_over = tally.result() if tally else ()
+    source = PhotoSource(root.resolve(), tuple(files), passed_over=tally.result() if tally else ())
     if not files:
-        also = f"; passed over: {in_words(passed_over)}" if passed_over else ""
-        raise DatasetError(f"no photos in {root}: {nothing}{also}")
-    return PhotoSource(root.resolve(), tuple(files), passed_over=passed_over)
+        raise NoPhotosError(source, nothing)
+    return source

@@ -10,6 +10,7 @@ from deepfood.data.root import UNREADABLE_FILE
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.photo import REMOVED, Photo, Skipped
+from deepfood.gallery.reports import Consent
 from deepfood.photo.limits import Limits
 
 #: The reason why an added photo is not in a new generation.
@@ -35,12 +36,16 @@ class Choice(Generic[EntryT]):
 
 
 def choose_photos(
-    source: PhotoSource, known: Mapping[str, EntryT], fold: Fold, vectors: Mapping[str, EntryT]
+    source: PhotoSource,
+    known: Mapping[str, EntryT],
+    fold: Fold,
+    vectors: Mapping[str, EntryT],
+    consent: Consent,
 ) -> Choice[EntryT]:
     """Choose each content once, under its first file; further files with it are skipped.
 
     Manual edits follow the content. Added photos come last; a file of the source with the same
-    content is a copy of one. Raises DatasetError where no photo is usable.
+    content is a copy of one. Raises DatasetError where no photo is usable, without consent.
     """
     chosen: list[tuple[Photo, EntryT]] = []
     skipped: list[Skipped] = []
@@ -75,7 +80,7 @@ def choose_photos(
         else:
             skipped.append(_left_out(*about, f"the same photo as {original}", photo.sha256))
     chosen += [(photo, vectors[sha256]) for sha256, photo in added.items()]
-    if not chosen:
+    if not chosen and not consent.empty:
         raise DatasetError(
             f"none of the {len(skipped)} files in {source.root} is a usable photo; the first, "
             f"{skipped[0].file}: {skipped[0].reason}"

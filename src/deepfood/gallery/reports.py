@@ -33,15 +33,17 @@ class BuildReport(Generic[ManifestT]):
 
 @dataclass(frozen=True)
 class Consent:
-    """Permission for a build to lose photos.
+    """Permission for a build to lose photos, or to have none.
 
     `replace`: the gallery may get another source. `allow_loss`: more than half of its photos may
-    go. `discard`: a manifest, catalogue and vectors that cannot be read may go.
+    go. `discard`: a manifest, catalogue and vectors that cannot be read may go. `empty`: no photo
+    need be usable.
     """
 
     replace: bool = False
     allow_loss: bool = False
     discard: bool = False
+    empty: bool = False
 
 
 NOTHING_ASKED = Consent()

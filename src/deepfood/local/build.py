@@ -47,6 +47,7 @@ from deepfood.local.known import (
     known_or_removed,
 )
 from deepfood.local.lock import LOCK, only_writer
+from deepfood.local.lost_photos import bring_back
 from deepfood.local.manifest import (
     LOST_FOUND,
     MODELS,
@@ -101,7 +102,7 @@ def build_gallery(
             return _unchanged(target, living, started)
         building = opened.enter_context(contextlib.closing(_open_building(out, embedder)))
         work = _embed_missing(target, building, reusable, fold, reading=reading, quiet=quiet)
-        choice = choose_photos(source, work.known, fold, work.by_content)
+        choice = choose_photos(source, work.known, fold, work.by_content, consent)
         gone = _gone(living.sound, choice, fold)
         _refuse_loss(target, living, gone, consent)
         changed = _import_changed(table, source, work.known, fold, journal)
@@ -273,8 +274,10 @@ def _embed_missing(
     if todo:
         embed_photos(source, todo, embedder, building, done=reused, quiet=quiet, reading=reading)
         stores[0] = SoundRows.of(building)
-    lacking = {sha256 for sha256, _ in fold.added()} - by_content(stores).keys()
+    there = by_content(stores)
+    lacking = {sha256: photo for sha256, photo in fold.added() if sha256 not in there}
     if lacking:
+        bring_back(target.out, lacking.values())
         files = PhotoFiles(target.out)
         copies = [PhotoFile(files.file(sha256)) for sha256 in sorted(lacking)]
         added = PhotoSource(files.root.resolve(), tuple(copies))

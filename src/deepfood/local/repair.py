@@ -33,6 +33,7 @@ from deepfood.local.checkpoints import fold_of
 from deepfood.local.following_store import FollowingStore
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
+from deepfood.local.lost_photos import bring_back
 from deepfood.local.manifest import (
     AnyLocalManifest,
     LocalManifest,
@@ -107,7 +108,10 @@ def _manifest_again(folder: Path) -> list[str]:
                 LocalManifest.read(copy)
             except ArtifactError:
                 continue
-            write_atomically(folder / MANIFEST, (copy / MANIFEST).read_bytes())
+            contents = (copy / MANIFEST).read_bytes()
+            if (folder / MANIFEST).exists():  # it may be another file, in the wrong place
+                keep_aside(folder, folder / MANIFEST)
+            write_atomically(folder / MANIFEST, contents)
             return ["the manifest is written again, from its copy"]
         raise
     return []
@@ -138,7 +142,8 @@ class _Mender:
         `rewrite` is for damaged pages of the catalogue that outlast its rebuilt indexes.
         """
         wanted = {fault.mend for fault in faults}
-        done: list[str] = []
+        # First: what is written next may lie over a photo that is in the wrong place.
+        done = bring_back(self._folder, [fault.photo for fault in faults if fault.photo])
         if "model" in wanted and self._model is not None:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
@@ -246,6 +251,7 @@ class _Mender:
 
     def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
         """The vectors of added photos. Raises ArtifactCorruptError."""
+        bring_back(self._folder, photos)
         vectors = []
         for photo in photos:
             one = self._embedded(photo)

@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,7 +47,7 @@ from deepfood.progress import bar
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
 #: recompute `sums`; index the `words` again; apply the journal to the catalogue (`edits`); delete a
-#: path (`drop`); move a file to lost+found (`aside`).
+#: path (`drop`); move a file to lost+found (`aside`); look for an added `photo` in other files.
 Mend = Literal[
     "index",
     "model",
@@ -63,6 +63,7 @@ Mend = Literal[
     "edits",
     "drop",
     "aside",
+    "photo",
 ]
 
 
@@ -78,6 +79,7 @@ class Fault:
     row: int = -1
     path: Path = Path()
     file: str = ""
+    photo: Photo | None = None
 
 
 def gallery_problems(
@@ -335,7 +337,8 @@ def _photo_faults(store: Store, photos: PhotoPlaces, *, quiet: bool) -> Iterator
     ):
         for place, fault in zip(places, found, strict=True):
             if fault and any(store.all_rows(place.row)):
-                yield fault
+                added = place.photo.added
+                yield replace(fault, mend="photo", photo=place.photo) if added else fault
             progress.update()
 
 

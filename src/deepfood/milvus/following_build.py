@@ -108,7 +108,7 @@ class FollowingBuild:
         fold = work.fold
         known = {file: _as_removed(one, fold) for file, one in known.items()}
         vectors = {sha256: KnownFile(photo) for sha256, (photo, _) in there.items()}
-        self.choice = choose_photos(source, known, fold, vectors)
+        self.choice = choose_photos(source, known, fold, vectors, self.consent)
         wanted = {
             photo.sha256: (photo, fold[photo.sha256].attributes) for photo, _ in self.choice.photos
         }

@@ -2,6 +2,7 @@
 
 import { card } from "./cards.js";
 import { $, announce, capital, element, plural } from "./dom.js";
+import { leadOf } from "./examples.js";
 import { nameOf, photos, readable } from "./gallery.js";
 import { drawQuery } from "./query.js";
 import { sayFault, showRefined } from "./refine.js";
@@ -70,14 +71,16 @@ function none(words, passing) {
   return passing ? "No photo passes the filter" : "There are no photos to compare it with";
 }
 
-function closest({ id, upload, words }) {
-  if (words) return "those that match best";
+function closest(search) {
+  const { id, upload } = leadOf(search);
+  if (search.words) return "those that match best";
   return `those most like ${upload ? "your photo" : nameOf(photos.get(id))}`;
 }
 
 /** In words, what the gallery thinks of the question; nothing where it cannot tell, or knows. */
-function drawVerdict({ id, words }, { verdict, label, hits }) {
-  const text = words ? verdictOnWords(words, verdict, hits) : verdictOnPhoto(id, verdict, label);
+function drawVerdict(search, { verdict, label, hits }) {
+  const { words } = search;
+  const text = words ? verdictOnWords(words, verdict, hits) : verdictOnPhoto(leadOf(search).id, verdict, label);
   $("verdict").hidden = !text.length;
   $("verdict").replaceChildren(...text);
 }

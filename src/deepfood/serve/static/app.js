@@ -6,6 +6,7 @@
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { $, onPlainClick } from "./dom.js";
 import { offerDropping } from "./dropped.js";
+import { leadOf, likesIn } from "./examples.js";
 import { showFacets } from "./facets.js";
 import { nameOf, photos } from "./gallery.js";
 import { drawQuery } from "./query.js";
@@ -13,7 +14,7 @@ import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload, newUpload, uploads } from "./uploads.js";
-import { FIRST, forgetUpload, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
+import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
 import { closeWhy, openWhy } from "./why.js";
 import { onWords, showWords } from "./words.js";
 
@@ -26,9 +27,11 @@ let shown = null; // the search on the page
 async function show({ focus = false } = {}) {
   restart();
   closeWhy();
+  const kept = askedExamples().filter(({ upload }) => !upload || hasUpload(upload));
+  const lost = kept.length < askedExamples().length;
+  if (lost) keepOnly(kept);
   const search = wanted();
-  if (search?.upload && !hasUpload(search.upload)) {
-    forgetUpload();
+  if (lost && !search) {
     start(focus);
     showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
   } else if (search) {
@@ -104,20 +107,20 @@ async function refineSearch(said) {
 
 /** Search with these words, and with the photo on the page unless it was taken away. */
 function searchWords({ words, withoutPhoto }) {
-  const { id, upload } = withoutPhoto ? {} : (shown ?? {});
-  if (words || id || upload) visitSearch({ id, upload, words });
+  const examples = withoutPhoto ? [] : (shown?.examples ?? []);
+  if (words || likesIn(examples).length) visitSearch({ examples, words });
   else if (shown) visitStart();
   else $("words").focus();
 }
 
 /** Show which regions make a hit and the photo searched with alike. */
 function askWhy(hit) {
-  const search = shown;
-  const query = search.upload
-    ? { name: "Your photo", url: uploads.get(search.upload).url }
-    : { name: nameOf(photos.get(search.id)), url: `thumbnails/${search.id}` };
+  const example = leadOf(shown);
+  const query = example.upload
+    ? { name: "Your photo", url: uploads.get(example.upload).url }
+    : { name: nameOf(photos.get(example.id)), url: `thumbnails/${example.id}` };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
-  openWhy({ query, hit: found }, (signal) => explain(search, hit, signal));
+  openWhy({ query, hit: found }, (signal) => explain(example, hit, signal));
 }
 
 // ----------------------------------------------------------------------------- what visitors do
@@ -126,7 +129,7 @@ function askWhy(hit) {
 function take(files) {
   const given = [...(files ?? [])];
   const file = given.find((one) => one.type.startsWith("image/")) ?? given[0];
-  if (file) visitSearch({ upload: newUpload(file), words: $("words").value.trim() });
+  if (file) visitSearch({ examples: [{ upload: newUpload(file) }], words: $("words").value.trim() });
   return Boolean(file);
 }
 
@@ -147,7 +150,7 @@ for (const id of ["sample-list", "hits"]) {
     const link = event.target.closest(".like, .twin");
     if (!link) return;
     event.preventDefault();
-    visitSearch({ id: link.dataset.id });
+    visitSearch({ examples: [{ id: link.dataset.id }] });
   });
 }
 

@@ -1,6 +1,7 @@
 // A photo of the gallery as a card: alone, or as one that was found.
 
 import { $, element } from "./dom.js";
+import { likesIn } from "./examples.js";
 import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isAddress, linksOf } from "./links.js";
@@ -19,7 +20,7 @@ export function card(photo, search) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
-  part("like").href = address({ ...refined(), id: photo.id, words: "" });
+  part("like").href = address({ ...refined(), examples: [{ id: photo.id }] });
   part("like").dataset.id = photo.id;
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
@@ -49,7 +50,7 @@ function drawHit(item, part, photo, search) {
     part("matched").textContent = matched(photo);
     part("similarity").remove(); // to the words too, which says little to a reader
   }
-  if (!search.id && !search.upload) part("ask").remove(); // regions are compared with a photo
+  if (!likesIn(search.examples).length) part("ask").remove(); // regions are compared with a photo
 }
 
 /** Where the words are that found a photo; its name and label are on the card. */
@@ -78,7 +79,7 @@ function twinLink(photo) {
   const link = element("a", "");
   const image = element("img", "");
   link.className = "twin";
-  link.href = address({ ...refined(), id: photo.id, words: "" });
+  link.href = address({ ...refined(), examples: [{ id: photo.id }] });
   link.dataset.id = photo.id;
   image.src = `thumbnails/${photo.id}`;
   image.alt = `More like ${nameOf(photo)}`;

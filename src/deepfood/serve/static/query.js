@@ -1,13 +1,16 @@
 // The photo that is searched with, and the part of it that the Model sees.
 
 import { $ } from "./dom.js";
+import { leadOf } from "./examples.js";
 import { gallery, labelOf, nameOf, photos } from "./gallery.js";
 import { uploads } from "./uploads.js";
 
 const MOST_OF_IT = 0.7; // of a photo's area; a square photo has 0.77 in the Model that ships
 
 /** Show the photo, as far as it is known, and say in the headings what is searched. */
-export function drawQuery({ id, upload, words }) {
+export function drawQuery(search) {
+  const { words } = search;
+  const { id, upload } = leadOf(search);
   const photo = photos.get(id);
   const image = $("query-photo");
   const source = upload ? uploads.get(upload).url : photo && `thumbnails/${photo.id}`;

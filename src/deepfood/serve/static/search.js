@@ -2,6 +2,7 @@
 
 import { ask, json } from "./ask.js";
 import { knownPhoto } from "./gallery.js";
+import { likesIn } from "./examples.js";
 import { prepareUpload, uploads } from "./uploads.js";
 import { ORDERS } from "./visits.js";
 
@@ -9,7 +10,10 @@ export const LARGEST = 45; // asked for at once, after a reload or where an answ
 
 const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
 
-const key = ({ id, upload, words, where, show }) => JSON.stringify([id, upload, words, where, show]);
+const key = ({ examples, words, where, show }) => {
+  const photos = examples.map(({ id, upload, box, unlike }) => [id, upload, box, unlike]);
+  return JSON.stringify([photos, words, where, show]);
+};
 export const sameSearch = (a, b) => key(a) === key(b);
 
 export const isKnown = (search) => {
@@ -45,21 +49,11 @@ async function nextPage(search, known, signal, find) {
 }
 
 async function request(search, page, signal, ready) {
-  const { id, upload, words, where, show } = search;
-  const said = { group_duplicates: true, ...ORDERS[show], ...(words && { words }), ...(where && { where }), ...page };
-  let body;
-  if (upload) {
-    const isNew = await prepareUpload(upload);
-    signal.throwIfAborted();
-    if (isNew) ready();
-    body = { body: form({ photo: uploads.get(upload), ...said }) };
-  } else {
-    if (id) {
-      await knownPhoto(id, signal);
-      ready();
-    }
-    body = json({ ...(id && { id }), ...said });
-  }
+  const { examples, words, where, show } = search;
+  await Promise.all(examples.map((one) => known(one, signal, ready)));
+  const asked = { ...(words && { words }), ...(where && { where }), ...page };
+  const said = { group_duplicates: true, ...ORDERS[show], ...asked };
+  const body = bodyOf({ ...photosOf(examples), ...said });
   return ask("api/v1/search", { method: "POST", signal, ...body });
 }
 
@@ -68,15 +62,50 @@ export async function countOf(search, where, signal) {
   return (await request({ ...search, where }, { k: 1 }, signal, () => {})).total;
 }
 
-/** Which regions make a hit and the photo that is searched with alike. */
-export function explain({ id, upload }, hit, signal) {
-  const query = upload ? { photo: uploads.get(upload) } : { id };
-  return ask("api/v1/explain", { method: "POST", signal, body: form({ hit, ...query }) });
+/** Have what the page and the server need of an example. */
+async function known({ id, upload }, signal, ready) {
+  if (id) {
+    await knownPhoto(id, signal);
+    ready();
+  } else {
+    const isNew = await prepareUpload(upload);
+    signal.throwIfAborted();
+    if (isNew) ready();
+  }
 }
 
-function form({ photo, ...fields }) {
+/** The fields of the API that have the examples: ids, and uploads as they came. */
+function photosOf(examples) {
+  const wanted = likesIn(examples);
+  const unwanted = examples.filter(({ unlike }) => unlike);
+  const idsOf = (some) => some.filter(({ id }) => id).map(({ id }) => id);
+  const uploadsOf = (some) => some.filter(({ upload }) => upload).map(({ upload }) => uploads.get(upload));
+  const box = wanted.length === 1 && wanted[0].box;
+  const fields = {
+    ...{ id: idsOf(wanted), not_id: idsOf(unwanted) },
+    ...{ photo: uploadsOf(wanted), not_photo: uploadsOf(unwanted) },
+    ...(box && { box }),
+  };
+  return Object.fromEntries(Object.entries(fields).filter(([, values]) => values.length));
+}
+
+/** Which regions make a hit and an example that is searched with alike. */
+export function explain({ id, upload, box }, hit, signal) {
+  const photo = upload ? { photo: uploads.get(upload) } : { id };
+  const body = bodyOf({ hit, ...photo, ...(box && { box }) });
+  return ask("api/v1/explain", { method: "POST", signal, ...body });
+}
+
+/** A form where there are uploads, which JSON cannot have as they are; JSON otherwise. */
+function bodyOf(fields) {
+  if (!fields.photo && !fields.not_photo) return json(fields);
   const body = new FormData();
-  if (photo) body.append("photo", photo.blob, photo.name || "photo");
-  for (const [name, value] of Object.entries(fields)) body.append(name, value);
-  return body;
+  for (const [name, value] of Object.entries(fields)) {
+    const several = Array.isArray(value) && name !== "box" ? value : [value];
+    for (const one of several) {
+      if (one.blob) body.append(name, one.blob, one.name || "photo");
+      else body.append(name, one);
+    }
+  }
+  return { body };
 }

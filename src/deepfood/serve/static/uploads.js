@@ -8,9 +8,12 @@ const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound wha
 /** number -> {name, file, blob, url, kept}: `kept` goes into the history. */
 export const uploads = new Map();
 
+let newest = 0;
+
 /** Take a file; answers its number. The oldest goes where there are too many. */
 export function newUpload(file) {
-  const number = Date.now();
+  const number = Math.max(Date.now(), newest + 1); // another after the page is loaded again
+  newest = number;
   uploads.set(number, { name: file.name, file });
   if (uploads.size > KEPT_UPLOADS) {
     const [oldest, { url }] = uploads.entries().next().value;
@@ -32,7 +35,7 @@ export async function prepareUpload(number) {
 
 /** Whether the page has an upload, or could take it from the history. */
 export function hasUpload(number) {
-  const { photo } = history.state;
+  const photo = history.state?.kept?.[number];
   if (!uploads.has(number) && photo) {
     const blob = new Blob([photo.bytes], { type: photo.type });
     uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept: photo });
@@ -43,7 +46,15 @@ export function hasUpload(number) {
 async function keepUpload(number, one) {
   if (one.blob.size > KEPT_BYTES) return;
   one.kept = { name: one.name, type: one.blob.type, bytes: await one.blob.arrayBuffer() };
-  if (history.state?.upload === number) history.replaceState({ ...history.state, photo: one.kept }, "");
+  const { examples, kept } = history.state ?? {};
+  if (!examples?.some(({ upload }) => upload === number)) return; // another search has the page
+  history.replaceState({ ...history.state, kept: { ...kept, [number]: one.kept } }, "");
+}
+
+/** What the history keeps of the photos that these examples have: number -> photo. */
+export function keptOf(examples) {
+  const numbers = examples.map(({ upload }) => upload).filter((number) => uploads.get(number)?.kept);
+  return Object.fromEntries(numbers.map((number) => [number, uploads.get(number).kept]));
 }
 
 /** A large photo as a smaller upright JPEG of the same shape; what is small, or what the browser

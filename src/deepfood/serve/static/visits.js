@@ -1,11 +1,13 @@
 // Where the visitor is: in the browser's history, and nowhere else.
 //
-// A search is {words} or {upload: number}, a photo that the visitor gave, or {id}, a photo of the
-// gallery, or words and a photo together; with `where` and `show` of refine.js, and `k`, how many hits
-// are wanted. The address has `?id=…&words=…&where=…&group_duplicates=…&diversity=…`, the API's own
-// names. The rest is in history.state, an uploaded photo too: this tab keeps it, and a link does not.
+// A search is {examples, words, where, show, k}: the photos of examples.js, which may be none where
+// there are words; `where` and `show` of refine.js; and `k`, how many hits are wanted. The address has
+// `?id=…&not=…&words=…&where=…&group_duplicates=…&diversity=…`. The rest is in history.state: `examples`
+// where some were uploaded, and `kept`, those photos by their numbers: this tab keeps them, and a link
+// does not.
 
-import { uploads } from "./uploads.js";
+import { examplesIn, likesIn, saidOf } from "./examples.js";
+import { keptOf } from "./uploads.js";
 
 export const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
 
@@ -25,11 +27,15 @@ export function onVisit(show) {
 
 /** What the address and history say that we look at: null is the start page. */
 export function wanted() {
-  const { upload, k = FIRST } = history.state ?? {};
-  const said = new URLSearchParams(location.search);
-  const [id, words] = [said.get("id"), said.get("words")?.trim()];
-  if (!id && !upload && !words) return null;
-  return { ...(id ? { id } : { upload }), words: words ?? "", k, ...refined() };
+  const { k = FIRST } = history.state ?? {};
+  const examples = askedExamples();
+  const words = new URLSearchParams(location.search).get("words")?.trim() ?? "";
+  return words || likesIn(examples).length ? { examples, words, k, ...refined() } : null;
+}
+
+/** The examples that the address and history have, which may all be unwanted. */
+export function askedExamples() {
+  return history.state?.examples ?? examplesIn(new URLSearchParams(location.search));
 }
 
 /** The filter and the order that the address asks for, whatever is searched with. */
@@ -40,18 +46,22 @@ export function refined() {
   return { where: said.get("where") ?? "", show: show ?? "" };
 }
 
-/** The address of a search; of an upload, only the server's visitor knows the photo. */
-export function address({ id, words, where, show }) {
-  const said = Object.entries({ id, words, where, ...ORDERS[show] }).filter(([, value]) => value || value === false);
-  return said.length ? `?${new URLSearchParams(said)}` : location.pathname;
+/** The address of a search, without what was uploaded. */
+export function address({ examples = [], words, where, show }) {
+  const rest = Object.entries({ words, where, ...ORDERS[show] }).filter(([, value]) => value || value === false);
+  const said = new URLSearchParams([...saidOf(examples), ...rest]).toString();
+  return said ? `?${said.replaceAll("%7E", "~").replaceAll("%2C", ",")}` : location.pathname;
 }
 
 export function visit(search, focus = true) {
-  const { upload } = search ?? {};
-  const photo = uploads.get(upload)?.kept;
-  history.pushState(search && { upload, photo, k: FIRST }, "", address(search ?? {}));
+  history.pushState(search && { ...stateOf(search), k: FIRST }, "", address(search ?? {}));
   visited({ focus });
   if (focus) scrollTo(0, 0);
+}
+
+/** What history keeps of a search beside its address. */
+function stateOf({ examples = [] }) {
+  return examples.some(({ upload }) => upload) ? { examples, kept: keptOf(examples) } : {};
 }
 
 export const visitStart = () => visit(null);
@@ -62,5 +72,8 @@ export const visitSearch = (search) => visit({ ...refined(), ...search });
 /** Ask for more or fewer hits of the same search: no step in the history. */
 export const setCount = (k) => history.replaceState({ ...history.state, k }, "");
 
-/** Forget a photo that this tab no longer has. */
-export const forgetUpload = () => history.replaceState(null, "", address(refined()));
+/** Go on with these examples alone, as this tab no longer has the others: no step in the history. */
+export function keepOnly(examples) {
+  const words = new URLSearchParams(location.search).get("words");
+  history.replaceState(stateOf({ examples }), "", address({ ...refined(), examples, words }));
+}

@@ -5,6 +5,7 @@
 
 import { ask } from "./ask.js";
 import { $, element, plural } from "./dom.js";
+import { leadOf } from "./examples.js";
 import { photos, readable, nameOf } from "./gallery.js";
 import { uploads } from "./uploads.js";
 
@@ -17,7 +18,9 @@ let asking = new AbortController();
 let active = -1; // which suggestion Enter takes; -1: what is typed
 
 /** Show the words and the photo that are searched with. */
-export function showWords({ id, upload, words = "" }) {
+export function showWords(search) {
+  const { words = "" } = search;
+  const { id, upload } = leadOf(search);
   if (document.activeElement !== input || words) input.value = words;
   close();
   const photo = photos.get(id);
