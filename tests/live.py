@@ -33,6 +33,11 @@ DISHES = (
     + [("<b>Fish & chips</b>", "Fried"), (None, "Salads"), (None, None)]
     + [(f"Curry no. {number}", "Curries") for number in range(1, 16)]
 )
+#: Plates of which no two are near-duplicates, which the page folds.
+SEEDS = (
+    *(1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1010, 1011, 1012, 1013),
+    *(1014, 1020, 1026, 1028, 1030, 1039, 1048, 1057, 1059, 1064, 1066, 1068),
+)
 #: A panorama and a tower, to try the page's grid.
 ODD_SIZES = {3: (1600, 100), 4: (100, 1600)}
 
@@ -62,7 +67,7 @@ def build_small_gallery(root: Path) -> SmallGallery:
         rows = csv.writer(file)
         rows.writerow(["photo", "label", "name"])
         for number, (path, (name, label)) in enumerate(zip(photos, DISHES, strict=True)):
-            plate(1000 + number, ODD_SIZES.get(number, (640, 480))).save(path, quality=90)
+            plate(SEEDS[number], ODD_SIZES.get(number, (640, 480))).save(path, quality=90)
             rows.writerow([path.name, label or "", name or ""])
     run_deepfood("build", root / "photos", "--out", root / "gallery")
     return SmallGallery(root / "gallery", photos)

@@ -826,12 +826,12 @@ def test_a_wrong_address_leads_back_to_the_search(page: Page, watch: Watch) -> N
 
 @pytest.fixture
 def dish_page(browser: Browser, dish_url: str) -> Iterator[Page]:
-    """The start page of a gallery that is calibrated."""
+    """The start page of a calibrated gallery, of whose plates many are near-duplicates."""
     context = browser.new_context(base_url=dish_url, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(WAIT_MS)
     watch = Watch(context, dish_url)
     page = context.new_page()
-    page.goto("/")
+    page.goto("/?group_duplicates=false")
     expect(page.locator("#sample-list .card")).to_have_count(12)
     yield page
     context.close()
@@ -857,11 +857,11 @@ def test_a_dish_it_knows_is_named(dish_page: Page, dish_gallery: Path) -> None:
     page.get_by_role("button", name="Show more").click()
     expect_hits(page, "Photos like yours", count=27)
     expect(verdict).to_have_text(sentence)  # however many photos are shown
-    page.locator("#refine summary").click()
-    for show, address in (("varied", "&diversity="), ("grouped", "group_duplicates=true$")):
+    orders = (("varied", "&diversity=", 9), ("single", "group_duplicates=false$", 27))
+    for show, address, count in orders:
         page.locator("#show").select_option(show)  # and whichever are
         expect(page).to_have_url(re.compile(address))
-        expect_hits(page, "Photos like yours")
+        expect_hits(page, "Photos like yours", count=count)
         expect(verdict).to_have_text(sentence)
         expect(page.locator("#hits .same-dish").first).to_have_text("likely the same dish")
         percents = [int(p[:-1]) for p in page.locator("#hits .percent").all_inner_texts()]

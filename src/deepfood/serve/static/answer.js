@@ -18,6 +18,7 @@ export function startAnswer(search, fewer) {
     $("hits").replaceChildren();
     $("verdict").hidden = true;
     $("notes").hidden = true;
+    $("dropped").hidden = true;
     showRefined(search);
     drawQuery(search);
   }
@@ -33,7 +34,7 @@ export function drawAnswer(search, answer, fewer) {
   $("hits").removeAttribute("aria-busy");
   const before = new Set(Array.from($("hits").querySelectorAll(".like"), (link) => link.dataset.id));
   removeBlanks();
-  if (search.show) $("hits").replaceChildren(); // more of them may be other ones
+  if (search.show === "varied") $("hits").replaceChildren(); // more of them may be other ones
   const missing = hits.slice($("hits").children.length);
   $("hits").append(...missing.map((hit) => card(hit, search)));
   const added = hits.filter((hit) => !before.has(hit.id));

@@ -6,12 +6,14 @@
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { showChips } from "./chips.js";
 import { $, announce, onPlainClick, say } from "./dom.js";
+import { offerDropping } from "./dropped.js";
 import { nameOfExample, pictureOf } from "./examples.js";
+import { showFacets } from "./facets.js";
 import { gallery, nameOf, photos } from "./gallery.js";
 import "./pictures.js";
 import { drawQuery, shownOf } from "./query.js";
 import { onQuestions } from "./question.js";
-import { offerColumns, onRefined, sayFault } from "./refine.js";
+import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
 import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
@@ -78,6 +80,7 @@ async function showSearch(search, signal, focus) {
   const fewer = shown && sameSearch(shown, search) && shown.k < search.k ? shown : null;
   shown = search;
   startAnswer(search, fewer);
+  if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
@@ -87,6 +90,7 @@ async function showSearch(search, signal, focus) {
     });
     await loaded;
     if (!signal.aborted) drawAnswer(search, answer, fewer);
+    if (!signal.aborted && !answer.hits.length) offerDropping(search, refineBy, signal);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
@@ -103,6 +107,8 @@ function backToFewer(fewer) {
   $("more").hidden = false;
   $("title").focus();
 }
+
+const refineBy = (where) => refineSearch({ where });
 
 /** The same search under another filter or in another order. What is wrong with it changes nothing. */
 async function refineSearch(said) {
@@ -175,5 +181,5 @@ onQuestions($("hits"));
 onVisit(visited);
 
 navigator.serviceWorker?.register("sw.js").catch(() => {}); // some browsers and settings have none
-const loaded = (gallery.loaded = showGallery()).then(() => offerColumns(gallery.columns));
+const loaded = (gallery.loaded = showGallery());
 visited();

@@ -3,12 +3,13 @@
 import { leadTo } from "./detail.js";
 import { $, element } from "./dom.js";
 import { likesIn } from "./examples.js";
+import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { isAddress, linksOf } from "./links.js";
 import { drawMarks } from "./marks.js";
 import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
 
-const TWINS = 3; // near-duplicates shown with a hit
 const OTHER_NAMES = "also"; // an attribute that words are found in, and too long for a card
 /** How likely a hit is the same dish, in words; the only number on a card is its similarity. */
 const SAME_DISH = {
@@ -48,9 +49,8 @@ function drawHit(item, part, photo, search) {
   const [about, safety] = item.querySelectorAll(".facts");
   about.textContent = facts(photo.attributes, gallery.columns.filter((one) => !one.safety && one.name !== OTHER_NAMES));
   safety.textContent = facts(photo.attributes, gallery.columns.filter((one) => one.safety));
-  for (const twin of photo.alike.slice(0, TWINS)) part("twins").append(twinLink(twin));
-  if (photo.alike.length > TWINS) part("twins").append(`and ${photo.alike.length - TWINS} more`);
-  part("twins").hidden = photo.alike.length === 0;
+  part("links").append(...linksOf(photo));
+  drawFolded(part("fold"), part("twins"), photo, twinLink);
   if (search.words) {
     part("matched").textContent = matched(photo);
     part("similarity").remove(); // to the words too, which says little to a reader
@@ -71,7 +71,7 @@ function facts(values, among) {
     const word = readable(name);
     const value = values[name];
     if (value === undefined) return safety && `${word}: not known`;
-    if (/^https?:/.test(value)) return null; // too long for a card, and not for reading
+    if (isAddress(value)) return null; // it is a link
     if (typeof value === "boolean") return value ? word : `not ${word}`;
     if (typeof value === "string") return value;
     return `${word}: ${Array.isArray(value) ? value.join(", ") || "none" : value}`;

@@ -46,8 +46,9 @@ export function drawFacet(facet, change, place) {
     const { chosen, rest } = state;
     if (chosen.length) box.open = true;
     inside.update(state);
+    box.hidden = !rest.known && !chosen.length;
     const hides = chosen.length ? "are hidden" : "would be hidden";
-    unknown.textContent = `Not known of ${plural(rest.unknown, "photo")}, which ${hides}.`;
+    unknown.textContent = `Not known of ${plural(rest.unknown, "photo")} that otherwise pass, which ${hides}.`;
     unknown.hidden = !rest.unknown || !(safety || chosen.length);
   }
   return { element: box, update };
@@ -101,10 +102,11 @@ function drawValues(facet, is, change) {
   }
 
   function box(value) {
-    const [item, label, input, text, count] = ["li", "label", "input", "bdi", "span"].map((tag) => element(tag, ""));
+    const [item, label, input, text, count] = ["li", "label", "input", "span", "span"].map((tag) => element(tag, ""));
     input.type = "checkbox";
     input.addEventListener("change", () => change(toggled(value)));
-    text.textContent = typeof value === "string" ? readable(value) : value ? "yes" : "no";
+    text.append(element("bdi", typeof value === "string" ? readable(value) : value ? "yes" : "no"));
+    text.className = "value";
     count.className = "count";
     label.append(input, text, count);
     item.append(label);

@@ -18,7 +18,8 @@ const views = new Map(); // name -> the facet as it is drawn
 let whole = null; // a promise of the facets of all photos: which are offered, in which order
 let asking = new AbortController();
 let places = null; // {rail, opener}: elements of the view
-let wanted = ""; // the filter that was asked for last
+let shown = ""; // the filter that the view has
+let wanted = ""; // the one that was asked for last
 let asked = () => {};
 
 /** The facets of the photos that pass a filter, as GET /api/v1/facets has them. */
@@ -37,9 +38,9 @@ export function everyFacet() {
 }
 
 /** Show the facets under a filter: in `rail`, or behind the button `opener`; `ask` gets the filter
- *  that the visitor asks for. */
+ *  that the visitor asks for, and may answer a promise of having asked. */
 export async function showFacets({ rail, opener }, where, ask) {
-  [places, wanted, asked] = [{ rail, opener }, where, ask];
+  [places, shown, wanted, asked] = [{ rail, opener }, where, where, ask];
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -93,9 +94,11 @@ function change(name, chosen) {
   wantWith([...others.map(({ text }) => text), ...chosen.map(writeCondition)]);
 }
 
-function wantWith(texts) {
-  wanted = joined(texts);
-  asked(wanted);
+async function wantWith(texts) {
+  const mine = joined(texts);
+  wanted = mine;
+  await asked(mine);
+  if (wanted === mine && shown !== mine) showFacets(places, shown, asked); // it was refused
 }
 
 /** The conditions as buttons that take them away. */

@@ -21,12 +21,16 @@ export function drawRange({ name }, change) {
     input.setAttribute("aria-label", `${readable(name)} ${label.textContent}`);
     label.append(input);
     fields.append(label);
-    return { is, input };
+    const end = { is, input, typing: false };
+    input.addEventListener("input", () => (end.typing = true));
+    input.addEventListener("blur", () => (end.typing = false));
+    return end;
   });
   group.append(bars, fields);
 
-  for (const { input } of ends) {
-    input.addEventListener("change", () => {
+  for (const end of ends) {
+    end.input.addEventListener("change", () => {
+      end.typing = false;
       const [low, high] = ends.map((one) => one.input.valueAsNumber);
       if (low > high) [ends[0].input.value, ends[1].input.value] = [high, low];
       const given = ends.filter((one) => !Number.isNaN(one.input.valueAsNumber));
@@ -36,12 +40,13 @@ export function drawRange({ name }, change) {
 
   function update({ chosen, rest }) {
     const of = (is) => chosen.findLast((one) => one.is === is)?.value;
-    for (const { is, input } of ends) {
-      if (document.activeElement !== input) input.value = of(is) ?? "";
+    for (const { is, input, typing } of ends) {
+      if (!typing) input.value = of(is) ?? "";
       input.placeholder = endOf(rest.bins, is) ?? "";
     }
     const most = Math.max(...rest.bins.map(({ count }) => count), 1);
     const [low, high] = [of(">=") ?? -Infinity, of("<=") ?? Infinity];
+    bars.hidden = !rest.bins.length;
     bars.replaceChildren(
       ...rest.bins.map((bin) => {
         const bar = element("span", "");

@@ -30,8 +30,9 @@ export async function findAnswer(search, signal, ready = () => {}) {
   let answer = known?.next && (await nextPage(search, known, signal, find));
   answer ??= await find({ k: Math.min(search.k, LARGEST) });
   const { hits, next } = answer;
-  // An answer in another order has no pages: a longer one is asked for.
-  answer.more = Boolean(next) || (search.show && hits.length >= search.k && search.k < LARGEST);
+  // A varied answer has no pages: a longer one is asked for.
+  const isVaried = search.show === "varied";
+  answer.more = Boolean(next) || (isVaried && hits.length >= search.k && search.k < LARGEST);
   answers.set(key(search), answer);
   return answer;
 }
@@ -52,7 +53,8 @@ async function request(search, page, signal, ready) {
   const all = await Promise.allSettled(examples.map((one) => known(one, examples, signal, ready)));
   const failed = all.find(({ status }) => status === "rejected");
   if (failed) throw failed.reason;
-  const said = { ...ORDERS[show], ...(words && { words }), ...(where && { where }), ...page };
+  const asked = { ...(words && { words }), ...(where && { where }), ...page };
+  const said = { group_duplicates: true, ...ORDERS[show], ...asked };
   const body = bodyOf(examples, said);
   try {
     return await ask("api/v1/search", { method: "POST", signal, ...body });
@@ -75,6 +77,11 @@ function named(problem, examples) {
     if (unread.length) problem.message = `${unread.map(({ name }) => name).join(" or ")}: ${problem.message}`;
   }
   return problem;
+}
+
+/** How many photos a search has under another filter. */
+export async function countOf(search, where, signal) {
+  return (await request({ ...search, where }, { k: 1 }, signal, () => {})).total;
 }
 
 /** Have what the page and the server need of an example. */

@@ -11,10 +11,10 @@ import { keptOf } from "./uploads.js";
 
 export const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
 
-/** What the API takes for each order of refine.js. */
+/** What the API takes for each order of refine.js; in any other, near-duplicates are folded. */
 export const ORDERS = {
   varied: { group_duplicates: true, diversity: 0.4 },
-  grouped: { group_duplicates: true },
+  single: { group_duplicates: false },
 };
 
 let visited = () => {};
@@ -48,7 +48,7 @@ export function refined() {
 
 /** The address of a search, without what was uploaded. */
 export function address({ examples = [], words, where, show }) {
-  const rest = Object.entries({ words, where, ...ORDERS[show] }).filter(([, value]) => value);
+  const rest = Object.entries({ words, where, ...ORDERS[show] }).filter(([, value]) => value || value === false);
   const said = new URLSearchParams([...saidOf(examples), ...rest]).toString();
   return said ? `?${said.replaceAll("%7E", "~").replaceAll("%2C", ",")}` : location.pathname;
 }
