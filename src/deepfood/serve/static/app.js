@@ -202,7 +202,7 @@ const visited = withDetail(show);
 onRefined(refineSearch);
 onWords(searchWords);
 onVisit(visited);
-$("query-look").addEventListener("click", () => visitPhoto({ id: shown.id, own: shown.upload }));
+$("query-look").addEventListener("click", () => visitPhoto(leadOf(shown)));
 
 const loaded = (gallery.loaded = showGallery()).then(() => offerColumns(gallery.columns));
 visited();
