@@ -169,10 +169,7 @@ $("more").addEventListener("click", () => {
   show();
 });
 
-$("query-look").addEventListener("click", () => {
-  const { id, upload } = shownOf(shown);
-  visitPhoto({ id, own: upload });
-});
+$("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 
 const visited = withDetail(show);
 

@@ -96,7 +96,7 @@ function drawPicture(id, signal) {
       if (!signal.aborted) image.src = whole.src;
     },
     () => {
-      if (!signal.aborted) say("Your browser cannot show the original, and shows it small. You can download it.");
+      if (!signal.aborted) say("The original cannot be shown here: this is a small copy. You can download it.");
     },
   );
 }

@@ -43,11 +43,11 @@ export function photoAddress(id) {
   const said = new URLSearchParams(location.search);
   said.delete("photo");
   if (id) said.set("photo", id);
-  return said.size ? `?${said}` : location.pathname;
+  return said.size ? `?${said}`.replaceAll("%7E", "~").replaceAll("%2C", ",") : location.pathname;
 }
 
-/** Open the detail view of {id} or {own} over what is on the page: a step in the history. */
-export const visitPhoto = ({ id, own }) => go({ ...history.state, own, over: true }, photoAddress(id));
+/** Open the detail view of {id} or {upload} over what is on the page: a step in the history. */
+export const visitPhoto = ({ id, upload }) => go({ ...history.state, own: upload, over: true }, photoAddress(id));
 
 /** Another photo of the same list: no step, so that one step back leads to the list. */
 export function turnTo(id) {
