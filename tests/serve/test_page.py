@@ -235,8 +235,9 @@ def test_the_original_photo_opens_in_a_tab_of_its_own(
     watch.expect("status of 404")  # the browser looks for /favicon.ico beside a bare picture
     choose(page, small_gallery.photos[0])
     expect_hits(page, "Photos like yours")
+    page.get_by_role("link", name="Details of Tomato soup").click()
     with context.expect_page() as opened:
-        page.get_by_role("link", name="The original of Tomato soup").click()
+        page.get_by_role("link", name="Open the original in a new tab").click()
     opened.value.wait_for_load_state()
     answer = page.request.get(opened.value.url)
     assert answer.body() == small_gallery.photos[0].read_bytes()
@@ -623,7 +624,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     expect(page.locator("#hits .like").first).to_be_focused()
     second = page.locator("#hits .name").first.text_content()
     page.keyboard.press("Tab")
-    expect(page.locator("#hits .original").first).to_be_focused()
+    expect(page.locator("#hits .look").first).to_be_focused()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect_hits(page, f"Photos like {second}")

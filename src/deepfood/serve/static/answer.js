@@ -7,11 +7,11 @@ import { nameOf, photos, readable } from "./gallery.js";
 import { drawQuery } from "./query.js";
 import { sayFault, showRefined } from "./refine.js";
 import { isKnown } from "./search.js";
+import { showSection } from "./views.js";
 
 /** The answer's page before the answer: heading, what is searched with, blanks for the hits. */
 export function startAnswer(search, fewer) {
-  $("start").hidden = true;
-  $("answer").hidden = false;
+  showSection("answer");
   $("problem").hidden = true;
   $("more").hidden = true;
   if (!fewer) {

@@ -8,12 +8,14 @@ import { $, onPlainClick } from "./dom.js";
 import { offerDropping } from "./dropped.js";
 import { leadOf, likesIn } from "./examples.js";
 import { showFacets } from "./facets.js";
-import { nameOf, photos } from "./gallery.js";
+import { gallery, nameOf, photos } from "./gallery.js";
 import { drawQuery } from "./query.js";
 import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
+import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload, newUpload, uploads } from "./uploads.js";
+import { visitPhoto } from "./views.js";
 import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
 import { closeWhy, openWhy } from "./why.js";
 import { onWords, showWords } from "./words.js";
@@ -23,7 +25,7 @@ const MORE = 18; // what "Show more" adds
 let running = new AbortController(); // the search under way; a newer one aborts it
 let shown = null; // the search on the page
 
-/** Draw what history says. */
+/** Draw the view that history says. */
 async function show({ focus = false } = {}) {
   restart();
   closeWhy();
@@ -31,6 +33,12 @@ async function show({ focus = false } = {}) {
   const lost = kept.length < askedExamples().length;
   if (lost) keepOnly(kept);
   const search = wanted();
+  if (isListed()) {
+    shown = null;
+    showWords({});
+    await showListed(running.signal, focus);
+    return;
+  }
   if (lost && !search) {
     start(focus);
     showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
@@ -145,9 +153,9 @@ for (const id of ["home", "restart"]) {
   });
 }
 
-for (const id of ["sample-list", "hits"]) {
+for (const id of ["sample-list", "hits", "detail"]) {
   onPlainClick($(id), (event) => {
-    const link = event.target.closest(".like, .twin");
+    const link = event.target.closest(".like, .twin, .more-like");
     if (!link) return;
     event.preventDefault();
     visitSearch({ examples: [{ id: link.dataset.id }] });
@@ -195,9 +203,12 @@ addEventListener("drop", (event) => {
   take(event.dataTransfer.files);
 });
 
+const visited = withDetail(show);
+
 onRefined(refineSearch);
 onWords(searchWords);
-onVisit(show);
+onVisit(visited);
+$("query-look").addEventListener("click", () => visitPhoto(leadOf(shown)));
 
-const loaded = showGallery();
-show();
+const loaded = (gallery.loaded = showGallery());
+visited();

@@ -1,10 +1,12 @@
 // A photo of the gallery as a card: alone, or as one that was found.
 
+import { leadTo } from "./detail.js";
 import { $, element } from "./dom.js";
 import { likesIn } from "./examples.js";
 import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isAddress, linksOf } from "./links.js";
+import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
 
 const OTHER_NAMES = "also"; // an attribute that words are found in, and too long for a card
@@ -27,6 +29,8 @@ export function card(photo, search) {
   part("name").textContent = nameOf(photo);
   part("name").title = nameOf(photo);
   part("label").textContent = labelOf(photo) ?? "";
+  leadTo(part("look"), photo);
+  part("look").lastElementChild.textContent = `Details of ${nameOf(photo)}`;
   if (search) drawHit(item, part, photo, search);
   else for (const other of item.querySelectorAll(".of-hit")) other.remove();
   return item;
@@ -37,8 +41,7 @@ function drawHit(item, part, photo, search) {
   part("percent").textContent = alike;
   part("bar").style.setProperty("--filled", alike);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
-  part("original").href = `photos/${photo.id}`;
-  part("original").lastElementChild.textContent = `The original of ${nameOf(photo)}, in a new tab`;
+  pickWith(part("pick"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
   const [about, safety] = item.querySelectorAll(".facts");

@@ -5,13 +5,15 @@ import { ask } from "./ask.js";
 /** id -> what the gallery says of a photo. */
 export const photos = new Map();
 
-/** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. */
-export const gallery = { columns: [], fit: null };
+/** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
+ *  `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
   const { photos: count, labels, attributes, resize, crop } = await ask("api/v1/gallery");
   gallery.columns = attributes;
+  gallery.count = count;
   gallery.fit = { resize, crop };
   return { count, labels };
 }

@@ -5,12 +5,12 @@ import { card } from "./cards.js";
 import { $, announce, element, plural } from "./dom.js";
 import { loadGallery } from "./gallery.js";
 import { drawSeen } from "./query.js";
+import { showSection } from "./views.js";
 
 const TITLE = document.title;
 
 export function showStart(focus) {
-  $("answer").hidden = true;
-  $("start").hidden = false;
+  showSection("start");
   $("notice").hidden = true;
   document.title = TITLE;
   if (focus) $("start-title").focus({ preventScroll: true });

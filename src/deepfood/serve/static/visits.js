@@ -77,3 +77,9 @@ export function keepOnly(examples) {
   const words = new URLSearchParams(location.search).get("words");
   history.replaceState(stateOf({ examples }), "", address({ ...refined(), examples, words }));
 }
+
+/** Go to an address of this page that is no search: a step in the history. */
+export function go(state, address, focus = true) {
+  history.pushState(state, "", address);
+  visited({ focus });
+}

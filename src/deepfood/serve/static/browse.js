@@ -1,0 +1,179 @@
+// Browse: all photos of the gallery, or those of a label, in an order; the list has no end but the last.
+
+import { ask } from "./ask.js";
+import { reveal } from "./detail.js";
+import { $, announce, plural } from "./dom.js";
+import { PAGE, endless } from "./endless.js";
+import { gallery, photos, readable } from "./gallery.js";
+import { showLabels } from "./labels.js";
+import { ordersOf, tile } from "./tiles.js";
+import { browseAddress, browsed, showSection } from "./views.js";
+import { go } from "./visits.js";
+
+const PAUSE_MS = 200; // in the scrolling, before the place is kept
+
+let list = null;
+let asked = null; // what the list is of
+let growing = false;
+let pausing = 0;
+
+/** Draw a list, where the history says. */
+export async function showBrowse(wish, signal, focus) {
+  const place = history.state?.place;
+  const same = list && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
+  asked = wish;
+  if (!same) drop();
+  showSection("browse");
+  $("browse-problem").hidden = true;
+  drawHeading();
+  if (focus) $("browse-title").focus({ preventScroll: true });
+  showLabels(asked);
+  if (!same) {
+    $("browse-list").setAttribute("aria-busy", "true");
+    const begun = endless({
+      box: $("browse-list"),
+      load: (cursor) => load(wish, cursor),
+      card: (photo, ...place) => tile(photo, wish.sort, ...place),
+      lost: (problem) => list === begun && lost(problem),
+    });
+    try {
+      await gallery.loaded;
+      await begun.begin(place);
+      if (signal.aborted) return begun.end();
+      list = begun;
+    } catch (problem) {
+      begun.end();
+      if (signal.aborted) return undefined;
+      if (place && problem.field === "cursor") return startAgain(problem, signal);
+      return complain(problem);
+    } finally {
+      $("browse-list").removeAttribute("aria-busy");
+    }
+  }
+  drawHeading();
+  if (place) list.show(place);
+  announce(`${$("browse-title").textContent}. ${$("browse-summary").textContent}`);
+  return undefined;
+}
+
+function drop() {
+  list?.end();
+  list = null;
+  $("browse-more").hidden = true;
+}
+
+function load({ sort, label, where }, cursor) {
+  const said = Object.entries({ sort, label, where, cursor, limit: PAGE }).filter(([, value]) => value);
+  return ask(`api/v1/photos?${new URLSearchParams(said)}`).then((answer) => {
+    for (const photo of answer.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
+    return answer;
+  });
+}
+
+/** The gallery was made anew since, and its places are gone. */
+async function startAgain(problem, signal) {
+  history.replaceState({ ...history.state, place: undefined }, "");
+  drop();
+  await showBrowse(asked, signal, false);
+  announce("The gallery has been made anew: this is the beginning of the list.");
+}
+
+const lost = (problem) => (problem.field === "cursor" ? startAgain(problem, new AbortController().signal) : complain(problem));
+
+function drawHeading() {
+  const { label, where, sort } = asked;
+  const title = label ? readable(label) : "All photos";
+  $("browse-title").textContent = title;
+  document.title = `${title} · deepfood`;
+  const orders = ordersOf(gallery.columns);
+  if (!orders.some(([value]) => value === sort)) orders.push([sort, readable(sort)]);
+  $("browse-sort").replaceChildren(...orders.map(([value, text]) => new Option(text, value, false, value === sort)));
+  $("browse-where").hidden = !where;
+  $("browse-where").firstElementChild.textContent = `Only photos that pass the filter ${where}`;
+  $("browse-all").href = browseAddress({ sort, label });
+  if (!list) {
+    $("browse-summary").textContent = "Looking…";
+    return;
+  }
+  const total = list.total();
+  $("browse-more").hidden = !list.more();
+  $("browse-order").hidden = total === 0;
+  $("browse-summary").textContent = total || label || where ? plural(total, "photo") : "";
+  const nothing = label || where ? "No photo is listed here. " : "There are no photos in this gallery yet. ";
+  $("browse-empty").hidden = total > 0;
+  $("browse-empty").firstElementChild.textContent = nothing;
+  $("browse-how").hidden = Boolean(label || where);
+}
+
+function complain(problem) {
+  $("browse-summary").textContent = "";
+  $("browse-problem-text").textContent = problem.message;
+  $("browse-retry").hidden = !problem.passing;
+  $("browse-problem").hidden = false;
+  announce(problem.message);
+}
+
+/** Scrolled near to its end, the list grows by itself; not while "Show more" is about to be pressed. */
+const ending = new IntersectionObserver(
+  (seen) => {
+    const asks = document.activeElement === $("browse-more") || !$("browse-problem").hidden;
+    if (seen.at(-1).isIntersecting && scrollY > 0 && !asks) grow(false);
+  },
+  { rootMargin: "1200px 0px" },
+);
+
+/** The next page; `focus` goes to its first photo. */
+async function grow(focus) {
+  if (growing || !list?.more()) return;
+  growing = true;
+  const from = list;
+  $("browse-problem").hidden = true;
+  try {
+    const first = await from.grow();
+    if (list !== from || first === null) return;
+    drawHeading();
+    keepPlace();
+    if (focus) reveal((await from.reveal(first)).querySelector("[data-look]"));
+  } catch (problem) {
+    if (list === from) lost(problem);
+  } finally {
+    growing = false;
+    ending.unobserve($("browse-more"));
+    ending.observe($("browse-more")); // and say whether it still is near
+  }
+}
+
+/** Where left and right of the detail view lead. */
+export const browseList = {
+  place: (id) => list?.numberOf(id) ?? -1,
+  count: () => list?.total() ?? 0,
+  total: () => list?.total() ?? 0,
+  async at(number) {
+    while (number >= list.count() && list.more()) await list.grow();
+    const photo = await list.photo(number);
+    keepPlace(number, innerHeight / 3);
+    return photo?.id;
+  },
+  async reveal(id) {
+    const number = this.place(id);
+    if (number < 0) return;
+    reveal((await list.reveal(number)).querySelector("[data-look]"));
+    keepPlace();
+  },
+};
+
+function keepPlace(number, shift) {
+  clearTimeout(pausing);
+  if (!list || !browsed() || JSON.stringify(browsed()) !== JSON.stringify(asked)) return;
+  history.replaceState({ ...history.state, place: list.place(number, shift) }, "");
+}
+
+addEventListener("scroll", () => {
+  clearTimeout(pausing);
+  if (list && !$("browse").hidden && !$("detail").open) pausing = setTimeout(keepPlace, PAUSE_MS);
+}, { passive: true });
+document.addEventListener("click", () => !$("browse").hidden && !$("detail").open && keepPlace(), true); // it may lead away
+$("browse-more").addEventListener("click", () => grow(true));
+ending.observe($("browse-more"));
+$("browse-retry").addEventListener("click", () => (list ? grow(true) : showBrowse(asked, new AbortController().signal, true)));
+$("browse-sort").addEventListener("change", () => go(null, browseAddress({ ...asked, sort: $("browse-sort").value }), false));

@@ -1,0 +1,57 @@
+// What is known of a photo, in plain words: for the detail view and for comparing.
+
+import { element } from "./dom.js";
+import { gallery, readable } from "./gallery.js";
+
+export const UNKNOWN = "unknown";
+
+/** The attributes of some photos, the gallery's first: [{name, safety}]. */
+export function columnsOf(...photos) {
+  const others = photos.flatMap(({ attributes = {} }) => Object.keys(attributes));
+  const known = new Set(gallery.columns.map(({ name }) => name));
+  const more = [...new Set(others)].filter((name) => !known.has(name));
+  return [...gallery.columns, ...more.map((name) => ({ name, safety: false }))];
+}
+
+export const heading = (name) => (name === "also" ? "also called" : readable(name));
+
+/** A value in words; undefined is unknown, and an empty list is none. */
+export function inWords(value) {
+  if (value === undefined || value === null) return UNKNOWN;
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return value.toLocaleString("en", { maximumFractionDigits: 20 });
+  return Array.isArray(value) ? value.join(", ") || "none" : value;
+}
+
+/** A value as a part of the page: an address is a link. */
+export function shown(value) {
+  const url = addressIn(value);
+  const made = element(url ? "a" : "span", url ? url.host + url.pathname.replace(/\/$/, "") : inWords(value));
+  made.dir = "auto";
+  if (url) Object.assign(made, { href: url.href, target: "_blank", rel: "noopener noreferrer" });
+  if (value === undefined) made.className = "unknown";
+  return made;
+}
+
+function addressIn(value) {
+  if (typeof value !== "string" || !/^https?:\/\/\S+$/i.test(value)) return null;
+  try {
+    return new URL(value);
+  } catch {
+    return null;
+  }
+}
+
+/** Rows of a <dl>: [name, value], values as `shown` takes them. */
+export function drawList(list, rows) {
+  list.replaceChildren(
+    ...rows.map(([name, value]) => {
+      const [row, term, what] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+      term.textContent = heading(name);
+      what.append(shown(value));
+      row.append(term, what);
+      return row;
+    }),
+  );
+  list.hidden = rows.length === 0;
+}

@@ -1,0 +1,163 @@
+// What the detail view shows of a photo: of the gallery, or of the visitor's own.
+
+import { ask } from "./ask.js";
+import { $, capital } from "./dom.js";
+import { columnsOf, drawList, heading } from "./facts.js";
+import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { pickWith } from "./tray.js";
+import { uploads } from "./uploads.js";
+import { browseAddress } from "./views.js";
+
+const image = $("detail-photo");
+let asking = new AbortController();
+let again = () => {};
+
+/** Nothing that is under way may still be drawn. */
+export function forgetDrawn() {
+  asking.abort();
+  asking = new AbortController();
+}
+
+/** Draw what is known of a photo of the gallery, then what the server says; `named` after its name. */
+export async function drawPhoto(id, named) {
+  forgetDrawn();
+  const { signal } = asking;
+  again = () => drawPhoto(id, named);
+  const known = photos.get(id) ?? { id, name: null, label: null };
+  clear();
+  drawKnown(known);
+  drawPicture(id, signal);
+  try {
+    const photo = await ask(`api/v1/photos/${encodeURIComponent(id)}`, { signal });
+    await gallery.loaded;
+    signal.throwIfAborted();
+    photos.set(id, { ...photos.get(id), ...photo });
+    drawKnown(photo);
+    drawFacts(photo);
+    named();
+  } catch (problem) {
+    if (signal.aborted) return;
+    complain(problem);
+    named();
+  }
+}
+
+/** Draw a photo that the visitor has given. */
+export function drawOwn(number, named) {
+  forgetDrawn();
+  clear();
+  const { name, url, file, blob } = uploads.get(number);
+  $("detail-name").textContent = "Your photo";
+  $("detail-own").hidden = false;
+  image.alt = "Your photo";
+  image.onload = () => {
+    drawList($("detail-known"), ownRows({ name, bytes: (file ?? blob).size }));
+    named();
+  };
+  image.onerror = () => say("Your browser cannot show this kind of photo.");
+  image.src = url;
+  named();
+}
+
+const ownRows = ({ name, bytes }) => [
+  ["file", name],
+  ["size", `${image.naturalWidth} × ${image.naturalHeight} pixels as it is searched with`],
+  ["file size", `${Math.ceil(bytes / 1024).toLocaleString("en")} KB`],
+];
+
+function clear() {
+  for (const id of ["label", "own", "problem", "hint", "actions", "known", "unknown", "safety-part", "link"]) {
+    $(`detail-${id}`).hidden = true;
+  }
+  image.onload = image.onerror = null;
+  image.removeAttribute("src");
+}
+
+function drawKnown(photo) {
+  $("detail-name").textContent = nameOf(photo);
+  const label = labelOf(photo) ?? readable(photo.label);
+  $("detail-label").hidden = !label;
+  $("detail-label").firstElementChild.textContent = label ?? "";
+  $("detail-label").firstElementChild.href = photo.label
+    ? browseAddress({ sort: "newest", label: photo.label })
+    : "";
+  image.alt = nameOf(photo);
+  if (photo.width) $("detail-stage").style.setProperty("--shape", photo.width / photo.height);
+}
+
+/** The small picture at once, and the photo itself as soon as it is here. */
+function drawPicture(id, signal) {
+  image.onerror = () => (image.onerror = null);
+  image.src = `thumbnails/${id}`;
+  const whole = new Image();
+  whole.src = `photos/${id}`;
+  whole.decode().then(
+    () => {
+      if (!signal.aborted) image.src = whole.src;
+    },
+    () => {
+      if (!signal.aborted) say("The original cannot be shown here: this is a small copy. You can download it.");
+    },
+  );
+}
+
+function drawFacts(photo) {
+  const { id, attributes, width, height } = photo;
+  const columns = columnsOf(photo);
+  const rows = (some) => some.map(({ name }) => [name, attributes[name]]);
+  const plain = columns.filter(({ safety }) => !safety);
+  const isKnown = ({ name }) => attributes[name] !== undefined;
+  const missing = plain.filter((one) => !isKnown(one)).map(({ name }) => heading(name));
+  drawList($("detail-known"), [...rows(plain.filter(isKnown)), ["size", `${width} × ${height} pixels`]]);
+  $("detail-unknown").hidden = missing.length === 0;
+  $("detail-unknown").textContent = `Not known: ${missing.join(", ")}`;
+  const safety = columns.filter((one) => one.safety);
+  drawList($("detail-safety"), rows(safety));
+  $("detail-safety-part").hidden = safety.length === 0;
+  $("detail-safety-hint").hidden = safety.every(isKnown);
+  $("detail-actions").hidden = false;
+  $("detail-like").href = `?id=${id}`;
+  $("detail-like").dataset.id = id;
+  $("detail-why").hidden = !whyButton(id);
+  pickWith($("detail-pick"), photo);
+  $("detail-original").href = $("detail-download").href = `photos/${id}`;
+  $("detail-download").download = nameOf(photo);
+}
+
+/** The button of the card that explains why a photo was found, where it was found by a photo. */
+const whyButton = (id) => $("answer").hidden ? null : $("hits").querySelector(`.ask[data-id="${CSS.escape(id)}"]`);
+
+function complain(problem) {
+  const gone = problem.status === 404;
+  image.removeAttribute("src");
+  $("detail-hint").hidden = true;
+  if (gone) $("detail-name").textContent = "This photo is gone";
+  $("detail-problem").hidden = false;
+  $("detail-problem-text").textContent = gone
+    ? "It is no longer in this gallery, or the link has a mistake in it."
+    : capital(problem.message);
+  $("detail-retry").hidden = gone;
+}
+
+function say(text) {
+  $("detail-hint").textContent = text;
+  $("detail-hint").hidden = false;
+}
+
+async function copyLink() {
+  const field = $("detail-link");
+  field.value = new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href;
+  try {
+    await navigator.clipboard.writeText(field.value);
+    say("The link is copied.");
+    $("detail-status").textContent = "The link is copied.";
+  } catch {
+    field.hidden = false; // without a secure connection, browsers let nothing be copied by a page
+    field.select();
+    say("Copy the link from here.");
+  }
+}
+
+$("detail-copy").addEventListener("click", copyLink);
+$("detail-retry").addEventListener("click", () => again());
+$("detail-why").addEventListener("click", () => whyButton($("detail-like").dataset.id)?.click());

@@ -1,0 +1,44 @@
+// What is on the page: a view, and over it the detail view of a photo where history says so.
+
+import { browseList, showBrowse } from "./browse.js";
+import { showCompare } from "./compare.js";
+import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
+import { $, onPlainClick } from "./dom.js";
+import { browsed, compared, looked } from "./views.js";
+import { go, wanted } from "./visits.js";
+import { closeWhy } from "./why.js";
+
+let behind = ""; // the view that is drawn, and may lie behind the detail view
+
+/** Whether it is neither a search nor the start page; then `showListed` draws it. */
+export const isListed = () => Boolean(browsed() || compared());
+
+export function showListed(signal, focus) {
+  return compared() ? showCompare(compared(), signal, focus) : showBrowse(browsed(), signal, focus);
+}
+
+/** Draws all that history says; `show` draws the view alone, and is left out where it is there. */
+export function withDetail(show) {
+  return async ({ focus = false } = {}) => {
+    const over = looked();
+    const asked = JSON.stringify(compared() ?? browsed() ?? wanted());
+    const stays = asked === behind && (over || detailIsOpen());
+    behind = asked;
+    closeWhy();
+    if (!over) closeDetail(stays);
+    if (!stays) history.scrollRestoration = browsed() ? "manual" : "auto"; // browse.js keeps its own place
+    const drawn = stays || show({ focus: focus && !over });
+    if (over) openDetail(over, browsed() && !compared() ? browseList : cardsIn($("main")), focus);
+    await drawn;
+    if (behind === asked) overDrawn();
+  };
+}
+
+/** Links to lists and comparisons are steps in the history of this page. */
+onPlainClick(document, (event) => {
+  const link = event.target.closest?.('a[href*="?browse="], a[href*="?compare="]');
+  if (!link || link.dataset.look) return;
+  event.preventDefault();
+  go(null, link.search);
+  scrollTo(0, 0);
+});
