@@ -160,6 +160,67 @@ def test_a_box_is_the_part_that_counts(url: str) -> None:
     assert ids(whole) == ids(found(url, id=id_of(url, 3), k=13))
 
 
+def test_each_of_several_photos_may_have_a_box(url: str) -> None:
+    two = Image.new("RGB", (192, 72))
+    halves = {8: (0, 0, 0.5, 1), 2: (0.5, 0, 0.5, 1)}
+    for at, seed in enumerate(halves):
+        two.paste(plate(seed), (96 * at, 0))
+    out = io.BytesIO()
+    two.save(out, "PNG")
+    photo, (left, right), other = data_url(out.getvalue()), halves.values(), id_of(url, 5)
+    wanted = {"photo": photo, "box": left}
+    answers = (
+        found(
+            url,
+            photo=[wanted],
+            id={"id": id_of(url, 2), "box": (0, 0, 1, 1)},
+            not_photo=[{"photo": photo, "box": right, "weight": 2}],
+            not_id=other,
+            k=10,
+        ),
+        httpx.post(
+            f"{url}/api/v1/search",
+            files=[("photo", out.getvalue()), ("not_photo", out.getvalue())],
+            data={
+                "id": id_of(url, 2),
+                "not_id": other,
+                "k": "10",
+                "weights": '{"not_photo": 2}',
+                "boxes": json.dumps(
+                    {"photo": [left], "id": [(0, 0, 1, 1)], "not_photo": [right], "not_id": [None]}
+                ),
+            },
+        ).json(),
+    )
+    assert answers[0]["hits"] == answers[1]["hits"]
+    plates = [io.BytesIO(), io.BytesIO()]
+    for seed, file in zip(halves, plates, strict=True):
+        plate(seed).save(file, "PNG")
+    whole, unwanted = (data_url(file.getvalue()) for file in plates)
+    cut = found(
+        url,
+        photo=whole,
+        id=id_of(url, 2),
+        not_id=other,
+        k=10,
+        not_photo={"photo": unwanted, "weight": 2},
+    )
+    assert ids(cut) == ids(answers[0])
+    assert ids(cut) != ids(found(url, photo=photo, id=id_of(url, 2), not_id=other, k=10))
+    for boxes, said in (
+        ('{"photo": [null, null]}', "`boxes`: 2 for 1 `photo`: give one for each"),
+        ('{"photo": [[0, 0, 2, 1]]}', "not inside"),
+        ('{"words": [[0, 0, 1, 1]]}', "`boxes`: there is no field `words`"),
+        ('{"photo": [[0, 0, 1]]}', "`boxes`: give `photo.0.3`"),
+        ("[", "not JSON"),
+    ):
+        files = {"photo": out.getvalue()}
+        answer = httpx.post(f"{url}/api/v1/search", files=files, data={"boxes": boxes})
+        assert said in problem(answer, 422)
+    both = ask(url, id=[{"id": other, "box": (0, 0, 1, 1)}], box=(0, 0, 1, 1))
+    assert "not both" in problem(both, 422)
+
+
 def test_groups_and_variety(url: str) -> None:
     photo = data_url(jpeg(3))
     plain = found(url, photo=photo, k=2)

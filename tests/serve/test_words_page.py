@@ -1,5 +1,7 @@
 """The words box of the page in a real browser: words alone and with a photo, and suggestions."""
 
+import re
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
@@ -50,21 +52,21 @@ def test_words_alone_are_searched_and_shared(page: Page, context: BrowserContext
 def test_a_photo_and_words_are_one_question(page: Page, small_gallery: SmallGallery) -> None:
     choose(page, small_gallery.photos[9])
     expect_hits(page, "Photos like yours")
-    chip = page.locator("#chip")
-    expect(chip.get_by_alt_text("Your photo")).to_be_visible()
+    chip = page.locator("#chips")
+    expect(chip.locator("img")).to_have_attribute("src", re.compile("^blob:"))
     search(page, "soup")
     expect_hits(page, "Photos like yours and “soup”")
     assert "Tomato soup" in names(page)
     page.locator("#hits .ask").first.click()  # regions are compared with the photo
     expect(page.locator("#why-sum")).not_to_be_empty()
     page.keyboard.press("Escape")
-    chip.get_by_role("button", name="Search without this photo").click()
+    chip.get_by_role("button", name="Take out Your photo").click()
     expect_hits(page, "Photos of “soup”")
     expect(chip).to_be_hidden()
     choose(page, small_gallery.photos[9])  # which joins the words
     expect_hits(page, "Photos like yours and “soup”")
     page.locator("#hits .like").first.click()  # and this asks for what it shows, not for the words
-    expect(page.locator("#chip-photo")).to_have_attribute("src", f"thumbnails/{_id(page)}")
+    expect(page.locator("#chips img")).to_have_attribute("src", f"thumbnails/{_id(page)}")
     expect(page.get_by_label("Search by words")).to_have_value("")
 
 
@@ -75,7 +77,7 @@ def _id(page: Page) -> str:
 def test_taking_the_photo_away_without_words_leads_to_the_start(page: Page) -> None:
     page.locator("#sample-list .like").first.click()
     expect(page.locator("#hits .card:not(.blank)")).to_have_count(9)
-    page.get_by_role("button", name="Search without this photo").click()
+    page.get_by_role("button", name="Take out").click()
     expect(page.locator("#start")).to_be_visible()
 
 

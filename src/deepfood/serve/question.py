@@ -30,7 +30,8 @@ class SearchQuestion:
 
     `where` is a filter as text; `cursor` is the `next` of the previous page; `box` is the part of
     the one wanted photo that counts. `weights` has, by the name of a field such as `not_ids`, the
-    weight of each of its values; where it has none, they are 1.
+    weight of each of its values; where it has none, they are 1. `boxes` has the part that counts of
+    each, where there are several photos; None is all of it.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -46,22 +47,39 @@ class SearchQuestion:
     diversity: float = 0.0
     group_duplicates: bool = False
     weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    boxes: Mapping[str, Sequence[Box | None]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, examples: Mapping[str, Sequence[tuple[Any, float]]], **options: Any) -> Self:
-        """A question from examples with their weights, by the API's names, and the other fields."""
+    def of(
+        cls,
+        examples: Mapping[str, Sequence[tuple[Any, float]]],
+        boxes: Mapping[str, Sequence[Box | None]] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A question from examples with their weights, by the API's names, and the other fields.
+
+        `boxes` has the boxes of these examples, by the same names.
+        """
         values: dict[str, Any] = {
             _FIELDS[name]: tuple(one for one, _ in some) for name, some in examples.items()
         }
         weights = {
             _FIELDS[name]: tuple(weight for _, weight in some) for name, some in examples.items()
         }
-        return cls(**values, weights=weights, **options)
+        parts = {_FIELDS[name]: tuple(some) for name, some in (boxes or {}).items()}
+        return cls(**values, weights=weights, boxes=parts, **options)
 
     def weighted(self, name: str) -> list[tuple[Any, float]]:
         """The values of a field such as `not_ids`, each with its weight."""
         values = getattr(self, name)
         return list(zip(values, self.weights.get(name) or [1.0] * len(values), strict=True))
+
+    def boxed(self, name: str) -> list[tuple[Any, float, Box | None]]:
+        """The photos or ids of a field, each with its weight and the part of it that counts."""
+        box = self.box if name in ("photos", "ids") else None
+        weighted = self.weighted(name)
+        boxes = self.boxes.get(name) or [box] * len(weighted)
+        return [(one, weight, part) for (one, weight), part in zip(weighted, boxes, strict=True)]
 
     @property
     def examples(self) -> int:

@@ -193,29 +193,26 @@ class SearchService:
         """
         if question.box and len(question.photos) + len(question.ids) != 1:
             raise QueryError("a box is a part of one photo: ask with one", "box")
-        wanted = [
-            (self._embed(data, question.box), weight)
-            for data, weight in question.weighted("photos")
-        ]
-        for photo_id, weight in question.weighted("ids"):
-            if question.box:
-                vector = self._embed(self.photo(photo_id)[1], question.box)
-            else:
-                vector = self.gallery.vector(photo_id)
-            wanted.append((vector, weight))
+        wanted = self._photos_of(question, "photos", "ids")
         alone = written if len(question.words) == 1 else None
         wanted += self._looks_of(question.weighted("words"), options, alone)
-        unwanted = [(self._embed(data), weight) for data, weight in question.weighted("not_photos")]
-        unwanted += [
-            (self.gallery.vector(photo_id), weight)
-            for photo_id, weight in question.weighted("not_ids")
-        ]
+        unwanted = self._photos_of(question, "not_photos", "not_ids")
         unwanted_words = self._looks_of(question.weighted("not_words"), {}, or_raise=True)
         if question.words and not wanted:
             return None
         if self.words is None:  # words stand for photos
             return combine(wanted, [unwanted + unwanted_words])
         return combine(wanted, [unwanted, unwanted_words])
+
+    def _photos_of(self, question: SearchQuestion, photos: str, ids: str) -> list[Example]:
+        """The vectors of the photos in two fields of a question, each of the part that counts."""
+        found = [(self._embed(data, box), weight) for data, weight, box in question.boxed(photos)]
+        for photo_id, weight, box in question.boxed(ids):
+            vector = (
+                self._embed(self.photo(photo_id)[1], box) if box else self.gallery.vector(photo_id)
+            )
+            found.append((vector, weight))
+        return found
 
     def _embed(self, data: bytes, box: Box | None = None) -> Vector:
         with stage("decode"):

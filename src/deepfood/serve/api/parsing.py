@@ -18,6 +18,7 @@ from deepfood.serve.api.requests import (
     ChangeRequest,
     ExplainRequest,
     LabelRequest,
+    PhotoBoxes,
     RequestBody,
     SearchRequest,
     WeightedId,
@@ -41,6 +42,10 @@ _PHOTOS = ("photo", "not_photo")
 AboutPhoto = TypeVar("AboutPhoto", ExplainRequest, LabelRequest)
 #: What is searched with, and its weights, by the names EXAMPLES.
 _Examples = dict[str, list[tuple[Any, float]]]
+#: The parts that count of the photos that are searched with, by the same names.
+_Boxes = dict[str, list[Box | None]]
+#: Fields of a form, JSON, that have one value for each example.
+_OF_EACH = ("weights", "boxes")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ async def read_question(request: Request, max_part_bytes: int, fetcher: Fetcher)
         return await _question_with(request)
     if _is_json(request):
         return await question_in(request, _json(await request.body()), fetcher)
-    texts = (*(name for name in SearchRequest.model_fields if name not in _PHOTOS), "weights")
+    texts = (*(name for name in SearchRequest.model_fields if name not in _PHOTOS), *_OF_EACH)
     form = await read_form(request, max_part_bytes, photos=_PHOTOS, texts=texts, several=EXAMPLES)
     photos = {name: [one.data for one in form.photos.get(name, ())] for name in _PHOTOS}
     return _from_texts(form.texts, photos)
@@ -96,12 +101,14 @@ async def question_in(request: Request, values: Any, fetcher: Fetcher) -> Search
     """The question in a value of JSON. Raises HTTPException 422, and what fetching raises."""
     search = checked(SearchRequest, values)
     examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
+    boxes: _Boxes = {name: _box_of_each(getattr(search, name)) for name in EXAMPLES}
     for name in _PHOTOS:
         examples[name] = [(photo_in(one), weight) for one, weight in examples[name]]
     if search.url is not None:
         ((url, weight),) = _each(search.url)
         examples["photo"].append((await fetcher.get(url, held_by(request).take), weight))
-    return _question(search, examples)
+        boxes["photo"] += _box_of_each(search.url)
+    return _question(search, examples, boxes)
 
 
 async def read_questions(request: Request) -> list[Any]:
@@ -111,7 +118,7 @@ async def read_questions(request: Request) -> list[Any]:
 
 async def _question_with(request: Request) -> SearchQuestion:
     """A photo is the whole body, and the rest of the question is in the address."""
-    fields = (*SearchRequest.model_fields, "weights")
+    fields = (*SearchRequest.model_fields, *_OF_EACH)
     known = [name for name in fields if name not in (*_PHOTOS, "url")]
     given = request.query_params.multi_items()
     check_names([name for name, _ in given], known, EXAMPLES)
@@ -130,7 +137,7 @@ def _from_texts(
     fields: dict[str, Any] = {
         name: list(values) if name in EXAMPLES else values[0] for name, values in texts.items()
     }
-    weights = fields.pop("weights", "{}")
+    weights, boxes = (fields.pop(name, "{}") for name in _OF_EACH)
     if "box" in fields:
         fields["box"] = fields["box"].split(",")
     if "k" in fields:
@@ -144,7 +151,7 @@ def _from_texts(
     examples: _Examples = {name: _each(getattr(search, name)) for name in EXAMPLES}
     for name in _PHOTOS:
         examples[name] = [(data, 1.0) for data in photos.get(name, ())]
-    return _question(search, examples | _weighted(weights, examples))
+    return _question(search, examples | _weighted(weights, examples), _boxed(boxes, examples))
 
 
 def _weighted(weights: str, examples: _Examples) -> _Examples:
@@ -159,15 +166,34 @@ def _weighted(weights: str, examples: _Examples) -> _Examples:
         if name not in EXAMPLES:
             raise WrongValueError(f"`weights`: {unknown_field(name, EXAMPLES)}", "weights")
         numbers = [check_weight(one) for one in (some if isinstance(some, list) else [some])]
-        if len(numbers) != len(examples[name]):
-            raise WrongValueError(
-                f"`weights`: {len(numbers)} for {len(examples[name])} `{name}`: give one for each",
-                "weights",
-            )
+        _check_one_for_each("weights", numbers, name, examples)
         weighted[name] = [
             (one, weight) for (one, _), weight in zip(examples[name], numbers, strict=True)
         ]
     return weighted
+
+
+def _boxed(boxes: str, examples: _Examples) -> _Boxes:
+    """The boxes in a form's field `boxes`."""
+    found: _Boxes = {}
+    given = _json(boxes)
+    try:
+        of_each = checked(PhotoBoxes, given)
+    except WrongValueError as error:
+        raise WrongValueError(f"`boxes`: {error.detail}", "boxes") from error
+    for name, some in of_each:
+        if some:
+            _check_one_for_each("boxes", some, name, examples)
+            found[name] = [sides and Box(*sides) for sides in some]
+    return found
+
+
+def _check_one_for_each(field: str, values: Sequence[Any], name: str, examples: _Examples) -> None:
+    count = len(examples[name])
+    if len(values) != count:
+        raise WrongValueError(
+            f"`{field}`: {len(values)} for {count} `{name}`: give one for each", field
+        )
 
 
 async def read_new_photo(request: Request, max_part_bytes: int) -> NewPhoto:
@@ -274,11 +300,15 @@ def _json(text: bytes | str) -> Any:
         raise WrongValueError(f"this is not JSON: {error}", "body") from error
 
 
-def _question(search: SearchRequest, examples: _Examples) -> SearchQuestion:
+def _question(search: SearchRequest, examples: _Examples, boxes: _Boxes) -> SearchQuestion:
     if not (examples["photo"] or examples["id"] or examples["words"]):
         raise WrongValueError("give `photo`, `id` or `words`", "photo")
+    boxes = {name: some for name, some in boxes.items() if any(some)}
+    if search.box and boxes:
+        raise WrongValueError("give `box`, or a box of each photo, not both", "box")
     question = SearchQuestion.of(
         examples,
+        boxes,
         k=search.k,
         where=search.where,
         box=search.box and Box(*search.box),
@@ -300,6 +330,13 @@ def _each(given: Any) -> list[tuple[Any, float]]:
     """Each text with its weight, of one or several, each a text or a weighted one."""
     several = given if isinstance(given, list) else [given]
     return [(one, 1.0) if isinstance(one, str) else (_text_of(one), one.weight) for one in several]
+
+
+def _box_of_each(given: Any) -> list[Box | None]:
+    """The box of each value that `_each` gives."""
+    several = given if isinstance(given, list) else [given]
+    sides = [getattr(one, "box", None) for one in several]
+    return [one and Box(*one) for one in sides]
 
 
 def _text_of(weighted: _Weighted) -> str:

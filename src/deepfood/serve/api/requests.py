@@ -79,25 +79,32 @@ class _Body(BaseModel):
 Weight = Annotated[float, Field(gt=0), BeforeValidator(check_weight)]
 
 
+#: A part of a photo: left, top, width and height as shares of it.
+Sides = tuple[float, float, float, float]
+
+
 class WeightedPhoto(_Body):
-    """A photo, a base64 data URL, and how much it counts."""
+    """A photo, a base64 data URL, how much it counts, and which part of it does."""
 
     photo: str
     weight: Weight = 1.0
+    box: Sides | None = None
 
 
 class WeightedId(_Body):
-    """A photo of the gallery, and how much it counts."""
+    """A photo of the gallery, how much it counts, and which part of it does."""
 
     id: str
     weight: Weight = 1.0
+    box: Sides | None = None
 
 
 class WeightedUrl(_Body):
-    """The address of a photo, and how much it counts."""
+    """The address of a photo, how much it counts, and which part of it does."""
 
     url: str
     weight: Weight = 1.0
+    box: Sides | None = None
 
 
 class WeightedWords(_Body):
@@ -116,8 +123,9 @@ class SearchRequest(_Body):
     `url` is where the service fetches a photo, of hosts that its settings list.
     `not_photo`, `not_id` and `not_words` are what the hits should be unlike; there may be 8 of all
     together. `where` is a filter (docs/filters.md), `box` the part of the photo that counts: left,
-    top, width and height as shares of it. `diversity`, 0 to 1, trades similarity for variety.
-    `cursor` is the `next` of the answer before, for the same question.
+    top, width and height as shares of it; of several photos each may have its own, as in
+    `"id": [{"id": "…", "box": [0, 0, 0.5, 1]}, "…"]`. `diversity`, 0 to 1, trades similarity for
+    variety. `cursor` is the `next` of the answer before, for the same question.
     """
 
     model_config = ConfigDict(
@@ -135,10 +143,19 @@ class SearchRequest(_Body):
     not_words: Words | WeightedWords | list[Words | WeightedWords] = []
     k: int = DEFAULT_K
     where: str | None = None
-    box: tuple[float, float, float, float] | None = None
+    box: Sides | None = None
     cursor: str | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     group_duplicates: bool = False
+
+
+class PhotoBoxes(_Body):
+    """The part that counts of each photo of a form, its field `boxes`; null is all of it."""
+
+    photo: list[Sides | None] = []
+    id: list[Sides | None] = []
+    not_photo: list[Sides | None] = []
+    not_id: list[Sides | None] = []
 
 
 class BatchRequest(_Body):
@@ -176,6 +193,11 @@ SEARCH_FORM = {
         "k": {"type": "integer", "minimum": 1},
         "where": {"type": "string", "description": "a filter"},
         "box": {"type": "string", "description": "left,top,width,height as shares, 0 to 1"},
+        "boxes": {
+            "type": "string",
+            "description": "a JSON object: for `photo`, `id` and their `not_`, the box of each or "
+            'null, as in {"id": [[0, 0, 0.5, 1], null]}',
+        },
         "cursor": {"type": "string", "description": "`next` of the previous page"},
         "diversity": {"type": "number", "minimum": 0, "maximum": 1},
         "group_duplicates": {"type": "boolean"},
@@ -276,7 +298,7 @@ class ExplainRequest(_Body):
     photo: str | None = None
     id: str | None = None
     hit: str
-    box: tuple[float, float, float, float] | None = None
+    box: Sides | None = None
 
 
 #: The same as a form, for OpenAPI.

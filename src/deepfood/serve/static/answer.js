@@ -2,8 +2,8 @@
 
 import { card } from "./cards.js";
 import { $, announce, capital, element, plural } from "./dom.js";
-import { leadOf } from "./examples.js";
-import { nameOf, photos, readable } from "./gallery.js";
+import { leadOf, likesIn, nameOfExample } from "./examples.js";
+import { readable } from "./gallery.js";
 import { drawQuery } from "./query.js";
 import { sayFault, showRefined } from "./refine.js";
 import { isKnown } from "./search.js";
@@ -72,9 +72,10 @@ function none(words, passing) {
 }
 
 function closest(search) {
-  const { id, upload } = leadOf(search);
   if (search.words) return "those that match best";
-  return `those most like ${upload ? "your photo" : nameOf(photos.get(id))}`;
+  const likes = likesIn(search.examples);
+  if (likes.length > 1) return `those most like these ${likes.length} photos`;
+  return `those most like ${likes[0].upload ? "your photo" : nameOfExample(likes[0])}`;
 }
 
 /** In words, what the gallery thinks of the question; nothing where it cannot tell, or knows. */

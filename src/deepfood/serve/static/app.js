@@ -4,21 +4,23 @@
 // what is there. search.js asks the server, answer.js draws what it answers.
 
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
-import { $, onPlainClick } from "./dom.js";
+import { showChips } from "./chips.js";
+import { $, onPlainClick, say } from "./dom.js";
 import { offerDropping } from "./dropped.js";
-import { leadOf, likesIn } from "./examples.js";
+import { leadOf, nameOfExample, pictureOf } from "./examples.js";
 import { showFacets } from "./facets.js";
 import { gallery, nameOf, photos } from "./gallery.js";
-import { drawQuery } from "./query.js";
+import { drawQuery, shownOf } from "./query.js";
+import { onQuestions } from "./question.js";
 import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
 import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
-import { hasUpload, newUpload, uploads } from "./uploads.js";
+import { hasUpload } from "./uploads.js";
 import { visitPhoto } from "./views.js";
 import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
 import { closeWhy, openWhy } from "./why.js";
-import { onWords, showWords } from "./words.js";
+import { showWords } from "./words.js";
 
 const MORE = 18; // what "Show more" adds
 
@@ -29,6 +31,7 @@ let shown = null; // the search on the page
 async function show({ focus = false } = {}) {
   restart();
   closeWhy();
+  say("");
   const kept = askedExamples().filter(({ upload }) => !upload || hasUpload(upload));
   const lost = kept.length < askedExamples().length;
   if (lost) keepOnly(kept);
@@ -43,9 +46,11 @@ async function show({ focus = false } = {}) {
     start(focus);
     showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
   } else if (search) {
+    if (lost) say("A photo of yours is too large to be kept when the page is loaded again. Please add it once more.");
     await showSearch(search, running.signal, focus);
   } else {
     start(focus);
+    if (kept.length) return showNotice("Say too what the photos should be like: by a photo or by words.");
     const { where, show } = refined();
     if (where) showNotice(`A link cannot carry a photo. Choose one: it is searched with the filter ${where}`);
     else if (show) showNotice("A link cannot carry a photo. Choose one to search with.");
@@ -59,8 +64,14 @@ function restart() {
 
 function start(focus) {
   shown = null;
-  showWords({});
+  showField({ examples: askedExamples() });
   showStart(focus);
+}
+
+/** Show in the search field what is searched with. */
+function showField(search, missing) {
+  showWords(search);
+  showChips(search.examples, missing);
 }
 
 async function showSearch(search, signal, focus) {
@@ -68,12 +79,12 @@ async function showSearch(search, signal, focus) {
   shown = search;
   startAnswer(search, fewer);
   if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
-  showWords(search);
+  showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
     const answer = await findAnswer(search, signal, () => {
       drawQuery(search);
-      showWords(search);
+      showField(search);
     });
     await loaded;
     if (!signal.aborted) drawAnswer(search, answer, fewer);
@@ -81,6 +92,7 @@ async function showSearch(search, signal, focus) {
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
+    if (problem.missing) showField(search, problem.missing);
     if (fewer) backToFewer(fewer);
   }
 }
@@ -113,33 +125,15 @@ async function refineSearch(said) {
   if (!signal.aborted) visit(search, false); // the answer is known, or fails again to be told
 }
 
-/** Search with these words, and with the photo on the page unless it was taken away. */
-function searchWords({ words, withoutPhoto }) {
-  const examples = withoutPhoto ? [] : (shown?.examples ?? []);
-  if (words || likesIn(examples).length) visitSearch({ examples, words });
-  else if (shown) visitStart();
-  else $("words").focus();
-}
-
 /** Show which regions make a hit and the photo searched with alike. */
 function askWhy(hit) {
-  const example = leadOf(shown);
-  const query = example.upload
-    ? { name: "Your photo", url: uploads.get(example.upload).url }
-    : { name: nameOf(photos.get(example.id)), url: `thumbnails/${example.id}` };
+  const example = shownOf(shown);
+  const query = { name: nameOfExample(example), url: pictureOf(example) };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
   openWhy({ query, hit: found }, (signal) => explain(example, hit, signal));
 }
 
 // ----------------------------------------------------------------------------- what visitors do
-
-/** Search with the first photo among files given in any way, and with what is in the words box. */
-function take(files) {
-  const given = [...(files ?? [])];
-  const file = given.find((one) => one.type.startsWith("image/")) ?? given[0];
-  if (file) visitSearch({ examples: [{ upload: newUpload(file) }], words: $("words").value.trim() });
-  return Boolean(file);
-}
 
 onPlainClick($("skip"), (event) => {
   event.preventDefault(); // "#main" in the address would be one more step in the history
@@ -167,46 +161,16 @@ $("hits").addEventListener("click", (event) => {
   if (button) askWhy(button.dataset.id);
 });
 
-for (const button of document.querySelectorAll("[data-picks]")) {
-  button.addEventListener("click", () => $(button.dataset.picks).click());
-}
-
-for (const input of [$("file"), $("camera")]) {
-  input.addEventListener("change", () => {
-    take(input.files);
-    input.value = ""; // so that the same file can be chosen again
-  });
-}
-
 $("retry").addEventListener("click", () => show({ focus: true }));
 $("more").addEventListener("click", () => {
   setCount($("hits").children.length + MORE);
   show();
 });
 
-document.addEventListener("paste", (event) => {
-  if (take(event.clipboardData?.files)) event.preventDefault();
-});
-
-// While something is dragged over the page, the veil lies over all of it and gets every event.
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-
-addEventListener("dragenter", (event) => {
-  if (carriesFiles(event)) $("veil").hidden = false;
-});
-$("veil").addEventListener("dragleave", () => ($("veil").hidden = true));
-addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
-addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  $("veil").hidden = true;
-  take(event.dataTransfer.files);
-});
-
 const visited = withDetail(show);
 
 onRefined(refineSearch);
-onWords(searchWords);
+onQuestions($("hits"));
 onVisit(visited);
 $("query-look").addEventListener("click", () => visitPhoto(leadOf(shown)));
 

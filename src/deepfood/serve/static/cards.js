@@ -6,6 +6,7 @@ import { likesIn } from "./examples.js";
 import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isAddress, linksOf } from "./links.js";
+import { drawMarks } from "./marks.js";
 import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
 
@@ -42,6 +43,7 @@ function drawHit(item, part, photo, search) {
   part("bar").style.setProperty("--filled", alike);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
   pickWith(part("pick"), photo);
+  drawMarks(part("marks"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
   const [about, safety] = item.querySelectorAll(".facts");

@@ -16,6 +16,13 @@ export function announce(text) {
   $("status").textContent = text;
 }
 
+/** Tell on the answer's page what was not done as it was asked for, until the next step. */
+export function say(text) {
+  $("said").textContent = text;
+  $("said").hidden = !text;
+  if (text) announce(text);
+}
+
 /** Plain clicks on our own links are searches; with Ctrl, Shift or the middle button, links. */
 export function onPlainClick(element, action) {
   element.addEventListener("click", (event) => {

@@ -4,13 +4,42 @@
 // may have `box`, the part of the photo that counts: [left, top, width, height] as shares of it, and
 // `unlike`, where the hits should be unlike it. In an address it is written ID~LEFT,TOP,WIDTH,HEIGHT.
 
+import { nameOf, photos } from "./gallery.js";
+import { uploads } from "./uploads.js";
+
+export const MOST = 8; // photos and words that the API takes together
+
 export const likesIn = (examples) => examples.filter(({ unlike }) => !unlike);
+export const unlikesIn = (examples) => examples.filter(({ unlike }) => unlike);
 
 /** The photo that a search is about: the first of those that the hits should be like, or {}. */
 export const leadOf = ({ examples = [] }) => likesIn(examples)[0] ?? {};
 
 /** Whether two examples are the same photo. */
 export const samePhoto = (a, b) => a.id === b.id && a.upload === b.upload;
+
+/** What an example is called, as far as that is known. */
+export const nameOfExample = ({ id, upload }) => (upload ? "Your photo" : nameOf(photos.get(id) ?? { id }));
+
+/** The same, with the name of its file where it was uploaded: several are told apart by it. */
+export const fullNameOf = (one) => [nameOfExample(one), uploads.get(one.upload)?.name].filter(Boolean).join(" ");
+
+/** The address of its picture; null where an upload is not yet ready. */
+export const pictureOf = ({ id, upload }) => (upload ? (uploads.get(upload)?.url ?? null) : `thumbnails/${id}`);
+
+/** Its picture for a small place: only the part that counts, in browsers that can. */
+export function thumb(example) {
+  const image = document.createElement("img");
+  image.alt = "";
+  image.addEventListener("error", () => image.removeAttribute("src")); // what is behind it stays
+  const source = pictureOf(example);
+  if (source) image.src = source;
+  if (example.box) {
+    const [left, top, width, height] = example.box.map((share) => share * 100);
+    image.style.objectViewBox = `inset(${top}% ${100 - left - width}% ${100 - top - height}% ${left}%)`;
+  }
+  return image;
+}
 
 /** Pairs of name and text for an address; uploads have none. */
 export const saidOf = (examples) =>

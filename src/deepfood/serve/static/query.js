@@ -1,52 +1,80 @@
-// The photo that is searched with, and the part of it that the Model sees.
+// What is searched with: the photo, or one of several, and the headings that say it.
 
-import { $ } from "./dom.js";
-import { leadOf } from "./examples.js";
-import { gallery, labelOf, nameOf, photos } from "./gallery.js";
+import { $, element } from "./dom.js";
+import { fullNameOf, likesIn, nameOfExample, pictureOf, samePhoto, thumb, unlikesIn } from "./examples.js";
+import { labelOf, photos } from "./gallery.js";
+import { drawPart, showPart } from "./part.js";
 import { uploads } from "./uploads.js";
 
-const MOST_OF_IT = 0.7; // of a photo's area; a square photo has 0.77 in the Model that ships
+let picked = {}; // the example that the visitor wants to see
 
 /** Show the photo, as far as it is known, and say in the headings what is searched. */
 export function drawQuery(search) {
-  const { words } = search;
-  const { id, upload } = leadOf(search);
+  const example = shownOf(search);
+  const { id, upload } = example;
   const photo = photos.get(id);
   const image = $("query-photo");
-  const source = upload ? uploads.get(upload).url : photo && `thumbnails/${photo.id}`;
+  const source = upload || photo ? pictureOf(example) : null;
   $("query-side").hidden = !id && !upload;
   $("query").classList.toggle("without-photo", !source);
-  if (source) image.src = source;
-  else image.removeAttribute("src");
-  $("query-seen").hidden = $("query-part").hidden = true; // until it is loaded
-  $("query-name").textContent = upload ? "Your photo" : photo ? nameOf(photo) : "";
+  if (!source) image.removeAttribute("src");
+  else if (image.getAttribute("src") !== source) image.src = source;
+  showPart(example);
+  drawPicks(search);
+  $("query-name").textContent = upload || photo ? nameOfExample(example) : "";
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
-  const like = upload ? "like yours" : photo ? `like ${nameOf(photo)}` : id ? "alike" : "";
-  const title = ["Photos", like, words && `${like ? "and " : "of "}“${words}”`].filter(Boolean).join(" ");
+  const title = titleOf(search);
   $("title").textContent = title;
   document.title = `${title} · deepfood`;
 }
 
-/** How wide and high the middle is that the Model sees of a photo; nothing lies beyond a padded one. */
-function seenOf(width, height) {
-  const { resize, crop } = gallery.fit;
-  if (resize === "squash") return [crop * width, crop * height];
-  const side = crop * (resize === "pad" ? Math.max(width, height) : Math.min(width, height));
-  return [Math.min(side, width), Math.min(side, height)];
+/** What is searched, in words, as far as the photos are known. */
+function titleOf({ examples, words }) {
+  const likes = likesIn(examples);
+  const unlikes = unlikesIn(examples);
+  const like = likes.length ? (few(likes) ? `like ${few(likes)}` : "alike") : "";
+  const said = ["Photos", like, words && `${like ? "and " : "of "}“${words}”`].filter(Boolean).join(" ");
+  return unlikes.length ? `${said}, unlike ${few(unlikes) || "another"}` : said;
 }
 
-/** Draw the part of the photo that the Model sees, and say so where that is not most of it. */
-export function drawSeen() {
-  const { naturalWidth: width, naturalHeight: height, parentElement: frame } = $("query-photo");
-  const known = Boolean(gallery.fit && width && $("query-photo").hasAttribute("src"));
-  const [wide, high] = known ? seenOf(width, height) : [0, 0];
-  $("query-seen").hidden = !known;
-  $("query-part").hidden = !known || wide * high > MOST_OF_IT * width * height;
-  const shape = frame.clientWidth / frame.clientHeight;
-  const scale = Math.min(shape / width, 1 / height); // the whole photo in the frame, whose height is 1
-  $("query-seen").style.setProperty("--wide", `${(100 * wide * scale) / shape}%`);
-  $("query-seen").style.setProperty("--high", `${100 * high * scale}%`);
+/** Photos in a sentence; "" for one that is not yet known. */
+function few(examples) {
+  const [{ id, upload }] = examples;
+  if (examples.length > 1) return `these ${examples.length}`;
+  return upload ? "yours" : photos.has(id) ? nameOfExample({ id }) : "";
 }
 
-$("query-photo").addEventListener("load", drawSeen);
-$("query-photo").addEventListener("error", () => $("query").classList.add("without-photo"));
+/** The example on show among several that the hits should be like; {} where there is none. */
+export function shownOf({ examples }) {
+  const likes = likesIn(examples);
+  return likes.find((one) => samePhoto(one, picked)) ?? likes[0] ?? {};
+}
+
+/** Where there are several photos: which of them is on show. */
+function drawPicks(search) {
+  const likes = likesIn(search.examples);
+  const shown = shownOf(search);
+  const focused = [...$("picks").children].findIndex((item) => item.contains(document.activeElement));
+  $("picks").hidden = likes.length < 2;
+  $("picks").replaceChildren(...(likes.length < 2 ? [] : likes.map((one) => pick(one, one === shown, search))));
+  $("picks").children[focused]?.firstElementChild.focus();
+}
+
+function pick(example, isShown, search) {
+  const [item, button] = [element("li", ""), element("button", "")];
+  button.type = "button";
+  button.setAttribute("aria-label", `Show ${fullNameOf(example)}`);
+  button.setAttribute("aria-pressed", String(isShown));
+  button.append(thumb(example));
+  button.addEventListener("click", () => {
+    picked = example;
+    drawQuery(search);
+  });
+  item.append(button);
+  return item;
+}
+
+$("query-photo").addEventListener("error", () => {
+  $("query").classList.add("without-photo");
+  drawPart();
+});

@@ -1,8 +1,8 @@
 // A search: what is asked of the server, and what it has answered before.
 
 import { ask, json } from "./ask.js";
-import { knownPhoto } from "./gallery.js";
-import { likesIn } from "./examples.js";
+import { knownPhoto, photos } from "./gallery.js";
+import { likesIn, nameOfExample, unlikesIn } from "./examples.js";
 import { prepareUpload, uploads } from "./uploads.js";
 import { ORDERS } from "./visits.js";
 
@@ -50,11 +50,33 @@ async function nextPage(search, known, signal, find) {
 
 async function request(search, page, signal, ready) {
   const { examples, words, where, show } = search;
-  await Promise.all(examples.map((one) => known(one, signal, ready)));
+  const all = await Promise.allSettled(examples.map((one) => known(one, examples, signal, ready)));
+  const failed = all.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
   const asked = { ...(words && { words }), ...(where && { where }), ...page };
   const said = { group_duplicates: true, ...ORDERS[show], ...asked };
-  const body = bodyOf({ ...photosOf(examples), ...said });
-  return ask("api/v1/search", { method: "POST", signal, ...body });
+  const body = bodyOf(examples, said);
+  try {
+    return await ask("api/v1/search", { method: "POST", signal, ...body });
+  } catch (problem) {
+    throw named(problem, examples);
+  }
+}
+
+/** A problem with an example, that names it: `missing` are those that the gallery does not have. */
+function named(problem, examples) {
+  const several = examples.length > 1;
+  const missing = problem.status === 404 ? examples.filter(({ id }) => id && problem.message.includes(id)) : [];
+  if (missing.length) {
+    const [{ id }] = missing;
+    if (photos.has(id)) problem.message = `“${nameOfExample({ id })}” is no longer in this gallery (photo ${id}).`;
+    if (several) problem.message += " Take it out of the search field to search with the others.";
+    problem.missing = missing;
+  } else if (several && ([413, 415].includes(problem.status) || /photo|body/.test(problem.field))) {
+    const unread = examples.map(({ upload }) => uploads.get(upload)).filter((one) => one?.unread);
+    if (unread.length) problem.message = `${unread.map(({ name }) => name).join(" or ")}: ${problem.message}`;
+  }
+  return problem;
 }
 
 /** How many photos a search has under another filter. */
@@ -63,9 +85,13 @@ export async function countOf(search, where, signal) {
 }
 
 /** Have what the page and the server need of an example. */
-async function known({ id, upload }, signal, ready) {
+async function known({ id, upload }, examples, signal, ready) {
   if (id) {
-    await knownPhoto(id, signal);
+    try {
+      await knownPhoto(id, signal);
+    } catch (problem) {
+      throw named(problem, examples);
+    }
     ready();
   } else {
     const isNew = await prepareUpload(upload);
@@ -74,38 +100,41 @@ async function known({ id, upload }, signal, ready) {
   }
 }
 
-/** The fields of the API that have the examples: ids, and uploads as they came. */
-function photosOf(examples) {
-  const wanted = likesIn(examples);
-  const unwanted = examples.filter(({ unlike }) => unlike);
-  const idsOf = (some) => some.filter(({ id }) => id).map(({ id }) => id);
-  const uploadsOf = (some) => some.filter(({ upload }) => upload).map(({ upload }) => uploads.get(upload));
-  const box = wanted.length === 1 && wanted[0].box;
-  const fields = {
-    ...{ id: idsOf(wanted), not_id: idsOf(unwanted) },
-    ...{ photo: uploadsOf(wanted), not_photo: uploadsOf(unwanted) },
-    ...(box && { box }),
-  };
-  return Object.fromEntries(Object.entries(fields).filter(([, values]) => values.length));
+/** The body of a search: JSON, or a form where there are uploads, which JSON cannot have as they are. */
+function bodyOf(examples, said) {
+  const [wanted, unwanted] = [likesIn(examples), unlikesIn(examples)];
+  const fields = Object.entries({
+    id: wanted.filter(({ id }) => id),
+    not_id: unwanted.filter(({ id }) => id),
+    photo: wanted.filter(({ upload }) => upload),
+    not_photo: unwanted.filter(({ upload }) => upload),
+  }).filter(([, some]) => some.length);
+  if (!examples.some(({ upload }) => upload)) {
+    const ids = fields.map(([name, some]) => [name, some.map(({ id, box }) => (box ? { id, box } : id))]);
+    return json({ ...Object.fromEntries(ids), ...said });
+  }
+  const boxes = fields.filter(([, some]) => some.some(({ box }) => box));
+  const ofEach = boxes.map(([name, some]) => [name, some.map(({ box }) => box ?? null)]);
+  return form([
+    ...fields.flatMap(([name, some]) => some.map((one) => [name, one.id ?? uploads.get(one.upload)])),
+    ...(boxes.length ? [["boxes", JSON.stringify(Object.fromEntries(ofEach))]] : []),
+    ...Object.entries(said),
+  ]);
 }
 
 /** Which regions make a hit and an example that is searched with alike. */
 export function explain({ id, upload, box }, hit, signal) {
-  const photo = upload ? { photo: uploads.get(upload) } : { id };
-  const body = bodyOf({ hit, ...photo, ...(box && { box }) });
+  const query = upload ? ["photo", uploads.get(upload)] : ["id", id];
+  const body = form([["hit", hit], query, ...(box ? [["box", box]] : [])]);
   return ask("api/v1/explain", { method: "POST", signal, ...body });
 }
 
-/** A form where there are uploads, which JSON cannot have as they are; JSON otherwise. */
-function bodyOf(fields) {
-  if (!fields.photo && !fields.not_photo) return json(fields);
+/** A form of pairs of name and value, a text or an upload. */
+function form(pairs) {
   const body = new FormData();
-  for (const [name, value] of Object.entries(fields)) {
-    const several = Array.isArray(value) && name !== "box" ? value : [value];
-    for (const one of several) {
-      if (one.blob) body.append(name, one.blob, one.name || "photo");
-      else body.append(name, one);
-    }
+  for (const [name, value] of pairs) {
+    if (value.blob) body.append(name, value.blob, value.name || "photo");
+    else body.append(name, value);
   }
   return { body };
 }

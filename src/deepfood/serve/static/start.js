@@ -4,7 +4,7 @@ import { ask } from "./ask.js";
 import { card } from "./cards.js";
 import { $, announce, element, plural } from "./dom.js";
 import { loadGallery } from "./gallery.js";
-import { drawSeen } from "./query.js";
+import { drawPart } from "./part.js";
 import { showSection } from "./views.js";
 
 const TITLE = document.title;
@@ -39,7 +39,7 @@ export async function showGallery() {
     const { count, labels } = await loadGallery();
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
-    drawSeen();
+    drawPart();
     if (count === 0) showNotice("There are no photos in this gallery yet.");
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.

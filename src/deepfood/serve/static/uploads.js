@@ -5,7 +5,8 @@ const SMALL_BYTES = 300 * 1024;
 const KEPT_UPLOADS = 20;
 const KEPT_BYTES = 1024 * 1024; // of a photo in the history: browsers bound what they keep there
 
-/** number -> {name, file, blob, url, kept}: `kept` goes into the history. */
+/** number -> {name, file, blob, url, kept, unread}: `kept` goes into the history; unread: the browser
+ *  cannot read the photo. */
 export const uploads = new Map();
 
 let newest = 0;
@@ -27,20 +28,23 @@ export function newUpload(file) {
 export async function prepareUpload(number) {
   const one = uploads.get(number);
   if (one.blob) return false;
-  one.blob = await shrink(one.file);
+  one.blob = await shrink(one);
   one.url = URL.createObjectURL(one.blob);
   await keepUpload(number, one);
   return true;
 }
 
-/** Whether the page has an upload, or could take it from the history. */
+/** Whether the page has an upload, or could take it from the history. It is then the last to go. */
 export function hasUpload(number) {
   const photo = history.state?.kept?.[number];
   if (!uploads.has(number) && photo) {
     const blob = new Blob([photo.bytes], { type: photo.type });
     uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept: photo });
   }
-  return uploads.has(number);
+  const one = uploads.get(number);
+  uploads.delete(number);
+  if (one) uploads.set(number, one);
+  return Boolean(one);
 }
 
 async function keepUpload(number, one) {
@@ -59,11 +63,13 @@ export function keptOf(examples) {
 
 /** A large photo as a smaller upright JPEG of the same shape; what is small, or what the browser
  *  cannot read (HEIC in most), as it came. */
-async function shrink(file) {
+async function shrink(one) {
+  const { file } = one;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
+    one.unread = true;
     return file;
   }
   const longest = Math.max(bitmap.width, bitmap.height);

@@ -1,13 +1,11 @@
-// The words box: words alone or together with the photo on the page, with suggestions while typing.
+// The words box: words alone or together with photos, with suggestions while typing.
 //
 // The box is a combobox (WAI-ARIA Authoring Practices, list autocomplete with manual selection): the
 // focus stays in the input, and `aria-activedescendant` names the suggestion that Enter would take.
 
 import { ask } from "./ask.js";
 import { $, element, plural } from "./dom.js";
-import { leadOf } from "./examples.js";
-import { photos, readable, nameOf } from "./gallery.js";
-import { uploads } from "./uploads.js";
+import { readable } from "./gallery.js";
 
 const PAUSE_MS = 120; // in the typing, before suggestions are asked for
 const SUGGESTED = 8;
@@ -17,38 +15,26 @@ let waiting = 0;
 let asking = new AbortController();
 let active = -1; // which suggestion Enter takes; -1: what is typed
 
-/** Show the words and the photo that are searched with. */
-export function showWords(search) {
-  const { words = "" } = search;
-  const { id, upload } = leadOf(search);
+/** Show the words that are searched with. */
+export function showWords({ words = "" }) {
   if (document.activeElement !== input || words) input.value = words;
   close();
-  const photo = photos.get(id);
-  const source = upload ? uploads.get(upload).url : id && `thumbnails/${id}`;
-  $("chip").hidden = !source;
-  if (!source) return;
-  $("chip-photo").src = source;
-  $("chip-photo").alt = upload ? "Your photo" : photo ? nameOf(photo) : "A photo of the gallery";
 }
 
-/** `asked` gets {words} when the visitor asks, and {withoutPhoto: true} with it for words alone. */
+/** `asked` gets the words when the visitor asks. */
 export function onWords(asked) {
   $("search").addEventListener("submit", (event) => {
     event.preventDefault();
     if (active >= 0) take(list.children[active]);
     close();
-    asked({ words: input.value.trim() });
-  });
-  $("chip-remove").addEventListener("click", () => {
-    asked({ words: input.value.trim(), withoutPhoto: true });
-    input.focus();
+    asked(input.value.trim());
   });
   list.addEventListener("click", (event) => {
     const option = event.target.closest("[role=option]");
     if (!option) return;
     take(option);
     close();
-    asked({ words: input.value.trim() });
+    asked(input.value.trim());
   });
 }
 
