@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import deepfood
+from deepfood.config import load_settings
+from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.logistic import Logistic
 from deepfood.gallery.photo import Hit, Photo
@@ -28,7 +30,15 @@ from deepfood.gallery.written import (
     parse_words,
     texts_of,
 )
-from deepfood.serve.worded import UNUSED, WRITTEN_PROBABILITY, Written, fuse, probabilities
+from deepfood.serve.worded import (
+    UNUSED,
+    WRITTEN_PROBABILITY,
+    Written,
+    find_with_words,
+    fuse,
+    look_up,
+    probabilities,
+)
 from deepfood_client import Client
 from live import run_deepfood, serving
 from plates import write_dishes, write_tiny_model
@@ -102,6 +112,45 @@ def test_pages_of_words_show_each_photo_once(opened: deepfood.Gallery) -> None:
     other = opened.search(id=ids[0], k=5).next
     with pytest.raises(QueryError, match="another search"):
         opened.search(words="brinjal", cursor=other)
+
+
+@pytest.mark.slow
+def test_near_duplicates_that_words_find_are_one_on_every_page(opened: deepfood.Gallery) -> None:
+    pages = list(opened.pages(words="brinjal", k=3, group_duplicates=True))
+    hits = [hit for page in pages for hit in page.hits]
+    ids = [one.photo.id for hit in hits for one in (hit, *hit.alike)]
+    assert len(ids) == len(set(ids)) == 3 * EACH
+    assert len(pages) > 1
+    assert hits[0].matched
+    apart = opened.search(words="brinjal", k=1).hits[0]
+    assert hits[0].photo == apart.photo
+
+
+@pytest.mark.slow
+def test_only_what_is_written_has_pages_of_its_own(gallery: Path) -> None:
+    """What looks so is left out before the pages are cut, where a text tower says `none`."""
+    found, _ = engine_at(gallery, load_settings()).open()
+    custard = next(photo for photo in found.photos()[0] if photo.name == "Gâteau Basque-1")
+    written = look_up(found, ["brinjal"], {}, or_raise=True)
+    pages, cursor = [], None
+    while cursor or not pages:
+        pages.append(
+            find_with_words(
+                found,
+                found.vector(custard.id),
+                written,
+                4,
+                text_tower=True,
+                only_written=True,
+                cursor=cursor,
+            )
+        )
+        cursor = pages[-1].next
+    found.close()
+    hits = [hit for page in pages for hit in page.hits]
+    assert [len(page.hits) for page in pages] == [4, NAMED - 4]
+    assert all(hit.matched for hit in hits)
+    assert {page.total for page in pages} == {NAMED}
 
 
 @pytest.mark.slow

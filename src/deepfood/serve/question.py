@@ -98,9 +98,9 @@ class SearchQuestion:
 
     @property
     def asks_for_nearest(self) -> bool:
-        """Whether the hits are simply the nearest photos of the gallery."""
+        """Whether the hits, with their near-duplicates, are simply the nearest photos."""
         narrowed = self.where is not None or self.cursor is not None
-        return not (narrowed or self.diversity or self.group_duplicates)
+        return not (narrowed or self.diversity)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The service without HTTP: find photos similar to a photo, and read their files."""
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, Vectors, open_embedder
 from deepfood.engine import engine_at
 from deepfood.errors import DeepfoodError, QueryError, SettingError
-from deepfood.gallery import Answer, Photo, judge
+from deepfood.gallery import Answer, Hit, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
@@ -112,7 +113,10 @@ class SearchService:
             return Answer(found.hits)
         if any(self.gallery.photo(photo_id).label for photo_id in question.ids):
             return Answer(found.hits)
-        voters = found.hits[:VOTERS] if question.asks_for_nearest else []
+        voters: list[Hit] = []
+        if question.asks_for_nearest and question.k >= VOTERS:
+            nearest = [*found.hits, *itertools.chain.from_iterable(found.alike)]
+            voters = sorted(nearest, key=lambda hit: -hit.score)[:VOTERS]
         if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
             voters = nearest_labelled(self.gallery, query, question.ids)
         return judge(

@@ -39,7 +39,7 @@ export function drawFacet(facet, change, place) {
   box.dataset.name = name;
   box.open = place < OPEN;
   title.append(element("bdi", readable(name)), is === "without" ? ": without" : "");
-  unknown.className = "unknown";
+  unknown.className = "hides";
   const inside = type === "number" ? drawRange(facet, change) : drawValues(facet, is, change);
   box.append(title, inside.element, unknown);
   function update(state) {
