@@ -129,7 +129,9 @@ def test_marks_become_chips_and_an_address(
     watch.expect("status of 404")
     page.goto(f"/?id={liked}&id={UNKNOWN_ID}")
     expect(page.locator("#problem-text")).to_contain_text(UNKNOWN_ID)
-    expect(page.locator("#problem-text")).to_contain_text("to search with the others")
+    expect(page.locator("#problem-text")).to_contain_text(
+        "in this gallery. Take it out of the search field to search with the others."
+    )
     assert axe(page) == ""
     page.get_by_role("button", name="not in this gallery").click()
     shown(page)
@@ -281,6 +283,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowUp"):
         part.press(key)
     expect(page.locator("#status")).to_contain_text("% from the left")
+    expect(page.locator("#part-middle")).to_have_attribute("aria-pressed", "false")
     with page.expect_request("**/api/v1/search"):
         page.keyboard.press("Tab")  # which does not wait for more keys
     shown(page)
