@@ -70,7 +70,7 @@ function named(problem, examples) {
   if (missing.length) {
     const [{ id }] = missing;
     if (photos.has(id)) problem.message = `“${nameOfExample({ id })}” is no longer in this gallery (photo ${id}).`;
-    if (several) problem.message += " Take it out of the search field to search with the others.";
+    if (several) problem.message = `${problem.message.replace(/\.$/, "")}. Take it out of the search field to search with the others.`;
     problem.missing = missing;
   } else if (several && ([413, 415].includes(problem.status) || /photo|body/.test(problem.field))) {
     const unread = examples.map(({ upload }) => uploads.get(upload)).filter((one) => one?.unread);
