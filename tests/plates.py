@@ -99,7 +99,8 @@ def _tiny_graph(pool: int) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    written: bytes = model.SerializeToString()
+    return written
 
 
 def write_conv_model(folder: Path, *, trained_on: Iterable[str] = (), loud: float = 1) -> Path:
