@@ -44,16 +44,16 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file tests/mypy.ini tests
-	$(BIN)/mypy --config-file tests/mypy.ini tests/train/conftest.py
-	$(BIN)/mypy --config-file tests/mypy.ini tests/milvus/conftest.py
-	MYPYPATH=tests_cluster $(BIN)/mypy --config-file tests/mypy.ini tests_cluster
-	MYPYPATH=benchmarks $(BIN)/mypy --config-file tests/mypy.ini benchmarks
+	$(BIN)/mypy tests/train/conftest.py
+	$(BIN)/mypy tests/milvus/conftest.py
+	MYPYPATH=tests_cluster $(BIN)/mypy tests_cluster
+	MYPYPATH=benchmarks:tests_cluster $(BIN)/mypy benchmarks
 	$(BIN)/jactionlint
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(BIN)/pre-commit validate-config
-	@git ls-files -z -- . ':!*.onnx' | PATH=$(BIN):$$PATH xargs -0 -r detect-secrets-hook --no-verify \
+	@git ls-files -z -- . ':!*.onnx' | PATH=$(BIN):$$PATH xargs -0 -r -n 200 -P $(WORKERS) \
+		detect-secrets-hook --no-verify \
 		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 
 ## The documentation site, into site/; open site/index.html
@@ -94,7 +94,9 @@ $(VENV)/.docs: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml client/pyproject.toml | $(VENV)/bin/python
 	@echo "installing deepfood and what its tests need into $(VENV), once"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ./client --editable '.[test,check]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
+		--editable ./client --editable '.[test,check]'
+	@$(BIN)/python -W ignore -m compileall -qq -j $(WORKERS) $(VENV)/lib || true # pip takes one core for it
 	@touch $@ $(VENV)/.core $(VENV)/.docs
 
 $(VENV)/.bench: pyproject.toml client/pyproject.toml | $(VENV)/bin/python

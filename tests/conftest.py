@@ -5,7 +5,9 @@
 
 import inspect
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -49,6 +51,32 @@ def pytest_configure(config: pytest.Config) -> None:
     """With several workers, all that they start keeps to one thread where OpenMP decides."""
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "TMPDIR" not in os.environ and has_room(MEMORY):
+        config.add_cleanup(files_in(MEMORY))
+
+
+#: Galleries wait for the disk thousands of times, and a file system in memory has none to wait for.
+#: What tests write is gone when they end; with `TMPDIR=/tmp` pytest keeps that of the last runs.
+MEMORY = Path("/dev/shm")
+_ROOM = 4 * 2**30
+
+
+def has_room(folder: Path) -> bool:
+    """Whether programs, too, can lie in this folder, and all that the tests write."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return False
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC and shutil.disk_usage(folder).free > _ROOM
+
+
+def files_in(memory: Path) -> Callable[[], None]:
+    """Have all temporary files of this process and its children in `memory`; what removes them."""
+    for left in memory.glob("deepfood-tests-*"):
+        if not Path("/proc", left.name.split("-")[-1]).exists():  # these tests were killed
+            shutil.rmtree(left, ignore_errors=True)
+    folder = memory / f"deepfood-tests-{os.getpid()}"
+    folder.mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
 #: What `make quick` leaves out, as far as a test's folder and fixtures tell; the rest is marked by

@@ -5,7 +5,10 @@ import io
 import itertools
 import json
 from collections.abc import Iterable
+from copy import copy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -47,6 +50,7 @@ def _circle(at: tuple[float, float], radius: float) -> tuple[float, float, float
     return (at[0] - radius, at[1] - radius, at[0] + radius, at[1] + radius)
 
 
+@cache
 def jpeg(seed: int, size: tuple[int, int] = (96, 72)) -> bytes:
     out = io.BytesIO()
     plate(seed, size).save(out, "JPEG", quality=90)
@@ -63,6 +67,24 @@ def write_photos(folder: Path, count: int, start: int = 0) -> Path:
 def write_tiny_model(folder: Path, *, name: str = "tiny", pool: int = 8) -> Path:
     """A real Model that takes microseconds: 64 pixels, averaged over `pool` x `pool` blocks."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ONNX).write_bytes(_tiny_graph(pool))
+    ModelManifest(
+        name=name,
+        backbone="none",
+        dimension=3 * (64 // pool) ** 2,
+        preprocess=Preprocess(
+            size=64, crop=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
+        ),
+        source="made by the tests",
+        licence="Apache-2.0",
+        training={},
+        files={ONNX: FileRecord.of(folder / ONNX)},
+    ).write(folder)
+    return folder
+
+
+@cache
+def _tiny_graph(pool: int) -> bytes:
     side = 64 // pool
     graph = helper.make_graph(
         [
@@ -76,21 +98,9 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", pool: int = 8) -> Path
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3 * side * side])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (folder / ONNX).write_bytes(model.SerializeToString())
     onnx.checker.check_model(model)
-    ModelManifest(
-        name=name,
-        backbone="none",
-        dimension=3 * side * side,
-        preprocess=Preprocess(
-            size=64, crop=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
-        ),
-        source="made by the tests",
-        licence="Apache-2.0",
-        training={},
-        files={ONNX: FileRecord.of(folder / ONNX)},
-    ).write(folder)
-    return folder
+    written: bytes = model.SerializeToString()
+    return written
 
 
 def write_conv_model(folder: Path, *, trained_on: Iterable[str] = (), loud: float = 1) -> Path:
@@ -162,7 +172,16 @@ def trained_copy(folder: Path, model: Path, photos: Iterable[Path], *, name: str
 
 
 def tiny_embedder(folder: Path, *, pool: int = 8, limits: Limits = LIMITS) -> Embedder:
-    return Embedder(open_model(write_tiny_model(folder, pool=pool)), limits)
+    """The Embedder of a tiny Model in `folder`; the network, always the same, is compiled once."""
+    embedder = copy(_tiny_network(pool))
+    embedder.model, embedder.limits = open_model(write_tiny_model(folder, pool=pool)), limits
+    return embedder
+
+
+@cache
+def _tiny_network(pool: int) -> Embedder:
+    with TemporaryDirectory() as folder:
+        return Embedder(open_model(write_tiny_model(Path(folder), pool=pool)), LIMITS)
 
 
 class Counting:

@@ -116,7 +116,7 @@ def as_nobody(folder: Path) -> str:
 def test_a_folder_that_may_not_be_read_costs_no_other(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "shut/2.jpg", "val/3.jpg")
     for path in (tmp_path, *tmp_path.parents):
-        if path.owner() == Path.home().owner() and path.is_relative_to("/tmp"):
+        if not path.stat().st_mode & 0o001:  # pytest's own are closed to other users
             path.chmod(0o755)
     (tmp_path / "shut").chmod(0)
     try:

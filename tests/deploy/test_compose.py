@@ -15,7 +15,13 @@ COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
 
 
 def compose(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [compose_program(), "--env-file", env_file, "-f", COMPOSE / "compose.yaml"]
+    command: list[str | Path] = [
+        compose_program(),
+        "--env-file",
+        env_file,
+        "-f",
+        COMPOSE / "compose.yaml",
+    ]
     bare = {"PATH": os.environ["PATH"]}
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=bare)
 
@@ -98,7 +104,13 @@ def test_what_is_mounted_exists(services: dict[str, Any]) -> None:
 
 def test_caddy_takes_its_file(services: dict[str, Any], tmp_path: Path) -> None:
     environment = {**services["caddy"]["environment"], "HOME": str(tmp_path)}
-    command = [SCRIPTS / "caddy", "validate", "--adapter", "caddyfile", "--config"]
+    command: list[str | Path] = [
+        SCRIPTS / "caddy",
+        "validate",
+        "--adapter",
+        "caddyfile",
+        "--config",
+    ]
     done = subprocess.run(
         [*command, COMPOSE / "Caddyfile"], env=environment, capture_output=True, text=True
     )

@@ -178,7 +178,13 @@ def test_compose_takes_the_file_of_many(tmp_path: Path) -> None:
     filled = tmp_path / ".env"
     lines = (MANY / "example.env").read_text(encoding="utf-8").splitlines()
     filled.write_text("\n".join(f"{x}food.example" if x.endswith("=") else x for x in lines))
-    command = [compose_program(), "--env-file", filled, "-f", MANY / "compose.yaml"]
+    command: list[str | Path] = [
+        compose_program(),
+        "--env-file",
+        filled,
+        "-f",
+        MANY / "compose.yaml",
+    ]
     bare = {"PATH": os.environ["PATH"]}
     done = subprocess.run([*command, "config"], capture_output=True, text=True, env=bare)
     assert done.returncode == 0, done.stderr
@@ -194,7 +200,7 @@ def test_caddy_takes_its_file_as_it_is_and_well_formed(tmp_path: Path) -> None:
     caddyfile = MANY / "Caddyfile"
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment |= {"SITE": "food.example", "ACME_EMAIL": "you@food.example"}
-    command = [SCRIPTS / "caddy", "adapt", "--validate", "--config", caddyfile]
+    command: list[str | Path] = [SCRIPTS / "caddy", "adapt", "--validate", "--config", caddyfile]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "not formatted" not in done.stderr
