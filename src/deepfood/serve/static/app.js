@@ -7,7 +7,7 @@ import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { showChips } from "./chips.js";
 import { $, announce, onPlainClick, say } from "./dom.js";
 import { offerDropping } from "./dropped.js";
-import { leadOf, nameOfExample, pictureOf } from "./examples.js";
+import { nameOfExample, pictureOf } from "./examples.js";
 import { showFacets } from "./facets.js";
 import { gallery, nameOf, photos } from "./gallery.js";
 import "./pictures.js";
@@ -174,7 +174,7 @@ const visited = withDetail(show);
 onRefined(refineSearch);
 onQuestions($("hits"));
 onVisit(visited);
-$("query-look").addEventListener("click", () => visitPhoto(leadOf(shown)));
+$("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 
 navigator.serviceWorker?.register("sw.js").catch(() => {}); // some browsers and settings have none
 const loaded = (gallery.loaded = showGallery());
