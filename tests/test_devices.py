@@ -142,6 +142,7 @@ def test_a_build_reads_ahead_while_the_device_is_busy(
         np.testing.assert_allclose(one.vector, alone.embed(data), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_openvino_does_batches_too(wanted: np.ndarray) -> None:
     model = open_model()
     embedder = on_device(model, gathered_openvino(model, "CPU", "test"))

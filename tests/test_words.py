@@ -229,6 +229,7 @@ def test_no_golden_photo_is_square_and_they_never_change() -> None:
     assert together == "242f1dbfdf7ed8a29dccabf16c4029afc6efd5374d75524a69adad806c0da534"
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_other_vectors_is_refused(tmp_path: Path) -> None:
     folder = golden_model(tmp_path)
     golden = Golden.of(open_model(folder))
