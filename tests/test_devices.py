@@ -87,6 +87,7 @@ def wanted() -> np.ndarray:
     return np.stack([embedder.embed(photo) for photo in PHOTOS])
 
 
+@pytest.mark.slow
 def test_photos_that_wait_are_one_batch_and_vectors_are_the_same(
     wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,7 @@ def golden_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_golden_vectors_are_given_again(tmp_path: Path, runtime: str) -> None:
     model = open_model(golden_model(tmp_path))
