@@ -70,11 +70,13 @@ def has_room(folder: Path) -> bool:
 
 def files_in(memory: Path) -> Callable[[], None]:
     """Have all temporary files of this process and its children in `memory`; what removes them."""
-    for left in memory.glob("deepfood-tests-*"):
-        if not Path("/proc", left.name.split("-")[-1]).exists():  # these tests were killed
-            shutil.rmtree(left, ignore_errors=True)
     folder = memory / f"deepfood-tests-{os.getpid()}"
+    for left in memory.glob("deepfood-tests-*"):
+        ended = not Path("/proc", left.name.split("-")[-1]).exists()
+        if ended or left == folder:  # killed tests left it
+            shutil.rmtree(left, ignore_errors=True)
     folder.mkdir()
+    folder.chmod(0o755)  # some tests are another user, as they may be below /tmp
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     return lambda: shutil.rmtree(folder, ignore_errors=True)
 

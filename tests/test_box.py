@@ -30,6 +30,7 @@ def test_a_box_is_what_is_cut_out_of_the_upright_photo(orientation: int, file_fo
     assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_small_box_of_a_large_jpeg_keeps_its_detail(orientation: int) -> None:
     image = picture(3200, 2400)

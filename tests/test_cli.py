@@ -134,6 +134,7 @@ def test_errors_are_one_line_that_names_the_value(
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_leaves_the_log_of_these_tests_alone(tmp_path: Path) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level, logging.getLogger("deepfood").level

@@ -87,6 +87,7 @@ def wanted() -> np.ndarray:
     return np.stack([embedder.embed(photo) for photo in PHOTOS])
 
 
+@pytest.mark.slow
 def test_photos_that_wait_are_one_batch_and_vectors_are_the_same(
     wanted: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_build_reads_ahead_while_the_device_is_busy(
         np.testing.assert_allclose(one.vector, alone.embed(data), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_openvino_does_batches_too(wanted: np.ndarray) -> None:
     model = open_model()
     embedder = on_device(model, gathered_openvino(model, "CPU", "test"))

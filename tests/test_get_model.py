@@ -84,6 +84,7 @@ def test_by_a_short_name(server: HubServer, tmp_path: Path) -> None:
     assert sorted(path.name for path in out.parent.iterdir()) == ["cache", "model"]
 
 
+@pytest.mark.slow
 def test_of_a_repository_with_several_encoders_one_is_taken(
     server: HubServer, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_licence_is_agreed_to_before_anybody_is_asked(server: HubServer, tmp_p
     assert made.name == "ViT-B-32__openai"
 
 
+@pytest.mark.slow
 def test_a_repository_without_a_licence(server: HubServer, tmp_path: Path) -> None:
     server.repositories[OPENAI.repository].card = {}
     source = f"hf:{OPENAI.repository}@v1"
@@ -152,6 +154,7 @@ def test_what_is_no_source(server: HubServer, tmp_path: Path) -> None:
         got("clip-b32-openai", tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_an_earlier_model_is_replaced_by_one_that_works_only(
     server: HubServer, tmp_path: Path
 ) -> None:
@@ -210,6 +213,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object, code: int = 0) -> N
     assert ended.value.code == code
 
 
+@pytest.mark.slow
 def test_the_command_line(
     server: HubServer,
     tmp_path: Path,
@@ -256,6 +260,7 @@ def test_a_model_without_golden_vectors_and_what_is_none(
     assert "is not a model: it has no manifest.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_check_refuses_a_model_that_gives_something_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +293,7 @@ def test_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert all(len(line) < 120 for line in lines)
 
 
+@pytest.mark.slow
 def test_words_without_the_extra_leave_searching_by_photos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,13 @@ def served_here(settings: Settings) -> Iterator[httpx.Client]:
         listening.close()
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png-palette", "heic", "webp"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "jpeg",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("png-palette", "heic", "webp")),
+    ],
+)
 def test_every_route_gives_the_same_tensor_and_the_same_vector(
     kind: str,
     tmp_path: Path,

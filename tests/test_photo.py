@@ -202,7 +202,13 @@ TRUE_TO_COLOUR: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("file_format", TRUE_TO_COLOUR)
+@pytest.mark.parametrize(
+    "file_format",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "HEIF" else name
+        for name in TRUE_TO_COLOUR
+    ],
+)
 def test_every_orientation_is_shown_upright(file_format: str, orientation: int) -> None:
     data = samples.turned(picture(), orientation, file_format, **TRUE_TO_COLOUR[file_format])
     # The crop of this size falls on whole pixels in every orientation. Lossless formats differ
@@ -589,6 +595,7 @@ def test_a_large_cmyk_photo_keeps_its_colours() -> None:
 # Determinism
 
 
+@pytest.mark.slow
 def test_same_bytes_same_pixels_from_many_threads() -> None:
     profiles = [samples.display_p3_profile(), samples.swapped_profile(), samples.srgb_profile()]
     photos = [

@@ -179,6 +179,7 @@ def test_the_examples_of_the_documentation_run(server_url: str, tmp_path: Path) 
     assert "(5, 1280)" in said
 
 
+@pytest.mark.train
 def test_what_is_wrong_with_a_training_is_said_before_it_starts(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="there is no loss 'hinge': known are"):
         deepfood.adapt_model(tmp_path, tmp_path / "model", loss="hinge")
@@ -186,6 +187,7 @@ def test_what_is_wrong_with_a_training_is_said_before_it_starts(tmp_path: Path) 
         deepfood.train_model(tmp_path, tmp_path / "model", recipe="fast")
 
 
+@pytest.mark.slow
 def test_a_calibration_is_kept_in_the_gallery(tmp_path: Path) -> None:
     settings = deepfood.load_settings(
         model=write_tiny_model(tmp_path / "model"), cache=tmp_path / "cache"

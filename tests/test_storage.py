@@ -12,7 +12,7 @@ from deepfood.storage import Bucket, S3Options, is_remote
 from seaweed import STRANGER, use_identity
 
 
-@pytest.fixture(params=["s3", "folder"])
+@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.s3), "folder"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     if request.param == "folder":
         return Bucket.open(tmp_path / "store")

@@ -214,6 +214,7 @@ def golden_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_golden_vectors_are_given_again(tmp_path: Path, runtime: str) -> None:
     model = open_model(golden_model(tmp_path))
@@ -229,6 +230,7 @@ def test_no_golden_photo_is_square_and_they_never_change() -> None:
     assert together == "242f1dbfdf7ed8a29dccabf16c4029afc6efd5374d75524a69adad806c0da534"
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_other_vectors_is_refused(tmp_path: Path) -> None:
     folder = golden_model(tmp_path)
     golden = Golden.of(open_model(folder))

@@ -188,7 +188,11 @@ def test_limits_count_for_files_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "low"),
-    [("max_bytes", 10_000), ("max_pixels", 10_000), ("max_decoding_bytes", 3 * 10**7)],
+    [
+        ("max_bytes", 10_000),
+        pytest.param("max_pixels", 10_000, marks=pytest.mark.slow),
+        pytest.param("max_decoding_bytes", 3 * 10**7, marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_limit_refused_is_tried_again_when_it_is_raised(
     limit: str, low: int, tmp_path: Path

@@ -118,6 +118,7 @@ def test_probabilities_hold_on_photos_it_has_not_seen() -> None:
     assert fitted.hit_ece < 0.1
 
 
+@pytest.mark.slow
 def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
     everything = cloud(160, spread=0.6)
     rng = np.random.default_rng(5)

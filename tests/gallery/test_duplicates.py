@@ -59,6 +59,7 @@ def test_groups_are_those_of_every_pair(
         assert sum(done) == len(rows)
 
 
+@pytest.mark.slow
 def test_a_gallery_of_one_photo_again_and_again_is_one_group(tmp_path: Path) -> None:
     vectors = np.repeat(clusters(3, seed=2)[:1], 3000, axis=0)
     found = near_duplicates(index_of(vectors, tmp_path), np.arange(3000), LIMIT, lambda _: None)

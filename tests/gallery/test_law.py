@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
@@ -64,5 +65,6 @@ class LocalLaw(Law):
         return found
 
 
+@pytest.mark.slow
 def test_what_people_said_is_what_the_gallery_says() -> None:
     check_law(LocalLaw, examples=8, steps=25)

@@ -156,6 +156,7 @@ def test_many_threads_get_what_one_gets(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.explain(*pair).query, match.query)
 
 
+@pytest.mark.train
 def test_a_timm_network_as_it_is_exported(tmp_path: Path) -> None:
     import torch
     from timm.models.resnet import BasicBlock, ResNet

@@ -1,6 +1,7 @@
 """The one contract, asserted for every index."""
 
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from deepfood.index import (
 
 KINDS = sorted(INDEXES)
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "i8")
+#: For tests that build a large index of each.
+ONE_QUICK = ["f32", *(pytest.param(storage, marks=pytest.mark.slow) for storage in ("f16", "i8"))]
 
 
 def stored(vectors: Vectors, folder: Path, storage: Storage = "f32") -> VectorFile:
@@ -61,26 +64,33 @@ def recall_at_9(index: Index, queries: Vectors, allowed: Mask | None = None) -> 
 COVERED, ROWS = 5_500, 6_000
 
 
+class Indexes(dict[tuple[str, Storage], Index]):
+    """Every kind over every storage, each with a tail; made when first asked for."""
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self.new_folder = new_folder
+
+    def __missing__(self, key: tuple[str, Storage]) -> Index:
+        kind, storage = key
+        vectors, path, spec = food_like(ROWS, 24), self.new_folder() / "index", IndexSpec(kind=kind)
+        first = stored(vectors[:COVERED], self.new_folder(), storage)
+        INDEXES[kind].build(first, path, spec, lambda _: None)
+        opened = INDEXES[kind].open(first, path, spec, COVERED)
+        self[key] = opened.extended(stored(vectors, self.new_folder(), storage))
+        return self[key]
+
+
 @pytest.fixture(scope="module")
-def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Storage], Index]:
-    """Every kind over every storage, each with a tail."""
-    opened: dict[tuple[str, Storage], Index] = {}
-    for storage in STORAGES:
-        file = stored(food_like(ROWS, 24), tmp_path_factory.mktemp("vectors"), storage)
-        for kind in KINDS:
-            first = stored(food_like(ROWS, 24)[:COVERED], tmp_path_factory.mktemp(kind), storage)
-            path, spec = tmp_path_factory.mktemp(kind) / "index", IndexSpec(kind=kind)
-            INDEXES[kind].build(first, path, spec, lambda _: None)
-            opened[kind, storage] = INDEXES[kind].open(first, path, spec, COVERED).extended(file)
-    return opened
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Indexes:
+    return Indexes(lambda: tmp_path_factory.mktemp("index"))
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None)
 @given(k=st.integers(1, 40), share=st.floats(0, 1), seed=st.integers(0), near=st.booleans())
 def test_answers_keep_the_contract(
-    indexes: dict[tuple[str, Storage], Index],
+    indexes: Indexes,
     kind: str,
     storage: Storage,
     k: int,
@@ -123,17 +133,15 @@ def test_few_vectors_are_all_found(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_allowed_is_nothing_found(
-    indexes: dict[tuple[str, Storage], Index], kind: str
-) -> None:
+def test_nothing_allowed_is_nothing_found(indexes: Indexes, kind: str) -> None:
     rows, scores = indexes[kind, "f32"].search(unit_vectors(1, 24)[0], 9, np.zeros(ROWS, bool))
     assert (rows.size, scores.size) == (0, 0)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_the_index_does_not_cover_are_found_at_once(
-    indexes: dict[tuple[str, Storage], Index], kind: str, storage: Storage
+    indexes: Indexes, kind: str, storage: Storage
 ) -> None:
     index = indexes[kind, storage]
     for row in range(COVERED, ROWS, 7):
@@ -142,7 +150,7 @@ def test_rows_that_the_index_does_not_cover_are_found_at_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_holes_are_never_returned(indexes: dict[tuple[str, Storage], Index], kind: str) -> None:
+def test_holes_are_never_returned(indexes: Indexes, kind: str) -> None:
     index = indexes[kind, "f32"]
     alive = np.ones(ROWS, bool)
     for row in range(0, ROWS, 61):
@@ -151,19 +159,17 @@ def test_holes_are_never_returned(indexes: dict[tuple[str, Storage], Index], kin
         assert alive[index.search(query, 9, alive)[0]].all()
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.005])
-def test_recall_with_a_filter(
-    indexes: dict[tuple[str, Storage], Index], kind: str, storage: Storage, share: float
-) -> None:
+def test_recall_with_a_filter(indexes: Indexes, kind: str, storage: Storage, share: float) -> None:
     allowed = np.random.default_rng(1).random(ROWS) < share
     assert recall_at_9(indexes[kind, storage], food_like(ROWS, 24)[::60], allowed) >= 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_filter_that_has_nothing_near_the_query_is_answered_in_full(
-    indexes: dict[tuple[str, Storage], Index], kind: str
+    indexes: Indexes, kind: str
 ) -> None:
     index = indexes[kind, "f32"]
     query = index.vectors.take(np.array([5]))[0]
@@ -172,7 +178,7 @@ def test_a_filter_that_has_nothing_near_the_query_is_answered_in_full(
     assert recall_at_9(index, query[np.newaxis], allowed) == 1
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_that_has_grown_finds_old_and_new(
     kind: str, storage: Storage, tmp_path: Path
@@ -229,6 +235,7 @@ def test_a_scan_in_parts_finds_what_one_of_all_rows_does(
             assert whole[1].tobytes() == in_parts[1].tobytes()
 
 
+@pytest.mark.slow
 def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: Path) -> None:
     vectors = food_like(4100)
 
@@ -240,7 +247,7 @@ def test_annoy_finds_more_with_more_trees_and_with_a_larger_search_k(tmp_path: P
     assert recall(annoy_trees=5) < recall(annoy_trees=5, annoy_search_k=2000)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("others", [0, 4_000])  # all rows are scored, and the index is asked
 def test_equal_vectors_come_in_row_order(
@@ -254,7 +261,7 @@ def test_equal_vectors_come_in_row_order(
     assert len(set(scores.tolist())) == 1
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ONE_QUICK)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_gives_a_photo_the_same_score_to_the_last_bit(
     kind: str, storage: Storage, tmp_path: Path

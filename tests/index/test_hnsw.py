@@ -15,6 +15,7 @@ faiss: Any = untyped_faiss
 SPEC = IndexSpec(kind="hnsw")
 
 
+@pytest.mark.slow
 def test_near_vectors_lie_side_by_side_in_the_file(tmp_path: Path) -> None:
     vectors = food_like(4_500)[:4_000]
     INDEXES["hnsw"].build(stored(tmp_path, len(vectors)), tmp_path / "index", SPEC, lambda _: None)
@@ -25,6 +26,7 @@ def test_near_vectors_lie_side_by_side_in_the_file(tmp_path: Path) -> None:
     assert beside > np.vecdot(vectors[1:], vectors[:-1]).mean() + 0.1
 
 
+@pytest.mark.slow
 def test_a_graph_written_before_files_were_sorted_is_searched_and_grows(tmp_path: Path) -> None:
     hnsw, old = INDEXES["hnsw"], tmp_path / "old"
     graph = faiss.IndexHNSWSQ(
@@ -41,6 +43,7 @@ def test_a_graph_written_before_files_were_sorted_is_searched_and_grows(tmp_path
             assert index.search(file.take(np.array([row]))[0], 1)[0].tolist() == [row]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts Linux's threads")
 def test_a_search_wakes_no_other_thread(tmp_path: Path) -> None:
     file = stored(tmp_path, 4_500)

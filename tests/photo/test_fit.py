@@ -59,6 +59,7 @@ def slowly(photo: Image.Image, how: Preprocess) -> Pixels:
     return np.asarray(padded.crop((left, top, left + how.size, top + how.size)))
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 400),
     st.integers(1, 400),
@@ -79,7 +80,9 @@ def test_no_pixel_differs_from_the_whole_picture_resized(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", ["shortest", "squash", "pad"])
-@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize(
+    "orientation", [3, 6, *(pytest.param(one, marks=pytest.mark.slow) for one in (2, 4, 5, 7, 8))]
+)
 def test_photos_are_turned_afterwards(size: tuple[int, int], resize: str, orientation: int) -> None:
     photo, wanted = grain(*size), preprocess(resize, 32, 0.875)
     found = read_pixels(samples.turned(photo, orientation, "PNG"), wanted, LIMITS).astype(int)

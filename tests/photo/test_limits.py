@@ -95,7 +95,17 @@ def test_room_is_given_back_when_decoding_fails() -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["png", "webp", "tiff", "heic", "avif", "gif", "bmp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "png",
+        "webp",
+        "tiff",
+        "gif",
+        "bmp",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("heic", "avif")),
+    ],
+)
 def test_a_photo_that_would_take_too_much_is_refused_with_the_numbers(name: str) -> None:
     data = encode(picture(2000, 1500), {"heic": "HEIF"}.get(name, name.upper()))
     for read in (
@@ -118,6 +128,7 @@ def test_a_jpeg_takes_as_much_as_it_is_decoded_to() -> None:
         read_pixels(in_scans, PREPROCESS, most)  # libjpeg keeps its coefficients: 36 MB
 
 
+@pytest.mark.slow
 def test_many_threads_with_little_room_read_what_one_does() -> None:
     most = limits(60 * MB)
     photos = [

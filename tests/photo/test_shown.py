@@ -220,7 +220,9 @@ def test_a_png_whose_alpha_is_0_everywhere_is_blank_as_everywhere() -> None:
     assert read(encode(clear, "PNG")).min() == 255
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["LA", "I;16", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("RGBA", "P"))]
+)
 def test_a_large_photo_is_flattened_in_bands_without_a_seam(mode: str) -> None:
     photo = picture(2400, 1700)
     expected = read(encode(photo if mode in ("RGBA", "P") else photo.convert("L"), "PNG"))

@@ -57,7 +57,10 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16, 24, 32, 64])
+@pytest.mark.parametrize(
+    "bits",
+    [10, 16, 32, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (9, 12, 14, 24, 64))],
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_whole_numbers_of_every_depth(layout: str, bits: int) -> None:
     values, how = deep(RED_GREEN_BLUE, bits), LAYOUTS[layout]
@@ -68,7 +71,9 @@ def test_whole_numbers_of_every_depth(layout: str, bits: int) -> None:
     assert largest_difference(read(tiff(negative, WHITE_IS_ZERO, bits=bits, **how)), IN_GREY) <= 1
 
 
-@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    "kind", ["f4", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("f2", "f8"))]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_floats(layout: str, kind: str) -> None:
     how = LAYOUTS[layout]

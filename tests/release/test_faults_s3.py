@@ -102,6 +102,7 @@ def test_slow_and_silent_answers_are_lived_with(
     assert proxy.hangs == 0
 
 
+@pytest.mark.s3
 def test_a_server_killed_in_mid_upload_is_gone_on_with(
     gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from live import run_here
 from plates import write_photos
 
 
-@pytest.fixture(params=["f32", "i8"])
+@pytest.fixture(params=["f32", pytest.param("i8", marks=pytest.mark.slow)])
 def gallery(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) -> Path:
     photos = write_photos(tmp_path / "photos", 12)
     (photos / "broken.jpg").write_bytes(b"no photo")
