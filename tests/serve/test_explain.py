@@ -133,6 +133,9 @@ def test_many_at_once_get_their_own_answers(
 
     def ask(pair: tuple[str, str]) -> dict[str, Any]:
         answer = client.post(ADDRESS, json={"id": pair[0], "hit": pair[1]})
+        if answer.status_code == 503:  # on a slow machine, those before it took too long
+            return ask(pair)
+        assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
 
