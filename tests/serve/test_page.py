@@ -613,6 +613,8 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
         expect(page.get_by_role("button", name=name)).to_be_focused()
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Browse all")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.locator("#sample-list .like").first).to_be_focused()
     first = page.locator("#sample-list .name").first.text_content()
     page.keyboard.press("Enter")
@@ -624,7 +626,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     expect(page.locator("#hits .like").first).to_be_focused()
     second = page.locator("#hits .name").first.text_content()
     page.keyboard.press("Tab")
-    expect(page.locator("#hits .look").first).to_be_focused()
+    expect(page.locator("#hits .pick").first).to_be_focused()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect_hits(page, f"Photos like {second}")
@@ -677,7 +679,7 @@ def test_nothing_scrolls_sideways(page: Page, watch: Watch, width: int) -> None:
     assert long.count() == 0
     for path in (f"/?id={UNKNOWN_ID}", "/docs", "/nothing/" + "here" * 100):
         page.goto(path)
-        expect(page.locator("h1")).to_have_count(1 if path[1] != "?" else 2)
+        expect(page.locator("h1:visible")).to_have_count(1)
         assert no_sideways_scroll(page), path
 
 

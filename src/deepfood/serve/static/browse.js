@@ -157,8 +157,12 @@ export const browseList = {
   async reveal(id) {
     const number = this.place(id);
     if (number < 0) return;
-    reveal((await list.reveal(number)).querySelector("[data-look]"));
-    keepPlace();
+    try {
+      reveal((await list.reveal(number)).querySelector("[data-look]"));
+      keepPlace();
+    } catch (problem) {
+      lost(problem); // its page was taken out, and cannot be had again
+    }
   },
 };
 

@@ -19,7 +19,10 @@ export const detailIsOpen = () => shown !== null;
 
 /** Show {id} or {own}; `focus` also reads its name out. */
 export function openDetail(asked, behind, focus) {
-  if (asked.own && !uploads.has(asked.own)) return closeDetail(false);
+  if (asked.own && !uploads.has(asked.own)) {
+    closeDetail(false); // this tab no longer has it
+    return;
+  }
   const same = shown && shown.id === asked.id && shown.own === asked.own;
   [shown, list] = [asked, behind];
   if (!dialog.open) {
@@ -29,7 +32,6 @@ export function openDetail(asked, behind, focus) {
   if (!same) draw();
   drawPlace();
   if (focus) $("detail-name").focus();
-  return undefined;
 }
 
 /** What lies behind has been drawn, and has said its own title. */
@@ -75,7 +77,10 @@ function drawPlace() {
   }
 }
 
-/** One to the right (1) or to the left (-1). */
+/** Which way through the list right is: back in a page that is read from right to left. */
+const rightwards = () => (getComputedStyle(dialog).direction === "rtl" ? -1 : 1);
+
+/** One on in the list (1) or back (-1). */
 async function turn(by) {
   const place = shown?.id ? list.place(shown.id) : -1;
   if (place < 0 || place + by < 0 || place + by >= list.count()) return;
@@ -141,7 +146,7 @@ dialog.addEventListener("keydown", (event) => {
   const ways = { ArrowLeft: -1, ArrowRight: 1 };
   if (!(event.key in ways) || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input")) return;
   event.preventDefault();
-  turn(ways[event.key] * (getComputedStyle(dialog).direction === "rtl" ? -1 : 1));
+  turn(ways[event.key] * rightwards());
 });
 
 // A swipe; not while the visitor has zoomed in, and moves about in the photo.
@@ -155,5 +160,5 @@ $("detail-stage").addEventListener("touchend", (event) => {
   const [along, across] = [clientX - touched.clientX, clientY - touched.clientY];
   touched = null;
   if (Math.abs(along) < FAR || Math.abs(along) < 2 * Math.abs(across)) return;
-  turn((along < 0 ? 1 : -1) * (getComputedStyle(dialog).direction === "rtl" ? -1 : 1));
+  turn((along < 0 ? 1 : -1) * rightwards());
 });
