@@ -204,7 +204,7 @@ def test_filters_give_exactly_what_passes(
     assert {hit.photo.id for hit in found.hits} == {given_ids[i] for i in wanted}
     assert found.total == len(wanted)
     if "allergens" in text:
-        assert any("allergens not known" in note for note in found.notes)
+        assert any("allergens not known" in note.message for note in found.notes)
     if wanted:
         one = gallery.find(query, 1, where=where)
         assert (len(one.hits), one.total) == (1, len(wanted))

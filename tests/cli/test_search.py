@@ -45,7 +45,10 @@ def ask(root: Path, *more: object) -> str:
 def test_a_filter_leaves_out_what_is_unknown_and_says_so(root: Path) -> None:
     out = ask(root, "-k", 20, "--where", 'NOT allergens HAS "peanut"')
     assert sorted(files(out)) == [f"{seed:02}.jpg" for seed in range(11) if seed != 5]
-    assert json.loads(out)["notes"] == ["2 photos are left out: allergens not known"]
+    (note,) = json.loads(out)["notes"]
+    assert note["message"] == "2 photos are left out: allergens not known"
+    assert (note["code"], note["photos"]) == ("unknown_left_out", 2)
+    assert note["attributes"] == ["allergens"]
     listed = json.loads(run_deepfood("attributes", root / "gallery", "--json"))["attributes"]
     assert listed == [
         {"name": "price", "type": "number", "safety": False, "known": 12},
