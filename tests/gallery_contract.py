@@ -873,7 +873,7 @@ def test_a_table_of_attributes_is_brought_in_as_a_whole(
     found = gallery.find(gallery.vector(one.id), 9, where=where).hits
     assert {hit.photo.id for hit in found} == {other.id, third.id}
     assert any(
-        "diet not known" in note
+        "diet not known" in note.message
         for note in gallery.find(
             gallery.vector(one.id), 9, where=parse_filter('diet HAS "vegan"')
         ).notes
