@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from deepfood.gallery.answer import judge_words
-from deepfood.gallery.photo import Hit, Matched, Photo
+from deepfood.gallery.photo import Hit, How, Matched, Photo
 from deepfood.gallery.word_calibration import (
     MIN_LABELS,
     UNRELATED,
@@ -119,7 +119,7 @@ def test_what_is_answered() -> None:
     assert [one.same_dish for one in sure.hits] == ["likely", "unlikely"]
     nothing = judge_words(hits, -0.9, found, **bounds)
     assert (nothing.verdict, nothing.hits) == ("none", [])
-    named = replace(hit(-0.9), matched=(Matched("drum", "name", "Drumstick", "beginning"),))
+    named = replace(hit(-0.9), matched=(Matched("drum", "name", "Drumstick", How.BEGINNING),))
     some = judge_words([hit(0.9), named], -0.9, found, **bounds)  # has some of the words
     assert (some.verdict, [one.matched for one in some.hits]) == ("none", [named.matched])
     assert nothing.in_gallery is not None

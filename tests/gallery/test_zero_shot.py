@@ -11,6 +11,7 @@ import pytest
 from deepfood.errors import DatasetError, QueryError
 from deepfood.gallery.label_table import labels_csv, read_labels
 from deepfood.gallery.logistic import calibration_error
+from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.zero_shot import (
     GUESSES,
@@ -107,11 +108,10 @@ def test_names_that_are_always_right_are_not_called_certain() -> None:
 def test_without_enough_labelled_photos_nothing_is_called_sure() -> None:
     scores, own = photos(MIN_QUERIES - 1, seed=7)
     assert calibrate_names(scores, own) is None
-    first, *_ = guess_names(scores, NAMES, None, notes=("why",), **SURE)
-    assert (first.verdict, first.in_names, first.calibration, first.notes) == (
-        *(None, None, None),
-        ("why",),
-    )
+    why = Note("not_calibrated", "why")
+    first, *_ = guess_names(scores, NAMES, None, notes=(why,), **SURE)
+    assert (first.verdict, first.in_names, first.calibration) == (None, None, None)
+    assert first.notes == (why,)
     assert [one.probability for one in first.guesses] == [None] * GUESSES
     assert first.guesses[0].label == NAMES.names[int(scores[0].argmax())]
     assert first.guesses[0].score == scores[0].max()

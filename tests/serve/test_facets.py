@@ -29,7 +29,7 @@ browser = pages.browser  # the fixture
 
 #: By the number of a photo; None is not known.
 CUISINES = ("Thai", 'Grandma\'s "best"', "أردني")
-ALLERGENS = ([], ["nuts", "egg"], ["egg"], None)
+ALLERGENS: tuple[list[str] | None, ...] = ([], ["nuts", "egg"], ["egg"], None)
 INGREDIENTS = (["rice", "mint"], ["rice"], ["noodles"])
 
 

@@ -21,6 +21,7 @@ from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.logistic import Logistic
 from deepfood.gallery.photo import Hit, Photo
+from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.word_calibration import WordCalibration
 from deepfood.gallery.written import (
     Level,
@@ -132,7 +133,8 @@ def test_only_what_is_written_has_pages_of_its_own(gallery: Path) -> None:
     found, _ = engine_at(gallery, load_settings()).open()
     custard = next(photo for photo in found.photos()[0] if photo.name == "Gâteau Basque-1")
     written = look_up(found, ["brinjal"], {}, or_raise=True)
-    pages, cursor = [], None
+    pages: list[FindResult] = []
+    cursor = None
     while cursor or not pages:
         pages.append(
             find_with_words(
