@@ -189,8 +189,9 @@ def test_an_option_is_called_by_one_name() -> None:
 def test_a_search_is_asked_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     fields = bodies(document, "/api/v1/search")
     form = fields["multipart/form-data"]
-    # A weight is beside what it weighs, but a form and a command cannot hold it there.
-    asked = form - {"weights"}
+    # Weight and box are beside the example that they belong to; a form cannot hold them there, nor
+    # can a command.
+    asked = form - {"weights", "boxes"}
     assert fields["application/json"] == asked | {"url"}
     assert asked_by("search") == asked | {"weight"}
     assert set(Question.__annotations__) | {"photo"} == asked

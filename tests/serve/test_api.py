@@ -322,7 +322,7 @@ def test_a_photo_over_the_limit(small_gallery: SmallGallery, photo: bytes) -> No
                 small.post("/search", data={"image": data_url(large)}), 413
             )
             assert "over the limit" in problem(upload(small, large * 20), 413)
-            assert upload(small, photo[:20_000]).status_code == 422
+            assert upload(small, photo[: min(20_000, len(photo) // 2)]).status_code == 422
     finally:
         del os.environ["DEEPFOOD_MAX_PHOTO_BYTES"]
 
