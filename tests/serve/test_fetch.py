@@ -320,5 +320,5 @@ def test_hosts_that_would_not_do_what_they_say_are_refused(hosts: str) -> None:
 
 def test_errors_are_ours(site: Site) -> None:
     with pytest.raises(DeepfoodError) as told:
-        fetch(site, site.url("silent"))
+        fetch(site, site.url("silent"), timeout_s=TIMEOUT_S)
     assert "127.0.0.1" not in str(told.value)
