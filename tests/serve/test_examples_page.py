@@ -95,8 +95,8 @@ def test_marks_become_chips_and_an_address(
     with page.expect_request("**/api/v1/search") as asked:
         page.keyboard.press("Enter")
     question = asked.value.post_data_json
-    asked = {"id": [first, liked], "not_id": [disliked], "words": "soup", "k": 9}
-    assert question == {**asked, "group_duplicates": True}
+    sent = {"id": [first, liked], "not_id": [disliked], "words": "soup", "k": 9}
+    assert question == {**sent, "group_duplicates": True}
     expect_hits(page, f"Photos like these 2 and “soup”, unlike {other}")
     link = context.new_page()
     link.goto(page.url)
