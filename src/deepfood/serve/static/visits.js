@@ -9,7 +9,8 @@
 import { examplesIn, likesIn, saidOf } from "./examples.js";
 import { keptOf } from "./uploads.js";
 
-export const FIRST = 9; // photos in an answer: whole rows of 3; and of 2 below a first one on its own
+/** Photos in an answer: whole rows of 3, and of 2 below a first one on its own; more on a wide screen. */
+export const FIRST = matchMedia("(min-width: 100rem)").matches ? 24 : 9;
 
 /** What the API takes for each order of refine.js; in any other, near-duplicates are folded. */
 export const ORDERS = {
