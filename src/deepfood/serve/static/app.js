@@ -176,6 +176,7 @@ onQuestions($("hits"));
 onVisit(visited);
 $("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 
-navigator.serviceWorker?.register("sw.js").catch(() => {}); // some browsers and settings have none
+// After all that the visitor waits for; some browsers and settings have no service workers.
+addEventListener("load", () => navigator.serviceWorker?.register("sw.js").catch(() => {}));
 const loaded = (gallery.loaded = showGallery());
 visited();
