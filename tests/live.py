@@ -125,7 +125,7 @@ def free_address() -> str:
 
 def run_here(*arguments: object) -> int:
     """Run a deepfood command in this process, which is quicker; its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _log_as_it_was():
         patch.setattr(sys, "argv", ["deepfood", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -151,7 +151,6 @@ def deepfood_here(*arguments: object, **environment: str) -> subprocess.Complete
         pytest.MonkeyPatch.context() as patch,
         redirect_stdout(out),
         redirect_stderr(err),
-        _log_as_it_was(),
     ):
         for name, value in environment.items():
             patch.setenv(name, value)
