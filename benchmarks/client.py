@@ -15,6 +15,7 @@ import base64
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ _PHOTOS = 100
 
 
 async def client(
-    port: int, requests: list[bytes], numbers: itertools.count[int], ends: float, most: int
+    port: int, requests: list[bytes], numbers: Iterator[int], ends: float, most: int
 ) -> tuple[list[float], int]:
     """Latencies in seconds, and the number of failures, until `ends` or `most` requests."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

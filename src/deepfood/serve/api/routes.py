@@ -26,6 +26,7 @@ from deepfood.serve.api.requests import PhotoId, accepts, post_json_or_form
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
+from deepfood.serve.language import language_of, page_in
 from deepfood.serve.question import SearchQuestion
 from deepfood_client.models import (
     GalleryFacts,
@@ -210,10 +211,11 @@ async def readyz(resources: ResourcesDep) -> ReadyOut:
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> HTMLResponse:
     """The start page, to be seen before its scripts; what an address asks for needs them."""
-    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    text = page_in(language_of(request.headers.get("accept-language", "")))
     if request.url.query:
         text = text.replace('<section id="start"', '<section id="start" hidden', 1)
-    return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Language"}
+    return HTMLResponse(text, headers=headers)
 
 
 @router.get("/sw.js", include_in_schema=False)

@@ -1,7 +1,8 @@
 // The photos chosen to be compared, in a tray at the lower edge; kept as long as the tab is.
 
-import { $, announce, element, plural } from "./dom.js";
+import { $, announce, element } from "./dom.js";
 import { knownPhoto, nameOf } from "./gallery.js";
+import { t } from "./text.js";
 import { compareAddress } from "./views.js";
 
 export const MOST = 4;
@@ -54,7 +55,7 @@ async function showChosen() {
   for (const link of [$("tray-go"), $("detail-compare")]) {
     link.hidden = !ready;
     link.href = compareAddress(chosen);
-    link.textContent = `Compare ${chosen.length}`;
+    link.textContent = t("tray.compare", { count: chosen.length });
   }
   $("tray-said").textContent = ready ? "" : "Choose one more to compare";
   $("tray-list").replaceChildren(...chosen.map(chosenPhoto));
@@ -82,14 +83,14 @@ document.addEventListener("click", (event) => {
   const id = pick?.dataset.pick ?? unpick.dataset.unpick;
   const had = chosen.includes(id);
   choose(had ? chosen.filter((one) => one !== id) : [...chosen, id]);
-  const said = `${plural(chosen.length, "photo")} to compare${chosen.length === MOST ? ", which is the most" : ""}`;
+  const said = `${t("tray.chosen", { count: chosen.length })}${chosen.length === MOST ? ", which is the most" : ""}`;
   announce(said);
   if ($("detail").open) $("detail-status").textContent = said;
   if (unpick) ($("tray-list").querySelector("button") ?? $("main")).focus();
 });
 $("tray-clear").addEventListener("click", () => {
   choose([]);
-  announce("0 photos to compare");
+  announce(t("tray.chosen", { count: 0 }));
   $("main").focus();
 });
 showChosen();
