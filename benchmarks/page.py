@@ -25,7 +25,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from deepfood.gallery.photo import Photo
-from deepfood.local import LocalManifest
+from deepfood.local import LocalGallery, LocalManifest
 from deepfood.local.growing_store import GrowingStore
 from deepfood.local.reindex import reindex
 
@@ -105,6 +105,8 @@ def make(work: Path, photos: Path, count: int) -> Path:
         store.append(entries, moved(vectors[[place for place, _ in chunk]], draw))
     store.close()
     reindex(gallery)
+    with LocalGallery.open(gallery) as made:
+        assert made.count == count
     print(f"{count:,} photos made in {time.perf_counter() - begun:.0f} s", flush=True)
     return gallery
 
@@ -141,11 +143,11 @@ def measure(browser: Browser, url: str, name: str, width: int, height: int, own:
         context = browser.new_context(viewport={"width": width, "height": height}, base_url=url)
         page = context.new_page()
         took = waits.setdefault
-        took("start page with its photos", []).append(opened(page, "/", "#sample-list img"))
+        took("start page with its photos", []).append(first_photo(page, "/", "#sample-list img"))
         link = page.locator("#sample-list .like").first
         address = str(link.get_attribute("href"))
-        took("a link to an answer", []).append(opened(page, address, "#hits img"))
-        took("browse", []).append(opened(page, "/?browse=name", "#browse-list img"))
+        took("a link to an answer", []).append(first_photo(page, address, "#hits img"))
+        took("browse", []).append(first_photo(page, "/?browse=name", "#browse-list img"))
         page.goto("/")
         begun = time.perf_counter()
         page.set_input_files("#file", own)
@@ -157,7 +159,7 @@ def measure(browser: Browser, url: str, name: str, width: int, height: int, own:
         print(f"{name}: {what}: {middle * 1e3:.0f} ms, at most {worst * 1e3:.0f}", flush=True)
     context = browser.new_context(viewport={"width": width, "height": height}, base_url=url)
     page = context.new_page()
-    opened(page, "/?browse=name", "#browse-list img")
+    first_photo(page, "/?browse=name", "#browse-list img")
     seen = page.evaluate(SCROLL, [SCROLLED_S, STEP])
     gaps = sorted(seen["gaps"])
     rate = 1e3 * len(gaps) / sum(gaps)
@@ -170,7 +172,7 @@ def measure(browser: Browser, url: str, name: str, width: int, height: int, own:
     context.close()
 
 
-def opened(page: Page, address: str, photo: str) -> float:
+def first_photo(page: Page, address: str, photo: str) -> float:
     """Seconds from asking for a page until its first photo is drawn."""
     begun = time.perf_counter()
     page.goto(address, wait_until="commit")
