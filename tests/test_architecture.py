@@ -48,10 +48,12 @@ ROOMS = [
 SERVE = [
     "telemetry",
     "edge",
+    "language",
     "cursors",
     "question",
     "worded",
     "labels",
+    "curated",
     "released",
     "service",
     "listing",
