@@ -52,7 +52,7 @@ def labels_page(
                 [
                     pictures.card(
                         one.photo,
-                        f"→ <strong>{escape(one.suggested)}</strong>",
+                        f"→ <strong>{_breakable(one.suggested)}</strong>",
                         f"{one.agreeing} of {one.voters} neighbours",
                     )
                     for one in found.doubtful[:most]
@@ -84,7 +84,9 @@ def labels_page(
                 "Photos without a label that many others resemble, and whose label is uncertain.",
                 len(found.to_label),
                 [
-                    pictures.card(one.photo, f"perhaps {escape(one.guess)}" if one.guess else "")
+                    pictures.card(
+                        one.photo, f"perhaps {_breakable(one.guess)}" if one.guess else ""
+                    )
                     for one in found.to_label[:most]
                 ],
             ),
@@ -126,7 +128,7 @@ class _Pictures:
             picture = f'<img src="{url}" alt="{name}" title="{name}">'
         else:
             self.left_out += 1
-        label = f'<b dir="auto">{escape(photo.label)}</b>' if photo.label else "<b>no label</b>"
+        label = f'<b dir="auto">{_breakable(photo.label)}</b>' if photo.label else "<b>no label</b>"
         said = "".join(f'<span dir="auto">{line}</span>' for line in lines if line)
         return f'<li id="{photo.id}">{picture}{label}{said}</li>'
 
@@ -144,15 +146,23 @@ def _overlaps(found: Curation, most: int) -> str:
     if not found.overlaps:
         return ""
     rows = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(one.labels[0])}</th>'
-        f'<td dir="auto">{escape(one.labels[1])}</td>'
+        f'<tr><th scope="row" dir="auto">{_breakable(one.labels[0])}</th>'
+        f'<td dir="auto">{_breakable(one.labels[1])}</td>'
         f"<td>{one.photos:,}</td><td>{one.share:.1%}</td></tr>"
         for one in found.overlaps[:most]
     )
-    return (
-        f"<h2>Labels that overlap ({len(found.overlaps):,})</h2><p>Photos of one look like those "
-        "of the other: two names of one dish, or dishes that are hard to tell apart.</p>"
-        '<div class="scroll"><table><thead><tr><th scope="col">Label</th><th scope="col">and</th>'
-        '<th scope="col">Photos</th><th scope="col">Share of both</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+    heads = "".join(
+        f'<th scope="col">{head}</th>' for head in ("Label", "and", "Photos", "Share of both")
     )
+    title = "Labels that overlap"
+    return (
+        f"<h2>{title} ({len(found.overlaps):,})</h2><p>Photos of one look like those of the other: "
+        "two names of one dish, or dishes that are hard to tell apart.</p>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _breakable(label: str) -> str:
+    """A label as HTML; one like beef_carpaccio may break after its underscore."""
+    return escape(label).replace("_", "_<wbr>")
