@@ -251,7 +251,7 @@ def _of_examples(
                 "once, and a photo as ./NAME where words are the same"
             )
         if places[0] in found:
-            raise SettingError(f"{option} {text}: {name} has one already")
+            raise SettingError(f"{option} {text}: {name} has a {option[2:]} already")
         found[places[0]] = value
     return found
 
