@@ -8,7 +8,7 @@ import { t } from "./text.js";
 import { fillPart, trayItem } from "./tray.js";
 
 const KEY = "deepfood.marks";
-const SAYS = { more: (values) => t("marks.more", values), less: (values) => t("marks.less", values) };
+const SAYS = { more: t("card.more"), less: t("card.less") };
 
 let marked = restored(KEY); // {id} or {id, unlike}, as a search has them
 
@@ -21,8 +21,8 @@ export function drawMarks(place, photo) {
 function mark(kind, photo) {
   const button = $("mark").content.cloneNode(true).firstElementChild;
   button.classList.add(kind);
-  button.title = SAYS[kind]({ name: nameOf(photo) });
-  button.append(element("span", button.title));
+  button.title = SAYS[kind];
+  button.append(element("span", t("card.mark", { mark: SAYS[kind], name: nameOf(photo) })));
   button.lastElementChild.className = "unseen";
   Object.assign(button.dataset, { id: photo.id, mark: kind });
   return button;

@@ -30,9 +30,9 @@ export function showPicks(part = document) {
 /** A button that chooses a photo, or no longer. */
 export function pickWith(button, photo) {
   button.dataset.pick = photo.id;
-  button.title = "Compare";
+  button.title = t("compare");
   const about = button.querySelector(".unseen");
-  if (about) about.textContent = `Compare ${nameOf(photo)}`;
+  if (about) about.textContent = t("tray.pick", { name: nameOf(photo) });
   showPicks(button.parentElement);
 }
 
@@ -45,7 +45,7 @@ async function showChosen() {
     link.href = compareAddress(chosen);
     link.textContent = t("tray.compare", { count: chosen.length });
   }
-  $("tray-said").textContent = ready ? "" : "Choose one more to compare";
+  $("tray-said").textContent = ready ? "" : t("tray.one-more");
 }
 
 /** Fill a part of the tray with items; the tray is there as long as one of its parts has some. */
@@ -69,6 +69,7 @@ export function trayItem(id, says) {
   button.type = "button";
   button.append(image, about);
   item.append(button);
+  about.textContent = says(nameOf({ id })); // until more is known
   knownPhoto(id).then((photo) => (about.textContent = says(nameOf(photo)))).catch(() => item.remove());
   return item;
 }
@@ -86,7 +87,8 @@ document.addEventListener("click", (event) => {
   const id = pick?.dataset.pick ?? unpick.dataset.unpick;
   const had = chosen.includes(id);
   choose(had ? chosen.filter((one) => one !== id) : [...chosen, id]);
-  const said = `${t("tray.chosen", { count: chosen.length })}${chosen.length === MOST ? ", which is the most" : ""}`;
+  const { length: count } = chosen;
+  const said = count === MOST ? t("tray.most", { count }) : t("tray.chosen", { count });
   announce(said);
   if ($("detail").open) $("detail-status").textContent = said;
 });
