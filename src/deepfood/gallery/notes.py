@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 NoteCode = Literal[
-    "unknown_left_out", "value_not_found", "words_unused", "not_calibrated", "pages_end"
+    "unknown_left_out",
+    "value_not_found",
+    "words_unused",
+    "not_calibrated",
+    "few_labels",
+    "labels_once",
+    "dense_vectors",
+    "part_looked_at",
+    "gallery_changed",
+    "pages_end",
 ]
 
 
