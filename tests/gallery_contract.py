@@ -492,7 +492,9 @@ def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnde
         gallery.find(gallery.vector(whole[3]), 7, cursor=first.next)
 
 
-def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> None:
+def test_variety_groups_and_photos_to_leave_out(
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gallery = engine.open()
     photo = gallery.sample(1, 2)[0]
     query = gallery.vector(photo.id)
@@ -517,9 +519,18 @@ def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> Non
         page = gallery.find(query, 3, group_duplicates=True, cursor=cursor)
         groups += [hit.photo.id for hit in page.hits]
         cursor = page.next
+        assert page.notes == ()
     assert groups == [hit.photo.id for hit in whole.hits]
     with pytest.raises(QueryError, match="another search"):
         gallery.find(query, 3, cursor=grouped.next)
+    # Near-duplicates are looked for among so many photos, and the last page says so.
+    monkeypatch.setattr("deepfood.gallery.queries._LARGEST_POOL", 7)
+    page = gallery.find(query, 2, group_duplicates=True)
+    assert page.notes == ()
+    while page.next:
+        page = gallery.find(query, 2, group_duplicates=True, cursor=page.next)
+    assert [(note.code, note.photos) for note in page.notes] == [("pages_end", 7)]
+    assert gallery.find(query, 2, diversity=0.5, group_duplicates=True).notes == ()
     with pytest.raises(QueryError, match="no further pages"):
         gallery.find(query, 3, diversity=0.5, group_duplicates=True, cursor=grouped.next)
 

@@ -35,7 +35,15 @@ from deepfood.serve.listing import Lists
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
-from deepfood_client.calls import OneOrSeveral, PhotoLike, Question, examples_of, pages, photo_file
+from deepfood_client.calls import (
+    OneOrSeveral,
+    PhotoLike,
+    Question,
+    boxes_of,
+    examples_of,
+    pages,
+    photo_file,
+)
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
@@ -143,9 +151,14 @@ class Gallery(Lists):
         for name in ("photo", "not_photo"):
             examples[name] = [(_bytes_of(one, limits), weight) for one, weight in examples[name]]
         box = question.get("box")
+        boxes = {
+            name: [sides and Box(*sides) for sides in some]
+            for name, some in boxes_of(photo, question).items()
+        }
         defaults = SearchQuestion()
         return SearchQuestion.of(
             examples,
+            boxes,
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,
