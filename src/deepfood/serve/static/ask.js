@@ -5,26 +5,41 @@ import { capital, plural } from "./dom.js";
 /** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later; with
  *  the answer's `status`, and where it says so the `field` and the `position` in it that are at fault. */
 export async function ask(address, options) {
+  return (await answerTo(address, options)).body;
+}
+
+/** As `ask`, with the headers of the answer: {body, headers}; no body where it has none. */
+export async function answerTo(address, options) {
   let answer;
   let body;
   try {
     answer = await fetch(address, options);
-    body = await answer.json();
+    body = answer.status === 204 ? undefined : await answer.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     if (answer) {
       body = null; // not JSON: something between here and the server answered
     } else {
-      const why = navigator.onLine ? "The server cannot be reached." : "You seem to be offline.";
-      throw Object.assign(new Error(`${why} Please try again in a moment.`), { passing: true });
+      throw unreachable();
     }
   }
-  if (answer.ok && body !== null) return body;
+  if (answer.ok && body !== null) return { body, headers: answer.headers };
+  throw refusal(answer, body);
+}
+
+/** The Error of a request that got no answer. */
+export function unreachable() {
+  const why = navigator.onLine ? "The server cannot be reached." : "You seem to be offline.";
+  return Object.assign(new Error(`${why} Please try again in a moment.`), { passing: true });
+}
+
+/** The Error of an answer {ok, status, headers} that is a refusal, or that is not as it should be. */
+export function refusal(answer, body) {
   const detail = body?.detail ?? `the server answered with status ${answer.status}`;
   const { field, position } = body ?? {};
   const { status } = answer;
   const passing = answer.ok || status >= 500 || status === 429;
-  throw Object.assign(new Error(capital(detail) + wayOut(answer)), { passing, status, field, position });
+  return Object.assign(new Error(capital(detail) + wayOut(answer)), { passing, status, field, position });
 }
 
 /** What a visitor can do about a refusal, where it says it too briefly for them. */

@@ -8,7 +8,7 @@ import { ask } from "./ask.js";
 import { $, element, plural } from "./dom.js";
 import { drawFacet, isOffered } from "./facet.js";
 import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
-import { readable } from "./gallery.js";
+import { onChanged, readable } from "./gallery.js";
 
 const LISTED = 200; // values of a facet, as far as the page knows them
 const WIDE = matchMedia("(min-width: 56rem)");
@@ -27,6 +27,8 @@ export function facetsOf(where, signal) {
   const said = new URLSearchParams({ limit: LISTED, ...(where && { where }) });
   return ask(`api/v1/facets?${said}`, { signal });
 }
+
+onChanged(() => (whole = null));
 
 /** Those of all photos, which are asked for once. */
 export function everyFacet() {

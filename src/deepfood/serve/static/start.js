@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { card } from "./cards.js";
 import { $, announce, element, plural } from "./dom.js";
-import { loadGallery } from "./gallery.js";
+import { gallery, loadGallery } from "./gallery.js";
 import { drawPart } from "./part.js";
 import { showSection } from "./views.js";
 
@@ -51,6 +51,7 @@ function tryAgain() {
 export async function showGallery() {
   try {
     const { count, labels } = await loadGallery();
+    $("look-after-link").hidden = !gallery.changes;
     const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     drawPart();

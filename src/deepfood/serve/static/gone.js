@@ -1,0 +1,21 @@
+// Photos that are deleted, and are shown nowhere: one rule hides their cards, whoever has drawn them.
+
+const gone = new Set();
+const sheet = new CSSStyleSheet();
+document.adoptedStyleSheets.push(sheet);
+
+const hidden = (id) => `:is(.card, .tile, .pair, .doubt):has(> [data-look="${id}"]), .twin[data-id="${id}"]`;
+
+function draw() {
+  const rules = [...gone].map((id) => hidden(CSS.escape(id)));
+  sheet.replaceSync(rules.length ? `${rules.join(", ")} { display: none !important; }` : "");
+}
+
+export function hide(id) {
+  gone.add(id);
+  draw();
+}
+
+export function showAgain(id) {
+  if (gone.delete(id)) draw();
+}

@@ -1,0 +1,59 @@
+// Look after the gallery: the view of those who have a key. It adds photos, and lists what may be wrong.
+//
+// stage.js imports it when it is first opened. Each part has an address of its own, ?look-after=PART.
+
+import { showAdding } from "./adding.js";
+import { $, announce } from "./dom.js";
+import { gallery, loadGallery } from "./gallery.js";
+import { keyNow } from "./key.js";
+import { onKey } from "./key-form.js";
+import { styled } from "./styled.js";
+import { t } from "./text.js";
+import { lookedAfter, showSection } from "./views.js";
+
+const PARTS = {
+  "": { id: "adding", title: () => t("look-after.adding"), show: showAdding },
+};
+
+/** Draw a part of it, or ask for the key. */
+export async function showLookAfter(asked, signal, focus) {
+  const part = PARTS[asked] ?? PARTS[""];
+  await styled("css/look-after.css");
+  if (signal.aborted) return;
+  showSection("look-after");
+  const told = await cannot();
+  if (signal.aborted) return;
+  const ready = !told && Boolean(keyNow());
+  const title = ready ? part.title() : t("look-after.title");
+  $("look-after-title").textContent = title;
+  document.title = `${title} · deepfood`;
+  for (const link of $("look-after-parts").querySelectorAll("a")) {
+    if (PARTS[link.dataset.part] === part) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  $("look-after-problem").hidden = !told;
+  $("look-after-problem-text").textContent = told?.message ?? "";
+  $("look-after-retry").hidden = !told?.passing;
+  $("key-form").hidden = Boolean(told) || ready;
+  $("look-after-parts").hidden = !ready;
+  for (const { id } of Object.values(PARTS)) $(id).hidden = !ready || id !== part.id;
+  if (focus) $("look-after-title").focus({ preventScroll: true });
+  announce([title, told?.message].filter(Boolean).join(". "));
+  if (ready) await part.show(signal);
+}
+
+/** Why nothing can be changed here, whatever the key: {message, passing}; or null. */
+async function cannot() {
+  await gallery.loaded;
+  try {
+    if (gallery.changes === null) await loadGallery();
+  } catch (problem) {
+    return problem;
+  }
+  return gallery.changes ? null : { message: t("look-after.never"), passing: false };
+}
+
+const again = (focus) => showLookAfter(lookedAfter(), new AbortController().signal, focus);
+
+onKey(again);
+$("look-after-retry").addEventListener("click", () => again(true));
