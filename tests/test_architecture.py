@@ -46,6 +46,7 @@ ROOMS = [
 ]
 #: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
 SERVE = [
+    "language",
     "telemetry",
     "edge",
     "cursors",

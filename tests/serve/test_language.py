@@ -5,8 +5,11 @@ import re
 import pytest
 
 from deepfood.serve import STATIC
-from deepfood.serve.language import LANGUAGES, language_of, page_in, strings_of
+from deepfood.serve.language import ENGLISH, LANGUAGES, language_of, page_in, strings_of
 
+PAGES = ("index.html", "error.html")
+#: Keys that the server fills in by itself.
+FILLED_IN = {"language", "direction", "strings", "problem"}
 SCRIPTS = {file.name: file.read_text(encoding="utf-8") for file in STATIC.glob("*.js")}
 
 
@@ -25,14 +28,19 @@ def test_the_language_is_the_one_that_the_browser_prefers(accepted: str, languag
     assert language_of(accepted) == language
 
 
+def test_each_string_is_there_and_is_used() -> None:
+    strings = strings_of(ENGLISH)
+    pages = "".join((STATIC / file).read_text(encoding="utf-8") for file in PAGES)
+    wanted = set(re.findall(r"\{\{([\w.-]+)\}\}", pages)) - FILLED_IN
+    code = "".join(SCRIPTS.values())
+    taken = set(re.findall(r'\b(?:t|parts)\("([\w.-]+)"', code))
+    for beginning in re.findall(r"\b(?:t|parts)\(`([\w.-]+)\$\{", code):
+        taken |= {key for key in strings["script"] if key.startswith(beginning)}
+    assert strings["script"].keys() == taken | (wanted - strings["page"].keys())
+    assert strings["page"].keys() == wanted - strings["script"].keys()
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_string_is_there_and_is_used(language: str) -> None:
-    strings = strings_of(language)
-    page = (STATIC / "index.html").read_text(encoding="utf-8")
-    wanted = set(re.findall(r"\{\{([\w.-]+)\}\}", page)) - {"language", "direction", "strings"}
-    assert strings["page"].keys() == wanted
-    taken = {
-        key for text in SCRIPTS.values() for key in re.findall(r'\b(?:t|parts)\("([\w.-]+)"', text)
-    }
-    assert strings["script"].keys() == taken
+def test_no_key_is_left_in_a_page(language: str) -> None:
     assert "{{" not in page_in(language)
+    assert re.findall(r"\{\{([\w.-]+)\}\}", page_in(language, "error.html")) == ["problem"]

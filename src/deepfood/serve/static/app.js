@@ -20,6 +20,7 @@ import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload } from "./uploads.js";
 import { visitPhoto } from "./views.js";
 import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
+import { t } from "./text.js";
 import { closeWhy, openWhy } from "./why.js";
 import { showWords } from "./words.js";
 
@@ -46,16 +47,16 @@ async function show({ focus = false } = {}) {
   const search = wanted();
   if (lost && !search) {
     start(focus);
-    showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
+    showNotice(t("start.lost"));
   } else if (search) {
-    if (lost) say("A photo of yours is too large to be kept when the page is loaded again. Please add it once more.");
+    if (lost) say(t("start.one-lost"));
     await showSearch(search, running.signal, focus);
   } else {
     start(focus);
-    if (kept.length) return showNotice("Say too what the photos should be like: by a photo or by words.");
+    if (kept.length) return showNotice(t("start.only-unlike"));
     const { where, show } = refined();
-    if (where) showNotice(`A link cannot carry a photo. Choose one: it is searched with the filter ${where}`);
-    else if (show) showNotice("A link cannot carry a photo. Choose one to search with.");
+    if (where) showNotice(t("start.link-with-filter", { where }));
+    else if (show) showNotice(t("start.link"));
   }
 }
 

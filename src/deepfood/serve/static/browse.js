@@ -2,10 +2,11 @@
 
 import { ask } from "./ask.js";
 import { reveal } from "./detail.js";
-import { $, announce, plural } from "./dom.js";
+import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
 import { gallery, onChanged, photos, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
+import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
 import { browseAddress, browsed, showSection } from "./views.js";
 import { go } from "./visits.js";
@@ -77,31 +78,31 @@ async function startAgain(problem, signal) {
   history.replaceState({ ...history.state, place: undefined }, "");
   drop();
   await showBrowse(asked, signal, false);
-  announce("The gallery has been made anew: this is the beginning of the list.");
+  announce(t("browse.anew"));
 }
 
 const lost = (problem) => (problem.field === "cursor" ? startAgain(problem, new AbortController().signal) : complain(problem));
 
 function drawHeading() {
   const { label, where, sort } = asked;
-  const title = label ? readable(label) : "All photos";
+  const title = label ? readable(label) : t("browse.all");
   $("browse-title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
   const orders = ordersOf(gallery.columns);
   if (!orders.some(([value]) => value === sort)) orders.push([sort, readable(sort)]);
   $("browse-sort").replaceChildren(...orders.map(([value, text]) => new Option(text, value, false, value === sort)));
   $("browse-where").hidden = !where;
-  $("browse-where").firstElementChild.textContent = `Only photos that pass the filter ${where}`;
+  $("browse-where").firstElementChild.textContent = t("browse.where", { where });
   $("browse-all").href = browseAddress({ sort, label });
   if (!list) {
-    $("browse-summary").textContent = "Looking…";
+    $("browse-summary").textContent = t("looking");
     return;
   }
   const total = list.total();
   $("browse-more").hidden = !list.more();
   $("browse-order").hidden = total === 0;
-  $("browse-summary").textContent = total || label || where ? plural(total, "photo") : "";
-  const nothing = label || where ? "No photo is listed here. " : "There are no photos in this gallery yet. ";
+  $("browse-summary").textContent = total || label || where ? t("photos", { count: total }) : "";
+  const nothing = label || where ? t("browse.nothing") : t("browse.empty");
   $("browse-empty").hidden = total > 0;
   $("browse-empty").firstElementChild.textContent = nothing;
   $("browse-how").hidden = Boolean(label || where);
@@ -109,7 +110,7 @@ function drawHeading() {
 
 function complain(problem) {
   $("browse-summary").textContent = "";
-  $("browse-problem-text").textContent = problem.message;
+  tell($("browse-problem-text"), problem);
   $("browse-retry").hidden = !problem.passing;
   $("browse-problem").hidden = false;
   announce(problem.message);

@@ -2,7 +2,8 @@
 // autocomplete with manual selection). The focus stays in the field, and `aria-activedescendant` names
 // the suggestion that Enter takes.
 
-import { announce, element, plural } from "./dom.js";
+import { announce, element } from "./dom.js";
+import { t } from "./text.js";
 
 const PAUSE_MS = 120; // in the typing, before suggestions are asked for
 
@@ -29,7 +30,7 @@ export function combobox(input, list, suggest, take) {
     list.hidden = !found.length;
     input.setAttribute("aria-expanded", String(!list.hidden));
     activate(-1);
-    if (found.length) announce(plural(found.length, "suggestion"));
+    if (found.length) announce(t("suggestions", { count: found.length }));
   }
 
   function option({ text, about }, number) {

@@ -1,9 +1,10 @@
 // Edit a photo in the detail view: label, name and attributes. Only what differs is sent, and only if nobody
 // has changed the photo since; else the visitor sees what was changed, and chooses.
 
+import { problemOf } from "./ask.js";
 import { changePhoto, readPhoto } from "./changes.js";
 import { combobox } from "./combobox.js";
-import { $, element } from "./dom.js";
+import { $, element, tell } from "./dom.js";
 import { columnsOf } from "./facts.js";
 import { fieldOf, isSame, said } from "./fields.js";
 import { changed, photos } from "./gallery.js";
@@ -11,7 +12,7 @@ import { forgetKey } from "./key.js";
 import { labelsLike } from "./label-field.js";
 import { drawAgain } from "./look.js";
 import { styled } from "./styled.js";
-import { t } from "./text.js";
+import { parts, t } from "./text.js";
 
 const drafts = new Map(); // id -> what was typed and not saved, by field
 const place = $("detail-editing");
@@ -22,7 +23,7 @@ export async function edit(id) {
     const [now] = await Promise.all([readPhoto(id), styled("css/edit.css")]);
     if ($("detail").open && $("detail-edit").dataset.id === id) draw(id, now);
   } catch (problem) {
-    $("detail-hint").textContent = problem.message;
+    tell($("detail-hint"), problem);
     $("detail-hint").hidden = false;
   }
 }
@@ -77,9 +78,9 @@ function draw(id, now) {
     return typed;
   }
 
-  function say(text) {
-    told.hidden = !text;
-    told.textContent = text;
+  function say(problem) {
+    told.hidden = !problem;
+    if (problem) tell(told, problem);
   }
 
   /** What differs from what the form began with; null where something cannot be read. */
@@ -88,14 +89,14 @@ function draw(id, now) {
     const differing = { attributes: {} };
     let wrong = null;
     for (const { name, read, fault, input } of fields) {
-      fault("");
+      fault(null);
       try {
         const value = read();
         if (isSame(value, before[name])) continue;
         if (name === "name" || name === "label") differing[name] = value ?? null;
         else differing.attributes[name] = value ?? null;
       } catch (problem) {
-        fault(problem.message);
+        fault(problem);
         wrong ??= input;
       }
     }
@@ -108,7 +109,7 @@ function draw(id, now) {
     const differing = change();
     if (!differing) return;
     if (!Object.keys(differing).length) return end();
-    say("");
+    say(null);
     save.disabled = true;
     try {
       const photo = await changePhoto(id, base.etag, differing);
@@ -127,14 +128,14 @@ function draw(id, now) {
     if (problem.status === 412) return merge();
     if (problem.status === 401) {
       forgetKey();
-      return say(t("edit.no-key"));
+      return say(problemOf(parts("edit.no-key")));
     }
-    const at = fields.find(({ name }) => name === problem.field || problem.message.toLowerCase().startsWith(`${name}: `));
+    const at = fields.find(({ name }) => name === problem.field || problem.detail?.startsWith(`${name}: `));
     if (at && problem.status === 422) {
-      at.fault(problem.message);
+      at.fault(problem);
       at.input.focus();
     } else {
-      say(problem.status === 404 ? t("edit.gone") : problem.message);
+      say(problem.status === 404 ? problemOf(parts("edit.gone")) : problem);
     }
   }
 
@@ -162,9 +163,9 @@ function draw(id, now) {
         }
       }
       base = fresh;
-      say(t("edit.meanwhile"));
+      say(problemOf(parts("edit.meanwhile")));
     } catch (problem) {
-      say(problem.status === 404 ? t("edit.gone") : problem.message);
+      say(problem.status === 404 ? problemOf(parts("edit.gone")) : problem);
     }
   }
 }

@@ -5,6 +5,7 @@
 // `unlike`, where the hits should be unlike it. In an address it is written ID~LEFT,TOP,WIDTH,HEIGHT.
 
 import { nameOf, photos } from "./gallery.js";
+import { t } from "./text.js";
 import { uploads } from "./uploads.js";
 
 export const MOST = 8; // photos and words that the API takes together
@@ -19,10 +20,13 @@ export const leadOf = ({ examples = [] }) => likesIn(examples)[0] ?? {};
 export const samePhoto = (a, b) => a.id === b.id && a.upload === b.upload;
 
 /** What an example is called, as far as that is known. */
-export const nameOfExample = ({ id, upload }) => (upload ? "Your photo" : nameOf(photos.get(id) ?? { id }));
+export const nameOfExample = ({ id, upload }) => (upload ? t("photo.own") : nameOf(photos.get(id) ?? { id }));
 
 /** The same, with the name of its file where it was uploaded: several are told apart by it. */
-export const fullNameOf = (one) => [nameOfExample(one), uploads.get(one.upload)?.name].filter(Boolean).join(" ");
+export function fullNameOf(one) {
+  const file = uploads.get(one.upload)?.name;
+  return file ? t("photo.own-file", { file }) : nameOfExample(one);
+}
 
 /** The address of its picture; null where an upload is not yet ready. */
 export const pictureOf = ({ id, upload }) => (upload ? (uploads.get(upload)?.url ?? null) : `thumbnails/${id}`);

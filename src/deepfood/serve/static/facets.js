@@ -5,10 +5,12 @@
 // would bring. On a small screen the rail lies in a sheet, which a button opens.
 
 import { ask } from "./ask.js";
-import { $, element, plural } from "./dom.js";
+import { $, element } from "./dom.js";
 import { drawFacet, isOffered } from "./facet.js";
 import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
+import { inWords } from "./facts.js";
 import { onChanged, readable } from "./gallery.js";
+import { number, oneOf, t } from "./text.js";
 
 const LISTED = 200; // values of a facet, as far as the page knows them
 const WIDE = matchMedia("(min-width: 56rem)");
@@ -53,7 +55,7 @@ export async function showFacets({ rail, opener }, where, ask) {
     const counts = await countsOf(offered, where, signal);
     if (signal.aborted) return;
     for (const facet of offered) draw(facet, counts);
-    say(counts.full);
+    sayTotal(counts.full);
     rail.hidden = opener.hidden = !offered.length && !where;
   } catch {
     // Without counts there is nothing to choose from; the filter itself goes on working.
@@ -108,14 +110,14 @@ function drawChosen() {
   const list = $("facets-chosen");
   const had = list.contains(document.activeElement);
   const all = conditions();
-  const items = all.map((one, at) => item(inWords(one), `Remove ${inWords(one)}`, () => {
+  const items = all.map((one, at) => item(says(one), t("facets.remove", { condition: says(one) }), () => {
     wantWith(all.filter((_, place) => place !== at).map(({ text }) => text));
   }));
-  if (all.length > 1) items.push(item("Clear all", "", () => wantWith([])));
+  if (all.length > 1) items.push(item(t("facets.clear"), "", () => wantWith([])));
   list.replaceChildren(...items);
   list.hidden = !all.length;
   if (had) (list.querySelector("button") ?? $("facets-title")).focus();
-  places.opener.textContent = all.length ? `Filter (${all.length})` : "Filter";
+  places.opener.textContent = all.length ? t("facets.some", { count: all.length }) : t("facets");
 }
 
 function item(text, label, action) {
@@ -129,21 +131,24 @@ function item(text, label, action) {
   return made;
 }
 
-function inWords({ text, name, is, value, values }) {
-  const word = readable(name);
+/** A condition in words. */
+function says({ text, name: column, is, value, values }) {
+  const name = readable(column);
   if (is === "among") {
-    const said = values.map((one) => (typeof one === "string" ? readable(one) : one ? "yes" : "no"));
-    return `${word}: ${said.join(" or ")}`;
+    const said = values.map((one) => (typeof one === "string" ? readable(one) : inWords(one)));
+    return t("condition", { name, values: oneOf(said) });
   }
-  return { has: `${word}: ${value}`, without: `without ${value}`, ">=": `${word} from ${value}`, "<=": `${word} to ${value}` }[is] ?? text;
+  if (is === "has") return t("condition", { name, values: value });
+  if (is === "without") return t("condition.without", { value });
+  if (is === ">=") return t("condition.from", { name, value });
+  return is === "<=" ? t("condition.to", { name, value }) : text;
 }
 
-function say({ total, counted }) {
-  const part = counted < total ? ` They are of ${counted.toLocaleString("en")} of these photos.` : "";
-  $("facets-note").textContent =
-    `Counts are of all photos that pass the rest of the filter, whatever you search with.${part}`;
-  $("facets-total").textContent = `Show ${plural(total, "photo")}`;
-  if (sheet.open) $("facets-status").textContent = `${plural(total, "photo")} that pass the filter.`;
+function sayTotal({ total, counted }) {
+  const sentences = [t("facets.note"), counted < total && t("facets.part", { counted: number(counted) })];
+  $("facets-note").textContent = sentences.filter(Boolean).join(" ");
+  $("facets-total").textContent = t("facets.total", { count: total });
+  if (sheet.open) $("facets-status").textContent = t("facets.passing", { count: total });
 }
 
 // ----------------------------------------------------------------------------- rail or sheet

@@ -1,9 +1,10 @@
 // Fields of a form for what is known of a photo: one a column, by its type. A value is undefined where it is
 // not known; an empty list is none.
 
-import { element } from "./dom.js";
+import { problemOf } from "./ask.js";
+import { element, tell } from "./dom.js";
 import { heading, inWords } from "./facts.js";
-import { t } from "./text.js";
+import { parts, t } from "./text.js";
 
 const LONG = 60; // characters that want more than one line
 
@@ -17,8 +18,8 @@ const KINDS = {
   list: listField,
 };
 
-/** The field of a column, called as it `says`: {name, input, element, read(), write(value), fault(text),
- *  note(...parts)}. `read` throws an Error that says what is wrong with what is typed. */
+/** The field of a column, called as it `says`: {name, input, element, read(), write(value), fault(problem),
+ *  note(...pieces)}. `read` throws an Error that says what is wrong with what is typed. */
 export function fieldOf({ name, type, says = heading(name) }) {
   const row = element("div", "");
   row.className = "field";
@@ -29,21 +30,21 @@ export function fieldOf({ name, type, says = heading(name) }) {
   fault.id = `field-${++made}`;
   fault.hidden = note.hidden = true;
   fault.setAttribute("role", "alert");
-  const { parts, input, read, write } = KINDS[type](says);
+  const { inputs, input, read, write } = KINDS[type](says);
   input.id = `${fault.id}-input`;
   label.htmlFor = input.id;
   input.setAttribute("aria-describedby", fault.id);
-  row.append(label, ...parts, fault, note);
+  row.append(label, ...inputs, fault, note);
   return {
     name,
     input,
     element: row,
     read,
     write,
-    fault(text) {
-      fault.hidden = !text;
-      fault.textContent = text;
-      input.toggleAttribute("aria-invalid", Boolean(text));
+    fault(problem) {
+      fault.hidden = !problem;
+      if (problem) tell(fault, problem);
+      input.toggleAttribute("aria-invalid", Boolean(problem));
     },
     note(...said) {
       note.hidden = !said.length;
@@ -63,7 +64,7 @@ function lineField() {
   Object.assign(input, { type: "text", dir: "auto", maxLength: 1000, autocomplete: "off" });
   return {
     input,
-    parts: [input],
+    inputs: [input],
     read: () => input.value.trim() || undefined,
     write: (value) => (input.value = value ?? ""),
   };
@@ -74,7 +75,7 @@ function textField() {
   Object.assign(input, { rows: 1, dir: "auto", maxLength: 10_000, autocomplete: "off" });
   return {
     input,
-    parts: [input],
+    inputs: [input],
     read: () => input.value.trim() || undefined,
     write(value) {
       input.value = value ?? "";
@@ -88,9 +89,9 @@ function numberField() {
   Object.assign(input, { type: "number", step: "any", inputMode: "decimal", dir: "ltr", autocomplete: "off" });
   return {
     input,
-    parts: [input],
+    inputs: [input],
     read() {
-      if (input.validity.badInput) throw new Error(t("fields.number"));
+      if (input.validity.badInput) throw problemOf(parts("fields.number"));
       return input.value === "" ? undefined : Number(input.value);
     },
     write: (value) => (input.value = value ?? ""),
@@ -98,10 +99,10 @@ function numberField() {
 }
 
 function booleanField() {
-  const input = choice([["", t("fields.unknown")], ["true", t("fields.yes")], ["false", t("fields.no")]]);
+  const input = choice([["", t("unknown")], ["true", t("yes")], ["false", t("no")]]);
   return {
     input,
-    parts: [input],
+    inputs: [input],
     read: () => ({ true: true, false: false })[input.value],
     write: (value) => (input.value = value === undefined ? "" : String(value)),
   };
@@ -109,7 +110,7 @@ function booleanField() {
 
 /** Unknown, none, or some: each on a line of its own. */
 function listField(name) {
-  const input = choice([["", t("fields.unknown")], ["none", t("fields.none")], ["some", t("fields.some")]]);
+  const input = choice([["", t("unknown")], ["none", t("none")], ["some", t("fields.some")]]);
   const lines = element("textarea", "");
   Object.assign(lines, { rows: 3, dir: "auto", autocomplete: "off" });
   lines.setAttribute("aria-label", t("fields.lines", { name }));
@@ -120,11 +121,11 @@ function listField(name) {
   });
   return {
     input,
-    parts: [input, lines],
+    inputs: [input, lines],
     read() {
       if (input.value !== "some") return input.value === "none" ? [] : undefined;
       const some = lines.value.split("\n").map((one) => one.trim()).filter(Boolean);
-      if (!some.length) throw new Error(t("fields.empty"));
+      if (!some.length) throw problemOf(parts("fields.empty"));
       return some;
     },
     write(value) {

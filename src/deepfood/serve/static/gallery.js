@@ -1,6 +1,7 @@
 // What the page knows of the gallery and of its photos.
 
 import { ask } from "./ask.js";
+import { t } from "./text.js";
 
 /** id -> what the gallery says of a photo. */
 export const photos = new Map();
@@ -32,5 +33,5 @@ export async function knownPhoto(id, signal) {
 }
 
 export const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
-export const nameOf = (photo) => photo.name ?? readable(photo.label) ?? `Photo ${photo.id.slice(0, 6)}`;
+export const nameOf = (photo) => photo.name ?? readable(photo.label) ?? t("photo.unnamed", { id: photo.id.slice(0, 6) });
 export const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);

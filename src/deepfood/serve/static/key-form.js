@@ -1,9 +1,10 @@
 // The form that asks for the key, and checks it before anything is changed with it.
 
+import { problemOf } from "./ask.js";
 import { checkKey } from "./changes.js";
-import { $, announce } from "./dom.js";
+import { $, announce, tell } from "./dom.js";
 import { forgetKey, keepKey } from "./key.js";
-import { t } from "./text.js";
+import { parts, t } from "./text.js";
 
 const CAN_BE_SENT = /^[\x21-\x7e]+$/; // in a header
 
@@ -16,20 +17,21 @@ export const onKey = (show) => (again = show);
 export async function askAgain() {
   forgetKey();
   await again(false);
-  sayFault(t("key.wrong"));
+  sayFault(problemOf(parts("key.wrong")));
 }
 
-function sayFault(text) {
-  $("key-fault").hidden = !text;
-  $("key-fault").textContent = text;
-  $("key").toggleAttribute("aria-invalid", Boolean(text));
-  if (text) $("key").focus();
+function sayFault(problem) {
+  $("key-fault").hidden = !problem;
+  $("key").toggleAttribute("aria-invalid", Boolean(problem));
+  if (!problem) return;
+  tell($("key-fault"), problem);
+  $("key").focus();
 }
 
 async function use(key) {
   if (!key) return $("key").focus();
-  if (!CAN_BE_SENT.test(key)) return sayFault(t("key.unlike"));
-  sayFault("");
+  if (!CAN_BE_SENT.test(key)) return sayFault(problemOf(parts("key.unlike")));
+  sayFault(null);
   $("key-use").disabled = true;
   try {
     await checkKey(key);
@@ -37,7 +39,7 @@ async function use(key) {
     $("key").value = "";
     return await again(true);
   } catch (problem) {
-    return sayFault(problem.status === 401 ? t("key.wrong") : problem.message);
+    return sayFault(problem.status === 401 ? problemOf(parts("key.wrong")) : problem);
   } finally {
     $("key-use").disabled = false;
   }

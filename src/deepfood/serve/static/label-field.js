@@ -8,5 +8,5 @@ const SUGGESTED = 8;
 /** The gallery's labels as they are written, which the list of Browse makes readable. */
 export async function labelsLike(begun) {
   const { labels } = await ask(`api/v1/labels?${new URLSearchParams({ q: begun.trim(), limit: SUGGESTED })}`);
-  return labels.map(({ label, count }) => ({ text: label, about: t("look-after.photos", { count }) }));
+  return labels.map(({ label, count }) => ({ text: label, about: t("photos", { count }) }));
 }

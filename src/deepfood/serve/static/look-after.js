@@ -3,12 +3,13 @@
 // stage.js imports it when it is first opened. Each part has an address of its own, ?look-after=PART.
 
 import { showAdding } from "./adding.js";
-import { $, announce } from "./dom.js";
+import { problemOf } from "./ask.js";
+import { $, announce, entitle, tell } from "./dom.js";
 import { gallery, loadGallery } from "./gallery.js";
 import { keyNow } from "./key.js";
 import { onKey } from "./key-form.js";
 import { styled } from "./styled.js";
-import { t } from "./text.js";
+import { parts, t } from "./text.js";
 import { lookedAfter, showSection } from "./views.js";
 
 const PARTS = {
@@ -26,13 +27,13 @@ export async function showLookAfter(asked, signal, focus) {
   const ready = !told && Boolean(keyNow());
   const title = ready ? part.title() : t("look-after.title");
   $("look-after-title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
   for (const link of $("look-after-parts").querySelectorAll("a")) {
     if (PARTS[link.dataset.part] === part) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   $("look-after-problem").hidden = !told;
-  $("look-after-problem-text").textContent = told?.message ?? "";
+  if (told) tell($("look-after-problem-text"), told);
   $("look-after-retry").hidden = !told?.passing;
   $("key-form").hidden = Boolean(told) || ready;
   $("look-after-parts").hidden = !ready;
@@ -42,7 +43,7 @@ export async function showLookAfter(asked, signal, focus) {
   if (ready) await part.show(signal);
 }
 
-/** Why nothing can be changed here, whatever the key: {message, passing}; or null. */
+/** The problem with changing anything here, whatever the key; or null. */
 async function cannot() {
   await gallery.loaded;
   try {
@@ -50,7 +51,7 @@ async function cannot() {
   } catch (problem) {
     return problem;
   }
-  return gallery.changes ? null : { message: t("look-after.never"), passing: false };
+  return gallery.changes ? null : problemOf(parts("look-after.never"), { passing: false });
 }
 
 const again = (focus) => showLookAfter(lookedAfter(), new AbortController().signal, focus);

@@ -2,8 +2,9 @@
 
 import { $, element } from "./dom.js";
 import { nameOf } from "./gallery.js";
+import { t } from "./text.js";
 
-const SAYS = { more: "More like this", less: "Less like this" };
+const SAYS = { more: t("card.more"), less: t("card.less") };
 
 /** Put the marks of a photo into a place. */
 export function drawMarks(place, photo) {
@@ -14,7 +15,7 @@ function mark(kind, says, photo) {
   const button = $("mark").content.cloneNode(true).firstElementChild;
   button.classList.add(kind);
   button.title = says;
-  button.append(element("span", `${says}: ${nameOf(photo)}`));
+  button.append(element("span", t("card.mark", { mark: says, name: nameOf(photo) })));
   button.lastElementChild.className = "unseen";
   Object.assign(button.dataset, { id: photo.id, mark: kind });
   return button;

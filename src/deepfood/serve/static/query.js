@@ -1,9 +1,10 @@
 // What is searched with: the photo, or one of several, and the headings that say it.
 
-import { $, element } from "./dom.js";
+import { $, element, entitle } from "./dom.js";
 import { fullNameOf, likesIn, nameOfExample, pictureOf, samePhoto, thumb, unlikesIn } from "./examples.js";
 import { labelOf, photos } from "./gallery.js";
 import { drawPart, showPart } from "./part.js";
+import { t } from "./text.js";
 import { uploads } from "./uploads.js";
 
 let picked = {}; // the example that the visitor wants to see
@@ -25,23 +26,29 @@ export function drawQuery(search) {
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
   const title = titleOf(search);
   $("title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
 }
 
 /** What is searched, in words, as far as the photos are known. */
 function titleOf({ examples, words }) {
   const likes = likesIn(examples);
   const unlikes = unlikesIn(examples);
-  const like = likes.length ? (few(likes) ? `like ${few(likes)}` : "alike") : "";
-  const said = ["Photos", like, words && `${like ? "and " : "of "}“${words}”`].filter(Boolean).join(" ");
-  return unlikes.length ? `${said}, unlike ${few(unlikes) || "another"}` : said;
+  const like = likes.length ? titleOfLikes(likes) : "";
+  const title = !words ? like || t("title.photos") : like ? t("title.and-words", { title: like, words }) : t("title.words", { words });
+  return unlikes.length ? titleOfUnlikes(title, unlikes) : title;
 }
 
-/** Photos in a sentence; "" for one that is not yet known. */
-function few(examples) {
-  const [{ id, upload }] = examples;
-  if (examples.length > 1) return `these ${examples.length}`;
-  return upload ? "yours" : photos.has(id) ? nameOfExample({ id }) : "";
+function titleOfLikes([{ id, upload }, ...others]) {
+  if (others.length) return t("title.like-these", { count: others.length + 1 });
+  if (upload) return t("title.like-own");
+  return photos.has(id) ? t("title.like-name", { name: nameOfExample({ id }) }) : t("title.alike");
+}
+
+function titleOfUnlikes(title, [{ id, upload }, ...others]) {
+  if (others.length) return t("title.unlike-these", { title, count: others.length + 1 });
+  if (upload) return t("title.unlike-own", { title });
+  if (photos.has(id)) return t("title.unlike-name", { title, name: nameOfExample({ id }) });
+  return t("title.unlike-another", { title });
 }
 
 /** The example on show among several that the hits should be like; {} where there is none. */
@@ -63,7 +70,7 @@ function drawPicks(search) {
 function pick(example, isShown, search) {
   const [item, button] = [element("li", ""), element("button", "")];
   button.type = "button";
-  button.setAttribute("aria-label", `Show ${fullNameOf(example)}`);
+  button.setAttribute("aria-label", t("pick.show", { name: fullNameOf(example) }));
   button.setAttribute("aria-pressed", String(isShown));
   button.append(thumb(example));
   button.addEventListener("click", () => {

@@ -2,11 +2,11 @@
 
 import { addPhoto } from "./changes.js";
 import { leadTo } from "./detail.js";
-import { $, announce, element } from "./dom.js";
+import { $, announce, tell } from "./dom.js";
 import { changed, nameOf, photos } from "./gallery.js";
 import { showAgain } from "./gone.js";
 import { askAgain } from "./key-form.js";
-import { t } from "./text.js";
+import { parts, percent, t } from "./text.js";
 
 const AT_ONCE = 2;
 const TRIES = 5; // of a request that the server has no time for
@@ -18,12 +18,12 @@ let jobs = [];
 let running = 0;
 
 const SAYS = {
-  waiting: () => t("queue.waiting"),
-  sending: ({ share }) => (share < 1 ? t("queue.sending", { percent: Math.floor(share * 100) }) : t("queue.reading")),
-  paused: ({ wait }) => t("queue.paused", { count: wait }),
-  added: () => t("queue.added"),
-  known: ({ problem }) => problem.message,
-  refused: ({ problem }) => problem.message,
+  waiting: () => parts("queue.waiting"),
+  sending: ({ share }) => (share < 1 ? parts("queue.sending", { percent: percent(share) }) : parts("queue.reading")),
+  paused: ({ wait }) => parts("queue.paused", { count: wait }),
+  added: () => parts("queue.added"),
+  known: () => parts("queue.known-one"),
+  refused: ({ problem }) => problem.pieces,
 };
 /** Whether it was refused for a reason that may be over later. */
 const isPassing = ({ state, problem }) => state === "refused" && (problem.passing || [401, 403].includes(problem.status));
@@ -130,7 +130,7 @@ function itemOf(job) {
 function drawJob(job) {
   const part = (name) => job.item.querySelector(name);
   job.item.dataset.state = job.state;
-  part(".state").textContent = SAYS[job.state](job);
+  tell(part(".state"), { pieces: SAYS[job.state](job) });
   part("progress").hidden = job.state !== "sending";
   part("progress").value = job.share;
   part("button").hidden = !isPassing(job);

@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 import { readable } from "./gallery.js";
+import { number, t } from "./text.js";
 
 /** {element, update} as in facet.js. */
 export function drawRange({ name }, change) {
@@ -14,11 +15,11 @@ export function drawRange({ name }, change) {
   bars.setAttribute("aria-hidden", "true");
   fields.className = "ends";
   const ends = [">=", "<="].map((is) => {
-    const [label, input] = [element("label", is === ">=" ? "from" : "to"), element("input", "")];
+    const [label, input] = [element("label", is === ">=" ? t("range.from") : t("range.to")), element("input", "")];
     input.type = "number";
     input.step = "any";
     input.inputMode = "decimal";
-    input.setAttribute("aria-label", `${readable(name)} ${label.textContent}`);
+    input.setAttribute("aria-label", is === ">=" ? t("range.from-of", { name: readable(name) }) : t("range.to-of", { name: readable(name) }));
     label.append(input);
     fields.append(label);
     const end = { is, input, typing: false };
@@ -59,4 +60,7 @@ export function drawRange({ name }, change) {
   return { element: group, update };
 }
 
-const endOf = (bins, is) => (is === ">=" ? bins[0]?.low : bins.at(-1)?.high)?.toLocaleString("en", { useGrouping: false, maximumFractionDigits: 3 });
+function endOf(bins, is) {
+  const end = is === ">=" ? bins[0]?.low : bins.at(-1)?.high;
+  return end === undefined ? undefined : number(Number(end.toFixed(3)));
+}

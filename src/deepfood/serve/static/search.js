@@ -1,8 +1,9 @@
 // A search: what is asked of the server, and what it has answered before.
 
-import { ask, json } from "./ask.js";
+import { ask, json, problemOf } from "./ask.js";
 import { knownPhoto, onChanged, photos } from "./gallery.js";
 import { likesIn, nameOfExample, unlikesIn } from "./examples.js";
+import { oneOf, parts } from "./text.js";
 import { prepareUpload, uploads } from "./uploads.js";
 import { ORDERS } from "./visits.js";
 
@@ -71,12 +72,12 @@ function named(problem, examples) {
   const missing = problem.status === 404 ? examples.filter(({ id }) => id && problem.message.includes(id)) : [];
   if (missing.length) {
     const [{ id }] = missing;
-    if (photos.has(id)) problem.message = `“${nameOfExample({ id })}” is no longer in this gallery (photo ${id}).`;
-    if (several) problem.message = `${problem.message.replace(/\.$/, "")}. Take it out of the search field to search with the others.`;
-    problem.missing = missing;
+    const gone = photos.has(id) ? parts("problem.gone", { name: nameOfExample({ id }), id }) : parts("problem.not-there", { id });
+    return problemOf(several ? parts("problem.take-out", { problem: gone }) : gone, { ...problem, missing });
   } else if (several && ([413, 415].includes(problem.status) || /photo|body/.test(problem.field))) {
     const unread = examples.map(({ upload }) => uploads.get(upload)).filter((one) => one?.unread);
-    if (unread.length) problem.message = `${unread.map(({ name }) => name).join(" or ")}: ${problem.message}`;
+    const files = oneOf(unread.map(({ name }) => name));
+    if (unread.length) return problemOf(parts("problem.of-file", { files, problem: problem.pieces }), problem);
   }
   return problem;
 }

@@ -41,9 +41,9 @@ export function showPicks(part = document) {
 /** A button that chooses a photo, or no longer. */
 export function pickWith(button, photo) {
   button.dataset.pick = photo.id;
-  button.title = "Compare";
+  button.title = t("compare");
   const about = button.querySelector(".unseen");
-  if (about) about.textContent = `Compare ${nameOf(photo)}`;
+  if (about) about.textContent = t("tray.pick", { name: nameOf(photo) });
   showPicks(button.parentElement);
 }
 
@@ -57,7 +57,7 @@ async function showChosen() {
     link.href = compareAddress(chosen);
     link.textContent = t("tray.compare", { count: chosen.length });
   }
-  $("tray-said").textContent = ready ? "" : "Choose one more to compare";
+  $("tray-said").textContent = ready ? "" : t("tray.one-more");
   $("tray-list").replaceChildren(...chosen.map(chosenPhoto));
 }
 
@@ -71,8 +71,8 @@ function chosenPhoto(id) {
   button.dataset.unpick = id;
   button.append(image, about);
   item.append(button);
-  about.textContent = "Do not compare this photo";
-  knownPhoto(id).then((photo) => (about.textContent = `Do not compare ${nameOf(photo)}`)).catch(() => item.remove());
+  about.textContent = t("tray.unpick-unnamed");
+  knownPhoto(id).then((photo) => (about.textContent = t("tray.unpick", { name: nameOf(photo) }))).catch(() => item.remove());
   return item;
 }
 
@@ -83,7 +83,8 @@ document.addEventListener("click", (event) => {
   const id = pick?.dataset.pick ?? unpick.dataset.unpick;
   const had = chosen.includes(id);
   choose(had ? chosen.filter((one) => one !== id) : [...chosen, id]);
-  const said = `${t("tray.chosen", { count: chosen.length })}${chosen.length === MOST ? ", which is the most" : ""}`;
+  const { length: count } = chosen;
+  const said = count === MOST ? t("tray.most", { count }) : t("tray.chosen", { count });
   announce(said);
   if ($("detail").open) $("detail-status").textContent = said;
   if (unpick) ($("tray-list").querySelector("button") ?? $("main")).focus();

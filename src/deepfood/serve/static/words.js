@@ -4,11 +4,13 @@
 // focus stays in the input, and `aria-activedescendant` names the suggestion that Enter would take.
 
 import { ask } from "./ask.js";
-import { $, element, plural } from "./dom.js";
+import { $, element } from "./dom.js";
 import { readable } from "./gallery.js";
+import { t } from "./text.js";
 
 const PAUSE_MS = 120; // in the typing, before suggestions are asked for
 const SUGGESTED = 8;
+const KINDS = { label: t("suggestion.label"), name: t("suggestion.name") };
 
 const [input, list] = [$("words"), $("suggestions")];
 let waiting = 0;
@@ -75,7 +77,7 @@ function open(found) {
   list.hidden = found.length === 0;
   input.setAttribute("aria-expanded", String(!list.hidden));
   activate(-1);
-  $("status").textContent = found.length ? plural(found.length, "suggestion") : "";
+  $("status").textContent = found.length ? t("suggestions", { count: found.length }) : "";
 }
 
 function close() {
@@ -93,7 +95,7 @@ function option({ text, kind, field, count }, number) {
   const [shown, about] = [element("span", kind === "label" ? readable(text) : text), element("span", "")];
   shown.dir = "auto";
   about.className = "about";
-  about.textContent = `${kind === "attribute" ? readable(field) : kind}, ${plural(count, "photo")}`;
+  about.textContent = t("suggestion", { kind: KINDS[kind] ?? readable(field), photos: t("photos", { count }) });
   item.append(shown, about);
   return item;
 }
