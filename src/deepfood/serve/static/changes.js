@@ -1,6 +1,6 @@
 // Requests that change the gallery. All have the key, and go to this server alone.
 
-import { answerTo, ask, json, refusal, unreachable } from "./ask.js";
+import { answerTo, ask, json, refusalOf, unreachable } from "./ask.js";
 import { keyNow } from "./key.js";
 
 const at = (id) => `api/v1/photos/${encodeURIComponent(id)}`;
@@ -46,7 +46,7 @@ export function addPhoto(file, about, sent) {
       const ok = status >= 200 && status < 300;
       if (ok && response) return done(response);
       const id = headers.get("Location")?.split("/").at(-1);
-      return fail(Object.assign(refusal({ ok, status, headers }, response), { id, wait: Number(headers.get("Retry-After")) }));
+      return fail(Object.assign(refusalOf({ ok, status, headers }, response), { id, wait: Number(headers.get("Retry-After")) }));
     });
     request.addEventListener("error", () => fail(unreachable()));
     request.send(body);

@@ -3,23 +3,28 @@
 // stage.js imports it when it is first opened. Each part has an address of its own, ?look-after=PART.
 
 import { showAdding } from "./adding.js";
+import { showCurated } from "./curated.js";
 import { problemOf } from "./ask.js";
 import { $, announce, entitle, tell } from "./dom.js";
+import { doubtful } from "./doubtful.js";
 import { gallery, loadGallery } from "./gallery.js";
 import { keyNow } from "./key.js";
 import { onKey } from "./key-form.js";
+import { near } from "./near.js";
 import { styled } from "./styled.js";
 import { parts, t } from "./text.js";
 import { lookedAfter, showSection } from "./views.js";
 
 const PARTS = {
   "": { id: "adding", title: () => t("look-after.adding"), show: showAdding },
+  labels: { id: "curated", title: () => t("look-after.labels"), show: (signal) => showCurated(doubtful, signal) },
+  duplicates: { id: "curated", title: () => t("look-after.duplicates"), show: (signal) => showCurated(near, signal) },
 };
 
 /** Draw a part of it, or ask for the key. */
 export async function showLookAfter(asked, signal, focus) {
   const part = PARTS[asked] ?? PARTS[""];
-  await styled("css/look-after.css");
+  await Promise.all([styled("css/look-after.css"), styled("css/curated.css")]);
   if (signal.aborted) return;
   showSection("look-after");
   const told = await cannot();
