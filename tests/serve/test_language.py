@@ -1,5 +1,6 @@
 """The page in the visitor's language: which one, and that no string is missing in any."""
 
+import gzip
 import re
 
 import pytest
@@ -44,3 +45,19 @@ def test_each_string_is_there_and_is_used() -> None:
 def test_no_key_is_left_in_a_page(language: str) -> None:
     assert "{{" not in page_in(language)
     assert re.findall(r"\{\{([\w.-]+)\}\}", page_in(language, "error.html")) == ["problem"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_is_light(language: str) -> None:
+    """Below 150 KB are sent for it, without photos."""
+    texts = [page_in(language).encode()]
+    names = set(re.findall(r'"static/([\w./-]+)"', page_in(language)))
+    while names:
+        text = (STATIC / (name := names.pop())).read_bytes()
+        texts.append(text)
+        folder = (STATIC / name).parent
+        named = re.findall(r'["(](\.{1,2}/[\w./-]+\.(?:js|svg))[")]', text.decode())
+        found = {str((folder / one).resolve().relative_to(STATIC.resolve())) for one in named}
+        names |= {one for one in found if (STATIC / one).read_bytes() not in texts}
+    assert len(texts) > 60, "scripts and style sheets that these name"
+    assert sum(len(gzip.compress(text)) for text in texts) < 150_000

@@ -117,8 +117,8 @@ def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> model
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 
-def gallery_of(service: SearchService) -> models.GalleryFacts:
-    """The gallery that is searched."""
+def gallery_of(service: SearchService, query_urls: bool) -> models.GalleryFacts:
+    """The gallery that is searched; `query_urls`: whether photos are fetched by `url`."""
     gallery = service.gallery
     manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
@@ -130,6 +130,7 @@ def gallery_of(service: SearchService) -> models.GalleryFacts:
         crop=preprocess.crop,
         resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
+        query_urls=query_urls,
     )
 
 

@@ -4,6 +4,8 @@ import { ask } from "./ask.js";
 import { $, tell } from "./dom.js";
 import { columnsOf, drawList, heading, pixels } from "./facts.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { heartWith } from "./hearts.js";
+import { copyLink } from "./share.js";
 import { listed, t } from "./text.js";
 import { pickWith } from "./tray.js";
 import { uploads } from "./uploads.js";
@@ -121,6 +123,7 @@ function drawFacts(photo) {
   $("detail-like").dataset.id = id;
   $("detail-why").hidden = !whyButton(id);
   pickWith($("detail-pick"), photo);
+  heartWith($("detail-heart"), photo);
   $("detail-original").href = $("detail-download").href = `photos/${id}`;
   $("detail-download").download = nameOf(photo);
 }
@@ -144,20 +147,12 @@ function say(text) {
   $("detail-hint").hidden = false;
 }
 
-async function copyLink() {
-  const field = $("detail-link");
-  field.value = new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href;
-  try {
-    await navigator.clipboard.writeText(field.value);
-    say(t("detail.copied"));
-    $("detail-status").textContent = t("detail.copied");
-  } catch {
-    field.hidden = false; // without a secure connection, browsers let nothing be copied by a page
-    field.select();
-    say(t("detail.copy-here"));
-  }
+async function copy() {
+  const said = await copyLink(new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href, $("detail-link"));
+  say(said);
+  $("detail-status").textContent = said;
 }
 
-$("detail-copy").addEventListener("click", copyLink);
+$("detail-copy").addEventListener("click", copy);
 $("detail-retry").addEventListener("click", () => again());
 $("detail-why").addEventListener("click", () => whyButton($("detail-like").dataset.id)?.click());

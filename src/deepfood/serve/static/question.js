@@ -1,5 +1,6 @@
 // What visitors do to the question: its photos, words and parts. Each change is a step in the history.
 
+import { asAddress } from "./addresses.js";
 import { joined, onChipPressed } from "./chips.js";
 import { $, say } from "./dom.js";
 import { likesIn, samePhoto } from "./examples.js";
@@ -19,8 +20,14 @@ function add(examples, others, words) {
   say(said);
 }
 
-/** Search with these words, and with the photos in the field. */
+/** Search with these words, and with the photos in the field. An address is that of a photo. */
 function searchWords(words) {
+  const url = asAddress(words);
+  if (url) {
+    $("words").value = "";
+    takeAddress(url);
+    return;
+  }
   const examples = askedExamples();
   if (words || likesIn(examples).length) visitSearch({ examples, words });
   else if (wanted()) visitStart();
@@ -51,10 +58,13 @@ function take(files, { adds }) {
   add(adds ? askedExamples() : [], given, wordsNow());
 }
 
+/** Search with a photo elsewhere, and with what is in the words box. */
+const takeAddress = (url) => add([], [{ url }], wordsNow());
+
 /** Let visitors ask; `list` has the cards with marks. */
 export function onQuestions(list) {
   onWords(searchWords);
-  onGiven(take);
+  onGiven(take, takeAddress);
   onMarked(list, (mark) => add(askedExamples(), [mark], wanted().words));
   onChipPressed(takeOut);
   onPart(choosePart);

@@ -4,16 +4,18 @@ import { browseList, showBrowse } from "./browse.js";
 import { showCompare } from "./compare.js";
 import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
 import { $, onPlainClick } from "./dom.js";
-import { browsed, compared, looked } from "./views.js";
+import { showFavourites } from "./favourites.js";
+import { browsed, compared, favoured, looked } from "./views.js";
 import { go, wanted } from "./visits.js";
 import { closeWhy } from "./why.js";
 
 let behind = ""; // the view that is drawn, and may lie behind the detail view
 
 /** Whether it is neither a search nor the start page; then `showListed` draws it. */
-export const isListed = () => Boolean(browsed() || compared());
+export const isListed = () => Boolean(browsed() || compared() || favoured());
 
 export function showListed(signal, focus) {
+  if (favoured()) return showFavourites(signal, focus);
   return compared() ? showCompare(compared(), signal, focus) : showBrowse(browsed(), signal, focus);
 }
 
@@ -21,7 +23,7 @@ export function showListed(signal, focus) {
 export function withDetail(show) {
   return async ({ focus = false } = {}) => {
     const over = looked();
-    const asked = JSON.stringify(compared() ?? browsed() ?? wanted());
+    const asked = JSON.stringify((favoured() && "favourites") || (compared() ?? browsed() ?? wanted()));
     const stays = asked === behind && (over || detailIsOpen());
     behind = asked;
     closeWhy();
@@ -36,7 +38,7 @@ export function withDetail(show) {
 
 /** Links to lists and comparisons are steps in the history of this page. */
 onPlainClick(document, (event) => {
-  const link = event.target.closest?.('a[href*="?browse="], a[href*="?compare="]');
+  const link = event.target.closest?.('a[href*="?browse="], a[href*="?compare="], a[href$="?favourites"]');
   if (!link || link.dataset.look) return;
   event.preventDefault();
   go(null, link.search);
