@@ -237,7 +237,7 @@ def test_addresses_have_few_parameters(document: dict[str, Any]) -> None:
                 asked.setdefault(one["in"], set()).add(one["name"])
     listing = {"where", "words", "label", "sort", "cursor"}
     assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed", *listing}}
-    asking = (Client.samples, Client.suggest, Client.labels)
+    asking = (Client.samples, Client.suggest, Client.labels, Client.duplicates)
     of_client = {name for one in asking for name in inspect.signature(one).parameters}
     assert of_client - {"self"} | set(Listing.__annotations__) == asked["query"]
 

@@ -24,6 +24,8 @@ from deepfood_client.errors import (
 from deepfood_client.models import (
     Attribute,
     BatchResult,
+    DoubtfulPage,
+    DuplicatePage,
     Explanation,
     Facets,
     GalleryFacts,
@@ -264,6 +266,16 @@ def photos(listing: Listing) -> Call[PhotoPage]:
 def labels(q: str, limit: int, cursor: str | None) -> Call[LabelPage]:
     asked = _params(q=q, limit=limit, cursor=cursor)
     return Call("GET", "/api/v1/labels", _reader(LabelPage), body=asked)
+
+
+def doubtful_labels(limit: int, cursor: str | None) -> Call[DoubtfulPage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/labels/doubtful", _reader(DoubtfulPage), body=asked)
+
+
+def duplicates(limit: int, cursor: str | None) -> Call[DuplicatePage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/duplicates", _reader(DuplicatePage), body=asked)
 
 
 def facets(selection: Selection, limit: int) -> Call[Facets]:

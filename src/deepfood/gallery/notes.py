@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-NoteCode = Literal["unknown_left_out", "value_not_found", "words_unused", "not_calibrated"]
+NoteCode = Literal[
+    "unknown_left_out",
+    "value_not_found",
+    "words_unused",
+    "not_calibrated",
+    "few_labels",
+    "labels_once",
+    "dense_vectors",
+    "part_looked_at",
+    "gallery_changed",
+]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected,
 from deepfood.gallery.filter_tree import Among, And
 from deepfood.gallery.filters import Filter, parse_filter
 from deepfood.gallery.written import parse_words
+from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood_client.calls import Listing, Selection, each
 
 if TYPE_CHECKING:
@@ -67,6 +68,30 @@ def count_facets(
     return service.gallery.facets(selected, limit)
 
 
+def list_doubtful(
+    service: "SearchService",
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+    wait_s: float | None = None,
+) -> DoubtfulPage:
+    """A page of photos whose labels are likely wrong. Raises QueryError, NotYetError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.curator.doubtful(limit, after, wait_s)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
+def list_duplicates(
+    service: "SearchService",
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+    wait_s: float | None = None,
+) -> DuplicatePage:
+    """A page of groups of near-duplicates. Raises QueryError, NotYetError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.curator.duplicates(limit, after, wait_s)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
 class Lists:
     """What an open gallery lists: the Python API's part of the functions above."""
 
@@ -86,6 +111,19 @@ class Lists:
     ) -> LabelPage:
         """The labels with counts, or those that somebody begins to type, `q`. Raises QueryError."""
         return list_labels(self._service, q, limit, cursor)
+
+    def doubtful_labels(
+        self, limit: int = DEFAULT_LISTED, cursor: str | None = None
+    ) -> DoubtfulPage:
+        """The photos whose labels are likely wrong, the most likely first. Raises QueryError.
+
+        All photos are compared, once for each change of the gallery.
+        """
+        return list_doubtful(self._service, limit, cursor)
+
+    def duplicates(self, limit: int = DEFAULT_LISTED, cursor: str | None = None) -> DuplicatePage:
+        """The groups of near-duplicates, the most similar first. Raises QueryError."""
+        return list_duplicates(self._service, limit, cursor)
 
     def facets(self, limit: int = DEFAULT_VALUES, **selection: Unpack[Selection]) -> FacetCounts:
         """How many photos have which values, at most `limit` of each attribute.

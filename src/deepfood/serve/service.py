@@ -25,6 +25,7 @@ from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.release.cached import open_cached
+from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
 from deepfood.serve.labels import Labeller
 from deepfood.serve.question import SearchQuestion, SearchResult
@@ -49,6 +50,7 @@ class SearchService:
         self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self.cursors = Cursors(settings.cursor_key)
+        self.curator = Curator(gallery)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -288,6 +290,7 @@ class SearchService:
         return kept
 
     def close(self) -> None:
+        self.curator.close()
         self.gallery.close()
 
 

@@ -9,6 +9,7 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
 from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
+from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import SearchResult
 from deepfood.serve.service import SearchService
@@ -101,6 +102,49 @@ def label_page_of(page: LabelPage) -> models.LabelPage:
     """A page of labels."""
     labels = tuple(models.LabelCount(**asdict(one)) for one in page.labels)
     return models.LabelPage(labels=labels, total=page.total, next=page.next)
+
+
+def doubtful_page_of(page: DoubtfulPage, public_url: str) -> models.DoubtfulPage:
+    """A page of doubtful labels."""
+    photos = tuple(
+        models.DoubtfulLabel(
+            suggested=one.suggested,
+            probability=one.probability,
+            suggested_probability=one.suggested_probability,
+            agreeing=one.agreeing,
+            voters=one.voters,
+            **photo_of(one.photo, public_url).model_dump(),
+        )
+        for one in page.entries
+    )
+    return models.DoubtfulPage(
+        photos=photos,
+        total=page.total,
+        looked_at=page.looked_at,
+        next=page.next,
+        notes=_notes(page.notes),
+    )
+
+
+def duplicate_page_of(page: DuplicatePage, public_url: str) -> models.DuplicatePage:
+    """A page of groups of near-duplicates."""
+    groups = tuple(
+        models.DuplicateGroup(
+            photos=tuple(
+                models.NearDuplicate(score=score, **photo_of(photo, public_url).model_dump())
+                for photo, score in group.photos
+            ),
+            different_labels=group.different_labels,
+        )
+        for group in page.entries
+    )
+    return models.DuplicatePage(
+        groups=groups,
+        total=page.total,
+        looked_at=page.looked_at,
+        next=page.next,
+        notes=_notes(page.notes),
+    )
 
 
 def facets_of(counts: FacetCounts) -> models.Facets:

@@ -19,7 +19,7 @@ class Resources:
     """Lives from the application's start to its end.
 
     `searching` runs what decodes, embeds or searches; `explaining` makes heat maps; `reading` only
-    reads the gallery; `writing` changes it.
+    reads the gallery; `comparing` waits for lists of all photos; `writing` changes it.
     """
 
     settings: Settings
@@ -29,6 +29,7 @@ class Resources:
     searching: WorkQueue
     explaining: WorkQueue
     reading: WorkQueue
+    comparing: WorkQueue
     writing: WorkQueue
 
     @property

@@ -1,7 +1,7 @@
 // The view of all favourites, at `?favourites`: those that are no longer in the gallery, too.
 
 import { ask } from "./ask.js";
-import { $, announce, element } from "./dom.js";
+import { $, announce, element, entitle } from "./dom.js";
 import { gallery, photos } from "./gallery.js";
 import { clearFavourites, favouriteIds, favouriteOf, keepAgain, onFavourites, ready } from "./hearts.js";
 import { tile } from "./tiles.js";
@@ -20,7 +20,7 @@ export async function showFavourites(signal, focus) {
   if (signal.aborted) return;
   shown = favouriteIds().map(favouriteOf);
   showSection("favourites");
-  document.title = `${$("favourites-title").textContent} · deepfood`;
+  entitle($("favourites-title").textContent);
   if (focus) $("favourites-title").focus({ preventScroll: true });
   draw();
   announce(`${$("favourites-title").textContent}. ${$("favourites-summary").textContent}`);

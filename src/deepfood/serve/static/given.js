@@ -28,7 +28,7 @@ export function onGiven(given, named) {
     });
   }
   document.addEventListener("paste", (event) => {
-    const isElsewhere = event.target.matches?.("input, textarea") && event.target !== $("words");
+    const isElsewhere = event.target.matches?.("input:not(#words)");
     const url = isElsewhere ? null : asAddress(event.clipboardData?.getData("text/plain") ?? "");
     if (give(event.clipboardData?.files, false)) event.preventDefault();
     else if (url) {

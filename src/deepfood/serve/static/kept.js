@@ -4,7 +4,7 @@
 // A gallery below another path has a database of its own. In a browser that keeps nothing, all of this
 // rejects.
 
-const NAME = `deepfood ${new URL("./", location.href).pathname}`;
+const NAME = `deepfood:${new URL("./", location.href).pathname}`;
 const KEYS = { questions: "key", photos: "number", favourites: "id" };
 
 const tabs = channel();

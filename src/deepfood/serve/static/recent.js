@@ -6,7 +6,7 @@
 import { $, announce, element, onPlainClick } from "./dom.js";
 import { likesIn, nameOfExample, pictureOf } from "./examples.js";
 import { onKept, resultOf, withStores } from "./kept.js";
-import { t } from "./text.js";
+import { alone, t } from "./text.js";
 import { smallPicture } from "./thumbs.js";
 import { restoreUpload, uploads } from "./uploads.js";
 import { address, visit } from "./visits.js";
@@ -92,7 +92,7 @@ function item(record) {
   link.href = address(search);
   link.querySelector(".pictures").append(...search.examples.slice(0, SHOWN).map((one) => pictureIn(one, record)));
   link.querySelector(".name").textContent = name;
-  link.querySelector(".label").textContent = [search.where, orderOf(search)].filter(Boolean).join(" · ");
+  link.querySelector(".label").textContent = [search.where, orderOf(search)].filter(Boolean).map(alone).join(" · ");
   forget.lastElementChild.textContent = t("recent.forget", { name });
   onPlainClick(link, (event) => {
     event.preventDefault();
@@ -117,7 +117,8 @@ const orderOf = ({ show }) => show && [...$("show").options].find(({ value }) =>
 function pictureIn(example, { thumbs }) {
   const frame = element("span", "");
   const image = element("img", "");
-  frame.className = example.unlike ? "frame unlike" : "frame";
+  frame.className = "frame";
+  frame.classList.toggle("unlike", Boolean(example.unlike));
   image.alt = "";
   image.loading = "lazy";
   const source = example.upload ? thumbs[example.upload] : pictureOf(example);

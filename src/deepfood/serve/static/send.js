@@ -12,7 +12,7 @@ export function send(address, { method, headers = {}, body, signal, sent }) {
     request.upload.onprogress = ({ loaded, total }) => sent(loaded / total);
     request.upload.onload = () => sent(1);
     request.onload = () => done(answerOf(request));
-    request.onerror = () => failed(new TypeError("no answer"));
+    request.onerror = () => failed(new TypeError());
     request.onabort = () => failed(signal.reason);
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
