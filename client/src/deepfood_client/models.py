@@ -29,6 +29,7 @@ class Note(_Model):
     | `value_not_found` | no photo has a value that the filter compares with a safety attribute |
     | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
     | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
+    | `pages_end` | the last page of an answer that is of the nearest `photos` only |
     | `few_labels` | labels are judged by each other, and the photos have none or only one |
     | `labels_once` | `photos` have a label that no other photo has, so it was not judged |
     | `dense_vectors` | the Model packs photos of one dish so densely that few count as copies |
@@ -351,6 +352,9 @@ class Facets(_Model):
 class GalleryFacts(_Model):
     """What is searched. `resize` and `crop` tell what the Model sees of a photo.
 
+    `changes` says whether the server takes changes from who has a key: it knows a key, and does not
+    serve a release.
+
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
     beyond the photo.
@@ -364,6 +368,7 @@ class GalleryFacts(_Model):
     crop: float
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
+    changes: bool = False
 
 
 class Region(_Model):

@@ -4,7 +4,8 @@ import { ask } from "./ask.js";
 import { reveal } from "./detail.js";
 import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
-import { gallery, photos, readable } from "./gallery.js";
+import { showFacets } from "./facets.js";
+import { gallery, onChanged, photos, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
 import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
@@ -17,11 +18,12 @@ let list = null;
 let asked = null; // what the list is of
 let growing = false;
 let pausing = 0;
+let isOld = false; // the gallery was changed since
 
 /** Draw a list, where the history says. */
 export async function showBrowse(wish, signal, focus) {
   const place = history.state?.place;
-  const same = list && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
+  const same = list && !isOld && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
   asked = wish;
   if (!same) drop();
   showSection("browse");
@@ -29,6 +31,8 @@ export async function showBrowse(wish, signal, focus) {
   drawHeading();
   if (focus) $("browse-title").focus({ preventScroll: true });
   showLabels(asked);
+  const view = { rail: $("browse-facets"), opener: $("browse-filter"), label: wish.label };
+  showFacets(view, wish.where, (where) => go(null, browseAddress({ ...asked, where }), false));
   if (!same) {
     $("browse-list").setAttribute("aria-busy", "true");
     const begun = endless({
@@ -60,6 +64,7 @@ export async function showBrowse(wish, signal, focus) {
 function drop() {
   list?.end();
   list = null;
+  isOld = false;
   $("browse-more").hidden = true;
 }
 
@@ -173,6 +178,7 @@ function keepPlace(number, shift) {
   history.replaceState({ ...history.state, place: list.place(number, shift) }, "");
 }
 
+onChanged(() => (isOld = true));
 addEventListener("scroll", () => {
   clearTimeout(pausing);
   if (list && !$("browse").hidden && !$("detail").open) pausing = setTimeout(keepPlace, PAUSE_MS);
