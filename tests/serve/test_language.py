@@ -9,7 +9,7 @@ from deepfood.serve.language import ENGLISH, LANGUAGES, language_of, page_in, st
 
 PAGES = ("index.html", "error.html")
 #: Keys that the server fills in by itself.
-FILLED_IN = {"language", "direction", "strings", "problem"}
+FILLED_IN = {"language", "direction", "modules", "strings", "problem"}
 SCRIPTS = {file.name: file.read_text(encoding="utf-8") for file in STATIC.glob("*.js")}
 
 
