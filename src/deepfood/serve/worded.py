@@ -147,8 +147,8 @@ def find_with_words(
     Without `query` only what is written counts. Unless the words are asked `alone`, photos whose
     texts match equally well are in the order of the query: it has more than the words, such as what
     is unwanted. `calibration` is that of words alone. A varied answer begins with what is written.
-    With `only_written`, photos that have none of the words are left out. `looks` is what the gallery
-    has found for the same question before, so that it is not asked again. Raises QueryError.
+    With `only_written`, photos that have none of the words are left out. `looks` is what the
+    gallery has found for the same question before: it is not asked again. Raises QueryError.
     """
     texts = {hit.id: hit for hit in written.result.hits} if written else {}
     for photo_id in options.get("without", ()):
