@@ -50,7 +50,7 @@ def list_photos(
     or PhotoNotFoundError.
     """
     after = service.cursors.checked(cursor) if cursor else None
-    page = service.gallery.browse(selected, Sort.parse(sort), limit, after, around)
+    page = service.gallery.browse(selected, Sort.parse(sort), limit, after, around or None)
     return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
 
 
