@@ -353,6 +353,9 @@ class Facets(_Model):
 class GalleryFacts(_Model):
     """What is searched. `resize` and `crop` tell what the Model sees of a photo.
 
+    `changes` says whether the server takes changes from who has a key: it knows a key, and does not
+    serve a release.
+
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
     beyond the photo.
@@ -366,6 +369,7 @@ class GalleryFacts(_Model):
     crop: float
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
+    changes: bool = False
 
 
 class Region(_Model):

@@ -162,8 +162,8 @@ def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> model
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 
-def gallery_of(service: SearchService) -> models.GalleryFacts:
-    """The gallery that is searched."""
+def gallery_of(service: SearchService, changes: bool) -> models.GalleryFacts:
+    """The gallery that is searched; `changes`: who has a key can change it."""
     gallery = service.gallery
     manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
@@ -175,6 +175,7 @@ def gallery_of(service: SearchService) -> models.GalleryFacts:
         crop=preprocess.crop,
         resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
+        changes=changes,
     )
 
 

@@ -11,6 +11,7 @@ from deepfood.serve.current import Current
 from deepfood.serve.edge.drain import Drain
 from deepfood.serve.edge.guard import max_body_bytes
 from deepfood.serve.edge.queue import WorkQueue
+from deepfood.serve.released import is_released
 from deepfood.serve.service import SearchService
 
 
@@ -40,6 +41,11 @@ class Resources:
     @property
     def public_url(self) -> str:
         return self.settings.public_url
+
+    @property
+    def takes_changes(self) -> bool:
+        """Whether who has a key can change the gallery."""
+        return bool(self.settings.api_key_hashes.split()) and not is_released(self.settings)
 
     @property
     def max_body_bytes(self) -> int:

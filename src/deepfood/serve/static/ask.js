@@ -8,27 +8,43 @@ export function problemOf(pieces, more = {}) {
 }
 
 /** Fetch JSON. Throws an Error of problemOf(); `passing` if it may work later; with the answer's
- *  `status`, and where it says so the `field` and the `position` in it that are at fault. */
+ *  `status`, and where it says so the `field` and the `position` in it that are at fault,
+ *  and `detail`, what the server says. */
 export async function ask(address, options) {
+  return (await answerTo(address, options)).body;
+}
+
+/** As `ask`, with the headers of the answer: {body, headers}; no body where it has none. */
+export async function answerTo(address, options) {
   let answer;
   let body;
   try {
     answer = await fetch(address, options);
-    body = await answer.json();
+    body = answer.status === 204 ? undefined : await answer.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     if (answer) {
       body = null; // not JSON: something between here and the server answered
     } else {
-      const pieces = navigator.onLine ? parts("problem.unreachable") : parts("problem.offline");
-      throw problemOf(pieces, { passing: true });
+      throw unreachable();
     }
   }
-  if (answer.ok && body !== null) return body;
+  if (answer.ok && body !== null) return { body, headers: answer.headers };
+  throw refusalOf(answer, body);
+}
+
+/** The Error of a request that got no answer. */
+export function unreachable() {
+  const pieces = navigator.onLine ? parts("problem.unreachable") : parts("problem.offline");
+  return problemOf(pieces, { passing: true });
+}
+
+/** The Error of an answer {ok, status, headers} that is a refusal, or that is not as it should be. */
+export function refusalOf(answer, body) {
   const { field, position } = body ?? {};
   const { status } = answer;
   const passing = answer.ok || status >= 500 || status === 429;
-  throw problemOf(refusal(answer, body?.detail), { passing, status, field, position });
+  return problemOf(refusal(answer, body?.detail), { passing, status, field, position, detail: body?.detail });
 }
 
 /** A refusal in the visitor's language, with what the server says of it, and the way out. */

@@ -6,7 +6,7 @@ import { reveal } from "./detail.js";
 import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
 import { showFacets } from "./facets.js";
-import { gallery, photos, readable } from "./gallery.js";
+import { gallery, onChanged, photos, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
 import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
@@ -20,11 +20,12 @@ let asked = null; // what the list is of
 let beyond = null; // a part of it that is not loaded, where a link leads to
 let growing = false;
 let pausing = 0;
+let isOld = false; // the gallery was changed since
 
 /** Draw a list, where the history says. */
 export async function showBrowse(wish, signal, focus) {
   const place = history.state?.place;
-  const same = list && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
+  const same = list && !isOld && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
   asked = wish;
   if (!same) drop();
   showSection("browse");
@@ -65,6 +66,7 @@ export async function showBrowse(wish, signal, focus) {
 function drop() {
   list?.end();
   list = beyond = null;
+  isOld = false;
   $("browse-more").hidden = true;
 }
 
@@ -189,6 +191,7 @@ function keepPlace(number, shift) {
   history.replaceState({ ...history.state, place: list.place(number, shift) }, "");
 }
 
+onChanged(() => (isOld = true));
 addEventListener("scroll", () => {
   clearTimeout(pausing);
   if (list && !$("browse").hidden && !$("detail").open) pausing = setTimeout(keepPlace, PAUSE_MS);

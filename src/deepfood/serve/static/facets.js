@@ -9,7 +9,7 @@ import { $, element } from "./dom.js";
 import { drawFacet, isOffered } from "./facet.js";
 import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
 import { inWords } from "./facts.js";
-import { readable } from "./gallery.js";
+import { onChanged, readable } from "./gallery.js";
 import { number, oneOf, t } from "./text.js";
 
 const LISTED = 200; // values of a facet, as far as the page knows them
@@ -29,6 +29,8 @@ function facetsOf(where, label, signal) {
   const said = new URLSearchParams({ limit: LISTED, ...(where && { where }), ...(label && { label }) });
   return ask(`api/v1/facets?${said}`, { signal });
 }
+
+onChanged(() => (whole = null));
 
 /** Those of all photos, which are asked for once. */
 export function everyFacet() {

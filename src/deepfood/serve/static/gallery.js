@@ -7,17 +7,24 @@ import { t } from "./text.js";
 export const photos = new Map();
 
 /** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
- *  `loaded` is done when the server has answered. */
-export const gallery = { columns: [], fit: null, count: null, loaded: null };
+ *  `changes`: whether who has a key can change it. `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, changes: null, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
-  const { photos: count, labels, attributes, resize, crop } = await ask("api/v1/gallery");
+  const { photos: count, labels, attributes, resize, crop, changes } = await ask("api/v1/gallery");
   gallery.columns = attributes;
   gallery.count = count;
   gallery.fit = { resize, crop };
+  gallery.changes = changes;
   return { count, labels };
 }
+
+const forgetting = [];
+
+/** `forget` is called when this tab has changed the gallery: what was asked before is out of date. */
+export const onChanged = (forget) => forgetting.push(forget);
+export const changed = () => forgetting.forEach((forget) => forget());
 
 /** What is known of a photo of the gallery. */
 export async function knownPhoto(id, signal) {

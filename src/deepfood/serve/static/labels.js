@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { $, announce, element, tell } from "./dom.js";
-import { gallery, readable } from "./gallery.js";
+import { gallery, onChanged, readable } from "./gallery.js";
 import { number, parts, t } from "./text.js";
 import { browseAddress } from "./views.js";
 
@@ -74,6 +74,7 @@ async function sayPart(signal) {
   $("labels-part").hidden = false;
 }
 
+onChanged(() => (known = null));
 $("labels-typed").addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => find($("labels-typed").value.trim()), PAUSE_MS);

@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { $, tell } from "./dom.js";
 import { columnsOf, drawList, heading, pixels } from "./facts.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { keyNow } from "./key.js";
 import { listed, t } from "./text.js";
 import { pickWith } from "./tray.js";
 import { uploads } from "./uploads.js";
@@ -12,6 +13,9 @@ import { browseAddress } from "./views.js";
 const image = $("detail-photo");
 let asking = new AbortController();
 let again = () => {};
+
+/** Draw the photo as it is now. */
+export const drawAgain = () => again();
 
 /** Nothing that is under way may still be drawn. */
 export function forgetDrawn() {
@@ -70,6 +74,8 @@ function clear() {
   for (const id of ["label", "own", "problem", "hint", "actions", "known", "unknown", "safety-part", "link"]) {
     $(`detail-${id}`).hidden = true;
   }
+  $("detail-editing").replaceChildren();
+  $("detail").classList.remove("editing");
   image.onload = image.onerror = null;
   image.removeAttribute("src");
 }
@@ -123,6 +129,10 @@ function drawFacts(photo) {
   pickWith($("detail-pick"), photo);
   $("detail-original").href = $("detail-download").href = `photos/${id}`;
   $("detail-download").download = nameOf(photo);
+  for (const button of [$("detail-edit"), $("detail-delete")]) {
+    button.hidden = !keyNow();
+    button.dataset.id = id;
+  }
 }
 
 /** The button of the card that explains why a photo was found, where it was found by a photo. */
@@ -158,6 +168,19 @@ async function copyLink() {
   }
 }
 
+// What visitors with a key can do is imported when they do it.
+$("detail-edit").addEventListener("click", async ({ currentTarget }) => {
+  const { id } = currentTarget.dataset;
+  const { edit } = await import("./edit.js");
+  await edit(id);
+});
+$("detail-delete").addEventListener("click", async ({ currentTarget }) => {
+  const photo = photos.get(currentTarget.dataset.id);
+  const { remove } = await import("./deleting.js");
+  const [left, by] = history.state?.over ? [window, "popstate"] : [$("detail"), "close"];
+  left.addEventListener(by, () => remove(photo), { once: true });
+  $("detail").close();
+});
 $("detail-copy").addEventListener("click", copyLink);
 $("detail-retry").addEventListener("click", () => again());
 $("detail-why").addEventListener("click", () => whyButton($("detail-like").dataset.id)?.click());

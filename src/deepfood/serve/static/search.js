@@ -1,7 +1,7 @@
 // A search: what is asked of the server, and what it has answered before.
 
 import { ask, json, problemOf } from "./ask.js";
-import { knownPhoto, photos } from "./gallery.js";
+import { knownPhoto, onChanged, photos } from "./gallery.js";
 import { likesIn, nameOfExample, unlikesIn } from "./examples.js";
 import { oneOf, parts } from "./text.js";
 import { prepareUpload, uploads } from "./uploads.js";
@@ -10,6 +10,8 @@ import { ORDERS } from "./visits.js";
 export const LARGEST = 45; // asked for at once, after a reload or where an answer has no pages
 
 const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
+
+onChanged(() => answers.clear());
 
 const key = ({ examples, words, where, show }) => {
   const photos = examples.map(({ id, upload, box, unlike }) => [id, upload, box, unlike]);

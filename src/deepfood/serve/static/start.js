@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { card } from "./cards.js";
 import { $, announce, element, tell } from "./dom.js";
-import { loadGallery } from "./gallery.js";
+import { gallery, loadGallery } from "./gallery.js";
 import { drawPart } from "./part.js";
 import { t } from "./text.js";
 import { showSection } from "./views.js";
@@ -55,6 +55,7 @@ function tryAgain() {
 export async function showGallery() {
   try {
     const { count, labels } = await loadGallery();
+    $("look-after-link").hidden = !gallery.changes;
     const parts = [t("photos", { count }), ...(labels ? [t("labels.count", { count: labels })] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     drawPart();

@@ -1,13 +1,13 @@
 // Which view the address asks for, beside a search and the start page of visits.js.
 //
-// `?browse=SORT&label=…&where=…` lists the gallery, `?compare=ID,ID` compares photos. `photo=ID` opens the detail view over what the rest
+// `?browse=SORT&label=…&where=…` lists the gallery, `?compare=ID,ID` compares photos, `?look-after=PART` changes it. `photo=ID` opens the detail view over what the rest
 // of the address says; an uploaded photo has no address, and is `own` in the history's state.
 
 import { $ } from "./dom.js";
 import { go } from "./visits.js";
 
 const TITLE = document.title; // of the start page
-const SECTIONS = ["start", "answer", "browse", "compare"];
+const SECTIONS = ["start", "answer", "browse", "compare", "look-after"];
 
 /** What is listed, or null: {sort, label, where}. */
 export function browsed() {
@@ -21,6 +21,9 @@ export function compared() {
   const ids = new URLSearchParams(location.search).get("compare");
   return ids === null ? null : [...new Set(ids.split(",").filter(Boolean))];
 }
+
+/** The part of looking after the gallery: "" for adding, "labels", "duplicates"; or null. */
+export const lookedAfter = () => new URLSearchParams(location.search).get("look-after");
 
 export const compareAddress = (ids) => `?compare=${ids.map(encodeURIComponent).join(",")}`;
 
