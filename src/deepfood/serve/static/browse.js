@@ -1,12 +1,11 @@
 // Browse: all photos of the gallery, or those of a label, in an order; the list has no end but the last.
 
 import { partAround } from "./around.js";
-import { ask } from "./ask.js";
 import { reveal } from "./detail.js";
 import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
 import { showFacets } from "./facets.js";
-import { gallery, onChanged, photos, readable } from "./gallery.js";
+import { gallery, onChanged, pageOf, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
 import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
@@ -39,7 +38,7 @@ export async function showBrowse(wish, signal, focus) {
     $("browse-list").setAttribute("aria-busy", "true");
     const begun = endless({
       box: $("browse-list"),
-      load: (cursor) => load(wish, cursor),
+      load: (cursor) => pageOf({ ...wish, cursor, limit: PAGE }),
       card: (photo, ...place) => tile(photo, wish.sort, ...place),
       lost: (problem) => list === begun && lost(problem),
     });
@@ -68,14 +67,6 @@ function drop() {
   list = beyond = null;
   isOld = false;
   $("browse-more").hidden = true;
-}
-
-function load({ sort, label, where }, cursor, around) {
-  const said = Object.entries({ sort, label, where, cursor, around, limit: PAGE }).filter(([, value]) => value);
-  return ask(`api/v1/photos?${new URLSearchParams(said)}`).then((answer) => {
-    for (const photo of answer.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
-    return answer;
-  });
 }
 
 /** The gallery was made anew since, and its places are gone. */
@@ -160,7 +151,7 @@ export const browseList = {
   /** Have the place of a photo known, if the list has it. */
   async reach(id) {
     if (!list || !id || this.place(id) >= 0) return;
-    const [from, part] = [list, partAround((near) => load(asked, null, near))];
+    const [from, part] = [list, partAround((near) => pageOf({ ...asked, around: near, limit: PAGE }))];
     await part.open(id).catch(() => {}); // it is looked at alone
     if (list === from) beyond = part;
   },
