@@ -46,10 +46,10 @@ ROOMS = [
 ]
 #: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
 SERVE = [
+    "modules",
     "language",
     "telemetry",
     "edge",
-    "language",
     "cursors",
     "question",
     "worded",

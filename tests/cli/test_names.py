@@ -236,7 +236,7 @@ def test_addresses_have_few_parameters(document: dict[str, Any]) -> None:
         for about in verbs.values():
             for one in about.get("parameters", ()):
                 asked.setdefault(one["in"], set()).add(one["name"])
-    listing = {"where", "words", "label", "sort", "cursor"}
+    listing = {"where", "words", "label", "sort", "cursor", "around"}
     assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed", *listing}}
     asking = (Client.samples, Client.suggest, Client.labels, Client.duplicates)
     of_client = {name for one in asking for name in inspect.signature(one).parameters}

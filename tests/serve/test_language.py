@@ -17,7 +17,7 @@ SCRIPTS = {
     if file.name != "docs.js"
 }
 #: Keys that the server fills in by itself.
-FILLED_IN = {"language", "direction", "strings", "problem"}
+FILLED_IN = {"language", "direction", "modules", "strings", "problem"}
 #: CLDR's plural categories; test_language_page.py asks the browser.
 CATEGORIES = {
     "ar": {"zero", "one", "two", "few", "many", "other"},

@@ -99,12 +99,14 @@ class Selection(TypedDict, total=False):
 class Listing(Selection, total=False):
     """The options of a list of photos, as documented for GET /api/v1/photos.
 
-    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse.
+    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse. `around`
+    is the id of a photo that is in the middle of the first page.
     """
 
     sort: str
     limit: int
     cursor: str | None
+    around: str | None
 
 
 class Paged(Protocol):

@@ -223,13 +223,14 @@ class PhotoPage(_Model):
     """A page of photos. `total` counts all that were asked for, on any page.
 
     `next` is the `cursor` of the next page, null on the last one. `notes` say what a filter left
-    out.
+    out. `start` is how many photos come before a page that was asked for `around` one; else null.
     """
 
     photos: tuple[PhotoFacts, ...]
     total: int
     next: str | None
     notes: tuple[Note, ...]
+    start: int | None = None
 
 
 class LabelCount(_Model):

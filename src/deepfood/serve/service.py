@@ -144,7 +144,7 @@ class SearchService:
         curves = self.gallery.manifest.calibration
         calibration = curves.words if curves and alone and self.words else None
 
-        def find(*, only_written: bool = False) -> WordsResult:
+        def find(*, only_written: bool = False, looks: FindResult | None = None) -> WordsResult:
             return find_with_words(
                 self.gallery,
                 query,
@@ -154,6 +154,7 @@ class SearchService:
                 alone=alone,
                 calibration=calibration,
                 only_written=only_written,
+                looks=looks,
                 **options,
             )
 
@@ -182,7 +183,7 @@ class SearchService:
 
         answer = judged()
         if len(answer.hits) < len(found.hits):  # what looks so is not shown, on no page
-            found = find(only_written=True)
+            found = find(only_written=True, looks=found.looks)
             answer = judged()
         return found, answer
 

@@ -96,6 +96,7 @@ def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:
         total=page.total,
         next=page.next,
         notes=_notes(page.notes),
+        start=page.start,
     )
 
 

@@ -69,7 +69,7 @@ function matched(photo) {
   if (!photo.matched.length) return t("card.looks-so");
   const others = photo.matched.filter(({ field }) => !["name", "label"].includes(field));
   const said = others.map(({ field, value }) => t("fact", { name: readable(field), value }));
-  return [...new Set(said)].map(alone).join(" · ");
+  return [...new Set(said)].join(" · ");
 }
 
 /** What is known of a photo, in words. That nothing is known of a safety attribute is said too. */
@@ -78,11 +78,11 @@ function facts(values, among) {
     const [name, value] = [readable(column), values[column]];
     if (value === undefined) return safety && t("fact.unknown", { name });
     if (isAddress(value)) return null; // it is a link
-    if (typeof value === "boolean") return value ? name : t("fact.not", { name });
-    if (typeof value === "string") return value;
+    if (typeof value === "boolean") return value ? alone(name) : t("fact.not", { name });
+    if (typeof value === "string") return alone(value);
     return t("fact", { name, value: inWords(value) });
   });
-  return said.filter(Boolean).map(alone).join(" · ");
+  return said.filter(Boolean).join(" · ");
 }
 
 function twinLink(photo) {

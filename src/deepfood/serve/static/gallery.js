@@ -34,6 +34,14 @@ export async function knownPhoto(id, signal) {
   return photos.get(id);
 }
 
+/** A page of the gallery's photos, as GET /api/v1/photos has it. */
+export async function pageOf(listing) {
+  const said = Object.entries(listing).filter(([, value]) => value);
+  const page = await ask(`api/v1/photos?${new URLSearchParams(said)}`);
+  for (const photo of page.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
+  return page;
+}
+
 export const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie
 export const nameOf = (photo) => photo.name ?? readable(photo.label) ?? t("photo.unnamed", { id: photo.id.slice(0, 6) });
 export const labelOf = (photo) => (photo?.name ? readable(photo.label) : null);
