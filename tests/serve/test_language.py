@@ -1,5 +1,6 @@
 """The page in the visitor's language: which one, and that no string is missing in any."""
 
+import gzip
 import re
 from html.parser import HTMLParser
 
@@ -237,3 +238,19 @@ def test_the_sides_of_style_sheets_follow_the_lines() -> None:
         if file.name != "part.css"  # places in a photo
     }
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_is_light(language: str) -> None:
+    """Below 150 KB are sent for it, without photos."""
+    texts = [page_in(language).encode()]
+    names = set(re.findall(r'"static/([\w./-]+)"', page_in(language)))
+    while names:
+        text = (STATIC / (name := names.pop())).read_bytes()
+        texts.append(text)
+        folder = (STATIC / name).parent
+        named = re.findall(r'["(](\.{1,2}/[\w./-]+\.(?:js|svg))[")]', text.decode())
+        found = {str((folder / one).resolve().relative_to(STATIC.resolve())) for one in named}
+        names |= {one for one in found if (STATIC / one).read_bytes() not in texts}
+    assert len(texts) > 60, "scripts and style sheets that these name"
+    assert sum(len(gzip.compress(text)) for text in texts) < 150_000

@@ -6,6 +6,7 @@ import { likesIn } from "./examples.js";
 import { inWords } from "./facts.js";
 import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { heartOf } from "./hearts.js";
 import { isAddress, linksOf } from "./links.js";
 import { drawMarks } from "./marks.js";
 import { alone, parts, percent, t } from "./text.js";
@@ -47,6 +48,7 @@ function drawHit(item, part, photo, search) {
   part("bar").style.setProperty("--filled", `${Math.max(0, Math.round(100 * photo.score))}%`);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
   pickWith(part("pick"), photo);
+  part("marks").append(heartOf(photo));
   drawMarks(part("marks"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
@@ -59,7 +61,7 @@ function drawHit(item, part, photo, search) {
     part("matched").textContent = matched(photo);
     part("similarity").remove(); // to the words too, which says little to a reader
   }
-  if (!likesIn(search.examples).length) part("ask").remove(); // regions are compared with a photo
+  if (!likesIn(search.examples).some(({ url }) => !url)) part("ask").remove(); // regions are compared with a photo
 }
 
 /** Where the words are that found a photo; its name and label are on the card. */
