@@ -276,6 +276,10 @@ def test_a_histogram_counts_every_number_once() -> None:
     assert all(one.high == other.low for one, other in pairwise(bins))
     assert [(one.low, one.high, one.count) for one in bins_of(np.array([3.0, 3.0]))] == [(3, 3, 2)]
     assert bins_of(np.zeros(0)) == ()
+    far = bins_of(np.array([*range(100), 10_000.0]))
+    assert (len(far), far[-2].high, far[-1].high, far[-1].count) == (20, 99, 10_000, 2)
+    assert all(4 <= one.count <= 6 for one in far[:-1]), "one that is far out spoils no other bin"
+    assert all(one.high == other.low for one, other in pairwise(far))
     huge = np.array([-1.7e308, 1.7e308])
     assert sum(one.count for one in bins_of(huge)) == 2
     near = np.array([1.0, np.nextafter(1.0, 2)])

@@ -55,6 +55,7 @@ OPTIONS = {
     "photos-root": "where photos have moved",
     "out": "where the result is written",
     "report": "where a report for people is written",
+    "most": "how many of each list",
     "submission": "where guesses for Kaggle are written",
     "json": "the result as JSON",
     "photos": "photos travel too",
@@ -212,7 +213,7 @@ def test_an_explanation_is_asked_in_the_same_words_everywhere(document: dict[str
 def test_a_label_is_asked_for_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     fields = bodies(document, "/api/v1/label")
     assert fields["application/json"] == fields["multipart/form-data"]
-    assert fields["application/json"] == asked_by("label") - {"import"}
+    assert fields["application/json"] == asked_by("label")
     for one in (Client.guess_label, deepfood.Gallery.guess_label):
         assert set(inspect.signature(one).parameters) - {"self"} == fields["application/json"]
 
@@ -223,7 +224,7 @@ def test_photos_are_described_in_the_same_words_everywhere(document: dict[str, A
     assert added["application/json"] == set(inspect.signature(Client.add).parameters) - {"self"}
     assert added["application/json"] - {"photo"} == asked_by("add") - {"photos"}
     changed = bodies(document, "/api/v1/photos/{id}", "patch")["application/json"]
-    assert changed | {"id"} == asked_by("update")
+    assert changed | {"id"} == asked_by("update") - {"import"}
     declared = bodies(document, "/api/v1/attributes")["application/json"]
     assert declared == set(inspect.signature(Client.declare).parameters) - {"self"}
     assert declared - {"name"} <= asked_by("attributes")

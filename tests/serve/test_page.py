@@ -918,6 +918,21 @@ def test_the_verdict_fits_and_no_percentage_wraps(
     assert set(lines) == {1}
 
 
+def test_the_first_hit_is_seen_without_scrolling(dish_page: Page, dish_gallery: Path) -> None:
+    page = dish_page
+    for width, height in ((320, 568), (568, 320), (390, 664)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto("/")
+        choose(page, dish_gallery.parent / "new/crème brûlée/00501.jpg")
+        expect_hits(page, "Photos like yours")
+        expect(page.locator("#verdict")).to_be_visible()
+        assert page.evaluate("scrollY") == 0
+        box = page.locator("#hits .frame").first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] / 2 <= height, (width, height, box)
+        assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
+
+
 def test_without_calibration_nothing_is_claimed(page: Page, small_gallery: SmallGallery) -> None:
     choose(page, small_gallery.photos[0])
     expect_hits(page, "Photos like yours")

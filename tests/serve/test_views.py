@@ -462,7 +462,7 @@ def test_two_to_four_photos_are_compared(page: Page, watch: Watch, ids: dict[str
     page.goto("/?browse=name")
     first = page.get_by_role("button", name="Compare Dish 000", exact=True)
     first.click()
-    tray = page.get_by_role("complementary", name="Photos to compare")
+    tray = page.get_by_role("complementary", name="Chosen photos")
     expect(tray).to_contain_text("Choose one more to compare")
     expect(first).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#status")).to_have_text("1 photo to compare")

@@ -29,6 +29,7 @@ class Note(_Model):
     | `value_not_found` | no photo has a value that the filter compares with a safety attribute |
     | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
     | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
+    | `pages_end` | the last page of an answer that is of the nearest `photos` only |
     | `few_labels` | labels are judged by each other, and the photos have none or only one |
     | `labels_once` | `photos` have a label that no other photo has, so it was not judged |
     | `dense_vectors` | the Model packs photos of one dish so densely that few count as copies |

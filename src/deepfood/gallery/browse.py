@@ -36,6 +36,9 @@ NEWEST, NAME = "newest", "name"
 MOST_LISTED = 500
 #: Bars of the histogram of a number.
 _BINS = 20
+#: Interquartile ranges from the quartiles to where numbers are far out (J. Tukey, Exploratory Data
+#: Analysis, 1977).
+_FAR_OUT = 3
 
 #: What photos are in order by: a time, a number, or a folded name.
 SortKey = int | float | str
@@ -229,12 +232,16 @@ class FacetCounts:
 
 
 def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:
-    """The histogram of numbers, float64 [n]; one bin where they are all equal."""
+    """The histogram of numbers, float64 [n]; one bin where they are all equal.
+
+    Numbers that are far out have a bin of their own at that end, so that one of them does not press
+    all others into one bin.
+    """
     if not len(numbers):
         return ()
     low, high = float(numbers.min()), float(numbers.max())
     with np.errstate(over="ignore", invalid="ignore"):
-        edges = np.linspace(low, high, _BINS + 1)
+        edges = _edges_of(numbers)
     if low == high or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
         return (Bin(low, high, len(numbers)),)
     counts, _ = np.histogram(numbers, edges)
@@ -242,6 +249,20 @@ def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:
         Bin(float(a), float(b), int(count))
         for a, b, count in zip(edges, edges[1:], counts, strict=False)
     )
+
+
+def _edges_of(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The edges of the bins, float64 [bins + 1]; they ascend unless the numbers are too near."""
+    low, high = numbers.min(), numbers.max()
+    first, third = np.percentile(numbers, [25, 75])
+    reach = _FAR_OUT * (third - first)
+    inner = numbers[(numbers >= first - reach) & (numbers <= third + reach)]
+    if len(inner) < 2 or inner.min() == inner.max():
+        inner = numbers
+    below = [low] if inner.min() > low else []
+    above = [high] if inner.max() < high else []
+    between = np.linspace(inner.min(), inner.max(), _BINS + 1 - len(below) - len(above))
+    return np.concatenate([below, between, above])
 
 
 def spelled(key: Key, value: Value | None) -> str | bool | None:

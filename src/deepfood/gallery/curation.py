@@ -140,13 +140,19 @@ def curate(
     names = sorted({photo.label for photo in photos if photo.label})
     number = {name: place for place, name in enumerate(names)}
     given = np.array([number[photo.label] if photo.label else -1 for photo in photos], np.int64)
+    # One entry more than labels: the last, 0, is that of -1, no label.
+    photos_of = np.bincount(given[given >= 0], minlength=len(names) + 1)
     near, labelled = nearest_others(
-        index, order, _NEIGHBOURS, given >= 0, progress, threads=threads
+        index, order, _NEIGHBOURS, photos_of[given] > 1, progress, threads=threads
     )
     copies_from = _copies_from(near)
-    voters, scores = _voters(labelled, given, copies_from)
+    # A label that no photo can be judged by has no vote either: each photo near one would be wrong.
+    supported = _supported(given, photos_of, near, copies_from)
+    known = np.bincount(given[supported], minlength=len(names) + 1) > 0
+    voters, scores = _voters(labelled, np.where(known[given], given, -1), copies_from)
     votes = count_votes(given, voters, scores)
-    judged, once = _judged(given, votes, near, copies_from)
+    judged = supported & (votes.voters > 0)
+    once = np.flatnonzero((photos_of > 0) & ~known).tolist()
     doubtful = most_doubtful(given, votes, judged)
     return Curation(
         photos=len(photos),
@@ -188,31 +194,22 @@ def _copies_from(near: Neighbours) -> float:
 
 def _voters(labelled: Neighbours, given: Labels, copies_from: float) -> tuple[Labels, Floats]:
     """The labels and similarities of the nearest that are no copies; -1 and -inf for no vote."""
-    votes = (labelled.places >= 0) & (labelled.scores < copies_from)
-    votes &= np.cumsum(votes, axis=1) <= CURATION_VOTERS
     if not len(given):
         return labelled.places, labelled.scores.astype(np.float64)
+    labels = np.where(labelled.places >= 0, given[labelled.places], -1)
+    votes = (labels >= 0) & (labelled.scores < copies_from)
+    votes &= np.cumsum(votes, axis=1) <= CURATION_VOTERS
     return (
-        np.where(votes, given[labelled.places], -1),
+        np.where(votes, labels, -1),
         np.where(votes, labelled.scores, -np.inf).astype(np.float64),
     )
 
 
-def _judged(
-    given: Labels, votes: Votes, near: Neighbours, copies_from: float
-) -> tuple[Mask, list[int]]:
-    """Whose label can be judged, bool [n], and the labels of which no photo can.
-
-    Where a label's photos are all copies of one, no other photo could vote for it.
-    """
-    known = given >= 0
-    photos = np.bincount(given[known], minlength=1)
+def _supported(given: Labels, photos_of: Labels, near: Neighbours, copies_from: float) -> Mask:
+    """Which photos have a label that another one, which is no copy, has as well: bool [n]."""
     copies = (near.places >= 0) & (near.scores >= copies_from)
     same = copies & (given[near.places] == given[:, np.newaxis]) if len(given) else copies
-    others = photos[np.where(known, given, 0)] - 1 - same.sum(axis=1)
-    judged = known & (votes.voters > 0) & (others > 0)
-    possible = np.bincount(given[known & (others > 0)], minlength=len(photos))
-    return judged, np.flatnonzero((photos > 0) & (possible == 0)).tolist()
+    return np.asarray((given >= 0) & (photos_of[given] - 1 - same.sum(axis=1) > 0), np.bool_)
 
 
 def most_doubtful(given: Labels, votes: Votes, judged: Mask) -> Labels:

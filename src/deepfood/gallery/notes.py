@@ -14,6 +14,7 @@ NoteCode = Literal[
     "dense_vectors",
     "part_looked_at",
     "gallery_changed",
+    "pages_end",
 ]
 
 
@@ -42,3 +43,9 @@ def spelling_note(name: str, comparison: object) -> Note:
     """The note about a comparison of the safety attribute `name` that no photo satisfies."""
     message = f"no photo has {comparison}: is it spelled as in this gallery?"
     return Note("value_not_found", message, 0, attributes=(name,))
+
+
+def end_note(photos: int) -> Note:
+    """The note on the last page of an answer that has been made of the nearest `photos` only."""
+    message = f"there are no further pages: this answer is of the nearest {photos:,} photos"
+    return Note("pages_end", message, photos)

@@ -73,8 +73,8 @@ class FindResult:
     """Hits, best first, and the near-duplicates of each (empty unless asked for).
 
     `attributes` are the known ones of each hit, by photo id. `notes` describe what a filter left
-    out. `next` is the cursor of the next page, None on the last one. `total` counts the photos that
-    pass the filter, on any page.
+    out, and where pages end early. `next` is the cursor of the next page, None on the last one.
+    `total` counts the photos that pass the filter, on any page.
     """
 
     hits: list[Hit]

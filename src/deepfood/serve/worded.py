@@ -14,7 +14,7 @@ import numpy as np
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
-from deepfood.gallery.notes import Note
+from deepfood.gallery.notes import Note, end_note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine, group, similarity
@@ -192,14 +192,18 @@ def find_with_words(
         matched = text.matched if text else ()
         page.append(replace(hit, matched=matched, probability=sure.get(first)))
         alike[first] = [*alike.get(first, ()), *map(found_hit, others)]
+    total = len(ranked) if only_written else max(found.total, len(ranked))
+    notes = found.notes
+    if not varied and not more and len(ranked) < total:
+        notes = (*notes, end_note(len(ranked)))
     in_vain = query is not None and not text_tower and written and written.level is None
     return WordsResult(
         page,
         [alike[first] for first, *_ in shown],
         attributes,
-        (*found.notes, UNUSED) if in_vain else found.notes,
+        (*notes, UNUSED) if in_vain else notes,
         f"{_CURSOR}{seen + k}" if more and not varied else None,
-        len(ranked) if only_written else max(found.total, len(ranked)),
+        total,
         found.hits[0].score if found.hits and options.get("where") is None else None,
     )
 

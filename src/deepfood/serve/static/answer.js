@@ -84,6 +84,7 @@ function noteOf({ code, message, photos, attributes }) {
   if (code === "unknown_left_out") return parts("note.unknown_left_out", { count: photos, attributes: oneOf(attributes) });
   if (code === "value_not_found") return parts("note.value_not_found", { attributes: oneOf(attributes) });
   if (code === "words_unused") return parts("note.words_unused");
+  if (code === "pages_end") return parts("note.pages_end", { count: photos });
   return parts("note.other", { message: inEnglish(message) });
 }
 

@@ -173,7 +173,7 @@ $("more").addEventListener("click", () => {
 const visited = withDetail(show);
 
 onRefined(refineSearch);
-onQuestions($("hits"));
+onQuestions();
 onVisit(visited);
 $("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 

@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { reveal } from "./detail.js";
 import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
+import { showFacets } from "./facets.js";
 import { gallery, onChanged, photos, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
 import { t } from "./text.js";
@@ -30,6 +31,8 @@ export async function showBrowse(wish, signal, focus) {
   drawHeading();
   if (focus) $("browse-title").focus({ preventScroll: true });
   showLabels(asked);
+  const view = { rail: $("browse-facets"), opener: $("browse-filter"), label: wish.label };
+  showFacets(view, wish.where, (where) => go(null, browseAddress({ ...asked, where }), false));
   if (!same) {
     $("browse-list").setAttribute("aria-busy", "true");
     const begun = endless({

@@ -8,7 +8,7 @@ import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isAddress, linksOf } from "./links.js";
 import { drawMarks } from "./marks.js";
-import { parts, percent, t } from "./text.js";
+import { alone, parts, percent, t } from "./text.js";
 import { pickWith } from "./tray.js";
 import { address, refined } from "./visits.js";
 
@@ -66,7 +66,8 @@ function drawHit(item, part, photo, search) {
 function matched(photo) {
   if (!photo.matched.length) return t("card.looks-so");
   const others = photo.matched.filter(({ field }) => !["name", "label"].includes(field));
-  return [...new Set(others.map(({ field, value }) => t("fact", { name: readable(field), value })))].join(" · ");
+  const said = others.map(({ field, value }) => t("fact", { name: readable(field), value }));
+  return [...new Set(said)].map(alone).join(" · ");
 }
 
 /** What is known of a photo, in words. That nothing is known of a safety attribute is said too. */
@@ -79,7 +80,7 @@ function facts(values, among) {
     if (typeof value === "string") return value;
     return t("fact", { name, value: inWords(value) });
   });
-  return said.filter(Boolean).join(" · ");
+  return said.filter(Boolean).map(alone).join(" · ");
 }
 
 function twinLink(photo) {

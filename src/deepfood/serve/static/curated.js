@@ -4,7 +4,7 @@
 
 import { ask } from "./ask.js";
 import { $, announce, tell } from "./dom.js";
-import { isKept, showKept } from "./kept.js";
+import { isKept, showKept } from "./reviewed.js";
 import { parts, t } from "./text.js";
 
 const LIMIT = 20;

@@ -5,7 +5,7 @@ import { changePhoto, readPhoto } from "./changes.js";
 import { leadTo } from "./detail.js";
 import { $, announce, element, tell } from "./dom.js";
 import { changed, nameOf, photos, readable } from "./gallery.js";
-import { keep } from "./kept.js";
+import { keep } from "./reviewed.js";
 import { askAgain } from "./key-form.js";
 import { parts, t } from "./text.js";
 

@@ -19,14 +19,14 @@ const [panel, sheet] = [$("facets"), $("facets-sheet")];
 const views = new Map(); // name -> the facet as it is drawn
 let whole = null; // a promise of the facets of all photos: which are offered, in which order
 let asking = new AbortController();
-let places = null; // {rail, opener}: elements of the view
+let places = null; // {rail, opener}: elements of the view, and the {label} that it is about, if any
 let shown = ""; // the filter that the view has
 let wanted = ""; // the one that was asked for last
 let asked = () => {};
 
-/** The facets of the photos that pass a filter, as GET /api/v1/facets has them. */
-export function facetsOf(where, signal) {
-  const said = new URLSearchParams({ limit: LISTED, ...(where && { where }) });
+/** The facets of the photos that pass a filter and have a label, as GET /api/v1/facets has them. */
+function facetsOf(where, label, signal) {
+  const said = new URLSearchParams({ limit: LISTED, ...(where && { where }), ...(label && { label }) });
   return ask(`api/v1/facets?${said}`, { signal });
 }
 
@@ -34,27 +34,31 @@ onChanged(() => (whole = null));
 
 /** Those of all photos, which are asked for once. */
 export function everyFacet() {
-  whole ??= facetsOf("").catch((problem) => {
+  whole ??= facetsOf().catch((problem) => {
     whole = null; // the next visit asks again
     throw problem;
   });
   return whole;
 }
 
-/** Show the facets under a filter: in `rail`, or behind the button `opener`; `ask` gets the filter
- *  that the visitor asks for, and may answer a promise of having asked. */
-export async function showFacets({ rail, opener }, where, ask) {
-  [places, shown, wanted, asked] = [{ rail, opener }, where, where, ask];
+/** Show the facets under a filter: in `rail`, or behind the button `opener`; of the photos of a label
+ *  where the view has one, which lists labels itself: {label}, "" for all. `ask` gets the filter that
+ *  the visitor asks for, and may answer a promise of having asked. */
+export async function showFacets(view, where, ask) {
+  const { rail, opener, label } = view;
+  [places, shown, wanted, asked] = [view, where, where, ask];
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
   place();
   drawChosen();
   try {
-    const offered = (await everyFacet()).facets.filter(isOffered);
+    const every = (await everyFacet()).facets.filter(isOffered);
+    const offered = every.filter(({ name }) => name !== "label" || label === undefined);
     const counts = await countsOf(offered, where, signal);
     if (signal.aborted) return;
     for (const facet of offered) draw(facet, counts);
+    for (const [name, { element }] of views) element.hidden ||= !offered.some((one) => one.name === name);
     sayTotal(counts.full);
     rail.hidden = opener.hidden = !offered.length && !where;
   } catch {
@@ -72,7 +76,7 @@ async function countsOf(offered, where, signal) {
   const touched = offered.map(({ name }) => name).filter((name) => names.has(name));
   const rest = (name) => joined(conditions().filter((one) => one.name !== name).map(({ text }) => text));
   const [full, ...others] = await Promise.all(
-    [where, ...touched.map(rest)].map((one) => (one ? facetsOf(one, signal) : everyFacet())),
+    [where, ...touched.map(rest)].map((one) => (one || places.label ? facetsOf(one, places.label, signal) : everyFacet())),
   );
   return { full, own: new Map(touched.map((name, at) => [name, others[at]])) };
 }

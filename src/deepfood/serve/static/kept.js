@@ -1,39 +1,18 @@
-// What a visitor has looked at and found right, so that lists of what may be wrong leave it out: on this device.
+// Lists that are kept as long as the tab is.
 
-const NAME = "deepfood.kept";
-const MOST = 2000; // the oldest go
-
-let kept = restored();
-
-function restored() {
+/** The list of a key; empty in a browser that keeps nothing. */
+export function restored(key) {
   try {
-    const known = JSON.parse(localStorage.getItem(NAME) ?? "[]");
-    return new Set(Array.isArray(known) ? known : []);
+    return JSON.parse(sessionStorage.getItem(key) ?? "[]");
   } catch {
-    return new Set(); // a browser that keeps nothing
+    return [];
   }
 }
 
-function write() {
-  kept = new Set([...kept].slice(-MOST));
+export function keep(key, list) {
   try {
-    localStorage.setItem(NAME, JSON.stringify([...kept]));
+    sessionStorage.setItem(key, JSON.stringify(list));
   } catch {
-    // Then a reload forgets it.
+    // Then a reload forgets them.
   }
-}
-
-export const isKept = (key) => kept.has(key);
-
-/** Leave something out of the lists, or have it there again. */
-export function keep(key, isRight = true) {
-  if (isRight) kept.add(key);
-  else kept.delete(key);
-  write();
-}
-
-/** Have all of it in the lists again. */
-export function showKept() {
-  kept.clear();
-  write();
 }

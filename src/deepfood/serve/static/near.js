@@ -6,7 +6,7 @@ import { $, announce, element } from "./dom.js";
 import { pixels } from "./facts.js";
 import { labelOf, nameOf, photos, readable } from "./gallery.js";
 import { isGone, onGone } from "./gone.js";
-import { keep } from "./kept.js";
+import { keep } from "./reviewed.js";
 import { allOf, percent, t } from "./text.js";
 import { MOST } from "./tray.js";
 import { compareAddress } from "./views.js";

@@ -11,6 +11,7 @@ import { askedExamples, refined, visit, visitSearch, visitStart, wanted } from "
 import { onWords } from "./words.js";
 
 const wordsNow = () => $("words").value.trim();
+const wordsAsked = () => wanted()?.words ?? "";
 
 /** Search with more examples, as far as they fit. */
 function add(examples, others, words) {
@@ -51,11 +52,21 @@ function take(files, { adds }) {
   add(adds ? askedExamples() : [], given, wordsNow());
 }
 
-/** Let visitors ask; `list` has the cards with marks. */
-export function onQuestions(list) {
+/** The photos in the field without those that are marked now. */
+const unmarked = (marks) => askedExamples().filter((one) => !marks.some((mark) => samePhoto(mark, one)));
+
+/** Whether photos that are marked fit into the question; if not, say so. */
+function fits(marks) {
+  const { said } = joined(unmarked(marks), marks, wordsAsked());
+  say(said);
+  return !said;
+}
+
+/** Let visitors ask. */
+export function onQuestions() {
   onWords(searchWords);
   onGiven(take);
-  onMarked(list, (mark) => add(askedExamples(), [mark], wanted().words));
+  onMarked(fits, (marks) => add(unmarked(marks), marks, wordsAsked()));
   onChipPressed(takeOut);
   onPart(choosePart);
 }

@@ -14,7 +14,7 @@ export const percent = (share) => percents.format(Math.max(0, share));
 export const oneOf = (texts) => either.format(texts);
 export const allOf = (texts) => all.format(texts);
 /** Texts one after the other, where they are values rather than words of a sentence. */
-export const listed = (texts) => texts.join(t("comma"));
+export const listed = (texts) => texts.map(alone).join(t("comma"));
 
 /** The string of a key, with `values` in place of {names}; of a string that counts, the form for `count`. */
 export function t(key, values = {}) {
@@ -32,13 +32,14 @@ export function parts(key, values = {}) {
   });
 }
 
-/** A value as pieces of a sentence. Where lines run from right to left, Unicode's isolates keep one that
- *  runs the other way from tearing its neighbours along. */
 function inside(value) {
   if (typeof value === "number") return number(value);
-  if (typeof value === "string" && dir === "rtl") return `\u2068${value}\u2069`;
-  return value;
+  return typeof value === "string" ? alone(value) : value;
 }
+
+/** A text beside others. Where lines run from right to left, Unicode's isolates keep one that runs the
+ *  other way from tearing its neighbours along. */
+export const alone = (text) => (dir === "rtl" ? `\u2068${text}\u2069` : text);
 
 /** The text of pieces. */
 export const textOf = (pieces) => pieces.map((one) => one.textContent ?? one).join("");
