@@ -61,7 +61,8 @@ class Question(TypedDict, total=False):
 
     `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike,
     `words` and `not_words`. Each may have a weight: `words=["mint", Weighted("rice", 2)]`.
-    `box` is left, top, width and height as shares.
+    `box` is left, top, width and height as shares. `plate` answers for each dish of the one photo
+    by itself.
     """
 
     id: OneOrSeveral[str]
@@ -74,6 +75,7 @@ class Question(TypedDict, total=False):
     box: tuple[float, float, float, float] | None
     diversity: float
     group_duplicates: bool
+    plate: bool
     cursor: str | None
 
 

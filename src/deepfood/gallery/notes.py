@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-NoteCode = Literal["unknown_left_out", "value_not_found", "words_unused", "not_calibrated"]
+NoteCode = Literal[
+    "unknown_left_out", "value_not_found", "words_unused", "not_calibrated", "no_feature_map"
+]
 
 
 @dataclass(frozen=True)
