@@ -257,7 +257,7 @@ def test_all_that_is_known_of_a_photo(page: Page, gallery: Path, ids: dict[str, 
     assert download.value.suggested_filename.startswith("Dish 003")
     opens = page.get_by_role("link", name="Open the original in a new tab")
     expect(opens).to_have_attribute("href", f"photos/{photo_id}")
-    page.get_by_role("button", name="Copy link").click()
+    page.locator("#detail").get_by_role("button", name="Copy link").click()
     expect(page.locator("#detail-hint")).to_have_text("The link is copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"{page.url.split('?')[0]}?photo={photo_id}"

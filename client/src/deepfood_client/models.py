@@ -358,7 +358,7 @@ class GalleryFacts(_Model):
 
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
-    beyond the photo.
+    beyond the photo. `query_urls`: whether the service fetches photos by `url`, from some hosts.
     """
 
     photos: int
@@ -370,6 +370,7 @@ class GalleryFacts(_Model):
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
     changes: bool = False
+    query_urls: bool = False
 
 
 class Region(_Model):

@@ -9,6 +9,7 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
 from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
+from deepfood.serve.api.resources import Resources
 from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import SearchResult
@@ -162,8 +163,9 @@ def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> model
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 
-def gallery_of(service: SearchService, changes: bool) -> models.GalleryFacts:
-    """The gallery that is searched; `changes`: who has a key can change it."""
+def gallery_of(resources: Resources) -> models.GalleryFacts:
+    """The gallery that is searched."""
+    service = resources.service
     gallery = service.gallery
     manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
@@ -175,7 +177,8 @@ def gallery_of(service: SearchService, changes: bool) -> models.GalleryFacts:
         crop=preprocess.crop,
         resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
-        changes=changes,
+        changes=resources.takes_changes,
+        query_urls=resources.takes_urls,
     )
 
 

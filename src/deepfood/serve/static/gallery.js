@@ -7,14 +7,16 @@ import { t } from "./text.js";
 export const photos = new Map();
 
 /** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
- *  `changes`: whether who has a key can change it. `loaded` is done when the server has answered. */
-export const gallery = { columns: [], fit: null, count: null, changes: null, loaded: null };
+ *  `changes`: whether who has a key can change it.
+ *  `takesUrls`: whether the server fetches photos by their addresses. `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
-  const { photos: count, labels, attributes, resize, crop, changes } = await ask("api/v1/gallery");
+  const { photos: count, labels, attributes, resize, crop, changes, query_urls } = await ask("api/v1/gallery");
   gallery.columns = attributes;
   gallery.count = count;
+  gallery.takesUrls = query_urls;
   gallery.fit = { resize, crop };
   gallery.changes = changes;
   return { count, labels };
