@@ -34,6 +34,7 @@ OPTIONS = {
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",
+    "plate": "each dish of a photo by itself",
     "cursor": "which page of an answer",
     "hit": "the photo found that is explained",
     "rank": "its place in the answer",

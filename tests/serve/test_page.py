@@ -772,7 +772,7 @@ def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> Non
         page = context.new_page()
         page.goto("/")
         expect(page.get_by_role("button", name="Take a photo")).to_be_visible()
-        expect(page.locator(".hint.mouse")).to_be_hidden()
+        expect(page.locator("#start .hint.mouse")).to_be_hidden()
         with page.expect_file_chooser() as chosen:
             page.get_by_role("button", name="Take a photo").tap()
         assert chosen.value.element.get_attribute("capture") == "environment"

@@ -67,6 +67,7 @@ class Question(TypedDict, total=False):
     `words` and `not_words`. Each may have a weight: `words=["mint", Weighted("rice", 2)]`.
     `box` is the part of the photo that counts: left, top, width and height as shares. Of several
     photos each may have its own: `id=[Weighted(first, box=(0, 0, 0.5, 1)), second]`.
+    `plate` answers for each dish of the one photo by itself.
     """
 
     id: OneOrSeveral[str]
@@ -79,6 +80,7 @@ class Question(TypedDict, total=False):
     box: Sides | None
     diversity: float
     group_duplicates: bool
+    plate: bool
     cursor: str | None
 
 

@@ -12,7 +12,7 @@ from deepfood.gallery.zero_shot import LabelAnswer
 from deepfood.serve.api.resources import Resources
 from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood.serve.edge.conditional import tag_of
-from deepfood.serve.question import SearchResult
+from deepfood.serve.question import PlatePart, SearchResult
 from deepfood.serve.service import SearchService
 from deepfood_client import models
 
@@ -27,6 +27,20 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         total=found.total,
         next=found.next,
         notes=_notes(found.notes),
+        parts=None
+        if found.parts is None
+        else tuple(part_of(part, public_url) for part in found.parts),
+    )
+
+
+def part_of(part: PlatePart, public_url: str) -> models.PlatePart:
+    """A dish of a plate."""
+    return models.PlatePart(
+        box=(part.box.x, part.box.y, part.box.width, part.box.height),
+        verdict=part.verdict,
+        in_gallery=part.in_gallery,
+        label=part.label and models.LabelGuess(**asdict(part.label)),
+        hits=tuple(hit_of(hit, public_url) for hit in part.hits),
     )
 
 

@@ -14,6 +14,7 @@ import { go } from "./visits.js";
 const NUMBERED = /^((img|image|dsc[nf]?|pxl|mvimg|photo|picture|screenshot|signal|whatsapp)?\P{L}*|[\da-f-]{16,})$/iu;
 
 let chosen = []; // {file, name, url}: to be added
+let isNew = false; // some of it was just chosen
 const suggestions = combobox($("adding-label"), $("adding-labels"), () => labelsLike($("adding-label").value), ({ text }) => {
   $("adding-label").value = text;
 });
@@ -22,6 +23,10 @@ const suggestions = combobox($("adding-label"), $("adding-labels"), () => labels
 export function showAdding() {
   draw();
   drawQueue();
+  if (!isNew) return;
+  isNew = false;
+  announce($("adding-count").textContent);
+  $("adding-label").focus();
 }
 
 /** What a photo is called by its file: nothing, where a camera or a program has numbered it. */
@@ -33,10 +38,9 @@ export function nameFrom(file) {
 function take(files) {
   const more = [...files].map((file) => ({ file, name: nameFrom(file.name), url: URL.createObjectURL(file) }));
   chosen = [...chosen, ...more];
-  if (lookedAfter() !== "") go(null, "?look-after", false);
-  draw();
-  announce($("adding-count").textContent);
-  $("adding-label").focus();
+  isNew = true;
+  if (lookedAfter() === "") showAdding();
+  else go(null, "?look-after", false); // which shows it
 }
 
 function draw() {

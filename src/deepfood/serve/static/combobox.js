@@ -7,15 +7,15 @@ import { t } from "./text.js";
 
 const PAUSE_MS = 120; // in the typing, before suggestions are asked for
 
-/** `suggest({typing})` answers a promise of [{text, about}], and `take(suggestion)` puts one into the
- *  field. `choose()`, which a form calls before it is sent, takes the active one, and answers whether it
+/** `suggest({typing, signal})` answers a promise of [{text, about}], and `take(suggestion)` puts one into
+ *  the field. `choose()`, which a form calls before it is sent, takes the active one, and answers whether it
  *  did. A suggestion that is pressed is asked for, unless the field `goesOn`: then more are suggested. */
 export function combobox(input, list, suggest, take, { goesOn = false } = {}) {
-  let [waiting, asked, active, found] = [0, 0, -1, []];
+  let [waiting, asking, active, found] = [0, new AbortController(), -1, []];
 
   function close() {
     clearTimeout(waiting);
-    asked++;
+    asking.abort();
     list.hidden = true;
     input.setAttribute("aria-expanded", "false");
     activate(-1);
@@ -23,9 +23,11 @@ export function combobox(input, list, suggest, take, { goesOn = false } = {}) {
 
   async function open(typing = false) {
     clearTimeout(waiting);
-    const number = ++asked;
-    const some = await suggest({ typing }).catch(() => []); // an aid: without them the field goes on working
-    if (number !== asked || document.activeElement !== input) return;
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    const some = await suggest({ typing, signal }).catch(() => []); // an aid: without them the field goes on working
+    if (signal.aborted || document.activeElement !== input) return;
     found = some;
     list.replaceChildren(...found.map(option));
     list.hidden = !found.length;

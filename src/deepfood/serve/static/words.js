@@ -13,10 +13,10 @@ const input = $("words");
 const suggestions = combobox(input, $("suggestions"), suggest, ({ text }) => (input.value = text));
 
 /** What begins as the text in the box; without any, the most frequent labels where they are asked for. */
-async function suggest({ typing }) {
+async function suggest({ typing, signal }) {
   if (typing && !input.value.trim()) return [];
   const said = new URLSearchParams({ q: input.value, limit: SUGGESTED });
-  const found = await ask(`api/v1/suggest?${said}`);
+  const found = await ask(`api/v1/suggest?${said}`, { signal });
   return found.map(({ text, kind, field, count }) => ({
     text: kind === "label" ? readable(text) : text,
     about: t("suggestion", { kind: KINDS[kind] ?? readable(field), photos: t("photos", { count }) }),
