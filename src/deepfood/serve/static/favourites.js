@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { $, announce, element, entitle } from "./dom.js";
-import { gallery, photos } from "./gallery.js";
+import { gallery, onChanged, photos } from "./gallery.js";
 import { clearFavourites, favouriteIds, favouriteOf, keepAgain, onFavourites, ready } from "./hearts.js";
 import { tile } from "./tiles.js";
 import { t } from "./text.js";
@@ -11,7 +11,7 @@ import { showSection } from "./views.js";
 const AT_ONCE = 4; // photos that are asked for
 
 let shown = []; // favourites as they were when the view was drawn: a heart that is taken away can be given back
-let gone = new Set(); // ids that this gallery lacks
+const gone = new Set(); // ids that this gallery lacks
 let cleared = []; // for undoing
 
 /** Draw the view. */
@@ -100,6 +100,7 @@ $("favourites-undo").addEventListener("click", async () => {
   $("favourites-title").focus();
 });
 
+onChanged(() => gone.clear()); // what was deleted may be back
 onFavourites(() => {
   if ($("favourites").hidden) return;
   const ids = new Set(shown.map(({ id }) => id));
