@@ -21,7 +21,6 @@ import numpy as np
 
 import deepfood
 from deepfood.config import available_cores, load_settings
-from deepfood.data.photos import list_photos
 from deepfood.embed import Vectors
 from deepfood.gallery.curation import Curation, curate
 from deepfood.gallery.photo import Photo
@@ -39,10 +38,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="*", default=[])
     options = parser.parse_args()
 
-    label_of = {str(one.file): one.label for one in list_photos(options.folder).files}
     found = deepfood.embed_photos(options.folder, load_settings(), quiet=False)
-    files = [str(file) for file in found.files]
-    right = [label_of[file] or "" for file in files]
+    files = [one.file for one in found.files]
+    right = [one.label or "" for one in found.files]
     vectors = np.asarray(found.vectors, np.float32)
     print(f"{len(files):,} photos, {len(set(right))} labels")
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,7 @@ def states(other: str) -> list[State]:
         State("Browse", "/?browse=name"),
         State("Compare", f"/?compare={GOOD_PHOTO},{other}"),
         State("Arabic", answer, language="ar"),
-        State("Browse in Hindi, dark", "/?browse=name", dark=True, language="hi"),
+        State("German, dark", "/?browse=name", dark=True, language="de"),
     ]
 
 

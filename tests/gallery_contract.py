@@ -3,6 +3,7 @@
 A test module that imports these tests gives the fixture `engine`.
 """
 
+import io
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import samples
 from deepfood.config import Settings
@@ -43,7 +45,10 @@ from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGalle
 from deepfood.gallery.queries import combine
 from deepfood.gallery.reports import Consent
 from deepfood.gallery.vote import VOTERS
+from deepfood.photo_box import Box
 from deepfood.place import Place
+from deepfood.serve.question import SearchQuestion
+from deepfood.serve.service import SearchService
 from live import run_here
 from plates import Counting, tiny_embedder, write_dishes
 
@@ -563,6 +568,29 @@ def test_of_several_queries_the_least_similar_counts(engine: GalleryUnderTest) -
     varied = gallery.find(query, 5, diversity=0.9)
     assert varied.hits[0].photo.id == order[0]
     assert [hit.photo.id for hit in varied.hits] != order[:5]
+
+
+def test_each_part_of_a_plate_is_a_search_of_its_own(engine: GalleryUnderTest) -> None:
+    """With a Model without a feature map: quarters and halves are parts."""
+    gallery = engine.open()
+    service = SearchService(gallery, engine.embedder, engine.settings)
+    photo = gallery.read(gallery.sample(1, 5)[0])
+    found = service.search(SearchQuestion(photos=(photo,), k=3, plate=True))
+    (itself,) = found.parts or [None]
+    assert itself is not None
+    assert (itself.box, itself.hits) == (Box(0, 0, 1, 1), found.hits)  # nothing is as like it
+    four = Image.new("RGB", (400, 400))
+    for place, one in enumerate(gallery.sample(4, 6)):
+        piece = Image.open(io.BytesIO(gallery.read(one))).resize((200, 200))
+        four.paste(piece, (place % 2 * 200, place // 2 * 200))
+    out = io.BytesIO()
+    four.save(out, "PNG")
+    found = service.search(SearchQuestion(photos=(out.getvalue(),), k=3, plate=True))
+    assert [note.code for note in found.notes] == ["no_feature_map"]
+    assert len(found.parts or ()) == 4
+    for part in found.parts or ():
+        alone = service.search(SearchQuestion(photos=(out.getvalue(),), k=3, box=part.box))
+        assert part.hits == alone.hits
 
 
 def test_those_that_have_a_label_vote(engine: GalleryUnderTest) -> None:

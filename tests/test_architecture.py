@@ -25,6 +25,7 @@ ROOMS = [
     "words",
     "proof",
     "heatmap",
+    "plate",
     "index",
     "gallery",
     "on_ray",
@@ -46,16 +47,17 @@ ROOMS = [
 ]
 #: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
 SERVE = [
+    "modules",
     "language",
     "telemetry",
     "edge",
-    "language",
     "cursors",
     "question",
     "worded",
     "labels",
     "curated",
     "released",
+    "plates",
     "service",
     "listing",
     "current",

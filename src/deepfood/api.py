@@ -165,6 +165,7 @@ class Gallery(Lists):
             cursor=question.get("cursor"),
             diversity=question.get("diversity", defaults.diversity),
             group_duplicates=question.get("group_duplicates", defaults.group_duplicates),
+            plate=question.get("plate", defaults.plate),
         )
 
 

@@ -34,6 +34,7 @@ OPTIONS = {
     "box": "the part of a photo that counts",
     "diversity": "similarity against variety",
     "group-duplicates": "near-duplicates are one hit",
+    "plate": "each dish of a photo by itself",
     "cursor": "which page of an answer",
     "hit": "the photo found that is explained",
     "rank": "its place in the answer",
@@ -236,7 +237,7 @@ def test_addresses_have_few_parameters(document: dict[str, Any]) -> None:
         for about in verbs.values():
             for one in about.get("parameters", ()):
                 asked.setdefault(one["in"], set()).add(one["name"])
-    listing = {"where", "words", "label", "sort", "cursor"}
+    listing = {"where", "words", "label", "sort", "cursor", "around"}
     assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed", *listing}}
     asking = (Client.samples, Client.suggest, Client.labels, Client.duplicates)
     of_client = {name for one in asking for name in inspect.signature(one).parameters}

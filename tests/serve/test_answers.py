@@ -46,7 +46,9 @@ def search(url: str, photo: bytes, k: int = 9, **more: str) -> dict[str, Any]:
 
 def test_the_api_says_what_it_thinks(dish_url: str, dish_gallery: Path) -> None:
     found = search(dish_url, (dish_gallery.parent / "new/crème brûlée/00501.jpg").read_bytes())
-    assert set(found) == {"hits", "verdict", "in_gallery", "label", "total", "next", "notes"}
+    known = {"hits", "verdict", "in_gallery", "label", "total", "next", "notes", "parts"}
+    assert set(found) == known
+    assert found["parts"] is None
     assert found["verdict"] == "match"
     assert found["label"]["label"] == "crème brûlée"
     assert 0.8 <= found["label"]["probability"] <= 1

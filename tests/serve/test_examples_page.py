@@ -135,7 +135,7 @@ def test_marks_become_chips_and_an_address(
     page.go_forward()
     expect_hits(page, f"Photos like these 2 and “soup”, unlike {other}")
     # Each is taken out by itself, and the next one has the focus.
-    page.get_by_role("button", name=f"Take out {name}").click()
+    page.get_by_role("button", name=f"Take out {name} (").click()
     shown(page)
     assert said(page) == {"id": [liked], "not": [disliked], "words": ["soup"]}
     expect(page.locator("#chips button").first).to_be_focused()

@@ -1,5 +1,6 @@
 """The page in the visitor's language: which one, and that no string is missing in any."""
 
+import gzip
 import re
 from html.parser import HTMLParser
 
@@ -16,7 +17,7 @@ SCRIPTS = {
     if file.name != "docs.js"
 }
 #: Keys that the server fills in by itself.
-FILLED_IN = {"language", "direction", "strings", "problem"}
+FILLED_IN = {"language", "direction", "modules", "strings", "problem"}
 #: CLDR's plural categories; test_language_page.py asks the browser.
 CATEGORIES = {
     "ar": {"zero", "one", "two", "few", "many", "other"},
@@ -164,18 +165,17 @@ def test_a_page_has_no_words_of_its_own(file: str) -> None:
     assert set(re.findall(r"[^\W\d_]{2,}", said)) <= {"deepfood", "API"}
 
 
-#: Literals of two words that nobody reads: classes of elements, and kinds of links.
-CLASSES = ("button ", "taken ")
-LINKS = "noopener noreferrer"
+#: How literals begin that nobody reads: classes of elements, kinds of links, a header.
+NEVER_READ = ("button ", "taken ", "noopener noreferrer", "Bearer ")
 PHRASE = re.compile(r"\b[A-Za-z]{2,}[,.:]? [a-z]{2,}\b")
 #: As in `${place} of ${total}` and `Photo ${id}`.
 BESIDE_A_VALUE = re.compile(r"\0\W* [a-z]{2,}\b|\b[A-Za-z][a-z]+,? \0")
 #: A word beginning with a capital: the name of a key, or of a header.
-CAPITALS = re.compile(r"(Escape|Enter|Tab|Home|End|Delete|Backspace|Accept|Etag|Files)$")
+CAPITALS = re.compile(r"(Escape|Enter|Tab|Home|End|Delete|Backspace|Accept|Etag|Files|Location)$")
 #: Where a text is given to be read; what a `?` chooses counts too.
 GIVEN = re.compile(
     r"(?:\b(?:textContent|title|alt|placeholder|about|says)\s*[=:](?!=)"
-    r'|\b(?:announce|say|showNotice|entitle)\(|"aria-label",|\belement\("\w+",(?= "))([^;\n]*)'
+    r'|\b(?:announce|say|showNotice|entitle)\(|"aria-label",|\belement\("\w+",(?= "))([^;,\n]*)'
 )
 
 
@@ -184,16 +184,18 @@ def english_in(code: str) -> list[str]:
     code = re.sub(r"/\*.*?\*/|(?<![:\"'])//[^\n]*", "", code, flags=re.DOTALL)
     code = re.sub(r"^import [^;]*;|new Error\(`[^`]*`", "", code, flags=re.MULTILINE)
     code = re.sub(r'\b(?:t|parts)\(\s*["`][^"`]*["`]', "t(", code).replace(" · deepfood", "")
+    code = re.sub(r'\b(?:matches|closest|querySelector(?:All)?)\((["`])(?:(?!\1).)*\1', "", code)
     found = []
     for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', code):
         phrase = PHRASE.search(text)
-        is_code = text.startswith((*CLASSES, LINKS)) or re.search(r"\(|--", text)
+        is_code = text.startswith(NEVER_READ) or re.search(r"\(|--", text)
         capital = re.fullmatch(r"[A-Z][a-z]{2,}", text) and not CAPITALS.match(text)
         if (phrase and not is_code) or capital:
             found.append(text)
     for text in re.findall(r"`((?:[^`\\]|\\.)*)`", code):
         bare = re.sub(r"\$\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", "\0", text)
-        if PHRASE.search(bare) or BESIDE_A_VALUE.search(bare):
+        is_code = text.startswith(NEVER_READ) or "{ display:" in text
+        if not is_code and (PHRASE.search(bare) or BESIDE_A_VALUE.search(bare)):
             found.append(text)
     for given in GIVEN.findall(code):
         values = re.sub(r'\[[^\]]*\]|===? "[^"]*"|[\w$]+\("[^"]*"\)|element\("\w+"', "", given)
@@ -236,3 +238,19 @@ def test_the_sides_of_style_sheets_follow_the_lines() -> None:
         if file.name != "part.css"  # places in a photo
     }
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_is_light(language: str) -> None:
+    """Below 150 KB are sent for it, without photos."""
+    texts = [page_in(language).encode()]
+    names = set(re.findall(r'"static/([\w./-]+)"', page_in(language)))
+    while names:
+        text = (STATIC / (name := names.pop())).read_bytes()
+        texts.append(text)
+        folder = (STATIC / name).parent
+        named = re.findall(r'["(](\.{1,2}/[\w./-]+\.(?:js|svg))[")]', text.decode())
+        found = {str((folder / one).resolve().relative_to(STATIC.resolve())) for one in named}
+        names |= {one for one in found if (STATIC / one).read_bytes() not in texts}
+    assert len(texts) > 60, "scripts and style sheets that these name"
+    assert sum(len(gzip.compress(text)) for text in texts) < 150_000

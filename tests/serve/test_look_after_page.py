@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 import pages
 from browser import WAIT_MS, Watch, axe, needs_browser, no_sideways_scroll, small_targets
@@ -229,7 +229,12 @@ def test_a_photo_is_edited(page: Page, watch: Watch, url: str) -> None:
     enter(page)
     photo_id = open_first(page, "/?browse=newest&label=tomato_soup")
     sent: list[Any] = []
-    page.on("request", lambda one: one.method == "PATCH" and sent.append(one.post_data_json))
+
+    def seen(request: Request) -> None:
+        if request.method == "PATCH":
+            sent.append(request.post_data_json)
+
+    page.on("request", seen)
     page.get_by_role("button", name="Edit").click()
     name = page.get_by_label("Name")
     expect(name).to_be_focused()
@@ -280,7 +285,12 @@ def test_a_photo_is_deleted_and_that_is_undone(page: Page, watch: Watch, url: st
     watch.expect("404")
     watch.expect("412")
     deleted: list[str] = []
-    page.on("request", lambda one: one.method == "DELETE" and deleted.append(one.url))
+
+    def seen(request: Request) -> None:
+        if request.method == "DELETE":
+            deleted.append(request.url)
+
+    page.on("request", seen)
     page.clock.install()
     enter(page)
     address = "/?browse=newest&label=spinach_curry"

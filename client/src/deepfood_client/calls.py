@@ -67,6 +67,7 @@ class Question(TypedDict, total=False):
     `words` and `not_words`. Each may have a weight: `words=["mint", Weighted("rice", 2)]`.
     `box` is the part of the photo that counts: left, top, width and height as shares. Of several
     photos each may have its own: `id=[Weighted(first, box=(0, 0, 0.5, 1)), second]`.
+    `plate` answers for each dish of the one photo by itself.
     """
 
     id: OneOrSeveral[str]
@@ -79,6 +80,7 @@ class Question(TypedDict, total=False):
     box: Sides | None
     diversity: float
     group_duplicates: bool
+    plate: bool
     cursor: str | None
 
 
@@ -99,12 +101,14 @@ class Selection(TypedDict, total=False):
 class Listing(Selection, total=False):
     """The options of a list of photos, as documented for GET /api/v1/photos.
 
-    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse.
+    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse. `around`
+    is the id of a photo that is in the middle of the first page.
     """
 
     sort: str
     limit: int
     cursor: str | None
+    around: str | None
 
 
 class Paged(Protocol):

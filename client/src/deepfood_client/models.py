@@ -28,6 +28,7 @@ class Note(_Model):
     | `unknown_left_out` | `photos` were left out: one of the safety `attributes` is not known |
     | `value_not_found` | no photo has a value that the filter compares with a safety attribute |
     | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
+    | `no_feature_map` | the Model cannot show where dishes are: quarters and halves were tried |
     | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
     | `pages_end` | the last page of an answer that is of the nearest `photos` only |
     | `few_labels` | labels are judged by each other, and the photos have none or only one |
@@ -114,6 +115,19 @@ class LabelGuess(_Model):
     probability: float
 
 
+class PlatePart(_Model):
+    """A dish of a photo of several, with its own answer; the fields are those of a SearchResult.
+
+    `box` is where it is: left, top, width and height as shares of the photo.
+    """
+
+    box: tuple[float, float, float, float]
+    verdict: Verdict | None
+    in_gallery: float | None
+    label: LabelGuess | None
+    hits: tuple[Hit, ...]
+
+
 class SearchResult(_Model):
     """A page of hits, the most similar first, and what is known of the one photo asked with.
 
@@ -121,7 +135,9 @@ class SearchResult(_Model):
     null where the gallery is not calibrated, for several photos together, and for a photo of the
     gallery that has a label: its own label is what is known of it. `total` counts all photos asked
     for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
-    page, null on the last one. `notes` say what a filter left out.
+    page, null on the last one. `notes` say what a filter left out. `parts` are the dishes of a
+    `plate`, at most 8, and null for any other question: one that is the whole photo where it shows
+    one dish, and none where it shows nothing like the gallery.
     """
 
     hits: tuple[Hit, ...]
@@ -131,6 +147,7 @@ class SearchResult(_Model):
     total: int
     next: str | None
     notes: tuple[Note, ...]
+    parts: tuple[PlatePart, ...] | None = None
 
 
 class NameGuess(_Model):
@@ -223,13 +240,14 @@ class PhotoPage(_Model):
     """A page of photos. `total` counts all that were asked for, on any page.
 
     `next` is the `cursor` of the next page, null on the last one. `notes` say what a filter left
-    out.
+    out. `start` is how many photos come before a page that was asked for `around` one; else null.
     """
 
     photos: tuple[PhotoFacts, ...]
     total: int
     next: str | None
     notes: tuple[Note, ...]
+    start: int | None = None
 
 
 class LabelCount(_Model):
@@ -357,7 +375,7 @@ class GalleryFacts(_Model):
 
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
-    beyond the photo.
+    beyond the photo. `query_urls`: whether the service fetches photos by `url`, from some hosts.
     """
 
     photos: int
@@ -369,6 +387,7 @@ class GalleryFacts(_Model):
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
     changes: bool = False
+    query_urls: bool = False
 
 
 class Region(_Model):

@@ -1,7 +1,7 @@
 """`deepfood search`: search a gallery."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -22,7 +22,7 @@ from deepfood.config import DEFAULT_K, Settings, load_settings
 if TYPE_CHECKING:
     from deepfood.api import Gallery
     from deepfood.gallery import Hit
-    from deepfood.serve.question import SearchResult
+    from deepfood.serve.question import PlatePart, SearchResult
     from deepfood_client.calls import Sides
 
 T = TypeVar("T")
@@ -132,6 +132,18 @@ _Diversity = Annotated[
 _GroupDuplicates = Annotated[
     bool, typer.Option("--group-duplicates", help="Show near-duplicates as one hit.")
 ]
+_Plate = Annotated[
+    bool,
+    typer.Option("--plate", help="Answer for each dish of the one photo by itself: docs/plate.md."),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        readable=False,
+        help="With --plate, draw the dishes and what was found for each as a picture, PNG.",
+    ),
+]
 _Cursor = Annotated[
     str | None,
     typer.Option(help="Show the next page: `next` of this page, as --json prints it."),
@@ -153,16 +165,23 @@ def search(
     boxes: _Boxes = None,
     diversity: _Diversity = 0.0,
     group_duplicates: _GroupDuplicates = False,
+    plate: _Plate = False,
+    out: _Out = None,
     cursor: _Cursor = None,
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
     """Find the photos of a gallery that look most like yours, or like your words."""
+    from deepfood.artifacts import check_can_write
     from deepfood.errors import SettingError
 
     photos, ids, words = photos or [], ids or [], words or []
     if not (photos or ids or words):
         raise SettingError("nothing to search for: give a PHOTO, --id ID or --words TEXT")
+    if out is not None and not plate:
+        raise SettingError("--out draws the dishes of a plate: add --plate")
+    if out is not None:
+        check_can_write(out)
     given = (photos, ids, words, not_photos or [], not_ids or [], not_words or [])
     box, boxes = _box_of_all(boxes or [], len(photos) + len(ids))
     photos, ids, words, not_photos, not_ids, not_words = _weighted(given, weights or [], boxes)
@@ -180,9 +199,14 @@ def search(
         cursor=cursor,
         diversity=diversity,
         group_duplicates=group_duplicates,
+        plate=plate,
     )
+    if out is not None:
+        _write_plate(opened, found, photos[0] if photos else opened.photo(ids[0]), out)
     if as_json:
         print_json(_as_json(found))
+    elif found.parts is not None:
+        _print_parts(opened, found)
     else:
         _print(opened, found, filtered=where is not None)
 
@@ -263,18 +287,55 @@ def _settings(model: Path | None) -> Settings:
     return settings
 
 
+def _print_parts(gallery: "Gallery", found: "SearchResult") -> None:
+    parts = found.parts or ()
+    print("no dish found" if not parts else "1 dish" if len(parts) == 1 else f"{len(parts)} dishes")
+    for number, part in enumerate(parts, 1):
+        box = ",".join(f"{side:.3f}" for side in astuple(part.box))
+        print(f"{number}: {_words_of(part)} (box {box})")
+        _print_hits(gallery, part)
+    for note in found.notes:
+        print(f"note: {note}")
+
+
+def _words_of(found: "SearchResult | PlatePart") -> str:
+    """What one dish is, in a few words."""
+    if found.verdict and found.label:
+        return f"{_VERDICTS[found.verdict]} {found.label.label}"
+    return "most similar photos"
+
+
+def _write_plate(gallery: "Gallery", found: "SearchResult", photo: Any, out: Path) -> None:
+    """Draw the parts of a plate as a picture; `photo` is a path, or a photo of the gallery."""
+    from deepfood.api import read_photo
+    from deepfood.errors import DeepfoodError
+    from deepfood.photo import Limits
+    from deepfood.plate import DRAWN_HITS, DrawnPart, draw_plate
+    from deepfood_client import Weighted
+
+    limits = Limits.of(load_settings())
+    photo = photo.value if isinstance(photo, Weighted) else photo
+    data = read_photo(photo, limits) if isinstance(photo, Path) else gallery.read(photo)
+
+    def read(hit: "Hit") -> bytes:
+        try:
+            return gallery.read(hit.photo)
+        except DeepfoodError:
+            return b""
+
+    drawn = [
+        DrawnPart(part.box, _words_of(part), [read(hit) for hit in part.hits[:DRAWN_HITS]])
+        for part in found.parts or ()
+    ]
+    out.write_bytes(draw_plate(data, drawn, limits))
+
+
 def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None:
     if found.verdict and found.label:
-        print(f"{_VERDICTS[found.verdict]} {found.label.label}")
+        print(_words_of(found))
     elif found.verdict:
         print(_WORD_VERDICTS[found.verdict])
-    for hit in found.hits:
-        sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
-        why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
-        what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
-        print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
-        for one in hit.alike:
-            print(f"        alike: {gallery.where(one.photo)}")
+    _print_hits(gallery, found)
     passing = " that pass the filter" if filtered else ""
     total = "1 photo" if found.total == 1 else f"{found.total:,} photos"
     print(f"{len(found.hits)} of {total}{passing}")
@@ -282,12 +343,30 @@ def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None
         print(f"note: {note}")
 
 
+def _print_hits(gallery: "Gallery", found: "SearchResult | PlatePart") -> None:
+    for hit in found.hits:
+        sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
+        why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
+        what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
+        print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
+        for one in hit.alike:
+            print(f"        alike: {gallery.where(one.photo)}")
+
+
 def _as_json(found: "SearchResult") -> dict[str, Any]:
-    hits = [
+    shown = {**asdict(found), "hits": _hits(found)}
+    if found.parts is not None:
+        shown["parts"] = [
+            {**asdict(part), "box": astuple(part.box), "hits": _hits(part)} for part in found.parts
+        ]
+    return shown
+
+
+def _hits(found: "SearchResult | PlatePart") -> list[dict[str, Any]]:
+    return [
         {**_hit(hit), "attributes": hit.attributes, "alike": [_hit(one) for one in hit.alike]}
         for hit in found.hits
     ]
-    return {**asdict(found), "hits": hits}
 
 
 def _hit(hit: "Hit") -> dict[str, Any]:

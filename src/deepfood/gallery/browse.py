@@ -156,13 +156,15 @@ class After:
 class PhotoPage:
     """Photos with their known attributes. `total` counts all that are selected, on any page.
 
-    `notes` describe what a filter left out; `next` is the cursor of the next page.
+    `notes` describe what a filter left out; `next` is the cursor of the next page. `start` is how
+    many photos come before this page; None where it was not asked for around a photo.
     """
 
     photos: list[tuple[Photo, dict[str, Value]]]
     notes: tuple[Note, ...]
     next: str | None
     total: int
+    start: int | None = None
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,11 @@ class FacetCounts:
     total: int = 0
     counted: int = 0
     notes: tuple[Note, ...] = ()
+
+
+def not_listed(photo_id: str) -> QueryError:
+    """The error of a page that is asked for around a photo which is not selected."""
+    return QueryError(f"the photo {photo_id} is not in this list", "around")
 
 
 def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:

@@ -15,6 +15,7 @@ NoteCode = Literal[
     "part_looked_at",
     "gallery_changed",
     "pages_end",
+    "no_feature_map",
 ]
 
 

@@ -32,12 +32,7 @@ class SplitNetwork:
     """
 
     def __init__(self, model: Model, threads: int) -> None:
-        try:
-            ov = runtimes.openvino()
-        except ImportError:
-            raise NoHeatMapError(
-                f"heat maps need OpenVINO, which is not installed here: {install_command()}"
-            ) from None
+        ov = _openvino()
         core = ov.Core()
         size = model.manifest.preprocess.size
         how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
@@ -108,6 +103,54 @@ class SplitNetwork:
         """The head at one position: float32 [channels] to [dim]."""
         shape = tuple(self._head.get_input_tensor().shape)
         return _run(self._head, features.reshape(shape)).reshape(-1)
+
+
+class Trunk:
+    """The last feature map of photos of any shape, on OpenVINO. One thread at a time.
+
+    Raises NoHeatMapError without OpenVINO, or for a network that does not end in global pooling of
+    a feature map, or takes photos of one size only.
+    """
+
+    def __init__(self, model: Model, threads: int, precision: str) -> None:
+        ov = _openvino()
+        core = ov.Core()
+        size = model.manifest.preprocess.size
+        trunk, _ = _split(ov, core.read_model(model.onnx), size, model.manifest.name)
+        how = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+        self._name = model.manifest.name
+        #: Pixels of the photo along a side of a cell.
+        self.stride = max(1, size // trunk.output(0).shape[2])
+        try:
+            trunk.reshape([1, 3, -1, -1])
+            self._request = core.compile_model(trunk, "CPU", how).create_infer_request()
+        except RuntimeError as error:
+            raise self._of_one_size() from error
+        self._normalise = normaliser(model.manifest.preprocess)
+
+    def features(self, pixels: Pixels) -> Floats:
+        """The feature map, float32 [h, w, channels], of uint8 pixels [height, width, 3].
+
+        Raises NoHeatMapError.
+        """
+        try:
+            found = self._request.infer([self._normalise(pixels)])
+        except RuntimeError as error:
+            raise self._of_one_size() from error
+        features: Floats = np.asarray(found[0][0], np.float32).transpose(1, 2, 0).copy()
+        return features
+
+    def _of_one_size(self) -> NoHeatMapError:
+        return NoHeatMapError(f"the Model {self._name} takes photos of one size only")
+
+
+def _openvino() -> Any:
+    try:
+        return runtimes.openvino()
+    except ImportError:
+        raise NoHeatMapError(
+            f"heat maps need OpenVINO, which is not installed here: {install_command()}"
+        ) from None
 
 
 def _run(request: Any, values: Floats) -> Floats:

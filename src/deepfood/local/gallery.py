@@ -204,13 +204,19 @@ class LocalGallery:
         return suggest(self.refresh().store, begun, limit)
 
     def browse(
-        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+        self,
+        selected: Selected,
+        sort: Sort,
+        limit: int,
+        cursor: str | None = None,
+        around: str | None = None,
     ) -> PhotoPage:
         """A page of the selected photos, at most `limit`; `cursor` is the `next` of the last one.
 
-        Raises QueryError.
+        Without a cursor, the page with the photo `around` in its middle, or the first one. Raises
+        QueryError, or PhotoNotFoundError.
         """
-        return browse(self.refresh, selected, sort, limit, cursor)
+        return browse(self.refresh, selected, sort, limit, cursor, around)
 
     def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
         """A page of the labels that somebody begins to type, with counts. Raises QueryError."""

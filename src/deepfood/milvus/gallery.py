@@ -245,11 +245,17 @@ class MilvusGallery:
         return suggest(self.rows, begun, limit)
 
     def browse(
-        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+        self,
+        selected: Selected,
+        sort: Sort,
+        limit: int,
+        cursor: str | None = None,
+        around: str | None = None,
     ) -> PhotoPage:
         """As the local gallery's."""
         now = self.refresh()
-        return browse(now.manifest, now.rows, selected, sort, limit, cursor)
+        middle = None if around is None or cursor else self._row(around, PHOTO_ROW)
+        return browse(now.manifest, now.rows, selected, sort, limit, cursor, middle)
 
     def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
         """As the local gallery's, of a part of very many photos."""

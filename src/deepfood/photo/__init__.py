@@ -41,6 +41,7 @@ __all__ = [
     "read_header",
     "read_picture",
     "read_pixels",
+    "read_whole",
     "thumbnail",
 ]
 
@@ -57,6 +58,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+#: How many times `read_whole` enlarges a photo, at most.
+_MOST_ENLARGED = 3
 
 Pixels = npt.NDArray[np.uint8]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -200,6 +204,23 @@ def read_picture(data: bytes, shorter: int, limits: Limits) -> Image.Image:
     with opened(data, limits) as photo, photo.decoded(shorter, limits):
         whole = joined(photo.bands(), photo.size)
         return _upright(to_srgb(whole, photo.icc, photo.cicp), photo.orientation)
+
+
+def read_whole(data: bytes, longest: int, step: int, limits: Limits) -> Pixels:
+    """The whole upright photo as uint8 [h, w, 3], its sides multiples of `step` pixels.
+
+    The longer side has `longest` pixels, or nearly; a photo is enlarged three times at most. Raises
+    like `read_pixels`.
+    """
+    with opened(data, limits) as photo:
+        stored = photo.size
+        scale = min(longest / max(stored), _MOST_ENLARGED)
+        across, down = (max(step, round(side * scale / step) * step) for side in stored)
+        with photo.decoded(max(1, min(across, down)), limits):
+            whole = (0, 0, *photo.size)
+            how = Image.Resampling.BICUBIC
+            small = shrink(photo.bands(), photo.size, (across, down), how, whole)
+        return np.asarray(_upright(to_srgb(small, photo.icc, photo.cicp), photo.orientation))
 
 
 def thumbnail(data: bytes, longest: int, limits: Limits) -> bytes:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from deepfood.serve import STATIC
+from deepfood.serve.modules import preloads
 
 FOLDER = Path(__file__).parent / "languages"
 ENGLISH = "en"
@@ -53,6 +54,7 @@ def page_in(language: str, file: str = "index.html") -> str:
         **strings["page"],
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
+        "modules": preloads("app.js"),
     }
 
     def put(found: re.Match[str]) -> str:

@@ -42,10 +42,15 @@ def list_photos(
     sort: str = DEFAULT_SORT,
     limit: int = DEFAULT_LISTED,
     cursor: str | None = None,
+    around: str | None = None,
 ) -> PhotoPage:
-    """A page of photos; `cursor` is the `next` of the page before. Raises QueryError."""
+    """A page of photos; `cursor` is the `next` of the page before.
+
+    Without one, `around` is the id of a photo that is in the middle of the page. Raises QueryError,
+    or PhotoNotFoundError.
+    """
     after = service.cursors.checked(cursor) if cursor else None
-    page = service.gallery.browse(selected, Sort.parse(sort), limit, after)
+    page = service.gallery.browse(selected, Sort.parse(sort), limit, after, around or None)
     return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
 
 
@@ -104,7 +109,8 @@ class Lists:
         The options are those of `deepfood_client.Client.photos`. Raises QueryError.
         """
         sort, limit = listing.get("sort", DEFAULT_SORT), listing.get("limit", DEFAULT_LISTED)
-        return list_photos(self._service, _selected(listing), sort, limit, listing.get("cursor"))
+        cursor, around = listing.get("cursor"), listing.get("around")
+        return list_photos(self._service, _selected(listing), sort, limit, cursor, around)
 
     def labels(
         self, q: str = "", limit: int = DEFAULT_LISTED, cursor: str | None = None

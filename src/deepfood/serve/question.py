@@ -31,7 +31,8 @@ class SearchQuestion:
     `where` is a filter as text; `cursor` is the `next` of the previous page; `box` is the part of
     the one wanted photo that counts. `weights` has, by the name of a field such as `not_ids`, the
     weight of each of its values; where it has none, they are 1. `boxes` has the part that counts of
-    each, where there are several photos; None is all of it.
+    each, where there are several photos; None is all of it. `plate` asks for each dish of the one
+    photo by itself.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -46,6 +47,7 @@ class SearchQuestion:
     cursor: str | None = None
     diversity: float = 0.0
     group_duplicates: bool = False
+    plate: bool = False
     weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
     boxes: Mapping[str, Sequence[Box | None]] = field(default_factory=dict)
 
@@ -104,6 +106,17 @@ class SearchQuestion:
 
 
 @dataclass(frozen=True)
+class PlatePart:
+    """A dish of a plate; the fields are those of `deepfood_client.PlatePart`."""
+
+    box: Box
+    verdict: Verdict | None
+    in_gallery: float | None
+    label: LabelGuess | None
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """A page of hits, the most similar first, and what is known of the one photo asked with.
 
@@ -118,3 +131,4 @@ class SearchResult:
     total: int
     next: str | None
     notes: tuple[Note, ...]
+    parts: tuple[PlatePart, ...] | None = None

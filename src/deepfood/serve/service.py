@@ -24,10 +24,12 @@ from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
+from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
 from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
 from deepfood.serve.labels import Labeller
+from deepfood.serve.plates import check_plate, search_plate
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.serve.released import PhotoLinks, is_released
 from deepfood.serve.telemetry.metrics import stage
@@ -42,6 +44,9 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
+        self.plates = PlateFinder(
+            embedder.model, embedder.limits, embedder.threads, embedder.precision
+        )
         self.words = (
             open_text_embedder(settings, embedder.model)
             if embedder.model.manifest.text_tower
@@ -68,6 +73,10 @@ class SearchService:
         """
         if not 1 <= question.k <= self.max_k:
             raise QueryError(f"k = {question.k}: ask for 1 to {self.max_k} photos", "k")
+        if question.plate:
+            check_plate(question)
+            photo = question.photos[0] if question.photos else self.photo(question.ids[0])[1]
+            return search_plate(question, photo, self.plates, self.search)
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
@@ -144,7 +153,7 @@ class SearchService:
         curves = self.gallery.manifest.calibration
         calibration = curves.words if curves and alone and self.words else None
 
-        def find(*, only_written: bool = False) -> WordsResult:
+        def find(*, only_written: bool = False, looks: FindResult | None = None) -> WordsResult:
             return find_with_words(
                 self.gallery,
                 query,
@@ -154,6 +163,7 @@ class SearchService:
                 alone=alone,
                 calibration=calibration,
                 only_written=only_written,
+                looks=looks,
                 **options,
             )
 
@@ -182,7 +192,7 @@ class SearchService:
 
         answer = judged()
         if len(answer.hits) < len(found.hits):  # what looks so is not shown, on no page
-            found = find(only_written=True)
+            found = find(only_written=True, looks=found.looks)
             answer = judged()
         return found, answer
 

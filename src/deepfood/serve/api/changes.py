@@ -255,9 +255,7 @@ async def drop_attribute(name: str, change: ChangeDep, resources: ResourcesDep) 
 async def reload(request: Request, resources: ResourcesDep) -> GalleryFacts:
     """Open a new generation or Model now; this process would do so within a second anyway."""
     await resources.reading.run(request, resources.current.follow)
-    return await resources.reading.run(
-        request, gallery_of, resources.service, resources.takes_changes
-    )
+    return await resources.reading.run(request, gallery_of, resources)
 
 
 async def _add(

@@ -61,7 +61,7 @@ async def _selected(
 SelectedDep = Annotated[Selected, Depends(_selected)]
 
 
-@router.get("/api/v1/photos", operation_id="listPhotos")
+@router.get("/api/v1/photos", operation_id="listPhotos", responses={404: PROBLEMS[404]})
 async def photos(
     request: Request,
     resources: ResourcesDep,
@@ -75,11 +75,19 @@ async def photos(
         ),
     ] = DEFAULT_SORT,
     cursor: Cursor = None,
+    around: Annotated[
+        str | None,
+        Query(max_length=100, description="a photo's id: the page has this photo in its middle"),
+    ] = None,
     limit: Limit = DEFAULT_LISTED,
 ) -> PhotoPage:
-    """The photos of the gallery, page by page, those that a filter, words and labels select."""
+    """The photos of the gallery, page by page, those that a filter, words and labels select.
+
+    `around` begins in the middle of the list, and `start` says where; beside a `cursor` it has no
+    effect.
+    """
     page = await resources.reading.run(
-        request, list_photos, resources.service, selected, sort, limit, cursor
+        request, list_photos, resources.service, selected, sort, limit, cursor, around
     )
     return photo_page_of(page, resources.public_url)
 

@@ -315,6 +315,7 @@ def _question(search: SearchRequest, examples: _Examples, boxes: _Boxes) -> Sear
         cursor=search.cursor,
         diversity=search.diversity,
         group_duplicates=search.group_duplicates,
+        plate=search.plate,
     )
     if question.examples > MAX_EXAMPLES:
         raise WrongValueError(

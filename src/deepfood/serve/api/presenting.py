@@ -9,9 +9,10 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
 from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
+from deepfood.serve.api.resources import Resources
 from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood.serve.edge.conditional import tag_of
-from deepfood.serve.question import SearchResult
+from deepfood.serve.question import PlatePart, SearchResult
 from deepfood.serve.service import SearchService
 from deepfood_client import models
 
@@ -26,6 +27,20 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         total=found.total,
         next=found.next,
         notes=_notes(found.notes),
+        parts=None
+        if found.parts is None
+        else tuple(part_of(part, public_url) for part in found.parts),
+    )
+
+
+def part_of(part: PlatePart, public_url: str) -> models.PlatePart:
+    """A dish of a plate."""
+    return models.PlatePart(
+        box=(part.box.x, part.box.y, part.box.width, part.box.height),
+        verdict=part.verdict,
+        in_gallery=part.in_gallery,
+        label=part.label and models.LabelGuess(**asdict(part.label)),
+        hits=tuple(hit_of(hit, public_url) for hit in part.hits),
     )
 
 
@@ -95,6 +110,7 @@ def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:
         total=page.total,
         next=page.next,
         notes=_notes(page.notes),
+        start=page.start,
     )
 
 
@@ -161,8 +177,9 @@ def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> model
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 
-def gallery_of(service: SearchService, changes: bool) -> models.GalleryFacts:
-    """The gallery that is searched; `changes`: who has a key can change it."""
+def gallery_of(resources: Resources) -> models.GalleryFacts:
+    """The gallery that is searched."""
+    service = resources.service
     gallery = service.gallery
     manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
@@ -174,7 +191,8 @@ def gallery_of(service: SearchService, changes: bool) -> models.GalleryFacts:
         crop=preprocess.crop,
         resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
-        changes=changes,
+        changes=resources.takes_changes,
+        query_urls=resources.takes_urls,
     )
 
 

@@ -125,7 +125,8 @@ class SearchRequest(_Body):
     together. `where` is a filter (docs/filters.md), `box` the part of the photo that counts: left,
     top, width and height as shares of it; of several photos each may have its own, as in
     `"id": [{"id": "…", "box": [0, 0, 0.5, 1]}, "…"]`. `diversity`, 0 to 1, trades similarity for
-    variety. `cursor` is the `next` of the answer before, for the same question.
+    variety. `cursor` is the `next` of the answer before, for the same question. `plate` answers for
+    each dish of the one photo by itself.
     """
 
     model_config = ConfigDict(
@@ -147,6 +148,7 @@ class SearchRequest(_Body):
     cursor: str | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     group_duplicates: bool = False
+    plate: bool = False
 
 
 class PhotoBoxes(_Body):
@@ -201,6 +203,7 @@ SEARCH_FORM = {
         "cursor": {"type": "string", "description": "`next` of the previous page"},
         "diversity": {"type": "number", "minimum": 0, "maximum": 1},
         "group_duplicates": {"type": "boolean"},
+        "plate": {"type": "boolean"},
     },
 }
 

@@ -51,6 +51,11 @@ class Resources:
     def max_body_bytes(self) -> int:
         return max_body_bytes(self.settings)
 
+    @property
+    def takes_urls(self) -> bool:
+        """Whether a search may name a photo by `url`."""
+        return bool(self.settings.query_url_hosts.strip())
+
 
 async def resources_of(request: Request) -> Resources:
     """The Resources that the application's lifespan opened."""

@@ -17,6 +17,7 @@ export function startAnswer(search, fewer) {
   $("more").hidden = true;
   if (!fewer) {
     $("hits").replaceChildren();
+    $("keep").hidden = true;
     $("verdict").hidden = true;
     $("notes").hidden = true;
     $("dropped").hidden = true;

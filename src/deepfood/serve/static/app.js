@@ -7,7 +7,7 @@ import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { showChips } from "./chips.js";
 import { $, announce, onPlainClick, say } from "./dom.js";
 import { offerDropping } from "./dropped.js";
-import { nameOfExample, pictureOf } from "./examples.js";
+import { likesIn, nameOfExample, pictureOf } from "./examples.js";
 import { showFacets } from "./facets.js";
 import { gallery, nameOf, photos } from "./gallery.js";
 import "./pictures.js";
@@ -15,6 +15,9 @@ import { drawQuery, shownOf } from "./query.js";
 import { onQuestions } from "./question.js";
 import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
+import { keepQuestion } from "./recent.js";
+import { offerAnswer } from "./save.js";
+import { clearSharing } from "./share.js";
 import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload } from "./uploads.js";
@@ -81,6 +84,7 @@ async function showSearch(search, signal, focus) {
   const fewer = shown && sameSearch(shown, search) && shown.k < search.k ? shown : null;
   shown = search;
   startAnswer(search, fewer);
+  clearSharing();
   if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
@@ -90,8 +94,11 @@ async function showSearch(search, signal, focus) {
       showField(search);
     });
     await loaded;
-    if (!signal.aborted) drawAnswer(search, answer, fewer);
-    if (!signal.aborted && !answer.hits.length) offerDropping(search, refineBy, signal);
+    if (signal.aborted) return;
+    drawAnswer(search, answer, fewer);
+    offerAnswer(search, answer);
+    if (!fewer) keepQuestion(search);
+    if (!answer.hits.length) offerDropping(search, refineBy, signal);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
@@ -130,7 +137,7 @@ async function refineSearch(said) {
 
 /** Show which regions make a hit and the photo searched with alike. */
 function askWhy(hit) {
-  const example = shownOf(shown);
+  const example = shownOf(shown).url ? likesIn(shown.examples).find(({ url }) => !url) : shownOf(shown);
   const query = { name: nameOfExample(example), url: pictureOf(example) };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
   openWhy({ query, hit: found }, (signal) => explain(example, hit, signal));

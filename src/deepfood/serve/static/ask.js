@@ -1,5 +1,6 @@
 // Requests to the server.
 
+import { send } from "./send.js";
 import { inEnglish, parts, textOf } from "./text.js";
 
 /** A sentence for the visitor as an Error: as text in `message`, and in `pieces` as parts() gives them. */
@@ -9,7 +10,8 @@ export function problemOf(pieces, more = {}) {
 
 /** Fetch JSON. Throws an Error of problemOf(); `passing` if it may work later; with the answer's
  *  `status`, and where it says so the `field` and the `position` in it that are at fault,
- *  and `detail`, what the server says. */
+ *  and `detail`, what the server says.
+ *  Beside fetch()'s options, `sent` may be a function that is told which share of the body is sent. */
 export async function ask(address, options) {
   return (await answerTo(address, options)).body;
 }
@@ -19,7 +21,7 @@ export async function answerTo(address, options) {
   let answer;
   let body;
   try {
-    answer = await fetch(address, options);
+    answer = await (options?.sent ? send : fetch)(address, options);
     body = answer.status === 204 ? undefined : await answer.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -1,11 +1,11 @@
 // Browse: all photos of the gallery, or those of a label, in an order; the list has no end but the last.
 
-import { ask } from "./ask.js";
+import { partAround } from "./around.js";
 import { reveal } from "./detail.js";
 import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
 import { showFacets } from "./facets.js";
-import { gallery, onChanged, photos, readable } from "./gallery.js";
+import { gallery, onChanged, pageOf, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
 import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
@@ -16,6 +16,7 @@ const PAUSE_MS = 200; // in the scrolling, before the place is kept
 
 let list = null;
 let asked = null; // what the list is of
+let beyond = null; // a part of it that is not loaded, where a link leads to
 let growing = false;
 let pausing = 0;
 let isOld = false; // the gallery was changed since
@@ -37,7 +38,7 @@ export async function showBrowse(wish, signal, focus) {
     $("browse-list").setAttribute("aria-busy", "true");
     const begun = endless({
       box: $("browse-list"),
-      load: (cursor) => load(wish, cursor),
+      load: (cursor) => pageOf({ ...wish, cursor, limit: PAGE }),
       card: (photo, ...place) => tile(photo, wish.sort, ...place),
       lost: (problem) => list === begun && lost(problem),
     });
@@ -63,17 +64,9 @@ export async function showBrowse(wish, signal, focus) {
 
 function drop() {
   list?.end();
-  list = null;
+  list = beyond = null;
   isOld = false;
   $("browse-more").hidden = true;
-}
-
-function load({ sort, label, where }, cursor) {
-  const said = Object.entries({ sort, label, where, cursor, limit: PAGE }).filter(([, value]) => value);
-  return ask(`api/v1/photos?${new URLSearchParams(said)}`).then((answer) => {
-    for (const photo of answer.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
-    return answer;
-  });
 }
 
 /** The gallery was made anew since, and its places are gone. */
@@ -151,17 +144,28 @@ async function grow(focus) {
 
 /** Where left and right of the detail view lead. */
 export const browseList = {
-  place: (id) => list?.numberOf(id) ?? -1,
+  place(id) {
+    const number = list?.numberOf(id) ?? -1;
+    return number < 0 && beyond ? beyond.place(id) : number;
+  },
+  /** Have the place of a photo known, if the list has it. */
+  async reach(id) {
+    if (!list || !id || this.place(id) >= 0) return;
+    const [from, part] = [list, partAround((near) => pageOf({ ...asked, around: near, limit: PAGE }))];
+    await part.open(id).catch(() => {}); // it is looked at alone
+    if (list === from) beyond = part;
+  },
   count: () => list?.total() ?? 0,
   total: () => list?.total() ?? 0,
   async at(number) {
+    if (number >= list.count() && beyond?.reaches(number)) return beyond.at(number);
     while (number >= list.count() && list.more()) await list.grow();
     const photo = await list.photo(number);
     keepPlace(number, innerHeight / 3);
     return photo?.id;
   },
   async reveal(id) {
-    const number = this.place(id);
+    const number = list?.numberOf(id) ?? -1;
     if (number < 0) return;
     try {
       reveal((await list.reveal(number)).querySelector("[data-look]"));

@@ -6,6 +6,7 @@ import { likesIn } from "./examples.js";
 import { inWords } from "./facts.js";
 import { drawFolded } from "./folded.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { heartOf } from "./hearts.js";
 import { isAddress, linksOf } from "./links.js";
 import { drawMarks } from "./marks.js";
 import { alone, parts, percent, t } from "./text.js";
@@ -47,6 +48,7 @@ function drawHit(item, part, photo, search) {
   part("bar").style.setProperty("--filled", `${Math.max(0, Math.round(100 * photo.score))}%`);
   part("same-dish").textContent = SAME_DISH[photo.same_dish] ?? "";
   pickWith(part("pick"), photo);
+  part("marks").append(heartOf(photo));
   drawMarks(part("marks"), photo);
   part("ask").dataset.id = photo.id;
   part("ask").lastElementChild.textContent = ` ${nameOf(photo)}`;
@@ -59,7 +61,7 @@ function drawHit(item, part, photo, search) {
     part("matched").textContent = matched(photo);
     part("similarity").remove(); // to the words too, which says little to a reader
   }
-  if (!likesIn(search.examples).length) part("ask").remove(); // regions are compared with a photo
+  if (!likesIn(search.examples).some(({ url }) => !url)) part("ask").remove(); // regions are compared with a photo
 }
 
 /** Where the words are that found a photo; its name and label are on the card. */
@@ -67,7 +69,7 @@ function matched(photo) {
   if (!photo.matched.length) return t("card.looks-so");
   const others = photo.matched.filter(({ field }) => !["name", "label"].includes(field));
   const said = others.map(({ field, value }) => t("fact", { name: readable(field), value }));
-  return [...new Set(said)].map(alone).join(" · ");
+  return [...new Set(said)].join(" · ");
 }
 
 /** What is known of a photo, in words. That nothing is known of a safety attribute is said too. */
@@ -76,11 +78,11 @@ function facts(values, among) {
     const [name, value] = [readable(column), values[column]];
     if (value === undefined) return safety && t("fact.unknown", { name });
     if (isAddress(value)) return null; // it is a link
-    if (typeof value === "boolean") return value ? name : t("fact.not", { name });
-    if (typeof value === "string") return value;
+    if (typeof value === "boolean") return value ? alone(name) : t("fact.not", { name });
+    if (typeof value === "string") return alone(value);
     return t("fact", { name, value: inWords(value) });
   });
-  return said.filter(Boolean).map(alone).join(" · ");
+  return said.filter(Boolean).join(" · ");
 }
 
 function twinLink(photo) {

@@ -36,10 +36,13 @@ export function openDetail(asked, behind, focus) {
 }
 
 /** What lies behind has been drawn, and has said its own title. */
-export function overDrawn() {
+export async function overDrawn() {
   if (!shown) return;
   drawTitle();
   drawPlace();
+  const from = shown;
+  await list.reach?.(shown.id);
+  if (shown === from) drawPlace();
 }
 
 /** Close it; `stays`: what lies behind is as it was, and gets its title and the focus. */

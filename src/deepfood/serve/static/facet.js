@@ -5,7 +5,7 @@
 
 import { ask } from "./ask.js";
 import { element } from "./dom.js";
-import { inWords } from "./facts.js";
+import { heading, inWords } from "./facts.js";
 import { same } from "./filter.js";
 import { readable } from "./gallery.js";
 import { drawRange } from "./range.js";
@@ -40,7 +40,7 @@ export function drawFacet(facet, change, place) {
   box.className = "facet";
   box.dataset.name = name;
   box.open = place < OPEN;
-  const called = element("bdi", readable(name));
+  const called = element("bdi", heading(name));
   title.append(...(is === "without" ? parts("facet.without", { name: called }) : [called]));
   unknown.className = "hides";
   const inside = type === "number" ? drawRange(facet, change) : drawValues(facet, is, change);
@@ -62,10 +62,10 @@ function drawValues(facet, is, change) {
   const group = element("div", "");
   const [find, list, all] = [element("input", ""), element("ul", ""), element("button", "")];
   group.setAttribute("role", "group");
-  group.setAttribute("aria-label", is === "without" ? t("facet.without-group", { name: readable(name) }) : readable(name));
+  group.setAttribute("aria-label", is === "without" ? t("facet.without-group", { name: heading(name) }) : heading(name));
   find.type = "search";
   find.placeholder = t("facet.find");
-  find.setAttribute("aria-label", t("facet.find-in", { name: readable(name) }));
+  find.setAttribute("aria-label", t("facet.find-in", { name: heading(name) }));
   all.type = "button";
   all.className = "all";
   group.append(find, list, all);

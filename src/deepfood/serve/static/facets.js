@@ -8,7 +8,7 @@ import { ask } from "./ask.js";
 import { $, element } from "./dom.js";
 import { drawFacet, isOffered } from "./facet.js";
 import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
-import { inWords } from "./facts.js";
+import { heading, inWords } from "./facts.js";
 import { onChanged, readable } from "./gallery.js";
 import { number, oneOf, t } from "./text.js";
 
@@ -137,7 +137,7 @@ function item(text, label, action) {
 
 /** A condition in words. */
 function says({ text, name: column, is, value, values }) {
-  const name = readable(column);
+  const name = heading(column);
   if (is === "among") {
     const said = values.map((one) => (typeof one === "string" ? readable(one) : inWords(one)));
     return t("condition", { name, values: oneOf(said) });

@@ -12,7 +12,10 @@ export function columnsOf(...photos) {
   return [...gallery.columns, ...more.map((name) => ({ name, safety: false }))];
 }
 
-export const heading = (name) => (name === "also" ? t("detail.also") : readable(name));
+const OF_EACH_GALLERY = { also: t("detail.also"), label: t("detail.label") };
+
+/** What an attribute is called. */
+export const heading = (name) => OF_EACH_GALLERY[name] ?? readable(name);
 
 /** A value in words; undefined is unknown, and an empty list is none. */
 export function inWords(value) {

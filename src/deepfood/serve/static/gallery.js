@@ -7,14 +7,16 @@ import { t } from "./text.js";
 export const photos = new Map();
 
 /** `columns`: the attributes. `fit`: what the Model sees of a photo, once it is known. `count`: of photos.
- *  `changes`: whether who has a key can change it. `loaded` is done when the server has answered. */
-export const gallery = { columns: [], fit: null, count: null, changes: null, loaded: null };
+ *  `changes`: whether who has a key can change it.
+ *  `takesUrls`: whether the server fetches photos by their addresses. `loaded` is done when the server has answered. */
+export const gallery = { columns: [], fit: null, count: null, changes: null, takesUrls: false, loaded: null };
 
 /** Ask the server; answers {count, labels}. */
 export async function loadGallery() {
-  const { photos: count, labels, attributes, resize, crop, changes } = await ask("api/v1/gallery");
+  const { photos: count, labels, attributes, resize, crop, changes, query_urls } = await ask("api/v1/gallery");
   gallery.columns = attributes;
   gallery.count = count;
+  gallery.takesUrls = query_urls;
   gallery.fit = { resize, crop };
   gallery.changes = changes;
   return { count, labels };
@@ -30,6 +32,14 @@ export const changed = () => forgetting.forEach((forget) => forget());
 export async function knownPhoto(id, signal) {
   if (!photos.has(id)) photos.set(id, await ask(`api/v1/photos/${encodeURIComponent(id)}`, { signal }));
   return photos.get(id);
+}
+
+/** A page of the gallery's photos, as GET /api/v1/photos has it. */
+export async function pageOf(listing) {
+  const said = Object.entries(listing).filter(([, value]) => value);
+  const page = await ask(`api/v1/photos?${new URLSearchParams(said)}`);
+  for (const photo of page.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
+  return page;
 }
 
 export const readable = (label) => label?.replaceAll("_", " "); // folders are named apple_pie

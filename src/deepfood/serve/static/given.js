@@ -1,5 +1,7 @@
-// The photos that a visitor gives: chosen, taken with the camera, pasted, or dropped anywhere.
+// The photos that a visitor gives: chosen, taken with the camera, pasted, or dropped anywhere; or the
+// address of one, pasted or dropped.
 
+import { addressDropped, asAddress } from "./addresses.js";
 import { $ } from "./dom.js";
 
 let taker = { wants: () => false }; // may take what is dropped and pasted instead
@@ -10,8 +12,9 @@ export const giveTo = (other) => (taker = other);
 const veilSays = $("veil").textContent;
 
 /** `given` gets (files, {adds}): photos, at least one; adds: they join those that are searched with.
- *  What is no photo is left out, unless there is nothing else: the server tells what is wrong with it. */
-export function onGiven(given) {
+ *  What is no photo is left out, unless there is nothing else: the server tells what is wrong with it.
+ *  `named` gets the address of a photo. */
+export function onGiven(given, named) {
   const give = (all, adds, chosen = false) => {
     const files = [...(all ?? [])];
     if (files.length && !chosen && taker.wants()) {
@@ -36,25 +39,39 @@ export function onGiven(given) {
     });
   }
   document.addEventListener("paste", (event) => {
+    const isElsewhere = event.target.matches?.("input:not(#words)");
+    const url = isElsewhere ? null : asAddress(event.clipboardData?.getData("text/plain") ?? "");
     if (give(event.clipboardData?.files, false)) event.preventDefault();
+    else if (url) {
+      event.preventDefault();
+      named(url);
+    }
   });
   addEventListener("drop", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!carriesPhotos(event)) return;
     event.preventDefault();
     $("veil").hidden = true;
-    give(event.dataTransfer.files, false);
+    const url = addressDropped(event.dataTransfer);
+    if (!give(event.dataTransfer.files, false) && url) named(url);
   });
 }
 
 const isPhoto = ({ type, name }) => type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(name);
 
-// While something is dragged over the page, the veil lies over all of it and gets every event.
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+/** Files or addresses from elsewhere; not links and pictures of this page. */
+function carriesPhotos({ dataTransfer }) {
+  return !isOwn && ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
+}
 
+let isOwn = false; // what is dragged
+addEventListener("dragstart", () => (isOwn = true));
+addEventListener("dragend", () => (isOwn = false));
+
+// While something is dragged over the page, the veil lies over all of it and gets every event.
 addEventListener("dragenter", (event) => {
-  if (!carriesFiles(event)) return;
+  if (!carriesPhotos(event)) return;
   $("veil").firstElementChild.textContent = taker.wants() ? taker.says : veilSays;
   $("veil").hidden = false;
 });
 $("veil").addEventListener("dragleave", () => ($("veil").hidden = true));
-addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+addEventListener("dragover", (event) => carriesPhotos(event) && event.preventDefault());

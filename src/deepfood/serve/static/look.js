@@ -5,6 +5,8 @@ import { $, tell } from "./dom.js";
 import { columnsOf, drawList, heading, pixels } from "./facts.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
 import { keyNow } from "./key.js";
+import { heartWith } from "./hearts.js";
+import { copyLink } from "./share.js";
 import { listed, t } from "./text.js";
 import { pickWith } from "./tray.js";
 import { uploads } from "./uploads.js";
@@ -127,6 +129,7 @@ function drawFacts(photo) {
   $("detail-like").dataset.id = id;
   $("detail-why").hidden = !whyButton(id);
   pickWith($("detail-pick"), photo);
+  heartWith($("detail-heart"), photo);
   $("detail-original").href = $("detail-download").href = `photos/${id}`;
   $("detail-download").download = nameOf(photo);
   for (const button of [$("detail-edit"), $("detail-delete")]) {
@@ -154,18 +157,10 @@ function say(text) {
   $("detail-hint").hidden = false;
 }
 
-async function copyLink() {
-  const field = $("detail-link");
-  field.value = new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href;
-  try {
-    await navigator.clipboard.writeText(field.value);
-    say(t("detail.copied"));
-    $("detail-status").textContent = t("detail.copied");
-  } catch {
-    field.hidden = false; // without a secure connection, browsers let nothing be copied by a page
-    field.select();
-    say(t("detail.copy-here"));
-  }
+async function copy() {
+  const said = await copyLink(new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href, $("detail-link"));
+  say(said);
+  $("detail-status").textContent = said;
 }
 
 // What visitors with a key can do is imported when they do it.
@@ -181,6 +176,6 @@ $("detail-delete").addEventListener("click", async ({ currentTarget }) => {
   left.addEventListener(by, () => remove(photo), { once: true });
   $("detail").close();
 });
-$("detail-copy").addEventListener("click", copyLink);
+$("detail-copy").addEventListener("click", copy);
 $("detail-retry").addEventListener("click", () => again());
 $("detail-why").addEventListener("click", () => whyButton($("detail-like").dataset.id)?.click());

@@ -12,17 +12,18 @@ let picked = {}; // the example that the visitor wants to see
 /** Show the photo, as far as it is known, and say in the headings what is searched. */
 export function drawQuery(search) {
   const example = shownOf(search);
-  const { id, upload } = example;
+  const { id, upload, url } = example;
   const photo = photos.get(id);
   const image = $("query-photo");
   const source = upload || photo ? pictureOf(example) : null;
-  $("query-side").hidden = !id && !upload;
+  $("query-side").hidden = !id && !upload && !url;
+  $("query-look").hidden = Boolean(url); // only the server has it
   $("query").classList.toggle("without-photo", !source);
   if (!source) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.src = source;
   showPart(example);
   drawPicks(search);
-  $("query-name").textContent = upload || photo ? nameOfExample(example) : "";
+  $("query-name").textContent = upload || url || photo ? nameOfExample(example) : "";
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
   const title = titleOf(search);
   $("title").textContent = title;
@@ -38,10 +39,11 @@ function titleOf({ examples, words }) {
   return unlikes.length ? titleOfUnlikes(title, unlikes) : title;
 }
 
-function titleOfLikes([{ id, upload }, ...others]) {
+function titleOfLikes([{ id, upload, url }, ...others]) {
   if (others.length) return t("title.like-these", { count: others.length + 1 });
   if (upload) return t("title.like-own");
-  return photos.has(id) ? t("title.like-name", { name: nameOfExample({ id }) }) : t("title.alike");
+  const isKnown = url || photos.has(id);
+  return isKnown ? t("title.like-name", { name: nameOfExample({ id, url }) }) : t("title.alike");
 }
 
 function titleOfUnlikes(title, [{ id, upload }, ...others]) {

@@ -1,5 +1,6 @@
 // What visitors do to the question: its photos, words and parts. Each change is a step in the history.
 
+import { asAddress } from "./addresses.js";
 import { joined, onChipPressed } from "./chips.js";
 import { $, say } from "./dom.js";
 import { likesIn, samePhoto } from "./examples.js";
@@ -20,8 +21,14 @@ function add(examples, others, words) {
   say(said);
 }
 
-/** Search with these words, and with the photos in the field. */
+/** Search with these words, and with the photos in the field. An address is that of a photo. */
 function searchWords(words) {
+  const url = asAddress(words);
+  if (url) {
+    $("words").value = "";
+    takeAddress(url);
+    return;
+  }
   const examples = askedExamples();
   if (words || likesIn(examples).length) visitSearch({ examples, words });
   else if (wanted()) visitStart();
@@ -62,10 +69,13 @@ function fits(marks) {
   return !said;
 }
 
+/** Search with a photo elsewhere, and with what is in the words box. */
+const takeAddress = (url) => add([], [{ url }], wordsNow());
+
 /** Let visitors ask. */
 export function onQuestions() {
   onWords(searchWords);
-  onGiven(take);
+  onGiven(take, takeAddress);
   onMarked(fits, (marks) => add(unmarked(marks), marks, wordsAsked()));
   onChipPressed(takeOut);
   onPart(choosePart);

@@ -24,6 +24,7 @@ const suggestions = combobox(
     field.value = before + after;
     field.setSelectionRange(before.length, before.length);
   },
+  { goesOn: true },
 );
 
 /** Show what is asked for now; the form is open where another order is. */

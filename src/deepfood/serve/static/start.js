@@ -5,6 +5,7 @@ import { card } from "./cards.js";
 import { $, announce, element, tell } from "./dom.js";
 import { gallery, loadGallery } from "./gallery.js";
 import { drawPart } from "./part.js";
+import { showRecent } from "./recent.js";
 import { t } from "./text.js";
 import { showSection } from "./views.js";
 
@@ -20,6 +21,7 @@ export function showStart(focus) {
   document.title = TITLE;
   if (focus) $("start-title").focus({ preventScroll: true });
   if (!$("sample-list").children.length) loadSamples();
+  showRecent();
 }
 
 export function showNotice(text) {
@@ -59,6 +61,7 @@ export async function showGallery() {
     const parts = [t("photos", { count }), ...(labels ? [t("labels.count", { count: labels })] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     drawPart();
+    $("hint-address").hidden = !gallery.takesUrls;
     if (count === 0) showNotice(t("start.empty"));
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.

@@ -4,6 +4,7 @@ import { leadTo } from "./detail.js";
 import { $ } from "./dom.js";
 import { inWords } from "./facts.js";
 import { labelOf, nameOf, readable } from "./gallery.js";
+import { heartOf } from "./hearts.js";
 import { t } from "./text.js";
 import { pickWith } from "./tray.js";
 
@@ -30,6 +31,7 @@ export function tile(photo, sort, number, total) {
   item.setAttribute("aria-setsize", total);
   leadTo(link, photo);
   pickWith(pick, photo);
+  item.append(heartOf(photo));
   Object.assign(image, { width: photo.width, height: photo.height, src: `thumbnails/${photo.id}` });
   link.querySelector(".name").textContent = link.title = nameOf(photo);
   const by = sort.replace(/^-/, "");

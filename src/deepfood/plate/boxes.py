@@ -1,0 +1,209 @@
+"""Find the dishes on a photo of a table: boxes, from the feature map of the Model's network.
+
+One inference of the whole photo, larger than the Model's own size, gives a feature map. The
+dish-likeness of a cell comes from the photo alone: cells are cut in two by their similarity
+(normalized cut: Shi and Malik, "Normalized Cuts and Image Segmentation", 2000; on features of a
+network: Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery Using
+Normalized Cut", CVPR 2022), and a table's texture excites fewer features than a dish. Boxes are the
+windows that are most dish-like inside and least so around, thinned by non-maximum suppression.
+
+What a box shows is not decided here: whoever searches embeds each box as a photo of its own, which
+is far more accurate than a window's part of the map (docs/performance.md).
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfood.errors import NoHeatMapError
+from deepfood.heatmap import Floats, Trunk
+from deepfood.model import Model
+from deepfood.photo import Limits, read_whole
+from deepfood.photo_box import Box
+
+#: Parts of a photo, at most.
+MOST_PARTS = 8
+#: The least `score` of a part: four of five dishes have more, and hardly any piece of table.
+LEAST_SCORE = 0.36
+
+#: Cells along the longer side of the feature map: 640 pixels for the Model that ships.
+_CELLS = 20
+#: Sides of windows, as shares of the shorter side of the map, and their width by their height.
+_SIDES = (0.2, 0.26, 0.34, 0.44, 0.57, 0.74)
+_RATIOS = (0.75, 1.0, 1.33)
+#: The fewest cells along a side of a window, and of a map that can show several dishes.
+_LEAST_CELLS = 2
+#: The width of the surroundings that a window is compared with, in its shorter side.
+_AROUND = 0.2
+#: Small windows are worth a little more: a large one also covers two dishes side by side.
+_FOR_SMALL = 0.1
+#: Two boxes are of one dish from this intersection over union on, or if this share of the smaller
+#: one is in the other.
+_SAME_IOU, _SAME_WITHIN = 0.2, 0.4
+#: The share of the cut in a cell's dish-likeness; the rest is the strength of its features.
+_OF_CUT = 0.65
+_ITERATIONS = 60
+
+_Cells = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+_Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box that may show a dish, and how much more dish-like it is than its surroundings."""
+
+    box: Box
+    score: float
+
+
+class PlateFinder:
+    """Boxes of dishes on photos; safe to use from many threads, which take turns.
+
+    The first call opens the network, in addition to the Embedder's.
+    """
+
+    def __init__(self, model: Model, limits: Limits, threads: int, precision: str) -> None:
+        self._model, self._limits = model, limits
+        self._threads, self._precision = threads, precision
+        self._lock = threading.Lock()
+        self._trunk: Trunk | None = None
+        self._why_not: str | None = None
+
+    def parts(self, data: bytes) -> list[Part]:
+        """The dish-like boxes of a photo, at most MOST_PARTS, the most so first.
+
+        There are none where it is too small or too thin to show several dishes. Raises PhotoError,
+        or NoHeatMapError for a Model without a feature map.
+        """
+        with self._lock:
+            trunk = self._open()
+        pixels = read_whole(data, _CELLS * trunk.stride, trunk.stride, self._limits)
+        with self._lock:
+            features = trunk.features(pixels)
+        return find_parts(features)
+
+    def _open(self) -> Trunk:
+        if self._why_not is not None:
+            raise NoHeatMapError(self._why_not)
+        if self._trunk is None:
+            try:
+                self._trunk = Trunk(self._model, self._threads, self._precision)
+            except NoHeatMapError as error:
+                self._why_not = str(error)
+                raise
+        return self._trunk
+
+
+def find_parts(features: Floats) -> list[Part]:
+    """The dish-like boxes of a feature map, float32 [h, w, channels], the most so first."""
+    height, width = features.shape[:2]
+    if min(height, width) <= _LEAST_CELLS:
+        return []
+    windows = _windows(height, width)
+    scores = _scores(_dish_likeness(features), windows)
+    windows, scores = windows[scores >= LEAST_SCORE], scores[scores >= LEAST_SCORE]
+    shares = windows / np.array([width, height, width, height])
+    boxes = np.column_stack([shares[:, :2], shares[:, 2:] - shares[:, :2]])
+    kept = thinned(boxes, scores)
+    return [Part(Box(*boxes[one].tolist()), float(scores[one])) for one in kept]
+
+
+def thinned(boxes: _Scores, scores: _Scores) -> list[int]:
+    """Which of the boxes, float64 [n, 4], to keep, the best first: one for each dish."""
+    kept: list[int] = []
+    for one in np.argsort(-scores, kind="stable").tolist():
+        if len(kept) == MOST_PARTS:
+            break
+        if not kept or not _same(boxes[one], boxes[kept]).any():
+            kept.append(one)
+    return kept
+
+
+def _same(box: _Scores, others: _Scores) -> _Bools:
+    """Whether a box, left, top, width and height, is of the same dish as each of the others."""
+    begin = np.maximum(box[:2], others[:, :2])
+    end = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    common = np.clip(end - begin, 0, None).prod(axis=1)
+    area, areas = box[2:].prod(), others[:, 2:].prod(axis=1)
+    within = common / np.minimum(area, areas)
+    return np.asarray((common / (area + areas - common) > _SAME_IOU) | (within > _SAME_WITHIN))
+
+
+@lru_cache(maxsize=32)
+def _windows(height: int, width: int) -> _Cells:
+    """All windows of a map: int64 [n, 4], left, top, right and bottom in cells."""
+    found = set()
+    for side in _SIDES:
+        for ratio in _RATIOS:
+            across = max(_LEAST_CELLS, round(side * min(height, width) * ratio**0.5))
+            down = max(_LEAST_CELLS, round(side * min(height, width) / ratio**0.5))
+            if across > width or down > height:
+                continue
+            step = max(1, round(min(across, down) / 5))
+            for y in {*range(0, height - down + 1, step), height - down}:
+                for x in {*range(0, width - across + 1, step), width - across}:
+                    found.add((x, y, x + across, y + down))
+    return np.array(sorted(found), np.int64)
+
+
+def _scores(likeness: _Scores, windows: _Cells) -> _Scores:
+    """How much more dish-like each window is than its surroundings: float64 [n].
+
+    What lies beyond the photo is not dish-like.
+    """
+    height, width = likeness.shape
+    sums = np.zeros((height + 1, width + 1))
+    sums[1:, 1:] = likeness.cumsum(axis=0).cumsum(axis=1)
+    sides = windows[:, 2:] - windows[:, :2]
+    reach = np.maximum(1, np.rint(_AROUND * sides.min(axis=1))).astype(np.int64)[:, np.newaxis]
+    around = np.column_stack([windows[:, :2] - reach, windows[:, 2:] + reach])
+    around = np.clip(around, 0, [width, height, width, height])
+    inside, area = _sum(sums, windows), sides.prod(axis=1)
+    outside = (_sum(sums, around) - inside) / ((sides + 2 * reach).prod(axis=1) - area)
+    share = area / (height * width)
+    return np.asarray((inside / area - outside) * share**-_FOR_SMALL)
+
+
+def _sum(sums: _Scores, windows: _Cells) -> _Scores:
+    left, top, right, bottom = windows.T
+    return np.asarray(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
+
+
+def _dish_likeness(features: Floats) -> _Scores:
+    """How much each cell is like a dish and unlike the table: float64 [h, w], 0 to 1."""
+    height, width = features.shape[:2]
+    cells = features.reshape(height * width, -1)
+    strength = np.linalg.norm(cells, axis=1)
+    directions = cells / np.maximum(strength, 1e-9)[:, np.newaxis]
+    cut = _cut_in_two(directions, strength)
+    likeness = _OF_CUT * _stretched(cut) + (1 - _OF_CUT) * _stretched(strength)
+    return np.asarray(likeness.reshape(height, width))
+
+
+def _cut_in_two(cells: Floats, guess: Floats) -> Floats:
+    """Which side of the normalized cut each of n unit vectors is on, and how far: float32 [n].
+
+    Of D^-1/2 A D^-1/2 the largest eigenvector is known, and the second is the cut. Power iteration
+    beside the first, from `guess` [n], gives it nearly, and on the side of the guess.
+    """
+    alike = cells @ cells.T
+    edges = (alike > np.median(alike)).astype(np.float32) + np.float32(1e-5)
+    root = np.sqrt(edges.sum(axis=1))
+    graph = edges / root / root[:, np.newaxis]
+    first = root / np.linalg.norm(root)
+    second = guess * root
+    for _ in range(_ITERATIONS):
+        second = second - (second @ first) * first
+        second = second / max(float(np.linalg.norm(second)), 1e-9)
+        second = graph @ second + second  # no eigenvalue is below zero then
+    return np.asarray(second / root, np.float32)
+
+
+def _stretched(values: npt.NDArray[np.floating]) -> _Scores:
+    """From 0 to 1, but for the lowest and the highest twentieth."""
+    low, high = np.percentile(values, [5, 95])
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1), np.float64)

@@ -1,0 +1,224 @@
+"""The dishes on one photo: found by themselves, each with its own answer, and bad photos."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deepfood
+from collages import Collage, collage
+from deepfood.config import load_settings
+from deepfood.errors import QueryError
+from deepfood.photo_box import Box
+from deepfood.plate import MOST_PARTS
+from deepfood_client import AsyncClient, Client
+from live import fails, run_deepfood, serving
+from plates import plate, write_photos, write_tiny_model
+from samples import encode, turned
+
+pytestmark = pytest.mark.slow
+
+LABELS = ("noodles", "cake", "stew")
+
+
+def drawn(label: int) -> Image.Image:
+    return plate(1000 + label, (150, 150))
+
+
+def dish(label: int, seed: int) -> Image.Image:
+    """A photo of one dish, 200 x 200 pixels: turned, with more or less of some ground around it."""
+    made = collage([drawn(label)], seed, (480, 480))
+    box, more = made.dishes[0].box, np.random.default_rng(seed).uniform(0, 0.15)
+    sides = (box.x - more * box.width, box.y - more * box.height)
+    ends = (box.x + (1 + more) * box.width, box.y + (1 + more) * box.height)
+    part = [min(max(side, 0), 1) * 480 for side in (*sides, *ends)]
+    return made.image.resize((200, 200), box=(part[0], part[1], part[2], part[3]))
+
+
+def encoded(image: Image.Image) -> bytes:
+    return encode(image, "JPEG", quality=92)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of sixty drawn dishes, with the Model that ships."""
+    root = tmp_path_factory.mktemp("plate")
+    for label, name in enumerate(LABELS):
+        (root / "photos" / name).mkdir(parents=True)
+        for seed in range(20):
+            dish(label, 100 * label + seed).save(root / "photos" / name / f"{seed:02}.jpg")
+    deepfood.build_gallery(root / "photos", root / "gallery", load_settings())
+    (root / "table.jpg").write_bytes(encoded(table().image))
+    return root
+
+
+@pytest.fixture(scope="module")
+def gallery(root: Path) -> Iterator[deepfood.Gallery]:
+    with deepfood.open_gallery(root / "gallery", load_settings()) as opened:
+        yield opened
+
+
+def table(seed: int = 3) -> Collage:
+    """One dish of each label."""
+    return collage([drawn(label) for label in range(len(LABELS))], seed, (640, 480))
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    across = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    common = max(0.0, across) * max(0.0, down)
+    return common / (one.width * one.height + other.width * other.height - common)
+
+
+def test_each_dish_of_a_table_has_its_own_answer(gallery: deepfood.Gallery) -> None:
+    made = [table(seed) for seed in range(6)]
+    found = right = 0
+    for one in made:
+        parts = gallery.search(encoded(one.image), plate=True, k=3).parts
+        assert parts is not None
+        assert len(parts) <= MOST_PARTS
+        for there in one.dishes:
+            there_too = [part for part in parts if overlap(part.box, there.box) >= 0.5]
+            found += bool(there_too)
+            labels = {part.label.label for part in there_too if part.label}
+            right += LABELS[there.piece] in labels
+        for part in parts:
+            assert 0 <= (part.in_gallery or 0) <= 1
+            assert len(part.hits) == 3
+    assert found >= 14  # of 18
+    assert right >= 12
+
+
+def test_boxes_are_those_of_the_upright_photo(gallery: deepfood.Gallery) -> None:
+    image = table(2).image
+    upright = gallery.search(encode(image, "PNG"), plate=True, k=1).parts
+    stored = gallery.search(turned(image, 6, "PNG"), plate=True, k=1).parts
+    assert upright
+    assert stored
+    for one, other in zip(upright, stored, strict=True):
+        assert overlap(one.box, other.box) > 0.9
+
+
+def test_a_photo_of_one_dish_is_one_part_with_the_same_answer(gallery: deepfood.Gallery) -> None:
+    for label in range(len(LABELS)):
+        photo = encoded(dish(label, 950 + label))
+        alone, found = gallery.search(photo), gallery.search(photo, plate=True)
+        assert alone.parts is None
+        assert found.hits == alone.hits
+        assert found.parts is not None
+        (part,) = found.parts
+        assert part.box == Box(0, 0, 1, 1)
+        assert (part.hits, part.label) == (alone.hits, alone.label)
+
+
+def odd_photos() -> dict[str, bytes]:
+    same = dish(0, 960).resize((90, 90))
+    many = Image.new("RGB", (500, 400), (120, 90, 60))
+    for number in range(20):
+        many.paste(same, (number % 5 * 100 + 5, number // 5 * 100 + 5))
+    return {
+        "grey": encoded(Image.new("RGB", (640, 480), (128, 128, 128))),
+        "tiny": encoded(dish(1, 970).resize((30, 30))),
+        "strip": encoded(Image.effect_noise((10_000, 40), 60).convert("RGB")),
+        "one pixel": encoded(Image.new("RGB", (1, 1), "red")),
+        "filled": encoded(dish(2, 980).resize((640, 640))),
+        "twenty": encoded(many),
+    }
+
+
+def test_odd_photos_have_an_answer(gallery: deepfood.Gallery) -> None:
+    counts = {}
+    for name, photo in odd_photos().items():
+        found = gallery.search(photo, plate=True, k=1)
+        assert found.parts is not None
+        counts[name] = len(found.parts)
+        assert len(found.parts) <= MOST_PARTS
+    assert counts["grey"] == 0
+    assert counts["filled"] == 1
+    assert {counts[name] for name in ("tiny", "strip", "one pixel")} <= {0, 1}
+    assert counts["twenty"] >= 2
+
+
+def test_what_does_not_go_with_a_plate_is_refused(gallery: deepfood.Gallery, root: Path) -> None:
+    photo = (root / "table.jpg").read_bytes()
+    alone = "a plate is one photo: ask with it alone"
+    for asked, why in (
+        ({"photo": photo, "box": (0, 0, 0.5, 0.5)}, "give plate, for all of the photo, or a box"),
+        ({"photo": [photo, photo]}, alone),
+        ({"words": "stew"}, alone),
+        ({"photo": photo, "words": "stew"}, alone),
+        ({"photo": photo, "not_photo": photo}, alone),
+        ({"photo": photo, "cursor": "x"}, "no further pages"),
+    ):
+        with pytest.raises(QueryError, match=why):
+            gallery.search(**asked, plate=True)  # type: ignore[arg-type]
+
+
+def test_a_model_without_a_feature_map_tries_a_grid(tmp_path: Path) -> None:
+    settings = load_settings(model=write_tiny_model(tmp_path / "model"))
+    for count in (1, 6):
+        photos = write_photos(tmp_path / f"photos{count}", count)
+        deepfood.build_gallery(photos, tmp_path / f"gallery{count}", settings)
+        with deepfood.open_gallery(tmp_path / f"gallery{count}", settings) as gallery:
+            found = gallery.search(encoded(table().image), plate=True)
+            assert found.parts
+            assert [note.code for note in found.notes] == ["no_feature_map"]
+            assert all(part.label is None for part in found.parts)
+            assert all(part.hits for part in found.parts)
+
+
+def test_a_gallery_of_one_photo_and_no_labels_answers(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    dish(0, 0).save(tmp_path / "photos" / "only.jpg")
+    deepfood.build_gallery(tmp_path / "photos", tmp_path / "gallery", load_settings())
+    with deepfood.open_gallery(tmp_path / "gallery", load_settings()) as gallery:
+        found = gallery.search(root / "table.jpg", plate=True)
+        assert found.parts
+        assert {hit.photo.file for part in found.parts for hit in part.hits} == {"only.jpg"}
+        assert {part.label for part in found.parts} == {None}
+        (itself,) = gallery.search(id=found.hits[0].photo.id, plate=True).parts or [None]
+        assert itself is None  # it is left out of its own answer, and nothing else is there
+
+
+def test_the_command_draws_it(root: Path, tmp_path: Path) -> None:
+    asked = ("search", root / "gallery", root / "table.jpg", "-k", 2)
+    said = run_deepfood(*asked, "--plate", "--out", tmp_path / "found.png")
+    first = said.splitlines()[0]
+    shown = json.loads(run_deepfood(*asked, "--plate", "--json"))
+    assert first == f"{len(shown['parts'])} dishes"
+    assert all(len(part["box"]) == 4 for part in shown["parts"])
+    assert all(len(part["hits"]) == 2 for part in shown["parts"])
+    with Image.open(tmp_path / "found.png") as picture:
+        there = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert picture.width > 800
+    assert (there == (230, 159, 0)).all(axis=1).any()  # the first part's colour
+    assert json.loads(run_deepfood(*asked, "--json"))["parts"] is None
+    assert "add --plate" in fails(*asked, "--out", tmp_path / "found.png")
+
+
+def test_the_api_and_its_client_say_the_same(root: Path, gallery: deepfood.Gallery) -> None:
+    photo = root / "table.jpg"
+    here = gallery.search(photo, plate=True, k=2).parts
+    assert here is not None
+    with serving(root / "gallery") as server, Client(server.url, timeout_s=120) as food:
+        there = food.search(photo, plate=True, k=2)
+
+        async def ask() -> Any:
+            async with AsyncClient(server.url, timeout_s=120) as other:
+                return await other.search(photo, plate=True, k=2)
+
+        assert asyncio.run(ask()) == there
+        assert there.parts is not None
+        assert there.next is None
+        for one, other in zip(here, there.parts, strict=True):
+            assert Box(*other.box) == one.box
+            assert [hit.id for hit in other.hits] == [hit.photo.id for hit in one.hits]
+        assert food.search(photo).parts is None
+        with pytest.raises(QueryError, match="not both"):
+            food.search(photo, plate=True, box=(0, 0, 1, 1))
