@@ -53,7 +53,7 @@ function draw() {
 function item(one) {
   const [made, frame, image, leave] = [element("li", ""), element("span", ""), element("img", ""), element("button", "")];
   frame.className = "frame";
-  Object.assign(image, { src: one.url, alt: "", loading: "lazy", decoding: "async" });
+  Object.assign(image, { src: one.url, loading: "lazy", decoding: "async", alt: "" });
   frame.append(image);
   const name = element("span", one.name || one.file.name);
   name.className = "name";

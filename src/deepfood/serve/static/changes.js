@@ -4,7 +4,7 @@ import { answerTo, ask, json, refusalOf, unreachable } from "./ask.js";
 import { keyNow } from "./key.js";
 
 const at = (id) => `api/v1/photos/${encodeURIComponent(id)}`;
-const signed = (key = keyNow()) => ({ Authorization: `Bearer ${key}` });
+const signed = (key = keyNow()) => ({ Authorization: "Bearer " + key });
 
 /** Whether the server takes a key: this opens what is the newest, and changes nothing. */
 export const checkKey = (key) => ask("api/v1/admin/reload", { method: "POST", redirect: "error", headers: signed(key) });
@@ -45,7 +45,7 @@ export function addPhoto(file, about, sent) {
       const headers = { get: (name) => request.getResponseHeader(name) };
       const ok = status >= 200 && status < 300;
       if (ok && response) return done(response);
-      const id = headers.get("Location")?.split("/").at(-1);
+      const id = headers.get("location")?.split("/").at(-1);
       return fail(Object.assign(refusalOf({ ok, status, headers }, response), { id, wait: Number(headers.get("Retry-After")) }));
     });
     request.addEventListener("error", () => fail(unreachable()));

@@ -148,7 +148,7 @@ dialog.addEventListener("click", (event) => {
 });
 dialog.addEventListener("keydown", (event) => {
   const ways = { ArrowLeft: -1, ArrowRight: 1 };
-  if (!(event.key in ways) || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select, textarea")) return;
+  if (!(event.key in ways) || event.altKey || event.ctrlKey || event.metaKey || event.target.matches(":is(input, select, textarea)")) return;
   event.preventDefault();
   turn(ways[event.key] * rightwards());
 });

@@ -51,7 +51,8 @@ function item(doubt) {
 
   function button(text, act, kind = "quiet") {
     const one = element("button", text);
-    Object.assign(one, { type: "button", className: `button ${kind} small` });
+    Object.assign(one, { type: "button", className: "button small" });
+    if (kind) one.classList.add(kind);
     one.append(Object.assign(element("span", ` ${name}`), { className: "unseen" }));
     one.addEventListener("click", act);
     return one;

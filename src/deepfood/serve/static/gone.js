@@ -9,7 +9,7 @@ const hidden = (id) => `:is(.card, .tile, .doubt, .copy):has(> [data-look="${id}
 
 function draw() {
   const rules = [...gone].map((id) => hidden(CSS.escape(id)));
-  sheet.replaceSync(rules.length ? `${rules.join(", ")} { display: none !important; }` : "");
+  sheet.replaceSync(rules.length ? `${rules.join(", ")}{display:none!important}` : "");
   told.forEach((tell) => tell());
 }
 
