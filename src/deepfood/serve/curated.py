@@ -27,7 +27,7 @@ from deepfood.index.contract import Progress
 
 _log = logging.getLogger(__name__)
 
-#: So many photos of a larger gallery are compared: minutes of one core, and 0.6 GB on Milvus.
+#: So many photos of a larger gallery are compared; on Milvus their vectors are in memory, 0.5 GB.
 MOST_COMPARED = 100_000
 
 T = TypeVar("T")
