@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfood.errors import QueryError
+from deepfood.errors import PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import Facet, PhotoPage, Selected, Sort, bins_of
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.filters import parse_filter
@@ -101,6 +101,27 @@ def test_pages_have_each_photo_once_in_the_order_asked_for(
         group = one if isinstance(one, tuple) else (one,)
         assert set(found[: len(group)]) == set(group)
         found = found[len(group) :]
+
+
+@pytest.mark.parametrize("sort", ["newest", "-newest", "name", "-name", "grams", "-grams"])
+def test_a_page_is_around_a_photo(engine: GalleryUnderTest, sort: str) -> None:
+    gallery, order = engine_of(engine), Sort.parse(sort)
+    every = places(engine, gallery.browse(ours(), order, 100))
+    for place, number in enumerate(every):
+        photo_id = shelf(engine)[number]
+        for limit in (1, 2, 5, 100):
+            page = gallery.browse(ours(), order, limit, None, photo_id)
+            start = max(0, place - limit // 2)
+            assert (page.start, page.total) == (start, len(every))
+            assert places(engine, page) == every[start : start + limit]
+            if page.next:  # goes on from there
+                after = gallery.browse(ours(), order, 3, page.next, photo_id)
+                assert places(engine, after) == every[start + limit : start + limit + 3]
+                assert after.start is None
+    with pytest.raises(QueryError, match="is not in this list"):
+        gallery.browse(ours("grams > 1000"), order, 3, None, shelf(engine)[0])
+    with pytest.raises(PhotoNotFoundError):
+        gallery.browse(ours(), order, 3, None, "0" * 20)
 
 
 def engine_of(engine: GalleryUnderTest) -> SearchedGallery:
@@ -276,6 +297,10 @@ def test_a_histogram_counts_every_number_once() -> None:
     assert all(one.high == other.low for one, other in pairwise(bins))
     assert [(one.low, one.high, one.count) for one in bins_of(np.array([3.0, 3.0]))] == [(3, 3, 2)]
     assert bins_of(np.zeros(0)) == ()
+    far = bins_of(np.array([*range(100), 10_000.0]))
+    assert (len(far), far[-2].high, far[-1].high, far[-1].count) == (20, 99, 10_000, 2)
+    assert all(4 <= one.count <= 6 for one in far[:-1]), "one that is far out spoils no other bin"
+    assert all(one.high == other.low for one, other in pairwise(far))
     huge = np.array([-1.7e308, 1.7e308])
     assert sum(one.count for one in bins_of(huge)) == 2
     near = np.array([1.0, np.nextafter(1.0, 2)])

@@ -39,6 +39,7 @@ from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filter_tree import Among
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.nearest_others import nearest_others
 from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.gallery.queries import combine
@@ -496,7 +497,9 @@ def test_pages_follow_each_other_whatever_is_added_meanwhile(engine: GalleryUnde
         gallery.find(gallery.vector(whole[3]), 7, cursor=first.next)
 
 
-def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> None:
+def test_variety_groups_and_photos_to_leave_out(
+    engine: GalleryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gallery = engine.open()
     photo = gallery.sample(1, 2)[0]
     query = gallery.vector(photo.id)
@@ -521,9 +524,18 @@ def test_variety_groups_and_photos_to_leave_out(engine: GalleryUnderTest) -> Non
         page = gallery.find(query, 3, group_duplicates=True, cursor=cursor)
         groups += [hit.photo.id for hit in page.hits]
         cursor = page.next
+        assert page.notes == ()
     assert groups == [hit.photo.id for hit in whole.hits]
     with pytest.raises(QueryError, match="another search"):
         gallery.find(query, 3, cursor=grouped.next)
+    # Near-duplicates are looked for among so many photos, and the last page says so.
+    monkeypatch.setattr("deepfood.gallery.queries._LARGEST_POOL", 7)
+    page = gallery.find(query, 2, group_duplicates=True)
+    assert page.notes == ()
+    while page.next:
+        page = gallery.find(query, 2, group_duplicates=True, cursor=page.next)
+    assert [(note.code, note.photos) for note in page.notes] == [("pages_end", 7)]
+    assert gallery.find(query, 2, diversity=0.5, group_duplicates=True).notes == ()
     with pytest.raises(QueryError, match="no further pages"):
         gallery.find(query, 3, diversity=0.5, group_duplicates=True, cursor=grouped.next)
 
@@ -942,6 +954,47 @@ def test_near_duplicates_are_found(
     assert set().union(*found) == set().union(*pairs)
     sizes = [[-photo["width"] * photo["height"] for photo in group] for group in told["groups"]]
     assert sizes == [sorted(group) for group in sizes]
+
+
+@pytest.mark.parametrize("exact_up_to", [10**6, 0])
+def test_labels_are_judged_by_the_neighbours(
+    engine: GalleryUnderTest, exact_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same by all pairs and by the engine's search, and as from the vectors themselves."""
+    monkeypatch.setattr("deepfood.gallery.nearest_others.EXACT_UP_TO", exact_up_to)
+    gallery = engine.open()
+    every, index = gallery.compared()
+    photos, vectors, rows = every
+    third = np.arange(len(photos)) % 3 == 0
+    near, of_third = nearest_others(index, rows, 5, third, lambda _: None)
+    stored = vectors.take(rows)
+    alike = stored @ stored.T
+    np.fill_diagonal(alike, -9)
+    np.testing.assert_allclose(near.scores, -np.sort(-alike, axis=1)[:, :5], atol=1e-5)
+    alike[:, ~third] = -9
+    np.testing.assert_allclose(of_third.scores, -np.sort(-alike, axis=1)[:, :5], atol=1e-5)
+    assert third[of_third.places].all()
+    told = deepfood(engine, "labels", engine.place)
+    assert told["photos"] == gallery.count
+    assert told["labels"] == len({photo.label for photo in photos if photo.label})
+    part, _ = gallery.compared(12)
+    assert {photo.id for photo in part[0]} < {photo.id for photo in photos}
+
+
+def test_a_version_is_another_after_each_change(engine: GalleryUnderTest) -> None:
+    gallery = engine.open()
+    before = gallery.version()
+    assert gallery.version() == before
+    one = new_photo(engine, 940)
+    with engine.writing() as writer:
+        writer.add([one])
+    added = gallery.version()
+    with engine.writing() as writer:
+        writer.update(one.photo.id, label="Pies")
+    updated = gallery.version()
+    with engine.writing() as writer:
+        writer.remove([one.photo.id])
+    assert len({before, added, updated, gallery.version()}) == 4
 
 
 def test_the_photos_with_most_of_a_feature_are_shown(

@@ -47,12 +47,15 @@ ROOMS = [
 ]
 #: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
 SERVE = [
+    "modules",
+    "language",
     "telemetry",
     "edge",
     "cursors",
     "question",
     "worded",
     "labels",
+    "curated",
     "released",
     "plates",
     "service",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from deepfood import embed, words
-from deepfood.config import Settings, load_settings
+from deepfood.config import Settings, available_cores, load_settings
 from deepfood.data.photos import PhotoSource, list_photos
 from deepfood.embed import Embedder, Vector
 from deepfood.engine import engine_at
@@ -30,16 +30,26 @@ from deepfood.local.embedding_cache import Embedded, embed_dataset, held_out_pho
 from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
+from deepfood.progress import bar
 from deepfood.serve.listing import Lists
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
 from deepfood.words import TextEmbedder
-from deepfood_client.calls import OneOrSeveral, PhotoLike, Question, examples_of, pages, photo_file
+from deepfood_client.calls import (
+    OneOrSeveral,
+    PhotoLike,
+    Question,
+    boxes_of,
+    examples_of,
+    pages,
+    photo_file,
+)
 
 if TYPE_CHECKING:
     from deepfood.evaluate.examine import Examination
     from deepfood.evaluate.word_queries import WordFigures
     from deepfood.gallery.calibration import Calibration
+    from deepfood.gallery.curation import Curation
 
 PlaceLike = str | os.PathLike[str]
 #: Photos: what `list_photos` takes or returns.
@@ -141,9 +151,14 @@ class Gallery(Lists):
         for name in ("photo", "not_photo"):
             examples[name] = [(_bytes_of(one, limits), weight) for one, weight in examples[name]]
         box = question.get("box")
+        boxes = {
+            name: [sides and Box(*sides) for sides in some]
+            for name, some in boxes_of(photo, question).items()
+        }
         defaults = SearchQuestion()
         return SearchQuestion.of(
             examples,
+            boxes,
             k=question.get("k", defaults.k),
             where=question.get("where"),
             box=Box(*box) if box is not None else None,
@@ -250,6 +265,22 @@ def set_labels(
         for photo, label in labels.items():
             writer.update(photo, label=label)
     return labels
+
+
+def check_labels(
+    gallery: PlaceLike, settings: Settings | None = None, *, quiet: bool = True
+) -> "Curation":
+    """What is worth a look in a gallery's labels, found by comparing all of its photos.
+
+    Labels that are likely wrong, labels that overlap, outliers, near-copies with different labels,
+    and photos worth labelling next. Raises ArtifactError, StorageError or EngineError.
+    """
+    from deepfood.gallery.curation import curate
+
+    with closing(engine_at(gallery, settings or load_settings()).open_to_read()) as opened:
+        every, index = opened.compared()
+        with bar("Comparing", "photo", len(every[0]), quiet=quiet) as progress:
+            return curate(index, every, progress.update, threads=available_cores())
 
 
 def remove_photos(

@@ -56,6 +56,7 @@ OPTIONS = {
     "photos-root": "where photos have moved",
     "out": "where the result is written",
     "report": "where a report for people is written",
+    "most": "how many of each list",
     "submission": "where guesses for Kaggle are written",
     "json": "the result as JSON",
     "photos": "photos travel too",
@@ -213,7 +214,7 @@ def test_an_explanation_is_asked_in_the_same_words_everywhere(document: dict[str
 def test_a_label_is_asked_for_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
     fields = bodies(document, "/api/v1/label")
     assert fields["application/json"] == fields["multipart/form-data"]
-    assert fields["application/json"] == asked_by("label") - {"import"}
+    assert fields["application/json"] == asked_by("label")
     for one in (Client.guess_label, deepfood.Gallery.guess_label):
         assert set(inspect.signature(one).parameters) - {"self"} == fields["application/json"]
 
@@ -224,7 +225,7 @@ def test_photos_are_described_in_the_same_words_everywhere(document: dict[str, A
     assert added["application/json"] == set(inspect.signature(Client.add).parameters) - {"self"}
     assert added["application/json"] - {"photo"} == asked_by("add") - {"photos"}
     changed = bodies(document, "/api/v1/photos/{id}", "patch")["application/json"]
-    assert changed | {"id"} == asked_by("update")
+    assert changed | {"id"} == asked_by("update") - {"import"}
     declared = bodies(document, "/api/v1/attributes")["application/json"]
     assert declared == set(inspect.signature(Client.declare).parameters) - {"self"}
     assert declared - {"name"} <= asked_by("attributes")
@@ -236,9 +237,9 @@ def test_addresses_have_few_parameters(document: dict[str, Any]) -> None:
         for about in verbs.values():
             for one in about.get("parameters", ()):
                 asked.setdefault(one["in"], set()).add(one["name"])
-    listing = {"where", "words", "label", "sort", "cursor"}
+    listing = {"where", "words", "label", "sort", "cursor", "around"}
     assert asked == {"path": {"id", "name"}, "query": {"k", "limit", "q", "seed", *listing}}
-    asking = (Client.samples, Client.suggest, Client.labels)
+    asking = (Client.samples, Client.suggest, Client.labels, Client.duplicates)
     of_client = {name for one in asking for name in inspect.signature(one).parameters}
     assert of_client - {"self"} | set(Listing.__annotations__) == asked["query"]
 

@@ -132,6 +132,29 @@ def test_an_added_photo_is_found_at_once_by_every_process(living: Living) -> Non
     assert again.json() == {**said, "name": "Leek"}
 
 
+def test_a_photo_that_is_there_stays_as_it_is_where_only_new_ones_are_wanted(
+    living: Living, server_url: str
+) -> None:
+    photo = jpeg(106)
+    send = {"files": {"photo": ("a.jpg", photo)}, "timeout": 300}
+    only_new = {**BEARER, "if-none-match": "*"}
+    at = f"{living.many.url}/api/v1/photos"
+    first = httpx.post(at, data={"label": "Soups"}, headers=only_new, **send)  # type: ignore[arg-type]
+    assert first.status_code == 201, first.text
+    for url in (living.many.url, living.single.url):
+        again = httpx.post(
+            f"{url}/api/v1/photos",
+            data={"label": "Stews"},
+            headers=only_new,
+            **send,  # type: ignore[arg-type]
+        )
+        assert problem(again, 412) == "the gallery has this photo already"
+        assert again.headers["location"] == first.headers["location"]
+    assert httpx.get(living.single.url + first.headers["location"]).json() == first.json()
+    assert httpx.get(f"{living.many.url}/api/v1/gallery").json()["changes"] is True
+    assert httpx.get(f"{server_url}/api/v1/gallery").json()["changes"] is False
+
+
 def test_a_photo_is_changed_and_removed(living: Living) -> None:
     photo = jpeg(101)
     said = add(living.many.url, photo, label="Soups", attributes='{"price": 4}').json()

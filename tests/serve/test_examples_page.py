@@ -79,13 +79,35 @@ def test_marks_become_chips_and_an_address(
     shown(page)
     (first,) = said(page)["id"]
     name = page.locator("#query-name").inner_text()
-    liked, _ = mark(page, "More", 2)
-    expect_hits(page, "Photos like these 2")
+    # Marks wait in the tray; a photo has one of both, and is searched with when that is asked for.
+    tray = page.get_by_role("group", name="Photos to search with")
+    liked, second = mark(page, "Less", 2)
+    mark(page, "More", 2)
+    expect(tray.get_by_role("button", name=f"Take back “more like {second}”")).to_be_visible()
     disliked, other = mark(page, "Less", 4)
+    expect(page.locator("#status")).to_have_text("2 photos are marked to search with")
+    mark(page, "More", 5)
+    expect(tray.get_by_role("listitem")).to_have_count(3)
+    mark(page, "More", 5)
+    expect(tray.get_by_role("listitem")).to_have_count(2)
+    page.locator("#hits .pick").first.click()  # in the same tray
+    assert said(page) == {"id": [first]}
+    for width in (1280, 390, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
+    page.reload()
+    shown(page)
+    expect(page.locator("#hits .mark[aria-pressed=true]")).to_have_count(2)
+    visits = page.evaluate("history.length")
+    tray.get_by_role("button", name="Search with these").click()
     expect_hits(page, f"Photos like these 2, unlike {other}")
-    assert said(page) == {"id": [first, liked], "not": [disliked]}
+    assert page.evaluate("history.length") == visits + 1
+    expect(tray).to_be_hidden()
     expect(page.locator("#title")).to_be_focused()
     expect(page.locator("#status")).to_contain_text("those most like these 2 photos")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#tray")).to_be_hidden()
+    assert said(page) == {"id": [first, liked], "not": [disliked]}
     assert chips(page)[0] == f"Take out {name} (like this)"
     assert chips(page)[2] == f"Take out {other} (not like this)"
     expect(page.locator("#chips .unlike")).to_have_count(1)
@@ -108,12 +130,12 @@ def test_marks_become_chips_and_an_address(
         assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
     page.go_back()
     page.go_back()
-    expect_hits(page, "Photos like these 2")
+    expect_hits(page, f"Photos like {name}")
     page.go_forward()
     page.go_forward()
     expect_hits(page, f"Photos like these 2 and “soup”, unlike {other}")
     # Each is taken out by itself, and the next one has the focus.
-    page.get_by_role("button", name=f"Take out {name}").click()
+    page.get_by_role("button", name=f"Take out {name} (").click()
     shown(page)
     assert said(page) == {"id": [liked], "not": [disliked], "words": ["soup"]}
     expect(page.locator("#chips button").first).to_be_focused()
@@ -153,6 +175,7 @@ def test_several_photos_are_given_at_once(page: Page, small_gallery: SmallGaller
     chosen.value.set_files(small_gallery.photos[3:5])
     expect_hits(page, "Photos like these 5")
     mark(page, "Less", 1)
+    page.locator("#tray-search").click()
     expect(page.locator("#chips button")).to_have_count(6)
     shown(page)
     names = page.locator("#hits .name").all_inner_texts()
@@ -241,6 +264,7 @@ def test_the_part_that_counts_is_dragged(
     choose(page, small_gallery.photos[10])
     expect_hits(page, "Photos like yours")
     mark(page, "More", 3)
+    page.locator("#tray-search").click()
     expect_hits(page, "Photos like these 2")
     if not page.get_by_role("button", name="Middle").is_visible():
         page.get_by_role("button", name="Choose the part that counts").click()
@@ -266,10 +290,14 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     page.locator("#sample-list .like").first.press("Enter")
     shown(page)
     page.locator("#hits .mark.more").first.press("Enter")
-    expect_hits(page, "Photos like these 2")
     page.locator("#hits .mark.less").nth(1).press(" ")
-    expect(page.locator("#chips .unlike")).to_have_count(1)
+    page.locator("#hits .mark.less").nth(2).press(" ")
+    page.locator("#tray-marked button").last.press("Enter")
+    expect(page.locator("#tray-marked button").last).to_be_focused()
+    page.locator("#tray-search").press("Enter")
+    expect(page.locator("#title")).to_contain_text("Photos like these 2, unlike")
     shown(page)
+    expect(page.locator("#chips .unlike")).to_have_count(1)
     page.locator("#title").focus()
     for _ in range(2):
         page.keyboard.press("Shift+Tab")

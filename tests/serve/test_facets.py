@@ -129,7 +129,7 @@ def test_choices_write_the_filter_and_history_has_each(page: Page) -> None:
     assert filter_of(page).endswith('AND ingredients HAS "mint" AND takeaway = true')
     expect(page.locator("#where")).to_have_value(filter_of(page))
     link = page.locator("#hits .links a").first
-    expect(link).to_have_text(re.compile(r"^recipe of dish \d\d, in a new tab$"))
+    expect(link).to_have_accessible_name(re.compile(r"^recipe of dish \d\d, in a new tab$"))
     expect(link).to_have_attribute("href", re.compile(r"^https://example\.org/\d+$"))
     for total, left in (("16", 2), ("32", 1), ("16", 1), ("48", 0)):
         page.go_back()
@@ -193,6 +193,58 @@ def test_numbers_labels_and_what_others_write(page: Page) -> None:
     assert filter_of(page) == "(takeaway = true or price < 9) AND price >= 4"
 
 
+def test_numbers_are_chosen_with_two_thumbs(page: Page) -> None:
+    price = facet(page, "price")
+    least, most = (price.get_by_role("slider", name=f"{end} price") for end in ("Least", "Most"))
+    first, last = price.get_by_label("price from"), price.get_by_label("price to")
+    least.focus()
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    expect(least).to_have_attribute("aria-valuetext", "9")
+    expect(first).to_have_value("9")
+    page.keyboard.press("Tab")
+    expect(most).to_be_focused()
+    expect(page.locator("#summary")).to_contain_text("35 photos that pass the filter")
+    assert filter_of(page) == "price >= 9"
+    page.keyboard.press("PageDown")
+    page.keyboard.press("Tab")
+    expect(page.locator("#facets-chosen .taken").nth(1)).to_have_text(re.compile("price to 4"))
+    # By hand: the filter is written once, when the thumb is let go.
+    visits = page.evaluate("history.length")
+    most.scroll_into_view_if_needed()
+    box = most.bounding_box()
+    assert box is not None
+    y, left, wide = box["y"] + box["height"] / 2, box["x"] + 14, box["width"] - 28
+    page.mouse.move(left + wide * 19 / 20, y)
+    page.mouse.down()
+    page.mouse.move(left + wide * 0.8, y, steps=3)
+    page.mouse.move(left + wide / 2, y, steps=3)
+    expect(last).to_have_value("24")  # of 1 to 47
+    expect(price.locator(".bars .out")).to_have_count(12)
+    assert page.evaluate("history.length") == visits
+    page.mouse.up()
+    expect(page.locator("#summary")).to_contain_text("14 photos that pass the filter")
+    assert filter_of(page) == "price >= 9 AND price <= 24"
+    assert page.evaluate("history.length") == visits + 1
+    # A thumb stops at the other one, and at its end asks for nothing.
+    least.focus()
+    page.keyboard.press("End")
+    expect(first).to_have_value("24")
+    page.keyboard.press("Home")
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    page.keyboard.press("ArrowLeft")
+    expect(first).to_have_value("2")
+    page.keyboard.press("ArrowRight")
+    expect(first).to_have_value("")
+    page.keyboard.press("Tab")
+    expect(page.locator("#facets-chosen .taken")).to_have_text(["price to 24"])
+    last.fill("30")
+    last.press("Enter")
+    expect(most).to_have_attribute("aria-valuetext", "30")
+    assert axe(page) == ""
+
+
 @pytest.mark.parametrize("width", [1280, 320])
 def test_what_can_be_dropped_where_nothing_passes(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
@@ -246,3 +298,39 @@ def test_on_a_phone_a_sheet_has_them_and_the_keyboard_is_enough(page: Page) -> N
     page.go_back()  # closes it, and takes the choice back
     expect(page.locator("#facets-sheet")).to_be_hidden()
     expect(opener).to_have_text("Filter")
+
+
+def test_browse_has_the_same_facets(page: Page) -> None:
+    page.goto("/?browse=newest")
+    tiles = page.locator("#browse-list .tile")
+    summary = page.locator("#browse-summary")
+    expect(page.locator("#browse-facets .facet:visible")).to_have_count(5)  # labels have a list
+    facet(page, "cuisine").get_by_role("checkbox", name="Thai").check()
+    expect(summary).to_have_text("16 photos")
+    expect(tiles).to_have_count(16)
+    assert filter_of(page) == 'cuisine = "Thai"'
+    expect(facet(page, "cuisine").get_by_role("checkbox", name="Thai")).to_be_focused()
+    assert axe(page) == ""
+    page.locator("#labels-list a", has_text="dish 03").click()
+    expect(page.locator("#browse-title")).to_have_text("dish 03")
+    expect(summary).to_have_text("1 photo")
+    cuisine = facet(page, "cuisine")
+    expect(cuisine.locator("li", has_text="أردني").locator(".count")).to_have_text("1")
+    page.set_viewport_size({"width": 320, "height": 568})
+    opener = page.locator("#browse-filter")
+    expect(opener).to_have_text("Filter (1)")
+    opener.click()
+    page.locator("#facets-chosen").get_by_role("button", name="Remove cuisine: Thai").click()
+    expect(page.locator("#facets-total")).to_have_text("Show 3 photos")
+    assert axe(page) == ""
+    page.locator("#facets-done").click()
+    expect(opener).to_have_text("Filter")
+    expect(tiles).to_have_count(3)
+    assert axe(page) == ""
+    assert no_sideways_scroll(page)
+    for total in ("1 photo", "16 photos", "48 photos"):
+        page.go_back()
+        expect(summary).to_have_text(total)
+    page.go_back()  # an answer has labels among its facets
+    page.set_viewport_size({"width": 1280, "height": 900})
+    expect(page.locator("#answer-facets .facet:visible")).to_have_count(6)

@@ -278,10 +278,12 @@ def test_over_http(tiny_gallery: Path, site: Site) -> None:
     with held_server(tiny_gallery) as (port, _):
         search = f"http://127.0.0.1:{port}/api/v1/search"
         assert "takes no URLs" in problem(httpx.post(search, json=photo), 422)
+        assert not httpx.get(f"http://127.0.0.1:{port}/api/v1/gallery").json()["query_urls"]
     local = Fetcher(
         ["http://localhost"], Limits(MAX_BYTES, 10**6), inside=LOOPBACK, ports=[site.port]
     )
-    with held_server(tiny_gallery, local) as (port, _):
+    with held_server(tiny_gallery, local, query_url_hosts="http://localhost") as (port, _):
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/gallery").json()["query_urls"]
         search = f"http://127.0.0.1:{port}/api/v1/search"
         url = "data:image/jpeg;base64," + base64.b64encode(jpeg(5)).decode()
         by_url = httpx.post(search, json=photo).json()

@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -74,6 +75,23 @@ def test_a_filter_words_and_labels_narrow_what_is_listed(client: httpx.Client) -
     assert names(where="price < 4") == ["Tomato soup", "Борщ"]
     assert names(where="price < 4", words="tomato", label="Soups") == ["Tomato soup"]
     assert len(names(where="", words="", cursor="")) == 24  # fields of a form left empty
+
+
+def test_a_page_is_around_a_photo(client: httpx.Client) -> None:
+    def listed(**asked: object) -> dict[str, Any]:
+        params = {"sort": "name", "limit": 5, **asked}
+        return dict(client.get("/api/v1/photos", params=params).json())  # type: ignore[arg-type]
+
+    every = [photo["id"] for photo in listed(limit=100)["photos"]]
+    page = listed(around=every[9])
+    assert [photo["id"] for photo in page["photos"]] == every[7:12]
+    assert (page["start"], page["total"]) == (7, len(every))
+    following = listed(around=every[9], cursor=page["next"])  # as clients walk through pages
+    assert [photo["id"] for photo in following["photos"]] == every[12:17]
+    assert (following["start"], listed(around="")["start"]) == (None, None)
+    asked = {"around": every[0], "where": "price > 1000"}
+    assert "not in this list" in problem(client.get("/api/v1/photos", params=asked), 422)
+    problem(client.get("/api/v1/photos", params={"around": "0" * 20}), 404)
 
 
 def test_labels_are_listed_with_counts(client: httpx.Client) -> None:

@@ -600,12 +600,12 @@ def sent_photo(page: Page, file: dict[str, object]) -> bytes:
     # Chromium does not tell Playwright the bytes of a body with files in it, but the page knows.
     page.evaluate(
         """() => {
-            const really = window.fetch;
-            window.fetch = async (address, options) => {
-                const request = new Request(address, {...options, signal: null});
+            const really = XMLHttpRequest.prototype.send;
+            XMLHttpRequest.prototype.send = async function (body) {
+                const request = new Request(location, {method: 'POST', body});
                 window.sent = [request.headers.get('Content-Type')];
                 for (const byte of new Uint8Array(await request.arrayBuffer())) sent.push(byte);
-                return really(address, options);
+                really.call(this, body);
             };
         }"""
     )
@@ -772,7 +772,7 @@ def test_phones_are_offered_the_camera(browser: Browser, server_url: str) -> Non
         page = context.new_page()
         page.goto("/")
         expect(page.get_by_role("button", name="Take a photo")).to_be_visible()
-        expect(page.locator(".hint.mouse")).to_be_hidden()
+        expect(page.locator("#start .hint.mouse")).to_be_hidden()
         with page.expect_file_chooser() as chosen:
             page.get_by_role("button", name="Take a photo").tap()
         assert chosen.value.element.get_attribute("capture") == "environment"
@@ -916,6 +916,21 @@ def test_the_verdict_fits_and_no_percentage_wraps(
         "all => all.map((e) => e.lastElementChild.getClientRects().length)"
     )
     assert set(lines) == {1}
+
+
+def test_the_first_hit_is_seen_without_scrolling(dish_page: Page, dish_gallery: Path) -> None:
+    page = dish_page
+    for width, height in ((320, 568), (568, 320), (390, 664)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto("/")
+        choose(page, dish_gallery.parent / "new/crème brûlée/00501.jpg")
+        expect_hits(page, "Photos like yours")
+        expect(page.locator("#verdict")).to_be_visible()
+        assert page.evaluate("scrollY") == 0
+        box = page.locator("#hits .frame").first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] / 2 <= height, (width, height, box)
+        assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
 
 
 def test_without_calibration_nothing_is_claimed(page: Page, small_gallery: SmallGallery) -> None:

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ from held import held_server
 from PIL import Image
 from test_api import problem
 
-from live import run_deepfood, serving
+import deepfood
+from deepfood_client import Client, Weighted
+from deepfood_client.calls import BatchQuestion
+from deepfood_client.errors import QueryError
+from live import fails, run_deepfood, serving
 from plates import jpeg, plate, write_photos, write_tiny_model
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve plates and a smaller copy of one, with attributes."""
     root = tmp_path_factory.mktemp("question")
     write_tiny_model(root / "model")
@@ -33,7 +37,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
     (root / "about.jsonl").write_text("\n".join(map(json.dumps, lines)))
     run_deepfood("attributes", root / "gallery", root / "about.jsonl")
-    with serving(root / "gallery") as server:
+    return root / "gallery"
+
+
+@pytest.fixture(scope="module")
+def url(gallery: Path) -> Iterator[str]:
+    with serving(gallery) as server:
         yield server.url
 
 
@@ -160,7 +169,7 @@ def test_a_box_is_the_part_that_counts(url: str) -> None:
     assert ids(whole) == ids(found(url, id=id_of(url, 3), k=13))
 
 
-def test_each_of_several_photos_may_have_a_box(url: str) -> None:
+def test_each_of_several_photos_may_have_a_box(url: str, gallery: Path) -> None:
     two = Image.new("RGB", (192, 72))
     halves = {8: (0, 0, 0.5, 1), 2: (0.5, 0, 0.5, 1)}
     for at, seed in enumerate(halves):
@@ -193,6 +202,9 @@ def test_each_of_several_photos_may_have_a_box(url: str) -> None:
         ).json(),
     )
     assert answers[0]["hits"] == answers[1]["hits"]
+    check_clients(
+        url, gallery, out.getvalue(), (left, right), id_of(url, 2), other, ids(answers[0])
+    )
     plates = [io.BytesIO(), io.BytesIO()]
     for seed, file in zip(halves, plates, strict=True):
         plate(seed).save(file, "PNG")
@@ -219,6 +231,53 @@ def test_each_of_several_photos_may_have_a_box(url: str) -> None:
         assert said in problem(answer, 422)
     both = ask(url, id=[{"id": other, "box": (0, 0, 1, 1)}], box=(0, 0, 1, 1))
     assert "not both" in problem(both, 422)
+
+
+def check_clients(
+    url: str,
+    gallery: Path,
+    photo: bytes,
+    halves: Iterable[tuple[float, float, float, float]],
+    like: str,
+    unlike: str,
+    wanted: list[str],
+) -> None:
+    """The client, the Python API and the command ask the same, with a box for each photo."""
+    left, right = halves
+    examples: BatchQuestion = {
+        "photo": Weighted(photo, box=left),
+        "id": Weighted(like, box=(0, 0, 1, 1)),
+        "not_photo": Weighted(photo, 2, box=right),
+        "not_id": unlike,
+        "k": 10,
+    }
+    with Client(url) as client, deepfood.open_gallery(gallery) as opened:
+        assert [hit.id for hit in client.search(**examples).hits] == wanted
+        (of_batch,) = client.search_batch([examples]).answers
+        assert of_batch.result is not None
+        assert [hit.id for hit in of_batch.result.hits] == wanted
+        assert [hit.photo.id for hit in opened.search(**examples).hits] == wanted
+        with pytest.raises(QueryError, match="only photos have a box"):
+            client.search(words=Weighted("mint", box=left))
+        with pytest.raises(QueryError, match="not both"):
+            opened.search(id=Weighted(like, box=left), box=left)
+    for name in ("two.png", "other.png"):
+        (gallery.parent / name).write_bytes(photo)
+    two, other = gallery.parent / "two.png", gallery.parent / "other.png"
+    search = ("search", gallery, two, "--not-photo", other, "--not-id", unlike)
+    boxes = {two: "0,0,0.5,1", like: "0,0,1,1", other: "0.5,0,0.5,1"}
+    given = [("--box", f"{one}={box}") for one, box in boxes.items()]
+    said = run_deepfood(
+        *(*search, "--id", like, "-k", 10, "--json", "--weight", f"{other}=2"),
+        *(text for pair in given for text in pair),
+    )
+    assert ids(json.loads(said)) == wanted
+    for wrong, why in (
+        (("--id", like, "--box", "0,0,0.5,1"), "of several photos, name the one: --box dinner.jpg"),
+        (("--box", f"{two}=0,0,0.5"), "give EXAMPLE=X,Y,WIDTH,HEIGHT"),
+        (("--box", "no.jpg=0,0,1,1"), "no photo, id or words of this search is 'no.jpg'"),
+    ):
+        assert why in fails(*search, *wrong)
 
 
 def test_groups_and_variety(url: str) -> None:

@@ -206,6 +206,27 @@ def test_back_returns_to_the_place(page: Page, ids: dict[str, str]) -> None:
     assert page.evaluate("scrollY") > 1000
 
 
+def test_a_link_into_the_middle_of_a_list(page: Page, watch: Watch, ids: dict[str, str]) -> None:
+    watch.expect("status of 422")
+    page.goto(f"/?browse=name&photo={ids['Dish 062']}")  # the first page has 60
+    expect_photo(page, "Dish 062", "62 of 150")
+    page.keyboard.press("ArrowRight")
+    expect_photo(page, "Dish 063", "63 of 150")
+    for number in range(62, 58, -1):  # and on through the page that the list begins with
+        page.keyboard.press("ArrowLeft")
+        expect_photo(page, f"Dish {number:03}", f"{number} of 150")
+    page.goto(f"/?browse=name&photo={ids['Dish 093']}")
+    expect_photo(page, "Dish 093", "93 of 150")
+    page.keyboard.press("Escape")
+    expect(page).to_have_title("All photos · deepfood")
+    expect(tiles(page)).to_have_count(60)
+    # Of a list that it is not in, a photo is shown alone.
+    page.goto(f"/?browse=name&where=price+%3C+9&photo={ids['Dish 093']}")
+    expect(page.locator("#detail-name")).to_have_text("Dish 093")
+    expect(page.locator("#browse-summary")).to_have_text("8 photos")
+    expect(page.locator("#detail-place")).to_have_text("")
+
+
 def test_all_that_is_known_of_a_photo(page: Page, gallery: Path, ids: dict[str, str]) -> None:
     photo_id = ids["Dish 003"]
     page.goto(f"/?id={ids['Dish 002']}&photo={photo_id}")
@@ -236,7 +257,7 @@ def test_all_that_is_known_of_a_photo(page: Page, gallery: Path, ids: dict[str, 
     assert download.value.suggested_filename.startswith("Dish 003")
     opens = page.get_by_role("link", name="Open the original in a new tab")
     expect(opens).to_have_attribute("href", f"photos/{photo_id}")
-    page.get_by_role("button", name="Copy link").click()
+    page.locator("#detail").get_by_role("button", name="Copy link").click()
     expect(page.locator("#detail-hint")).to_have_text("The link is copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"{page.url.split('?')[0]}?photo={photo_id}"
@@ -462,7 +483,7 @@ def test_two_to_four_photos_are_compared(page: Page, watch: Watch, ids: dict[str
     page.goto("/?browse=name")
     first = page.get_by_role("button", name="Compare Dish 000", exact=True)
     first.click()
-    tray = page.get_by_role("complementary", name="Photos to compare")
+    tray = page.get_by_role("complementary", name="Chosen photos")
     expect(tray).to_contain_text("Choose one more to compare")
     expect(first).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#status")).to_have_text("1 photo to compare")

@@ -143,20 +143,16 @@ def test_a_model_without_a_text_tower_guesses_no_label(server_url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--names", "NAMES", "--import", "NAMES"), "give the names to choose from with --names"),
         ((), "give the names to choose from with --names"),
         (("--names", "nowhere.txt"), "there is no nowhere.txt"),
         (("--names", "ONE"), "1 names: give 2 to 2,000 to choose from"),
-        (("--import", "NAMES"), "needs the columns id and label"),
-        (("--import", "UNKNOWN"), "there is no photo '0123'"),
-        (("--import", "NAMES", "--out", "x.csv"), "--import goes with no PHOTO"),
         (("photo.png", "--names", "NAMES", "--out", "x.csv"), "--out lists photos of the gallery"),
     ],
 )
 def test_one_line_says_what_a_label_lacks(
     gallery: Path, tmp_path: Path, arguments: tuple[str, ...], why: str
 ) -> None:
-    texts = {"NAMES": "red\ngreen\n", "ONE": "red\n", "UNKNOWN": "id,label\n0123,red\n"}
+    texts = {"NAMES": "red\ngreen\n", "ONE": "red\n"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     written = [tmp_path / one if one in texts else one for one in arguments]

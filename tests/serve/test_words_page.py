@@ -114,7 +114,7 @@ def test_suggestions_are_used_with_the_keyboard(page: Page) -> None:
     box.press("ArrowDown")  # and on to what is typed
     assert box.get_attribute("aria-activedescendant") is None
     box.press("ArrowDown")
-    expect(box).to_have_attribute("aria-activedescendant", "suggestion-0")
+    expect(box).to_have_attribute("aria-activedescendant", "suggestions-0")
     assert axe(page) == ""
     box.press("Enter")
     expect_hits(page, "Photos of “Soups”")

@@ -128,7 +128,9 @@ def test_near_duplicates_that_words_find_are_one_on_every_page(opened: deepfood.
 
 
 @pytest.mark.slow
-def test_only_what_is_written_has_pages_of_its_own(gallery: Path) -> None:
+def test_only_what_is_written_has_pages_of_its_own(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What looks so is left out before the pages are cut, where a text tower says `none`."""
     found, _ = engine_at(gallery, load_settings()).open()
     custard = next(photo for photo in found.photos()[0] if photo.name == "Gâteau Basque-1")
@@ -148,6 +150,16 @@ def test_only_what_is_written_has_pages_of_its_own(gallery: Path) -> None:
             )
         )
         cursor = pages[-1].next
+    # What the gallery has found by looks is enough for both answers.
+    query = found.vector(custard.id)
+    both = find_with_words(found, query, written, 4, text_tower=True)
+    assert both.total > NAMED
+    with monkeypatch.context() as patch:
+        patch.setattr(found, "find", None)
+        again = find_with_words(
+            found, query, written, 4, text_tower=True, only_written=True, looks=both.looks
+        )
+    assert again == pages[0]
     found.close()
     hits = [hit for page in pages for hit in page.hits]
     assert [len(page.hits) for page in pages] == [4, NAMED - 4]

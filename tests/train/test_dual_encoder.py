@@ -296,7 +296,7 @@ def test_the_table_of_guesses_becomes_labels(world: World, half: Path, tmp_path:
     assert {row["verdict"] for row in rows} <= {"match", "maybe", "none"}
     set_ = {row["id"]: row["label"] for row in rows if row["label"]}
     assert len(set_) >= 0.9 * len(rows)
-    assert run_deepfood("label", gallery, "--import", table) == (
+    assert run_deepfood("update", gallery, "--import", table) == (
         f"{gallery}: {len(set_)} labels set\n"
     )
     with deepfood.open_gallery(gallery) as opened:

@@ -24,6 +24,8 @@ from deepfood_client.errors import (
 from deepfood_client.models import (
     Attribute,
     BatchResult,
+    DoubtfulPage,
+    DuplicatePage,
     Explanation,
     Facets,
     GalleryFacts,
@@ -50,7 +52,9 @@ class Picture(Protocol):
 
 #: A file's path, a file's bytes, or an image of Pillow.
 PhotoLike = str | os.PathLike[str] | bytes | Picture
-#: One or several, each with or without a weight.
+#: Left, top, width and height, as shares of a photo.
+Sides: TypeAlias = tuple[float, float, float, float]
+#: One or several, each with or without a weight and a box.
 OneOrSeveral: TypeAlias = T | Weighted[T] | Sequence[T | Weighted[T]]
 #: The fields of a Question that may have several values, and `photo`.
 EXAMPLES = ("photo", "id", "words", "not_photo", "not_id", "not_words")
@@ -61,8 +65,9 @@ class Question(TypedDict, total=False):
 
     `id` and `not_id` are photos of the gallery, one or several, and so are photos to be unlike,
     `words` and `not_words`. Each may have a weight: `words=["mint", Weighted("rice", 2)]`.
-    `box` is left, top, width and height as shares. `plate` answers for each dish of the one photo
-    by itself.
+    `box` is the part of the photo that counts: left, top, width and height as shares. Of several
+    photos each may have its own: `id=[Weighted(first, box=(0, 0, 0.5, 1)), second]`.
+    `plate` answers for each dish of the one photo by itself.
     """
 
     id: OneOrSeveral[str]
@@ -72,7 +77,7 @@ class Question(TypedDict, total=False):
     not_words: OneOrSeveral[str]
     k: int
     where: str | None
-    box: tuple[float, float, float, float] | None
+    box: Sides | None
     diversity: float
     group_duplicates: bool
     plate: bool
@@ -82,7 +87,7 @@ class Question(TypedDict, total=False):
 class BatchQuestion(Question, total=False):
     """One question of several: its `photo`, one or several, and the options of a search."""
 
-    photo: PhotoLike | Sequence[PhotoLike]
+    photo: OneOrSeveral[PhotoLike]
 
 
 class Selection(TypedDict, total=False):
@@ -96,12 +101,14 @@ class Selection(TypedDict, total=False):
 class Listing(Selection, total=False):
     """The options of a list of photos, as documented for GET /api/v1/photos.
 
-    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse.
+    `sort` is `newest`, `name` or a number attribute, with `-` before it for the reverse. `around`
+    is the id of a photo that is in the middle of the first page.
     """
 
     sort: str
     limit: int
     cursor: str | None
+    around: str | None
 
 
 class Paged(Protocol):
@@ -167,6 +174,9 @@ def search(photo: OneOrSeveral[PhotoLike] | None, question: Question) -> Call[Se
     weights = {name: some for name, some in weights.items() if set(some) - {1.0}}
     if weights:
         data["weights"] = json.dumps(weights)
+    boxes = boxes_of(photo, question)
+    if boxes:
+        data["boxes"] = json.dumps(boxes)
     body = {"data": data, "files": files or None}
     return Call("POST", "/api/v1/search", _reader(SearchResult), body=body)
 
@@ -185,9 +195,7 @@ def search_batch(questions: Sequence[BatchQuestion]) -> Call[BatchResult]:
     """Photos are sent as data URLs. Raises PhotoError."""
     asked = [
         {
-            name: [_data_url(one) for one in each(value)]
-            if name in ("photo", "not_photo")
-            else value
+            name: [_in_json(name, one) for one in each(value)] if name in EXAMPLES else value
             for name, value in question.items()
             if value is not None
         }
@@ -201,7 +209,7 @@ def explain(
     photo: PhotoLike | None,
     hit: str,
     photo_id: str | None,
-    box: tuple[float, float, float, float] | None,
+    box: Sides | None,
 ) -> Call[Explanation]:
     """Raises PhotoError."""
     fields = {"hit": hit, "id": photo_id, "box": None if box is None else ",".join(map(str, box))}
@@ -209,6 +217,18 @@ def explain(
     files = None if photo is None else [("photo", photo_file(photo))]
     body = {"data": data, "files": files}
     return Call("POST", "/api/v1/explain", _reader(Explanation), body=body)
+
+
+def _in_json(name: str, one: Any) -> Any:
+    """An example as JSON has it: with its weight and box, if it has them."""
+    value, weight = _weighed(one)
+    if name in ("photo", "not_photo"):
+        value = _data_url(value)
+    if not isinstance(one, Weighted):
+        return value
+    kind = {"words": "text"}.get(name.removeprefix("not_"), name.removeprefix("not_"))
+    box = {} if one.box is None else {"box": one.box}
+    return {kind: value, "weight": weight, **box}
 
 
 def _data_url(photo: PhotoLike) -> str:
@@ -266,6 +286,16 @@ def photos(listing: Listing) -> Call[PhotoPage]:
 def labels(q: str, limit: int, cursor: str | None) -> Call[LabelPage]:
     asked = _params(q=q, limit=limit, cursor=cursor)
     return Call("GET", "/api/v1/labels", _reader(LabelPage), body=asked)
+
+
+def doubtful_labels(limit: int, cursor: str | None) -> Call[DoubtfulPage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/labels/doubtful", _reader(DoubtfulPage), body=asked)
+
+
+def duplicates(limit: int, cursor: str | None) -> Call[DuplicatePage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/duplicates", _reader(DuplicatePage), body=asked)
 
 
 def facets(selection: Selection, limit: int) -> Call[Facets]:
@@ -333,6 +363,27 @@ def examples_of(
             "nothing to search for: give a photo, the id of one of the gallery, or words"
         )
     return examples
+
+
+def boxes_of(
+    photo: OneOrSeveral[PhotoLike] | None, question: Question
+) -> dict[str, list[Sides | None]]:
+    """The part of each photo that counts, None for all of it, by those of EXAMPLES that have some.
+
+    Raises QueryError for a box of words, and for one beside the `box` of the question.
+    """
+    given = {**question, "photo": photo}
+    every = {
+        name: [one.box if isinstance(one, Weighted) else None for one in each(given.get(name))]
+        for name in EXAMPLES
+    }
+    boxes = {name: some for name, some in every.items() if any(some)}
+    if boxes and question.get("box") is not None:
+        raise QueryError("give `box`, or a box of each photo, not both")
+    for name in boxes:
+        if name in ("words", "not_words"):
+            raise QueryError(f"{name}: only photos have a box")
+    return boxes
 
 
 def _weighed(one: Any) -> tuple[Any, float]:

@@ -21,6 +21,8 @@ from deepfood_client.failures import error_of, wait_before_again
 from deepfood_client.models import (
     Attribute,
     BatchResult,
+    DoubtfulPage,
+    DuplicatePage,
     Explanation,
     Facets,
     GalleryFacts,
@@ -160,6 +162,14 @@ class Client:
     def labels(self, q: str = "", limit: int = 50, cursor: str | None = None) -> LabelPage:
         """The labels with counts, or those that somebody begins to type, `q`."""
         return self._send(calls.labels(q, limit, cursor))
+
+    def doubtful_labels(self, limit: int = 50, cursor: str | None = None) -> DoubtfulPage:
+        """The photos whose labels are likely wrong, the most likely first."""
+        return self._send(calls.doubtful_labels(limit, cursor))
+
+    def duplicates(self, limit: int = 50, cursor: str | None = None) -> DuplicatePage:
+        """The groups of near-duplicates, those with the most similar photos first."""
+        return self._send(calls.duplicates(limit, cursor))
 
     def facets(self, limit: int = 20, **selection: Unpack[Selection]) -> Facets:
         """How many photos have which values, at most `limit` of each attribute."""
@@ -324,6 +334,14 @@ class AsyncClient:
     async def labels(self, q: str = "", limit: int = 50, cursor: str | None = None) -> LabelPage:
         """The labels with counts, or those that somebody begins to type, `q`."""
         return await self._send(calls.labels(q, limit, cursor))
+
+    async def doubtful_labels(self, limit: int = 50, cursor: str | None = None) -> DoubtfulPage:
+        """The photos whose labels are likely wrong, the most likely first."""
+        return await self._send(calls.doubtful_labels(limit, cursor))
+
+    async def duplicates(self, limit: int = 50, cursor: str | None = None) -> DuplicatePage:
+        """The groups of near-duplicates, those with the most similar photos first."""
+        return await self._send(calls.duplicates(limit, cursor))
 
     async def facets(self, limit: int = 20, **selection: Unpack[Selection]) -> Facets:
         """How many photos have which values, at most `limit` of each attribute."""

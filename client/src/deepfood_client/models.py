@@ -30,6 +30,12 @@ class Note(_Model):
     | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
     | `no_feature_map` | the Model cannot show where dishes are: quarters and halves were tried |
     | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
+    | `pages_end` | the last page of an answer that is of the nearest `photos` only |
+    | `few_labels` | labels are judged by each other, and the photos have none or only one |
+    | `labels_once` | `photos` have a label that no other photo has, so it was not judged |
+    | `dense_vectors` | the Model packs photos of one dish so densely that few count as copies |
+    | `part_looked_at` | the gallery is very large: `photos` of it were compared |
+    | `gallery_changed` | the list is of the gallery before its last change; a new one is made |
 
     A newer server may have further codes. What does not apply is null or empty.
     """
@@ -63,7 +69,10 @@ class PhotoFacts(Photo):
 
 
 class NearDuplicate(Photo):
-    """A near-duplicate of a hit; `score` is its cosine similarity to the query, -1 to 1."""
+    """A near-duplicate; `score` is its cosine similarity, -1 to 1.
+
+    Of a hit: to the query. In a group: to the first photo of the group.
+    """
 
     score: float
 
@@ -231,13 +240,14 @@ class PhotoPage(_Model):
     """A page of photos. `total` counts all that were asked for, on any page.
 
     `next` is the `cursor` of the next page, null on the last one. `notes` say what a filter left
-    out.
+    out. `start` is how many photos come before a page that was asked for `around` one; else null.
     """
 
     photos: tuple[PhotoFacts, ...]
     total: int
     next: str | None
     notes: tuple[Note, ...]
+    start: int | None = None
 
 
 class LabelCount(_Model):
@@ -256,6 +266,59 @@ class LabelPage(_Model):
     labels: tuple[LabelCount, ...]
     total: int
     next: str | None
+
+
+class DoubtfulLabel(Photo):
+    """A photo whose label is likely wrong, and the label that its neighbours suggest.
+
+    `probability` and `suggested_probability` are the shares of the neighbours' vote for its own
+    label and the suggested one, 0 to 1; `agreeing` of `voters` neighbours have the suggested one.
+    """
+
+    label: str
+    suggested: str
+    probability: float
+    suggested_probability: float
+    agreeing: int
+    voters: int
+
+
+class DoubtfulPage(_Model):
+    """A page of photos whose labels are likely wrong, the most likely first.
+
+    `total` counts them on any page, `looked_at` the photos that were compared. `next` is the
+    `cursor` of the next page, null on the last one. `notes` say what could not be judged.
+    """
+
+    photos: tuple[DoubtfulLabel, ...]
+    total: int
+    looked_at: int
+    next: str | None
+    notes: tuple[Note, ...]
+
+
+class DuplicateGroup(_Model):
+    """Photos that are nearly the same picture, the largest picture first.
+
+    With `different_labels` they have more than one label: one of them is wrong, or each tells a
+    part.
+    """
+
+    photos: tuple[NearDuplicate, ...]
+    different_labels: bool
+
+
+class DuplicatePage(_Model):
+    """A page of groups of near-duplicates, those with the most similar photos first.
+
+    The other fields are those of DoubtfulPage.
+    """
+
+    groups: tuple[DuplicateGroup, ...]
+    total: int
+    looked_at: int
+    next: str | None
+    notes: tuple[Note, ...]
 
 
 class ValueCount(_Model):
@@ -307,9 +370,12 @@ class Facets(_Model):
 class GalleryFacts(_Model):
     """What is searched. `resize` and `crop` tell what the Model sees of a photo.
 
+    `changes` says whether the server takes changes from who has a key: it knows a key, and does not
+    serve a release.
+
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
-    beyond the photo.
+    beyond the photo. `query_urls`: whether the service fetches photos by `url`, from some hosts.
     """
 
     photos: int
@@ -320,6 +386,8 @@ class GalleryFacts(_Model):
     crop: float
     resize: Literal["square", "shortest", "squash", "pad"] = "square"
     attributes: tuple[Attribute, ...]
+    changes: bool = False
+    query_urls: bool = False
 
 
 class Region(_Model):

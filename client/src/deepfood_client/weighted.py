@@ -1,4 +1,4 @@
-"""Weights of what is searched with: photos, ids and words."""
+"""How much an example of a search counts, and which part of a photo does."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ T = TypeVar("T")
 class Weighted(Generic[T]):
     """A photo, id or words to search with, and how much it counts; without a weight it counts 1.
 
+    `box` is the part of a photo that counts: left, top, width and height as shares of it.
+
     Of what is wanted, weights count relative to each other: an example of weight 2 counts as if it
     was given twice. What is unwanted is avoided the more the larger its weight. Raises QueryError
     for a weight that is not a finite number above 0.
     """
 
     value: T
-    weight: float
+    weight: float = 1.0
+    box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         check_weight(self.weight)

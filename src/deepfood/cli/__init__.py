@@ -16,6 +16,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     history,
     inspect,
     label,
+    labels,
     look,
     model,
     quantize,

@@ -23,6 +23,7 @@ from deepfood.cli.app import (
 )
 from deepfood.cli.complete import complete_label, complete_photo
 from deepfood.config import load_settings
+from deepfood.place import Place
 
 LabelOption = Annotated[
     str | None,
@@ -31,13 +32,6 @@ LabelOption = Annotated[
     ),
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help='Name of the photos; "" for none.')]
-PhotoName = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID", help="The photo's id or file name.", autocompletion=complete_photo
-    ),
-]
-
 Attributes = Annotated[
     str | None,
     typer.Option(metavar="JSON", help='Attributes: {"price": 4}. A null takes a value away.'),
@@ -130,15 +124,41 @@ def remove(
 @app.command(rich_help_panel=CHANGE)
 def update(
     gallery: ChangedGalleryArgument,
-    photo: PhotoName,
+    photo: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID", help="The photo's id or file name.", autocompletion=complete_photo
+        ),
+    ] = None,
     label: LabelOption = None,
     name: NameOption = None,
     attributes: Attributes = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="TABLE",
+            readable=False,
+            help="Set the labels of a table with columns id and label, such as deepfood labels "
+            "and deepfood label write; other columns are passed over.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change the label, name or attributes of a photo. Later builds keep the change."""
+    """Change the label, name or attributes of a photo, or the labels of a table.
+
+    Later builds keep the change.
+    """
     from deepfood.errors import SettingError
 
+    if (photo is None) == (table is None):
+        raise SettingError("give the ID of a photo, or a table of labels with --import")
+    if table is not None:
+        if not (label is name is attributes is None):
+            raise SettingError("--import goes with no --label, --name and --attributes")
+        _set_labels(gallery, table, as_json=as_json)
+        return
+    assert photo is not None
     if label is None and name is None and attributes is None:
         raise SettingError("nothing to change: give --label, --name or --attributes")
     values = _attributes(attributes)
@@ -155,6 +175,14 @@ def update(
         print_json({"gallery": str(gallery), **_facts(changed)})
     else:
         print(f"{changed.id}  {' · '.join(part for part in (changed.name, changed.label) if part)}")
+
+
+def _set_labels(gallery: Place, table: Path, *, as_json: bool) -> None:
+    labels = deepfood.set_labels(gallery, table, load_settings(), wait_s=WAIT_S)
+    if as_json:
+        print_json({"gallery": str(gallery), "labels": labels})
+    else:
+        print(f"{gallery}: {count(labels, 'label', 'labels')} set")
 
 
 def _attributes(text: str | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import typer
 import deepfood
 from deepfood.cli.app import (
     CHANGE,
-    WAIT_S,
     GalleryModelOption,
     Json,
     SearchedGalleryArgument,
@@ -58,15 +57,6 @@ _Template = Annotated[
 _Out = Annotated[
     Path | None, typer.Option(readable=False, help="Write the guesses to a table, CSV.")
 ]
-_Import = Annotated[
-    Path | None,
-    typer.Option(
-        "--import",
-        metavar="TABLE",
-        readable=False,
-        help="Set the labels of a table with columns id and label, such as --out writes.",
-    ),
-]
 
 
 @app.command(rich_help_panel=CHANGE)
@@ -77,35 +67,20 @@ def label(
     names: _Names = None,
     template: _Template = None,
     out: _Out = None,
-    table: _Import = None,
     model: GalleryModelOption = None,
     as_json: Json = False,
 ) -> None:
-    """Guess which of some names photos show, by a Model with a text tower; or set labels.
+    """Guess which of some names photos show, by a Model with a text tower.
 
     No labelled photo is needed. With 50 photos whose label is one of the names, the guesses have
     probabilities, and `none` is answered for a photo that shows none of them.
     """
     from deepfood.errors import SettingError
 
-    if (names is None) == (table is None):
-        raise SettingError("give the names to choose from with --names, or a table with --import")
+    if names is None:
+        raise SettingError("give the names to choose from with --names")
     settings = load_settings(model=model)
-    if table is not None:
-        if photos or ids or template or out:
-            raise SettingError("--import goes with no PHOTO, --id, --template and --out")
-        _set_labels(gallery, table, settings, as_json=as_json)
-        return
-    assert names is not None
     _guess(gallery, photos or [], ids or [], names, template, out, settings, as_json=as_json)
-
-
-def _set_labels(gallery: Place, table: Path, settings: Settings, *, as_json: bool) -> None:
-    labels = deepfood.set_labels(gallery, table, settings, wait_s=WAIT_S)
-    if as_json:
-        print_json({"gallery": str(gallery), "labels": labels})
-    else:
-        print(f"{gallery}: {count(labels, 'label', 'labels')} set")
 
 
 def _guess(

@@ -1,9 +1,9 @@
 """`deepfood search`: search a gallery."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from deepfood.api import Gallery
     from deepfood.gallery import Hit
     from deepfood.serve.question import PlatePart, SearchResult
+    from deepfood_client.calls import Sides
+
+T = TypeVar("T")
 
 #: How a verdict is printed, before the label that the neighbours vote for.
 _VERDICTS = {
@@ -38,6 +41,9 @@ _WORD_VERDICTS = {
     "maybe": "perhaps what the words name",
     "none": "nothing in this gallery is what the words name",
 }
+
+#: Of several photos.
+_BOX_USAGE = "EXAMPLE=X,Y,WIDTH,HEIGHT in shares, such as dinner.jpg=0,0,0.5,1"
 
 #: Fields of a hit that are shown anyway.
 _SHOWN = ("name", "label", "file")
@@ -101,6 +107,16 @@ _Where = Annotated[
         autocompletion=complete_filter,
     ),
 ]
+_Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="Search with this part of the photo only, in shares of its width and height: "
+        "0,0,0.5,1 is the left half. Of several photos, EXAMPLE=X,Y,WIDTH,HEIGHT names a photo or "
+        "id of this search. Repeatable.",
+    ),
+]
 BoxOption = Annotated[
     str | None,
     typer.Option(
@@ -146,7 +162,7 @@ def search(
     weights: _Weights = None,
     k: _K = DEFAULT_K,
     where: _Where = None,
-    box: BoxOption = None,
+    boxes: _Boxes = None,
     diversity: _Diversity = 0.0,
     group_duplicates: _GroupDuplicates = False,
     plate: _Plate = False,
@@ -162,16 +178,13 @@ def search(
     photos, ids, words = photos or [], ids or [], words or []
     if not (photos or ids or words):
         raise SettingError("nothing to search for: give a PHOTO, --id ID or --words TEXT")
-    if box is not None and len(photos) + len(ids) != 1:
-        raise SettingError("--box is a part of one PHOTO: give one photo to search for")
     if out is not None and not plate:
         raise SettingError("--out draws the dishes of a plate: add --plate")
     if out is not None:
         check_can_write(out)
-    region = parse_box(box) if box is not None else None
-    photos, ids, words, not_photos, not_ids, not_words = _weighted(
-        (photos, ids, words, not_photos or [], not_ids or [], not_words or []), weights or []
-    )
+    given = (photos, ids, words, not_photos or [], not_ids or [], not_words or [])
+    box, boxes = _box_of_all(boxes or [], len(photos) + len(ids))
+    photos, ids, words, not_photos, not_ids, not_words = _weighted(given, weights or [], boxes)
     opened = deepfood.open_gallery(gallery, _settings(model))
     found = opened.search(
         photos,
@@ -182,7 +195,7 @@ def search(
         not_words=not_words,
         k=k,
         where=where,
-        box=region,
+        box=box,
         cursor=cursor,
         diversity=diversity,
         group_duplicates=group_duplicates,
@@ -198,37 +211,72 @@ def search(
         _print(opened, found, filtered=where is not None)
 
 
-def _weighted(given: Sequence[Sequence[Any]], weights: Sequence[str]) -> list[list[Any]]:
-    """What is searched with, in lists as given, with the weights of `--weight`."""
+def _box_of_all(boxes: Sequence[str], photos: int) -> "tuple[Sides | None, list[str]]":
+    """The box of the one photo that is searched with, and those that name theirs."""
     from deepfood.errors import SettingError
+
+    plain = [text for text in boxes if "=" not in text]
+    if not plain:
+        return None, list(boxes)
+    if len(boxes) > 1 or photos != 1:
+        raise SettingError(
+            f"--box {plain[0]}: of several photos, name the one: --box dinner.jpg={plain[0]}"
+        )
+    return parse_box(plain[0]), []
+
+
+def _weighted(
+    given: Sequence[Sequence[Any]], weights: Sequence[str], boxes: Sequence[str]
+) -> list[list[Any]]:
+    """What is searched with, in lists as given, with the weights of `--weight` and their boxes."""
     from deepfood_client import Weighted
 
+    weight_of = _of_examples("--weight", "EXAMPLE=NUMBER, such as mint=2", float, weights, given)
+    box_of = _of_examples("--box", _BOX_USAGE, parse_box, boxes, given)
     found = [list(some) for some in given]
-    for text in weights:
-        name, _, number = text.rpartition("=")
+    for at in weight_of.keys() | box_of.keys():
+        kind, place = at
+        found[kind][place] = Weighted(
+            given[kind][place], weight_of.get(at, 1.0), box=box_of.get(at)
+        )
+    return found
+
+
+def _of_examples(
+    option: str,
+    usage: str,
+    parse: Callable[[str], T],
+    texts: Sequence[str],
+    given: Sequence[Sequence[Any]],
+) -> dict[tuple[int, int], T]:
+    """What an option says of examples, EXAMPLE=VALUE each, by their list and their place there."""
+    from deepfood.errors import SettingError
+
+    found: dict[tuple[int, int], T] = {}
+    for text in texts:
+        name, _, said = text.rpartition("=")
         try:
-            weight = float(number)
-        except ValueError:
+            value = parse(said)
+        except (ValueError, SettingError):
             name = ""
         if not name:
-            raise SettingError(f"--weight {text}: give EXAMPLE=NUMBER, such as mint=2")
+            raise SettingError(f"{option} {text}: give {usage}")
         places = [
-            (some, place)
-            for some, plain in zip(found, given, strict=True)
-            for place, one in enumerate(plain)
+            (kind, place)
+            for kind, some in enumerate(given)
+            for place, one in enumerate(some)
             if (Path(name) if isinstance(one, Path) else name) == one
         ]
         if not places:
-            raise SettingError(f"--weight {text}: no photo, id or words of this search is {name!r}")
+            raise SettingError(f"{option} {text}: no photo, id or words of this search is {name!r}")
         if len(places) > 1:
             raise SettingError(
-                f"--weight {text}: {len(places)} examples of this search are {name!r}: give it "
+                f"{option} {text}: {len(places)} examples of this search are {name!r}: give it "
                 "once, and a photo as ./NAME where words are the same"
             )
-        ((some, place),) = places
-        if isinstance(some[place], Weighted):
-            raise SettingError(f"--weight {text}: {name} has a weight already")
-        some[place] = Weighted(some[place], weight)
+        if places[0] in found:
+            raise SettingError(f"{option} {text}: {name} has a {option[2:]} already")
+        found[places[0]] = value
     return found
 
 
@@ -331,7 +379,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> "Sides":
     from deepfood.errors import SettingError
 
     try:

@@ -36,6 +36,9 @@ NEWEST, NAME = "newest", "name"
 MOST_LISTED = 500
 #: Bars of the histogram of a number.
 _BINS = 20
+#: Interquartile ranges from the quartiles to where numbers are far out (J. Tukey, Exploratory Data
+#: Analysis, 1977).
+_FAR_OUT = 3
 
 #: What photos are in order by: a time, a number, or a folded name.
 SortKey = int | float | str
@@ -153,13 +156,15 @@ class After:
 class PhotoPage:
     """Photos with their known attributes. `total` counts all that are selected, on any page.
 
-    `notes` describe what a filter left out; `next` is the cursor of the next page.
+    `notes` describe what a filter left out; `next` is the cursor of the next page. `start` is how
+    many photos come before this page; None where it was not asked for around a photo.
     """
 
     photos: list[tuple[Photo, dict[str, Value]]]
     notes: tuple[Note, ...]
     next: str | None
     total: int
+    start: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,13 +233,22 @@ class FacetCounts:
     notes: tuple[Note, ...] = ()
 
 
+def not_listed(photo_id: str) -> QueryError:
+    """The error of a page that is asked for around a photo which is not selected."""
+    return QueryError(f"the photo {photo_id} is not in this list", "around")
+
+
 def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:
-    """The histogram of numbers, float64 [n]; one bin where they are all equal."""
+    """The histogram of numbers, float64 [n]; one bin where they are all equal.
+
+    Numbers that are far out have a bin of their own at that end, so that one of them does not press
+    all others into one bin.
+    """
     if not len(numbers):
         return ()
     low, high = float(numbers.min()), float(numbers.max())
     with np.errstate(over="ignore", invalid="ignore"):
-        edges = np.linspace(low, high, _BINS + 1)
+        edges = _edges_of(numbers)
     if low == high or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
         return (Bin(low, high, len(numbers)),)
     counts, _ = np.histogram(numbers, edges)
@@ -242,6 +256,20 @@ def bins_of(numbers: npt.NDArray[np.float64]) -> tuple[Bin, ...]:
         Bin(float(a), float(b), int(count))
         for a, b, count in zip(edges, edges[1:], counts, strict=False)
     )
+
+
+def _edges_of(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The edges of the bins, float64 [bins + 1]; they ascend unless the numbers are too near."""
+    low, high = numbers.min(), numbers.max()
+    first, third = np.percentile(numbers, [25, 75])
+    reach = _FAR_OUT * (third - first)
+    inner = numbers[(numbers >= first - reach) & (numbers <= third + reach)]
+    if len(inner) < 2 or inner.min() == inner.max():
+        inner = numbers
+    below = [low] if inner.min() > low else []
+    above = [high] if inner.max() < high else []
+    between = np.linspace(inner.min(), inner.max(), _BINS + 1 - len(below) - len(above))
+    return np.concatenate([below, between, above])
 
 
 def spelled(key: Key, value: Value | None) -> str | bool | None:

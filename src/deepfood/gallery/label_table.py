@@ -1,4 +1,4 @@
-"""Tables of guessed labels: written to be looked through, and read back as labels."""
+"""Tables of labels: written to be looked through, and read back as labels."""
 
 import csv
 import io
@@ -8,10 +8,12 @@ from pathlib import Path
 from deepfood.data.root import Folder
 from deepfood.data.tables import Row, clean_label, expect_cells, read_rows
 from deepfood.errors import DatasetError
+from deepfood.gallery.curation import Curation
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.zero_shot import LabelAnswer
 
 _COLUMNS = ("id", "file", "label", "probability", "verdict")
+_CURATED = ("id", "file", "label", "old_label", "reason", "margin", "votes")
 
 
 def labels_csv(guessed: Iterable[tuple[Photo, LabelAnswer]]) -> bytes:
@@ -24,6 +26,40 @@ def labels_csv(guessed: Iterable[tuple[Photo, LabelAnswer]]) -> bytes:
         label = "" if answer.verdict == "none" else best.label
         sure = "" if best.probability is None else f"{best.probability:.3f}"
         table.writerow([photo.id, photo.file, label, sure, answer.verdict or ""])
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def curation_csv(found: Curation, most: int | None = None) -> bytes:
+    """A row a photo that is worth a look, at most `most` of each kind, and in `reason` why.
+
+    `label` is the suggested label where the photo's own is likely wrong, else empty: a person may
+    fill it in.
+    """
+    rows: dict[str, dict[str, str]] = {}
+
+    def note(photo: Photo, reason: str, **more: str) -> None:
+        row = rows.setdefault(
+            photo.id, {"id": photo.id, "file": photo.file, "old_label": photo.label or ""}
+        )
+        row["reason"] = f"{row['reason']}; {reason}" if "reason" in row else reason
+        row.update(more)
+
+    for one in found.doubtful[:most]:
+        votes = f"{one.agreeing} of {one.voters}"
+        margin = f"{one.margin:.3f}"
+        note(one.photo, "label may be wrong", label=one.suggested, margin=margin, votes=votes)
+    for conflict in found.conflicts[:most]:
+        for photo, other in (conflict.photos, conflict.photos[::-1]):
+            note(photo, f"near-copy of {other.id}, which is {other.label!r}")
+    for outlier in found.outliers[:most]:
+        note(outlier.photo, "far from all others")
+    for unlabelled in found.to_label[:most]:
+        guess = f": perhaps {unlabelled.guess!r}" if unlabelled.guess else ""
+        note(unlabelled.photo, f"worth a label{guess}")
+    out = io.StringIO()
+    table = csv.DictWriter(out, _CURATED, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows.values())
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 

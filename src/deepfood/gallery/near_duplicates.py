@@ -7,6 +7,7 @@ import numpy as np
 from deepfood.errors import QueryError
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.protocol import Compared, EveryPhoto
+from deepfood.gallery.queries import group
 from deepfood.index.contract import Progress
 from deepfood.index.vectors import Rows
 
@@ -22,8 +23,8 @@ def duplicate_groups(
 ) -> list[list[tuple[Photo, float]]]:
     """Groups of near-duplicates among all photos of a gallery; `index` has their vectors.
 
-    The largest photo of a group comes first; each has its cosine similarity to it. Raises what
-    `near_duplicates` raises.
+    The largest photo of a group comes first; each other has its cosine similarity to it, at least
+    `threshold`: no chain of small changes makes a group. Raises what `near_duplicates` raises.
     """
     photos, vectors, rows = every
     by_row = dict(zip(rows.tolist(), photos, strict=True))
@@ -34,9 +35,13 @@ def duplicate_groups(
             key=lambda one: (-one[0].width * one[0].height, one[0].file),
         )
         taken = vectors.take(np.array([row for _, row in found], np.int64))
-        scores = np.vecdot(taken, taken[0]) / np.linalg.norm(taken, axis=1)
-        scores /= np.linalg.norm(taken[0])
-        groups.append([(photo, float(s)) for (photo, _), s in zip(found, scores, strict=True)])
+        taken /= np.linalg.norm(taken, axis=1, keepdims=True)
+        for places in group(taken, threshold):
+            scores = np.minimum(np.vecdot(taken[places], taken[places[0]]), 1)
+            if len(places) > 1:
+                groups.append(
+                    [(found[at][0], float(s)) for at, s in zip(places, scores, strict=True)]
+                )
     return groups
 
 

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 NoteCode = Literal[
-    "unknown_left_out", "value_not_found", "words_unused", "not_calibrated", "no_feature_map"
+    "unknown_left_out",
+    "value_not_found",
+    "words_unused",
+    "not_calibrated",
+    "few_labels",
+    "labels_once",
+    "dense_vectors",
+    "part_looked_at",
+    "gallery_changed",
+    "pages_end",
+    "no_feature_map",
 ]
 
 
@@ -34,3 +44,9 @@ def spelling_note(name: str, comparison: object) -> Note:
     """The note about a comparison of the safety attribute `name` that no photo satisfies."""
     message = f"no photo has {comparison}: is it spelled as in this gallery?"
     return Note("value_not_found", message, 0, attributes=(name,))
+
+
+def end_note(photos: int) -> Note:
+    """The note on the last page of an answer that has been made of the nearest `photos` only."""
+    message = f"there are no further pages: this answer is of the nearest {photos:,} photos"
+    return Note("pages_end", message, photos)

@@ -97,6 +97,14 @@ class Skipped:
     same_as: str | None = None
 
 
+def sample_bound(count: int, most: int) -> str:
+    """The hashes below it are a uniform sample of about `most` of `count` photos.
+
+    SHA-256 and ids are digits of a hash, and are compared with it as texts.
+    """
+    return f"{min(int(most / max(count, 1) * 16**8), 16**8 - 1):08x}"
+
+
 #: The reason for a file of the source that was removed from the gallery.
 REMOVED = "it was removed from the gallery"
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
+from deepfood.gallery.notes import Note, end_note
 from deepfood.gallery.protocol import FindOptions
 from deepfood.index import Mask
 
@@ -168,6 +169,14 @@ def is_varied(options: FindOptions) -> bool:
     return options.get("group_duplicates", False) or options.get("diversity", 0.0) != 0
 
 
+def notes_of_end(
+    options: FindOptions, considered: int, total: int, *, more: bool
+) -> tuple[Note, ...]:
+    """A note where pages of near-duplicates end before all photos have been shown."""
+    is_paged = options.get("group_duplicates", False) and not options.get("diversity", 0.0)
+    return (end_note(considered),) if is_paged and not more and considered < total else ()
+
+
 def check_question(k: int, options: FindOptions) -> None:
     """Raise QueryError for k < 1, and for pages of a varied answer."""
     if k < 1:
@@ -190,7 +199,7 @@ def varied(
     vectors, float32 [n, dim]. The first of a group represents it. Variety decides which groups are
     shown, not their order. The last value is whether more groups follow: on the next page are those
     whose first hit `is_later`, a mask of the hits, after `seen` groups. Groups beyond the nearest
-    2,000 hits are on no page.
+    2,000 hits are on no page, which `notes_of_end` says.
     """
     diversity, grouped = options.get("diversity", 0.0), options.get("group_duplicates", False)
     pool = (seen + k) * _POOL

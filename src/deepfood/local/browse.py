@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from deepfood.errors import PhotoNotFoundError
 from deepfood.gallery.browse import (
     NAME,
     NEWEST,
@@ -26,6 +27,7 @@ from deepfood.gallery.browse import (
     bins_of,
     check_page,
     labels_with,
+    not_listed,
     spelled,
 )
 from deepfood.gallery.notes import Note
@@ -44,9 +46,17 @@ _Worded = tuple[Mask | None, frozenset[Term]]
 
 
 def browse(
-    refresh: Refresh, selected: Selected, sort: Sort, limit: int, cursor: str | None
+    refresh: Refresh,
+    selected: Selected,
+    sort: Sort,
+    limit: int,
+    cursor: str | None,
+    around: str | None,
 ) -> PhotoPage:
-    """A page of the selected photos. `refresh` gives the current snapshot. Raises QueryError."""
+    """A page of the selected photos. `refresh` gives the current snapshot.
+
+    Raises QueryError, or PhotoNotFoundError for `around`.
+    """
     check_page(limit)
     digest = selected.digest(sort, "rows")
     while True:
@@ -58,6 +68,8 @@ def browse(
             mask, notes = _mask(now, columns, selected, words)
             order = _Order(columns, sort, mask)
             start = 0 if after is None else order.place_after(after)
+            if around is not None and after is None:
+                start = max(0, order.place_of(_row_of(now, around), around) - limit // 2)
             rows = order.rows(start, limit)
         photos, known = now.store.at(rows), now.store.attributes.read_many(rows)
         if len(photos) == len(rows):
@@ -68,8 +80,17 @@ def browse(
                 following = None
                 if start + limit < total:
                     following = After(now.manifest.generation, keys[-1], rows[-1]).text(digest)
-                return PhotoPage(page, notes, following, total)
+                asked = around is not None and after is None
+                return PhotoPage(page, notes, following, total, start if asked else None)
         now.expect_changed()  # photos were removed or changed meanwhile
+
+
+def _row_of(now: Snapshot, photo_id: str) -> int:
+    """The row of a photo. Raises PhotoNotFoundError."""
+    found = now.store.find(photo_id)
+    if found is None:
+        raise PhotoNotFoundError(f"there is no photo {photo_id[:40]!r} in this gallery")
+    return found[0]
 
 
 class _Order:
@@ -95,6 +116,15 @@ class _Order:
         found = known[start : start + limit].tolist()
         start = max(0, start - len(known))
         return [*found, *self._rest[start : start + limit - len(found)].tolist()]
+
+    def place_of(self, row: int, photo_id: str) -> int:
+        """How many rows come before one. Raises QueryError where it is not among them."""
+        known = self._known[::-1] if self._sort.descending else self._known
+        for before, rows in ((0, known), (len(known), self._rest)):
+            found = np.flatnonzero(rows == row)
+            if len(found):
+                return before + int(found[0])
+        raise not_listed(photo_id)
 
     def place_after(self, after: After) -> int:
         """How many rows come before the page after a cursor."""

@@ -10,7 +10,13 @@ from deepfood.gallery.filters import Filter
 from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindOptions, FindResult
-from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
+from deepfood.gallery.queries import (
+    best_of_all,
+    check_question,
+    is_varied,
+    notes_of_end,
+    varied,
+)
 from deepfood.index.contract import best
 from deepfood.index.vectors import Rows
 from deepfood.local.select import select
@@ -45,10 +51,10 @@ def find_in(
 
         following = None
         if is_varied(options):
-            groups, scores, last, more = _varied(now, search, k, options, start)
+            groups, scores, last, more, considered = _varied(now, search, k, options, start)
         else:
             nearest, scores, more = page(search, k, start)
-            groups, last = [[int(row)] for row in nearest], -1
+            groups, last, considered = [[int(row)] for row in nearest], -1, len(now.vectors)
         if more:
             seen = (start.seen if start else 0) + k
             count = start.rows if start else len(now.vectors)
@@ -66,7 +72,8 @@ def find_in(
                 hit.photo.id: known[row[0]] for hit, row in zip(hits, groups, strict=True)
             }
             total = now.count if allowed is None else int(np.count_nonzero(allowed))
-            return FindResult(hits, alike, attributes, notes, following, total)
+            ended = notes_of_end(options, considered, total, more=more)
+            return FindResult(hits, alike, attributes, (*notes, *ended), following, total)
         now.expect_changed()  # photos were removed meanwhile, or have other values
 
 
@@ -93,10 +100,11 @@ def _allowed(
 
 def _varied(
     now: Snapshot, search: Search, k: int, options: FindOptions, start: Cursor | None
-) -> tuple[list[list[int]], Scores, int, bool]:
+) -> tuple[list[list[int]], Scores, int, bool, int]:
     """Groups of rows in the order to show them, and the scores of these rows.
 
-    Then where the score of the last group's first row is, from the end, and whether more follow.
+    Then where the score of the last group's first row is, from the end, whether more follow, and
+    how many rows were considered.
     """
     groups, rows, scores, more = varied(
         search,
@@ -108,7 +116,8 @@ def _varied(
     )
     flat = [place for places in groups for place in places]
     last = -len(groups[-1]) if groups else -1
-    return [[int(rows[place]) for place in places] for places in groups], scores[flat], last, more
+    shown = [[int(rows[place]) for place in places] for places in groups]
+    return shown, scores[flat], last, more, len(rows)
 
 
 def _hits(photos: dict[int, Photo], groups: list[list[int]], scores: Scores) -> list[list[Hit]]:

@@ -149,10 +149,19 @@ class LocalGallery:
         """All photos, the vectors, and the row of each photo in them, int64 [count]."""
         return self.refresh().photos()
 
-    def compared(self) -> tuple[EveryPhoto, Compared]:
-        """As `photos`, and what finds rows of these vectors near one."""
+    def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
+        """As `photos`, and what finds rows of these vectors near one.
+
+        If there are more photos than `most`, it is a uniform sample of about so many, by their
+        hashes.
+        """
         now = self.refresh()
-        return now.photos(), now.index
+        return now.photos(most), now.index
+
+    def version(self) -> str:
+        """A text that is another one after each change of the photos or what is known of them."""
+        now = self.refresh()
+        return f"{now.manifest.generation}-{now.seq}"
 
     def search(self, query: npt.NDArray[np.float32], k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all if there are fewer.
@@ -195,13 +204,19 @@ class LocalGallery:
         return suggest(self.refresh().store, begun, limit)
 
     def browse(
-        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+        self,
+        selected: Selected,
+        sort: Sort,
+        limit: int,
+        cursor: str | None = None,
+        around: str | None = None,
     ) -> PhotoPage:
         """A page of the selected photos, at most `limit`; `cursor` is the `next` of the last one.
 
-        Raises QueryError.
+        Without a cursor, the page with the photo `around` in its middle, or the first one. Raises
+        QueryError, or PhotoNotFoundError.
         """
-        return browse(self.refresh, selected, sort, limit, cursor)
+        return browse(self.refresh, selected, sort, limit, cursor, around)
 
     def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
         """A page of the labels that somebody begins to type, with counts. Raises QueryError."""

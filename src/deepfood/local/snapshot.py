@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
 from deepfood.errors import ArtifactCorruptError, ArtifactError
-from deepfood.gallery.photo import Photo
+from deepfood.gallery.photo import Photo, sample_bound
 from deepfood.index import INDEXES, Index, Mask, VectorFile
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.recover import catch_up_with_journal
@@ -107,9 +107,15 @@ class Snapshot:
                 "what was written: run deepfood verify --repair"
             )
 
-    def photos(self) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
-        """All photos, the vectors, and the row of each photo in them, int64 [count]."""
-        known = {row: photo for row, photo in self.store.rows() if row < len(self.vectors)}
+    def photos(
+        self, most: int | None = None
+    ) -> tuple[list[Photo], VectorFile, npt.NDArray[np.int64]]:
+        """All photos, the vectors, and the row of each photo in them, int64 [count].
+
+        If there are more than `most`, about so many of them, by their hashes.
+        """
+        below = None if most is None or self.count <= most else sample_bound(self.count, most)
+        known = {row: photo for row, photo in self.store.rows(below) if row < len(self.vectors)}
         return list(known.values()), self.vectors, np.fromiter(known, np.int64, len(known))
 
     @property

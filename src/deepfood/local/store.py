@@ -288,9 +288,11 @@ class Store:
         """Rows and photos by file name."""
         return list(self._photos("WHERE file = ?", file))
 
-    def rows(self) -> Iterator[tuple[int, Photo]]:
-        """All rows with a photo, and these photos, in order."""
-        return self._photos("ORDER BY row")
+    def rows(self, below: str | None = None) -> Iterator[tuple[int, Photo]]:
+        """All rows with a photo, and these photos, in order; or those of hashes below a text."""
+        if below is None:
+            return self._photos("ORDER BY row")
+        return self._photos("WHERE sha256 < ? ORDER BY row", below)
 
     def photos(self) -> Iterator[Photo]:
         """All photos by row."""

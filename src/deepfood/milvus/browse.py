@@ -32,6 +32,7 @@ from deepfood.gallery.browse import (
     bins_of,
     check_page,
     labels_with,
+    not_listed,
     spelled,
 )
 from deepfood.gallery.notes import Note
@@ -64,8 +65,12 @@ def browse(
     sort: Sort,
     limit: int,
     cursor: str | None,
+    middle: Row | None,
 ) -> PhotoPage:
-    """A page of the selected photos. Raises QueryError or EngineError."""
+    """A page of the selected photos; without a cursor, that with the row `middle` in its middle.
+
+    Raises QueryError or EngineError.
+    """
     check_page(limit)
     sort.check({name: one.type for name, one in manifest.columns.items()})
     digest = selected.digest(sort, "ids")
@@ -75,7 +80,15 @@ def browse(
             f"{str(cursor)[:40]!r} is not a cursor: begin with the first page", "cursor"
         )
     where, notes, forgiven = _where(manifest, rows, selected)
-    found = _sorted_rows(rows, where, sort, limit + 1, after)
+    start: int | None = None
+    before: list[Row] = []
+    if middle is not None:
+        if not rows.count(_all(where, f'id == "{middle["id"]}"')):
+            raise not_listed(str(middle["id"]))
+        place, before = _before(rows, where, sort, limit // 2, middle)
+        start, before = place - len(before), [*before, middle]
+        after = After(manifest.generation, _key(sort, middle), str(middle["id"]))
+    found = [*before, *_sorted_rows(rows, where, sort, limit + 1 - len(before), after)]
     page = [(photo_of(row), attributes_of(row)) for row in found[:limit]]
     keys = [sort.key_of(*one) for one in page]
     if not sort.is_kept(keys) or not all(selected.fits(*one, forgiven) for one in page):
@@ -87,7 +100,39 @@ def browse(
         following = After(manifest.generation, keys[-1], page[-1][0].id).text(digest)
     complete = following is None and after is None
     total = len(page) if complete else rows.count(where)
-    return PhotoPage(page, notes, following, total)
+    return PhotoPage(page, notes, following, total, start)
+
+
+def _key(sort: Sort, row: Row) -> SortKey | None:
+    return sort.key_of(photo_of(row), attributes_of(row))
+
+
+def _before(rows: Rows, where: str, sort: Sort, count: int, row: Row) -> tuple[int, list[Row]]:
+    """How many rows come before one, and the last `count` of them, in order."""
+    field, key, photo_id = _field(sort), _key(sort, row), row["id"]
+    same, known_before = "", _all(where, field.known)
+    if key is None:
+        same = _all(where, f"not ({field.known})", f'id < "{photo_id}"')
+    else:
+        known_before = _all(known_before, field.ahead(key, str(photo_id), sort.descending))
+    place = rows.count(known_before) + (rows.count(same) if same else 0)
+    found: list[Row] = []
+    if same:
+        some = _first(rows, same, _ID, count, True)
+        found = sorted(some, key=lambda one: str(one["id"]))[-count:] if count else []
+    if len(found) < count:
+        left = count - len(found)
+        some = _first(rows, known_before, field, left, not sort.descending, back=True)
+        found = [*_in_order(sort, some)[-left:], *found]
+    return place, found
+
+
+def _in_order(sort: Sort, some: list[Row]) -> list[Row]:
+    """Rows that have a sort key, in the order of these and their ids."""
+    keyed = [(_key(sort, row), row["id"], row) for row in some]
+    keyed.sort(key=lambda one: one[1])
+    keyed.sort(key=lambda one: (one[0] is not None, one[0]), reverse=sort.descending)
+    return [row for _, _, row in keyed]
 
 
 def _sorted_rows(rows: Rows, where: str, sort: Sort, count: int, after: After | None) -> list[Row]:
@@ -97,10 +142,7 @@ def _sorted_rows(rows: Rows, where: str, sort: Sort, count: int, after: After | 
     if after is None or after.key is not None:
         beyond = "" if after is None else field.beyond(after, sort.descending)
         some = _first(rows, _all(where, field.known, beyond), field, count, sort.descending)
-        keyed = [(sort.key_of(photo_of(row), attributes_of(row)), row["id"], row) for row in some]
-        keyed.sort(key=lambda one: one[1])
-        keyed.sort(key=lambda one: (one[0] is not None, one[0]), reverse=sort.descending)
-        found = [row for _, _, row in keyed[:count]]
+        found = _in_order(sort, some)[:count]
     if len(found) < count and field.known:
         beyond = f'id > "{after.last}"' if after is not None and after.key is None else ""
         rest = _all(where, f"not ({field.known})", beyond)
@@ -140,6 +182,12 @@ class _Field:
         key, sign = self.literal_of(after.key), "<" if descending else ">"
         same = f'{self.expression} == {key} and id > "{after.last}"'
         return f"{self.expression} {sign} {key} or ({same})"
+
+    def ahead(self, key: SortKey, photo_id: str, descending: bool) -> str:
+        """The rows that come before a row with this key and id."""
+        literal, sign = self.literal_of(key), ">" if descending else "<"
+        same = f'{self.expression} == {literal} and id < "{photo_id}"'
+        return f"{self.expression} {sign} {literal} or ({same})"
 
 
 class _Number(_Field):
@@ -181,8 +229,13 @@ def _field(sort: Sort) -> _Field:
     return _Number(expression, -_MOST_FINITE, _MOST_FINITE, known(sort.by))
 
 
-def _first(rows: Rows, where: str, field: _Field, count: int, descending: bool) -> list[Row]:
-    """Rows among which the first `count` in the order of a field are, in any order."""
+def _first(
+    rows: Rows, where: str, field: _Field, count: int, descending: bool, *, back: bool = False
+) -> list[Row]:
+    """Rows among which the first `count` in the order of a field are, in any order.
+
+    Those of the same value are in the order of their ids, or with `back` in its reverse.
+    """
     most = max(_WINDOW, 2 * count)
     if rows.count(where) <= most:
         return rows.query(where, PHOTO_ROW, limit=most)
@@ -201,7 +254,7 @@ def _first(rows: Rows, where: str, field: _Field, count: int, descending: bool) 
     # Very many rows have the same value.
     found = rows.query(_all(where, field.below(low, descending)), PHOTO_ROW, limit=most)
     same = _all(where, f"not ({field.below(low, descending)})", field.below(high, descending))
-    return [*found, *_first(rows, same, _ID, count - len(found), False)]
+    return [*found, *_first(rows, same, _ID, count - len(found), back)]
 
 
 def label_page(

@@ -8,6 +8,7 @@ import numpy as np
 from deepfood.config import Settings
 from deepfood.errors import DatasetError
 from deepfood.gallery.calibration import Calibration, Labelled, calibrate
+from deepfood.gallery.photo import sample_bound
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.connection import Connection
 from deepfood.milvus.gallery import MilvusGallery
@@ -27,8 +28,7 @@ def labelled_photos(gallery: MilvusGallery) -> Labelled:
     count = gallery.count
     where = ""
     if count > _MOST:  # ids are digits of a hash: those below a bound are a uniform sample
-        bound = int(_MOST / count * 16**8)
-        where = f'id < "{bound:08x}"'
+        where = f'id < "{sample_bound(count, _MOST)}"'
     rows = list(gallery.rows.every([GIVEN, "id", "vector"], where))
     vectors = np.array([row["vector"] for row in rows], np.float32)
     return Labelled(

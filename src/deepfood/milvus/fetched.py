@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
+from deepfood.milvus.rows import MOST
 
 Vectors = npt.NDArray[np.float32]
 
@@ -19,13 +20,18 @@ class Neighbours:
     def search(
         self, query: Vectors, k: int, allowed: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.int64], Vectors]:
-        """Up to k rows and their scores; photos added since are left out."""
-        hits = [hit for hit in self._gallery.search(query, k) if hit.photo.id in self._row]
-        rows = np.array([self._row[hit.photo.id] for hit in hits], np.int64)
-        scores = np.array([hit.score for hit in hits], np.float32)
-        if allowed is not None:
-            rows, scores = rows[allowed[rows]], scores[allowed[rows]]
-        return rows, scores
+        """Up to k rows and their scores; photos that were not fetched are left out."""
+        asked = k
+        while True:
+            hits = self._gallery.search(query, asked)
+            known = [hit for hit in hits if hit.photo.id in self._row]
+            rows = np.array([self._row[hit.photo.id] for hit in known], np.int64)
+            scores = np.array([hit.score for hit in known], np.float32)
+            if allowed is not None:
+                rows, scores = rows[allowed[rows]], scores[allowed[rows]]
+            if len(rows) >= k or len(hits) < asked or asked == MOST:
+                return rows[:k], scores[:k]
+            asked = min(4 * asked, MOST)
 
 
 class MemoryVectors:

@@ -13,7 +13,13 @@ from deepfood.gallery.filters import Filter
 from deepfood.gallery.notes import Note, left_out_note, spelling_note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult
-from deepfood.gallery.queries import best_of_all, check_question, is_varied, varied
+from deepfood.gallery.queries import (
+    best_of_all,
+    check_question,
+    is_varied,
+    notes_of_end,
+    varied,
+)
 from deepfood.gallery.values import Value
 from deepfood.index import Mask
 from deepfood.milvus.expressions import Expression, expression_of
@@ -128,7 +134,9 @@ def _varied(
         last = groups[-1][0]
         following = cursor_after(float(scores[last]), int(_numbers(hits)[last]), seen + k)
     shown = [[hits[i] for i in places] for places in groups]
-    return _found(search, shown, following, search.count())
+    found = _found(search, shown, following, search.count())
+    ended = notes_of_end(options, len(hits), found.total, more=more)
+    return replace(found, notes=(*found.notes, *ended))
 
 
 def _numbers(hits: Sequence[Hit]) -> npt.NDArray[np.int64]:

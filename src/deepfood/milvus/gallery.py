@@ -16,7 +16,7 @@ from deepfood.data.root import Root
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filters import Filter
-from deepfood.gallery.photo import Hit, Photo, Skipped
+from deepfood.gallery.photo import Hit, Photo, Skipped, sample_bound
 from deepfood.gallery.protocol import (
     ColumnFacts,
     Compared,
@@ -209,10 +209,15 @@ class MilvusGallery:
         """As in LocalGallery."""
         return self.stored.reads_ahead
 
-    def compared(self) -> tuple[EveryPhoto, Compared]:
-        """As in LocalGallery; all photos are fetched."""
-        every = self.photos()
+    def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
+        """As in LocalGallery; the photos are fetched."""
+        every = self.photos(most)
         return every, Neighbours(self, every)
+
+    def version(self) -> str:
+        """As in LocalGallery, up to a second late after a build."""
+        about = self.refresh().manifest
+        return f"{about.generation}-{about.revision}-{self.journal.count()}"
 
     def search(self, query: Vectors, k: int) -> list[Hit]:
         """The k photos nearest to a unit vector, float32 [dimension]; all if there are fewer.
@@ -240,11 +245,17 @@ class MilvusGallery:
         return suggest(self.rows, begun, limit)
 
     def browse(
-        self, selected: Selected, sort: Sort, limit: int, cursor: str | None = None
+        self,
+        selected: Selected,
+        sort: Sort,
+        limit: int,
+        cursor: str | None = None,
+        around: str | None = None,
     ) -> PhotoPage:
         """As the local gallery's."""
         now = self.refresh()
-        return browse(now.manifest, now.rows, selected, sort, limit, cursor)
+        middle = None if around is None or cursor else self._row(around, PHOTO_ROW)
+        return browse(now.manifest, now.rows, selected, sort, limit, cursor, middle)
 
     def label_page(self, begun: str, limit: int, cursor: str | None = None) -> LabelPage:
         """As the local gallery's, of a part of very many photos."""
@@ -346,10 +357,17 @@ class MilvusGallery:
         """All changes and their authors, in order. Raises ArtifactCorruptError."""
         return self.journal.records()
 
-    def photos(self) -> EveryPhoto:
-        """All photos, their vectors, and the row of each photo in them, int64 [count]."""
+    def photos(self, most: int | None = None) -> EveryPhoto:
+        """All photos, their vectors, and the row of each photo in them, int64 [count].
+
+        If there are more than `most`, about so many of them, by their hashes.
+        """
         now = self.refresh()
-        rows = sorted(now.rows.every([*PHOTO_ROW, "vector"]), key=lambda row: str(row["id"]))
+        where = ""
+        if most is not None and (count := now.rows.count("")) > most:
+            where = f'id < "{sample_bound(count, most)}"'
+        found = now.rows.every([*PHOTO_ROW, "vector"], where)
+        rows = sorted(found, key=lambda row: str(row["id"]))
         size = now.manifest.dimension
         vectors = np.array([row["vector"] for row in rows], np.float32).reshape(len(rows), size)
         return [photo_of(row) for row in rows], MemoryVectors(vectors), np.arange(len(rows))

@@ -75,6 +75,10 @@ class MilvusJournal:
             self._metadata.rows(f'key == "{_HEADS}"', ["count(*)"], "Strong")[0]["count(*)"]
         )
 
+    def count(self) -> int:
+        """The number of records, unfinished ones included."""
+        return self._count(2**63 - 1)
+
     def forget(self) -> None:
         """Delete the whole journal, before it is made again."""
         for key in (_HEADS, _RECORDS, _CHECKPOINT):

@@ -65,6 +65,7 @@ def create_app(
             WorkQueue("search", service.embedder.at_once, queued, timeout_s) as searching,
             WorkQueue("explain", 1, queued, timeout_s) as explaining,
             WorkQueue("read", 2, _QUEUED_READS, timeout_s) as reading,
+            WorkQueue("compare", 2, queued, timeout_s) as comparing,
             WorkQueue("write", 1, queued, timeout_s, finishes=True) as writing,
             draining(drain, settings.drain_s),
         ):
@@ -77,6 +78,7 @@ def create_app(
                     searching=searching,
                     explaining=explaining,
                     reading=reading,
+                    comparing=comparing,
                     writing=writing,
                 ),
                 # For `edge/http1.py`, before there is a request.

@@ -2,8 +2,8 @@
 
 `languages/de.json` has two parts. `page` is put into the HTML where it says `{{key}}`, so that a
 visitor reads it before any script runs. `script` goes along in the page for its scripts, which take
-their strings from it by `t(key)` (static/text.js). A string that counts is an object with one form
-for each of CLDR's plural categories of its language.
+their strings from it by `t(key)` (static/text.js); the HTML may have those as well. A string that
+counts is an object with one form for each of CLDR's plural categories of its language.
 """
 
 import html
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from deepfood.serve import STATIC
+from deepfood.serve.modules import preloads
 
 FOLDER = Path(__file__).parent / "languages"
 ENGLISH = "en"
@@ -46,25 +47,29 @@ def _weight(text: str) -> float:
 
 @cache
 def page_in(language: str, file: str = "index.html") -> str:
-    """A page of static/ in one of LANGUAGES."""
+    """A page of static/ in one of LANGUAGES; keys that are in no file of strings stay in it."""
     strings = strings_of(language)
-    special = {
+    texts = {
+        **strings["script"],
+        **strings["page"],
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
-        "strings": json.dumps(strings["script"], ensure_ascii=False).translate(_HARMLESS),
+        "modules": preloads("app.js"),
     }
 
     def put(found: re.Match[str]) -> str:
-        text = special.get(found[1]) or strings["page"][found[1]]
-        is_markup = "<" in text or found[1] == "strings"
-        return text if is_markup else html.escape(text)
+        if found[1] == "strings":
+            written = json.dumps(strings["script"], ensure_ascii=False, separators=(",", ":"))
+            return written.translate(_HARMLESS)
+        text = str(texts.get(found[1], found[0]))
+        return text if "<" in text else html.escape(text)
 
     return _KEY.sub(put, (STATIC / file).read_text(encoding="utf-8"))
 
 
-def strings_of(language: str) -> dict[str, dict[str, str]]:
+def strings_of(language: str) -> dict[str, dict[str, str | dict[str, str]]]:
     """The strings of one language, by part and key."""
-    parts: dict[str, dict[str, str]] = json.loads(
+    parts: dict[str, dict[str, str | dict[str, str]]] = json.loads(
         (FOLDER / f"{language}.json").read_text(encoding="utf-8")
     )
     return parts

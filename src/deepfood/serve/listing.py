@@ -8,6 +8,7 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected,
 from deepfood.gallery.filter_tree import Among, And
 from deepfood.gallery.filters import Filter, parse_filter
 from deepfood.gallery.written import parse_words
+from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood_client.calls import Listing, Selection, each
 
 if TYPE_CHECKING:
@@ -41,10 +42,15 @@ def list_photos(
     sort: str = DEFAULT_SORT,
     limit: int = DEFAULT_LISTED,
     cursor: str | None = None,
+    around: str | None = None,
 ) -> PhotoPage:
-    """A page of photos; `cursor` is the `next` of the page before. Raises QueryError."""
+    """A page of photos; `cursor` is the `next` of the page before.
+
+    Without one, `around` is the id of a photo that is in the middle of the page. Raises QueryError,
+    or PhotoNotFoundError.
+    """
     after = service.cursors.checked(cursor) if cursor else None
-    page = service.gallery.browse(selected, Sort.parse(sort), limit, after)
+    page = service.gallery.browse(selected, Sort.parse(sort), limit, after, around or None)
     return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
 
 
@@ -67,6 +73,30 @@ def count_facets(
     return service.gallery.facets(selected, limit)
 
 
+def list_doubtful(
+    service: "SearchService",
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+    wait_s: float | None = None,
+) -> DoubtfulPage:
+    """A page of photos whose labels are likely wrong. Raises QueryError, NotYetError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.curator.doubtful(limit, after, wait_s)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
+def list_duplicates(
+    service: "SearchService",
+    limit: int = DEFAULT_LISTED,
+    cursor: str | None = None,
+    wait_s: float | None = None,
+) -> DuplicatePage:
+    """A page of groups of near-duplicates. Raises QueryError, NotYetError."""
+    after = service.cursors.checked(cursor) if cursor else None
+    page = service.curator.duplicates(limit, after, wait_s)
+    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+
+
 class Lists:
     """What an open gallery lists: the Python API's part of the functions above."""
 
@@ -79,13 +109,27 @@ class Lists:
         The options are those of `deepfood_client.Client.photos`. Raises QueryError.
         """
         sort, limit = listing.get("sort", DEFAULT_SORT), listing.get("limit", DEFAULT_LISTED)
-        return list_photos(self._service, _selected(listing), sort, limit, listing.get("cursor"))
+        cursor, around = listing.get("cursor"), listing.get("around")
+        return list_photos(self._service, _selected(listing), sort, limit, cursor, around)
 
     def labels(
         self, q: str = "", limit: int = DEFAULT_LISTED, cursor: str | None = None
     ) -> LabelPage:
         """The labels with counts, or those that somebody begins to type, `q`. Raises QueryError."""
         return list_labels(self._service, q, limit, cursor)
+
+    def doubtful_labels(
+        self, limit: int = DEFAULT_LISTED, cursor: str | None = None
+    ) -> DoubtfulPage:
+        """The photos whose labels are likely wrong, the most likely first. Raises QueryError.
+
+        All photos are compared, once for each change of the gallery.
+        """
+        return list_doubtful(self._service, limit, cursor)
+
+    def duplicates(self, limit: int = DEFAULT_LISTED, cursor: str | None = None) -> DuplicatePage:
+        """The groups of near-duplicates, the most similar first. Raises QueryError."""
+        return list_duplicates(self._service, limit, cursor)
 
     def facets(self, limit: int = DEFAULT_VALUES, **selection: Unpack[Selection]) -> FacetCounts:
         """How many photos have which values, at most `limit` of each attribute.

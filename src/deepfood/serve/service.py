@@ -26,6 +26,7 @@ from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
+from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
 from deepfood.serve.labels import Labeller
 from deepfood.serve.plates import check_plate, search_plate
@@ -54,6 +55,7 @@ class SearchService:
         self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self.cursors = Cursors(settings.cursor_key)
+        self.curator = Curator(gallery)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
         self._thumbnail_pixels = settings.thumbnail_pixels
@@ -151,7 +153,7 @@ class SearchService:
         curves = self.gallery.manifest.calibration
         calibration = curves.words if curves and alone and self.words else None
 
-        def find(*, only_written: bool = False) -> WordsResult:
+        def find(*, only_written: bool = False, looks: FindResult | None = None) -> WordsResult:
             return find_with_words(
                 self.gallery,
                 query,
@@ -161,6 +163,7 @@ class SearchService:
                 alone=alone,
                 calibration=calibration,
                 only_written=only_written,
+                looks=looks,
                 **options,
             )
 
@@ -189,7 +192,7 @@ class SearchService:
 
         answer = judged()
         if len(answer.hits) < len(found.hits):  # what looks so is not shown, on no page
-            found = find(only_written=True)
+            found = find(only_written=True, looks=found.looks)
             answer = judged()
         return found, answer
 
@@ -297,6 +300,7 @@ class SearchService:
         return kept
 
     def close(self) -> None:
+        self.curator.close()
         self.gallery.close()
 
 

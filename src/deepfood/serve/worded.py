@@ -14,7 +14,7 @@ import numpy as np
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
 from deepfood.gallery.answer import Verdict
-from deepfood.gallery.notes import Note
+from deepfood.gallery.notes import Note, end_note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import combine, group, similarity
@@ -91,9 +91,13 @@ class Written:
 
 @dataclass(frozen=True)
 class WordsResult(FindResult):
-    """`nearest` is the best similarity of any photo of the gallery; None where it is not known."""
+    """`nearest` is the best similarity of any photo of the gallery; None where it is not known.
+
+    `looks` is what the gallery found by looks; None where it was not asked.
+    """
 
     nearest: float | None = None
+    looks: FindResult | None = None
 
 
 def look_up(
@@ -135,6 +139,7 @@ def find_with_words(
     alone: bool = True,
     calibration: WordCalibration | None = None,
     only_written: bool = False,
+    looks: FindResult | None = None,
     **options: Unpack[FindOptions],
 ) -> WordsResult:
     """The photos that have the words, and those nearest to `query`, fused; see `FindOptions`.
@@ -142,7 +147,8 @@ def find_with_words(
     Without `query` only what is written counts. Unless the words are asked `alone`, photos whose
     texts match equally well are in the order of the query: it has more than the words, such as what
     is unwanted. `calibration` is that of words alone. A varied answer begins with what is written.
-    With `only_written`, photos that have none of the words are left out. Raises QueryError.
+    With `only_written`, photos that have none of the words are left out. `looks` is what the
+    gallery has found for the same question before: it is not asked again. Raises QueryError.
     """
     texts = {hit.id: hit for hit in written.result.hits} if written else {}
     for photo_id in options.get("without", ()):
@@ -154,7 +160,7 @@ def find_with_words(
     if query is None:
         found = FindResult([], [], {}, written.result.notes if written else (), None, len(texts))
     else:
-        found = gallery.find(query, k if varied else POOL, **options)
+        found = looks = looks or gallery.find(query, k if varied else POOL, **options)
     alike = dict(zip((hit.photo.id for hit in found.hits), map(list, found.alike), strict=True))
     hits = {hit.photo.id: hit for hit in found.hits}
 
@@ -192,15 +198,20 @@ def find_with_words(
         matched = text.matched if text else ()
         page.append(replace(hit, matched=matched, probability=sure.get(first)))
         alike[first] = [*alike.get(first, ()), *map(found_hit, others)]
+    total = len(ranked) if only_written else max(found.total, len(ranked))
+    notes = found.notes
+    if not varied and not more and len(ranked) < total:
+        notes = (*notes, end_note(len(ranked)))
     in_vain = query is not None and not text_tower and written and written.level is None
     return WordsResult(
         page,
         [alike[first] for first, *_ in shown],
         attributes,
-        (*found.notes, UNUSED) if in_vain else found.notes,
+        (*notes, UNUSED) if in_vain else notes,
         f"{_CURSOR}{seen + k}" if more and not varied else None,
-        len(ranked) if only_written else max(found.total, len(ranked)),
+        total,
         found.hits[0].score if found.hits and options.get("where") is None else None,
+        looks,
     )
 
 

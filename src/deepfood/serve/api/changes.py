@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.tables import clean_label
 from deepfood.engine import engine_at
-from deepfood.errors import ModelMismatchError, UndeclaredError
+from deepfood.errors import ModelMismatchError, PhotoNotFoundError, UndeclaredError
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.photo import EmbeddedPhoto, Outcome
@@ -136,12 +136,18 @@ router = APIRouter(
     "Add",
     status_code=201,
     dependencies=_NO_RELEASE,
-    responses={200: {"model": PhotoFacts, "description": "the gallery has this photo already"}},
+    responses={
+        200: {"model": PhotoFacts, "description": "the gallery has this photo already"},
+        **documented({412: "the gallery has it already, and `If-None-Match` is `*`"}),
+    },
 )
 async def add_photo(
     request: Request, response: Response, change: ChangeDep, resources: ResourcesDep
 ) -> PhotoFacts:
-    """Add a photo. One that is there already keeps its place, and gets the new label and so on."""
+    """Add a photo. One that is there already keeps its place, and gets the new label and so on.
+
+    With `If-None-Match: *`, one that is there already stays as it is, which 412 says.
+    """
     new = await read_new_photo(request, resources.max_body_bytes)
     deadline = time.monotonic() + WAIT_S
     try:
@@ -249,7 +255,7 @@ async def drop_attribute(name: str, change: ChangeDep, resources: ResourcesDep) 
 async def reload(request: Request, resources: ResourcesDep) -> GalleryFacts:
     """Open a new generation or Model now; this process would do so within a second anyway."""
     await resources.reading.run(request, resources.current.follow)
-    return await resources.reading.run(request, gallery_of, resources.service)
+    return await resources.reading.run(request, gallery_of, resources)
 
 
 async def _add(
@@ -257,9 +263,15 @@ async def _add(
 ) -> tuple[PhotoFacts, Outcome]:
     resources = change.resources
     photo = await resources.searching.run(change.request, _embedded, service, new)
+
+    def add(writer: ChangedGallery) -> Outcome:
+        if change.request.headers.get("if-none-match", "").strip() == "*":
+            _refuse_known(service, photo.photo.id)
+        return writer.add([photo])[0]
+
     return await change.write(
         service,
-        lambda writer: writer.add([photo])[0],
+        add,
         lambda outcome: (
             facts_of(resources.service, photo.photo.id, resources.public_url),
             outcome,
@@ -267,6 +279,16 @@ async def _add(
         deadline=deadline,
         embeds=True,
     )
+
+
+def _refuse_known(service: SearchService, photo_id: str) -> None:
+    """Raise HTTPException 412 where the gallery has a photo."""
+    try:
+        service.gallery.photo(photo_id)
+    except PhotoNotFoundError:
+        return
+    location = {"Location": f"/api/v1/photos/{photo_id}"}
+    raise HTTPException(412, "the gallery has this photo already", headers=location)
 
 
 def _embedded(service: SearchService, new: NewPhoto) -> EmbeddedPhoto:

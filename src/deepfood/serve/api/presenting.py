@@ -9,6 +9,8 @@ from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
 from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
+from deepfood.serve.api.resources import Resources
+from deepfood.serve.curated import DoubtfulPage, DuplicatePage
 from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import PlatePart, SearchResult
 from deepfood.serve.service import SearchService
@@ -108,6 +110,7 @@ def photo_page_of(page: PhotoPage, public_url: str) -> models.PhotoPage:
         total=page.total,
         next=page.next,
         notes=_notes(page.notes),
+        start=page.start,
     )
 
 
@@ -115,6 +118,49 @@ def label_page_of(page: LabelPage) -> models.LabelPage:
     """A page of labels."""
     labels = tuple(models.LabelCount(**asdict(one)) for one in page.labels)
     return models.LabelPage(labels=labels, total=page.total, next=page.next)
+
+
+def doubtful_page_of(page: DoubtfulPage, public_url: str) -> models.DoubtfulPage:
+    """A page of doubtful labels."""
+    photos = tuple(
+        models.DoubtfulLabel(
+            suggested=one.suggested,
+            probability=one.probability,
+            suggested_probability=one.suggested_probability,
+            agreeing=one.agreeing,
+            voters=one.voters,
+            **photo_of(one.photo, public_url).model_dump(),
+        )
+        for one in page.entries
+    )
+    return models.DoubtfulPage(
+        photos=photos,
+        total=page.total,
+        looked_at=page.looked_at,
+        next=page.next,
+        notes=_notes(page.notes),
+    )
+
+
+def duplicate_page_of(page: DuplicatePage, public_url: str) -> models.DuplicatePage:
+    """A page of groups of near-duplicates."""
+    groups = tuple(
+        models.DuplicateGroup(
+            photos=tuple(
+                models.NearDuplicate(score=score, **photo_of(photo, public_url).model_dump())
+                for photo, score in group.photos
+            ),
+            different_labels=group.different_labels,
+        )
+        for group in page.entries
+    )
+    return models.DuplicatePage(
+        groups=groups,
+        total=page.total,
+        looked_at=page.looked_at,
+        next=page.next,
+        notes=_notes(page.notes),
+    )
 
 
 def facets_of(counts: FacetCounts) -> models.Facets:
@@ -131,8 +177,9 @@ def _facts(photo: Photo, attributes: dict[str, Value], public_url: str) -> model
     return models.PhotoFacts(attributes=attributes, **photo_of(photo, public_url).model_dump())
 
 
-def gallery_of(service: SearchService) -> models.GalleryFacts:
+def gallery_of(resources: Resources) -> models.GalleryFacts:
     """The gallery that is searched."""
+    service = resources.service
     gallery = service.gallery
     manifest, preprocess = gallery.manifest, service.embedder.preprocess
     return models.GalleryFacts(
@@ -144,6 +191,8 @@ def gallery_of(service: SearchService) -> models.GalleryFacts:
         crop=preprocess.crop,
         resize=preprocess.resize,
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
+        changes=resources.takes_changes,
+        query_urls=resources.takes_urls,
     )
 
 

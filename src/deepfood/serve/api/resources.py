@@ -11,6 +11,7 @@ from deepfood.serve.current import Current
 from deepfood.serve.edge.drain import Drain
 from deepfood.serve.edge.guard import max_body_bytes
 from deepfood.serve.edge.queue import WorkQueue
+from deepfood.serve.released import is_released
 from deepfood.serve.service import SearchService
 
 
@@ -19,7 +20,7 @@ class Resources:
     """Lives from the application's start to its end.
 
     `searching` runs what decodes, embeds or searches; `explaining` makes heat maps; `reading` only
-    reads the gallery; `writing` changes it.
+    reads the gallery; `comparing` waits for lists of all photos; `writing` changes it.
     """
 
     settings: Settings
@@ -29,6 +30,7 @@ class Resources:
     searching: WorkQueue
     explaining: WorkQueue
     reading: WorkQueue
+    comparing: WorkQueue
     writing: WorkQueue
 
     @property
@@ -41,8 +43,18 @@ class Resources:
         return self.settings.public_url
 
     @property
+    def takes_changes(self) -> bool:
+        """Whether who has a key can change the gallery."""
+        return bool(self.settings.api_key_hashes.split()) and not is_released(self.settings)
+
+    @property
     def max_body_bytes(self) -> int:
         return max_body_bytes(self.settings)
+
+    @property
+    def takes_urls(self) -> bool:
+        """Whether a search may name a photo by `url`."""
+        return bool(self.settings.query_url_hosts.strip())
 
 
 async def resources_of(request: Request) -> Resources:

@@ -100,7 +100,7 @@ async def label(request: Request, resources: ResourcesDep) -> LabelAnswer:
 @router.get("/api/v1/gallery", tags=["gallery"], operation_id="getGallery")
 async def gallery(request: Request, resources: ResourcesDep) -> GalleryFacts:
     """Facts about the gallery."""
-    return await resources.reading.run(request, gallery_of, resources.service)
+    return await resources.reading.run(request, gallery_of, resources)
 
 
 @router.get("/api/v1/samples", tags=["gallery"], operation_id="listSamples")

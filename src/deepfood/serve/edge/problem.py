@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepfood.serve import STATIC
+from deepfood.serve.language import language_of, page_in
 from deepfood.serve.telemetry.logs import request_id
 from deepfood.serve.telemetry.metrics import ERRORS
 
@@ -38,8 +38,6 @@ KINDS = {
 
 #: Gives no details, which may name paths of this machine.
 FAULT = "the service has a fault; its log says more"
-
-_PAGE = (STATIC / "error.html").read_text(encoding="utf-8")
 
 _log = logging.getLogger("deepfood.request")
 
@@ -79,10 +77,10 @@ def problem(
     """The answer to a request that failed: a page where the client asks for one, else JSON."""
     body = problem_body(status, detail, field, position)
     if wants_page(request.headers.get("accept", ""), request.url.path):
-        page = _PAGE.replace("{{title}}", html.escape(body.title)).replace(
-            "{{detail}}", html.escape(detail)
-        )
-        return HTMLResponse(page, status)
+        language = language_of(request.headers.get("accept-language", ""))
+        said = html.escape(f"{body.title}: {detail}")
+        page = page_in(language, "error.html").replace("{{problem}}", said)
+        return HTMLResponse(page, status, headers={"Vary": "Accept-Language"})
     return Response(body.model_dump_json(exclude_none=True), status, media_type=PROBLEM_JSON)
 
 

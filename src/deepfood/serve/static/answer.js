@@ -1,12 +1,13 @@
 // What was found: hits, what the gallery thinks of the question, and what went wrong.
 
 import { card } from "./cards.js";
-import { $, announce, capital, element, plural } from "./dom.js";
+import { $, announce, element, entitle, tell } from "./dom.js";
 import { leadOf, likesIn, nameOfExample } from "./examples.js";
 import { readable } from "./gallery.js";
 import { drawQuery } from "./query.js";
 import { sayFault, showRefined } from "./refine.js";
 import { isKnown } from "./search.js";
+import { inEnglish, oneOf, parts, t } from "./text.js";
 import { showSection } from "./views.js";
 
 /** The answer's page before the answer: heading, what is searched with, blanks for the hits. */
@@ -16,6 +17,7 @@ export function startAnswer(search, fewer) {
   $("more").hidden = true;
   if (!fewer) {
     $("hits").replaceChildren();
+    $("keep").hidden = true;
     $("verdict").hidden = true;
     $("notes").hidden = true;
     $("dropped").hidden = true;
@@ -24,7 +26,7 @@ export function startAnswer(search, fewer) {
   }
   if (isKnown(search)) return;
   $("hits").setAttribute("aria-busy", "true");
-  $("summary").textContent = "Looking…";
+  $("summary").textContent = t("looking");
   const missing = search.k - $("hits").children.length;
   for (let i = 0; i < missing; i++) $("hits").append($("blank").content.cloneNode(true));
 }
@@ -39,43 +41,52 @@ export function drawAnswer(search, answer, fewer) {
   $("hits").append(...missing.map((hit) => card(hit, search)));
   const added = hits.filter((hit) => !before.has(hit.id));
   drawVerdict(search, answer);
-  const { counted, none, order } = counts(search, answer);
-  $("summary").textContent = hits.length ? `${counted}, ${order} first` : none;
-  $("notes").textContent = notes.map(({ message }) => `${capital(message)}.`).join(" ");
+  const counted = hits.length ? countOf(search, answer) : noneOf(search);
+  $("summary").textContent = hits.length ? inOrder(search, counted) : counted;
+  $("notes").replaceChildren(...notes.flatMap((one) => [...noteOf(one), " "]));
   $("notes").hidden = notes.length === 0;
   $("more").hidden = !more;
-  const parts = [
+  const sentences = [
     !$("verdict").hidden && $("verdict").textContent,
-    fewer && `${added.length} more.`,
-    hits.length ? `${counted}, ${closest(search)}.` : `${none}.`,
-    $("notes").textContent,
+    fewer && t("found.more", { count: added.length }),
+    hits.length ? closest(search, counted) : t("sentence", { text: counted }),
+    $("notes").textContent.trim(),
   ];
-  announce(parts.filter(Boolean).join(" "));
+  announce(sentences.filter(Boolean).join(" "));
   if (fewer && added.length) $("hits").querySelector(`.like[data-id="${added[0].id}"]`).focus();
 }
 
-/** How many were found, in words; what to say where none was; and in which order they are. */
-function counts({ words, where }, { hits, total }) {
-  const passing = where ? " that pass the filter" : "";
-  const count = hits.reduce((sum, hit) => sum + 1 + hit.alike.length, 0);
-  const of = count < total ? `${count.toLocaleString("en")} of ` : "";
-  return {
-    counted: `${of}${plural(total, "photo")}${passing}`,
-    none: none(words, passing),
-    order: words ? "what matches best" : "the most alike",
-  };
+/** How many were found, in words. */
+function countOf({ where }, { hits, total }) {
+  const shown = hits.reduce((sum, hit) => sum + 1 + hit.alike.length, 0);
+  if (shown >= total) return where ? t("found.all-passing", { count: total }) : t("found.all", { count: total });
+  const values = { shown, count: total };
+  return where ? t("found.some-passing", values) : t("found.some", values);
 }
 
-function none(words, passing) {
-  if (words) return `No photo${passing && " that passes the filter"} is called or looks like “${words}”`;
-  return passing ? "No photo passes the filter" : "There are no photos to compare it with";
+/** That none was found, in words. */
+function noneOf({ words, where }) {
+  if (words) return where ? t("none.words-passing", { words }) : t("none.words", { words });
+  return where ? t("none.passing") : t("none.photos");
 }
 
-function closest(search) {
-  if (search.words) return "those that match best";
-  const likes = likesIn(search.examples);
-  if (likes.length > 1) return `those most like these ${likes.length} photos`;
-  return `those most like ${likes[0].upload ? "your photo" : nameOfExample(likes[0])}`;
+const inOrder = ({ words }, counted) => (words ? t("found.best-first", { counted }) : t("found.alike-first", { counted }));
+
+function closest({ words, examples }, counted) {
+  if (words) return t("found.best", { counted });
+  const likes = likesIn(examples);
+  if (likes.length > 1) return t("found.like-these", { counted, count: likes.length });
+  if (likes[0].upload) return t("found.like-own", { counted });
+  return t("found.like-name", { counted, name: nameOfExample(likes[0]) });
+}
+
+/** What an answer says of itself, in pieces. */
+function noteOf({ code, message, photos, attributes }) {
+  if (code === "unknown_left_out") return parts("note.unknown_left_out", { count: photos, attributes: oneOf(attributes) });
+  if (code === "value_not_found") return parts("note.value_not_found", { attributes: oneOf(attributes) });
+  if (code === "words_unused") return parts("note.words_unused");
+  if (code === "pages_end") return parts("note.pages_end", { count: photos });
+  return parts("note.other", { message: inEnglish(message) });
 }
 
 /** In words, what the gallery thinks of the question; nothing where it cannot tell, or knows. */
@@ -89,33 +100,32 @@ function drawVerdict(search, { verdict, label, hits }) {
 function verdictOnPhoto(id, verdict, label) {
   if (!verdict) return [];
   if (verdict === "none") {
-    const nothing = `Probably nothing ${id ? "else " : ""}like it in this gallery`;
-    return [`${nothing}: the nearest photos are shown anyway.`];
+    return id ? parts("verdict.nothing-else") : parts("verdict.nothing");
   }
   const name = element("strong", readable(label.label));
   name.dir = "auto";
-  return [verdict === "match" ? "Looks like " : "Perhaps ", name, "."];
+  return verdict === "match" ? parts("verdict.match", { label: name }) : parts("verdict.maybe", { label: name });
 }
 
 function verdictOnWords(words, verdict, hits) {
-  if (verdict === "maybe") return ["These come close, and may not be what you mean."];
+  if (verdict === "maybe") return parts("verdict.words-maybe");
   if (verdict !== "none" || !hits.length) return []; // that there is none, the summary says
-  return [`Probably nothing like “${words}” in this gallery: these photos have some of the words.`];
+  return parts("verdict.words-nothing", { words });
 }
 
 export function drawProblem(problem) {
   removeBlanks(); // what was there before "Show more" stays
   $("hits").removeAttribute("aria-busy");
   if (!$("hits").children.length) {
-    $("title").textContent = "That did not work";
-    document.title = "That did not work · deepfood";
+    $("title").textContent = t("problem.heading");
+    entitle(t("problem.heading"));
   }
   $("summary").textContent = "";
   if (problem.field === "where") {
     sayFault(problem);
     return;
   }
-  $("problem-text").textContent = problem.message;
+  tell($("problem-text"), problem);
   $("retry").hidden = !problem.passing;
   $("problem").hidden = false;
   announce(problem.message);

@@ -7,7 +7,7 @@ import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { showChips } from "./chips.js";
 import { $, announce, onPlainClick, say } from "./dom.js";
 import { offerDropping } from "./dropped.js";
-import { nameOfExample, pictureOf } from "./examples.js";
+import { likesIn, nameOfExample, pictureOf } from "./examples.js";
 import { showFacets } from "./facets.js";
 import { gallery, nameOf, photos } from "./gallery.js";
 import "./pictures.js";
@@ -15,11 +15,15 @@ import { drawQuery, shownOf } from "./query.js";
 import { onQuestions } from "./question.js";
 import { onRefined, sayFault } from "./refine.js";
 import { explain, findAnswer, sameSearch } from "./search.js";
+import { keepQuestion } from "./recent.js";
+import { offerAnswer } from "./save.js";
+import { clearSharing } from "./share.js";
 import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload } from "./uploads.js";
 import { visitPhoto } from "./views.js";
 import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
+import { t } from "./text.js";
 import { closeWhy, openWhy } from "./why.js";
 import { showWords } from "./words.js";
 
@@ -46,16 +50,16 @@ async function show({ focus = false } = {}) {
   const search = wanted();
   if (lost && !search) {
     start(focus);
-    showNotice("Your photo is too large to be kept when the page is loaded again. Please choose it once more.");
+    showNotice(t("start.lost"));
   } else if (search) {
-    if (lost) say("A photo of yours is too large to be kept when the page is loaded again. Please add it once more.");
+    if (lost) say(t("start.one-lost"));
     await showSearch(search, running.signal, focus);
   } else {
     start(focus);
-    if (kept.length) return showNotice("Say too what the photos should be like: by a photo or by words.");
+    if (kept.length) return showNotice(t("start.only-unlike"));
     const { where, show } = refined();
-    if (where) showNotice(`A link cannot carry a photo. Choose one: it is searched with the filter ${where}`);
-    else if (show) showNotice("A link cannot carry a photo. Choose one to search with.");
+    if (where) showNotice(t("start.link-with-filter", { where }));
+    else if (show) showNotice(t("start.link"));
   }
 }
 
@@ -80,6 +84,7 @@ async function showSearch(search, signal, focus) {
   const fewer = shown && sameSearch(shown, search) && shown.k < search.k ? shown : null;
   shown = search;
   startAnswer(search, fewer);
+  clearSharing();
   if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
@@ -89,8 +94,11 @@ async function showSearch(search, signal, focus) {
       showField(search);
     });
     await loaded;
-    if (!signal.aborted) drawAnswer(search, answer, fewer);
-    if (!signal.aborted && !answer.hits.length) offerDropping(search, refineBy, signal);
+    if (signal.aborted) return;
+    drawAnswer(search, answer, fewer);
+    offerAnswer(search, answer);
+    if (!fewer) keepQuestion(search);
+    if (!answer.hits.length) offerDropping(search, refineBy, signal);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
@@ -129,7 +137,7 @@ async function refineSearch(said) {
 
 /** Show which regions make a hit and the photo searched with alike. */
 function askWhy(hit) {
-  const example = shownOf(shown);
+  const example = shownOf(shown).url ? likesIn(shown.examples).find(({ url }) => !url) : shownOf(shown);
   const query = { name: nameOfExample(example), url: pictureOf(example) };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
   openWhy({ query, hit: found }, (signal) => explain(example, hit, signal));
@@ -172,7 +180,7 @@ $("more").addEventListener("click", () => {
 const visited = withDetail(show);
 
 onRefined(refineSearch);
-onQuestions($("hits"));
+onQuestions();
 onVisit(visited);
 $("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 

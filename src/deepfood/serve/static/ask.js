@@ -1,38 +1,65 @@
 // Requests to the server.
 
-import { capital, plural } from "./dom.js";
+import { send } from "./send.js";
+import { inEnglish, parts, textOf } from "./text.js";
 
-/** Fetch JSON. Throws an Error with a sentence for the visitor; `passing` if it may work later; with
- *  the answer's `status`, and where it says so the `field` and the `position` in it that are at fault. */
+/** A sentence for the visitor as an Error: as text in `message`, and in `pieces` as parts() gives them. */
+export function problemOf(pieces, more = {}) {
+  return Object.assign(new Error(textOf(pieces)), { ...more, pieces });
+}
+
+/** Fetch JSON. Throws an Error of problemOf(); `passing` if it may work later; with the answer's
+ *  `status`, and where it says so the `field` and the `position` in it that are at fault,
+ *  and `detail`, what the server says.
+ *  Beside fetch()'s options, `sent` may be a function that is told which share of the body is sent. */
 export async function ask(address, options) {
+  return (await answerTo(address, options)).body;
+}
+
+/** As `ask`, with the headers of the answer: {body, headers}; no body where it has none. */
+export async function answerTo(address, options) {
   let answer;
   let body;
   try {
-    answer = await fetch(address, options);
-    body = await answer.json();
+    answer = await (options?.sent ? send : fetch)(address, options);
+    body = answer.status === 204 ? undefined : await answer.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     if (answer) {
       body = null; // not JSON: something between here and the server answered
     } else {
-      const why = navigator.onLine ? "The server cannot be reached." : "You seem to be offline.";
-      throw Object.assign(new Error(`${why} Please try again in a moment.`), { passing: true });
+      throw unreachable();
     }
   }
-  if (answer.ok && body !== null) return body;
-  const detail = body?.detail ?? `the server answered with status ${answer.status}`;
+  if (answer.ok && body !== null) return { body, headers: answer.headers };
+  throw refusalOf(answer, body);
+}
+
+/** The Error of a request that got no answer. */
+export function unreachable() {
+  const pieces = navigator.onLine ? parts("problem.unreachable") : parts("problem.offline");
+  return problemOf(pieces, { passing: true });
+}
+
+/** The Error of an answer {ok, status, headers} that is a refusal, or that is not as it should be. */
+export function refusalOf(answer, body) {
   const { field, position } = body ?? {};
   const { status } = answer;
   const passing = answer.ok || status >= 500 || status === 429;
-  throw Object.assign(new Error(capital(detail) + wayOut(answer)), { passing, status, field, position });
+  return problemOf(refusal(answer, body?.detail), { passing, status, field, position, detail: body?.detail });
 }
 
-/** What a visitor can do about a refusal, where it says it too briefly for them. */
-function wayOut({ status, headers }) {
-  if (status === 413) return ". Please choose a smaller photo, or a smaller copy of it.";
-  if (status !== 429) return "";
+/** A refusal in the visitor's language, with what the server says of it, and the way out. */
+function refusal({ status, headers }, detail) {
+  if (!detail) return parts("problem.status", { status: String(status) });
+  const values = { detail: inEnglish(detail.charAt(0).toUpperCase() + detail.slice(1)) };
   const seconds = Number(headers.get("Retry-After"));
-  return seconds ? `. It will work again in ${plural(seconds, "second")}.` : "";
+  if (status === 413) return parts("problem.413", values);
+  if (status === 415) return parts("problem.415", values);
+  if (status === 429 && seconds) return parts("problem.429", { ...values, count: seconds });
+  if (status === 503) return parts("problem.503", values);
+  if (status === 504) return parts("problem.504", values);
+  return status >= 500 ? parts("problem.500", values) : parts("problem.other", values);
 }
 
 /** The body of a POST of JSON, for `ask`. */

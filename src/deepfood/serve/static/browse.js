@@ -1,11 +1,13 @@
 // Browse: all photos of the gallery, or those of a label, in an order; the list has no end but the last.
 
-import { ask } from "./ask.js";
+import { partAround } from "./around.js";
 import { reveal } from "./detail.js";
-import { $, announce, plural } from "./dom.js";
+import { $, announce, entitle, tell } from "./dom.js";
 import { PAGE, endless } from "./endless.js";
-import { gallery, photos, readable } from "./gallery.js";
+import { showFacets } from "./facets.js";
+import { gallery, onChanged, pageOf, readable } from "./gallery.js";
 import { showLabels } from "./labels.js";
+import { t } from "./text.js";
 import { ordersOf, tile } from "./tiles.js";
 import { browseAddress, browsed, showSection } from "./views.js";
 import { go } from "./visits.js";
@@ -14,13 +16,15 @@ const PAUSE_MS = 200; // in the scrolling, before the place is kept
 
 let list = null;
 let asked = null; // what the list is of
+let beyond = null; // a part of it that is not loaded, where a link leads to
 let growing = false;
 let pausing = 0;
+let isOld = false; // the gallery was changed since
 
 /** Draw a list, where the history says. */
 export async function showBrowse(wish, signal, focus) {
   const place = history.state?.place;
-  const same = list && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
+  const same = list && !isOld && JSON.stringify(asked) === JSON.stringify(wish) && list.count() >= (place?.known ?? 0);
   asked = wish;
   if (!same) drop();
   showSection("browse");
@@ -28,11 +32,13 @@ export async function showBrowse(wish, signal, focus) {
   drawHeading();
   if (focus) $("browse-title").focus({ preventScroll: true });
   showLabels(asked);
+  const view = { rail: $("browse-facets"), opener: $("browse-filter"), label: wish.label };
+  showFacets(view, wish.where, (where) => go(null, browseAddress({ ...asked, where }), false));
   if (!same) {
     $("browse-list").setAttribute("aria-busy", "true");
     const begun = endless({
       box: $("browse-list"),
-      load: (cursor) => load(wish, cursor),
+      load: (cursor) => pageOf({ ...wish, cursor, limit: PAGE }),
       card: (photo, ...place) => tile(photo, wish.sort, ...place),
       lost: (problem) => list === begun && lost(problem),
     });
@@ -58,16 +64,9 @@ export async function showBrowse(wish, signal, focus) {
 
 function drop() {
   list?.end();
-  list = null;
+  list = beyond = null;
+  isOld = false;
   $("browse-more").hidden = true;
-}
-
-function load({ sort, label, where }, cursor) {
-  const said = Object.entries({ sort, label, where, cursor, limit: PAGE }).filter(([, value]) => value);
-  return ask(`api/v1/photos?${new URLSearchParams(said)}`).then((answer) => {
-    for (const photo of answer.photos) photos.set(photo.id, { ...photos.get(photo.id), ...photo });
-    return answer;
-  });
 }
 
 /** The gallery was made anew since, and its places are gone. */
@@ -75,31 +74,31 @@ async function startAgain(problem, signal) {
   history.replaceState({ ...history.state, place: undefined }, "");
   drop();
   await showBrowse(asked, signal, false);
-  announce("The gallery has been made anew: this is the beginning of the list.");
+  announce(t("browse.anew"));
 }
 
 const lost = (problem) => (problem.field === "cursor" ? startAgain(problem, new AbortController().signal) : complain(problem));
 
 function drawHeading() {
   const { label, where, sort } = asked;
-  const title = label ? readable(label) : "All photos";
+  const title = label ? readable(label) : t("browse.all");
   $("browse-title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
   const orders = ordersOf(gallery.columns);
   if (!orders.some(([value]) => value === sort)) orders.push([sort, readable(sort)]);
   $("browse-sort").replaceChildren(...orders.map(([value, text]) => new Option(text, value, false, value === sort)));
   $("browse-where").hidden = !where;
-  $("browse-where").firstElementChild.textContent = `Only photos that pass the filter ${where}`;
+  $("browse-where").firstElementChild.textContent = t("browse.where", { where });
   $("browse-all").href = browseAddress({ sort, label });
   if (!list) {
-    $("browse-summary").textContent = "Looking…";
+    $("browse-summary").textContent = t("looking");
     return;
   }
   const total = list.total();
   $("browse-more").hidden = !list.more();
   $("browse-order").hidden = total === 0;
-  $("browse-summary").textContent = total || label || where ? plural(total, "photo") : "";
-  const nothing = label || where ? "No photo is listed here. " : "There are no photos in this gallery yet. ";
+  $("browse-summary").textContent = total || label || where ? t("photos", { count: total }) : "";
+  const nothing = label || where ? t("browse.nothing") : t("browse.empty");
   $("browse-empty").hidden = total > 0;
   $("browse-empty").firstElementChild.textContent = nothing;
   $("browse-how").hidden = Boolean(label || where);
@@ -107,7 +106,7 @@ function drawHeading() {
 
 function complain(problem) {
   $("browse-summary").textContent = "";
-  $("browse-problem-text").textContent = problem.message;
+  tell($("browse-problem-text"), problem);
   $("browse-retry").hidden = !problem.passing;
   $("browse-problem").hidden = false;
   announce(problem.message);
@@ -145,17 +144,28 @@ async function grow(focus) {
 
 /** Where left and right of the detail view lead. */
 export const browseList = {
-  place: (id) => list?.numberOf(id) ?? -1,
+  place(id) {
+    const number = list?.numberOf(id) ?? -1;
+    return number < 0 && beyond ? beyond.place(id) : number;
+  },
+  /** Have the place of a photo known, if the list has it. */
+  async reach(id) {
+    if (!list || !id || this.place(id) >= 0) return;
+    const [from, part] = [list, partAround((near) => pageOf({ ...asked, around: near, limit: PAGE }))];
+    await part.open(id).catch(() => {}); // it is looked at alone
+    if (list === from) beyond = part;
+  },
   count: () => list?.total() ?? 0,
   total: () => list?.total() ?? 0,
   async at(number) {
+    if (number >= list.count() && beyond?.reaches(number)) return beyond.at(number);
     while (number >= list.count() && list.more()) await list.grow();
     const photo = await list.photo(number);
     keepPlace(number, innerHeight / 3);
     return photo?.id;
   },
   async reveal(id) {
-    const number = this.place(id);
+    const number = list?.numberOf(id) ?? -1;
     if (number < 0) return;
     try {
       reveal((await list.reveal(number)).querySelector("[data-look]"));
@@ -172,6 +182,7 @@ function keepPlace(number, shift) {
   history.replaceState({ ...history.state, place: list.place(number, shift) }, "");
 }
 
+onChanged(() => (isOld = true));
 addEventListener("scroll", () => {
   clearTimeout(pausing);
   if (list && !$("browse").hidden && !$("detail").open) pausing = setTimeout(keepPlace, PAUSE_MS);

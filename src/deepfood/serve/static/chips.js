@@ -3,6 +3,7 @@
 
 import { $, announce, element } from "./dom.js";
 import { MOST, fullNameOf, likesIn, thumb, unlikesIn } from "./examples.js";
+import { t } from "./text.js";
 
 /** Draw a chip for each example; `missing` are those that the gallery no longer has. */
 export function showChips(examples, missing = []) {
@@ -12,7 +13,7 @@ export function showChips(examples, missing = []) {
   list.replaceChildren(...ordered.map((one) => chip(one, missing.includes(one))));
   list.hidden = ordered.length === 0;
   if (focused >= 0) focusChip(focused); // drawn anew under the visitor's hands
-  $("add").setAttribute("aria-label", ordered.length ? "Add a photo" : "Search with a photo");
+  $("add").setAttribute("aria-label", ordered.length ? t("search.add") : t("search.photo"));
   drawHints(examples);
 }
 
@@ -20,13 +21,13 @@ function chip(example, isMissing) {
   const [item, button] = [element("li", ""), element("button", "")];
   const { unlike } = example;
   const name = fullNameOf(example);
-  const how = isMissing ? "not in this gallery" : unlike ? "not like this" : "like this";
   item.className = "chip";
   item.classList.toggle("unlike", Boolean(unlike));
   item.classList.toggle("missing", isMissing);
+  item.dataset.before = t("chip.not");
   button.type = "button";
   button.example = example;
-  button.title = `Take out ${name} (${how})`;
+  button.title = isMissing ? t("chip.missing", { name }) : unlike ? t("chip.unlike", { name }) : t("chip.like", { name });
   button.setAttribute("aria-label", button.title);
   button.append(thumb(example), element("span", "×"));
   button.lastElementChild.setAttribute("aria-hidden", "true");
@@ -38,10 +39,7 @@ function chip(example, isMissing) {
 function drawHints(examples) {
   const own = examples.filter(({ upload }) => upload).length;
   $("link-hint").hidden = own === 0;
-  $("link-hint").textContent =
-    own === examples.length
-      ? "A link to this page carries everything but your own photos."
-      : "A link to this page carries the gallery's photos, and not your own.";
+  $("link-hint").textContent = own === examples.length ? t("link.all") : t("link.some");
 }
 
 /** `taken` gets the example whose chip was pressed. */
@@ -53,7 +51,7 @@ export function onChipPressed(taken) {
     const name = fullNameOf(button.example);
     taken(button.example);
     focusChip(at);
-    announce(`${name} is taken out.`);
+    announce(t("chip.taken-out", { name }));
   });
 }
 
@@ -68,10 +66,10 @@ export function joined(examples, others, words) {
   const room = MOST - (words ? 1 : 0) - examples.length;
   const fits = others.slice(0, Math.max(0, room));
   const left = others.length - fits.length;
-  const most = `A question takes ${MOST} photos at most, and words count as one.`;
+  const values = { most: MOST, count: left };
   return {
     all: [...examples, ...fits],
     added: fits.length,
-    said: !left ? "" : fits.length ? `${most} ${left} of yours were left out.` : `${most} Take one out first.`,
+    said: !left ? "" : fits.length ? t("full.left-out", values) : t("full.take-out", values),
   };
 }

@@ -2,34 +2,38 @@
 // autocomplete with manual selection). The focus stays in the field, and `aria-activedescendant` names
 // the suggestion that Enter takes.
 
-import { announce, element, plural } from "./dom.js";
+import { announce, element } from "./dom.js";
+import { t } from "./text.js";
 
 const PAUSE_MS = 120; // in the typing, before suggestions are asked for
 
-/** `suggest()` answers a promise of [{text, about}], and `take(suggestion)` puts one into the field.
- *  `choose()`, which a form calls before it is sent, takes the active one; and answers whether it did. */
-export function combobox(input, list, suggest, take) {
-  let [waiting, asked, active, found] = [0, 0, -1, []];
+/** `suggest({typing, signal})` answers a promise of [{text, about}], and `take(suggestion)` puts one into
+ *  the field. `choose()`, which a form calls before it is sent, takes the active one, and answers whether it
+ *  did. A suggestion that is pressed is asked for, unless the field `goesOn`: then more are suggested. */
+export function combobox(input, list, suggest, take, { goesOn = false } = {}) {
+  let [waiting, asking, active, found] = [0, new AbortController(), -1, []];
 
   function close() {
     clearTimeout(waiting);
-    asked++;
+    asking.abort();
     list.hidden = true;
     input.setAttribute("aria-expanded", "false");
     activate(-1);
   }
 
-  async function open() {
+  async function open(typing = false) {
     clearTimeout(waiting);
-    const number = ++asked;
-    const some = await suggest().catch(() => []); // an aid: without them the field goes on working
-    if (number !== asked || document.activeElement !== input) return;
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    const some = await suggest({ typing, signal }).catch(() => []); // an aid: without them the field goes on working
+    if (signal.aborted || document.activeElement !== input) return;
     found = some;
     list.replaceChildren(...found.map(option));
     list.hidden = !found.length;
     input.setAttribute("aria-expanded", String(!list.hidden));
     activate(-1);
-    if (found.length) announce(plural(found.length, "suggestion"));
+    if (found.length) announce(t("suggestions", { count: found.length }));
   }
 
   function option({ text, about }, number) {
@@ -52,13 +56,14 @@ export function combobox(input, list, suggest, take) {
   function choose(number = active) {
     if (list.hidden || !found[number]) return false;
     take(found[number]);
-    open();
+    if (goesOn) open();
+    else close();
     return true;
   }
 
   input.addEventListener("input", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(open, PAUSE_MS);
+    waiting = setTimeout(open, PAUSE_MS, true);
   });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
@@ -73,7 +78,7 @@ export function combobox(input, list, suggest, take) {
   list.addEventListener("pointerdown", (event) => event.preventDefault()); // the field keeps the focus
   list.addEventListener("click", (event) => {
     const chosen = event.target.closest("[role=option]");
-    if (chosen) choose([...list.children].indexOf(chosen));
+    if (chosen && choose([...list.children].indexOf(chosen)) && !goesOn) input.form.requestSubmit();
   });
   return { close, choose };
 }

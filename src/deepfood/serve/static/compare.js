@@ -2,10 +2,11 @@
 
 import { ask } from "./ask.js";
 import { leadTo } from "./detail.js";
-import { $, announce, element, plural } from "./dom.js";
-import { columnsOf, heading, inWords, shown } from "./facts.js";
+import { $, announce, element, entitle } from "./dom.js";
+import { columnsOf, heading, inWords, pixels, shown } from "./facts.js";
 import { gallery, nameOf, photos, readable } from "./gallery.js";
 import { explain } from "./search.js";
+import { allOf, t } from "./text.js";
 import { MOST, choose } from "./tray.js";
 import { compareAddress, showSection } from "./views.js";
 import { openWhy } from "./why.js";
@@ -15,10 +16,10 @@ export async function showCompare(asked, signal, focus) {
   const ids = asked.slice(0, MOST);
   showSection("compare");
   draw(ids, []);
-  $("compare-title").textContent = "Compare photos";
-  document.title = "Compare photos · deepfood";
+  $("compare-title").textContent = t("compare.photos");
+  entitle(t("compare.photos"));
   if (focus) $("compare-title").focus({ preventScroll: true });
-  $("compare-summary").textContent = "Looking…";
+  $("compare-summary").textContent = t("looking");
   const found = await Promise.all(ids.map((id) => factsOf(id, signal)));
   await gallery.loaded;
   if (signal.aborted) return;
@@ -27,9 +28,9 @@ export async function showCompare(asked, signal, focus) {
   draw(ids, known);
   choose(known.map(({ id }) => id));
   const missing = gone.map(({ problem }) =>
-    problem.status === 404 ? "A photo is no longer in this gallery." : problem.message,
+    problem.status === 404 ? t("compare.gone") : problem.message,
   );
-  const few = known.length < 2 ? "Choose two to four photos to compare, on their cards." : "";
+  const few = known.length < 2 ? t("compare.few") : "";
   $("compare-summary").textContent = [...missing, few].filter(Boolean).join(" ");
   $("compare-few").hidden = known.length > 1;
   announce(`${$("compare-title").textContent}. ${$("compare-summary").textContent}`);
@@ -48,17 +49,17 @@ async function factsOf(id, signal) {
 function draw(ids, known) {
   $("compare-table").hidden = known.length === 0;
   if (!known.length) return;
-  const title = `Compare ${plural(known.length, "photo")}`;
+  const title = t("compare.some", { count: known.length });
   $("compare-title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
   $("compare-heads").replaceChildren(element("td", ""), ...known.map((photo, at) => head(photo, at, known)));
   const columns = columnsOf(...known);
   const valueOf = (name) => (photo) => photo.attributes[name];
   const isKnown = ({ name, safety }) => safety || known.some((photo) => valueOf(name)(photo) !== undefined);
   const rows = [
-    ["label", ({ label }) => readable(label) ?? undefined],
+    [t("detail.label"), ({ label }) => readable(label) ?? undefined],
     ...columns.filter(isKnown).map(({ name }) => [heading(name), valueOf(name)]),
-    ["size", ({ width, height }) => `${width} × ${height} pixels`],
+    [t("detail.size"), ({ width, height }) => pixels(width, height)],
   ];
   $("compare-rows").replaceChildren(...rows.map(([name, value]) => row(name, known.map(value))));
 }
@@ -90,7 +91,7 @@ function head(photo, at, known) {
   less.href = compareAddress(known.filter((one) => one !== photo).map(({ id }) => id));
   less.lastElementChild.textContent = ` ${nameOf(photo)}`;
   why.hidden = at === 0;
-  why.lastElementChild.textContent = ` ${nameOf(known[0])} and ${nameOf(photo)}`;
+  why.lastElementChild.textContent = ` ${allOf([nameOf(known[0]), nameOf(photo)])}`;
   why.addEventListener("click", () => {
     const side = (one) => ({ name: nameOf(one), url: `thumbnails/${one.id}` });
     openWhy({ query: side(known[0]), hit: side(photo) }, (signal) => explain({ id: known[0].id }, photo.id, signal));

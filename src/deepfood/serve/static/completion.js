@@ -1,10 +1,10 @@
 // What may come next in a filter: columns, operators, values. docs/filters.md has the language.
 
 import { ask } from "./ask.js";
-import { plural } from "./dom.js";
 import { everyFacet } from "./facets.js";
 import { quoted, tokensOf } from "./filter.js";
 import { gallery } from "./gallery.js";
+import { t } from "./text.js";
 
 const MOST = 8;
 const TEXTS = ["label", "name", "file"]; // columns of every gallery
@@ -15,6 +15,12 @@ const OPERATORS = {
   list: ["HAS", "IS KNOWN", "IS UNKNOWN"],
 };
 const LINKS = ["AND", "OR"];
+const TYPES = {
+  text: t("completion.text"),
+  number: t("completion.number"),
+  boolean: t("completion.boolean"),
+  list: t("completion.list"),
+};
 
 const columns = () => [...TEXTS.map((name) => ({ name, type: "text" })), ...gallery.columns];
 const columnOf = (token) => columns().find(({ name }) => name === token?.normalize("NFC").toLowerCase());
@@ -42,8 +48,11 @@ async function expected(done, begun) {
   const isName = column && !["=", "!=", "<", "<=", ">", ">=", "has"].includes(said(-2));
   if (!done.length || ["and", "or", "not"].includes(said(-1)) || (said(-1) === "(" && said(-2) !== "in")) {
     return [
-      ...columns().map(({ name, type, safety }) => ({ text: name, about: safety ? `${type}; not known is left out` : type })),
-      ...(said(-1) === "not" ? [] : [{ text: "NOT", about: "not" }]),
+      ...columns().map(({ name, type, safety }) => ({
+        text: name,
+        about: safety ? t("completion.safety", { type: TYPES[type] }) : TYPES[type],
+      })),
+      ...(said(-1) === "not" ? [] : [{ text: "NOT", about: t("completion.not") }]),
     ];
   }
   if (isName) return OPERATORS[column.type].map((text) => ({ text, about: "" }));
@@ -65,13 +74,13 @@ async function valuesOf(column, begun) {
   return found.filter(({ field }) => field === column.name).map(({ text, count }) => asValue(text, count));
 }
 
-const asValue = (text, count) => ({ text: quoted(text), about: plural(count, "photo") });
+const asValue = (text, count) => ({ text: quoted(text), about: t("photos", { count }) });
 
 async function endsOf(column) {
   const bins = (await everyFacet()).facets.find(({ name }) => name === column?.name)?.bins ?? [];
   if (!bins.length) return [];
   return [
-    { text: String(bins[0].low), about: "the least" },
-    { text: String(bins.at(-1).high), about: "the most" },
+    { text: String(bins[0].low), about: t("completion.least") },
+    { text: String(bins.at(-1).high), about: t("completion.most") },
   ];
 }

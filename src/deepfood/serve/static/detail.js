@@ -3,8 +3,9 @@
 // views.js has its place in the history. Esc, "Close" and the backdrop close the dialog first, and then
 // take the step back; a step back by the browser closes it.
 
-import { $ } from "./dom.js";
+import { $, entitle, tell } from "./dom.js";
 import { drawOwn, drawPhoto, forgetDrawn } from "./look.js";
+import { listed, t } from "./text.js";
 import { leavePhoto, photoAddress, titleBehind, turnTo, visitPhoto } from "./views.js";
 import { uploads } from "./uploads.js";
 
@@ -35,10 +36,13 @@ export function openDetail(asked, behind, focus) {
 }
 
 /** What lies behind has been drawn, and has said its own title. */
-export function overDrawn() {
+export async function overDrawn() {
   if (!shown) return;
   drawTitle();
   drawPlace();
+  const from = shown;
+  await list.reach?.(shown.id);
+  if (shown === from) drawPlace();
 }
 
 /** Close it; `stays`: what lies behind is as it was, and gets its title and the focus. */
@@ -62,14 +66,14 @@ function draw() {
 }
 
 function drawTitle() {
-  document.title = `${$("detail-name").textContent} · deepfood`;
+  entitle($("detail-name").textContent);
 }
 
 /** "3 of 42", and which ways there are from here. */
 function drawPlace() {
   const place = shown.id ? list.place(shown.id) : -1;
   const alone = place < 0;
-  $("detail-place").textContent = alone ? "" : `${(place + 1).toLocaleString("en")} of ${list.total().toLocaleString("en")}`;
+  $("detail-place").textContent = alone ? "" : t("detail.place", { place: place + 1, total: list.total() });
   for (const [id, next] of [["detail-before", place - 1], ["detail-after", place + 1]]) {
     $(id).hidden = alone;
     const ends = next < 0 || next >= list.count();
@@ -89,7 +93,7 @@ async function turn(by) {
   try {
     id = await list.at(place + by);
   } catch (problem) {
-    $("detail-status").textContent = problem.message;
+    tell($("detail-status"), problem);
     return;
   }
   if (!id || shown !== from) return; // turned or closed meanwhile
@@ -97,7 +101,7 @@ async function turn(by) {
   shown = { id };
   draw();
   drawPlace();
-  $("detail-status").textContent = `${$("detail-name").textContent}, ${$("detail-place").textContent}`;
+  $("detail-status").textContent = listed([$("detail-name").textContent, $("detail-place").textContent]);
 }
 
 /** The photos of the cards in a part of the page, as the list that left and right lead through. */
@@ -144,7 +148,7 @@ dialog.addEventListener("click", (event) => {
 });
 dialog.addEventListener("keydown", (event) => {
   const ways = { ArrowLeft: -1, ArrowRight: 1 };
-  if (!(event.key in ways) || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input")) return;
+  if (!(event.key in ways) || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select, textarea")) return;
   event.preventDefault();
   turn(ways[event.key] * rightwards());
 });

@@ -2,9 +2,6 @@
 
 export const $ = (id) => document.getElementById(id);
 
-export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
-
 export function element(tag, text) {
   const made = document.createElement(tag);
   made.textContent = text;
@@ -21,6 +18,16 @@ export function say(text) {
   $("said").textContent = text;
   $("said").hidden = !text;
   if (text) announce(text);
+}
+
+/** Put the sentence of a problem (ask.js) into a part of the page. */
+export function tell(place, { pieces }) {
+  place.replaceChildren(...pieces.map((one) => one.cloneNode?.(true) ?? one)); // it may be told elsewhere too
+}
+
+/** Name the page in the browser's tab and history. */
+export function entitle(text) {
+  document.title = `${text} · deepfood`;
 }
 
 /** Plain clicks on our own links are searches; with Ctrl, Shift or the middle button, links. */

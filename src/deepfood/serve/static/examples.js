@@ -1,10 +1,11 @@
 // The examples of a search: photos that the hits should be like, or unlike.
 //
-// An example is {id}, a photo of the gallery, or {upload}, the number of one that the visitor gave. It
-// may have `box`, the part of the photo that counts: [left, top, width, height] as shares of it, and
+// An example is {id}, a photo of the gallery, {upload}, the number of one that the visitor gave, or
+// {url}, the address of one that the server fetches, of which there may be one. It may have `box`, the part of the photo that counts: [left, top, width, height] as shares of it, and
 // `unlike`, where the hits should be unlike it. In an address it is written ID~LEFT,TOP,WIDTH,HEIGHT.
 
 import { nameOf, photos } from "./gallery.js";
+import { t } from "./text.js";
 import { uploads } from "./uploads.js";
 
 export const MOST = 8; // photos and words that the API takes together
@@ -16,16 +17,33 @@ export const unlikesIn = (examples) => examples.filter(({ unlike }) => unlike);
 export const leadOf = ({ examples = [] }) => likesIn(examples)[0] ?? {};
 
 /** Whether two examples are the same photo. */
-export const samePhoto = (a, b) => a.id === b.id && a.upload === b.upload;
+export const samePhoto = (a, b) => a.id === b.id && a.upload === b.upload && a.url === b.url;
 
 /** What an example is called, as far as that is known. */
-export const nameOfExample = ({ id, upload }) => (upload ? "Your photo" : nameOf(photos.get(id) ?? { id }));
+export function nameOfExample({ id, upload, url }) {
+  if (url) return shortened(url);
+  return upload ? t("photo.own") : nameOf(photos.get(id) ?? { id });
+}
+
+/** The host and the file of an address. */
+function shortened(url) {
+  const { host, pathname } = new URL(url);
+  const [file, ...folders] = pathname.split("/").filter(Boolean).reverse();
+  return [host, folders.length && "…", file].filter(Boolean).join("/");
+}
 
 /** The same, with the name of its file where it was uploaded: several are told apart by it. */
-export const fullNameOf = (one) => [nameOfExample(one), uploads.get(one.upload)?.name].filter(Boolean).join(" ");
+export function fullNameOf(one) {
+  const file = uploads.get(one.upload)?.name;
+  return file ? t("photo.own-file", { file }) : nameOfExample(one);
+}
 
-/** The address of its picture; null where an upload is not yet ready. */
-export const pictureOf = ({ id, upload }) => (upload ? (uploads.get(upload)?.url ?? null) : `thumbnails/${id}`);
+/** The address of its picture; null where an upload is not yet ready, and where only the server fetches
+ *  the photo. */
+export function pictureOf({ id, upload }) {
+  if (upload) return uploads.get(upload)?.url ?? null;
+  return id ? `thumbnails/${id}` : null;
+}
 
 /** Its picture for a small place: only the part that counts, in browsers that can. */
 export function thumb(example) {
@@ -43,15 +61,19 @@ export function thumb(example) {
 
 /** Pairs of name and text for an address; uploads have none. */
 export const saidOf = (examples) =>
-  examples.filter(({ id }) => id).map(({ id, box, unlike }) => [unlike ? "not" : "id", box ? `${id}~${box}` : id]);
+  examples
+    .filter(({ upload }) => !upload)
+    .map(({ id, url, box, unlike }) => (url ? ["url", url] : [unlike ? "not" : "id", box ? `${id}~${box}` : id]));
 
 /** The examples that an address has, each photo once. */
 export function examplesIn(said) {
+  const url = said.get("url");
   const found = [
+    ...(URL.canParse(url) ? [{ url }] : []),
     ...said.getAll("id").map(exampleIn),
     ...said.getAll("not").map((text) => ({ ...exampleIn(text), unlike: true })),
   ];
-  return found.filter((one, at) => one.id && at === found.findIndex((other) => samePhoto(one, other)));
+  return found.filter((one, at) => (one.id || one.url) && at === found.findIndex((other) => samePhoto(one, other)));
 }
 
 function exampleIn(text) {

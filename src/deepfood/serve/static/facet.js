@@ -4,10 +4,12 @@
 // filter and under the rest of it, and how many photos pass the filter.
 
 import { ask } from "./ask.js";
-import { element, plural } from "./dom.js";
+import { element } from "./dom.js";
+import { heading, inWords } from "./facts.js";
 import { same } from "./filter.js";
 import { readable } from "./gallery.js";
 import { drawRange } from "./range.js";
+import { number, parts, t } from "./text.js";
 
 const SHOWN = 8; // values before "Show all"
 const MANY = 12; // from so many on, they can be looked for
@@ -38,7 +40,8 @@ export function drawFacet(facet, change, place) {
   box.className = "facet";
   box.dataset.name = name;
   box.open = place < OPEN;
-  title.append(element("bdi", readable(name)), is === "without" ? ": without" : "");
+  const called = element("bdi", heading(name));
+  title.append(...(is === "without" ? parts("facet.without", { name: called }) : [called]));
   unknown.className = "hides";
   const inside = type === "number" ? drawRange(facet, change) : drawValues(facet, is, change);
   box.append(title, inside.element, unknown);
@@ -47,8 +50,8 @@ export function drawFacet(facet, change, place) {
     if (chosen.length) box.open = true;
     inside.update(state);
     box.hidden = !rest.known && !chosen.length;
-    const hides = chosen.length ? "are hidden" : "would be hidden";
-    unknown.textContent = `Not known of ${plural(rest.unknown, "photo")} that otherwise pass, which ${hides}.`;
+    const count = rest.unknown;
+    unknown.textContent = chosen.length ? t("facet.hidden", { count }) : t("facet.would-hide", { count });
     unknown.hidden = !rest.unknown || !(safety || chosen.length);
   }
   return { element: box, update };
@@ -59,10 +62,10 @@ function drawValues(facet, is, change) {
   const group = element("div", "");
   const [find, list, all] = [element("input", ""), element("ul", ""), element("button", "")];
   group.setAttribute("role", "group");
-  group.setAttribute("aria-label", is === "without" ? `Without ${readable(name)}` : readable(name));
+  group.setAttribute("aria-label", is === "without" ? t("facet.without-group", { name: heading(name) }) : heading(name));
   find.type = "search";
-  find.placeholder = "Find";
-  find.setAttribute("aria-label", `Find in ${readable(name)}`);
+  find.placeholder = t("facet.find");
+  find.setAttribute("aria-label", t("facet.find-in", { name: heading(name) }));
   all.type = "button";
   all.className = "all";
   group.append(find, list, all);
@@ -105,7 +108,7 @@ function drawValues(facet, is, change) {
     const [item, label, input, text, count] = ["li", "label", "input", "span", "span"].map((tag) => element(tag, ""));
     input.type = "checkbox";
     input.addEventListener("change", () => change(toggled(value)));
-    text.append(element("bdi", typeof value === "string" ? readable(value) : value ? "yes" : "no"));
+    text.append(element("bdi", typeof value === "string" ? readable(value) : inWords(value)));
     text.className = "value";
     count.className = "count";
     label.append(input, text, count);
@@ -129,12 +132,12 @@ function drawValues(facet, is, change) {
       const [input, , count] = boxes.get(value).firstElementChild.children;
       const many = countOf(value);
       input.checked = isChosen(value);
-      count.textContent = many === null ? "" : many.toLocaleString("en");
+      count.textContent = many === null ? "" : number(many);
       boxes.get(value).classList.toggle("none", many === 0 && !input.checked);
     }
     find.hidden = every.length <= MANY;
     all.hidden = Boolean(typed) || every.length <= SHOWN;
-    all.textContent = long ? "Show fewer" : `Show all ${every.length.toLocaleString("en")}`;
+    all.textContent = long ? t("facet.fewer") : t("facet.all", { count: every.length });
     all.setAttribute("aria-expanded", String(long));
   }
 

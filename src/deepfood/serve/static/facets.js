@@ -5,10 +5,12 @@
 // would bring. On a small screen the rail lies in a sheet, which a button opens.
 
 import { ask } from "./ask.js";
-import { $, element, plural } from "./dom.js";
+import { $, element } from "./dom.js";
 import { drawFacet, isOffered } from "./facet.js";
 import { conditionsOf, joined, readCondition, writeCondition } from "./filter.js";
-import { readable } from "./gallery.js";
+import { heading, inWords } from "./facts.js";
+import { onChanged, readable } from "./gallery.js";
+import { number, oneOf, t } from "./text.js";
 
 const LISTED = 200; // values of a facet, as far as the page knows them
 const WIDE = matchMedia("(min-width: 56rem)");
@@ -17,41 +19,47 @@ const [panel, sheet] = [$("facets"), $("facets-sheet")];
 const views = new Map(); // name -> the facet as it is drawn
 let whole = null; // a promise of the facets of all photos: which are offered, in which order
 let asking = new AbortController();
-let places = null; // {rail, opener}: elements of the view
+let places = null; // {rail, opener}: elements of the view, and the {label} that it is about, if any
 let shown = ""; // the filter that the view has
 let wanted = ""; // the one that was asked for last
 let asked = () => {};
 
-/** The facets of the photos that pass a filter, as GET /api/v1/facets has them. */
-export function facetsOf(where, signal) {
-  const said = new URLSearchParams({ limit: LISTED, ...(where && { where }) });
+/** The facets of the photos that pass a filter and have a label, as GET /api/v1/facets has them. */
+function facetsOf(where, label, signal) {
+  const said = new URLSearchParams({ limit: LISTED, ...(where && { where }), ...(label && { label }) });
   return ask(`api/v1/facets?${said}`, { signal });
 }
 
+onChanged(() => (whole = null));
+
 /** Those of all photos, which are asked for once. */
 export function everyFacet() {
-  whole ??= facetsOf("").catch((problem) => {
+  whole ??= facetsOf().catch((problem) => {
     whole = null; // the next visit asks again
     throw problem;
   });
   return whole;
 }
 
-/** Show the facets under a filter: in `rail`, or behind the button `opener`; `ask` gets the filter
- *  that the visitor asks for, and may answer a promise of having asked. */
-export async function showFacets({ rail, opener }, where, ask) {
-  [places, shown, wanted, asked] = [{ rail, opener }, where, where, ask];
+/** Show the facets under a filter: in `rail`, or behind the button `opener`; of the photos of a label
+ *  where the view has one, which lists labels itself: {label}, "" for all. `ask` gets the filter that
+ *  the visitor asks for, and may answer a promise of having asked. */
+export async function showFacets(view, where, ask) {
+  const { rail, opener, label } = view;
+  [places, shown, wanted, asked] = [view, where, where, ask];
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
   place();
   drawChosen();
   try {
-    const offered = (await everyFacet()).facets.filter(isOffered);
+    const every = (await everyFacet()).facets.filter(isOffered);
+    const offered = every.filter(({ name }) => name !== "label" || label === undefined);
     const counts = await countsOf(offered, where, signal);
     if (signal.aborted) return;
     for (const facet of offered) draw(facet, counts);
-    say(counts.full);
+    for (const [name, { element }] of views) element.hidden ||= !offered.some((one) => one.name === name);
+    sayTotal(counts.full);
     rail.hidden = opener.hidden = !offered.length && !where;
   } catch {
     // Without counts there is nothing to choose from; the filter itself goes on working.
@@ -68,7 +76,7 @@ async function countsOf(offered, where, signal) {
   const touched = offered.map(({ name }) => name).filter((name) => names.has(name));
   const rest = (name) => joined(conditions().filter((one) => one.name !== name).map(({ text }) => text));
   const [full, ...others] = await Promise.all(
-    [where, ...touched.map(rest)].map((one) => (one ? facetsOf(one, signal) : everyFacet())),
+    [where, ...touched.map(rest)].map((one) => (one || places.label ? facetsOf(one, places.label, signal) : everyFacet())),
   );
   return { full, own: new Map(touched.map((name, at) => [name, others[at]])) };
 }
@@ -106,14 +114,14 @@ function drawChosen() {
   const list = $("facets-chosen");
   const had = list.contains(document.activeElement);
   const all = conditions();
-  const items = all.map((one, at) => item(inWords(one), `Remove ${inWords(one)}`, () => {
+  const items = all.map((one, at) => item(says(one), t("facets.remove", { condition: says(one) }), () => {
     wantWith(all.filter((_, place) => place !== at).map(({ text }) => text));
   }));
-  if (all.length > 1) items.push(item("Clear all", "", () => wantWith([])));
+  if (all.length > 1) items.push(item(t("facets.clear"), "", () => wantWith([])));
   list.replaceChildren(...items);
   list.hidden = !all.length;
   if (had) (list.querySelector("button") ?? $("facets-title")).focus();
-  places.opener.textContent = all.length ? `Filter (${all.length})` : "Filter";
+  places.opener.textContent = all.length ? t("facets.some", { count: all.length }) : t("facets");
 }
 
 function item(text, label, action) {
@@ -127,21 +135,24 @@ function item(text, label, action) {
   return made;
 }
 
-function inWords({ text, name, is, value, values }) {
-  const word = readable(name);
+/** A condition in words. */
+function says({ text, name: column, is, value, values }) {
+  const name = heading(column);
   if (is === "among") {
-    const said = values.map((one) => (typeof one === "string" ? readable(one) : one ? "yes" : "no"));
-    return `${word}: ${said.join(" or ")}`;
+    const said = values.map((one) => (typeof one === "string" ? readable(one) : inWords(one)));
+    return t("condition", { name, values: oneOf(said) });
   }
-  return { has: `${word}: ${value}`, without: `without ${value}`, ">=": `${word} from ${value}`, "<=": `${word} to ${value}` }[is] ?? text;
+  if (is === "has") return t("condition", { name, values: value });
+  if (is === "without") return t("condition.without", { value });
+  if (is === ">=") return t("condition.from", { name, value });
+  return is === "<=" ? t("condition.to", { name, value }) : text;
 }
 
-function say({ total, counted }) {
-  const part = counted < total ? ` They are of ${counted.toLocaleString("en")} of these photos.` : "";
-  $("facets-note").textContent =
-    `Counts are of all photos that pass the rest of the filter, whatever you search with.${part}`;
-  $("facets-total").textContent = `Show ${plural(total, "photo")}`;
-  if (sheet.open) $("facets-status").textContent = `${plural(total, "photo")} that pass the filter.`;
+function sayTotal({ total, counted }) {
+  const sentences = [t("facets.note"), counted < total && t("facets.part", { counted: number(counted) })];
+  $("facets-note").textContent = sentences.filter(Boolean).join(" ");
+  $("facets-total").textContent = t("facets.total", { count: total });
+  if (sheet.open) $("facets-status").textContent = t("facets.passing", { count: total });
 }
 
 // ----------------------------------------------------------------------------- rail or sheet

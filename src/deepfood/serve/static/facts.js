@@ -2,8 +2,7 @@
 
 import { element } from "./dom.js";
 import { gallery, readable } from "./gallery.js";
-
-export const UNKNOWN = "unknown";
+import { listed, number, t } from "./text.js";
 
 /** The attributes of some photos, the gallery's first: [{name, safety}]. */
 export function columnsOf(...photos) {
@@ -13,15 +12,20 @@ export function columnsOf(...photos) {
   return [...gallery.columns, ...more.map((name) => ({ name, safety: false }))];
 }
 
-export const heading = (name) => (name === "also" ? "also called" : readable(name));
+const OF_EACH_GALLERY = { also: t("detail.also"), label: t("detail.label") };
+
+/** What an attribute is called. */
+export const heading = (name) => OF_EACH_GALLERY[name] ?? readable(name);
 
 /** A value in words; undefined is unknown, and an empty list is none. */
 export function inWords(value) {
-  if (value === undefined || value === null) return UNKNOWN;
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value === "number") return value.toLocaleString("en", { maximumFractionDigits: 20 });
-  return Array.isArray(value) ? value.join(", ") || "none" : value;
+  if (value === undefined || value === null) return t("unknown");
+  if (typeof value === "boolean") return value ? t("yes") : t("no");
+  if (typeof value === "number") return number(value);
+  return Array.isArray(value) ? listed(value) || t("none") : value;
 }
+
+export const pixels = (width, height) => t("pixels", { width: String(width), height: String(height) });
 
 /** A value as a part of the page: an address is a link. */
 export function shown(value) {
@@ -42,12 +46,12 @@ function addressIn(value) {
   }
 }
 
-/** Rows of a <dl>: [name, value], values as `shown` takes them. */
+/** Rows of a <dl>: [heading, value], values as `shown` takes them. */
 export function drawList(list, rows) {
   list.replaceChildren(
-    ...rows.map(([name, value]) => {
+    ...rows.map(([text, value]) => {
       const [row, term, what] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      term.textContent = heading(name);
+      term.textContent = text;
       what.append(shown(value));
       row.append(term, what);
       return row;

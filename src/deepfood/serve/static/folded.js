@@ -1,6 +1,7 @@
 // Near-duplicates of a hit, folded beneath it: "+5 nearly the same" shows them in place.
 
 import { nameOf } from "./gallery.js";
+import { t } from "./text.js";
 
 const unfolded = new Set(); // ids of hits: drawn again, they are as the visitor left them
 
@@ -14,11 +15,12 @@ export function drawFolded(button, list, photo, link) {
   }
   list.id = `alike-${id}`;
   button.setAttribute("aria-controls", list.id);
-  button.lastElementChild.textContent = ` as ${nameOf(photo)}`;
   const draw = () => {
     const open = unfolded.has(id);
     button.setAttribute("aria-expanded", String(open));
-    button.firstElementChild.textContent = `${open ? "−" : "+"}${alike.length} nearly the same`;
+    const values = { sign: open ? "−" : "+", count: alike.length, name: nameOf(photo) };
+    button.firstElementChild.textContent = t("fold", values);
+    button.setAttribute("aria-label", t("fold.as", values));
     list.hidden = !open;
     if (open && !list.children.length) list.append(...alike.map((one) => itemOf(link(one))));
   };

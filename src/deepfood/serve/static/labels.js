@@ -1,8 +1,9 @@
 // The gallery's labels with how many photos have each, as links to the lists of these.
 
 import { ask } from "./ask.js";
-import { $, announce, element, plural } from "./dom.js";
-import { gallery, readable } from "./gallery.js";
+import { $, announce, element, tell } from "./dom.js";
+import { gallery, onChanged, readable } from "./gallery.js";
+import { number, parts, t } from "./text.js";
 import { browseAddress } from "./views.js";
 
 const LISTED = 200;
@@ -39,7 +40,7 @@ async function find(typed, before = null) {
   } catch (problem) {
     if (signal.aborted) return;
     $("labels").hidden = false;
-    $("labels-said").textContent = `The labels cannot be listed: ${problem.message}`;
+    tell($("labels-said"), { pieces: parts("labels.problem", { problem: problem.pieces }) });
   }
 }
 
@@ -47,18 +48,18 @@ function draw() {
   const { labels, next, total, typed } = known;
   $("labels").hidden = !total && !typed;
   $("labels-find").hidden = total <= FEW && !typed;
-  $("labels-said").textContent = typed ? plural(total, "label") : "";
+  $("labels-said").textContent = typed ? t("labels.count", { count: total }) : "";
   const links = labels.map(({ label, count }) => link(label, count));
   $("labels-list").replaceChildren(...(typed ? [] : [link("", gallery.count)]), ...links);
   $("labels-more").hidden = !next;
 }
 
 function link(label, count) {
-  const [item, made, number] = ["li", "a", "span"].map((tag) => document.createElement(tag));
-  const name = element("span", label ? readable(label) : "All photos");
+  const [item, made, many] = ["li", "a", "span"].map((tag) => document.createElement(tag));
+  const name = element("span", label ? readable(label) : t("browse.all"));
   name.dir = "auto";
-  number.textContent = count?.toLocaleString("en") ?? "";
-  made.append(name, " ", number);
+  many.textContent = count === null ? "" : number(count);
+  made.append(name, " ", many);
   made.href = browseAddress({ ...asked, label });
   if (label === asked.label) made.setAttribute("aria-current", "true");
   item.append(made);
@@ -69,11 +70,11 @@ function link(label, count) {
 async function sayPart(signal) {
   const { counted, total } = await ask("api/v1/facets?limit=1", { signal });
   if (counted >= total) return;
-  const looked = `${counted.toLocaleString("en")} of ${plural(total, "photo")}`;
-  $("labels-part").textContent = `This gallery's engine does not group photos: the labels are those of ${looked}. Rare ones may be missing; photos can be found by words.`;
+  $("labels-part").textContent = t("labels.part", { counted, count: total });
   $("labels-part").hidden = false;
 }
 
+onChanged(() => (known = null));
 $("labels-typed").addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => find($("labels-typed").value.trim()), PAUSE_MS);

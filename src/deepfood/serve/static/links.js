@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 import { gallery, nameOf, readable } from "./gallery.js";
+import { t } from "./text.js";
 
 export const isAddress = (value) => /^https?:\/\//.test(value);
 
@@ -10,12 +11,11 @@ export function linksOf(photo) {
   return gallery.columns
     .filter(({ name }) => isAddress(photo.attributes[name]))
     .map(({ name }) => {
-      const [link, of] = [element("a", readable(name)), element("span", ` of ${nameOf(photo)}, in a new tab`)];
-      of.className = "unseen";
+      const link = element("a", readable(name));
+      link.setAttribute("aria-label", t("card.link", { attribute: readable(name), name: nameOf(photo) }));
       link.href = photo.attributes[name];
       link.target = "_blank";
       link.rel = "noopener noreferrer nofollow";
-      link.append(of);
       return link;
     });
 }

@@ -1,9 +1,13 @@
 // What the detail view shows of a photo: of the gallery, or of the visitor's own.
 
 import { ask } from "./ask.js";
-import { $, capital } from "./dom.js";
-import { columnsOf, drawList, heading } from "./facts.js";
+import { $, tell } from "./dom.js";
+import { columnsOf, drawList, heading, pixels } from "./facts.js";
 import { gallery, labelOf, nameOf, photos, readable } from "./gallery.js";
+import { keyNow } from "./key.js";
+import { heartWith } from "./hearts.js";
+import { copyLink } from "./share.js";
+import { listed, t } from "./text.js";
 import { pickWith } from "./tray.js";
 import { uploads } from "./uploads.js";
 import { browseAddress } from "./views.js";
@@ -11,6 +15,9 @@ import { browseAddress } from "./views.js";
 const image = $("detail-photo");
 let asking = new AbortController();
 let again = () => {};
+
+/** Draw the photo as it is now. */
+export const drawAgain = () => again();
 
 /** Nothing that is under way may still be drawn. */
 export function forgetDrawn() {
@@ -47,28 +54,30 @@ export function drawOwn(number, named) {
   forgetDrawn();
   clear();
   const { name, url, file, blob } = uploads.get(number);
-  $("detail-name").textContent = "Your photo";
+  $("detail-name").textContent = t("photo.own");
   $("detail-own").hidden = false;
-  image.alt = "Your photo";
+  image.alt = t("photo.own");
   image.onload = () => {
     drawList($("detail-known"), ownRows({ name, bytes: (file ?? blob).size }));
     named();
   };
-  image.onerror = () => say("Your browser cannot show this kind of photo.");
+  image.onerror = () => say(t("detail.cannot-show"));
   image.src = url;
   named();
 }
 
 const ownRows = ({ name, bytes }) => [
-  ["file", name],
-  ["size", `${image.naturalWidth} × ${image.naturalHeight} pixels as it is searched with`],
-  ["file size", `${Math.ceil(bytes / 1024).toLocaleString("en")} KB`],
+  [t("detail.file"), name],
+  [t("detail.size"), t("detail.searched-as", { width: String(image.naturalWidth), height: String(image.naturalHeight) })],
+  [t("detail.file-size"), t("detail.kilobytes", { size: Math.ceil(bytes / 1024) })],
 ];
 
 function clear() {
   for (const id of ["label", "own", "problem", "hint", "actions", "known", "unknown", "safety-part", "link"]) {
     $(`detail-${id}`).hidden = true;
   }
+  $("detail-editing").replaceChildren();
+  $("detail").classList.remove("editing");
   image.onload = image.onerror = null;
   image.removeAttribute("src");
 }
@@ -96,7 +105,7 @@ function drawPicture(id, signal) {
       if (!signal.aborted) image.src = whole.src;
     },
     () => {
-      if (!signal.aborted) say("The original cannot be shown here: this is a small copy. You can download it.");
+      if (!signal.aborted) say(t("detail.small-copy"));
     },
   );
 }
@@ -104,13 +113,13 @@ function drawPicture(id, signal) {
 function drawFacts(photo) {
   const { id, attributes, width, height } = photo;
   const columns = columnsOf(photo);
-  const rows = (some) => some.map(({ name }) => [name, attributes[name]]);
+  const rows = (some) => some.map(({ name }) => [heading(name), attributes[name]]);
   const plain = columns.filter(({ safety }) => !safety);
   const isKnown = ({ name }) => attributes[name] !== undefined;
   const missing = plain.filter((one) => !isKnown(one)).map(({ name }) => heading(name));
-  drawList($("detail-known"), [...rows(plain.filter(isKnown)), ["size", `${width} × ${height} pixels`]]);
+  drawList($("detail-known"), [...rows(plain.filter(isKnown)), [t("detail.size"), pixels(width, height)]]);
   $("detail-unknown").hidden = missing.length === 0;
-  $("detail-unknown").textContent = `Not known: ${missing.join(", ")}`;
+  $("detail-unknown").textContent = t("detail.unknown", { names: listed(missing) });
   const safety = columns.filter((one) => one.safety);
   drawList($("detail-safety"), rows(safety));
   $("detail-safety-part").hidden = safety.length === 0;
@@ -120,8 +129,13 @@ function drawFacts(photo) {
   $("detail-like").dataset.id = id;
   $("detail-why").hidden = !whyButton(id);
   pickWith($("detail-pick"), photo);
+  heartWith($("detail-heart"), photo);
   $("detail-original").href = $("detail-download").href = `photos/${id}`;
   $("detail-download").download = nameOf(photo);
+  for (const button of [$("detail-edit"), $("detail-delete")]) {
+    button.hidden = !keyNow();
+    button.dataset.id = id;
+  }
 }
 
 /** The button of the card that explains why a photo was found, where it was found by a photo. */
@@ -131,11 +145,10 @@ function complain(problem) {
   const gone = problem.status === 404;
   image.removeAttribute("src");
   $("detail-hint").hidden = true;
-  if (gone) $("detail-name").textContent = "This photo is gone";
+  if (gone) $("detail-name").textContent = t("detail.gone");
   $("detail-problem").hidden = false;
-  $("detail-problem-text").textContent = gone
-    ? "It is no longer in this gallery, or the link has a mistake in it."
-    : capital(problem.message);
+  if (gone) $("detail-problem-text").textContent = t("detail.gone-why");
+  else tell($("detail-problem-text"), problem);
   $("detail-retry").hidden = gone;
 }
 
@@ -144,20 +157,25 @@ function say(text) {
   $("detail-hint").hidden = false;
 }
 
-async function copyLink() {
-  const field = $("detail-link");
-  field.value = new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href;
-  try {
-    await navigator.clipboard.writeText(field.value);
-    say("The link is copied.");
-    $("detail-status").textContent = "The link is copied.";
-  } catch {
-    field.hidden = false; // without a secure connection, browsers let nothing be copied by a page
-    field.select();
-    say("Copy the link from here.");
-  }
+async function copy() {
+  const said = await copyLink(new URL(`?photo=${$("detail-like").dataset.id}`, location.href).href, $("detail-link"));
+  say(said);
+  $("detail-status").textContent = said;
 }
 
-$("detail-copy").addEventListener("click", copyLink);
+// What visitors with a key can do is imported when they do it.
+$("detail-edit").addEventListener("click", async ({ currentTarget }) => {
+  const { id } = currentTarget.dataset;
+  const { edit } = await import("./edit.js");
+  await edit(id);
+});
+$("detail-delete").addEventListener("click", async ({ currentTarget }) => {
+  const photo = photos.get(currentTarget.dataset.id);
+  const { remove } = await import("./deleting.js");
+  const [left, by] = history.state?.over ? [window, "popstate"] : [$("detail"), "close"];
+  left.addEventListener(by, () => remove(photo), { once: true });
+  $("detail").close();
+});
+$("detail-copy").addEventListener("click", copy);
 $("detail-retry").addEventListener("click", () => again());
 $("detail-why").addEventListener("click", () => whyButton($("detail-like").dataset.id)?.click());

@@ -3,6 +3,7 @@
 import { $, announce } from "./dom.js";
 import { WHOLE, boxFor, middleBox, seenOf, seesSquares, within } from "./fit.js";
 import { gallery } from "./gallery.js";
+import { percent, t } from "./text.js";
 
 const MOST_OF_IT = 0.7; // of a photo's area; a square photo has 0.77 in the Model that ships
 const STEP = 0.02; // of the photo, for an arrow key
@@ -46,10 +47,14 @@ export function drawPart() {
   place("--wide", region[2] * wide);
   place("--high", region[3] * high);
   $("query-part").hidden = region[2] * region[3] > MOST_OF_IT;
-  const [part, where] = [seesSquares() ? "square" : "part", box ? "" : " in the middle"];
-  $("query-part").textContent = `Only the ${part}${where} is compared.`;
+  $("query-part").textContent = whatCounts();
   $("part-whole").setAttribute("aria-pressed", String(!box));
   $("part-middle").setAttribute("aria-pressed", String(String(box) === String(middleBox(photo()))));
+}
+
+function whatCounts() {
+  if (seesSquares()) return box ? t("part.square") : t("part.square-middle");
+  return box ? t("part.some") : t("part.some-middle");
 }
 
 function choose(chosen) {
@@ -65,8 +70,8 @@ function ask() {
 
 /** In words, for those who do not see where the part is. */
 function describe() {
-  const [left, top, wide, high] = seenOf(box ?? WHOLE, photo()).map((share) => Math.round(share * 100));
-  return `${left}% from the left, ${top}% from the top, ${wide}% wide, ${high}% high`;
+  const [left, top, wide, high] = seenOf(box ?? WHOLE, photo()).map(percent);
+  return t("part.place", { left, top, wide, high });
 }
 
 /** The part whose seen region has its corner at a place, and the opposite corner where it is. */
@@ -161,7 +166,7 @@ for (const [button, chosen] of [
 $("part-open").addEventListener("click", () => {
   const open = $("query").classList.toggle("choosing");
   $("part-open").setAttribute("aria-expanded", String(open));
-  $("part-open").textContent = open ? "Done" : "Choose the part that counts";
+  $("part-open").textContent = open ? t("part.done") : t("part.choose");
   drawPart();
 });
 image.addEventListener("load", drawPart);

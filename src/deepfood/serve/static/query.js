@@ -1,9 +1,10 @@
 // What is searched with: the photo, or one of several, and the headings that say it.
 
-import { $, element } from "./dom.js";
+import { $, element, entitle } from "./dom.js";
 import { fullNameOf, likesIn, nameOfExample, pictureOf, samePhoto, thumb, unlikesIn } from "./examples.js";
 import { labelOf, photos } from "./gallery.js";
 import { drawPart, showPart } from "./part.js";
+import { t } from "./text.js";
 import { uploads } from "./uploads.js";
 
 let picked = {}; // the example that the visitor wants to see
@@ -11,37 +12,45 @@ let picked = {}; // the example that the visitor wants to see
 /** Show the photo, as far as it is known, and say in the headings what is searched. */
 export function drawQuery(search) {
   const example = shownOf(search);
-  const { id, upload } = example;
+  const { id, upload, url } = example;
   const photo = photos.get(id);
   const image = $("query-photo");
   const source = upload || photo ? pictureOf(example) : null;
-  $("query-side").hidden = !id && !upload;
+  $("query-side").hidden = !id && !upload && !url;
+  $("query-look").hidden = Boolean(url); // only the server has it
   $("query").classList.toggle("without-photo", !source);
   if (!source) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.src = source;
   showPart(example);
   drawPicks(search);
-  $("query-name").textContent = upload || photo ? nameOfExample(example) : "";
+  $("query-name").textContent = upload || url || photo ? nameOfExample(example) : "";
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
   const title = titleOf(search);
   $("title").textContent = title;
-  document.title = `${title} · deepfood`;
+  entitle(title);
 }
 
 /** What is searched, in words, as far as the photos are known. */
 function titleOf({ examples, words }) {
   const likes = likesIn(examples);
   const unlikes = unlikesIn(examples);
-  const like = likes.length ? (few(likes) ? `like ${few(likes)}` : "alike") : "";
-  const said = ["Photos", like, words && `${like ? "and " : "of "}“${words}”`].filter(Boolean).join(" ");
-  return unlikes.length ? `${said}, unlike ${few(unlikes) || "another"}` : said;
+  const like = likes.length ? titleOfLikes(likes) : "";
+  const title = !words ? like || t("title.photos") : like ? t("title.and-words", { title: like, words }) : t("title.words", { words });
+  return unlikes.length ? titleOfUnlikes(title, unlikes) : title;
 }
 
-/** Photos in a sentence; "" for one that is not yet known. */
-function few(examples) {
-  const [{ id, upload }] = examples;
-  if (examples.length > 1) return `these ${examples.length}`;
-  return upload ? "yours" : photos.has(id) ? nameOfExample({ id }) : "";
+function titleOfLikes([{ id, upload, url }, ...others]) {
+  if (others.length) return t("title.like-these", { count: others.length + 1 });
+  if (upload) return t("title.like-own");
+  const isKnown = url || photos.has(id);
+  return isKnown ? t("title.like-name", { name: nameOfExample({ id, url }) }) : t("title.alike");
+}
+
+function titleOfUnlikes(title, [{ id, upload }, ...others]) {
+  if (others.length) return t("title.unlike-these", { title, count: others.length + 1 });
+  if (upload) return t("title.unlike-own", { title });
+  if (photos.has(id)) return t("title.unlike-name", { title, name: nameOfExample({ id }) });
+  return t("title.unlike-another", { title });
 }
 
 /** The example on show among several that the hits should be like; {} where there is none. */
@@ -63,7 +72,7 @@ function drawPicks(search) {
 function pick(example, isShown, search) {
   const [item, button] = [element("li", ""), element("button", "")];
   button.type = "button";
-  button.setAttribute("aria-label", `Show ${fullNameOf(example)}`);
+  button.setAttribute("aria-label", t("pick.show", { name: fullNameOf(example) }));
   button.setAttribute("aria-pressed", String(isShown));
   button.append(thumb(example));
   button.addEventListener("click", () => {

@@ -1,5 +1,6 @@
 // What visitors do to the question: its photos, words and parts. Each change is a step in the history.
 
+import { asAddress } from "./addresses.js";
 import { joined, onChipPressed } from "./chips.js";
 import { $, say } from "./dom.js";
 import { likesIn, samePhoto } from "./examples.js";
@@ -11,6 +12,7 @@ import { askedExamples, refined, visit, visitSearch, visitStart, wanted } from "
 import { onWords } from "./words.js";
 
 const wordsNow = () => $("words").value.trim();
+const wordsAsked = () => wanted()?.words ?? "";
 
 /** Search with more examples, as far as they fit. */
 function add(examples, others, words) {
@@ -19,8 +21,14 @@ function add(examples, others, words) {
   say(said);
 }
 
-/** Search with these words, and with the photos in the field. */
+/** Search with these words, and with the photos in the field. An address is that of a photo. */
 function searchWords(words) {
+  const url = asAddress(words);
+  if (url) {
+    $("words").value = "";
+    takeAddress(url);
+    return;
+  }
   const examples = askedExamples();
   if (words || likesIn(examples).length) visitSearch({ examples, words });
   else if (wanted()) visitStart();
@@ -51,11 +59,24 @@ function take(files, { adds }) {
   add(adds ? askedExamples() : [], given, wordsNow());
 }
 
-/** Let visitors ask; `list` has the cards with marks. */
-export function onQuestions(list) {
+/** The photos in the field without those that are marked now. */
+const unmarked = (marks) => askedExamples().filter((one) => !marks.some((mark) => samePhoto(mark, one)));
+
+/** Whether photos that are marked fit into the question; if not, say so. */
+function fits(marks) {
+  const { said } = joined(unmarked(marks), marks, wordsAsked());
+  say(said);
+  return !said;
+}
+
+/** Search with a photo elsewhere, and with what is in the words box. */
+const takeAddress = (url) => add([], [{ url }], wordsNow());
+
+/** Let visitors ask. */
+export function onQuestions() {
   onWords(searchWords);
-  onGiven(take);
-  onMarked(list, (mark) => add(askedExamples(), [mark], wanted().words));
+  onGiven(take, takeAddress);
+  onMarked(fits, (marks) => add(unmarked(marks), marks, wordsAsked()));
   onChipPressed(takeOut);
   onPart(choosePart);
 }

@@ -5,7 +5,7 @@
 
 import { combobox } from "./combobox.js";
 import { completionsOf } from "./completion.js";
-import { $ } from "./dom.js";
+import { $, tell } from "./dom.js";
 
 const field = $("where");
 let completed = { from: 0 };
@@ -24,6 +24,7 @@ const suggestions = combobox(
     field.value = before + after;
     field.setSelectionRange(before.length, before.length);
   },
+  { goesOn: true },
 );
 
 /** Show what is asked for now; the form is open where another order is. */
@@ -38,7 +39,7 @@ export function showRefined({ where, show }) {
 /** Say below the field what is wrong with the filter, and go there; null: nothing is. */
 export function sayFault(problem) {
   $("where-fault").hidden = !problem;
-  $("where-fault").textContent = problem?.message ?? "";
+  tell($("where-fault"), problem ?? { pieces: [] });
   field.toggleAttribute("aria-invalid", Boolean(problem));
   if (!problem) return;
   $("refine").open = true;

@@ -1,17 +1,21 @@
 // A search: what is asked of the server, and what it has answered before.
 
-import { ask, json } from "./ask.js";
-import { knownPhoto, photos } from "./gallery.js";
-import { likesIn, nameOfExample, unlikesIn } from "./examples.js";
+import { ask, problemOf } from "./ask.js";
+import { bodyOf, form } from "./body.js";
+import { nameOfExample } from "./examples.js";
+import { knownPhoto, onChanged, photos } from "./gallery.js";
+import { sending } from "./sending.js";
+import { oneOf, parts } from "./text.js";
 import { prepareUpload, uploads } from "./uploads.js";
-import { ORDERS } from "./visits.js";
 
 export const LARGEST = 45; // asked for at once, after a reload or where an answer has no pages
 
 const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
 
+onChanged(() => answers.clear());
+
 const key = ({ examples, words, where, show }) => {
-  const photos = examples.map(({ id, upload, box, unlike }) => [id, upload, box, unlike]);
+  const photos = examples.map(({ id, upload, url, box, unlike }) => [id, upload, box, unlike, url]);
   return JSON.stringify([photos, words, where, show]);
 };
 export const sameSearch = (a, b) => key(a) === key(b);
@@ -26,7 +30,7 @@ export const isKnown = (search) => {
 export async function findAnswer(search, signal, ready = () => {}) {
   if (isKnown(search)) return answers.get(key(search));
   const known = answers.get(key(search));
-  const find = (page) => request(search, page, signal, ready);
+  const find = (page) => sending((sent) => request(search, page, signal, { ready, sent }));
   let answer = known?.next && (await nextPage(search, known, signal, find));
   answer ??= await find({ k: Math.min(search.k, LARGEST) });
   const { hits, next } = answer;
@@ -48,16 +52,14 @@ async function nextPage(search, known, signal, find) {
   }
 }
 
-async function request(search, page, signal, ready) {
-  const { examples, words, where, show } = search;
+async function request(search, page, signal, { ready = () => {}, sent }) {
+  const { examples } = search;
   const all = await Promise.allSettled(examples.map((one) => known(one, examples, signal, ready)));
   const failed = all.find(({ status }) => status === "rejected");
   if (failed) throw failed.reason;
-  const asked = { ...(words && { words }), ...(where && { where }), ...page };
-  const said = { group_duplicates: true, ...ORDERS[show], ...asked };
-  const body = bodyOf(examples, said);
+  const { hasPhotos, ...body } = await bodyOf(search, page);
   try {
-    return await ask("api/v1/search", { method: "POST", signal, ...body });
+    return await ask("api/v1/search", { method: "POST", signal, ...body, ...(hasPhotos && { sent }) });
   } catch (problem) {
     throw named(problem, examples);
   }
@@ -69,19 +71,19 @@ function named(problem, examples) {
   const missing = problem.status === 404 ? examples.filter(({ id }) => id && problem.message.includes(id)) : [];
   if (missing.length) {
     const [{ id }] = missing;
-    if (photos.has(id)) problem.message = `“${nameOfExample({ id })}” is no longer in this gallery (photo ${id}).`;
-    if (several) problem.message = `${problem.message.replace(/\.$/, "")}. Take it out of the search field to search with the others.`;
-    problem.missing = missing;
+    const gone = photos.has(id) ? parts("problem.gone", { name: nameOfExample({ id }), id }) : parts("problem.not-there", { id });
+    return problemOf(several ? parts("problem.take-out", { problem: gone }) : gone, { ...problem, missing });
   } else if (several && ([413, 415].includes(problem.status) || /photo|body/.test(problem.field))) {
     const unread = examples.map(({ upload }) => uploads.get(upload)).filter((one) => one?.unread);
-    if (unread.length) problem.message = `${unread.map(({ name }) => name).join(" or ")}: ${problem.message}`;
+    const files = oneOf(unread.map(({ name }) => name));
+    if (unread.length) return problemOf(parts("problem.of-file", { files, problem: problem.pieces }), problem);
   }
   return problem;
 }
 
 /** How many photos a search has under another filter. */
 export async function countOf(search, where, signal) {
-  return (await request({ ...search, where }, { k: 1 }, signal, () => {})).total;
+  return (await request({ ...search, where }, { k: 1 }, signal, {})).total;
 }
 
 /** Have what the page and the server need of an example. */
@@ -93,33 +95,11 @@ async function known({ id, upload }, examples, signal, ready) {
       throw named(problem, examples);
     }
     ready();
-  } else {
+  } else if (upload) {
     const isNew = await prepareUpload(upload);
     signal.throwIfAborted();
     if (isNew) ready();
   }
-}
-
-/** The body of a search: JSON, or a form where there are uploads, which JSON cannot have as they are. */
-function bodyOf(examples, said) {
-  const [wanted, unwanted] = [likesIn(examples), unlikesIn(examples)];
-  const fields = Object.entries({
-    id: wanted.filter(({ id }) => id),
-    not_id: unwanted.filter(({ id }) => id),
-    photo: wanted.filter(({ upload }) => upload),
-    not_photo: unwanted.filter(({ upload }) => upload),
-  }).filter(([, some]) => some.length);
-  if (!examples.some(({ upload }) => upload)) {
-    const ids = fields.map(([name, some]) => [name, some.map(({ id, box }) => (box ? { id, box } : id))]);
-    return json({ ...Object.fromEntries(ids), ...said });
-  }
-  const boxes = fields.filter(([, some]) => some.some(({ box }) => box));
-  const ofEach = boxes.map(([name, some]) => [name, some.map(({ box }) => box ?? null)]);
-  return form([
-    ...fields.flatMap(([name, some]) => some.map((one) => [name, one.id ?? uploads.get(one.upload)])),
-    ...(boxes.length ? [["boxes", JSON.stringify(Object.fromEntries(ofEach))]] : []),
-    ...Object.entries(said),
-  ]);
 }
 
 /** Which regions make a hit and an example that is searched with alike. */
@@ -127,14 +107,4 @@ export function explain({ id, upload, box }, hit, signal) {
   const query = upload ? ["photo", uploads.get(upload)] : ["id", id];
   const body = form([["hit", hit], query, ...(box ? [["box", box]] : [])]);
   return ask("api/v1/explain", { method: "POST", signal, ...body });
-}
-
-/** A form of pairs of name and value, a text or an upload. */
-function form(pairs) {
-  const body = new FormData();
-  for (const [name, value] of pairs) {
-    if (value.blob) body.append(name, value.blob, value.name || "photo");
-    else body.append(name, value);
-  }
-  return { body };
 }

@@ -4,16 +4,25 @@ import { browseList, showBrowse } from "./browse.js";
 import { showCompare } from "./compare.js";
 import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
 import { $, onPlainClick } from "./dom.js";
-import { browsed, compared, looked } from "./views.js";
+import { showFavourites } from "./favourites.js";
+import { onChanged } from "./gallery.js";
+import { browsed, compared, favoured, looked, lookedAfter } from "./views.js";
 import { go, wanted } from "./visits.js";
 import { closeWhy } from "./why.js";
+
+const LISTED = ["*='?browse='", "*='?compare='", "*='?look-after'", "$='?favourites'"].map((one) => `a[href${one}]`).join();
 
 let behind = ""; // the view that is drawn, and may lie behind the detail view
 
 /** Whether it is neither a search nor the start page; then `showListed` draws it. */
-export const isListed = () => Boolean(browsed() || compared());
+export const isListed = () => Boolean(browsed() || compared() || favoured() || lookedAfter() !== null);
 
-export function showListed(signal, focus) {
+export async function showListed(signal, focus) {
+  if (lookedAfter() !== null) {
+    const { showLookAfter } = await import("./look-after.js"); // few visitors have a key
+    return signal.aborted ? undefined : showLookAfter(lookedAfter(), signal, focus);
+  }
+  if (favoured()) return showFavourites(signal, focus);
   return compared() ? showCompare(compared(), signal, focus) : showBrowse(browsed(), signal, focus);
 }
 
@@ -21,22 +30,24 @@ export function showListed(signal, focus) {
 export function withDetail(show) {
   return async ({ focus = false } = {}) => {
     const over = looked();
-    const asked = JSON.stringify(compared() ?? browsed() ?? wanted());
+    const asked = JSON.stringify((favoured() && "favourites") || (lookedAfter() ?? compared() ?? browsed() ?? wanted()));
     const stays = asked === behind && (over || detailIsOpen());
     behind = asked;
     closeWhy();
     if (!over) closeDetail(stays);
     if (!stays) history.scrollRestoration = browsed() ? "manual" : "auto"; // browse.js keeps its own place
     const drawn = stays || show({ focus: focus && !over });
-    if (over) openDetail(over, browsed() && !compared() ? browseList : cardsIn($("main")), focus);
+    if (over) openDetail(over, browsed() && !compared() && lookedAfter() === null ? browseList : cardsIn($("main")), focus);
     await drawn;
     if (behind === asked) overDrawn();
   };
 }
 
+onChanged(() => (behind = "")); // it is drawn anew when the detail view is left
+
 /** Links to lists and comparisons are steps in the history of this page. */
 onPlainClick(document, (event) => {
-  const link = event.target.closest?.('a[href*="?browse="], a[href*="?compare="]');
+  const link = event.target.closest?.(LISTED);
   if (!link || link.dataset.look) return;
   event.preventDefault();
   go(null, link.search);

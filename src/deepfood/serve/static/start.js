@@ -2,13 +2,14 @@
 
 import { ask } from "./ask.js";
 import { card } from "./cards.js";
-import { $, announce, element, plural } from "./dom.js";
-import { loadGallery } from "./gallery.js";
+import { $, announce, element, tell } from "./dom.js";
+import { gallery, loadGallery } from "./gallery.js";
 import { drawPart } from "./part.js";
+import { showRecent } from "./recent.js";
+import { t } from "./text.js";
 import { showSection } from "./views.js";
 
 const TITLE = document.title;
-const EMPTY = "There are no photos in this gallery yet. Add some with “deepfood add”, or over the API.";
 const FIRST_WAIT_MS = 2000;
 const MOST_DOUBLINGS = 4; // then every half a minute
 
@@ -20,12 +21,17 @@ export function showStart(focus) {
   document.title = TITLE;
   if (focus) $("start-title").focus({ preventScroll: true });
   if (!$("sample-list").children.length) loadSamples();
+  showRecent();
 }
 
 export function showNotice(text) {
-  $("notice").textContent = text;
+  showProblem({ message: text, pieces: [text] });
+}
+
+function showProblem(problem) {
+  tell($("notice"), problem);
   $("notice").hidden = false;
-  announce(text);
+  announce(problem.message);
 }
 
 async function loadSamples() {
@@ -36,7 +42,7 @@ async function loadSamples() {
     if (retries) $("notice").hidden = true;
     retries = 0;
   } catch (problem) {
-    if (!retries) showNotice(problem.message);
+    if (!retries) showProblem(problem);
     if (problem.passing) setTimeout(tryAgain, FIRST_WAIT_MS * 2 ** Math.min(retries++, MOST_DOUBLINGS));
   }
 }
@@ -51,10 +57,12 @@ function tryAgain() {
 export async function showGallery() {
   try {
     const { count, labels } = await loadGallery();
-    const parts = [plural(count, "photo"), ...(labels ? [plural(labels, "label")] : [])];
+    $("look-after-link").hidden = !gallery.changes;
+    const parts = [t("photos", { count }), ...(labels ? [t("labels.count", { count: labels })] : [])];
     $("counts").replaceChildren(...parts.map((text) => element("span", text)));
     drawPart();
-    if (count === 0) showNotice(EMPTY);
+    $("hint-address").hidden = !gallery.takesUrls;
+    if (count === 0) showNotice(t("start.empty"));
   } catch {
     // Counts are an ornament; where the server is gone, the search itself says so.
   }

@@ -4,19 +4,21 @@ import { leadTo } from "./detail.js";
 import { $ } from "./dom.js";
 import { inWords } from "./facts.js";
 import { labelOf, nameOf, readable } from "./gallery.js";
+import { heartOf } from "./hearts.js";
+import { t } from "./text.js";
 import { pickWith } from "./tray.js";
 
 /** The orders that photos can be listed in: [value of the API, in words]. */
 export const ordersOf = (columns) => [
-  ["newest", "newest first"],
-  ["-newest", "oldest first"],
-  ["name", "by name, A to Z"],
-  ["-name", "by name, Z to A"],
+  ["newest", t("order.newest")],
+  ["-newest", t("order.oldest")],
+  ["name", t("order.name")],
+  ["-name", t("order.name-back")],
   ...columns
     .filter(({ type }) => type === "number")
     .flatMap(({ name }) => [
-      [name, `${readable(name)}, lowest first`],
-      [`-${name}`, `${readable(name)}, highest first`],
+      [name, t("order.lowest", { name: readable(name) })],
+      [`-${name}`, t("order.highest", { name: readable(name) })],
     ]),
 ];
 
@@ -29,11 +31,12 @@ export function tile(photo, sort, number, total) {
   item.setAttribute("aria-setsize", total);
   leadTo(link, photo);
   pickWith(pick, photo);
+  item.append(heartOf(photo));
   Object.assign(image, { width: photo.width, height: photo.height, src: `thumbnails/${photo.id}` });
   link.querySelector(".name").textContent = link.title = nameOf(photo);
   const by = sort.replace(/^-/, "");
   const value = photo.attributes[by];
   const isOwn = !["newest", "name"].includes(by);
-  about.textContent = isOwn ? `${readable(by)}: ${inWords(value)}` : (labelOf(photo) ?? "");
+  about.textContent = isOwn ? t("fact", { name: readable(by), value: inWords(value) }) : (labelOf(photo) ?? "");
   return item;
 }

@@ -1,31 +1,20 @@
-// The photos chosen to be compared, in a tray at the lower edge; kept as long as the tab is.
+// The tray at the lower edge: the photos chosen to be compared, and those that are marked (marks.js).
 
 import { $, announce, element } from "./dom.js";
 import { knownPhoto, nameOf } from "./gallery.js";
+import { keep, restored } from "./session.js";
 import { t } from "./text.js";
 import { compareAddress } from "./views.js";
 
 export const MOST = 4;
 const KEY = "deepfood.compare";
 
-let chosen = restored();
-
-function restored() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEY) ?? "[]").slice(0, MOST);
-  } catch {
-    return []; // a browser that keeps nothing
-  }
-}
+let chosen = restored(KEY).slice(0, MOST);
 
 /** Choose photos, and have all buttons and the tray say so. */
 export function choose(ids) {
   chosen = [...new Set(ids)].slice(0, MOST);
-  try {
-    sessionStorage.setItem(KEY, JSON.stringify(chosen));
-  } catch {
-    // Then a reload forgets them.
-  }
+  keep(KEY, chosen);
   showChosen();
 }
 
@@ -41,38 +30,53 @@ export function showPicks(part = document) {
 /** A button that chooses a photo, or no longer. */
 export function pickWith(button, photo) {
   button.dataset.pick = photo.id;
-  button.title = "Compare";
+  button.title = t("compare");
   const about = button.querySelector(".unseen");
-  if (about) about.textContent = `Compare ${nameOf(photo)}`;
+  if (about) about.textContent = t("tray.pick", { name: nameOf(photo) });
   showPicks(button.parentElement);
 }
 
 async function showChosen() {
   showPicks();
   const ready = chosen.length > 1;
-  $("tray").hidden = chosen.length === 0;
-  document.body.classList.toggle("with-tray", chosen.length > 0);
+  fillPart($("tray-compare"), $("tray-list"), chosen.map(chosenPhoto));
   for (const link of [$("tray-go"), $("detail-compare")]) {
     link.hidden = !ready;
     link.href = compareAddress(chosen);
     link.textContent = t("tray.compare", { count: chosen.length });
   }
-  $("tray-said").textContent = ready ? "" : "Choose one more to compare";
-  $("tray-list").replaceChildren(...chosen.map(chosenPhoto));
+  $("tray-said").textContent = ready ? "" : t("tray.one-more");
 }
 
-function chosenPhoto(id) {
+/** Fill a part of the tray with items; the tray is there as long as one of its parts has some. */
+export function fillPart(part, list, items) {
+  const place = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  list.replaceChildren(...items);
+  part.hidden = !items.length;
+  const isFull = [...document.querySelectorAll("#tray > .of")].some((one) => !one.hidden);
+  $("tray").hidden = !isFull;
+  document.body.classList.toggle("with-tray", isFull);
+  if (place >= 0) (items[Math.min(place, items.length - 1)]?.firstElementChild ?? $("main")).focus();
+}
+
+/** A photo in the tray as a button that takes it out; `says` what it does, of a name. */
+export function trayItem(id, says) {
   const [item, button, image] = ["li", "button", "img"].map((tag) => document.createElement(tag));
   const about = element("span", "");
   about.className = "unseen";
   image.src = `thumbnails/${id}`;
   image.alt = "";
   button.type = "button";
-  button.dataset.unpick = id;
   button.append(image, about);
   item.append(button);
-  about.textContent = "Do not compare this photo";
-  knownPhoto(id).then((photo) => (about.textContent = `Do not compare ${nameOf(photo)}`)).catch(() => item.remove());
+  about.textContent = says(nameOf({ id })); // until more is known
+  knownPhoto(id).then((photo) => (about.textContent = says(nameOf(photo)))).catch(() => item.remove());
+  return item;
+}
+
+function chosenPhoto(id) {
+  const item = trayItem(id, (name) => t("tray.unpick", { name }));
+  item.firstElementChild.dataset.unpick = id;
   return item;
 }
 
@@ -83,10 +87,10 @@ document.addEventListener("click", (event) => {
   const id = pick?.dataset.pick ?? unpick.dataset.unpick;
   const had = chosen.includes(id);
   choose(had ? chosen.filter((one) => one !== id) : [...chosen, id]);
-  const said = `${t("tray.chosen", { count: chosen.length })}${chosen.length === MOST ? ", which is the most" : ""}`;
+  const { length: count } = chosen;
+  const said = count === MOST ? t("tray.most", { count }) : t("tray.chosen", { count });
   announce(said);
   if ($("detail").open) $("detail-status").textContent = said;
-  if (unpick) ($("tray-list").querySelector("button") ?? $("main")).focus();
 });
 $("tray-clear").addEventListener("click", () => {
   choose([]);

@@ -39,14 +39,19 @@ export async function prepareUpload(number) {
 /** Whether the page has an upload, or could take it from the history. It is then the last to go. */
 export function hasUpload(number) {
   const photo = history.state?.kept?.[number];
-  if (!uploads.has(number) && photo) {
-    const blob = new Blob([photo.bytes], { type: photo.type });
-    uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept: photo });
-  }
+  if (photo) restoreUpload(number, photo);
   const one = uploads.get(number);
   uploads.delete(number);
   if (one) uploads.set(number, one);
   return Boolean(one);
+}
+
+/** Have an upload again, from {name, type, bytes} as it was sent. */
+export function restoreUpload(number, photo) {
+  if (uploads.has(number)) return;
+  const blob = new Blob([photo.bytes], { type: photo.type });
+  const kept = blob.size > KEPT_BYTES ? undefined : photo;
+  uploads.set(number, { name: photo.name, blob, url: URL.createObjectURL(blob), kept });
 }
 
 async function keepUpload(number, one) {

@@ -1,13 +1,14 @@
 // Which view the address asks for, beside a search and the start page of visits.js.
 //
-// `?browse=SORT&label=…&where=…` lists the gallery, `?compare=ID,ID` compares photos. `photo=ID` opens the detail view over what the rest
-// of the address says; an uploaded photo has no address, and is `own` in the history's state.
+// `?browse=SORT&label=…&where=…` lists the gallery, `?compare=ID,ID` compares photos, `?favourites` lists those,
+// `?look-after=PART` changes the gallery. `photo=ID` opens the detail view over what the rest of the address
+// says; an uploaded photo has no address, and is `own` in the history's state.
 
 import { $ } from "./dom.js";
 import { go } from "./visits.js";
 
 const TITLE = document.title; // of the start page
-const SECTIONS = ["start", "answer", "browse", "compare"];
+const SECTIONS = ["start", "answer", "browse", "compare", "favourites", "look-after"];
 
 /** What is listed, or null: {sort, label, where}. */
 export function browsed() {
@@ -21,6 +22,11 @@ export function compared() {
   const ids = new URLSearchParams(location.search).get("compare");
   return ids === null ? null : [...new Set(ids.split(",").filter(Boolean))];
 }
+
+/** The part of looking after the gallery: "" for adding, "labels", "duplicates"; or null. */
+export const lookedAfter = () => new URLSearchParams(location.search).get("look-after");
+/** Whether the favourites are listed. */
+export const favoured = () => new URLSearchParams(location.search).has("favourites");
 
 export const compareAddress = (ids) => `?compare=${ids.map(encodeURIComponent).join(",")}`;
 
@@ -43,7 +49,7 @@ export function photoAddress(id) {
   const said = new URLSearchParams(location.search);
   said.delete("photo");
   if (id) said.set("photo", id);
-  return said.size ? `?${said}`.replaceAll("%7E", "~").replaceAll("%2C", ",") : location.pathname;
+  return said.size ? `?${said}`.replace("favourites=", "favourites").replaceAll("%7E", "~").replaceAll("%2C", ",") : location.pathname;
 }
 
 /** Open the detail view of {id} or {upload} over what is on the page: a step in the history. */

@@ -1,6 +1,8 @@
 // "Why this one?": the photo searched with and one that was found, each under its heat map.
 
-import { $ } from "./dom.js";
+import { $, tell } from "./dom.js";
+import { percent, t } from "./text.js";
+
 const dialog = $("why");
 const sides = ["query", "hit"].map((name) => ({ name, image: $(`why-${name}`), title: $(`why-${name}-name`) }));
 let asking = new AbortController();
@@ -39,10 +41,10 @@ function start(pair) {
   $("why-retry").hidden = true;
   $("why-legend").hidden = true;
   $("why-plain").hidden = true;
-  $("why-says").textContent = "Looking closer…";
+  $("why-says").textContent = t("why.looking");
   for (const { name, image, title } of sides) {
     title.textContent = pair[name].name;
-    image.alt = `${pair[name].name}, as it is`;
+    image.alt = t("why.plain", { name: pair[name].name });
     image.parentElement.hidden = !pair[name].url;
     if (pair[name].url) image.src = pair[name].url;
     else image.removeAttribute("src");
@@ -53,32 +55,26 @@ function draw(pair, answer) {
   dialog.removeAttribute("aria-busy");
   const cells = [answer.query, answer.hit].flatMap((one) => one.contributions.flat());
   const against = cells.some((value) => value < 0);
-  $("why-says").textContent =
-    "Red regions make the two photos alike: the deeper, the more. " +
-    (against ? "Blue ones speak against it. " : "") +
-    "Pale edges were not looked at.";
+  $("why-says").textContent = against ? t("why.red-blue") : t("why.red");
   $("why-legend").hidden = false;
   $("why-legend").classList.toggle("against", against);
-  $("why-most").textContent = "alike";
-  $("why-least").textContent = against ? "unlike" : "does not matter";
-  $("why-sum").textContent =
-    `They are ${percent(answer.score)} alike, and a quarter of the found photo makes up ` +
-    `${percent(ofStrongest(answer.hit.contributions.flat(), 1 / 4))} of that.`;
+  $("why-most").textContent = t("why.alike");
+  $("why-least").textContent = against ? t("why.unlike") : t("why.no-matter");
+  const share = percent(ofStrongest(answer.hit.contributions.flat(), 1 / 4));
+  $("why-sum").textContent = t("why.sum", { alike: percent(answer.score), share });
   for (const { name, image } of sides) image.parentElement.hidden = false;
   const plain = $("why-plain");
   plain.hidden = sides.some(({ name }) => !pair[name].url);
   const show = (heat) => {
-    plain.textContent = heat ? "Show the photos alone" : "Show the heat";
+    plain.textContent = heat ? t("why.show-plain") : t("why.show-heat");
     plain.onclick = () => show(!heat);
     for (const { name, image } of sides) {
       image.src = heat ? answer[name].picture : pair[name].url;
-      image.alt = heat ? describe(pair[name].name, answer[name].contributions) : `${pair[name].name}, as it is`;
+      image.alt = heat ? describe(pair[name].name, answer[name].contributions) : t("why.plain", { name: pair[name].name });
     }
   };
   show(true);
 }
-
-const percent = (share) => `${Math.max(0, Math.round(share * 100))}%`;
 
 /** How much of what makes photos alike is in this share of the regions, the strongest of them. */
 function ofStrongest(values, share) {
@@ -98,14 +94,13 @@ function describe(name, rows) {
     }),
   );
   const most = (names) => names.reduce((a, b) => (sums[b] > sums[a] ? b : a));
-  const where = `${most(["top", "middle", "bottom"])}, ${most(["left", "centre", "right"])}`;
-  return `${name}: most of the likeness is at the ${where}`.replace("middle, centre", "centre");
+  return t(`why.heat-${most(["top", "middle", "bottom"])}-${most(["left", "centre", "right"])}`, { name });
 }
 
 function complain(problem) {
   dialog.removeAttribute("aria-busy");
   $("why-says").textContent = "";
-  $("why-problem-text").textContent = problem.message;
+  tell($("why-problem-text"), problem);
   $("why-problem").hidden = false;
   $("why-retry").hidden = !problem.passing;
 }

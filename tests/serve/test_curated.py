@@ -1,0 +1,229 @@
+"""Doubtful labels and near-duplicates: listed by a server, the clients and Python; `labels`."""
+
+import asyncio
+import csv
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from test_api import problem
+
+import deepfood
+from deepfood.errors import QueryError
+from deepfood.gallery.protocol import Compared, EveryPhoto
+from deepfood.local import LocalGallery, LocalWriter
+from deepfood.serve.curated import Curator, NotYetError
+from deepfood_client import AsyncClient, Client
+from live import fails, run_deepfood, serving
+from plates import write_dishes
+
+#: The dish that each flipped photo is called.
+WRONG = "tomato soup"
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of dishes in folders, of which some lie in the wrong folder, one of them twice."""
+    root = tmp_path_factory.mktemp("curated")
+    photos = write_dishes(root / "photos", 14, labels=3)
+    folders = sorted(one for one in photos.iterdir() if one.is_dir())
+    assert WRONG in {one.name for one in folders}
+    for folder in folders:
+        if folder.name != WRONG:
+            moved = sorted(folder.iterdir())[0]
+            moved.rename(photos / WRONG / f"from {folder.name}{moved.suffix}")
+    run_deepfood("build", photos, "--out", root / "gallery")
+    return root / "gallery"
+
+
+@pytest.fixture(scope="module")
+def url(mixed: Path) -> Iterator[str]:
+    with serving(mixed) as server:
+        yield server.url
+
+
+def test_both_clients_and_python_list_the_same(url: str, mixed: Path) -> None:
+    async def asked() -> tuple[object, object]:
+        async with AsyncClient(url) as food:
+            return await food.doubtful_labels(), await food.duplicates()
+
+    with Client(url) as food, deepfood.open_gallery(mixed) as gallery:
+        found, groups = food.doubtful_labels(), food.duplicates()
+        assert asyncio.run(asked()) == (found, groups)
+        assert found.looked_at == groups.looked_at == 42
+        assert (found.total, found.next) == (len(found.photos), None)
+        here = gallery.doubtful_labels()
+        assert [one.photo.id for one in here.entries] == [one.id for one in found.photos]
+        for one in found.photos:
+            assert one.label != one.suggested
+            assert 0 < one.agreeing <= one.voters
+            assert food.thumbnail(one.id)
+        pairs = gallery.duplicates().entries
+        assert [[photo.id for photo, _ in one.photos] for one in pairs] == [
+            [photo.id for photo in one.photos] for one in groups.groups
+        ]
+        for group in groups.groups:
+            assert len(group.photos) > 1
+            assert all(1 >= photo.score >= 0.9 for photo in group.photos)
+            labels = {photo.label for photo in group.photos}
+            assert group.different_labels == (len(labels) > 1)
+
+
+def test_pages_make_the_whole_list(url: str) -> None:
+    with httpx.Client(base_url=url, timeout=300) as client:
+        for address, name in (("labels/doubtful", "photos"), ("duplicates", "groups")):
+            whole = client.get(f"/api/v1/{address}").json()
+            assert len(whole[name]) > 1
+            first = client.get(f"/api/v1/{address}", params={"limit": 1}).json()
+            entries, following = first[name], first["next"]
+            while following:
+                page = client.get(
+                    f"/api/v1/{address}", params={"limit": 1, "cursor": following}
+                ).json()
+                assert page["total"] == whole["total"]
+                entries, following = entries + page[name], page["next"]
+            assert entries == whole[name]
+        cursor = client.get("/api/v1/duplicates", params={"limit": 1}).json()["next"]
+        for address in ("labels/doubtful?cursor=made-up", f"labels/doubtful?cursor={cursor}"):
+            assert "cursor" in problem(client.get(f"/api/v1/{address}"), 422)
+        assert "limit" in problem(client.get("/api/v1/duplicates?limit=0"), 422)
+
+
+class Held(LocalGallery):
+    """A gallery whose photos are compared only while it is let."""
+
+    go_on: threading.Event
+
+    def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
+        assert self.go_on.wait(300)
+        return super().compared(most)
+
+
+def test_a_list_is_made_once_for_each_version_and_shown_meanwhile(
+    mixed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gallery"
+    shutil.copytree(mixed, folder)
+    with Held.open(folder) as gallery, closing(Curator(gallery)) as curator:
+        gallery.go_on = threading.Event()
+        with pytest.raises(NotYetError, match="the photos are being compared"):
+            curator.doubtful(9, wait_s=0)
+        gallery.go_on.set()
+        before = curator.doubtful(99)
+        assert before.entries
+        assert before.notes == curator.doubtful(99, wait_s=0).notes
+        gallery.go_on.clear()
+        fixed, renamed = before.entries[0], before.entries[-1]
+        with LocalWriter.open(folder) as writer:
+            writer.update(fixed.photo.id, label=fixed.suggested)
+            writer.update(renamed.photo.id, photo_name="Of Monday")
+        meanwhile = curator.doubtful(99, wait_s=0)
+        assert [one.photo.id for one in meanwhile.entries] == [
+            one.photo.id for one in before.entries[1:]
+        ]
+        assert meanwhile.entries[-1].photo.name == "Of Monday"
+        assert meanwhile.notes[-1].code == "gallery_changed"
+        groups = curator.duplicates
+        gallery.go_on.set()
+        gone = groups(99).entries[0].photos[0][0]
+        with LocalWriter.open(folder) as writer:
+            writer.remove([gone.id])
+        gallery.go_on.clear()
+        shown = [photo.id for one in groups(99).entries for photo, _ in one.photos]
+        assert gone.id not in shown
+        gallery.go_on.set()
+
+
+def test_of_a_large_gallery_a_part_is_looked_at(mixed: Path) -> None:
+    with LocalGallery.open(mixed) as gallery, closing(Curator(gallery, most=20)) as curator:
+        page = curator.doubtful(99)
+        assert 5 < page.looked_at < 40
+        assert page.notes[-1].code == "part_looked_at"
+        assert f"{page.looked_at} of 42 photos" in str(page.notes[-1])
+        assert curator.duplicates(99).looked_at == page.looked_at
+        (photos, vectors, rows), index = gallery.compared(20)
+        assert {photo.id for photo in photos} < {one.id for one in gallery.photos()[0]}
+        own = vectors.take(rows[:1])[0]
+        assert index.search(own, 1, None)[0][0] == rows[0]
+        assert np.allclose(gallery.vector(photos[0].id), own)
+
+
+def test_the_end_does_not_wait_for_a_list(mixed: Path) -> None:
+    with Held.open(mixed) as gallery:
+        gallery.go_on = threading.Event()
+        curator = Curator(gallery)
+        with pytest.raises(NotYetError):
+            curator.doubtful(1, wait_s=0)
+        ended = threading.Thread(target=curator.close)
+        ended.start()
+        gallery.go_on.set()  # the comparison then finds that it is to stop
+        ended.join(300)
+        assert not ended.is_alive()
+
+
+def test_labels_that_are_suggested_are_imported(mixed: Path, tmp_path: Path) -> None:
+    gallery, table, report = (tmp_path / name for name in ("gallery", "table.csv", "report"))
+    shutil.copytree(mixed, gallery)
+    moved = ("--photos-root", mixed.parent / "photos")
+    printed = run_deepfood("labels", gallery, *moved, "--out", table, "--report", report)
+    assert printed.startswith(f"{gallery}: 42 photos, 42 of them with one of 3 labels")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    told = json.loads(run_deepfood("labels", gallery, "--json"))
+    assert told["doubtful_total"] == len(told["doubtful"]) > 1
+    for one in told["doubtful"]:
+        row = rows[one["photo"]["id"]]
+        assert (row["label"], row["old_label"]) == (one["suggested"], one["photo"]["label"])
+        assert row["reason"].startswith("label may be wrong")
+        assert row["votes"] == f"{one['agreeing']} of {one['voters']}"
+    assert sum(bool(row["label"]) for row in rows.values()) == len(told["doubtful"])
+    page = (report / "labels.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") >= len(told["doubtful"])
+    assert "<script" not in page
+    few = json.loads(run_deepfood("labels", gallery, "--json", "--most", 1))
+    assert len(few["doubtful"]) == 1
+    assert few["doubtful_total"] == told["doubtful_total"]
+
+    assert run_deepfood("update", gallery, "--import", table) == (
+        f"{gallery}: {len(told['doubtful'])} labels set\n"
+    )
+    after = json.loads(run_deepfood("labels", gallery, "--json"))
+    assert after["doubtful_total"] < told["doubtful_total"]
+    found = deepfood.check_labels(gallery)
+    assert [one.photo.id for one in found.doubtful] == [
+        one["photo"]["id"] for one in after["doubtful"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "give the ID of a photo, or a table of labels with --import"),
+        (("ID", "--import", "x.csv"), "give the ID of a photo, or a table"),
+        (("--import", "x.csv", "--label", "pie"), "--import goes with no --label"),
+        (("--import", "nowhere.csv"), "nowhere.csv"),
+        (("--import", "NAMES"), "needs the columns id and label"),
+        (("--import", "UNKNOWN"), "there is no photo '0123'"),
+    ],
+)
+def test_one_line_says_what_an_import_lacks(
+    mixed: Path, tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    texts = {"NAMES": "red\ngreen\n", "UNKNOWN": "id,label\n0123,red\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    written = [tmp_path / one if one in texts else one for one in arguments]
+    assert why in fails("update", mixed, *written)
+
+
+def test_a_list_with_a_cursor_of_another_is_refused(mixed: Path) -> None:
+    with deepfood.open_gallery(mixed) as gallery:
+        following = gallery.duplicates(1).next
+        with pytest.raises(QueryError, match="belongs to another list"):
+            gallery.doubtful_labels(1, following)
