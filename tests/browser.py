@@ -53,8 +53,13 @@ def open_browser() -> Iterator[Browser]:
         browser.close()
 
 
+#: Colours may be on their way, after a change from light to dark for example.
+SETTLED = "() => !document.getAnimations().some((one) => one instanceof CSSTransition)"
+
+
 def axe(page: Page) -> str:
-    """What axe finds wrong, or nothing."""
+    """What axe finds wrong, or nothing; once no style is changing."""
+    page.wait_for_function(SETTLED)
     results = Axe().run(page, options=AXE_OPTIONS)
     return str(results.generate_report()) if results.violations_count else ""
 

@@ -37,8 +37,8 @@ export function drawAnswer(search, answer, fewer) {
   const before = new Set(Array.from($("hits").querySelectorAll(".like"), (link) => link.dataset.id));
   removeBlanks();
   if (search.show === "varied") $("hits").replaceChildren(); // more of them may be other ones
-  const missing = hits.slice($("hits").children.length);
-  $("hits").append(...missing.map((hit) => card(hit, search)));
+  const drawn = $("hits").children.length;
+  $("hits").append(...hits.slice(drawn).map((hit, at) => card(hit, drawn + at, search)));
   const added = hits.filter((hit) => !before.has(hit.id));
   drawVerdict(search, answer);
   const counted = hits.length ? countOf(search, answer) : noneOf(search);

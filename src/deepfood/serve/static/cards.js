@@ -1,7 +1,7 @@
 // A photo of the gallery as a card: alone, or as one that was found.
 
 import { leadTo } from "./detail.js";
-import { $, element } from "./dom.js";
+import { $, element, loadEarly } from "./dom.js";
 import { likesIn } from "./examples.js";
 import { inWords } from "./facts.js";
 import { drawFolded } from "./folded.js";
@@ -21,14 +21,15 @@ const SAME_DISH = {
   unlikely: t("card.unlikely"),
 };
 
-/** A list item; `search` is the one that has found it, if one has. */
-export function card(photo, search) {
+/** A list item, at a `place` in its list, from 0; `search` is the one that has found it, if one has. */
+export function card(photo, place, search) {
   const item = $("card").content.cloneNode(true).firstElementChild;
   const part = (name) => item.querySelector(`.${name}`);
   photos.set(photo.id, photo);
   part("like").href = address({ ...refined(), examples: [{ id: photo.id }] });
   part("like").dataset.id = photo.id;
   part("like").setAttribute("aria-label", t("card.like", { name: nameOf(photo) }));
+  loadEarly(part("frame").firstElementChild, place);
   // Not thumbnail_url: behind a `public_url` that names another host, it still is this server.
   part("frame").firstElementChild.src = `thumbnails/${photo.id}`;
   part("name").textContent = nameOf(photo);

@@ -22,10 +22,10 @@ export function changePhoto(id, etag, change) {
   return ask(at(id), { method: "PATCH", redirect: "error", headers: all, body });
 }
 
-/** Delete a photo, unless somebody has changed it since; `keepalive`: the page may be left meanwhile. */
-export function removePhoto(id, etag, keepalive = false) {
+/** Delete a photo, unless somebody has changed it since. */
+export function removePhoto(id, etag) {
   const headers = { ...signed(), "If-Match": etag };
-  return ask(at(id), { method: "DELETE", redirect: "error", keepalive, headers });
+  return ask(at(id), { method: "DELETE", redirect: "error", headers });
 }
 
 /** Add a file as it is, with {label, name}; `sent` gets the share that has been sent. What the gallery

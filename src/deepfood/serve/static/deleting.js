@@ -1,6 +1,6 @@
 // Delete photos, with undo: a photo goes from the page at once, and from the gallery when the time to undo
-// it is over, or the page is left. Until then nothing is sent, so undoing loses nothing, and whatever
-// happens to this tab, the photo is there.
+// it is over. Until then nothing is sent, so undoing loses nothing, and whatever happens to this tab, the
+// photo is there.
 
 import { readPhoto, removePhoto } from "./changes.js";
 import { $, announce, element } from "./dom.js";
@@ -21,8 +21,9 @@ export function remove(photo, focus = () => null) {
   styled("css/undo.css");
   const one = { photo, etag: null, left: TICKS };
   one.item = line(t("deleting.done", { name: nameOf(photo) }), t("deleting.undo"), () => undo(one));
+  one.item.setAttribute("aria-busy", "true"); // until it is known what is deleted
   one.read = readPhoto(id).then(({ etag }) => (one.etag = etag));
-  one.read.catch(() => {}); // said when it is to be deleted
+  one.read.catch(() => {}).then(() => one.item.removeAttribute("aria-busy")); // a problem is said later
   pending.set(id, one);
   hide(id);
   announce(t("deleting.undoable", { name: nameOf(photo) }));
@@ -58,14 +59,14 @@ function undo(one) {
 }
 
 /** Delete it from the gallery. */
-async function send(one, keepalive = false) {
+async function send(one) {
   const { photo, item } = one;
   const { id } = photo;
   pending.delete(id);
   drop(item);
   try {
     if (!one.etag) await one.read;
-    await removePhoto(id, one.etag, keepalive);
+    await removePhoto(id, one.etag);
   } catch (problem) {
     if (problem.status !== 404) return fail(photo, problem); // somebody else has deleted it
   }
@@ -91,6 +92,5 @@ setInterval(() => {
 }, TICK_MS);
 $("undo").addEventListener("pointerenter", ({ pointerType }) => $("undo").classList.toggle("pointed", pointerType === "mouse"));
 $("undo").addEventListener("pointerleave", () => $("undo").classList.remove("pointed"));
-addEventListener("pagehide", () => {
-  for (const one of [...pending.values()]) if (one.etag) send(one, true);
-});
+// What a page sends while it is left may never arrive: so the visitor decides whether to wait, and else the photo stays.
+addEventListener("beforeunload", (event) => pending.size && event.preventDefault());

@@ -37,3 +37,11 @@ export function onPlainClick(element, action) {
     action(event);
   });
 }
+
+const SEEN = 4; // photos of a list that even a small screen shows, or nearly
+
+/** Have one of the first photos of a list loaded at once. `place` counts from 0. */
+export function loadEarly(image, place) {
+  if (place < SEEN) image.loading = "eager";
+  if (place === 0) image.fetchPriority = "high";
+}

@@ -1,12 +1,14 @@
 // What is on the page: a view, and over it the detail view of a photo where history says so.
 
+import { unreachable } from "./ask.js";
 import { browseList, showBrowse } from "./browse.js";
 import { showCompare } from "./compare.js";
 import { cardsIn, closeDetail, detailIsOpen, openDetail, overDrawn } from "./detail.js";
-import { $, onPlainClick } from "./dom.js";
+import { $, announce, entitle, onPlainClick, tell } from "./dom.js";
 import { showFavourites } from "./favourites.js";
 import { onChanged } from "./gallery.js";
-import { browsed, compared, favoured, looked, lookedAfter } from "./views.js";
+import { t } from "./text.js";
+import { browsed, compared, favoured, looked, lookedAfter, showSection } from "./views.js";
 import { go, wanted } from "./visits.js";
 import { closeWhy } from "./why.js";
 
@@ -18,12 +20,24 @@ let behind = ""; // the view that is drawn, and may lie behind the detail view
 export const isListed = () => Boolean(browsed() || compared() || favoured() || lookedAfter() !== null);
 
 export async function showListed(signal, focus) {
-  if (lookedAfter() !== null) {
-    const { showLookAfter } = await import("./look-after.js"); // few visitors have a key
-    return signal.aborted ? undefined : showLookAfter(lookedAfter(), signal, focus);
-  }
+  if (lookedAfter() !== null) return lookAfter(signal, focus);
   if (favoured()) return showFavourites(signal, focus);
   return compared() ? showCompare(compared(), signal, focus) : showBrowse(browsed(), signal, focus);
+}
+
+/** Few visitors have a key: what they need is loaded when it is first wanted. */
+async function lookAfter(signal, focus) {
+  const loaded = await import("./look-after.js").catch(() => null);
+  if (signal.aborted) return;
+  if (loaded) return loaded.showLookAfter(lookedAfter(), signal, focus);
+  const problem = unreachable();
+  showSection("look-after");
+  $("look-after-title").textContent = t("problem.heading");
+  entitle(t("problem.heading"));
+  tell($("look-after-problem-text"), problem);
+  $("look-after-problem").hidden = false;
+  $("look-after-retry").onclick = () => location.reload(); // browsers may keep that an import failed
+  announce(problem.message);
 }
 
 /** Draws all that history says; `show` draws the view alone, and is left out where it is there. */

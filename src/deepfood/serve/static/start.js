@@ -37,7 +37,7 @@ function showProblem(problem) {
 async function loadSamples() {
   try {
     const samples = await ask("api/v1/samples?k=12");
-    $("sample-list").replaceChildren(...samples.map((photo) => card(photo)));
+    $("sample-list").replaceChildren(...samples.map((photo, place) => card(photo, place)));
     $("samples").hidden = samples.length === 0;
     if (retries) $("notice").hidden = true;
     retries = 0;

@@ -1,7 +1,7 @@
 // The items of the list in Browse, and its orders.
 
 import { leadTo } from "./detail.js";
-import { $ } from "./dom.js";
+import { $, loadEarly } from "./dom.js";
 import { inWords } from "./facts.js";
 import { labelOf, nameOf, readable } from "./gallery.js";
 import { heartOf } from "./hearts.js";
@@ -32,6 +32,7 @@ export function tile(photo, sort, number, total) {
   leadTo(link, photo);
   pickWith(pick, photo);
   item.append(heartOf(photo));
+  loadEarly(image, number);
   Object.assign(image, { width: photo.width, height: photo.height, src: `thumbnails/${photo.id}` });
   link.querySelector(".name").textContent = link.title = nameOf(photo);
   const by = sort.replace(/^-/, "");

@@ -1,6 +1,7 @@
 """How well the dishes on one photo of a table are found, on made tables (tests/collages.py).
 
-    python benchmarks/plates.py FOLDER [--plates 300] [--seed 0] [--work FOLDER] [--model MODEL]
+    python benchmarks/plate_search.py FOLDER [--plates 300] [--seed 0] [--work FOLDER]
+        [--model MODEL]
 
 FOLDER has a folder of photos for each dish. 200 of each are the gallery; the tables are made of the
 others, two to four different dishes each, so that no photo is in both. `--work` keeps the gallery
