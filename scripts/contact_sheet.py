@@ -6,7 +6,6 @@ python scripts/contact_sheet.py http://127.0.0.1:8000 docs/page.jpg
 import argparse
 import io
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from screenshot import GOOD_PHOTO
+from screenshot import GOOD_PHOTO, write_jpeg
 
 PHONE, DESKTOP = (390, 844), (1280, 844)
 #: Pixels of a picture on the sheet for each of the page.
@@ -79,15 +78,13 @@ def main() -> None:
         ]
         browser.close()
     sheet = laid_out(pictures)
-    for quality in range(88, 30, -4):
-        file = io.BytesIO()
-        sheet.save(file, "JPEG", quality=quality, optimize=True)
-        if len(file.getvalue()) <= MAX_BYTES:
-            break
-    else:
-        sys.exit(f"{given.out}: cannot be made smaller than {MAX_BYTES:,} bytes")
-    given.out.write_bytes(file.getvalue())
-    print(f"{given.out}: {len(pictures)} pictures, {len(file.getvalue()):,} bytes")
+    write_jpeg(given.out, MAX_BYTES, lambda quality: jpeg(sheet, quality))
+
+
+def jpeg(sheet: Image.Image, quality: int) -> bytes:
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
 
 
 def drawn(browser: Browser, url: str, state: State, size: tuple[int, int]) -> Image.Image:

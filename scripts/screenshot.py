@@ -6,6 +6,7 @@ python scripts/screenshot.py http://127.0.0.1:8000 docs/screenshot.jpg
 import argparse
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -38,15 +39,19 @@ def main() -> None:
         page.set_viewport_size(
             {"width": WIDTH, "height": round(last["y"] + last["height"]) + MARGIN}
         )
-        for quality in range(90, 30, -5):
-            picture = page.screenshot(type="jpeg", quality=quality)
-            if len(picture) <= MAX_BYTES:
-                break
-        else:
-            sys.exit(f"{given.out}: cannot be made smaller than {MAX_BYTES:,} bytes")
+        write_jpeg(given.out, MAX_BYTES, lambda at: page.screenshot(type="jpeg", quality=at))
         browser.close()
-    given.out.write_bytes(picture)
-    print(f"{given.out}: {len(picture):,} bytes")
+
+
+def write_jpeg(out: Path, most: int, drawn: Callable[[int], bytes]) -> None:
+    """Write what is drawn at the best quality that takes at most so many bytes."""
+    for quality in range(90, 30, -5):
+        picture = drawn(quality)
+        if len(picture) <= most:
+            out.write_bytes(picture)
+            print(f"{out}: {len(picture):,} bytes")
+            return
+    sys.exit(f"{out}: cannot be made smaller than {most:,} bytes")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from plates import write_conv_model, write_photos
 
 pytestmark = needs_browser
 
-browser = pages.browser  # the fixture
+browser, watch = pages.browser, pages.watch  # the fixtures
 
 COUNT = 150
 ARABIC = "حمص بطحينة"
@@ -87,11 +87,10 @@ def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     context.close()
 
 
-@pytest.fixture
-def watch(context: BrowserContext, url: str) -> Iterator[Watch]:
-    watch = Watch(context, url)
-    yield watch
-    assert watch.faults == []
+@pytest.fixture(scope="module")
+def server_url(url: str) -> str:
+    """The server of the page's fixtures."""
+    return url
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Lists of a gallery without a query photo, as clients ask for them: photos, labels and facets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filter_tree import Among, And
@@ -13,6 +13,8 @@ from deepfood_client.calls import Listing, Selection, each
 
 if TYPE_CHECKING:
     from deepfood.serve.service import SearchService
+
+AnyPage = TypeVar("AnyPage", PhotoPage, LabelPage, DoubtfulPage, DuplicatePage)
 
 DEFAULT_SORT = "newest"
 DEFAULT_LISTED = 50
@@ -49,9 +51,12 @@ def list_photos(
     Without one, `around` is the id of a photo that is in the middle of the page. Raises QueryError,
     or PhotoNotFoundError.
     """
-    after = service.cursors.checked(cursor) if cursor else None
-    page = service.gallery.browse(selected, Sort.parse(sort), limit, after, around or None)
-    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+    gallery = service.gallery
+    return _after(
+        service,
+        cursor,
+        lambda after: gallery.browse(selected, Sort.parse(sort), limit, after, around or None),
+    )
 
 
 def list_labels(
@@ -61,9 +66,8 @@ def list_labels(
     cursor: str | None = None,
 ) -> LabelPage:
     """A page of the labels that somebody begins to type, all of them for "". Raises QueryError."""
-    after = service.cursors.checked(cursor) if cursor else None
-    page = service.gallery.label_page(begun, limit, after)
-    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+    gallery = service.gallery
+    return _after(service, cursor, lambda after: gallery.label_page(begun, limit, after))
 
 
 def count_facets(
@@ -80,9 +84,8 @@ def list_doubtful(
     wait_s: float | None = None,
 ) -> DoubtfulPage:
     """A page of photos whose labels are likely wrong. Raises QueryError, NotYetError."""
-    after = service.cursors.checked(cursor) if cursor else None
-    page = service.curator.doubtful(limit, after, wait_s)
-    return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
+    curator = service.curator
+    return _after(service, cursor, lambda after: curator.doubtful(limit, after, wait_s))
 
 
 def list_duplicates(
@@ -92,8 +95,15 @@ def list_duplicates(
     wait_s: float | None = None,
 ) -> DuplicatePage:
     """A page of groups of near-duplicates. Raises QueryError, NotYetError."""
-    after = service.cursors.checked(cursor) if cursor else None
-    page = service.curator.duplicates(limit, after, wait_s)
+    curator = service.curator
+    return _after(service, cursor, lambda after: curator.duplicates(limit, after, wait_s))
+
+
+def _after(
+    service: "SearchService", cursor: str | None, find: Callable[[str | None], AnyPage]
+) -> AnyPage:
+    """The page that `find` has after a cursor of a client, with a cursor for clients itself."""
+    page = find(service.cursors.checked(cursor) if cursor else None)
     return page if page.next is None else replace(page, next=service.cursors.signed(page.next))
 
 

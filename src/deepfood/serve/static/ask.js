@@ -10,7 +10,7 @@ export function problemOf(pieces, more = {}) {
 
 /** Fetch JSON. Throws an Error of problemOf(); `passing` if it may work later; with the answer's
  *  `status`, and where it says so the `field` and the `position` in it that are at fault,
- *  and `detail`, what the server says.
+ *  `detail`, what the server says, after how many seconds to `wait`, and the `location` it names.
  *  Beside fetch()'s options, `sent` may be a function that is told which share of the body is sent. */
 export async function ask(address, options) {
   return (await answerTo(address, options)).body;
@@ -41,19 +41,18 @@ export function unreachable() {
   return problemOf(pieces, { passing: true });
 }
 
-/** The Error of an answer {ok, status, headers} that is a refusal, or that is not as it should be. */
-export function refusalOf(answer, body) {
-  const { field, position } = body ?? {};
-  const { status } = answer;
-  const passing = answer.ok || status >= 500 || status === 429;
-  return problemOf(refusal(answer, body?.detail), { passing, status, field, position, detail: body?.detail });
+/** The Error of an answer that is a refusal, or that is not as it should be. */
+function refusalOf({ ok, status, headers }, body) {
+  const { field, position, detail } = body ?? {};
+  const [wait, location] = [Number(headers.get("Retry-After")), headers.get("Location")];
+  const passing = ok || status >= 500 || status === 429;
+  return problemOf(refusal(status, wait, detail), { passing, status, wait, location, field, position, detail });
 }
 
 /** A refusal in the visitor's language, with what the server says of it, and the way out. */
-function refusal({ status, headers }, detail) {
+function refusal(status, seconds, detail) {
   if (!detail) return parts("problem.status", { status: String(status) });
   const values = { detail: inEnglish(detail.charAt(0).toUpperCase() + detail.slice(1)) };
-  const seconds = Number(headers.get("Retry-After"));
   if (status === 413) return parts("problem.413", values);
   if (status === 415) return parts("problem.415", values);
   if (status === 429 && seconds) return parts("problem.429", { ...values, count: seconds });

@@ -1,6 +1,6 @@
 // Requests that change the gallery. All have the key, and go to this server alone.
 
-import { answerTo, ask, json, refusalOf, unreachable } from "./ask.js";
+import { answerTo, ask, json } from "./ask.js";
 import { keyNow } from "./key.js";
 
 const at = (id) => `api/v1/photos/${encodeURIComponent(id)}`;
@@ -28,27 +28,11 @@ export function removePhoto(id, etag) {
   return ask(at(id), { method: "DELETE", redirect: "error", headers });
 }
 
-/** Add a file as it is, with {label, name}; `sent` gets the share that has been sent. What the gallery
- *  has already is left alone: status 412, with its `id`. A refusal says after how many seconds to `wait`. */
+/** Add a file as it is, with {label, name}; `sent` gets the share that has been sent. What the gallery has
+ *  already is left alone: status 412, with its `location`. */
 export function addPhoto(file, about, sent) {
   const body = new FormData();
   body.append("photo", file, file.name || "photo");
   for (const [name, value] of Object.entries(about)) if (value) body.append(name, value);
-  const request = new XMLHttpRequest(); // fetch() tells nothing of what has been sent
-  request.open("POST", "api/v1/photos");
-  for (const [name, value] of Object.entries({ ...signed(), "If-None-Match": "*" })) request.setRequestHeader(name, value);
-  request.responseType = "json";
-  request.upload.addEventListener("progress", ({ loaded, total }) => sent(loaded / total));
-  return new Promise((done, fail) => {
-    request.addEventListener("load", () => {
-      const { status, response } = request;
-      const headers = { get: (name) => request.getResponseHeader(name) };
-      const ok = status >= 200 && status < 300;
-      if (ok && response) return done(response);
-      const id = headers.get("location")?.split("/").at(-1);
-      return fail(Object.assign(refusalOf({ ok, status, headers }, response), { id, wait: Number(headers.get("Retry-After")) }));
-    });
-    request.addEventListener("error", () => fail(unreachable()));
-    request.send(body);
-  });
+  return ask("api/v1/photos", { method: "POST", headers: { ...signed(), "If-None-Match": "*" }, body, sent });
 }

@@ -3,7 +3,7 @@
 
 import { $, announce, element } from "./dom.js";
 import { nameOf } from "./gallery.js";
-import { keep, restored } from "./session.js";
+import { keep, restored } from "./stored.js";
 import { t } from "./text.js";
 import { fillPart, trayItem } from "./tray.js";
 

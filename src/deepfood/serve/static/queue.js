@@ -74,7 +74,7 @@ async function send(job) {
 
 function failed(job, problem) {
   const { status } = problem;
-  Object.assign(job, { problem, id: problem.id });
+  Object.assign(job, { problem, id: problem.location?.split("/").at(-1) });
   if (status === 412) job.state = job.maybe ? "added" : "known";
   else job.state = "refused";
   job.maybe ||= status === undefined || status >= 500;

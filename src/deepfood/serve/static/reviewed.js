@@ -1,26 +1,15 @@
 // What a visitor has looked at and found right, so that lists of what may be wrong leave it out: on this device.
 
+import { keep as store, restored } from "./stored.js";
+
 const NAME = "deepfood.kept";
 const MOST = 2000; // the oldest go
 
-let kept = restored();
-
-function restored() {
-  try {
-    const known = JSON.parse(localStorage.getItem(NAME) ?? "[]");
-    return new Set(Array.isArray(known) ? known : []);
-  } catch {
-    return new Set(); // a browser that keeps nothing
-  }
-}
+let kept = new Set(restored(NAME, "localStorage"));
 
 function write() {
   kept = new Set([...kept].slice(-MOST));
-  try {
-    localStorage.setItem(NAME, JSON.stringify([...kept]));
-  } catch {
-    // Then a reload forgets it.
-  }
+  store(NAME, [...kept], "localStorage");
 }
 
 export const isKept = (key) => kept.has(key);

@@ -2,7 +2,7 @@
 
 import { $, announce, element } from "./dom.js";
 import { knownPhoto, nameOf } from "./gallery.js";
-import { keep, restored } from "./session.js";
+import { keep, restored } from "./stored.js";
 import { t } from "./text.js";
 import { compareAddress } from "./views.js";
 
