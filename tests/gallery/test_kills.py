@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepfood.data.photo_file import ID_DIGITS
+from deepfood.gallery.values import Value
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.photo_files import PhotoFiles
+from deepfood.local.store import Store
 from deepfood.local.verify import gallery_problems
 from gallery_writing import made_photo, vector_of
 from plates import build, tiny_embedder, write_photos
@@ -82,12 +85,17 @@ class Truth:
             del self.labels[photo_id]
             self.attributes.pop(photo_id, None)
 
-    def settle(self, there: dict[str, str], said: dict[str, dict[str, object]]) -> None:
+    def settle(
+        self, there: Mapping[str, str | None], said: Mapping[str, Mapping[str, object]]
+    ) -> None:
         """Take in what was never acknowledged, if it is there, after checking that it is whole."""
         self.pending = [one for one in self.pending if not self._happened(one, there, said)]
 
     def _happened(
-        self, one: dict[str, Any], there: dict[str, str], said: dict[str, dict[str, object]]
+        self,
+        one: dict[str, Any],
+        there: Mapping[str, str | None],
+        said: Mapping[str, Mapping[str, object]],
     ) -> bool:
         if one["intends"] == "add":
             seed, numbers = _numbers(one["files"])
@@ -112,6 +120,22 @@ class Truth:
                 return False
             self.labels[one["id"]] = one["label"]
         return True
+
+
+def what_is_there(
+    store: Store, built: Container[str]
+) -> tuple[dict[str, str | None], dict[str, dict[str, Value]]]:
+    """The labels and attributes, by id, of the photos that were added, all at one moment.
+
+    A reader may apply a change from the journal, which nobody acknowledged, at any time.
+    """
+    before = None
+    while before != (before := store.state()):
+        there = {photo.id: photo.label for photo in store.photos() if photo.id not in built}
+        rows = {sha256[:ID_DIGITS]: row for row, sha256, _ in store.names()}
+        facts = store.attributes.read_many(list(rows.values()))
+        said = {photo_id: facts[row] for photo_id, row in rows.items() if facts[row]}
+    return there, said
 
 
 def _numbers(files: list[str]) -> tuple[int, list[int]]:
@@ -143,15 +167,8 @@ def test_kills_at_random_moments_lose_nothing(kind: str, tmp_path: Path) -> None
             os.kill(pid, signal.SIGKILL)
             truth.hear(chain(first, writers.stdout))
             with LocalGallery.open(gallery) as opened:
-                there = {
-                    photo.id: photo.label
-                    for photo in opened.store.photos()
-                    if photo.id not in built
-                }
-                rows = {sha256[:20]: row for row, sha256, _ in opened.store.names()}
-                facts = opened.store.attributes.read_many(list(rows.values()))
-                said = {photo_id: facts[row] for photo_id, row in rows.items() if facts[row]}
-            truth.settle(there, said)  # type: ignore[arg-type]
+                there, said = what_is_there(opened.store, built)
+            truth.settle(there, said)
             assert there == truth.labels, f"after kill {kill}"
             assert said == truth.attributes, f"after kill {kill}"
         for reader in readers:
