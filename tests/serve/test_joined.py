@@ -83,3 +83,21 @@ def test_the_page_asks_for_each_file_once(context: BrowserContext) -> None:
         f"css/page-{version}.css",
         f"app-{version}.js",
     ]
+
+
+def test_files_of_an_earlier_version_are_forgotten(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/docs")
+    page.evaluate("Promise.all(['deepfood-page-old', 'other'].map((name) => caches.open(name)))")
+    page.goto("/")
+    page.evaluate("navigator.serviceWorker.ready")
+    page.wait_for_function("caches.keys().then((names) => !names.includes('deepfood-page-old'))")
+    version = version_of_page()
+    assert set(page.evaluate("caches.keys()")) == {"other", f"deepfood-page-{version}"}
+    kept = page.evaluate(
+        "async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)",
+        f"deepfood-page-{version}",
+    )
+    names = {url.rpartition("/static/")[2] for url in kept if "/static/" in url}
+    assert {f"app-{version}.js", f"later-{version}.js", f"css/page-{version}.css"} <= names
+    assert not names & {f"{name}.js" for name in MODULES}

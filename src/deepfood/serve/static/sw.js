@@ -6,7 +6,7 @@ const KEPT = "deepfood-page-{{version}}";
 const PAGE = new URL("./", location.href);
 const FILES = new URL("static/", PAGE).href;
 /** What one of these files names another by. */
-const NAME = /["'(]((?:\.{0,2}\/)?[\w./-]+\.(?:css|js|svg))["')]/g;
+const NAME = /["']((?:\.{0,2}\/)?[\w./-]+\.(?:css|js|svg))["']/g;
 
 addEventListener("install", (event) => event.waitUntil(keep(PAGE, new Set())));
 addEventListener("activate", (event) => event.waitUntil(forgetOthers()));
