@@ -9,6 +9,10 @@ from browser import WAIT_MS, Watch, open_browser
 
 __all__ = ["browser", "context", "page", "watch"]
 
+#: For scripts of tests: `await take('recent')` is a module of the page, which it runs already.
+TAKE = """window.take = async (name) =>
+    (await import(document.querySelector('script[type=module]').src)).$take(name)"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -22,6 +26,7 @@ def context(browser: Browser, server_url: str) -> Iterator[BrowserContext]:
         base_url=server_url, viewport={"width": 1280, "height": 800}, locale="en-GB"
     )
     context.set_default_timeout(WAIT_MS)
+    context.add_init_script(TAKE)
     yield context
     context.close()
 

@@ -47,7 +47,7 @@ ROOMS = [
 ]
 #: Within `serve`: three rooms, and the modules beside them. Each may import those before it.
 SERVE = [
-    "modules",
+    "joined",
     "language",
     "telemetry",
     "edge",

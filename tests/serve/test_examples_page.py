@@ -332,8 +332,8 @@ def test_the_page_draws_what_the_server_sees(page: Page) -> None:
     for resize, crop, size in product(kinds, (1.0, 0.8), ((640, 480), (300, 900))):
         drawn, again = page.evaluate(
             """async ({fit, size, boxes}) => {
-                const {gallery} = await import('/static/gallery.js');
-                const {boxFor, seenOf} = await import('/static/fit.js');
+                const {gallery} = await take('gallery');
+                const {boxFor, seenOf} = await take('fit');
                 gallery.fit = fit;
                 const photo = {width: size[0], height: size[1]};
                 const drawn = boxes.map((box) => seenOf(box, photo));

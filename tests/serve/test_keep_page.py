@@ -121,7 +121,7 @@ def test_recent_questions_survive_and_are_asked_again(
 
 
 STORED = """async (name) => {
-    const {resultOf, withStores} = await import('/static/kept.js');
+    const {resultOf, withStores} = await take('kept');
     return withStores([name], 'readonly', (kept) => resultOf(kept.count()));
 }"""
 
@@ -129,8 +129,8 @@ STORED = """async (name) => {
 def test_the_oldest_questions_go(page: Page) -> None:
     kept = page.evaluate(
         """async () => {
-            const {keepQuestion, showRecent} = await import('/static/recent.js');
-            const {newUpload, uploads} = await import('/static/uploads.js');
+            const {keepQuestion, showRecent} = await take('recent');
+            const {newUpload, uploads} = await take('uploads');
             const rest = {where: '', show: ''};
             const own = async (bytes) => {
                 const upload = newUpload(new File([], `${bytes}.heic`));
@@ -216,7 +216,7 @@ def test_favourites(page: Page, context: BrowserContext, watch: Watch) -> None:
 
     watch.expect("404")
     lost = {"id": UNKNOWN_ID, "at": 5, "name": "Lost soup", "label": None}
-    page.evaluate("async (one) => (await import('/static/hearts.js')).keepAgain([one])", lost)
+    page.evaluate("async (one) => (await take('hearts')).keepAgain([one])", lost)
     expect(tiles.nth(3)).to_contain_text("Lost soup")
     page.reload()
     expect(tiles.nth(3)).to_contain_text("No longer in this gallery")
@@ -301,9 +301,7 @@ def test_results_as_csv_and_json(page: Page, small_gallery: SmallGallery, server
 def test_no_cell_is_a_formula_and_all_are_read_back(page: Page) -> None:
     texts = ["=1+1", "+1", "-1", "@sum", "\tx", "\rx", 'a "b"', "a,b", "a;b", "a\nb", " a", "", "ж"]
     values: list[object] = [*texts, -1.5, True, None, [], ["egg", "nut"], ["a;b", "c"]]
-    text = page.evaluate(
-        "async (row) => (await import('/static/table.js')).csvOf(['a'], [row])", values
-    )
+    text = page.evaluate("async (row) => (await take('table')).csvOf(['a'], [row])", values)
     assert text.endswith("\r\n")
     (head, row) = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     assert head == ["a"]
@@ -384,7 +382,7 @@ def test_a_quick_upload_shows_no_progress(page: Page) -> None:
         ...['summary', 'status'].map((id) => document.getElementById(id).textContent)]"""
     page.evaluate(
         """async () => {
-            const {sending} = await import('/static/sending.js');
+            const {sending} = await take('sending');
             document.getElementById('summary').textContent = 'Looking';
             document.getElementById('status').textContent = '';
             sending((sent) => new Promise((ended) => Object.assign(window, {sent, ended})));

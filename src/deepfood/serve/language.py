@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from deepfood.serve import STATIC
-from deepfood.serve.modules import preloads
+from deepfood.serve.joined import with_joined
 
 FOLDER = Path(__file__).parent / "languages"
 ENGLISH = "en"
@@ -54,7 +54,6 @@ def page_in(language: str, file: str = "index.html") -> str:
         **strings["page"],
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
-        "modules": preloads("app.js"),
     }
 
     def put(found: re.Match[str]) -> str:
@@ -64,7 +63,7 @@ def page_in(language: str, file: str = "index.html") -> str:
         text = str(texts.get(found[1], found[0]))
         return text if "<" in text else html.escape(text)
 
-    return _KEY.sub(put, (STATIC / file).read_text(encoding="utf-8"))
+    return _KEY.sub(put, with_joined((STATIC / file).read_text(encoding="utf-8")))
 
 
 def strings_of(language: str) -> dict[str, dict[str, str | dict[str, str]]]:

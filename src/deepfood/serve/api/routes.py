@@ -26,6 +26,7 @@ from deepfood.serve.api.requests import PhotoId, accepts, post_json_or_form
 from deepfood.serve.api.resources import ResourcesDep
 from deepfood.serve.api.responses import ReadyOut, UrlsOut
 from deepfood.serve.edge.queue import unavailable
+from deepfood.serve.joined import joined_later, joined_script, joined_sheet, version_of_page
 from deepfood.serve.language import language_of, page_in
 from deepfood.serve.question import SearchQuestion
 from deepfood_client.models import (
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 #: Photos and thumbnails are named by their content, so a copy never goes stale.
 _FOREVER = "public, max-age=31536000, immutable"
 
+_SCRIPT = "text/javascript"
 _PICTURE_HEADERS = {
     "Cache-Control": _FOREVER,
     # Browsers show a bare picture in a page of their own, with inline styles.
@@ -219,9 +221,33 @@ async def page(request: Request) -> HTMLResponse:
 
 
 @router.get("/sw.js", include_in_schema=False)
-async def service_worker() -> FileResponse:
+async def service_worker() -> Response:
     """Beside the page and not below `/static`, as it serves what is below its own address."""
-    return FileResponse(STATIC / "sw.js", headers={"Cache-Control": "no-cache"})
+    text = (STATIC / "sw.js").read_text(encoding="utf-8").replace("{{version}}", version_of_page())
+    return Response(text, media_type=_SCRIPT, headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/static/css/page-{version}.css", include_in_schema=False)
+async def page_sheet(version: str) -> Response:
+    return _joined(joined_sheet(), "text/css", version)
+
+
+@router.get("/static/app-{version}.js", include_in_schema=False)
+async def page_script(version: str) -> Response:
+    return _joined(joined_script(), _SCRIPT, version)
+
+
+@router.get("/static/later-{version}.js", include_in_schema=False)
+async def page_script_later(version: str) -> Response:
+    return _joined(joined_later(), _SCRIPT, version)
+
+
+def _joined(text: str, media_type: str, version: str) -> Response:
+    """A joined file of this version, to be kept for ever; who asks for another one gets it too, as
+    while servers are exchanged the page may be of another one."""
+    lasts = version == version_of_page()
+    headers = {"Cache-Control": _FOREVER if lasts else "no-cache"}
+    return Response(text, media_type=media_type, headers=headers)
 
 
 @router.get("/docs", include_in_schema=False)
