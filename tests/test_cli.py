@@ -1,9 +1,11 @@
 """The command line as a user meets it: what it prints, its exit status, one-line errors."""
 
+import hashlib
 import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from live import SmallGallery, deepfood_here, one_line
+from live import SmallGallery, deepfood_here, fails, one_line, run_deepfood
 from plates import jpeg, write_photos, write_tiny_model
 
 
@@ -197,3 +199,18 @@ def test_two_builds_into_one_gallery_at_once(
     out, said = first.communicate(timeout=300)
     assert first.returncode == 0, said
     assert json.loads(out)["photos"] == 1500
+
+
+def test_demo_reports_a_port_in_use_before_it_fetches_anything(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        error = fails("demo", "--out", tmp_path / "demo", "--host", "127.0.0.1", "--port", port)
+    assert str(port) in error
+    assert not (tmp_path / "demo").exists()
+
+
+def test_an_api_key_is_printed_with_the_setting_that_has_its_hash() -> None:
+    shown, setting = run_deepfood("api-key").splitlines()
+    key = shown.removeprefix("key, shown only now: ")
+    hashed = hashlib.sha256(key.encode()).hexdigest()
+    assert setting.endswith(f'api_key_hashes = "{hashed}"')

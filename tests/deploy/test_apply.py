@@ -2,7 +2,9 @@
 
 import ast
 import json
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -174,3 +176,22 @@ def test_the_command_does_it_only_when_told_to() -> None:
     assert done["applied"]
     assert done["url"] == "http://fooddemo.example.elasticbeanstalk.com"
     assert done["bundle"]["label"] == shown["bundle"]["label"]
+
+
+def test_what_the_command_prints_for_people(tmp_path: Path) -> None:
+    line = ["deploy", "eb", "s3://food/prod", "--image", "example.org/deepfood:1"]
+    line += ["--region", REGION, "--name", "fooddemo"]
+    bundle = tmp_path / "bundle.zip"
+    shown = CliRunner().invoke(app, [*line, "--out", str(bundle)]).stdout.splitlines()
+    assert shown[-1] == "nothing was done: add --apply"
+    with zipfile.ZipFile(bundle) as packed:
+        assert shown[0].endswith(f": {', '.join(sorted(packed.namelist()))}")
+    done = CliRunner().invoke(app, [*line, "--apply"]).stdout.splitlines()
+    assert done[-1] == "deepfood: http://fooddemo.example.elasticbeanstalk.com"
+    gone = CliRunner().invoke(app, [*line, "--apply", "--remove"])
+    assert gone.exit_code == 0
+    assert not client("elasticbeanstalk").describe_environments()["Environments"]
+    wrong = CliRunner().invoke(app, [*line, "--setting", "workers"])
+    assert str(wrong.exception).startswith("--setting workers: it must be NAME=VALUE")
+    bundled = CliRunner().invoke(app, [*line, "--setting", "workers=2"]).stdout
+    assert "  settings: gallery, workers" in bundled.splitlines()

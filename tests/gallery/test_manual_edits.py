@@ -240,6 +240,24 @@ def test_history_tells_what_changed_when_and_who(
         list(history(Journal(gallery), "../x"))
 
 
+def test_the_command_takes_changes_back(gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with LocalWriter.open(gallery) as writer:
+        writer.update("plate-00005.jpg", label="pie")
+        writer.update("plate-00006.jpg", label="x" * 200)
+    number = [one.number for one in history(Journal(gallery))][-1]
+    assert run_here("history", gallery) == 0
+    cut = capsys.readouterr().out.splitlines()[-2]
+    assert cut.endswith("xxx…")
+    assert "x" * 161 not in cut
+    assert run_here("history", gallery, "--undo", number) == 0
+    assert capsys.readouterr().out.startswith(f"change {number} is taken back: 1 photo is as ")
+    assert run_here("history", gallery, "--undo", number - 1, "--json") == 0
+    undone = {"gallery": str(gallery), "undone": number - 1, "photos": [sha256(jpeg(5))[:20]]}
+    assert json.loads(capsys.readouterr().out) == undone
+    assert run_here("history", gallery) == 0
+    assert f"  takes back {number - 1} " in capsys.readouterr().out
+
+
 def test_changes_are_taken_back_one_after_the_other(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:

@@ -1,5 +1,6 @@
 """Releases in a folder do all that those in a bucket do; and paths that are not there say so."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,48 @@ def test_commands_take_a_folder_of_releases(
         assert "never changes" in capsys.readouterr().err
     assert run_here("rollback", "share/food@one") == 2
     assert "deepfood promote share/food@one makes that the latest" in capsys.readouterr().err
+
+
+def test_what_is_printed_for_people(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(*command: object) -> list[str]:
+        assert run_here(*command) == 0
+        return capsys.readouterr().out.splitlines()
+
+    one, two = printed("releases", shelf)
+    assert one.startswith("one  ")
+    assert one.endswith("  3 photos  before")
+    assert two.endswith("  4 photos  latest")
+    assert printed("pull", shelf, "--out", "got")[0].startswith("got: release two; ")
+    pulled = json.loads("\n".join(printed("pull", shelf, "--out", "got", "--json")))
+    assert (pulled["out"], pulled["received_blobs"], pulled["photos"]) == ("got", 0, 4)
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg(7))
+    (tmp_path / "photos" / "b.jpg").write_bytes(jpeg(8))
+    build(tmp_path / "photos", tmp_path / "small", tiny_embedder(tmp_path / "model"))
+    (tmp_path / "photos" / "b.jpg").unlink()
+    pushed, advice, lost, name = printed("push", "small", shelf, "--name", "new", "--no-promote")
+    assert pushed.startswith(f"{shelf}@new: ")
+    assert " 1 photos; " in pushed
+    assert advice == f"not the latest yet: deepfood promote {shelf}@new"
+    assert (lost, name) == ("1 photo could not be read, and did not travel:", "  b.jpg")
+
+    assert printed("promote", f"{shelf}@one") == [f"{shelf}: one is the latest; before it was two"]
+    printed("promote", f"{shelf}@new")
+    again = printed("push", "small", shelf, "--no-promote")
+    assert again[:2] == [f"{shelf}@new is the same already: nothing travelled", lost]
+    printed("promote", f"{shelf}@one")
+    assert run_here("promote", shelf) == 2
+    assert f"name the release, as {shelf}@RELEASE" in capsys.readouterr().err
+    prune = ("prune", shelf, "--keep", "1", "--grace-hours", "0")
+    line, total = printed(*prune, "--dry-run")
+    assert line == "would be deleted: two"
+    assert total.startswith("would be deleted: 1 releases and ")
+    assert total.endswith("; 2 releases stay")
+    assert printed(*prune)[0] == "deleted: two"
+    assert [line.split()[0] for line in printed("releases", shelf)] == ["one", "new"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app, print_json
+from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app, count, print_json
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def push(
         )
     else:
         print(f"{prefix}@{release.name} is the same already: nothing travelled")
-    if not promote:
+    if done.pushed and not promote:
         print(f"not the latest yet: deepfood promote {prefix}@{release.name}")
     if done.unreadable:
-        print(f"{len(done.unreadable)} photos could not be read, and did not travel:")
+        lost = count(done.unreadable, "photo", "photos")
+        print(f"{lost} could not be read, and did not travel:")
         for file in done.unreadable[:_SHOWN]:
             print(f"  {file}")
 

@@ -46,14 +46,13 @@ def unpack(
         staging.mkdir(parents=True)
         try:
             _unpack(archive, staging, what, max_bytes, max_files, quiet)
-        except FileExistsError as error:
-            raise DownloadError(f"{what} holds {_below(error, staging)} twice") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            name = Path(error.filename).relative_to(staging).as_posix()
+            raise DownloadError(
+                f"{what} holds {name!r} twice, or as a file and as a folder"
+            ) from error
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise DownloadError(f"{what} is not a complete archive: {error}") from error
-        except (NotADirectoryError, IsADirectoryError) as error:
-            raise DownloadError(
-                f"{what} holds {_below(error, staging)} as a file and as a folder"
-            ) from error
         staging.rename(folder)
 
 
@@ -126,10 +125,3 @@ def _safe(name: str, what: str) -> PurePosixPath:
     if not inside or set(name) & set("\\:\0"):
         raise DownloadError(f"{what} holds {name!r}, which leads out of the folder: refused")
     return path
-
-
-def _below(error: OSError, staging: Path) -> str:
-    try:
-        return repr(Path(error.filename or "").relative_to(staging).as_posix())
-    except ValueError:
-        return repr(error.filename)

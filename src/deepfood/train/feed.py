@@ -1,6 +1,6 @@
 """Augmented batches on the training device, prepared ahead of the step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -45,9 +45,16 @@ def feed(
                 torch.set_num_threads(threads)  # for new threads; running ones keep their setting
                 pool.shutdown(cancel_futures=True)
         return
-    if device.type != "cuda":
+    if device.type == "cuda":  # pragma: no cover - needs an NVIDIA GPU: tests/train/test_gpu.py
+        yield from _one_ahead(batches, seen, device)
+    else:
         yield from map(seen, batches)
-        return
+
+
+def _one_ahead(  # pragma: no cover - needs an NVIDIA GPU: tests/train/test_gpu.py
+    batches: Iterator[Batch], seen: Callable[[Batch], Fed], device: torch.device
+) -> Iterator[Fed]:
+    """The batches, each copied and augmented on a stream of its own during the step before it."""
     cuda: Any = torch.cuda
     copying = cuda.Stream(device)
     ready: Fed | None = None
@@ -70,4 +77,4 @@ def to_device(one: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a host tensor to `device`, asynchronously to a GPU."""
     if device.type != "cuda":
         return one.to(device)
-    return one.pin_memory().to(device, non_blocking=True)
+    return one.pin_memory().to(device, non_blocking=True)  # pragma: no cover - as above
