@@ -1,4 +1,4 @@
-"""How well the dishes on one photo of a table are found, on made tables (tests/collages.py).
+"""How well the dishes on one photo of a table are found, on made tables (plate/collage.py).
 
     python benchmarks/plate_search.py FOLDER [--plates 300] [--seed 0] [--work FOLDER]
         [--model MODEL]
@@ -13,7 +13,6 @@ is asked with the true box of each dish, and of the nine first hits of the whole
 import argparse
 import io
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,11 +23,11 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from collages import collage
 from deepfood.api import Gallery, build_gallery, open_gallery
 from deepfood.config import load_settings
 from deepfood.photo_box import Box
+from deepfood.plate import iou
+from deepfood.plate.collage import collage
 
 #: Photos of each dish in the gallery.
 IN_GALLERY = 200
@@ -78,13 +77,6 @@ class Score:
             f"| {name} | {self.found / self.dishes:.3f} | {self.right / max(1, self.shown):.3f} "
             f"| {self.well_boxed / max(1, self.found):.3f} | {median(self.took_s) * 1000:.0f} |"
         )
-
-
-def iou(one: Box, other: Box) -> float:
-    across = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    common = max(0.0, across) * max(0.0, down)
-    return common / (one.width * one.height + other.width * other.height - common)
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ SERVE = [
     "released",
     "plates",
     "service",
+    "fit_plates",
     "listing",
     "current",
     "api",

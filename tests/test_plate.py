@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 from PIL import Image
 
 import deepfood
-from collages import Collage, collage
 from deepfood.config import load_settings
+from deepfood.engine import engine_at
 from deepfood.errors import QueryError
+from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS
+from deepfood.plate.collage import Collage, collage
+from deepfood.serve.fit_plates import SINGLE, TABLES
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood, serving
-from plates import plate, write_photos, write_tiny_model
+from plates import edit_manifest, plate, write_dishes, write_photos, write_tiny_model
 from samples import encode, turned
 
 pytestmark = pytest.mark.slow
@@ -130,6 +134,45 @@ def odd_photos() -> dict[str, bytes]:
         "filled": encoded(dish(2, 980).resize((640, 640))),
         "twenty": encoded(many),
     }
+
+
+def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path) -> None:
+    settings = load_settings()
+    kept = engine_at(root / "gallery", settings).describe()["calibration"]
+    fitted = PlateCalibration.model_validate(kept["plates"])
+    assert (fitted.tables, fitted.photos) == (TABLES, SINGLE)
+    assert fitted.parts > TABLES
+    before = tmp_path / "gallery"
+    shutil.copytree(root / "gallery", before)
+    edit_manifest(before, calibration={**kept, "plates": None})
+    table = root / "table.jpg"
+    with deepfood.open_gallery(before, settings) as opened:
+        ruled = opened.search(table, plate=True, k=1)
+        assert [note.code for note in ruled.notes] == ["plates_not_calibrated"]
+        assert ruled.several is None
+        assert {part.probability for part in ruled.parts or ()} == {None}
+    again = deepfood.build_gallery(root / "photos", before, settings)
+    assert again.manifest.calibration.plates == fitted
+    with deepfood.open_gallery(before, settings) as opened:
+        found = opened.search(table, plate=True, k=1)
+        assert not found.notes
+        assert found.several is not None
+        assert found.several > 0.5
+        assert all((part.probability or 0) > 0 for part in found.parts or ())
+        one = opened.search(root / "photos" / LABELS[0] / "00.jpg", plate=True, k=1)
+        assert one.several is not None
+        assert one.several < 0.5
+        assert opened.search(table).several is None
+
+
+def test_galleries_without_curves_of_plates(tmp_path: Path) -> None:
+    """Too few photos, and a Model without a feature map, leave the calibration as it is."""
+    for model, each in ((None, 14), (write_tiny_model(tmp_path / "model"), 16)):
+        settings = load_settings(model=model)
+        photos = write_dishes(tmp_path / f"photos{each}", each)
+        report = deepfood.build_gallery(photos, tmp_path / f"gallery{each}", settings)
+        assert report.manifest.calibration is not None
+        assert report.manifest.calibration.plates is None
 
 
 def test_odd_photos_have_an_answer(gallery: deepfood.Gallery) -> None:

@@ -6,6 +6,7 @@ reads them from the environment and deepfood.toml, as a command does. Every erro
 DeepfoodError.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -31,6 +32,7 @@ from deepfood.photo import Limits
 from deepfood.photo_box import Box
 from deepfood.place import Place
 from deepfood.progress import bar
+from deepfood.serve.fit_plates import calibrate_plates
 from deepfood.serve.listing import Lists
 from deepfood.serve.question import SearchQuestion, SearchResult
 from deepfood.storage import S3Options
@@ -200,7 +202,10 @@ def build_gallery(
     consent = Consent(replace=replace, allow_loss=allow_loss, discard=discard, empty=empty)
     settings = settings or load_settings()
     engine = engine_at(out, settings)
-    return engine.build(photo_source(photos, settings, empty=empty), consent=consent, quiet=quiet)
+    report = engine.build(photo_source(photos, settings, empty=empty), consent=consent, quiet=quiet)
+    now = calibrate_plates(engine, report.manifest.calibration, settings, quiet=quiet)
+    manifest = report.manifest.model_copy(update={"calibration": now})
+    return dataclasses.replace(report, manifest=manifest)
 
 
 def add_photos(
@@ -411,7 +416,8 @@ def calibrate_gallery(
         settings.cache.expanduser(),
         quiet=quiet,
     )
-    return engine.recalibrate(asked, model, quiet=quiet)
+    found = engine.recalibrate(asked, model, quiet=quiet)
+    return calibrate_plates(engine, found, settings, quiet=quiet) or found
 
 
 def read_photo(photo: Path, limits: Limits) -> bytes:

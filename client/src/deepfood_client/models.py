@@ -29,6 +29,7 @@ class Note(_Model):
     | `value_not_found` | no photo has a value that the filter compares with a safety attribute |
     | `words_unused` | no photo is called so, and the Model takes no words: they have no effect |
     | `no_feature_map` | the Model cannot show where dishes are: quarters and halves were tried |
+    | `plates_not_calibrated` | parts are chosen by fixed rules: build the gallery again |
     | `not_calibrated` | a guess needs `needed` labelled photos to be sure, and there are `photos` |
     | `pages_end` | the last page of an answer that is of the nearest `photos` only |
     | `few_labels` | labels are judged by each other, and the photos have none or only one |
@@ -118,7 +119,9 @@ class LabelGuess(_Model):
 class PlatePart(_Model):
     """A dish of a photo of several, with its own answer; the fields are those of a SearchResult.
 
-    `box` is where it is: left, top, width and height as shares of the photo.
+    `box` is where it is: left, top, width and height as shares of the photo. `probability` is that
+    of the part being a dish with its label, where the photo shows several and the gallery is
+    calibrated on plates.
     """
 
     box: tuple[float, float, float, float]
@@ -126,6 +129,7 @@ class PlatePart(_Model):
     in_gallery: float | None
     label: LabelGuess | None
     hits: tuple[Hit, ...]
+    probability: float | None = None
 
 
 class SearchResult(_Model):
@@ -137,7 +141,8 @@ class SearchResult(_Model):
     for, the hits among them: those that pass the filter, or all. `next` is the `cursor` of the next
     page, null on the last one. `notes` say what a filter left out. `parts` are the dishes of a
     `plate`, at most 8, and null for any other question: one that is the whole photo where it shows
-    one dish, and none where it shows nothing like the gallery.
+    one dish, and none where it shows nothing like the gallery. `several` is the probability that
+    there are several dishes, null where the gallery is not calibrated on plates.
     """
 
     hits: tuple[Hit, ...]
@@ -148,6 +153,7 @@ class SearchResult(_Model):
     next: str | None
     notes: tuple[Note, ...]
     parts: tuple[PlatePart, ...] | None = None
+    several: float | None = None
 
 
 class NameGuess(_Model):

@@ -49,8 +49,11 @@ def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
     """The calibration in a manifest as one line."""
     if about is None:
         return f"none: {why_not}" if why_not else "none: build it again"
+    plates = about["plates"]
+    made = f"on {plates['tables']} made tables" if plates else "by fixed rules"
     return (
         f"on {about['queries']} photos ({about['queries_from']}); label right "
         f"{about['label_accuracy']:.1%}, error of probabilities {about['hit_ece']:.3f} (hits) and "
-        f"{about['label_ece']:.3f} (label), AUROC of left-out labels {about['auroc']:.3f}"
+        f"{about['label_ece']:.3f} (label), AUROC of left-out labels {about['auroc']:.3f}; "
+        f"plates {made}"
     )

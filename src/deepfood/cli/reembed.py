@@ -58,15 +58,19 @@ def reembed(
     """
     from deepfood.embed import open_embedder
     from deepfood.engine import engine_at
+    from deepfood.serve.fit_plates import calibrate_plates
 
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
-    done = engine_at(gallery, settings).reembed(
+    engine = engine_at(gallery, settings)
+    done = engine.reembed(
         embedder,
         drop_unreadable=drop_unreadable,
         swap=not compare,
         quiet=as_json,
     )
+    if done.swapped:
+        calibrate_plates(engine, done.manifest.calibration, settings, quiet=as_json)
     about: dict[str, Any] = {}
     known = done.manifest.model_fingerprint == embedder.model.fingerprint and not done.swapped
     if compare and not known:

@@ -356,6 +356,7 @@ def _print_hits(gallery: "Gallery", found: "SearchResult | PlatePart") -> None:
 def _as_json(found: "SearchResult") -> dict[str, Any]:
     shown = {**asdict(found), "hits": _hits(found)}
     if found.parts is not None:
+        shown["several"] = found.several
         shown["parts"] = [
             {**asdict(part), "box": astuple(part.box), "hits": _hits(part)} for part in found.parts
         ]

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
+from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.gallery.vote import VOTERS, Labels, vote_share
 from deepfood.gallery.word_calibration import EmbedWords, WordCalibration, calibrate_words
 from deepfood.index import VectorFile
@@ -73,6 +74,8 @@ class Calibration(BaseModel):
     auroc: Share
     #: The curves of words; None where the Model has no text tower, or there are too few labels.
     words: WordCalibration | None = None
+    #: The curves of plates; None where there are too few photos, or the Model has no feature map.
+    plates: PlateCalibration | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ NoteCode = Literal[
     "gallery_changed",
     "pages_end",
     "no_feature_map",
+    "plates_not_calibrated",
 ]
 
 

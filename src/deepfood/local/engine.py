@@ -38,7 +38,7 @@ from deepfood.local.manifest import (
     is_gallery,
     manifest_copies,
 )
-from deepfood.local.recalibrate import recalibrate
+from deepfood.local.recalibrate import keep_calibration, recalibrate
 from deepfood.local.reindex import reindex, wants_reindex
 from deepfood.local.renew import compact, leaves_work, open_work, reembed, wants_compact
 from deepfood.local.repair import repair
@@ -120,6 +120,9 @@ class LocalEngine:
 
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate(self.folder, asked, model, quiet=quiet)
+
+    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
+        keep_calibration(self.folder, calibration, generation)
 
     def reembed(
         self,

@@ -9,6 +9,9 @@ from deepfood.local.manifest import LocalManifest
 from deepfood.model import Model
 from deepfood.words import word_embedder
 
+#: How long it waits for another writer.
+_WAIT_S = 30.0
+
 
 def recalibrate(
     folder: Path, held_out: Labelled, model: Model, *, quiet: bool = False
@@ -30,3 +33,14 @@ def recalibrate(
         changed = {"calibration": calibration, "uncalibrated": None}
         gallery.manifest.model_copy(update=changed).write(folder)
     return calibration
+
+
+def keep_calibration(folder: Path, calibration: Calibration, generation: int) -> None:
+    """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+    Raises an ArtifactError or DiskFullError.
+    """
+    with only_writer(folder, _WAIT_S):
+        manifest = LocalManifest.read(folder)
+        if manifest.generation == generation:
+            manifest.model_copy(update={"calibration": calibration}).write(folder)

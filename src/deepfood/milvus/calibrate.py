@@ -59,16 +59,31 @@ def recalibrate_on_milvus(
             embed_words=word_embedder(model),
             quiet=quiet,
         )
+        generation = gallery.manifest.generation
+    keep_on_milvus(address, found, generation, model, settings)
+    return found
+
+
+def keep_on_milvus(
+    address: MilvusAddress,
+    calibration: Calibration,
+    generation: int,
+    model: Model,
+    settings: Settings,
+) -> None:
+    """Commit a calibration of this generation; another one that lives by now stays as it is."""
     with (
         closing(Connection.strong(address, settings)) as connection,
         HeldLease.take(GalleryMetadata(connection)) as lease,
     ):
         lease.build_in_place()
         writer = MilvusWriter(connection, settings, model)
-        writer.in_stable_generation(
-            lambda: writer.commit({"calibration": found, "uncalibrated": None})
-        )
-    return found
+
+        def commit() -> None:
+            if writer.manifest.generation == generation:
+                writer.commit({"calibration": calibration, "uncalibrated": None})
+
+        writer.in_stable_generation(commit)
 
 
 def calibration_fields(gallery: MilvusGallery, model: Model, *, quiet: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewR
 from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
-from deepfood.milvus.calibrate import recalibrate_on_milvus
+from deepfood.milvus.calibrate import keep_on_milvus, recalibrate_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
@@ -104,6 +104,9 @@ class MilvusEngine:
 
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate_on_milvus(self._address, asked, model, self._settings, quiet=quiet)
+
+    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
+        keep_on_milvus(self._address, calibration, generation, self.own_model(), self._settings)
 
     def reembed(
         self,

@@ -133,6 +133,14 @@ def _same(box: _Scores, others: _Scores) -> _Bools:
     return np.asarray((common / (area + areas - common) > _SAME_IOU) | (within > _SAME_WITHIN))
 
 
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    across = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    common = max(0.0, across) * max(0.0, down)
+    return common / (one.width * one.height + other.width * other.height - common)
+
+
 @lru_cache(maxsize=32)
 def _windows(height: int, width: int) -> _Cells:
     """All windows of a map: int64 [n, 4], left, top, right and bottom in cells."""

@@ -57,4 +57,4 @@ class ReleaseEngine:
         raise never_changes(self._address)
 
     writer = build = add = import_attributes = recalibrate = _refuse
-    reembed = rollback = forget_before = compact = repair = _refuse
+    keep_calibration = reembed = rollback = forget_before = compact = repair = _refuse

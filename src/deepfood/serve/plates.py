@@ -1,12 +1,13 @@
 """Search with each dish of a photo by itself."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepfood.errors import NoHeatMapError, QueryError
 from deepfood.gallery.notes import Note
+from deepfood.gallery.plate_calibration import PlateCalibration, several_scores
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, PlateFinder, thinned
 from deepfood.serve.question import PlatePart, SearchQuestion, SearchResult
@@ -24,9 +25,15 @@ _INSET = 0.08
 #: The least probability of being in the gallery with which a part is shown. It is below the setting
 #: `none_probability`, as a dish on a plate is smaller and less clear than photos of one dish are.
 _LEAST_IN_GALLERY = 0.1
-#: A photo shows several dishes if its parts are as similar to photos of the gallery as the whole
-#: is, or less by no more than this.
+#: Without a calibration, a photo shows several dishes if its parts are as similar to photos of the
+#: gallery as the whole is, or less by no more than this.
 _LESS_SIMILAR = 0.05
+#: The least probability of several dishes, and of a part's label, with which parts are shown.
+_LEAST_SEVERAL, _LEAST_RIGHT = 0.5, 0.2
+_NOT_CALIBRATED = (
+    "parts are chosen by fixed rules, as this gallery is not calibrated on plates: build it again, "
+    "with 60 labelled photos or more"
+)
 
 Search = Callable[[SearchQuestion], SearchResult]
 
@@ -43,13 +50,57 @@ def check_plate(question: SearchQuestion) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Plate:
+    """What was found on a photo before it is decided what of it is shown.
+
+    `found` are the parts that may be in the gallery.
+    """
+
+    whole: SearchResult
+    found: tuple[PlatePart, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def gap(self) -> float:
+        """The mean similarity of the parts to their nearest photos, less that of the whole.
+
+        With at least one part.
+        """
+        mean = np.mean([part.hits[0].score for part in self.found])
+        return float(mean) - self.whole.hits[0].score
+
+
 def search_plate(
-    question: SearchQuestion, photo: bytes, finder: PlateFinder, search: Search
+    question: SearchQuestion,
+    photo: bytes,
+    finder: PlateFinder,
+    search: Search,
+    calibration: PlateCalibration | None,
 ) -> SearchResult:
     """The answer to the photo as a whole, and to each dish on it: MOST_PARTS at most.
 
     One dish is one part, with the answer of the whole. Raises PhotoError or QueryError.
     """
+    plate = look_at_plate(question, photo, finder, search)
+    whole, notes = plate.whole, plate.notes
+    parts: list[PlatePart]
+    several: float | None
+    if calibration is None or notes or not all(part.label for part in plate.found):
+        parts, several = _by_rules(plate), None
+        if calibration is None and not notes:
+            notes = (Note("plates_not_calibrated", _NOT_CALIBRATED),)
+    else:
+        parts, several = _by_curves(plate, calibration)
+    return replace(
+        whole, next=None, notes=(*whole.notes, *notes), parts=tuple(parts), several=several
+    )
+
+
+def look_at_plate(
+    question: SearchQuestion, photo: bytes, finder: PlateFinder, search: Search
+) -> Plate:
+    """Search with the photo as a whole, and with each box of it that may show a dish."""
     notes: tuple[Note, ...] = ()
     whole = search(replace(question, plate=False))
     try:
@@ -63,20 +114,47 @@ def search_plate(
         found.append(_part(box, search(inner)))
     if notes:
         found = _one_each(found)
-    found = [one for one in found if _is_shown(one)]
-    parts = _decide(_part(_WHOLE, whole), found)
-    return replace(whole, next=None, notes=(*whole.notes, *notes), parts=tuple(parts))
+    return Plate(whole, tuple(one for one in found if _may_be_shown(one)), notes)
 
 
-def _decide(whole: PlatePart, found: Sequence[PlatePart]) -> list[PlatePart]:
-    """Whether the photo shows several dishes, one, or none."""
-    if len(found) > 1:
-        similarity = np.mean([one.hits[0].score for one in found])
-        if similarity >= whole.hits[0].score - _LESS_SIMILAR:
-            return list(found)
-    if _is_shown(whole):
+def evidence(part: PlatePart) -> tuple[float, float]:
+    """The scores of the curve `right` of a part that has a label."""
+    assert part.in_gallery is not None
+    assert part.label is not None
+    return part.in_gallery, part.label.probability
+
+
+def _by_curves(plate: Plate, curves: PlateCalibration) -> tuple[list[PlatePart], float]:
+    """The parts to show, and the probability that the photo shows several dishes."""
+    several = 0.0
+    if plate.found:
+        rights = curves.right(np.array([evidence(part) for part in plate.found]))
+        if len(rights) > 1:
+            several = float(curves.several(several_scores(plate.gap, rights)))
+        if several >= _LEAST_SEVERAL:
+            sure = [
+                replace(part, probability=float(right))
+                for part, right in zip(plate.found, rights, strict=True)
+                if right >= _LEAST_RIGHT
+            ]
+            if sure:
+                return sure, several
+    return _one_dish(plate), several
+
+
+def _by_rules(plate: Plate) -> list[PlatePart]:
+    """The parts to show where nothing is calibrated."""
+    if len(plate.found) > 1 and plate.gap >= -_LESS_SIMILAR:
+        return list(plate.found)
+    return _one_dish(plate)
+
+
+def _one_dish(plate: Plate) -> list[PlatePart]:
+    """The whole photo, or the one part of it that shows a dish; nothing without any."""
+    whole = _part(_WHOLE, plate.whole)
+    if _may_be_shown(whole):
         return [whole]
-    sure = [one for one in found if one.verdict != "none"]
+    sure = [one for one in plate.found if one.verdict != "none"]
     return sure if len(sure) == 1 else []
 
 
@@ -88,7 +166,7 @@ def _one_each(found: Sequence[PlatePart]) -> list[PlatePart]:
     return [found[place] for place in thinned(boxes, scores)]
 
 
-def _is_shown(part: PlatePart) -> bool:
+def _may_be_shown(part: PlatePart) -> bool:
     likely = part.in_gallery is None or part.in_gallery >= _LEAST_IN_GALLERY
     return bool(part.hits) and likely
 

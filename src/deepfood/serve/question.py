@@ -32,7 +32,7 @@ class SearchQuestion:
     the one wanted photo that counts. `weights` has, by the name of a field such as `not_ids`, the
     weight of each of its values; where it has none, they are 1. `boxes` has the part that counts of
     each, where there are several photos; None is all of it. `plate` asks for each dish of the one
-    photo by itself.
+    photo by itself. Photos with an id in `without` are neither found nor counted.
     """
 
     photos: tuple[bytes, ...] = ()
@@ -48,6 +48,7 @@ class SearchQuestion:
     diversity: float = 0.0
     group_duplicates: bool = False
     plate: bool = False
+    without: tuple[str, ...] = ()
     weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
     boxes: Mapping[str, Sequence[Box | None]] = field(default_factory=dict)
 
@@ -114,6 +115,7 @@ class PlatePart:
     in_gallery: float | None
     label: LabelGuess | None
     hits: tuple[Hit, ...]
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,4 @@ class SearchResult:
     next: str | None
     notes: tuple[Note, ...]
     parts: tuple[PlatePart, ...] | None = None
+    several: float | None = None

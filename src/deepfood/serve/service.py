@@ -76,7 +76,10 @@ class SearchService:
         if question.plate:
             check_plate(question)
             photo = question.photos[0] if question.photos else self.photo(question.ids[0])[1]
-            return search_plate(question, photo, self.plates, self.search)
+            curves = self.gallery.manifest.calibration
+            return search_plate(
+                question, photo, self.plates, self.search, curves.plates if curves else None
+            )
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
@@ -84,7 +87,7 @@ class SearchService:
             diversity=question.diversity,
             group_duplicates=question.group_duplicates,
             cursor=cursor,
-            without=(*question.ids, *question.not_ids),
+            without=(*question.ids, *question.not_ids, *question.without),
         )
         written = None
         if question.words:
@@ -129,7 +132,8 @@ class SearchService:
             nearest = [*found.hits, *itertools.chain.from_iterable(found.alike)]
             voters = sorted(nearest, key=lambda hit: -hit.score)[:VOTERS]
         if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
-            voters = nearest_labelled(self.gallery, query, question.ids)
+            left_out = (*question.ids, *question.without)
+            voters = nearest_labelled(self.gallery, query, left_out)
         return judge(
             found.hits,
             voters,

@@ -30,6 +30,7 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         parts=None
         if found.parts is None
         else tuple(part_of(part, public_url) for part in found.parts),
+        several=found.several,
     )
 
 
@@ -41,6 +42,7 @@ def part_of(part: PlatePart, public_url: str) -> models.PlatePart:
         in_gallery=part.in_gallery,
         label=part.label and models.LabelGuess(**asdict(part.label)),
         hits=tuple(hit_of(hit, public_url) for hit in part.hits),
+        probability=part.probability,
     )
 
 

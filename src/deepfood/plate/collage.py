@@ -1,7 +1,7 @@
 """Made tables: photos of dishes on wood, cloth or plates, and where each of them lies.
 
-The same seed gives the same collage. Tests make them of drawn dishes,
-`benchmarks/plate_search.py` of photos.
+The same seed gives the same collage. A build makes them of the gallery's photos, to calibrate what
+is said of plates; tests of drawn dishes; `benchmarks/plate_search.py` of photos.
 """
 
 import math

@@ -1,0 +1,97 @@
+"""Curves for plates, fitted on tables that are made of the gallery's own photos.
+
+A dish on a table is smaller and less clear than a photo of it alone, so the curves of photos do not
+hold for it. Two logistic curves are kept with those:
+
+- `right`: a part's `in_gallery` and the probability of its label -> the probability that the part
+  is a dish with that label;
+- `several`: how much more similar the parts are than the whole photo, and the `right` of the second
+  surest part -> the probability that the photo shows several dishes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from deepfood.gallery.logistic import Floats, Logistic, calibration_error
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PlateCalibration(BaseModel):
+    """The curves, and what they were fitted on.
+
+    `ece` is the expected calibration error of `right` on one half of the tables, with the curve of
+    the other half.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    right: Logistic
+    several: Logistic
+    tables: Annotated[int, Field(ge=1)]
+    photos: Annotated[int, Field(ge=1)]
+    parts: Annotated[int, Field(ge=1)]
+    parts_right: Share
+    ece: Share
+
+
+@dataclass(frozen=True)
+class PlateEvidence:
+    """What was found on a made table, or on a photo of one dish.
+
+    `gap` is the mean similarity of the parts less that of the whole. `parts` has the `in_gallery`
+    and the label's probability of each, float64 [parts, 2]; `right` whether it is the dish there.
+    """
+
+    several: bool
+    gap: float
+    parts: Floats
+    right: Sequence[bool]
+
+
+def several_scores(gap: float, rights: Floats) -> list[float]:
+    """The scores of the curve `several`, of two parts or more."""
+    return [gap, float(np.sort(rights)[-2])]
+
+
+def fit_plates(found: Sequence[PlateEvidence]) -> PlateCalibration | None:
+    """The curves; None where no table has a part."""
+    tables = [one for one in found if one.several]
+    scores, right = _parts(tables)
+    if not len(right):
+        return None
+    curve = Logistic.fit(scores, right)
+    two = [one for one in found if len(one.right) > 1]
+    several = Logistic(slopes=(0.0, 0.0), offset=0.0)
+    if two:
+        several = Logistic.fit(
+            np.array([several_scores(one.gap, curve(one.parts)) for one in two]),
+            np.array([one.several for one in two]),
+        )
+    fitted, judged = _parts(tables[::2]), _parts(tables[1::2])
+    ece = 0.0
+    if len(fitted[1]) and len(judged[1]):
+        ece = calibration_error(Logistic.fit(*fitted)(judged[0]), judged[1])
+    return PlateCalibration(
+        right=curve,
+        several=several,
+        tables=len(tables),
+        photos=len(found) - len(tables),
+        parts=len(right),
+        parts_right=float(right.mean()),
+        ece=ece,
+    )
+
+
+def _parts(
+    tables: Sequence[PlateEvidence],
+) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """All parts: their scores, float64 [n, 2], and whether they are right, bool [n]."""
+    scores = [one.parts for one in tables if len(one.right)]
+    right = [each for one in tables for each in one.right]
+    return np.concatenate([np.empty((0, 2)), *scores]), np.array(right, bool)

@@ -1,0 +1,134 @@
+"""Calibrate what is said of plates, on tables made of the gallery's own photos."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+from PIL import Image
+
+from deepfood.config import Settings
+from deepfood.embed import open_embedder
+from deepfood.errors import DeepfoodError
+from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.engine import Engine
+from deepfood.gallery.filter_tree import IsKnown
+from deepfood.gallery.photo import Photo
+from deepfood.gallery.plate_calibration import PlateCalibration, PlateEvidence, fit_plates
+from deepfood.photo import thumbnail
+from deepfood.photo_box import Box
+from deepfood.plate import iou
+from deepfood.plate.collage import collage
+from deepfood.progress import bar
+from deepfood.serve.plates import Plate, evidence, look_at_plate
+from deepfood.serve.question import SearchQuestion
+from deepfood.serve.service import SearchService
+
+#: Tables of two to four dishes, and photos of one, that the curves are fitted on: a few seconds.
+TABLES, SINGLE = 30, 20
+#: The fewest labelled photos that tables are made of, and the most that are drawn for them.
+LEAST_PHOTOS, _DRAWN = 60, 200
+#: The least overlap of a part with the dish that it shows.
+_TOUCHES = 0.1
+#: The longer side of a photo on a table, in pixels.
+_PIECE = 480
+
+
+def calibrate_plates(
+    engine: Engine, calibration: Calibration | None, settings: Settings, *, quiet: bool = True
+) -> Calibration | None:
+    """The gallery's calibration with the curves of plates, which are then kept in its manifest.
+
+    It stays as it is where it has these already, or is None; and where there are fewer than
+    LEAST_PHOTOS labelled photos that the Model was not trained on, or the Model has no feature map.
+    Raises what opening and committing raise.
+    """
+    if calibration is None or calibration.plates:
+        return calibration
+    gallery, model = engine.open()
+    with closing(gallery):
+        labelled = gallery.sample(_DRAWN, 0, IsKnown("label", True))
+        photos = sorted(
+            (photo for photo in labelled if photo.id not in model.trained_on),
+            key=lambda photo: photo.id,
+        )
+        if len(photos) < LEAST_PHOTOS or len({photo.label for photo in photos}) < 2:
+            return calibration
+        service = SearchService(gallery, open_embedder(settings, model, latency=True), settings)
+        plates = fit_on_photos(service, photos, quiet=quiet)
+        generation = gallery.manifest.generation
+    if plates is None:
+        return calibration
+    changed = calibration.model_copy(update={"plates": plates})
+    engine.keep_calibration(changed, generation)
+    return changed
+
+
+def fit_on_photos(
+    service: SearchService, photos: Sequence[Photo], *, seed: int = 0, quiet: bool = True
+) -> PlateCalibration | None:
+    """The curves, with tables of these labelled photos of the gallery; the same for each seed.
+
+    The photos on a table are left out of its answers. None where the Model has no feature map, or
+    nothing was found.
+    """
+    found = []
+    with bar("calibrating plates", " photos", TABLES + SINGLE, quiet=quiet) as progress:
+        for one in _made(service, photos, seed):
+            if one is None:
+                return None
+            found.append(one)
+            progress.update(1)
+    return fit_plates(found)
+
+
+def _made(
+    service: SearchService, photos: Sequence[Photo], seed: int
+) -> Iterator[PlateEvidence | None]:
+    """Evidence of each table and photo that can be read; None without a feature map."""
+    rng = np.random.default_rng(seed)
+    by_label: dict[str, list[Photo]] = {}
+    for photo in photos:
+        by_label.setdefault(photo.label or "", []).append(photo)
+    names = sorted(by_label)
+    for number in range(TABLES + SINGLE):
+        several = number < TABLES
+        count = min(int(rng.integers(2, 5)), len(names)) if several else 1
+        labels = [names[place] for place in rng.permutation(len(names))[:count]]
+        drawn = [by_label[label][int(rng.integers(len(by_label[label])))] for label in labels]
+        arranged = int(rng.integers(2**31))
+        try:
+            given = [service.gallery.read(photo) for photo in drawn]
+            pieces = [thumbnail(data, _PIECE, service.embedder.limits) for data in given]
+        except DeepfoodError:  # a photo that is not there any more
+            continue
+        dishes: list[tuple[str, Box]] = []
+        data = given[0]
+        if several:
+            made = collage([Image.open(io.BytesIO(piece)) for piece in pieces], arranged)
+            out = io.BytesIO()
+            made.image.save(out, "JPEG", quality=90)
+            data = out.getvalue()
+            dishes = [(labels[dish.piece], dish.box) for dish in made.dishes]
+        question = SearchQuestion(
+            photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
+        )
+        plate = look_at_plate(question, data, service.plates, service.search)
+        if plate.notes:
+            yield None
+            return
+        yield _evidence(plate, dishes)
+
+
+def _evidence(plate: Plate, dishes: Sequence[tuple[str, Box]]) -> PlateEvidence:
+    right = []
+    for part in plate.found:
+        overlaps = [(iou(part.box, box), label) for label, box in dishes]
+        overlap, label = max(overlaps, default=(0.0, ""))
+        right.append(overlap >= _TOUCHES and part.label is not None and part.label.label == label)
+    return PlateEvidence(
+        several=bool(dishes),
+        gap=plate.gap if plate.found else 0.0,
+        parts=np.array([evidence(part) for part in plate.found], np.float64).reshape(-1, 2),
+        right=right,
+    )

@@ -1,0 +1,37 @@
+"""Curves of plates from what was found on made tables, without any photo."""
+
+import numpy as np
+
+from deepfood.gallery.plate_calibration import PlateEvidence, fit_plates, several_scores
+
+
+def evidence(several: bool, rng: np.random.Generator) -> PlateEvidence:
+    """Parts are right where their label is likely, and more similar than the whole of a table."""
+    right = [several and bool(one) for one in rng.random(3) < 0.5]
+    scores = np.array([(0.9, 0.8) if one else (0.3, 0.4) for one in right])
+    scores += rng.normal(0, 0.05, scores.shape)
+    gap = float(rng.normal(0.1 if several else -0.2, 0.05))
+    return PlateEvidence(several, gap, scores, right)
+
+
+def test_curves_tell_what_is_right_and_what_shows_several() -> None:
+    rng = np.random.default_rng(5)
+    found = [evidence(number < 30, rng) for number in range(50)]
+    fitted = fit_plates(found)
+    assert fitted is not None
+    assert (fitted.tables, fitted.photos, fitted.parts) == (30, 20, 90)
+    sure, unsure = fitted.right([(0.9, 0.8), (0.3, 0.4)])
+    assert sure > 0.9
+    assert unsure < 0.1
+    rights = np.array([sure, sure, unsure])
+    assert fitted.several(several_scores(0.1, rights)) > 0.9
+    assert fitted.several(several_scores(-0.2, rights)) < 0.1
+    assert fitted.ece < 0.1
+    assert fit_plates(found) == fitted
+
+
+def test_without_a_part_on_any_table_there_are_no_curves() -> None:
+    nothing = PlateEvidence(True, 0.0, np.empty((0, 2)), [])
+    one = PlateEvidence(False, 0.1, np.array([(0.9, 0.8)]), [False])
+    assert fit_plates([]) is None
+    assert fit_plates([nothing, one]) is None
