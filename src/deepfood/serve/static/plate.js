@@ -14,7 +14,7 @@ import { showPart } from "./part.js";
 import { drawBoxes, drawCrop, focusBox, pressBox, showBoxes } from "./plate-boxes.js";
 import { OF_A_DISH, dishesOf, findAnswer } from "./search.js";
 import { styled } from "./styled.js";
-import { allOf, listed, number, percent, t } from "./text.js";
+import { allOf, alone, listed, number, percent, t } from "./text.js";
 import { isSlow } from "./uploads.js";
 import { address } from "./visits.js";
 
@@ -35,7 +35,7 @@ export function drawPlate(search, answer, signal) {
   shown.dishes.forEach((_, at) => drawRow(at));
   redrawBoxes();
   const found = t("plate.found", { count: shown.dishes.length });
-  const dishes = allOf(shown.dishes.map((one, at) => titleOf(one, at)));
+  const dishes = allOf(shown.dishes.map((one, at) => alone(inList(one, at))));
   $("summary").textContent = t("plate.said", { found, dishes });
   drawNotes(answer.notes);
   announce([$("summary").textContent, $("notes").textContent.trim()].filter(Boolean).join(" "));
@@ -50,6 +50,11 @@ const rowOf = (at) => $("plate").children[at];
 function titleOf({ verdict, label }, at) {
   if (!label || verdict === "none") return t("plate.dish", { number: at + 1 });
   return verdict === "match" ? readable(label.label) : t("plate.perhaps", { dish: readable(label.label) });
+}
+
+/** The same within a sentence. */
+function inList(dish, at) {
+  return dish.verdict === "maybe" && dish.label ? t("plate.maybe", { dish: readable(dish.label.label) }) : titleOf(dish, at);
 }
 
 function surenessOf({ verdict, label }) {
