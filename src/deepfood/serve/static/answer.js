@@ -21,19 +21,28 @@ export function startAnswer(search, fewer) {
     $("verdict").hidden = true;
     $("notes").hidden = true;
     $("dropped").hidden = true;
+    clearPlate(search.plate);
     showRefined(search);
     drawQuery(search);
   }
   if (isKnown(search)) return;
   $("hits").setAttribute("aria-busy", "true");
-  $("summary").textContent = t("looking");
+  $("summary").textContent = search.plate ? t("plate.looking") : t("looking");
   const missing = search.k - $("hits").children.length;
   for (let i = 0; i < missing; i++) $("hits").append($("blank").content.cloneNode(true));
+}
+
+/** Take the dishes of a plate from the page; `next`: those of another come. */
+export function clearPlate(next = false) {
+  $("answer").classList.toggle("of-plate", next);
+  $("plate").replaceChildren();
+  $("plate-boxes").hidden = true;
 }
 
 export function drawAnswer(search, answer, fewer) {
   const { hits, notes, more } = answer;
   $("hits").removeAttribute("aria-busy");
+  $("answer").classList.remove("of-plate"); // it may have one dish, or none
   const before = new Set(Array.from($("hits").querySelectorAll(".like"), (link) => link.dataset.id));
   removeBlanks();
   if (search.show === "varied") $("hits").replaceChildren(); // more of them may be other ones
@@ -43,8 +52,7 @@ export function drawAnswer(search, answer, fewer) {
   drawVerdict(search, answer);
   const counted = hits.length ? countOf(search, answer) : noneOf(search);
   $("summary").textContent = hits.length ? inOrder(search, counted) : counted;
-  $("notes").replaceChildren(...notes.flatMap((one) => [...noteOf(one), " "]));
-  $("notes").hidden = notes.length === 0;
+  drawNotes(notes, search.plate && (answer.parts.length ? t("plate.one") : t("plate.none")));
   $("more").hidden = !more;
   const sentences = [
     !$("verdict").hidden && $("verdict").textContent,
@@ -80,12 +88,19 @@ function closest({ words, examples }, counted) {
   return t("found.like-name", { counted, name: nameOfExample(likes[0]) });
 }
 
+/** Tell what an answer says of itself, after what else there is to say. */
+export function drawNotes(notes, before) {
+  $("notes").replaceChildren(...(before ? [before, " "] : []), ...notes.flatMap((one) => [...noteOf(one), " "]));
+  $("notes").hidden = !before && notes.length === 0;
+}
+
 /** What an answer says of itself, in pieces. */
 function noteOf({ code, message, photos, attributes }) {
   if (code === "unknown_left_out") return parts("note.unknown_left_out", { count: photos, attributes: oneOf(attributes) });
   if (code === "value_not_found") return parts("note.value_not_found", { attributes: oneOf(attributes) });
   if (code === "words_unused") return parts("note.words_unused");
   if (code === "pages_end") return parts("note.pages_end", { count: photos });
+  if (code === "no_feature_map") return parts("note.no_feature_map");
   return parts("note.other", { message: inEnglish(message) });
 }
 

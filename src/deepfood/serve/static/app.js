@@ -3,6 +3,7 @@
 // visits.js knows where the visitor is. Everything that changes it ends in show(), and show() draws
 // what is there. search.js asks the server, answer.js draws what it answers.
 
+import { unreachable } from "./ask.js";
 import { drawAnswer, drawProblem, startAnswer } from "./answer.js";
 import { showChips } from "./chips.js";
 import { $, announce, onPlainClick, say } from "./dom.js";
@@ -14,7 +15,8 @@ import "./pictures.js";
 import { drawQuery, shownOf } from "./query.js";
 import { onQuestions } from "./question.js";
 import { onRefined, sayFault } from "./refine.js";
-import { explain, findAnswer, sameSearch } from "./search.js";
+import { drawOffer, lookForPlate, onPlate } from "./plate-offer.js";
+import { dishesOf, explain, findAnswer, sameSearch } from "./search.js";
 import { keepQuestion } from "./recent.js";
 import { offerAnswer } from "./save.js";
 import { clearSharing } from "./share.js";
@@ -22,7 +24,7 @@ import { isListed, showListed, withDetail } from "./stage.js";
 import { showGallery, showNotice, showStart } from "./start.js";
 import { hasUpload } from "./uploads.js";
 import { visitPhoto } from "./views.js";
-import { FIRST, askedExamples, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
+import { FIRST, askedExamples, asksForPlate, keepOnly, onVisit, refined, setCount, visit, visitSearch, visitStart, wanted } from "./visits.js";
 import { t } from "./text.js";
 import { closeWhy, openWhy } from "./why.js";
 import { showWords } from "./words.js";
@@ -59,7 +61,7 @@ async function show({ focus = false } = {}) {
     if (kept.length) return showNotice(t("start.only-unlike"));
     const { where, show } = refined();
     if (where) showNotice(t("start.link-with-filter", { where }));
-    else if (show) showNotice(t("start.link"));
+    else if (show || asksForPlate()) showNotice(t("start.link"));
   }
 }
 
@@ -84,24 +86,32 @@ async function showSearch(search, signal, focus) {
   const fewer = shown && sameSearch(shown, search) && shown.k < search.k ? shown : null;
   shown = search;
   startAnswer(search, fewer);
+  if (!fewer) drawOffer(search, { busy: true });
   clearSharing();
   if (!fewer) showFacets({ rail: $("answer-facets"), opener: $("answer-filter") }, search.where, refineBy);
   showField(search);
   if (focus && !fewer) $("title").focus({ preventScroll: true });
   try {
-    const answer = await findAnswer(search, signal, () => {
-      drawQuery(search);
-      showField(search);
-    });
+    const [answer, plate] = await Promise.all([
+      findAnswer(search, signal, () => {
+        drawQuery(search);
+        showField(search);
+      }),
+      search.plate && import("./plate.js").catch(() => Promise.reject(unreachable())),
+    ]);
     await loaded;
     if (signal.aborted) return;
-    drawAnswer(search, answer, fewer);
+    if (dishesOf(answer).length) plate.drawPlate(search, answer, signal);
+    else drawAnswer(search, answer, fewer);
+    drawOffer(search);
     offerAnswer(search, answer);
+    lookForPlate(search, answer, signal);
     if (!fewer) keepQuestion(search);
     if (!answer.hits.length) offerDropping(search, refineBy, signal);
   } catch (problem) {
     if (signal.aborted) return; // a newer search has the page
     drawProblem(problem);
+    drawOffer(search);
     if (problem.missing) showField(search, problem.missing);
     if (fewer) backToFewer(fewer);
   }
@@ -136,8 +146,9 @@ async function refineSearch(said) {
 }
 
 /** Show which regions make a hit and the photo searched with alike. */
-function askWhy(hit) {
-  const example = shownOf(shown).url ? likesIn(shown.examples).find(({ url }) => !url) : shownOf(shown);
+function askWhy(hit, box) {
+  const seen = shownOf(shown).url ? likesIn(shown.examples).find(({ url }) => !url) : shownOf(shown);
+  const example = box ? { ...seen, box: box.split(",") } : seen;
   const query = { name: nameOfExample(example), url: pictureOf(example) };
   const found = { name: nameOf(photos.get(hit)), url: `thumbnails/${hit}` };
   openWhy({ query, hit: found }, (signal) => explain(example, hit, signal));
@@ -157,7 +168,7 @@ for (const id of ["home", "restart"]) {
   });
 }
 
-for (const id of ["sample-list", "hits", "detail"]) {
+for (const id of ["sample-list", "hits", "plate", "detail"]) {
   onPlainClick($(id), (event) => {
     const link = event.target.closest(".like, .twin, .more-like");
     if (!link) return;
@@ -166,9 +177,9 @@ for (const id of ["sample-list", "hits", "detail"]) {
   });
 }
 
-$("hits").addEventListener("click", (event) => {
+$("answer").addEventListener("click", (event) => {
   const button = event.target.closest(".ask");
-  if (button) askWhy(button.dataset.id);
+  if (button) askWhy(button.dataset.id, button.closest("[data-box]")?.dataset.box);
 });
 
 $("retry").addEventListener("click", () => show({ focus: true }));
@@ -181,6 +192,7 @@ const visited = withDetail(show);
 
 onRefined(refineSearch);
 onQuestions();
+onPlate((plate) => visit({ ...wanted(), plate }, false));
 onVisit(visited);
 $("query-look").addEventListener("click", () => visitPhoto(shownOf(shown)));
 

@@ -6,13 +6,13 @@ import { uploads } from "./uploads.js";
 import { ORDERS } from "./visits.js";
 
 /** All of a search but uploads, in JSON. */
-export function questionOf({ examples, words, where, show }) {
+export function questionOf({ examples, words, where, show, plate }) {
   const { url } = examples.find((one) => one.url) ?? {};
   const ids = fieldsOf(examples, "id").map(([name, some]) => [
     name,
     some.map(({ id, box }) => (box ? { id, box } : id)),
   ]);
-  const said = { ...(url && { url }), ...(words && { words }), ...(where && { where }) };
+  const said = { ...(url && { url }), ...(words && { words }), ...(where && { where }), ...(plate && { plate }) };
   return { ...Object.fromEntries(ids), ...said, group_duplicates: true, ...ORDERS[show] };
 }
 

@@ -106,7 +106,13 @@ async function turn(by) {
 
 /** The photos of the cards in a part of the page, as the list that left and right lead through. */
 export function cardsIn(part) {
-  const links = () => [...part.querySelectorAll("[data-look]")].filter((one) => one.checkVisibility());
+  const links = () => {
+    const seen = new Map(); // a photo that is there twice counts once
+    for (const link of part.querySelectorAll("[data-look]")) {
+      if (!seen.has(link.dataset.look) && link.checkVisibility()) seen.set(link.dataset.look, link);
+    }
+    return [...seen.values()];
+  };
   return {
     place: (id) => links().findIndex((link) => link.dataset.look === id),
     at: (place) => links()[place]?.dataset.look,

@@ -16,6 +16,10 @@ export const unlikesIn = (examples) => examples.filter(({ unlike }) => unlike);
 /** The photo that a search is about: the first of those that the hits should be like, or {}. */
 export const leadOf = ({ examples = [] }) => likesIn(examples)[0] ?? {};
 
+/** Whether a search may be for each dish of a photo: with one whole photo alone, which the page can show. */
+export const mayBePlate = ({ examples, words }) =>
+  examples.length === 1 && !words && !examples.some(({ url, box, unlike }) => url || box || unlike);
+
 /** Whether two examples are the same photo. */
 export const samePhoto = (a, b) => a.id === b.id && a.upload === b.upload && a.url === b.url;
 

@@ -3,6 +3,7 @@
 import { nameOf } from "./gallery.js";
 import { t } from "./text.js";
 
+let lists = 0; // so far: a photo may be on the page twice
 const unfolded = new Set(); // ids of hits: drawn again, they are as the visitor left them
 
 /** Fill the button and the list of a card, with `link(photo)` for each; without any, both go. */
@@ -13,7 +14,7 @@ export function drawFolded(button, list, photo, link) {
     list.remove();
     return;
   }
-  list.id = `alike-${id}`;
+  list.id = `alike-${++lists}`;
   button.setAttribute("aria-controls", list.id);
   const draw = () => {
     const open = unfolded.has(id);

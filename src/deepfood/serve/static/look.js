@@ -139,7 +139,7 @@ function drawFacts(photo) {
 }
 
 /** The button of the card that explains why a photo was found, where it was found by a photo. */
-const whyButton = (id) => $("answer").hidden ? null : $("hits").querySelector(`.ask[data-id="${CSS.escape(id)}"]`);
+const whyButton = (id) => $("answer").hidden ? null : $("answer").querySelector(`.ask[data-id="${CSS.escape(id)}"]`);
 
 function complain(problem) {
   const gone = problem.status === 404;

@@ -14,12 +14,14 @@ const frame = image.parentElement;
 let example = {}; // the one on show
 let box = null; // of it, also while it is dragged
 let changed = () => {};
+let taken = changed; // gets what is chosen of the one on show
 let waiting = 0;
 
-/** Draw the part of an example that counts, once its photo is loaded. */
-export function showPart(one) {
+/** Draw the part of an example that counts, once its photo is loaded; null: there is nothing to choose.
+ *  `asked` gets what the visitor chooses, as that of onPart() does. */
+export function showPart(one, asked = changed) {
   clearTimeout(waiting);
-  [example, box] = [one, one.box ?? null];
+  [example, box, taken] = [one, one?.box ?? null, asked];
   drawPart();
 }
 
@@ -33,7 +35,7 @@ const photo = () => ({ width: image.naturalWidth, height: image.naturalHeight })
 /** Draw what the Model sees, and say so where that is not most of the photo. */
 export function drawPart() {
   const { width, height } = photo();
-  const known = Boolean(gallery.fit && width && image.hasAttribute("src") && image.complete);
+  const known = Boolean(example && gallery.fit && width && image.hasAttribute("src") && image.complete);
   seen.hidden = $("part-tools").hidden = $("part-open").hidden = !known;
   $("query-part").hidden = true;
   if (!known) return;
@@ -65,7 +67,7 @@ function choose(chosen) {
 /** Search with what is chosen, unless it is searched already. */
 function ask() {
   clearTimeout(waiting);
-  if (String(box ?? "") !== String(example.box ?? "")) changed(example, box);
+  if (example && String(box ?? "") !== String(example.box ?? "")) taken(example, box);
 }
 
 /** In words, for those who do not see where the part is. */

@@ -21,7 +21,7 @@ export function drawQuery(search) {
   $("query").classList.toggle("without-photo", !source);
   if (!source) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.src = source;
-  showPart(example);
+  showPart(search.plate ? null : example);
   drawPicks(search);
   $("query-name").textContent = upload || url || photo ? nameOfExample(example) : "";
   $("query-label").textContent = (upload ? uploads.get(upload).name : labelOf(photo)) ?? "";
@@ -31,8 +31,9 @@ export function drawQuery(search) {
 }
 
 /** What is searched, in words, as far as the photos are known. */
-function titleOf({ examples, words }) {
+function titleOf({ examples, words, plate }) {
   const likes = likesIn(examples);
+  if (plate) return titleOfPlate(likes[0]);
   const unlikes = unlikesIn(examples);
   const like = likes.length ? titleOfLikes(likes) : "";
   const title = !words ? like || t("title.photos") : like ? t("title.and-words", { title: like, words }) : t("title.words", { words });
@@ -44,6 +45,11 @@ function titleOfLikes([{ id, upload, url }, ...others]) {
   if (upload) return t("title.like-own");
   const isKnown = url || photos.has(id);
   return isKnown ? t("title.like-name", { name: nameOfExample({ id, url }) }) : t("title.alike");
+}
+
+function titleOfPlate({ id, upload }) {
+  if (upload) return t("plate.of-own");
+  return photos.has(id) ? t("plate.of-name", { name: nameOfExample({ id }) }) : t("plate.of-photo");
 }
 
 function titleOfUnlikes(title, [{ id, upload }, ...others]) {

@@ -37,7 +37,7 @@ export async function keepQuestion(search) {
 
 const ownOf = ({ examples }) => examples.filter(({ upload }) => upload);
 
-async function recordOf({ examples, words, where, show }) {
+async function recordOf({ examples, words, where, show, plate }) {
   const own = ownOf({ examples });
   const nameOf = ({ upload }) => upload && `${uploads.get(upload).name} ${uploads.get(upload).blob.size}`;
   const about = (one) => [one.id, one.url, nameOf(one), one.unlike];
@@ -45,10 +45,10 @@ async function recordOf({ examples, words, where, show }) {
   const known = examples.filter(({ id }) => id).map((one) => [one.id, nameOfExample(one)]);
   const thumbs = await Promise.all(own.map(async ({ upload }) => [upload, await smallPicture(uploads.get(upload).blob)]));
   return {
-    key: JSON.stringify([subject, examples.map(({ box }) => box), where, show]),
+    key: JSON.stringify([subject, examples.map(({ box }) => box), where, show, ...(plate ? ["plate"] : [])]),
     subject,
     at: Date.now(),
-    search: { examples, words, where, show },
+    search: { examples, words, where, show, ...(plate && { plate }) },
     names: Object.fromEntries(known),
     bytes: own.reduce((sum, { upload }) => sum + uploads.get(upload).blob.size, 0),
     thumbs: Object.fromEntries(thumbs),
@@ -92,7 +92,7 @@ function item(record) {
   link.href = address(search);
   link.querySelector(".pictures").append(...search.examples.slice(0, SHOWN).map((one) => pictureIn(one, record)));
   link.querySelector(".name").textContent = name;
-  link.querySelector(".label").textContent = [search.where, orderOf(search)].filter(Boolean).map(alone).join(" · ");
+  link.querySelector(".label").textContent = [search.plate && t("plate.find"), search.where, orderOf(search)].filter(Boolean).map(alone).join(" · ");
   forget.lastElementChild.textContent = t("recent.forget", { name });
   onPlainClick(link, (event) => {
     event.preventDefault();

@@ -4,13 +4,14 @@ import { questionOf } from "./body.js";
 import { $ } from "./dom.js";
 import { savedFavourites } from "./favourites.js";
 import { columnsOf } from "./facts.js";
+import { dishesOf } from "./search.js";
 import { csvOf, linksTo, tableOf } from "./table.js";
 import { address } from "./visits.js";
 
 const TYPES = { csv: "text/csv;charset=utf-8", json: "application/json" };
 const KNOWN = { id: ({ id }) => id, name: ({ name }) => name, label: ({ label }) => label };
 const OF_HITS = {
-  rank: (_, place) => place + 1,
+  rank: ({ rank }) => rank,
   ...KNOWN,
   score: ({ score }) => score,
   same_dish: ({ same_dish }) => same_dish,
@@ -26,10 +27,17 @@ export function offerAnswer(search, answer) {
   $("save").hidden = answer.hits.length === 0;
 }
 
+const ranked = (hits) => hits.map((hit, place) => ({ rank: place + 1, ...hit }));
+const dish = ({ dish: number }) => number;
+
 function answerAs(kind) {
   const { search, answer } = answered;
-  const hits = answer.hits.slice(0, $("hits").children.length);
-  if (kind === "csv") return tableAs(hits, { ...OF_HITS, nearly_the_same: ({ alike }) => alike.map(({ id }) => id) });
+  const dishes = dishesOf(answer).map((one) => ({ ...one, hits: ranked(one.hits) }));
+  const hits = dishes.length
+    ? dishes.flatMap((one, at) => one.hits.map((hit) => ({ dish: at + 1, ...hit })))
+    : ranked(answer.hits.slice(0, $("hits").children.length));
+  const columns = { ...(dishes.length && { dish }), ...OF_HITS };
+  if (kind === "csv") return tableAs(hits, { ...columns, nearly_the_same: ({ alike }) => alike.map(({ id }) => id) });
   const { total, verdict, label, in_gallery } = answer;
   return JSON.stringify({
     question: questionOf(search),
@@ -41,7 +49,8 @@ function answerAs(kind) {
     verdict,
     label,
     in_gallery,
-    hits: hits.map((hit, place) => ({ rank: place + 1, ...plain(hit), alike: hit.alike.map(plain) })),
+    hits: hits.map((hit) => ({ ...plain(hit), alike: hit.alike.map(plain) })),
+    ...(dishes.length && { parts: dishes.map(({ box, verdict, in_gallery, label }) => ({ box, verdict, in_gallery, label })) }),
   }, null, 2);
 }
 

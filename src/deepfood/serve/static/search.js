@@ -3,20 +3,22 @@
 import { ask, problemOf } from "./ask.js";
 import { bodyOf, form } from "./body.js";
 import { nameOfExample } from "./examples.js";
+import { WHOLE } from "./fit.js";
 import { knownPhoto, onChanged, photos } from "./gallery.js";
 import { sending } from "./sending.js";
 import { oneOf, parts } from "./text.js";
 import { prepareUpload, uploads } from "./uploads.js";
 
 export const LARGEST = 45; // asked for at once, after a reload or where an answer has no pages
+export const OF_A_DISH = 9; // hits for each dish of a photo, which have no pages
 
 const answers = new Map(); // search -> answer as far as it was shown, so that back and forward are instant
 
 onChanged(() => answers.clear());
 
-const key = ({ examples, words, where, show }) => {
+const key = ({ examples, words, where, show, plate }) => {
   const photos = examples.map(({ id, upload, url, box, unlike }) => [id, upload, box, unlike, url]);
-  return JSON.stringify([photos, words, where, show]);
+  return JSON.stringify([photos, words, where, show, plate]);
 };
 export const sameSearch = (a, b) => key(a) === key(b);
 
@@ -25,17 +27,23 @@ export const isKnown = (search) => {
   return known && (known.hits.length >= search.k || !known.more);
 };
 
+/** The dishes that an answer has by themselves: none where they are the whole photo. */
+export const dishesOf = ({ parts }) => (parts ?? []).filter(({ box }) => String(box) !== String(WHOLE));
+
 /** At least `k` hits of a search if there are as many: known ones, the next page, or all anew.
- *  `ready` is called once more is known of the photo that is searched with. */
-export async function findAnswer(search, signal, ready = () => {}) {
+ *  `ready` is called once more is known of the photo that is searched with, `through` does what sends photos.
+ *  `took` of an answer says how many ms it took. */
+export async function findAnswer(search, signal, ready = () => {}, through = sending) {
   if (isKnown(search)) return answers.get(key(search));
   const known = answers.get(key(search));
-  const find = (page) => sending((sent) => request(search, page, signal, { ready, sent }));
+  const find = (page) => through((sent) => request(search, page, signal, { ready, sent }));
+  const begun = Date.now();
   let answer = known?.next && (await nextPage(search, known, signal, find));
-  answer ??= await find({ k: Math.min(search.k, LARGEST) });
+  answer ??= await find({ k: search.plate ? OF_A_DISH : Math.min(search.k, LARGEST) });
+  answer.took = Date.now() - begun;
   const { hits, next } = answer;
   // A varied answer has no pages: a longer one is asked for.
-  const isVaried = search.show === "varied";
+  const isVaried = search.show === "varied" && !search.plate;
   answer.more = Boolean(next) || (isVaried && hits.length >= search.k && search.k < LARGEST);
   answers.set(key(search), answer);
   return answer;

@@ -69,7 +69,7 @@ export function keptOf(examples) {
 }
 
 /** Whether the browser knows of a slow line, or was told to save data; not all can tell. */
-function isSlow() {
+export function isSlow() {
   const { effectiveType = "4g", saveData = false } = navigator.connection ?? {};
   return saveData || effectiveType !== "4g";
 }

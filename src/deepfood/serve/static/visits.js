@@ -1,12 +1,13 @@
 // Where the visitor is: in the browser's history, and nowhere else.
 //
-// A search is {examples, words, where, show, k}: the photos of examples.js, which may be none where
-// there are words; `where` and `show` of refine.js; and `k`, how many hits are wanted. The address has
-// `?id=…&not=…&words=…&where=…&group_duplicates=…&diversity=…`. The rest is in history.state: `examples`
+// A search is {examples, words, where, show, plate, k}: the photos of examples.js, which may be none where
+// there are words; `where` and `show` of refine.js; `plate`, whether each dish of a photo is searched with
+// by itself; and `k`, how many hits are wanted. The address has
+// `?id=…&not=…&words=…&where=…&plate=…&group_duplicates=…&diversity=…`. The rest is in history.state: `examples`
 // where some were uploaded, and `kept`, those photos by their numbers: this tab keeps them, and a link
 // does not.
 
-import { examplesIn, likesIn, saidOf } from "./examples.js";
+import { examplesIn, likesIn, mayBePlate, saidOf } from "./examples.js";
 import { keptOf } from "./uploads.js";
 
 /** Photos in an answer: whole rows of 3, and of 2 below a first one on its own; more on a wide screen. */
@@ -31,8 +32,13 @@ export function wanted() {
   const { k = FIRST } = history.state ?? {};
   const examples = askedExamples();
   const words = new URLSearchParams(location.search).get("words")?.trim() ?? "";
-  return words || likesIn(examples).length ? { examples, words, k, ...refined() } : null;
+  const search = { examples, words, k, ...refined() };
+  if (asksForPlate() && mayBePlate(search)) search.plate = true;
+  return words || likesIn(examples).length ? search : null;
 }
+
+/** Whether the address asks for each dish of a photo, whatever is searched with. */
+export const asksForPlate = () => new URLSearchParams(location.search).get("plate") === "true";
 
 /** The examples that the address and history have, which may all be unwanted. */
 export function askedExamples() {
@@ -48,8 +54,8 @@ export function refined() {
 }
 
 /** The address of a search, without what was uploaded. */
-export function address({ examples = [], words, where, show }) {
-  const rest = Object.entries({ words, where, ...ORDERS[show] }).filter(([, value]) => value || value === false);
+export function address({ examples = [], words, where, show, plate }) {
+  const rest = Object.entries({ words, where, ...(plate && { plate }), ...ORDERS[show] }).filter(([, value]) => value || value === false);
   const said = new URLSearchParams([...saidOf(examples), ...rest]).toString();
   return said ? `?${said.replaceAll("%7E", "~").replaceAll("%2C", ",")}` : location.pathname;
 }

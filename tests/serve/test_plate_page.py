@@ -1,0 +1,128 @@
+"""The dishes of a plate on the page, in a real browser: boxes, rows, a box refined, the address."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import pages
+from browser import WAIT_MS, Watch, axe, choose, needs_browser, no_sideways_scroll, small_targets
+from collages import collage
+from live import run_deepfood, serving
+from plates import plate
+
+pytestmark = [pytest.mark.slow, needs_browser]
+
+browser = pages.browser  # the fixture
+LABELS = ("noodles", "cake", "stew")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of drawn dishes and of a table with one of each; `root/table.jpg` is another."""
+    root = tmp_path_factory.mktemp("plate")
+    for label, name in enumerate(LABELS):
+        (root / "photos" / name).mkdir(parents=True)
+        for seed in range(12):
+            made = collage([plate(1000 + label, (150, 150))], 100 * label + seed, (480, 480))
+            box = made.dishes[0].box
+            sides = (box.x, box.y, box.x + box.width, box.y + box.height)
+            part = tuple(480 * min(max(side, 0), 1) for side in sides)
+            file = root / "photos" / name / f"{seed:02}.jpg"
+            made.image.resize((200, 200), box=part).save(file, quality=92)  # type: ignore[arg-type]
+    pieces = [plate(1000 + label, (150, 150)) for label in range(len(LABELS))]
+    (root / "photos" / "tables").mkdir()
+    collage(pieces, 3).image.save(root / "photos" / "tables" / "table.jpg", quality=92)
+    collage(pieces, 5).image.save(root / "table.jpg", quality=92)
+    run_deepfood("build", root / "photos", "--out", root / "gallery")
+    return root
+
+
+@pytest.fixture(scope="module")
+def url(root: Path) -> Iterator[str]:
+    with serving(root / "gallery") as server:
+        yield server.url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(WAIT_MS)
+    watch = Watch(context, url)
+    page = context.new_page()
+    page.goto("/")
+    yield page
+    context.close()
+    assert watch.faults == []
+
+
+def test_each_dish_has_a_box_and_a_row(page: Page, root: Path) -> None:
+    choose(page, root / "table.jpg")
+    expect(page.locator("#hits .card:not(.blank)")).to_have_count(9)
+    page.locator("#plate-open").click()
+    boxes, rows = page.locator(".plate-box"), page.locator(".plate-row")
+    expect(page).to_have_title(re.compile("The dishes on your photo"))
+    expect(rows).not_to_have_count(0)
+    count = rows.count()
+    assert count >= 2
+    expect(boxes).to_have_count(count)
+    expect(page.locator("#summary")).to_contain_text(f"{count} dishes found: ")
+    expect(rows.first.locator(".card")).to_have_count(9)
+    # A box leads to its row, and the row's crop back to the box.
+    boxes.nth(1).click()
+    expect(boxes.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(rows.nth(1)).to_have_class(re.compile("chosen"))
+    expect(rows.nth(1).locator(".crop")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(boxes.nth(1)).to_be_focused()
+    places = [box.bounding_box() for box in boxes.all()]
+    leftmost = min(range(count), key=lambda at: (places[at] or {})["x"])
+    boxes.nth(leftmost).focus()
+    page.keyboard.press("ArrowRight")
+    expect(boxes.nth(leftmost)).not_to_be_focused()
+    expect(page.locator(".plate-box:focus")).to_have_count(1)
+    assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
+    # Its box can be moved by hand, and be as it was found again.
+    before = rows.first.get_attribute("data-box")
+    refine = rows.first.get_by_role("button", name="Refine the box")
+    refine.click()
+    expect(page.locator("#query-seen")).to_be_focused()
+    expect(page.locator("#plate-boxes")).to_be_hidden()
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(rows.first).not_to_have_attribute("data-box", str(before))
+    expect(rows.first.locator(".card")).to_have_count(9)
+    page.get_by_role("button", name="As found").click()
+    expect(rows.first).to_have_attribute("data-box", str(before))
+    page.get_by_role("button", name="Done", exact=True).click()
+    expect(boxes).to_have_count(count)
+    expect(refine).to_be_focused()
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.emulate_media(color_scheme="dark")
+    assert (axe(page), small_targets(page), no_sideways_scroll(page)) == ("", [], True)
+    page.get_by_role("button", name="Whole photo").last.click()
+    expect(page.locator("#hits .card:not(.blank)")).to_have_count(9)
+    expect(boxes.first).to_be_hidden()
+    page.go_back()
+    expect(rows).to_have_count(count)
+
+
+def test_a_plate_of_the_gallery_has_an_address(page: Page, url: str) -> None:
+    found = page.request.get("/api/v1/photos?label=tables").json()["photos"][0]["id"]
+    page.goto(f"/?id={found}&plate=true")
+    rows = page.locator(".plate-row")
+    expect(page.locator("#summary")).to_contain_text("dishes found: ")
+    count = rows.count()
+    page.reload()
+    expect(rows).to_have_count(count)
+    one = rows.first.get_by_role("link", name="All results")
+    box = rows.first.get_attribute("data-box")
+    expect(one).to_have_attribute("href", f"?id={found}~{box}")
+    rows.first.locator(".ask").first.click()  # of the dish, not of the whole
+    expect(page.locator("#why-sum")).not_to_be_empty()
+    page.keyboard.press("Escape")
+    page.locator("#plate-open").click()
+    expect(page).to_have_url(f"{url}/?id={found}")
+    expect(rows).to_have_count(0)
+    expect(page.locator("#plate-open")).to_have_text(f"{count} dishes found: show each")
