@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import pages
 from browser import WAIT_MS, Watch, axe, choose, needs_browser, no_sideways_scroll, small_targets
-from collages import collage
+from deepfood.plate.collage import collage
 from live import run_deepfood, serving
 from plates import plate
 
