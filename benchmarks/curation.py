@@ -7,14 +7,16 @@ some labels are exchanged for others at random. Printed is the share of these am
 of the photos, in the order of `deepfood labels` and in that of a plain vote, how many labels are
 called doubtful, the share of these that were flipped, and of the flipped ones that are found, the
 share whose right label is suggested. `--photos` are made-up vectors, half of them without a label,
-in an hnsw index.
+in an hnsw index; memory is that which curation adds, without the mapped vectors.
 """
 
 import argparse
 import hashlib
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +113,40 @@ def _made_up(count: int, folder: Path) -> None:
         some = some + rng.normal(0, 1, some.shape)
         vectors[start : start + len(some)] = some / np.linalg.norm(some, axis=1, keepdims=True)
     index = _index(vectors, folder, "hnsw")
+    del vectors
     labels = [str(one) if place % 2 else None for place, one in enumerate(of)]
     files = [f"{place}.jpg" for place in range(count)]
-    curated, seconds = _curated(index, files, labels)
+    with _watched_memory() as most:
+        curated, seconds = _curated(index, files, labels)
     print(
-        f"{count:,} made-up photos: {seconds:.0f} s; {curated.judged:,} judged, "
+        f"{count:,} made-up photos: {seconds:.0f} s, {most[-1] - most[0]:,} MB more; "
+        f"{curated.judged:,} judged, "
         f"{len(curated.doubtful)} doubtful, {len(curated.to_label):,} to label"
     )
+
+
+@contextmanager
+def _watched_memory() -> Iterator[list[int]]:
+    """The process's own memory in MB, in a list: at the beginning, then the most so far."""
+    seen, ended = [_own_megabytes()], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            seen.append(max(seen[-1], _own_megabytes()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watching.join()
+
+
+def _own_megabytes() -> int:
+    said = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in said.splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) // 1024
 
 
 def _curated(

@@ -114,8 +114,8 @@ def test_flipped_labels_are_found_first(
         assert one.photo.label == labels[int(one.photo.file.removesuffix(".jpg"))]
         assert 0 <= one.probability < one.suggested_probability <= 1
         assert CURATION_VOTERS >= one.voters >= one.agreeing > one.voters / 2
-    margins = [one.margin for one in found.doubtful]
-    assert margins == sorted(margins)
+    order = [(one.probability, one.margin) for one in found.doubtful]
+    assert order == sorted(order)
     assert (found.photos, found.labelled, found.labels, found.judged) == (240, 240, 4, 240)
 
 

@@ -2,8 +2,8 @@
 
 After Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels"
 (2021). The probabilities out of sample are the shares of the vote (vote.py) of a photo's labelled
-neighbours, itself left out. The confident joint says how many labels are wrong, and the normalised
-margin which.
+neighbours, itself left out. The confident joint says how many labels are wrong, and the
+self-confidence which: the share of the vote for a photo's own label.
 """
 
 from collections.abc import Iterator

@@ -16,9 +16,8 @@ from deepfood.gallery.vote import VOTERS, Floats, Labels
 from deepfood.index import Mask
 from deepfood.index.contract import Progress
 
-#: The labelled neighbours that vote on a photo's label, at most. More than for an answer: on food10
-#: with a tenth of the labels flipped, the first 15 % hold 79 % of them with 9 voters, and 84 % with
-#: 50. But no more than the usual label has photos, lest they outvote it.
+#: The labelled neighbours that vote on a photo's label, at most. More than for an answer, but no
+#: more than the usual label has photos, lest others outvote it (benchmarks/curation.py).
 CURATION_VOTERS = 50
 #: Neighbours that are looked at: the voters, and near-copies, which do not vote.
 _NEIGHBOURS = 64
@@ -53,7 +52,7 @@ class DoubtfulLabel:
 
     @property
     def margin(self) -> float:
-        """The normalised margin, -1 to 0, by which doubtful labels are ordered."""
+        """The normalised margin, -1 to 0: how far the label is behind the suggested one."""
         return self.probability - self.suggested_probability
 
 
@@ -156,7 +155,10 @@ def curate(
     votes = count_votes(given, voters, scores)
     judged = supported & (votes.voters > 0)
     once = np.flatnonzero((photos_of > 0) & ~known).tolist()
-    doubtful = most_doubtful(given, votes, judged)
+    counted = judged & (votes.confident >= 0)
+    off_diagonal = counted & (votes.confident != given)
+    wrong = _estimate_wrong(given, judged, counted, off_diagonal)
+    doubtful = least_confident(votes, judged & (votes.margin < 0))[:wrong]
     return Curation(
         photos=len(photos),
         labelled=int(np.count_nonzero(given >= 0)),
@@ -174,7 +176,7 @@ def curate(
             )
             for one in doubtful.tolist()
         ),
-        overlaps=tuple(_overlaps(given, votes, judged, names)),
+        overlaps=tuple(_overlaps(given, votes, off_diagonal, names)),
         outliers=tuple(_outliers(photos, near)),
         conflicts=tuple(_conflicts(photos, given, near, copies_from)),
         to_label=tuple(_to_label(photos, given, votes, near, names)),
@@ -217,30 +219,29 @@ def _supported(given: Labels, photos_of: Labels, near: Neighbours, copies_from: 
     return np.asarray((given >= 0) & (photos_of[given] - 1 - same.sum(axis=1) > 0), np.bool_)
 
 
-def most_doubtful(given: Labels, votes: Votes, judged: Mask) -> Labels:
-    """The photos whose labels are likely wrong, int64 [m], the most likely first.
+def _estimate_wrong(given: Labels, judged: Mask, counted: Mask, off_diagonal: Mask) -> int:
+    """How many labels the confident joint says are wrong.
 
-    As many as the confident joint estimates, those with the least margins. The joint is calibrated
-    as in the paper: of each label's photos, the share off the diagonal is that of those counted.
+    It is calibrated as in the paper: of each label's judged photos, the share off the diagonal is
+    that among the `counted` ones, which have a confident label.
     """
-    counted = judged & (votes.confident >= 0)
-    off = counted & (votes.confident != given)
-    photos, all_counted, wrong = (
+    photos, in_joint, wrong = (
         np.bincount(given[some], minlength=int(given.max(initial=0)) + 1)
-        for some in (judged, counted, off)
+        for some in (judged, counted, off_diagonal)
     )
-    estimate = round(float((photos * wrong / np.maximum(all_counted, 1)).sum()))
-    return ranked(votes, judged & (votes.margin < 0))[:estimate]
+    return round(float((photos * wrong / np.maximum(in_joint, 1)).sum()))
 
 
-def ranked(votes: Votes, some: Mask) -> Labels:
-    """Some photos, int64 [m], by their margins, the least first."""
+def least_confident(votes: Votes, some: Mask) -> Labels:
+    """Some photos, int64 [m], by their self-confidence, the least first; then by their margins.
+
+    Self-confidence is the share of the vote for a photo's own label.
+    """
     places = np.flatnonzero(some)
-    return places[np.argsort(votes.margin[places], kind="stable")]
+    return places[np.lexsort((votes.margin[places], votes.own[places]))]
 
 
-def _overlaps(given: Labels, votes: Votes, judged: Mask, names: Sequence[str]) -> list[Overlap]:
-    off = judged & (votes.confident >= 0) & (votes.confident != given)
+def _overlaps(given: Labels, votes: Votes, off: Mask, names: Sequence[str]) -> list[Overlap]:
     pairs = np.sort(np.stack([given[off], votes.confident[off]], axis=1), axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     photos = np.bincount(given[given >= 0], minlength=len(names))

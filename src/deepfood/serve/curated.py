@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 MOST_COMPARED = 100_000
 
 T = TypeVar("T")
-#: Where an entry comes in its list: the least first.
-Key = tuple[float, str]
+#: Where an entry comes in its list: the least first, by two numbers, then the photo's id.
+Key = tuple[float, float, str]
 
 
 class NotYetError(DeepfoodError):
@@ -142,7 +142,9 @@ class Curator:
     def _find_doubtful(self, version: str) -> Found[DoubtfulLabel]:
         every, index = self._gallery.compared(self._most)
         found = curate(index, every, self._go_on)
-        entries = tuple(((one.margin, one.photo.id), one) for one in found.doubtful)
+        entries = tuple(
+            ((one.probability, one.margin, one.photo.id), one) for one in found.doubtful
+        )
         return Found(version, entries, found.photos, (*found.notes, *self._part(found.photos)))
 
     def _find_duplicates(self, version: str) -> Found[DuplicateGroup]:
@@ -151,7 +153,7 @@ class Curator:
         entries = []
         for members in groups:
             photos = tuple(members)
-            key = -max(score for _, score in photos[1:]), photos[0][0].id
+            key = -max(score for _, score in photos[1:]), 0.0, photos[0][0].id
             entries.append((key, DuplicateGroup(photos)))
         entries.sort(key=lambda entry: entry[0])
         return Found(version, tuple(entries), len(every[0]), self._part(len(every[0])))
@@ -252,9 +254,10 @@ def _text(name: str, key: Key) -> str:
 def _parse(text: str, name: str) -> Key:
     try:
         said: Sequence[object] = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-        of, score, photo_id = said
+        of, first, second, photo_id = said
+        key = float(str(first)), float(str(second)), str(photo_id)
     except (ValueError, TypeError, binascii.Error):
         of = None
     if of != name:
         raise QueryError("the cursor belongs to another list: begin with the first page", "cursor")
-    return float(str(score)), str(photo_id)
+    return key
