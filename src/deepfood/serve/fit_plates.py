@@ -26,8 +26,9 @@ from deepfood.serve.service import SearchService
 
 #: Tables of two to four dishes, and photos of one, that the curves are fitted on: a few seconds.
 TABLES, SINGLE = 30, 20
-#: The fewest labelled photos that tables are made of, and the most that are drawn for them.
-LEAST_PHOTOS, _DRAWN = 60, 200
+#: The fewest labelled photos that tables are made of, and the most that are drawn for them: most of
+#: a gallery's may be photos that the Model was trained on.
+LEAST_PHOTOS, _DRAWN = 60, 5000
 #: The least overlap of a part with the dish that it shows.
 _TOUCHES = 0.1
 #: The longer side of a photo on a table, in pixels.
