@@ -97,7 +97,7 @@ async function showSearch(search, signal, focus) {
         drawQuery(search);
         showField(search);
       }),
-      search.plate && import("./plate.js").catch(() => Promise.reject(unreachable())),
+      search.plate && havePlate(),
     ]);
     await loaded;
     if (signal.aborted) return;
@@ -115,6 +115,13 @@ async function showSearch(search, signal, focus) {
     if (problem.missing) showField(search, problem.missing);
     if (fewer) backToFewer(fewer);
   }
+}
+
+/** The module that draws plates, with its style sheet. */
+async function havePlate() {
+  const plate = await import("./plate.js").catch(() => Promise.reject(unreachable()));
+  await plate.havePlateStyle();
+  return plate;
 }
 
 /** "Show more" failed: the page and the history stay as they were, and it can be pressed again. */

@@ -25,6 +25,9 @@ let shown = { dishes: [] }; // {search, dishes, signal}: what is on the page
 let refined = -1; // the place of the dish whose box is refined
 let asking = new AbortController();
 
+/** Have the style sheet of a plate: before the first is drawn. */
+export const havePlateStyle = () => styled("css/plate.css");
+
 /** Draw the boxes and rows of an answer that has dishes. */
 export function drawPlate(search, answer, signal) {
   shown = { search, dishes: dishesOf(answer), signal };
@@ -219,4 +222,3 @@ function shaped() {
 }
 
 if (image.complete) shaped();
-await styled("css/plate.css"); // whoever imports this may draw
