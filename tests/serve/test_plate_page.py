@@ -70,6 +70,7 @@ def test_each_dish_has_a_box_and_a_row(page: Page, root: Path) -> None:
     expect(boxes).to_have_count(count)
     expect(page.locator("#summary")).to_contain_text(f"{count} dishes found: ")
     expect(rows.first.locator(".card")).to_have_count(9)
+    expect(page.locator("#notes")).to_be_hidden()  # that the gallery is too small to be calibrated
     # A box leads to its row, and the row's crop back to the box.
     boxes.nth(1).click()
     expect(boxes.nth(1)).to_have_attribute("aria-pressed", "true")

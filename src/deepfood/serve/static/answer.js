@@ -88,8 +88,12 @@ function closest({ words, examples }, counted) {
   return t("found.like-name", { counted, name: nameOfExample(likes[0]) });
 }
 
+// Codes of notes for whoever runs the server: a visitor can do nothing about them.
+const OF_OPERATORS = ["plates_not_calibrated"];
+
 /** Tell what an answer says of itself, after what else there is to say. */
-export function drawNotes(notes, before) {
+export function drawNotes(all, before) {
+  const notes = all.filter(({ code }) => !OF_OPERATORS.includes(code));
   $("notes").replaceChildren(...(before ? [before, " "] : []), ...notes.flatMap((one) => [...noteOf(one), " "]));
   $("notes").hidden = !before && notes.length === 0;
 }
