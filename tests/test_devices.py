@@ -18,8 +18,9 @@ from deepfood.artifacts import FileRecord
 from deepfood.batcher import Batcher
 from deepfood.config import load_settings
 from deepfood.data.photos import list_photos
-from deepfood.devices import choose_device
+from deepfood.devices import PROVIDERS, choose_device
 from deepfood.embed import (
+    _STARTS_ON,
     BATCH,
     Embedder,
     Infer,
@@ -27,7 +28,13 @@ from deepfood.embed import (
     gathered_openvino,
     open_embedder,
 )
-from deepfood.errors import EngineError, MissingExtraError, SettingError
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactError,
+    EngineError,
+    MissingExtraError,
+    SettingError,
+)
 from deepfood.gallery.embedding import read_photos
 from deepfood.gallery.photo import EmbeddedPhoto, Skipped
 from deepfood.model import Model, ModelManifest, open_model
@@ -209,6 +216,28 @@ def test_a_device_that_fails_says_so_in_one_line() -> None:
     session.run = out_of_memory  # type: ignore[method-assign, assignment]
     with pytest.raises(EngineError, match=r"^device cuda failed: CUDA failure 2: out of memory: "):
         infer(np.zeros((224, 224, 3), np.uint8))
+
+
+@pytest.mark.parametrize("device", ["cuda", "coreml"])
+def test_a_provider_of_onnx_runtime_gets_the_network(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure's provider is in every ONNX Runtime, and leaves all work to the processor."""
+    monkeypatch.setitem(PROVIDERS, device, ("AzureExecutionProvider", {}))
+    model = write_flat_model(tmp_path, "n")
+    embedder = on_device(model, _STARTS_ON["onnxruntime"](model, device))
+    alone = Embedder(model, LIMITS, runtime="onnxruntime", device="cpu")
+    for photo in PHOTOS[:3]:
+        np.testing.assert_allclose(embedder.embed(photo), alone.embed(photo), atol=1e-4)
+    model.onnx.write_bytes(b"not onnx")
+    with pytest.raises(ArtifactCorruptError, match=r"model\.onnx cannot be loaded"):
+        _STARTS_ON["onnxruntime"](model, device)
+
+
+def test_openvino_without_its_device_is_told_in_one_line(tmp_path: Path) -> None:
+    model = open_model(write_tiny_model(tmp_path))
+    with pytest.raises(ArtifactError, match=r"^[^\n]*cannot be loaded[^\n]*$"):
+        gathered_openvino(model, "NOWHERE", "test")
 
 
 # What is there

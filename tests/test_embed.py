@@ -2,20 +2,28 @@
 
 import dataclasses
 import io
+import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from deepfood.artifacts import FileRecord
-from deepfood.embed import Embedder, Precision, Runtime
-from deepfood.errors import ArtifactCorruptError, ArtifactFormatError, SettingError
+from deepfood.embed import Embedder, Precision, Runtime, choose_runtime
+from deepfood.errors import (
+    ArtifactCorruptError,
+    ArtifactFormatError,
+    MissingExtraError,
+    SettingError,
+)
 from deepfood.model import ModelManifest, open_model
 from deepfood.model.artifact import CARD, DEFAULT_MODEL, ONNX
+from deepfood.model.golden import NO_LIMITS, golden_photos, write_golden
 from deepfood.photo import read_pixels
 from plates import LIMITS, jpeg, plate, write_tiny_model
 
@@ -136,6 +144,68 @@ def test_similar_pictures_are_nearer_than_others() -> None:
 def test_bf16_is_refused_where_it_cannot_be() -> None:
     with pytest.raises(SettingError, match="bf16"):
         Embedder(open_model(), LIMITS, runtime="onnxruntime", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "absent", "found"),
+    [
+        ("auto", "openvino", "onnxruntime"),
+        ("auto", "onnxruntime", "openvino"),
+        ("auto", "openvino onnxruntime", r"no runtime is installed: .*\[onnxruntime\]"),
+        ("onnxruntime", "onnxruntime", r"onnxruntime is not installed: .*\[onnxruntime\]"),
+        ("openvino", "openvino", r"openvino is not installed: [^\[]*$"),
+    ],
+)
+def test_the_runtime_is_one_that_is_installed(
+    wanted: Runtime, absent: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in absent.split():
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    if found in RUNTIMES:
+        assert choose_runtime(wanted) == found
+        return
+    with pytest.raises(MissingExtraError, match=found):
+        choose_runtime(wanted)
+
+
+@pytest.mark.parametrize("away", [200, 10_000])
+def test_a_model_that_bf16_spoils_runs_in_f32(
+    away: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its vectors are differences of large numbers, which bf16 hardly or never tells apart."""
+    folder = write_tiny_model(tmp_path / "m")
+    eye = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    far = np.full(3, away, np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["pixels"], ["a"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Conv", ["a", "eye", "far"], ["b"]),
+            helper.make_node("Relu", ["b"], ["c"]),
+            helper.make_node("Conv", ["c", "eye", "back"], ["d"]),
+            helper.make_node("Flatten", ["d"], ["embedding"]),
+        ],
+        "far",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 64, 64])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 192])],
+        [
+            numpy_helper.from_array(eye, "eye"),
+            numpy_helper.from_array(far, "far"),
+            numpy_helper.from_array(-far, "back"),
+        ],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    rewrite_model(folder, made.SerializeToString())
+    f32 = Embedder(open_model(folder), LIMITS, runtime="onnxruntime")
+    pixels = np.stack([read_pixels(one, f32.preprocess, NO_LIMITS) for one in golden_photos()])
+    write_golden(folder, f32.embed_many(pixels), None)
+
+    raw = Embedder(open_model(folder), LIMITS, runtime="openvino", compare=False).precision
+    with caplog.at_level(logging.WARNING):
+        embedder = Embedder(open_model(folder), LIMITS, runtime="openvino")
+    assert embedder.precision == "f32"
+    np.testing.assert_allclose(embedder.embed_many(pixels), f32.embed_many(pixels), atol=1e-3)
+    told = [one.getMessage() for one in caplog.records if "it runs in f32" in one.getMessage()]
+    assert len(told) == (raw == "bf16")  # a processor without bf16 has nothing to tell
 
 
 def rewrite_model(folder: Path, contents: bytes, **manifest: object) -> None:

@@ -130,7 +130,12 @@ class Embedder:
     def _gives(self, golden: Golden) -> bool:
         """Whether it gives what the Model gave where it was made. Raises ArtifactCorruptError."""
         photos = [read_pixels(data, self.preprocess, NO_LIMITS) for data in golden_photos()]
-        found = self.embed_many(np.stack(photos))
+        try:
+            found = self.embed_many(np.stack(photos))
+        except ArtifactCorruptError:  # no usable vector
+            if self.precision == "f32":
+                raise
+            found = np.zeros_like(golden.photo_vectors)
         return check_golden(self.model, "photo", golden.photo_vectors, found, self.precision)
 
     def embed_many(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
@@ -287,7 +292,7 @@ def _start_onnxruntime_on(model: Model, device: str) -> Infer:
     except Exception as error:
         raise unusable(model.onnx, error) from error
     if session.get_providers()[0] != provider:  # it takes the processor in silence
-        raise not_started(device)
+        raise not_started(device)  # pragma: no cover - a GPU without its libraries
     session.disable_fallback()
     return gathered_onnxruntime(session, model, device)
 
@@ -337,7 +342,7 @@ def _does_batches(work: Callable[[list[Vectors]], list[Vector]], model: Model) -
     return bool((np.abs(np.stack(together) - alone) <= _SAME_WITHIN * lengths).all())
 
 
-def _start_openvino_on(model: Model, device: str) -> Infer:
+def _start_openvino_on(model: Model, device: str) -> Infer:  # pragma: no cover - an Intel GPU
     return gathered_openvino(model, "GPU", device)
 
 

@@ -66,7 +66,7 @@ def test_a_second_run_does_what_is_left_and_counts_what_is_no_longer_listed(
     with (out / "photos.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
     printed = run_deepfood("data", "combine", one, other, "--out", out)
-    assert f"1 photos of an earlier run are in {out / 'photos'} and not listed" in printed
+    assert f"1 photo of an earlier run is in {out / 'photos'} and not listed" in printed
 
 
 def test_what_cannot_be_combined(sources: tuple[Path, Path], tmp_path: Path) -> None:

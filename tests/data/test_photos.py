@@ -8,7 +8,7 @@ import pytest
 
 from deepfood.data.photos import PhotoFile, list_photos
 from deepfood.data.root import Folder
-from deepfood.errors import DatasetError, PhotoMissingError
+from deepfood.errors import DatasetError, PhotoError, PhotoMissingError
 from plates import jpeg
 
 NFC, NFD = (unicodedata.normalize(form, "crème brûlée") for form in ("NFC", "NFD"))
@@ -313,3 +313,14 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "x.txt").touch()
     assert "neither a folder nor a .csv" in refused(tmp_path / "x.txt")
     assert "no photos in" in refused(tmp_path)
+
+
+def test_paths_that_no_system_has_are_no_photos(tmp_path: Path) -> None:
+    """A NUL, a name that is too long, and a loop of links."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    root = Folder(tmp_path)
+    for file in ("a\0b.jpg", "loop/a.jpg", "x" * 300 + ".jpg"):
+        with pytest.raises(PhotoError):
+            root.read(file, lambda size: None)
+        assert root.names(file) == []
+        assert not root.is_file(file)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.cloudformation.models import CloudFormationBackend, cloudformation_backends
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
@@ -57,6 +59,12 @@ def deploy(deployment: Deployment) -> tuple[str, list[str]]:
 
 def environment() -> dict[str, Any]:
     return beanstalk_in_moto.Environment.made["Environment"].properties
+
+
+def stack() -> Any:
+    """The one stack, as moto's server has it."""
+    (found,) = cloudformation_backends["123456789012"][REGION].stacks.values()
+    return found
 
 
 def test_a_first_deployment_makes_the_environment_of_the_uploaded_bundle() -> None:
@@ -134,6 +142,72 @@ def test_a_new_image_is_a_new_version_on_the_platform_there_was() -> None:
     assert given["Platform"] == DOCKER
     bundles = client("s3").list_objects_v2(Bucket="food", Prefix="prod/bundles/")["Contents"]
     assert len(bundles) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("UPDATE_IN_PROGRESS", "is UPDATE_IN_PROGRESS: wait until that has ended"),
+        ("ROLLBACK_COMPLETE", r"cannot be updated: deploy with --remove --apply, then again"),
+    ],
+)
+def test_a_stack_that_cannot_be_changed_is_told_before_an_upload(status: str, said: str) -> None:
+    deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
+    stack().status = status
+    with pytest.raises(DeployError, match=f"^stack fooddemo .*{said}"):
+        deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:2"))
+    bundles = client("s3").list_objects_v2(Bucket="food", Prefix="prod/bundles/")["Contents"]
+    assert len(bundles) == 1
+
+
+@pytest.mark.parametrize("reason", ["The information didn't contain changes.", "no such platform"])
+def test_a_change_set_that_fails_is_nothing_to_change_or_refused(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AWS has it; moto refuses the request for a change set without changes."""
+    deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
+    create = CloudFormationBackend.create_change_set
+
+    def failed(backend: CloudFormationBackend, *given: Any, **named: Any) -> Any:
+        made = create(backend, *given, **named)
+        backend.change_sets[made[0]].status = "FAILED"
+        backend.change_sets[made[0]].status_reason = reason
+        return made
+
+    monkeypatch.setattr(CloudFormationBackend, "create_change_set", failed)
+    again = Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:2")
+    if "changes" in reason:
+        assert deploy(again)[1][-1] == "nothing to change"
+    else:
+        with pytest.raises(DeployError, match="refuses the change of stack fooddemo: no such pl"):
+            deploy(again)
+    backend = cloudformation_backends["123456789012"][REGION]
+    assert len(backend.change_sets) == 1, "the failed one is deleted"
+
+
+def test_a_stack_that_fails_tells_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails while it is followed, after a first look that saw it under way."""
+    deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
+    made = stack()
+    made.status = "UPDATE_IN_PROGRESS"
+
+    def fail(_: float) -> None:
+        made._add_stack_event("UPDATE_FAILED", "no capacity")
+        made.status = "UPDATE_ROLLBACK_COMPLETE"
+
+    monkeypatch.setattr("deepfood.deploy.apply.time.sleep", fail)
+    told: list[str] = []
+    with pytest.raises(
+        DeployError, match=r"ended as UPDATE_ROLLBACK_COMPLETE: fooddemo: no capacity"
+    ):
+        aws._follow(client("cloudformation"), made.stack_id, ("UPDATE_COMPLETE",), told.append, 0)
+    assert len(told) == len(set(told)), "each event is told once"
+
+
+def test_a_region_without_docker_says_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "_DOCKER", re.compile("a platform of another region"))
+    with pytest.raises(DeployError, match="give --platform NAME"):
+        deploy(Deployment("fooddemo", "s3://food/prod", "example.org/deepfood:1"))
 
 
 def test_removing_leaves_nothing_but_the_bucket() -> None:

@@ -130,6 +130,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not a photo of the gallery",
         r"kept in lost\+found",
     ),
+    "checkpoint": (
+        lambda g: (g / "journal/checkpoint-000000000001.jsonl").write_bytes(b"{}\n"),
+        "the checkpoint checkpoint-000000000001.jsonl: ",
+        "checkpoint",
+    ),
     "old generation": (lambda g: (g / "generation-000000").mkdir(), "nothing that lives", "delet"),
     "old index": (
         lambda g: next(g.glob("generation*")).joinpath("index-000000001.faiss").touch(),

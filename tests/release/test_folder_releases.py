@@ -88,7 +88,7 @@ def test_what_is_printed_for_people(
     (tmp_path / "photos" / "b.jpg").unlink()
     pushed, advice, lost, name = printed("push", "small", shelf, "--name", "new", "--no-promote")
     assert pushed.startswith(f"{shelf}@new: ")
-    assert " 1 photos; " in pushed
+    assert " 1 photo; " in pushed
     assert advice == f"not the latest yet: deepfood promote {shelf}@new"
     assert (lost, name) == ("1 photo could not be read, and did not travel:", "  b.jpg")
 

@@ -233,9 +233,10 @@ def options(
         )
 
 
-def count(things: Sized, one: str, many: str) -> str:
-    """ "1 file is" or "3 files are"."""
-    return f"{len(things)} {one if len(things) == 1 else many}"
+def count(things: Sized | int, one: str, many: str) -> str:
+    """ "1 file is" or "3 files are", of things or of their number."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def print_rows_without_photo(rows: int) -> None:

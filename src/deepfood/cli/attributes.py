@@ -118,7 +118,8 @@ def attributes(
         print_rows_without_photo(report.rows_without_photo)
     for one in declared:
         safe = "  never passes a filter where unknown" if one.safety else ""
-        print(f"{one.name:17}  {one.type:8} known of {known[one.name]:,} photos{safe}")
+        photos = count(known[one.name], "photo", "photos")
+        print(f"{one.name:17}  {one.type:8} known of {photos}{safe}")
 
 
 def _typed(option: str, pairs: list[str] | None) -> dict[str, Any]:

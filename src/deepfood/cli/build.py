@@ -154,12 +154,12 @@ def _print_report(report: Any, out: Path | str) -> None:
 
     about = report.manifest
     if report.up_to_date:
-        print(f"{out} is up to date: {report.count} photos")
+        print(f"{out} is up to date: {count(report.count, 'photo', 'photos')}")
         return
     rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
     print(
-        f"{out}: {report.count} photos, index {about.index.kind}; {report.embedded} embedded, "
-        f"{report.reused} known before, {report.seconds:.1f} s{rate}"
+        f"{out}: {count(report.count, 'photo', 'photos')}, index {about.index.kind}; "
+        f"{report.embedded} embedded, {report.reused} known before, {report.seconds:.1f} s{rate}"
     )
     for note in report.notes:
         print(note)

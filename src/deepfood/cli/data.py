@@ -91,7 +91,8 @@ def data_combine(
             }
         )
         return
-    print(f"{out}: {done.photos} photos, {done.copies} copies of them left out")
+    copies = count(done.copies, "copy", "copies")
+    print(f"{out}: {count(done.photos, 'photo', 'photos')}, {copies} of them left out")
     _print_some(
         f"{count(done.conflicts, 'copy has', 'copies have')} another label or split than the first",
         [
@@ -105,7 +106,8 @@ def data_combine(
         [f"{source}: {one.file.stored}: {one.reason}" for source, one in done.unreadable],
     )
     if done.unlisted:
-        print(f"{done.unlisted} photos of an earlier run are in {out / 'photos'} and not listed")
+        earlier = count(done.unlisted, "photo of an earlier run is", "photos of an earlier run are")
+        print(f"{earlier} in {out / 'photos'} and not listed")
 
 
 @data_app.command("check")

@@ -15,6 +15,7 @@ from deepfood.cli.app import (
     PhotosRoot,
     SearchedGalleryArgument,
     app,
+    count,
     print_json,
 )
 from deepfood.config import Settings, load_settings
@@ -122,7 +123,7 @@ def _submit(
             {"submission": str(out), "photos": done.photos, "unreadable": list(done.unreadable)}
         )
         return
-    print(f"{out}: {done.photos} photos, three guesses each")
+    print(f"{out}: {count(done.photos, 'photo', 'photos')}, three guesses each")
     if done.unreadable:
         print(
             f"{len(done.unreadable)} of them cannot be read and got the gallery's commonest labels"

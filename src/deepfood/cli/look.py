@@ -152,7 +152,8 @@ def _print_notes(thumbs: "Thumbs", left_out: int) -> None:
     if len(thumbs.skipped) > _NAMED:
         print(f"  not shown: {len(thumbs.skipped) - _NAMED} more")
     if left_out:
-        print(f"  {left_out:,} photos left out to keep the page small: ask for a smaller -k")
+        photos = count(left_out, "photo", "photos")
+        print(f"  {photos} left out to keep the page small: ask for a smaller -k")
 
 
 @app.command(rich_help_panel=SEARCH)

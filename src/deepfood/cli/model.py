@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import LEARN, Commands, Json, ModelArgument, app, print_json
+from deepfood.cli.app import LEARN, Commands, Json, ModelArgument, app, count, print_json
 from deepfood.config import load_settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def model_get(
     offer = look_up(source, cache, variant=variant, licence=licence, accept=accept_licence)
     if not as_json:
         print(
-            f"{offer.source}: {len(offer.files)} files, {offer.bytes / 1e6:,.0f} MB; "
+            f"{offer.source}: {count(offer.files, 'file', 'files')}, {offer.bytes / 1e6:,.0f} MB; "
             f"licence: {offer.licence}",
             file=sys.stderr,
         )
@@ -226,5 +226,5 @@ def _facts(encoder: "Encoder") -> dict[str, Any]:
     }
 
 
-def _mb(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

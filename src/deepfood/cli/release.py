@@ -58,7 +58,8 @@ def push(
         sent_mib = done.sent_bytes / 2**20
         rate = sent_mib / max(done.seconds, 1e-9)
         print(
-            f"{prefix}@{release.name}: {_mib(release)} and {release.photo_count} photos; "
+            f"{prefix}@{release.name}: {_mib(release)} and "
+            f"{count(release.photo_count, 'photo', 'photos')}; "
             f"{sent_mib:.1f} MiB travelled in {done.seconds:.1f} s ({rate:.1f} MiB/s)"
         )
     else:
@@ -115,7 +116,7 @@ def releases(prefix: Prefix, as_json: Json = False) -> None:
     for one in found:
         mark = "  latest" if latest and latest.release == one.name else ""
         mark = "  before" if latest and latest.before == one.name else mark
-        photos = f"  {one.photo_count} photos" if one.kind == "gallery" else ""
+        photos = f"  {count(one.photo_count, 'photo', 'photos')}" if one.kind == "gallery" else ""
         print(
             f"{one.name}  {one.created}  {one.kind} of {one.model_name}  {_mib(one)}{photos}{mark}"
         )

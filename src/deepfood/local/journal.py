@@ -19,6 +19,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -61,7 +62,7 @@ class Journal:
 
     def __init__(self, gallery: Path) -> None:
         self.folder = gallery / JOURNAL
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._head = BEGINNING
         #: The result of the last `head`, so that the next append need not read it again.
         self._end = _End(BEGINNING)
@@ -73,9 +74,12 @@ class Journal:
         return any(self.segments())
 
     def segments(self) -> list[tuple[int, Path]]:
-        """The number of the first record of each segment, and its file, in order."""
+        """The number of the first record of each segment, and its file, in order.
+
+        One that is empty, as its records were taken back, does not count.
+        """
         found = [(_SEGMENT.fullmatch(path.name), path) for path in self.listed()]
-        return sorted((int(name[1]), path) for name, path in found if name)
+        return sorted((int(name[1]), path) for name, path in found if name and not _is_empty(path))
 
     def head(self) -> Head:
         """The newest complete record. Raises ArtifactCorruptError where its sum is wrong."""
@@ -214,11 +218,10 @@ class Journal:
             file, path = self._roomy(number)
             start = file.tell()
             try:
-                file.write(b"%s %s\n" % (head.sum.encode(), text))
-                file.flush()
-                os.fsync(file.fileno())
+                _write(file, b"%s %s\n" % (head.sum.encode(), text))
             except BaseException:
                 file.truncate(start)
+                file.seek(start)
                 raise
         self._unsettled.append((self._head, path, start))
         self._head = head
@@ -280,7 +283,7 @@ class Journal:
             if end.path is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
             self._head = end.head
-            self._file = (end.path or self._segment(1)).open("a+b")
+            self._file = (end.path or self._segment(1)).open("a+b", buffering=0)
             if end.path is None:
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
@@ -288,12 +291,12 @@ class Journal:
                 self._file.truncate(self._file.seek(0, os.SEEK_END) - end.torn)
             self._file.seek(0, os.SEEK_END)
 
-    def _roomy(self, number: int) -> tuple[BinaryIO, Path]:
+    def _roomy(self, number: int) -> tuple[FileIO, Path]:
         """The file for the next record."""
         assert self._file is not None
         if self._file.tell() > _SEGMENT_BYTES:
             self._file.close()
-            self._file = self._segment(number).open("a+b")
+            self._file = self._segment(number).open("a+b", buffering=0)
             sync_folder(self.folder)
         return self._file, Path(self._file.name)
 
@@ -344,6 +347,21 @@ def _written(folder: Path) -> Iterator[None]:
         yield
     except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _is_empty(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return stat.S_ISREG(found.st_mode) and not found.st_size
+    return False
+
+
+def _write(file: FileIO, line: bytes) -> None:
+    """Write all of a line, to the disk. An unbuffered file keeps nothing of one that has failed."""
+    left = memoryview(line)
+    while left:
+        left = left[file.write(left) :]
+    os.fsync(file.fileno())
 
 
 def _sum(before: str, body: bytes) -> str:
