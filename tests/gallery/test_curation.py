@@ -73,12 +73,14 @@ def unit(vectors: npt.NDArray[np.float64]) -> Floats:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
-def dishes(each: int, seed: int = 0, spread: float = 0.12) -> tuple[Floats, list[str]]:
+def dishes(
+    each: int, seed: int = 0, spread: float = 0.12, names: Sequence[str] = DISHES
+) -> tuple[Floats, list[str]]:
     """Photos around one middle a dish; no two are near-copies."""
     rng = np.random.default_rng(seed)
-    middles = unit(rng.normal(size=(len(DISHES), 64)))
-    labels = [dish for dish in DISHES for _ in range(each)]
-    around = middles[np.repeat(np.arange(len(DISHES)), each)]
+    middles = unit(rng.normal(size=(len(names), 64)))
+    labels = [dish for dish in names for _ in range(each)]
+    around = middles[np.repeat(np.arange(len(names)), each)]
     return unit(around + rng.normal(0, spread, (len(labels), 64))), labels
 
 
@@ -86,9 +88,11 @@ def flipped(labels: list[str], share: float, seed: int) -> tuple[list[str | None
     """The labels with a share of them wrong, and the files of these."""
     rng = np.random.default_rng(seed)
     wrong = rng.permutation(len(labels))[: round(share * len(labels))].tolist()
+    names = sorted(set(labels))
     now: list[str | None] = list(labels)
     for one in wrong:
-        now[one] = DISHES[(DISHES.index(labels[one]) + int(rng.integers(1, 4))) % 4]
+        other = names.index(labels[one]) + int(rng.integers(1, len(names)))
+        now[one] = names[other % len(names)]
     return now, {f"{one}.jpg" for one in wrong}
 
 
@@ -99,12 +103,12 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "names"), [(1, DISHES), (2, DISHES), (1, DISHES[:2])])
 def test_flipped_labels_are_found_first(
-    monkeypatch: pytest.MonkeyPatch, exact: bool, seed: int
+    monkeypatch: pytest.MonkeyPatch, exact: bool, seed: int, names: Sequence[str]
 ) -> None:
     both_ways(monkeypatch, exact)
-    vectors, right = dishes(60)
+    vectors, right = dishes(60, names=names)
     labels, wrong = flipped(right, 0.1, seed)
     found = look_at(vectors, labels)
     assert {one.photo.file for one in found.doubtful} <= wrong
@@ -116,7 +120,8 @@ def test_flipped_labels_are_found_first(
         assert CURATION_VOTERS >= one.voters >= one.agreeing > one.voters / 2
     order = [(one.probability, one.margin) for one in found.doubtful]
     assert order == sorted(order)
-    assert (found.photos, found.labelled, found.labels, found.judged) == (240, 240, 4, 240)
+    assert found.photos == found.labelled == found.judged == len(labels)
+    assert found.labels == len(names)
 
 
 def test_a_gallery_without_a_wrong_label_has_nothing_doubtful() -> None:

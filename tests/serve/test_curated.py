@@ -1,4 +1,4 @@
-"""Doubtful labels and near-duplicates: listed by a server, the clients and Python; `labels`."""
+"""What is worth a look in a gallery: listed by a server, the clients and Python; `labels`."""
 
 import asyncio
 import csv
@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from test_api import problem
 
 import deepfood
@@ -29,7 +30,10 @@ WRONG = "tomato soup"
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gallery of dishes in folders, of which some lie in the wrong folder, one of them twice."""
+    """A gallery of dishes in folders, of which some lie in the wrong folder, one of them twice.
+
+    Some have no label, and of these two show nothing that is like the others.
+    """
     root = tmp_path_factory.mktemp("curated")
     photos = write_dishes(root / "photos", 14, labels=3)
     folders = sorted(one for one in photos.iterdir() if one.is_dir())
@@ -38,6 +42,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if folder.name != WRONG:
             moved = sorted(folder.iterdir())[0]
             moved.rename(photos / WRONG / f"from {folder.name}{moved.suffix}")
+    for folder in folders:
+        for photo in sorted(folder.iterdir())[3:5]:
+            photo.rename(photos / f"{folder.name} {photo.name}")
+    rng = np.random.default_rng(0)
+    for name in ("noise", "more noise"):
+        pixels = rng.integers(0, 255, (96, 96, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"{name}.png")
     run_deepfood("build", photos, "--out", root / "gallery")
     return root / "gallery"
 
@@ -56,7 +67,7 @@ def test_both_clients_and_python_list_the_same(url: str, mixed: Path) -> None:
     with Client(url) as food, deepfood.open_gallery(mixed) as gallery:
         found, groups = food.doubtful_labels(), food.duplicates()
         assert asyncio.run(asked()) == (found, groups)
-        assert found.looked_at == groups.looked_at == 42
+        assert found.looked_at == groups.looked_at == 44
         assert (found.total, found.next) == (len(found.photos), None)
         here = gallery.doubtful_labels()
         assert [one.photo.id for one in here.entries] == [one.id for one in found.photos]
@@ -71,15 +82,62 @@ def test_both_clients_and_python_list_the_same(url: str, mixed: Path) -> None:
         for group in groups.groups:
             assert len(group.photos) > 1
             assert all(1 >= photo.score >= 0.9 for photo in group.photos)
-            labels = {photo.label for photo in group.photos}
+            labels = {photo.label for photo in group.photos if photo.label}
             assert group.different_labels == (len(labels) > 1)
+
+
+def test_both_clients_and_python_list_what_else_a_curation_finds(url: str, mixed: Path) -> None:
+    async def asked() -> list[object]:
+        async with AsyncClient(url) as food:
+            lists = food.overlapping_labels, food.outliers, food.photos_to_label
+            return [await one() for one in lists]
+
+    with Client(url) as food, deepfood.open_gallery(mixed) as gallery:
+        overlaps, outliers, to_label = (
+            food.overlapping_labels(),
+            food.outliers(),
+            food.photos_to_label(),
+        )
+        assert asyncio.run(asked()) == [overlaps, outliers, to_label]
+        pairs = gallery.overlapping_labels().entries
+        assert [(one.labels, one.photos, one.share) for one in overlaps.pairs] == [
+            (one.labels, one.photos, one.share) for one in pairs
+        ]
+        assert [(one.id, one.similarity, one.deviations) for one in outliers.photos] == [
+            (one.photo.id, one.similarity, one.deviations) for one in gallery.outliers().entries
+        ]
+        assert [(one.id, one.guess, one.uncertainty, one.density) for one in to_label.photos] == [
+            (one.photo.id, one.guess, one.uncertainty, one.density)
+            for one in gallery.photos_to_label().entries
+        ]
+        assert {one.label for one in to_label.photos} == {None}
+        assert all(food.thumbnail(one.id) for one in to_label.photos)
+        doubtful = food.doubtful_labels()
+    found = deepfood.check_labels(mixed)
+    assert [one.photo.id for one in found.doubtful] == [one.id for one in doubtful.photos]
+    assert {one.photo.file for one in found.outliers} == {"noise.png", "more noise.png"}
+    assert found.overlaps == pairs
+    assert [one.photo.id for one in found.to_label] == [one.id for one in to_label.photos]
+
+
+#: The lists, and the name of what each has.
+LISTS = {
+    "labels/doubtful": "photos",
+    "labels/overlapping": "pairs",
+    "outliers": "photos",
+    "to-label": "photos",
+    "duplicates": "groups",
+}
 
 
 def test_pages_make_the_whole_list(url: str) -> None:
     with httpx.Client(base_url=url, timeout=300) as client:
-        for address, name in (("labels/doubtful", "photos"), ("duplicates", "groups")):
+        for address, name in LISTS.items():
             whole = client.get(f"/api/v1/{address}").json()
-            assert len(whole[name]) > 1
+            assert len(whole[name]) == whole["total"] > 1
+            if address == "labels/doubtful":  # by the own share, which is another order
+                margins = [one["probability"] - one["suggested_probability"] for one in whole[name]]
+                assert margins != sorted(margins)
             first = client.get(f"/api/v1/{address}", params={"limit": 1}).json()
             entries, following = first[name], first["next"]
             while following:
@@ -90,18 +148,22 @@ def test_pages_make_the_whole_list(url: str) -> None:
                 entries, following = entries + page[name], page["next"]
             assert entries == whole[name]
         cursor = client.get("/api/v1/duplicates", params={"limit": 1}).json()["next"]
-        for address in ("labels/doubtful?cursor=made-up", f"labels/doubtful?cursor={cursor}"):
-            assert "cursor" in problem(client.get(f"/api/v1/{address}"), 422)
+        for address in LISTS.keys() - {"duplicates"}:
+            for wrong in ("made-up", cursor):
+                answer = client.get(f"/api/v1/{address}", params={"cursor": wrong})
+                assert "cursor" in problem(answer, 422)
         assert "limit" in problem(client.get("/api/v1/duplicates?limit=0"), 422)
 
 
 class Held(LocalGallery):
-    """A gallery whose photos are compared only while it is let."""
+    """A gallery whose photos are compared only while it is let, and that counts how often."""
 
     go_on: threading.Event
+    comparisons = 0
 
     def compared(self, most: int | None = None) -> tuple[EveryPhoto, Compared]:
         assert self.go_on.wait(300)
+        self.comparisons += 1
         return super().compared(most)
 
 
@@ -118,17 +180,27 @@ def test_a_list_is_made_once_for_each_version_and_shown_meanwhile(
         before = curator.doubtful(99)
         assert before.entries
         assert before.notes == curator.doubtful(99, wait_s=0).notes
+        to_label = curator.to_label(99, wait_s=0).entries
+        assert curator.overlapping(99, wait_s=0).entries
+        first, second = curator.outliers(99, wait_s=0).entries
+        assert gallery.comparisons == 1
         gallery.go_on.clear()
         fixed, renamed = before.entries[0], before.entries[-1]
         with LocalWriter.open(folder) as writer:
             writer.update(fixed.photo.id, label=fixed.suggested)
             writer.update(renamed.photo.id, photo_name="Of Monday")
+            writer.update(to_label[0].photo.id, label="nothing to eat")
+            writer.remove([first.photo.id])
         meanwhile = curator.doubtful(99, wait_s=0)
         assert [one.photo.id for one in meanwhile.entries] == [
             one.photo.id for one in before.entries[1:]
         ]
         assert meanwhile.entries[-1].photo.name == "Of Monday"
         assert meanwhile.notes[-1].code == "gallery_changed"
+        assert [one.photo.id for one in curator.to_label(99).entries] == [
+            one.photo.id for one in to_label[1:] if one.photo.id != first.photo.id
+        ]
+        assert [one.photo.id for one in curator.outliers(99).entries] == [second.photo.id]
         groups = curator.duplicates
         gallery.go_on.set()
         gone = groups(99).entries[0].photos[0][0]
@@ -145,7 +217,7 @@ def test_of_a_large_gallery_a_part_is_looked_at(mixed: Path) -> None:
         page = curator.doubtful(99)
         assert 5 < page.looked_at < 40
         assert page.notes[-1].code == "part_looked_at"
-        assert f"{page.looked_at} of 42 photos" in str(page.notes[-1])
+        assert f"{page.looked_at} of 44 photos" in str(page.notes[-1])
         assert curator.duplicates(99).looked_at == page.looked_at
         (photos, vectors, rows), index = gallery.compared(20)
         assert {photo.id for photo in photos} < {one.id for one in gallery.photos()[0]}
@@ -172,7 +244,7 @@ def test_labels_that_are_suggested_are_imported(mixed: Path, tmp_path: Path) -> 
     shutil.copytree(mixed, gallery)
     moved = ("--photos-root", mixed.parent / "photos")
     printed = run_deepfood("labels", gallery, *moved, "--out", table, "--report", report)
-    assert printed.startswith(f"{gallery}: 42 photos, 42 of them with one of 3 labels")
+    assert printed.startswith(f"{gallery}: 44 photos, 36 of them with one of 3 labels")
     with table.open(encoding="utf-8", newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     told = json.loads(run_deepfood("labels", gallery, "--json"))

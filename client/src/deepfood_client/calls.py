@@ -31,11 +31,14 @@ from deepfood_client.models import (
     GalleryFacts,
     LabelAnswer,
     LabelPage,
+    OutlierPage,
+    OverlapPage,
     Photo,
     PhotoFacts,
     PhotoPage,
     SearchResult,
     Suggestion,
+    ToLabelPage,
 )
 from deepfood_client.weighted import Weighted, check_weight
 
@@ -291,6 +294,21 @@ def labels(q: str, limit: int, cursor: str | None) -> Call[LabelPage]:
 def doubtful_labels(limit: int, cursor: str | None) -> Call[DoubtfulPage]:
     asked = _params(limit=limit, cursor=cursor)
     return Call("GET", "/api/v1/labels/doubtful", _reader(DoubtfulPage), body=asked)
+
+
+def overlapping_labels(limit: int, cursor: str | None) -> Call[OverlapPage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/labels/overlapping", _reader(OverlapPage), body=asked)
+
+
+def outliers(limit: int, cursor: str | None) -> Call[OutlierPage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/outliers", _reader(OutlierPage), body=asked)
+
+
+def photos_to_label(limit: int, cursor: str | None) -> Call[ToLabelPage]:
+    asked = _params(limit=limit, cursor=cursor)
+    return Call("GET", "/api/v1/to-label", _reader(ToLabelPage), body=asked)
 
 
 def duplicates(limit: int, cursor: str | None) -> Call[DuplicatePage]:

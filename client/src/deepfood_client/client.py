@@ -28,11 +28,14 @@ from deepfood_client.models import (
     GalleryFacts,
     LabelAnswer,
     LabelPage,
+    OutlierPage,
+    OverlapPage,
     Photo,
     PhotoFacts,
     PhotoPage,
     SearchResult,
     Suggestion,
+    ToLabelPage,
 )
 
 T = TypeVar("T")
@@ -166,6 +169,18 @@ class Client:
     def doubtful_labels(self, limit: int = 50, cursor: str | None = None) -> DoubtfulPage:
         """The photos whose labels are likely wrong, the most likely first."""
         return self._send(calls.doubtful_labels(limit, cursor))
+
+    def overlapping_labels(self, limit: int = 50, cursor: str | None = None) -> OverlapPage:
+        """The pairs of labels whose photos are hard to tell apart, the largest share first."""
+        return self._send(calls.overlapping_labels(limit, cursor))
+
+    def outliers(self, limit: int = 50, cursor: str | None = None) -> OutlierPage:
+        """The photos far from all others, the farthest first."""
+        return self._send(calls.outliers(limit, cursor))
+
+    def photos_to_label(self, limit: int = 50, cursor: str | None = None) -> ToLabelPage:
+        """The photos without a label that are worth one, those that are most worth one first."""
+        return self._send(calls.photos_to_label(limit, cursor))
 
     def duplicates(self, limit: int = 50, cursor: str | None = None) -> DuplicatePage:
         """The groups of near-duplicates, those with the most similar photos first."""
@@ -338,6 +353,18 @@ class AsyncClient:
     async def doubtful_labels(self, limit: int = 50, cursor: str | None = None) -> DoubtfulPage:
         """The photos whose labels are likely wrong, the most likely first."""
         return await self._send(calls.doubtful_labels(limit, cursor))
+
+    async def overlapping_labels(self, limit: int = 50, cursor: str | None = None) -> OverlapPage:
+        """The pairs of labels whose photos are hard to tell apart, the largest share first."""
+        return await self._send(calls.overlapping_labels(limit, cursor))
+
+    async def outliers(self, limit: int = 50, cursor: str | None = None) -> OutlierPage:
+        """The photos far from all others, the farthest first."""
+        return await self._send(calls.outliers(limit, cursor))
+
+    async def photos_to_label(self, limit: int = 50, cursor: str | None = None) -> ToLabelPage:
+        """The photos without a label that are worth one, those that are most worth one first."""
+        return await self._send(calls.photos_to_label(limit, cursor))
 
     async def duplicates(self, limit: int = 50, cursor: str | None = None) -> DuplicatePage:
         """The groups of near-duplicates, those with the most similar photos first."""

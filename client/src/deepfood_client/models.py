@@ -289,7 +289,20 @@ class DoubtfulLabel(Photo):
     voters: int
 
 
-class DoubtfulPage(_Model):
+class CuratedPage(_Model):
+    """A page of a list for which all photos are compared.
+
+    `total` counts its entries on any page, `looked_at` the photos that were compared. `next` is the
+    `cursor` of the next page, null on the last one. `notes` say what could not be judged.
+    """
+
+    total: int
+    looked_at: int
+    next: str | None
+    notes: tuple[Note, ...]
+
+
+class DoubtfulPage(CuratedPage):
     """A page of photos whose labels are likely wrong, the most likely first.
 
     `total` counts them on any page, `looked_at` the photos that were compared. `next` is the
@@ -297,10 +310,68 @@ class DoubtfulPage(_Model):
     """
 
     photos: tuple[DoubtfulLabel, ...]
-    total: int
-    looked_at: int
-    next: str | None
-    notes: tuple[Note, ...]
+
+
+class Overlap(_Model):
+    """Two labels whose photos are hard to tell apart: two names of one dish, or loosely used.
+
+    `photos` of the first look like the second or the other way round; `share`, 0 to 1, is that of
+    all photos with either label.
+    """
+
+    labels: tuple[str, str]
+    photos: int
+    share: float
+
+
+class OverlapPage(CuratedPage):
+    """A page of pairs of labels that overlap, those with the largest share first.
+
+    The other fields are those of DoubtfulPage.
+    """
+
+    pairs: tuple[Overlap, ...]
+
+
+class Outlier(Photo):
+    """A photo far from all others: `similarity` is the cosine to its fifth nearest, -1 to 1.
+
+    `deviations` is the modified z-score of its distance, above 3.5.
+    """
+
+    similarity: float
+    deviations: float
+
+
+class OutlierPage(CuratedPage):
+    """A page of photos that are far from all others, the farthest first.
+
+    The other fields are those of DoubtfulPage.
+    """
+
+    photos: tuple[Outlier, ...]
+
+
+class ToLabel(Photo):
+    """A photo without a label that is worth one.
+
+    `guess` is what its neighbours vote for, null without labelled neighbours. `uncertainty`, 0 to
+    1, is 1 less the margin between the two most likely labels, and `density`, 0 to 1, its mean
+    similarity to the nearest others.
+    """
+
+    guess: str | None
+    uncertainty: float
+    density: float
+
+
+class ToLabelPage(CuratedPage):
+    """A page of photos that are worth a label, by uncertainty times density, the highest first.
+
+    The other fields are those of DoubtfulPage.
+    """
+
+    photos: tuple[ToLabel, ...]
 
 
 class DuplicateGroup(_Model):
@@ -314,17 +385,13 @@ class DuplicateGroup(_Model):
     different_labels: bool
 
 
-class DuplicatePage(_Model):
+class DuplicatePage(CuratedPage):
     """A page of groups of near-duplicates, those with the most similar photos first.
 
     The other fields are those of DoubtfulPage.
     """
 
     groups: tuple[DuplicateGroup, ...]
-    total: int
-    looked_at: int
-    next: str | None
-    notes: tuple[Note, ...]
 
 
 class ValueCount(_Model):

@@ -105,6 +105,11 @@ class ToLabel:
     uncertainty: float
     density: float
 
+    @property
+    def worth(self) -> float:
+        """The information density, 0 to 1: how much is learned from its label."""
+        return self.uncertainty * self.density
+
 
 @dataclass(frozen=True)
 class Curation:

@@ -1,8 +1,8 @@
-"""Lists for who looks after a gallery: labels that are likely wrong, and near-duplicates.
+"""Lists for who looks after a gallery: what a Curation finds, and near-duplicates.
 
-They compare all photos, which takes long in a large gallery. So they are made in the background,
-once for each version of the gallery, and kept: meanwhile the list before is shown, less the photos
-that have changed since.
+All photos are compared for them, which takes long in a large gallery. So they are made in the
+background, once for each version of the gallery, and kept: one Curation has all lists but that of
+near-duplicates. Meanwhile the list before is shown, less the photos that have changed since.
 """
 
 import base64
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from deepfood.errors import DeepfoodError, PhotoNotFoundError, QueryError
-from deepfood.gallery.curation import DoubtfulLabel, curate
+from deepfood.gallery.curation import DoubtfulLabel, Outlier, Overlap, ToLabel, curate
 from deepfood.gallery.near_duplicates import duplicate_groups
 from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Photo
@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 MOST_COMPARED = 100_000
 
 T = TypeVar("T")
-#: Where an entry comes in its list: the least first, by two numbers, then the photo's id.
+#: Where an entry comes in its list: the least first, by two numbers, then by the photo's id, or
+#: by the labels of a pair.
 Key = tuple[float, float, str]
 
 
@@ -56,12 +57,21 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """A list with the key of each entry, in order, made of `looked_at` photos of a `version`."""
+    """A list with the key of each entry, by these, made of `looked_at` photos."""
 
-    version: str
     entries: tuple[tuple[Key, T], ...]
     looked_at: int
     notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class _Curated:
+    """The lists of one Curation."""
+
+    doubtful: Found[DoubtfulLabel]
+    overlaps: Found[Overlap]
+    outliers: Found[Outlier]
+    to_label: Found[ToLabel]
 
 
 @dataclass(frozen=True)
@@ -76,35 +86,67 @@ class CuratedPage(Generic[T]):
 
 
 DoubtfulPage = CuratedPage[DoubtfulLabel]
+OverlapPage = CuratedPage[Overlap]
+OutlierPage = CuratedPage[Outlier]
+ToLabelPage = CuratedPage[ToLabel]
 DuplicatePage = CuratedPage[DuplicateGroup]
 
 
 class Curator:
-    """Makes the lists of one gallery; safe to use from many threads."""
+    """Makes the lists of one gallery; safe to use from many threads.
+
+    Each list is a method that gives a page of it. `after` is the `next` of the page before. They
+    raise QueryError for another text, and NotYetError where the list is not there within `wait_s`
+    seconds; None waits for it.
+    """
 
     def __init__(self, gallery: SearchedGallery, most: int = MOST_COMPARED) -> None:
         self._gallery = gallery
         self._most = most
         self._pool = ThreadPoolExecutor(1, "curator")
         self._closed = threading.Event()
-        self._doubtful = _Kept(gallery, self._pool, self._find_doubtful)
+        self._curated = _Kept(gallery, self._pool, self._curate)
         self._duplicates = _Kept(gallery, self._pool, self._find_duplicates)
 
     def doubtful(
         self, limit: int, after: str | None = None, wait_s: float | None = None
     ) -> DoubtfulPage:
-        """A page of doubtful labels, the most doubtful first.
+        """A page of doubtful labels, the most doubtful first."""
+        start = _parse(after, "doubtful")
+        version, curated = self._curated.get(wait_s)
+        return self._page("doubtful", version, curated.doubtful, _now_doubtful, start, limit)
 
-        `after` is the `next` of the page before. Raises QueryError for another text, and
-        NotYetError where the list is not there within `wait_s` seconds; None waits for it.
-        """
-        return self._page(self._doubtful, "doubtful", _now_doubtful, limit, after, wait_s)
+    def overlapping(
+        self, limit: int, after: str | None = None, wait_s: float | None = None
+    ) -> OverlapPage:
+        """A page of pairs of labels that overlap, those with the largest share first."""
+        start = _parse(after, "overlapping")
+        version, curated = self._curated.get(wait_s)
+        return self._page("overlapping", version, curated.overlaps, _as_it_was, start, limit)
+
+    def outliers(
+        self, limit: int, after: str | None = None, wait_s: float | None = None
+    ) -> OutlierPage:
+        """A page of photos far from all others, the farthest first."""
+        start = _parse(after, "outliers")
+        version, curated = self._curated.get(wait_s)
+        return self._page("outliers", version, curated.outliers, _now_outlier, start, limit)
+
+    def to_label(
+        self, limit: int, after: str | None = None, wait_s: float | None = None
+    ) -> ToLabelPage:
+        """A page of photos that are worth a label, those that are most worth one first."""
+        start = _parse(after, "to-label")
+        version, curated = self._curated.get(wait_s)
+        return self._page("to-label", version, curated.to_label, _now_to_label, start, limit)
 
     def duplicates(
         self, limit: int, after: str | None = None, wait_s: float | None = None
     ) -> DuplicatePage:
-        """A page of near-duplicates, those with the most similar photos first; as `doubtful`."""
-        return self._page(self._duplicates, "duplicates", _now_group, limit, after, wait_s)
+        """A page of near-duplicates, those with the most similar photos first."""
+        start = _parse(after, "duplicates")
+        version, found = self._duplicates.get(wait_s)
+        return self._page("duplicates", version, found, _now_group, start, limit)
 
     def close(self) -> None:
         """End what is being made."""
@@ -113,19 +155,18 @@ class Curator:
 
     def _page(
         self,
-        kept: "_Kept[T]",
         name: str,
+        version: str,
+        found: Found[T],
         now: Callable[[SearchedGallery, T], T | None],
+        start: Key | None,
         limit: int,
-        after: str | None,
-        wait_s: float | None,
     ) -> CuratedPage[T]:
-        start = None if after is None else _parse(after, name)
-        found = kept.get(wait_s)
+        """The entries after `start`, as they are `now`: None of `now` is one that is gone."""
         begin = 0 if start is None else bisect_right(found.entries, start, key=lambda one: one[0])
         some = found.entries[begin : begin + limit]
         entries, notes = [entry for _, entry in some], found.notes
-        if found.version != self._gallery.version():
+        if version != self._gallery.version():
             fresh = [now(self._gallery, entry) for entry in entries]
             entries = [entry for entry in fresh if entry is not None]
             message = "the gallery has changed since this list was made: a new one is being made"
@@ -139,24 +180,38 @@ class Curator:
             notes,
         )
 
-    def _find_doubtful(self, version: str) -> Found[DoubtfulLabel]:
+    def _curate(self) -> _Curated:
         every, index = self._gallery.compared(self._most)
-        found = curate(index, every, self._go_on)
-        entries = tuple(
-            ((one.probability, one.margin, one.photo.id), one) for one in found.doubtful
-        )
-        return Found(version, entries, found.photos, (*found.notes, *self._part(found.photos)))
+        made = curate(index, every, self._go_on)
 
-    def _find_duplicates(self, version: str) -> Found[DuplicateGroup]:
+        def found(entries: Sequence[T], key: Callable[[T], Key], *notes: Note) -> Found[T]:
+            return self._found(entries, key, made.photos, notes)
+
+        return _Curated(
+            found(
+                made.doubtful,
+                lambda one: (one.probability, one.margin, one.photo.id),
+                *made.notes,
+            ),
+            found(made.overlaps, lambda one: (-one.share, 0, json.dumps(one.labels)), *made.notes),
+            # How far a photo is from others has nothing to do with labels, nor have the notes.
+            found(made.outliers, lambda one: (-one.deviations, one.similarity, one.photo.id)),
+            found(made.to_label, lambda one: (-one.worth, 0, one.photo.id), *made.notes),
+        )
+
+    def _find_duplicates(self) -> Found[DuplicateGroup]:
         every, index = self._gallery.compared(self._most)
-        groups = duplicate_groups(index, every, NEAR_DUPLICATE, self._go_on)
-        entries = []
-        for members in groups:
-            photos = tuple(members)
-            key = -max(score for _, score in photos[1:]), 0.0, photos[0][0].id
-            entries.append((key, DuplicateGroup(photos)))
-        entries.sort(key=lambda entry: entry[0])
-        return Found(version, tuple(entries), len(every[0]), self._part(len(every[0])))
+        groups = [
+            DuplicateGroup(tuple(members))
+            for members in duplicate_groups(index, every, NEAR_DUPLICATE, self._go_on)
+        ]
+        return self._found(groups, _key_of_group, len(every[0]), ())
+
+    def _found(
+        self, entries: Sequence[T], key: Callable[[T], Key], looked_at: int, notes: Sequence[Note]
+    ) -> Found[T]:
+        in_order = sorted(((key(one), one) for one in entries), key=lambda entry: entry[0])
+        return Found(tuple(in_order), looked_at, (*notes, *self._part(looked_at)))
 
     @property
     def _go_on(self) -> Progress:
@@ -175,30 +230,30 @@ class Curator:
 
 
 class _Kept(Generic[T]):
-    """The newest list of a kind, and its successor while that is being made."""
+    """What was made of the newest version, and its successor while that is being made."""
 
     def __init__(
-        self, gallery: SearchedGallery, pool: ThreadPoolExecutor, find: Callable[[str], Found[T]]
+        self, gallery: SearchedGallery, pool: ThreadPoolExecutor, make: Callable[[], T]
     ) -> None:
         self._gallery = gallery
         self._pool = pool
-        self._find = find
+        self._make = make
         self._lock = threading.Lock()
-        self._newest: Found[T] | None = None
-        self._making: Future[Found[T]] | None = None
+        self._newest: tuple[str, T] | None = None
+        self._making: Future[tuple[str, T]] | None = None
 
-    def get(self, wait_s: float | None) -> Found[T]:
-        """The newest list, of an earlier version while there is none of the gallery's.
+    def get(self, wait_s: float | None) -> tuple[str, T]:
+        """What was made last, and of which version: an earlier one while there is no newer.
 
         Without any, waits for the first one.
         """
         version = self._gallery.version()
         with self._lock:
             newest = self._newest
-            if newest is not None and newest.version == version:
+            if newest is not None and newest[0] == version:
                 return newest
             if self._making is None:
-                self._making = self._pool.submit(self._make, version)
+                self._making = self._pool.submit(self._make_of, version)
             making = self._making
         if newest is not None:
             return newest
@@ -209,9 +264,9 @@ class _Kept(Generic[T]):
                 "the photos are being compared, which takes a while: try again in a moment"
             ) from None
 
-    def _make(self, version: str) -> Found[T]:
+    def _make_of(self, version: str) -> tuple[str, T]:
         try:
-            found = self._find(version)
+            made = version, self._make()
         except ClosedError:
             raise
         except Exception:
@@ -221,8 +276,12 @@ class _Kept(Generic[T]):
                 _log.exception("a list could not be made anew")
             raise
         with self._lock:
-            self._newest, self._making = found, None
-        return found
+            self._newest, self._making = made, None
+        return made
+
+
+def _key_of_group(group: DuplicateGroup) -> Key:
+    return -max(score for _, score in group.photos[1:]), 0, group.photos[0][0].id
 
 
 def _now_doubtful(gallery: SearchedGallery, entry: DoubtfulLabel) -> DoubtfulLabel | None:
@@ -230,6 +289,22 @@ def _now_doubtful(gallery: SearchedGallery, entry: DoubtfulLabel) -> DoubtfulLab
     photo = _now(gallery, entry.photo)
     same = photo is not None and photo.label == entry.photo.label
     return replace(entry, photo=photo) if photo is not None and same else None
+
+
+def _as_it_was(_: SearchedGallery, overlap: Overlap) -> Overlap:
+    """The pair itself: whether its labels still overlap shows when all photos are compared."""
+    return overlap
+
+
+def _now_outlier(gallery: SearchedGallery, entry: Outlier) -> Outlier | None:
+    photo = _now(gallery, entry.photo)
+    return None if photo is None else replace(entry, photo=photo)
+
+
+def _now_to_label(gallery: SearchedGallery, entry: ToLabel) -> ToLabel | None:
+    """The entry with its photo as it is now; None where it is gone or has a label."""
+    photo = _now(gallery, entry.photo)
+    return None if photo is None or photo.label else replace(entry, photo=photo)
 
 
 def _now_group(gallery: SearchedGallery, group: DuplicateGroup) -> DuplicateGroup | None:
@@ -251,11 +326,14 @@ def _text(name: str, key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps([name, *key]).encode()).decode()
 
 
-def _parse(text: str, name: str) -> Key:
+def _parse(text: str | None, name: str) -> Key | None:
+    """The key that a cursor of this list is after. Raises QueryError for one of another."""
+    if text is None:
+        return None
     try:
         said: Sequence[object] = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-        of, first, second, photo_id = said
-        key = float(str(first)), float(str(second)), str(photo_id)
+        of, first, second, rest = said
+        key = float(str(first)), float(str(second)), str(rest)
     except (ValueError, TypeError, binascii.Error):
         of = None
     if of != name:

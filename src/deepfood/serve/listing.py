@@ -2,19 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage, Selected, Sort
 from deepfood.gallery.filter_tree import Among, And
 from deepfood.gallery.filters import Filter, parse_filter
 from deepfood.gallery.written import parse_words
-from deepfood.serve.curated import DoubtfulPage, DuplicatePage
+from deepfood.serve.curated import (
+    CuratedPage,
+    Curator,
+    DoubtfulPage,
+    DuplicatePage,
+    OutlierPage,
+    OverlapPage,
+    ToLabelPage,
+)
 from deepfood_client.calls import Listing, Selection, each
 
 if TYPE_CHECKING:
     from deepfood.serve.service import SearchService
 
-AnyPage = TypeVar("AnyPage", PhotoPage, LabelPage, DoubtfulPage, DuplicatePage)
+T = TypeVar("T")
+AnyPage = TypeVar("AnyPage", bound=PhotoPage | LabelPage | CuratedPage[Any])
+#: A list of a Curator: a page of it for a limit, a cursor, and seconds to wait for it.
+Curated = Callable[[Curator, int, str | None, float | None], CuratedPage[T]]
 
 DEFAULT_SORT = "newest"
 DEFAULT_LISTED = 50
@@ -77,26 +88,19 @@ def count_facets(
     return service.gallery.facets(selected, limit)
 
 
-def list_doubtful(
+def list_curated(
     service: "SearchService",
+    curated: Curated[T],
     limit: int = DEFAULT_LISTED,
     cursor: str | None = None,
     wait_s: float | None = None,
-) -> DoubtfulPage:
-    """A page of photos whose labels are likely wrong. Raises QueryError, NotYetError."""
-    curator = service.curator
-    return _after(service, cursor, lambda after: curator.doubtful(limit, after, wait_s))
+) -> CuratedPage[T]:
+    """A page of a list of the Curator, such as `Curator.doubtful`. Raises QueryError, NotYetError.
 
-
-def list_duplicates(
-    service: "SearchService",
-    limit: int = DEFAULT_LISTED,
-    cursor: str | None = None,
-    wait_s: float | None = None,
-) -> DuplicatePage:
-    """A page of groups of near-duplicates. Raises QueryError, NotYetError."""
+    None for `wait_s` waits for the list.
+    """
     curator = service.curator
-    return _after(service, cursor, lambda after: curator.duplicates(limit, after, wait_s))
+    return _after(service, cursor, lambda after: curated(curator, limit, after, wait_s))
 
 
 def _after(
@@ -133,13 +137,33 @@ class Lists:
     ) -> DoubtfulPage:
         """The photos whose labels are likely wrong, the most likely first. Raises QueryError.
 
-        All photos are compared, once for each change of the gallery.
+        All photos are compared, once for each change of the gallery, for this and for the lists
+        of `overlapping_labels`, `outliers` and `photos_to_label`.
         """
-        return list_doubtful(self._service, limit, cursor)
+        return list_curated(self._service, Curator.doubtful, limit, cursor)
+
+    def overlapping_labels(
+        self, limit: int = DEFAULT_LISTED, cursor: str | None = None
+    ) -> OverlapPage:
+        """The pairs of labels whose photos are hard to tell apart, the largest share first.
+
+        Raises QueryError.
+        """
+        return list_curated(self._service, Curator.overlapping, limit, cursor)
+
+    def outliers(self, limit: int = DEFAULT_LISTED, cursor: str | None = None) -> OutlierPage:
+        """The photos far from all others, the farthest first. Raises QueryError."""
+        return list_curated(self._service, Curator.outliers, limit, cursor)
+
+    def photos_to_label(
+        self, limit: int = DEFAULT_LISTED, cursor: str | None = None
+    ) -> ToLabelPage:
+        """The photos without a label that are worth one, the most first. Raises QueryError."""
+        return list_curated(self._service, Curator.to_label, limit, cursor)
 
     def duplicates(self, limit: int = DEFAULT_LISTED, cursor: str | None = None) -> DuplicatePage:
         """The groups of near-duplicates, the most similar first. Raises QueryError."""
-        return list_duplicates(self._service, limit, cursor)
+        return list_curated(self._service, Curator.duplicates, limit, cursor)
 
     def facets(self, limit: int = DEFAULT_VALUES, **selection: Unpack[Selection]) -> FacetCounts:
         """How many photos have which values, at most `limit` of each attribute.

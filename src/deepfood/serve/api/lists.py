@@ -1,6 +1,5 @@
 """The routes that list what a gallery has: photos, labels and facets."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,24 +12,36 @@ from deepfood.serve.api.presenting import (
     duplicate_page_of,
     facets_of,
     label_page_of,
+    outlier_page_of,
+    overlap_page_of,
     photo_page_of,
+    to_label_page_of,
 )
 from deepfood.serve.api.problems import PROBLEMS
 from deepfood.serve.api.resources import Resources, ResourcesDep
-from deepfood.serve.curated import CuratedPage, NotYetError
+from deepfood.serve.curated import CuratedPage, Curator, NotYetError
 from deepfood.serve.edge.queue import unavailable
 from deepfood.serve.listing import (
     DEFAULT_LISTED,
     DEFAULT_SORT,
     DEFAULT_VALUES,
+    Curated,
     count_facets,
-    list_doubtful,
-    list_duplicates,
+    list_curated,
     list_labels,
     list_photos,
     selected_by,
 )
-from deepfood_client.models import DoubtfulPage, DuplicatePage, Facets, LabelPage, PhotoPage
+from deepfood_client.models import (
+    DoubtfulPage,
+    DuplicatePage,
+    Facets,
+    LabelPage,
+    OutlierPage,
+    OverlapPage,
+    PhotoPage,
+    ToLabelPage,
+)
 
 router = APIRouter(tags=["gallery"], responses={422: PROBLEMS[422]})
 
@@ -116,8 +127,46 @@ async def doubtful_labels(
     All photos are compared for it, once for each change of the gallery: 503 with `Retry-After`
     until the first list is there.
     """
-    page = await _compared(request, resources, list_doubtful, limit, cursor)
+    page = await _compared(request, resources, Curator.doubtful, limit, cursor)
     return doubtful_page_of(page, resources.public_url)
+
+
+@router.get(
+    "/api/v1/labels/overlapping", operation_id="listOverlappingLabels", responses=COMPARING_PROBLEMS
+)
+async def overlapping_labels(
+    request: Request, resources: ResourcesDep, cursor: Cursor = None, limit: Limit = DEFAULT_LISTED
+) -> OverlapPage:
+    """The pairs of labels whose photos are hard to tell apart, those with the largest share first.
+
+    As with doubtful labels, 503 with `Retry-After` until the first list is there.
+    """
+    page = await _compared(request, resources, Curator.overlapping, limit, cursor)
+    return overlap_page_of(page)
+
+
+@router.get("/api/v1/outliers", operation_id="listOutliers", responses=COMPARING_PROBLEMS)
+async def outliers(
+    request: Request, resources: ResourcesDep, cursor: Cursor = None, limit: Limit = DEFAULT_LISTED
+) -> OutlierPage:
+    """The photos that are far from all others, the farthest first.
+
+    As with doubtful labels, 503 with `Retry-After` until the first list is there.
+    """
+    page = await _compared(request, resources, Curator.outliers, limit, cursor)
+    return outlier_page_of(page, resources.public_url)
+
+
+@router.get("/api/v1/to-label", operation_id="listPhotosToLabel", responses=COMPARING_PROBLEMS)
+async def photos_to_label(
+    request: Request, resources: ResourcesDep, cursor: Cursor = None, limit: Limit = DEFAULT_LISTED
+) -> ToLabelPage:
+    """The photos without a label that are worth one, those that are most worth one first.
+
+    As with doubtful labels, 503 with `Retry-After` until the first list is there.
+    """
+    page = await _compared(request, resources, Curator.to_label, limit, cursor)
+    return to_label_page_of(page, resources.public_url)
 
 
 @router.get("/api/v1/duplicates", operation_id="listDuplicates", responses=COMPARING_PROBLEMS)
@@ -128,14 +177,14 @@ async def duplicates(
 
     As with doubtful labels, 503 with `Retry-After` until the first list is there.
     """
-    page = await _compared(request, resources, list_duplicates, limit, cursor)
+    page = await _compared(request, resources, Curator.duplicates, limit, cursor)
     return duplicate_page_of(page, resources.public_url)
 
 
 async def _compared(
     request: Request,
     resources: Resources,
-    make: Callable[..., CuratedPage[T]],
+    curated: Curated[T],
     limit: int,
     cursor: str | None,
 ) -> CuratedPage[T]:
@@ -143,7 +192,7 @@ async def _compared(
     wait_s = min(_WAIT_S, resources.settings.request_timeout_s / 2)
     try:
         return await resources.comparing.run(
-            request, make, resources.service, limit, cursor, wait_s
+            request, list_curated, resources.service, curated, limit, cursor, wait_s
         )
     except NotYetError as error:
         raise unavailable(str(error)) from error

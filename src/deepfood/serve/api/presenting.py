@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from deepfood.gallery import Hit, Photo
 from deepfood.gallery.browse import FacetCounts, LabelPage, PhotoPage
@@ -10,7 +11,14 @@ from deepfood.gallery.notes import Note
 from deepfood.gallery.values import Value, attribute_name
 from deepfood.gallery.zero_shot import LabelAnswer
 from deepfood.serve.api.resources import Resources
-from deepfood.serve.curated import DoubtfulPage, DuplicatePage
+from deepfood.serve.curated import (
+    CuratedPage,
+    DoubtfulPage,
+    DuplicatePage,
+    OutlierPage,
+    OverlapPage,
+    ToLabelPage,
+)
 from deepfood.serve.edge.conditional import tag_of
 from deepfood.serve.question import PlatePart, SearchResult
 from deepfood.serve.service import SearchService
@@ -135,13 +143,40 @@ def doubtful_page_of(page: DoubtfulPage, public_url: str) -> models.DoubtfulPage
         )
         for one in page.entries
     )
-    return models.DoubtfulPage(
-        photos=photos,
-        total=page.total,
-        looked_at=page.looked_at,
-        next=page.next,
-        notes=_notes(page.notes),
+    return models.DoubtfulPage(photos=photos, **_of_page(page))
+
+
+def overlap_page_of(page: OverlapPage) -> models.OverlapPage:
+    """A page of labels that overlap."""
+    pairs = tuple(models.Overlap(**asdict(one)) for one in page.entries)
+    return models.OverlapPage(pairs=pairs, **_of_page(page))
+
+
+def outlier_page_of(page: OutlierPage, public_url: str) -> models.OutlierPage:
+    """A page of photos far from all others."""
+    photos = tuple(
+        models.Outlier(
+            similarity=one.similarity,
+            deviations=one.deviations,
+            **photo_of(one.photo, public_url).model_dump(),
+        )
+        for one in page.entries
     )
+    return models.OutlierPage(photos=photos, **_of_page(page))
+
+
+def to_label_page_of(page: ToLabelPage, public_url: str) -> models.ToLabelPage:
+    """A page of photos that are worth a label."""
+    photos = tuple(
+        models.ToLabel(
+            guess=one.guess,
+            uncertainty=one.uncertainty,
+            density=one.density,
+            **photo_of(one.photo, public_url).model_dump(),
+        )
+        for one in page.entries
+    )
+    return models.ToLabelPage(photos=photos, **_of_page(page))
 
 
 def duplicate_page_of(page: DuplicatePage, public_url: str) -> models.DuplicatePage:
@@ -156,13 +191,17 @@ def duplicate_page_of(page: DuplicatePage, public_url: str) -> models.DuplicateP
         )
         for group in page.entries
     )
-    return models.DuplicatePage(
-        groups=groups,
-        total=page.total,
-        looked_at=page.looked_at,
-        next=page.next,
-        notes=_notes(page.notes),
-    )
+    return models.DuplicatePage(groups=groups, **_of_page(page))
+
+
+def _of_page(page: CuratedPage[Any]) -> dict[str, Any]:
+    """The fields that the pages of all these lists have."""
+    return {
+        "total": page.total,
+        "looked_at": page.looked_at,
+        "next": page.next,
+        "notes": _notes(page.notes),
+    }
 
 
 def facets_of(counts: FacetCounts) -> models.Facets:
