@@ -301,7 +301,7 @@ def test_photos_that_a_model_was_trained_on_are_left_out_of_comparisons(
     assert run_here("reembed", copy, "--model", third, "--compare") == 0
     printed = capsys.readouterr().out
     assert printed.index(f"note: {told}") < printed.index("mAP")
-    assert "24 photos" in printed
+    assert "on 24 held-out photos" in printed
     assert run_here("reembed", copy, "--model", everything, "--compare") == 0
     assert "not compared: nothing to compare with: the Model all" in capsys.readouterr().out
 

@@ -76,7 +76,7 @@ OPTIONS = {
     "discard": "a manifest that cannot be read goes",
     "empty": "the gallery has no photos",
     "drop-unreadable": "photos that cannot be read go",
-    "even-if-worse": "a Model that finds less is written",
+    "even-if-worse": "a Model that finds less is written, or taken",
     "max-drop": "how much less a Model may find",
     "fresh": "an unfinished training goes",
     # how galleries are made and served: as the settings are called

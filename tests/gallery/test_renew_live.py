@@ -20,7 +20,7 @@ from deepfood.local.renew import open_work
 from deepfood.local.verify import gallery_problems
 from deepfood.model import open_model
 from limited import deepfood_on_a_small_disk
-from live import run_deepfood, serving
+from live import deepfood_here, run_deepfood, serving
 from load import Load, wait_for
 from plates import build, jpeg, tiny_embedder, write_dishes, write_photos, write_tiny_model
 
@@ -140,7 +140,7 @@ def test_a_server_under_load_follows(tmp_path: Path) -> None:
 
         try:
             for command, wanted in [
-                (["reembed", gallery, "--model", new], 768),
+                (["reembed", gallery, "--model", new, "--even-if-worse"], 768),
                 (["rollback", gallery], 192),
                 (["rollback", gallery], 768),
                 (["compact", gallery], 768),
@@ -194,15 +194,21 @@ def test_compare_changes_nothing_and_its_work_is_used(tmp_path: Path) -> None:
     assert made_with(gallery, tmp_path / "old")
     about = json.loads(run_deepfood(*arguments, "--compare", "--json"))
     assert (about["made"], about["swapped"]) == (0, False)
-    one = about["compared"]["metrics"]["mAP"]
-    assert one["low"] <= one["difference"] <= one["high"]
-    assert one["difference"] == pytest.approx(one["second"] - one["first"])
+    one = about["compared"]["figures"]["mAP"]
+    assert one["interval"][0] <= one["difference"] <= one["interval"][1]
+    assert one["difference"] == pytest.approx(one["after"] - one["before"])
     assert about["compared"]["photos"] == 32
 
-    done = json.loads(run_deepfood(*arguments, "--json"))
+    # It finds less: the gate refuses it, and it is asked for.
+    refused = deepfood_here(*arguments, "--json")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("deepfood: the Model tiny is worse: mAP 0.")
+    assert json.loads(refused.stdout)["refused"] in refused.stderr
+    assert made_with(gallery, tmp_path / "old")
+    done = json.loads(run_deepfood(*arguments, "--even-if-worse", "--json"))
     assert (done["made"], done["swapped"]) == (0, True)
     evaluated = json.loads(run_deepfood("evaluate", gallery, "--json"))
-    assert evaluated["figures"]["mAP"]["value"] == pytest.approx(one["second"])
+    assert evaluated["figures"]["mAP"]["value"] == pytest.approx(one["after"])
     assert "up to date" in run_deepfood(*arguments)
     assert "deleted" in run_deepfood("rollback", gallery, "--forget")
     assert len(list((gallery / "models").iterdir())) == 1

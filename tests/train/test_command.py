@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfood.cli import main
-from deepfood.evaluate.metrics import JUDGED
+from deepfood.evaluate.gate import MEANS
 from deepfood.train.backbone import create_backbone
 from deepfood.train.checkpoint import GIVEN, TRAINING
 from plates import jpeg
@@ -110,12 +110,12 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     assert train(monkeypatch, *asked, "--even-if-worse", weights=weights) == 0
     printed = capsys.readouterr().out
     assert "on 6 held-out photos   before   after   difference" in printed
-    for name in JUDGED:
+    for name in MEANS:
         assert f"\n  {name} " in printed
 
     given = out / TRAINING / GIVEN
     state = torch.load(given, weights_only=True)
-    state["figures"] = {name: 0 * one + 1 for name, one in state["figures"].items()}
+    state["figures"] = state["figures"] | {name: 0 * state["figures"][name] + 1 for name in MEANS}
     torch.save(state, given)
     (out / "manifest.json").unlink()
     assert train(monkeypatch, *asked, "--json", weights=weights) == 1

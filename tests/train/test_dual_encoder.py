@@ -391,7 +391,7 @@ def test_reembed_brings_words_and_a_release_takes_them_along(
     monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
     gallery = tmp_path / "gallery"
     run_deepfood("build", world.root / "photos", "--out", gallery)
-    run_deepfood("reembed", gallery, "--model", world.model)
+    run_deepfood("reembed", gallery, "--model", world.model, "--even-if-worse")
     assert world.found(gallery, words="a red square", k=1) == [Thing("red", "square")]
     shelf = tmp_path / "shelf"
     shelf.mkdir()

@@ -1,10 +1,13 @@
 """`deepfood reembed`, `rollback` and `compact`: replace a gallery's generation while it is used."""
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfood.cli.adapt import print_compared
 from deepfood.cli.app import (
     LOOK_AFTER,
     ChangedGalleryArgument,
@@ -22,8 +25,8 @@ from deepfood.release.objects import parse_address
 from deepfood.release.shelf import Shelf
 
 if TYPE_CHECKING:
+    from deepfood.evaluate.succession import Succession
     from deepfood.gallery.reports import RenewReport
-    from deepfood.model import Model
 
 DropUnreadable = Annotated[
     bool,
@@ -47,41 +50,52 @@ def reembed(
             help="Only compare how well the Models find labels; do not change the gallery.",
         ),
     ] = False,
+    even_if_worse: Annotated[
+        bool,
+        typer.Option("--even-if-worse", help="Take the Model even if it is certainly worse."),
+    ] = False,
     drop_unreadable: DropUnreadable = False,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
 ) -> None:
     """Give a gallery another Model, while it can still be searched and changed.
 
-    Vectors that `--compare` made are used by the same command without it. If interrupted, run it
-    again to continue.
+    Exit status 1, and the gallery keeps its Model, if the new one is certainly worse on the
+    gallery's labels. Vectors that were made are kept: by `--compare`, by a refusal, or by a run
+    that was interrupted, which the same command continues.
     """
     from deepfood.embed import open_embedder
     from deepfood.engine import engine_at
+    from deepfood.evaluate.succession import succeed
     from deepfood.serve.fit_plates import calibrate_plates
 
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
-    engine = engine_at(gallery, settings)
-    done = engine.reembed(
+    found = succeed(
+        gallery,
         embedder,
+        settings,
+        only_judge=compare,
+        even_if_worse=even_if_worse,
         drop_unreadable=drop_unreadable,
-        swap=not compare,
         quiet=as_json,
     )
+    done = found.report
     if done.swapped:
+        engine = engine_at(gallery, settings)
         calibrate_plates(engine, done.manifest.calibration, settings, quiet=as_json)
-    about: dict[str, Any] = {}
     known = done.manifest.model_fingerprint == embedder.model.fingerprint and not done.swapped
-    if compare and not known:
-        about["compared"] = _compared(gallery, embedder.model, settings, quiet=as_json)
     if as_json:
+        about = {} if known else {"compared": _compared(found), "refused": found.refused}
         print_json({**_facts(gallery, done), **about})
-        return
-    if known:
+    elif known:
         print(f"{gallery} is up to date: it was made with this Model")
     else:
+        _print_compared(found)
         _print_report(gallery, done, "embedded")
+    if found.refused:
+        print(f"deepfood: {found.refused}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=LOOK_AFTER)
@@ -154,39 +168,29 @@ def compact(gallery: ChangedGalleryArgument, as_json: Json = False) -> None:
         _print_report(gallery, done, "copied")
 
 
-def _compared(gallery: Place, model: "Model", settings: Settings, *, quiet: bool) -> dict[str, Any]:
-    from deepfood.errors import DatasetError
-    from deepfood.evaluate.succession import compare_successor
-
-    try:
-        found = compare_successor(gallery, model, settings, k=9, seed=0)
-    except DatasetError as error:  # the vectors are kept all the same
-        if not quiet:
-            print(f"not compared: {error}")
-        return {"photos": 0, "notes": [], "verdict": str(error), "metrics": {}}
-    notes = found.first.trial.notes
-    if not quiet:
-        name = model.manifest.name
-        print(f"A: {found.first.model} (the gallery's)   B: {name}   {found.first.judged} photos")
-        for note in notes:
-            print(f"note: {note}")
-        print(found.verdict())
+def _compared(found: "Succession") -> dict[str, Any]:
+    judged = found.judged
+    if judged is None:
+        return {"photos": 0, "notes": [found.unjudged], "figures": {}, "lost": []}
     return {
-        "photos": found.first.judged,
-        "notes": list(notes),
-        "verdict": found.verdict(),
-        "metrics": {
-            metric: {
-                "first": one.first,
-                "second": one.second,
-                "difference": one.by.value,
-                "low": one.by.low,
-                "high": one.by.high,
-                "p": one.p,
-            }
-            for metric, one in found.differences.items()
-        },
+        "photos": judged.queries,
+        "notes": list(judged.notes),
+        "figures": {name: asdict(one) for name, one in judged.judgement.figures.items()},
+        "lost": [asdict(one) for one in judged.judgement.lost],
     }
+
+
+def _print_compared(found: "Succession") -> None:
+    judged = found.judged
+    if judged is None:
+        print(f"not compared: {found.unjudged}")
+        return
+    print(f"before: {judged.before} (the gallery's)   after: {judged.after}")
+    for note in judged.notes:
+        print(f"note: {note}")
+    print_compared(judged.judgement.figures, judged.queries)
+    if judged.judgement.lost:
+        print(judged.judgement.losses())
 
 
 def _facts(gallery: Place, done: "RenewReport[Any]") -> dict[str, Any]:

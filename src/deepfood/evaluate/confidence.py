@@ -135,6 +135,8 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 def group_rows(labels: Labels) -> dict[int, Labels]:
     """The rows of each label, by label."""
+    if not len(labels):
+        return {}
     order = np.argsort(labels, kind="stable")
     names, starts = np.unique(labels[order], return_index=True)
     parts = np.split(order, starts[1:])

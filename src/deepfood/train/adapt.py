@@ -20,12 +20,12 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
 from deepfood.embed import Embedder
 from deepfood.errors import DatasetError, SettingError
-from deepfood.evaluate.metrics import JUDGED
+from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
+from deepfood.evaluate.metrics import measure
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
 from deepfood.model.artifact import ONNX, TEXT_ONNX, write_model
 from deepfood.proof import record_golden
-from deepfood.train.before_after import BeforeAfter, compare, regressions
 from deepfood.train.cross_validate import CrossValidation, choose_head
 from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
@@ -37,7 +37,10 @@ _ERRORS = 2
 
 @dataclass(frozen=True)
 class AdaptReport:
-    """The result of `adapt`. `refused` is the reason if no Model was written, otherwise None."""
+    """The result of `adapt`. `refused` is the reason if no Model was written, otherwise None.
+
+    `compared` are the gate's figures on the validation photos, `lost` the labels that lost.
+    """
 
     loss: LossName
     cross_validation: CrossValidation
@@ -45,6 +48,7 @@ class AdaptReport:
     val_photos: int
     labels: tuple[str, ...]
     compared: dict[str, BeforeAfter]
+    lost: tuple[LostLabel, ...]
     refused: str | None
     notes: tuple[str, ...] = field(default=())
 
@@ -95,26 +99,32 @@ def adapt(
         weights = fit_head(train.vectors, labels, tried.best.choice, loss, seed=seed)
     finally:
         torch.set_num_threads(before_threads)
-    compared = compare(
+    heads = (
         (val.vectors, train.vectors),
-        (apply_head(val.vectors, weights), apply_head(train.vectors, weights)),
-        val_labels,
-        labels,
-        seed=seed,
+        (
+            apply_head(val.vectors, weights),
+            apply_head(train.vectors, weights),
+        ),
     )
-    worse = _regression(tried, compared)
+    before, after = (
+        answers_of(measure(queries, val_labels, gallery, labels), val_labels, labels)
+        for queries, gallery in heads
+    )
+    judgement = judge(before, after, val_labels, names, seed=seed)
+    worse = _regression(tried, judgement)
     report = AdaptReport(
         loss=loss,
         cross_validation=tried,
         train_photos=len(train.files),
         val_photos=len(val.files),
         labels=names,
-        compared=compared,
+        compared=judgement.figures,
+        lost=judgement.lost,
         refused=None if even_if_worse else _refusal(worse),
         notes=(
             *splits.notes,
             *leak_notes(splits, base.limits, quiet=quiet),
-            *_notes(embedded, val, base.model, compared),
+            *_notes(embedded, val, base.model, judgement),
             *([worse] if worse and even_if_worse else []),
         ),
     )
@@ -154,8 +164,8 @@ def _refusal(worse: str | None) -> str | None:
     return worse and f"{worse}; {way_out}"
 
 
-def _regression(tried: CrossValidation, compared: dict[str, BeforeAfter]) -> str | None:
-    if fallen := regressions(compared):
+def _regression(tried: CrossValidation, judgement: Judgement) -> str | None:
+    if fallen := judgement.worse():
         return f"the adapted Model is worse on the validation photos: {fallen}"
     best, base = tried.best.figures, tried.base
     if best["mAP"] < base["mAP"]:
@@ -178,7 +188,7 @@ def _notes(
     embedded: Embedded,
     val: Embedded,
     base: Model,
-    compared: dict[str, BeforeAfter],
+    judgement: Judgement,
 ) -> list[str]:
     notes = [f"{one.file} left out: {one.reason}" for one in embedded.skipped]
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
@@ -187,10 +197,12 @@ def _notes(
             f"{seen} of the {len(val.files)} validation photos were in the training of the base "
             "Model, so that its metrics are too high"
         )
-    if not compared[JUDGED[0]].is_significant:
+    if judgement.lost:
+        notes.append(judgement.losses())
+    if not judgement.figures[DECISIVE].is_significant:
         notes.append(
             f"{len(val.files)} validation photos are too few to be certain of the difference in "
-            f"{JUDGED[0]}"
+            f"{DECISIVE}"
         )
     return notes
 

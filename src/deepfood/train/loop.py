@@ -6,7 +6,7 @@ training that was killed and resumed ends with the same numbers.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from deepfood.errors import TrainingError
+from deepfood.evaluate.gate import Judgement, judge
 from deepfood.evaluate.metrics import Floats
 from deepfood.progress import bar
 from deepfood.train.async_scalars import AsyncScalars
-from deepfood.train.before_after import BeforeAfter, compare_metrics
 from deepfood.train.checkpoint import BEST, GIVEN, LAST, Checkpoints
 from deepfood.train.dataset import PhotoDataset
 from deepfood.train.feed import feed
@@ -218,8 +218,11 @@ class Training:
         if self.hardware.first:
             self._save_judged(GIVEN, figures)
 
-    def compared(self) -> dict[str, BeforeAfter] | None:
-        """The best epoch compared with the network before training; None for random weights."""
+    def compared(self, names: Sequence[str]) -> Judgement | None:
+        """The best epoch compared with the network before training; None for random weights.
+
+        `names` are those of the labels.
+        """
         given = self.checkpoints.load(GIVEN)
         best = self.checkpoints.load(BEST)
         if given is None or best is None:
@@ -228,7 +231,7 @@ class Training:
             {name: values.numpy() for name, values in state["figures"].items()}
             for state in (given, best)
         )
-        return compare_metrics(before, after, seed=self.recipe.seed)
+        return judge(before, after, self.val.labels, names, seed=self.recipe.seed)
 
     def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
         return validate(

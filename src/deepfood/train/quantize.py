@@ -21,14 +21,14 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
-from deepfood.evaluate.metrics import JUDGED, K, confidence_interval, measure
+from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
+from deepfood.evaluate.metrics import K, confidence_interval, measure
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.model.artifact import write_model
 from deepfood.photo import Pixels, read_pixels
 from deepfood.proof import record_golden
 from deepfood.train.adapt import check_out
-from deepfood.train.before_after import BeforeAfter, compare
 from deepfood.train.cross_validate import sample_evenly
 from deepfood.train.head import Labels
 from deepfood.train.int8 import check_quantizable, quantize_network
@@ -36,7 +36,7 @@ from deepfood.train.int8 import check_quantizable, quantize_network
 #: The deciding metric for photos without labels: the overlap with the original Model's hits.
 NEIGHBOURS = f"recall@{K}"
 #: How far each may fall by default.
-MAX_DROP = {JUDGED[0]: 0.01, NEIGHBOURS: 0.2}
+MAX_DROP = {DECISIVE: 0.01, NEIGHBOURS: 0.2}
 
 #: Half of the photos calibrate, at most this many; more do not change the ranges.
 CALIBRATION_PHOTOS = 100
@@ -50,14 +50,16 @@ FEWEST_PHOTOS = 20
 class QuantizeReport:
     """The result of `quantize`. `refused` is the reason if no Model was written, otherwise None.
 
-    `compared` are the metrics on the held-out photos, of which `queries` were queries. The one
-    named `decided_by` fell by at most `max_drop`, or the Model was refused.
+    `compared` are the gate's figures on the held-out photos, of which `queries` were queries, and
+    `lost` the labels that lost. The one named `decided_by` fell by at most `max_drop`, and no other
+    certainly by more, or the Model was refused.
     """
 
     calibration_photos: int
     held_out_photos: int
     queries: int
     compared: dict[str, BeforeAfter]
+    lost: tuple[LostLabel, ...]
     decided_by: str
     max_drop: float
     bytes_before: int
@@ -115,19 +117,20 @@ def quantize(
     before = embedded.select(after.files)
     unseen = np.array([photo_id(sha256) not in model.trained_on for sha256 in after.sha256])
     asking = np.flatnonzero(unseen if unseen.any() else ~unseen)
-    decided_by, compared = _compare(before, after, asking, seed)
+    decided_by, judgement = _compare(before, after, asking, seed)
     bound = MAX_DROP[decided_by] if max_drop is None else max_drop
     report = QuantizeReport(
         calibration_photos=len(calibration),
         held_out_photos=len(after.files),
         queries=len(asking),
-        compared=compared,
+        compared=judgement.figures,
+        lost=judgement.lost,
         decided_by=decided_by,
         max_drop=bound,
         bytes_before=len(network),
         bytes_after=len(int8),
-        refused=_why_refused(decided_by, compared, bound),
-        notes=tuple(_notes(embedded, unseen, compared[decided_by], bound)),
+        refused=_why_refused(decided_by, judgement, bound),
+        notes=tuple(_notes(embedded, unseen, judgement, decided_by, bound)),
     )
     if report.refused is None:
         _write(out, model, int8, report, seed)
@@ -173,51 +176,48 @@ def _inputs(
             yield normalise(one)
 
 
-def _compare(
-    before: Embedded, after: Embedded, asking: Labels, seed: int
-) -> tuple[str, dict[str, BeforeAfter]]:
+def _compare(before: Embedded, after: Embedded, asking: Labels, seed: int) -> tuple[str, Judgement]:
     """The deciding metric and the comparison, the photos in rows `asking` as queries."""
     labels = _number_labels(before.files)
     alike = np.bincount(labels[labels >= 0], minlength=len(labels) + 1)[labels]
-    if ((labels >= 0) & (alike > 1))[asking].any():
-        return JUDGED[0], compare(
-            (before.vectors[asking], before.vectors),
-            (after.vectors[asking], after.vectors),
-            labels[asking],
-            labels,
-            seed=seed,
-            own_rows=asking,
-        )
     found = [
-        measure(one.vectors[asking], labels[asking], one.vectors, labels, own_rows=asking).nearest
+        measure(one.vectors[asking], labels[asking], one.vectors, labels, own_rows=asking)
         for one in (before, after)
     ]
-    kept = (found[0][:, :, np.newaxis] == found[1][:, np.newaxis, :]).any(axis=2).mean(axis=1)
+    if ((labels >= 0) & (alike > 1))[asking].any():
+        names = sorted({file.label or "" for file in before.files})
+        given, int8 = (answers_of(one, labels[asking], labels) for one in found)
+        return DECISIVE, judge(given, int8, labels[asking], names, seed=seed)
+    nearest = [one.nearest for one in found]
+    kept = (nearest[0][:, :, np.newaxis] == nearest[1][:, np.newaxis, :]).any(axis=2).mean(axis=1)
     recall = float(kept.mean())
-    return NEIGHBOURS, {
-        NEIGHBOURS: BeforeAfter(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
-    }
+    one = BeforeAfter(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
+    return NEIGHBOURS, Judgement({NEIGHBOURS: one}, ())
 
 
-def _why_refused(decided_by: str, compared: dict[str, BeforeAfter], max_drop: float) -> str | None:
-    """The first metric that drops too far: the deciding one, or another significantly."""
-    for name, one in compared.items():
-        if -one.difference > max_drop and (name == decided_by or one.interval[1] < -max_drop):
-            return (
-                f"the int8 Model is worse: {name} {one.after:.4f}, and for the original Model "
-                f"{one.before:.4f}, a drop of {-one.difference:.4f} where {max_drop:g} is allowed "
-                "(--max-drop); no Model was written"
-            )
+def _why_refused(decided_by: str, judgement: Judgement, max_drop: float) -> str | None:
+    if worse := judgement.worse(max_drop, decisive=decided_by):
+        return (
+            f"the int8 Model is worse than the original: {worse}; {max_drop:g} less is allowed "
+            "(--max-drop); no Model was written"
+        )
     return None
 
 
 def _notes(
-    embedded: Embedded, unseen: npt.NDArray[np.bool], one: BeforeAfter, max_drop: float
+    embedded: Embedded,
+    unseen: npt.NDArray[np.bool],
+    judgement: Judgement,
+    decided_by: str,
+    max_drop: float,
 ) -> Iterator[str]:
     for skipped in embedded.skipped:
         yield f"{skipped.file} left out: {skipped.reason}"
     if not unseen.any():
         yield ("the Model was trained on all of these photos, so that it may lose more on others")
+    if judgement.lost:
+        yield judgement.losses()
+    one = judgement.figures[decided_by]
     if one.interval[0] < -max_drop <= one.difference:
         yield "the held-out photos are too few to be certain that the drop is within the bound"
 

@@ -13,12 +13,12 @@ from deepfood.artifacts import MANIFEST, kind_of
 from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
 from deepfood.errors import ArtifactBusyError, ArtifactFormatError, raising_disk_full
+from deepfood.evaluate.gate import BeforeAfter
 from deepfood.locks import held
 from deepfood.model import ModelManifest
 from deepfood.photo import Limits
 from deepfood.train import checkpoint
 from deepfood.train.backbone import create_backbone, fill, preprocess_of, without_classifier
-from deepfood.train.before_after import BeforeAfter, regressions
 from deepfood.train.dataset import PhotoDataset
 from deepfood.train.hardware import start_hardware
 from deepfood.train.learner import Learner
@@ -119,8 +119,9 @@ def train_model(
         broken, learned = training.gather_broken(), training.gather_learned()
         manifest = compared = refused = None
         if first:
-            compared = training.compared()
-            worse = regressions(compared) if compared else ""
+            judgement = training.compared(task.splits.labels)
+            compared = judgement.figures if judgement else None
+            worse = judgement.worse() if judgement else ""
             notes = [*task.splits.notes, *leaks]
             if worse and not task.even_if_worse:
                 refused = (
@@ -130,6 +131,8 @@ def train_model(
                 )
             else:
                 notes += [f"worse than before training: {worse}"] if worse else []
+                if judgement and judgement.lost and not worse:
+                    notes.append(judgement.losses())
                 manifest = write_trained(
                     *(task.out, training, task.backbone), broken, learned, compared, notes
                 )

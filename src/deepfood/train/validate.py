@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepfood.evaluate.metrics import JUDGED, Floats, measure
+from deepfood.evaluate.gate import answers_of
+from deepfood.evaluate.metrics import Floats, measure
 from deepfood.train.dataset import PhotoDataset
 from deepfood.train.feed import to_device
 from deepfood.train.hardware import Hardware
@@ -48,7 +49,7 @@ def validate(
 
     `val loss` is the loss in batches of the validation photos, `top-1` and `top-3` the
     classifier's accuracy, or the neighbours' vote where the loss has no classifier. Also the
-    retrieval metrics of each validation photo: float64 [len(val)], by metric in JUDGED.
+    answers to each validation photo, as the gate wants them: float64 [len(val), ...] by name.
     """
     learner.eval()
     photos, usable = embed(learner, val, np.arange(len(val)), hardware, batch=batch)
@@ -58,9 +59,10 @@ def validate(
     ranked_labels = train.labels[gallery][ranked_usable.numpy()]
     unit = torch.nn.functional.normalize
     retrieval = measure(unit(photos).numpy(), labels.numpy(), unit(ranked).numpy(), ranked_labels)
-    figures = {name: np.full(len(val), np.nan) for name in JUDGED}
+    answers = answers_of(retrieval, labels.numpy(), ranked_labels)
+    figures = {name: np.full((len(val), *one.shape[1:]), np.nan) for name, one in answers.items()}
     for name, values in figures.items():
-        values[usable.numpy()] = retrieval.metrics[name]
+        values[usable.numpy()] = answers[name]
     found = retrieval.means()
     names = ("top-1", "top-3", "precision@1", "mAP@R", "recall@1", "recall@5", "recall@10")
     metrics = {name: found[name] for name in names}

@@ -15,9 +15,9 @@ import torch
 from deepfood import __version__
 from deepfood.data.photo_file import photo_id
 from deepfood.errors import PhotoError
+from deepfood.evaluate.gate import BeforeAfter
 from deepfood.model import ModelManifest
 from deepfood.model.export import export_model
-from deepfood.train.before_after import BeforeAfter
 from deepfood.train.dataset import PhotoDataset
 from deepfood.train.loop import Training
 
@@ -187,7 +187,7 @@ def _card_of_comparison(compared: dict[str, Any]) -> str:
         f"({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) |"
         for name, one in compared.items()
     )
-    return f"""The same photos before and after, top-1 and top-3 by the vote of the nearest:
+    return f"""The same photos before and after, top-3 by the vote of the nearest:
 
 | metric | before | after | difference (95 % interval) |
 |---|---|---|---|

@@ -1,0 +1,208 @@
+"""The gate: is a Model certainly worse than the one before, on photos that neither has learned?
+
+`adapt`, `train`, `quantize` and `reembed` judge by it. Both Models answer the same queries; each
+figure has the 95 % bootstrap interval of the paired difference. A Model is certainly worse in a
+figure if the whole interval is on the bad side of what is allowed.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfood.evaluate.confidence import group_rows, paired, resample
+from deepfood.evaluate.metrics import Floats, Labels, Retrieval, confidence_interval
+from deepfood.evaluate.reliability import cross_fitted
+from deepfood.gallery.logistic import auroc, calibration_error
+
+NOVELTY, CALIBRATION, WORST = "novelty AUROC", "calibration error", "worst label's mAP"
+#: Means over queries; the first decides between Models of which neither is certainly worse.
+MEANS = ("mAP", "precision@1", "recall@5", "top-3")
+#: Every figure, in the order that they are shown.
+FIGURES = (*MEANS, NOVELTY, CALIBRATION, WORST)
+DECISIVE = MEANS[0]
+
+#: With fewer queries a curve or a label has no interval worth the name.
+_FEWEST_FOR_CURVES, _FEWEST_OF_A_LABEL = 30, 10
+_UNSURE = 0.05
+
+#: What is known of each query's answer: float64 [q, ...] by name, NaN for none.
+Answers = Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """A figure of two Models, and the 95 % bootstrap interval of the paired difference."""
+
+    before: float
+    after: float
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+
+@dataclass(frozen=True)
+class LostLabel:
+    """A label whose queries are certainly answered worse: their number, and their mAP."""
+
+    label: str
+    queries: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`figures` by name, those of FIGURES that can be measured; `lost` the worst loss first.
+
+    Labels are tested together, so that with 95 % certainty none is listed by chance.
+    """
+
+    figures: dict[str, BeforeAfter]
+    lost: tuple[LostLabel, ...]
+
+    def worse(self, allowed: float = 0.0, *, decisive: str | None = DECISIVE) -> str:
+        """The figures that fall by more than `allowed`, and the labels that lost; "" for none.
+
+        A fall must be certain, but for that of `decisive`, where any counts.
+        """
+        fallen = [
+            f"{name} {one.after:.3f} (before: {one.before:.3f})"
+            for name, one in self.figures.items()
+            if _fell(name, one, allowed, any_fall=name == decisive)
+        ]
+        return ", ".join(fallen) + (f"; {self.losses()}" if fallen and self.lost else "")
+
+    def losses(self, most: int = 5) -> str:
+        """The labels that lost, as a part of a sentence; "" for none."""
+        if not self.lost:
+            return ""
+        shown = ", ".join(
+            f"{one.label} (mAP {one.after:.3f}, before {one.before:.3f})"
+            for one in self.lost[:most]
+        )
+        more = f" and {len(self.lost) - most} more" if len(self.lost) > most else ""
+        return f"labels that lost: {shown}{more}"
+
+
+def _fell(name: str, one: BeforeAfter, allowed: float, *, any_fall: bool) -> bool:
+    low, high = one.interval
+    difference = one.difference
+    if name == CALIBRATION:  # the lower the better
+        difference, high = -difference, -low
+    return (any_fall and difference < -allowed) or high < -allowed
+
+
+def answers_of(found: Retrieval, query_labels: Labels, gallery_labels: Labels) -> dict[str, Floats]:
+    """What the gate must know of the answers; labels as for `measure`."""
+    right = gallery_labels[found.nearest] == query_labels[:, np.newaxis]
+    return {
+        **{name: found.metrics[name] for name in MEANS},
+        "evidence": np.stack([found.scores, found.shares], axis=2),
+        "right": right.astype(np.float64),
+        "in gallery": found.in_gallery,
+        "left out": found.left_out,
+    }
+
+
+def judge(
+    before: Answers, after: Answers, query_labels: Labels, names: Sequence[str], *, seed: int
+) -> Judgement:
+    """Compare the answers of two Models to the same queries.
+
+    `query_labels` int64 [q] are numbers of `names`, -1 for none.
+    """
+    figures = {}
+    for name in MEANS:
+        if (one := paired(before[name], after[name], seed=seed)) is not None:
+            figures[name] = BeforeAfter(
+                one.first, one.second, one.by.value, (one.by.low, one.by.high)
+            )
+    asked = np.flatnonzero(
+        np.isfinite(before["mAP"]) & np.isfinite(after["mAP"]) & (query_labels >= 0)
+    )
+    if len(asked) >= _FEWEST_FOR_CURVES:
+        known = [_known(one, asked, seed) for one in (before, after)]
+        both = np.isfinite(known).all(axis=(0, 2))
+        figures[NOVELTY] = _resampled(
+            [_auroc_of(one[both]) for one in known], int(both.sum()), seed
+        )
+        hits = [_probabilities(one, asked, seed) for one in (before, after)]
+        figures[CALIBRATION] = _resampled([_error_of(*one) for one in hits], len(asked), seed)
+    numbers, aps = query_labels[asked], [one["mAP"][asked] for one in (before, after)]
+    rows = {
+        number: own for number, own in group_rows(numbers).items() if len(own) >= _FEWEST_OF_A_LABEL
+    }
+    if rows:
+        figures[WORST] = _resampled(
+            [_worst_of(ap, numbers, list(rows)) for ap in aps], len(numbers), seed
+        )
+    figures = {name: one for name, one in figures.items() if math.isfinite(one.difference)}
+    return Judgement(figures, _lost(aps[0], aps[1], rows, names, seed))
+
+
+def _resampled(
+    statistics: Sequence[Callable[[Labels], float]], count: int, seed: int
+) -> BeforeAfter:
+    """Two statistics of the same rows of `count` queries."""
+    first, second = statistics
+    by = resample(lambda rows: second(rows) - first(rows), count, seed=seed)
+    every = np.arange(count)
+    if not count:
+        return BeforeAfter(math.nan, math.nan, math.nan, (math.nan, math.nan))
+    return BeforeAfter(first(every), second(every), by.value, (by.low, by.high))
+
+
+def _known(answers: Answers, asked: Labels, seed: int) -> Floats:
+    """How sure it is that the gallery has the dish, with and without its label: [q, 2]."""
+    evidence = np.stack([answers["in gallery"][asked], answers["left out"][asked]], axis=1)
+    return cross_fitted(evidence, np.broadcast_to([True, False], evidence.shape[:2]), seed=seed)
+
+
+def _auroc_of(known: Floats) -> Callable[[Labels], float]:
+    return lambda rows: auroc(known[rows, 0], known[rows, 1])
+
+
+def _probabilities(answers: Answers, asked: Labels, seed: int) -> tuple[Floats, Floats]:
+    right = answers["right"][asked]
+    return cross_fitted(answers["evidence"][asked], right > 0, seed=seed), right
+
+
+def _error_of(probability: Floats, right: Floats) -> Callable[[Labels], float]:
+    def error(rows: Labels) -> float:
+        there = np.isfinite(probability[rows])
+        if not there.any():
+            return math.nan
+        return calibration_error(probability[rows][there], right[rows][there] > 0)
+
+    return error
+
+
+def _worst_of(ap: Floats, numbers: Labels, among: Sequence[int]) -> Callable[[Labels], float]:
+    """The mean of the label that is found worst; labels without a row are passed over."""
+    size = int(numbers.max()) + 1
+
+    def worst(rows: Labels) -> float:
+        times = np.bincount(numbers[rows], minlength=size)[among]
+        sums = np.bincount(numbers[rows], ap[rows], size)[among]
+        return float((sums[times > 0] / times[times > 0]).min()) if times.any() else math.nan
+
+    return worst
+
+
+def _lost(
+    before: Floats, after: Floats, rows: Mapping[int, Labels], names: Sequence[str], seed: int
+) -> tuple[LostLabel, ...]:
+    found = []
+    for number, own in rows.items():
+        change = after[own] - before[own]
+        level = 1 - _UNSURE / len(rows)
+        if confidence_interval(change, seed=seed, level=level)[1] < 0:
+            means = float(before[own].mean()), float(after[own].mean())
+            found.append(LostLabel(names[number], len(own), *means))
+    return tuple(sorted(found, key=lambda one: (one.after - one.before, one.label)))
