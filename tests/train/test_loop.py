@@ -178,6 +178,22 @@ def test_a_checkpoint_of_another_training_is_refused(task: Make, tmp_path: Path)
         assert training.progress.epoch == 0
 
 
+def test_a_checkpoint_of_another_format_is_refused_before_any_work(task: Make) -> None:
+    begun = task(epochs=2)
+    run(begun)
+    last = begun.out / TRAINING / LAST
+    state = torch.load(last, weights_only=True)
+    for changed, named in (({}, "format 1"), ({"format": 99}, "format 99")):
+        torch.save({**{k: v for k, v in state.items() if k != "format"}, **changed}, last)
+        with pytest.raises(TrainingError, match=named) as caught, open_training(begun):
+            pass
+        assert str(last) in str(caught.value)
+        assert "start again with --fresh" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with open_training(replace(begun, fresh=True)) as training:
+        assert training.progress.epoch == 0
+
+
 def test_a_damaged_checkpoint_is_named(task: Make) -> None:
     last = task().out / TRAINING / LAST
     last.parent.mkdir(parents=True)
