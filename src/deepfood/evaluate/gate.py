@@ -24,7 +24,7 @@ FIGURES = (*MEANS, NOVELTY, CALIBRATION, WORST)
 DECISIVE = MEANS[0]
 
 #: With fewer queries a curve or a label has no interval worth the name.
-_FEWEST_FOR_CURVES, _FEWEST_OF_A_LABEL = 30, 10
+FEWEST_FOR_CURVES, _FEWEST = 30, 10
 _UNSURE = 0.05
 
 #: What is known of each query's answer: float64 [q, ...] by name, NaN for none.
@@ -126,7 +126,7 @@ def judge(
     asked = np.flatnonzero(
         np.isfinite(before["mAP"]) & np.isfinite(after["mAP"]) & (query_labels >= 0)
     )
-    if len(asked) >= _FEWEST_FOR_CURVES:
+    if len(asked) >= FEWEST_FOR_CURVES:
         known = [_known(one, asked, seed) for one in (before, after)]
         both = np.isfinite(known).all(axis=(0, 2))
         figures[NOVELTY] = _resampled(
@@ -135,9 +135,7 @@ def judge(
         hits = [_probabilities(one, asked, seed) for one in (before, after)]
         figures[CALIBRATION] = _resampled([_error_of(*one) for one in hits], len(asked), seed)
     numbers, aps = query_labels[asked], [one["mAP"][asked] for one in (before, after)]
-    rows = {
-        number: own for number, own in group_rows(numbers).items() if len(own) >= _FEWEST_OF_A_LABEL
-    }
+    rows = {number: own for number, own in group_rows(numbers).items() if len(own) >= _FEWEST}
     if rows:
         figures[WORST] = _resampled(
             [_worst_of(ap, numbers, list(rows)) for ap in aps], len(numbers), seed
