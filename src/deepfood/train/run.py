@@ -126,6 +126,8 @@ def train_model(
             notes = [*task.splits.notes, *leaks]
             if judgement:
                 notes.append(training.val_rows.note)
+                if few := judgement.unjudged():
+                    notes.append(few)
             if worse and not task.even_if_worse:
                 refused = (
                     f"it is worse on the validation photos than before training: {worse}; no "

@@ -125,7 +125,7 @@ def training_record(
         },
         "metrics": {name: value for name, value in best.items() if name != "seconds"},
         "compared": {
-            name: {**asdict(one), "interval": list(one.interval)}
+            name: {**asdict(one), "interval": one.interval and list(one.interval)}
             for name, one in (compared or {}).items()
         },
         "epochs": at.records,
@@ -186,8 +186,7 @@ def _card_of_comparison(compared: dict[str, Any], photos: int) -> str:
     if not compared:
         return ""
     rows = "\n".join(
-        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {one['difference']:+.3f} "
-        f"({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) |"
+        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {BeforeAfter(**one).change} |"
         for name, one in compared.items()
     )
     return f"""{photos:,} validation photos before and after, top-3 by the vote of the nearest:
