@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.root import Folder
-from deepfood.data.splits import Splits, split_photos
+from deepfood.data.splits import Splits, halves, split_photos
 from deepfood.errors import DatasetError
 
 LABELS = ["curry", "half/half", "../up", "麻婆豆腐", "crème", "🍛 x", "a\\b"]
@@ -76,6 +76,25 @@ def test_added_photos_displace_few(
 def test_another_seed_holds_out_others(tmp_path: Path) -> None:
     source = source_of(tmp_path, labelled({"curry": 100, "crème": 100}))
     assert split_photos(source, seed=0).val != split_photos(source, seed=1).val
+
+
+@given(sizes, seeds)
+def test_halves_share_each_label(counts: dict[str, int], seed: int) -> None:
+    photos = labelled(counts)
+    first, second = halves(photos, seed)
+    assert sorted([*first, *second]) == list(range(len(photos)))
+    assert 0 <= len(first) - len(second) <= 1
+    for label in counts:
+        own = [sum(photos[row].label == label for row in half) for half in (first, second)]
+        assert abs(own[0] - own[1]) <= 1
+    backwards = halves(photos[::-1], seed)
+    names = [{photos[row].file for row in half} for half in (first, second)]
+    assert [{photos[::-1][row].file for row in half} for half in backwards] == names
+
+
+def test_another_seed_draws_other_halves() -> None:
+    photos = labelled({"curry": 12, "crème": 11})
+    assert halves(photos, 1) != halves(photos, 2)
 
 
 def test_named_splits_are_taken_at_their_word(tmp_path: Path) -> None:

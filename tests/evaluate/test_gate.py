@@ -16,7 +16,7 @@ from deepfood.evaluate.gate import (
     answers_of,
     judge,
 )
-from deepfood.evaluate.metrics import Labels, Vectors, measure
+from deepfood.evaluate.metrics import Labels, Vectors, confidence_interval, measure
 from deepfood.gallery.logistic import auroc
 
 NAMES = ("cake", "pasta", "rice", "soup")
@@ -67,7 +67,7 @@ def test_figures_are_those_that_one_would_count_by_hand() -> None:
 
 
 def test_the_label_that_lost_is_named_where_all_others_gain() -> None:
-    before = asked(made_up(0.6, 4))
+    before = asked(made_up(0.4, 4))
     after = asked(made_up(np.where(LABELS == 2, 2.0, 0.1), 4))
     found = judge(before, after, LABELS, NAMES, seed=0)
     assert [one.label for one in found.lost] == ["rice"]
@@ -88,9 +88,33 @@ def test_few_queries_are_judged_by_means_alone() -> None:
     vectors = made_up(0.3, 6)[::6]
     found = judge(asked(vectors, few), asked(vectors, few), few, NAMES, seed=0)
     assert tuple(found.figures) == FIGURES[:4]
+    assert found.unjudged() == f"too few photos to judge {', '.join(FIGURES[4:])}"
     alone = np.arange(20)  # labels that exist once: no query has a right photo
     found = judge(asked(vectors, alone), asked(vectors, alone), alone, "a" * 20, seed=0)
     assert found == Judgement({}, ())
+
+
+def test_a_mean_of_fewer_than_ten_queries_has_no_interval_and_judges_nothing() -> None:
+    labels, rows = np.repeat(np.arange(3), 3), np.flatnonzero(np.arange(120) % 30 < 3)[:9]
+    good, bad = (asked(made_up(noise, 6)[rows], labels) for noise in (0.01, 3.0))
+    found = judge(good, bad, labels, NAMES, seed=0)
+    assert found.figures["mAP"].difference < -0.2
+    assert all(one.interval is None for one in found.figures.values())
+    assert not any(one.is_significant for one in found.figures.values())
+    assert found.worse(decisive=None) == ""
+    assert found.figures["mAP"].change.endswith("(too few photos)")
+    assert found.unjudged() == f"too few photos to judge {', '.join(FIGURES)}"
+    assert found.worse().startswith("mAP 0.")  # any fall of it counts, which needs no interval
+
+
+def test_the_intervals_hold_together() -> None:
+    """Each is as wide as 1 - 0.05 / 7 asks for, so that one of seven is hardly wrong by chance."""
+    first, second = asked(made_up(0.5, 7)), asked(made_up(0.6, 8))
+    change = second["mAP"] - first["mAP"]
+    one = judge(first, second, LABELS, NAMES, seed=3).figures["mAP"]
+    assert one.interval == confidence_interval(change, seed=3, level=1 - 0.05 / len(FIGURES))
+    alone = confidence_interval(change, seed=3)
+    assert one.interval[0] < alone[0] < alone[1] < one.interval[1]
 
 
 def test_what_is_allowed() -> None:

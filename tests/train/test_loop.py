@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from deepfood.artifacts import sha256_of_file
+from deepfood.data.photos import list_photos
+from deepfood.data.splits import split_photos
 from deepfood.errors import (
     ArtifactBusyError,
     DatasetError,
@@ -175,6 +177,22 @@ def test_a_checkpoint_of_another_training_is_refused(task: Make, tmp_path: Path)
         assert "--fresh" in str(caught.value)
         assert "\n" not in str(caught.value)
     with open_training(task(epochs=2, fresh=True)) as training:
+        assert training.progress.epoch == 0
+
+
+def test_a_checkpoint_of_another_format_is_refused_before_any_work(task: Make) -> None:
+    begun = task(epochs=2)
+    run(begun)
+    last = begun.out / TRAINING / LAST
+    state = torch.load(last, weights_only=True)
+    for changed, named in (({}, "format 1"), ({"format": 99}, "format 99")):
+        torch.save({**{k: v for k, v in state.items() if k != "format"}, **changed}, last)
+        with pytest.raises(TrainingError, match=named) as caught, open_training(begun):
+            pass
+        assert str(last) in str(caught.value)
+        assert "start again with --fresh" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with open_training(replace(begun, fresh=True)) as training:
         assert training.progress.epoch == 0
 
 
@@ -376,6 +394,35 @@ def test_a_model_that_is_worse_than_what_it_was_made_from_is_refused(
     better = train_model(replace(with_given(first, tmp_path / "better", 0.0), even_if_worse=False))
     assert better.refused is None
     assert not any("worse" in note for note in better.manifest.training["notes"])  # type: ignore[operator]
+
+
+def test_the_photos_that_judge_have_not_chosen_the_epoch(
+    task: Make, weights: Path, tmp_path: Path
+) -> None:
+    photos = write_dishes(tmp_path / "photos", each=26)
+    half = split_photos(list_photos(photos), val_share=0.8)
+    assert len(half.val) == 63
+    begun = replace(task(photos, epochs=1, weights=str(weights), even_if_worse=True), splits=half)
+    done = train_model(begun)
+    assert done.judging_photos == 31
+    record: Any = done.manifest.training  # type: ignore[union-attr]
+    assert (record["dataset"]["choosing_photos"], record["dataset"]["judging_photos"]) == (32, 31)
+    assert "32 validation photos choose the best epoch, and 31 others judge it" in record["notes"]
+    with open_training(begun) as training:
+        rows = training.val_rows
+        assert sorted([*rows.choosing, *rows.judging]) == list(range(63))
+        state: Any = torch.load(begun.out / TRAINING / BEST, weights_only=True)
+        answers = {name: values.numpy() for name, values in state["figures"].items()}
+        assert done.records[0]["precision@1"] == answers["precision@1"][rows.choosing].mean()
+        assert done.compared["mAP"].after == answers["mAP"][rows.judging].mean()  # type: ignore[index]
+
+
+def test_few_validation_photos_choose_and_judge(task: Make, weights: Path) -> None:
+    done = train_model(task(epochs=1, weights=str(weights), even_if_worse=True))
+    count = len(task().splits.val)
+    assert done.judging_photos == count < 60
+    notes: Any = done.manifest.training["notes"]  # type: ignore[union-attr]
+    assert any(note.startswith(f"the {count} validation photos choose") for note in notes)
 
 
 def test_random_weights_are_nothing_to_be_worse_than(task: Make) -> None:

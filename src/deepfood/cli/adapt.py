@@ -91,8 +91,4 @@ def print_compared(compared: dict[str, Any], queries: int) -> None:
     """A line for each metric of two Models, asked with `queries` photos."""
     print(f"on {queries} held-out photos   before   after   difference (95 % interval)")
     for name, one in compared.items():
-        low, high = one.interval
-        print(
-            f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.difference:+.3f} "
-            f"({low:+.3f} to {high:+.3f})"
-        )
+        print(f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.change}")

@@ -140,7 +140,7 @@ def _print_end(done: Any, out: Path) -> None:
     early = ", stopped early" if done.stopped_early else ""
     best = done.records[done.best_epoch - 1]
     if done.compared:
-        print_compared(done.compared, done.val_photos)
+        print_compared(done.compared, done.judging_photos)
     if done.refused:
         return
     print(

@@ -7,14 +7,14 @@ machine, independent of other labels. A photo added to a label displaces at most
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 
 from deepfood.data.passed_over import in_words
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource
 from deepfood.errors import DatasetError
 
-__all__ = ["TEST", "TRAIN", "VAL", "Splits", "query_files", "split_photos"]
+__all__ = ["TEST", "TRAIN", "VAL", "Splits", "halves", "query_files", "split_photos"]
 
 
 #: How many names a note gives as examples.
@@ -104,6 +104,17 @@ def query_files(source: PhotoSource) -> tuple[list[PhotoFile], str | None]:
         if chosen := [photo for photo in labelled if photo.split == split]:
             return chosen, split
     return labelled, None
+
+
+def halves(photos: Sequence[PhotoFile], seed: int) -> tuple[list[int], list[int]]:
+    """The rows, from 0, of two halves of `photos`, drawn by a hash of the file names.
+
+    The halves have as many photos of each label, or one more.
+    """
+    rows = sorted(
+        range(len(photos)), key=lambda row: (photos[row].label or "", _draw(photos[row].file, seed))
+    )
+    return sorted(rows[::2]), sorted(rows[1::2])
 
 
 def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:

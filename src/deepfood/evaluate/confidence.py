@@ -14,8 +14,8 @@ from deepfood.evaluate.metrics import Floats, Labels, confidence_interval
 
 RESAMPLES = 1000
 _FLIPS = 9_999
-#: The 2.5 % outside either end of the interval, and as a quantile of the normal distribution.
-_TAIL = 0.025
+LEVEL = 0.95
+#: The 2.5 % outside either end of the interval, as a quantile of the normal distribution.
 _DEVIATIONS = 1.959964
 #: Signs in memory at once, 32 MB.
 _CHUNK_SIGNS = 2**22
@@ -61,7 +61,9 @@ def mean_figures(metrics: Mapping[str, Floats], *, seed: int) -> dict[str, Figur
     return figures
 
 
-def resample(statistic: Callable[..., float], *sizes: int, seed: int) -> Figure:
+def resample(
+    statistic: Callable[..., float], *sizes: int, seed: int, level: float = LEVEL
+) -> Figure:
     """A figure of samples of `sizes` cases; `statistic` gets the row numbers, int64, of each."""
     if not all(sizes):
         return NOTHING
@@ -69,7 +71,7 @@ def resample(statistic: Callable[..., float], *sizes: int, seed: int) -> Figure:
     again = np.array(
         [statistic(*(rng.integers(0, size, size) for size in sizes)) for _ in range(RESAMPLES)]
     )
-    return Figure(statistic(*(np.arange(size) for size in sizes)), *_interval(again))
+    return Figure(statistic(*(np.arange(size) for size in sizes)), *_interval(again, level))
 
 
 def share(count: int, of: int) -> Figure:
@@ -83,7 +85,7 @@ def share(count: int, of: int) -> Figure:
     return Figure(value, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def paired(first: Floats, second: Floats, *, seed: int) -> Paired | None:
+def paired(first: Floats, second: Floats, *, seed: int, level: float = LEVEL) -> Paired | None:
     """Compare a metric of the same queries, float64 [q] each; None where no query has both.
 
     The interval resamples queries.
@@ -92,7 +94,7 @@ def paired(first: Floats, second: Floats, *, seed: int) -> Paired | None:
     if not both.any():
         return None
     change = second[both] - first[both]
-    by = Figure(float(change.mean()), *confidence_interval(change, seed=seed))
+    by = Figure(float(change.mean()), *confidence_interval(change, seed=seed, level=level))
     return Paired(float(first[both].mean()), float(second[both].mean()), by)
 
 
@@ -128,8 +130,8 @@ def _sign_flip_p(change: Floats, seed: int) -> float:
     return (1 + as_much) / (1 + _FLIPS)
 
 
-def _interval(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
+def _interval(values: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

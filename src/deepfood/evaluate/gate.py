@@ -1,8 +1,9 @@
 """The gate: is a Model certainly worse than the one before, on photos that neither has learned?
 
 `adapt`, `train`, `quantize` and `reembed` judge by it. Both Models answer the same queries; each
-figure has the 95 % bootstrap interval of the paired difference. A Model is certainly worse in a
-figure if the whole interval is on the bad side of what is allowed.
+figure has the bootstrap interval of the paired difference. A Model is certainly worse in a figure
+if the whole interval is on the bad side of what is allowed. The intervals hold together with 95 %
+certainty (Bonferroni), so that an equal Model is hardly ever worse in one of them.
 """
 
 import math
@@ -23,9 +24,11 @@ MEANS = ("mAP", "precision@1", "recall@5", "top-3")
 FIGURES = (*MEANS, NOVELTY, CALIBRATION, WORST)
 DECISIVE = MEANS[0]
 
-#: With fewer queries a curve or a label has no interval worth the name.
-_FEWEST_FOR_CURVES, _FEWEST_OF_A_LABEL = 30, 10
+#: With fewer queries a curve, or a mean and that of a label, has no interval worth the name.
+FEWEST_FOR_CURVES, FEWEST = 30, 10
 _UNSURE = 0.05
+#: Of each figure's interval, so that all of them hold together with 95 % certainty.
+_LEVEL = 1 - _UNSURE / len(FIGURES)
 
 #: What is known of each query's answer: float64 [q, ...] by name, NaN for none.
 Answers = Mapping[str, Floats]
@@ -33,17 +36,28 @@ Answers = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """A figure of two Models, and the 95 % bootstrap interval of the paired difference."""
+    """A figure of two Models, and the bootstrap interval of the paired difference.
+
+    `interval` is None where too few queries were asked: then nothing is certain.
+    """
 
     before: float
     after: float
     difference: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
     @property
     def is_significant(self) -> bool:
         """Whether the interval excludes 0."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+    @property
+    def change(self) -> str:
+        """The difference and its interval, for people."""
+        if self.interval is None:
+            return f"{self.difference:+.3f} (too few photos)"
+        low, high = self.interval
+        return f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,15 @@ class Judgement:
         ]
         return ", ".join(fallen) + (f"; {self.losses()}" if fallen and self.lost else "")
 
+    def unjudged(self) -> str:
+        """The figures that too few queries measure, as a sentence; "" for none."""
+        names = [
+            name
+            for name in FIGURES
+            if name not in self.figures or self.figures[name].interval is None
+        ]
+        return f"too few photos to judge {', '.join(names)}" if names else ""
+
     def losses(self, most: int = 5) -> str:
         """The labels that lost, as a part of a sentence; "" for none."""
         if not self.lost:
@@ -91,11 +114,10 @@ class Judgement:
 
 
 def _fell(name: str, one: BeforeAfter, allowed: float, *, any_fall: bool) -> bool:
-    low, high = one.interval
-    difference = one.difference
-    if name == CALIBRATION:  # the lower the better
-        difference, high = -difference, -low
-    return (any_fall and difference < -allowed) or high < -allowed
+    better = -1 if name == CALIBRATION else 1
+    if any_fall and better * one.difference < -allowed:
+        return True
+    return one.interval is not None and max(better * end for end in one.interval) < -allowed
 
 
 def answers_of(found: Retrieval, query_labels: Labels, gallery_labels: Labels) -> dict[str, Floats]:
@@ -119,25 +141,25 @@ def judge(
     """
     figures = {}
     for name in MEANS:
-        if (one := paired(before[name], after[name], seed=seed)) is not None:
-            figures[name] = BeforeAfter(
-                one.first, one.second, one.by.value, (one.by.low, one.by.high)
-            )
+        one = paired(before[name], after[name], seed=seed, level=_LEVEL)
+        if one is not None:
+            enough = np.isfinite(before[name] + after[name]).sum() >= FEWEST
+            interval = (one.by.low, one.by.high) if enough else None
+            figures[name] = BeforeAfter(one.first, one.second, one.by.value, interval)
     asked = np.flatnonzero(
         np.isfinite(before["mAP"]) & np.isfinite(after["mAP"]) & (query_labels >= 0)
     )
-    if len(asked) >= _FEWEST_FOR_CURVES:
+    if len(asked) >= FEWEST_FOR_CURVES:
         known = [_known(one, asked, seed) for one in (before, after)]
         both = np.isfinite(known).all(axis=(0, 2))
-        figures[NOVELTY] = _resampled(
-            [_auroc_of(one[both]) for one in known], int(both.sum()), seed
-        )
+        if both.sum() >= FEWEST_FOR_CURVES:
+            figures[NOVELTY] = _resampled(
+                [_auroc_of(one[both]) for one in known], int(both.sum()), seed
+            )
         hits = [_probabilities(one, asked, seed) for one in (before, after)]
         figures[CALIBRATION] = _resampled([_error_of(*one) for one in hits], len(asked), seed)
     numbers, aps = query_labels[asked], [one["mAP"][asked] for one in (before, after)]
-    rows = {
-        number: own for number, own in group_rows(numbers).items() if len(own) >= _FEWEST_OF_A_LABEL
-    }
+    rows = {number: own for number, own in group_rows(numbers).items() if len(own) >= FEWEST}
     if rows:
         figures[WORST] = _resampled(
             [_worst_of(ap, numbers, list(rows)) for ap in aps], len(numbers), seed
@@ -151,10 +173,8 @@ def _resampled(
 ) -> BeforeAfter:
     """Two statistics of the same rows of `count` queries."""
     first, second = statistics
-    by = resample(lambda rows: second(rows) - first(rows), count, seed=seed)
+    by = resample(lambda rows: second(rows) - first(rows), count, seed=seed, level=_LEVEL)
     every = np.arange(count)
-    if not count:
-        return BeforeAfter(math.nan, math.nan, math.nan, (math.nan, math.nan))
     return BeforeAfter(first(every), second(every), by.value, (by.low, by.high))
 
 

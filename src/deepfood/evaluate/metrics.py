@@ -51,11 +51,15 @@ class Retrieval:
     in_gallery: Floats
     left_out: Floats
 
-    def means(self) -> dict[str, float]:
-        """The mean of each metric over the queries that have a right photo; NaN where none has."""
+    def means(self, among: npt.NDArray[np.bool] | slice = slice(None)) -> dict[str, float]:
+        """The mean of each metric over the queries that have a right photo; NaN where none has.
+
+        `among` bool [q] are the queries that count, all by default.
+        """
+        asked = {name: values[among] for name, values in self.metrics.items()}
         return {
             name: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-            for name, values in self.metrics.items()
+            for name, values in asked.items()
         }
 
 

@@ -113,12 +113,15 @@ def judge_successor(place: Place, model: Model, settings: Settings, *, seed: int
     asked = asked.select(np.sort(rng.permutation(len(asked.ids))[:_MOST_QUERIES]))
     numbers, names, given = _answers(photos, asked)
     _, _, new = _answers(others, replace(asked, vectors=_vectors_of(asked, others)))
+    judgement = judge(given, new, numbers, names, seed=seed)
+    if few := judgement.unjudged():
+        notes.append(few)
     return Judged(
         before.manifest.name,
         model.manifest.name,
         int(np.isfinite(given["mAP"]).sum()),
         tuple(notes),
-        judge(given, new, numbers, names, seed=seed),
+        judgement,
     )
 
 

@@ -199,6 +199,8 @@ def _notes(
         )
     if judgement.lost:
         notes.append(judgement.losses())
+    if few := judgement.unjudged():
+        notes.append(few)
     if not judgement.figures[DECISIVE].is_significant:
         notes.append(
             f"{len(val.files)} validation photos are too few to be certain of the difference in "
@@ -259,8 +261,7 @@ def _card(base: Model, report: AdaptReport) -> str:
     chosen = report.cross_validation.best.choice
     notes = "".join(f"- {note}\n" for note in report.notes) or "- none\n"
     rows = "\n".join(
-        f"| {name} | {one.before:.3f} | {one.after:.3f} | "
-        f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
+        f"| {name} | {one.before:.3f} | {one.after:.3f} | {one.change} |"
         for name, one in report.compared.items()
     )
     return f"""# {base.manifest.name}, adapted

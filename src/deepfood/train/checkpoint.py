@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from deepfood import __version__
 from deepfood.artifacts import write_atomically
 from deepfood.data.splits import Splits
 from deepfood.errors import TrainingError
@@ -24,6 +25,9 @@ from deepfood.train.recipe import Recipe
 TRAINING = "training"
 LAST, BEST, GIVEN = "last.pt", "best.pt", "given.pt"
 TENSORBOARD = "tensorboard"
+
+#: What checkpoints contain; a training of another format cannot be resumed.
+_FORMAT = 2
 
 Identity = dict[str, str | int | float | bool | None]
 
@@ -65,7 +69,7 @@ class Checkpoints:
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint, durable when this returns. Raises DiskFullError; the old one is kept."""
     contents = io.BytesIO()
-    torch.save(state, contents)
+    torch.save({"format": _FORMAT, **state}, contents)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, contents.getvalue())
 
@@ -73,7 +77,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
     """The checkpoint at `path`, on the CPU; None if it does not exist.
 
-    Raises TrainingError if it is damaged or from another training.
+    Raises TrainingError if it is damaged, of another format or from another training.
     """
     if not path.is_file():
         return None
@@ -89,6 +93,11 @@ def load(path: Path, wanted: Identity) -> dict[str, Any] | None:
         raise TrainingError(
             f"checkpoint {path} is damaged ({reason}): start again with --fresh"
         ) from error
+    if (format_found := state.get("format", 1)) != _FORMAT:
+        raise TrainingError(
+            f"checkpoint {path} has format {format_found}, and deepfood {__version__} resumes "
+            f"format {_FORMAT}: start again with --fresh"
+        )
     for name in {**wanted, **found}:
         if wanted.get(name) != found.get(name):
             raise TrainingError(

@@ -28,7 +28,7 @@ from deepfood.train.mix import cutmix
 from deepfood.train.recipe import Recipe
 from deepfood.train.sampling import epoch_table, step_rng, step_seed
 from deepfood.train.state import EpochRecord, Progress, TrainingState
-from deepfood.train.validate import BEST_BY, gallery_rows, validate
+from deepfood.train.validate import BEST_BY, ValidationRows, gallery_rows, validate
 
 OnEpoch = Callable[[EpochRecord, bool], None]
 
@@ -51,6 +51,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.gallery = gallery_rows(self.train.labels, self.recipe.seed)
+        self.val_rows = ValidationRows.of(self.val.files, self.recipe.seed)
         self.losses = AsyncScalars(self.hardware.device)
 
     @property
@@ -221,17 +222,19 @@ class Training:
     def compared(self, names: Sequence[str]) -> Judgement | None:
         """The best epoch compared with the network before training; None for random weights.
 
-        `names` are those of the labels.
+        They are compared on the validation photos that did not choose the epoch, if those are
+        enough. `names` are those of the labels.
         """
         given = self.checkpoints.load(GIVEN)
         best = self.checkpoints.load(BEST)
         if given is None or best is None:
             return None
+        rows = self.val_rows.judging
         before, after = (
-            {name: values.numpy() for name, values in state["figures"].items()}
+            {name: values.numpy()[rows] for name, values in state["figures"].items()}
             for state in (given, best)
         )
-        return judge(before, after, self.val.labels, names, seed=self.recipe.seed)
+        return judge(before, after, self.val.labels[rows], names, seed=self.recipe.seed)
 
     def _validate(self) -> tuple[dict[str, float], dict[str, Floats]]:
         return validate(
@@ -239,6 +242,7 @@ class Training:
             self.train,
             self.val,
             self.gallery,
+            self.val_rows.choosing,
             self.hardware,
             batch=self.recipe.batch,
         )

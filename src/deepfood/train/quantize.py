@@ -21,7 +21,15 @@ from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder, normaliser
 from deepfood.errors import ArtifactCorruptError, DatasetError, SettingError
-from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
+from deepfood.evaluate.gate import (
+    DECISIVE,
+    FEWEST,
+    BeforeAfter,
+    Judgement,
+    LostLabel,
+    answers_of,
+    judge,
+)
 from deepfood.evaluate.metrics import K, confidence_interval, measure
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model, open_model
@@ -191,7 +199,8 @@ def _compare(before: Embedded, after: Embedded, asking: Labels, seed: int) -> tu
     nearest = [one.nearest for one in found]
     kept = (nearest[0][:, :, np.newaxis] == nearest[1][:, np.newaxis, :]).any(axis=2).mean(axis=1)
     recall = float(kept.mean())
-    one = BeforeAfter(1.0, recall, recall - 1, confidence_interval(kept - 1, seed=seed))
+    interval = confidence_interval(kept - 1, seed=seed) if len(kept) >= FEWEST else None
+    one = BeforeAfter(1.0, recall, recall - 1, interval)
     return NEIGHBOURS, Judgement({NEIGHBOURS: one}, ())
 
 
@@ -218,7 +227,9 @@ def _notes(
     if judgement.lost:
         yield judgement.losses()
     one = judgement.figures[decided_by]
-    if one.interval[0] < -max_drop <= one.difference:
+    if decided_by == DECISIVE and (few := judgement.unjudged()):
+        yield few
+    if one.interval is None or one.interval[0] < -max_drop <= one.difference:
         yield "the held-out photos are too few to be certain that the drop is within the bound"
 
 
@@ -271,8 +282,7 @@ def _record(base: Model, report: QuantizeReport, seed: int) -> dict[str, Any]:
 
 def _card(base: Model, report: QuantizeReport) -> str:
     rows = "\n".join(
-        f"| {name} | {one.before:.3f} | {one.after:.3f} | "
-        f"{one.difference:+.3f} ({one.interval[0]:+.3f} to {one.interval[1]:+.3f}) |"
+        f"| {name} | {one.before:.3f} | {one.after:.3f} | {one.change} |"
         for name, one in report.compared.items()
     )
     return f"""# {base.manifest.name}, int8

@@ -64,8 +64,9 @@ class Task:
 class Trained:
     """The result. `manifest` is None in processes that do not write.
 
-    `compared` are the metrics on the validation photos before and after; None for random weights.
-    `refused` is the reason if no Model was written: a worse one is not, without `even_if_worse`.
+    `compared` are the gate's figures on `judging_photos` validation photos, before and after; None
+    for random weights. `refused` is the reason if no Model was written: a worse one is not, without
+    `even_if_worse`.
     """
 
     manifest: ModelManifest | None
@@ -76,7 +77,7 @@ class Trained:
     stopped_early: bool
     broken: dict[str, str]
     seconds: float
-    val_photos: int
+    judging_photos: int
 
 
 OnMessage = Callable[[str], None]
@@ -123,6 +124,10 @@ def train_model(
             compared = judgement.figures if judgement else None
             worse = judgement.worse() if judgement else ""
             notes = [*task.splits.notes, *leaks]
+            if judgement:
+                notes.append(training.val_rows.note)
+                if few := judgement.unjudged():
+                    notes.append(few)
             if worse and not task.even_if_worse:
                 refused = (
                     f"it is worse on the validation photos than before training: {worse}; no "
@@ -147,7 +152,7 @@ def train_model(
         training.stopped_early,
         broken,
         round(seconds, 3),
-        len(task.splits.val),
+        len(training.val_rows.judging),
     )
 
 
@@ -243,6 +248,7 @@ def _announce(on_message: OnMessage, training: Training, *, resumed: bool, dimen
         f"numbers a photo, from {training.state.origin.source}; {training.hardware.describe()}, "
         f"batches of {training.recipe.batch}"
     )
+    on_message(f"note: {training.val_rows.note}")
     if len(training.gallery) < len(train):
         on_message(
             f"each epoch's validation photos are ranked against {len(training.gallery):,} of the "

@@ -1,11 +1,14 @@
 """Validation metrics of a training: retrieval and classification of validation photos."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from deepfood.evaluate.gate import answers_of
+from deepfood.data.photo_file import PhotoFile
+from deepfood.data.splits import halves
+from deepfood.evaluate.gate import FEWEST_FOR_CURVES, answers_of
 from deepfood.evaluate.metrics import Floats, measure
 from deepfood.train.dataset import PhotoDataset
 from deepfood.train.feed import to_device
@@ -19,6 +22,46 @@ BEST_BY = "mAP@R"
 #: Validation photos are ranked against this many training photos: a quarter, within bounds, so that
 #: validating stays a small part of an epoch.
 _GALLERY_SHARE, _GALLERY_LEAST, _GALLERY_MOST = 0.25, 1_000, 10_000
+
+
+@dataclass(frozen=True)
+class ValidationRows:
+    """The rows of the validation photos that choose the best epoch, and of those that judge it.
+
+    Both are all of them where they are too few for two halves.
+    """
+
+    choosing: Rows
+    judging: Rows
+
+    @classmethod
+    def of(cls, photos: Sequence[PhotoFile], seed: int) -> "ValidationRows":
+        """Split `photos` in halves of which each can measure every figure of the gate, if it can.
+
+        The same on every machine, and after every resume.
+        """
+        if len(photos) < 2 * FEWEST_FOR_CURVES:
+            every = np.arange(len(photos))
+            return cls(every, every)
+        choosing, judging = halves(photos, seed)
+        return cls(np.array(choosing, np.int64), np.array(judging, np.int64))
+
+    @property
+    def are_halves(self) -> bool:
+        return self.choosing is not self.judging
+
+    @property
+    def note(self) -> str:
+        """What the report says of them."""
+        if self.are_halves:
+            return (
+                f"{len(self.choosing):,} validation photos choose the best epoch, and "
+                f"{len(self.judging):,} others judge it"
+            )
+        return (
+            f"the {len(self.judging):,} validation photos choose the best epoch and judge it too, "
+            "which flatters it a little: they are too few for two halves"
+        )
 
 
 def gallery_rows(labels: Rows, seed: int) -> Rows:
@@ -41,15 +84,16 @@ def validate(
     train: PhotoDataset,
     val: PhotoDataset,
     gallery: Rows,
+    choosing: Rows,
     hardware: Hardware,
     *,
     batch: int,
 ) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Metrics by name, means over the validation photos; all processes must call it.
+    """Metrics by name, means over the rows `choosing` of `val`; all processes must call it.
 
-    `val loss` is the loss in batches of the validation photos, `top-1` and `top-3` the
+    `val loss` is the loss in batches of these photos, `top-1` and `top-3` the
     classifier's accuracy, or the neighbours' vote where the loss has no classifier. Also the
-    answers to each validation photo, as the gate wants them: float64 [len(val), ...] by name.
+    answers to each photo of `val`, as the gate wants them: float64 [len(val), ...] by name.
     """
     learner.eval()
     photos, usable = embed(learner, val, np.arange(len(val)), hardware, batch=batch)
@@ -63,11 +107,12 @@ def validate(
     figures = {name: np.full((len(val), *one.shape[1:]), np.nan) for name, one in answers.items()}
     for name, values in figures.items():
         values[usable.numpy()] = answers[name]
-    found = retrieval.means()
+    chosen = np.isin(np.flatnonzero(usable.numpy()), choosing)
+    found = retrieval.means(chosen)
     names = ("top-1", "top-3", "precision@1", "mAP@R", "recall@1", "recall@5", "recall@10")
     metrics = {name: found[name] for name in names}
     with torch.no_grad():
-        photos, labels = photos.to(hardware.device), labels.to(hardware.device)
+        photos, labels = photos[chosen].to(hardware.device), labels[chosen].to(hardware.device)
         # In a fixed random order, so that losses that compare photos find several labels.
         order = np.random.default_rng(0).permutation(len(photos))
         losses = [

@@ -116,6 +116,8 @@ def training_record(
             "folder": train.source.root.name,
             "train_photos": len(train),
             "val_photos": len(training.val),
+            "choosing_photos": len(training.val_rows.choosing),
+            "judging_photos": len(training.val_rows.judging),
             "labels": len(counts),
             "fewest_photos_a_label": min(counts.values()),
             "most_photos_a_label": max(counts.values()),
@@ -123,7 +125,7 @@ def training_record(
         },
         "metrics": {name: value for name, value in best.items() if name != "seconds"},
         "compared": {
-            name: {**asdict(one), "interval": list(one.interval)}
+            name: {**asdict(one), "interval": one.interval and list(one.interval)}
             for name, one in (compared or {}).items()
         },
         "epochs": at.records,
@@ -162,14 +164,15 @@ A deepfood Model: it turns a photo into a unit vector, so that similar dishes ar
 
 ## Figures on the validation photos
 
-The epoch was chosen by them, so they flatter it a little. Retrieval is against \
+The epoch was chosen by {data["choosing_photos"]:,} of them, and these are their figures, so that \
+they flatter it a little. Retrieval is against \
 {data["val_gallery_photos"]:,} of the training photos.
 
 | metric | value |
 |---|---|
 {figures}
 
-{_card_of_comparison(record["compared"])}## Notes on the data
+{_card_of_comparison(record["compared"], data["judging_photos"])}## Notes on the data
 
 {notes}
 ## Licence
@@ -179,15 +182,14 @@ what their photos may be used for: a Model may be bound by the terms of its trai
 """
 
 
-def _card_of_comparison(compared: dict[str, Any]) -> str:
+def _card_of_comparison(compared: dict[str, Any], photos: int) -> str:
     if not compared:
         return ""
     rows = "\n".join(
-        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {one['difference']:+.3f} "
-        f"({one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}) |"
+        f"| {name} | {one['before']:.3f} | {one['after']:.3f} | {BeforeAfter(**one).change} |"
         for name, one in compared.items()
     )
-    return f"""The same photos before and after, top-3 by the vote of the nearest:
+    return f"""{photos:,} validation photos before and after, top-3 by the vote of the nearest:
 
 | metric | before | after | difference (95 % interval) |
 |---|---|---|---|
