@@ -1136,6 +1136,21 @@ def test_a_stopped_change_of_model_goes_on(engine: GalleryUnderTest, tmp_path: P
     check_made_with(engine, engine.embedder)
 
 
+def test_a_change_of_model_that_is_not_taken_is_discarded(
+    engine: GalleryUnderTest, other: Embedder
+) -> None:
+    before = said(engine)
+    assert engine.at.discard_beside() is False
+    assert engine.at.reembed(other, swap=False, quiet=True).made == len(before)
+    assert engine.at.discard_beside() is True
+    assert engine.at.discard_beside() is False
+    with pytest.raises(ArtifactMissingError), engine.at.beside(other.model):
+        pass
+    assert said(engine) == before
+    check_made_with(engine, engine.embedder)
+    assert engine.at.reembed(other, swap=False, quiet=True).made == len(before)
+
+
 def test_photos_that_cannot_be_read_refuse_the_change(
     engine: GalleryUnderTest, other: Embedder
 ) -> None:

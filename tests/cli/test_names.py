@@ -73,7 +73,7 @@ OPTIONS = {
     # what is allowed that is refused by default
     "replace": "photos of another place",
     "allow-loss": "more than half of the photos go",
-    "discard": "a manifest that cannot be read goes",
+    "discard": "a manifest that cannot be read goes, or vectors that were not taken",
     "empty": "the gallery has no photos",
     "drop-unreadable": "photos that cannot be read go",
     "even-if-worse": "a Model that finds less is written, or taken",

@@ -41,8 +41,8 @@ _SHOWN = 20
 def reembed(
     gallery: ChangedGalleryArgument,
     model: Annotated[
-        Path, typer.Option("--model", readable=False, help="The new Model: a folder.")
-    ],
+        Path | None, typer.Option("--model", readable=False, help="The new Model: a folder.")
+    ] = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -54,6 +54,10 @@ def reembed(
         bool,
         typer.Option("--even-if-worse", help="Take the Model even if it is certainly worse."),
     ] = False,
+    discard: Annotated[
+        bool,
+        typer.Option("--discard", help="Instead, delete vectors that were made and not taken."),
+    ] = False,
     drop_unreadable: DropUnreadable = False,
     photos_root: PhotosRoot = None,
     as_json: Json = False,
@@ -62,13 +66,24 @@ def reembed(
 
     Exit status 1, and the gallery keeps its Model, if the new one is certainly worse on the
     gallery's labels. Vectors that were made are kept: by `--compare`, by a refusal, or by a run
-    that was interrupted, which the same command continues.
+    that was interrupted, which the same command continues. A server does not compact the gallery
+    while there are any.
     """
     from deepfood.embed import open_embedder
     from deepfood.engine import engine_at
     from deepfood.evaluate.succession import succeed
     from deepfood.serve.fit_plates import calibrate_plates
 
+    if discard:
+        there = engine_at(gallery, load_settings()).discard_beside()
+        if as_json:
+            print_json({"gallery": str(gallery), "discarded": there})
+        else:
+            what = "the vectors of another Model are" if there else "there was nothing to be"
+            print(f"{gallery}: {what} deleted")
+        return
+    if model is None:
+        raise SettingError(f"{gallery}: give the new Model with --model")
     settings = load_settings(model=model, photos_root=photos_root)
     embedder = open_embedder(settings)
     found = succeed(

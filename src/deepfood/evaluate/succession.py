@@ -78,7 +78,8 @@ def succeed(
             if only_judge
             else (
                 f"the Model {embedder.model.manifest.name} is worse: {worse}; the gallery keeps "
-                "its Model (the same command with --even-if-worse takes the new one)"
+                "its Model (the same command with --even-if-worse takes the new one, and deepfood "
+                f"reembed {place} --discard deletes its vectors)"
             )
         )
         return Succession(done, judged, unjudged, refused)

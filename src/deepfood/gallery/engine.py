@@ -111,6 +111,9 @@ class Engine(Protocol):
     def beside(self, model: Model) -> AbstractContextManager[Beside]:
         """What `reembed` has embedded so far with `model`, and the gallery."""
 
+    def discard_beside(self) -> bool:
+        """Delete what `reembed` has embedded and not made the gallery; whether there was any."""
+
     def rollback(self, *, drop_unreadable: bool = False, quiet: bool = False) -> RenewReport[Any]:
         """Return to the generation before, with all manual edits made since."""
 

@@ -40,7 +40,14 @@ from deepfood.local.manifest import (
 )
 from deepfood.local.recalibrate import keep_calibration, recalibrate
 from deepfood.local.reindex import reindex, wants_reindex
-from deepfood.local.renew import compact, leaves_work, open_work, reembed, wants_compact
+from deepfood.local.renew import (
+    compact,
+    discard_work,
+    leaves_work,
+    open_work,
+    reembed,
+    wants_compact,
+)
 from deepfood.local.repair import repair
 from deepfood.local.rollback import forget, rollback
 from deepfood.local.verify import gallery_problems
@@ -140,6 +147,10 @@ class LocalEngine:
             swap=swap,
             quiet=quiet,
         )
+
+    def discard_beside(self) -> bool:
+        LocalManifest.read(self.folder)
+        return discard_work(self.folder)
 
     @contextmanager
     def beside(self, model: Model) -> Iterator[Beside]:

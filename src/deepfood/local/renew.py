@@ -115,6 +115,17 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[L
     return work.run(swap=True, drop_unreadable=False)
 
 
+def discard_work(folder: Path) -> bool:
+    """Delete the vectors that `reembed` has kept for its next run; whether there were any.
+
+    Raises ArtifactBusyError and ArtifactError.
+    """
+    with only_renewal(folder):
+        there = (folder / RENEWING).exists()
+        shutil.rmtree(folder / RENEWING, ignore_errors=True)
+    return there
+
+
 @contextlib.contextmanager
 def only_renewal(folder: Path) -> Iterator[None]:
     """Whoever renews a gallery, or goes back, is the only one. Raises ArtifactBusyError."""

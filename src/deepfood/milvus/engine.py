@@ -26,7 +26,12 @@ from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
 from deepfood.milvus.metadata import MilvusManifest
 from deepfood.milvus.model_copy import fetch_model
-from deepfood.milvus.renew import forget_on_milvus, reembed_on_milvus, rollback_on_milvus
+from deepfood.milvus.renew import (
+    discard_on_milvus,
+    forget_on_milvus,
+    reembed_on_milvus,
+    rollback_on_milvus,
+)
 from deepfood.milvus.rollback_data import remove_damaged_rollback_data
 from deepfood.milvus.upgrade import upgrade_on_milvus
 from deepfood.milvus.verify import problems_on_milvus
@@ -124,6 +129,9 @@ class MilvusEngine:
             swap=swap,
             quiet=quiet,
         )
+
+    def discard_beside(self) -> bool:
+        return discard_on_milvus(self._address, self._settings)
 
     @contextmanager
     def beside(self, model: Model) -> Iterator[Beside]:

@@ -35,6 +35,7 @@ from deepfood.milvus.generations import (
     drop_others,
     finish_index,
     generation_for,
+    generations_of,
     go_live,
 )
 from deepfood.milvus.gone import GonePhotos
@@ -184,6 +185,16 @@ def forget_on_milvus(address: MilvusAddress, settings: Settings) -> None:
             now = living.follow().model_copy(update={"before": None})
             living.metadata.write_manifest(living.collection, now)
         drop_others(living.connection, living.metadata, {now.generation})
+
+
+def discard_on_milvus(address: MilvusAddress, settings: Settings) -> bool:
+    """Drop a generation that was begun and never went live; whether there was one."""
+    with renewal(address, settings) as (_, living):
+        now = living.manifest
+        kept = {now.generation, now.before or 0}
+        there = not kept.issuperset(generations_of(living.connection))
+        drop_others(living.connection, living.metadata, kept)
+        return there
 
 
 @contextlib.contextmanager

@@ -57,4 +57,5 @@ class ReleaseEngine:
         raise never_changes(self._address)
 
     writer = build = add = import_attributes = recalibrate = _refuse
-    keep_calibration = reembed = rollback = forget_before = compact = repair = _refuse
+    keep_calibration = reembed = discard_beside = rollback = _refuse
+    forget_before = compact = repair = _refuse
