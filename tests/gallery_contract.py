@@ -1149,6 +1149,7 @@ def test_a_change_of_model_that_is_not_taken_is_discarded(
     assert said(engine) == before
     check_made_with(engine, engine.embedder)
     assert engine.at.reembed(other, swap=False, quiet=True).made == len(before)
+    engine.at.discard_beside()
 
 
 def test_photos_that_cannot_be_read_refuse_the_change(
