@@ -86,7 +86,7 @@ def fit_on_photos(
 def _made(
     service: SearchService, photos: Sequence[Photo], seed: int
 ) -> Iterator[PlateEvidence | None]:
-    """Evidence of each table and photo that can be read; None without a feature map."""
+    """Evidence of each table and photo that can be searched with; None without a feature map."""
     rng = np.random.default_rng(seed)
     by_label: dict[str, list[Photo]] = {}
     for photo in photos:
@@ -100,21 +100,21 @@ def _made(
         arranged = int(rng.integers(2**31))
         try:
             given = [service.gallery.read(photo) for photo in drawn]
-            pieces = [thumbnail(data, _PIECE, service.embedder.limits) for data in given]
-        except DeepfoodError:  # a photo that is not there any more
+            dishes: list[tuple[str, Box]] = []
+            data = given[0]
+            if several:
+                pieces = [thumbnail(one, _PIECE, service.embedder.limits) for one in given]
+                made = collage([Image.open(io.BytesIO(piece)) for piece in pieces], arranged)
+                out = io.BytesIO()
+                made.image.save(out, "JPEG", quality=90)
+                data = out.getvalue()
+                dishes = [(labels[dish.piece], dish.box) for dish in made.dishes]
+            question = SearchQuestion(
+                photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
+            )
+            plate = look_at_plate(question, data, service.plates, service.search)
+        except DeepfoodError:  # a photo is not there any more, or a part of it has no vector
             continue
-        dishes: list[tuple[str, Box]] = []
-        data = given[0]
-        if several:
-            made = collage([Image.open(io.BytesIO(piece)) for piece in pieces], arranged)
-            out = io.BytesIO()
-            made.image.save(out, "JPEG", quality=90)
-            data = out.getvalue()
-            dishes = [(labels[dish.piece], dish.box) for dish in made.dishes]
-        question = SearchQuestion(
-            photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
-        )
-        plate = look_at_plate(question, data, service.plates, service.search)
         if plate.notes:
             yield None
             return
