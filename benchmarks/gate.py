@@ -64,8 +64,9 @@ def main() -> None:
 
 def _noisy(vectors: Vectors, noise: float, seed: int) -> Vectors:
     drawn = np.random.default_rng(seed).normal(0, 1, vectors.shape).astype(np.float32)
-    moved = vectors + noise * drawn / np.sqrt(vectors.shape[1])
-    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+    moved = vectors + np.float32(noise / np.sqrt(vectors.shape[1])) * drawn
+    unit: Vectors = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    return unit
 
 
 def _given(
