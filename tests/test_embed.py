@@ -168,6 +168,7 @@ def test_the_runtime_is_one_that_is_installed(
         choose_runtime(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [200, 10_000])
 def test_a_model_that_bf16_spoils_runs_in_f32(
     away: float, tmp_path: Path, caplog: pytest.LogCaptureFixture

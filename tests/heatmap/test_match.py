@@ -30,6 +30,7 @@ def explainer(model: Model) -> MatchExplainer:
     return MatchExplainer(model, LIMITS, 1)
 
 
+@pytest.mark.slow
 @given(
     head=st.sampled_from(["none", "linear", "length", "gem", "gem linear"]),
     seed=st.integers(0, 10_000),

@@ -24,6 +24,8 @@ from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood, serving
 from plates import write_dishes
 
+pytestmark = pytest.mark.slow
+
 #: The dish that each flipped photo is called.
 WRONG = "tomato soup"
 

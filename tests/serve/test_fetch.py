@@ -225,8 +225,8 @@ def test_other_addresses_are_refused_at_once_and_as_redirects(url: str, site: Si
         ("again", "redirects more than 3 times"),
         ("giant", "max_photo_bytes"),
         ("endless", "max_photo_bytes"),
-        ("trickle", "within 1 seconds"),
-        ("silent", "within 1 seconds"),
+        pytest.param("trickle", "within 1 seconds", marks=pytest.mark.slow),
+        pytest.param("silent", "within 1 seconds", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_no_photo_within_the_limits(path: str, error: str, site: Site) -> None:
@@ -320,6 +320,7 @@ def test_hosts_that_would_not_do_what_they_say_are_refused(hosts: str) -> None:
         load_settings(query_url_hosts=hosts)
 
 
+@pytest.mark.slow
 def test_errors_are_ours(site: Site) -> None:
     with pytest.raises(DeepfoodError) as told:
         fetch(site, site.url("silent"), timeout_s=TIMEOUT_S)
