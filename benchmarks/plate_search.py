@@ -27,12 +27,10 @@ from deepfood.api import Gallery, build_gallery, open_gallery
 from deepfood.config import load_settings
 from deepfood.photo_box import Box
 from deepfood.plate import iou
-from deepfood.plate.collage import collage
+from deepfood.plate.collage import TOUCHES, collage
 
 #: Photos of each dish in the gallery.
 IN_GALLERY = 200
-#: The least overlap of a part with a dish.
-TOUCHES = 0.1
 
 
 @dataclass(frozen=True)

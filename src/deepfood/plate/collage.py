@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from deepfood.photo_box import Box
 
+#: The least overlap, intersection over union, of a part that was found with the dish that it shows.
+TOUCHES = 0.1
 #: The sides of a dish, as a share of the collage's shorter side.
 SMALLEST, LARGEST = 0.2, 0.6
 #: How much of the smaller of two dishes' boxes may be covered by the other.

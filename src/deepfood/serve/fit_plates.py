@@ -18,7 +18,7 @@ from deepfood.gallery.plate_calibration import PlateCalibration, PlateEvidence, 
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.plate import iou
-from deepfood.plate.collage import collage
+from deepfood.plate.collage import TOUCHES, collage
 from deepfood.progress import bar
 from deepfood.serve.plates import Plate, evidence, look_at_plate
 from deepfood.serve.question import SearchQuestion
@@ -29,8 +29,6 @@ TABLES, SINGLE = 30, 20
 #: The fewest labelled photos that tables are made of, and the most that are drawn for them: most of
 #: a gallery's may be photos that the Model was trained on.
 LEAST_PHOTOS, _DRAWN = 60, 5000
-#: The least overlap of a part with the dish that it shows.
-_TOUCHES = 0.1
 #: The longer side of a photo on a table, in pixels.
 _PIECE = 480
 
@@ -126,7 +124,7 @@ def _evidence(plate: Plate, dishes: Sequence[tuple[str, Box]]) -> PlateEvidence:
     for part in plate.found:
         overlaps = [(iou(part.box, box), label) for label, box in dishes]
         overlap, label = max(overlaps, default=(0.0, ""))
-        right.append(overlap >= _TOUCHES and part.label is not None and part.label.label == label)
+        right.append(overlap >= TOUCHES and part.label is not None and part.label.label == label)
     return PlateEvidence(
         several=bool(dishes),
         gap=plate.gap if plate.found else 0.0,
