@@ -73,9 +73,17 @@ class Engine(Protocol):
         """All changes, or those of one photo by its id. Raises QueryError."""
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[Any]:
-        """Make a gallery of `source`, or update it with the Model that it has."""
+        """Make a gallery of `source`, or update it with the Model that it has.
+
+        `parts`: whether dishes of photos of several are found by themselves; None: as it is.
+        """
 
     def add(
         self,

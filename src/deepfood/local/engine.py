@@ -85,7 +85,12 @@ class LocalEngine:
         return history(Journal(self.folder), photo)
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[LocalManifest]:
         settings = self._settings
         keep = settings.model is None and not consent.discard and is_gallery(self.folder)
@@ -95,6 +100,9 @@ class LocalEngine:
             open_embedder(settings, gallery_model(self.folder) if keep else None),
             IndexSpec.of(settings),
             settings.storage,
+            parts=parts,
+            parts_storage=settings.parts_storage,
+            photos=self._photos,
             consent=consent,
             reading=reading_for(settings),
             quiet=quiet,

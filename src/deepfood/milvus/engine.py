@@ -70,8 +70,18 @@ class MilvusEngine:
             yield from history(gallery.journal, photo)
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[MilvusManifest]:
+        if parts:
+            raise SettingError(
+                f"{self._address} cannot keep the parts of photos: build a gallery in a folder "
+                "with --parts, or leave it out"
+            )
         return build_on_milvus(
             source,
             self._address,
