@@ -70,10 +70,10 @@ class Hit:
     """A photo of the gallery and its cosine similarity to the query, -1 to 1.
 
     `probability` is that of having the query's label, if `judge` could estimate it; `same_dish` is
-    the same in a word. `box` is the part of the photo that is so similar, where a part is more so
-    than the whole photo. A finished search adds the known `attributes`, and in `alike` the
-    near-duplicates if these were grouped. `matched` says where the words of the question are in the
-    texts of the photo.
+    the same in a word. `box` is the part of the photo that is so similar, if a part is more so than
+    the whole; there is no probability then. A finished search adds the known `attributes`, and in
+    `alike` the near-duplicates if these were grouped. `matched` says where the words of the
+    question are in the texts of the photo.
     """
 
     photo: Photo

@@ -131,6 +131,7 @@ class SearchService:
         if question.asks_for_nearest and question.k >= VOTERS:
             nearest = [*found.hits, *itertools.chain.from_iterable(found.alike)]
             voters = sorted(nearest, key=lambda hit: -hit.score)[:VOTERS]
+            voters = [hit for hit in voters if not hit.box]  # photos vote as wholes
         if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
             left_out = (*question.ids, *question.without)
             voters = nearest_labelled(self.gallery, query, left_out)
