@@ -1,7 +1,8 @@
 """Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
 
 import io
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -9,15 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from deepfood.config import load_settings
+from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
-from deepfood.errors import NoHeatMapError
+from deepfood.engine import engine_at
+from deepfood.errors import ArtifactCorruptError, NoHeatMapError
+from deepfood.gallery.embedding import embed_photo
+from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions
 from deepfood.gallery.queries import similarity
 from deepfood.index import IndexSpec
-from deepfood.local import LocalGallery, LocalWriter, build_gallery
+from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
 from deepfood.local.describe import describe
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
@@ -25,6 +32,8 @@ from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, inner
 from deepfood.plate.collage import collage
+from deepfood.release.pull import pull
+from deepfood.release.push import push
 from plates import LIMITS, plate, tiny_embedder, write_conv_model, write_photos
 
 Vector = npt.NDArray[np.float32]
@@ -199,3 +208,162 @@ def test_a_model_without_a_feature_map_has_no_parts(photos: Path, tmp_path: Path
         build(photos, tiny_embedder(tmp_path / "tiny"))
     with closing(LocalGallery.open(build(photos, tiny_embedder(tmp_path / "tiny"), parts=None))):
         pass
+
+
+def engine(photos: Path, model: Path, **settings: object) -> Engine:
+    """The engine of a gallery of these photos with parts, which it has built."""
+    made = engine_at(photos.with_name("gallery"), load_settings(model=model, **settings))
+    made.build(list_photos(photos), parts=True, quiet=True)
+    return made
+
+
+def is_complete(place: Engine) -> bool:
+    """Whether every photo has been looked at, and all that is known of it is sound."""
+    with closing(place.open_to_read()) as gallery:
+        assert isinstance(gallery, LocalGallery)
+        parts = stored(gallery)
+        assert not list(place.problems(quiet=True))
+        return not parts.has_to_be_made()
+
+
+def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
+    """The box of the table of `seed`, by one of the dishes that its photo shows."""
+    parts = PartEmbedder(embedder).embed(table(seed))
+    with closing(place.open_to_read()) as gallery:
+        hit = gallery.find(parts.vectors[0], 1).hits[0]
+        assert gallery.read(hit.photo) == table(seed)
+        assert hit.box is None or hit.box in parts.boxes
+        return hit.box
+
+
+def test_added_photos_get_parts_and_removed_ones_lose_them(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    new = tmp_path / "new.jpg"
+    new.write_bytes(table(50))
+    place.add([new], ForAll(), quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, 50)
+    with closing(place.open_to_read()) as gallery:
+        photo = gallery.find(PartEmbedder(embedder).embed(table(50)).vectors[0], 1).hits[0].photo
+        with place.writer() as writer:
+            writer.remove([photo.id])
+            left = gallery.find(PartEmbedder(embedder).embed(table(50)).vectors[0], 50).hits
+            assert photo.id not in {hit.photo.id for hit in left}
+            assert len(left) == gallery.count
+    place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
+    assert is_complete(place)
+    assert finds(place, embedder, 50)
+
+
+def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedder) -> None:
+    place, data = engine(photos, embedder.model.folder), table(60)
+    with closing(place.open_to_read()) as gallery:
+        query = PartEmbedder(embedder).embed(data).vectors[0]
+        with place.writer(embedder.model) as writer:
+            writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
+        assert not [hit for hit in gallery.find(query, 50).hits if hit.photo.added and hit.box]
+        place.look_after(gallery, PartEmbedder(embedder))
+        assert gallery.find(query, 1).hits[0].photo.added
+        assert gallery.find(query, 1).hits[0].box
+    assert is_complete(place)
+
+
+def test_parts_go_along_with_another_model_and_back(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    other = Embedder(open_model(write_conv_model(tmp_path / "other", loud=2)), LIMITS)
+    assert other.model.fingerprint != embedder.model.fingerprint
+    before = finds(place, embedder, 3)
+    assert before
+    place.reembed(other, quiet=True)
+    place = engine_at(photos.with_name("gallery"), load_settings())
+    assert is_complete(place)
+    assert finds(place, other, 3)
+    new = tmp_path / "new.jpg"
+    new.write_bytes(table(70))
+    place.add([new], ForAll(), quiet=True)
+    place.rollback(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+    assert finds(place, embedder, 70)
+    with place.writer() as writer:
+        writer.remove([f"tables/{seed}.jpg" for seed in range(4, 8)])
+    rows = place.describe()["parts"]["bytes"]
+    place.compact(quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+    assert place.describe()["parts"]["bytes"] < rows
+
+
+def test_a_model_without_a_feature_map_does_not_take_their_place(
+    photos: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    with pytest.raises(NoHeatMapError, match="--no-parts"):
+        place.reembed(tiny_embedder(tmp_path / "tiny"), quiet=True)
+    assert is_complete(place)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "annoy"])
+def test_the_index_of_parts_grows_with_them(
+    photos: Path, embedder: Embedder, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = engine(photos, embedder.model.folder, index=kind)
+    monkeypatch.setattr(reindex, "TAIL_ROWS", 0)
+    with closing(place.open_to_read()) as gallery:
+        covered = gallery.manifest.parts.covered  # type: ignore[attr-defined]
+        for seed in range(80, 84):
+            (tmp_path / f"{seed}.jpg").write_bytes(table(seed))
+        place.add(sorted(tmp_path.glob("8*.jpg")), ForAll(), quiet=True)
+        place.look_after(gallery, PartEmbedder(embedder))
+        gallery.follow()
+        about = gallery.manifest.parts  # type: ignore[attr-defined]
+        assert about.covered > covered
+        assert about.index.kind == kind
+        assert finds(place, embedder, 81)
+    assert is_complete(place)
+
+
+DAMAGES: dict[str, Callable[[Path, sqlite3.Connection], object]] = {
+    "a vector": lambda path, _: path.write_bytes(b"\1" + path.read_bytes()[1:]),
+    "the end of the file": lambda path, _: path.write_bytes(path.read_bytes()[:-30]),
+    "the file": lambda path, _: path.unlink(),
+    "a box": lambda _, db: db.execute("UPDATE parts SET boxes = '[]' WHERE count > 0"),
+    "entries": lambda _, db: db.execute("DELETE FROM parts WHERE count > 0"),
+    "the table": lambda _, db: db.execute("DROP TABLE parts"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_parts_are_found_and_made_again(
+    photos: Path, embedder: Embedder, damage: str
+) -> None:
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    inside = photos.with_name("gallery") / "generation-000001"
+    with closing(sqlite3.connect(inside / "catalogue.sqlite")) as db, db:
+        DAMAGES[damage](inside / "parts.i8", db)
+    assert any("parts" in problem for problem in place.problems(quiet=True))
+    done, left = place.repair(quiet=True)
+    assert any("parts" in line for line in done)
+    assert not left
+    assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+
+
+def test_a_release_has_them(photos: Path, embedder: Embedder, tmp_path: Path) -> None:
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    settings = load_settings()
+    push(photos.with_name("gallery"), str(tmp_path / "store"), settings, quiet=True)
+    pull(str(tmp_path / "store"), tmp_path / "pulled", settings, quiet=True)
+    pulled = engine_at(tmp_path / "pulled", settings)
+    assert is_complete(pulled)
+    assert finds(pulled, embedder, 3) == before
+    path = photos.with_name("gallery") / "generation-000001" / "parts.i8"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    with pytest.raises(ArtifactCorruptError, match="repair"):
+        push(photos.with_name("gallery"), str(tmp_path / "store"), settings, quiet=True)

@@ -15,6 +15,7 @@ from deepfood.gallery.add import AddReport
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.history import Event
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery, SearchedVectors
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.values import Type
@@ -131,8 +132,11 @@ class Engine(Protocol):
     def compact(self, *, quiet: bool = False) -> RenewReport[Any]:
         """Free the space of removed photos."""
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Maintenance by a running server: index the tail, drop holes, write a checkpoint."""
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
+        """Maintenance by a running server: index the tail, drop holes, write a checkpoint.
+
+        `embedder`, of the gallery's Model, finds the parts of photos that were added.
+        """
 
     def describe(self) -> dict[str, Any]:
         """The facts about the gallery, ready for JSON."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfood.embed import Embedder, Vectors
+from deepfood.errors import NoHeatMapError
 from deepfood.photo_box import Box
 from deepfood.plate import PlateFinder, inner
 
@@ -32,13 +33,18 @@ class PartEmbedder:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self._finder = PlateFinder(
+        self.finder = PlateFinder(
             embedder.model, embedder.limits, embedder.threads, embedder.precision
         )
 
     def check(self) -> None:
         """Raise NoHeatMapError for a Model without a feature map."""
-        self._finder.check()
+        try:
+            self.finder.check()
+        except NoHeatMapError as error:
+            raise NoHeatMapError(
+                f"{error}; so it finds no parts of photos: build the gallery with --no-parts"
+            ) from error
 
     def embed(self, data: bytes) -> PhotoParts:
         """The dishes of a photo, at most MOST_PARTS; none where it shows fewer than two.
@@ -47,7 +53,7 @@ class PartEmbedder:
         for a Model without a feature map.
         """
         embed = self.embedder.embed
-        boxes = [part.box for part in self._finder.parts(data) if part.score >= _LEAST_SCORE]
+        boxes = [part.box for part in self.finder.parts(data) if part.score >= _LEAST_SCORE]
         if len(boxes) > 1:
             whole = embed(data)
             vectors = np.array([embed(data, inner(box)) for box in boxes])

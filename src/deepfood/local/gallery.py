@@ -52,6 +52,8 @@ class LocalGallery:
         self._access = photos
         self._places = PhotoPlaces(folder, snapshot.manifest.photos_root, photos)
         self._labels = (-1, -1, 0)
+        #: The generation and its newest change when all its photos had been looked at for parts.
+        self.complete_at = (-1, -1)
 
     @classmethod
     def open(cls, folder: Path, model: Model | None = None, photos: PhotoAccess = IN_PLACE) -> Self:

@@ -23,7 +23,7 @@ LOST_FOUND = "lost+found"
 
 PartsStorage = Literal["f16", "i8"]
 
-_GENERATION = "generation-"
+_GENERATION, _OF_PARTS = "generation-", "index-parts-"
 
 
 class PartsManifest(BaseModel):
@@ -154,7 +154,12 @@ def index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
 
 def parts_index_path(folder: Path, spec: IndexSpec, covered: int) -> Path:
     """As `index_path`, for the parts of photos."""
-    return folder / f"index-parts-{covered:09d}.{INDEXES[spec.kind].suffix}"
+    return folder / f"{_OF_PARTS}{covered:09d}.{INDEXES[spec.kind].suffix}"
+
+
+def is_of_parts(name: str) -> bool:
+    """Whether an index's file, as a manifest lists it, is that of the parts of photos."""
+    return name.rpartition("/")[2].startswith(_OF_PARTS)
 
 
 def _model_folder(gallery: Path, fingerprint: str) -> Path:

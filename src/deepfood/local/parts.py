@@ -172,6 +172,14 @@ class StoredParts:
                     rows = work.db.execute("SELECT row FROM photos WHERE sha256 = ?", (sha256,))
                     work.note("update", [row for (row,) in rows.fetchall()])
 
+    def only_of_this_storage(self) -> None:
+        """Take out all entries where they belong to a file of another storage."""
+        others = [path for path in self.store.folder.glob("parts.*") if path != self.path]
+        if others:
+            self.forget([sha256 for sha256, _ in self._entries()])
+        for path in others:
+            path.unlink()
+
     def forget(self, hashes: Iterable[str]) -> None:
         """Take out the entries of contents, so that their photos are looked at again."""
         assert isinstance(self.store, GrowingStore)

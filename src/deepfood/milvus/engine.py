@@ -15,6 +15,7 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.engine import Beside, ForAll
 from deepfood.gallery.history import Event, history
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.values import Type
@@ -166,7 +167,7 @@ class MilvusEngine:
     def compact(self, *, quiet: bool = False) -> RenewReport[MilvusManifest]:
         raise SettingError(f"{self._address}: Milvus drops removed photos by itself")
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
         """Milvus maintains its collections itself."""
 
     def describe(self) -> dict[str, Any]:

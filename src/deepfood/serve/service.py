@@ -16,6 +16,7 @@ from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Hit, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import Example, combine
 from deepfood.gallery.vote import VOTERS
@@ -24,7 +25,6 @@ from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
-from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
 from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
@@ -44,9 +44,8 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
-        self.plates = PlateFinder(
-            embedder.model, embedder.limits, embedder.threads, embedder.precision
-        )
+        self.parts = PartEmbedder(embedder)
+        self.plates = self.parts.finder
         self.words = (
             open_text_embedder(settings, embedder.model)
             if embedder.model.manifest.text_tower
