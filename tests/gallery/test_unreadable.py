@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
+from deepfood.data.photos import list_photos
 from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.local import build_gallery
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
+from plates import jpeg, sha256
 
 NOBODY = 65534
 
@@ -111,6 +114,35 @@ def test_repair_leaves_what_may_not_be_read_as_it_is(
     assert list(gallery_problems(gallery, quiet=True)) == []
     assert state_of(gallery) == whole.state
     assert not (gallery / "lost+found").exists()
+
+
+def test_a_photo_that_may_not_be_read_is_embedded_once_it_may(whole: Whole, gallery: Path) -> None:
+    photo = whole.root / "photos" / "soup" / "closed.jpg"
+    photo.write_bytes(jpeg(50))
+    photo.chmod(0)
+
+    def build() -> tuple[int, list[str]]:
+        source = list_photos(whole.root / "photos")
+        with as_another_user(gallery):
+            report = build_gallery(
+                *(source, gallery, whole.embedder, whole.spec, whole.storage), quiet=True
+            )
+        return report.embedded, [
+            one.reason for one in report.skipped if one.file == "soup/closed.jpg"
+        ]
+
+    try:
+        refused = ["the file cannot be read: Permission denied"]
+        assert [build(), build()] == [(1, refused), (0, refused)]
+        photo.chmod(0o644)
+        assert build() == (1, [])
+        assert sha256(jpeg(50))[:20] in state_of(gallery)
+        photo.chmod(0)
+        with as_another_user(gallery):
+            (problem,) = gallery_problems(gallery, quiet=True)
+        assert problem.endswith(": the file cannot be read: Permission denied")
+    finally:
+        photo.unlink()
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])

@@ -35,9 +35,8 @@ def candidates(gallery: Path, what: Completed, begun: str) -> list[Candidate]:
                 return _labels(store, begun)
             case "attribute":
                 return _attributes(store, begun)
-            case "column":
-                texts = [(name, "text") for name in BUILT_IN if name.startswith(begun)]
-                return texts + _attributes(store, begun)
+        texts = [(name, "text") for name in BUILT_IN if name.startswith(begun)]
+        return texts + _attributes(store, begun)
 
 
 def _ids(store: Store, begun: str) -> list[Candidate]:

@@ -202,8 +202,6 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
     for row in sorted(rows & holes):
         yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
-    for row in sorted(row for row in rows if row >= next_row):
-        yield Fault(f"row {row} of the catalogue is beyond the last, {next_row}", "hole", row)
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
@@ -259,15 +257,20 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
                     f"catalogue and journal disagree on whether row {row} ({photo.file}) was added"
                 )
                 yield Fault(what, "edits")
+    noted = {one.same_as for one in store.sound_skipped()}
     for sha256 in fold:
-        edits = fold[sha256]
-        if sha256 not in seen and not edits.removed and edits.outlasts_photo:
+        edits, photo_id = fold[sha256], sha256[:ID_DIGITS]
+        if sha256 in seen or store.has(sha256):
+            continue
+        if edits.added is not None and sha256 not in noted:
+            yield Fault(f"the added photo {edits.added['file']} ({photo_id}) is missing", "edits")
+        if edits.outlasts_photo:
             try:
                 kept = store.absent(sha256)
             except ArtifactError:
                 kept = None
-            if kept is None and not store.has(sha256):
-                what = f"the manual edits of the absent photo {sha256[:ID_DIGITS]} are missing"
+            if kept is None:
+                what = f"the manual edits of the absent photo {photo_id} are missing"
                 yield Fault(what, "edits")
 
 
