@@ -73,6 +73,7 @@ GROUND_FLOOR = {
     "extras",
     "locks",
     "config",
+    "counted",
     "artifacts",
     "beside",
     "photo",

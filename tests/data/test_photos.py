@@ -96,7 +96,7 @@ def test_a_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("photo,label\na.jpg\n", "line 2: it has 1 columns, and 2 are needed"),
+        ("photo,label\na.jpg\n", "line 2: it has 1 column, and 2 are needed"),
         ("photo,label\nok.jpg,x\na.jpg,b,c\n", "line 3: it has 3 columns, and 2 are needed"),
         ("photo,label\n,curry\n", "names none"),
         ("photo,file\na.jpg,b.jpg\n", "line 2: its photo is 'a.jpg', and its file 'b.jpg'"),
@@ -282,7 +282,7 @@ def test_ifood_without_class_names_or_without_photos(tmp_path: Path) -> None:
         ("class_list__txt", "0 a\n1 a\n", "line 2: class 1 a is in the list already"),
         ("train_labels__csv", "img_name,label\na.jpg,7\n", "line 2: class '7' is not in"),
         ("train_labels__csv", "img_name,label\na.jpg,x\n", "line 2: class 'x' is not in"),
-        ("train_labels__csv", "img_name,label\na.jpg\n", "line 2: it has 1 columns"),
+        ("train_labels__csv", "img_name,label\na.jpg\n", "line 2: it has 1 column"),
         ("train_labels__csv", "img_name,label\na.jpg,0,1\n", "line 2: it has 3 columns"),
         ("train_labels__csv", "img_name,label\n,0\n", "line 2: it names no photo"),
         ("train_labels__csv", "img_name,colour\na.jpg,0\n", "line 1: expected img_name,label"),

@@ -399,8 +399,8 @@ def test_a_damaged_way_back_is_found_and_not_taken(
     contents[1000] ^= 1
     path.write_bytes(contents)
     (problem,) = gallery_problems(gallery, quiet=True)
-    assert "the generation before: 1 vectors are altered, row 1 first" in problem
-    with pytest.raises(ArtifactCorruptError, match="1 vectors are altered"):
+    assert "the generation before: 1 vector is altered, row 1 first" in problem
+    with pytest.raises(ArtifactCorruptError, match="1 vector is altered"):
         rollback(gallery, lambda model: old, quiet=True)
     assert LocalManifest.read(gallery).model_fingerprint == new.model.fingerprint
     forget(gallery)

@@ -194,7 +194,7 @@ def test_all_that_was_said_is_there_and_a_build_keeps_it(
     assert before["safe"] == [sha256(jpeg(3))[:20]]
     as_earlier(gallery)
     assert upgraded(gallery) == [
-        f"the gallery has the current format: {PHOTOS - 1} photos as they were"
+        f"the gallery has the current format: {PHOTOS - 1} photos as before"
     ]
     assert all_said(gallery) == before
     fold = fold_of(Journal(gallery))

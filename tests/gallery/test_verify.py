@@ -309,7 +309,7 @@ def test_an_altered_row_is_never_answered_with(gallery: Path, embedder: Embedder
 
 def test_altered_vectors_are_found_on_opening(gallery: Path, embedder: Embedder) -> None:
     flip(vectors(gallery), 5)
-    with pytest.raises(ArtifactCorruptError, match="1 vectors are altered, row 0 first"):
+    with pytest.raises(ArtifactCorruptError, match="1 vector is altered, row 0 first"):
         LocalGallery.open(gallery, embedder.model)
 
 

@@ -102,7 +102,7 @@ def test_what_is_printed_for_people(
     prune = ("prune", shelf, "--keep", "1", "--grace-hours", "0")
     line, total = printed(*prune, "--dry-run")
     assert line == "would be deleted: two"
-    assert total.startswith("would be deleted: 1 releases and ")
+    assert total.startswith("would be deleted: 1 release and ")
     assert total.endswith("; 2 releases stay")
     assert printed(*prune)[0] == "deleted: two"
     assert [line.split()[0] for line in printed("releases", shelf)] == ["one", "new"]

@@ -14,11 +14,11 @@ from deepfood.cli.app import (
     Json,
     PhotosRoot,
     app,
-    count,
     print_json,
 )
 from deepfood.cli.release import print_latest
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 from deepfood.errors import SettingError, nearest
 from deepfood.place import Place
 from deepfood.release.objects import parse_address
@@ -225,13 +225,13 @@ def _print_report(gallery: Place, done: "RenewReport[Any]", what: str) -> None:
     about = done.manifest
     kept = "" if done.swapped else "; nothing else changed"
     print(
-        f"{gallery}: {done.count} photos, {done.made} {what} now, {done.seconds:.1f} s{kept}; "
-        f"generation {about.generation} of the Model {about.model_name} is the gallery"
+        f"{gallery}: {counted(done.count, 'photo')}, {done.made} {what} now, {done.seconds:.1f} "
+        f"s{kept}; generation {about.generation} of the Model {about.model_name} is the gallery"
     )
     if about.uncalibrated and done.swapped:
         print(f"answers without probabilities: {about.uncalibrated}")
     if done.lost:
-        print(f"{count(done.lost, 'photo has', 'photos have')} no vector:")
+        print(f"{counted(done.lost, 'photo has', 'photos have')} no vector:")
         for photo, reason in done.lost[:_SHOWN]:
             print(f"  {photo.file}: {reason}")
         if len(done.lost) > _SHOWN:

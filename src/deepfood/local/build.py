@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfood.artifacts import BUILDING
+from deepfood.counted import counted
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
 from deepfood.errors import (
@@ -311,7 +312,7 @@ def _refuse_loss(target: _Target, living: _Living, gone: tuple[str, ...], consen
     count = living.sound.store.count() if living.sound else 0
     if len(gone) * 2 > count and not (consent.allow_loss or consent.replace):
         raise DatasetError(
-            f"{len(gone)} of the {count} photos of {target.out} are no longer in "
+            f"{len(gone)} of the {counted(count, 'photo')} of {target.out} are no longer in "
             f"{target.source.root}, the first is {gone[0]}; nothing was changed: bring them back, "
             "or let them go with --allow-loss (their manual edits are kept)"
         )

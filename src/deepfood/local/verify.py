@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
@@ -144,7 +145,10 @@ def _faults_before(folder: Path, before: LocalManifest) -> Iterator[Fault]:
         with contextlib.closing(store):
             problems += [fault.what for fault in catalogue_faults(store)]
             if altered := store.altered_vectors(store.vectors()):
-                problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
+                problems.append(
+                    f"{counted(altered, 'vector is', 'vectors are')} altered, row {altered[0]} "
+                    "first"
+                )
     except ArtifactError as error:
         problems.append(str(error))
     for problem in problems:
@@ -226,7 +230,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
-            yield Fault(f"the catalogue lacks the {lacking} newest changes", "edits")
+            yield Fault(f"the catalogue lacks the {counted(lacking, 'newest change')}", "edits")
             return
     except ArtifactError as error:
         if store_is_sound(store):
@@ -314,7 +318,7 @@ def _vector_faults(store: Store, manifest: LocalManifest) -> Iterator[Fault]:
         for row in store.altered_vectors(vectors):
             yield Fault(f"the vector of row {row} is altered", "vector", row)
     if manifest.covered > count:
-        what = f"the index covers {manifest.covered} rows, and there are {count}"
+        what = f"the index covers {counted(manifest.covered, 'row')}, and there are {count}"
         yield Fault(what, "index")
 
 

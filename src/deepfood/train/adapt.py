@@ -15,6 +15,7 @@ import torch
 
 from deepfood import __version__
 from deepfood.artifacts import MANIFEST, kind_of
+from deepfood.counted import counted
 from deepfood.data.leakage import leak_notes
 from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
@@ -177,7 +178,7 @@ def _regression(tried: CrossValidation, judgement: Judgement) -> str | None:
     if best["precision@1"] < tried.chance + _ERRORS * tried.chance_error:
         return (
             f"in cross-validation the nearest photo has the right label for "
-            f"{best['precision@1']:.0%} of {tried.photos} photos, hardly more than the "
+            f"{best['precision@1']:.0%} of {counted(tried.photos, 'photo')}, hardly more than the "
             f"{tried.chance:.0%} of chance: the labels cannot be seen in the photos, or there are "
             "too few photos"
         )
@@ -194,8 +195,8 @@ def _notes(
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
     if seen:
         notes.append(
-            f"{seen} of the {len(val.files)} validation photos were in the training of the base "
-            "Model, so that its metrics are too high"
+            f"{seen} of the {counted(val.files, 'validation photo')} were in the training of the "
+            "base Model, so that its metrics are too high"
         )
     if judgement.lost:
         notes.append(judgement.losses())
@@ -203,8 +204,8 @@ def _notes(
         notes.append(few)
     if not judgement.figures[DECISIVE].is_significant:
         notes.append(
-            f"{len(val.files)} validation photos are too few to be certain of the difference in "
-            f"{DECISIVE}"
+            f"{counted(val.files, 'validation photo is', 'validation photos are')} too few to be "
+            f"certain of the difference in {DECISIVE}"
         )
     return notes
 
@@ -267,8 +268,9 @@ def _card(base: Model, report: AdaptReport) -> str:
     return f"""# {base.manifest.name}, adapted
 
 A head of {chosen.size} numbers on {base.manifest.name}, fitted by `deepfood adapt` to
-{report.train_photos} photos of {len(report.labels)} labels, and measured on {report.val_photos}
-validation photos of the same source, with the training photos as gallery.
+{counted(report.train_photos, "photo")} of {counted(report.labels, "label")}, and measured on
+{counted(report.val_photos, "validation photo")} of the same source, with the training photos as
+gallery.
 
 | | before | after | difference (95 % interval) |
 |---|---|---|---|
