@@ -228,12 +228,15 @@ def test_a_build_embeds_nothing_again(gallery: Path, tmp_path: Path, embedder: E
     assert {**after, "hits": sorted(after["hits"])} == {**before, "hits": sorted(before["hits"])}
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_a_removed_file_that_is_away_stays_out_by_its_name(
-    gallery: Path, tmp_path: Path, embedder: Embedder
+    linked: bool, gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:
     as_earlier(gallery)
     away = tmp_path / "photos" / "plate-00006.jpg"
     away.rename(tmp_path / away.name)
+    if linked:  # out of the folder
+        away.symlink_to(tmp_path / away.name)
     first, _ = upgraded(gallery)
     assert first.startswith("plate-00006.jpg was removed, and is not below")
     (tmp_path / away.name).rename(away)
@@ -285,6 +288,13 @@ def test_the_generation_before_is_forgotten_in_a_line(gallery: Path) -> None:
     assert (manifest.before, manifest.generation) == (None, 8)
 
 
+def change_earlier(gallery: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(gallery / "generation-000001" / CATALOGUE)) as db, db:
+        db.create_function("crc", -1, crc)
+        for statement in statements:
+            assert db.execute(statement).rowcount > 0
+
+
 @pytest.mark.parametrize(
     ("sql", "line"),
     [
@@ -302,8 +312,7 @@ def test_what_was_altered_is_told_and_kept_aside(
 ) -> None:
     before = all_said(gallery)
     as_earlier(gallery)
-    with contextlib.closing(sqlite3.connect(gallery / "generation-000001" / CATALOGUE)) as db, db:
-        db.execute(sql)
+    change_earlier(gallery, sql)
     done, problems = repair(gallery, [embedder.model], lambda model: embedder, quiet=True)
     assert problems == []
     assert any(line in one for one in done), done
@@ -314,13 +323,6 @@ def test_what_was_altered_is_told_and_kept_aside(
     for photo in after["facts"].keys() - {sha256(jpeg(1))[:20]}:
         if "attribute_values" not in sql:
             assert after["facts"][photo] == before["facts"][photo]
-
-
-def change_earlier(gallery: Path, *statements: str) -> None:
-    with contextlib.closing(sqlite3.connect(gallery / "generation-000001" / CATALOGUE)) as db, db:
-        db.create_function("crc", -1, crc)
-        for statement in statements:
-            assert db.execute(statement).rowcount > 0
 
 
 #: What is altered, what is told of it, and the attributes of which nothing is believed.
