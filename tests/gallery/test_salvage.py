@@ -236,3 +236,24 @@ def test_a_photo_of_a_killed_writer_is_kept_while_the_catalogue_lacks_rows(
     assert files.path(ADDED).read_bytes() == jpeg(100)
     mend(gallery, embedder)
     assert facts(gallery, 100) == ("soup", {})
+
+
+def test_rows_on_other_pages_than_the_damaged_one_are_used_again(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    photos, out = write_photos(tmp_path / "photos", 60), tmp_path / "large"
+    build(photos, out, embedder)
+    with closing(sqlite3.connect(catalogue(out))) as db:
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'photos'")
+        ((size,),) = db.execute("PRAGMA page_size")
+    data = bytearray(catalogue(out).read_bytes())
+    inner = (root - 1) * size
+    assert data[inner] == 5, "it has pages below it"
+    first = inner + int.from_bytes(data[inner + 12 : inner + 14])
+    leaf = (int.from_bytes(data[first : first + 4]) - 1) * size
+    data[leaf : leaf + 12] = b"\xff" * 12
+    catalogue(out).write_bytes(data)
+    report = build(photos, out, embedder)
+    assert report.count == 60
+    assert 0 < report.embedded < 60
+    assert list(gallery_problems(out, quiet=True)) == []
