@@ -23,7 +23,7 @@ from deepfood.local.checkpoints import checkpoints, fold_of
 from deepfood.local.connections import unusable
 from deepfood.local.journal import Journal
 from deepfood.local.reindex import reindex
-from deepfood.local.renew import reembed
+from deepfood.local.renew import only_renewal, reembed
 from deepfood.local.store import CATALOGUE
 from deepfood.local.verify import gallery_problems
 from deepfood.locks import held
@@ -267,6 +267,18 @@ def test_what_looks_after_a_gallery_writes_index_and_checkpoints(
     assert said == [f"the checkpoint {newest.name}: {newest} is damaged: it is of another record"]
     assert fold_of(journal)[sha256(jpeg(1))].label == "soup", "from the earlier one"
     assert engine.compact(quiet=True).count == 5
+
+    monkeypatch.setattr("deepfood.local.renew.LEAST_HOLES", 1)
+    with LocalWriter.open(gallery) as writer:
+        writer.remove([photo_id(seed) for seed in (0, 2, 3, 4)])
+    generation = LocalManifest.read(gallery).generation
+    with LocalGallery.open(gallery) as opened:
+        with only_renewal(gallery):
+            engine.look_after(opened, embedder.model)
+            assert LocalManifest.read(gallery).generation == generation, "somebody is at it"
+        engine.look_after(opened, embedder.model)
+        assert LocalManifest.read(gallery).generation == generation + 1
+        assert len(opened.follow().alive) == opened.count == 1
     assert fold_of(journal)[sha256(jpeg(1))].label == "soup"
 
 

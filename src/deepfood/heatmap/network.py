@@ -5,6 +5,7 @@ it can also be applied at each position first: the mean of the results is the sa
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -121,11 +122,9 @@ class Trunk:
         self._name = model.manifest.name
         #: Pixels of the photo along a side of a cell.
         self.stride = max(1, size // trunk.output(0).shape[2])
-        try:
+        with self._any_size():
             trunk.reshape([1, 3, -1, -1])
             self._request = core.compile_model(trunk, "CPU", how).create_infer_request()
-        except RuntimeError as error:
-            raise self._of_one_size() from error
         self._normalise = normaliser(model.manifest.preprocess)
 
     def features(self, pixels: Pixels) -> Floats:
@@ -133,15 +132,17 @@ class Trunk:
 
         Raises NoHeatMapError.
         """
-        try:
+        with self._any_size():
             found = self._request.infer([self._normalise(pixels)])
-        except RuntimeError as error:
-            raise self._of_one_size() from error
         features: Floats = np.asarray(found[0][0], np.float32).transpose(1, 2, 0).copy()
         return features
 
-    def _of_one_size(self) -> NoHeatMapError:
-        return NoHeatMapError(f"the Model {self._name} takes photos of one size only")
+    @contextmanager
+    def _any_size(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise NoHeatMapError(f"the Model {self._name} takes photos of one size only") from error
 
 
 def _openvino() -> Any:
