@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from cachetools import LRUCache
+from PIL import Image
 
 from deepfood.config import Settings
 from deepfood.embed import Embedder, Vector, Vectors, open_embedder
@@ -22,7 +23,7 @@ from deepfood.gallery.vote import VOTERS
 from deepfood.gallery.written import Suggestion
 from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
-from deepfood.photo import thumbnail
+from deepfood.photo import part_pixels, thumbnail
 from deepfood.photo_box import Box
 from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
@@ -77,9 +78,22 @@ class SearchService:
             check_plate(question)
             photo = question.photos[0] if question.photos else self.photo(question.ids[0])[1]
             curves = self.gallery.manifest.calibration
-            return search_plate(
-                question, photo, self.plates, self.search, curves.plates if curves else None
-            )
+            return search_plate(question, photo, self, curves.plates if curves else None)
+        return self._search(question)
+
+    def search_part(self, question: SearchQuestion, picture: Image.Image, box: Box) -> SearchResult:
+        """Search with a part of a question's one photo, which is decoded already (`read_small`).
+
+        Raises QueryError.
+        """
+        with stage("decode"):
+            pixels = part_pixels(picture, self.embedder.preprocess, box)
+        with stage("embed"):
+            vector = self.embedder.infer(pixels)
+        return self._search(question, vector)
+
+    def _search(self, question: SearchQuestion, part: Vector | None = None) -> SearchResult:
+        """Search with what a question asks for, or with the vector of a part of its one photo."""
         where = parse_filter(question.where) if question.where is not None else None
         cursor = None if question.cursor is None else self.cursors.checked(question.cursor)
         options = FindOptions(
@@ -93,7 +107,7 @@ class SearchService:
         if question.words:
             tower = self.words is not None
             written = look_up(self.gallery, question.words, options, or_raise=not tower)
-        query = self._vector(question, written, options)
+        query = self._vector(question, written, options) if part is None else part
         found: FindResult
         with stage("search"):
             if question.words:
