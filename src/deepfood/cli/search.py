@@ -347,6 +347,8 @@ def _print_hits(gallery: "Gallery", found: "SearchResult | PlatePart") -> None:
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
+        if hit.box:
+            why.append(f"box {','.join(f'{side:.3f}' for side in astuple(hit.box))}")
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
         print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
         for one in hit.alike:
@@ -375,6 +377,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
         "score": hit.score,
         "probability": hit.probability,
         "same_dish": hit.same_dish,
+        "box": astuple(hit.box) if hit.box else None,
         "id": hit.photo.id,
         **asdict(hit.photo),
     }

@@ -9,7 +9,7 @@ so that `rollback` can return to it.
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +25,7 @@ from deepfood.errors import (
     raising_disk_full,
 )
 from deepfood.gallery.embedding import PASSES, Lost, embed_photos_of, refuse_lost
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.reports import RenewReport
 from deepfood.index import INDEXES, Storage
@@ -34,6 +35,7 @@ from deepfood.local.checkpoints import checkpoint_if_long
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.journal import Journal
 from deepfood.local.lock import only_writer
+from deepfood.local.make_parts import index_parts, make_parts
 from deepfood.local.manifest import (
     LocalManifest,
     generation_folder,
@@ -41,6 +43,7 @@ from deepfood.local.manifest import (
     keep_model,
     remove_leftovers,
 )
+from deepfood.local.parts import StoredParts
 from deepfood.local.recover import check_head
 from deepfood.local.snapshot import Snapshot, open_store
 from deepfood.local.store import Store
@@ -87,9 +90,12 @@ def reembed(
     def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
         return embed_photos_of(gallery, photos, embedder)
 
-    work = _Renewal(
-        folder, model, vectors, "embedding", same_model=False, photos=photos, quiet=quiet
-    )
+    def parts() -> PartEmbedder:
+        return PartEmbedder(embedder)
+
+    if living.parts is not None:
+        parts().check()
+    work = _Renewal(folder, model, vectors, "embedding", parts=parts, photos=photos, quiet=quiet)
     return work.run(swap=swap, drop_unreadable=drop_unreadable)
 
 
@@ -111,7 +117,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[L
 
     The generation before stays. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, copy_vectors, "copying", same_model=True, quiet=quiet)
+    work = _Renewal(folder, model, copy_vectors, "copying", parts=None, quiet=quiet)
     return work.run(swap=True, drop_unreadable=False)
 
 
@@ -151,7 +157,10 @@ def open_work(folder: Path) -> Store:
 
 
 class _Renewal:
-    """One run of `reembed`, or of `compact`, which has the `same_model`."""
+    """One run of `reembed`, or of `compact`, which has the same Model.
+
+    `parts` opens what finds the parts of photos with another Model; None copies them.
+    """
 
     def __init__(
         self,
@@ -160,7 +169,7 @@ class _Renewal:
         vectors: VectorsOf,
         what: str,
         *,
-        same_model: bool,
+        parts: Callable[[], PartEmbedder] | None,
         photos: PhotoAccess = IN_PLACE,
         quiet: bool,
     ) -> None:
@@ -170,7 +179,7 @@ class _Renewal:
         self.journal = Journal(folder)
         self.quiet = quiet
         self._vectors, self._what, self._photos = vectors, what, photos
-        self._same_model = same_model
+        self._parts, self._same_model = parts, parts is None
 
     def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[LocalManifest]:
         started = time.monotonic()
@@ -271,7 +280,17 @@ class _Renewal:
             ):
                 kind.build(vectors, path, spec, progress.update)
             files = {path.name: FileRecord.of(path)}
+        about_parts, parts_path = None, None
+        if living.parts is not None:
+            stored = StoredParts(successor, living.parts.storage)
+            self._make_parts(stored)
+            about_parts, parts_path = index_parts(
+                stored, spec, by_size=living.index_by_size, quiet=self.quiet
+            )
+        if parts_path is not None:
+            files[parts_path.name] = FileRecord.of(parts_path)
         changed = {
+            "parts": about_parts,
             "dimension": successor.dimension,
             "storage": successor.storage,
             "model_name": self.model.manifest.name,
@@ -281,6 +300,24 @@ class _Renewal:
             "files": files,
         }
         return living.model_copy(update=changed)
+
+    def _make_parts(self, stored: StoredParts) -> None:
+        """Look at the photos of the Successor that lack it, or copy what the gallery knows."""
+        stored.only_of_this_storage()
+        with LocalGallery.open(self.folder, photos=self._photos) as living:
+            lacking, about = stored.lacking(), living.manifest.parts
+            if self._parts is not None:
+                make_parts(
+                    lacking,
+                    living.read,
+                    self._parts(),
+                    stored.append,
+                    reads_ahead=living.reads_ahead,
+                    quiet=self.quiet,
+                )
+            elif about is not None:
+                known = StoredParts(living.store, about.storage)
+                stored.copy_from(known, [photo.sha256 for photo in lacking])
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:
         """Make the Successor the gallery, its manifest last."""

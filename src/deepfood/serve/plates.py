@@ -11,7 +11,7 @@ from deepfood.errors import NoHeatMapError, QueryError
 from deepfood.gallery.notes import Note
 from deepfood.gallery.plate_calibration import PlateCalibration, several_scores
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS, PlateFinder, thinned
+from deepfood.plate import INSET, MOST_PARTS, PlateFinder, inner, thinned
 from deepfood.serve.question import PlatePart, SearchQuestion, SearchResult
 
 _WHOLE = Box(0, 0, 1, 1)
@@ -21,9 +21,6 @@ _GRID = (
     *(Box(x, 0, 0.5, 1) for x in (0, 0.5)),
     *(Box(0, y, 1, 0.5) for y in (0, 0.5)),
 )
-#: A box that is searched with is narrower by this share on each side than the dish that it shows:
-#: a dish is round. It brings 0.04 of the labels (docs/performance.md).
-_INSET = 0.08
 #: The least probability of being in the gallery with which a part is shown. It is below the setting
 #: `none_probability`, as a dish on a plate is smaller and less clear than photos of one dish are.
 _LEAST_IN_GALLERY = 0.1
@@ -115,12 +112,12 @@ def look_at_plate(question: SearchQuestion, photo: bytes, searcher: Searcher) ->
     whole = searcher.search(question)
     picture = searcher.plates.read(photo)
     try:
-        boxes, inset = [part.box for part in searcher.plates.parts(picture)], _INSET
+        boxes, inset = [part.box for part in searcher.plates.parts(picture)], INSET
     except NoHeatMapError as error:
         boxes, inset = list(_GRID), 0.0
         notes = (Note("no_feature_map", f"quarters and halves of the photo were tried: {error}"),)
     found = [
-        _part(box, searcher.search_part(question, picture, _inner(box, inset)))
+        _part(box, searcher.search_part(question, picture, inner(box, inset)))
         for box in boxes[:MOST_PARTS]
     ]
     if notes:
@@ -184,10 +181,3 @@ def _may_be_shown(part: PlatePart) -> bool:
 
 def _part(box: Box, found: SearchResult) -> PlatePart:
     return PlatePart(box, found.verdict, found.in_gallery, found.label, found.hits)
-
-
-def _inner(box: Box, share: float) -> Box:
-    left = 1 - 2 * share
-    return Box(
-        box.x + share * box.width, box.y + share * box.height, left * box.width, left * box.height
-    )

@@ -17,6 +17,7 @@ from deepfood.errors import DeepfoodError, QueryError, SettingError
 from deepfood.gallery import Answer, Hit, Photo, judge
 from deepfood.gallery.answer import judge_words, nearest_labelled
 from deepfood.gallery.filters import parse_filter
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import FindOptions, FindResult, SearchedGallery
 from deepfood.gallery.queries import Example, combine
 from deepfood.gallery.vote import VOTERS
@@ -25,7 +26,6 @@ from deepfood.gallery.zero_shot import LabelAnswer, LabelNames
 from deepfood.heatmap import MatchExplainer
 from deepfood.photo import part_pixels, thumbnail
 from deepfood.photo_box import Box
-from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
 from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
@@ -45,9 +45,8 @@ class SearchService:
         self.gallery = gallery
         self.embedder = embedder
         self.explainer = MatchExplainer(embedder.model, embedder.limits, embedder.threads)
-        self.plates = PlateFinder(
-            embedder.model, embedder.limits, embedder.threads, embedder.precision
-        )
+        self.parts = PartEmbedder(embedder)
+        self.plates = self.parts.finder
         self.words = (
             open_text_embedder(settings, embedder.model)
             if embedder.model.manifest.text_tower
@@ -145,6 +144,7 @@ class SearchService:
         if question.asks_for_nearest and question.k >= VOTERS:
             nearest = [*found.hits, *itertools.chain.from_iterable(found.alike)]
             voters = sorted(nearest, key=lambda hit: -hit.score)[:VOTERS]
+            voters = [hit for hit in voters if not hit.box]  # photos vote as wholes
         if len(voters) < VOTERS or not all(hit.photo.label for hit in voters):
             left_out = (*question.ids, *question.without)
             voters = nearest_labelled(self.gallery, query, left_out)
