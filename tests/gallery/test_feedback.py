@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepfood.config import Settings
+from deepfood.embed import Embedder
 from deepfood.errors import (
     ArtifactCorruptError,
     ArtifactFormatError,
@@ -25,6 +27,10 @@ from deepfood.errors import (
     SettingError,
 )
 from deepfood.gallery.feedback import FEEDBACK, Feedback, Vote
+from deepfood.info import repair_gallery
+from deepfood.local.verify import gallery_problems
+from deepfood.place import Place
+from plates import build, write_photos
 
 MODEL, OTHER_MODEL = "a" * 64, "b" * 64
 
@@ -291,3 +297,46 @@ def test_feedback_is_read_from_a_read_only_folder(tmp_path: Path) -> None:
             assert feedback.counts().votes == 1
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_verify_knows_feedback_and_repair_keeps_what_can_be_read(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    """One whole page of votes is overwritten, as a failing disk does."""
+    gallery = tmp_path / "gallery"
+    build(write_photos(tmp_path / "photos", 3), gallery, embedder)
+    with Feedback.open(gallery, create=True) as feedback:
+        feedback.add(vote("eve", f"q{number}", "h") for number in range(500))
+        kept = replace(vote("eve", "", "h"), question=sha256(b"photo").hexdigest())
+        feedback.add([kept])
+        feedback.keep_photo(b"photo", 100)
+    assert list(gallery_problems(gallery, quiet=True)) == []
+    path = gallery / FEEDBACK
+    with sqlite3.connect(path) as db:
+        ((size,),) = db.execute("PRAGMA page_size")
+    db.close()
+    data = bytearray(path.read_bytes())
+    pages = [data[at : at + size] for at in range(0, len(data), size)]
+    leaf_of_a_table = b"\x0d"
+    rows = [
+        number
+        for number, page in enumerate(pages)
+        if page.startswith(leaf_of_a_table) and hashed("eve").encode() in page
+    ]
+    data[rows[5] * size : (rows[5] + 1) * size] = b"\xff" * size
+    path.write_bytes(data)
+    assert any(FEEDBACK in line for line in gallery_problems(gallery, quiet=True))
+    with Feedback.open(gallery) as feedback, pytest.raises(ArtifactCorruptError, match="repair"):
+        feedback.read()
+    done, left = repair_gallery(Place.parse(gallery), Settings(), quiet=True)
+    assert left == []
+    assert any(f"kept in lost+found/{FEEDBACK}" in line for line in done)
+    with Feedback.open(gallery) as feedback:
+        assert 300 < len(feedback.read()) < 501
+        assert dict(feedback.photos()) == {kept.question: b"photo"}
+    assert (gallery / "lost+found" / FEEDBACK).read_bytes() == data
+    path.write_bytes(b"no database")
+    done, left = repair_gallery(Place.parse(gallery), Settings(), quiet=True)
+    assert left == []
+    with Feedback.open(gallery) as feedback:
+        assert feedback.counts().votes == 0

@@ -7,88 +7,44 @@ they change no photo, are in no manifest and no release, and all of them may be 
 Every vote and vector has a checksum. A question, its vector and its photo go with its last vote.
 """
 
-import contextlib
-import csv
 import hashlib
-import io
-import json
-import os
 import sqlite3
 import sys
 import threading
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import check_can_write, replacing
-from deepfood.beside import beside
 from deepfood.embed import Vector
-from deepfood.errors import (
-    ArtifactCorruptError,
-    ArtifactFormatError,
-    ArtifactMissingError,
-    SettingError,
-    raising_disk_full,
-    unusable_database,
+from deepfood.errors import ArtifactMissingError, SettingError
+from deepfood.gallery.feedback_export import write_csv, write_json
+from deepfood.gallery.feedback_faults import faults_in, read_sound
+from deepfood.gallery.feedback_file import (
+    FEEDBACK,
+    Kind,
+    altered,
+    check_format,
+    clear_errors,
+    connect,
+    create_file,
+    question_crc,
+    questions_in,
+    total,
+    vote_crc,
 )
 
-FEEDBACK = "feedback.sqlite"
+__all__ = ["FEEDBACK", "MOST_VOTES", "Feedback", "FeedbackCounts", "FeedbackTable", "Kind", "Vote"]
+
 #: How many votes are kept unless a caller says otherwise.
 MOST_VOTES = 1_000_000
-#: What a question was asked with.
-Kind = Literal["photo", "words"]
-
-_FORMAT = 1
-#: "dffb", so that another database under this name is recognised.
-_APPLICATION = 0x64666662
-_SCHEMA = """
-CREATE TABLE questions (
-    number INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, model TEXT NOT NULL, kind TEXT NOT NULL,
-    vector BLOB, checksum INTEGER NOT NULL, UNIQUE (sha256, model)
-) STRICT;
-CREATE TABLE votes (
-    number INTEGER PRIMARY KEY, session TEXT NOT NULL, question INTEGER NOT NULL,
-    hit TEXT NOT NULL, right INTEGER NOT NULL, at REAL NOT NULL, checksum INTEGER NOT NULL,
-    UNIQUE (question, hit, session)
-) STRICT;
-CREATE INDEX votes_at ON votes (at);
-CREATE INDEX votes_hit ON votes (hit);
-CREATE INDEX votes_session ON votes (session);
-CREATE TABLE photos (
-    number INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, bytes BLOB NOT NULL
-) STRICT;
-CREATE TABLE totals (
-    id INTEGER PRIMARY KEY CHECK (id = 0), votes INTEGER NOT NULL, photo_bytes INTEGER NOT NULL,
-    displaced INTEGER NOT NULL
-) STRICT;
-INSERT INTO totals VALUES (0, 0, 0, 0);
-CREATE TRIGGER vote_added AFTER INSERT ON votes BEGIN
-    UPDATE totals SET votes = votes + 1;
-END;
-CREATE TRIGGER vote_gone AFTER DELETE ON votes BEGIN
-    UPDATE totals SET votes = votes - 1;
-    DELETE FROM questions WHERE number = old.question
-        AND NOT EXISTS (SELECT 1 FROM votes WHERE question = old.question);
-END;
-CREATE TRIGGER question_gone AFTER DELETE ON questions BEGIN
-    DELETE FROM photos WHERE sha256 = old.sha256
-        AND NOT EXISTS (SELECT 1 FROM questions WHERE sha256 = old.sha256);
-END;
-CREATE TRIGGER photo_added AFTER INSERT ON photos BEGIN
-    UPDATE totals SET photo_bytes = photo_bytes + length(new.bytes);
-END;
-CREATE TRIGGER photo_gone AFTER DELETE ON photos BEGIN
-    UPDATE totals SET photo_bytes = photo_bytes - length(old.bytes);
-END;
-"""
 
 _ASK = "INSERT INTO questions (sha256, model, kind, vector, checksum) VALUES (?, ?, ?, ?, ?)"
 _VOTE = """
@@ -102,12 +58,6 @@ SELECT v.session, q.sha256, v.hit, v.right, v.at, q.model, q.kind, v.question, v
 FROM votes v JOIN questions q ON q.number = v.question
 WHERE ?1 IS NULL OR q.model = ?1 ORDER BY v.number
 """
-_WAIT_S = 10.0
-_EXPORTED = ("session", "question", "kind", "hit", "right", "at", "model")
-_WAY_OUT = (
-    "deepfood verify --repair keeps it in lost+found, and what can be read of it in a new file; "
-    "searches do not need it"
-)
 
 
 @dataclass(frozen=True)
@@ -198,11 +148,11 @@ class Feedback:
         if not path.is_file():
             if not create:
                 raise ArtifactMissingError(f"{folder} has no feedback: nobody has voted yet")
-            _create(path)
-        with _clear_errors(path):
-            connection = _connect(path)
+            create_file(path)
+        with clear_errors(path):
+            connection = connect(path)
             try:
-                _check_format(path, connection)
+                check_format(path, connection)
             except BaseException:
                 connection.close()
                 raise
@@ -237,7 +187,7 @@ class Feedback:
                 kept = None if vote.right is None else _kept_question(db, vote, asked)
                 if kept is not None:
                     said = (vote.session, kept, vote.hit, int(bool(vote.right)), float(vote.at))
-                    db.execute(_VOTE, (*said, _crc(*said)))
+                    db.execute(_VOTE, (*said, vote_crc(*said)))
                 others = [number for number in asked.values() if number != kept]
                 if others:  # also what was said when the gallery had another Model
                     taken = [(vote.session, vote.hit, number) for number in others]
@@ -255,7 +205,7 @@ class Feedback:
             if len(data) > most_bytes or not _numbers_of(db, sha256):
                 return False
             db.execute("INSERT OR IGNORE INTO photos (sha256, bytes) VALUES (?, ?)", (sha256, data))
-            while _total(db, "photo_bytes") > most_bytes:
+            while total(db, "photo_bytes") > most_bytes:
                 db.execute("DELETE FROM photos WHERE number = (SELECT min(number) FROM photos)")
         return True
 
@@ -271,7 +221,7 @@ class Feedback:
             if found is None:  # deleted meanwhile
                 continue
             if hashlib.sha256(found[1]).hexdigest() != found[0]:
-                raise self._altered("a photo")
+                raise altered(self.path, "a photo")
             yield found
 
     def votes_of(self, session: str) -> int:
@@ -293,8 +243,8 @@ class Feedback:
             for session, sha256, hit, said, when, by, kind, number, checksum in db.execute(
                 _VOTES, (model,)
             ):
-                if checksum != _crc(session, number, hit, said, when):
-                    raise self._altered("a vote")
+                if checksum != vote_crc(session, number, hit, said, when):
+                    raise altered(self.path, "a vote")
                 sessions.append(sys.intern(session))
                 questions.append(sys.intern(sha256))
                 hits.append(sys.intern(hit))
@@ -336,11 +286,11 @@ class Feedback:
                 right=right,
                 wrong=votes - right,
                 conflicting=conflicting,
-                displaced=_total(db, "displaced"),
+                displaced=total(db, "displaced"),
                 questions=questions,
                 sessions=sessions,
                 photos=photos,
-                photo_bytes=_total(db, "photo_bytes"),
+                photo_bytes=total(db, "photo_bytes"),
                 oldest=oldest,
                 newest=newest,
                 models=dict(models),
@@ -352,12 +302,12 @@ class Feedback:
         Returns how many votes went. The file becomes smaller.
         """
         with self._changing() as db:
-            there = _total(db, "votes")
+            there = total(db, "votes")
             if before is not None:
                 db.execute("DELETE FROM votes WHERE at < ?", (before,))
             db.executemany("DELETE FROM votes WHERE hit = ?", ((hit,) for hit in photos_removed))
-            gone = there - _total(db, "votes")
-        with self._lock, _clear_errors(self.path):
+            gone = there - total(db, "votes")
+        with self._lock, clear_errors(self.path):
             self._db.execute("PRAGMA incremental_vacuum").fetchall()
         return gone
 
@@ -371,7 +321,7 @@ class Feedback:
 
         Raises SettingError for another suffix, or a path that cannot be written.
         """
-        writers = {".csv": _write_csv, ".json": _write_json}
+        writers = {".csv": write_csv, ".json": write_json}
         if path.suffix.lower() not in writers:
             raise SettingError(f"{path}: feedback is exported to a file .csv or .json")
         check_can_write(path)
@@ -384,32 +334,16 @@ class Feedback:
     def faults(self) -> Iterator[str]:
         """One line for each fault of the file; none means that it is intact."""
         with self._reading() as db:
-            for (line,) in db.execute("PRAGMA integrity_check(10)"):
-                if line != "ok":
-                    yield f"{FEEDBACK}: {' '.join(line.split())}"
-            altered = sum(not sound for _, sound in _questions(db))
-            if altered:
-                yield f"{FEEDBACK}: {altered} questions are altered"
-            votes = db.execute("SELECT session, question, hit, right, at, checksum FROM votes")
-            altered = sum(_crc(*said) != checksum for *said, checksum in votes)
-            if altered:
-                yield f"{FEEDBACK}: {altered} votes are altered"
-            photos = db.execute("SELECT sha256, bytes FROM photos")
-            altered = sum(hashlib.sha256(data).hexdigest() != sha256 for sha256, data in photos)
-            if altered:
-                yield f"{FEEDBACK}: {altered} photos are altered"
-            stray = db.execute(
-                "SELECT count(*) FROM votes WHERE question NOT IN (SELECT number FROM questions)"
-            ).fetchone()[0]
-            if stray:
-                yield f"{FEEDBACK}: the questions of {stray} votes are missing"
-            there = db.execute("SELECT count(*) FROM votes").fetchone()[0]
-            if there != _total(db, "votes"):
-                yield f"{FEEDBACK}: {there} votes are there, not {_total(db, 'votes')}"
+            yield from faults_in(db)
+
+    def take_sound(self, damaged: Path) -> int:
+        """Take what is sound in a damaged file; returns how many votes. This one must be empty."""
+        with self._changing() as db:
+            return read_sound(damaged, db)
 
     def _displace(self, db: sqlite3.Connection) -> None:
         """Delete the oldest votes where there are too many, and count them."""
-        surplus = _total(db, "votes") - self.most
+        surplus = total(db, "votes") - self.most
         if surplus > 0:
             db.execute(
                 "DELETE FROM votes WHERE number IN "
@@ -426,9 +360,9 @@ class Feedback:
         count = db.execute(f"SELECT count(*) {which}", (model,)).fetchone()[0]
         rows: dict[int, int] = {}
         vectors = np.empty((count, 0), np.float32)
-        for question, sound in _questions(db, model):
+        for question, sound in questions_in(db, model):
             if not sound:
-                raise self._altered("the vector of a question")
+                raise altered(self.path, "the vector of a question")
             if question.vector is None:
                 continue
             vector = np.frombuffer(question.vector, "<f4")
@@ -441,17 +375,14 @@ class Feedback:
         return rows, vectors
 
     def _sound_votes(self, db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-        """Each vote in the order of `_EXPORTED`."""
+        """Each vote in the order of `EXPORTED`."""
         for session, sha256, hit, right, at, model, kind, number, checksum in db.execute(
             _VOTES, (None,)
         ):
-            if checksum != _crc(session, number, hit, right, at):
-                raise self._altered("a vote")
+            if checksum != vote_crc(session, number, hit, right, at):
+                raise altered(self.path, "a vote")
             when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
             yield session, sha256, kind, hit, bool(right), when, model
-
-    def _altered(self, what: str) -> ArtifactCorruptError:
-        return ArtifactCorruptError(f"{self.path} is damaged ({what} is altered): {_WAY_OUT}")
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -467,7 +398,7 @@ class Feedback:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, _clear_errors(self.path):
+        with self._lock, clear_errors(self.path):
             self._db.execute(begin)
             try:
                 yield self._db
@@ -476,31 +407,6 @@ class Feedback:
                 if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
                     self._db.execute("ROLLBACK")
                 raise
-
-
-@dataclass(frozen=True)
-class _Question:
-    number: int
-    sha256: str
-    model: str
-    kind: Kind
-    vector: bytes | None
-
-
-def _questions(
-    db: sqlite3.Connection, model: str | None = None
-) -> Iterator[tuple[_Question, bool]]:
-    """Every question, and whether it is as it was written."""
-    for *fields, checksum in db.execute(
-        "SELECT number, sha256, model, kind, vector, checksum FROM questions "
-        "WHERE ?1 IS NULL OR model = ?1 ORDER BY number",
-        (model,),
-    ):
-        question = _Question(*fields)
-        sound = checksum == _question_crc(
-            question.sha256, question.model, question.kind, question.vector
-        )
-        yield question, sound and question.kind in get_args(Kind)
 
 
 def _numbers_of(db: sqlite3.Connection, sha256: str) -> dict[str, int]:
@@ -513,94 +419,7 @@ def _kept_question(db: sqlite3.Connection, vote: Vote, asked: dict[str, int]) ->
     if vote.model not in asked:
         vector = None if vote.vector is None else np.asarray(vote.vector, "<f4").tobytes()
         fields = (vote.question, vote.model, vote.kind, vector)
-        number = db.execute(_ASK, (*fields, _question_crc(*fields))).lastrowid
+        number = db.execute(_ASK, (*fields, question_crc(*fields))).lastrowid
         assert number is not None
         asked[vote.model] = number
     return asked[vote.model]
-
-
-def _total(db: sqlite3.Connection, name: Literal["votes", "photo_bytes", "displaced"]) -> int:
-    return int(db.execute(f"SELECT {name} FROM totals").fetchone()[0])  # noqa: S608
-
-
-def _crc(*fields: str | float) -> int:
-    """CRC-32 of a vote's fields, stored in its row."""
-    return zlib.crc32(repr(fields).encode())
-
-
-def _question_crc(sha256: str, model: str, kind: str, vector: bytes | None) -> int:
-    return zlib.crc32(vector or b"", zlib.crc32(repr((sha256, model, kind)).encode()))
-
-
-def _write_csv(file: IO[bytes], votes: Iterable[Sequence[object]]) -> int:
-    text = io.TextIOWrapper(file, "utf-8", newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_EXPORTED)
-    count = 0
-    for count, vote in enumerate(votes, start=1):  # noqa: B007
-        table.writerow(str(one).lower() if isinstance(one, bool) else one for one in vote)
-    text.flush()
-    text.detach()
-    return count
-
-
-def _write_json(file: IO[bytes], votes: Iterable[Sequence[object]]) -> int:
-    """A list of objects, a line each."""
-    count = 0
-    for count, vote in enumerate(votes, start=1):
-        said = json.dumps(dict(zip(_EXPORTED, vote, strict=True)))
-        file.write(f"{',' if count > 1 else '['}\n{said}".encode())
-    file.write(b"\n]\n" if count else b"[]\n")
-    return count
-
-
-def _create(path: Path) -> None:
-    """Make the file, whole or not at all; another process may do so at the same time."""
-    with raising_disk_full(path), beside(path) as new:
-        connection = sqlite3.connect(new)
-        with contextlib.closing(connection):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            connection.executescript(_SCHEMA)
-            connection.execute("PRAGMA journal_mode = WAL")
-        with contextlib.suppress(FileExistsError):
-            os.link(new, path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    uri = path.resolve().as_uri()
-    # A read-only disk: SQLite cannot make its files beside it there, and nobody writes.
-    uri += "?mode=rw" if os.access(path.parent, os.W_OK) else "?immutable=1"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is gone from the file
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_format(path: Path, connection: sqlite3.Connection) -> None:
-    """Raise ArtifactCorruptError for another file, ArtifactFormatError for that of a newer one."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION:
-        raise ArtifactCorruptError(f"{path} is damaged (it holds no feedback): {_WAY_OUT}")
-    if version > _FORMAT:
-        raise ArtifactFormatError(
-            f"{path} was written by a newer deepfood (format {version}): update deepfood"
-        )
-    _total(connection, "votes")
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    with raising_disk_full(path):
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise unusable_database(path, error, "is damaged", _WAY_OUT) from error
