@@ -29,6 +29,7 @@ from deepfood.errors import (
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
 from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.record import user
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent
@@ -186,6 +187,7 @@ def _refuse_other_folders(out: Path) -> None:
         if is_gallery(out):  # also of format 1, which had no journal
             return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
+    own |= {f"{FEEDBACK}{log}" for log in ("", "-wal", "-shm")}
     if out.is_dir() and not (out / JOURNAL).is_dir():
         strangers = sorted(
             path.name for path in out.iterdir() if path.name not in own and not is_generation(path)

@@ -43,6 +43,7 @@ from deepfood.local.manifest import (
     manifest_copies,
     remove_old_indexes,
 )
+from deepfood.local.mend_feedback import mend_feedback
 from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.salvage import count_anew, salvage, write_again
 from deepfood.local.store import CATALOGUE, Store
@@ -147,6 +148,8 @@ class _Mender:
         if "model" in wanted and self._model is not None:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
+        if "feedback" in wanted:
+            done.append(mend_feedback(self._folder))
         try:
             catalogue = self._manifest.folder(self._folder) / CATALOGUE
             if rewrite and "catalogue" in wanted and catalogue.exists():

@@ -37,6 +37,7 @@ from deepfood.local.manifest import (
     leftovers,
     model_problems,
 )
+from deepfood.local.mend_feedback import feedback_faults
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
 from deepfood.local.store import CATALOGUE, Store
@@ -47,7 +48,8 @@ from deepfood.progress import bar
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
 #: recompute `sums`; index the `words` again; apply the journal to the catalogue (`edits`); delete a
-#: path (`drop`); move a file to lost+found (`aside`); look for an added `photo` in other files.
+#: path (`drop`); move a file to lost+found (`aside`); look for an added `photo` in other files;
+#: keep `feedback` aside, and what is sound of it in a new file.
 Mend = Literal[
     "index",
     "model",
@@ -64,6 +66,7 @@ Mend = Literal[
     "drop",
     "aside",
     "photo",
+    "feedback",
 ]
 
 
@@ -105,6 +108,11 @@ def find_faults(
         yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
     if manifest.before:
         yield from _faults_before(folder, manifest.before)
+    try:
+        for problem in feedback_faults(folder):
+            yield Fault(problem, "feedback")
+    except ArtifactError as error:
+        yield Fault(short_error_text(error), _if_damaged(error, "feedback"))
     journal, fold = Journal(folder), None
     try:
         fold = followed(Fold(), journal)  # every record, without checkpoints
