@@ -91,7 +91,8 @@ def trust_of(votes: CastVotes, questions: Floats, photos: Floats, sessions: int)
     """How often each session votes truly, float64 [sessions], from 0.5, which counts for nothing.
 
     `questions` and `photos`, float64 [.., labels], are the beliefs before any vote. A session with
-    few votes is taken to be like the others.
+    few votes is taken to be like the others. If they all together are no better than chance, none
+    is trusted.
     """
     match = np.einsum("vc,vc->v", questions[votes.question], photos[votes.photo])
     true = np.where(votes.right, match, 1 - match)
@@ -106,6 +107,8 @@ def trust_of(votes: CastVotes, questions: Floats, photos: Floats, sessions: int)
     # All sessions count alike, so that one with very many votes does not speak for the others.
     weight = np.minimum(1, _PRIOR_VOTES / np.maximum(count, 1))
     usual = _mean_trust(np.log(_TRUSTS * (1 - _TRUSTS)) + weight @ likelihood)
+    if usual <= 0.5:  # who seems to be right among liars is so by luck
+        return np.full(sessions, 0.5)
     prior = _PRIOR_VOTES * (usual * np.log(_TRUSTS) + (1 - usual) * np.log(1 - _TRUSTS))
     return np.clip(_mean_trust(likelihood + prior), 0.5, _MOST_TRUST)
 
