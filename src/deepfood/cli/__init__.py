@@ -13,6 +13,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     deploy,
     embed,
     evaluate,
+    feedback,
     history,
     inspect,
     label,

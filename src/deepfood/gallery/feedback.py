@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -110,18 +110,18 @@ class FeedbackCounts:
     votes that went because there were too many. `models` has the votes by fingerprint.
     """
 
-    votes: int
-    right: int
-    wrong: int
-    conflicting: int
-    displaced: int
-    questions: int
-    sessions: int
-    photos: int
-    photo_bytes: int
-    oldest: float | None
-    newest: float | None
-    models: dict[str, int]
+    votes: int = 0
+    right: int = 0
+    wrong: int = 0
+    conflicting: int = 0
+    displaced: int = 0
+    questions: int = 0
+    sessions: int = 0
+    photos: int = 0
+    photo_bytes: int = 0
+    oldest: float | None = None
+    newest: float | None = None
+    models: dict[str, int] = field(default_factory=dict)
 
 
 class Feedback:

@@ -26,6 +26,7 @@ from deepfood.photo import thumbnail
 from deepfood.photo_box import Box
 from deepfood.plate import PlateFinder
 from deepfood.release.cached import open_cached
+from deepfood.serve.asked import QuestionTokens, asked_by, check_takes_feedback
 from deepfood.serve.curated import Curator
 from deepfood.serve.cursors import Cursors
 from deepfood.serve.labels import Labeller
@@ -55,6 +56,8 @@ class SearchService:
         self.labeller = Labeller(gallery, embedder.model, self.words, settings)
         self.max_k = settings.max_k
         self.cursors = Cursors(settings.cursor_key)
+        self.questions = QuestionTokens(settings.cursor_key)
+        self._takes_feedback = settings.feedback
         self.curator = Curator(gallery)
         self._match_probability = settings.match_probability
         self._none_probability = settings.none_probability
@@ -119,6 +122,15 @@ class SearchService:
             total=found.total,
             next=None if found.next is None else self.cursors.signed(found.next),
             notes=found.notes,
+            question=self._token(question, query) if self._takes_feedback else None,
+        )
+
+    def _token(self, question: SearchQuestion, query: Vectors | None) -> str:
+        """The token of a question, for votes on its hits."""
+        model = self.embedder.model.fingerprint
+        has_vectors = self.words is not None
+        return self.questions.token(
+            asked_by(question, query, self.gallery, model, words_have_vectors=has_vectors)
         )
 
     def _answer(self, question: SearchQuestion, query: Vectors, found: FindResult) -> Answer:
@@ -317,6 +329,7 @@ def open_service(settings: Settings, before: SearchService | None = None) -> Sea
     """
     if settings.gallery is None:
         raise SettingError("no gallery: name one, or set DEEPFOOD_GALLERY")
+    check_takes_feedback(settings)
 
     def open_at(place: Path | str) -> SearchService:
         gallery, model = engine_at(place, settings).open()
