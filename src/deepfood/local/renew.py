@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.locate import IN_PLACE, PhotoAccess
-from deepfood.embed import Embedder, Vector
+from deepfood.embed import Embedder, Vector, Vectors
 from deepfood.errors import (
     ArtifactBusyError,
     ArtifactCorruptError,
@@ -97,6 +99,29 @@ def reembed(
         parts().check()
     work = _Renewal(folder, model, vectors, "embedding", parts=parts, photos=photos, quiet=quiet)
     return work.run(swap=swap, drop_unreadable=drop_unreadable)
+
+
+def remap(
+    folder: Path,
+    base: Model,
+    model: Model,
+    mapped: Callable[[Vectors], Vectors],
+    *,
+    quiet: bool = False,
+) -> RenewReport[LocalManifest]:
+    """As `reembed`, without reading a photo: the vectors of `model` follow from those of `base`.
+
+    `mapped` makes the former from the latter, float32 [n, dimension]; they are as exact as the
+    gallery's storage. `base` is the gallery's Model; raises ModelMismatchError where it is not.
+    """
+
+    def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+        gallery.manifest.check_model(folder, base)
+        for one in copy_vectors(gallery, photos):
+            yield one if isinstance(one, str) else mapped(one[np.newaxis])[0]
+
+    work = _Renewal(folder, model, vectors, "mapping", same_model=False, quiet=quiet)
+    return work.run(swap=True, drop_unreadable=False)
 
 
 def wants_compact(now: Snapshot, share: float) -> bool:
