@@ -8,9 +8,10 @@ import typer
 
 import deepfood
 from deepfood.cli.adapt import print_compared
-from deepfood.cli.app import LEARN, ChangedGalleryArgument, Json, app, count, print_json
+from deepfood.cli.app import LEARN, ChangedGalleryArgument, Json, app, print_json
 from deepfood.cli.reembed import print_renewed, renewed_facts
 from deepfood.config import load_settings
+from deepfood.counted import counted
 from deepfood.place import Place
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ def _print_learned(gallery: Place, report: "LearnReport") -> None:
         print(f"note: {note}")
     heard = report.heard
     print(
-        f"{count(heard.votes, 'vote', 'votes')} of {count(heard.sessions, 'session', 'sessions')}, "
-        f"{heard.trusted} of them trusted: {count(heard.questions, 'question', 'questions')} and "
-        f"{count(heard.photos, 'unlabelled photo', 'unlabelled photos')} got a label to learn, "
-        f"{count(heard.doubted, 'label is', 'labels are')} doubted"
+        f"{counted(heard.votes, 'vote')} of {counted(heard.sessions, 'session')}, "
+        f"{heard.trusted} of them trusted: {counted(heard.questions, 'question')} and "
+        f"{counted(heard.photos, 'unlabelled photo')} got a label to learn, "
+        f"{counted(heard.doubted, 'label is', 'labels are')} doubted"
     )
     if not report.compared:
         return

@@ -120,7 +120,7 @@ def remap(
         for one in copy_vectors(gallery, photos):
             yield one if isinstance(one, str) else mapped(one[np.newaxis])[0]
 
-    work = _Renewal(folder, model, vectors, "mapping", same_model=False, quiet=quiet)
+    work = _Renewal(folder, model, vectors, "mapping", mapped=mapped, quiet=quiet)
     return work.run(swap=True, drop_unreadable=False)
 
 
@@ -142,7 +142,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[L
 
     The generation before stays. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, copy_vectors, "copying", parts=None, quiet=quiet)
+    work = _Renewal(folder, model, copy_vectors, "copying", quiet=quiet)
     return work.run(swap=True, drop_unreadable=False)
 
 
@@ -182,9 +182,10 @@ def open_work(folder: Path) -> Store:
 
 
 class _Renewal:
-    """One run of `reembed`, or of `compact`, which has the same Model.
+    """One run of `reembed`, of `remap`, or of `compact`, which has the same Model.
 
-    `parts` opens what finds the parts of photos with another Model; None copies them.
+    With another Model `parts` opens what finds the parts of photos, or else the vectors that are
+    there are `mapped`.
     """
 
     def __init__(
@@ -194,7 +195,8 @@ class _Renewal:
         vectors: VectorsOf,
         what: str,
         *,
-        parts: Callable[[], PartEmbedder] | None,
+        parts: Callable[[], PartEmbedder] | None = None,
+        mapped: Callable[[Vectors], Vectors] | None = None,
         photos: PhotoAccess = IN_PLACE,
         quiet: bool,
     ) -> None:
@@ -204,7 +206,8 @@ class _Renewal:
         self.journal = Journal(folder)
         self.quiet = quiet
         self._vectors, self._what, self._photos = vectors, what, photos
-        self._parts, self._same_model = parts, parts is None
+        self._parts, self._mapped = parts, mapped
+        self._same_model = parts is None and mapped is None
 
     def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[LocalManifest]:
         started = time.monotonic()
@@ -342,7 +345,7 @@ class _Renewal:
                 )
             elif about is not None:
                 known = StoredParts(living.store, about.storage)
-                stored.copy_from(known, [photo.sha256 for photo in lacking])
+                stored.copy_from(known, [photo.sha256 for photo in lacking], self._mapped)
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:
         """Make the Successor the gallery, its manifest last."""
