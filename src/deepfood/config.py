@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     query_url_hosts: Annotated[str, Field(pattern=_URL_HOSTS)] = ""
     cursor_key: str = ""
+    feedback: bool = False
+    feedback_votes: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    feedback_photos_bytes: Annotated[int, Field(ge=0)] = 0
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 100
     match_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     none_probability: Annotated[float, Field(ge=0, le=1)] = 0.3

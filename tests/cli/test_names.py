@@ -65,6 +65,7 @@ OPTIONS = {
     "compare": "against another Model or gallery, without a change",
     "repair": "mend what is found",
     "forget": "delete the generation before",
+    "prune": "delete what is older",
     "remove": "take a deployment away",
     "apply": "do it, in place of a dry run",
     "dry-run": "say what would be done",
@@ -219,6 +220,11 @@ def test_a_label_is_asked_for_in_the_same_words_everywhere(document: dict[str, A
     assert fields["application/json"] == asked_by("label")
     for one in (Client.guess_label, deepfood.Gallery.guess_label):
         assert set(inspect.signature(one).parameters) - {"self"} == fields["application/json"]
+
+
+def test_feedback_is_given_in_the_same_words_everywhere(document: dict[str, Any]) -> None:
+    fields = bodies(document, "/api/v1/feedback")["application/json"]
+    assert fields == set(inspect.signature(Client.feedback).parameters) - {"self"}
 
 
 def test_photos_are_described_in_the_same_words_everywhere(document: dict[str, Any]) -> None:

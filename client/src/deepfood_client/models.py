@@ -145,7 +145,9 @@ class SearchResult(_Model):
     page, null on the last one. `notes` say what a filter left out. `parts` are the dishes of a
     `plate`, at most 8, and null for any other question: one that is the whole photo where it shows
     one dish, and none where it shows nothing like the gallery. `several` is the probability that
-    there are several dishes, null where the gallery is not calibrated on plates.
+    there are several dishes, null where the gallery is not calibrated on plates. `question` stands
+    for what was asked when feedback is given on a hit, for a day; it is null where the server takes
+    no feedback.
     """
 
     hits: tuple[Hit, ...]
@@ -157,6 +159,7 @@ class SearchResult(_Model):
     notes: tuple[Note, ...]
     parts: tuple[PlatePart, ...] | None = None
     several: float | None = None
+    question: str | None = None
 
 
 class NameGuess(_Model):
@@ -452,6 +455,7 @@ class GalleryFacts(_Model):
     `square` and `shortest`: the middle square, `crop` of the shorter side. `squash`: the middle,
     `crop` of each side. `pad`: a square around the middle, `crop` of the longer side, which reaches
     beyond the photo. `query_urls`: whether the service fetches photos by `url`, from some hosts.
+    `feedback`: whether it takes feedback, and `feedback_photos`: also the photo asked with.
     """
 
     photos: int
@@ -464,6 +468,8 @@ class GalleryFacts(_Model):
     attributes: tuple[Attribute, ...]
     changes: bool = False
     query_urls: bool = False
+    feedback: bool = False
+    feedback_photos: bool = False
 
 
 class Region(_Model):

@@ -13,12 +13,12 @@ from deepfood.cli.app import (
     Json,
     PhotosArgument,
     app,
-    count,
     print_json,
     print_passed_over,
     print_rows_without_photo,
 )
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.data.photos import PhotoSource
@@ -179,23 +179,23 @@ def _print_report(report: Any, out: Path | str) -> None:
 
     about = report.manifest
     if report.up_to_date:
-        print(f"{out} is up to date: {count(report.count, 'photo', 'photos')}")
+        print(f"{out} is up to date: {counted(report.count, 'photo')}")
         return
     rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
     print(
-        f"{out}: {count(report.count, 'photo', 'photos')}, index {about.index.kind}; "
+        f"{out}: {counted(report.count, 'photo')}, index {about.index.kind}; "
         f"{report.embedded} embedded, {report.reused} known before, {report.seconds:.1f} s{rate}"
     )
     if kept := kept_parts(about):
         print(
-            f"parts of photos: {count(kept['vectors'], 'vector', 'vectors')} in "
+            f"parts of photos: {counted(kept['vectors'], 'vector')} in "
             f"{kept['storage']}, index {kept['index']}; {report.parts_seconds:.1f} s of these"
         )
     for note in report.notes:
         print(note)
     if report.gone:
         print(
-            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build; "
+            f"{counted(report.gone, 'photo is', 'photos are')} gone since the last build; "
             "the manual edits of them are kept:"
         )
         for file in report.gone[:_SHOWN]:
@@ -206,11 +206,11 @@ def _print_report(report: Any, out: Path | str) -> None:
     copies = [one for one in report.skipped if one.same_as and one.reason != REMOVED]
     unusable = [one for one in report.skipped if not one.same_as]
     if removed:
-        print(f"{count(removed, 'file stays', 'files stay')} out: {REMOVED}")
+        print(f"{counted(removed, 'file stays', 'files stay')} out: {REMOVED}")
     if copies:
-        print(f"{count(copies, 'file is a copy', 'files are copies')} of photos that are in it")
+        print(f"{counted(copies, 'file is a copy', 'files are copies')} of photos that are in it")
     if unusable:
-        print(f"{count(unusable, 'file is', 'files are')} left out:")
+        print(f"{counted(unusable, 'file is', 'files are')} left out:")
         for one in unusable[:_SHOWN]:
             print(f"  {one.file}: {one.reason}")
     if copies or len(unusable) > _SHOWN:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from threading import BoundedSemaphore
 from typing import TypeVar
 
+from deepfood.counted import counted
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder, Vector
@@ -126,9 +127,9 @@ def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
     if lost and not drop_unreadable:
         photo, reason = lost[0]
         raise DatasetError(
-            f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
-            f"{reason}: restore them (or set --photos-root if they have moved), or drop them with "
-            "--drop-unreadable"
+            f"{counted(lost, 'photo')} of {place} cannot be read any more; the first, "
+            f"{photo.file}: {reason}: restore what is lost (or set --photos-root if it has moved), "
+            "or drop it with --drop-unreadable"
         )
 
 

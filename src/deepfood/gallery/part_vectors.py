@@ -53,7 +53,8 @@ class PartEmbedder:
         for a Model without a feature map.
         """
         embed = self.embedder.embed
-        boxes = [part.box for part in self.finder.parts(data) if part.score >= _LEAST_SCORE]
+        found = self.finder.parts(self.finder.read(data))
+        boxes = [part.box for part in found if part.score >= _LEAST_SCORE]
         if len(boxes) > 1:
             whole = embed(data)
             vectors = np.array([embed(data, inner(box)) for box in boxes])

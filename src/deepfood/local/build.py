@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfood.artifacts import BUILDING
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.embed import Embedder
@@ -30,6 +31,7 @@ from deepfood.errors import (
 from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.choose import Choice, choose_photos, is_known
 from deepfood.gallery.embedding import Reading, read_photos
+from deepfood.gallery.feedback_file import FEEDBACK
 from deepfood.gallery.fold import Fold
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.record import user
@@ -208,6 +210,7 @@ def _refuse_other_folders(out: Path) -> None:
         if is_gallery(out):  # also of format 1, which had no journal
             return
     own = {BUILDING, LOCK, MODELS, PHOTOS, JOURNAL, LOST_FOUND}
+    own |= {f"{FEEDBACK}{log}" for log in ("", "-wal", "-shm")}
     if out.is_dir() and not (out / JOURNAL).is_dir():
         strangers = sorted(
             path.name for path in out.iterdir() if path.name not in own and not is_generation(path)
@@ -368,7 +371,7 @@ def _refuse_loss(target: _Target, living: _Living, gone: tuple[str, ...], consen
     count = living.sound.store.count() if living.sound else 0
     if len(gone) * 2 > count and not (consent.allow_loss or consent.replace):
         raise DatasetError(
-            f"{len(gone)} of the {count} photos of {target.out} are no longer in "
+            f"{len(gone)} of the {counted(count, 'photo')} of {target.out} are no longer in "
             f"{target.source.root}, the first is {gone[0]}; nothing was changed: bring them back, "
             "or let them go with --allow-loss (their manual edits are kept)"
         )

@@ -225,7 +225,7 @@ class GrowingStore(Store):
     def remove(self, photos: Mapping[int, Photo]) -> None:
         """Make holes of these rows. Files of the source and their copies are noted as removed."""
         with self.transaction() as work:
-            if self.journal is not None and photos:
+            if photos:
                 removals = [removal_of(photo) for photo in photos.values()]
                 work.records.append(("remove", {"photos": removals}))
             self._remove(work, photos)
@@ -275,9 +275,9 @@ class GrowingStore(Store):
         values: Mapping[str, Sequence[tuple[int, Value | None]]],
     ) -> None:
         """Set whole columns of cleaned values, by attribute."""
+        assert self.journal is not None
         with self.transaction() as work:
-            if self.journal is not None:
-                work.records.append(self._import_record(self.journal, definitions, values))
+            work.records.append(self._import_record(self.journal, definitions, values))
             self.attributes.import_values(definitions, values)
 
     def _import_record(
@@ -321,8 +321,7 @@ class GrowingStore(Store):
             absent = sum(name in edits.attributes for edits in self.every_absent())
             check_unused(name, self.attributes.known_counts()[name] + absent)
             self.attributes.drop(name)
-            if self.journal is not None:
-                work.records.append(("drop", {"attribute": name}))
+            work.records.append(("drop", {"attribute": name}))
 
     def _find(self, sha256: str) -> tuple[int, Photo] | None:
         return self.find(sha256[:ID_DIGITS])

@@ -8,12 +8,13 @@ were removed, or of entries that were made again, belong to nothing.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
+from deepfood.embed import Vectors
 from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.part_vectors import PhotoParts
 from deepfood.gallery.photo import Photo, crc_of
@@ -186,15 +187,27 @@ class StoredParts:
         with self.store.transaction() as work:
             work.db.executemany("DELETE FROM parts WHERE sha256 = ?", ((one,) for one in hashes))
 
-    def copy_from(self, other: "StoredParts", hashes: Iterable[str]) -> None:
-        """Keep those of `hashes` that another Store, of the same Model, has looked at."""
+    def copy_from(
+        self,
+        other: "StoredParts",
+        hashes: Iterable[str],
+        mapped: Callable[[Vectors], Vectors] | None = None,
+    ) -> None:
+        """Keep those of `hashes` that another Store has looked at.
+
+        It is of the same Model, or `mapped` makes this Model's vectors of that one's.
+        """
         known = other.known()
         vectors = other.vectors()
         for some in _chunks([one for one in hashes if one in known]):
             marks = ", ".join("?" * len(some))
             entries = [one for _, one in other._entries(f"WHERE sha256 IN ({marks})", *some) if one]
+            found = [(one, vectors.take(one.rows)) for one in entries]
             self.append(
-                [(one.sha256, PhotoParts(one.boxes, vectors.take(one.rows))) for one in entries]
+                [
+                    (one.sha256, PhotoParts(one.boxes, mapped(some) if mapped else some))
+                    for one, some in found
+                ]
             )
 
     def _entries(self, where: str = "", *values: str) -> Iterator[tuple[str, PartEntry | None]]:

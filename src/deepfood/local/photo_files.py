@@ -159,11 +159,7 @@ class PhotoFiles:
 
     def finish(self, store: Store) -> None:
         """Delete the noted files that have no row."""
-        try:
-            lines = read_file(self._unfinished).decode("ascii", "replace").split()
-        except FileNotFoundError:
-            return
-        for sha256 in lines:
+        for sha256 in read_file(self._unfinished).decode("ascii", "replace").split():
             path = self.path(sha256)
             path.with_name(f".{path.name}.new").unlink(missing_ok=True)
             # A crash may have cut off a line; its file does not exist yet.

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from deepfood.artifacts import FileRecord, sync_folder
 from deepfood.data.locate import IN_PLACE, PhotoAccess
-from deepfood.embed import Embedder, Vector
+from deepfood.embed import Embedder, Vector, Vectors
 from deepfood.errors import (
     ArtifactBusyError,
     ArtifactCorruptError,
@@ -99,6 +101,29 @@ def reembed(
     return work.run(swap=swap, drop_unreadable=drop_unreadable)
 
 
+def remap(
+    folder: Path,
+    base: Model,
+    model: Model,
+    mapped: Callable[[Vectors], Vectors],
+    *,
+    quiet: bool = False,
+) -> RenewReport[LocalManifest]:
+    """As `reembed`, without reading a photo: the vectors of `model` follow from those of `base`.
+
+    `mapped` makes the former from the latter, float32 [n, dimension]; they are as exact as the
+    gallery's storage. `base` is the gallery's Model; raises ModelMismatchError where it is not.
+    """
+
+    def vectors(gallery: LocalGallery, photos: Sequence[Photo]) -> Iterator[Vector | str]:
+        gallery.manifest.check_model(folder, base)
+        for one in copy_vectors(gallery, photos):
+            yield one if isinstance(one, str) else mapped(one[np.newaxis])[0]
+
+    work = _Renewal(folder, model, vectors, "mapping", mapped=mapped, quiet=quiet)
+    return work.run(swap=True, drop_unreadable=False)
+
+
 def wants_compact(now: Snapshot, share: float) -> bool:
     """Whether more than this share of the rows are holes; 0 means never."""
     rows = len(now.alive)
@@ -117,7 +142,7 @@ def compact(folder: Path, model: Model, *, quiet: bool = False) -> RenewReport[L
 
     The generation before stays. Raises what `reembed` raises.
     """
-    work = _Renewal(folder, model, copy_vectors, "copying", parts=None, quiet=quiet)
+    work = _Renewal(folder, model, copy_vectors, "copying", quiet=quiet)
     return work.run(swap=True, drop_unreadable=False)
 
 
@@ -157,9 +182,10 @@ def open_work(folder: Path) -> Store:
 
 
 class _Renewal:
-    """One run of `reembed`, or of `compact`, which has the same Model.
+    """One run of `reembed`, of `remap`, or of `compact`, which has the same Model.
 
-    `parts` opens what finds the parts of photos with another Model; None copies them.
+    With another Model `parts` opens what finds the parts of photos, or else the vectors that are
+    there are `mapped`.
     """
 
     def __init__(
@@ -169,7 +195,8 @@ class _Renewal:
         vectors: VectorsOf,
         what: str,
         *,
-        parts: Callable[[], PartEmbedder] | None,
+        parts: Callable[[], PartEmbedder] | None = None,
+        mapped: Callable[[Vectors], Vectors] | None = None,
         photos: PhotoAccess = IN_PLACE,
         quiet: bool,
     ) -> None:
@@ -179,7 +206,8 @@ class _Renewal:
         self.journal = Journal(folder)
         self.quiet = quiet
         self._vectors, self._what, self._photos = vectors, what, photos
-        self._parts, self._same_model = parts, parts is None
+        self._parts, self._mapped = parts, mapped
+        self._same_model = parts is None and mapped is None
 
     def run(self, *, swap: bool, drop_unreadable: bool) -> RenewReport[LocalManifest]:
         started = time.monotonic()
@@ -317,7 +345,7 @@ class _Renewal:
                 )
             elif about is not None:
                 known = StoredParts(living.store, about.storage)
-                stored.copy_from(known, [photo.sha256 for photo in lacking])
+                stored.copy_from(known, [photo.sha256 for photo in lacking], self._mapped)
 
     def _commit(self, manifest: LocalManifest, living: LocalManifest) -> LocalManifest:
         """Make the Successor the gallery, its manifest last."""

@@ -45,6 +45,7 @@ from deepfood.local.manifest import (
     manifest_copies,
     remove_old_indexes,
 )
+from deepfood.local.mend_feedback import mend_feedback
 from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoPlaces
 from deepfood.local.salvage import count_anew, salvage, write_again
@@ -151,6 +152,8 @@ class _Mender:
         if "model" in wanted and self._model is not None:
             keep_model(self._folder, self._model)
             done.append("the copy of the Model is made again")
+        if "feedback" in wanted:
+            done.append(mend_feedback(self._folder))
         try:
             catalogue = self._manifest.folder(self._folder) / CATALOGUE
             if rewrite and "catalogue" in wanted and catalogue.exists():
@@ -184,13 +187,14 @@ class _Mender:
             return salvage(self._folder, store, user())
 
     def _mend_store(self, faults: Sequence[Fault]) -> list[str]:
-        manifest = self._manifest
+        manifest, done = self._manifest, list[str]()
         inside = manifest.folder(self._folder)
+        if not (inside / CATALOGUE).exists():
+            done.append("the lost catalogue is made anew; build again to find its photos")
         store = FollowingStore.open(
             inside, manifest.dimension, manifest.storage, lengthen=True, words=False
         )
         try:
-            done: list[str] = []
             seen: set[int] = set()
             for fault in faults:
                 if line := self._mend_one(store, fault, seen):
@@ -255,19 +259,14 @@ class _Mender:
                 return f"row {row} ({photo.file}) is embedded again"
         return None
 
-    def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32]]:
-        """The vectors of added photos. Raises ArtifactCorruptError."""
+    def _embed_added(self, photos: Sequence[Photo]) -> list[npt.NDArray[np.float32] | None]:
+        """The vectors of added photos; None where a photo's bytes, or the Model, are gone."""
         bring_back(self._folder, photos)
-        vectors = []
-        for photo in photos:
-            one = self._embedded(photo)
-            if one is None or one.photo.sha256 != photo.sha256:
-                raise ArtifactCorruptError(
-                    f"the added photo {photo.file} ({photo.id}) cannot be embedded: its bytes, or "
-                    "the gallery's Model, are gone"
-                )
-            vectors.append(one.vector)
-        return vectors
+        found = [(photo, self._embedded(photo)) for photo in photos]
+        return [
+            one.vector if one is not None and one.photo.sha256 == photo.sha256 else None
+            for photo, one in found
+        ]
 
     def _open(self) -> Embedder | None:
         """The Embedder of the gallery's Model; None where that is not there."""

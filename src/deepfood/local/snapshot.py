@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
+from deepfood.counted import counted
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.photo import Photo, sample_bound
 from deepfood.index import INDEXES, Index, Mask, VectorFile
@@ -78,7 +79,7 @@ class Snapshot:
         path, covered = manifest.index_path(folder), manifest.covered
         if covered > len(vectors):
             raise ArtifactCorruptError(
-                f"{path} covers {covered} vectors, and the catalogue has {len(vectors)}"
+                f"{path} covers {counted(covered, 'vector')}, and the catalogue has {len(vectors)}"
             )
         index = kind.open(vectors, path, manifest.index, covered)
         count = int(np.count_nonzero(alive))
@@ -160,6 +161,6 @@ def check_vectors(store: Store, vectors: VectorFile) -> None:
     altered = store.altered_vectors(vectors)
     if len(altered):
         raise ArtifactCorruptError(
-            f"{store.vectors_path} is damaged: {len(altered)} vectors are altered, row "
-            f"{altered[0]} first: run deepfood verify --repair"
+            f"{store.vectors_path} is damaged: {counted(altered, 'vector is', 'vectors are')} "
+            f"altered, row {altered[0]} first: run deepfood verify --repair"
         )

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
@@ -37,6 +38,7 @@ from deepfood.local.manifest import (
     leftovers,
     model_problems,
 )
+from deepfood.local.mend_feedback import feedback_faults
 from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
@@ -49,7 +51,7 @@ from deepfood.progress import bar
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
 #: recompute `sums`; index the `words` again; find the `parts` of photos again; apply the journal to
 #: the catalogue (`edits`); delete a path (`drop`); move a file to lost+found (`aside`); look for an
-#: added `photo` in other files.
+#: added `photo` in other files; keep `feedback` aside, and what is sound of it in a new file.
 Mend = Literal[
     "index",
     "model",
@@ -67,6 +69,7 @@ Mend = Literal[
     "drop",
     "aside",
     "photo",
+    "feedback",
 ]
 
 
@@ -108,6 +111,11 @@ def find_faults(
         yield Fault(f"the manifest names no file of the index {manifest.index.kind}", "index")
     if manifest.before:
         yield from _faults_before(folder, manifest.before)
+    try:
+        for problem in feedback_faults(folder):
+            yield Fault(problem, "feedback")
+    except ArtifactError as error:
+        yield Fault(short_error_text(error), _if_damaged(error, "feedback"))
     journal, fold = Journal(folder), None
     try:
         fold = followed(Fold(), journal)  # every record, without checkpoints
@@ -148,10 +156,14 @@ def _faults_before(folder: Path, before: LocalManifest) -> Iterator[Fault]:
         with contextlib.closing(store):
             problems += [fault.what for fault in catalogue_faults(store)]
             if altered := store.altered_vectors(store.vectors()):
-                problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
+                problems.append(
+                    f"{counted(altered, 'vector is', 'vectors are')} altered, row {altered[0]} "
+                    "first"
+                )
             if before.parts:
                 parts = StoredParts(store, before.parts.storage).altered()
-                problems += [f"the parts of {len(parts)} photos are altered"] if parts else []
+                if parts:
+                    problems.append(f"the parts of {counted(parts, 'photo')} are altered")
     except ArtifactError as error:
         problems.append(str(error))
     for problem in problems:
@@ -209,8 +221,6 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
     for row in sorted(rows & holes):
         yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
-    for row in sorted(row for row in rows if row >= next_row):
-        yield Fault(f"row {row} of the catalogue is beyond the last, {next_row}", "hole", row)
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
@@ -235,7 +245,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
-            yield Fault(f"the catalogue lacks the {lacking} newest changes", "edits")
+            yield Fault(f"the catalogue lacks the {counted(lacking, 'newest change')}", "edits")
             return
     except ArtifactError as error:
         if store_is_sound(store):
@@ -266,15 +276,20 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
                     f"catalogue and journal disagree on whether row {row} ({photo.file}) was added"
                 )
                 yield Fault(what, "edits")
+    noted = {one.same_as for one in store.sound_skipped()}
     for sha256 in fold:
-        edits = fold[sha256]
-        if sha256 not in seen and not edits.removed and edits.outlasts_photo:
+        edits, photo_id = fold[sha256], sha256[:ID_DIGITS]
+        if sha256 in seen or store.has(sha256):
+            continue
+        if edits.added is not None and sha256 not in noted:
+            yield Fault(f"the added photo {edits.added['file']} ({photo_id}) is missing", "edits")
+        if edits.outlasts_photo:
             try:
                 kept = store.absent(sha256)
             except ArtifactError:
                 kept = None
-            if kept is None and not store.has(sha256):
-                what = f"the manual edits of the absent photo {sha256[:ID_DIGITS]} are missing"
+            if kept is None:
+                what = f"the manual edits of the absent photo {photo_id} are missing"
                 yield Fault(what, "edits")
 
 
@@ -318,7 +333,7 @@ def _vector_faults(store: Store, manifest: LocalManifest) -> Iterator[Fault]:
         for row in store.altered_vectors(vectors):
             yield Fault(f"the vector of row {row} is altered", "vector", row)
     if manifest.covered > count:
-        what = f"the index covers {manifest.covered} rows, and there are {count}"
+        what = f"the index covers {counted(manifest.covered, 'row')}, and there are {count}"
         yield Fault(what, "index")
 
 

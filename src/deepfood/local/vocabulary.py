@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepfood.errors import ArtifactCorruptError, ArtifactError
+from deepfood.errors import ArtifactCorruptError, ArtifactError, in_one_line
 from deepfood.gallery.tokens import FORGIVEN_LETTERS, near, tokens_of
 from deepfood.gallery.written import SHORTEST_PART, WEIGHTS, Level, Term, WordsQuery
 from deepfood.index import Mask
 from deepfood.local.columns import stopped_in_time
-from deepfood.local.connections import in_one_line
 from deepfood.local.written_index import check_fts5, index_all_rows, is_current
 
 #: Photos that are put in order where more have a word: those that were added last.
@@ -199,15 +198,12 @@ class CatalogueWords:
     def _reading(self) -> Iterator[int]:
         """A read transaction, and the checksum of the state that it sees."""
         with self._lock, _read_errors():
-            own = not self._db.in_transaction
-            if own:
-                self._db.execute("BEGIN")
+            self._db.execute("BEGIN")
             try:
                 (state,) = self._db.execute("SELECT checksum FROM state").fetchone() or (-1,)
                 yield state
             finally:
-                if own:
-                    self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
 
     def _made(self) -> Words:
         check_fts5(self._db)

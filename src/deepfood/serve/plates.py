@@ -1,9 +1,11 @@
 """Search with each dish of a photo by itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from deepfood.errors import NoHeatMapError, QueryError
 from deepfood.gallery.notes import Note
@@ -32,7 +34,17 @@ _NOT_CALIBRATED = (
     "with 60 labelled photos or more"
 )
 
-Search = Callable[[SearchQuestion], SearchResult]
+
+class Searcher(Protocol):
+    """What searches: a SearchService."""
+
+    plates: PlateFinder
+
+    def search(self, question: SearchQuestion) -> SearchResult: ...
+
+    def search_part(
+        self, question: SearchQuestion, picture: Image.Image, box: Box
+    ) -> SearchResult: ...
 
 
 def check_plate(question: SearchQuestion) -> None:
@@ -71,15 +83,14 @@ class Plate:
 def search_plate(
     question: SearchQuestion,
     photo: bytes,
-    finder: PlateFinder,
-    search: Search,
+    searcher: Searcher,
     calibration: PlateCalibration | None,
 ) -> SearchResult:
     """The answer to the photo as a whole, and to each dish on it: MOST_PARTS at most.
 
     One dish is one part, with the answer of the whole. Raises PhotoError or QueryError.
     """
-    plate = look_at_plate(question, photo, finder, search)
+    plate = look_at_plate(question, photo, searcher)
     whole, notes = plate.whole, plate.notes
     parts: list[PlatePart]
     several: float | None
@@ -94,21 +105,21 @@ def search_plate(
     )
 
 
-def look_at_plate(
-    question: SearchQuestion, photo: bytes, finder: PlateFinder, search: Search
-) -> Plate:
+def look_at_plate(question: SearchQuestion, photo: bytes, searcher: Searcher) -> Plate:
     """Search with the photo as a whole, and with each box of it that may show a dish."""
     notes: tuple[Note, ...] = ()
-    whole = search(replace(question, plate=False))
+    question = replace(question, plate=False)
+    whole = searcher.search(question)
+    picture = searcher.plates.read(photo)
     try:
-        boxes, inset = [part.box for part in finder.parts(photo)], INSET
+        boxes, inset = [part.box for part in searcher.plates.parts(picture)], INSET
     except NoHeatMapError as error:
         boxes, inset = list(_GRID), 0.0
         notes = (Note("no_feature_map", f"quarters and halves of the photo were tried: {error}"),)
-    found = []
-    for box in boxes[:MOST_PARTS]:
-        part = replace(question, plate=False, box=inner(box, inset))
-        found.append(_part(box, search(part)))
+    found = [
+        _part(box, searcher.search_part(question, picture, inner(box, inset)))
+        for box in boxes[:MOST_PARTS]
+    ]
     if notes:
         found = _one_each(found)
     return Plate(whole, tuple(one for one in found if _may_be_shown(one)), notes)

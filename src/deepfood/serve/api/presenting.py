@@ -39,6 +39,7 @@ def result_of(found: SearchResult, public_url: str) -> models.SearchResult:
         if found.parts is None
         else tuple(part_of(part, public_url) for part in found.parts),
         several=found.several,
+        question=found.question,
     )
 
 
@@ -235,6 +236,8 @@ def gallery_of(resources: Resources) -> models.GalleryFacts:
         attributes=[models.Attribute(**asdict(one)) for one in gallery.columns()],
         changes=resources.takes_changes,
         query_urls=resources.takes_urls,
+        feedback=resources.settings.feedback,
+        feedback_photos=resources.keeps_photos,
     )
 
 
