@@ -1,6 +1,8 @@
 """Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
 
 import io
+import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import deepfood
 from deepfood.config import load_settings
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
-from deepfood.errors import ArtifactCorruptError, NoHeatMapError
+from deepfood.errors import ArtifactCorruptError, NoHeatMapError, SettingError
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
@@ -34,7 +37,8 @@ from deepfood.plate import MOST_PARTS, inner
 from deepfood.plate.collage import collage
 from deepfood.release.pull import pull
 from deepfood.release.push import push
-from plates import LIMITS, plate, tiny_embedder, write_conv_model, write_photos
+from live import run_here
+from plates import LIMITS, jpeg, plate, tiny_embedder, write_conv_model, write_photos
 
 Vector = npt.NDArray[np.float32]
 TABLES = 10
@@ -367,3 +371,55 @@ def test_a_release_has_them(photos: Path, embedder: Embedder, tmp_path: Path) ->
     path.write_bytes(b"\1" + path.read_bytes()[1:])
     with pytest.raises(ArtifactCorruptError, match="repair"):
         push(photos.with_name("gallery"), str(tmp_path / "store"), settings, quiet=True)
+
+
+def test_labels_and_probabilities_are_of_whole_photos(photos: Path, embedder: Embedder) -> None:
+    """They are the same with and without parts; a hit by a part has none."""
+    settings = load_settings(model=embedder.model.folder)
+    for number in range(20):  # so that it is calibrated, and not on plates, which takes long
+        (photos / "single" / f"{number}.jpg").write_bytes(jpeg(500 + number))
+        (photos / "tables" / f"s{number}.jpg").write_bytes(jpeg(600 + number))
+    folder = photos.with_name("gallery")
+    asked = [data for seed in range(6) for data in (table(90 + seed), jpeg(700 + seed))]
+    deepfood.build_gallery(photos, folder, settings)
+    with deepfood.open_gallery(folder, settings) as gallery:
+        before = [gallery.search(data) for data in asked]
+    deepfood.build_gallery(photos, folder, settings, parts=True)
+    with deepfood.open_gallery(folder, settings) as gallery:
+        after = [gallery.search(data) for data in asked]
+    assert all(one.label for one in before)
+    for one, other in zip(before, after, strict=True):
+        assert (one.label, one.in_gallery) == (other.label, other.in_gallery)
+    by_part = [hit for one in after for hit in one.hits if hit.box]
+    assert by_part
+    assert {hit.probability for hit in by_part} == {None}
+    assert all(hit.probability for one in after for hit in one.hits if not hit.box)
+
+
+def test_the_command_line_says_what_it_found_and_keeps(
+    photos: Path, embedder: Embedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = photos.with_name("gallery"), ["--model", str(embedder.model.folder)]
+    command = ["build", str(photos), "--out", str(folder), *model]
+    assert run_here(*command, "--parts", "--parts-storage", "f16") == 0
+    assert re.search(r"parts of photos: \d+ vectors in f16, index exact", capsys.readouterr().out)
+    assert run_here("info", folder, "--json") == 0
+    kept = json.loads(capsys.readouterr().out)["parts"]
+    assert kept["storage"] == "f16"
+    assert kept["bytes"] == kept["count"] * 16 * 2
+    asked = ["search", str(folder), str(photos / "single" / "plate-00001.jpg"), "-k", "18", *model]
+    assert run_here(*asked, "--json") == 0
+    boxes = [hit["box"] for hit in json.loads(capsys.readouterr().out)["hits"]]
+    assert any(boxes)
+    assert run_here(*asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = [re.findall(r"box ([\d.,]+)", one) for one in lines[-1 - len(boxes) : -1]]
+    assert [len(one) for one in shown] == [bool(box) for box in boxes]
+    assert run_here(*command, "--no-parts", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["parts"] is None
+
+
+def test_a_gallery_on_milvus_says_that_it_has_none(photos: Path) -> None:
+    place = engine_at("milvus://localhost:1/dishes", load_settings())
+    with pytest.raises(SettingError, match="in a folder with --parts"):
+        place.build(list_photos(photos), parts=True)
