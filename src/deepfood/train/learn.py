@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
-from deepfood.errors import DatasetError
+from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
 from deepfood.evaluate.metrics import measure
 from deepfood.evaluate.voted import judge_by_votes, order_by_session
@@ -27,7 +27,7 @@ from deepfood.gallery.reports import RenewReport
 from deepfood.gallery.vote import Floats, Labels
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.manifest import LocalManifest, gallery_model
-from deepfood.local.renew import remap
+from deepfood.local.renew import leaves_work, remap
 from deepfood.model import Model, open_model
 from deepfood.train.cross_validate import choose_head
 from deepfood.train.head import Vectors, apply_head, fit_head
@@ -113,9 +113,15 @@ def learn(
     `val_share`, at most a half, of each label's photos and of the sessions is held out. A Model
     that is worse, or certainly better in nothing, is not taken without `even_if_worse`; votes that
     tell nothing change nothing in any case. `compare` only judges. Raises DatasetError where there
-    are no votes, or too few labels, an ArtifactError or DiskFullError.
+    are no votes, or too few labels, an ArtifactError (ArtifactBusyError where a `reembed` is not
+    finished, whose vectors would be lost) or DiskFullError.
     """
     base = gallery_model(folder)
+    if not compare and leaves_work(folder, base):
+        raise ArtifactBusyError(
+            f"{folder} is being embedded again, or that was interrupted: go on with it (deepfood "
+            f"reembed), or delete its vectors (deepfood reembed {folder} --discard)"
+        )
     notes: list[str] = []
     with Feedback.open(folder) as feedback:
         table = feedback.read(base.fingerprint)
@@ -135,7 +141,7 @@ def learn(
         return _report(material, held, told, refused=unheard)
     weights, plain = _fit(material, held, told, seed=seed, threads=threads, quiet=quiet)
     report = _judged(material, held, told, weights, plain, seed)
-    if reason := _reason(report):
+    if reason := why_not(report):
         if compare or even_if_worse:
             report = replace(report, notes=(*report.notes, reason))
         else:
@@ -313,7 +319,7 @@ def _report(
     )
 
 
-def _reason(report: LearnReport) -> str:
+def why_not(report: LearnReport) -> str:
     """Why the learned Model should not be taken; "" where it should."""
     photos = Judgement(report.compared, report.lost)
     if worse := photos.worse():
