@@ -157,42 +157,39 @@ def learn(
 
 def _listen(material: Material, held: HeldOut) -> _Told:
     """Infer labels from the votes that are not held out."""
-    votes, count = material.votes, len(material.names)
     known = (material.labels >= 0) & ~held.photos
     given = np.where(known, material.labels, -1)
+    voted, photo = np.unique(material.votes.photo, return_inverse=True)
+    votes = replace(material.votes, photo=photo.astype(np.int64))
     asked, near = (
-        neighbour_beliefs(one, material.photos[known], given[known], count)
-        for one in (material.questions, material.photos)
+        neighbour_beliefs(one, material.photos[known], given[known], len(material.names))
+        for one in (material.questions, material.photos[voted])
     )
-    trust = trust_of(votes, asked, with_labels(near, material.labels), len(material.session_ids))
+    every_label = with_labels(near, material.labels[voted])
+    trust = trust_of(votes, asked, every_label, len(material.session_ids))
     trusted = trust[votes.session] > 0.5
     used = votes.select(held.learned_from(votes) & trusted)
-    believed = infer_labels(used, asked, with_labels(near, given), trust)
-    questions, photos = (
-        np.where(one.max(axis=1) >= _SURE, one.argmax(axis=1), -1) for one in believed
-    )
-    questions = questions[np.unique(used.question)]
-    rows = np.setdiff1d(np.unique(used.photo), np.flatnonzero(held.photos))
+    believed = infer_labels(used, asked, with_labels(near, given[voted]), trust)
+    shown, photos = (np.where(one.max(axis=1) >= _SURE, one.argmax(axis=1), -1) for one in believed)
+    heard = np.unique(used.question)
+    heard = heard[shown[heard] >= 0]
+    of_votes = np.unique(used.photo)
+    of_votes = of_votes[~held.photos[voted[of_votes]]]
     learned = given.copy()
-    learned[rows] = photos[rows]
+    learned[voted[of_votes]] = photos[of_votes]
     kept = np.flatnonzero(learned >= 0)
-    vectors = np.concatenate(
-        [material.photos[kept], material.questions[np.unique(used.question)][questions >= 0]]
-    )
-    numbers, labels = np.unique(
-        np.concatenate([learned[kept], questions[questions >= 0]]), return_inverse=True
-    )
+    numbers, labels = np.unique(np.concatenate([learned[kept], shown[heard]]), return_inverse=True)
     return _Told(
         Heard(
             votes=len(votes.right),
             sessions=len(trust),
             trusted=int((trust > 0.5).sum()),
-            questions=int((questions >= 0).sum()),
+            questions=len(heard),
             photos=int(((given < 0) & (learned >= 0)).sum()),
             doubted=int((known & (learned != given)).sum()),
         ),
         tuple(material.names[one] for one in numbers),
-        vectors,
+        np.concatenate([material.photos[kept], material.questions[heard]]),
         labels.astype(np.int64),
         tuple(material.ids[row] for row in kept),
         trusted,
