@@ -5,7 +5,6 @@ it can also be applied at each position first: the mean of the results is the sa
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -119,30 +118,23 @@ class Trunk:
         size = model.manifest.preprocess.size
         trunk, _ = _split(ov, core.read_model(model.onnx), size, model.manifest.name)
         how = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-        self._name = model.manifest.name
         #: Pixels of the photo along a side of a cell.
         self.stride = max(1, size // trunk.output(0).shape[2])
-        with self._any_size():
-            trunk.reshape([1, 3, -1, -1])
-            self._request = core.compile_model(trunk, "CPU", how).create_infer_request()
+        try:  # when it runs, OpenVINO fills a map that does not fit with anything
+            trunk.reshape([1, 3, size + self.stride, size + 2 * self.stride])
+        except RuntimeError as error:
+            raise NoHeatMapError(
+                f"the Model {model.manifest.name} takes photos of one size only"
+            ) from error
+        trunk.reshape([1, 3, -1, -1])
+        self._request = core.compile_model(trunk, "CPU", how).create_infer_request()
         self._normalise = normaliser(model.manifest.preprocess)
 
     def features(self, pixels: Pixels) -> Floats:
-        """The feature map, float32 [h, w, channels], of uint8 pixels [height, width, 3].
-
-        Raises NoHeatMapError.
-        """
-        with self._any_size():
-            found = self._request.infer([self._normalise(pixels)])
+        """The feature map, float32 [h, w, channels], of uint8 pixels [height, width, 3]."""
+        found = self._request.infer([self._normalise(pixels)])
         features: Floats = np.asarray(found[0][0], np.float32).transpose(1, 2, 0).copy()
         return features
-
-    @contextmanager
-    def _any_size(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise NoHeatMapError(f"the Model {self._name} takes photos of one size only") from error
 
 
 def _openvino() -> Any:
