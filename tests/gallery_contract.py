@@ -296,7 +296,7 @@ def test_an_attribute_is_declared_before_it_is_said(engine: GalleryUnderTest) ->
     assert (after["halal"].type, after["halal"].safety) == ("boolean", True)
     with engine.writing() as writer:
         writer.update(photo.id, attributes={"colour": "red"})
-        with pytest.raises(DatasetError, match="colour is known of 1 photos"):
+        with pytest.raises(DatasetError, match="colour is known of 1 photo,"):
             writer.drop_attribute("colour")
         with pytest.raises(UndeclaredError, match="no attribute 'color': is 'colour' meant"):
             writer.drop_attribute("color")
@@ -1162,7 +1162,7 @@ def test_photos_that_cannot_be_read_refuse_the_change(
     data, before = path.read_bytes(), said(engine)
     path.unlink()
     try:
-        with pytest.raises(DatasetError, match=f"1 photos of .* the first, {photo.file}"):
+        with pytest.raises(DatasetError, match=f"1 photo of .* the first, {photo.file}"):
             engine.at.reembed(other, quiet=True)
         assert said(engine) == before
         done = engine.at.reembed(other, drop_unreadable=True, quiet=True)

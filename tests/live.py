@@ -110,7 +110,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     while True:
         ended = process.poll() is not None
         text = log.read_text()
-        if found := re.search(r"photos on (http://\S+)", text):
+        if found := re.search(r"photos? on (http://\S+)", text):
             return found[1]
         if ended:
             pytest.fail(f"deepfood serve did not start:\n{text}")

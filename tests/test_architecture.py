@@ -74,6 +74,7 @@ GROUND_FLOOR = {
     "extras",
     "locks",
     "config",
+    "counted",
     "artifacts",
     "beside",
     "photo",

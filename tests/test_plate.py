@@ -16,14 +16,15 @@ from deepfood.config import load_settings
 from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.plate_calibration import PlateCalibration
+from deepfood.model import open_model
 from deepfood.photo_box import Box
-from deepfood.plate import MOST_PARTS
+from deepfood.plate import MOST_PARTS, PlateFinder
 from deepfood.plate.collage import Collage, collage
 from deepfood.serve.fit_plates import SINGLE, TABLES
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood, serving
 from plates import edit_manifest, plate, write_dishes, write_photos, write_tiny_model
-from samples import encode, turned
+from samples import LIMITS, encode, turned
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +68,9 @@ def gallery(root: Path) -> Iterator[deepfood.Gallery]:
         yield opened
 
 
-def table(seed: int = 3) -> Collage:
+def table(seed: int = 3, size: tuple[int, int] = (640, 480)) -> Collage:
     """One dish of each label."""
-    return collage([drawn(label) for label in range(len(LABELS))], seed, (640, 480))
+    return collage([drawn(label) for label in range(len(LABELS))], seed, size)
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -107,6 +108,19 @@ def test_boxes_are_those_of_the_upright_photo(gallery: deepfood.Gallery) -> None
     assert stored
     for one, other in zip(upright, stored, strict=True):
         assert overlap(one.box, other.box) > 0.9
+
+
+def test_dishes_have_boxes_on_photos_of_any_shape() -> None:
+    """Also where the network's frame is wider or higher than the photo."""
+    finder = PlateFinder(open_model(load_settings().model), LIMITS, 2, "f32")
+    for size in ((480, 640), (600, 600), (1000, 400), (400, 1000)):
+        found = 0
+        for seed in (2, 3):
+            made = table(seed, size)
+            parts = finder.parts(finder.read(encoded(made.image)))
+            best = [max(overlap(part.box, one.box) for part in parts) for one in made.dishes]
+            found += sum(each > 0.3 for each in best)
+        assert found >= 4, size  # of 6
 
 
 def test_a_photo_of_one_dish_is_one_part_with_the_same_answer(gallery: deepfood.Gallery) -> None:

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     hnsw_ef_construction: Annotated[int, Field(ge=8, le=10_000)] = 140
     hnsw_ef_search: Annotated[int, Field(ge=1, le=10_000)] = 200
     storage: Literal["f32", "f16", "i8"] = "f32"
+    parts_storage: Literal["f16", "i8"] = "i8"
 
     # Galleries on Milvus
     milvus_token: str = ""

@@ -90,7 +90,7 @@ def _connect(settings: Settings) -> None:
         if settings.ray_address:
             _knock(settings.ray_address)
             ray.init(settings.ray_address, **quiet)
-        else:
+        else:  # pragma: no cover - seconds more: tests_cluster/test_on_ray.py
             own: dict[str, Any] = {"object_store_memory": _OBJECTS_BYTES}
             ray.init("local", include_dashboard=False, **own, **quiet)
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
@@ -146,9 +146,9 @@ def _results(
                     kind, text = json.loads(row["error"])
                     raise getattr(errors, kind)(text)
                 yield from _unpacked(row["results"], row["vectors"], model.manifest.dimension)
-    except ray.exceptions.RayError as error:
+    except ray.exceptions.RayError as error:  # pragma: no cover - every node would have to fail
         raise EngineError(f"Ray failed, build again to go on: {_line(error)}") from error
-    if missing:
+    if missing:  # pragma: no cover - Ray repeats what a node has lost
         raise EngineError(f"Ray lost {len(missing)} of {len(shards)} shards: build again")
 
 
@@ -213,13 +213,13 @@ class ShardWorker:
         )
 
     def _opened(self) -> Embedder:
-        import ray
-
         if self._version != __version__:
             raise EngineError(
                 f"a worker has deepfood {__version__}, and {self._version} builds: "
                 "install the same everywhere"
             )
+        import ray
+
         self._folder = tempfile.TemporaryDirectory(prefix="deepfood-model-")
         folder = Path(self._folder.name)
         for name, data in ray.get(self._model).items():

@@ -466,8 +466,8 @@ def test_query_photos_that_cannot_be_read_are_named(
     shutil.copy(new / "tomato soup/00501.jpg", new / "tomato soup/again.jpg")
     found = evaluate(kitchen.gallery, new)
     assert found["queries"] == 17
-    assert any("1 query photos cannot be read" in note for note in found["notes"])
-    assert any("1 query photos are copies" in note for note in found["notes"])
+    assert any("1 query photo cannot be read" in note for note in found["notes"])
+    assert any("1 query photo is a copy" in note for note in found["notes"])
 
 
 def test_a_report_that_cannot_be_written_is_told_before_the_work(

@@ -67,7 +67,7 @@ def test_the_copy_that_serves_ends_with_the_process_that_was_started(
         log.open("wb") as file,
         subprocess.Popen(command, stdout=file, stderr=file) as process,
     ):
-        while not (found := re.search(r"photos on (http://\S+)", log.read_text())):
+        while not (found := re.search(r"photos? on (http://\S+)", log.read_text())):
             assert process.poll() is None, log.read_text()
             time.sleep(0.02)
         assert httpx.get(f"{found[1]}/healthz").status_code == 200

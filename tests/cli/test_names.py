@@ -85,6 +85,8 @@ OPTIONS = {
     "annoy-trees": "trees of an annoy index",
     "annoy-search-k": "nodes that annoy visits",
     "storage": "number format of stored vectors",
+    "parts": "dishes of photos of several have vectors of their own",
+    "parts-storage": "number format of these",
     "engine": "where photos are embedded",
     "host": "address to serve on",
     "port": "port to serve on",
@@ -254,10 +256,11 @@ def test_settings_that_are_options_have_the_settings_names() -> None:
     """`build` and `serve` change settings for one run: but for where things are, nothing else."""
     known = set(Settings.model_fields)
     places = {"photos", "out", "json"}
+    wishes = {"parts", "no_parts"}  # the gallery remembers it
     consent = {"replace", "allow_loss", "discard", "empty"}
     for name in ("build", "serve"):
         options = {one.replace("-", "_") for one in options_of(dict(commands())[name])}
-        assert options - places - consent <= known
+        assert options - places - wishes - consent <= known
 
 
 def test_deepfood_itself_says_which_paths_cannot_be_used() -> None:

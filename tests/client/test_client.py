@@ -94,7 +94,7 @@ def test_a_photo_is_added_changed_and_removed(food: Client) -> None:
     assert "price" in {one.name for one in food.gallery().attributes}
     with pytest.raises(QueryError, match="no attribute 'prize': is 'price' meant"):
         food.update(added.id, attributes={"prize": 4})
-    with pytest.raises(QueryError, match="known of 1 photos"):
+    with pytest.raises(QueryError, match="known of 1 photo,"):
         food.drop_attribute("price")
     with pytest.raises(UndeclaredError, match="no attribute 'prize': is 'price' meant"):
         food.drop_attribute("prize")

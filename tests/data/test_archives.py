@@ -135,7 +135,7 @@ def test_limits_are_of_what_is_written(pack: Callable[[Members], bytes], tmp_pat
     assert contents(unpack_bytes(packed, tmp_path / "fits", max_bytes=100_000, max_files=2))
     with pytest.raises(DownloadError, match="to more than 99,999 bytes"):
         unpack_bytes(packed, tmp_path / "out", max_bytes=99_999)
-    with pytest.raises(DownloadError, match="more than 1 files"):
+    with pytest.raises(DownloadError, match="more than 1 file"):
         unpack_bytes(packed, tmp_path / "out", max_files=1)
     assert not (tmp_path / "out").exists()
 

@@ -50,7 +50,7 @@ def test_near_copies_of_queries_are_reported(
     # The very same photo is another matter: it is left out of its own ranking.
     shutil.copy(leaky / "train/curry/3.jpg", leaky / "test/curry/same.jpg")
     (said,) = notes(tmp_path / "gallery", leaky, settings)
-    assert "1 query photos are also in the gallery" in said
+    assert "1 query photo is also in the gallery" in said
 
 
 def test_near_copies_within_a_gallery_are_reported(

@@ -277,7 +277,7 @@ def test_copies_of_a_photo_do_not_vouch_for_it() -> None:
     ("labels", "why"),
     [
         ([None] * 100, "0 labels"),
-        (["one"] * 100, "1 labels"),
+        (["one"] * 100, "1 label,"),
         ([f"dish {n}" for n in range(100)], "100 find no other photo of their label"),
         (["a", "b", *[None] * 98], "2 have a label"),
         (["a"] * 24 + ["b"] * 25 + [None] * 51, "49 photos to calibrate with, and 50"),

@@ -88,7 +88,7 @@ def test_a_value_of_a_photo_that_is_away_keeps_its_attribute(
     build(tmp_path / "photos", gallery, embedder)
     with (
         LocalWriter.open(gallery) as writer,
-        pytest.raises(DatasetError, match="known of 1 photos"),
+        pytest.raises(DatasetError, match="known of 1 photo,"),
     ):
         writer.drop_attribute("allergens")
     away.rename(photo)

@@ -144,9 +144,7 @@ def test_unusable_photos_are_reported_and_looked_at_again_once_changed(
 def test_no_usable_photo_at_all(embedder: Counting, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_text("no photo")
-    with pytest.raises(
-        DatasetError, match=r"none of the 1 photos .* the first, a\.jpg: .*not JPEG"
-    ):
+    with pytest.raises(DatasetError, match=r"none of the 1 photo .* the first, a\.jpg: .*not JPEG"):
         embed(tmp_path / "photos", embedder, cache)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, DatasetError, QueryError
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.history import history
-from deepfood.gallery.reports import Consent
+from deepfood.gallery.reports import BuildReport, Consent
 from deepfood.index import IndexSpec
 from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
+from deepfood.local.add import add_photos
+from deepfood.local.checkpoints import fold_of
 from deepfood.local.import_attributes import import_attributes
 from deepfood.local.journal import Journal
 from deepfood.local.rollback import rollback
@@ -202,6 +205,61 @@ def test_the_table_of_a_build_says_what_is_new_in_it_and_hands_decide_the_rest(
     assert list(gallery_problems(out, quiet=True)) == []
 
 
+@pytest.fixture
+def listed(tmp_path: Path, embedder: Embedder) -> Callable[..., BuildReport[LocalManifest]]:
+    """Builds a gallery of the four photos with these prices, and of these lines."""
+    photos = write_photos(tmp_path / "photos", 4)
+
+    def build_with(*prices: object, more: str = "") -> BuildReport[LocalManifest]:
+        rows = [f"plate-0000{seed}.jpg,{price}\n" for seed, price in enumerate(prices)]
+        (photos / "photos.csv").write_text("".join(["photo,price\n", *rows, more]))
+        return build(photos, tmp_path / "gallery", embedder)
+
+    return build_with
+
+
+def test_a_removed_photo_has_what_the_table_says_once_it_is_added_again(
+    listed: Callable[..., BuildReport[LocalManifest]], tmp_path: Path, embedder: Embedder
+) -> None:
+    out = tmp_path / "gallery"
+    listed(1, 2, 3, 4)
+    with LocalWriter.open(out) as writer:
+        writer.remove(["plate-00003.jpg"])
+    assert listed(1, 2, 3, 7).attributes == (), "of a removed photo"
+    assert listed(1, 2, 5, 7).attributes == ("price",)
+    add_photos(out, [tmp_path / "photos" / "plate-00003.jpg"], embedder, quiet=True)
+    assert edits_to(out, 3)[2] == {}
+    assert listed(1, 2, 5, 7).attributes == ("price",)
+    assert edits_to(out, 3)[2] == {"price": 7}
+
+
+def test_rows_of_a_table_without_a_photo_say_nothing(
+    listed: Callable[..., BuildReport[LocalManifest]], tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no photo")
+    assert listed(1, 2, 3, 4, more="broken.jpg,5\n").attributes == ("price",)
+    (tmp_path / "photos" / "new.jpg").write_bytes(jpeg(5))
+    report = listed(1, 2, 3, 4, more="broken.jpg,6\nnew.jpg,\n")
+    assert (report.count, report.attributes) == (5, ())
+    assert edits_to(tmp_path / "gallery", 5)[2] == {}
+
+
+def test_without_the_table_of_the_last_build_nothing_known_is_overwritten(
+    listed: Callable[..., BuildReport[LocalManifest]], tmp_path: Path
+) -> None:
+    out = tmp_path / "gallery"
+    listed(1, 2, 3, "")
+    listed(1, 2, 4, "")
+    with LocalWriter.open(out) as writer:
+        writer.update("plate-00002.jpg", attributes={"price": 99})
+    journal = Journal(out)
+    table = fold_of(journal).source_table
+    assert table is not None
+    journal.table(table).write_bytes(b"damaged")
+    listed(1, 2, 5, 6)
+    assert [edits_to(out, seed)[2] for seed in (2, 3)] == [{"price": 99}, {"price": 6}]
+
+
 def test_a_build_with_a_changed_table_keeps_the_generation_before(
     tmp_path: Path, embedder: Embedder
 ) -> None:
@@ -350,3 +408,24 @@ def test_a_catalogue_that_lacks_the_newest_records_takes_them_in(
     assert "plate-00001.jpg" not in files
     assert edits_to(gallery, 2)[0] == "late"
     assert list(gallery_problems(gallery, quiet=True)) == []
+
+
+def test_what_cannot_be_taken_back_names_another_way(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    add_photos(gallery, [write_photos(tmp_path / "new", 1, start=50)], embedder, quiet=True)
+    photo = sha256(jpeg(50))[:20]
+    with LocalWriter.open(gallery) as writer:
+        writer.declare({"spicy": Definition("boolean")})
+        writer.drop_attribute("spicy")
+        writer.remove([photo])
+        added, declared, dropped, removed = [one.number for one in history(Journal(gallery))][-4:]
+        ways = {
+            added: r"\(add\) cannot be taken back: deepfood remove takes its photos out",
+            declared: r"\(declare\) cannot be taken back: deepfood attributes --drop",
+            dropped: r"\(drop\) cannot be taken back$",
+            removed: f"the bytes of photo {photo}, which was added, were deleted .*: add it again",
+        }
+        for number, way in ways.items():
+            with pytest.raises(QueryError, match=way):
+                writer.undo(number)

@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from damages import WRITERS, Whole, in_time, make_whole, state_of
-from deepfood.errors import ArtifactError, DeepfoodError
+from deepfood.data.photos import list_photos
+from deepfood.errors import ArtifactError, DeepfoodError, SettingError
+from deepfood.gallery.reports import Consent
+from deepfood.local import build_gallery
+from deepfood.local.npz import check_vectors_file
+from deepfood.local.reindex import reindex
+from deepfood.local.renew import reembed
 from deepfood.local.repair import repair
 from deepfood.local.verify import gallery_problems
+from plates import jpeg, sha256
 
 NOBODY = 65534
 
@@ -111,6 +118,66 @@ def test_repair_leaves_what_may_not_be_read_as_it_is(
     assert list(gallery_problems(gallery, quiet=True)) == []
     assert state_of(gallery) == whole.state
     assert not (gallery / "lost+found").exists()
+
+
+def test_a_photo_that_may_not_be_read_is_embedded_once_it_may(whole: Whole, gallery: Path) -> None:
+    photo = whole.root / "photos" / "soup" / "closed.jpg"
+    photo.write_bytes(jpeg(50))
+    photo.chmod(0)
+
+    def build() -> tuple[int, list[str]]:
+        source = list_photos(whole.root / "photos")
+        with as_another_user(gallery):
+            report = build_gallery(
+                *(source, gallery, whole.embedder, whole.spec, whole.storage), quiet=True
+            )
+        return report.embedded, [
+            one.reason for one in report.skipped if one.file == "soup/closed.jpg"
+        ]
+
+    try:
+        refused = ["the file cannot be read: Permission denied"]
+        assert [build(), build()] == [(1, refused), (0, refused)]
+        photo.chmod(0o644)
+        assert build() == (1, [])
+        assert sha256(jpeg(50))[:20] in state_of(gallery)
+        photo.chmod(0)
+        with as_another_user(gallery):
+            (problem,) = gallery_problems(gallery, quiet=True)
+        assert problem.endswith(": the file cannot be read: Permission denied")
+    finally:
+        photo.unlink()
+
+
+def test_a_gallery_that_may_not_be_written_stays_as_it_is(whole: Whole, gallery: Path) -> None:
+    gallery.chmod(0o555)
+    try:
+        with as_another_user(gallery):
+            for change in (reindex, lambda folder: reembed(folder, whole.other)):
+                with pytest.raises(
+                    ArtifactError, match=r"copy cannot be written: Permission denied"
+                ):
+                    change(gallery)
+            with pytest.raises(SettingError, match=f"{gallery} cannot be written"):
+                check_vectors_file(gallery / "vectors.npz")
+    finally:
+        gallery.chmod(0o755)
+    assert state_of(gallery) == whole.state
+
+
+def test_a_catalogue_that_may_not_be_read_is_given_up_if_told_so(
+    whole: Whole, gallery: Path
+) -> None:
+    (gallery / "generation-000002/catalogue.sqlite").chmod(0)
+    with as_another_user(gallery):
+        report = build_gallery(
+            *(list_photos(whole.root / "photos"), gallery, whole.embedder),
+            *(whole.spec, whole.storage),
+            consent=Consent(discard=True),
+            quiet=True,
+        )
+    assert report.embedded >= report.count
+    assert state_of(gallery) == whole.state
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "." in name or "*" in name])

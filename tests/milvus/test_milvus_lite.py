@@ -25,5 +25,5 @@ def test_words_find_what_an_earlier_deepfood_wrote_once_it_is_mended(
     assert [line.partition(": ")[2] for line in engine.problems()] == [
         "it was written by an earlier deepfood, and words do not find it"
     ]
-    assert engine.at.repair(quiet=True) == (["1 more photos are found by words"], [])
+    assert engine.at.repair(quiet=True) == (["1 more photo is found by words"], [])
     assert [hit.id for hit in engine.open().find_written(query, 9).hits] == [photo.id]

@@ -1,5 +1,7 @@
 """The cache of releases is not believed: what is damaged there, or another's, is fetched again."""
 
+import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,11 @@ from shelves import settings
 from deepfood.errors import StorageError
 from deepfood.local import LocalGallery
 from deepfood.local.add import add_photos
-from deepfood.release.cached import CachedReleases, cached
+from deepfood.release.cached import CachedReleases, cached, open_cached
+from deepfood.release.objects import blob_key
 from deepfood.release.pull import Origin, changed_since
 from deepfood.release.push import push
+from deepfood.release.shelf import Shelf
 from live import run_here
 from plates import build, tiny_embedder, write_photos
 
@@ -103,3 +107,27 @@ def test_a_damaged_release_stands_in_for_none(shelf: Path, tmp_path: Path) -> No
     assert releases.last_good() is None
     with pytest.raises(StorageError):
         cached(str(shelf), settings())
+
+
+def test_where_no_release_can_be_pulled_the_latest_fault_is_told(
+    shelf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = Shelf.open(str(shelf), settings())
+    for name in ("one", "two"):
+        chunk = opened.read(name).files["manifest.json"].chunks[0]
+        opened.bucket.write(blob_key(chunk), b"damaged")
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageError) as told:
+        open_cached(str(shelf), settings(), LocalGallery.open, quiet=True)
+    latest, before = (opened.read(name).files["manifest.json"].chunks[0] for name in ("two", "one"))
+    assert blob_key(latest) in str(told.value)
+    assert blob_key(before) in caplog.text, "the release before was tried"
+
+
+def test_a_release_that_nobody_has_opened_for_an_hour_leaves_the_cache(shelf: Path) -> None:
+    one = cached(f"{shelf}@one", settings())
+    cached(f"{shelf}@two", settings())
+    assert one.is_dir()
+    os.utime(one, (0, 0))
+    shutil.rmtree(cached(f"{shelf}@two", settings()))
+    assert cached(f"{shelf}@two", settings()).is_dir()
+    assert not one.exists()

@@ -2,13 +2,18 @@
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from shelves import out_of, settings
 
+from deepfood.artifacts import MANIFEST, with_checksum
+from deepfood.engine import engine_at
+from deepfood.errors import ArtifactMissingError, SettingError
 from deepfood.local.add import add_photos
+from deepfood.release.objects import StoredFile, blob_key
 from deepfood.release.push import push
 from deepfood.release.shelf import Shelf, is_release
 from live import run_here, serving
@@ -102,7 +107,7 @@ def test_what_is_printed_for_people(
     prune = ("prune", shelf, "--keep", "1", "--grace-hours", "0")
     line, total = printed(*prune, "--dry-run")
     assert line == "would be deleted: two"
-    assert total.startswith("would be deleted: 1 releases and ")
+    assert total.startswith("would be deleted: 1 release and ")
     assert total.endswith("; 2 releases stay")
     assert printed(*prune)[0] == "deleted: two"
     assert [line.split()[0] for line in printed("releases", shelf)] == ["one", "new"]
@@ -148,3 +153,44 @@ def test_a_path_that_is_not_there_says_so_with_the_nearest(
     assert said.format(top=tmp_path) in line
     assert not (tmp_path / "share/fod").exists()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_release_is_read_as_a_gallery_and_never_changed(shelf: Path) -> None:
+    engine = engine_at(shelf, settings())
+    gallery, model = engine.open()
+    with closing(gallery), closing(engine.open_to_read()) as to_read:
+        assert gallery.count == to_read.count == engine.describe()["photos"] == 4
+    assert engine.own_model().fingerprint == model.fingerprint
+    assert [event.do for event in engine.history()] == ["add"]
+    with pytest.raises(ArtifactMissingError, match="embedded"), engine.beside(model):
+        pass
+    with pytest.raises(SettingError, match="is a release, which never changes"):
+        engine.compact()
+
+
+def test_a_release_of_a_model_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPFOOD_CACHE", str(tmp_path / "cache"))
+    shelf = tmp_path / "share"
+    push(tiny_embedder(tmp_path / "model").model.folder, str(shelf), settings(), quiet=True)
+    assert run_here("verify", shelf, "--json") == 0
+    assert out_of(capsys) == {"artifact": str(shelf), "ok": True, "problems": []}
+
+
+def test_a_release_of_a_gallery_of_tomorrow_is_no_gallery_here(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Shelf.open(str(shelf), settings())
+    two = opened.read("two")
+    [chunk] = two.files[MANIFEST].chunks
+    about = json.loads(opened.bucket.read(blob_key(chunk)))
+    del about["checksum"]
+    text = with_checksum(json.dumps(about | {"format_version": 99}, indent=2).encode())
+    opened.bucket.write(blob_key(sha256(text)), text)
+    stored = StoredFile(bytes=len(text), sha256=sha256(text), chunks=(sha256(text),))
+    files = {**two.files, MANIFEST: stored}
+    opened.publish(two.model_copy(update={"name": "three", "files": files}))
+    assert run_here("verify", f"{shelf}@three", "--json") == 1
+    [problem] = out_of(capsys)["problems"]  # type: ignore[index]
+    assert "has format version 99" in problem

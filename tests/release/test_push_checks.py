@@ -1,8 +1,12 @@
 """What was altered is never pushed: a release would make it look whole for ever."""
 
+import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from shelves import photos_of, settings, small_chunks
@@ -12,10 +16,13 @@ from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.declared import Definition
 from deepfood.index import IndexSpec
-from deepfood.local import LocalManifest, LocalWriter, build_gallery
+from deepfood.local import LocalGallery, LocalManifest, LocalWriter, build_gallery
 from deepfood.local.add import add_photos
 from deepfood.local.checkpoints import fold_of, write_checkpoint
 from deepfood.local.journal import Journal
+from deepfood.local.renew import compact
+from deepfood.local.store import Store
+from deepfood.release.checked import check_journal
 from deepfood.release.frozen import frozen
 from deepfood.release.pull import pull
 from deepfood.release.push import push
@@ -129,3 +136,46 @@ def test_an_altered_journal_is_not_pushed(gallery: Path, tmp_path: Path) -> None
     pushed = push_to(tmp_path / "shelf", gallery)
     pull(pushed.bucket.url, tmp_path / "pulled", settings(), quiet=True)
     assert fold_of(Journal(tmp_path / "pulled")).head == fold_of(journal).head
+
+
+def test_a_journal_that_lacks_its_last_record_is_not_pushed(gallery: Path) -> None:
+    journal = Journal(gallery)
+    before = {path: path.stat().st_size for path in journal.folder.iterdir()}
+    with LocalWriter.open(gallery) as writer:
+        writer.update("plate-00004.jpg", photo_name="Soup")
+    with LocalGallery.open(gallery) as opened:
+        head = opened.store.state().head
+    for path in journal.folder.iterdir():
+        os.truncate(path, before.get(path, 0))
+    with pytest.raises(ArtifactCorruptError, match=f"the journal lacks record {head.number}"):
+        check_journal(Journal(gallery), head, gallery)
+
+
+def test_a_file_that_differs_from_its_manifest_is_not_pushed(gallery: Path, tmp_path: Path) -> None:
+    [path] = gallery.glob("models/*/model.onnx")
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(ArtifactCorruptError, match=r"model\.onnx differs from the manifest"):
+        push_to(tmp_path / "shelf", gallery)
+    assert Shelf.open(str(tmp_path / "shelf"), settings()).names() == []
+
+
+def test_a_generation_that_goes_while_it_is_opened_is_opened_again(
+    gallery: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, seen = Store.open, list[str]()
+
+    def compacted_meanwhile(folder: Path, *about: Any) -> Store:
+        seen.append(folder.name)
+        if len(seen) == 1:
+            compact(gallery, embedder.model, quiet=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        return opening(folder, *about)
+
+    with frozen(gallery) as first:
+        before = {photo.id for photo in first.photos}
+    monkeypatch.setattr("deepfood.release.frozen.Store", SimpleNamespace(open=compacted_meanwhile))
+    with frozen(gallery) as found:
+        assert {photo.id for photo in found.photos} == before
+    assert seen[1] != seen[0], "the generation that was there by then"

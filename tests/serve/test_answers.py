@@ -264,7 +264,7 @@ def test_calibrate_on_other_photos(dish_gallery: Path, tmp_path: Path) -> None:
 
 def test_a_build_and_info_say_why_there_is_none(tmp_path: Path, small_gallery: Any) -> None:
     said = run_deepfood("info", small_gallery.folder)
-    assert "calibration        none: there are 23 photos to calibrate with, and 50" in said
+    assert "calibration        none: only 23 photos to calibrate with, and 50" in said
     said = run_deepfood("build", small_gallery.photos[0].parent, "--out", tmp_path / "g")
     assert "answers without probabilities: there are 23 photos" in said
     assert "deepfood calibrate" in said

@@ -219,7 +219,7 @@ def test_an_attribute_is_declared_before_it_is_said(living: Living) -> None:
             "halal",
         ]
     assert say(halal=True).json()["attributes"] == {"halal": True}
-    assert "known of 1 photos" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 422)
+    assert "known of 1 photo," in problem(httpx.delete(f"{at}/halal", headers=BEARER), 422)
     assert say(halal=None).json()["attributes"] == {}
     assert httpx.delete(f"{at}/HALAL", headers=BEARER).status_code == 204
     assert "no attribute 'halal'" in problem(httpx.delete(f"{at}/halal", headers=BEARER), 404)

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import signal
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfood.config import load_settings
+from deepfood.serve.api.keys import new_key
 from deepfood.serve.app import create_app
 from deepfood.serve.edge.guard import CONTENT_SECURITY_POLICY
 from deepfood.serve.run import bind
@@ -253,3 +255,23 @@ def test_an_unexpected_error_is_logged_once_with_its_request(
     assert fault["error"].endswith("ZeroDivisionError: between\nlines")
     (request,) = [line for line in lines if "route" in line]
     assert (request["status"], request["level"]) == (500, "warning")
+
+
+@pytest.mark.slow
+def test_a_key_is_in_no_line(small_gallery: SmallGallery) -> None:
+    key, its_hash = new_key()
+    wrong = f"{key}x"
+    with serving(small_gallery.folder, api_key_hashes=its_hash, log_level="debug") as server:
+        for given, status in ((key, 404), (wrong, 401), (f"{key} two", 401)):
+            path = f"{server.url}/api/v1/photos/0123456789abcdef0123"
+            headers = {"authorization": f"Bearer {given}"}
+            answer = httpx.patch(path, json={"label": "x"}, headers=headers, timeout=300)
+            assert answer.status_code == status
+            assert key not in answer.text
+        httpx.get(f"{server.url}/api/v1/photos", params={"key": key, "sort": key}, timeout=300)
+        httpx.get(f"{server.url}/{key}", timeout=300)
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(timeout=300)
+        log = server.log.read_text()
+    assert "/api/v1/photos" in log
+    assert key not in log

@@ -1,4 +1,4 @@
-"""Looking after the gallery on the page: a key, adding, editing, deleting, and two lists."""
+"""Looking after the gallery on the page: a key, adding, editing, deleting, and five lists."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import (
@@ -36,7 +37,10 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 dishes of 3 labels; 2 of them have another's label, and one is there in two sizes."""
+    """36 dishes of 3 labels; 2 of them have another's label, and one is there in two sizes.
+
+    Two photos have no label: one is like a dish, and one is noise.
+    """
     root = tmp_path_factory.mktemp("tended")
     photos = write_dishes(root / "photos", 12, labels=3)
     first, second, third = sorted(folder for folder in photos.iterdir())
@@ -44,6 +48,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.move(one, second / f"moved-{one.name}")
     plate(7, (640, 480)).save(third / "large.jpg", quality=95)
     plate(7, (640, 480)).resize((320, 240), Image.Resampling.LANCZOS).save(third / "small.jpg")
+    plate(8, (320, 240)).save(photos / "plain.jpg")
+    noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    Image.fromarray(noise).save(photos / "noise.png")
     run_deepfood("build", photos, "--out", root / "gallery")
     columns = ["price=number", "vegan=boolean", "diet=list", "origin=text"]
     run_deepfood("attributes", root / "gallery", *(f"--declare={one}" for one in columns))
@@ -361,7 +368,7 @@ def test_two_lists_say_what_may_be_wrong(page: Page, watch: Watch, url: str) -> 
     watch.expect("503")  # until the list is there
     enter(page, "/?look-after=labels")
     expect(page.get_by_role("heading", level=1)).to_have_text("Labels that may be wrong")
-    doubts = page.locator(".doubt")
+    doubts = page.locator(".tended")
     expect(doubts.first).to_be_visible()
     why = doubts.first.inner_text()
     said = re.search(r"Labelled (.+), but (\d+) of its (\d+) neighbours are (.+)\.", why)
@@ -402,6 +409,56 @@ def test_two_lists_say_what_may_be_wrong(page: Page, watch: Watch, url: str) -> 
     expect(group.get_by_role("button", name="Delete")).to_have_count(2)
     group.get_by_role("link", name="Compare").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 photos")
+
+
+def test_three_lists_say_what_is_missing_or_odd(page: Page, watch: Watch, url: str) -> None:
+    watch.expect("503")  # until the list is there
+    enter(page, "/?look-after=overlapping")
+    expect(page).to_have_title("Labels that look alike · deepfood")
+    pair = page.locator(".overlap").first
+    expect(pair).to_contain_text("or the other way round")
+    is_good(page)
+    label = str(httpx.get(f"{url}/api/v1/labels/overlapping").json()["pairs"][0]["labels"][0])
+    browse = pair.get_by_role("link", name=f"Photos of {label.replace('_', ' ')}")
+    expect(browse).to_have_attribute("href", re.compile(rf"\blabel={label}$"))
+    count = page.locator(".overlap").count()
+    pair.get_by_role("button", name="Leave it as it is").click()
+    expect(page.locator(".overlap")).to_have_count(count - 1)
+
+    page.get_by_role("link", name="Outliers").click()
+    expect(page).to_have_title("Outliers · deepfood")
+    noise = httpx.get(f"{url}/api/v1/outliers").json()["photos"][0]["id"]
+    odd = page.locator(f'.tended:has([data-look="{noise}"])')
+    expect(odd).to_contain_text("like even its nearest photos")
+    is_good(page)
+    odd.get_by_role("button", name="Delete").click()
+    expect(odd).to_be_hidden()
+    page.locator("#undo").get_by_role("button", name="Undo").click()
+    expect(odd).to_be_visible()
+
+    page.get_by_role("link", name="Photos to label").click()
+    expect(page).to_have_title("Photos to label · deepfood")
+    to_label = httpx.get(f"{url}/api/v1/to-label").json()["photos"]
+    photo = next(one for one in to_label if one["id"] != noise)
+    item = page.locator(f'.tended:has([data-look="{photo["id"]}"])')
+    guess = photo["guess"].replace("_", " ")
+    expect(item).to_contain_text(f"Its neighbours suggest {guess}.")
+    is_good(page)
+    item.get_by_role("button", name=f"Label it {guess}").click()
+    undo = item.get_by_role("button", name="Undo")
+    expect(undo).to_be_focused()
+    assert facts(url, photo["id"])["label"] == photo["guess"]
+    undo.click()
+    field = item.get_by_role("combobox")
+    expect(field).to_be_visible()
+    assert facts(url, photo["id"])["label"] is None
+    other = third_label(url)
+    field.fill(other[:3])
+    item.get_by_role("option").filter(has_text=other).click()
+    expect(item).to_contain_text(f"The label is {other.replace('_', ' ')} now.")
+    assert facts(url, photo["id"])["label"] == other
+    undo.click()
+    expect(field).to_be_visible()
 
 
 def third_label(url: str) -> str:

@@ -127,3 +127,55 @@ def test_a_plate_of_the_gallery_has_an_address(page: Page, url: str) -> None:
     expect(page).to_have_url(f"{url}/?id={found}")
     expect(rows).to_have_count(0)
     expect(page.locator("#plate-open")).to_have_text(f"{count} dishes found: show each")
+
+
+@pytest.fixture(scope="module")
+def url_with_parts(root: Path) -> Iterator[str]:
+    """A gallery with parts, of a photo of each dish and a table of all."""
+    for name in (*LABELS, "tables"):
+        (root / "few" / name).mkdir(parents=True)
+        photo = next((root / "photos" / name).iterdir())
+        (root / "few" / name / photo.name).write_bytes(photo.read_bytes())
+    run_deepfood("build", root / "few", "--out", root / "with-parts", "--parts")
+    with serving(root / "with-parts") as server:
+        yield server.url
+
+
+def test_the_part_that_was_found_has_a_box_on_the_photo(
+    browser: Browser, url_with_parts: str, root: Path
+) -> None:
+    """It lies where the API says, on the whole photo, whatever the shape of card and photo."""
+    context = browser.new_context(base_url=url_with_parts, viewport={"width": 900, "height": 800})
+    context.set_default_timeout(WAIT_MS)
+    watch = Watch(context, url_with_parts)
+    page = context.new_page()
+    page.goto("/")
+    with page.expect_response(re.compile("api/v1/search")) as answer:
+        choose(page, root / "photos" / "cake" / "05.jpg")
+    hits = answer.value.json()["hits"]
+    table = next(hit for hit in hits if hit["label"] == "tables")
+    assert [hit["box"] is not None for hit in hits] == [hit is table for hit in hits]
+    boxes = page.locator("#hits .boxed")
+    expect(boxes).to_have_count(1)
+    card = page.locator("#hits .card", has=page.locator(".boxed"))
+    expect(card.locator(".alike")).to_contain_text("alike in the box")
+    for width in (900, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        frame, box = boxes.bounding_box(), boxes.locator(".whole span").bounding_box()
+        assert frame
+        assert box
+        side = min(frame["width"] / table["width"], frame["height"] / table["height"])
+        left = frame["x"] + (frame["width"] - side * table["width"]) / 2
+        top = frame["y"] + (frame["height"] - side * table["height"]) / 2
+        x, y, wide, high = table["box"]
+        wanted = (
+            left + x * side * table["width"],
+            top + y * side * table["height"],
+            wide * side * table["width"],
+            high * side * table["height"],
+        )
+        found = (box["x"], box["y"], box["width"], box["height"])
+        assert found == pytest.approx(wanted, abs=1.5)
+    assert (axe(page), no_sideways_scroll(page)) == ("", True)
+    context.close()
+    assert watch.faults == []

@@ -98,7 +98,9 @@ class Hit(Photo):
     has no label or the answer has no verdict. For words alone, it is the probability of showing
     what they name. `attributes` are those that are known of it; `alike` are its near-duplicates,
     where `group_duplicates` was asked for. `matched` says where words of the question are in its
-    texts; it is empty where a photo only looks so.
+    texts; it is empty where a photo only looks so. `box` is left, top, width and height, as shares
+    of the photo, of the part that is so similar, where a part is more so than the whole photo; it
+    has no `probability` then. Only galleries that were built with parts have such hits.
     """
 
     score: float
@@ -107,6 +109,7 @@ class Hit(Photo):
     attributes: dict[str, Value] = {}
     alike: tuple[NearDuplicate, ...] = ()
     matched: tuple[Matched, ...] = ()
+    box: tuple[float, float, float, float] | None = None
 
 
 class LabelGuess(_Model):

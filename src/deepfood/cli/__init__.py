@@ -18,6 +18,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     inspect,
     label,
     labels,
+    learn,
     look,
     model,
     quantize,

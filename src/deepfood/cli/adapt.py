@@ -10,6 +10,7 @@ import typer
 import deepfood
 from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 DatasetArgument = Annotated[
     Path,
@@ -78,9 +79,9 @@ def _print_adapted(report: Any, out: Path) -> None:
     tried = report.cross_validation
     chosen = tried.best.choice
     print(
-        f"{report.train_photos} photos of {len(report.labels)} labels; chosen in {tried.folds} "
-        f"folds of {tried.photos}: {chosen.size} numbers, shrinkage {chosen.shrinkage:g}, residual "
-        f"{chosen.residual:g}, step {chosen.step:g}"
+        f"{counted(report.train_photos, 'photo')} of {counted(report.labels, 'label')}; chosen in "
+        f"{tried.folds} folds of {tried.photos}: {chosen.size} numbers, shrinkage "
+        f"{chosen.shrinkage:g}, residual {chosen.residual:g}, step {chosen.step:g}"
     )
     print_compared(report.compared, report.val_photos)
     if report.refused is None:
@@ -89,6 +90,6 @@ def _print_adapted(report: Any, out: Path) -> None:
 
 def print_compared(compared: dict[str, Any], queries: int) -> None:
     """A line for each metric of two Models, asked with `queries` photos."""
-    print(f"on {queries} held-out photos   before   after   difference (95 % interval)")
+    print(f"on {counted(queries, 'held-out photo')}   before   after   difference (95 % interval)")
     for name, one in compared.items():
         print(f"  {name:22}   {one.before:.3f}   {one.after:.3f}   {one.change}")

@@ -16,13 +16,13 @@ from deepfood.cli.app import (
     GalleryModelOption,
     Json,
     app,
-    count,
     print_json,
     print_passed_over,
     print_rows_without_photo,
 )
 from deepfood.cli.complete import complete_label, complete_photo
 from deepfood.config import load_settings
+from deepfood.counted import counted
 from deepfood.place import Place
 
 LabelOption = Annotated[
@@ -91,7 +91,7 @@ def add(
             print(f"attributes of the tables: {', '.join(done.attributes)}")
         print_rows_without_photo(done.rows_without_photo)
         if done.left_out:
-            print(f"{count(done.left_out, 'file is', 'files are')} left out:")
+            print(f"{counted(done.left_out, 'file is', 'files are')} left out:")
             for one in done.left_out:
                 print(f"  {one.file}: {one.reason}")
         print_passed_over(done.passed_over)
@@ -118,7 +118,7 @@ def remove(
     if as_json:
         print_json({"gallery": str(gallery), "removed": [_facts(photo) for photo in gone]})
     else:
-        print(f"{gallery}: {count(gone, 'photo', 'photos')} removed")
+        print(f"{gallery}: {counted(gone, 'photo')} removed")
 
 
 @app.command(rich_help_panel=CHANGE)
@@ -182,7 +182,7 @@ def _set_labels(gallery: Place, table: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"gallery": str(gallery), "labels": labels})
     else:
-        print(f"{gallery}: {count(labels, 'label', 'labels')} set")
+        print(f"{gallery}: {counted(labels, 'label')} set")
 
 
 def _attributes(text: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from deepfood import __version__
 from deepfood.cli.memory import is_too_little_memory, run_forked, too_little_memory
 from deepfood.config import asked_by_shell, load_settings, unknown_variables
+from deepfood.counted import counted
 from deepfood.errors import (
     DeepfoodError,
     own_limit_behind,
@@ -233,16 +234,10 @@ def options(
         )
 
 
-def count(things: Sized | int, one: str, many: str) -> str:
-    """ "1 file is" or "3 files are", of things or of their number."""
-    number = things if isinstance(things, int) else len(things)
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def print_rows_without_photo(rows: int) -> None:
     """Print how many rows of a table were skipped, if any."""
     if rows:
-        print(f"{rows} {'row names' if rows == 1 else 'rows name'} no photo: passed over")
+        print(f"{counted(rows, 'row names', 'rows name')} no photo: passed over")
 
 
 def print_passed_over(passed_over: Iterable["PassedOver"]) -> None:

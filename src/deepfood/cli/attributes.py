@@ -16,12 +16,12 @@ from deepfood.cli.app import (
     PhotosRoot,
     SearchedGalleryArgument,
     app,
-    count,
     print_json,
     print_rows_without_photo,
 )
 from deepfood.cli.complete import complete_attribute
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 _CELL_PIXELS = 220
 #: The most photos in the picture.
@@ -112,13 +112,12 @@ def attributes(
         return
     if report:
         print(
-            f"{table}: {count(report.declared, 'attribute', 'attributes')} of "
-            f"{count(report.photos, 'photo', 'photos')}"
+            f"{table}: {counted(report.declared, 'attribute')} of {counted(report.photos, 'photo')}"
         )
         print_rows_without_photo(report.rows_without_photo)
     for one in declared:
         safe = "  never passes a filter where unknown" if one.safety else ""
-        photos = count(known[one.name], "photo", "photos")
+        photos = counted(known[one.name], "photo")
         print(f"{one.name:17}  {one.type:8} known of {photos}{safe}")
 
 
@@ -209,7 +208,7 @@ def dedupe(
         print(f"group {number}")
         for photo, score in group:
             print(f"  {score:6.3f}  {photo.width} x {photo.height}  {photo.file}")
-    print(f"{gallery}: {count(groups, 'group', 'groups')} of near-duplicates")
+    print(f"{gallery}: {counted(groups, 'group')} of near-duplicates")
 
 
 def _draw(opened: Any, groups: list[Any], out: Path, settings: Any) -> None:

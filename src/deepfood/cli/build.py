@@ -13,12 +13,12 @@ from deepfood.cli.app import (
     Json,
     PhotosArgument,
     app,
-    count,
     print_json,
     print_passed_over,
     print_rows_without_photo,
 )
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.data.photos import PhotoSource
@@ -52,6 +52,18 @@ def build(
     storage: Annotated[
         str | None,
         typer.Option(help="How vectors are stored: f32, f16 or i8.", show_default="f32"),
+    ] = None,
+    parts: Annotated[
+        bool | None,
+        typer.Option(
+            "--parts/--no-parts",
+            help="Find each dish of photos of several by itself; later builds keep it so.",
+            show_default=False,
+        ),
+    ] = None,
+    parts_storage: Annotated[
+        str | None,
+        typer.Option(help="How vectors of such dishes are stored: f16 or i8.", show_default="i8"),
     ] = None,
     engine: Annotated[
         str | None,
@@ -97,6 +109,7 @@ def build(
         annoy_trees=annoy_trees,
         annoy_search_k=annoy_search_k,
         storage=storage,
+        parts_storage=parts_storage,
         engine=engine,
     )
     try:
@@ -107,6 +120,7 @@ def build(
         source,
         out,
         settings,
+        parts=parts,
         replace=replace,
         allow_loss=allow_loss,
         discard=discard,
@@ -127,7 +141,9 @@ def build(
                 "passed_over": [asdict(one) for one in source.passed_over],
                 "index": report.manifest.index.kind,
                 **report.manifest.model_dump(mode="json", include={"calibration", "uncalibrated"}),
+                "parts": kept_parts(report.manifest),
                 "seconds": round(report.seconds, 3),
+                "parts_seconds": round(report.parts_seconds, 3),
                 "up_to_date": report.up_to_date,
             }
         )
@@ -139,9 +155,10 @@ def build_and_report(
     settings: Settings,
     *,
     quiet: bool = False,
+    parts: bool | None = None,
     **consent: bool,
 ) -> Any:
-    report = deepfood.build_gallery(source, out, settings, quiet=quiet, **consent)
+    report = deepfood.build_gallery(source, out, settings, parts=parts, quiet=quiet, **consent)
     if not quiet:
         _print_report(report, out)
         print_passed_over(source.passed_over)
@@ -149,23 +166,36 @@ def build_and_report(
     return report
 
 
+def kept_parts(manifest: Any) -> dict[str, Any] | None:
+    """How many vectors of parts a gallery has just been built with, and how they are kept."""
+    parts = getattr(manifest, "parts", None)  # a gallery on Milvus has none
+    if parts is None:
+        return None
+    return {"vectors": parts.covered, "storage": parts.storage, "index": parts.index.kind}
+
+
 def _print_report(report: Any, out: Path | str) -> None:
     from deepfood.gallery.photo import REMOVED
 
     about = report.manifest
     if report.up_to_date:
-        print(f"{out} is up to date: {count(report.count, 'photo', 'photos')}")
+        print(f"{out} is up to date: {counted(report.count, 'photo')}")
         return
     rate = f", {report.embedded / report.seconds:.0f} a second" if report.seconds > 0.5 else ""
     print(
-        f"{out}: {count(report.count, 'photo', 'photos')}, index {about.index.kind}; "
+        f"{out}: {counted(report.count, 'photo')}, index {about.index.kind}; "
         f"{report.embedded} embedded, {report.reused} known before, {report.seconds:.1f} s{rate}"
     )
+    if kept := kept_parts(about):
+        print(
+            f"parts of photos: {counted(kept['vectors'], 'vector')} in "
+            f"{kept['storage']}, index {kept['index']}; {report.parts_seconds:.1f} s of these"
+        )
     for note in report.notes:
         print(note)
     if report.gone:
         print(
-            f"{count(report.gone, 'photo is', 'photos are')} gone since the last build; "
+            f"{counted(report.gone, 'photo is', 'photos are')} gone since the last build; "
             "the manual edits of them are kept:"
         )
         for file in report.gone[:_SHOWN]:
@@ -176,11 +206,11 @@ def _print_report(report: Any, out: Path | str) -> None:
     copies = [one for one in report.skipped if one.same_as and one.reason != REMOVED]
     unusable = [one for one in report.skipped if not one.same_as]
     if removed:
-        print(f"{count(removed, 'file stays', 'files stay')} out: {REMOVED}")
+        print(f"{counted(removed, 'file stays', 'files stay')} out: {REMOVED}")
     if copies:
-        print(f"{count(copies, 'file is a copy', 'files are copies')} of photos that are in it")
+        print(f"{counted(copies, 'file is a copy', 'files are copies')} of photos that are in it")
     if unusable:
-        print(f"{count(unusable, 'file is', 'files are')} left out:")
+        print(f"{counted(unusable, 'file is', 'files are')} left out:")
         for one in unusable[:_SHOWN]:
             print(f"  {one.file}: {one.reason}")
     if copies or len(unusable) > _SHOWN:

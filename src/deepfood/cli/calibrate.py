@@ -15,6 +15,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 
 @app.command(rich_help_panel=LEARN)
@@ -50,9 +51,9 @@ def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
     if about is None:
         return f"none: {why_not}" if why_not else "none: build it again"
     plates = about["plates"]
-    made = f"on {plates['tables']} made tables" if plates else "by fixed rules"
+    made = f"on {counted(plates['tables'], 'made table')}" if plates else "by fixed rules"
     return (
-        f"on {about['queries']} photos ({about['queries_from']}); label right "
+        f"on {counted(about['queries'], 'photo')} ({about['queries_from']}); label right "
         f"{about['label_accuracy']:.1%}, error of probabilities {about['hit_ece']:.3f} (hits) and "
         f"{about['label_ece']:.3f} (label), AUROC of left-out labels {about['auroc']:.3f}; "
         f"plates {made}"

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfood.cli.app import START, Commands, Json, app, count, print_json
+from deepfood.cli.app import START, Commands, Json, app, print_json
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 
 data_app = typer.Typer(
     cls=Commands, help="Fetch sample photos; combine and check datasets.", no_args_is_help=True
@@ -91,10 +92,11 @@ def data_combine(
             }
         )
         return
-    copies = count(done.copies, "copy", "copies")
-    print(f"{out}: {count(done.photos, 'photo', 'photos')}, {copies} of them left out")
+    copies = counted(done.copies, "copy", "copies")
+    print(f"{out}: {counted(done.photos, 'photo')}, {copies} of them left out")
     _print_some(
-        f"{count(done.conflicts, 'copy has', 'copies have')} another label or split than the first",
+        f"{counted(done.conflicts, 'copy has', 'copies have')} another label or split than "
+        "the first",
         [
             f"{_named(one.dropped)}: {_labelled(one.dropped)}, kept as {_labelled(one.kept)} "
             f"from {_named(one.kept)}"
@@ -102,11 +104,13 @@ def data_combine(
         ],
     )
     _print_some(
-        f"{count(done.unreadable, 'file is', 'files are')} left out",
+        f"{counted(done.unreadable, 'file is', 'files are')} left out",
         [f"{source}: {one.file.stored}: {one.reason}" for source, one in done.unreadable],
     )
     if done.unlisted:
-        earlier = count(done.unlisted, "photo of an earlier run is", "photos of an earlier run are")
+        earlier = counted(
+            done.unlisted, "photo of an earlier run is", "photos of an earlier run are"
+        )
         print(f"{earlier} in {out / 'photos'} and not listed")
 
 
@@ -154,11 +158,11 @@ def data_check(
         for note in splits.notes:
             print(note)
         _print_some(
-            f"{count(found.unreadable, 'photo', 'photos')} cannot be read",
+            f"{counted(found.unreadable, 'photo')} cannot be read",
             [f"{one.file.stored}: {one.reason}" for one in found.unreadable],
         )
         _print_some(
-            f"{count(found.leaks, 'photo is', 'photos are')} in two splits",
+            f"{counted(found.leaks, 'photo is', 'photos are')} in two splits",
             [
                 f"{one.photo} ({one.split}) is {one.kind} as {one.twin} ({one.twin_split})"
                 for one in found.leaks

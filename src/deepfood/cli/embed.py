@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 import deepfood
-from deepfood.cli.app import SEARCH, Json, ModelOption, app, count, print_json
+from deepfood.cli.app import SEARCH, Json, ModelOption, app, print_json
 from deepfood.cli.lines import read_lines
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 from deepfood.errors import SettingError
 
 #: How many skipped photos are listed; `--json` has all.
@@ -79,12 +80,12 @@ def embed(
         )
         return
     print(
-        f"{out}: {count(found.files, 'vector', 'vectors')} of {embedder.dimension} numbers from "
+        f"{out}: {counted(found.files, 'vector')} of {embedder.dimension} numbers from "
         f"{embedder.model.manifest.name}; {found.embedded} embedded, {known} known before, "
         f"{seconds:.1f} s"
     )
     if found.skipped:
-        print(f"{count(found.skipped, 'file is', 'files are')} left out:")
+        print(f"{counted(found.skipped, 'file is', 'files are')} left out:")
         for one in found.skipped[:_SHOWN]:
             print(f"  {one.file}: {one.reason}")
         if len(found.skipped) > _SHOWN:
@@ -115,6 +116,6 @@ def _embed_words(file: Path, out: Path, settings: Settings, *, as_json: bool) ->
         )
         return
     print(
-        f"{out}: {count(texts, 'vector', 'vectors')} of {words.dimension} numbers from {model}, "
+        f"{out}: {counted(texts, 'vector')} of {words.dimension} numbers from {model}, "
         f"{seconds:.1f} s"
     )

@@ -15,10 +15,10 @@ from deepfood.cli.app import (
     PhotosRoot,
     SearchedGalleryArgument,
     app,
-    count,
     print_json,
 )
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 from deepfood.place import Place
 
 #: How many texts that were missed are named; `--json` has all.
@@ -123,7 +123,7 @@ def _submit(
             {"submission": str(out), "photos": done.photos, "unreadable": list(done.unreadable)}
         )
         return
-    print(f"{out}: {count(done.photos, 'photo', 'photos')}, three guesses each")
+    print(f"{out}: {counted(done.photos, 'photo')}, three guesses each")
     if done.unreadable:
         print(
             f"{len(done.unreadable)} of them cannot be read and got the gallery's commonest labels"
@@ -140,7 +140,7 @@ def _ask_with_words(
     if as_json:
         print_json({"gallery": str(gallery), **asdict(found), "figures": figures})
         return
-    print(f"{found.queries} texts, {found.nonsense} of which should find nothing")
+    print(f"{counted(found.queries, 'text')}, {found.nonsense} of which should find nothing")
     for name, one in found.figures.items():
         if figures[name]:
             print(f"{name:14}  {one.value:.3f} ({one.low:.3f} to {one.high:.3f})")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfood.cli.app import LOOK_AFTER, Json, SearchedGalleryArgument, app, count, print_json
+from deepfood.cli.app import LOOK_AFTER, Json, SearchedGalleryArgument, app, print_json
 from deepfood.config import load_settings
+from deepfood.counted import counted
 from deepfood.errors import ArtifactMissingError, PhotoNotFoundError, SettingError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def feedback(
         print_json({"gallery": str(gallery), **asdict(counts), **pruning})
         return
     if before is not None:
-        print(f"{count(pruned, 'vote was', 'votes were')} deleted")
+        print(f"{counted(pruned, 'vote was', 'votes were')} deleted")
     _print(str(gallery), counts, model, [] if before is not None else gone)
     if out is not None:
         print(f"{out}: {out.stat().st_size:,} bytes")
@@ -98,24 +99,22 @@ def _print(gallery: str, counts: "FeedbackCounts", model: str, gone: list[str]) 
         print(f"{gallery}: no feedback; a server takes it with the setting feedback = true")
         return
     print(
-        f"{gallery}: {count(counts.votes, 'vote', 'votes')}, {counts.right:,} right and "
-        f"{counts.wrong:,} wrong, in {count(counts.sessions, 'session', 'sessions')} on "
-        f"{count(counts.questions, 'question', 'questions')}"
+        f"{gallery}: {counted(counts.votes, 'vote')}, {counts.right:,} right and "
+        f"{counts.wrong:,} wrong, in {counted(counts.sessions, 'session')} on "
+        f"{counted(counts.questions, 'question')}"
     )
     print(f"  from {_day(counts.oldest)} to {_day(counts.newest)} (UTC)")
     if counts.conflicting:
-        hits = count(counts.conflicting, "hit is", "hits are")
+        hits = counted(counts.conflicting, "hit is", "hits are")
         print(f"  {hits} right to some sessions and wrong to others")
     others = counts.votes - counts.models.get(model, 0)
     if others:
-        print(f"  {count(others, 'vote is', 'votes are')} on answers of another Model")
+        print(f"  {counted(others, 'vote is', 'votes are')} on answers of another Model")
     if gone:
-        photos = count(gone, "photo that is", "photos that are")
+        photos = counted(gone, "photo that is", "photos that are")
         print(f"  there are votes on {photos} no longer in the gallery: --prune deletes them")
     if counts.photos:
-        print(
-            f"  {count(counts.photos, 'photo', 'photos')} of visitors: {counts.photo_bytes:,} bytes"
-        )
+        print(f"  {counted(counts.photos, 'photo')} of visitors: {counts.photo_bytes:,} bytes")
     if counts.displaced:
         print(f"  {counts.displaced:,} older votes made room (setting feedback_votes)")
 

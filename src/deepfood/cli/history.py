@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from deepfood.cli.app import CHANGE, WAIT_S, ChangedGalleryArgument, Json, app, count, print_json
+from deepfood.cli.app import CHANGE, WAIT_S, ChangedGalleryArgument, Json, app, print_json
 from deepfood.cli.complete import complete_id
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 #: Characters of a change's details per line.
 _SHOWN = 160
@@ -43,7 +44,7 @@ def history(
             ids = [one.id for one in photos]
             print_json({"gallery": str(gallery), "undone": undo, "photos": ids})
         else:
-            about = count(photos, "photo is", "photos are")
+            about = counted(photos, "photo is", "photos are")
             print(f"change {undo} is taken back: {about} as before it; others with the next build")
         return
     events = list(engine.history(photo))
@@ -52,8 +53,8 @@ def history(
         return
     for one in events:
         what = f"takes back {one.undoes}" if one.undoes else one.do
-        about = one.photos[0] if len(one.photos) == 1 else count(one.photos, "photo", "photos")
+        about = one.photos[0] if len(one.photos) == 1 else counted(one.photos, "photo")
         details = json.dumps(one.about, ensure_ascii=False) if one.about else ""
         details = f"{details[:_SHOWN]}…" if len(details) > _SHOWN else details
         print(f"{one.number:>6}  {one.at}  {one.by:<12} {what:<8} {about}  {details}")
-    print(f"{gallery}: {count(events, 'change', 'changes')}")
+    print(f"{gallery}: {counted(events, 'change')}")

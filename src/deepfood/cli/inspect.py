@@ -11,11 +11,11 @@ from deepfood.cli.app import (
     Json,
     PhotosRoot,
     app,
-    count,
     print_json,
 )
 from deepfood.cli.calibrate import calibration_line
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 
 @app.command(rich_help_panel=LOOK_AFTER)
@@ -71,6 +71,6 @@ def verify(
             print(f"mended: {line}")
         for problem in problems:
             print(problem)
-        result = count(problems, "problem", "problems") if problems else "whole"
+        result = counted(problems, "problem") if problems else "whole"
         print(f"{artifact}: {result}")
     raise typer.Exit(1 if problems else 0)

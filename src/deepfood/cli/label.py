@@ -13,12 +13,12 @@ from deepfood.cli.app import (
     Json,
     SearchedGalleryArgument,
     app,
-    count,
     print_json,
 )
 from deepfood.cli.complete import complete_id
 from deepfood.cli.lines import read_lines
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 from deepfood.place import Place
 
 if TYPE_CHECKING:
@@ -139,15 +139,15 @@ def _line(file: str, answer: "LabelAnswer") -> str:
 
 def _print_summary(asked: list[tuple[str, "LabelAnswer"]], out: Path | None) -> None:
     where = f"{out}: " if out else ""
-    print(f"{where}{count(asked, 'photo', 'photos')}")
+    print(f"{where}{counted(asked, 'photo')}")
     if not asked:
         return
     first = asked[0][1]
     if first.calibration:
         fitted = first.calibration
         print(
-            f"calibrated on {fitted.photos} labelled photos: {fitted.accuracy:.1%} get their "
-            f"label, calibration error {fitted.ece:.3f}"
+            f"calibrated on {counted(fitted.photos, 'labelled photo')}: {fitted.accuracy:.1%} get "
+            f"their label, calibration error {fitted.ece:.3f}"
         )
     for note in first.notes:
         print(f"note: {note}")

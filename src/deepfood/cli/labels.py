@@ -17,6 +17,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.config import Settings, load_settings
+from deepfood.counted import counted
 from deepfood.place import Place
 
 if TYPE_CHECKING:
@@ -96,12 +97,14 @@ def _write_page(
 
 def _print(gallery: Place, found: "Curation", most: int) -> None:
     print(
-        f"{gallery}: {found.photos:,} photos, {found.labelled:,} of them with one of "
-        f"{found.labels:,} labels; {found.judged:,} labels were judged"
+        f"{gallery}: {counted(found.photos, 'photo')}, {found.labelled:,} of them with one of "
+        f"{counted(found.labels, 'label')}; "
+        f"{counted(found.judged, 'label was', 'labels were')} judged"
     )
     for note in found.notes:
         print(f"note: {note}")
     _print_list(
+        "label may be wrong",
         "labels may be wrong",
         [
             f"{_cut(one.photo.label)}  {_cut(one.suggested)}  "
@@ -112,6 +115,7 @@ def _print(gallery: Place, found: "Curation", most: int) -> None:
         f"{'label':{_WIDTH}}  {'neighbours say':{_WIDTH}}  {'votes':8}  photo",
     )
     _print_list(
+        "pair of labels overlaps",
         "pairs of labels overlap",
         [
             f"{_cut(one.labels[0])}  {_cut(one.labels[1])}  {one.photos:6,}  {one.share:6.1%}"
@@ -121,7 +125,8 @@ def _print(gallery: Place, found: "Curation", most: int) -> None:
         f"{'label':{_WIDTH}}  {'and':{_WIDTH}}  photos   share",
     )
     _print_list(
-        "near-copies have different labels",
+        "pair of near-copies has different labels",
+        "pairs of near-copies have different labels",
         [
             f"{one.similarity:.3f}  {_cut(first.label)}  {_cut(second.label)}  "
             f"{first.file}  {second.file}"
@@ -132,6 +137,7 @@ def _print(gallery: Place, found: "Curation", most: int) -> None:
         f"alike  {'label':{_WIDTH}}  {'and':{_WIDTH}}  photos",
     )
     _print_list(
+        "photo is far from all others",
         "photos are far from all others",
         [
             f"{one.similarity:.3f}  {_cut(one.photo.label)}  {one.photo.file}"
@@ -141,6 +147,7 @@ def _print(gallery: Place, found: "Curation", most: int) -> None:
         f"alike  {'label':{_WIDTH}}  photo",
     )
     _print_list(
+        "photo without a label, worth one",
         "photos without a label, the ones most worth one first",
         [f"{_cut(one.guess)}  {one.photo.file}" for one in found.to_label[:most]],
         len(found.to_label),
@@ -148,9 +155,14 @@ def _print(gallery: Place, found: "Curation", most: int) -> None:
     )
 
 
-def _print_list(title: str, lines: list[str], total: int, heading: str) -> None:
+def _print_list(one: str, many: str, lines: list[str], total: int, heading: str) -> None:
     if lines:
-        print(f"\n{total:,} {title}", f"  {heading}", *(f"  {line}" for line in lines), sep="\n")
+        print(
+            f"\n{counted(total, one, many)}",
+            f"  {heading}",
+            *(f"  {line}" for line in lines),
+            sep="\n",
+        )
 
 
 def _cut(label: str | None) -> str:

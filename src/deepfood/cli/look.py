@@ -14,12 +14,12 @@ from deepfood.cli.app import (
     PhotosRoot,
     SearchedGalleryArgument,
     app,
-    count,
     print_json,
 )
 from deepfood.cli.complete import complete_id
 from deepfood.cli.search import BoxOption, parse_box
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.evaluate.features import Feature
@@ -93,7 +93,7 @@ def features(
         _print_photos(ranked[0])
     _print_notes(thumbs, left_out)
     if out:
-        print(f"{out}: {count(ranked, 'feature', 'features')}, {out.stat().st_size:,} bytes")
+        print(f"{out}: {counted(ranked, 'feature')}, {out.stat().st_size:,} bytes")
 
 
 def _ranked(
@@ -152,7 +152,7 @@ def _print_notes(thumbs: "Thumbs", left_out: int) -> None:
     if len(thumbs.skipped) > _NAMED:
         print(f"  not shown: {len(thumbs.skipped) - _NAMED} more")
     if left_out:
-        photos = count(left_out, "photo", "photos")
+        photos = counted(left_out, "photo")
         print(f"  {photos} left out to keep the page small: ask for a smaller -k")
 
 
@@ -223,7 +223,9 @@ def explain(
     if hit is None:
         hits = service.search(question).hits
         if len(hits) < question.k:
-            raise QueryError(f"--rank {question.k}: the gallery has {len(hits)} photos to find")
+            raise QueryError(
+                f"--rank {question.k}: the gallery has {counted(hits, 'photo')} to find"
+            )
         hit = hits[-1].photo.id
     found, data = service.photo(hit)
     match = service.explainer.explain(query, data, part)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import LEARN, Commands, Json, ModelArgument, app, count, print_json
+from deepfood.cli.app import LEARN, Commands, Json, ModelArgument, app, print_json
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.model.encoders import Encoder
@@ -92,7 +93,7 @@ def model_get(
     offer = look_up(source, cache, variant=variant, licence=licence, accept=accept_licence)
     if not as_json:
         print(
-            f"{offer.source}: {count(offer.files, 'file', 'files')}, {offer.bytes / 1e6:,.0f} MB; "
+            f"{offer.source}: {counted(offer.files, 'file')}, {offer.bytes / 1e6:,.0f} MB; "
             f"licence: {offer.licence}",
             file=sys.stderr,
         )

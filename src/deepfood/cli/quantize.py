@@ -10,6 +10,7 @@ import typer
 from deepfood.cli.adapt import OutOption, print_compared
 from deepfood.cli.app import LEARN, Json, ModelOption, app, print_json
 from deepfood.config import load_settings
+from deepfood.counted import counted
 from deepfood.extras import missing_extra
 
 
@@ -65,7 +66,7 @@ def quantize(
         for note in report.notes:
             print(f"note: {note}")
         print(
-            f"calibrated on {report.calibration_photos} photos; "
+            f"calibrated on {counted(report.calibration_photos, 'photo')}; "
             f"{report.bytes_before / 1e6:.1f} MB became {report.bytes_after / 1e6:.1f} MB"
         )
         print_compared(report.compared, report.queries)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app, count, print_json
+from deepfood.cli.app import PUBLISH, Json, OwnArtifactArgument, PhotosRoot, app, print_json
 from deepfood.config import load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.release.objects import Latest, Release
@@ -59,7 +60,7 @@ def push(
         rate = sent_mib / max(done.seconds, 1e-9)
         print(
             f"{prefix}@{release.name}: {_mib(release)} and "
-            f"{count(release.photo_count, 'photo', 'photos')}; "
+            f"{counted(release.photo_count, 'photo')}; "
             f"{sent_mib:.1f} MiB travelled in {done.seconds:.1f} s ({rate:.1f} MiB/s)"
         )
     else:
@@ -67,7 +68,7 @@ def push(
     if done.pushed and not promote:
         print(f"not the latest yet: deepfood promote {prefix}@{release.name}")
     if done.unreadable:
-        lost = count(done.unreadable, "photo", "photos")
+        lost = counted(done.unreadable, "photo")
         print(f"{lost} could not be read, and did not travel:")
         for file in done.unreadable[:_SHOWN]:
             print(f"  {file}")
@@ -116,7 +117,7 @@ def releases(prefix: Prefix, as_json: Json = False) -> None:
     for one in found:
         mark = "  latest" if latest and latest.release == one.name else ""
         mark = "  before" if latest and latest.before == one.name else mark
-        photos = f"  {count(one.photo_count, 'photo', 'photos')}" if one.kind == "gallery" else ""
+        photos = f"  {counted(one.photo_count, 'photo')}" if one.kind == "gallery" else ""
         print(
             f"{one.name}  {one.created}  {one.kind} of {one.model_name}  {_mib(one)}{photos}{mark}"
         )
@@ -166,8 +167,8 @@ def prune(
     for name in done.dropped:
         print(f"{verb}: {name}")
     print(
-        f"{verb}: {len(done.dropped)} releases and {done.bytes / 2**20:.1f} MiB in {done.blobs} "
-        f"blobs; {len(done.kept)} releases stay"
+        f"{verb}: {counted(done.dropped, 'release')} and {done.bytes / 2**20:.1f} MiB in "
+        f"{counted(done.blobs, 'blob')}; {counted(done.kept, 'release stays', 'releases stay')}"
     )
 
 

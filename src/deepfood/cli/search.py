@@ -18,6 +18,7 @@ from deepfood.cli.app import (
 )
 from deepfood.cli.complete import complete_filter, complete_id
 from deepfood.config import DEFAULT_K, Settings, load_settings
+from deepfood.counted import counted
 
 if TYPE_CHECKING:
     from deepfood.api import Gallery
@@ -289,7 +290,7 @@ def _settings(model: Path | None) -> Settings:
 
 def _print_parts(gallery: "Gallery", found: "SearchResult") -> None:
     parts = found.parts or ()
-    print("no dish found" if not parts else "1 dish" if len(parts) == 1 else f"{len(parts)} dishes")
+    print(counted(parts, "dish", "dishes") if parts else "no dish found")
     for number, part in enumerate(parts, 1):
         box = ",".join(f"{side:.3f}" for side in astuple(part.box))
         print(f"{number}: {_words_of(part)} (box {box})")
@@ -337,8 +338,7 @@ def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None
         print(_WORD_VERDICTS[found.verdict])
     _print_hits(gallery, found)
     passing = " that pass the filter" if filtered else ""
-    total = "1 photo" if found.total == 1 else f"{found.total:,} photos"
-    print(f"{len(found.hits)} of {total}{passing}")
+    print(f"{len(found.hits)} of {counted(found.total, 'photo')}{passing}")
     for note in found.notes:
         print(f"note: {note}")
 
@@ -347,6 +347,8 @@ def _print_hits(gallery: "Gallery", found: "SearchResult | PlatePart") -> None:
     for hit in found.hits:
         sure = f"{hit.same_dish or '':8}  " if found.verdict else ""
         why = [f"{one.field}: {one.value}" for one in hit.matched if one.field not in _SHOWN]
+        if hit.box:
+            why.append(f"box {','.join(f'{side:.3f}' for side in astuple(hit.box))}")
         what = " · ".join(part for part in (hit.photo.name, hit.photo.label, *why) if part)
         print(f"{hit.score:6.3f}  {sure}{gallery.where(hit.photo)}  {what}")
         for one in hit.alike:
@@ -375,6 +377,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
         "score": hit.score,
         "probability": hit.probability,
         "same_dish": hit.same_dish,
+        "box": astuple(hit.box) if hit.box else None,
         "id": hit.photo.id,
         **asdict(hit.photo),
     }

@@ -8,7 +8,8 @@ import typer
 
 import deepfood
 from deepfood.cli.adapt import OutOption, print_compared
-from deepfood.cli.app import LEARN, Json, app, count, print_json
+from deepfood.cli.app import LEARN, Json, app, print_json
+from deepfood.counted import counted
 
 #: How many unreadable photos are listed.
 _SHOWN = 20
@@ -134,7 +135,7 @@ def train(
 
 def _print_end(done: Any, out: Path) -> None:
     if done.broken:
-        print(f"{count(done.broken, 'photo', 'photos')} could not be read, others stood in:")
+        print(f"{counted(done.broken, 'photo')} could not be read, others stood in:")
         for file, reason in list(done.broken.items())[:_SHOWN]:
             print(f"  {file}: {reason}")
     early = ", stopped early" if done.stopped_early else ""

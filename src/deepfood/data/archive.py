@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from deepfood.counted import counted
 from deepfood.errors import DownloadError, raising_disk_full
 from deepfood.progress import bar
 
@@ -67,7 +68,7 @@ def _unpack(
             path = staging / _safe(name, what)
             files += 1
             if files > max_files:
-                raise DownloadError(f"{what} holds more than {max_files:,} files")
+                raise DownloadError(f"{what} holds more than {counted(max_files, 'file')}")
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_member() as source, path.open("xb") as target:
                 while chunk := source.read(_CHUNK_BYTES):

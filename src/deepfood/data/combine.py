@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfood.artifacts import write_atomically
+from deepfood.counted import counted
 from deepfood.data.each_photo import Unreadable, each_photo
 from deepfood.data.photo_file import PhotoFile, photo_id
 from deepfood.data.photos import CATALOGUE, list_photos
@@ -122,7 +123,7 @@ def combine(
         if not kept:
             source_name, first_bad = unreadable[0]
             raise DatasetError(
-                f"none of the {len(unreadable)} photos is usable; the first, "
+                f"none of the {counted(unreadable, 'photo')} is usable; the first, "
                 f"{first_bad.file.stored} of {source_name}: {first_bad.reason}"
             )
         _write_table(to, kept)

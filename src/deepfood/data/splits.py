@@ -7,9 +7,10 @@ machine, independent of other labels. A photo added to a label displaces at most
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from deepfood.counted import counted
 from deepfood.data.passed_over import in_words
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile, PhotoSource
 from deepfood.errors import DatasetError
@@ -65,19 +66,22 @@ def split_photos(source: PhotoSource, *, val_share: float = 0.1, seed: int = 0) 
     unlearnable = [p for p in val if p.label not in counts]
     if unlearnable:
         notes.append(
-            f"{_some('validation photo', unlearnable)} left out: nothing to train on has their "
-            f"label ({_names(sorted({p.label or '' for p in unlearnable}))})"
+            f"{counted(unlearnable, 'validation photo is', 'validation photos are')} left out: "
+            "nothing to train on has their label "
+            f"({_names(sorted({p.label or '' for p in unlearnable}))})"
         )
         val = [p for p in val if p.label in counts]
     if not val:
         raise DatasetError(
-            f"{source.root} leaves no photo to validate on: each of its {len(counts)} labels has "
-            "one photo, or the validation photos have other labels; two photos a label are needed"
+            f"{source.root} leaves no photo to validate on: each of its {counted(counts, 'label')} "
+            "has one photo, or the validation photos have other labels; two photos a label are "
+            "needed"
         )
     unknown = sorted({p.label for p in given[TEST] if p.label and p.label not in counts})
     if unknown:
         notes.append(
-            f"{_some('label', unknown)} of test photos only, not trained on: {_names(unknown)}"
+            f"{counted(unknown, 'label is', 'labels are')} of test photos only, not trained on: "
+            f"{_names(unknown)}"
         )
     alone = sorted(label for label, count in counts.items() if count == 1)
     if alone:
@@ -124,14 +128,20 @@ def _existing(source: PhotoSource, notes: list[str]) -> list[PhotoFile]:
     for photo, is_there in zip(source.files, present, strict=True):
         (there if is_there else gone).append(photo)
     if gone:
-        notes.append(f"{_some('photo', gone)} named and not there: {_names(p.file for p in gone)}")
+        notes.append(
+            f"{counted(gone, 'photo is', 'photos are')} named and not there: "
+            f"{_names(p.file for p in gone)}"
+        )
     return there
 
 
 def _labelled(photos: list[PhotoFile], what: str, notes: list[str]) -> list[PhotoFile]:
     bare = [photo for photo in photos if not photo.label]
     if bare:
-        notes.append(f"{_some(f'{what} photo', bare)} left out for want of a label")
+        notes.append(
+            f"{counted(bare, f'{what} photo is', f'{what} photos are')} left out for want of a "
+            "label"
+        )
     return [photo for photo in photos if photo.label]
 
 
@@ -151,10 +161,6 @@ def _hold_out(
 
 def _draw(file: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{file}".encode("utf-8", "surrogateescape")).digest()
-
-
-def _some(what: str, things: Sized) -> str:
-    return f"{len(things)} {what}{' is' if len(things) == 1 else 's are'}"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import TEST, TRAIN, VAL, PhotoFile
 from deepfood.data.root import Root
 from deepfood.errors import DatasetError
@@ -201,7 +202,8 @@ class Seen:
 def expect_cells(row: Row, count: int) -> None:
     if len(row.cells) != count:
         raise DatasetError(
-            f"{row.where}: it has {len(row.cells)} columns, and {count} are needed: a cell with a "
+            f"{row.where}: it has {counted(row.cells, 'column')}, and {count} are needed: a cell "
+            "with a "
             'comma needs "quotes"'
         )
 

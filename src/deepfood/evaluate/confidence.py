@@ -107,12 +107,15 @@ def difference(first: Floats, second: Floats, *, seed: int) -> Difference | None
     if means is None:
         return None
     change = second - first
-    p = _sign_flip_p(change[np.isfinite(change)], seed)
+    p = sign_flip_p(change[np.isfinite(change)], seed=seed)
     return Difference(means.first, means.second, means.by, p)
 
 
-def _sign_flip_p(change: Floats, seed: int) -> float:
-    """The p-value; unchanged queries do not affect it, and are left out to save time."""
+def sign_flip_p(change: Floats, *, seed: int, flips: int = _FLIPS) -> float:
+    """The two-sided p-value of `change`, float64 [q], having no direction; exact for few, too.
+
+    At least 1 / (1 + `flips`). Unchanged queries do not affect it, and are left out to save time.
+    """
     moved = change[change != 0]
     if not len(moved):
         return 1.0
@@ -121,13 +124,13 @@ def _sign_flip_p(change: Floats, seed: int) -> float:
     seen = abs(moved.sum()) * (1 - 1e-9)
     chunk = max(1, _CHUNK_SIGNS // len(moved))
     as_much = 0
-    for start in range(0, _FLIPS, chunk):
-        rows = min(chunk, _FLIPS - start)
+    for start in range(0, flips, chunk):
+        rows = min(chunk, flips - start)
         signs = rng.integers(0, 2, (rows, len(moved)), dtype=np.int8)
         # Signs 0 and 1 stand for -1 and 1.
         sums = 2.0 * (signs @ moved) - moved.sum()
         as_much += int((np.abs(sums) >= seen).sum())
-    return (1 + as_much) / (1 + _FLIPS)
+    return (1 + as_much) / (1 + flips)
 
 
 def _interval(values: Floats, level: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepfood.artifacts import kind_of
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder, open_embedder
@@ -77,8 +78,9 @@ def examine(
             asked, other_asked = align(asked, second[1])
             if counts != (len(photos.ids), len(asked.ids)):
                 notes.append(
-                    f"compared on what both have: {len(photos.ids)} of {counts[0]} photos, "
-                    f"{len(asked.ids)} of {counts[1]} queries"
+                    f"compared on what both have: {len(photos.ids)} of "
+                    f"{counted(counts[0], 'photo')}, {len(asked.ids)} of "
+                    f"{counted(counts[1], 'query', 'queries')}"
                 )
             asked, other_asked, more = without_seen(asked, other_asked, (model, other_model))
             notes += more

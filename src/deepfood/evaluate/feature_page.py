@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepfood.counted import counted
 from deepfood.evaluate.features import Feature
 from deepfood.evaluate.thumbs import Thumbs
 from deepfood.gallery.protocol import SearchedGallery
@@ -51,7 +52,8 @@ def feature_page(
     data = {
         "about": f"For each number of the embedding ({about.model_name}), the photos of "
         f"{Path(gallery.place).name} with the {which} value, out of {gallery.count:,}.",
-        "left_out": f"{len(left_out):,} photos are left out, to keep this page small enough to open"
+        "left_out": f"{counted(left_out, 'photo is', 'photos are')} left out, to keep this page "
+        "small enough to open"
         if left_out
         else "",
         "photos": pictures,

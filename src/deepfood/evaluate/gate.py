@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfood.evaluate.confidence import group_rows, paired, resample
-from deepfood.evaluate.metrics import Floats, Labels, Retrieval, confidence_interval
+from deepfood.evaluate.confidence import group_rows, paired, resample, sign_flip_p
+from deepfood.evaluate.metrics import Floats, Labels, Retrieval
 from deepfood.evaluate.reliability import cross_fitted
 from deepfood.gallery.logistic import auroc, calibration_error
 
@@ -29,6 +29,8 @@ FEWEST_FOR_CURVES, FEWEST = 30, 10
 _UNSURE = 0.05
 #: Of each figure's interval, so that all of them hold together with 95 % certainty.
 _LEVEL = 1 - _UNSURE / len(FIGURES)
+#: Flips of signs that test each of so many labels; of more labels in proportion.
+_FLIPS, _LABELS = 9_999, 100
 
 #: What is known of each query's answer: float64 [q, ...] by name, NaN for none.
 Answers = Mapping[str, Floats]
@@ -218,11 +220,15 @@ def _worst_of(ap: Floats, numbers: Labels, among: Sequence[int]) -> Callable[[La
 def _lost(
     before: Floats, after: Floats, rows: Mapping[int, Labels], names: Sequence[str], seed: int
 ) -> tuple[LostLabel, ...]:
+    """The labels whose fall is certain by a paired permutation test.
+
+    Unlike a bootstrap interval, it holds for the few queries that a label has.
+    """
     found = []
+    flips = math.ceil(_FLIPS * max(1, len(rows) / _LABELS))
     for number, own in rows.items():
         change = after[own] - before[own]
-        level = 1 - _UNSURE / len(rows)
-        if confidence_interval(change, seed=seed, level=level)[1] < 0:
+        if change.mean() < 0 and sign_flip_p(change, seed=seed, flips=flips) <= _UNSURE / len(rows):
             means = float(before[own].mean()), float(after[own].mean())
             found.append(LostLabel(names[number], len(own), *means))
     return tuple(sorted(found, key=lambda one: (one.after - one.before, one.label)))

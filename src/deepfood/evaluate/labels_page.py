@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepfood.artifacts import check_can_write
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.errors import SettingError, raising_disk_full
 from deepfood.evaluate.thumbs import Thumbs
 from deepfood.gallery.curation import Curation
@@ -92,12 +93,15 @@ def labels_page(
             ),
         ]
     about = (
-        f"{found.photos:,} photos, {found.labelled:,} of them with one of {found.labels:,} labels, "
+        f"{counted(found.photos, 'photo')}, {found.labelled:,} of them with one of "
+        f"{counted(found.labels, 'label')}, "
         f"of which {found.judged:,} were judged."
     )
     notes = [str(note) for note in found.notes]
     if pictures.left_out:
-        notes.append(f"{pictures.left_out:,} photos are shown without a picture")
+        notes.append(
+            f"{counted(pictures.left_out, 'photo is', 'photos are')} shown without a picture"
+        )
     page = (_HERE / "labels.html").read_text(encoding="utf-8")
     parts = {
         "style": (_HERE / "report" / "page.css").read_text(encoding="utf-8"),

@@ -3,6 +3,7 @@
 The very same photo is found by its id, and left out of its own ranking (`trial.make_trial`).
 """
 
+from deepfood.counted import counted
 from deepfood.data.duplicates import fingerprints, near_pairs
 from deepfood.data.each_photo import Unreadable
 from deepfood.data.leakage import NEAR_PHOTOS, not_looked_for
@@ -44,8 +45,8 @@ def near_copy_notes(
     if unreadable := [one for one in prints.values() if isinstance(one, Unreadable)]:
         first = unreadable[0]
         notes.append(
-            f"near copies were not looked for among {len(unreadable)} photos that cannot be read; "
-            f"the first, {first.file.file}: {first.reason}"
+            f"near copies were not looked for among {counted(unreadable, 'photo')} that cannot be "
+            f"read; the first, {first.file.file}: {first.reason}"
         )
     twins = {one.file.file: other.file.file for one, other in near_pairs(own, others)}
     if twins:

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepfood.artifacts import check_can_write, write_result
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.data.ifood_layout import CLASS_LIST, class_list_of, read_class_list
 from deepfood.data.photos import PhotoFile, PhotoSource, list_photos
 from deepfood.data.root import Root
@@ -57,11 +58,13 @@ def write_submission(
         names = sorted(set(photos.labels))
         if strange := [name for name in names if name not in ids]:
             raise DatasetError(
-                f"{len(strange)} labels of {place}, {strange[0]!r} among them, are not in "
-                f"{CLASS_LIST} of {source.root}: build the gallery from the same dataset"
+                f"{place} has {counted(strange, 'label')}, {strange[0]!r} among them, that "
+                f"{CLASS_LIST} of {source.root} lacks: build the gallery from the same dataset"
             )
         if len(names) < GUESSES:
-            raise DatasetError(f"{place} has {len(names)} labels, and each photo gets {GUESSES}")
+            raise DatasetError(
+                f"{place} has {counted(names, 'label')}, and each photo gets {GUESSES}"
+            )
         cache = settings.cache.expanduser()
         embedded = embed_dataset(source, embedder, cache, files=asked, quiet=quiet)
         number = {name: i for i, name in enumerate(names)}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from deepfood.counted import counted
 from deepfood.evaluate.confidence import Figure
 from deepfood.evaluate.evaluation import INDEX_RECALL, Evaluation
 from deepfood.evaluate.examine import Examination
@@ -92,10 +93,10 @@ def as_lines(found: Examination) -> Iterator[str]:
     first = found.evaluation
     trial = first.trial
     yield (
-        f"{found.gallery} with {first.model}: {len(trial.gallery.ids)} photos, "
-        f"{len(trial.names)} labels, index {found.index_kind}"
+        f"{found.gallery} with {first.model}: {counted(trial.gallery.ids, 'photo')}, "
+        f"{counted(trial.names, 'label')}, index {found.index_kind}"
     )
-    yield f"{first.judged} queries: {trial.queries_from}"
+    yield f"{counted(first.judged, 'query', 'queries')}: {trial.queries_from}"
     for note in trial.notes:
         yield f"note: {note}"
     yield ""
@@ -114,18 +115,21 @@ def as_lines(found: Examination) -> Iterator[str]:
     yield ""
     worst = first.classes[:_WORST]
     name_width = max((len(one.label) for one in worst), default=0)
-    yield f"worst of {len(first.classes)} labels:"
+    yield f"worst of {counted(first.classes, 'label')}:"
     for one in worst:
         taken = f", often taken for {one.guessed_as}" if one.guessed_as else ""
         yield (
             f"  {one.label:{name_width}}  mAP {in_words(one.mean_ap)}  "
-            f"top-1 {in_words(one.top_1)}  ({one.queries} queries{taken})"
+            f"top-1 {in_words(one.top_1)}  ({counted(one.queries, 'query', 'queries')}{taken})"
         )
     if first.confused:
         yield ""
         yield "most confused:"
         for pair in first.confused[:_CONFUSED]:
-            yield (f"  {pair.label} taken for {pair.guess}: {pair.count} queries, {pair.share:.0%}")
+            yield (
+                f"  {pair.label} taken for {pair.guess}: "
+                f"{counted(pair.count, 'query', 'queries')}, {pair.share:.0%}"
+            )
 
 
 def _row(name: str, width: int, columns: list[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.root import Root
@@ -93,7 +94,7 @@ def labelled_photos(
         )
     notes = []
     if bare := len(photos) - len(rows):
-        notes.append(f"{bare} photos of the gallery have no label: left out")
+        notes.append(f"{counted(bare, 'photo has', 'photos have')} no label: left out")
     found = LabelledVectors(
         gallery.photos_root,
         tuple(photos[row].file for row in rows),
@@ -115,12 +116,12 @@ def query_photos(
     origin = f"the {split} split of {source.root.name}" if split else f"all of {source.root.name}"
     notes = []
     if split is None and (bare := len(source.files) - len(chosen)):
-        notes.append(f"{bare} query photos have no label: left out")
+        notes.append(f"{counted(bare, 'query photo has', 'query photos have')} no label: left out")
     embedded = embed_dataset(source, embedder, cache, files=chosen, quiet=quiet)
     if embedded.skipped:
         first = embedded.skipped[0]
         notes.append(
-            f"{len(embedded.skipped)} query photos cannot be read: left out; the first, "
+            f"{counted(embedded.skipped, 'query photo')} cannot be read: left out; the first, "
             f"{first.file}: {first.reason}"
         )
     photos = LabelledVectors(
@@ -132,7 +133,8 @@ def query_photos(
     )
     once = list(photos.rows.values())
     if copies := len(photos.ids) - len(once):
-        notes.append(f"{copies} query photos are copies of others: left out")
+        about = counted(copies, "query photo is a copy", "query photos are copies")
+        notes.append(f"{about} of others: left out")
         photos = photos.select(sorted(once))
     return photos, origin, notes
 
@@ -178,14 +180,15 @@ def make_trial(
     if strange:
         labels = sorted({queries.labels[row] for row in strange})
         all_notes.append(
-            f"{len(strange)} query photos have labels that the gallery lacks "
-            f"({len(labels)}, {labels[0]!r} among them): used for the out-of-gallery figures only"
+            f"{counted(strange, 'query photo has a label', 'query photos have labels')} that the "
+            f"gallery lacks ({len(labels)}, {labels[0]!r} among them): used for the out-of-gallery "
+            "figures only"
         )
     leaked = int((own_rows >= 0).sum())
     if leaked and not left_out_in_turn:
         all_notes.append(
-            f"leakage: {leaked} query photos are also in the gallery; each was left out of its "
-            "own ranking"
+            f"leakage: {counted(leaked, 'query photo is', 'query photos are')} also in the "
+            "gallery; each was left out of its own ranking"
         )
     return Trial(gallery, asked, strangers, own_rows, tuple(names), queries_from, tuple(all_notes))
 
@@ -196,8 +199,9 @@ def trained_on_note(queries: LabelledVectors, trained_on: frozenset[str], model:
     if not seen:
         return []
     note = (
-        f"warning: the Model {model} was trained on {seen} of the {len(queries.ids)} query photos, "
-        "so these figures flatter it: ask with photos that it has not seen"
+        f"warning: the Model {model} was trained on {seen} of the "
+        f"{counted(queries.ids, 'query photo')}, so these figures flatter it: ask with photos that "
+        "it has not seen"
     )
     return [note]
 

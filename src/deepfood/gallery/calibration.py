@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from deepfood.counted import counted
 from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
@@ -114,8 +115,8 @@ def calibrate(
     number = {name: i for i, name in enumerate(sorted({name for name in gallery.labels if name}))}
     if len(number) < 2:
         raise DatasetError(
-            f"the photos have {len(number)} labels, and two or more are needed: build the gallery "
-            "from a folder of class folders, or from a CSV with a column label"
+            f"the photos have {counted(number, 'label')}, and two or more are needed: build the "
+            "gallery from a folder of class folders, or from a CSV with a column label"
         )
     source = held_out or gallery
     held = frozenset(gallery.ids) if held_out else frozenset[str]()
@@ -168,8 +169,8 @@ def _too_few(usable: int, why: Sequence[str], held_out: Labelled | None) -> str:
         else "give it other labelled photos with deepfood calibrate"
     )
     return (
-        f"there are {usable} photos to calibrate with, and {MIN_QUERIES} are needed "
-        f"({', '.join(why)}): {way_out}"
+        f"only {counted(usable, 'photo')} to calibrate with, and {MIN_QUERIES} "
+        f"are needed ({', '.join(why)}): {way_out}"
     )
 
 

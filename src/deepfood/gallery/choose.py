@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import PhotoSource
 from deepfood.data.root import UNREADABLE_FILE
@@ -82,8 +83,8 @@ def choose_photos(
     chosen += [(photo, vectors[sha256]) for sha256, photo in added.items()]
     if not chosen and not consent.empty:
         raise DatasetError(
-            f"none of the {len(skipped)} files in {source.root} is a usable photo; the first, "
-            f"{skipped[0].file}: {skipped[0].reason}"
+            f"none of the {counted(skipped, 'file')} in {source.root} is a usable photo; the "
+            f"first, {skipped[0].file}: {skipped[0].reason}"
         )
     return Choice(chosen, skipped)
 

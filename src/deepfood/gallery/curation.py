@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfood.counted import counted
 from deepfood.gallery.calibration import SAME_PHOTO
 from deepfood.gallery.confident import Votes, count_votes
 from deepfood.gallery.nearest_others import Neighbours, nearest_others
@@ -332,8 +333,8 @@ def _notes(
         shown = ", ".join(names[one] for one in once[:_NAMED])
         more = ", ..." if len(once) > _NAMED else ""
         message = (
-            f"not judged, as no other photo has the same label: {len(once)} "
-            f"{'label' if len(once) == 1 else 'labels'} ({shown}{more})"
+            f"not judged, as no other photo has the same label: "
+            f"{counted(once, 'label')} ({shown}{more})"
         )
         notes.append(Note("labels_once", message, len(once)))
     if copies_from == SAME_PHOTO:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Protocol
 
+from deepfood.counted import counted
 from deepfood.errors import DatasetError, UndeclaredError
 from deepfood.gallery.values import (
     SAFETY,
@@ -148,6 +149,7 @@ def check_unused(name: str, photos: int) -> None:
     """Raise DatasetError where photos have a value, so that the attribute cannot be dropped."""
     if photos:
         raise DatasetError(
-            f"the attribute {name} is known of {photos:,} photos, and only one that no photo has "
-            "can be dropped: make it unknown first, by a table with an empty cell for each"
+            f"the attribute {name} is known of {counted(photos, 'photo')}, and only one that no "
+            "photo has can be dropped: make it unknown first, by a table with an empty cell for "
+            "each"
         )

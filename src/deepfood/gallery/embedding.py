@@ -8,6 +8,7 @@ from dataclasses import replace
 from threading import BoundedSemaphore
 from typing import TypeVar
 
+from deepfood.counted import counted
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.embed import Embedder, Vector
@@ -37,12 +38,12 @@ def read_photos(
     def work(file: PhotoFile) -> EmbeddedPhoto | Skipped:
         return _read_one(source, file, embedder, embedding)
 
-    workers, waiting = _threads(embedder, source.root.reads_ahead)
+    workers, waiting = embedding_threads(embedder, source.root.reads_ahead)
     with reading_ahead(work, files, workers=workers, reading=waiting) as results:
         yield results
 
 
-def _threads(embedder: Embedder, reads_ahead: int) -> tuple[int, int]:
+def embedding_threads(embedder: Embedder, reads_ahead: int) -> tuple[int, int]:
     """How many threads compute, and how many more wait for slow reads or for an accelerator."""
     workers = embedder.threads + 1
     return workers, embedder.at_once - workers + reads_ahead
@@ -126,9 +127,9 @@ def refuse_lost(place: object, lost: Lost, *, drop_unreadable: bool) -> None:
     if lost and not drop_unreadable:
         photo, reason = lost[0]
         raise DatasetError(
-            f"{len(lost)} photos of {place} cannot be read any more; the first, {photo.file}: "
-            f"{reason}: restore them (or set --photos-root if they have moved), or drop them with "
-            "--drop-unreadable"
+            f"{counted(lost, 'photo')} of {place} cannot be read any more; the first, "
+            f"{photo.file}: {reason}: restore what is lost (or set --photos-root if it has moved), "
+            "or drop it with --drop-unreadable"
         )
 
 
@@ -148,6 +149,6 @@ def embed_photos_of(
         except PhotoError as error:
             return str(error)
 
-    workers, waiting = _threads(embedder, gallery.reads_ahead)
+    workers, waiting = embedding_threads(embedder, gallery.reads_ahead)
     with reading_ahead(work, photos, workers=workers, reading=waiting) as vectors:
         yield from vectors

@@ -8,6 +8,7 @@ true without it, and the answer counts the photos left out.
 
 import json
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,11 +45,12 @@ _COMPARE = {
 }
 
 
-class Filter:
+class Filter(ABC):
     """A parsed filter. `str` returns it in the filter language."""
 
+    @abstractmethod
     def evaluate(self, now: FilterColumns, rows: int) -> Kleene:
-        raise NotImplementedError
+        """Where it is true, and where it is possible, of the first `rows` rows."""
 
     def holds(self, photo: Photo, values: Mapping[str, Value]) -> bool:
         """Whether a photo with these known values passes."""
@@ -56,13 +58,13 @@ class Filter:
         known |= {name: text for name in BUILT_IN if (text := getattr(photo, name)) is not None}
         return self.truth(known) is True
 
+    @abstractmethod
     def truth(self, known: Mapping[str, Value]) -> bool | None:
         """The truth for one photo by its known values and texts; None means unknown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leaves(self) -> Iterator["Leaf"]:
         """The comparisons, from left to right."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -147,21 +149,25 @@ class Leaf(Filter):
     def check_type(self, type_: Type) -> None:
         """Raise FilterError where this comparison does not fit the type."""
 
+    def _kleene(self, true: Mask, now: FilterColumns) -> Kleene:
+        return true, true | ~now.known(self.name, len(true))
+
+
+class LeafOfKeys(Leaf):
+    """A comparison that holds for some keys of a value."""
+
     def truth(self, known: Mapping[str, Value]) -> bool | None:
         if self.name not in known:
             return None
         return any(map(self.compares, keys_of(known[self.name])))
 
+    @abstractmethod
     def compares(self, key: Key) -> bool:
         """Whether the comparison holds for a value with this key."""
-        raise NotImplementedError
-
-    def _kleene(self, true: Mask, now: FilterColumns) -> Kleene:
-        return true, true | ~now.known(self.name, len(true))
 
 
 @dataclass(frozen=True)
-class Compare(Leaf):
+class Compare(LeafOfKeys):
     """`price < 12`. Text is compared by its folded form, in code point order."""
 
     name: str
@@ -185,7 +191,7 @@ class Compare(Leaf):
 
 
 @dataclass(frozen=True)
-class Among(Leaf):
+class Among(LeafOfKeys):
     """`cuisine IN ("thai", "lao")`"""
 
     name: str
@@ -207,7 +213,7 @@ class Among(Leaf):
 
 
 @dataclass(frozen=True)
-class Has(Leaf):
+class Has(LeafOfKeys):
     """`allergens HAS "peanut"`: a list with exactly that item."""
 
     name: str

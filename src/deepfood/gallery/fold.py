@@ -128,9 +128,6 @@ class Fold:
             edits = self._edits[sha256] = edits_from_json(edits)
         return edits
 
-    def __contains__(self, sha256: object) -> bool:
-        return sha256 in self._edits
-
     def added(self) -> Iterator[tuple[str, Photo]]:
         """SHA-256 and photo of those added and not removed, in the order of their addition."""
         for sha256 in self:

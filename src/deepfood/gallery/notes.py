@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deepfood.counted import counted
+
 NoteCode = Literal[
     "unknown_left_out",
     "value_not_found",
@@ -36,8 +38,9 @@ class Note:
 
 def left_out_note(unknown: int, safety: Sequence[str]) -> Note:
     """The note about photos that lack a value of these safety attributes."""
-    photos = "1 photo is" if unknown == 1 else f"{unknown:,} photos are"
-    message = f"{photos} left out: {' or '.join(safety)} not known"
+    message = (
+        f"{counted(unknown, 'photo is', 'photos are')} left out: {' or '.join(safety)} not known"
+    )
     return Note("unknown_left_out", message, unknown, attributes=tuple(safety))
 
 
@@ -49,5 +52,7 @@ def spelling_note(name: str, comparison: object) -> Note:
 
 def end_note(photos: int) -> Note:
     """The note on the last page of an answer that has been made of the nearest `photos` only."""
-    message = f"there are no further pages: this answer is of the nearest {photos:,} photos"
+    message = (
+        f"there are no further pages: this answer is of the nearest {counted(photos, 'photo')}"
+    )
     return Note("pages_end", message, photos)

@@ -90,7 +90,8 @@ class FindOptions(TypedDict, total=False):
 
     `where` is a filter that photos must pass. `diversity`, 0 to 1, trades similarity for variety.
     `group_duplicates` shows near-duplicates as one hit. `cursor` is the `next` of the previous
-    page. `without` lists ids of photos to leave out.
+    page. `without` lists ids of photos to leave out. `whole` compares photos as wholes, where the
+    gallery keeps their parts too.
     """
 
     where: Filter | None
@@ -98,6 +99,7 @@ class FindOptions(TypedDict, total=False):
     group_duplicates: bool
     cursor: str | None
     without: Sequence[str]
+    whole: bool
 
 
 class SearchedGallery(Protocol):

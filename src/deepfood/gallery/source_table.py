@@ -12,7 +12,7 @@ from deepfood.errors import ArtifactCorruptError
 from deepfood.gallery.attribute_table import Table, attributes_of
 from deepfood.gallery.choose import FileEntry
 from deepfood.gallery.fold import AnyJournal, Fold
-from deepfood.gallery.photo import Photo, Skipped
+from deepfood.gallery.photo import Photo
 from deepfood.gallery.values import Value
 
 #: Values by attribute, for each photo by SHA-256; None makes one unknown.
@@ -45,7 +45,7 @@ def changed_cells(
 
     An empty cell that was empty or absent before is not a change.
     """
-    hashes = dict(_hashes(source, known))
+    hashes = dict(_hashes(source, known, fold))
     whole: Cells = {}
     for file, values in table.by_photo().items():
         if (sha256 := hashes.get(file)) is not None:
@@ -83,10 +83,13 @@ def import_of(
     }
 
 
-def _hashes(source: PhotoSource, known: Mapping[str, FileEntry]) -> Iterable[tuple[str, str]]:
+def _hashes(
+    source: PhotoSource, known: Mapping[str, FileEntry], fold: Fold
+) -> Iterable[tuple[str, str]]:
+    """File and SHA-256 of the photos that may have attributes: the removed ones may not."""
     for file in source.files:
-        one = known.get(file.stored)
-        if one is not None and isinstance(one.entry, Photo):
-            yield file.file, one.entry.sha256
-        elif one is not None and isinstance(one.entry, Skipped) and one.entry.same_as:
-            yield file.file, one.entry.same_as
+        if (one := known.get(file.stored)) is None:
+            continue
+        sha256 = one.entry.sha256 if isinstance(one.entry, Photo) else one.entry.same_as
+        if sha256 is not None and fold[sha256].removed is None:
+            yield file.file, sha256

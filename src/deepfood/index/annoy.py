@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from deepfood.counted import counted
 from deepfood.errors import ArtifactCorruptError
 from deepfood.extras import missing_extra
 from deepfood.index.contract import Index, IndexSpec, Kind, Progress
@@ -46,8 +47,8 @@ class AnnoyIndex(Index):
             raise ArtifactCorruptError(f"{path} cannot be opened: {error}") from error
         if forest.get_n_items() != covered or covered > len(vectors):
             raise ArtifactCorruptError(
-                f"{path} holds {forest.get_n_items()} vectors: expected {covered} of the gallery's "
-                f"{len(vectors)}"
+                f"{path} holds {counted(forest.get_n_items(), 'vector')}: expected {covered} of "
+                f"the gallery's {len(vectors)}"
             )
         return cls(vectors, forest, spec.annoy_search_k)
 

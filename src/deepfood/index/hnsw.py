@@ -12,6 +12,7 @@ import faiss as untyped_faiss
 import numpy as np
 
 from deepfood.config import available_cores
+from deepfood.counted import counted
 from deepfood.errors import ArtifactCorruptError
 from deepfood.index.contract import Index, IndexSpec, Kind, Mask, Progress, best
 from deepfood.index.vectors import Rows, VectorFile, Vectors, clipped
@@ -66,7 +67,9 @@ class HnswIndex(Index):
     def open(cls, vectors: VectorFile, path: Path, spec: IndexSpec, covered: int) -> Self:
         graph = _read(path, vectors, faiss.IO_FLAG_MMAP_IFC)
         if graph.ntotal != covered:
-            raise ArtifactCorruptError(f"{path} holds {graph.ntotal} vectors: expected {covered}")
+            raise ArtifactCorruptError(
+                f"{path} holds {counted(graph.ntotal, 'vector')}: expected {covered}"
+            )
         return cls(vectors, graph, spec.hnsw_ef_search)
 
     def extended(self, vectors: VectorFile) -> Self:
@@ -136,7 +139,7 @@ def _read(path: Path, vectors: VectorFile, flags: int) -> Any:
         raise ArtifactCorruptError(f"{path} cannot be opened by faiss") from error
     if graph.d != vectors.dimension or graph.ntotal > len(vectors):
         raise ArtifactCorruptError(
-            f"{path} holds {graph.ntotal} vectors of {graph.d} numbers, and the gallery "
+            f"{path} holds {counted(graph.ntotal, 'vector')} of {graph.d} numbers, and the gallery "
             f"{len(vectors)} of {vectors.dimension}"
         )
     return graph

@@ -214,10 +214,9 @@ class Attributes:
 
     def drop(self, name: str) -> None:
         """Remove a column and all its values, in the caller's transaction."""
-        one = self.declared().get(name)
-        if one is not None:
-            for table, column in _OF_ATTRIBUTE:
-                self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (one.id,))  # noqa: S608
+        number = self.declared()[name].id
+        for table, column in _OF_ATTRIBUTE:
+            self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))  # noqa: S608
 
     def read(self, row: int) -> dict[str, Value]:
         """The known values of a photo, by name."""

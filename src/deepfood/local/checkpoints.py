@@ -13,24 +13,18 @@ from deepfood.local.journal import Journal, reading
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{12})\.jsonl")
 
 
-def fold_of(journal: Journal, upto: int | None = None) -> Fold:
-    """The fold of all records, or of those up to number `upto`.
-
-    Raises ArtifactCorruptError where the journal is damaged.
-    """
+def fold_of(journal: Journal) -> Fold:
+    """The fold of all records. Raises ArtifactCorruptError where the journal is damaged."""
     for path in reversed(checkpoints(journal)):
-        if upto is None or _number_of(path) <= upto:
-            # Only a cache: an earlier checkpoint, or all records, give the same fold.
-            with contextlib.suppress(ArtifactCorruptError):
-                return followed(read_checkpoint(path), journal, upto)
-    return followed(Fold(), journal, upto)
+        # Only a cache: an earlier checkpoint, or all records, give the same fold.
+        with contextlib.suppress(ArtifactCorruptError):
+            return followed(read_checkpoint(path), journal)
+    return followed(Fold(), journal)
 
 
-def followed(fold: Fold, journal: Journal, upto: int | None = None) -> Fold:
-    """Apply the records after the head of a fold: all of them, or up to number `upto`."""
+def followed(fold: Fold, journal: Journal) -> Fold:
+    """Apply the records after the head of a fold."""
     for record in journal.records(fold.head):
-        if upto is not None and record.number > upto:
-            break
         fold.apply(record, journal)
     return fold
 

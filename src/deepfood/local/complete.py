@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.gallery.values import BUILT_IN
 from deepfood.local.manifest import LocalManifest
@@ -35,9 +36,8 @@ def candidates(gallery: Path, what: Completed, begun: str) -> list[Candidate]:
                 return _labels(store, begun)
             case "attribute":
                 return _attributes(store, begun)
-            case "column":
-                texts = [(name, "text") for name in BUILT_IN if name.startswith(begun)]
-                return texts + _attributes(store, begun)
+        texts = [(name, "text") for name in BUILT_IN if name.startswith(begun)]
+        return texts + _attributes(store, begun)
 
 
 def _ids(store: Store, begun: str) -> list[Candidate]:
@@ -62,7 +62,7 @@ def _labels(store: Store, begun: str) -> list[Candidate]:
     if len(fitting) > MOST:
         # Shells insert what all candidates have in common, so the outermost must be among them.
         shown += [one for one in (min(fitting), max(fitting)) if one not in shown]
-    return [(label, "1 photo" if count == 1 else f"{count:,} photos") for label, count in shown]
+    return [(label, counted(count, "photo")) for label, count in shown]
 
 
 def _attributes(store: Store, begun: str) -> list[Candidate]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.splits import query_files
@@ -95,7 +96,7 @@ def embed_dataset(
                 rows.append(one.row)
         if not usable:
             raise DatasetError(
-                f"none of the {len(skipped)} photos in {source.root} is usable; the first, "
+                f"none of the {counted(skipped, 'photo')} in {source.root} is usable; the first, "
                 f"{skipped[0].file}: {skipped[0].reason}"
                 if skipped
                 else f"there are no photos in {source.root}"

@@ -19,6 +19,7 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.engine import Beside, ForAll
 from deepfood.gallery.history import Event, history
+from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
 from deepfood.gallery.values import Type
@@ -26,6 +27,7 @@ from deepfood.index import IndexSpec
 from deepfood.local.add import add_photos
 from deepfood.local.build import build_gallery
 from deepfood.local.checkpoints import fold_of, is_long, write_checkpoint
+from deepfood.local.complete_parts import complete_parts
 from deepfood.local.describe import describe
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.import_attributes import import_attributes
@@ -85,7 +87,12 @@ class LocalEngine:
         return history(Journal(self.folder), photo)
 
     def build(
-        self, source: PhotoSource, *, consent: Consent = NOTHING_ASKED, quiet: bool = False
+        self,
+        source: PhotoSource,
+        *,
+        parts: bool | None = None,
+        consent: Consent = NOTHING_ASKED,
+        quiet: bool = False,
     ) -> BuildReport[LocalManifest]:
         settings = self._settings
         keep = settings.model is None and not consent.discard and is_gallery(self.folder)
@@ -95,6 +102,9 @@ class LocalEngine:
             open_embedder(settings, gallery_model(self.folder) if keep else None),
             IndexSpec.of(settings),
             settings.storage,
+            parts=parts,
+            parts_storage=settings.parts_storage,
+            photos=self._photos,
             consent=consent,
             reading=reading_for(settings),
             quiet=quiet,
@@ -110,7 +120,7 @@ class LocalEngine:
     ) -> AddReport:
         model = gallery_model(self.folder, self._settings.model)
         embedder = open_embedder(self._settings, model)
-        return add_photos(
+        report = add_photos(
             self.folder,
             paths,
             embedder,
@@ -119,6 +129,8 @@ class LocalEngine:
             quiet=quiet,
             **vars(for_all),
         )
+        complete_parts(self.folder, lambda: PartEmbedder(embedder), self._photos, quiet=quiet)
+        return report
 
     def import_attributes(
         self, table: Path, types: Mapping[str, Type], safety: frozenset[str]
@@ -165,13 +177,23 @@ class LocalEngine:
     def rollback(
         self, *, drop_unreadable: bool = False, quiet: bool = False
     ) -> RenewReport[LocalManifest]:
-        return rollback(
+        def embedder(model: Model) -> Embedder:
+            return open_embedder(self._settings, model)
+
+        report = rollback(
             self.folder,
-            lambda model: open_embedder(self._settings, model),
+            embedder,
             photos=self._photos,
             drop_unreadable=drop_unreadable,
             quiet=quiet,
         )
+        complete_parts(
+            self.folder,
+            lambda: PartEmbedder(embedder(gallery_model(self.folder))),
+            self._photos,
+            quiet=quiet,
+        )
+        return report
 
     def forget_before(self) -> None:
         forget(self.folder)
@@ -179,13 +201,18 @@ class LocalEngine:
     def compact(self, *, quiet: bool = False) -> RenewReport[LocalManifest]:
         return compact(self.folder, gallery_model(self.folder), quiet=quiet)
 
-    def look_after(self, gallery: SearchedGallery, model: Model) -> None:
-        """Drop holes where they are many, take a long tail into the index, shorten the journal.
+    def look_after(self, gallery: SearchedGallery, embedder: PartEmbedder) -> None:
+        """Drop holes where they are many, find parts, index a long tail, shorten the journal.
 
         What somebody else is at, or has begun and not ended, is left to them.
         """
         assert isinstance(gallery, LocalGallery)
+        model = embedder.embedder.model
         now = gallery.refresh()
+        if now.parts and gallery.complete_at != (now.manifest.generation, now.seq):
+            with contextlib.suppress(ArtifactBusyError):
+                complete_parts(self.folder, lambda: embedder, self._photos, quiet=True)
+                gallery.complete_at = (now.manifest.generation, now.seq)
         if wants_compact(now, self._settings.compact_share):
             if not leaves_work(self.folder, model):
                 with contextlib.suppress(ArtifactBusyError):

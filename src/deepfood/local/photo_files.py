@@ -20,8 +20,8 @@ from pathlib import Path
 from deepfood.artifacts import read_file, sync_folder
 from deepfood.data.locate import PhotoAccess, root_named
 from deepfood.data.root import Folder, Root
-from deepfood.errors import raising_disk_full
-from deepfood.gallery.photo import Photo
+from deepfood.errors import PhotoError, PhotoNotFoundError, raising_disk_full
+from deepfood.gallery.photo import Photo, of_size
 from deepfood.local.store import Store
 
 PHOTOS = "photos"
@@ -62,6 +62,23 @@ class PhotoPlaces:
             if self._remote is not None:
                 return self._remote, file
         return (self.files.root, file) if photo.added else (self.root, photo.file)
+
+    def read(self, photo: Photo) -> bytes:
+        """The bytes of a photo, if they still are those that were embedded.
+
+        The content is compared with the catalogue, so that nothing but the gallery's photos can be
+        read. Raises PhotoNotFoundError where the file is gone or has changed.
+        """
+        root, file = self.place_of(photo)
+        try:
+            data = root.read(file, of_size(photo))
+        except PhotoError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != photo.sha256:
+            raise PhotoNotFoundError(
+                f"photo {photo.id} is no longer what the gallery was built from: build it again"
+            )
+        return data
 
     @property
     def reads_ahead(self) -> int:
@@ -142,11 +159,7 @@ class PhotoFiles:
 
     def finish(self, store: Store) -> None:
         """Delete the noted files that have no row."""
-        try:
-            lines = read_file(self._unfinished).decode("ascii", "replace").split()
-        except FileNotFoundError:
-            return
-        for sha256 in lines:
+        for sha256 in read_file(self._unfinished).decode("ascii", "replace").split():
             path = self.path(sha256)
             path.with_name(f".{path.name}.new").unlink(missing_ok=True)
             # A crash may have cut off a line; its file does not exist yet.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from deepfood.counted import counted
 from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, ArtifactError
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.record import Head, user
@@ -93,13 +94,12 @@ def catch_up_with_journal(folder: Path, manifest: LocalManifest, store: Store) -
     except ArtifactError as error:
         lacking = journal.head().number - store.state().head.number
         raise ArtifactCorruptError(
-            f"{store.folder} lacks the {lacking} newest changes of its journal, and they cannot be "
-            f"taken in from here ({error})"
+            f"{store.folder} lacks the {counted(lacking, 'newest change')} of its journal, which "
+            f"cannot be taken in from here ({error})"
         ) from error
 
 
 def no_vectors(photos: Sequence[Photo]) -> NoReturn:
     raise ArtifactCorruptError(
-        f"the vectors of {len(photos)} photos that were added are missing: run deepfood verify "
-        "--repair"
+        f"the vectors of {counted(photos, 'added photo')} are missing: run deepfood verify --repair"
     )

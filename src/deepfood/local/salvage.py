@@ -14,6 +14,7 @@ from deepfood.errors import ArtifactCorruptError, ArtifactError, raising_disk_fu
 from deepfood.gallery.fold import Fold, ManualEdits, addition_of, edits_to_json
 from deepfood.gallery.photo import REMOVED, Photo, crc_of
 from deepfood.gallery.record import BEGINNING, Record
+from deepfood.gallery.values import Value
 from deepfood.local.checkpoints import followed
 from deepfood.local.connections import unusable
 from deepfood.local.journal import JOURNAL, Journal
@@ -73,24 +74,24 @@ def _apply(fold: Fold, record: Record, journal: Journal) -> list[str]:
 
 
 def _take_from_catalogue(store: Store, fold: Fold) -> None:
-    """Update a fold with the sound rows of the catalogue."""
-    try:
+    """Update a fold with the sound rows of the catalogue, and their attributes where sound."""
+    declared = None
+    with contextlib.suppress(ArtifactCorruptError):
         declared = store.attributes.declared()
-    except ArtifactCorruptError:
-        return
-    for name, one in declared.items():
+    for name, one in (declared or {}).items():
         fold.declare(name, one.type, one.safety)
     there = set()
     for row, photo in store.sound_rows():
+        before = fold[photo.sha256]
+        values, altered = store.attributes.read_sound([row]) if declared is not None else ({}, True)
+        known = before.attributes if altered else values[row]
+        fold.put(photo.sha256, _edits(photo, known, before))
         there.add(photo.sha256)
-        values, altered = store.attributes.read_sound([row])
-        if not altered:
-            fold.put(photo.sha256, _edits(photo, values[row], fold[photo.sha256]))
     for left_out in store.sound_skipped():
         sha256 = left_out.same_as
         if left_out.reason == REMOVED and sha256 and fold[sha256].removed is None:
             fold.put(sha256, _removed(vars(left_out)))
-    if not _is_complete(store):
+    if declared is None or not _is_complete(store):
         return
     for name in fold.definitions.keys() - declared:
         fold.drop(name)
@@ -116,7 +117,7 @@ def _is_complete(store: Store) -> bool:
         return False
 
 
-def _edits(photo: Photo, values: dict[str, Any], before: ManualEdits) -> ManualEdits:
+def _edits(photo: Photo, values: Mapping[str, Value], before: ManualEdits) -> ManualEdits:
     """The edits that a sound row shows; `before` are those that the readable records show."""
     added = None
     if photo.added:

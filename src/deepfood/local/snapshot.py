@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.artifacts import CHECK_ON_OPEN_BYTES, MANIFEST
+from deepfood.counted import counted
 from deepfood.errors import ArtifactCorruptError, ArtifactError
 from deepfood.gallery.photo import Photo, sample_bound
 from deepfood.index import INDEXES, Index, Mask, VectorFile
 from deepfood.local.manifest import LocalManifest
 from deepfood.local.recover import catch_up_with_journal
+from deepfood.local.searched_parts import SearchedParts
 from deepfood.local.store import Store
 
 ManifestStamp = tuple[int, int, int]
@@ -31,6 +33,8 @@ class Snapshot:
     count: int
     index: Index
     seq: int
+    #: None where the gallery keeps no parts of photos.
+    parts: SearchedParts | None = None
 
     @classmethod
     def open(cls, folder: Path, *, contents: bool = True) -> Self:
@@ -75,11 +79,16 @@ class Snapshot:
         path, covered = manifest.index_path(folder), manifest.covered
         if covered > len(vectors):
             raise ArtifactCorruptError(
-                f"{path} covers {covered} vectors, and the catalogue has {len(vectors)}"
+                f"{path} covers {counted(covered, 'vector')}, and the catalogue has {len(vectors)}"
             )
         index = kind.open(vectors, path, manifest.index, covered)
         count = int(np.count_nonzero(alive))
-        return cls(stamp, manifest, store, vectors, alive, count, index, state.seq)
+        parts = None
+        if manifest.parts is not None:
+            parts = SearchedParts.open(folder, manifest, store, alive)
+            if contents and len(parts.vectors) * parts.vectors.row_bytes <= CHECK_ON_OPEN_BYTES:
+                parts.stored.check()
+        return cls(stamp, manifest, store, vectors, alive, count, index, state.seq, parts)
 
     def with_new_changes(self) -> "Snapshot":
         """This snapshot with the changes committed since."""
@@ -94,7 +103,16 @@ class Snapshot:
         alive[: len(self.alive)] = self.alive
         alive[holes] = False
         count = int(np.count_nonzero(alive))
-        return replace(self, vectors=vectors, index=index, alive=alive, count=count, seq=state.seq)
+        parts = self.parts and self.parts.with_new_changes(self.seq, alive)
+        return replace(
+            self,
+            vectors=vectors,
+            index=index,
+            alive=alive,
+            count=count,
+            seq=state.seq,
+            parts=parts,
+        )
 
     def expect_changed(self) -> None:
         """Call this where rows and catalogue disagree, before trying again.
@@ -143,6 +161,6 @@ def check_vectors(store: Store, vectors: VectorFile) -> None:
     altered = store.altered_vectors(vectors)
     if len(altered):
         raise ArtifactCorruptError(
-            f"{store.vectors_path} is damaged: {len(altered)} vectors are altered, row "
-            f"{altered[0]} first: run deepfood verify --repair"
+            f"{store.vectors_path} is damaged: {counted(altered, 'vector is', 'vectors are')} "
+            f"altered, row {altered[0]} first: run deepfood verify --repair"
         )

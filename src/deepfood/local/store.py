@@ -242,11 +242,7 @@ class Store:
 
     def absent(self, sha256: str) -> ManualEdits | None:
         """The edits of a photo that is not here, or None."""
-        for text, check in self._all("SELECT said, checksum FROM absent WHERE sha256 = ?", sha256):
-            if crc_of(sha256, text) != check:
-                raise self._altered(f"the entry of the absent photo {sha256[:ID_DIGITS]}")
-            return edits_from_json(text)
-        return None
+        return next(self._absent("WHERE sha256 = ?", sha256), None)
 
     def absent_hashes(self) -> set[str]:
         """SHA-256 of the photos in `absent`."""
@@ -254,9 +250,14 @@ class Store:
 
     def every_absent(self) -> Iterator[ManualEdits]:
         """The edits of each photo that is not here."""
-        for sha256 in self.absent_hashes():
-            if edits := self.absent(sha256):
-                yield edits
+        return self._absent("")
+
+    def _absent(self, where: str, *values: object) -> Iterator[ManualEdits]:
+        rows = self._all(f"SELECT sha256, said, checksum FROM absent {where}", *values)  # noqa: S608
+        for sha256, text, check in rows:
+            if crc_of(sha256, text) != check:
+                raise self._altered(f"the entry of the absent photo {sha256[:ID_DIGITS]}")
+            yield edits_from_json(text)
 
     def at(self, rows: Iterable[int]) -> dict[int, Photo]:
         """The photos of some rows, without holes."""
@@ -454,6 +455,10 @@ class Store:
 
     def _one(self, statement: str) -> Any:
         return self._all(statement)[0][0]
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a statement selects. Raises ArtifactCorruptError where it cannot be read."""
+        return self._all(statement, *values)
 
     def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, self._read_errors():

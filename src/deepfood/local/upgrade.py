@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from deepfood import __version__
 from deepfood.artifacts import sha256_of_file, sync_folder
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.errors import ArtifactError, raising_disk_full
 from deepfood.gallery.fold import Fold, addition_of
@@ -75,7 +76,10 @@ def upgrade(folder: Path, photos: PhotoAccess = IN_PLACE) -> list[str]:
             f"the generation before, of the Model {old.before.model_name}, is forgotten: one "
             "cannot go back to an earlier format"
         )
-    return [*lines, f"the gallery has the current format: {len(earlier.rows)} photos as they were"]
+    return [
+        *lines,
+        f"the gallery has the current format: {counted(earlier.rows, 'photo')} as before",
+    ]
 
 
 def _look_for_added(earlier: Earlier, files: PhotoFiles) -> None:
@@ -176,7 +180,7 @@ class _UpgradedStore(FollowingStore):
         self, rows: Mapping[int, EarlierRow], next_row: int, holes: Iterable[int]
     ) -> None:
         """Keep rows in place. Altered ones stay recognisable, for `repair`."""
-        with self._transaction() as work:
+        with self.transaction() as work:
             for run in _runs(rows):
                 some = [rows[row] for row in run]
                 work.state = work.state._replace(next_row=run[0])

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deepfood.counted import counted
 from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.data.photo_file import ID_DIGITS
 from deepfood.data.read_ahead import reading_ahead
@@ -38,6 +39,7 @@ from deepfood.local.manifest import (
     model_problems,
 )
 from deepfood.local.mend_feedback import feedback_faults
+from deepfood.local.parts import StoredParts
 from deepfood.local.photo_files import PhotoFiles, PhotoPlaces
 from deepfood.local.recover import check_head
 from deepfood.local.store import CATALOGUE, Store
@@ -47,9 +49,9 @@ from deepfood.progress import bar
 #: What `repair` does about a fault: write the index, the Model or the indexes of the catalogue
 #: again (`index`, `model`, `catalogue`); salvage the journal; recount rows and changes (`state`);
 #: embed the photo of a row again (`row`, `vector`); make a row a hole; forget a skipped file;
-#: recompute `sums`; index the `words` again; apply the journal to the catalogue (`edits`); delete a
-#: path (`drop`); move a file to lost+found (`aside`); look for an added `photo` in other files;
-#: keep `feedback` aside, and what is sound of it in a new file.
+#: recompute `sums`; index the `words` again; find the `parts` of photos again; apply the journal to
+#: the catalogue (`edits`); delete a path (`drop`); move a file to lost+found (`aside`); look for an
+#: added `photo` in other files; keep `feedback` aside, and what is sound of it in a new file.
 Mend = Literal[
     "index",
     "model",
@@ -62,6 +64,7 @@ Mend = Literal[
     "skipped",
     "sums",
     "words",
+    "parts",
     "edits",
     "drop",
     "aside",
@@ -131,6 +134,7 @@ def find_faults(
         if fold is not None:
             yield from _faults_beside_journal(store, journal, fold)
         yield from _vector_faults(store, manifest)
+        yield from _part_faults(folder, store, manifest)
         yield from _photo_faults(
             store, PhotoPlaces(folder, manifest.photos_root, photos), quiet=quiet
         )
@@ -152,7 +156,14 @@ def _faults_before(folder: Path, before: LocalManifest) -> Iterator[Fault]:
         with contextlib.closing(store):
             problems += [fault.what for fault in catalogue_faults(store)]
             if altered := store.altered_vectors(store.vectors()):
-                problems.append(f"{len(altered)} vectors are altered, row {altered[0]} first")
+                problems.append(
+                    f"{counted(altered, 'vector is', 'vectors are')} altered, row {altered[0]} "
+                    "first"
+                )
+            if before.parts:
+                parts = StoredParts(store, before.parts.storage).altered()
+                if parts:
+                    problems.append(f"the parts of {counted(parts, 'photo')} are altered")
     except ArtifactError as error:
         problems.append(str(error))
     for problem in problems:
@@ -210,8 +221,6 @@ def _row_faults(store: Store) -> Iterator[Fault]:
         yield Fault(f"row {row} of the catalogue is missing, and was not removed", "hole", row)
     for row in sorted(rows & holes):
         yield Fault(f"row {row} of the catalogue was removed, and is there", "hole", row)
-    for row in sorted(row for row in rows if row >= next_row):
-        yield Fault(f"row {row} of the catalogue is beyond the last, {next_row}", "hole", row)
 
 
 def _checkpoint_faults(journal: Journal) -> Iterator[Fault]:
@@ -236,7 +245,7 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
     try:
         if check_head(store, journal) != store.state().head:
             lacking = journal.head().number - store.state().head.number
-            yield Fault(f"the catalogue lacks the {lacking} newest changes", "edits")
+            yield Fault(f"the catalogue lacks the {counted(lacking, 'newest change')}", "edits")
             return
     except ArtifactError as error:
         if store_is_sound(store):
@@ -267,15 +276,20 @@ def _faults_beside_journal(store: Store, journal: Journal, fold: Fold) -> Iterat
                     f"catalogue and journal disagree on whether row {row} ({photo.file}) was added"
                 )
                 yield Fault(what, "edits")
+    noted = {one.same_as for one in store.sound_skipped()}
     for sha256 in fold:
-        edits = fold[sha256]
-        if sha256 not in seen and not edits.removed and edits.outlasts_photo:
+        edits, photo_id = fold[sha256], sha256[:ID_DIGITS]
+        if sha256 in seen or store.has(sha256):
+            continue
+        if edits.added is not None and sha256 not in noted:
+            yield Fault(f"the added photo {edits.added['file']} ({photo_id}) is missing", "edits")
+        if edits.outlasts_photo:
             try:
                 kept = store.absent(sha256)
             except ArtifactError:
                 kept = None
-            if kept is None and not store.has(sha256):
-                what = f"the manual edits of the absent photo {sha256[:ID_DIGITS]} are missing"
+            if kept is None:
+                what = f"the manual edits of the absent photo {photo_id} are missing"
                 yield Fault(what, "edits")
 
 
@@ -319,8 +333,25 @@ def _vector_faults(store: Store, manifest: LocalManifest) -> Iterator[Fault]:
         for row in store.altered_vectors(vectors):
             yield Fault(f"the vector of row {row} is altered", "vector", row)
     if manifest.covered > count:
-        what = f"the index covers {manifest.covered} rows, and there are {count}"
+        what = f"the index covers {counted(manifest.covered, 'row')}, and there are {count}"
         yield Fault(what, "index")
+
+
+def _part_faults(folder: Path, store: Store, manifest: LocalManifest) -> Iterator[Fault]:
+    """Faults of the parts of photos, where the gallery keeps them."""
+    if manifest.parts is None:
+        return
+    parts, path = StoredParts(store, manifest.parts.storage), manifest.parts_index_path(folder)
+    for sha256 in parts.altered():
+        what = f"the parts of the photo {sha256[:ID_DIGITS]} are altered or missing"
+        yield Fault(what, "parts", file=sha256)
+    if lacking := parts.lacking():
+        yield Fault(f"{len(lacking)} photos were not looked at for their parts", "parts")
+    if manifest.parts.covered > parts.rows():
+        yield Fault("the index of parts covers more than there are", "index")
+    listed = path.relative_to(folder).as_posix() in manifest.files
+    if INDEXES[manifest.parts.index.kind].suffix and not listed:
+        yield Fault("the manifest names no file of the index of parts", "index")
 
 
 def _rows_of(store: Store) -> int:

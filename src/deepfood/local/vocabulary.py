@@ -198,15 +198,12 @@ class CatalogueWords:
     def _reading(self) -> Iterator[int]:
         """A read transaction, and the checksum of the state that it sees."""
         with self._lock, _read_errors():
-            own = not self._db.in_transaction
-            if own:
-                self._db.execute("BEGIN")
+            self._db.execute("BEGIN")
             try:
                 (state,) = self._db.execute("SELECT checksum FROM state").fetchone() or (-1,)
                 yield state
             finally:
-                if own:
-                    self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
 
     def _made(self) -> Words:
         check_fts5(self._db)

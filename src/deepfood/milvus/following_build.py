@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.data.read_ahead import reading_ahead
@@ -172,9 +173,9 @@ class FollowingBuild:
             gone = _gone(before, still, work.fold)
         if len(gone) * 2 > len(before):
             raise DatasetError(
-                f"{len(gone)} of the {len(before)} photos of {work.gallery.place} are no longer in "
-                f"{self.source.root}, the first is {gone[0]}; nothing was changed: bring them "
-                "back, or let them go with --allow-loss (their manual edits are kept)"
+                f"{len(gone)} of the {counted(before, 'photo')} of {work.gallery.place} are no "
+                f"longer in {self.source.root}, the first is {gone[0]}; nothing was changed: bring "
+                "them back, or let them go with --allow-loss (their manual edits are kept)"
             )
 
     def _contents(self, files: Sequence[PhotoFile]) -> set[str]:

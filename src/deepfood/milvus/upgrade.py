@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.data.locate import PhotoAccess
 from deepfood.errors import ArtifactMissingError, EngineError
 from deepfood.gallery.fold import addition_of
@@ -114,7 +115,11 @@ def _write_words(
         for start in range(0, len(lacking), BATCH):
             some = lacking[start : start + BATCH]
             rows.in_stable_generation(partial(write, some))
-    return [f"{len(lacking)} more photos are found by words"] if lacking else []
+    return (
+        [f"{counted(lacking, 'more photo is', 'more photos are')} found by words"]
+        if lacking
+        else []
+    )
 
 
 class _Upgrade:
@@ -154,7 +159,9 @@ class _Upgrade:
         finish_index(connection, new, quiet=self._quiet)
         gallery = MilvusGallery(connection, self._settings, new)
         if gallery.count != len(photos):
-            raise EngineError(f"{new} has {gallery.count} rows, and {len(photos)} were written")
+            raise EngineError(
+                f"{new} has {counted(gallery.count, 'row')}, and {len(photos):,} were written"
+            )
         gallery.note_left_out(left_out)
         changed = {"format": FORMAT, "generation": made.generation, "index": made.index}
         metadata.write_manifest(new, old.model_copy(update={**changed, "before": None}))
@@ -162,7 +169,10 @@ class _Upgrade:
             lines.append(
                 "the previous generation is deleted: rollback to an earlier format is not possible"
             )
-        return new, [*lines, f"the gallery has the current format: {len(photos)} photos as before"]
+        return new, [
+            *lines,
+            f"the gallery has the current format: {counted(photos, 'photo')} as before",
+        ]
 
     def _rows(self, more: list[str]) -> Iterator[tuple[Photo, dict[str, Value], Row]]:
         """Photo, attributes, and the row itself, with `more` of its fields."""

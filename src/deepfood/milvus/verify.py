@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from deepfood.config import Settings
+from deepfood.counted import counted
 from deepfood.data.photo_file import photo_id
 from deepfood.data.read_ahead import reading_ahead
 from deepfood.errors import ArtifactCorruptError, ArtifactError, PhotoNotFoundError
@@ -68,7 +69,7 @@ def problems_on_milvus(
                 kept.discard(sha256)
                 lacking.discard(sha256)
         if rows != gallery.count:
-            yield f"{rows} rows were read, but Milvus counts {gallery.count}"
+            yield f"{counted(rows, 'row was', 'rows were')} read, but Milvus counts {gallery.count}"
         for sha256 in sorted(lacking):
             yield f"photo {photo_id(sha256)} was added, but has no row: build it again"
         for sha256 in sorted(kept - lacking):

@@ -150,9 +150,13 @@ def parse_photo_lines(text: bytes, place: str) -> dict[str, int]:
     for line in text.decode("ascii", "replace").splitlines():
         found = re.fullmatch("([0-9a-f]{64}) ([0-9]{1,15})", line)
         if not found:
-            raise StorageError(f"{place}: its list of photos is damaged: push again")
+            raise damaged_list(place)
         photos[found[1]] = int(found[2])
     return photos
+
+
+def damaged_list(place: str) -> StorageError:
+    return StorageError(f"{place}: its list of photos is damaged: push again")
 
 
 def _first(error: Exception) -> str:

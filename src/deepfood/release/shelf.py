@@ -1,5 +1,6 @@
 """The Shelf: the releases below one prefix, and which of them is the latest."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from deepfood.release.objects import (
     Release,
     blob_key,
     check_name,
+    damaged_list,
     parse_address,
     parse_photo_lines,
     release_key,
@@ -108,7 +110,10 @@ class Shelf:
         if release.photos is None:
             return {}
         text = b"".join(self.bucket.read(blob_key(chunk)) for chunk in release.photos.chunks)
-        return parse_photo_lines(text, self.bucket.place(release_key(release.name)))
+        place = self.bucket.place(release_key(release.name))
+        if hashlib.sha256(text).hexdigest() != release.photos.sha256:
+            raise damaged_list(place)
+        return parse_photo_lines(text, place)
 
     def publish(self, release: Release) -> None:
         """Make a release visible; all its blobs must exist."""

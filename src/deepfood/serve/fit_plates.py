@@ -110,7 +110,7 @@ def _made(
             question = SearchQuestion(
                 photos=(data,), k=1, plate=True, without=tuple(photo.id for photo in drawn)
             )
-            plate = look_at_plate(question, data, service.plates, service.search)
+            plate = look_at_plate(question, data, service)
         except DeepfoodError:  # a photo is not there any more, or a part of it has no vector
             continue
         if plate.notes:

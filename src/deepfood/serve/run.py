@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 import uvicorn
 
 from deepfood.config import Settings, available_cores, export_settings
+from deepfood.counted import counted
 from deepfood.errors import PortTakenError, SettingError
 from deepfood.photo import Limits
 from deepfood.serve.app import create_app
@@ -92,7 +93,7 @@ def _run(settings: Settings, bound: socket.socket) -> None:
         # uvicorn handles it; a signal that came before would be lost.
         for ends in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ends, signal.default_int_handler)
-        _announce(settings, f"{count} photos on http://{shown}:{port}  (Ctrl-C ends it)")
+        _announce(settings, f"{counted(count, 'photo')} on http://{shown}:{port}  (Ctrl-C ends it)")
         if settings.workers == 1:
             config = Config(create_app(settings, lambda _: service), settings)
             uvicorn.Server(config).run(sockets=[bound])

@@ -15,6 +15,7 @@ import torch
 
 from deepfood import __version__
 from deepfood.artifacts import MANIFEST, kind_of
+from deepfood.counted import counted
 from deepfood.data.leakage import leak_notes
 from deepfood.data.photo_file import photo_id
 from deepfood.data.splits import Splits
@@ -24,12 +25,11 @@ from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, 
 from deepfood.evaluate.metrics import measure
 from deepfood.local.embedding_cache import Embedded, embed_dataset
 from deepfood.model import Model
-from deepfood.model.artifact import ONNX, TEXT_ONNX, write_model
-from deepfood.proof import record_golden
+from deepfood.model.artifact import ONNX
 from deepfood.train.cross_validate import CrossValidation, choose_head
-from deepfood.train.fuse import fuse_head
 from deepfood.train.head import Labels, Vectors, apply_head, fit_head
 from deepfood.train.losses import LossName
+from deepfood.train.with_head import write_with_head
 
 #: A head must be this many standard errors above chance.
 _ERRORS = 2
@@ -177,7 +177,7 @@ def _regression(tried: CrossValidation, judgement: Judgement) -> str | None:
     if best["precision@1"] < tried.chance + _ERRORS * tried.chance_error:
         return (
             f"in cross-validation the nearest photo has the right label for "
-            f"{best['precision@1']:.0%} of {tried.photos} photos, hardly more than the "
+            f"{best['precision@1']:.0%} of {counted(tried.photos, 'photo')}, hardly more than the "
             f"{tried.chance:.0%} of chance: the labels cannot be seen in the photos, or there are "
             "too few photos"
         )
@@ -194,8 +194,8 @@ def _notes(
     seen = sum(photo_id(sha256) in base.trained_on for sha256 in val.sha256)
     if seen:
         notes.append(
-            f"{seen} of the {len(val.files)} validation photos were in the training of the base "
-            "Model, so that its metrics are too high"
+            f"{seen} of the {counted(val.files, 'validation photo')} were in the training of the "
+            "base Model, so that its metrics are too high"
         )
     if judgement.lost:
         notes.append(judgement.losses())
@@ -203,8 +203,8 @@ def _notes(
         notes.append(few)
     if not judgement.figures[DECISIVE].is_significant:
         notes.append(
-            f"{len(val.files)} validation photos are too few to be certain of the difference in "
-            f"{DECISIVE}"
+            f"{counted(val.files, 'validation photo is', 'validation photos are')} too few to be "
+            f"certain of the difference in {DECISIVE}"
         )
     return notes
 
@@ -212,28 +212,16 @@ def _notes(
 def _write(
     out: Path, base: Model, weights: Vectors, report: AdaptReport, train: Embedded, seed: int
 ) -> None:
-    about = base.manifest
-    files: dict[str, bytes | Path] = {**base.weights, **base.text_parts}
-    if about.text_tower is not None:  # words get the same head as photos
-        files[TEXT_ONNX] = fuse_head(base.text_onnx.read_bytes(), weights)
-    write_model(
+    write_with_head(
         out,
-        fuse_head(base.onnx.read_bytes(), weights),
+        base,
+        weights,
         _card(base, report),
-        trained_on=base.trained_on | {photo_id(sha256) for sha256 in train.sha256},
-        files=files,
-        text_tower=about.text_tower,
-        name=f"{about.name.removesuffix('-adapted')}-adapted",
-        backbone=about.backbone,
-        dimension=weights.shape[1],
-        preprocess=about.preprocess,
+        made="adapted",
+        trained_on=(photo_id(sha256) for sha256 in train.sha256),
         labels=report.labels,
         training=_record(base, report, seed),
-        source=f"a head on {about.name} (fingerprint {base.fingerprint[:12]})",
-        licence=about.licence,
     )
-    if base.has_golden:
-        record_golden(out)
 
 
 def _record(base: Model, report: AdaptReport, seed: int) -> dict[str, Any]:
@@ -267,8 +255,9 @@ def _card(base: Model, report: AdaptReport) -> str:
     return f"""# {base.manifest.name}, adapted
 
 A head of {chosen.size} numbers on {base.manifest.name}, fitted by `deepfood adapt` to
-{report.train_photos} photos of {len(report.labels)} labels, and measured on {report.val_photos}
-validation photos of the same source, with the training photos as gallery.
+{counted(report.train_photos, "photo")} of {counted(report.labels, "label")}, and measured on
+{counted(report.val_photos, "validation photo")} of the same source, with the training photos as
+gallery.
 
 | | before | after | difference (95 % interval) |
 |---|---|---|---|

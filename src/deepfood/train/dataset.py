@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from deepfood.counted import counted
 from deepfood.data.photos import PhotoFile, PhotoSource
 from deepfood.errors import DatasetError, PhotoError
 from deepfood.photo import Limits, Pixels, Preprocess, read_picture, read_pixels
@@ -141,8 +142,8 @@ class PhotoDataset:
             )
         first = self.files[wanted].stored
         raise DatasetError(
-            f"{len(self.broken)} of {len(self)} training photos in {self.source.root} cannot be "
-            f"read, among them {first}: {self.broken[first]}"
+            f"{len(self.broken)} of {counted(len(self), 'training photo')} in {self.source.root} "
+            f"cannot be read, among them {first}: {self.broken[first]}"
         )
 
     def _squeeze(self, data: bytes) -> tuple[Pixels, tuple[int, int]]:

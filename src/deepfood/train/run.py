@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from deepfood.artifacts import MANIFEST, kind_of
+from deepfood.counted import counted
 from deepfood.data.leakage import leak_notes
 from deepfood.data.splits import Splits
 from deepfood.errors import ArtifactBusyError, ArtifactFormatError, raising_disk_full
@@ -243,7 +244,7 @@ def _pretrain(network: Any, task: Task) -> WeightsSource:
 def _announce(on_message: OnMessage, training: Training, *, resumed: bool, dimension: int) -> None:
     at, train = training.progress, training.train
     on_message(
-        f"{len(train):,} photos of {len(set(train.labels.tolist())):,} labels to train on, "
+        f"{counted(train, 'photo')} of {counted(set(train.labels.tolist()), 'label')} to train on, "
         f"{len(training.val):,} to validate on; recipe {training.recipe.name}, {dimension:,} "
         f"numbers a photo, from {training.state.origin.source}; {training.hardware.describe()}, "
         f"batches of {training.recipe.batch}"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from deepfood.gallery import Hit, Photo
@@ -74,6 +74,7 @@ def hit_of(hit: Hit, public_url: str) -> models.Hit:
             models.Matched(word=one.word, field=one.field, value=one.value) for one in hit.matched
         ),
         attributes=dict(hit.attributes),
+        box=astuple(hit.box) if hit.box else None,
         **photo_of(hit.photo, public_url).model_dump(),
     )
 

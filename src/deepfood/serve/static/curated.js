@@ -1,4 +1,4 @@
-// A list of what may be wrong in the gallery, page by page: what doubtful.js and near.js make items of.
+// A list of what may be wrong in the gallery, page by page: doubtful.js and others make items of it.
 //
 // The server compares all photos for it, which may take a while: until then the page asks again.
 

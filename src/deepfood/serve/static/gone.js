@@ -5,7 +5,7 @@ const told = [];
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets.push(sheet);
 
-const hidden = (id) => `:is(.card, .tile, .doubt, .copy):has(> [data-look="${id}"]), .twin[data-id="${id}"]`;
+const hidden = (id) => `:is(.card, .tile, .tended, .copy):has(> [data-look="${id}"]), .twin[data-id="${id}"]`;
 
 function draw() {
   const rules = [...gone].map((id) => hidden(CSS.escape(id)));

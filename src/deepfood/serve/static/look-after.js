@@ -11,15 +11,25 @@ import { gallery, loadGallery } from "./gallery.js";
 import { keyNow } from "./key.js";
 import { onKey } from "./key-form.js";
 import { near } from "./near.js";
+import { outliers } from "./outliers.js";
+import { overlapping } from "./overlapping.js";
 import { styled } from "./styled.js";
 import { parts, t } from "./text.js";
+import { toLabel } from "./to-label.js";
 import { lookedAfter, showSection } from "./views.js";
 
 const PARTS = {
   "": { id: "adding", title: () => t("look-after.adding"), show: showAdding },
-  labels: { id: "curated", title: () => t("look-after.labels"), show: (signal) => showCurated(doubtful, signal) },
-  duplicates: { id: "curated", title: () => t("look-after.duplicates"), show: (signal) => showCurated(near, signal) },
+  labels: curated(doubtful, () => t("look-after.labels")),
+  overlapping: curated(overlapping, () => t("look-after.overlapping")),
+  "to-label": curated(toLabel, () => t("look-after.to-label")),
+  outliers: curated(outliers, () => t("look-after.outliers")),
+  duplicates: curated(near, () => t("look-after.duplicates")),
 };
+
+function curated(kind, title) {
+  return { id: "curated", title, show: (signal) => showCurated(kind, signal) };
+}
 
 /** Draw a part of it, or ask for the key. */
 export async function showLookAfter(asked, signal, focus) {

@@ -23,7 +23,7 @@ export function compared() {
   return ids === null ? null : [...new Set(ids.split(",").filter(Boolean))];
 }
 
-/** The part of looking after the gallery: "" for adding, "labels", "duplicates"; or null. */
+/** The part of looking after the gallery, one of look-after.js: "" for adding; or null. */
 export const lookedAfter = () => new URLSearchParams(location.search).get("look-after");
 /** Whether the favourites are listed. */
 export const favoured = () => new URLSearchParams(location.search).has("favourites");
