@@ -51,6 +51,8 @@ def calibration_line(about: dict[str, Any] | None, why_not: str | None) -> str:
         return f"none: {why_not}" if why_not else "none: build it again"
     plates = about["plates"]
     made = f"on {plates['tables']} made tables" if plates else "by fixed rules"
+    if about["no_plates"]:
+        made += f" ({about['no_plates']})"
     return (
         f"on {about['queries']} photos ({about['queries_from']}); label right "
         f"{about['label_accuracy']:.1%}, error of probabilities {about['hit_ece']:.3f} (hits) and "

@@ -95,8 +95,11 @@ class Engine(Protocol):
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         """Calibrate on photos that the gallery does not hold. Raises DatasetError."""
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        """Commit a calibration of this generation; another one that lives by now stays as it is."""
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+        Whether it was committed.
+        """
 
     def reembed(
         self,

@@ -128,8 +128,8 @@ class LocalEngine:
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate(self.folder, asked, model, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_calibration(self.folder, calibration, generation)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_calibration(self.folder, calibration, generation)
 
     def reembed(
         self,

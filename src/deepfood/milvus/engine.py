@@ -110,8 +110,10 @@ class MilvusEngine:
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate_on_milvus(self._address, asked, model, self._settings, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_on_milvus(self._address, calibration, generation, self.own_model(), self._settings)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_on_milvus(
+            self._address, calibration, generation, self.own_model(), self._settings
+        )
 
     def reembed(
         self,

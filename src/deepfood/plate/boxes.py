@@ -78,6 +78,10 @@ class PlateFinder:
         self._trunk: Trunk | None = None
         self._why_not: str | None = None
 
+    def check(self) -> None:
+        """Raise NoHeatMapError for a Model without a feature map, which some say when they run."""
+        self.parts(Image.new("RGB", (4, 3)))
+
     def read(self, data: bytes) -> Image.Image:
         """A photo as the picture of which parts are taken. Raises PhotoError."""
         return read_small(data, _LONGEST, self._limits)
