@@ -152,8 +152,8 @@ def report(gallery: Gallery, others: dict[str, list[Path]], plates: int, seed: i
     )
     print(true.line("true boxes"))
     print(found.line("deepfood"))
-    times = [each / plain for each, plain in zip(found.took_s, whole.took_s, strict=True)]
-    print(f"\na plate takes {median(times):.1f} times a plain search with the same photo", flush=True)
+    times = median(each / plain for each, plain in zip(found.took_s, whole.took_s, strict=True))
+    print(f"\na plate takes {times:.1f} times a plain search with the same photo", flush=True)
     alone = [file for files in others.values() for file in files[:: max(1, 3000 // plates)]]
     counts = [len(gallery.search(file, plate=True).parts or ()) for file in alone]
     print(
