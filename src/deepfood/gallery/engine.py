@@ -119,8 +119,11 @@ class Engine(Protocol):
         ArtifactBusyError where another generation than this one lives by now.
         """
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        """Commit a calibration of this generation; another one that lives by now stays as it is."""
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+        Whether it was committed.
+        """
 
     def reembed(
         self,

@@ -146,8 +146,8 @@ class LocalEngine:
     ) -> LocalManifest:
         return tune(self.folder, verdict, model, generation, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_calibration(self.folder, calibration, generation)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_calibration(self.folder, calibration, generation)
 
     def reembed(
         self,

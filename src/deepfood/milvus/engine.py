@@ -129,8 +129,10 @@ class MilvusEngine:
             self._address, verdict, model, generation, self._settings, quiet=quiet
         )
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_on_milvus(self._address, calibration, generation, self.own_model(), self._settings)
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_on_milvus(
+            self._address, calibration, generation, self.own_model(), self._settings
+        )
 
     def reembed(
         self,
