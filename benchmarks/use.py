@@ -29,11 +29,13 @@ from deepfood.evaluate.confidence import paired
 from deepfood.evaluate.metrics import Labels, measure
 from deepfood.gallery.feedback import Feedback, Vote
 from deepfood.local.manifest import gallery_model
+from deepfood.train.cross_validate import choose_head
 from deepfood.train.fuse import take_off_head
-from deepfood.train.head import apply_head
+from deepfood.train.head import apply_head, fit_head
 
 _GALLERY, _ASKED, _HITS, _EACH = 200, 50, 9, 5
 _WRONG_LABELS, _WRONG_VOTES = 0.1, 0.2
+_FIGURES = ("precision@1", "precision@9", "mAP")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def main() -> None:
         for labelled in options.labelled:
             with tempfile.TemporaryDirectory() as work:
                 world = _World(photos, options.folder, names.tolist(), labelled, Path(work), seed)
+                world.labels_alone()
                 for hostile in options.hostile:
                     world.week(options.sessions, hostile, camouflaged=False, weeks=options.weeks)
                 for hostile in options.camouflaged:
@@ -131,13 +134,11 @@ class _World:
             seconds = time.monotonic() - started
             if report.renewed:
                 heads = [_head_of(copy)]
-            by = report.by_labels.get("mAP")
             print(
                 f"| {self.seed} | {self.labelled:.0%} | {hostile:.0%}"
                 f"{' camouflaged' if camouflaged else ''}{f', week {week + 1}' if week else ''} | "
                 f"{report.heard.trusted} of {report.heard.sessions} | "
-                f"{'yes' if report.renewed else 'no'} | {self._change('precision@1', heads)} | "
-                f"{self._change('mAP', heads)} | {by.change if by else '-'} | {seconds:.0f} |",
+                f"{'yes' if report.renewed else 'no'} | {self._changes(heads)} | {seconds:.0f} |",
                 flush=True,
             )
             if report.refused:
@@ -181,21 +182,38 @@ class _World:
         with Feedback.open(gallery, create=True) as feedback:
             feedback.add(votes)
 
-    def _change(self, figure: str, heads: list[Vectors]) -> str:
+    def labels_alone(self) -> None:
+        """Print what a head of the gallery's labels brings, without any vote."""
+        known = self.given >= 0
+        vectors = self.photos.vectors[known]
+        labels = np.unique(self.given[known], return_inverse=True)[1].astype(np.int64)
+        tried = choose_head(vectors, labels, "supcon", seed=self.seed, quiet=True)
+        head = fit_head(vectors, labels, tried.best.choice, "supcon", seed=self.seed)
+        print(
+            f"| {self.seed} | {self.labelled:.0%} | labels alone | - | - | "
+            f"{self._changes([head])} | - |",
+            flush=True,
+        )
+
+    def _changes(self, heads: list[Vectors]) -> str:
         before, after = (
             measure(
                 _mapped(self.judges.vectors, some),
                 self.judges.labels,
                 _mapped(self.photos.vectors, some),
                 self.photos.labels,
-            ).metrics[figure]
+            ).metrics
             for some in ([], heads)
         )
-        found = paired(before, after, seed=self.seed)
-        assert found is not None
-        return (
-            f"{found.first:.3f} to {found.second:.3f} ({found.by.low:+.3f} to {found.by.high:+.3f})"
-        )
+        cells = []
+        for name in _FIGURES:
+            found = paired(before[name], after[name], seed=self.seed)
+            assert found is not None
+            cells.append(
+                f"{found.first:.3f} to {found.second:.3f} "
+                f"({found.by.low:+.3f} to {found.by.high:+.3f})"
+            )
+        return " | ".join(cells)
 
 
 def _head_of(gallery: Path) -> Vectors:

@@ -120,6 +120,9 @@ def test_the_oldest_votes_make_room_and_are_counted(tmp_path: Path) -> None:
         counts = feedback.counts()
         assert (counts.displaced, counts.questions, counts.oldest) == (2, 3, 3.0)
         assert list(feedback.faults()) == []
+    with Feedback.open(tmp_path, most=1) as feedback:  # the bound is lower from now on
+        feedback.add([vote("eve", "q9", "h", at=9.0)])
+        assert feedback.counts().oldest == 9.0
 
 
 def test_votes_are_pruned_by_age_and_by_removed_photos(feedback: Feedback) -> None:

@@ -13,6 +13,7 @@ import pytest
 from deepfood.config import load_settings
 from deepfood.embed import Embedder, Vectors
 from deepfood.errors import (
+    ArtifactBusyError,
     ArtifactMissingError,
     DatasetError,
     ModelMismatchError,
@@ -26,15 +27,15 @@ from deepfood.gallery.feedback import Feedback, FeedbackTable, Vote
 from deepfood.info import problems_of
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.manifest import LocalManifest, gallery_model
-from deepfood.local.renew import remap
+from deepfood.local.renew import reembed, remap
 from deepfood.local.rollback import rollback
 from deepfood.model import open_model
 from deepfood.place import Place
-from deepfood.train.learn import LearnReport, learn
+from deepfood.train.learn import LearnReport, learn, why_not
 from deepfood.train.material import gather, hold_out
 from deepfood.training import learn_gallery
 from live import deepfood_here
-from plates import DISH_COLOURS, LIMITS, build, dish, write_dishes, write_tiny_model
+from plates import DISH_COLOURS, LIMITS, build, dish, trained_copy, write_dishes, write_tiny_model
 
 NAMES = tuple(DISH_COLOURS)
 EACH, VISITORS, HITS = 30, 20, 9
@@ -287,6 +288,52 @@ def test_a_gallery_whose_photos_all_have_one_label(world: World, tmp_path: Path)
             writer.update(photo, label="the same")
     with pytest.raises(DatasetError, match="has 1 label, and two or more are needed"):
         learn(gallery, quiet=True)
+
+
+def changed(before: float, after: float, spread: float = 0.01) -> BeforeAfter:
+    difference = after - before
+    return BeforeAfter(before, after, difference, (difference - spread, difference + spread))
+
+
+def test_why_a_model_is_not_taken(learned: Learned) -> None:
+    better, equal, worse = changed(0.5, 0.6), changed(0.5, 0.505), changed(0.5, 0.4)
+    report = replace(learned.report, compared={"mAP": better}, by_labels={}, by_votes=None, lost=())
+    assert why_not(report) == ""
+    assert why_not(replace(report, compared={"mAP": equal}, by_votes=better)) == ""
+    assert "not certainly better" in why_not(replace(report, compared={"mAP": equal}))
+    assert "worse on held-out photos: mAP" in why_not(replace(report, compared={"mAP": worse}))
+    falls = {"mAP": better, "precision@1": worse}
+    assert "photos: precision@1" in why_not(replace(report, compared=falls))
+    assert "into a worse order: 0.400" in why_not(replace(report, by_votes=worse))
+    assert "than the labels alone do: recall@5" in why_not(
+        replace(report, by_labels={"mAP": changed(0.5, 0.495), "recall@5": worse})
+    )
+
+
+def test_a_model_that_has_learned_from_all_photos_cannot_be_judged(
+    world: World, tmp_path: Path
+) -> None:
+    photos = world.gallery.parent / "photos"
+    model = trained_copy(
+        tmp_path / "model", world.base.model.folder, photos.rglob("*.jpg"), name="tiny"
+    )
+    build(photos, tmp_path / "gallery", Embedder(open_model(model), LIMITS, precision="f32"))
+    vote(tmp_path / "gallery", world.votes(tmp_path / "gallery", 5, honest()))
+    with pytest.raises(DatasetError, match="no labelled photos to judge by"):
+        learn(tmp_path / "gallery", quiet=True)
+
+
+def test_an_unfinished_reembed_is_left_alone(
+    world: World, learned: Learned, tmp_path: Path
+) -> None:
+    gallery = world.copy(tmp_path)
+    vote(gallery, world.votes(gallery, 5, honest()))
+    model = shutil.copytree(gallery_model(learned.gallery).folder, tmp_path / "other")
+    embedder = Embedder(open_model(model), LIMITS, precision="f32")
+    reembed(gallery, embedder, swap=False, quiet=True)
+    with pytest.raises(ArtifactBusyError, match="--discard"):
+        learn(gallery, quiet=True)
+    assert (gallery / "renewing").is_dir()
 
 
 # ---- what is held out ----

@@ -45,6 +45,8 @@ __all__ = ["FEEDBACK", "MOST_VOTES", "Feedback", "FeedbackCounts", "FeedbackTabl
 
 #: How many votes are kept unless a caller says otherwise.
 MOST_VOTES = 1_000_000
+#: Votes that give way to one, where there are more than the bound.
+_DISPLACED_AT_ONCE = 1000
 
 _ASK = "INSERT INTO questions (sha256, model, kind, vector, checksum) VALUES (?, ?, ?, ?, ?)"
 _VOTE = """
@@ -180,7 +182,8 @@ class Feedback:
         """
         with self._changing() as db:
             numbers: dict[str, dict[str, int]] = {}
-            for vote in votes:
+            count = 0
+            for count, vote in enumerate(votes, start=1):  # noqa: B007
                 asked = numbers.get(vote.question)
                 if asked is None:
                     asked = numbers[vote.question] = _numbers_of(db, vote.question)
@@ -193,7 +196,7 @@ class Feedback:
                     taken = [(vote.session, vote.hit, number) for number in others]
                     db.executemany(_TAKE_BACK, taken)
                     del numbers[vote.question]  # a question goes with its last vote
-            self._displace(db)
+            self._displace(db, count + _DISPLACED_AT_ONCE)
 
     def keep_photo(self, data: bytes, most_bytes: int) -> bool:
         """Keep the photo of a question that has a vote, the oldest giving way to it.
@@ -341,9 +344,12 @@ class Feedback:
         with self._changing() as db:
             return read_sound(damaged, db)
 
-    def _displace(self, db: sqlite3.Connection) -> None:
-        """Delete the oldest votes where there are too many, and count them."""
-        surplus = total(db, "votes") - self.most
+    def _displace(self, db: sqlite3.Connection, at_once: int) -> None:
+        """Delete the oldest votes where there are too many, and count them.
+
+        After the bound was lowered it takes several calls, so that none takes long.
+        """
+        surplus = min(total(db, "votes") - self.most, at_once)
         if surplus > 0:
             db.execute(
                 "DELETE FROM votes WHERE number IN "

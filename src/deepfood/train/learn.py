@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from deepfood import __version__
-from deepfood.errors import DatasetError
+from deepfood.errors import ArtifactBusyError, DatasetError
 from deepfood.evaluate.gate import DECISIVE, BeforeAfter, Judgement, LostLabel, answers_of, judge
 from deepfood.evaluate.metrics import measure
 from deepfood.evaluate.voted import judge_by_votes, order_by_session
@@ -27,7 +27,7 @@ from deepfood.gallery.reports import RenewReport
 from deepfood.gallery.vote import Floats, Labels
 from deepfood.local.gallery import LocalGallery
 from deepfood.local.manifest import LocalManifest, gallery_model
-from deepfood.local.renew import remap
+from deepfood.local.renew import leaves_work, remap
 from deepfood.model import Model, open_model
 from deepfood.train.cross_validate import choose_head
 from deepfood.train.head import Vectors, apply_head, fit_head
@@ -113,9 +113,15 @@ def learn(
     `val_share`, at most a half, of each label's photos and of the sessions is held out. A Model
     that is worse, or certainly better in nothing, is not taken without `even_if_worse`; votes that
     tell nothing change nothing in any case. `compare` only judges. Raises DatasetError where there
-    are no votes, or too few labels, an ArtifactError or DiskFullError.
+    are no votes, or too few labels, an ArtifactError (ArtifactBusyError where a `reembed` is not
+    finished, whose vectors would be lost) or DiskFullError.
     """
     base = gallery_model(folder)
+    if not compare and leaves_work(folder, base):
+        raise ArtifactBusyError(
+            f"{folder} is being embedded again, or that was interrupted: go on with it (deepfood "
+            f"reembed), or delete its vectors (deepfood reembed {folder} --discard)"
+        )
     notes: list[str] = []
     with Feedback.open(folder) as feedback:
         table = feedback.read(base.fingerprint)
@@ -135,7 +141,7 @@ def learn(
         return _report(material, held, told, refused=unheard)
     weights, plain = _fit(material, held, told, seed=seed, threads=threads, quiet=quiet)
     report = _judged(material, held, told, weights, plain, seed)
-    if reason := _reason(report):
+    if reason := why_not(report):
         if compare or even_if_worse:
             report = replace(report, notes=(*report.notes, reason))
         else:
@@ -151,42 +157,39 @@ def learn(
 
 def _listen(material: Material, held: HeldOut) -> _Told:
     """Infer labels from the votes that are not held out."""
-    votes, count = material.votes, len(material.names)
     known = (material.labels >= 0) & ~held.photos
     given = np.where(known, material.labels, -1)
+    voted, photo = np.unique(material.votes.photo, return_inverse=True)
+    votes = replace(material.votes, photo=photo.astype(np.int64))
     asked, near = (
-        neighbour_beliefs(one, material.photos[known], given[known], count)
-        for one in (material.questions, material.photos)
+        neighbour_beliefs(one, material.photos[known], given[known], len(material.names))
+        for one in (material.questions, material.photos[voted])
     )
-    trust = trust_of(votes, asked, with_labels(near, material.labels), len(material.session_ids))
+    every_label = with_labels(near, material.labels[voted])
+    trust = trust_of(votes, asked, every_label, len(material.session_ids))
     trusted = trust[votes.session] > 0.5
     used = votes.select(held.learned_from(votes) & trusted)
-    believed = infer_labels(used, asked, with_labels(near, given), trust)
-    questions, photos = (
-        np.where(one.max(axis=1) >= _SURE, one.argmax(axis=1), -1) for one in believed
-    )
-    questions = questions[np.unique(used.question)]
-    rows = np.setdiff1d(np.unique(used.photo), np.flatnonzero(held.photos))
+    believed = infer_labels(used, asked, with_labels(near, given[voted]), trust)
+    shown, photos = (np.where(one.max(axis=1) >= _SURE, one.argmax(axis=1), -1) for one in believed)
+    heard = np.unique(used.question)
+    heard = heard[shown[heard] >= 0]
+    of_votes = np.unique(used.photo)
+    of_votes = of_votes[~held.photos[voted[of_votes]]]
     learned = given.copy()
-    learned[rows] = photos[rows]
+    learned[voted[of_votes]] = photos[of_votes]
     kept = np.flatnonzero(learned >= 0)
-    vectors = np.concatenate(
-        [material.photos[kept], material.questions[np.unique(used.question)][questions >= 0]]
-    )
-    numbers, labels = np.unique(
-        np.concatenate([learned[kept], questions[questions >= 0]]), return_inverse=True
-    )
+    numbers, labels = np.unique(np.concatenate([learned[kept], shown[heard]]), return_inverse=True)
     return _Told(
         Heard(
             votes=len(votes.right),
             sessions=len(trust),
             trusted=int((trust > 0.5).sum()),
-            questions=int((questions >= 0).sum()),
+            questions=len(heard),
             photos=int(((given < 0) & (learned >= 0)).sum()),
             doubted=int((known & (learned != given)).sum()),
         ),
         tuple(material.names[one] for one in numbers),
-        vectors,
+        np.concatenate([material.photos[kept], material.questions[heard]]),
         labels.astype(np.int64),
         tuple(material.ids[row] for row in kept),
         trusted,
@@ -313,7 +316,7 @@ def _report(
     )
 
 
-def _reason(report: LearnReport) -> str:
+def why_not(report: LearnReport) -> str:
     """Why the learned Model should not be taken; "" where it should."""
     photos = Judgement(report.compared, report.lost)
     if worse := photos.worse():
