@@ -379,6 +379,22 @@ def test_damaged_parts_are_found_and_made_again(
     assert finds(place, embedder, 3) == before
 
 
+def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:
+    """Vectors are written before their entries: a kill in between leaves rows, or part of one."""
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    with (photos.with_name("gallery") / "generation-000001" / "parts.i8").open("ab") as file:
+        file.write(bytes(50))  # two rows of 20 bytes, and a half
+    assert is_complete(place)
+    (seed,) = new_tables(embedder, 1)
+    new = photos / "new.jpg"
+    new.write_bytes(table(seed))
+    place.add([new], ForAll(), quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
+    assert finds(place, embedder, 3) == before
+
+
 def test_a_release_has_them(photos: Path, embedder: Embedder, tmp_path: Path) -> None:
     place = engine(photos, embedder.model.folder)
     before = finds(place, embedder, 3)
@@ -428,6 +444,9 @@ def test_the_command_line_says_what_it_found_and_keeps(
     kept = json.loads(capsys.readouterr().out)["parts"]
     assert kept["storage"] == "f16"
     assert kept["bytes"] == kept["count"] * 16 * 2
+    assert run_here("info", folder) == 0
+    said = f"{kept['count']} parts of {kept['photos']} photos, {kept['bytes']:,} bytes in f16"
+    assert said in capsys.readouterr().out
     asked = ["search", str(folder), str(photos / "single" / "plate-00001.jpg"), "-k", "18", *model]
     assert run_here(*asked, "--json") == 0
     boxes = [hit["box"] for hit in json.loads(capsys.readouterr().out)["hits"]]
