@@ -1,6 +1,8 @@
 """Dishes of photos of several as vectors of their own: found, kept, changed, damaged and mended."""
 
+import hashlib
 import io
+import itertools
 import json
 import re
 import sqlite3
@@ -18,7 +20,7 @@ from deepfood.data.photo_file import PhotoFile
 from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
-from deepfood.errors import ArtifactCorruptError, NoHeatMapError, SettingError
+from deepfood.errors import ArtifactBusyError, ArtifactCorruptError, NoHeatMapError, SettingError
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
 from deepfood.gallery.filters import parse_filter
@@ -31,6 +33,7 @@ from deepfood.local import LocalGallery, LocalWriter, build_gallery, reindex
 from deepfood.local.describe import describe
 from deepfood.local.manifest import PartsStorage
 from deepfood.local.parts import StoredParts
+from deepfood.locks import held
 from deepfood.model import open_model
 from deepfood.photo_box import Box
 from deepfood.plate import MOST_PARTS, inner
@@ -240,37 +243,53 @@ def finds(place: Engine, embedder: Embedder, seed: int) -> Box | None:
         return hit.box
 
 
+def new_tables(embedder: Embedder, count: int) -> list[int]:
+    """Seeds of tables that the gallery does not have, and that have parts."""
+    parts, seeds = PartEmbedder(embedder), itertools.count(50)
+    return list(itertools.islice((one for one in seeds if parts.embed(table(one)).boxes), count))
+
+
 def test_added_photos_get_parts_and_removed_ones_lose_them(
     photos: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
     place = engine(photos, embedder.model.folder)
+    (seed,) = new_tables(embedder, 1)
     new = tmp_path / "new.jpg"
-    new.write_bytes(table(50))
+    new.write_bytes(table(seed))
     place.add([new], ForAll(), quiet=True)
     assert is_complete(place)
-    assert finds(place, embedder, 50)
+    assert finds(place, embedder, seed)
     with closing(place.open_to_read()) as gallery:
-        photo = gallery.find(PartEmbedder(embedder).embed(table(50)).vectors[0], 1).hits[0].photo
+        photo = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 1).hits[0].photo
         with place.writer() as writer:
             writer.remove([photo.id])
-            left = gallery.find(PartEmbedder(embedder).embed(table(50)).vectors[0], 50).hits
+            left = gallery.find(PartEmbedder(embedder).embed(table(seed)).vectors[0], 50).hits
             assert photo.id not in {hit.photo.id for hit in left}
             assert len(left) == gallery.count
     place.add([new], ForAll(), quiet=True)  # what is known of its content serves again
     assert is_complete(place)
-    assert finds(place, embedder, 50)
+    assert finds(place, embedder, seed)
 
 
 def test_a_server_looks_at_photos_that_were_added(photos: Path, embedder: Embedder) -> None:
-    place, data = engine(photos, embedder.model.folder), table(60)
+    place = engine(photos, embedder.model.folder)
+    parts = PartEmbedder(embedder)
     with closing(place.open_to_read()) as gallery:
-        query = PartEmbedder(embedder).embed(data).vectors[0]
-        with place.writer(embedder.model) as writer:
-            writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
-        assert not [hit for hit in gallery.find(query, 50).hits if hit.photo.added and hit.box]
-        place.look_after(gallery, PartEmbedder(embedder))
-        assert gallery.find(query, 1).hits[0].photo.added
-        assert gallery.find(query, 1).hits[0].box
+        for seed in new_tables(embedder, 2):
+            data = table(seed)
+            query = parts.embed(data).vectors[0]
+            with place.writer(embedder.model) as writer:
+                writer.add([embed_photo(data, PhotoFile("new.jpg"), embedder)])
+            busy = ArtifactBusyError("busy")
+            with held(photos.with_name("gallery") / ".parts.lock", busy):  # as another process
+                place.look_after(gallery, parts)
+            sha256 = hashlib.sha256(data).hexdigest()
+            hits = gallery.find(query, 50).hits
+            assert [hit.box for hit in hits if hit.photo.sha256 == sha256] == [None]
+            place.look_after(gallery, parts)
+            best = gallery.find(query, 1).hits[0]
+            assert best.photo.sha256 == sha256
+            assert best.box
     assert is_complete(place)
 
 
@@ -286,13 +305,14 @@ def test_parts_go_along_with_another_model_and_back(
     place = engine_at(photos.with_name("gallery"), load_settings())
     assert is_complete(place)
     assert finds(place, other, 3)
+    (seed,) = new_tables(embedder, 1)
     new = tmp_path / "new.jpg"
-    new.write_bytes(table(70))
+    new.write_bytes(table(seed))
     place.add([new], ForAll(), quiet=True)
     place.rollback(quiet=True)
     assert is_complete(place)
     assert finds(place, embedder, 3) == before
-    assert finds(place, embedder, 70)
+    assert finds(place, embedder, seed)
     with place.writer() as writer:
         writer.remove([f"tables/{seed}.jpg" for seed in range(4, 8)])
     rows = place.describe()["parts"]["bytes"]
@@ -319,15 +339,16 @@ def test_the_index_of_parts_grows_with_them(
     monkeypatch.setattr(reindex, "TAIL_ROWS", 0)
     with closing(place.open_to_read()) as gallery:
         covered = gallery.manifest.parts.covered  # type: ignore[attr-defined]
-        for seed in range(80, 84):
+        seeds = new_tables(embedder, 4)
+        for seed in seeds:
             (tmp_path / f"{seed}.jpg").write_bytes(table(seed))
-        place.add(sorted(tmp_path.glob("8*.jpg")), ForAll(), quiet=True)
+        place.add(sorted(tmp_path.glob("*.jpg")), ForAll(), quiet=True)
         place.look_after(gallery, PartEmbedder(embedder))
         gallery.follow()
         about = gallery.manifest.parts  # type: ignore[attr-defined]
         assert about.covered > covered
         assert about.index.kind == kind
-        assert finds(place, embedder, 81)
+        assert finds(place, embedder, seeds[-1])
     assert is_complete(place)
 
 
@@ -355,6 +376,22 @@ def test_damaged_parts_are_found_and_made_again(
     assert any("parts" in line for line in done)
     assert not left
     assert is_complete(place)
+    assert finds(place, embedder, 3) == before
+
+
+def test_rows_that_a_killed_writer_left_belong_to_nothing(photos: Path, embedder: Embedder) -> None:
+    """Vectors are written before their entries: a kill in between leaves rows, or part of one."""
+    place = engine(photos, embedder.model.folder)
+    before = finds(place, embedder, 3)
+    with (photos.with_name("gallery") / "generation-000001" / "parts.i8").open("ab") as file:
+        file.write(bytes(50))  # two rows of 20 bytes, and a half
+    assert is_complete(place)
+    (seed,) = new_tables(embedder, 1)
+    new = photos / "new.jpg"
+    new.write_bytes(table(seed))
+    place.add([new], ForAll(), quiet=True)
+    assert is_complete(place)
+    assert finds(place, embedder, seed)
     assert finds(place, embedder, 3) == before
 
 
@@ -407,6 +444,9 @@ def test_the_command_line_says_what_it_found_and_keeps(
     kept = json.loads(capsys.readouterr().out)["parts"]
     assert kept["storage"] == "f16"
     assert kept["bytes"] == kept["count"] * 16 * 2
+    assert run_here("info", folder) == 0
+    said = f"{kept['count']} parts of {kept['photos']} photos, {kept['bytes']:,} bytes in f16"
+    assert said in capsys.readouterr().out
     asked = ["search", str(folder), str(photos / "single" / "plate-00001.jpg"), "-k", "18", *model]
     assert run_here(*asked, "--json") == 0
     boxes = [hit["box"] for hit in json.loads(capsys.readouterr().out)["hits"]]

@@ -141,7 +141,7 @@ def url_with_parts(root: Path) -> Iterator[str]:
         photo = next((root / "photos" / name).iterdir())
         (root / "few" / name / photo.name).write_bytes(photo.read_bytes())
     run_deepfood("build", root / "few", "--out", root / "with-parts", "--parts")
-    with serving(root / "with-parts") as server:
+    with serving(root / "with-parts", feedback="true") as server:
         yield server.url
 
 
@@ -163,6 +163,8 @@ def test_the_part_that_was_found_has_a_box_on_the_photo(
     expect(boxes).to_have_count(1)
     card = page.locator("#hits .card", has=page.locator(".boxed"))
     expect(card.locator(".alike")).to_contain_text("alike in the box")
+    expect(page.locator("#hits .vote")).to_have_count(len(hits) - 1)  # its label is not that part's
+    expect(card.locator(".vote")).to_have_count(0)
     for width in (900, 320):
         page.set_viewport_size({"width": width, "height": 800})
         frame, box = boxes.bounding_box(), boxes.locator(".whole span").bounding_box()

@@ -2,9 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from deepfood.data.locate import IN_PLACE, PhotoAccess
 from deepfood.errors import ArtifactBusyError, ArtifactError
 from deepfood.gallery.part_vectors import PartEmbedder, PhotoParts
 from deepfood.local.gallery import LocalGallery
@@ -21,38 +19,39 @@ _WAIT_S = 5.0
 
 
 def complete_parts(
-    folder: Path,
+    gallery: LocalGallery,
     open_embedder: Callable[[], PartEmbedder],
-    photos: PhotoAccess = IN_PLACE,
     *,
+    since: int = 0,
     quiet: bool,
-) -> None:
-    """Look at the photos that lack it, where the gallery keeps parts, and no other process does.
+) -> bool:
+    """Look at the photos that lack it, where the gallery keeps parts.
 
-    `open_embedder` is called only where there are any. A photo that cannot be read is passed over.
-    Raises ArtifactError (ArtifactBusyError where somebody else writes for long), DiskFullError.
+    Returns False where another process is at it, and nothing was done. `since` limits this to
+    photos that were changed after this number. `open_embedder` is called only where there are any.
+    A photo that cannot be read is passed over. Raises ArtifactError (ArtifactBusyError where
+    somebody else writes for long), DiskFullError.
     """
-    with contextlib.ExitStack() as opened:
-        gallery = opened.enter_context(LocalGallery.open(folder, photos=photos))
-        manifest = gallery.manifest
-        about = manifest.parts
-        if about is None:
-            return
-        lacking = StoredParts(gallery.store, about.storage).lacking()
-        if not lacking:
-            return
+    now, folder = gallery.refresh(), gallery.folder
+    if now.parts is None:
+        return True
+    storage = now.parts.stored.storage
+    lacking = now.parts.stored.lacking(since)
+    if not lacking:
+        return True
+    with contextlib.ExitStack() as held_here:
         try:
-            opened.enter_context(held(folder / _LOCK, ArtifactBusyError("")))
+            held_here.enter_context(held(folder / _LOCK, ArtifactBusyError("")))
         except ArtifactBusyError:
-            return  # another process is at it
+            return False
         except PermissionError as error:
             raise ArtifactError(f"{folder} cannot be written: {error.strerror}") from error
 
         def keep(found: Sequence[tuple[str, PhotoParts]]) -> None:
             with only_writer(folder, _WAIT_S):
-                if LocalManifest.read(folder).generation == manifest.generation:
-                    with open_to_change(folder, manifest) as store:
-                        StoredParts(store, about.storage).append(found, announce=True)
+                if LocalManifest.read(folder).generation == now.manifest.generation:
+                    with open_to_change(folder, now.manifest) as store:
+                        StoredParts(store, storage).append(found, announce=True)
 
         make_parts(
             lacking,
@@ -62,3 +61,4 @@ def complete_parts(
             reads_ahead=gallery.reads_ahead,
             quiet=quiet,
         )
+    return True

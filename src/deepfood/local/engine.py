@@ -130,7 +130,8 @@ class LocalEngine:
             quiet=quiet,
             **vars(for_all),
         )
-        complete_parts(self.folder, lambda: PartEmbedder(embedder), self._photos, quiet=quiet)
+        with LocalGallery.open(self.folder, photos=self._photos) as gallery:
+            complete_parts(gallery, lambda: PartEmbedder(embedder), quiet=quiet)
         return report
 
     def import_attributes(
@@ -193,12 +194,12 @@ class LocalEngine:
             drop_unreadable=drop_unreadable,
             quiet=quiet,
         )
-        complete_parts(
-            self.folder,
-            lambda: PartEmbedder(embedder(gallery_model(self.folder))),
-            self._photos,
-            quiet=quiet,
-        )
+        with LocalGallery.open(self.folder, photos=self._photos) as gallery:
+            complete_parts(
+                gallery,
+                lambda: PartEmbedder(embedder(gallery_model(self.folder))),
+                quiet=quiet,
+            )
         return report
 
     def forget_before(self) -> None:
@@ -216,9 +217,11 @@ class LocalEngine:
         model = embedder.embedder.model
         now = gallery.refresh()
         if now.parts and gallery.complete_at != (now.manifest.generation, now.seq):
+            generation, seq = gallery.complete_at
+            since = seq if generation == now.manifest.generation else 0
             with contextlib.suppress(ArtifactBusyError):
-                complete_parts(self.folder, lambda: embedder, self._photos, quiet=True)
-                gallery.complete_at = (now.manifest.generation, now.seq)
+                if complete_parts(gallery, lambda: embedder, since=since, quiet=True):
+                    gallery.complete_at = (now.manifest.generation, now.seq)
         if wants_compact(now, self._settings.compact_share):
             if not leaves_work(self.folder, model):
                 with contextlib.suppress(ArtifactBusyError):

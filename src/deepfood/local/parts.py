@@ -125,15 +125,17 @@ class StoredParts:
         for sha256 in self.altered():
             raise self._altered(f"the parts of a photo are altered, {sha256[:20]} first")
 
-    def lacking(self) -> list[Photo]:
-        """The photos that have not been looked at yet."""
+    def lacking(self, since: int = 0) -> list[Photo]:
+        """The photos that have not been looked at yet; of those changed after number `since`."""
         if not self.is_there():
             return list(self.store.photos())
         sql = (
             "SELECT row FROM photos p "
-            "WHERE NOT EXISTS (SELECT 1 FROM parts q WHERE q.sha256 = p.sha256) ORDER BY row"
+            "WHERE NOT EXISTS (SELECT 1 FROM parts q WHERE q.sha256 = p.sha256)"
         )
-        return list(self.store.at(row for (row,) in self.store.query(sql)).values())
+        changed = "AND row IN (SELECT row FROM changes WHERE seq > ?)"
+        found = self.store.query(f"{sql} {changed}", since) if since else self.store.query(sql)
+        return list(self.store.at(sorted(row for (row,) in found)).values())
 
     def has_to_be_made(self) -> bool:
         """Whether parts are altered, or photos have not been looked at."""

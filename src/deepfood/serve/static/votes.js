@@ -28,7 +28,8 @@ export const haveVoteStyle = () => styled("css/votes.css");
 /** Put the buttons on the hits of an answer that have none yet, and say what is kept. */
 export function drawVotes(search, { question, hits }) {
   asked = { key: questionKey(search), question, search };
-  for (const card of $("hits").querySelectorAll(".card:not(.blank)")) {
+  // A vote is about the label, which is that of the whole photo: none on a hit by a part of it.
+  for (const card of $("hits").querySelectorAll(".card:not(.blank, :has(.boxed))")) {
     if (!card.querySelector(".vote")) card.append(voteOn(card.querySelector(".like").dataset.id));
   }
   document.getElementById("votes-about")?.remove();
