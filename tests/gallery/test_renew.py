@@ -182,7 +182,7 @@ def test_photos_that_are_too_large_for_the_limits_now_refuse_the_swap(
     gallery: Path, tmp_path: Path
 ) -> None:
     small = tiny_embedder(tmp_path / "new", pool=4, limits=replace(LIMITS, max_pixels=100))
-    with pytest.raises(DatasetError, match=r"30 photos .* 6,912 pixels.*--drop-unreadable"):
+    with pytest.raises(DatasetError, match=r"30 photos .* 96 x 72 pixels.*limit.* 100:"):
         reembed(gallery, small, quiet=True)
 
 
