@@ -137,6 +137,20 @@ def test_probabilities_hold_where_only_some_photos_have_a_label() -> None:
     assert np.mean(right) == pytest.approx(np.mean(said), abs=0.06)
 
 
+def test_photos_are_asked_in_parts_some_of_which_have_no_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = cloud(40)
+    labels = [None if 50 <= row < 90 else name for row, name in enumerate(everything.labels)]
+    gallery = Labelled(everything.vectors, labels, everything.ids)
+    at_once = calibrate(gallery, NOTHING, quiet=True)
+    monkeypatch.setattr("deepfood.gallery.calibration._CHUNK_ROWS", 16)
+    in_parts = calibrate(gallery, NOTHING, quiet=True)
+    assert in_parts.queries == at_once.queries
+    assert in_parts.label_accuracy == at_once.label_accuracy
+    assert in_parts.auroc == pytest.approx(at_once.auroc, abs=1e-6)
+
+
 def test_dishes_that_the_gallery_lacks_get_a_lower_probability() -> None:
     everything = cloud(60, spread=0.3)
     inside = [row for row, name in enumerate(everything.labels) if name < "dish 4"]  # type: ignore[operator]

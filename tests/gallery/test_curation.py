@@ -1,8 +1,9 @@
 """Curation of made-up galleries: what is wrong is found, and what is right is left alone."""
 
+import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from deepfood.gallery.calibration import SAME_PHOTO
 from deepfood.gallery.confident import count_votes
-from deepfood.gallery.curation import CURATION_VOTERS, Curation, curate
+from deepfood.gallery.curation import CURATION_VOTERS, Curation, Outlier, ToLabel, curate
+from deepfood.gallery.label_table import curation_csv
 from deepfood.gallery.photo import Photo
 from deepfood.gallery.queries import NEAR_DUPLICATE
 from deepfood.gallery.vote import VOTE_TEMPERATURE
@@ -300,3 +302,19 @@ def test_the_votes_are_those_of_the_paper(photos: int, seed: int) -> None:
         }
         wanted = max(likely, key=lambda label: likely[label]) if likely else -1
         assert votes.confident[one] == wanted
+
+
+def test_the_table_says_of_each_photo_why_it_is_worth_a_look() -> None:
+    photo = Photo("a" * 64, "1.jpg", None, None, "image/jpeg", 1, 1, 1, 1)
+    other = replace(photo, sha256="b" * 64, file="2.jpg")
+    found = replace(
+        look_at(np.eye(4, 64, dtype=np.float32), [None] * 4),
+        outliers=(Outlier(photo, 0.1, 5.0),),
+        to_label=(ToLabel(photo, "soup", 0.5, 0.5), ToLabel(other, None, 0.5, 0.5)),
+    )
+    rows = list(csv.DictReader(curation_csv(found).decode().splitlines()))
+    assert {row["file"]: row["reason"] for row in rows} == {
+        "1.jpg": "far from all others; worth a label: perhaps 'soup'",
+        "2.jpg": "worth a label",
+    }
+    assert len(curation_csv(found, 0).splitlines()) == 1

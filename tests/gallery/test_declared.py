@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from deepfood.embed import Embedder
-from deepfood.errors import DatasetError
-from deepfood.gallery.declared import Definition
+from deepfood.errors import DatasetError, UndeclaredError
+from deepfood.gallery.declared import Definition, undeclared
+from deepfood.gallery.values import Type, WrittenNumber, value_of_json
 from deepfood.local import LocalGallery, LocalWriter
 from deepfood.local.journal import Journal
 from deepfood.local.renew import compact, reembed
@@ -94,3 +95,25 @@ def test_a_value_of_a_photo_that_is_away_keeps_its_attribute(
     away.rename(photo)
     build(tmp_path / "photos", gallery, embedder)
     assert values(gallery) == {"allergens": ["milk"]}
+
+
+def test_a_name_that_is_not_declared_is_told_with_the_type_of_its_value() -> None:
+    for value, type_ in ((3, "number"), (None, "TYPE"), ({"a": 1}, "TYPE")):
+        error = undeclared({}, "price", value)
+        assert isinstance(error, UndeclaredError)
+        assert f"--declare price={type_}, or POST" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "said"),
+    [
+        ("x" * 10_001, "text", "'x+… has more than 10,000 characters"),
+        (WrittenNumber("12"), "boolean", "12 is not true or false"),
+        (10**5_000, "boolean", "a int is not true or false"),
+    ],
+    ids=["long text", "number", "long number"],
+)
+def test_a_value_that_cannot_be_is_told_in_short(value: object, type_: Type, said: str) -> None:
+    with pytest.raises(DatasetError, match=f"^{said}$") as error:
+        value_of_json(value, type_, safety=False)
+    assert len(str(error.value)) < 200

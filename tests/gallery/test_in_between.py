@@ -15,6 +15,7 @@ from deepfood.engine import engine_at
 from deepfood.errors import ArtifactBusyError, PhotoNotFoundError, QueryError
 from deepfood.gallery.browse import Selected, Sort
 from deepfood.gallery.declared import Definition
+from deepfood.gallery.filters import parse_filter
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec
@@ -188,7 +189,7 @@ def test_a_photo_that_was_added_a_moment_ago_has_a_vector(
         assert opened.vector(photo_id(20)) == pytest.approx(embedder.embed(jpeg(20)), abs=1e-6)
 
 
-@pytest.mark.parametrize("what", ["photos", "labels", "facets", "an attribute"])
+@pytest.mark.parametrize("what", ["photos", "labels", "facets", "an attribute", "a filter"])
 def test_lists_show_nothing_that_was_removed_meanwhile(what: str, gallery: Path) -> None:
     with LocalWriter.open(gallery) as writer:
         writer.declare({"hot": Definition("boolean")})
@@ -196,7 +197,7 @@ def test_lists_show_nothing_that_was_removed_meanwhile(what: str, gallery: Path)
 
     def change() -> None:
         with LocalWriter.open(gallery) as writer:
-            if what == "an attribute":
+            if what in ("an attribute", "a filter"):
                 writer.update("plate-00001.jpg", attributes={"hot": None})
             else:
                 writer.remove(["plate-00001.jpg"])
@@ -207,11 +208,14 @@ def test_lists_show_nothing_that_was_removed_meanwhile(what: str, gallery: Path)
             page = opened.browse(Selected(), Sort.parse("name"), 9)
             assert page.total == 4
             assert photo_id(1) not in {photo.id for photo, _ in page.photos}
+        elif what == "a filter":
+            hot = Selected(parse_filter("hot = true"))
+            assert opened.browse(hot, Sort.parse("name"), 9).photos == []
         elif what == "labels":
             assert opened.label_page("", 9).total == 0
         else:
-            label, hot = opened.facets(Selected(), 9).facets
-            shown = [one.value for one in label.values], [one.value for one in hot.values]
+            facets = opened.facets(Selected(), 9).facets
+            shown = tuple([one.value for one in facet.values] for facet in facets)
             assert shown == (["broth"] if what == "an attribute" else [], [])
 
 
@@ -267,7 +271,11 @@ def test_what_looks_after_a_gallery_writes_index_and_checkpoints(
     said = list(gallery_problems(gallery, quiet=True))
     assert said == [f"the checkpoint {newest.name}: {newest} is damaged: it is of another record"]
     assert fold_of(journal)[sha256(jpeg(1))].label == "soup", "from the earlier one"
+    with LocalWriter.open(gallery) as writer:
+        writer.update("plate-00002.jpg", label="pie")
     assert engine.compact(quiet=True).count == 5
+    assert checkpoints(journal)[-1].name == "checkpoint-000000000006.jsonl"
+    assert fold_of(journal)[sha256(jpeg(2))].label == "pie"
 
     monkeypatch.setattr("deepfood.local.renew.LEAST_HOLES", 1)
     with LocalWriter.open(gallery) as writer:

@@ -8,6 +8,7 @@ import pytest
 
 from deepfood.errors import ArtifactCorruptError, DiskFullError
 from deepfood.gallery.record import SUM_DIGITS, Head
+from deepfood.local.checkpoints import fold_of
 from deepfood.local.journal import Journal
 
 NAMES = ("begin", "one", "two", "three", "four")
@@ -180,3 +181,13 @@ def test_a_record_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> N
     journal.append("drop", "a", {"attribute": "yes"})
     journal.close()
     assert [one.what["attribute"] for one in Journal(tmp_path).records()] == [*NAMES, "yes"]
+
+
+def test_a_record_of_a_newer_deepfood_is_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("vote", "a", {})  # type: ignore[arg-type]
+    journal.close()
+    with pytest.raises(
+        ArtifactCorruptError, match=r"record 1 .* is a 'vote', .*: upgrade deepfood"
+    ):
+        fold_of(journal)

@@ -178,6 +178,20 @@ def test_a_build_follows_its_folder_and_keeps_what_was_done_by_hand(
     check(other)
 
 
+def test_what_is_no_photo_is_left_out_and_changes_nothing(
+    gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    with LocalGallery.open(gallery) as opened:
+        query, seq = embedder.embed(jpeg(3)), opened.store.seq()
+        report = add_photos(gallery, [tmp_path / "broken.jpg"], embedder, quiet=True)
+        assert (report.photos, [one.file for one in report.left_out]) == ([], ["broken.jpg"])
+        with LocalWriter.open(gallery) as writer:
+            assert writer.remove([]) == []
+        assert opened.store.seq() == seq
+        assert opened.find(query, 3, without=["0" * 20]).hits == opened.find(query, 3).hits
+
+
 def test_names_that_mean_no_photo_or_several_change_nothing(
     gallery: Path, tmp_path: Path, embedder: Embedder
 ) -> None:

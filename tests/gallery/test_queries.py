@@ -264,3 +264,18 @@ def test_a_page_far_from_what_was_seen_takes_few_searches_and_then_ends() -> Non
         page(search, 1, nothing_seen)
     assert len(sizes) < 18
     assert max(sizes) <= 4 * MOST_SEEN
+
+
+def test_queries_that_cancel_out_are_looked_for_near_the_first() -> None:
+    photos, (one,) = units(400, seed=5), units(1, seed=6)
+    query = np.stack([one, -one])
+
+    def search(vector: Vectors, count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+        scores = photos @ vector
+        best = np.argsort(-scores)[:count]
+        return best, scores[best]
+
+    hits, alike = best_of_all(search, lambda rows: photos[rows], query, 5)
+    right = np.sort(similarity(query, photos))[-5:]
+    assert np.sort(alike)[-5:] == pytest.approx(right)
+    assert len(hits) == len(set(hits.tolist()))

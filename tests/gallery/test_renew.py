@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from deepfood.local.rollback import forget, rollback
 from deepfood.local.store import CATALOGUE
 from deepfood.local.verify import gallery_problems
 from deepfood.model import Model
-from plates import Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
+from plates import LIMITS, Counting, build, jpeg, tiny_embedder, write_dishes, write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -175,6 +176,14 @@ def test_a_gallery_without_photos_has_nothing_to_embed_again(
     )
     with pytest.raises(DatasetError, match="has no photos: build it, or add some"):
         reembed(gallery, new, quiet=True)
+
+
+def test_photos_that_are_too_large_for_the_limits_now_refuse_the_swap(
+    gallery: Path, tmp_path: Path
+) -> None:
+    small = tiny_embedder(tmp_path / "new", pool=4, limits=replace(LIMITS, max_pixels=100))
+    with pytest.raises(DatasetError, match=r"30 photos .* 96 x 72 pixels.*limit.* 100:"):
+        reembed(gallery, small, quiet=True)
 
 
 def test_begun_work_that_is_damaged_is_begun_anew(gallery: Path, new: Embedder) -> None:

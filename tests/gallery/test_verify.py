@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from deepfood.config import Settings
+from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactCorruptError, ArtifactFormatError
 from deepfood.gallery.choose import BYTES_GONE
 from deepfood.gallery.photo import PHOTO_FIELDS, crc_of
+from deepfood.gallery.reports import Consent
 from deepfood.index import IndexSpec
 from deepfood.info import repair_gallery
-from deepfood.local import LocalGallery, LocalWriter, gallery_model
+from deepfood.local import LocalGallery, LocalWriter, build_gallery, gallery_model
 from deepfood.local.add import add_photos
 from deepfood.local.describe import describe
 from deepfood.local.verify import gallery_problems
@@ -327,9 +329,6 @@ def test_altered_vectors_are_found_on_opening(gallery: Path, embedder: Embedder)
 def test_vectors_of_another_kind_of_storage_are_mended_too(
     tmp_path: Path, embedder: Embedder
 ) -> None:
-    from deepfood.data.photos import list_photos
-    from deepfood.local import build_gallery
-
     photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "g"
     for storage in ("f16", "i8"):
         build_gallery(list_photos(photos), out, embedder, IndexSpec(), storage, quiet=True)
@@ -479,7 +478,9 @@ def test_changes_that_cannot_be_read_are_left_to_a_build(
 
 
 @pytest.mark.parametrize("copies", ["gone", "damaged"])
-def test_a_manifest_without_a_copy_is_not_made_up(copies: str, gallery: Path) -> None:
+def test_a_manifest_without_a_copy_is_not_made_up(
+    copies: str, gallery: Path, tmp_path: Path, embedder: Embedder
+) -> None:
     for copy in gallery.glob("generation*/manifest.json"):
         copy.unlink() if copies == "gone" else flip(copy, 99)
     flip(gallery / "manifest.json", 99)
@@ -487,6 +488,9 @@ def test_a_manifest_without_a_copy_is_not_made_up(copies: str, gallery: Path) ->
     with pytest.raises(ArtifactCorruptError, match=r"manifest\.json"):
         mend(gallery)
     assert (gallery / "manifest.json").read_bytes() == before
+    source, consent = list_photos(tmp_path / "photos"), Consent(discard=True)
+    report = build_gallery(source, gallery, embedder, IndexSpec(), consent=consent, quiet=True)
+    assert report.count == 13, "with the added one"
 
 
 def test_a_manifest_of_a_newer_deepfood_is_not_replaced_by_its_copy(gallery: Path) -> None:

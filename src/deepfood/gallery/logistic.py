@@ -66,7 +66,7 @@ def _newton(scores: Floats, target: Floats) -> Floats:
         return float((np.logaddexp(0, logits) - target * logits).sum() + ridge @ weights**2 / 2)
 
     now = loss(weights)
-    for _ in range(100):
+    for _ in range(100):  # pragma: no branch - Newton's method ends after about ten
         p = _sigmoid(inputs @ weights)
         gradient = inputs.T @ (p - target) + ridge * weights
         curvature = (inputs * (p * (1 - p))[:, np.newaxis]).T @ inputs + np.diag(ridge)
