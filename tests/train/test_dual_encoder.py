@@ -19,6 +19,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 import deepfood
 from deepfood.config import load_settings
+from deepfood.errors import QueryError
 from deepfood.gallery import Photo
 from deepfood.gallery.logistic import calibration_error
 from deepfood.get_model import get_model, look_up
@@ -251,6 +252,14 @@ def test_labels_are_guessed_without_any_labelled_photo(world: World, tmp_path: P
         assert (answer.verdict, answer.in_names, answer.calibration) == (None, None, None)
         assert answer.guesses[0].probability is None
         assert "not calibrated: 50 photos are needed" in answer.notes[0].message
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    photo, answer = guessed[0]
+    asked = ("label", tmp_path / "bare", "--names", tmp_path / "names.txt", "--template", TEMPLATE)
+    first, *more = run_deepfood(*asked, "--id", photo.id).splitlines()
+    best = answer.guesses[0]
+    where = tmp_path / "photos" / photo.file
+    assert first == f"{best.score:6.3f}         {best.label}  {where}"
+    assert more == ["1 photo", f"note: {answer.notes[0].message}"]
 
 
 def test_guessed_labels_are_as_sure_as_they_are_right(half: Path) -> None:
@@ -337,6 +346,8 @@ def test_a_label_over_http_is_what_python_answers(world: World, half: Path) -> N
             assert there.calibration is not None
             assert here.calibration is not None
             assert there.calibration.photos == here.calibration.photos
+        with pytest.raises(QueryError, match="give either a photo or the id"):
+            opened.guess_label(path, id=some.id, names=NAMES)
         plain = client.guess_label(path, names=NAMES)
         assert (
             plain.guesses == client.guess_label(path, names=NAMES, template="a photo of {}").guesses
