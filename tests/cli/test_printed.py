@@ -200,6 +200,14 @@ def test_another_model_and_back(run: Run, own: Path, tmp_path: Path) -> None:
     assert forgotten == {"gallery": str(own), "forgotten": True}
 
 
+def test_a_lost_catalogue_is_told_by_the_build(run: Run, own: Path, tmp_path: Path) -> None:
+    (catalogue,) = own.rglob("catalogue.sqlite")
+    catalogue.unlink()
+    said = run("build", tmp_path / "photos", "--out", own).splitlines()
+    assert said[0].startswith(f"{own}: 30 photos, ")
+    assert said[1].startswith("all photos are embedded again: ")
+
+
 def test_photos_that_are_gone_are_listed(run: Run, own: Path, tmp_path: Path) -> None:
     (tmp_path / "photos" / "plate-00007.jpg").unlink()
     assert "1 photo is gone since the last build; " in run(
@@ -231,6 +239,14 @@ def test_releases(run: Run, own: Path, tmp_path: Path) -> None:
     assert "deepfood prune deletes releases, not --forget" in run(
         "rollback", shelf, "--forget", code=2
     )
+
+
+def test_a_feature_is_listed_without_a_picture(run: Run, gallery: Path) -> None:
+    values = [
+        float(line.split()[0]) for line in run("features", gallery, "--feature", 3).splitlines()
+    ]
+    assert len(values) == 10
+    assert values == sorted(values, reverse=True)
 
 
 def test_labels_and_words_of_a_gallery_with_none(run: Run, gallery: Path, tmp_path: Path) -> None:

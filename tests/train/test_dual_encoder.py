@@ -22,14 +22,12 @@ from deepfood.config import load_settings
 from deepfood.errors import QueryError
 from deepfood.gallery import Photo
 from deepfood.gallery.logistic import calibration_error
-from deepfood.get_model import get_model, look_up
 from deepfood.model import open_model
 from deepfood.proof import check_model
-from deepfood.train.export_hub import with_graphs
 from deepfood.words import open_text_embedder
 from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
-from live import run_deepfood, serving
+from live import run_deepfood, run_here, serving
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +67,8 @@ def thing_of(label: str | None) -> Thing:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("dual")
     folder = write_hub_folder(root / "hub")
-    offer = look_up(str(folder), root / "cache", licence="Apache-2.0")
-    get_model(offer, root / "model", export=with_graphs, quiet=True)
+    asked = ("model", "get", folder, "--out", root / "model", "--licence", "Apache-2.0")
+    assert run_here(*asked) == 0
     in_folders(write_photos(root / "flat", EACH, seed=1), root / "flat", root / "photos")
     run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
     with deepfood.open_gallery(root / "gallery") as opened:
