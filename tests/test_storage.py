@@ -218,6 +218,8 @@ def test_what_a_folder_cannot_do(tmp_path: Path) -> None:
     folder = Bucket.open(tmp_path)
     with pytest.raises(StorageError, match="is a local file, which has no presigned address"):
         folder.presigned_url("file", 60)
+    with pytest.raises(StorageError, match="File name too long: the system allows no such"):
+        folder.read("x" * 300)
     with pytest.raises(StorageError, match=r"Requested range was invalid$"):
         folder.read_range("file", 5, 9)
 

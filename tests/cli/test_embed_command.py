@@ -149,6 +149,9 @@ def test_vectors_of_words(tmp_path: Path) -> None:
     assert code == 0
     about = json.loads(said)
     assert (about["texts"], about["dimension"], about["model"]) == (3, 192, "colours")
+    code, said, _ = embed_words(words, out, model)
+    assert code == 0
+    assert said.startswith(f"{out}: 3 vectors of 192 numbers from colours, ")
     with np.load(out, allow_pickle=False) as found:
         assert found["texts"].tolist() == ["red", "Green and blue", "豆腐"]
         embedder = TextEmbedder(open_model(model))

@@ -335,6 +335,7 @@ def test_paths_that_no_system_has_are_no_photos(tmp_path: Path) -> None:
     """A NUL, a name that is too long, and a loop of links."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     root = Folder(tmp_path)
+    assert root.knowing({"a.jpg": (1, 2)}) is root  # a folder is never listed
     for file in ("a\0b.jpg", "a\0b/c.jpg", "loop/a.jpg", "x" * 300 + ".jpg"):
         assert root.inside(str(tmp_path / file)) == file
         with pytest.raises(PhotoError):

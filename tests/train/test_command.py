@@ -104,12 +104,14 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     rows = photos("soup", 6, "train") + photos("rice", 6, "train", 6)
     rows += photos("soup", 3, "val", 12) + photos("rice", 3, "val", 15)
     folder, out = dataset(tmp_path / "photos", rows), tmp_path / "out"
+    (folder / "05.jpg").write_bytes(jpeg(5)[:200])
     weights = tmp_path / "w.pth"
     torch.save(create_backbone("test_resnet").state_dict(), weights)
     asked = (folder, "--out", out)
     assert train(monkeypatch, *asked, "--even-if-worse", weights=weights) == 0
     printed = capsys.readouterr().out
     assert "on 6 held-out photos   before   after   difference" in printed
+    assert "1 photo could not be read, others stood in:\n  05.jpg: the photo " in printed
     for name in MEANS:
         assert f"\n  {name} " in printed
 
@@ -118,6 +120,11 @@ def test_the_command_refuses_what_is_worse_with_1_and_one_line(
     state["figures"] = state["figures"] | {name: 0 * state["figures"][name] + 1 for name in MEANS}
     torch.save(state, given)
     (out / "manifest.json").unlink()
+    assert train(monkeypatch, *asked, weights=weights) == 1
+    for_people = capsys.readouterr()
+    assert "on 6 held-out photos" in for_people.out
+    assert str(out) not in for_people.out
+    assert for_people.err.startswith("deepfood: it is worse on the validation photos")
     assert train(monkeypatch, *asked, "--json", weights=weights) == 1
     said = capsys.readouterr()
     assert said.err.startswith("deepfood: it is worse on the validation photos")

@@ -19,16 +19,15 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 import deepfood
 from deepfood.config import load_settings
+from deepfood.errors import QueryError
 from deepfood.gallery import Photo
 from deepfood.gallery.logistic import calibration_error
-from deepfood.get_model import get_model, look_up
 from deepfood.model import open_model
 from deepfood.proof import check_model
-from deepfood.train.export_hub import with_graphs
 from deepfood.words import open_text_embedder
 from deepfood_client import Client
 from dual_encoder import CAPTIONS, COLOURS, SHAPES, Thing, things, write_hub_folder, write_photos
-from live import run_deepfood, serving
+from live import run_deepfood, run_here, serving
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +67,8 @@ def thing_of(label: str | None) -> Thing:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("dual")
     folder = write_hub_folder(root / "hub")
-    offer = look_up(str(folder), root / "cache", licence="Apache-2.0")
-    get_model(offer, root / "model", export=with_graphs, quiet=True)
+    asked = ("model", "get", folder, "--out", root / "model", "--licence", "Apache-2.0")
+    assert run_here(*asked) == 0
     in_folders(write_photos(root / "flat", EACH, seed=1), root / "flat", root / "photos")
     run_deepfood("build", root / "photos", "--out", root / "gallery", "--model", root / "model")
     with deepfood.open_gallery(root / "gallery") as opened:
@@ -251,6 +250,14 @@ def test_labels_are_guessed_without_any_labelled_photo(world: World, tmp_path: P
         assert (answer.verdict, answer.in_names, answer.calibration) == (None, None, None)
         assert answer.guesses[0].probability is None
         assert "not calibrated: 50 photos are needed" in answer.notes[0].message
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    photo, answer = guessed[0]
+    asked = ("label", tmp_path / "bare", "--names", tmp_path / "names.txt", "--template", TEMPLATE)
+    first, *more = run_deepfood(*asked, "--id", photo.id).splitlines()
+    best = answer.guesses[0]
+    where = tmp_path / "photos" / photo.file
+    assert first == f"{best.score:6.3f}         {best.label}  {where}"
+    assert more == ["1 photo", f"note: {answer.notes[0].message}"]
 
 
 def test_guessed_labels_are_as_sure_as_they_are_right(half: Path) -> None:
@@ -337,6 +344,8 @@ def test_a_label_over_http_is_what_python_answers(world: World, half: Path) -> N
             assert there.calibration is not None
             assert here.calibration is not None
             assert there.calibration.photos == here.calibration.photos
+        with pytest.raises(QueryError, match="give either a photo or the id"):
+            opened.guess_label(path, id=some.id, names=NAMES)
         plain = client.guess_label(path, names=NAMES)
         assert (
             plain.guesses == client.guess_label(path, names=NAMES, template="a photo of {}").guesses

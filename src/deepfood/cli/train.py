@@ -120,8 +120,8 @@ def train(
         on_message=show,
         quiet=as_json,
     )
-    if done.manifest is None and done.refused is None:  # another process reports
-        return
+    if done.manifest is None and done.refused is None:
+        return  # pragma: no cover - of several processes, another one reports
     if as_json:
         about = done.manifest.training if done.manifest else {}
         written = {"written": done.refused is None, "refused": done.refused}
