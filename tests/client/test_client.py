@@ -127,8 +127,33 @@ def test_a_problem_is_the_error_that_it_would_be_here(url: str, food: Client) ->
 def test_the_async_client_does_the_same(
     url: str, food: Client, small_gallery: SmallGallery
 ) -> None:
+    path = small_gallery.photos[9]
+    best = food.search(path, k=1).hits[0].id
+    assert food.explain(path, hit=best) == food.explain(id=best, hit=best)
+
     async def ask() -> tuple[list[SearchResult], list[SearchResult]]:
-        async with AsyncClient(url, timeout_s=120) as client:
+        async with AsyncClient(url, key=KEY, timeout_s=120) as client:
+            assert await client.gallery() == food.gallery()
+            assert await client.facts(best) == food.facts(best)
+            assert await client.photo(best) == food.photo(best)
+            assert await client.thumbnail(best) == food.thumbnail(best)
+            assert await client.suggest("cur", 3) == food.suggest("cur", 3)
+            assert await client.samples(3, seed=1) == food.samples(3, seed=1)
+            assert await client.labels("c") == food.labels("c")
+            assert await client.facets(2) == food.facets(2)
+            assert await client.explain(path, hit=best) == food.explain(path, hit=best)
+            listed = [page async for page in client.photo_pages(limit=20)]
+            assert listed == list(food.photo_pages(limit=20))
+            assert (await client.declare("grams", "number")).name == "grams"
+            new = await client.add(photo(seed=78), label="Soups")
+            changed = await client.update(new.id, name="Broth", attributes={"grams": 3})
+            assert (changed.name, changed.attributes) == ("Broth", {"grams": 3})
+            await client.remove(new.id)
+            await client.drop_attribute("grams")
+            with pytest.raises(QueryError, match="text tower"):
+                await client.guess_label(path, names=["soup", "pie"])
+            for lists in ("doubtful_labels", "overlapping_labels", "outliers", "duplicates"):
+                assert await getattr(client, lists)() == getattr(food, lists)()
             several = await asyncio.gather(*[client.search(p) for p in small_gallery.photos[:4]])
             with pytest.raises(PhotoNotFoundError):
                 await client.facts("0" * 20)
@@ -152,8 +177,8 @@ def test_both_clients_have_the_same_methods() -> None:
 class Failing:
     """Answers as told: a status, or `cut`, which ends the connection after the request."""
 
-    def __init__(self, *plan: int | str, retry_after: str = "0") -> None:
-        outer, self.times = self, list[float]()
+    def __init__(self, *plan: int | str, retry_after: str = "0", body: bytes = b"") -> None:
+        outer, given, self.times = self, body, list[float]()
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
@@ -164,7 +189,8 @@ class Failing:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
-                body = b"[]" if step == 200 else b'{"detail": "told so", "request_id": "r1"}'
+                told = b'{"detail": "told so", "request_id": "r1"}'
+                body = b"[]" if step == 200 else given or told
                 self.send_response(int(step))
                 self.send_header("retry-after", retry_after)
                 self.send_header("content-length", str(len(body)))
@@ -253,3 +279,15 @@ def test_an_answer_of_another_kind_of_server_is_refused() -> None:
     refused = pytest.raises(ServiceError, match="does not answer as a deepfood server")
     with Failing(200) as server, Client(server.url) as client, refused:
         client.gallery()
+
+
+@pytest.mark.slow
+def test_a_failure_that_no_deepfood_worded_is_told_by_its_status() -> None:
+    """As of a proxy in between; and one that says to wait, but not how long."""
+    with Failing(502, body=b"<html>") as server:
+        with pytest.raises(ServiceError, match=r"^502 Bad Gateway$"):
+            asked("sync", server.url, False)
+        assert len(server.times) == 1
+    with Failing(503, 200, retry_after="soon") as server:
+        asked("sync", server.url, False)
+        assert len(server.times) == 2

@@ -364,13 +364,9 @@ def test_rows_of_two_generations_are_compared_in_the_order_of_their_ids() -> Non
 
 
 def test_a_change_that_is_made_twice_counts_once(
-    engine: GalleryUnderTest,
-    address: MilvusAddress,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: GalleryUnderTest, address: MilvusAddress, settings: Settings
 ) -> None:
     """Somebody begins to make a next generation between the two tries."""
-    monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.01)
     times: list[int] = []
 
     @contextmanager
@@ -442,7 +438,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 def test_a_lease_that_another_takes_is_lost_and_one_that_is_not_renewed_in_time_is_not(
     metadata: GalleryMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.01)
+    monkeypatch.setattr("deepfood.milvus.lease._AGAIN_S", 0.05)
     asking, failed = Connection.ask, list[str]()
 
     def renewing() -> list[threading.Thread]:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 from held import held_server
@@ -22,6 +23,7 @@ from test_overload import connected, search_bytes, status
 from deepfood.config import load_settings
 from deepfood.errors import DeepfoodError, PhotoTooLargeError, QueryError, SettingError
 from deepfood.photo import Limits
+from deepfood.serve.api import url_fetcher
 from deepfood.serve.api.url_fetcher import Fetcher, is_public
 from plates import jpeg
 
@@ -325,3 +327,17 @@ def test_errors_are_ours(site: Site) -> None:
     with pytest.raises(DeepfoodError) as told:
         fetch(site, site.url("silent"), timeout_s=TIMEOUT_S)
     assert "127.0.0.1" not in str(told.value)
+
+
+def test_a_name_none_of_whose_addresses_answers(site: Site) -> None:
+    nobody = "127.0.0.2"  # listens there
+    with names(lambda _: [nobody, nobody]), pytest.raises(QueryError, match="cannot be reached"):
+        fetch(site, site.url("photo", "img.example"), hosts="http://img.example")
+    with names(lambda _: [nobody, "127.0.0.1"]):
+        assert fetch(site, site.url("photo", "img.example"), hosts="http://img.example")
+
+
+def test_a_socket_of_this_machine_is_no_public_address() -> None:
+    backend = url_fetcher._PublicOnly(frozenset())
+    with pytest.raises(httpcore.ConnectError, match="not a public address"):
+        asyncio.run(backend.connect_unix_socket("/run/some.sock"))

@@ -20,6 +20,7 @@ from deepfood.config import load_settings
 from deepfood.engine import engine_at
 from deepfood.errors import QueryError
 from deepfood.gallery.logistic import Logistic
+from deepfood.gallery.notes import end_note
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindResult
 from deepfood.gallery.word_calibration import WordCalibration
@@ -325,3 +326,20 @@ def test_words_weigh_beside_a_photo(opened: deepfood.Gallery) -> None:
     assert score(0.25) < score(1) < score(4)
     plain = opened.search(id=custard.id, words="brinjal", k=3 * EACH)
     assert score(1) == next(hit.score for hit in plain.hits if hit.photo.id == looks)
+
+
+@pytest.mark.slow
+def test_a_varied_answer_begins_with_what_is_written_and_has_one_page(
+    opened: deepfood.Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied = opened.search(words="brinjal", k=5, diversity=0.5)
+    assert all(hit.matched for hit in varied.hits[:NAMED])
+    assert varied.next is None
+    first = opened.search(words="brinjal", k=5)
+    with pytest.raises(QueryError, match="a varied answer has no further pages: ask for a larger"):
+        opened.search(words="brinjal", k=5, diversity=0.5, cursor=first.next)
+    monkeypatch.setattr("deepfood.serve.worded.POOL", 7)  # of many photos only so many are ranked
+    pages = list(opened.pages(words="brinjal", k=5))
+    last = pages[-1]
+    assert last.next is None
+    assert end_note(sum(len(page.hits) for page in pages)) in last.notes

@@ -151,7 +151,7 @@ _MODULE_OF = {
     "Weighted": "weighted",
 }
 
-if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+if not TYPE_CHECKING:  # pragma: no branch - a type checker would take any name
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is first used: the errors alone need no dependency."""

@@ -39,7 +39,10 @@ _SLOW_TIMES = 12
 #: already, wrong parameters, wrong credentials. Other failures are temporary: a lost node is
 #: replaced.
 _FINAL = {4, 6, 100, 1100, 1101, 1102, 1400, 1401, 1600, 1602}
-_FINAL_WORDS = ("auth check failure", "permission deny", "can't find collection", "not found[coll")
+_FINAL_WORDS = (
+    *("auth check failure", "permission deny", "can't find collection", "not found[coll"),
+    "already exists",  # Milvus Lite has no code for it
+)
 # Our errors report failures in one line; pymilvus would log each with its traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 

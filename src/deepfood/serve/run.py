@@ -39,7 +39,8 @@ def bind(host: str, port: int) -> socket.socket:
         # Nagle delays each answer on a kept connection by 40 ms. socket.create_server leaves it 0.
         bound = socket.socket(family, kind, socket.IPPROTO_TCP)
         try:
-            if os.name == "posix":  # elsewhere this would let two servers share the port
+            # Elsewhere this would let two servers share the port.
+            if os.name == "posix":  # pragma: no branch - Windows
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except BaseException:
@@ -70,8 +71,9 @@ def run(settings: Settings, bound: socket.socket) -> None:
     """
     logs.configure(settings)
     logs.log_crashes()
-    if not settings.cursor_key:  # shared by all workers and by each gallery that is opened
-        settings = settings.model_copy(update={"cursor_key": new_cursor_key()})
+    # Shared by all workers and by each gallery that is opened.
+    cursor_key = settings.cursor_key or new_cursor_key()
+    settings = settings.model_copy(update={"cursor_key": cursor_key})
     with metrics_served(settings):
         _run(settings, bound)
     _announce(settings, "ended")

@@ -342,7 +342,7 @@ def _box_of_each(given: Any) -> list[Box | None]:
 
 def _text_of(weighted: _Weighted) -> str:
     match weighted:
-        case (
+        case (  # pragma: no branch - these are all
             WeightedPhoto(photo=text)
             | WeightedId(id=text)
             | WeightedUrl(url=text)

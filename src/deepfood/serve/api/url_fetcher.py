@@ -169,9 +169,6 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         raise httpcore.ConnectError("not a public address")
 
-    async def sleep(self, seconds: float) -> None:
-        await self._real.sleep(seconds)
-
     def _is_allowed(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])
         return is_public(address) or any(address in network for network in self._inside)

@@ -36,7 +36,7 @@ def draining(drain: Drain, drain_s: float) -> Iterator[None]:
     server_handler = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, frame: FrameType | None) -> None:
-        if callable(server_handler):
+        if callable(server_handler):  # pragma: no branch - uvicorn has set its own
             server_handler(number, frame)
 
     def begin(number: int, frame: FrameType | None) -> None:

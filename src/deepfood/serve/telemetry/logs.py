@@ -34,7 +34,7 @@ def configure(settings: Settings) -> None:
 
 def log_crashes() -> None:
     """On a crash in a library, such as SIGBUS, write the traceback to stderr."""
-    if sys.__stderr__ is not None:
+    if sys.__stderr__ is not None:  # pragma: no branch - Windows without a console
         faulthandler.enable(sys.__stderr__)
 
 
