@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from deepfood.api import build_gallery, open_gallery
+from deepfood.config import load_settings
 from deepfood.embed import Embedder
 from deepfood.model import Model, open_model
 from deepfood.model.imported import import_folder
@@ -32,6 +34,7 @@ from hub_folders import (
     open_clip_folder,
     timm_folder,
 )
+from plates import write_photos
 from samples import LIMITS, picture
 
 #: The least cosine to what the library of a network gives, in f32.
@@ -357,3 +360,20 @@ def test_each_family_is_fed_in_its_own_way(imported: Callable[[str], Imported]) 
         std=(0.229, 0.224, 0.225),
     )
     assert imported("transformers.js DINOv2").model.manifest.preprocess == wanted
+
+
+@pytest.mark.parametrize(
+    "name", ["timm ViT, squash", "transformers.js DINOv2", "immich-app SigLIP 2"]
+)
+def test_a_plate_is_tried_in_a_grid_with_a_model_of_tokens(
+    imported: Callable[[str], Imported], name: str, tmp_path: Path
+) -> None:
+    """It has no feature map; quarters and halves are embedded as this Model sees photos."""
+    settings = load_settings(model=imported(name).model.folder)
+    photos = write_photos(tmp_path / "photos", 4)
+    build_gallery(photos, tmp_path / "gallery", settings)
+    with open_gallery(tmp_path / "gallery", settings) as gallery:
+        found = gallery.search(png(picture(300, 200)), plate=True, k=2)
+    assert [note.code for note in found.notes] == ["no_feature_map"]
+    assert found.parts
+    assert all(len(part.hits) == 2 for part in found.parts)
