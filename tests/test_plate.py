@@ -108,6 +108,22 @@ def test_each_dish_of_a_table_has_its_own_answer(gallery: deepfood.Gallery) -> N
     assert right >= 12
 
 
+def test_a_part_has_the_answer_of_a_box_by_hand(gallery: deepfood.Gallery, root: Path) -> None:
+    """Of one a little narrower; photos that are larger than what parts are cut from nearly so."""
+    image = table().image
+    large = encoded(image.resize((2560, 1920), Image.Resampling.BICUBIC))
+    for photo, within in ((encoded(image), 1e-6), (large, 0.02)):
+        parts = gallery.search(photo, plate=True, k=3).parts
+        assert parts
+        for part in parts:
+            x, y, width, height = (
+                getattr(part.box, side) for side in ("x", "y", "width", "height")
+            )
+            inner = (x + 0.08 * width, y + 0.08 * height, 0.84 * width, 0.84 * height)
+            by_hand = gallery.search(photo, box=inner, k=3)
+            assert by_hand.hits[0].score == pytest.approx(part.hits[0].score, abs=within)
+
+
 def test_boxes_are_those_of_the_upright_photo(gallery: deepfood.Gallery) -> None:
     image = table(2).image
     upright = gallery.search(encode(image, "PNG"), plate=True, k=1).parts

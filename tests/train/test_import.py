@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from deepfood.api import build_gallery, open_gallery
+from deepfood.config import load_settings
 from deepfood.embed import Embedder
 from deepfood.errors import ArtifactFormatError, MissingExtraError
 from deepfood.model import Model, open_model
@@ -39,6 +41,7 @@ from hub_folders import (
     open_clip_folder,
     timm_folder,
 )
+from plates import write_photos
 from samples import LIMITS, picture
 
 #: The least cosine to what the library of a network gives, in f32.
@@ -423,3 +426,20 @@ def test_a_network_that_fixes_how_many_photos_it_takes_gets_one(tmp_path: Path) 
     export_hub._export(OneAtATime().eval(), torch.zeros(2, 3, 8, 8), path)
     (pixels,) = onnx.load(path).graph.input
     assert [dim.dim_value for dim in pixels.type.tensor_type.shape.dim] == [1, 3, 8, 8]
+
+
+@pytest.mark.parametrize(
+    "name", ["timm ViT, squash", "transformers.js DINOv2", "immich-app SigLIP 2"]
+)
+def test_a_plate_is_tried_in_a_grid_with_a_model_of_tokens(
+    imported: Callable[[str], Imported], name: str, tmp_path: Path
+) -> None:
+    """It has no feature map; quarters and halves are embedded as this Model sees photos."""
+    settings = load_settings(model=imported(name).model.folder)
+    photos = write_photos(tmp_path / "photos", 4)
+    build_gallery(photos, tmp_path / "gallery", settings)
+    with open_gallery(tmp_path / "gallery", settings) as gallery:
+        found = gallery.search(png(picture(300, 200)), plate=True, k=2)
+    assert [note.code for note in found.notes] == ["no_feature_map"]
+    assert found.parts
+    assert all(len(part.hits) == 2 for part in found.parts)
