@@ -68,9 +68,7 @@ def main() -> None:
         labels.astype(np.int64),
         np.asarray(found.vectors, np.float32),
     )
-    print(
-        "| seed | labelled | liars | trusted | taken | precision@1 | mAP | of that by votes | s |"
-    )
+    print(f"| seed | labelled | liars | trusted | taken | {' | '.join(_FIGURES)} | s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in options.seeds:
         for labelled in options.labelled:

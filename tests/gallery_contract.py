@@ -27,6 +27,7 @@ from deepfood.data.photos import list_photos
 from deepfood.embed import Embedder
 from deepfood.engine import engine_at
 from deepfood.errors import (
+    ArtifactBusyError,
     ArtifactMissingError,
     DatasetError,
     PhotoNotFoundError,
@@ -34,6 +35,7 @@ from deepfood.errors import (
     UndeclaredError,
 )
 from deepfood.gallery.answer import nearest_labelled
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.declared import Definition
 from deepfood.gallery.embedding import embed_photo
 from deepfood.gallery.engine import Engine, ForAll
@@ -44,13 +46,14 @@ from deepfood.gallery.photo import REMOVED, EmbeddedPhoto, Photo
 from deepfood.gallery.protocol import ChangedGallery, ColumnFacts, SearchedGallery
 from deepfood.gallery.queries import combine
 from deepfood.gallery.reports import Consent
+from deepfood.gallery.tuned import TuneVerdict
 from deepfood.gallery.vote import VOTERS
 from deepfood.photo_box import Box
 from deepfood.place import Place
 from deepfood.serve.question import SearchQuestion
 from deepfood.serve.service import SearchService
 from live import run_here
-from plates import Counting, tiny_embedder, write_dishes
+from plates import Counting, tiny_embedder, write_clouds, write_dishes
 
 
 @dataclass(frozen=True)
@@ -1320,3 +1323,53 @@ def test_a_reader_of_the_generation_before_goes_on(
         assert reader.superseded
         assert reader.search(query, 9) == hits
         engine.at.rollback(quiet=True)
+
+
+def test_a_tuned_gallery_is_searched_by_averages_until_that_is_undone(
+    own: Own, tmp_path: Path
+) -> None:
+    photos = write_clouds(tmp_path / "clouds", 20, noise=3)
+    made = replace(own, place=f"{own.place}_clouds", photos=photos)
+    made.build()
+    model, how = made.at.own_model(), Averaging(neighbours=4, power=6, candidates=25)
+    with closing(made.open()) as gallery:
+        before = gallery.manifest
+    verdict = TuneVerdict(averaging=how, queries=60, before={"mAP": 0.5}, after={"mAP": 0.6})
+    with pytest.raises(ArtifactBusyError, match="tune it again"):
+        made.at.tune(verdict, model, before.generation + 1)
+    for _ in range(2):  # a second tune takes the place of the first
+        made.at.tune(verdict, model, before.generation, quiet=True)
+    with closing(made.open()) as gallery:
+        now = gallery.manifest
+        assert now.tuned
+        assert now.tuned.averaging == how
+        assert now.tuned.calibration == before.calibration != now.calibration
+        known, vectors, rows = gallery.photos()
+        ids = np.array([photo.id for photo in known])
+        every = vectors.take(rows)
+        query = (every[5] + every[40]) / np.linalg.norm(every[5] + every[40])
+        asked = how.rescored(every @ query, every)
+        order = np.argsort(-asked, kind="stable")
+        pages, cursor = list[tuple[str, float]](), None
+        while cursor or not pages:
+            found = gallery.find(query, 7, cursor=cursor)
+            pages += [(hit.photo.id, hit.score) for hit in found.hits]
+            cursor = found.next
+        assert [one for one, _ in pages] == ids[order].tolist()
+        np.testing.assert_allclose([score for _, score in pages], asked[order], atol=1e-5)
+        plain = [hit.photo.id for hit in gallery.search(query, 60)]
+        assert plain != [one for one, _ in pages]
+        untuned = gallery.find(query, 60, untuned=True).hits
+        assert [hit.photo.id for hit in untuned] == plain
+        # Only photos that pass a filter are averaged.
+        passes = np.array([photo.label == "dish 1" for photo in known])
+        some = how.rescored(every[passes] @ query, every[passes])
+        where = parse_filter('label = "dish 1"')
+        hits = gallery.find(query, 20, where=where).hits
+        assert [hit.photo.id for hit in hits] == ids[passes][np.argsort(-some)].tolist()
+        # Several queries at once are compared as they are.
+        both = np.stack([every[5], every[40]])
+        assert gallery.find(both, 9).hits == gallery.find(both, 9, untuned=True).hits
+    made.at.tune(None, model, before.generation)
+    with closing(made.open()) as gallery:
+        assert gallery.manifest == before

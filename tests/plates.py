@@ -254,3 +254,19 @@ def write_dishes(folder: Path, each: int, start: int = 0, labels: int = 4) -> Pa
             photo = dish(colour, 1000 * number + seed)
             photo.save(folder / label / f"{seed:05d}.jpg", quality=90)
     return folder
+
+
+def write_clouds(folder: Path, each: int, noise: float, labels: int = 3) -> Path:
+    """Class folders of photos whose vectors, by the tiny Model, are their label's and noise."""
+    rng = np.random.default_rng(0)
+    common = 3 * rng.normal(size=(8, 8, 3))  # as in real Models, no two photos are wholly unlike
+    middles = common + rng.normal(size=(labels, 8, 8, 3))
+    for label, middle in enumerate(middles):
+        (folder / f"dish {label}").mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            blocks = middle + noise * rng.normal(size=middle.shape)
+            scaled = 40 * blocks / np.sqrt(10 + noise**2)
+            pixels = np.clip(127.5 + scaled, 0, 255).astype(np.uint8)
+            picture = Image.fromarray(pixels.repeat(8, axis=0).repeat(8, axis=1))
+            picture.save(folder / f"dish {label}" / f"{number:04d}.png")
+    return folder

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import deepfood
+from deepfood.artifacts import MANIFEST
 from deepfood.config import load_settings
 from deepfood.engine import engine_at
 from deepfood.errors import QueryError
@@ -23,7 +24,14 @@ from deepfood.plate.collage import Collage, collage
 from deepfood.serve.fit_plates import SINGLE, TABLES
 from deepfood_client import AsyncClient, Client
 from live import fails, run_deepfood, serving
-from plates import edit_manifest, plate, write_dishes, write_photos, write_tiny_model
+from plates import (
+    edit_manifest,
+    plate,
+    write_conv_model,
+    write_dishes,
+    write_photos,
+    write_tiny_model,
+)
 from samples import LIMITS, encode, turned
 
 pytestmark = pytest.mark.slow
@@ -179,14 +187,37 @@ def test_a_build_calibrates_plates_the_same_each_time(root: Path, tmp_path: Path
         assert opened.search(table).several is None
 
 
-def test_galleries_without_curves_of_plates(tmp_path: Path) -> None:
-    """Too few photos, and a Model without a feature map, leave the calibration as it is."""
-    for model, each in ((None, 14), (write_tiny_model(tmp_path / "model"), 16)):
+def test_galleries_without_curves_of_plates_keep_the_reason(tmp_path: Path) -> None:
+    """Too few photos, or a Model without a feature map; it is not tried again with each build."""
+    tiny = write_tiny_model(tmp_path / "model")
+    for model, each, why in (
+        (None, 14, "56 photos with 4 labels to make tables of, and 60 with 2 are needed"),
+        (tiny, 16, "does not end in global average pooling of a feature map"),
+    ):
         settings = load_settings(model=model)
-        photos = write_dishes(tmp_path / f"photos{each}", each)
-        report = deepfood.build_gallery(photos, tmp_path / f"gallery{each}", settings)
-        assert report.manifest.calibration is not None
-        assert report.manifest.calibration.plates is None
+        photos, place = write_dishes(tmp_path / f"photos{each}", each), tmp_path / f"gallery{each}"
+        fitted = deepfood.build_gallery(photos, place, settings).manifest.calibration
+        assert fitted is not None
+        assert fitted.plates is None
+        assert why in (fitted.no_plates or "")
+        assert f"by fixed rules ({fitted.no_plates})" in run_deepfood("info", place)
+        committed = (place / MANIFEST).read_bytes()
+        assert deepfood.build_gallery(photos, place, settings).manifest.calibration == fitted
+        assert (place / MANIFEST).read_bytes() == committed
+    with_more = deepfood.build_gallery(
+        write_dishes(tmp_path / "photos14", 16), tmp_path / "gallery14"
+    )
+    assert with_more.manifest.calibration.plates is not None
+
+
+def test_another_model_has_curves_of_its_own(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "gallery", tmp_path / "gallery")
+    before = engine_at(tmp_path / "gallery", load_settings()).describe()["calibration"]["plates"]
+    conv = write_conv_model(tmp_path / "conv")
+    run_deepfood("reembed", tmp_path / "gallery", "--model", conv, "--even-if-worse")
+    after = engine_at(tmp_path / "gallery", load_settings()).describe()["calibration"]
+    assert after["plates"] or after["no_plates"]
+    assert after["plates"] != before
 
 
 def test_odd_photos_have_an_answer(gallery: deepfood.Gallery) -> None:

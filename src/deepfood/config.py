@@ -364,7 +364,7 @@ def available_cores() -> int:
     """Processor cores this process may run on (containers and `taskset` included)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return os.cpu_count() or 1  # pragma: no cover - macOS and Windows
 
 
 #: What a container may use, in the two versions of Linux's control groups.
@@ -376,7 +376,7 @@ _MEMORY = 4 * 2**30
 def available_memory() -> int:
     """Bytes of memory this process may use: the machine's, or less in a container."""
     memory = _MEMORY
-    if hasattr(os, "sysconf"):
+    if hasattr(os, "sysconf"):  # pragma: no branch - Windows
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in _MEMORY_LIMITS:
         try:

@@ -22,6 +22,7 @@ from deepfood.errors import (
     DatasetError,
 )
 from deepfood.gallery import Answer, Hit, Photo, judge
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.calibration import (
     _CHUNK_ROWS,
     MAX_QUERIES,
@@ -521,3 +522,24 @@ def test_a_full_disk_while_calibrating_leaves_the_gallery_as_it_was(
     assert "no space left on the disk of" in done.stderr
     assert "manifest.json" in done.stderr.splitlines()[-1]
     assert (tmp_path / "g/manifest.json").read_bytes() == before
+
+
+def test_a_tuned_gallery_is_calibrated_with_the_scores_that_it_gives() -> None:
+    photos = cloud(40, labels=3, spread=0.5)
+    labels = np.array([int(str(name).removeprefix("dish ")) for name in photos.labels])
+    vectors = floats(photos)
+    how = Averaging(neighbours=5, power=3, candidates=30)
+    rows = np.arange(0, len(labels), 7)
+    found = _Queries.ask(vectors[rows], labels[rows], rows, photos, labels, True, how)
+    for at, row in enumerate(rows):
+        scores = vectors @ vectors[row]
+        scores[row] = -np.inf
+        for nearest, some in (
+            (found.everything, scores),
+            (found.others, np.where(labels == labels[row], np.float32(-np.inf), scores)),
+        ):
+            best = -np.sort(-how.rescored(some, vectors))[:VOTERS]
+            np.testing.assert_allclose(nearest.scores[at], best, atol=1e-5)
+    assert calibrate(photos, NOTHING, averaging=how, quiet=True) != calibrate(
+        photos, NOTHING, quiet=True
+    )

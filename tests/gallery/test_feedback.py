@@ -94,6 +94,9 @@ def test_sessions_that_disagree_are_all_kept(feedback: Feedback) -> None:
     counts = feedback.counts()
     assert (counts.votes, counts.right, counts.wrong) == (3, 2, 1)
     assert (counts.sessions, counts.questions, counts.conflicting) == (3, 1, 1)
+    assert feedback.others_of_session(vote("eve", "pizza", "h1")) == 0
+    assert feedback.others_of_session(vote("eve", "pizza", "h2")) == 1
+    assert feedback.others_of_session(vote("eve", "rice", "h1")) == 1
 
 
 def test_a_vote_asked_with_another_model_takes_the_place_of_the_one_before(

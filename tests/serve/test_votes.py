@@ -1,6 +1,7 @@
 """Feedback over HTTP: what a vote keeps, what is refused, and servers that cannot keep any."""
 
 import base64
+import resource
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -173,9 +174,32 @@ def test_a_session_has_so_many_votes_and_others_go_on(voting: Voting) -> None:
     refused = voting.vote(answer, 1)
     assert "1,000 votes" in problem(refused, 429)
     assert refused.headers["retry-after"]
-    assert voting.vote(answer, 1, right=None).status_code == 204
-    assert voting.vote(answer, 1, session="of somebody else").status_code == 422
-    assert voting.vote(answer, 1, session="of-somebody-else").status_code == 204
+    assert voting.vote(answer, 0, right=False).status_code == 204, "a vote can be changed"
+    assert voting.vote(answer, 0, right=None).status_code == 204
+    assert voting.vote(answer, 1).status_code == 204, "one was taken back"
+    assert voting.vote(answer, 2, session="of-somebody-else").status_code == 204
+
+
+def test_a_full_disk_is_a_507_and_no_vote_is_lost(voting: Voting) -> None:
+    answer = voting.search()
+    assert voting.vote(answer).status_code == 204
+    parent = voting.server.process.pid
+    workers = [
+        int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    ]
+    most = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers}
+    assert len(workers) >= 2
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, most[pid][1]))
+    try:
+        assert str(voting.gallery) not in problem(voting.vote(answer, 1), 507)
+        assert voting.search()["hits"]
+    finally:
+        for pid in workers:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, most[pid])
+    assert len(voting.kept()) == 1
+    assert voting.vote(answer, 1).status_code == 204
+    assert len(voting.kept()) == 2
 
 
 def test_a_damaged_file_stops_votes_and_no_search(voting: Voting) -> None:

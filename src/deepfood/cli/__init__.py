@@ -28,6 +28,7 @@ from deepfood.cli import (  # noqa: F401  (they add their commands to `app`)
     serve,
     settings,
     train,
+    tune,
 )
 from deepfood.cli.app import app, main
 

@@ -200,6 +200,8 @@ def _print_report(report: Any, out: Path | str) -> None:
         )
         for file in report.gone[:_SHOWN]:
             print(f"  {file}")
+    if getattr(about.before, "tuned", None) and not about.tuned:
+        print(f"it is not tuned any longer: deepfood tune {out} judges that anew")
     if about.uncalibrated and report.labels:
         print(f"answers without probabilities: {about.uncalibrated}")
     removed = [one for one in report.skipped if one.reason == REMOVED]

@@ -14,6 +14,7 @@ from deepfood.cli.app import (
     print_json,
 )
 from deepfood.cli.calibrate import calibration_line
+from deepfood.cli.tune import tuned_line
 from deepfood.config import load_settings
 from deepfood.counted import counted
 
@@ -32,6 +33,8 @@ def info(
         return
     if "calibration" in about:
         about["calibration"] = calibration_line(about["calibration"], about.pop("uncalibrated"))
+    if "tuned" in about:
+        about["tuned"] = tuned_line(about["tuned"])
     if about.get("parts"):
         about["parts"] = _parts_line(about["parts"])
     for name, value in about.items():

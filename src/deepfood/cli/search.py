@@ -337,8 +337,10 @@ def _print(gallery: "Gallery", found: "SearchResult", *, filtered: bool) -> None
     elif found.verdict:
         print(_WORD_VERDICTS[found.verdict])
     _print_hits(gallery, found)
-    passing = " that pass the filter" if filtered else ""
-    print(f"{len(found.hits)} of {counted(found.total, 'photo')}{passing}")
+    one, many = "photo", "photos"
+    if filtered:
+        one, many = "photo that passes the filter", "photos that pass the filter"
+    print(f"{len(found.hits)} of {counted(found.total, one, many)}")
     for note in found.notes:
         print(f"note: {note}")
 

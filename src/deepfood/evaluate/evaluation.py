@@ -10,6 +10,7 @@ from deepfood.evaluate.metrics import Floats, Retrieval, Vectors, measure
 from deepfood.evaluate.novelty import Novelty, novelty
 from deepfood.evaluate.reliability import Reliability, cross_fitted, reliability
 from deepfood.evaluate.trial import Trial
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.logistic import Bools, Logistic
 from deepfood.gallery.protocol import EveryPhoto, SearchedGallery
 
@@ -46,11 +47,18 @@ class Evaluation:
 
 
 def evaluate_trial(
-    trial: Trial, model: str, *, k: int, seed: int, served: Logistic | None = None
+    trial: Trial,
+    model: str,
+    *,
+    k: int,
+    seed: int,
+    served: Logistic | None = None,
+    averaging: Averaging | None = None,
 ) -> Evaluation:
     """Ask every query and measure the answers; `model` names what made the vectors.
 
-    `served` is the gallery's own curve for hits, if that is to be evaluated.
+    `served` is the gallery's own curve for hits, if that is to be evaluated, and `averaging` how
+    its answers are averaged, if it is tuned.
     """
     retrieval = measure(
         trial.queries.vectors,
@@ -59,6 +67,7 @@ def evaluate_trial(
         trial.gallery_labels,
         k=k,
         own_rows=trial.own_rows,
+        averaging=averaging,
     )
     right = right_hits(trial, retrieval)
     evidence = np.stack([retrieval.scores, retrieval.shares], axis=2)
@@ -84,7 +93,7 @@ def evaluate_trial(
         curve=CROSS_FITTED if served is None else SERVED,
         calibration=reliability(probability[defined], right[defined]),
         brier=mean_figures({"": np.nanmean(missed[asked], axis=1)}, seed=seed)[""],
-        novelty=novelty(retrieval, _of_strangers(trial), seed=seed),
+        novelty=novelty(retrieval, _of_strangers(trial, averaging), seed=seed),
     )
 
 
@@ -94,10 +103,10 @@ def right_hits(trial: Trial, retrieval: Retrieval) -> Bools:
     return np.asarray(found & np.isfinite(retrieval.scores))
 
 
-def _of_strangers(trial: Trial) -> Retrieval:
+def _of_strangers(trial: Trial, averaging: Averaging | None) -> Retrieval:
     unknown = np.full(len(trial.strangers.ids), -1)
     vectors, labels = trial.gallery.vectors, trial.gallery_labels
-    return measure(trial.strangers.vectors, unknown, vectors, labels)
+    return measure(trial.strangers.vectors, unknown, vectors, labels, averaging=averaging)
 
 
 def index_recall(

@@ -25,6 +25,8 @@ from deepfood.evaluate.trial import (
     query_photos,
     trained_on_note,
 )
+from deepfood.gallery.averaging import Averaging
+from deepfood.gallery.protocol import SearchedManifest
 from deepfood.local.embedding_cache import embed_dataset
 from deepfood.model import Model, open_model
 from deepfood.photo import Limits
@@ -93,13 +95,16 @@ def examine(
         calibration = gallery.manifest.calibration
         # A comparison uses curves fitted the same way, as the other may have none of its own.
         served = calibration.hit if calibration and other is None else None
-        evaluation = evaluate_trial(trial, name, k=k, seed=seed, served=served)
+        evaluation = evaluate_trial(
+            trial, name, k=k, seed=seed, served=served, averaging=_averaging(gallery.manifest)
+        )
         recall = index_recall(gallery, every, trial, k=k, seed=seed)
         kind = gallery.manifest.index.kind
     comparison = None
     if other is not None:
         trial = make_trial(other_photos, other_asked, origin, left_out_in_turn=own)
-        beside = evaluate_trial(trial, other_model.manifest.name, k=k, seed=seed)
+        name, averaging = other_model.manifest.name, _averaging_of(other, settings)
+        beside = evaluate_trial(trial, name, k=k, seed=seed, averaging=averaging)
         comparison = compare(evaluation, beside, seed=seed)
     return Examination(place, kind, recall, evaluation, comparison, other)
 
@@ -144,6 +149,17 @@ def _model_of(other: Place, settings: Settings) -> Model:
     if _is_gallery(other):
         return engine_at(other, settings).own_model()
     return open_model(Path(other.text))
+
+
+def _averaging_of(other: Place, settings: Settings) -> Averaging | None:
+    if not _is_gallery(other):
+        return None
+    with contextlib.closing(engine_at(other, settings).open_to_read()) as gallery:
+        return _averaging(gallery.manifest)
+
+
+def _averaging(manifest: SearchedManifest) -> Averaging | None:
+    return manifest.tuned.averaging if manifest.tuned else None
 
 
 def _is_gallery(other: Place) -> bool:

@@ -28,7 +28,7 @@ DECISIVE = MEANS[0]
 FEWEST_FOR_CURVES, FEWEST = 30, 10
 _UNSURE = 0.05
 #: Of each figure's interval, so that all of them hold together with 95 % certainty.
-_LEVEL = 1 - _UNSURE / len(FIGURES)
+LEVEL = 1 - _UNSURE / len(FIGURES)
 #: Flips of signs that test each of so many labels; of more labels in proportion.
 _FLIPS, _LABELS = 9_999, 100
 
@@ -143,7 +143,7 @@ def judge(
     """
     figures = {}
     for name in MEANS:
-        one = paired(before[name], after[name], seed=seed, level=_LEVEL)
+        one = paired(before[name], after[name], seed=seed, level=LEVEL)
         if one is not None:
             enough = np.isfinite(before[name] + after[name]).sum() >= FEWEST
             interval = (one.by.low, one.by.high) if enough else None
@@ -175,7 +175,7 @@ def _resampled(
 ) -> BeforeAfter:
     """Two statistics of the same rows of `count` queries."""
     first, second = statistics
-    by = resample(lambda rows: second(rows) - first(rows), count, seed=seed, level=_LEVEL)
+    by = resample(lambda rows: second(rows) - first(rows), count, seed=seed, level=LEVEL)
     every = np.arange(count)
     return BeforeAfter(first(every), second(every), by.value, (by.low, by.high))
 

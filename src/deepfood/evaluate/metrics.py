@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.vote import VOTERS, vote, vote_share
 
 Floats = npt.NDArray[np.float64]
@@ -71,12 +72,13 @@ def measure(
     *,
     k: int = K,
     own_rows: npt.NDArray[np.int64] | None = None,
+    averaging: Averaging | None = None,
 ) -> Retrieval:
     """Rank `gallery`, float32 [n, dim], for every one of `queries`, float32 [q, dim], unit vectors.
 
     Labels are int64, [q] and [n]; -1 is none and never right. Equal similarities rank by row.
     `own_rows` int64 [q], where the queries are photos of the gallery, is the row of each, which is
-    left out of its ranking (-1 for none).
+    left out of its ranking (-1 for none). `averaging` is that of a gallery that is tuned.
     """
     count, size = len(queries), len(gallery)
     first = min(k, size)
@@ -91,10 +93,11 @@ def measure(
     chunk = max(1, _CHUNK_SCORES // max(1, size))
     for start in range(0, count, chunk):
         similarity = queries[start : start + chunk] @ gallery.T
-        for query, alike in enumerate(similarity, start):
+        for query, cosines in enumerate(similarity, start):
             own = -1 if own_rows is None else int(own_rows[query])
             if own >= 0:
-                alike[own] = -np.inf  # ranked last, and cut off below
+                cosines[own] = -np.inf  # ranked last, and cut off below
+            alike = averaging.rescored(cosines, gallery) if averaging else cosines
             ranking = rank(alike)
             nearest[query] = ranking[:first]
             scores[query] = alike[nearest[query]]
@@ -105,6 +108,10 @@ def measure(
                 gallery_labels[nearest[query]], gallery_labels[voters], alike[voters]
             )
             others = ranking[np.flatnonzero(ranked != label)[:VOTERS]]
+            if averaging:  # without the label, the others have other neighbours
+                cosines[gallery_labels == label] = -np.inf
+                alike = averaging.rescored(cosines, gallery)
+                others = rank(alike)[: min(VOTERS, np.count_nonzero(np.isfinite(alike)))]
             if len(others):
                 _, left_out[query] = _evidence(
                     gallery_labels[others], gallery_labels[others], alike[others]

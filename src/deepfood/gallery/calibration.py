@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from deepfood.counted import counted
 from deepfood.embed import Vectors
 from deepfood.errors import DatasetError
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.logistic import Bools, Floats, Logistic, auroc, calibration_error
 from deepfood.gallery.plate_calibration import PlateCalibration
 from deepfood.gallery.vote import VOTERS, Labels, vote_share
@@ -75,8 +76,9 @@ class Calibration(BaseModel):
     auroc: Share
     #: The curves of words; None where the Model has no text tower, or there are too few labels.
     words: WordCalibration | None = None
-    #: The curves of plates; None where there are too few photos, or the Model has no feature map.
+    #: The curves of plates, or the reason why there are none.
     plates: PlateCalibration | None = None
+    no_plates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,15 @@ def calibrate(
     trained_on: frozenset[str],
     held_out: Labelled | None = None,
     *,
+    averaging: Averaging | None = None,
     embed_words: EmbedWords | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> Calibration:
     """Fit the curves with queries from `held_out`, or with the gallery's own photos one by one.
 
-    With `embed_words`, those of words are fitted as well, with the labels.
+    `averaging` is that of a gallery that is tuned. With `embed_words`, the curves of words are
+    fitted as well, with the labels.
 
     A query never finds itself or the same picture saved again. Photos in `trained_on` (ids of those
     that the Model was trained on) are no queries: they are more similar than new photos will be.
@@ -135,7 +139,8 @@ def calibrate(
     own = np.array([number[source.labels[row] or ""] for row in drawn], np.int64)
     own_rows = np.full(len(drawn), -1) if held_out else drawn
     labels = np.array([number.get(name or "", -1) for name in gallery.labels], np.int64)
-    queries = _Queries.ask(_unit(source.take(drawn)), own, own_rows, gallery, labels, quiet)
+    asked = _unit(source.take(drawn))
+    queries = _Queries.ask(asked, own, own_rows, gallery, labels, quiet, averaging)
     usable = queries.select(queries.has_own & np.isfinite(queries.others.scores[:, 0]))
     if len(usable.own) < MIN_QUERIES:
         why.append(f"{len(drawn) - len(usable.own)} find no other photo of their label")
@@ -176,32 +181,52 @@ def _too_few(usable: int, why: Sequence[str], held_out: Labelled | None) -> str:
 
 @dataclass(frozen=True)
 class _Nearest:
-    """The VOTERS nearest labelled photos of each query.
+    """The nearest labelled photos of each query.
 
-    Labels int64 and similarities float64, both [q, VOTERS], the most similar first; -1
+    Labels and rows int64, and similarities float64, all [q, k], the most similar first; -1
     and -inf where there are fewer.
     """
 
     labels: Labels
+    rows: Labels
     scores: Floats
 
     @classmethod
-    def none(cls, queries: int) -> Self:
-        return cls(np.full((queries, VOTERS), -1), np.full((queries, VOTERS), -np.inf))
+    def none(cls, queries: int, k: int) -> Self:
+        nothing = np.full((queries, k), -1)
+        return cls(nothing, nothing, np.full((queries, k), -np.inf))
 
-    def merged(self, labels: Labels, scores: Vectors) -> "_Nearest":
-        """With those of further photos, labels [n] and similarities [q, n], in their place."""
-        top = np.argpartition(-scores, min(VOTERS, len(labels)) - 1, axis=1)[:, :VOTERS]
-        scores_now = np.hstack([self.scores, np.take_along_axis(scores, top, axis=1)])
-        labels_now = np.hstack([self.labels, labels[top]])
-        best = np.argsort(-scores_now, axis=1, kind="stable")[:, :VOTERS]
+    def merged(self, labels: Labels, rows: Labels, scores: Vectors) -> "_Nearest":
+        """With further photos in their place: labels and rows [n], and similarities [q, n]."""
+        k = self.scores.shape[1]
+        top = np.argpartition(-scores, min(k, len(labels)) - 1, axis=1)[:, :k]
+        together = _Nearest(
+            np.hstack([self.labels, labels[top]]),
+            np.hstack([self.rows, rows[top]]),
+            np.hstack([self.scores, np.take_along_axis(scores, top, axis=1)]),
+        )
+        return together._first(k)
+
+    def averaged(self, averaging: Averaging, gallery: Labelled) -> "_Nearest":
+        """The VOTERS nearest of the candidates of a gallery that is tuned."""
+        scores = self.scores.copy()
+        for query, there in enumerate(np.isfinite(self.scores)):
+            if there.any():
+                vectors = _unit(gallery.take(self.rows[query][there]))
+                given = self.scores[query][there].astype(np.float32)
+                scores[query][there] = averaging.averaged(given, vectors)
+        return _Nearest(self.labels, self.rows, scores)._first(VOTERS)
+
+    def _first(self, k: int) -> "_Nearest":
+        best = np.argsort(-self.scores, axis=1, kind="stable")[:, :k]
         return _Nearest(
-            np.take_along_axis(labels_now, best, axis=1),
-            np.take_along_axis(scores_now, best, axis=1),
+            np.take_along_axis(self.labels, best, axis=1),
+            np.take_along_axis(self.rows, best, axis=1),
+            np.take_along_axis(self.scores, best, axis=1),
         )
 
     def select(self, which: Bools | Labels) -> "_Nearest":
-        return _Nearest(self.labels[which], self.scores[which])
+        return _Nearest(self.labels[which], self.rows[which], self.scores[which])
 
 
 @dataclass(frozen=True)
@@ -222,12 +247,14 @@ class _Queries:
         gallery: Labelled,
         labels: Labels,
         quiet: bool,
+        averaging: Averaging | None = None,
     ) -> Self:
         """One exact scan in chunks of rows, so that a gallery of any size fits the memory.
 
         `own_rows` are the rows of the queries in the gallery, -1 for none.
         """
-        everything = others = _Nearest.none(len(queries))
+        wanted = averaging.candidates if averaging else VOTERS
+        everything = others = _Nearest.none(len(queries), wanted)
         has_own = np.zeros(len(queries), bool)
         with bar("calibrating", " photos", len(labels), quiet=quiet) as progress:
             for start in range(0, len(labels) if len(queries) else 0, _CHUNK_ROWS):
@@ -240,11 +267,14 @@ class _Queries:
                 alike = queries @ gallery.take(start + labelled).T
                 alike[alike > SAME_PHOTO] = -np.inf
                 alike[own_rows[:, np.newaxis] == start + labelled] = -np.inf
-                everything = everything.merged(there, alike)
+                everything = everything.merged(there, start + labelled, alike)
                 same = own[:, np.newaxis] == there
                 has_own |= (same & np.isfinite(alike)).any(axis=1)
                 alike[same] = -np.inf
-                others = others.merged(there, alike)
+                others = others.merged(there, start + labelled, alike)
+        if averaging:
+            everything = everything.averaged(averaging, gallery)
+            others = others.averaged(averaging, gallery)
         return cls(own, has_own, everything, others)
 
     def select(self, which: Bools | Labels) -> "_Queries":

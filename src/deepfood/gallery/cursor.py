@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import QueryError
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.protocol import FindOptions
 from deepfood.index import Mask
 from deepfood.index.vectors import Rows
@@ -92,10 +93,13 @@ def query_digest(query: Scores, *more: str) -> bytes:
     ).digest()
 
 
-def question_digest(query: Scores, options: FindOptions) -> bytes:
+def question_digest(
+    query: Scores, options: FindOptions, averaging: Averaging | None = None
+) -> bytes:
     """The digest of a search with these options, which is the same for each of its pages."""
     grouped = ["grouped"] if options.get("group_duplicates") else []
-    parts = [str(options.get("where") or ""), *options.get("without", ()), *grouped]
+    tuned = [averaging.model_dump_json()] if averaging else []
+    parts = [str(options.get("where") or ""), *options.get("without", ()), *grouped, *tuned]
     return query_digest(query, *parts)
 
 

@@ -16,8 +16,14 @@ from deepfood.gallery.attribute_table import Table
 from deepfood.gallery.calibration import Calibration, Labelled
 from deepfood.gallery.history import Event
 from deepfood.gallery.part_vectors import PartEmbedder
-from deepfood.gallery.protocol import ChangedGallery, SearchedGallery, SearchedVectors
+from deepfood.gallery.protocol import (
+    ChangedGallery,
+    SearchedGallery,
+    SearchedManifest,
+    SearchedVectors,
+)
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
+from deepfood.gallery.tuned import TuneVerdict
 from deepfood.gallery.values import Type
 from deepfood.model import Model
 
@@ -104,8 +110,20 @@ class Engine(Protocol):
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         """Calibrate on photos that the gallery does not hold. Raises DatasetError."""
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        """Commit a calibration of this generation; another one that lives by now stays as it is."""
+    def tune(
+        self, verdict: TuneVerdict | None, model: Model, generation: int, *, quiet: bool = False
+    ) -> SearchedManifest:
+        """Tune the gallery so, and calibrate it for that; None takes a tune back.
+
+        Raises DatasetError where its own photos are too few to calibrate it, and
+        ArtifactBusyError where another generation than this one lives by now.
+        """
+
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        """Commit a calibration of this generation; another one that lives by now stays as it is.
+
+        Whether it was committed.
+        """
 
     def reembed(
         self,

@@ -55,6 +55,10 @@ ON CONFLICT (question, hit, session)
 DO UPDATE SET right = excluded.right, at = excluded.at, checksum = excluded.checksum
 """
 _TAKE_BACK = "DELETE FROM votes WHERE session = ? AND hit = ? AND question = ?"
+_OTHERS = """
+SELECT count(*) FROM votes WHERE session = ?
+AND NOT (hit = ? AND question IN (SELECT number FROM questions WHERE sha256 = ?))
+"""
 _VOTES = """
 SELECT v.session, q.sha256, v.hit, v.right, v.at, q.model, q.kind, v.question, v.checksum
 FROM votes v JOIN questions q ON q.number = v.question
@@ -227,12 +231,11 @@ class Feedback:
                 raise altered(self.path, "a photo")
             yield found
 
-    def votes_of(self, session: str) -> int:
-        """How many votes are kept of a session."""
+    def others_of_session(self, vote: Vote) -> int:
+        """How many votes are kept of the session of a vote, on other hits or questions."""
         with self._reading() as db:
-            return int(
-                db.execute("SELECT count(*) FROM votes WHERE session = ?", (session,)).fetchone()[0]
-            )
+            (count,) = db.execute(_OTHERS, (vote.session, vote.hit, vote.question)).fetchone()
+            return int(count)
 
     def read(self, model: str | None = None) -> FeedbackTable:
         """All votes, or those whose question was asked with one Model, given its fingerprint.

@@ -14,6 +14,7 @@ from deepfood.gallery.declared import Declared
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import EmbeddedPhoto, Hit, Outcome, Photo
+from deepfood.gallery.tuned import Tuned
 from deepfood.gallery.values import Type, Value
 from deepfood.gallery.written import Suggestion, WordsQuery, WrittenResult
 from deepfood.index import IndexSpec
@@ -44,6 +45,8 @@ class SearchedManifest(Protocol):
     def index(self) -> IndexSpec: ...
     @property
     def calibration(self) -> Calibration | None: ...
+    @property
+    def tuned(self) -> Tuned | None: ...
 
 
 class SearchedVectors(Protocol):
@@ -91,7 +94,8 @@ class FindOptions(TypedDict, total=False):
     `where` is a filter that photos must pass. `diversity`, 0 to 1, trades similarity for variety.
     `group_duplicates` shows near-duplicates as one hit. `cursor` is the `next` of the previous
     page. `without` lists ids of photos to leave out. `whole` compares photos as wholes, where the
-    gallery keeps their parts too.
+    gallery keeps their parts too. `untuned` compares with the photos' own vectors only, as words
+    need, even where the gallery is tuned.
     """
 
     where: Filter | None
@@ -100,6 +104,7 @@ class FindOptions(TypedDict, total=False):
     cursor: str | None
     without: Sequence[str]
     whole: bool
+    untuned: bool
 
 
 class SearchedGallery(Protocol):

@@ -1,15 +1,16 @@
 """Queries as functions over vectors: several examples, unwanted ones, variety, groups."""
 
 from collections.abc import Callable, Iterable, Sequence, Sized
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from deepfood.embed import Vector, Vectors
 from deepfood.errors import QueryError
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.notes import Note, end_note
-from deepfood.gallery.protocol import FindOptions
+from deepfood.gallery.protocol import FindOptions, SearchedManifest
 from deepfood.index import Mask
 
 Order = npt.NDArray[np.int64]
@@ -94,14 +95,21 @@ def best_of_all(
     vectors_of: Callable[[Hits], Vectors],
     query: Vectors,
     count: int,
+    averaging: Averaging | None = None,
 ) -> tuple[Hits, Vectors]:
     """Hits among which the `count` best for a query of `combine` are, and their similarity.
 
     `search(vector, n)` returns the n nearest to one vector, best first, and their scores;
     `vectors_of` the vectors of hits, float32 [n, dim]. For several queries, the photos nearest to
     their mean are looked at until no further photo can be among the best: none is more similar to
-    all queries than to their mean. At most _LARGEST_POOL are, or `count`.
+    all queries than to their mean. At most _LARGEST_POOL are, or `count`. The hits for one query
+    may be averaged; they are not in the order of the scores then.
     """
+    if averaging is not None:
+        candidates = averaging.candidates
+        hits, scores = search(query, max(count, candidates))
+        means = averaging.averaged(scores[:candidates], vectors_of(cast("Any", hits)[:candidates]))
+        return hits, np.concatenate([means, scores[candidates:]])
     if query.ndim == 1:
         return search(query, count)
     mean = query.mean(axis=0, dtype=np.float64)
@@ -119,6 +127,15 @@ def best_of_all(
         if worst >= length * float(scores[-1]):
             return hits, alike
         pool = min(4 * pool, largest)
+
+
+def averaging_of(
+    manifest: SearchedManifest, query: Vectors, options: FindOptions
+) -> Averaging | None:
+    """How the answer is averaged; None unless the gallery is tuned, and the query one vector."""
+    if manifest.tuned is None or query.ndim > 1 or options.get("untuned", False):
+        return None
+    return manifest.tuned.averaging
 
 
 def diversify(vectors: Vectors, scores: Vectors, k: int, diversity: float) -> Order:

@@ -5,7 +5,6 @@ it can also be applied at each position first: the mean of the results is the sa
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -122,11 +121,15 @@ class Trunk:
         size = model.manifest.preprocess.size
         trunk, _ = _split(ov, core.read_model(model.onnx), size, model.manifest.name)
         self._how = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-        self._name = model.manifest.name
         #: Pixels of the photo along a side of a cell.
         self.stride = max(1, size // trunk.output(0).shape[2])
-        with self._any_size():
-            trunk.reshape([1, 3, -1, -1])
+        try:  # when it runs, OpenVINO fills a map that does not fit with anything
+            trunk.reshape([1, 3, size + self.stride, size + 2 * self.stride])
+        except RuntimeError as error:
+            raise NoHeatMapError(
+                f"the Model {model.manifest.name} takes photos of one size only"
+            ) from error
+        trunk.reshape([1, 3, -1, -1])
         self._network = of_pixels(_compared(ov, trunk), model.manifest.preprocess)
         self._core = core
         self._requests: LRUCache[tuple[int, ...], Any] = LRUCache(_SHAPES)
@@ -137,23 +140,14 @@ class Trunk:
         The length of each one's features, float32 [h, w], and the cosine similarity of each two,
         float32 [h * w, h * w]. The network is compiled for each shape of pixels, in a fraction of a
         second, as it is a fifth faster than one for all shapes; it is kept for the last _SHAPES.
-        Raises NoHeatMapError.
         """
-        with self._any_size():
-            request = self._requests.get(pixels.shape)
-            if request is None:
-                self._network.reshape([1, *pixels.shape])
-                compiled = self._core.compile_model(self._network, "CPU", self._how)
-                request = self._requests[pixels.shape] = compiled.create_infer_request()
-            found = request.infer([pixels[np.newaxis]])
+        request = self._requests.get(pixels.shape)
+        if request is None:
+            self._network.reshape([1, *pixels.shape])
+            compiled = self._core.compile_model(self._network, "CPU", self._how)
+            request = self._requests[pixels.shape] = compiled.create_infer_request()
+        found = request.infer([pixels[np.newaxis]])
         return found[0].copy(), found[1].copy()
-
-    @contextmanager
-    def _any_size(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise NoHeatMapError(f"the Model {self._name} takes photos of one size only") from error
 
 
 def _openvino() -> Any:

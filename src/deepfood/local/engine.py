@@ -22,6 +22,7 @@ from deepfood.gallery.history import Event, history
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
+from deepfood.gallery.tuned import TuneVerdict
 from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
 from deepfood.local.add import add_photos
@@ -40,7 +41,7 @@ from deepfood.local.manifest import (
     is_gallery,
     manifest_copies,
 )
-from deepfood.local.recalibrate import keep_calibration, recalibrate
+from deepfood.local.recalibrate import keep_calibration, recalibrate, tune
 from deepfood.local.reindex import reindex, wants_reindex
 from deepfood.local.renew import (
     compact,
@@ -141,8 +142,13 @@ class LocalEngine:
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate(self.folder, asked, model, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_calibration(self.folder, calibration, generation)
+    def tune(
+        self, verdict: TuneVerdict | None, model: Model, generation: int, *, quiet: bool = False
+    ) -> LocalManifest:
+        return tune(self.folder, verdict, model, generation, quiet=quiet)
+
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_calibration(self.folder, calibration, generation)
 
     def reembed(
         self,

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.cursor import Cursor, Scores, Search, page, question_digest
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.notes import Note
 from deepfood.gallery.photo import Hit, Photo
 from deepfood.gallery.protocol import FindOptions, FindResult
 from deepfood.gallery.queries import (
+    averaging_of,
     best_of_all,
     check_question,
     is_varied,
@@ -34,9 +36,10 @@ def find_in(
     """Search the snapshots that `refresh` returns."""
     check_question(k, options)
     where, cursor = options.get("where"), options.get("cursor")
-    question = question_digest(query, options)
     while True:
         now = refresh()
+        averaging = averaging_of(now.manifest, query, options)
+        question = question_digest(query, options, averaging)
         start = Cursor.parse(cursor, question, now.manifest.generation) if cursor else None
         allowed, notes = _allowed(now, where, start, options.get("without", ()))
         parts = None if options.get("whole") else now.parts
@@ -46,12 +49,14 @@ def find_in(
             now: Snapshot = now,
             allowed: npt.NDArray[np.bool_] | None = allowed,
             parts: SearchedParts | None = parts,
+            averaging: Averaging | None = averaging,
         ) -> tuple[Rows, Scores]:
             found = best_of_all(
                 lambda vector, most: now.index.search(vector, most, allowed),
                 now.vectors.take,
                 query,
                 count,
+                averaging,
             )
             rows, scores = best(count, *found)
             if parts is None:

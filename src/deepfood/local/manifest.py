@@ -14,6 +14,7 @@ from deepfood.errors import (
     raising_disk_full,
 )
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.tuned import Tuned
 from deepfood.index import INDEXES, IndexSpec, Storage
 from deepfood.model import Model, ModelManifest, open_model
 
@@ -67,6 +68,8 @@ class LocalManifest(Manifest):
     #: The calibration, or the reason why there is none.
     calibration: Calibration | None = None
     uncalibrated: str | None = None
+    #: How `deepfood tune` has tuned it; a build or another Model ends that.
+    tuned: Tuned | None = None
     #: The generation that had the same photos when this one took over, and the number of this
     #: one's newest change then. None after a build, which has other photos.
     took_over: tuple[int, int] | None = None

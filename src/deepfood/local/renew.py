@@ -264,7 +264,7 @@ class _Renewal:
         if self._same_model:
             return manifest
         calibration, why_not = calibrate_store(successor, self.model, quiet=self.quiet)
-        changed = {"calibration": calibration, "uncalibrated": why_not}
+        changed = {"calibration": calibration, "uncalibrated": why_not, "tuned": None}
         return manifest.model_copy(update=changed)
 
     def _open(self, living: LocalManifest) -> LocalSuccessor:

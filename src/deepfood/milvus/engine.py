@@ -18,10 +18,11 @@ from deepfood.gallery.history import Event, history
 from deepfood.gallery.part_vectors import PartEmbedder
 from deepfood.gallery.protocol import ChangedGallery, SearchedGallery
 from deepfood.gallery.reports import NOTHING_ASKED, BuildReport, Consent, RenewReport
+from deepfood.gallery.tuned import TuneVerdict
 from deepfood.gallery.values import Type
 from deepfood.milvus.address import MilvusAddress
 from deepfood.milvus.build import build_on_milvus
-from deepfood.milvus.calibrate import keep_on_milvus, recalibrate_on_milvus
+from deepfood.milvus.calibrate import keep_on_milvus, recalibrate_on_milvus, tune_on_milvus
 from deepfood.milvus.gallery import MilvusGallery
 from deepfood.milvus.gone import GonePhotos
 from deepfood.milvus.import_attributes import import_on_milvus
@@ -121,8 +122,17 @@ class MilvusEngine:
     def recalibrate(self, asked: Labelled, model: Model, *, quiet: bool = False) -> Calibration:
         return recalibrate_on_milvus(self._address, asked, model, self._settings, quiet=quiet)
 
-    def keep_calibration(self, calibration: Calibration, generation: int) -> None:
-        keep_on_milvus(self._address, calibration, generation, self.own_model(), self._settings)
+    def tune(
+        self, verdict: TuneVerdict | None, model: Model, generation: int, *, quiet: bool = False
+    ) -> MilvusManifest:
+        return tune_on_milvus(
+            self._address, verdict, model, generation, self._settings, quiet=quiet
+        )
+
+    def keep_calibration(self, calibration: Calibration, generation: int) -> bool:
+        return keep_on_milvus(
+            self._address, calibration, generation, self.own_model(), self._settings
+        )
 
     def reembed(
         self,

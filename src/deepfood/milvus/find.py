@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfood.errors import ArtifactCorruptError
+from deepfood.gallery.averaging import Averaging
 from deepfood.gallery.cursor import Cursor, page, question_digest
 from deepfood.gallery.filters import Filter
 from deepfood.gallery.notes import Note, left_out_note, spelling_note
 from deepfood.gallery.photo import Hit
 from deepfood.gallery.protocol import FindOptions, FindResult
 from deepfood.gallery.queries import (
+    averaging_of,
     best_of_all,
     check_question,
     is_varied,
@@ -40,12 +42,13 @@ class _Search:
     allowed: str
     where: Filter | None
     notes: tuple[Note, ...]
+    averaging: Averaging | None
     #: Attributes of the found photos, from the rows that the search returned.
     attributes: dict[str, dict[str, Value]] = field(default_factory=dict)
 
     def nearest(self, count: int) -> list[Hit]:
         """The hits most similar to the query. Raises ArtifactCorruptError as `_pool` does."""
-        hits, scores = best_of_all(self._pool, self.vectors_of, self.query, count)
+        hits, scores = best_of_all(self._pool, self.vectors_of, self.query, count, self.averaging)
         scored = [replace(hit, score=float(one)) for hit, one in zip(hits, scores, strict=True)]
         return sorted(scored, key=lambda hit: (-hit.score, hit.photo.id))[:count]
 
@@ -82,13 +85,14 @@ def find_in(
     """Search one generation."""
     check_question(k, options)
     where, cursor = options.get("where"), options.get("cursor")
-    question = question_digest(query, options)
+    averaging = averaging_of(manifest, query, options)
+    question = question_digest(query, options, averaging)
     start = Cursor.parse(cursor, question, manifest.generation) if cursor else None
     first_page_ns = start.rows if start else time.time_ns()
     expression = expression_of(where, manifest.columns) if where else None
     allowed = _allowed(expression, options.get("without", ()), first_page_ns if start else None)
     notes = notes_of(now, expression) if expression else ()
-    search = _Search(now, query, allowed, where, notes)
+    search = _Search(now, query, allowed, where, notes, averaging)
 
     def cursor_after(score: float, row: int, seen: int) -> str:
         return Cursor(manifest.generation, first_page_ns, score, row, seen).text(question)

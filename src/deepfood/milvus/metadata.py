@@ -23,6 +23,7 @@ from deepfood.errors import (
     ModelMismatchError,
 )
 from deepfood.gallery.calibration import Calibration
+from deepfood.gallery.tuned import Tuned
 from deepfood.gallery.values import Type
 from deepfood.index import IndexSpec
 from deepfood.milvus.connection import Connection
@@ -74,6 +75,8 @@ class MilvusManifest(BaseModel):
     labels: Annotated[int, Field(ge=0)] = 0
     calibration: Calibration | None = None
     uncalibrated: str | None = None
+    #: How `deepfood tune` has tuned it; a build or another Model ends that.
+    tuned: Tuned | None = None
     #: False until its first build is complete.
     whole: bool = False
     #: The generation that a rollback returns to, if this one was made with another Model.

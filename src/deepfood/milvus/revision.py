@@ -21,7 +21,7 @@ from deepfood.milvus.writer import MilvusWriter
 from deepfood.model import Model
 
 #: Fields of a manifest that depend on the photos of a generation.
-OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated")
+OF_PHOTOS = ("photos_root", "labels", "calibration", "uncalibrated", "tuned")
 
 
 class Revision:

@@ -57,6 +57,6 @@ class ReleaseEngine:
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise never_changes(self._address)
 
-    writer = build = add = import_attributes = recalibrate = _refuse
+    writer = build = add = import_attributes = recalibrate = tune = _refuse
     keep_calibration = reembed = discard_beside = rollback = _refuse
     forget_before = compact = repair = _refuse

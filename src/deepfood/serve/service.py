@@ -104,6 +104,7 @@ class SearchService:
             group_duplicates=question.group_duplicates,
             cursor=cursor,
             without=(*question.ids, *question.not_ids, *question.without),
+            untuned=bool(question.words or question.not_words),
         )
         written = None
         if question.words:

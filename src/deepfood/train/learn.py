@@ -36,7 +36,7 @@ from deepfood.train.material import HeldOut, Material, gather, hold_out, left_ou
 from deepfood.train.with_head import write_with_head
 
 #: What is believed of a question or photo is learned from if it is at least so sure.
-_SURE = 0.7
+_SURE = 0.5
 _LOSS: LossName = "supcon"
 _WAY_OUT = "the gallery keeps its Model (--even-if-worse takes the new one)"
 

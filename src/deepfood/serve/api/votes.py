@@ -79,7 +79,7 @@ def _keep(resources: Resources, wanted: FeedbackRequest) -> None:
         with Feedback.open(
             Path(service.gallery.place), create=True, most=settings.feedback_votes
         ) as feedback:
-            if vote.right is not None and feedback.votes_of(vote.session) >= MOST_OF_A_SESSION:
+            if vote.right is not None and feedback.others_of_session(vote) >= MOST_OF_A_SESSION:
                 raise HTTPException(
                     429,
                     f"one visitor has {MOST_OF_A_SESSION:,} votes, and these are all given",

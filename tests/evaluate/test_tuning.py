@@ -1,0 +1,136 @@
+"""`deepfood tune` on galleries that averages help, that need none, and that cannot be judged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deepfood.artifacts import MANIFEST
+from deepfood.config import load_settings
+from deepfood.engine import engine_at
+from deepfood.evaluate import tuning
+from deepfood.evaluate.tuning import DECISIVE, TRIED
+from deepfood.local.manifest import LocalManifest
+from deepfood.place import Place
+from live import run_here
+from plates import build, tiny_embedder, write_clouds, write_photos
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of three labels in much noise, which averages take away; its photos are beside."""
+    root = tmp_path_factory.mktemp("noisy")
+    photos = write_clouds(root / "photos", 50, noise=3)
+    build(photos, root / "gallery", tiny_embedder(root / "model"))
+    return root / "gallery"
+
+
+@pytest.fixture
+def gallery(noisy: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(noisy, tmp_path / "gallery"))
+
+
+def manifests(gallery: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(gallery.rglob(MANIFEST))]
+
+
+def said(capsys: pytest.CaptureFixture[str], *command: object) -> str:
+    capsys.readouterr()
+    assert run_here(*command) == 0
+    return capsys.readouterr().out
+
+
+def first_nine(capsys: pytest.CaptureFixture[str], gallery: Path) -> float:
+    about = json.loads(said(capsys, "evaluate", gallery, "--json"))
+    return float(about["figures"][DECISIVE]["value"])
+
+
+def test_a_gallery_that_is_better_averaged_is_tuned_until_that_is_undone(
+    gallery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, plain = manifests(gallery), first_nine(capsys, gallery)
+    text = said(capsys, "tune", gallery, "--compare")
+    assert "would be tuned" in text
+    assert manifests(gallery) == before
+    found = json.loads(said(capsys, "tune", gallery, "--json"))
+    assert found["tuned"]
+    assert found["refused"] is None
+    assert found["figures"][DECISIVE]["interval"][0] > 0
+    assert found["search_ms"]["after"] > 0
+    manifest = LocalManifest.read(gallery)
+    assert manifest.tuned
+    assert manifest.calibration
+    assert manifest.tuned.calibration
+    assert manifest.calibration.auroc > manifest.tuned.calibration.auroc
+    assert f"averaged with {manifest.tuned.averaging.neighbours} neighbours" in said(
+        capsys, "info", gallery
+    )
+    # What is evaluated is what is searched, with the probabilities that are shown.
+    assert first_nine(capsys, gallery) > plain + 0.05
+    again = json.loads(said(capsys, "tune", gallery, "--json"))
+    assert again["averaging"] == found["averaging"]
+    assert said(capsys, "tune", gallery, "--undo") == f"{gallery}: as before its tune\n"
+    assert manifests(gallery) == before
+    assert "it is not tuned" in said(capsys, "tune", gallery, "--undo")
+
+
+def test_a_tune_stays_when_holes_go_and_ends_with_other_photos(
+    gallery: Path, noisy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "tune", gallery)
+    tuned = LocalManifest.read(gallery).tuned
+    assert tuned
+    said(capsys, "remove", gallery, "dish 0/0000.png")
+    said(capsys, "compact", gallery)
+    assert LocalManifest.read(gallery).tuned == tuned
+    photos = gallery.parent / "photos"
+    shutil.copytree(noisy.parent / "photos", photos)
+    (photos / "dish 1" / "0001.png").unlink()
+    said(capsys, "build", photos, "--out", gallery, "--replace")
+    assert LocalManifest.read(gallery).tuned is None
+    said(capsys, "rollback", gallery)
+    assert LocalManifest.read(gallery).tuned == tuned
+
+
+def test_a_gallery_that_is_no_better_averaged_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = write_clouds(tmp_path / "photos", 50, noise=0.5), tmp_path / "gallery"
+    build(photos, out, tiny_embedder(tmp_path / "model"))
+    before = manifests(out)
+    found = json.loads(said(capsys, "tune", out, "--json"))
+    assert not found["tuned"]
+    assert found["refused"] == f"{DECISIVE} is not certainly better"
+    assert manifests(out) == before
+    # One that was tuned is not any longer: it is judged as it would be without.
+    how = tuning.tune(Place.parse(str(out)), load_settings(), compare=True).verdict
+    engine = engine_at(out, load_settings())
+    engine.tune(how, engine.own_model(), 1, quiet=True)
+    assert LocalManifest.read(out).tuned
+    assert not json.loads(said(capsys, "tune", out, "--json"))["tuned"]
+    assert manifests(out) == before
+
+
+def test_what_cannot_be_judged_is_an_error_of_one_line(
+    tmp_path: Path, noisy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedder = tiny_embedder(tmp_path / "model")
+    build(write_photos(tmp_path / "bare", 1), tmp_path / "unlabelled", embedder)
+    build(write_clouds(tmp_path / "few", 11, noise=1), tmp_path / "few-labels", embedder)
+    assert run_here("push", noisy, tmp_path / "shelf", "--name", "one") == 0
+    for place, why in (
+        (tmp_path / "unlabelled", "has no labels"),
+        (tmp_path / "few-labels", "has 33 labelled photos"),
+        (tmp_path / "nothing", "nothing"),
+        (tmp_path / "shelf", "shelf"),
+    ):
+        capsys.readouterr()
+        assert run_here("tune", place) == 2
+        error = capsys.readouterr().err
+        assert why in error
+        assert error.count("\n") == 1
+
+
+def test_what_is_tried_differs() -> None:
+    assert len(set(TRIED)) == len(TRIED)
