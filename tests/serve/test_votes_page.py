@@ -107,6 +107,13 @@ def test_a_visitor_votes_changes_it_and_takes_it_back(
     hit.locator("[data-vote]").first.click()
     expect(hit.get_by_role("alert")).to_contain_text("is no longer in this gallery")
     expect(hit.locator("[data-vote]").first).to_have_attribute("aria-pressed", "false")
+
+    page.locator("#home").click()  # the next answer has no hits
+    page.locator("#words").fill("xqzjwv")
+    page.keyboard.press("Enter")
+    expect(page.locator("#summary")).to_contain_text("xqzjwv")
+    expect(page.locator("#hits .card")).to_have_count(0)
+    expect(page.locator("#votes-about")).to_be_hidden()
     assert watch.faults == []
 
 

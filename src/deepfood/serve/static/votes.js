@@ -26,14 +26,13 @@ let asked = null; // the question on the page: {key, question, search}
 export const haveVoteStyle = () => styled("css/votes.css");
 
 /** Put the buttons on the hits of an answer that have none yet, and say what is kept. */
-export function drawVotes(search, { question, hits }) {
+export function drawVotes(search, { question }) {
   asked = { key: questionKey(search), question, search };
   // A vote is about the label, which is that of the whole photo: none on a hit by a part of it.
   for (const card of $("hits").querySelectorAll(".card:not(.blank, :has(.boxed))")) {
     if (!card.querySelector(".vote")) card.append(voteOn(card.querySelector(".like").dataset.id));
   }
   document.getElementById("votes-about")?.remove();
-  if (!hits.length) return;
   const about = element("p", gallery.keepsPhotos ? t("votes.kept-photo") : t("votes.kept"));
   Object.assign(about, { id: "votes-about", className: "hint" });
   $("more").parentElement.after(about);
